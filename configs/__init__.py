@@ -1,0 +1,1 @@
+"""Ready configurations, one YAML file per use, every key explained in place."""

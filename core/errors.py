@@ -1,0 +1,84 @@
+"""What can go wrong, as one tree.
+
+EventVeilError
++-- EventError       events that break the rules of `EventPacket`, or settings that cannot bin them
++-- EventFileError   a recording that cannot be read or written as asked
++-- ConfigError      a setting that is unknown, missing or out of range
++-- WeightsError     a weights file that is wrong, or does not fit the line it is put into
++-- AnonymizerError  the anonymizer failed: nothing comes out
++-- BoundaryError    something that was not anonymized was about to be published
++-- WireError        a message that another version or another program sent
++-- LineError        a stage of the line failed and the line has ended
+
+The command line turns each of these into one line and exit status 2; any other exception is a defect of ours and
+keeps its traceback. No message of this tree may carry event data: coordinates and counts of a recording stay inside.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+
+class EventVeilError(Exception):
+    """Root of everything that eventveil raises on purpose."""
+
+
+class EventError(EventVeilError):
+    """Events break the rules of `EventPacket`, or cannot be binned as asked."""
+
+
+class EventFileError(EventVeilError):
+    """A recording cannot be read or written as asked.
+
+    Attributes:
+        path: the file.
+        format: the format it was taken for, or None where none was recognised.
+        where: where in it, as "byte 4096" or "packet 12"; None where the whole file is meant.
+        expected: what was expected there, and what came.
+        remedy: what to do about it.
+        recoverable: True where only one packet is lost: iterating on continues behind it.
+    """
+
+    def __init__(
+        self,
+        path: Path | str,
+        *,
+        format: str | None,  # noqa: A002 - the word of the field
+        expected: str,
+        remedy: str,
+        where: str | None = None,
+        recoverable: bool = False,
+    ) -> None:
+        self.path = Path(path)
+        self.format = format
+        self.where = where
+        self.expected = expected
+        self.remedy = remedy
+        self.recoverable = recoverable
+        place = f"{path} ({format})" if format else f"{path}"
+        place = f"{place}, {where}" if where else place
+        super().__init__(f"{place}: {expected}; {remedy}")
+
+
+class ConfigError(EventVeilError):
+    """A setting is unknown, missing or out of range."""
+
+
+class WeightsError(EventVeilError):
+    """A weights file is wrong, or does not fit the line it is put into."""
+
+
+class AnonymizerError(EventVeilError):
+    """The anonymizer failed. Fail closed: nothing was published."""
+
+
+class BoundaryError(EventVeilError):
+    """Something that was not anonymized was about to cross the privacy boundary."""
+
+
+class WireError(EventVeilError):
+    """A message does not follow docs/wire-format.md."""
+
+
+class LineError(EventVeilError):
+    """A stage of the line failed, and the line has ended."""

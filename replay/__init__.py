@@ -1,0 +1,1 @@
+"""Recordings as simulated streams: pacing, and the project's own test pattern."""

@@ -1,0 +1,1 @@
+"""The line: histogram, anonymize, classify, publish, and the subscriber at its end."""

@@ -1,0 +1,22 @@
+"""Fixtures that every test may use."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import hypothesis
+import pytest
+
+# The first call of a numba kernel compiles it: far slower than any deadline, and not what is tested.
+hypothesis.settings.register_profile("eventveil", deadline=None, derandomize=True, max_examples=60)
+hypothesis.settings.load_profile("eventveil")
+
+
+@pytest.fixture(scope="session")
+def real_data() -> Path:
+    """The folder of real recordings; tests that need it skip where it is not given."""
+    folder = os.environ.get("EVENTVEIL_REAL_DATA")
+    if not folder:
+        pytest.skip("EVENTVEIL_REAL_DATA does not name a folder of real recordings")
+    return Path(folder).resolve()
