@@ -18,12 +18,14 @@ from eventveil.events import EventPacket, Sensor
 class Reader(ABC):
     """Reads one recording of one format, in bounded memory.
 
-    The constructor of a subclass takes the path, opens the file and reads its header; it raises `EventFileError`
-    where the header is not what the format says. Order and bounds of events are checked behind the reader, in one
-    place for all formats; memory safety whatever the bytes is the reader's own.
+    The constructor of a subclass takes the path and the format's options, opens the file and reads its header; it
+    raises `EventFileError` where the header is not what the format says. Order and bounds of events are checked behind
+    the reader, in one place for all formats; memory safety whatever the bytes is the reader's own.
 
     Attributes:
         format: name of the format, as `eventveil info` prints it.
+        suffixes: how names of such files end, in lower case, with the dot.
+        options: what may stand behind a `?` in the name given to `open_events`, as in `trial.npy?unit=ms`.
         path: the file.
         sensor: geometry as the file states it, or None where the file holds none.
         metadata: what else the header tells (camera, serial, date, ...), as plain JSON values.
@@ -32,12 +34,19 @@ class Reader(ABC):
     """
 
     format: ClassVar[str]
+    suffixes: ClassVar[tuple[str, ...]]
+    options: ClassVar[frozenset[str]] = frozenset()
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, **options: str) -> None:  # noqa: ARG002 - what a format has none of, it ignores
         self.path = path
         self.sensor: Sensor | None = None
         self.metadata: dict[str, Any] = {}
         self.skipped: Counter[str] = Counter()
+
+    @classmethod
+    @abstractmethod
+    def recognises(cls, head: bytes) -> bool:
+        """Tell by the first 64 KiB of a file whether it is of this format; False where the format has no sign."""
 
     @abstractmethod
     def read_packet(self) -> EventPacket | None:
