@@ -1,0 +1,27 @@
+"""Events as text, one a line, for spreadsheets and scripts; `io/text.py` reads it back with its geometry."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from eventveil.events import EventPacket
+from eventveil.io.writer import Writer
+
+
+class CsvWriter(Writer):
+    """Writes t (microseconds), x, y, p (0 or 1) behind a comment with the geometry and a line of column names."""
+
+    format = "CSV"
+
+    def begin(self) -> None:
+        """Write geometry and names."""
+        self.file.write(f"# geometry {self.sensor}\nt,x,y,p\n".encode("ascii"))
+
+    def encode(self, packet: EventPacket) -> None:
+        """Write a line for each event."""
+        columns = packet.t, packet.x, packet.y, packet.p.astype(np.uint8)
+        events = zip(*(column.tolist() for column in columns), strict=True)
+        self.file.write("".join(map("%d,%d,%d,%d\n".__mod__, events)).encode("ascii"))
+
+    def finish(self) -> None:
+        """Text needs no end."""

@@ -1,0 +1,101 @@
+"""One stored NumPy array, read row by row from a stream, in bounded memory.
+
+Pickled objects are never loaded. A memory map would do the same with less code, but its pages count as ours until the
+whole recording is resident.
+
+Source: the NPY format, versions 1.0 and 2.0 (numpy.lib.format).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import IO, Any
+
+import numpy as np
+import numpy.typing as npt
+from numpy.lib import format as npy_format
+
+MAX_COLUMNS = 64
+MAX_ITEM = 1_024  # bytes; a damaged header could ask for gigabytes
+READ_HEADER: dict[tuple[int, int], Callable[..., tuple[tuple[int, ...], bool, np.dtype[Any]]]] = {
+    (1, 0): npy_format.read_array_header_1_0,
+    (2, 0): npy_format.read_array_header_2_0,
+}
+
+
+class ArrayError(ValueError):
+    """An array that cannot be read as events. The message holds no values."""
+
+
+class ArrayStream:
+    """An array of one or two dimensions.
+
+    Args:
+        open_stream: opens the bytes of the array, from its header on; called once per column where the array is
+            stored column by column.
+
+    Attributes:
+        rows: how many rows the header promises.
+        columns: length of the second dimension, or None where there is none.
+        dtype: type of an item.
+
+    Raises:
+        ArrayError: no NPY header, or one whose array cannot hold events.
+    """
+
+    def __init__(self, open_stream: Callable[[], IO[bytes]]) -> None:
+        self._streams = [open_stream()]
+        try:
+            shape, by_column, self.dtype = _read_header(self._streams[0])
+            self.rows = shape[0]
+            self.columns = shape[1] if len(shape) == 2 else None
+            self._by_column = by_column and self.columns is not None
+            if self._by_column:
+                self._open_columns(open_stream)
+        except BaseException:
+            self.close()
+            raise
+
+    def _open_columns(self, open_stream: Callable[[], IO[bytes]]) -> None:
+        # A transposed table was saved: one column stands behind the other, and each needs its own place to read at.
+        start = self._streams[0].tell()
+        self._streams += [open_stream() for _ in range((self.columns or 1) - 1)]
+        for place, stream in enumerate(self._streams):
+            stream.seek(start + place * self.rows * self.dtype.itemsize)
+
+    def read(self, rows: int) -> npt.NDArray[Any]:
+        """Return the next rows in memory of their own: (rows,) or (rows, columns), fewer where the file is cut off."""
+        if self._by_column:
+            parts = [self._items(stream, rows) for stream in self._streams]
+            whole = min(len(part) for part in parts)
+            return np.stack([part[:whole] for part in parts], axis=1)
+        width = self.columns or 1
+        items = self._items(self._streams[0], rows * width)
+        return items if self.columns is None else items[: len(items) // width * width].reshape(-1, width)
+
+    def _items(self, stream: IO[bytes], count: int) -> npt.NDArray[Any]:
+        buffer = np.empty(count * self.dtype.itemsize, np.uint8)
+        got = int(stream.readinto(buffer))  # type: ignore[attr-defined]
+        return buffer[: got - got % self.dtype.itemsize].view(self.dtype)
+
+    def close(self) -> None:
+        """Close the streams. May be called twice."""
+        for stream in self._streams:
+            stream.close()
+
+
+def _read_header(stream: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
+    try:
+        version = npy_format.read_magic(stream)
+        shape, by_column, dtype = READ_HEADER[version](stream)
+    except (OSError, EOFError):
+        raise
+    except Exception as error:  # numpy evaluates the header: whatever these bytes provoked, it is none
+        raise ArrayError("no NPY header of version 1.0 or 2.0") from error
+    if dtype.hasobject:
+        raise ArrayError("an array of Python objects, which are never loaded because they can run code")
+    if len(shape) not in (1, 2) or min(shape) < 0 or (len(shape) == 2 and not 1 <= shape[1] <= MAX_COLUMNS):
+        raise ArrayError(f"an array of {len(shape)} dimensions that is no table of events")
+    if not 0 < dtype.itemsize <= MAX_ITEM or dtype.subdtype is not None:
+        raise ArrayError(f"an array of type {dtype}")
+    return shape, by_column, dtype
