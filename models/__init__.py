@@ -1,1 +1,9 @@
 """Networks, the weights files that hold them, and the runtime that runs them."""
+
+from eventveil.models.anonynoise import AnonyNoise
+from eventveil.models.autoencoder import EventAutoencoder
+from eventveil.models.denoiser import Denoiser
+from eventveil.models.resnet import ResNetClassifier
+from eventveil.models.weights import load_weights, save_weights
+
+__all__ = ["AnonyNoise", "Denoiser", "EventAutoencoder", "ResNetClassifier", "load_weights", "save_weights"]

@@ -1,0 +1,99 @@
+"""AnonyNoise: noise shaped by a network, so that the gesture stays and the person goes.
+
+Source: Bendig et al., AnonyNoise, WACV 2025; layer sizes and state-dict keys (`convs1.0` to `convs3.2`) as in the code
+published with it, so that its weights load unchanged. Legend of axes: B windows, C channels, H rows, W columns.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Annotated, Literal
+
+import torch
+from pydantic import ConfigDict, Field
+from pydantic.dataclasses import dataclass
+from torch import nn
+
+from eventveil.models.noise import NoiseGenerator
+
+
+@dataclass(frozen=True, kw_only=True, config=ConfigDict(extra="forbid"))
+class AnonyNoiseConfig:
+    """Which variant of the paper's ablation to build; the defaults are the method itself.
+
+    Attributes:
+        channels: C of a window, 2 per bin.
+        noise_std: standard deviation of the noise n, in events.
+        inputs: what the network f sees: the window and the noise, or the window alone.
+        output: how the anonymized window is made of the window x, the noise n and f. For `mean_std` the network has
+            2C channels out: the first C are the mean mu, the last C the scale sigma, and x + mu + sigma*n comes out.
+            The sign of sigma is free: the noise is symmetric.
+    """
+
+    channels: Annotated[int, Field(ge=1, le=1024)] = 10
+    noise_std: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 1.0
+    inputs: Literal["histogram+noise", "histogram"] = "histogram+noise"
+    output: Literal["x+f*n", "f", "x+f", "mean_std"] = "x+f*n"
+
+
+class AnonyNoise(nn.Module):
+    """Six 3x3 convolutions with ReLU between, 64-128-256-128-64 channels inside, that shape the noise of a window."""
+
+    def __init__(self, config: AnonyNoiseConfig | None = None) -> None:
+        super().__init__()
+        self.config = config or AnonyNoiseConfig()
+        channels_in = self.config.channels * (2 if self.config.inputs == "histogram+noise" else 1)
+        channels_out = self.config.channels * (2 if self.config.output == "mean_std" else 1)
+        self.convs1 = nn.Sequential(_conv(channels_in, 64), nn.ReLU(), _conv(64, 128), nn.ReLU())
+        self.convs2 = nn.Sequential(_conv(128, 256), nn.ReLU(), _conv(256, 128), nn.ReLU())
+        self.convs3 = nn.Sequential(_conv(128, 64), nn.ReLU(), _conv(64, channels_out))
+
+    def forward(self, x_BCHW: torch.Tensor, noise_BCHW: torch.Tensor) -> torch.Tensor:
+        """Anonymize windows with noise that is given.
+
+        Args:
+            x_BCHW: float32 (B, C, H, W), event counts.
+            noise_BCHW: float32 (B, C, H, W), already scaled to `noise_std`.
+
+        Returns:
+            float32 (B, C, H, W).
+
+        Raises:
+            ValueError: a shape is not as above.
+        """
+        expected = (len(x_BCHW), self.config.channels, *x_BCHW.shape[2:])
+        if x_BCHW.ndim != 4 or x_BCHW.shape != expected or noise_BCHW.shape != expected:
+            raise ValueError(
+                f"expected windows and noise of shape (B, {self.config.channels}, H, W), "
+                f"got {tuple(x_BCHW.shape)} and {tuple(noise_BCHW.shape)}"
+            )
+        f = self._network(x_BCHW, noise_BCHW)
+        match self.config.output:
+            case "x+f*n":
+                return x_BCHW + f * noise_BCHW
+            case "x+f":
+                return x_BCHW + f
+            case "f":
+                return f
+            case "mean_std":
+                mean_BCHW, std_BCHW = f.chunk(2, dim=1)
+                return x_BCHW + mean_BCHW + std_BCHW * noise_BCHW
+
+    def draw_noise(self, shape: Sequence[int], generator: NoiseGenerator) -> torch.Tensor:
+        """Return noise ~ N(0, noise_std) of `shape`, on the device of the weights."""
+        return generator.normal(shape, self.convs1[0].weight.device) * self.config.noise_std
+
+    def anonymize(self, x_BCHW: torch.Tensor, generator: NoiseGenerator, /) -> torch.Tensor:
+        """Anonymize windows (B, C, H, W) with noise drawn from `generator`."""
+        return self(x_BCHW, self.draw_noise(x_BCHW.shape, generator))
+
+    def _network(self, x_BCHW: torch.Tensor, noise_BCHW: torch.Tensor) -> torch.Tensor:
+        inputs = torch.cat((x_BCHW, noise_BCHW), dim=1) if self.config.inputs == "histogram+noise" else x_BCHW
+        # Convolutions run in the precision of the weights. Counts and noise are added outside, in full precision:
+        # bfloat16 has 8 bits, too few for a count above 256.
+        inputs = inputs.to(self.convs1[0].weight.dtype)
+        return self.convs3(self.convs2(self.convs1(inputs))).to(x_BCHW.dtype)  # type: ignore[no-any-return]
+
+
+def _conv(channels_in: int, channels_out: int) -> nn.Conv2d:
+    return nn.Conv2d(channels_in, channels_out, kernel_size=3, padding=1)

@@ -1,0 +1,71 @@
+"""The anonymizer of "Person Re-Identification without Identification": an autoencoder of voxel grids.
+
+Source: Ahmad et al., ICCV 2023; layer sizes as in the paper and the code published with it, which pools with stride 1
+twice and pads the last convolution by 2 to come back to the size of the input.
+Legend of axes: B windows, C bins of the voxel grid, H rows, W columns.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import torch
+from pydantic import ConfigDict, Field
+from pydantic.dataclasses import dataclass
+from torch import nn
+
+from eventveil.models.noise import NoiseGenerator
+
+
+@dataclass(frozen=True, kw_only=True, config=ConfigDict(extra="forbid"))
+class EventAutoencoderConfig:
+    """Attributes: channels: C, the bins of the voxel grid."""
+
+    channels: Annotated[int, Field(ge=1, le=1024)] = 5
+
+
+class EventAutoencoder(nn.Module):
+    """Four 3x3 convolutions, C-64-16-64-C, with a sigmoid at the end: voxel grids in, values from 0 to 1 out."""
+
+    def __init__(self, config: EventAutoencoderConfig | None = None) -> None:
+        super().__init__()
+        self.config = config or EventAutoencoderConfig()
+        channels = self.config.channels
+        self.encoder = nn.Sequential(
+            nn.Conv2d(channels, 64, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2, stride=1),
+            nn.Conv2d(64, 16, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2, stride=1),
+        )  # fmt: skip
+        self.decoder = nn.Sequential(
+            nn.Conv2d(16, 64, 3, padding=1), nn.ReLU(),
+            nn.Conv2d(64, channels, 3, padding=2), nn.Sigmoid(),
+        )  # fmt: skip
+
+    def forward(self, x_BCHW: torch.Tensor) -> torch.Tensor:
+        """Map normalised voxel grids, float32 (B, C, H, W), to anonymized ones of the same shape.
+
+        Raises:
+            ValueError: the shape is not as above, or a window is smaller than 3x3.
+        """
+        channels = self.config.channels
+        if x_BCHW.ndim != 4 or x_BCHW.shape[1] != channels or min(x_BCHW.shape[2:]) < 3:
+            raise ValueError(f"expected (B, {channels}, H, W) of at least 3x3 pixels, got {tuple(x_BCHW.shape)}")
+        code = self.encoder(x_BCHW.to(self.encoder[0].weight.dtype))
+        return self.decoder(code).to(x_BCHW.dtype)  # type: ignore[no-any-return]
+
+    def anonymize(self, x_BCHW: torch.Tensor, _generator: NoiseGenerator, /) -> torch.Tensor:
+        """Normalise voxel grids (B, C, H, W) and anonymize them; this method adds no noise."""
+        return self(normalise_nonzero(x_BCHW))
+
+
+def normalise_nonzero(x_BCHW: torch.Tensor) -> torch.Tensor:
+    """Bring the non-zero values of each window to mean 0 and standard deviation 1; zeros stay zero.
+
+    Where all non-zero values of a window are equal, only their mean is taken off.
+    Source: the preprocessing of E2VID (Rebecq et al., 2019), which the paper follows.
+    """
+    axes = (1, 2, 3)
+    nonzero = x_BCHW != 0
+    n = nonzero.sum(axes, keepdim=True).clamp(min=1)
+    centred = torch.where(nonzero, x_BCHW - x_BCHW.sum(axes, keepdim=True) / n, 0.0)
+    std = (centred.square().sum(axes, keepdim=True) / n).sqrt()
+    return centred / torch.where(std > 1e-6, std, 1.0)  # equal values differ from their mean by rounding alone

@@ -1,0 +1,43 @@
+"""The denoiser an attacker may put before a network: it tries to take the anonymizer's noise off again.
+
+Source: Bendig et al., WACV 2025, after DnCNN (Zhang et al., 2017); state-dict keys `dncnn.*` as in the published code.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import torch
+from pydantic import ConfigDict, Field
+from pydantic.dataclasses import dataclass
+from torch import nn
+
+
+@dataclass(frozen=True, kw_only=True, config=ConfigDict(extra="forbid"))
+class DenoiserConfig:
+    """Attributes: channels: C of a window, 2 per bin."""
+
+    channels: Annotated[int, Field(ge=1, le=1024)] = 10
+
+
+class Denoiser(nn.Module):
+    """Fifteen 3x3 convolutions of 128 channels, with batch norm in all but the first and the last."""
+
+    def __init__(self, config: DenoiserConfig | None = None) -> None:
+        super().__init__()
+        self.config = config or DenoiserConfig()
+        layers: list[nn.Module] = [nn.Conv2d(self.config.channels, 128, 3, padding=1), nn.ReLU(inplace=True)]
+        for _ in range(13):
+            layers += [nn.Conv2d(128, 128, 3, padding=1), nn.BatchNorm2d(128), nn.ReLU(inplace=True)]
+        layers.append(nn.Conv2d(128, self.config.channels, 3, padding=1))
+        self.dncnn = nn.Sequential(*layers)
+
+    def forward(self, x_BCHW: torch.Tensor) -> torch.Tensor:
+        """Map anonymized windows, float32 (B, C, H, W), to an estimate of the raw ones, same shape.
+
+        Raises:
+            ValueError: the shape is not as above.
+        """
+        if x_BCHW.ndim != 4 or x_BCHW.shape[1] != self.config.channels:
+            raise ValueError(f"expected (B, {self.config.channels}, H, W), got {tuple(x_BCHW.shape)}")
+        return self.dncnn(x_BCHW)  # type: ignore[no-any-return]

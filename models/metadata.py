@@ -1,0 +1,148 @@
+"""What a weights file says about itself, and whether two of them, or one and a line, fit together."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, PositiveInt, model_validator
+from torch import nn
+
+from eventveil.errors import WeightsError
+from eventveil.models.kinds import KINDS, KindName, Representation, Role, describe
+
+FORMAT_VERSION = 1
+
+Sha256 = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
+
+
+class Digests(BaseModel):
+    """SHA-256 of the tensors (None until the file is written) and of the audit's certificate, where there is one."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    tensors: Sha256 | None = None
+    certificate: Sha256 | None = None
+
+
+class Metadata(BaseModel):
+    """Everything needed to rebuild the network of a weights file and to feed it the windows it was made for.
+
+    Attributes:
+        format_version: version of this list of keys.
+        kind, config: the network and its settings, as `kinds.build` takes them.
+        role: what the network is for.
+        labels: names of the classes of a classifier, in order; an identity classifier may leave them out.
+        representation: histogram, C = 2 * bins channels, or voxel, C = bins.
+        mode: windows of fixed spans, or the whole recording in `bins` bins.
+        bins: bins in a window.
+        bin_us: length of a bin in microseconds; None in recording mode.
+        hop: bins from one window to the next; None in recording mode.
+        size: width and height of a window in pixels.
+        trained: False for weights that were only initialised.
+        digests: what binds this to the tensors, and an audit to both.
+        note: where the weights come from.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    format_version: Literal[1] = FORMAT_VERSION
+    kind: KindName
+    config: dict[str, Any]
+    role: Role
+    labels: tuple[str, ...] = ()
+    representation: Representation = "histogram"
+    mode: Literal["windows", "recording"] = "windows"
+    bins: PositiveInt = 5
+    bin_us: PositiveInt | None = None
+    hop: PositiveInt | None = None
+    size: tuple[PositiveInt, PositiveInt] = (128, 128)
+    trained: bool
+    digests: Digests = Digests()
+    note: str = ""
+
+    @classmethod
+    def of(cls, model: nn.Module, **rest: Any) -> Self:
+        """Describe `model`: kind and config are its own, the other keys are given.
+
+        Raises:
+            pydantic.ValidationError: a key is missing, unknown, out of range or at odds with the model.
+            TypeError: the network is of none of our kinds.
+        """
+        kind, config = describe(model)
+        return cls(kind=kind, config=config, **rest)  # type: ignore[arg-type]  # pydantic checks the name
+
+    @property
+    def channels(self) -> int:
+        """Channels of a window: one per bin and, in a histogram, polarity."""
+        return self.bins * 2 if self.representation == "histogram" else self.bins
+
+    @property
+    def window_shape(self) -> tuple[int, ...]:
+        """Shape of a raw window: (bins, 2, H, W) for a histogram, (bins, H, W) for a voxel grid."""
+        width, height = self.size
+        return (self.bins, 2, height, width) if self.representation == "histogram" else (self.bins, height, width)
+
+    @model_validator(mode="after")
+    def _agrees_with_itself(self) -> Self:
+        kind = KINDS[self.kind]
+        if self.role not in kind.roles:
+            raise ValueError(f"role of {self.kind} is {' or '.join(kind.roles)}, not {self.role}")
+        if self.representation not in kind.representations:
+            raise ValueError(f"{self.kind} takes {' or '.join(kind.representations)} windows")
+        if self.config.get("channels") != self.channels:
+            raise ValueError(f"{self.bins} bins of a {self.representation} are {self.channels} channels, not as config")
+        if self.kind == "resnet_classifier":
+            self._labels_name_the_classes()
+        elif self.labels:
+            raise ValueError(f"labels belong to a classifier, not to {self.kind}")
+        if (self.mode == "windows") != (self.bin_us is not None) or (self.bin_us is None) != (self.hop is None):
+            raise ValueError("mode windows takes bin_us and hop, mode recording neither")
+        return self
+
+    def _labels_name_the_classes(self) -> None:
+        unnamed = self.role == "identity" and not self.labels
+        if len(self.labels) != self.config.get("classes") and not unnamed:
+            raise ValueError(f"{self.config.get('classes')} classes need as many labels, got {len(self.labels)}")
+        if len(set(self.labels)) != len(self.labels):
+            raise ValueError("two labels are the same")
+
+
+def check_fit(
+    anonymizer: Metadata,
+    classifier: Metadata | None = None,
+    *,
+    representation: Representation | None = None,
+    bins: int | None = None,
+    bin_us: int | None = None,
+    size: tuple[int, int] | None = None,
+) -> None:
+    """Refuse weights that cannot run in one line, before anything starts.
+
+    The windows of both files, and of the line, must agree in representation, bins and size; in bin_us where both
+    sides state it (weights made for whole recordings state none). The hop may differ: it moves windows, it does not
+    change what is in one.
+
+    Args:
+        anonymizer: metadata of the weights that anonymize.
+        classifier: metadata of the weights that classify, if any.
+        representation, bins, bin_us, size: what the line is set to; None where it follows the weights.
+
+    Raises:
+        WeightsError: a role is wrong, or windows differ; the message names the key and both values.
+    """
+    if anonymizer.role != "anonymizer":
+        raise WeightsError(f"expected weights of an anonymizer, got {anonymizer.role}; swap the files")
+    if classifier is not None:
+        if classifier.role != "target":
+            raise WeightsError(f"expected weights that classify a target, got {classifier.role}; choose another file")
+        _agree(anonymizer, "the classifier", classifier.model_dump())
+    _agree(anonymizer, "the line", {"representation": representation, "bins": bins, "bin_us": bin_us, "size": size})
+
+
+def _agree(anonymizer: Metadata, other: str, window: dict[str, Any]) -> None:
+    for key in ("representation", "bins", "bin_us", "size"):
+        ours, theirs = getattr(anonymizer, key), window[key]
+        if ours is not None and theirs is not None and ours != theirs:
+            raise WeightsError(
+                f"the anonymizer takes windows of {key} {ours}, {other} has {theirs}; choose what was made for the same"
+            )

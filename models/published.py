@@ -1,0 +1,186 @@
+"""Weights that others published: their state dicts, brought into our networks without a change of value.
+
+A `.pth` file is a pickle and could run code when it is read. It is read with `weights_only=True`, which takes tensors
+and plain containers and refuses everything else; what comes out of here is saved as safetensors.
+"""
+
+from __future__ import annotations
+
+import pickle
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from eventveil.errors import WeightsError
+from eventveil.models.kinds import Role, build
+from eventveil.models.resnet import ResNetClassifier
+from eventveil.models.weights import check_tensors
+
+GESTURES = (
+    "hand clapping", "right hand wave", "left hand wave", "right arm clockwise", "right arm counter-clockwise",
+    "left arm clockwise", "left arm counter-clockwise", "arm roll", "air drums", "air guitar", "other gestures",
+)  # fmt: skip
+"""The classes of DVS128 Gesture in the order of the published classifiers (Amir et al., CVPR 2017)."""
+
+# Where the published training code keeps each network when it saves several in one file.
+PREFIXES: Mapping[str, tuple[str, ...]] = {
+    "anonymizer": ("anonnet.",),
+    "target": ("targetnet.", "classnet."),
+    "identity": ("idnet.", "classnet."),
+    "denoiser": ("denoisenet.",),
+}
+
+# torchvision names the children of a ResNet; the published classifier numbers them, in the same order.
+TORCHVISION = {"conv1": 0, "bn1": 1, "layer1": 4, "layer2": 5, "layer3": 6, "layer4": 7}
+
+State = dict[str, torch.Tensor]
+
+
+def read_state_dict(path: Path) -> State:
+    """Read the tensors of a `.pth` file by name, without the `module.` that DataParallel puts before each.
+
+    Raises:
+        WeightsError: the file is missing, holds code or is no state dict.
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # an old pickle's storage class is not the user's concern
+            state = torch.load(path, map_location="cpu", weights_only=True)
+    except OSError as error:
+        raise WeightsError(f"{path}: cannot be read ({error.strerror or error}); check the path") from error
+    except pickle.UnpicklingError as error:
+        raise WeightsError(
+            f"{path}: expected a state dict of tensors, got a pickle that asks to run code, or no pickle; it was not "
+            "run. Save model.state_dict() where the file was made"
+        ) from error
+    except Exception as error:  # damaged archives fail in as many ways as there are bytes
+        raise WeightsError(
+            f"{path}: expected a file of torch.save, got a damaged or other one ({type(error).__name__}); "
+            "fetch it again"
+        ) from error
+    if not isinstance(state, dict) or not state or not all(isinstance(t, torch.Tensor) for t in state.values()):
+        raise WeightsError(f"{path}: expected tensors by name, got {type(state).__name__}; save model.state_dict()")
+    return {str(name).removeprefix("module."): tensor for name, tensor in state.items()}
+
+
+def import_anonynoise(
+    path: Path,
+    *,
+    role: Role | None = None,
+    bins: int = 5,
+    noise_std: float = 1.0,
+    output: str = "x+f*n",
+) -> tuple[nn.Module, Role]:
+    """Build the network of a state dict that the code of AnonyNoise (WACV 2025) saved.
+
+    Args:
+        path: the `.pth` file: the anonymizer, a classifier, the denoiser, or several of them under their prefixes.
+        role: which network is meant; needed where the file holds several, or to tell an identity classifier from the
+            target's (the default for a classifier).
+        bins: K; a window has 2K channels.
+        noise_std: standard deviation of the noise the anonymizer was trained with; the file does not say.
+        output: how it makes its output, likewise; a network of 4K channels out is `mean_std` whatever is said.
+
+    Returns:
+        The network in eval mode, and its role.
+
+    Raises:
+        WeightsError: not a state dict of that code, or not of these bins.
+    """
+    state, role = _choose_network(path, read_state_dict(path), role)
+    try:
+        match role:
+            case "anonymizer":
+                kind, config = "anonynoise", _anonynoise_config(state, 2 * bins, noise_std, output)
+            case "denoiser":
+                kind, config = "denoiser", {"channels": len(state["dncnn.42.weight"])}
+            case _:
+                kind, config = "resnet_classifier", _resnet_config(state)
+        model = build(kind, config)
+    except (KeyError, ValueError, IndexError) as error:
+        raise WeightsError(f"{path}: expected the {role} of AnonyNoise, whose layers these are not ({error})") from error
+    if config["channels"] != 2 * bins:
+        raise WeightsError(f"{path}: {bins} bins are {2 * bins} channels, the file has {config['channels']}; set bins")
+    check_tensors(path, model, state)
+    model.load_state_dict(state)
+    return model.eval(), role
+
+
+def load_torchvision(model: ResNetClassifier, state: Mapping[str, torch.Tensor], path: Path) -> None:
+    """Load a torchvision ResNet into the backbone of `model`; its `fc` layer stays behind.
+
+    Where the state has three input channels and the model more or fewer, channel c is a copy of c % 3, as AnonyNoise
+    does it.
+
+    Raises:
+        WeightsError: the state is not that of a torchvision ResNet of the model's depth.
+    """
+    backbone: State = {}
+    for name, tensor in state.items():
+        child, _, rest = name.partition(".")
+        if child != "fc":
+            backbone[f"{TORCHVISION.get(child, child)}.{rest}"] = tensor
+    stem = backbone.get("0.weight")
+    if stem is not None and stem.ndim == 4 and stem.shape[1] == 3:
+        backbone["0.weight"] = stem[:, torch.arange(model.config.channels) % 3].clone()
+    for name, tensor in model.backbone.state_dict().items():
+        if name.endswith("num_batches_tracked"):  # files of before 2018 have none, and nothing is computed from it
+            backbone.setdefault(name, torch.zeros_like(tensor))
+    check_tensors(path, model.backbone, backbone)
+    model.backbone.load_state_dict(backbone)
+
+
+def _choose_network(path: Path, state: State, role: Role | None) -> tuple[State, Role]:
+    """Pick the tensors of one network, and find out its role where it was not given."""
+    prefixes = sorted({prefix for known in PREFIXES.values() for prefix in known if _under(state, prefix)})
+    if prefixes:
+        if role is None:
+            raise WeightsError(f"{path}: holds several networks ({', '.join(prefixes)}); say which role is meant")
+        for prefix in PREFIXES[role]:
+            if chosen := _under(state, prefix):
+                return chosen, role
+        raise WeightsError(f"{path}: holds {', '.join(prefixes)}, nothing for the role {role}; choose another role")
+    found: dict[str, tuple[Role, ...]] = {
+        "convs1.0.weight": ("anonymizer",),
+        "linear_block.0.weight": ("target", "identity"),
+        "dncnn.0.weight": ("denoiser",),
+    }
+    for name, roles in found.items():
+        if name in state:
+            if role is not None and role not in roles:
+                raise WeightsError(f"{path}: holds a network for the role {' or '.join(roles)}, not {role}")
+            return state, role or roles[0]
+    raise WeightsError(f"{path}: not a state dict of AnonyNoise's code: none of {', '.join(found)} is in it")
+
+
+def _under(state: State, prefix: str) -> State:
+    return {name.removeprefix(prefix): tensor for name, tensor in state.items() if name.startswith(prefix)}
+
+
+def _anonynoise_config(state: State, channels: int, noise_std: float, output: str) -> dict[str, Any]:
+    channels_in, channels_out = state["convs1.0.weight"].shape[1], len(state["convs3.2.weight"])
+    if (channels_in, channels_out) not in {(a * channels, b * channels) for a in (1, 2) for b in (1, 2)}:
+        channels = channels_in // 2  # other bins than was said: the standard network tells which
+    return {
+        "channels": channels,
+        "noise_std": noise_std,
+        "inputs": "histogram" if channels_in == channels else "histogram+noise",
+        "output": "mean_std" if channels_out == 2 * channels else output,
+    }
+
+
+def _resnet_config(state: State) -> dict[str, Any]:
+    bottleneck = "backbone.4.0.conv3.weight" in state
+    third_block = "backbone.4.2.conv1.weight" in state
+    width, channels = state["backbone.0.weight"].shape[:2]
+    return {
+        "depth": 50 if bottleneck else 34 if third_block else 18,
+        "channels": channels,
+        "classes": len(state["classifier.0.weight"]),
+        "embedding": len(state["linear_block.0.weight"]),
+        "width": width,
+    }

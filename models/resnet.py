@@ -1,0 +1,156 @@
+"""The classifier: a ResNet over windows, for the gesture (target), the person (identity) and attackers alike.
+
+Source: He et al., Deep Residual Learning, CVPR 2016, with the stride of a bottleneck in its 3x3 convolution as in
+torchvision, whose pretrained weights therefore fit; the head and the state-dict keys (`backbone.0` ..., `linear_block`,
+`classifier`) as in the code of AnonyNoise (Bendig et al., WACV 2025).
+Legend of axes: B windows, C channels, H rows, W columns, E embedding, K classes.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal, NamedTuple
+
+import torch
+from pydantic import ConfigDict, Field
+from pydantic.dataclasses import dataclass
+from torch import nn
+
+BLOCKS = {18: (2, 2, 2, 2), 34: (3, 4, 6, 3), 50: (3, 4, 6, 3)}  # residual blocks in each of the four layers
+
+
+@dataclass(frozen=True, kw_only=True, config=ConfigDict(extra="forbid"))
+class ResNetConfig:
+    """What to build.
+
+    Attributes:
+        depth: 18, 34 or 50.
+        channels: C of a window.
+        classes: K.
+        embedding: E.
+        width: channels behind the first convolution; 64 is the published network, less makes a narrow one.
+    """
+
+    depth: Literal[18, 34, 50] = 50
+    channels: Annotated[int, Field(ge=1, le=1024)] = 10
+    classes: Annotated[int, Field(ge=1, le=100_000)] = 11
+    embedding: Annotated[int, Field(ge=1, le=65_536)] = 512
+    width: Annotated[int, Field(ge=1, le=1024)] = 64
+
+
+class Classified(NamedTuple):
+    """What the classifier says: embedding_BE (B, E), logits_BK (B, K), both in the precision of the input."""
+
+    embedding_BE: torch.Tensor
+    logits_BK: torch.Tensor
+
+
+class ResNetClassifier(nn.Module):
+    """ResNet-18, -34 or -50, an embedding behind it, and a linear classifier on the embedding."""
+
+    def __init__(self, config: ResNetConfig | None = None) -> None:
+        super().__init__()
+        self.config = config or ResNetConfig()
+        self.backbone, features = _backbone(self.config)
+        embedding = self.config.embedding
+        self.linear_block = nn.Sequential(
+            nn.Linear(features, embedding), nn.BatchNorm1d(embedding), nn.LeakyReLU(0.5), nn.Dropout(0.5)
+        )
+        self.classifier = nn.Sequential(nn.Linear(embedding, self.config.classes))
+        self.apply(_initialise)
+        # Near zero, so that training starts from even odds (as the published code does).
+        nn.init.normal_(self.classifier[0].weight, std=0.001)
+
+    def forward(self, x_BCHW: torch.Tensor) -> Classified:
+        """Classify windows, float32 (B, C, H, W); in eval mode B may be 1.
+
+        Raises:
+            ValueError: the shape is not as above, or B is 1 while training (batch norm has no variance of one).
+        """
+        if x_BCHW.ndim != 4 or x_BCHW.shape[1] != self.config.channels:
+            raise ValueError(f"expected (B, {self.config.channels}, H, W), got {tuple(x_BCHW.shape)}")
+        pooled = self.backbone(x_BCHW.to(self.classifier[0].weight.dtype))
+        embedding = self.linear_block(pooled.flatten(1))
+        return Classified(embedding.to(x_BCHW.dtype), self.classifier(embedding).to(x_BCHW.dtype))
+
+
+class BasicBlock(nn.Module):
+    """Two 3x3 convolutions around which the input is added (ResNet-18 and -34)."""
+
+    expansion = 1
+
+    def __init__(self, channels_in: int, channels: int, stride: int) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(channels_in, channels, 3, stride, padding=1, bias=False)
+        self.bn1 = nn.BatchNorm2d(channels)
+        self.conv2 = nn.Conv2d(channels, channels, 3, padding=1, bias=False)
+        self.bn2 = nn.BatchNorm2d(channels)
+        self.relu = nn.ReLU(inplace=True)
+        self.downsample = _shortcut(channels_in, channels, stride)
+
+    def forward(self, x_BCHW: torch.Tensor) -> torch.Tensor:
+        """(B, channels_in, H, W) to (B, channels, H / stride, W / stride)."""
+        y = self.relu(self.bn1(self.conv1(x_BCHW)))
+        y = self.bn2(self.conv2(y))
+        return self.relu(y + (x_BCHW if self.downsample is None else self.downsample(x_BCHW)))  # type: ignore[no-any-return]
+
+
+class Bottleneck(nn.Module):
+    """1x1, 3x3 and 1x1 convolutions around which the input is added (ResNet-50)."""
+
+    expansion = 4
+
+    def __init__(self, channels_in: int, channels: int, stride: int) -> None:
+        super().__init__()
+        channels_out = channels * self.expansion
+        self.conv1 = nn.Conv2d(channels_in, channels, 1, bias=False)
+        self.bn1 = nn.BatchNorm2d(channels)
+        self.conv2 = nn.Conv2d(channels, channels, 3, stride, padding=1, bias=False)
+        self.bn2 = nn.BatchNorm2d(channels)
+        self.conv3 = nn.Conv2d(channels, channels_out, 1, bias=False)
+        self.bn3 = nn.BatchNorm2d(channels_out)
+        self.relu = nn.ReLU(inplace=True)
+        self.downsample = _shortcut(channels_in, channels_out, stride)
+
+    def forward(self, x_BCHW: torch.Tensor) -> torch.Tensor:
+        """(B, channels_in, H, W) to (B, 4 * channels, H / stride, W / stride)."""
+        y = self.relu(self.bn1(self.conv1(x_BCHW)))
+        y = self.relu(self.bn2(self.conv2(y)))
+        y = self.bn3(self.conv3(y))
+        return self.relu(y + (x_BCHW if self.downsample is None else self.downsample(x_BCHW)))  # type: ignore[no-any-return]
+
+
+def _shortcut(channels_in: int, channels_out: int, stride: int) -> nn.Sequential | None:
+    if stride == 1 and channels_in == channels_out:
+        return None
+    return nn.Sequential(nn.Conv2d(channels_in, channels_out, 1, stride, bias=False), nn.BatchNorm2d(channels_out))
+
+
+def _backbone(config: ResNetConfig) -> tuple[nn.Sequential, int]:
+    """Build the layers in torchvision's order; returns them and the number of features that come out."""
+    block: type[BasicBlock | Bottleneck] = Bottleneck if config.depth == 50 else BasicBlock
+    width = config.width
+    modules: list[nn.Module] = [
+        nn.Conv2d(config.channels, width, 7, stride=2, padding=3, bias=False),
+        nn.BatchNorm2d(width),
+        nn.ReLU(inplace=True),
+        nn.MaxPool2d(3, stride=2, padding=1),
+    ]
+    features = width
+    for layer, blocks in enumerate(BLOCKS[config.depth]):
+        channels = width * 2**layer
+        residuals: list[nn.Module] = []
+        for index in range(blocks):
+            stride = 2 if layer > 0 and index == 0 else 1
+            residuals.append(block(features, channels, stride))
+            features = channels * block.expansion
+        modules.append(nn.Sequential(*residuals))
+    modules.append(nn.AdaptiveAvgPool2d(1))
+    return nn.Sequential(*modules), features
+
+
+def _initialise(module: nn.Module) -> None:
+    """He's initialisation; batch norm starts as the identity, which is PyTorch's default."""
+    if isinstance(module, nn.Conv2d | nn.Linear):
+        nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+    if isinstance(module, nn.Linear):
+        nn.init.zeros_(module.bias)

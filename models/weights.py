@@ -1,0 +1,189 @@
+"""Weights files: safetensors with our metadata under one key, and nothing that runs when it is read.
+
+A file is trusted only as far as it can be checked: metadata by its pydantic model, every tensor by name, shape, type
+and finite values, all of them together by the digest that the metadata holds.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import safetensors.torch
+import torch
+from pydantic import BaseModel, ValidationError
+from safetensors import SafetensorError, safe_open
+from torch import nn
+
+from eventveil.errors import WeightsError
+from eventveil.models.kinds import build, describe
+from eventveil.models.metadata import FORMAT_VERSION, Digests, Metadata
+
+METADATA_KEY = "eventveil"
+
+
+class _Versioned(BaseModel):
+    """The one key that must stay readable in files of a later version, whatever else is in them."""
+
+    format_version: int
+
+
+@dataclass(frozen=True, slots=True)
+class Weights:
+    """A network ready to run.
+
+    Attributes:
+        model: in eval mode, float32, on the CPU.
+        metadata: what the file says about it.
+        digest: SHA-256 of its tensors, in hexadecimal; names these weights wherever they are used.
+    """
+
+    model: nn.Module
+    metadata: Metadata
+    digest: str
+
+
+def save_weights(path: Path | str, model: nn.Module, metadata: Metadata) -> str:
+    """Write a weights file in one step: it is there whole or not at all. Returns the digest of its tensors.
+
+    Args:
+        path: the file to write; an older one is replaced.
+        model: one of the networks of `eventveil.models`.
+        metadata: `Metadata.of(model, ...)`; the digest of the tensors is filled in here.
+
+    Raises:
+        WeightsError: metadata of another model, values that are not finite, or a file that cannot be written.
+    """
+    path = Path(path)
+    if describe(model) != (metadata.kind, metadata.config):
+        raise WeightsError(f"{path}: expected metadata of this {type(model).__name__}; make it with Metadata.of(model)")
+    # A copy: a tensor that is a view, or channels_last, is not stored as it stands.
+    tensors = {name: tensor.detach().cpu().clone(memory_format=torch.contiguous_format)
+               for name, tensor in model.state_dict().items()}  # fmt: skip
+    _check_finite(path, tensors)
+    digest = digest_of(tensors)
+    digests = Digests(tensors=digest, certificate=metadata.digests.certificate)
+    text = metadata.model_copy(update={"digests": digests}).model_dump_json()
+    _write_whole(path, safetensors.torch.save(tensors, metadata={METADATA_KEY: text}))
+    return digest
+
+
+def load_weights(path: Path | str) -> Weights:
+    """Read a weights file and build its network.
+
+    Raises:
+        WeightsError: the file is missing, is not one of ours, or does not hold what its metadata says; the message
+            gives the path, what was expected, and what to do.
+    """
+    path = Path(path)
+    text, tensors = _read(path)
+    metadata = _parse_metadata(path, text)
+    try:
+        # On "meta" nothing is allocated: a file that claims a network of any size costs no more than its own bytes.
+        with torch.device("meta"):
+            model = build(metadata.kind, metadata.config)
+    except ValidationError as error:
+        raise WeightsError(f"{path}: config of {metadata.kind}: {_first(error)}; write the file again") from error
+    check_tensors(path, model, tensors)
+    digest = digest_of(tensors)
+    if digest != metadata.digests.tensors:
+        raise WeightsError(f"{path}: the tensors do not match the digest in the file; it is damaged, fetch it again")
+    model.load_state_dict(tensors, assign=True)
+    return Weights(model.eval().requires_grad_(False), metadata, digest)
+
+
+def check_tensors(path: Path, model: nn.Module, tensors: Mapping[str, torch.Tensor]) -> None:
+    """Hold tensors to a model: the same names, shapes and types, and finite values.
+
+    Raises:
+        WeightsError: the first difference, by name.
+    """
+    expected = model.state_dict()
+    for words, names in (("is missing", expected.keys() - tensors.keys()), ("is unknown", tensors.keys() - expected)):
+        if names:
+            raise WeightsError(
+                f"{path}: tensor {min(names)} {words} ({len(names)} in all) for {type(model).__name__}; "
+                "the file is of another network"
+            )
+    for name, tensor in tensors.items():
+        want = expected[name]
+        if tensor.shape != want.shape or tensor.dtype != want.dtype:
+            raise WeightsError(
+                f"{path}: tensor {name} should be {want.dtype} {tuple(want.shape)} for {type(model).__name__}, "
+                f"got {tensor.dtype} {tuple(tensor.shape)}; the file is of another network"
+            )
+    _check_finite(path, tensors)
+
+
+def digest_of(tensors: Mapping[str, torch.Tensor]) -> str:
+    """SHA-256 over name, type, shape and little-endian bytes of every tensor, in the order of their names."""
+    digest = hashlib.sha256()
+    for name in sorted(tensors):
+        array = tensors[name].numpy()
+        array = array.astype(array.dtype.newbyteorder("<"), copy=False)
+        digest.update(json.dumps([name, array.dtype.str, array.shape]).encode())
+        digest.update(array.tobytes())
+    return digest.hexdigest()
+
+
+def _read(path: Path) -> tuple[str | None, dict[str, torch.Tensor]]:
+    try:
+        with safe_open(path, framework="pt") as file:
+            text = (file.metadata() or {}).get(METADATA_KEY)
+            # A copy: the file may change under a tensor that is mapped into memory.
+            return text, {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118 - no mapping
+    except SafetensorError as error:
+        raise WeightsError(
+            f"{path}: expected a safetensors file, got something else or a part of one ({error}); "
+            "bring a .pth file in with `eventveil weights import`"
+        ) from error
+    except OSError as error:
+        raise WeightsError(f"{path}: cannot be read ({error.strerror or error}); check the path") from error
+
+
+def _parse_metadata(path: Path, text: str | None) -> Metadata:
+    if text is None:
+        raise WeightsError(
+            f"{path}: a safetensors file without metadata of eventveil; "
+            "make one with `eventveil weights import` or `eventveil weights init`"
+        )
+    try:
+        version = _Versioned.model_validate_json(text).format_version
+        if version > FORMAT_VERSION:
+            raise WeightsError(
+                f"{path}: weights format {version}, this eventveil knows {FORMAT_VERSION}; update eventveil"
+            )
+        return Metadata.model_validate_json(text)
+    except ValidationError as error:
+        raise WeightsError(f"{path}: metadata: {_first(error)}; write the file again") from error
+
+
+def _first(error: ValidationError) -> str:
+    """The first finding of pydantic, in one line."""
+    first = error.errors()[0]
+    place = ".".join(str(part) for part in first["loc"])
+    return f"{place}: {first['msg']}" if place else first["msg"]
+
+
+def _check_finite(path: Path, tensors: Mapping[str, torch.Tensor]) -> None:
+    for name, tensor in tensors.items():
+        if not torch.isfinite(tensor).all():
+            raise WeightsError(f"{path}: tensor {name} holds values that are not finite; train or fetch it again")
+
+
+def _write_whole(path: Path, data: bytes) -> None:
+    """Write beside the file and rename over it, so that no reader ever sees half of it."""
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        with part.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        part.replace(path)
+    except OSError as error:
+        part.unlink(missing_ok=True)
+        raise WeightsError(f"{path}: cannot be written ({error.strerror or error}); check folder and space") from error
