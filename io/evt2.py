@@ -13,6 +13,7 @@ import numpy.typing as npt
 from numba import njit
 
 from eventveil.events import EventPacket
+from eventveil.io.bits import ONE, ZERO
 from eventveil.io.decoder import TypedWordDecoder, empty_columns
 from eventveil.io.raw_reader import RawReader
 
@@ -45,7 +46,8 @@ def _decode(  # type: ignore[no-untyped-def]
     """Fill t, x, y, p, as long as `words`; return how many events, how many timeless, and the clock."""
     base, high = clock
     time = base + (high << LOW_BITS)
-    n = timeless = 0
+    n = ZERO
+    timeless = 0
     for i in range(words.size):
         word = int(words[i])
         kind = (word >> 28) & 0xF
@@ -53,7 +55,7 @@ def _decode(  # type: ignore[no-untyped-def]
             if high >= 0:
                 t[n] = time + ((word >> 22) & 0x3F)
                 x[n], y[n], p[n] = (word >> 11) & 0x7FF, word & 0x7FF, kind == CD_ON
-                n += 1
+                n += ONE
             else:
                 timeless += 1
         elif kind == TIME_HIGH:
@@ -61,7 +63,7 @@ def _decode(  # type: ignore[no-untyped-def]
             time = base + (high << LOW_BITS)
         else:
             types[kind] += 1
-    return n, timeless, Clock(base, high)
+    return int(n), timeless, Clock(base, high)
 
 
 class ClockedDecoder(TypedWordDecoder):

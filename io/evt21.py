@@ -16,7 +16,7 @@ import numpy.typing as npt
 from numba import njit
 
 from eventveil.events import EventPacket
-from eventveil.io.bits import count_bits, lowest_bit
+from eventveil.io.bits import ONE, ZERO, count_bits, lowest_bit
 from eventveil.io.decoder import empty_columns
 from eventveil.io.evt2 import CD_ON, LOW_BITS, TIME_HIGH, Clock, ClockedDecoder, advance
 from eventveil.io.raw_reader import RawReader
@@ -38,7 +38,8 @@ def _decode(  # type: ignore[no-untyped-def]
 ) -> tuple[int, int, Clock]:
     """Fill t, x, y, p, which have room for `_count` events; return how many, how many timeless, and the clock."""
     base, high = clock
-    n = timeless = 0
+    n = ZERO
+    timeless = 0
     for i in range(heads.size):
         head = int(heads[i])
         kind = (head >> 28) & 0xF
@@ -49,7 +50,7 @@ def _decode(  # type: ignore[no-untyped-def]
                 column, row = (head >> 11) & 0x7FF, head & 0x7FF
                 while mask != 0:
                     t[n], x[n], y[n], p[n] = time, column + lowest_bit(mask), row, kind == CD_ON
-                    n += 1
+                    n += ONE
                     mask &= mask - 1
             else:
                 timeless += count_bits(mask)
@@ -57,7 +58,7 @@ def _decode(  # type: ignore[no-untyped-def]
             base, high = advance(base, high, head)
         else:
             types[kind] += 1
-    return n, timeless, Clock(base, high)
+    return int(n), timeless, Clock(base, high)
 
 
 class Evt21Decoder(ClockedDecoder):

@@ -22,7 +22,7 @@ import numpy.typing as npt
 from numba import njit
 
 from eventveil.events import EventPacket
-from eventveil.io.bits import count_bits, lowest_bit
+from eventveil.io.bits import ONE, ZERO, count_bits, lowest_bit
 from eventveil.io.decoder import TypedWordDecoder, empty_columns
 from eventveil.io.raw_reader import RawReader
 
@@ -66,14 +66,15 @@ def _decode(  # type: ignore[no-untyped-def]
     base, high, low, row, column, polarity = state
     time = base + (high << 12) + low
     placed = high >= 0 and row >= 0
-    n = timeless = 0
+    n = ZERO
+    timeless = 0
     for i in range(words.size):
         word = int(words[i]) & 0xFFFF
         kind = word >> 12
         if kind == ADDR_X:
             if placed:
                 t[n], x[n], y[n], p[n] = time, word & 0x7FF, row, (word & 0x800) != 0
-                n += 1
+                n += ONE
             else:
                 timeless += 1
         elif kind == ADDR_Y:
@@ -85,12 +86,12 @@ def _decode(  # type: ignore[no-untyped-def]
         elif kind == VECT_BASE_X:
             column = word & 0x7FF
             polarity = word & 0x800
-        elif kind == VECT_12 or kind == VECT_8:
+        elif kind in (VECT_12, VECT_8):
             mask = word & 0xFFF if kind == VECT_12 else word & 0xFF
             if placed and column >= 0:
                 while mask != 0:
                     t[n], x[n], y[n], p[n] = time, column + lowest_bit(mask), row, polarity != 0
-                    n += 1
+                    n += ONE
                     mask &= mask - 1
             else:
                 timeless += count_bits(mask)
@@ -110,7 +111,7 @@ def _decode(  # type: ignore[no-untyped-def]
                 row = -1
                 placed = False
             types[kind] += 1
-    return n, timeless, State(base, high, low, row, column, polarity)
+    return int(n), timeless, State(base, high, low, row, column, polarity)
 
 
 class Evt3Decoder(TypedWordDecoder):
