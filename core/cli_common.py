@@ -1,0 +1,32 @@
+"""What all commands share: results go to standard output, everything said about them to standard error."""
+
+from __future__ import annotations
+
+import json
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+
+from eventveil.events import Sensor
+
+stdout = Console(soft_wrap=True, highlight=False)
+stderr = Console(stderr=True, soft_wrap=True, highlight=False)
+
+SensorOption = Annotated[
+    Sensor | None,
+    typer.Option(
+        "--sensor", parser=Sensor.parse, metavar="WxH", help="Geometry of the camera, where the file holds none."
+    ),
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON, for machines.")]
+
+
+def say(text: str) -> None:
+    """Tell the user something beside the result."""
+    stderr.print(text, markup=False)
+
+
+def print_json(result: Any) -> None:
+    """Print a result for machines: one line of JSON."""
+    typer.echo(json.dumps(result, allow_nan=False))
