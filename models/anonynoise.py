@@ -81,17 +81,17 @@ class AnonyNoise(nn.Module):
 
     def draw_noise(self, shape: Sequence[int], generator: NoiseGenerator) -> torch.Tensor:
         """Return noise ~ N(0, noise_std) of `shape`, on the device of the weights."""
-        return generator.normal(shape, self.convs1[0].weight.device) * self.config.noise_std
+        return generator.normal(shape, next(self.parameters()).device) * self.config.noise_std
 
     def anonymize(self, x_BCHW: torch.Tensor, generator: NoiseGenerator, /) -> torch.Tensor:
         """Anonymize windows (B, C, H, W) with noise drawn from `generator`."""
-        return self(x_BCHW, self.draw_noise(x_BCHW.shape, generator))
+        return self(x_BCHW, self.draw_noise(x_BCHW.shape, generator))  # type: ignore[no-any-return]
 
     def _network(self, x_BCHW: torch.Tensor, noise_BCHW: torch.Tensor) -> torch.Tensor:
         inputs = torch.cat((x_BCHW, noise_BCHW), dim=1) if self.config.inputs == "histogram+noise" else x_BCHW
         # Convolutions run in the precision of the weights. Counts and noise are added outside, in full precision:
         # bfloat16 has 8 bits, too few for a count above 256.
-        inputs = inputs.to(self.convs1[0].weight.dtype)
+        inputs = inputs.to(next(self.parameters()).dtype)
         return self.convs3(self.convs2(self.convs1(inputs))).to(x_BCHW.dtype)  # type: ignore[no-any-return]
 
 

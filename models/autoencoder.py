@@ -49,12 +49,12 @@ class EventAutoencoder(nn.Module):
         channels = self.config.channels
         if x_BCHW.ndim != 4 or x_BCHW.shape[1] != channels or min(x_BCHW.shape[2:]) < 3:
             raise ValueError(f"expected (B, {channels}, H, W) of at least 3x3 pixels, got {tuple(x_BCHW.shape)}")
-        code = self.encoder(x_BCHW.to(self.encoder[0].weight.dtype))
+        code = self.encoder(x_BCHW.to(next(self.parameters()).dtype))
         return self.decoder(code).to(x_BCHW.dtype)  # type: ignore[no-any-return]
 
     def anonymize(self, x_BCHW: torch.Tensor, _generator: NoiseGenerator, /) -> torch.Tensor:
         """Normalise voxel grids (B, C, H, W) and anonymize them; this method adds no noise."""
-        return self(normalise_nonzero(x_BCHW))
+        return self(normalise_nonzero(x_BCHW))  # type: ignore[no-any-return]
 
 
 def normalise_nonzero(x_BCHW: torch.Tensor) -> torch.Tensor:

@@ -1,4 +1,4 @@
-"""What a weights file says about itself, and whether two of them, or one and a line, fit together."""
+"""What a weights file says about itself."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, PositiveInt, model_validator
 from torch import nn
 
-from eventveil.errors import WeightsError
 from eventveil.models.kinds import KINDS, KindName, Representation, Role, describe
 
 FORMAT_VERSION = 1
@@ -45,7 +44,7 @@ class Metadata(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    format_version: Literal[1] = FORMAT_VERSION
+    format_version: Literal[1] = 1
     kind: KindName
     config: dict[str, Any]
     role: Role
@@ -105,44 +104,3 @@ class Metadata(BaseModel):
             raise ValueError(f"{self.config.get('classes')} classes need as many labels, got {len(self.labels)}")
         if len(set(self.labels)) != len(self.labels):
             raise ValueError("two labels are the same")
-
-
-def check_fit(
-    anonymizer: Metadata,
-    classifier: Metadata | None = None,
-    *,
-    representation: Representation | None = None,
-    bins: int | None = None,
-    bin_us: int | None = None,
-    size: tuple[int, int] | None = None,
-) -> None:
-    """Refuse weights that cannot run in one line, before anything starts.
-
-    The windows of both files, and of the line, must agree in representation, bins and size; in bin_us where both
-    sides state it (weights made for whole recordings state none). The hop may differ: it moves windows, it does not
-    change what is in one.
-
-    Args:
-        anonymizer: metadata of the weights that anonymize.
-        classifier: metadata of the weights that classify, if any.
-        representation, bins, bin_us, size: what the line is set to; None where it follows the weights.
-
-    Raises:
-        WeightsError: a role is wrong, or windows differ; the message names the key and both values.
-    """
-    if anonymizer.role != "anonymizer":
-        raise WeightsError(f"expected weights of an anonymizer, got {anonymizer.role}; swap the files")
-    if classifier is not None:
-        if classifier.role != "target":
-            raise WeightsError(f"expected weights that classify a target, got {classifier.role}; choose another file")
-        _agree(anonymizer, "the classifier", classifier.model_dump())
-    _agree(anonymizer, "the line", {"representation": representation, "bins": bins, "bin_us": bin_us, "size": size})
-
-
-def _agree(anonymizer: Metadata, other: str, window: dict[str, Any]) -> None:
-    for key in ("representation", "bins", "bin_us", "size"):
-        ours, theirs = getattr(anonymizer, key), window[key]
-        if ours is not None and theirs is not None and ours != theirs:
-            raise WeightsError(
-                f"the anonymizer takes windows of {key} {ours}, {other} has {theirs}; choose what was made for the same"
-            )

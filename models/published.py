@@ -102,7 +102,7 @@ def import_anonynoise(
                 kind, config = "resnet_classifier", _resnet_config(state)
         model = build(kind, config)
     except (KeyError, ValueError, IndexError) as error:
-        raise WeightsError(f"{path}: expected the {role} of AnonyNoise, whose layers these are not ({error})") from error
+        raise WeightsError(f"{path}: expected the {role} of AnonyNoise, got other layers ({error})") from error
     if config["channels"] != 2 * bins:
         raise WeightsError(f"{path}: {bins} bins are {2 * bins} channels, the file has {config['channels']}; set bins")
     check_tensors(path, model, state)

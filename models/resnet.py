@@ -38,10 +38,10 @@ class ResNetConfig:
 
 
 class Classified(NamedTuple):
-    """What the classifier says: embedding_BE (B, E), logits_BK (B, K), both in the precision of the input."""
+    """What the classifier says: embedding (B, E) and logits (B, K), both in the precision of the input."""
 
-    embedding_BE: torch.Tensor
-    logits_BK: torch.Tensor
+    embedding: torch.Tensor
+    logits: torch.Tensor
 
 
 class ResNetClassifier(nn.Module):
@@ -55,10 +55,11 @@ class ResNetClassifier(nn.Module):
         self.linear_block = nn.Sequential(
             nn.Linear(features, embedding), nn.BatchNorm1d(embedding), nn.LeakyReLU(0.5), nn.Dropout(0.5)
         )
-        self.classifier = nn.Sequential(nn.Linear(embedding, self.config.classes))
+        logits = nn.Linear(embedding, self.config.classes)
+        self.classifier = nn.Sequential(logits)
         self.apply(_initialise)
         # Near zero, so that training starts from even odds (as the published code does).
-        nn.init.normal_(self.classifier[0].weight, std=0.001)
+        nn.init.normal_(logits.weight, std=0.001)
 
     def forward(self, x_BCHW: torch.Tensor) -> Classified:
         """Classify windows, float32 (B, C, H, W); in eval mode B may be 1.
@@ -68,7 +69,7 @@ class ResNetClassifier(nn.Module):
         """
         if x_BCHW.ndim != 4 or x_BCHW.shape[1] != self.config.channels:
             raise ValueError(f"expected (B, {self.config.channels}, H, W), got {tuple(x_BCHW.shape)}")
-        pooled = self.backbone(x_BCHW.to(self.classifier[0].weight.dtype))
+        pooled = self.backbone(x_BCHW.to(next(self.parameters()).dtype))
         embedding = self.linear_block(pooled.flatten(1))
         return Classified(embedding.to(x_BCHW.dtype), self.classifier(embedding).to(x_BCHW.dtype))
 

@@ -12,6 +12,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import safetensors.torch
 import torch
@@ -20,7 +21,7 @@ from safetensors import SafetensorError, safe_open
 from torch import nn
 
 from eventveil.errors import WeightsError
-from eventveil.models.kinds import build, describe
+from eventveil.models.kinds import Representation, build, describe
 from eventveil.models.metadata import FORMAT_VERSION, Digests, Metadata
 
 METADATA_KEY = "eventveil"
@@ -94,6 +95,50 @@ def load_weights(path: Path | str) -> Weights:
         raise WeightsError(f"{path}: the tensors do not match the digest in the file; it is damaged, fetch it again")
     model.load_state_dict(tensors, assign=True)
     return Weights(model.eval().requires_grad_(False), metadata, digest)
+
+
+def check_fit(
+    anonymizer: Weights,
+    classifier: Weights | None = None,
+    *,
+    representation: Representation | None = None,
+    bins: int | None = None,
+    bin_us: int | None = None,
+    size: tuple[int, int] | None = None,
+) -> None:
+    """Refuse weights that cannot run in one line, before anything starts.
+
+    The windows of both files, and of the line, must agree in representation, bins and size; in bin_us where both
+    sides state it (weights made for whole recordings state none). The hop may differ: it moves windows, it does not
+    change what is in one.
+
+    Args:
+        anonymizer: the weights that anonymize.
+        classifier: the weights that classify, if any.
+        representation: what the line is set to; None, here and below, where it follows the weights.
+        bins: bins in a window of the line.
+        bin_us: length of its bins, microseconds.
+        size: width and height of its windows, pixels.
+
+    Raises:
+        WeightsError: a role is wrong, or windows differ; the message names the key and both values.
+    """
+    if anonymizer.metadata.role != "anonymizer":
+        raise WeightsError(f"expected weights of an anonymizer, got {anonymizer.metadata.role}; choose another file")
+    if classifier is not None:
+        if classifier.metadata.role != "target":
+            raise WeightsError(f"expected weights for a target, got {classifier.metadata.role}; choose another file")
+        _agree(anonymizer, "the classifier", classifier.metadata.model_dump())
+    _agree(anonymizer, "the line", {"representation": representation, "bins": bins, "bin_us": bin_us, "size": size})
+
+
+def _agree(anonymizer: Weights, other: str, window: dict[str, Any]) -> None:
+    for key in ("representation", "bins", "bin_us", "size"):
+        ours, theirs = getattr(anonymizer.metadata, key), window[key]
+        if ours is not None and theirs is not None and ours != theirs:
+            raise WeightsError(
+                f"the anonymizer takes windows of {key} {ours}, {other} has {theirs}; choose what was made for the same"
+            )
 
 
 def check_tensors(path: Path, model: nn.Module, tensors: Mapping[str, torch.Tensor]) -> None:

@@ -1,0 +1,61 @@
+"""Where networks run, and in which precision."""
+
+from __future__ import annotations
+
+import copy
+from typing import TypeVar
+
+import torch
+from torch import nn
+
+from eventveil.errors import ConfigError
+
+PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16}
+
+Model = TypeVar("Model", bound=nn.Module)
+
+
+def place(model: Model, device: torch.device, precision: str) -> Model:
+    """Return a copy of `model` on `device` in `precision` (fp32 or bf16), ready to run; the model itself stays.
+
+    Raises:
+        ConfigError: the precision is unknown, or the device cannot compute in it.
+    """
+    if precision not in PRECISIONS:
+        raise ConfigError(f"precision is {' or '.join(PRECISIONS)}, got {precision!r}")
+    if precision == "bf16" and not computes_bf16(device):
+        raise ConfigError(
+            f"precision bf16: {device} does not compute in bfloat16 (a CPU needs AVX512_BF16 or AMX); choose fp32"
+        )
+    if device.type == "cuda":
+        # cuDNN rounds the inputs of float32 convolutions to 10 bits (TF32) unless told not to. fp32 means fp32 here,
+        # so that a GPU and a CPU agree; whoever wants speed has bf16. The switch is the whole process's.
+        torch.backends.cudnn.allow_tf32 = False
+    return copy.deepcopy(model).eval().to(device, PRECISIONS[precision])
+
+
+def choose_device(name: str) -> torch.device:
+    """Find a device by name: cpu, cuda, cuda:N, or auto, which is cuda where there is one.
+
+    Raises:
+        ConfigError: the name is unknown, or there is no such device.
+    """
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    kind, _, number = name.partition(":")
+    if kind not in ("cpu", "cuda") or (":" in name and not (kind == "cuda" and number.isdecimal())):
+        raise ConfigError(f"device is cpu, cuda, cuda:N or auto, got {name!r}")
+    if kind == "cpu":
+        return torch.device("cpu")
+    devices = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if int(number or 0) >= devices:
+        raise ConfigError(f"device {name}: PyTorch sees {devices} CUDA devices; choose another, cpu or auto")
+    return torch.device(name)
+
+
+def computes_bf16(device: torch.device) -> bool:
+    """Whether the device multiplies bfloat16 itself; PyTorch would emulate it, slowly."""
+    if device.type == "cuda":
+        with torch.cuda.device(device):
+            return torch.cuda.is_bf16_supported(including_emulation=False)
+    return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())

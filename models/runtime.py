@@ -1,0 +1,171 @@
+"""Weights as something to call: arrays in, arrays out, checked on both sides.
+
+An `AnonymizerRuntime` fails closed: whatever goes wrong, and whatever looks as if it had, raises `AnonymizerError` for
+the whole batch, and no value of it is returned. A runtime belongs to one thread at a time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, cast
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from eventveil.errors import AnonymizerError, LineError, WeightsError
+from eventveil.models.device import choose_device, place
+from eventveil.models.kinds import Anonymizer
+from eventveil.models.noise import LiveNoise, NoiseGenerator
+from eventveil.models.resnet import Classified
+from eventveil.models.transfer import Transfer
+from eventveil.models.weights import Weights
+
+
+class AnonymizerRuntime:
+    """Anonymizes batches of windows.
+
+    Args:
+        weights: of an anonymizer.
+        device: cpu, cuda, cuda:N, or auto.
+        precision: fp32, or bf16 for the convolutions where the device computes in it.
+        noise: where noise comes from; anything but the default is for tests.
+
+    Attributes:
+        device: where it runs.
+
+    Raises:
+        WeightsError: the weights are not an anonymizer's.
+        ConfigError: the device is not there, or does not compute in this precision.
+    """
+
+    def __init__(
+        self, weights: Weights, *, device: str = "auto", precision: str = "fp32", noise: NoiseGenerator | None = None
+    ) -> None:
+        if weights.metadata.role != "anonymizer":
+            raise WeightsError(f"expected weights of an anonymizer, got {weights.metadata.role}; choose another file")
+        self.device = choose_device(device)
+        self._model = cast(Anonymizer, place(weights.model, self.device, precision))
+        self._noise = noise or LiveNoise()
+        self._transfer = Transfer(self.device)
+        self._shape = weights.metadata.window_shape
+        self._counts = weights.metadata.representation == "histogram"
+        self._dtype = np.dtype(np.uint16 if self._counts else np.float32)
+
+    def warm_up(self, batch: int = 1) -> None:
+        """Anonymize `batch` empty windows, so that the first live window finds memory and kernels ready."""
+        self([np.zeros(self._shape, self._dtype)] * batch)
+
+    def __call__(self, counts: Sequence[npt.NDArray[Any]]) -> npt.NDArray[np.float32]:
+        """Anonymize N windows as one batch.
+
+        Args:
+            counts: N arrays, uint16 (K, 2, H, W), or float32 (B, H, W) for an anonymizer of voxel grids.
+
+        Returns:
+            float32 (N, C, H, W), C = 2K with channel 2k + p, or C = B.
+
+        Raises:
+            AnonymizerError: windows of another shape or type, an error on the device, values that are not finite, or
+                a window with events that came through unchanged. Nothing is returned for any window.
+        """
+        self._check_input(counts)
+        try:
+            with torch.inference_mode():
+                x_BCHW = self._transfer.up(counts).flatten(1, -3)
+                anonymized_BCHW = self._model.anonymize(x_BCHW, self._noise)
+                self._check_output(x_BCHW, anonymized_BCHW)
+                return self._transfer.down(anonymized_BCHW)
+        except AnonymizerError:
+            raise
+        except Exception as error:  # whatever a device, a driver or a network can do, nothing may come out
+            raise AnonymizerError(
+                f"the anonymizer failed on {self.device} ({type(error).__name__}): nothing of the batch comes out; "
+                "restart the line, on another device if it happens again"
+            ) from error
+
+    def _check_input(self, counts: Sequence[npt.NDArray[Any]]) -> None:
+        if not counts:
+            raise AnonymizerError("expected at least one window, got none")
+        for window in counts:
+            if window.shape != self._shape or window.dtype != self._dtype:
+                raise AnonymizerError(
+                    f"expected windows of {self._dtype} {self._shape}, as the weights were made for, "
+                    f"got {window.dtype} {window.shape}; set bins, size and mode to the weights'"
+                )
+
+    def _check_output(self, x_BCHW: torch.Tensor, anonymized_BCHW: torch.Tensor) -> None:
+        if anonymized_BCHW.shape != x_BCHW.shape or anonymized_BCHW.dtype != torch.float32:
+            raise AnonymizerError(
+                f"the anonymizer made {anonymized_BCHW.dtype} {tuple(anonymized_BCHW.shape)} "
+                f"of windows {tuple(x_BCHW.shape)}; its weights are of no use here"
+            )
+        # Counts are whole numbers: noise below a half is taken off by rounding, and the raw window is back.
+        legible_BCHW = anonymized_BCHW.round() if self._counts else anonymized_BCHW
+        unchanged_B = (legible_BCHW == x_BCHW).flatten(1).all(1) & x_BCHW.flatten(1).any(1)
+        finite = torch.isfinite(anonymized_BCHW).all()
+        any_unchanged, all_finite = torch.stack((unchanged_B.any(), finite)).tolist()  # one wait for the device
+        if not all_finite:
+            raise AnonymizerError("the anonymizer made values that are not finite; use other weights")
+        if any_unchanged:
+            raise AnonymizerError(
+                "the anonymizer let a window through as it was, or so that rounding its values gives it back; "
+                "use trained weights, or untrained ones with more noise"
+            )
+
+
+class ClassifierRuntime:
+    """Classifies batches of anonymized windows.
+
+    Args:
+        weights: of a classifier.
+        device: cpu, cuda, cuda:N, or auto.
+        precision: fp32, or bf16 where the device computes in it.
+
+    Attributes:
+        device: where it runs.
+
+    Raises:
+        WeightsError: the weights are not a classifier's.
+        ConfigError: the device is not there, or does not compute in this precision.
+    """
+
+    def __init__(self, weights: Weights, *, device: str = "auto", precision: str = "fp32") -> None:
+        if weights.metadata.kind != "resnet_classifier":
+            raise WeightsError(f"expected weights of a classifier, got {weights.metadata.role}; choose another file")
+        self.device = choose_device(device)
+        self._model = place(weights.model, self.device, precision)
+        self._transfer = Transfer(self.device)
+        width, height = weights.metadata.size
+        self._shape = (weights.metadata.channels, height, width)
+
+    def warm_up(self, batch: int = 1) -> None:
+        """Classify `batch` empty windows, so that the first live window finds memory and kernels ready."""
+        self(np.zeros((batch, *self._shape), np.float32))
+
+    def __call__(self, windows: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+        """Classify N windows as one batch.
+
+        Args:
+            windows: float32 (N, C, H, W).
+
+        Returns:
+            float32 (N, classes), probabilities in the order of the weights' labels.
+
+        Raises:
+            LineError: windows of another shape or type, an error on the device, or values that are not finite.
+        """
+        if windows.shape[1:] != self._shape or len(windows) == 0 or windows.dtype != np.float32:
+            raise LineError(
+                f"the classifier expected windows of float32 (N, {', '.join(map(str, self._shape))}), "
+                f"got {windows.dtype} {windows.shape}; choose weights made for the same windows"
+            )
+        try:
+            with torch.inference_mode():
+                classified: Classified = self._model(self._transfer.up(list(windows)))
+                scores = self._transfer.down(classified.logits.softmax(dim=1))
+        except Exception as error:
+            raise LineError(f"the classifier failed on {self.device} ({type(error).__name__})") from error
+        if not np.isfinite(scores).all():
+            raise LineError("the classifier made values that are not finite; use other weights")
+        return scores
