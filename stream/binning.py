@@ -1,0 +1,154 @@
+"""The counting of events into bins: one compiled pass, and the ring of bins it fills.
+
+Overlapping windows share bins. A ring holds the bins of the window that is open; closing it drops the oldest `hop`
+bins and reuses their place. An event is therefore touched once, however many windows it ends up in.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from numba import njit
+from numba import types as numba_types
+
+from eventveil.events import EventPacket
+from eventveil.stream.geometry import PixelMap
+
+MAX_COUNT = 65_535  # a count is a uint16 and stays there: a wrapped count would show a busy pixel as a quiet one
+
+types: Any = numba_types  # numba's own annotations change from version to version
+_index = np.uintp  # numba must allow for negative indices, at two instructions each, unless they are unsigned
+
+
+def event_columns(layout: str) -> tuple[Any, ...]:
+    """Numba's types of t, x, y and p in the memory layout "C" (contiguous) or "A" (any strides).
+
+    Read-only and unaligned is what every array may be taken for, whoever made it; so one compilation, done before
+    the first event comes, serves all.
+    """
+    fields = (types.int64, types.uint16, types.uint16, types.uint8)
+    return tuple(types.Array(field, 1, layout, readonly=True, aligned=False) for field in fields)
+
+
+def _count(t, x, y, p, begin, counts, in_bin, first_bin, start_us, bin_us, columns, rows):  # type: ignore[no-untyped-def]
+    """Count events from `begin` until one is at or behind the window's end, in any order of time.
+
+    The columns of the packet come with p as bytes; `counts` is the flat ring, (bins, 2, cells); `in_bin` (bins,) has
+    how many events each bin holds; `first_bin`, below `bins`, is the ring's place of the window's first bin, which
+    starts at `start_us`; `columns` and `rows` are those of `PixelMap`.
+
+    Returns:
+        Index of the event that it stopped at (the number of events if none is left), and how many were late, outside
+        and saturated.
+    """
+    bins = in_bin.size
+    cells = _index(counts.size // (2 * bins))
+    end_us = start_us + bins * bin_us
+    late, outside, saturated = 0, 0, 0
+    one = _index(1)
+    i, n = _index(begin), _index(t.size)
+    while i < n and t[i] < end_us:
+        if t[i] < start_us:
+            late += 1
+            i += one
+            continue
+        # Division finds the bin, once; then comparisons tell that the next event is still in it.
+        k = (t[i] - start_us) // bin_us
+        bin_start = start_us + k * bin_us
+        bin_end = bin_start + bin_us
+        place = (first_bin + k) % bins
+        base = _index(place) * _index(2) * cells
+        run, outside_before = i, outside
+        while i < n and bin_start <= t[i] and t[i] < bin_end:
+            cell = _index(columns[x[i]]) + _index(rows[y[i]])
+            if cell < cells:
+                cell += base
+                if p[i] != 0:
+                    cell += cells
+                count = counts[cell]
+                if count == MAX_COUNT:
+                    saturated += 1
+                else:
+                    counts[cell] = count + 1
+            else:
+                outside += 1
+            i += one
+        in_bin[place] += np.int64(i - run) - (outside - outside_before)
+    return np.int64(i), late, outside, saturated
+
+
+def _compiled(layout: str) -> Any:
+    integer = types.int64
+    table = types.uint32[::1]
+    signature = types.UniTuple(integer, 4)(
+        *event_columns(layout), integer, types.uint16[::1], types.int64[::1], integer, integer, integer, table, table
+    )
+    return njit(signature, nogil=True, cache=True)(_count)
+
+
+_count_contiguous = _compiled("C")
+_count_strided = _compiled("A")
+
+
+class CountRing:
+    """The counts of the open window.
+
+    Args:
+        pixels: where each sensor pixel is counted.
+        bins: bins of a window, K.
+        hop: bins that the window moves on by, 1 to K.
+        bin_us: length of a bin in microseconds.
+
+    Attributes:
+        span_us: length of a window.
+        hop_us: how far the window moves on.
+        unseen: events counted since the last `take`, which no window has held yet.
+    """
+
+    def __init__(self, pixels: PixelMap, bins: int, hop: int, bin_us: int) -> None:
+        self.span_us = bins * bin_us
+        self.hop_us = hop * bin_us
+        self.unseen = 0
+        self._pixels = pixels
+        self._hop = hop
+        self._bin_us = bin_us
+        self._first_bin = 0
+        self._in_bin = np.zeros(bins, np.int64)
+        self._counts = self._fresh()
+
+    def add(self, packet: EventPacket, begin: int, start_us: int) -> tuple[int, int, int, int]:
+        """Count the packet's events from `begin` on, up to one at or behind the end of the window at `start_us`.
+
+        Returns:
+            Index of that event, or `len(packet)`; and how many were late, outside and saturated.
+        """
+        t, x, y, p = packet.t, packet.x, packet.y, packet.p.view(np.uint8)
+        contiguous = t.flags.c_contiguous and x.flags.c_contiguous and y.flags.c_contiguous and p.flags.c_contiguous
+        count = _count_contiguous if contiguous else _count_strided
+        stop, late, outside, saturated = count(
+            t, x, y, p, begin, self._counts.reshape(-1), self._in_bin, self._first_bin, start_us, self._bin_us,
+            self._pixels.columns, self._pixels.rows,
+        )  # fmt: skip
+        self.unseen += stop - begin - late - outside
+        return stop, late, outside, saturated
+
+    def take(self) -> tuple[npt.NDArray[np.uint16], int]:
+        """Give the window's counts (K, 2, H, W) away, with the number of its events, and move on by the hop."""
+        events = int(self._in_bin.sum())
+        bins = len(self._in_bin)
+        if self._hop == bins:
+            window, self._counts = self._counts, self._fresh()
+            self._in_bin[:] = 0
+        else:
+            oldest = (self._first_bin + np.arange(bins)) % bins
+            window = self._counts[oldest]
+            self._counts[oldest[: self._hop]] = 0
+            self._in_bin[oldest[: self._hop]] = 0
+            self._first_bin = (self._first_bin + self._hop) % bins
+        self.unseen = 0
+        return window, events
+
+    def _fresh(self) -> npt.NDArray[np.uint16]:
+        return np.zeros((len(self._in_bin), 2, self._pixels.height, self._pixels.width), np.uint16)

@@ -1,0 +1,104 @@
+"""From sensor pixels to histogram cells: crop, scale down and flip as two lookups.
+
+Crop, scale and flips all treat columns apart from rows. So each is a table, made once, and the pass over the events
+pays two loads for the whole geometry. A table has one entry for every coordinate an event can hold (a uint16), which
+makes any coordinate a safe index; what lies outside leads to a sum no cell has.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Self
+
+import numpy as np
+import numpy.typing as npt
+
+from eventveil.errors import EventError
+from eventveil.events import MAX_PIXELS, Sensor
+
+MAX_CELLS = 2**31  # twice this many, the largest sum of two outside entries, must still fit
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class PixelMap:
+    """Where each sensor pixel is counted: in cell `columns[x] + rows[y]`, or nowhere if that is not below `cells`.
+
+    Attributes:
+        width: columns of the histogram.
+        height: rows of the histogram.
+        columns: uint32 (65536,), column of the cell, or `cells` where x is outside.
+        rows: uint32 (65536,), row of the cell times `width`, or `cells` where y is outside.
+    """
+
+    width: int
+    height: int
+    columns: npt.NDArray[np.uint32]
+    rows: npt.NDArray[np.uint32]
+
+    @property
+    def cells(self) -> int:
+        """How many cells one histogram of one polarity has."""
+        return self.width * self.height
+
+    @classmethod
+    def of(
+        cls,
+        sensor: Sensor,
+        size: tuple[int, int] | None = None,
+        crop: tuple[int, int, int, int] | None = None,
+        *,
+        flip_x: bool = False,
+        flip_y: bool = False,
+    ) -> Self:
+        """Crop, then scale, then flip.
+
+        Args:
+            sensor: geometry of the camera.
+            size: (width, height) of the result, not larger than what is kept of the sensor; None keeps every pixel.
+            crop: (x, y, width, height) in sensor pixels; None keeps the whole sensor.
+            flip_x: mirror left and right: the result's columns in reverse order.
+            flip_y: mirror top and bottom.
+
+        Raises:
+            EventError: the crop leaves the sensor, or the size is larger than the crop.
+        """
+        left, top, kept_width, kept_height = _checked_crop(sensor, crop)
+        width, height = _checked_size(size, kept_width, kept_height)
+        cells = width * height
+        return cls(
+            width,
+            height,
+            columns=_table(left, kept_width, width, flip=flip_x, stride=1, outside=cells),
+            rows=_table(top, kept_height, height, flip=flip_y, stride=width, outside=cells),
+        )
+
+
+def _checked_crop(sensor: Sensor, crop: tuple[int, int, int, int] | None) -> tuple[int, int, int, int]:
+    if crop is None:
+        return 0, 0, sensor.width, sensor.height
+    x, y, width, height = crop
+    if not (x >= 0 and y >= 0 and 1 <= width <= sensor.width - x and 1 <= height <= sensor.height - y):
+        raise EventError(f"expected a crop (x, y, width, height) inside the {sensor} sensor, got {crop}")
+    return crop
+
+
+def _checked_size(size: tuple[int, int] | None, kept_width: int, kept_height: int) -> tuple[int, int]:
+    width, height = (kept_width, kept_height) if size is None else size
+    if not (1 <= width <= kept_width and 1 <= height <= kept_height):
+        raise EventError(
+            f"expected a size from 1x1 to the {kept_width}x{kept_height} pixels that are kept (it only scales down), "
+            f"got {width}x{height}"
+        )
+    if width * height > MAX_CELLS:
+        raise EventError(f"expected a histogram of at most {MAX_CELLS} cells, got {width}x{height}; set a size or crop")
+    return width, height
+
+
+def _table(first: int, kept: int, cells: int, *, flip: bool, stride: int, outside: int) -> npt.NDArray[np.uint32]:
+    """Index of the cell, times `stride`, for each of the 65,536 coordinates; the one at `first` is in cell 0."""
+    index = np.arange(kept, dtype=np.int64) * cells // kept
+    if flip:
+        index = cells - 1 - index
+    table = np.full(MAX_PIXELS, outside, np.uint32)
+    table[first : first + kept] = index * stride
+    return table
