@@ -13,8 +13,8 @@ import numpy.typing as npt
 from numba import njit
 
 from eventveil.events import EventPacket
-from eventveil.io.bits import ONE, ZERO
 from eventveil.io.decoder import TypedWordDecoder, empty_columns
+from eventveil.io.masks import ONE, ZERO
 from eventveil.io.raw_reader import RawReader
 
 CD_OFF, CD_ON, TIME_HIGH = 0, 1, 8

@@ -16,9 +16,9 @@ import numpy.typing as npt
 from numba import njit
 
 from eventveil.events import EventPacket
-from eventveil.io.bits import ONE, ZERO, count_bits, lowest_bit
 from eventveil.io.decoder import empty_columns
 from eventveil.io.evt2 import CD_ON, LOW_BITS, TIME_HIGH, Clock, ClockedDecoder, advance
+from eventveil.io.masks import SPARE, ZERO, count_bits, spread
 from eventveil.io.raw_reader import RawReader
 
 
@@ -36,7 +36,7 @@ def _count(heads: npt.NDArray[np.int32], masks: npt.NDArray[np.int32]) -> int:
 def _decode(  # type: ignore[no-untyped-def]
     heads: npt.NDArray[np.int32], masks: npt.NDArray[np.int32], clock: Clock, t, x, y, p, types
 ) -> tuple[int, int, Clock]:
-    """Fill t, x, y, p, which have room for `_count` events; return how many, how many timeless, and the clock."""
+    """Fill t, x, y, p, which have room for `_count + SPARE` events; return how many, how many timeless, and the clock."""
     base, high = clock
     n = ZERO
     timeless = 0
@@ -47,11 +47,7 @@ def _decode(  # type: ignore[no-untyped-def]
             mask = int(masks[i]) & 0xFFFFFFFF
             if high >= 0:
                 time = base + (high << LOW_BITS) + ((head >> 22) & 0x3F)
-                column, row = (head >> 11) & 0x7FF, head & 0x7FF
-                while mask != 0:
-                    t[n], x[n], y[n], p[n] = time, column + lowest_bit(mask), row, kind == CD_ON
-                    n += ONE
-                    mask &= mask - 1
+                n = spread(mask, n, time, (head >> 11) & 0x7FF, head & 0x7FF, kind == CD_ON, t, x, y, p)
             else:
                 timeless += count_bits(mask)
         elif kind == TIME_HIGH:
@@ -77,7 +73,7 @@ class Evt21Decoder(ClockedDecoder):
 
     def _decode_words(self, words: npt.NDArray[np.int32]) -> EventPacket:
         heads, masks = (words[:, 0], words[:, 1]) if self.legacy else (words[:, 1], words[:, 0])
-        t, x, y, p = empty_columns(_count(heads, masks))
+        t, x, y, p = empty_columns(_count(heads, masks) + SPARE)
         n, timeless, self._clock = _decode(heads, masks, self._clock, t, x, y, p, self.types)
         self.timeless += timeless
         return EventPacket(t[:n], x[:n], y[:n], p[:n])

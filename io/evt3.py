@@ -22,8 +22,8 @@ import numpy.typing as npt
 from numba import njit
 
 from eventveil.events import EventPacket
-from eventveil.io.bits import ONE, ZERO, count_bits, lowest_bit
 from eventveil.io.decoder import TypedWordDecoder, empty_columns
+from eventveil.io.masks import ONE, SPARE, ZERO, count_bits, spread
 from eventveil.io.raw_reader import RawReader
 
 ADDR_Y, OTHER_ADDR_Y, ADDR_X, VECT_BASE_X, VECT_12, VECT_8, TIME_LOW, TIME_HIGH = 0, 1, 2, 3, 4, 5, 6, 8
@@ -62,7 +62,7 @@ def _count(words: npt.NDArray[np.int16]) -> int:
 def _decode(  # type: ignore[no-untyped-def]
     words: npt.NDArray[np.int16], state: State, t, x, y, p, types
 ) -> tuple[int, int, State]:
-    """Fill t, x, y, p, which have room for `_count(words)` events; return how many, how many timeless, the state."""
+    """Fill t, x, y, p, which have room for `_count(words) + SPARE` events; return how many, how many timeless, the state."""
     base, high, low, row, column, polarity = state
     time = base + (high << 12) + low
     placed = high >= 0 and row >= 0
@@ -89,10 +89,7 @@ def _decode(  # type: ignore[no-untyped-def]
         elif kind in (VECT_12, VECT_8):
             mask = word & 0xFFF if kind == VECT_12 else word & 0xFF
             if placed and column >= 0:
-                while mask != 0:
-                    t[n], x[n], y[n], p[n] = time, column + lowest_bit(mask), row, polarity != 0
-                    n += ONE
-                    mask &= mask - 1
+                n = spread(mask, n, time, column, row, polarity != 0, t, x, y, p)
             else:
                 timeless += count_bits(mask)
             if column >= 0:
@@ -141,7 +138,7 @@ class Evt3Decoder(TypedWordDecoder):
         return self._state.high >= 0
 
     def _decode_words(self, words: npt.NDArray[np.int16]) -> EventPacket:
-        t, x, y, p = empty_columns(_count(words))
+        t, x, y, p = empty_columns(_count(words) + SPARE)
         n, timeless, self._state = _decode(words, self._state, t, x, y, p, self.types)
         self.timeless += timeless
         return EventPacket(t[:n], x[:n], y[:n], p[:n])
