@@ -1,0 +1,64 @@
+"""The compressions of AEDAT4, with a limit: what a damaged size field asks for is refused, not allocated."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import lz4.frame
+import zstandard
+
+COMPRESSIONS = ("NONE", "LZ4", "LZ4_HIGH", "ZSTD", "ZSTD_HIGH")  # by their number in a file
+MAX_BYTES = 1 << 26  # of a packet, compressed or not: 4 million events; recorders write some thousand
+_STEP = 1 << 18  # bytes at a time; most packets are one step
+
+
+def compress(data: bytes, compression: str) -> bytes:
+    """Compress a packet; the frame carries a checksum, so that a flipped bit will be found.
+
+    Args:
+        data: the packet.
+        compression: one of `COMPRESSIONS`.
+    """
+    if compression == "NONE":
+        return data
+    if compression.startswith("LZ4"):
+        level = 9 if compression == "LZ4_HIGH" else 0
+        return bytes(lz4.frame.compress(data, compression_level=level, content_checksum=True))
+    level = 19 if compression == "ZSTD_HIGH" else 3
+    return zstandard.ZstdCompressor(level=level, write_checksum=True).compress(data)
+
+
+def decompress(data: bytes, compression: str) -> bytes:
+    """Decompress a packet.
+
+    Raises:
+        ValueError: it is damaged, or larger than `MAX_BYTES`.
+    """
+    if compression == "NONE":
+        return data
+    pieces, size = [], 0
+    try:
+        for piece in _unlz4(data) if compression.startswith("LZ4") else _unzstd(data):
+            pieces.append(piece)
+            size += len(piece)
+            if size > MAX_BYTES:
+                raise ValueError(f"it decompresses to more than {MAX_BYTES} bytes")
+    except (RuntimeError, EOFError, zstandard.ZstdError) as error:
+        raise ValueError("it does not decompress") from error
+    return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
+
+def _unlz4(data: bytes) -> Iterator[bytes]:
+    decompressor = lz4.frame.LZ4FrameDecompressor()
+    yield decompressor.decompress(data, _STEP)
+    while not decompressor.eof:
+        piece = decompressor.decompress(b"", _STEP)
+        if not piece:
+            raise EOFError
+        yield piece
+
+
+def _unzstd(data: bytes) -> Iterator[bytes]:
+    with zstandard.ZstdDecompressor().stream_reader(data) as stream:
+        while piece := stream.read(_STEP):
+            yield piece

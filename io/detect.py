@@ -1,0 +1,134 @@
+"""Which reader a file takes: by its content first, by its extension second.
+
+Reader modules are imported when a file asks for them, one after the other: some compile kernels, some load libraries.
+"""
+
+from __future__ import annotations
+
+import re
+from importlib import import_module
+from pathlib import Path
+from urllib.parse import parse_qsl, unquote, urlsplit
+
+from eventveil.errors import EventFileError
+from eventveil.io.reader import Reader
+
+HEAD = 65_536  # bytes that a reader may look at to recognise its format
+
+# In the order in which they are asked: those with a sign of their own first, those known by their name alone last.
+READERS = {
+    "aedat4": "Aedat4Reader",
+    "aedat3": "Aedat3Reader",
+    "aedat2": "Aedat2Reader",
+    "evt3": "Evt3Reader",
+    "evt2": "Evt2Reader",
+    "evt21": "Evt21Reader",
+    "dat": "DatReader",
+    "es": "EsReader",
+    "npy": "NpyReader",
+    "npz": "NpzReader",
+    "hdf5": "Hdf5Reader",
+    "text": "TextReader",
+    "ncaltech": "NCaltechReader",
+}
+
+
+def locate(path_or_uri: str | Path) -> tuple[Path, dict[str, str]]:
+    """Part a path or a `file://` URI from the options behind its `?`.
+
+    A file whose name really holds a `?`, or looks like a URI, comes first.
+
+    Raises:
+        EventFileError: the scheme is not `file`, the URI names another machine, or the options are not `key=value`
+            joined by `&`, each key once.
+    """
+    text = str(path_or_uri)
+    if _is_there(Path(text)):
+        return Path(text), {}
+    scheme = re.match(r"([A-Za-z][A-Za-z0-9+.-]*)://", text)
+    if scheme is None:
+        name, _, query = text.partition("?")
+        return Path(name), _options(text, query)
+    parts = urlsplit(text)
+    if parts.scheme != "file":
+        raise _refuse(text, f"unknown scheme {parts.scheme!r}", "known: file, or a path without a scheme")
+    if parts.netloc not in ("", "localhost"):
+        raise _refuse(text, f"a file of another machine, {parts.netloc!r}", "write file:///path, with three slashes")
+    return Path(unquote(parts.path)), _options(text, parts.query)
+
+
+def open_reader(path: Path, options: dict[str, str]) -> Reader:
+    """Open a file with the reader of its format.
+
+    Raises:
+        EventFileError: the file is missing, empty, not a file, not readable or of no known format; it does not hold
+            what the format says; the format does not take one of the options.
+    """
+    try:
+        reader = find_reader(path, _head(path))
+        unknown = options.keys() - reader.options
+        if unknown:
+            known = f"known: {', '.join(sorted(reader.options))}" if reader.options else "it takes none"
+            expected = f"unknown option {', '.join(sorted(unknown))}"
+            raise EventFileError(path, format=reader.format, expected=expected, remedy=known)
+        return reader(path, **options)
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise _refuse(path, f"cannot be opened: {reason}", "check its name and its permissions") from error
+
+
+def find_reader(path: Path, head: bytes) -> type[Reader]:
+    """Return the reader that recognises the first bytes of a file, or else the first that takes its extension.
+
+    Raises:
+        EventFileError: neither is known.
+    """
+    for module in READERS:
+        reader = _reader(module)
+        if reader.recognises(head):
+            return reader
+    for module in READERS:
+        reader = _reader(module)
+        if path.suffix.lower() in reader.suffixes:
+            return reader
+    formats = ", ".join(_reader(module).format for module in READERS)
+    raise _refuse(path, "neither content nor extension is of a known format", f"known: {formats}")
+
+
+def _reader(module: str) -> type[Reader]:
+    reader: type[Reader] = getattr(import_module(f"eventveil.io.{module}"), READERS[module])
+    return reader
+
+
+def _head(path: Path) -> bytes:
+    if not path.exists():
+        raise _refuse(path, "there is no such file", "check the path")
+    if not path.is_file():
+        raise _refuse(path, "this is not a file", "name one recording")
+    with path.open("rb") as file:
+        head = file.read(HEAD)
+    if not head:
+        raise _refuse(path, "the file is empty", "its recorder may have ended before the first byte")
+    return head
+
+
+def _is_there(path: Path) -> bool:
+    try:
+        return path.exists()
+    except OSError:  # a name that is too long for the file system
+        return False
+
+
+def _options(text: str, query: str) -> dict[str, str]:
+    try:
+        pairs = parse_qsl(query, keep_blank_values=True, strict_parsing=bool(query))
+    except ValueError:
+        pairs = []
+    options = dict(pairs)
+    if bool(query) != bool(pairs) or len(options) != len(pairs):
+        raise _refuse(text, "options that cannot be read", "write them as ?key=value&key=value, each key once")
+    return options
+
+
+def _refuse(path: Path | str, expected: str, remedy: str) -> EventFileError:
+    return EventFileError(path, format=None, expected=expected, remedy=remedy)
