@@ -20,7 +20,7 @@ from eventveil.io.reader import Reader
 
 BLOCK = 1 << 20  # bytes read at once
 MAX_LINE = 4_096  # bytes; nobody writes an event in more
-SEPARATORS = (",", ";", "\t")
+SEPARATORS = (",", ";")  # otherwise blanks and tabs
 GEOMETRY = re.compile(r"^[#%]\s*geometry\s*[:=]?\s*(\d{1,5}x\d{1,5})\s*$", re.IGNORECASE)
 STATED = "lines of t x y p, or a line of column names before them, or an order stated as in ?columns=x,y,p,t"
 
@@ -176,7 +176,7 @@ def _is_data(line: str) -> bool:
 
 
 def _cells(line: str) -> list[str]:
-    return [cell.strip() for cell in re.split(r"[,;\t]|\s+(?![,;\s])", line.strip())]
+    return re.split(r"\s*[,;]\s*|\s+", line.strip())
 
 
 def _are_numbers(cells: list[str]) -> bool:

@@ -1,0 +1,158 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import h5py
+import numpy as np
+import pytest
+from recordings import SENSOR, assert_same, make_events, read_all, read_with_faults
+
+from eventveil import Sensor
+from eventveil.errors import EventFileError
+from eventveil.io import open_events
+from eventveil.io.hdf5 import Hdf5Reader
+
+EVENTS = make_events(150_000)
+RECORD = np.dtype([("x", "<u2"), ("y", "<u2"), ("p", "<i2"), ("t", "<i8")])
+
+
+def write_columns(path, names="txyp", group="events", events=EVENTS, **options):
+    with h5py.File(path, "w") as file:
+        for name, column in zip(names, (events.t, events.x, events.y, events.p), strict=True):
+            file.create_dataset(f"{group}/{name}", data=column, **options)
+    return path
+
+
+def write_records(path, **options):
+    records = np.zeros(len(EVENTS), RECORD)
+    for field in "txyp":
+        records[field] = getattr(EVENTS, field)
+    with h5py.File(path, "w") as file:
+        file.create_dataset("CD/events", data=records, **options)
+    return path
+
+
+@pytest.mark.parametrize("names", ["txyp", ("ts", "xs", "ys", "ps"), ("timestamps", "x", "y", "polarity")])
+@pytest.mark.parametrize("options", [{}, {"chunks": (10_000,), "compression": "gzip", "shuffle": True}])
+def test_columns(tmp_path, names, options):
+    path = write_columns(tmp_path / "a.h5", names, **options)
+    assert_same(read_all(Hdf5Reader(path)), EVENTS)
+
+
+def test_records_of_metavision(tmp_path):
+    path = write_records(tmp_path / "a.hdf5", chunks=(16_384,), compression="gzip", compression_opts=1)
+    with h5py.File(path, "a") as file:
+        file.attrs["geometry"] = "346x260"
+    with open_events(path) as source:
+        assert source.sensor == SENSOR
+        assert source.format == "HDF5"
+        assert sum(map(len, source)) == len(EVENTS)
+    assert_same(read_all(Hdf5Reader(path)), EVENTS)
+
+
+@pytest.mark.parametrize("place", ["/", "events"])
+@pytest.mark.parametrize("attributes", [{"geometry": np.bytes_("640x480")}, {"width": 640, "height": np.int32(480)}])
+def test_geometry_from_attributes(tmp_path, place, attributes):
+    path = write_columns(tmp_path / "a.h5")
+    with h5py.File(path, "a") as file:
+        file[place].attrs.update(attributes)
+    reader = Hdf5Reader(path)
+    reader.close()
+    assert reader.sensor == Sensor(640, 480)
+
+
+def test_no_geometry_and_a_wrong_one(tmp_path):
+    path = write_columns(tmp_path / "a.h5")
+    reader = Hdf5Reader(path)
+    reader.close()
+    assert reader.sensor is None
+    with h5py.File(path, "a") as file:
+        file.attrs["geometry"] = "wide"
+    with pytest.raises(EventFileError, match="WIDTHxHEIGHT"):
+        Hdf5Reader(path)
+
+
+def test_times_in_seconds(tmp_path):
+    path = tmp_path / "a.h5"
+    with h5py.File(path, "w") as file:
+        file["events/t"] = EVENTS.t / 1e6
+        for name in "xyp":
+            file[f"events/{name}"] = getattr(EVENTS, name)
+    assert_same(read_all(Hdf5Reader(path, unit="s")), EVENTS)
+    _, faults = read_with_faults(Hdf5Reader(path))
+    assert "unit=ms" in str(faults[0])
+
+
+def test_a_filter_that_is_not_installed_is_named(tmp_path):
+    path = write_records(tmp_path / "a.hdf5", chunks=(50_000,))
+    with h5py.File(path, "a") as file:
+        events = file["CD/events"]
+        plist = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
+        plist.set_chunk((1_000,))
+        plist.set_filter(0x8ECF, h5py.h5z.FLAG_OPTIONAL, ())
+        space = h5py.h5s.create_simple((1_000,))
+        h5py.h5d.create(file["CD"].id, b"packed", events.id.get_type(), space, plist)
+        del file["CD/events"]
+        file.move("CD/packed", "CD/events")
+    with pytest.raises(EventFileError, match=r"ECF \(Prophesee\), number 36559, which is not installed"):
+        Hdf5Reader(path)
+
+
+def test_chunks_too_large_to_hold_are_refused(tmp_path):
+    path = tmp_path / "a.h5"
+    with h5py.File(path, "w") as file:
+        for name, kind in zip("txyp", ("i8", "u2", "u2", "?"), strict=True):
+            file.create_dataset(f"events/{name}", shape=(1 << 22,), chunks=(1 << 22,), dtype=kind)
+    with pytest.raises(EventFileError, match="chunks of more than"):
+        Hdf5Reader(path)
+
+
+@pytest.mark.parametrize(
+    ("make", "told"),
+    [
+        (lambda file: file.create_dataset("data", data=[1]), "neither"),
+        (lambda file: file.create_dataset("events", data=np.zeros((3, 4))), "no column for t, x, y, p"),
+        (lambda file: file.create_dataset("events/t", data=[1]), "no column for x, y, p"),
+        (lambda file: [file.create_group(f"events/{name}") for name in "txyp"], "other than datasets"),
+        (lambda file: [file.create_dataset(f"events/{name}", data=[1] * ord(name)) for name in "txyp"], "lengths"),
+    ],
+    ids=["none", "table", "missing", "groups", "lengths"],
+)
+def test_what_holds_no_events_is_told_at_once(tmp_path, make, told):
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        make(file)
+    with pytest.raises(EventFileError, match=told):
+        Hdf5Reader(tmp_path / "a.h5")
+
+
+def test_a_damaged_chunk_costs_its_packets(tmp_path):
+    path = write_columns(tmp_path / "a.h5", chunks=(65_536,), compression="gzip", fletcher32=True)
+    with h5py.File(path) as file:
+        chunk = file["events/x"].id.get_chunk_info(1)
+    data = bytearray(path.read_bytes())
+    data[chunk.byte_offset + chunk.size // 2] ^= 0x10
+    path.write_bytes(data)
+    reader = Hdf5Reader(path)
+    got, faults = read_with_faults(reader)
+    assert [fault.where for fault in faults] == ["events 65536 to 131071"]
+    assert reader.skipped.total() == 65_536
+    np.testing.assert_array_equal(got.t, np.concatenate([EVENTS.t[:65_536], EVENTS.t[131_072:]]))
+
+
+def test_a_file_cut_off_is_told(tmp_path):
+    path = write_columns(tmp_path / "a.h5")
+    path.write_bytes(path.read_bytes()[:-1000])
+    with pytest.raises(EventFileError, match="damaged"):
+        Hdf5Reader(path)
+
+
+@pytest.mark.parametrize("events", [0, 1, 65_536])
+def test_any_number_of_events(tmp_path, events):
+    path = write_columns(tmp_path / "a.h5", events=EVENTS[:events])
+    assert_same(read_all(Hdf5Reader(path)), EVENTS[:events])
+
+
+def test_h5py_is_loaded_only_where_it_is_needed():
+    code = "import sys, eventveil.io.hdf5; sys.exit('h5py' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False, timeout=60).returncode == 0
