@@ -57,5 +57,5 @@ def computes_bf16(device: torch.device) -> bool:
     """Whether the device multiplies bfloat16 itself; PyTorch would emulate it, slowly."""
     if device.type == "cuda":
         with torch.cuda.device(device):
-            return torch.cuda.is_bf16_supported(including_emulation=False)
+            return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())

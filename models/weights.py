@@ -22,7 +22,7 @@ from torch import nn
 
 from eventveil.errors import WeightsError
 from eventveil.models.kinds import Representation, build, describe
-from eventveil.models.metadata import FORMAT_VERSION, Digests, Metadata
+from eventveil.models.metadata import FORMAT_VERSION, Digests, Metadata, first_finding
 
 METADATA_KEY = "eventveil"
 
@@ -88,7 +88,9 @@ def load_weights(path: Path | str) -> Weights:
         with torch.device("meta"):
             model = build(metadata.kind, metadata.config)
     except ValidationError as error:
-        raise WeightsError(f"{path}: config of {metadata.kind}: {_first(error)}; write the file again") from error
+        raise WeightsError(
+            f"{path}: config of {metadata.kind}: {first_finding(error)}; write the file again"
+        ) from error
     check_tensors(path, model, tensors)
     digest = digest_of(tensors)
     if digest != metadata.digests.tensors:
@@ -204,14 +206,7 @@ def _parse_metadata(path: Path, text: str | None) -> Metadata:
             )
         return Metadata.model_validate_json(text)
     except ValidationError as error:
-        raise WeightsError(f"{path}: metadata: {_first(error)}; write the file again") from error
-
-
-def _first(error: ValidationError) -> str:
-    """The first finding of pydantic, in one line."""
-    first = error.errors()[0]
-    place = ".".join(str(part) for part in first["loc"])
-    return f"{place}: {first['msg']}" if place else first["msg"]
+        raise WeightsError(f"{path}: metadata: {first_finding(error)}; write the file again") from error
 
 
 def _check_finite(path: Path, tensors: Mapping[str, torch.Tensor]) -> None:
