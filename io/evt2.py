@@ -43,7 +43,7 @@ def advance(base: int, high: int, word: int) -> tuple[int, int]:
 def _decode(  # type: ignore[no-untyped-def]
     words: npt.NDArray[np.int32], clock: Clock, t, x, y, p, types
 ) -> tuple[int, int, Clock]:
-    """Fill t, x, y, p, as long as `words`; return how many events, how many timeless, and the clock."""
+    """Fill t, x, y, p, as long as `words`; return events, timeless events and the new clock."""
     base, high = clock
     time = base + (high << LOW_BITS)
     n = ZERO

@@ -36,7 +36,7 @@ def _count(heads: npt.NDArray[np.int32], masks: npt.NDArray[np.int32]) -> int:
 def _decode(  # type: ignore[no-untyped-def]
     heads: npt.NDArray[np.int32], masks: npt.NDArray[np.int32], clock: Clock, t, x, y, p, types
 ) -> tuple[int, int, Clock]:
-    """Fill t, x, y, p, which have room for `_count + SPARE` events; return how many, how many timeless, and the clock."""
+    """Fill t, x, y, p, which have room for `_count() + SPARE`; return events, timeless events and the new clock."""
     base, high = clock
     n = ZERO
     timeless = 0

@@ -62,7 +62,7 @@ def _count(words: npt.NDArray[np.int16]) -> int:
 def _decode(  # type: ignore[no-untyped-def]
     words: npt.NDArray[np.int16], state: State, t, x, y, p, types
 ) -> tuple[int, int, State]:
-    """Fill t, x, y, p, which have room for `_count(words) + SPARE` events; return how many, how many timeless, the state."""
+    """Fill t, x, y, p, which have room for `_count() + SPARE`; return events, timeless events and the new state."""
     base, high, low, row, column, polarity = state
     time = base + (high << 12) + low
     placed = high >= 0 and row >= 0

@@ -58,16 +58,10 @@ def _compiled_count_bits(mask):  # type: ignore[no-untyped-def]  # noqa: ARG001
 
 @njit(cache=True, nogil=True)
 def spread(mask, n, time, column, row, on, t, x, y, p):  # type: ignore[no-untyped-def]
-    """Write one event for each bit of a mask, and up to `SPARE` meaningless ones behind them.
+    """Write an event for each bit of a mask: bit k is column `column + k`, the rest they have in common.
 
-    Args:
-        mask: bit k stands for an event in column `column + k`.
-        n: position of the first event, unsigned.
-        time, column, row, on: what the events have in common.
-        t, x, y, p: columns with room for the events and `SPARE` more.
-
-    Returns:
-        The position behind the last event, unsigned.
+    `n` is the position of the first, unsigned; returned is the one behind the last. The columns t, x, y, p need room
+    for `SPARE` events more than the mask has: what is written there means nothing.
     """
     end = n + np.uint64(count_bits(mask))
     while n < end:
