@@ -20,8 +20,8 @@ import numpy as np
 
 from eventveil.errors import EventError, EventFileError
 from eventveil.events import EventPacket, Sensor
-from eventveil.io.compression import COMPRESSIONS, MAX_BYTES, decompress
-from eventveil.io.flatbuffer import PREFIX, Table
+from eventveil.io.compression import COMPRESSIONS, MAX_BYTES, Decompressor
+from eventveil.io.flatbuffer import I32, I64, PREFIX, Table
 from eventveil.io.reader import Reader
 
 MAGIC = b"#!AER-DAT4.0\r\n"
@@ -94,14 +94,16 @@ class Aedat4Reader(Reader):
             raise self._bad_header("the magic line and a header that fits into the file")
         try:
             table = Table(prefix + self._file.read(size))
-            compression = table.number(0, "i", 0)
-            table_at = table.number(1, "q", -1)
+            compression = table.number(0, I32, 0)
+            table_at = table.number(1, I64, -1)
             self._read_streams(ElementTree.fromstring(table.text(2)))
         except (ValueError, ElementTree.ParseError) as error:
             raise self._bad_header("an IOHeader table with information as XML") from error
         if not 0 <= compression < len(COMPRESSIONS) or 0 < table_at < self._file.tell():
             raise self._bad_header(f"a compression of {', '.join(COMPRESSIONS)} and a data table behind the packets")
-        self._compression = self.metadata["compression"] = COMPRESSIONS[compression]
+        self._sign = _SIGNS[COMPRESSIONS[compression]]
+        self._decompressor = Decompressor(COMPRESSIONS[compression])
+        self.metadata["compression"] = COMPRESSIONS[compression]
         return file_size if table_at <= 0 else table_at
 
     def _read_streams(self, information: ElementTree.Element) -> None:
@@ -142,7 +144,7 @@ class Aedat4Reader(Reader):
 
     def _decode(self, payload: bytes) -> EventPacket:
         try:
-            buffer = decompress(payload, self._compression)
+            buffer = self._decompressor.decompress(payload)
             start, count = Table(buffer).vector(0, RECORD.itemsize)
         except ValueError as error:
             self._at = self._find_packet(self._last + 1)
@@ -154,7 +156,7 @@ class Aedat4Reader(Reader):
         """Return the place of the next packet at or behind `at`, or the end; the file stands there."""
         while at < self._end:
             self._file.seek(at)
-            places = _packets_in(self._file.read(_SEARCH), list(self._streams), _SIGNS[self._compression])
+            places = _packets_in(self._file.read(_SEARCH), list(self._streams), self._sign)
             for place, size in places:
                 if at + place + PACKET.size + size <= self._end:
                     self._file.seek(at + place)

@@ -28,37 +28,51 @@ def compress(data: bytes, compression: str) -> bytes:
     return zstandard.ZstdCompressor(level=level, write_checksum=True).compress(data)
 
 
-def decompress(data: bytes, compression: str) -> bytes:
-    """Decompress a packet.
+class Decompressor:
+    """Decompresses packets one after the other, and keeps what the library needs for that.
 
-    Raises:
-        ValueError: it is damaged, or larger than `MAX_BYTES`.
+    Args:
+        compression: one of `COMPRESSIONS`.
     """
-    if compression == "NONE":
-        return data
-    pieces, size = [], 0
-    try:
-        for piece in _unlz4(data) if compression.startswith("LZ4") else _unzstd(data):
-            pieces.append(piece)
-            size += len(piece)
-            if size > MAX_BYTES:
-                raise ValueError(f"it decompresses to more than {MAX_BYTES} bytes")
-    except (RuntimeError, EOFError, zstandard.ZstdError) as error:
-        raise ValueError("it does not decompress") from error
-    return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
+    def __init__(self, compression: str) -> None:
+        self._lz4 = lz4.frame.LZ4FrameDecompressor()
+        self._zstd = zstandard.ZstdDecompressor()
+        self._pieces = self._unlz4 if compression.startswith("LZ4") else self._unzstd
+        self._stored = compression == "NONE"
 
-def _unlz4(data: bytes) -> Iterator[bytes]:
-    decompressor = lz4.frame.LZ4FrameDecompressor()
-    yield decompressor.decompress(data, _STEP)
-    while not decompressor.eof:
-        piece = decompressor.decompress(b"", _STEP)
-        if not piece:
-            raise EOFError
-        yield piece
+    def decompress(self, data: bytes) -> bytes:
+        """Decompress a packet.
 
+        Raises:
+            ValueError: it is damaged, or larger than `MAX_BYTES`.
+        """
+        if self._stored:
+            return data
+        pieces, size = [], 0
+        try:
+            for piece in self._pieces(data):
+                pieces.append(piece)
+                size += len(piece)
+                if size > MAX_BYTES:
+                    raise ValueError(f"it decompresses to more than {MAX_BYTES} bytes")
+        except (RuntimeError, EOFError, zstandard.ZstdError) as error:
+            raise ValueError("it does not decompress") from error
+        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
-def _unzstd(data: bytes) -> Iterator[bytes]:
-    with zstandard.ZstdDecompressor().stream_reader(data) as stream:
-        while piece := stream.read(_STEP):
+    def _unlz4(self, data: bytes) -> Iterator[bytes]:
+        self._lz4.reset()
+        yield self._lz4.decompress(data, _STEP)
+        while not self._lz4.eof:
+            piece = self._lz4.decompress(b"", _STEP)
+            if not piece:
+                raise EOFError
             yield piece
+
+    def _unzstd(self, data: bytes) -> Iterator[bytes]:
+        if 0 <= zstandard.frame_content_size(data) <= _STEP:
+            yield self._zstd.decompress(data)
+            return
+        with self._zstd.stream_reader(data) as stream:
+            while piece := stream.read(_STEP):
+                yield piece

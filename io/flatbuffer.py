@@ -1,7 +1,7 @@
 """The little of FlatBuffers that AEDAT4 needs: one table, read field by field, and two tables written by hand.
 
-A size-prefixed buffer is `u32 size, u32 offset of the root table, 4 letters naming its type, ...`. A table begins with the
-distance back to its vtable, which lists where each field lies in the table, or 0 where it is absent.
+A size-prefixed buffer is `u32 size, u32 offset of the root table, 4 letters naming its type, ...`. A table begins with
+the distance back to its vtable, which lists where each field lies in the table, or 0 where it is absent.
 
 Source: FlatBuffers internals, https://flatbuffers.dev/internals; the tables are those of the AEDAT 4.0 specification.
 """
@@ -12,6 +12,8 @@ import struct
 
 PREFIX = 4  # bytes of the size in front
 
+I32, I64 = struct.Struct("<i"), struct.Struct("<q")
+_U16, _U32 = struct.Struct("<H"), struct.Struct("<I")
 _EVENTS_HEAD = struct.Struct("<2I4s3H2xi2I")  # up to the first 16-byte event, which is aligned to 8 bytes
 _HEADER_HEAD = struct.Struct("<2I4s5H2x2iqI")  # up to the text
 HEADER_TABLE_AT = 32  # where the data table's position stands in what `header` returns
@@ -26,22 +28,22 @@ class Table:
 
     def __init__(self, buffer: bytes) -> None:
         self._buffer = buffer
-        self._start = PREFIX + self._number("I", PREFIX)
-        self._fields = self._start - self._number("i", self._start)
-        self._fields_size = self._number("H", self._fields)
+        self._start = PREFIX + self._number(_U32, PREFIX)
+        self._fields = self._start - self._number(I32, self._start)
+        self._fields_size = self._number(_U16, self._fields)
 
-    def number(self, field: int, code: str, default: int) -> int:
-        """Return an integer of `struct` code `code`, or the default where the field is absent."""
+    def number(self, field: int, kind: struct.Struct, default: int) -> int:
+        """Return an integer (`I32`, `I64`), or the default where the field is absent."""
         at = self._place(field)
-        return default if at is None else self._number(code, at)
+        return default if at is None else self._number(kind, at)
 
     def vector(self, field: int, item_size: int) -> tuple[int, int]:
         """Return where a vector's items begin and how many there are; (0, 0) where the field is absent."""
         at = self._place(field)
         if at is None:
             return 0, 0
-        start = at + self._number("I", at)
-        count = self._number("I", start)
+        start = at + self._number(_U32, at)
+        count = self._number(_U32, start)
         if start + 4 + count * item_size > len(self._buffer):
             raise ValueError("a vector runs past the end of its buffer")
         return start + 4, count
@@ -53,14 +55,13 @@ class Table:
 
     def _place(self, field: int) -> int | None:
         slot = 4 + 2 * field
-        offset = self._number("H", self._fields + slot) if slot < self._fields_size else 0
+        offset = self._number(_U16, self._fields + slot) if slot < self._fields_size else 0
         return self._start + offset if offset else None
 
-    def _number(self, code: str, at: int) -> int:
-        # A negative place would count from the end.
-        if at < 0 or at + struct.calcsize(code) > len(self._buffer):
+    def _number(self, kind: struct.Struct, at: int) -> int:
+        if not 0 <= at <= len(self._buffer) - kind.size:  # a negative place would count from the end
             raise ValueError("a field lies outside its buffer")
-        number: int = struct.unpack_from(f"<{code}", self._buffer, at)[0]
+        number: int = kind.unpack_from(self._buffer, at)[0]
         return number
 
 
