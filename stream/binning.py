@@ -15,8 +15,13 @@ from numba import types as numba_types
 
 from eventveil.events import EventPacket
 from eventveil.stream.geometry import PixelMap
+from eventveil.stream.prefetch import prefetch
 
 MAX_COUNT = 65_535  # a count is a uint16 and stays there: a wrapped count would show a busy pixel as a quiet one
+
+# Events are counted in blocks: one loop compares times, a second finds the cells and asks for their memory, a third
+# counts, by when the memory has come. On a megapixel sensor this is half as fast again as one loop for all.
+BLOCK = 64
 
 types: Any = numba_types  # numba's own annotations change from version to version
 _index = np.uintp  # numba must allow for negative indices, at two instructions each, unless they are unsigned
@@ -30,6 +35,52 @@ def event_columns(layout: str) -> tuple[Any, ...]:
     """
     fields = (types.int64, types.uint16, types.uint16, types.uint8)
     return tuple(types.Array(field, 1, layout, readonly=True, aligned=False) for field in fields)
+
+
+@njit(nogil=True)
+def _ahead(t, i, bin_start, bin_end):  # type: ignore[no-untyped-def]
+    """How many of the next events, one block at most, lie in the bin before one that does not."""
+    m = min(_index(t.size) - i, _index(BLOCK))
+    strays = 0
+    for k in range(m):
+        time = t[i + _index(k)]
+        strays += (time < bin_start) | (bin_end <= time)
+    if strays == 0:
+        return m
+    m = _index(0)
+    while bin_start <= t[i + m] and t[i + m] < bin_end:
+        m += _index(1)
+    return m
+
+
+@njit(nogil=True)
+def _locate(x, y, p, i, m, columns, rows, cells, counts, base, block):  # type: ignore[no-untyped-def]
+    """Write where in their bin `m` events are counted to `block`, leaving out those outside; return how many."""
+    kept = _index(0)
+    for k in range(m):
+        event = i + _index(k)
+        cell = _index(columns[x[event]]) + _index(rows[y[event]])
+        if cell < cells:
+            if p[event] != 0:
+                cell += cells
+            prefetch(counts, base + cell)
+            block[kept] = cell
+            kept += _index(1)
+    return kept
+
+
+@njit(nogil=True)
+def _add(counts, base, block, kept):  # type: ignore[no-untyped-def]
+    """Count the events of a block; return how many found their count at its maximum."""
+    saturated = 0
+    for k in range(kept):
+        cell = base + _index(block[_index(k)])
+        count = counts[cell]
+        if count == MAX_COUNT:
+            saturated += 1
+        else:
+            counts[cell] = count + 1
+    return saturated
 
 
 def _count(t, x, y, p, begin, counts, in_bin, first_bin, start_us, bin_us, columns, rows):  # type: ignore[no-untyped-def]
@@ -46,36 +97,27 @@ def _count(t, x, y, p, begin, counts, in_bin, first_bin, start_us, bin_us, colum
     bins = in_bin.size
     cells = _index(counts.size // (2 * bins))
     end_us = start_us + bins * bin_us
-    late, outside, saturated = 0, 0, 0
-    one = _index(1)
+    late, outside, saturated = np.int64(0), np.int64(0), np.int64(0)
+    block = np.empty(BLOCK, np.uint32)
     i, n = _index(begin), _index(t.size)
     while i < n and t[i] < end_us:
         if t[i] < start_us:
             late += 1
-            i += one
+            i += _index(1)
             continue
-        # Division finds the bin, once; then comparisons tell that the next event is still in it.
+        # Division finds the bin, once; comparisons then tell how many events stay in it.
         k = (t[i] - start_us) // bin_us
         bin_start = start_us + k * bin_us
-        bin_end = bin_start + bin_us
         place = (first_bin + k) % bins
         base = _index(place) * _index(2) * cells
-        run, outside_before = i, outside
-        while i < n and bin_start <= t[i] and t[i] < bin_end:
-            cell = _index(columns[x[i]]) + _index(rows[y[i]])
-            if cell < cells:
-                cell += base
-                if p[i] != 0:
-                    cell += cells
-                count = counts[cell]
-                if count == MAX_COUNT:
-                    saturated += 1
-                else:
-                    counts[cell] = count + 1
-            else:
-                outside += 1
-            i += one
-        in_bin[place] += np.int64(i - run) - (outside - outside_before)
+        m = _index(BLOCK)
+        while m == _index(BLOCK):
+            m = _ahead(t, i, bin_start, bin_start + bin_us)
+            kept = _locate(x, y, p, i, m, columns, rows, cells, counts, base, block)
+            saturated += _add(counts, base, block, kept)
+            in_bin[place] += np.int64(kept)
+            outside += np.int64(m - kept)
+            i += m
     return np.int64(i), late, outside, saturated
 
 
