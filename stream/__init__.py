@@ -1,1 +1,21 @@
-"""The line: histogram, anonymize, classify, publish, and the subscriber at its end."""
+"""The line: histogram, anonymize, classify, publish, and the subscriber at its end.
+
+`subscribe` is imported when it is asked for: the histogrammer, which training uses too, does without ZeroMQ.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from eventveil.stream.subscriber import subscribe as subscribe
+
+__all__ = ["subscribe"]
+
+
+def __getattr__(name: str) -> Any:
+    if name == "subscribe":
+        from eventveil.stream.subscriber import subscribe
+
+        return subscribe
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

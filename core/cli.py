@@ -1,0 +1,62 @@
+"""The command line: parse, load, call, print. Nothing else.
+
+Our own errors become one line on standard error and exit status 2; any other exception is a defect of ours and keeps
+its traceback.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated
+
+import typer
+
+from eventveil import cli_files, cli_line, cli_weights
+from eventveil.cli_common import say
+from eventveil.errors import EventVeilError
+from eventveil.version import __version__
+
+app = typer.Typer(
+    name="eventveil",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+for room in (cli_files, cli_line, cli_weights):
+    room.register(app)
+
+
+def _print_version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"eventveil {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def about(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """Let the motion of an event camera out and keep the person in.
+
+    eventveil reads events, live or recorded, cuts them into windows, anonymizes those with a learned noise, recognises
+    the gesture, and publishes anonymized windows and gestures. Raw events never leave the machine.
+
+    Begin with:  eventveil info RECORDING   and   eventveil demo
+    """
+
+
+def main() -> None:
+    """Run the program; the entry point of `eventveil`."""
+    try:
+        app()
+    except EventVeilError as error:
+        say(f"eventveil: {error}")
+        sys.exit(2)
+
+
+if __name__ == "__main__":
+    main()

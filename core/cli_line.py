@@ -1,0 +1,259 @@
+"""`eventveil run` and `eventveil subscribe`: the two ends of the line."""
+
+from __future__ import annotations
+
+import signal
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import numpy as np
+import typer
+from rich.table import Table
+
+from eventveil.cli_common import JsonOption, SensorOption, print_json, say, stdout
+from eventveil.errors import ConfigError, LineError
+from eventveil.events import Sensor
+
+if TYPE_CHECKING:
+    from eventveil.stream.pipeline import Status
+    from eventveil.stream.settings import RunSettings
+    from eventveil.stream.wire import Message
+
+SourcesArgument = Annotated[
+    list[str],
+    typer.Argument(metavar="SOURCE...|CONFIG.yaml", help="Recordings to replay side by side, or one configuration."),
+]
+WeightsOption = Annotated[
+    list[Path] | None,
+    typer.Option("--weights", help="Weights of the anonymizer, and of the classifier; each file says which it is."),
+]
+SpeedOption = Annotated[
+    str | None,
+    typer.Option("--speed", metavar="FACTOR|max", help="1.0 replays as it happened, max as fast as it goes."),
+]
+SetOption = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="Any key of the configuration, as in line.queue=8."),
+]
+UntrainedOption = Annotated[
+    bool, typer.Option("--allow-untrained", help="Try the line with weights that protect nobody; every header says so.")
+]
+WaitOption = Annotated[
+    int | None,
+    typer.Option("--wait-for", metavar="N", help="Begin when N subscribers are there, so that none misses a window."),
+]
+DisorderOption = Annotated[
+    str | None, typer.Option("--on-disorder", metavar="raise|sort|clip", help="What to do where time goes back.")
+]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands to the program."""
+    app.command("run")(run)
+    app.command("subscribe")(subscribe)
+
+
+def run(
+    sources: SourcesArgument,
+    weights: WeightsOption = None,
+    speed: SpeedOption = None,
+    sensor: SensorOption = None,
+    on_disorder: DisorderOption = None,
+    wait_for: WaitOption = None,
+    allow_untrained: UntrainedOption = False,
+    overrides: SetOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Take recordings through the line and publish anonymized windows and gestures.
+
+    Windows leave only behind the anonymizer; without its weights nothing starts. What is published goes to
+    tcp://127.0.0.1:5556 unless publish.bind says otherwise. Ctrl-C publishes what is on its way and stops.
+
+    A line a second tells events, windows, latency and drops; the summary comes at the end. The exit status is 0 where
+    every stream came to its end or was stopped, 2 where the line failed.
+
+    Example:  eventveil run trial.aedat4 --weights anonymizer.safetensors --weights gestures.safetensors
+    """
+    settings = _settings(sources, overrides or [], sensor=sensor, speed=speed, on_disorder=on_disorder)
+    settings = _with_options(settings, weights or [], wait_for, allow_untrained=allow_untrained)
+    from eventveil.stream.pipeline import Line
+
+    line = Line(settings)
+    if not line.plan.provenance.trained:
+        say("eventveil: THE ANONYMIZER IS UNTRAINED: what is published protects nobody (--allow-untrained)")
+    say(f"eventveil: publishing on {settings.publish.bind}; Ctrl-C stops")
+    _on_signals(line.stop)
+    status = line.run(_tell_json if json else _tell)
+    (print_json if json else _print_summary)(_summary(status))
+    if status.failure is not None:
+        raise LineError(f"the line failed: {status.failure}")
+
+
+def _settings(
+    sources: list[str], overrides: list[str], *, sensor: Sensor | None, speed: str | None, on_disorder: str | None
+) -> RunSettings:
+    """Settings from a configuration file, or for plain sources; what the options say wins over the file."""
+    from eventveil.config import read_yaml, run_settings
+
+    is_config = len(sources) == 1 and sources[0].endswith((".yaml", ".yml"))
+    if is_config:
+        name, values = sources[0], read_yaml(Path(sources[0]))
+    else:
+        name = "eventveil run"
+        values = {"sources": [{"uri": uri, "stream": str(number)} for number, uri in enumerate(sources)]}
+    said = {"speed": speed, "on_disorder": on_disorder, "sensor": sensor and str(sensor)}
+    for number in range(len(values.get("sources") or [])):
+        overrides = [
+            *overrides,
+            *(f"sources.{number}.{key}={value}" for key, value in said.items() if value is not None),
+        ]
+    return run_settings(values, overrides, name=name)
+
+
+def _with_options(
+    settings: RunSettings, weights: list[Path], wait_for: int | None, *, allow_untrained: bool
+) -> RunSettings:
+    """Settings with each weights file in its place, as its role says."""
+    from eventveil.models.weights import load_weights
+
+    places = {"anonymizer": "anonymize", "target": "classify"}
+    changed: dict[str, Any] = {}
+    for path in weights:
+        role = load_weights(path).metadata.role
+        if role not in places:
+            raise ConfigError(f"--weights {path}: a network of role {role!r} has no place in the line")
+        if places[role] in changed:
+            raise ConfigError(f"--weights {path}: a second {role}; give one anonymizer and one classifier")
+        changed[places[role]] = getattr(settings, places[role]).model_copy(update={"weights": path})
+    if allow_untrained:
+        anonymize = changed.get("anonymize", settings.anonymize)
+        changed["anonymize"] = anonymize.model_copy(update={"allow_untrained": True})
+    if wait_for is not None:
+        changed["publish"] = settings.publish.model_copy(update={"wait_for": wait_for})
+    return settings.model_copy(update=changed)
+
+
+def _on_signals(stop: Callable[[], None]) -> None:
+    """Let Ctrl-C and SIGTERM stop the line; a second one stops it at once."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: stop())
+
+
+def _summary(status: Status) -> dict[str, Any]:
+    """The figures of a line, so far or at its end, as plain values."""
+    return {
+        "seconds": round(status.seconds, 3),
+        "events": status.total("histogram", "received"),
+        "late": status.total("histogram", "late"),
+        "outside": status.total("histogram", "outside"),
+        "saturated": status.total("histogram", "saturated"),
+        "windows": status.total("histogram", "windows"),
+        "published_windows": status.total("publish", "windows"),
+        "published_gestures": status.total("publish", "gestures"),
+        "dropped": status.dropped(),
+        "latency_p50_ms": status.value("publish", "all_p50_ms"),
+        "latency_p99_ms": status.value("publish", "all_p99_ms"),
+        "subscribers": status.value("publish", "subscribers"),
+        "stopped": status.stopped,
+        "failure": status.failure,
+    }
+
+
+def _tell_json(status: Status) -> None:
+    print_json(_summary(status) | {"stages": {name: report.model_dump() for name, report in status.stages.items()}})
+
+
+def _milliseconds(value: float | None) -> str:
+    return "-" if value is None else f"{value:.1f} ms"
+
+
+def _tell(status: Status) -> None:
+    """One line on how it goes; rates are of the time since the start, latencies of the last second."""
+    figures, seconds = _summary(status), max(status.seconds, 1e-9)
+    dropped = ", ".join(f"{number} {reason}" for reason, number in figures["dropped"].items()) or "none"
+    say(
+        f"{seconds:6.0f} s  {figures['events'] / seconds / 1e6:7.3f} Mev/s"
+        f"  {figures['published_windows'] / seconds:7.1f} windows/s"
+        f"  latency p50 {_milliseconds(status.value('publish', 'latency_p50_ms'))}"
+        f" p99 {_milliseconds(status.value('publish', 'latency_p99_ms'))}"
+        f"  subscribers {figures['subscribers'] or 0:.0f}  dropped {dropped}"
+    )
+
+
+def _print_summary(figures: dict[str, Any]) -> None:
+    table = Table(show_header=False, box=None)
+    for key, value in figures.items():
+        shown = _milliseconds(value) if key.endswith("_ms") else f"{value:,}" if type(value) is int else value
+        table.add_row(key.removesuffix("_ms"), str("none" if shown in ({}, None) else shown))
+    stdout.print(table)
+
+
+def subscribe(
+    endpoint: Annotated[str, typer.Argument(metavar="ENDPOINT", help="Where a line publishes: tcp://HOST:PORT.")],
+    topic: Annotated[list[str] | None, typer.Option("--topic", help="window or gesture; both unless said.")] = None,
+    count: Annotated[int | None, typer.Option("--count", min=1, help="End after so many windows and gestures.")] = None,
+    timeout: Annotated[float | None, typer.Option("--timeout", help="End after so many seconds of silence.")] = None,
+    npz: Annotated[
+        Path | None, typer.Option("--npz", metavar="DIR", help="Keep each message there, as NumPy .npz.")
+    ] = None,
+    json: JsonOption = False,
+) -> None:
+    """Receive what a line publishes, until it ends.
+
+    A line that is not there yet is waited for. Numbers that are missing are told with their reasons. The exit status
+    is 1 where the line said that it failed, or fewer than --count messages came.
+
+    Example:  eventveil subscribe tcp://127.0.0.1:5556 --count 100 --npz received
+    """
+    from eventveil.stream import subscribe as messages
+    from eventveil.stream.wire import STATE
+
+    stopped: list[bool] = []
+    _on_signals(lambda: stopped.append(True))
+    received, failed = 0, False
+    if npz is not None:
+        npz.mkdir(parents=True, exist_ok=True)
+    for message in messages(endpoint, topic or ("window", "gesture"), timeout_s=timeout, stop=lambda: bool(stopped)):
+        (_print_message_json if json else _print_message)(message)
+        if message.topic == STATE:
+            failed = failed or message.header.state == "failed"
+            continue
+        received += 1
+        if npz is not None:
+            _keep(message, npz)
+        if received == count:
+            break
+    say(f"eventveil: {received} messages received")
+    if failed or (count is not None and received < count):
+        raise typer.Exit(1)
+
+
+def _keep(message: Message, folder: Path) -> None:
+    header = message.header
+    path = folder / f"{message.topic}-{header.stream}-{header.seq:08d}.npz"
+    try:
+        np.savez(path, values=message.array, header=np.array(header.model_dump_json()))
+    except OSError as error:
+        raise ConfigError(
+            f"--npz: {path} cannot be written: {error.strerror}; free some space or choose another"
+        ) from error
+
+
+def _print_message_json(message: Message) -> None:
+    print_json({"topic": message.topic, "missing": message.missing} | message.header.model_dump(mode="json"))
+    sys.stdout.flush()
+
+
+def _print_message(message: Message) -> None:
+    header = message.header
+    if message.topic == "state":
+        stdout.print(f"{header.stream or 'the line'}: {header.state} {header.reason}".rstrip(), markup=False)
+        return
+    seen = f"{message.topic:8} {header.stream} {header.seq:6}  {header.t_start_us / 1e6:10.3f} s"
+    if message.topic == "gesture":
+        seen += f"  {header.label} {header.probability:.0%}"
+    if message.missing:
+        seen += "  missing " + ", ".join(f"{number} ({reason})" for reason, number in message.missing.items())
+    stdout.print(seen if header.trained else f"{seen}  UNTRAINED", markup=False)

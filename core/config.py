@@ -1,0 +1,120 @@
+"""Configuration: a YAML file and `--set key=value`, checked key by key, into the settings of the rooms.
+
+A mistake names the file, the key and what is known there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, get_args
+
+import yaml
+from pydantic import BaseModel, ValidationError
+
+from eventveil.errors import ConfigError
+from eventveil.stream.settings import RunSettings
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """Read the keys and values of a YAML file.
+
+    Raises:
+        ConfigError: the file cannot be read, or is not YAML with keys and values.
+    """
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read: {error.strerror}") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: is not YAML: {' '.join(str(error).split())}") from error
+    if not isinstance(values, dict):
+        raise ConfigError(f"{path}: expected keys and values ({_known(RunSettings)}), got {type(values).__name__}")
+    return values
+
+
+def run_settings(values: Mapping[str, Any], overrides: Sequence[str] = (), *, name: str) -> RunSettings:
+    """Check the settings of a line.
+
+    Args:
+        values: as a YAML file holds them.
+        overrides: `key.subkey=value`, the value in YAML; they win over `values`. A number picks an entry of a list:
+            `sources.0.speed=max`.
+        name: of where they come from, for messages.
+
+    Raises:
+        ConfigError: a key or a value is not known.
+    """
+    tree = dict(values)
+    for override in overrides:
+        _set(tree, override)
+    try:
+        return RunSettings.model_validate(tree)
+    except ValidationError as error:
+        raise ConfigError("\n".join(_explain(name, finding) for finding in error.errors())) from None
+
+
+def _set(tree: dict[str, Any], override: str) -> None:
+    key, equals, text = override.partition("=")
+    if not equals or not key:
+        raise ConfigError(f"--set: expected key=value, for example line.delivery=live, got {override!r}")
+    try:
+        value = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise ConfigError(f"--set {key}: the value is not YAML: {' '.join(str(error).split())}") from error
+    *parents, last = key.split(".")
+    node: Any = tree
+    for parent in parents:
+        node = _step(node, parent, key)
+    if isinstance(node, list):
+        node[_index(node, last, key)] = value
+    else:
+        node[last] = value
+
+
+def _step(node: Any, part: str, key: str) -> Any:
+    """Go one level down, on a copy, so that the caller's values stay as they are."""
+    place = _index(node, part, key) if isinstance(node, list) else part
+    below = node[place] if isinstance(node, list) else node.get(part)
+    below = {} if below is None else below
+    if not isinstance(below, (dict, list)):
+        raise ConfigError(f"--set {key}: {part!r} is a value, not a group of keys")
+    node[place] = below.copy()
+    return node[place]
+
+
+def _index(node: list[Any], part: str, key: str) -> int:
+    if not part.isdecimal() or int(part) >= len(node):
+        raise ConfigError(f"--set {key}: expected a number from 0 to {len(node) - 1} in place of {part!r}")
+    return int(part)
+
+
+def _explain(name: str, finding: Any) -> str:
+    """One line for one finding of pydantic: file, key, what is wrong, what is known."""
+    place = [part for part in finding["loc"] if not (isinstance(part, str) and _is_tag(part))]
+    key = ".".join(str(part) for part in place) or "the whole file"
+    if finding["type"] == "extra_forbidden":
+        return f"{name}: {key}: unknown key; known here: {_known(_model_at(place[:-1]))}"
+    if finding["type"] == "missing":
+        return f"{name}: {key}: is missing; known here: {_known(_model_at(place[:-1]))}"
+    came = "" if isinstance(finding["input"], (dict, list)) else f", got {finding['input']!r}"
+    return f"{name}: {key}: {finding['msg'].removeprefix('Value error, ')}{came}"
+
+
+def _is_tag(part: str) -> bool:
+    # pydantic adds the name of a union's member to the place; no key of ours looks like that.
+    return part in {"float", "int"} or "[" in part
+
+
+def _model_at(place: Sequence[str | int]) -> type[BaseModel]:
+    model: type[BaseModel] = RunSettings
+    for part in place:
+        field = model.model_fields.get(part) if isinstance(part, str) else None
+        if field is not None:
+            inner = [kind for kind in (field.annotation, *get_args(field.annotation)) if isinstance(kind, type)]
+            model = next((kind for kind in inner if issubclass(kind, BaseModel)), model)
+    return model
+
+
+def _known(model: type[BaseModel]) -> str:
+    return ", ".join(model.model_fields)

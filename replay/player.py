@@ -1,0 +1,63 @@
+"""Recordings at the pace at which they happened, or faster, or slower: replay is a source like a camera.
+
+Time is an argument: with a clock and a sleep of the test's own, the pace is tested without waiting.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Iterator
+
+import numpy as np
+
+from eventveil.events import EventPacket
+
+SLICE_S = 0.01
+"""How finely a recording is cut, in seconds of this machine's time: a camera's driver delivers about as often."""
+
+
+def paced(
+    packets: Iterable[EventPacket],
+    *,
+    speed: float = 1.0,
+    clock: Callable[[], float] = time.monotonic,
+    sleep: Callable[[float], None] = time.sleep,
+) -> Iterator[EventPacket]:
+    """Hold events back until they would have happened.
+
+    Packets are cut into slices of 10 ms of real time. Each is released when it is over, and says in `until_us` up to
+    when: where nothing moved, empty slices say that time went on. Each release is timed from the first event, so that
+    delays do not add up.
+
+    Args:
+        packets: in time order.
+        speed: 2.0 plays in half the time.
+        clock: seconds, monotonic.
+        sleep: waits for seconds.
+    """
+    slice_us = max(1, round(SLICE_S * 1e6 * speed))
+    first_us: int | None = None
+    began = 0.0
+    end_us = 0
+
+    def wait_for(t_us: int) -> None:
+        """Sleep until the camera's time is `t_us`."""
+        while (left := began + (t_us - (first_us or 0)) / (speed * 1e6) - clock()) > 0:
+            sleep(left)
+
+    for packet in packets:
+        rest = packet
+        if first_us is None and len(rest):
+            first_us, began = int(rest.t[0]), clock()
+            end_us = first_us + slice_us
+        while len(rest):
+            cut = int(np.searchsorted(rest.t, end_us))
+            head, rest = rest[:cut], rest[cut:]
+            if len(rest):
+                wait_for(end_us)
+                yield EventPacket(head.t, head.x, head.y, head.p, until_us=end_us)
+                end_us += slice_us
+            else:
+                # The next packet may hold more events of this slice: nothing is promised yet.
+                wait_for(int(head.t[-1]))
+                yield head

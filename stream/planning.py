@@ -1,0 +1,67 @@
+"""Decides what will run, before anything starts: loads the weights and holds them to the settings and to each other."""
+
+from __future__ import annotations
+
+from eventveil.errors import ConfigError, WeightsError
+from eventveil.models.weights import Weights, check_fit, load_weights
+from eventveil.stream.plan import Plan, WindowPlan
+from eventveil.stream.publish import Provenance
+from eventveil.stream.settings import RunSettings
+
+
+def plan(settings: RunSettings) -> Plan:
+    """Load and check what the line needs.
+
+    Raises:
+        ConfigError: the anonymizer's weights are missing, or a setting does not fit them.
+        WeightsError: a weights file is wrong, untrained without leave, or does not fit the line.
+    """
+    anonymizer = _anonymizer(settings)
+    classifier = None if settings.classify.weights is None else load_weights(settings.classify.weights)
+    asked = settings.window
+    check_fit(anonymizer, classifier, bins=asked.bins, bin_us=asked.bin_us, size=asked.size)
+    provenance = Provenance(
+        anonymizer=anonymizer.digest,
+        trained=anonymizer.metadata.trained,
+        classifier=None if classifier is None else classifier.digest,
+        classifier_trained=classifier is not None and classifier.metadata.trained,
+        labels=() if classifier is None else tuple(classifier.metadata.labels),
+    )
+    return Plan(settings, _windows(settings, anonymizer), provenance)
+
+
+def _anonymizer(settings: RunSettings) -> Weights:
+    path = settings.anonymize.weights
+    if path is None:
+        raise ConfigError(
+            "the anonymizer has no weights, and without it nothing is published: give --weights ANONYMIZER.safetensors "
+            "(anonymize.weights); `eventveil weights init anonynoise FILE` makes untrained ones to try the line with"
+        )
+    weights = load_weights(path)
+    if not (weights.metadata.trained or settings.anonymize.allow_untrained):
+        raise WeightsError(
+            f"{path}: the anonymizer is untrained, its noise protects nobody: refused; "
+            "to try the line all the same, --allow-untrained: every header will say so"
+        )
+    return weights
+
+
+def _windows(settings: RunSettings, anonymizer: Weights) -> WindowPlan:
+    asked, trained = settings.window, anonymizer.metadata
+    mode = asked.mode or trained.mode
+    bin_us = asked.bin_us or trained.bin_us
+    if mode == "windows" and bin_us is None:
+        raise ConfigError(
+            f"{settings.anonymize.weights}: the weights are for whole recordings and name no length of a bin; "
+            "give window.bin_us, or window.mode: recording"
+        )
+    return WindowPlan(
+        mode="voxel" if trained.representation == "voxel" else mode,
+        bins=trained.bins,
+        bin_us=None if mode == "recording" else bin_us,
+        hop=None if mode == "recording" else asked.hop or trained.hop,
+        size=trained.size,
+        crop=asked.crop,
+        flip_x=asked.flip_x,
+        flip_y=asked.flip_y,
+    )

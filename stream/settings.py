@@ -1,0 +1,126 @@
+"""The settings of the line. configs/replay.yaml and configs/live.yaml explain each key.
+
+A key that is not known here is refused; what is not said has the value given here.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
+
+from eventveil.errors import EventError
+from eventveil.events import Sensor
+
+Speed = Annotated[float, Field(gt=0)] | Literal["max"]
+Device = Annotated[str, Field(pattern=r"^(auto|cpu|cuda(:\d+)?)$")]
+Precision = Literal["fp32", "bf16"]
+
+
+class Settings(BaseModel):
+    """Base of all settings: immutable, and a key that is not known is an error."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+def _sensor(value: object) -> object:
+    """Accept `346x260` for a sensor."""
+    if isinstance(value, str):
+        try:
+            return Sensor.parse(value)
+        except EventError as error:
+            raise ValueError(str(error)) from error
+    return value
+
+
+class SourceSettings(Settings):
+    """One recording (or, later, camera) that feeds the line."""
+
+    uri: str
+    stream: str = Field(default="0", pattern=r"^[A-Za-z0-9._-]{1,64}$")
+    sensor: Annotated[Sensor | None, BeforeValidator(_sensor)] = None
+    on_disorder: Literal["raise", "sort", "clip"] = "raise"
+    speed: Speed = 1.0
+
+
+class WindowSettings(Settings):
+    """How events become windows. None: as the anonymizer's weights say."""
+
+    mode: Literal["windows", "recording"] | None = None
+    bins: int | None = Field(default=None, ge=1)
+    bin_us: int | None = Field(default=None, ge=1)
+    hop: int | None = Field(default=None, ge=1)
+    size: tuple[int, int] | None = None
+    crop: tuple[int, int, int, int] | None = None
+    flip_x: bool = False
+    flip_y: bool = False
+
+
+class ModelSettings(Settings):
+    """One network of the line."""
+
+    weights: Path | None = None
+    device: Device = "auto"
+    precision: Precision = "fp32"
+
+    @model_validator(mode="before")
+    @classmethod
+    def _no_seed(cls, values: Any) -> Any:
+        # Noise that can be replayed can be subtracted (threat 3 in the design).
+        if isinstance(values, dict) and "seed" in values:
+            raise ValueError(
+                "a seed is refused: live noise is keyed from the operating system's entropy; remove 'seed'"
+            )
+        return values
+
+
+class AnonymizeSettings(ModelSettings):
+    """The anonymizer; without its weights nothing starts."""
+
+    allow_untrained: bool = False
+    batch: int = Field(default=8, ge=1, le=1024)
+
+
+class PublishSettings(Settings):
+    """The only network endpoint."""
+
+    bind: str = "tcp://127.0.0.1:5556"
+    wait_for: int = Field(default=0, ge=0)
+    queue: int = Field(default=64, ge=1)
+
+    @field_validator("bind")
+    @classmethod
+    def _endpoint(cls, value: str) -> str:
+        if not value.startswith(("tcp://", "ipc://")):
+            raise ValueError(f"expected tcp://HOST:PORT or ipc://PATH, got {value!r}")
+        return value
+
+
+class LineSettings(Settings):
+    """How the stages are run and what happens when one of them is too slow."""
+
+    delivery: Literal["lossless", "live"] = "lossless"
+    run_as: Literal["threads", "processes"] = "threads"
+    queue: int = Field(default=4, ge=1)
+    max_age_ms: int = Field(default=1000, ge=1)
+    runtime_dir: Path | None = None
+
+
+class RunSettings(Settings):
+    """Everything that `eventveil run` needs."""
+
+    sources: tuple[SourceSettings, ...] = Field(min_length=1)
+    window: WindowSettings = WindowSettings()
+    anonymize: AnonymizeSettings = AnonymizeSettings()
+    classify: ModelSettings = ModelSettings()
+    publish: PublishSettings = PublishSettings()
+    line: LineSettings = LineSettings()
+
+    @field_validator("sources")
+    @classmethod
+    def _names_differ(cls, sources: tuple[SourceSettings, ...]) -> tuple[SourceSettings, ...]:
+        names = [source.stream for source in sources]
+        if len(set(names)) != len(names):
+            raise ValueError(f"every source needs a stream name of its own, got {names}")
+        return sources

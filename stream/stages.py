@@ -1,0 +1,202 @@
+"""The stages with their sockets: one function each, the same for a thread and for a process.
+
+A stage that raises reports `failed` with its reason and is gone; the supervisor ends the line. The reason of our own
+errors is told as it stands, for no message of theirs holds event data. Of any other exception only its type and where
+it happened are told: a library's message may quote the values it stumbled over, and logs are outside the boundary.
+"""
+
+from __future__ import annotations
+
+import signal
+import traceback
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import zmq
+
+from eventveil.errors import EventVeilError, WeightsError
+from eventveil.stream.anonymize import AnonymizeStage
+from eventveil.stream.classify import ClassifyStage
+from eventveil.stream.outbox import Outbox
+from eventveil.stream.plan import Plan
+from eventveil.stream.publish import Audience, Publisher
+from eventveil.stream.runner import POLL_MS, Relay, Reporter, Signals, Stage, receive
+from eventveil.stream.settings import ModelSettings
+from eventveil.stream.sockets import PrivateSockets, public_socket
+from eventveil.stream.source import SourceStage
+from eventveil.stream.windows import Seal
+
+if TYPE_CHECKING:
+    from eventveil.models.weights import Weights
+
+REPORTS = "reports"
+
+
+@dataclass(frozen=True, slots=True)
+class Post:
+    """Where a stage stands: what it needs to find the others.
+
+    Attributes:
+        name: of the stage.
+        base: of the private endpoints: a name for threads, the runtime folder for processes.
+        signals: the supervisor's.
+    """
+
+    name: str
+    base: str | Path
+    signals: Signals
+
+
+class Bench:
+    """A stage's sockets, made in the thread that uses them and closed at its end."""
+
+    def __init__(self, post: Post, plan: Plan, context: zmq.Context[zmq.Socket[bytes]]) -> None:
+        self.context = context
+        self.name = post.name
+        self.plan = plan
+        self.signals = post.signals
+        self._sockets = PrivateSockets(post.base, context)
+        self._open: list[zmq.Socket[bytes]] = []
+        self.report = Reporter(post.name, self.keep(self._sockets.push(REPORTS, hwm=64)))
+
+    def keep(self, socket: zmq.Socket[bytes]) -> zmq.Socket[bytes]:
+        """Close this socket when the stage ends."""
+        self._open.append(socket)
+        return socket
+
+    def inbox(self) -> zmq.Socket[bytes]:
+        """The receiving end of the edge to this stage."""
+        return self.keep(self._sockets.pull(self.name))
+
+    def outbox(self, to: str) -> Outbox:
+        """The sending end of the edge to another stage."""
+        line = self.plan.settings.line
+        return Outbox(self.keep(self._sockets.push(to)), line.queue, line.delivery, self.signals.aborted)
+
+    def close(self) -> None:
+        """Close the sockets; what was sent is still delivered, for a moment if the line is aborted."""
+        for socket in self._open:
+            if self.signals.aborted():
+                socket.linger = 200
+            socket.close()
+
+
+def serve(
+    post: Post, plan: Plan, run: Callable[..., None], *args: Any, context: zmq.Context[zmq.Socket[bytes]] | None = None
+) -> None:
+    """Run a stage to its end and tell the supervisor how it ended. The whole life of a thread or process.
+
+    Args:
+        post: where it stands.
+        plan: what the line does.
+        run: one of the functions below.
+        args: what it takes besides.
+        context: the process's, where the stage is a thread of it; a process of its own makes one.
+    """
+    own = context is None
+    if own:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the supervisor decides
+    bench = Bench(post, plan, context or zmq.Context())
+    try:
+        run(bench, *args)
+        bench.report.say("ended")
+    except EventVeilError as error:
+        bench.report.say("failed", str(error))
+    except Exception as error:
+        bench.report.say("failed", f"{type(error).__name__} at {_place(error)}")
+    finally:
+        bench.close()
+        if own:
+            bench.context.term()
+
+
+def _place(error: Exception) -> str:
+    """Where in our own code an exception of somebody else's came up: file and line, no values."""
+    frames = traceback.extract_tb(error.__traceback__)
+    ours = [frame for frame in frames if Path(frame.filename).parent.parent == Path(__file__).parent.parent]
+    return f"{Path(ours[-1].filename).name}:{ours[-1].lineno}" if ours else "an unknown place"
+
+
+def run_histogram(bench: Bench, number: int) -> None:
+    """Read one source, when everybody behind it is ready."""
+    stage = SourceStage(bench.plan.settings.sources[number], bench.plan.window, bench.outbox("anonymize"))
+    bench.report.figures = stage.figures
+    bench.report.say("ready")
+    signals = bench.signals
+    while not (signals.go.wait(POLL_MS / 1000) or signals.stop.is_set() or signals.aborted()):
+        pass
+    stage.run(signals, bench.report)
+
+
+def run_anonymize(bench: Bench, key: bytes) -> None:
+    """Anonymize windows."""
+    # torch is imported where networks run: the other processes of a line stay small.
+    from eventveil.models.runtime import AnonymizerRuntime
+
+    settings, provenance = bench.plan.settings.anonymize, bench.plan.provenance
+    weights = _load(settings, provenance.anonymizer)
+    runtime = AnonymizerRuntime(weights, device=settings.device, precision=settings.precision)
+    runtime.warm_up()
+    to = "publish" if provenance.classifier is None else "classify"
+    _relay(bench, AnonymizeStage(runtime, Seal(key)), to, max_age_ms=bench.plan.max_age_ms)
+
+
+def run_classify(bench: Bench) -> None:
+    """Recognise gestures."""
+    from eventveil.models.runtime import ClassifierRuntime
+
+    settings = bench.plan.settings.classify
+    weights = _load(settings, bench.plan.provenance.classifier)
+    runtime = ClassifierRuntime(weights, device=settings.device, precision=settings.precision)
+    runtime.warm_up()
+    _relay(bench, ClassifyStage(runtime), "publish", max_age_ms=None)
+
+
+def _load(settings: ModelSettings, digest: str | None) -> Weights:
+    from eventveil.models.weights import load_weights
+
+    if settings.weights is None:
+        raise WeightsError("the stage has no weights")
+    weights = load_weights(settings.weights)
+    if weights.digest != digest:
+        raise WeightsError(f"{settings.weights}: the file has changed since the line was checked; start again")
+    return weights
+
+
+def _relay(bench: Bench, stage: Stage, to: Literal["classify", "publish"], *, max_age_ms: int | None) -> None:
+    settings = bench.plan.settings
+    relay = Relay(
+        stage,
+        bench.inbox(),
+        bench.outbox(to),
+        streams=len(settings.sources),
+        batch=settings.anonymize.batch,
+        max_age_ms=max_age_ms,
+    )
+    bench.report.figures = relay.figures
+    bench.report.say("ready")
+    relay.run(bench.signals, bench.report)
+
+
+def run_publish(bench: Bench, key: bytes) -> None:
+    """Publish what may be published, until every stream has ended or the line is aborted."""
+    settings, signals = bench.plan.settings, bench.signals
+    public = bench.keep(public_socket(settings.publish.bind, settings.publish.queue, bench.context))
+    inbox = bench.inbox()
+    audience = Audience(public)
+    publisher = Publisher(public, Seal(key), bench.plan.provenance, max_age_ms=bench.plan.max_age_ms)
+    bench.report.figures = lambda: publisher.figures() | {"values": publisher.values() | audience.values()}
+    while audience.count() < settings.publish.wait_for and not (signals.stop.is_set() or signals.aborted()):
+        public.poll(POLL_MS)
+    bench.report.say("ready")
+    running = len(settings.sources)
+    while running and not signals.aborted():
+        if inbox.poll(POLL_MS):
+            for parcel in receive(inbox, most=16):
+                running -= parcel.window is None
+                publisher.take(parcel)
+        audience.count()
+        bench.report.beat()
+    publisher.announce("failed" if running else "ended")

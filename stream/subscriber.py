@@ -1,0 +1,85 @@
+"""The receiving end: messages, checked, with what is missing between them."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+
+import zmq
+
+from eventveil.errors import ConfigError
+from eventveil.stream.sockets import subscriber_socket
+from eventveil.stream.wire import GESTURE, HEADERS, STATE, WINDOW, Message, StreamHeader, decode
+
+NETWORK = "network"
+"""Reason for what was published and did not arrive."""
+POLL_MS = 100
+
+
+def subscribe(
+    endpoint: str,
+    topics: Sequence[str] = (WINDOW, GESTURE),
+    *,
+    queue: int = 1000,
+    timeout_s: float | None = None,
+    stop: Callable[[], bool] = lambda: False,
+) -> Iterator[Message]:
+    """Yield what a publisher publishes, until it says that the line has ended.
+
+    A publisher that is not there yet is waited for. Each message carries in `missing` what is missing before it, by
+    reason. The messages that say what happened to the line (topic `state`) come too, whatever the topics.
+
+    Args:
+        endpoint: `tcp://HOST:PORT` or `ipc://PATH`.
+        topics: `window`, `gesture` or both.
+        queue: messages kept for a slow caller; more are lost, and counted as `network`.
+        timeout_s: end after so long without a message; None waits for ever.
+        stop: asked ten times a second; True ends the iteration.
+
+    Raises:
+        ConfigError: the endpoint or a topic is not one.
+        WireError: a message is not as docs/wire-format.md says; iterate anew to go on.
+    """
+    unknown = set(topics) - set(HEADERS)
+    if unknown:
+        raise ConfigError(f"unknown topics {sorted(unknown)}; known: {', '.join(HEADERS)}")
+    # `state` comes last: the publisher counts a subscriber when its first subscription arrives.
+    wanted = tuple(dict.fromkeys((*topics, STATE)))
+    gaps = Gaps()
+    with zmq.Context() as context, subscriber_socket(endpoint, wanted, queue, context) as socket:
+        last = time.monotonic()
+        while not stop():
+            if not socket.poll(POLL_MS):
+                if timeout_s is not None and time.monotonic() - last > timeout_s:
+                    return
+                continue
+            last = time.monotonic()
+            message = gaps.note(decode([frame.buffer for frame in socket.recv_multipart(copy=False)]))
+            yield message
+            if message.topic == STATE and message.header.stream is None:
+                return
+
+
+class Gaps:
+    """Explains the numbers that are missing between one message and the next of its topic and stream."""
+
+    def __init__(self) -> None:
+        self._last: dict[tuple[str, str], tuple[int, Counter[str]]] = {}
+
+    def note(self, message: Message) -> Message:
+        """Return the message with `missing` filled in; `network` is what no reason explains."""
+        header = message.header
+        if not isinstance(header, StreamHeader):
+            return message
+        lost = Counter(header.lost)
+        before = self._last.get((message.topic, header.stream))
+        self._last[message.topic, header.stream] = header.seq, lost
+        if before is None or header.seq <= before[0]:  # the first one, or a publisher that has begun anew
+            return message
+        seq, lost_before = before
+        missing = lost - lost_before
+        unexplained = header.seq - seq - 1 - missing.total()
+        if unexplained > 0:
+            missing[NETWORK] = unexplained
+        return Message(message.topic, header, message.array, dict(missing))

@@ -1,0 +1,175 @@
+"""The public wire format: message <-> bytes. docs/wire-format.md writes it out for every other language.
+
+A message is three frames, `[topic, header, payload]`: the topic in ASCII, the header in JSON, the payload as the raw
+little-endian array that the header's `shape` and `dtype` describe. The receiver decides what dtypes it takes; nothing
+is ever unpickled.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Annotated, Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from eventveil.errors import WireError
+
+VERSION = 1
+WINDOW, GESTURE, STATE = "window", "gesture", "state"
+MAX_VALUES = 1 << 26  # of one payload: 256 MiB of float32, far above any camera, far below a bomb
+
+Name = Annotated[str, Field(max_length=256)]
+Count = Annotated[int, Field(ge=0)]
+Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+
+
+class Header(BaseModel):
+    """What every header has. Keys that are not known are refused."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    version: Literal[1] = VERSION
+    shape: tuple[Count, ...] = (0,)
+    dtype: Literal["<f4"] = "<f4"
+
+
+class Geometry(BaseModel):
+    """The camera's pixels, before crop and scale."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    width: Annotated[int, Field(ge=1, le=65_536)]
+    height: Annotated[int, Field(ge=1, le=65_536)]
+
+
+class StreamHeader(Header):
+    """What windows and gestures have in common.
+
+    Attributes:
+        stream: name of the source.
+        sensor: its geometry.
+        seq: number of the window in its stream; a jump of more than one is a gap.
+        t_start_us: start of the window, camera time in microseconds.
+        t_end_us: end of the window, excluded.
+        age_ms: from the window's end on this machine's clock to its publication.
+        lost: why numbers are missing in this topic, counted by reason since the stream began.
+        anonymizer: SHA-256 of the anonymizer's weights file.
+        trained: False while the anonymizer is untrained: the noise is then no protection.
+        certificate: SHA-256 of the audit certificate of these weights, or None: never audited.
+    """
+
+    stream: Name
+    sensor: Geometry
+    seq: Count
+    t_start_us: int
+    t_end_us: int
+    age_ms: Annotated[float, Field(ge=0)]
+    lost: dict[Name, Count] = {}
+    anonymizer: Digest
+    trained: bool
+    certificate: Digest | None = None
+
+
+class WindowHeader(StreamHeader):
+    """An anonymized window; the payload is float32 (C, H, W), channel 2*k + p of bin k and polarity p."""
+
+
+class GestureHeader(StreamHeader):
+    """A recognised gesture; the payload is float32 (classes,), the probability of each label.
+
+    Attributes:
+        labels: the classes, in the order of the payload.
+        label: the most probable one.
+        probability: of that label.
+        classifier: SHA-256 of the classifier's weights file.
+        classifier_trained: False while the classifier is untrained: its gestures then mean nothing.
+    """
+
+    labels: tuple[Name, ...]
+    label: Name
+    probability: Annotated[float, Field(ge=0, le=1)]
+    classifier: Digest
+    classifier_trained: bool
+
+
+class StateHeader(Header):
+    """What happened to a stream, or to the whole line; the payload is empty.
+
+    Attributes:
+        state: `ended` (all of it was published) or `failed` (the line stopped, `reason` says why).
+        stream: which stream, or None for the whole line.
+        reason: in words, where there is one.
+        lost: windows lost by topic and reason since the stream began, the ones behind its last message included.
+    """
+
+    state: Literal["ended", "failed"]
+    stream: Name | None = None
+    reason: Annotated[str, Field(max_length=1024)] = ""
+    lost: dict[Literal["window", "gesture"], dict[Name, Count]] = {}
+
+
+HEADERS: dict[str, type[Header]] = {WINDOW: WindowHeader, GESTURE: GestureHeader, STATE: StateHeader}
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Message:
+    """A message as a subscriber sees it.
+
+    Attributes:
+        topic: `window`, `gesture` or `state`.
+        header: a `WindowHeader`, `GestureHeader` or `StateHeader`, by topic.
+        array: the payload, read-only.
+        missing: what is missing between this message and the one received before it in its topic and stream, by
+            reason; `network` is what was published and did not arrive.
+    """
+
+    topic: str
+    header: Any
+    array: npt.NDArray[np.float32]
+    missing: dict[str, int] = field(default_factory=dict)
+
+
+def encode(header: Header, array: npt.NDArray[np.float32] | None = None) -> list[Any]:
+    """Turn a header and its payload into frames; shape and dtype must already stand in the header."""
+    topic = next(topic for topic, kind in HEADERS.items() if isinstance(header, kind))
+    payload = b"" if array is None else np.ascontiguousarray(array, dtype="<f4").data
+    return [topic.encode(), header.model_dump_json(exclude_none=False).encode(), payload]
+
+
+def decode(frames: Sequence[Any]) -> Message:
+    """Turn frames into a message.
+
+    Raises:
+        WireError: not three frames, an unknown topic or version, a header that is not as documented, or a payload
+            whose size is not that of its shape.
+    """
+    if len(frames) != 3:
+        raise WireError(
+            f"expected 3 frames [topic, header, payload], got {len(frames)}; is this an eventveil endpoint?"
+        )
+    topic = bytes(frames[0]).decode("ascii", errors="replace")
+    kind = HEADERS.get(topic)
+    if kind is None:
+        raise WireError(f"unknown topic {topic[:32]!r}; known: {', '.join(HEADERS)}")
+    try:
+        header = kind.model_validate_json(bytes(frames[1]))
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        place = ".".join(str(part) for part in first["loc"]) or "header"
+        raise WireError(f"{topic} header: {place}: {first['msg']} (this is version {VERSION} of the format)") from None
+    return Message(topic, header, _payload(header, memoryview(frames[2])))
+
+
+def _payload(header: Header, payload: memoryview) -> npt.NDArray[np.float32]:
+    values = math.prod(header.shape)
+    # The size is checked in Python's unbounded integers, before numpy is asked for anything.
+    if len(header.shape) > 4 or values > MAX_VALUES or values * 4 != payload.nbytes:
+        raise WireError(
+            f"expected a payload of shape {list(header.shape)[:5]} in float32 (at most {MAX_VALUES} values), "
+            f"got {payload.nbytes} bytes"
+        )
+    return np.frombuffer(payload, dtype="<f4").reshape(header.shape)
