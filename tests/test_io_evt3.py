@@ -1,0 +1,320 @@
+from __future__ import annotations
+
+import struct
+
+import faery
+import numpy as np
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+from reference_evt import decode_evt3, decode_in_pieces, read_all, read_columns, tuples
+
+from eventveil.errors import EventError, EventFileError
+from eventveil.events import EventPacket, Sensor
+from eventveil.io.evt3 import Evt3Decoder, Evt3Reader
+from eventveil.io.evt3_writer import Evt3Writer
+
+HEADER = b"% evt 3.0\n% format EVT3;height=720;width=1280\n% geometry 1280x720\n% end\n"
+WHAT = {
+    "timeless": "event before the first time or row",
+    1: "address of another kind of event",
+    7: "continuation word",
+    9: "padding word",
+    10: "external trigger",
+    14: "system event",
+    15: "continuation word",
+}
+
+
+def pack(*words: int) -> bytes:
+    return struct.pack(f"<{len(words)}H", *words)
+
+
+def high(value: int) -> int:
+    return 0x8000 | value % 4096
+
+
+def low(value: int) -> int:
+    return 0x6000 | value
+
+
+def row(value: int) -> int:
+    return value
+
+
+def one(x: int, p: int = 0) -> int:
+    return 0x2000 | p << 11 | x
+
+
+def base(x: int, p: int = 0) -> int:
+    return 0x3000 | p << 11 | x
+
+
+# Any word at all, and streams that have begun as they should, so that most words count.
+streams = st.builds(
+    lambda begun, words: pack(*([high(0), row(3), base(9)] if begun else []), *words),
+    st.booleans(),
+    st.lists(st.integers(0, 0xFFFF), max_size=60),
+)
+
+
+@pytest.mark.kernel
+@given(streams, st.lists(st.integers(0, 200), max_size=4), st.booleans())
+@example(pack(high(4095), row(0), one(0), high(0), one(1), high(2048), high(0), one(2)), [3], False)
+@example(pack(high(2047), row(0), high(0), one(1)), [], False)
+def test_decodes_what_the_slow_twin_decodes_wherever_it_is_cut(data, cuts, odd_byte):
+    decoder = Evt3Decoder()
+    expected, skipped = decode_evt3(data)
+    assert decode_in_pieces(decoder, data + b"\x00" * odd_byte, cuts) == expected
+    assert decoder.pending == b"\x00" * odd_byte
+    named = dict.fromkeys(decoder.skipped, 0)
+    for kind, count in skipped.items():
+        named[WHAT.get(kind, "unknown word")] += count
+    assert decoder.skipped == named
+
+
+@pytest.mark.kernel
+def test_a_mask_is_read_from_its_lowest_bit_and_moves_the_base_on():
+    decoder = Evt3Decoder()
+    packet = decoder.decode(pack(high(1), low(5), row(7), base(100, 1), 0x4801, 0x50FF, 0x5001))
+    assert packet.x.tolist() == [100, 111, *range(112, 120), 120]
+    assert set(packet.t.tolist()) == {4096 + 5}
+    assert packet.p.all()
+    assert (packet.y == 7).all()
+
+
+@pytest.mark.kernel
+def test_the_lower_time_counts_as_zero_until_it_comes_but_a_repeated_upper_half_keeps_it():
+    packet = Evt3Decoder().decode(
+        pack(high(1), low(9), row(0), one(0), high(1), one(1), high(2), one(2), low(3), one(3))
+    )
+    assert packet.t.tolist() == [4105, 4105, 8192, 8195]
+
+
+@pytest.mark.kernel
+def test_the_clock_wraps_when_its_upper_half_falls_by_half_its_range_and_steps_back_when_by_less():
+    wraps = Evt3Decoder().decode(pack(high(2048), row(0), one(0), high(0), one(0)))
+    assert wraps.t.tolist() == [2048 << 12, 1 << 24]
+    back = Evt3Decoder().decode(pack(high(2048), row(0), one(0), high(1), one(0)))
+    assert back.t.tolist() == [2048 << 12, 1 << 12]
+
+
+@pytest.mark.kernel
+def test_columns_of_another_kind_of_event_are_no_pixels():
+    decoder = Evt3Decoder()
+    packet = decoder.decode(pack(high(0), row(1), one(5), 0x1001, one(6), base(0), 0x4FFF, row(2), one(7)))
+    assert tuples(packet) == [(0, 5, 1, False), (0, 7, 2, False)]
+    assert decoder.skipped == {
+        "address of another kind of event": 1,
+        "event before the first time or row": 13,
+    }
+
+
+@pytest.mark.kernel
+def test_a_flood_of_masks_leaves_the_sensor_and_does_not_come_back():
+    packet = Evt3Decoder().decode(pack(high(0), row(0), base(0), *([0x4001] * 6000)))
+    assert packet.x[0] == 0
+    assert (np.diff(packet.x.astype(int)) >= 0).all()
+
+
+@pytest.mark.kernel
+def test_the_packet_owns_its_memory():
+    decoder = Evt3Decoder()
+    first = decoder.decode(pack(high(0), row(0), one(1), one(2)))
+    kept = tuples(first)
+    decoder.decode(pack(row(9), one(8), one(8), one(8)))
+    assert tuples(first) == kept
+
+
+def write(path, payload: bytes, header: bytes = HEADER):
+    path.write_bytes(header + payload)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("header", "sensor", "first_us"),
+    [
+        (HEADER, Sensor(1280, 720), 0),
+        (b"% evt 3.0\n", None, 0),
+        (b"% Date 2020-09-25 07:48:29\r\n% evt 3.0\r\n% Geometry 640x480\r\n", Sensor(640, 480), 0),
+        (
+            b"% format EVT3;width=320;height=240\n% t0 1600000000000000\n% end\n",
+            Sensor(320, 240),
+            1_600_000_000_000_000,
+        ),
+    ],
+)
+def test_headers_of_all_ages(tmp_path, header, sensor, first_us):
+    reader = Evt3Reader(write(tmp_path / "a.raw", pack(high(0), row(0), one(1, 1)), header))
+    assert reader.sensor == sensor
+    assert read_all(reader) == [(first_us, 1, 0, True)]
+    assert Evt3Reader.recognises(header)
+    reader.close()
+    reader.close()
+
+
+def test_a_payload_that_begins_like_a_comment_is_no_header(tmp_path):
+    # 0x2025 = a column, "% " in bytes: without `% end` only the rest of the line tells.
+    data = pack(0x2025, high(0), row(0), one(1))
+    reader = Evt3Reader(write(tmp_path / "a.raw", data, b"% evt 3.0\n"))
+    assert read_all(reader) == [(0, 1, 0, False)]
+    reader.close()
+
+
+def test_a_recording_without_events_is_no_error(tmp_path):
+    reader = Evt3Reader(write(tmp_path / "a.raw", b""))
+    assert reader.read_packet() is None
+    reader.close()
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", "names EVT2, EVT2.1 or EVT3, found none"),
+        (b"t,x,y,p\n1,2,3,1\n" * 100, "found none"),
+        (b"% evt 4.0\n% end\n", "found EVT 4.0"),
+        (b"% evt 3.0\n% format EVT4;height=1;width=1\n", "found EVT4"),
+        (b"% evt 3.0\n% geometry 0x720\n", "header makes no sense"),
+        (b"% evt 3.0\n% geometry big\n", "header makes no sense"),
+        (b"% evt 3.0\n% t0 soon\n", "header makes no sense"),
+    ],
+)
+def test_refuses_other_headers(tmp_path, content, message):
+    (tmp_path / "a.raw").write_bytes(content)
+    with pytest.raises(EventFileError, match=message):
+        Evt3Reader(tmp_path / "a.raw")
+
+
+def test_a_missing_file_and_a_folder_are_told(tmp_path):
+    for path in (tmp_path / "none.raw", tmp_path):
+        with pytest.raises(EventFileError, match="cannot be read"):
+            Evt3Reader(path)
+
+
+def test_a_truncated_file_gives_all_before_the_cut_then_its_place(tmp_path):
+    reader = Evt3Reader(write(tmp_path / "a.raw", pack(high(0), row(0), one(1)) + b"\x01"))
+    assert len(reader.read_packet()) == 1
+    with pytest.raises(EventFileError, match="truncated") as fault:
+        reader.read_packet()
+    assert fault.value.where == f"byte {len(HEADER) + 6}"
+    assert reader.read_packet() is None
+    reader.close()
+
+
+@pytest.mark.parametrize(
+    "payload", [b"just some text, line after line\n" * 50, pack(high(0), row(0), *([0xB000, 0xC000, 0xD000] * 50))]
+)
+def test_senseless_words_behind_a_good_header_end_in_an_error(tmp_path, payload):
+    reader = Evt3Reader(write(tmp_path / "a.raw", payload))
+    with pytest.raises(EventFileError, match="expected EVT3 words"):
+        read_all(reader)
+    assert reader.read_packet() is None
+    reader.close()
+
+
+def test_a_few_unknown_words_and_much_padding_are_counted_not_fatal(tmp_path):
+    reader = Evt3Reader(write(tmp_path / "a.raw", pack(high(0), row(0), 0xB001, one(1), *([0x9999] * 500))))
+    assert read_all(reader) == [(0, 1, 0, False)]
+    assert reader.skipped == {"unknown word": 1, "padding word": 500}
+    reader.close()
+
+
+# Writer ---------------------------------------------------------------------------------------------------------------
+
+packets = st.lists(
+    st.tuples(
+        st.sampled_from([0, 1, 4095, 4096, 1 << 23, (1 << 23) + 4095, 1 << 24, 1 << 30]),
+        st.integers(0, 1279),
+        st.integers(0, 719),
+        st.booleans(),
+    ),
+    min_size=1,
+    max_size=30,
+)
+
+
+@pytest.mark.kernel
+@given(packets, st.sampled_from([0, 5, 1_600_000_000_000_000, -7]), st.integers(0, 30))
+def test_what_is_written_comes_back(tmp_path_factory, steps, start, cut):
+    t = start + np.cumsum([0] + [step for step, *_ in steps[1:]])
+    packet = EventPacket.of(t, *zip(*(rest for _, *rest in steps), strict=True))
+    path = tmp_path_factory.mktemp("evt3") / "a.raw"
+    with Evt3Writer(path, Sensor(1280, 720)) as writer:
+        writer.write(packet[:cut])
+        writer.write(packet[cut:])
+    reader = Evt3Reader(path)
+    assert reader.sensor == Sensor(1280, 720)
+    assert read_all(reader) == tuples(packet)
+    reader.close()
+
+
+def test_writes_a_recording_without_events(tmp_path):
+    with Evt3Writer(tmp_path / "a.raw", Sensor(64, 48)):
+        pass
+    reader = Evt3Reader(tmp_path / "a.raw")
+    assert (reader.sensor, reader.read_packet()) == (Sensor(64, 48), None)
+    reader.close()
+
+
+def test_refuses_what_its_words_cannot_hold(tmp_path):
+    with pytest.raises(EventFileError, match="2048x2048"), Evt3Writer(tmp_path / "a.raw", Sensor(2049, 10)):
+        pass
+    with (
+        pytest.raises(EventFileError, match="longer gap"),
+        Evt3Writer(tmp_path / "a.raw", Sensor(2048, 2048)) as writer,
+    ):
+        writer.write(EventPacket.of([0, 1_600_000_000_000_000], [0, 1], [0, 1], [0, 1]))
+    with pytest.raises(EventError, match="outside"), Evt3Writer(tmp_path / "a.raw", Sensor(10, 10)) as writer:
+        writer.write(EventPacket.of([0], [10], [0], [0]))
+    assert not list(tmp_path.iterdir())
+
+
+def test_another_reader_reads_what_is_written(tmp_path):
+    rng = np.random.default_rng(5)
+    t = 1_000_000 + np.cumsum(rng.choice([0, 0, 1, 50, 5000], 3000))
+    packet = EventPacket.of(t, rng.integers(0, 1280, 3000), rng.integers(0, 720, 3000), rng.integers(0, 2, 3000))
+    with Evt3Writer(tmp_path / "a.raw", Sensor(1280, 720)) as writer:
+        writer.write(packet)
+    assert_same(read_with_faery(tmp_path / "a.raw"), packet)
+
+
+# Real recordings ------------------------------------------------------------------------------------------------------
+
+
+def read_with_faery(path) -> EventPacket:
+    array = np.concatenate(list(faery.events_stream_from_file(path)))
+    return EventPacket.of(array["t"], array["x"], array["y"], array["on"])
+
+
+def assert_same(got: EventPacket, expected: EventPacket) -> None:
+    for name in "txyp":
+        np.testing.assert_array_equal(getattr(got, name), getattr(expected, name))
+
+
+def test_a_recording_of_an_evk3(real_data):
+    path = real_data / "recordings" / "expelliarmus_evt3_sample.raw"
+    reader = Evt3Reader(path)
+    packet = read_columns(reader)
+    reader.close()
+    assert reader.sensor is None
+    assert len(packet) == 219_596
+    assert packet.t[-1] - packet.t[0] == 8_801
+    assert not reader.skipped
+    assert (np.diff(packet.t) >= 0).all()
+    # This camera sets its clock back by up to 11 us, between events. faery then holds the clock, and dates those that
+    # follow too late.
+    other = read_with_faery(path)
+    late = other.t - packet.t
+    assert (late.min(), late.max(), np.count_nonzero(late)) == (0, 11, 1455)
+    assert_same(EventPacket(packet.t + late, packet.x, packet.y, packet.p), other)
+
+
+def test_a_recording_with_triggers(real_data):
+    path = real_data / "recordings" / "derived_test_data_evt3_trigger_0.raw"
+    reader = Evt3Reader(path)
+    packet = read_columns(reader)
+    reader.close()
+    assert reader.sensor == Sensor(1280, 720)
+    assert len(packet) == 82_469
+    assert reader.skipped == {"external trigger": 2, "system event": 15_688, "continuation word": 37_536}
+    assert_same(packet, read_with_faery(path))
