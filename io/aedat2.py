@@ -17,7 +17,7 @@ from typing import ClassVar
 import numpy as np
 import numpy.typing as npt
 
-from eventveil.events import EventPacket
+from eventveil.events import EventPacket, Sensor
 from eventveil.io.chips import DVS128, davis_sensors, is_davis, sensor_of
 from eventveil.io.reader import Reader
 
@@ -46,9 +46,7 @@ class Aedat2Reader(Reader):
         self._file = path.open("rb")
         try:
             self._chip = self.metadata["chip"] = self._read_header()
-            self.sensor = sensor_of(self._chip)
-            if self._chip and self.sensor is None and not is_davis(self._chip):
-                raise self.fault(f"expected a DVS128 or a DAVIS, got the chip {self._chip!r}", "it cannot be read")
+            self.sensor = self._geometry()
         except BaseException:
             self.close()
             raise
@@ -95,6 +93,15 @@ class Aedat2Reader(Reader):
                 chip = value.strip()
             if key == "End Of ASCII Header":
                 return chip
+
+    def _geometry(self) -> Sensor | None:
+        sensor = sensor_of(self._chip)
+        if self._chip and sensor is None and not is_davis(self._chip):
+            raise self.fault(
+                f"expected a DVS128 or a DAVIS, got the chip {self._chip!r}",
+                "how its addresses are laid out is not known",
+            )
+        return sensor
 
     def _unwrap(self, times: Words) -> npt.NDArray[np.int64]:
         before = np.concatenate((self._last, times[:-1]))
