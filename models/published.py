@@ -13,10 +13,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from pydantic import ValidationError
 from torch import nn
 
 from eventveil.errors import WeightsError
 from eventveil.models.kinds import Role, build
+from eventveil.models.metadata import first_finding
 from eventveil.models.resnet import ResNetClassifier
 from eventveil.models.weights import check_tensors
 
@@ -97,11 +99,13 @@ def import_anonynoise(
             case "anonymizer":
                 kind, config = "anonynoise", _anonynoise_config(state, 2 * bins, noise_std, output)
             case "denoiser":
-                kind, config = "denoiser", {"channels": len(state["dncnn.42.weight"])}
+                kind, config = "denoiser", {"channels": state["dncnn.0.weight"].shape[1]}
             case _:
                 kind, config = "resnet_classifier", _resnet_config(state)
         model = build(kind, config)
-    except (KeyError, ValueError, IndexError) as error:
+    except ValidationError as error:
+        raise WeightsError(f"{path}: {role}: {first_finding(error)}; name another setting or file") from error
+    except (KeyError, IndexError, ValueError) as error:
         raise WeightsError(f"{path}: expected the {role} of AnonyNoise, got other layers ({error})") from error
     if config["channels"] != 2 * bins:
         raise WeightsError(f"{path}: {bins} bins are {2 * bins} channels, the file has {config['channels']}; set bins")

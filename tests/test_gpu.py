@@ -1,0 +1,142 @@
+"""CUDA held to the CPU: the same values for the same noise, and closed when the device fails. Skips without a GPU."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from eventveil.errors import AnonymizerError, ConfigError
+from eventveil.models.kinds import initialise
+from eventveil.models.metadata import Metadata
+from eventveil.models.noise import LiveNoise, SeededNoise
+from eventveil.models.runtime import AnonymizerRuntime, ClassifierRuntime
+from eventveil.models.transfer import Transfer
+from eventveil.models.weights import Weights
+
+pytestmark = [
+    pytest.mark.gpu,
+    pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device"),
+]
+
+WINDOW = {"bins": 5, "bin_us": 1000, "hop": 5, "size": (48, 40), "trained": False}
+TOLERANCE = {"fp32": 1e-3, "bf16": 1e-2}
+OUTPUTS = ("x+f*n", "f", "x+f", "mean_std")
+
+
+def anonymizer(kind="anonynoise", **config):
+    voxel = kind == "event_autoencoder"
+    model = initialise(kind, config | ({} if voxel else {"noise_std": 32.0}), seed=1)
+    window = WINDOW | {"representation": "voxel" if voxel else "histogram"}
+    return Weights(model, Metadata.of(model, role="anonymizer", **window), "")
+
+
+def classifier(depth=50):
+    model = initialise("resnet_classifier", {"depth": depth, "width": 16, "classes": 5}, seed=1)
+    model.classifier[0].weight.data *= 100  # away from even odds
+    return Weights(model, Metadata.of(model, role="target", labels=tuple("abcde"), **WINDOW), "")
+
+
+def windows(n, seed=0):
+    counts = np.random.default_rng(seed).poisson(0.4, (n, 5, 2, 40, 48)).astype(np.uint16)
+    counts[:, 0, 0, 0, 0] = 65_535
+    return list(counts)
+
+
+def assert_close(got, want, precision):
+    """Relative to the largest value: single values near zero have no relative error worth the name."""
+    assert got.dtype == want.dtype == np.float32
+    assert np.abs(got - want).max() <= TOLERANCE[precision] * np.abs(want).max()
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+@pytest.mark.parametrize("n", [1, 8])
+@pytest.mark.parametrize("output", OUTPUTS)
+def test_cuda_anonymizes_as_the_cpu_does(precision, n, output):
+    weights = anonymizer(output=output)
+    # Counts of 65,535 dwarf all else in a comparison; here they stay small.
+    counts = [np.minimum(window, 9) for window in windows(n)]
+    want = AnonymizerRuntime(weights, device="cpu", noise=SeededNoise(2))(counts)
+    got = AnonymizerRuntime(weights, device="cuda", precision=precision, noise=SeededNoise(2))(counts)
+    assert_close(got, want, precision)
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_cuda_anonymizes_voxel_grids_as_the_cpu_does(precision):
+    weights = anonymizer("event_autoencoder")
+    grids = list(np.random.default_rng(1).normal(size=(3, 5, 40, 48)).astype(np.float32))
+    want = AnonymizerRuntime(weights, device="cpu")(grids)
+    assert_close(AnonymizerRuntime(weights, device="cuda", precision=precision)(grids), want, precision)
+
+
+@pytest.mark.parametrize("depth", [18, 50])
+def test_cuda_classifies_as_the_cpu_does(depth):
+    x = np.random.default_rng(3).normal(size=(4, 10, 40, 48)).astype(np.float32)
+    want = ClassifierRuntime(classifier(depth), device="cpu")(x)
+    assert_close(ClassifierRuntime(classifier(depth), device="cuda")(x), want, "fp32")
+    half = ClassifierRuntime(classifier(depth), device="cuda", precision="bf16")(x)
+    np.testing.assert_allclose(half, want, atol=0.05)  # fifty layers of 8-bit rounding before the softmax
+
+
+def test_counts_go_up_exactly_and_come_down_from_pinned_memory():
+    transfer = Transfer(torch.device("cuda"))
+    for n in (3, 1, 6):
+        counts = windows(n, seed=n)
+        up = transfer.up(counts)
+        assert up.device.type == "cuda"
+        np.testing.assert_array_equal(transfer.down(up), np.stack(counts).astype(np.float32))
+    assert transfer._up._bytes.is_pinned()
+    assert transfer._down._bytes.is_pinned()
+
+
+def test_live_noise_is_made_on_the_device_and_never_twice():
+    device = torch.device("cuda")
+    torch.cuda.manual_seed(0)
+    a = LiveNoise().normal((4, 100_000), device)
+    torch.cuda.manual_seed(0)
+    b = LiveNoise().normal((4, 100_000), device)
+    assert a.device.type == "cuda"
+    assert abs(a.mean()) < 0.01
+    assert abs(a.var() - 1) < 0.015
+    assert not torch.equal(a, b)
+    assert abs((a * b).mean()) < 0.01
+
+
+def test_fp32_is_not_tf32():
+    AnonymizerRuntime(anonymizer(), device="cuda")
+    assert not torch.backends.cudnn.allow_tf32
+
+
+def test_results_are_the_callers_own():
+    runtime = AnonymizerRuntime(anonymizer(), device="cuda")
+    first = runtime(windows(2))
+    kept = first.copy()
+    runtime(windows(2, seed=1))
+    np.testing.assert_array_equal(first, kept)
+
+
+def test_a_cuda_error_lets_nothing_out():
+    class TooMuch:
+        def normal(self, shape, device):
+            return torch.empty(1 << 60, device=device)  # an honest error of the device: out of memory
+
+    with pytest.raises(AnonymizerError, match=r"failed on cuda \(OutOfMemoryError\)"):
+        AnonymizerRuntime(anonymizer(), device="cuda", noise=TooMuch())(windows(2))
+
+
+def test_a_network_that_lets_a_window_through_is_refused_on_the_device():
+    weights = anonymizer()
+    weights.model.convs3[2].weight.data.zero_()
+    weights.model.convs3[2].bias.data.zero_()
+    with pytest.raises(AnonymizerError, match="through as it was"):
+        AnonymizerRuntime(weights, device="cuda")(windows(2))
+    weights.model.convs3[2].bias.data.fill_(float("nan"))
+    with pytest.raises(AnonymizerError, match="not finite"):
+        AnonymizerRuntime(weights, device="cuda")(windows(2))
+
+
+def test_only_devices_that_are_there_are_taken():
+    assert AnonymizerRuntime(anonymizer()).device == torch.device("cuda")
+    assert AnonymizerRuntime(anonymizer(), device="cuda:0").device == torch.device("cuda:0")
+    with pytest.raises(ConfigError, match="PyTorch sees"):
+        AnonymizerRuntime(anonymizer(), device=f"cuda:{torch.cuda.device_count()}")
