@@ -29,6 +29,7 @@ _LINE = 1 << 16  # bytes; no comment is longer
 _CONTROL = re.compile(rb"[\x00-\x08\x0b\x0c\x0e-\x1f]")  # never in a comment, soon in an event
 
 Words = npt.NDArray[np.uint32]
+Mask = npt.NDArray[np.bool_]
 
 
 class Aedat2Reader(Reader):
@@ -128,21 +129,23 @@ class Aedat2Reader(Reader):
         # A coordinate off the chip wraps to a huge one, and is found where all are checked.
         return EventPacket.of(t[is_event], sensor.width - 1 - x, sensor.height - 1 - y, p)
 
-    def _davis_events(self, address: Words) -> npt.NDArray[np.bool_]:
+    def _davis_events(self, address: Words) -> Mask:
         sample = address >> 31 == 1
         motion = sample & (address >> 10 & 3 == 3)
         special = ~sample & (address >> 10 & 1 == 1)
         self._skip("APS sample", sample & ~motion)
         self._skip("IMU sample", motion)
         self._skip("special event", special)
-        return ~(sample | special)
+        events: Mask = ~(sample | special)
+        return events
 
-    def _dvs128_events(self, address: Words) -> npt.NDArray[np.bool_]:
+    def _dvs128_events(self, address: Words) -> Mask:
         special = address >> 15 != 0
         self._skip("special event", special)
-        return ~special
+        events: Mask = ~special
+        return events
 
-    def _skip(self, reason: str, which: npt.NDArray[np.bool_]) -> None:
+    def _skip(self, reason: str, which: Mask) -> None:
         count = int(np.count_nonzero(which))
         if count:
             self.skipped[reason] += count

@@ -111,5 +111,7 @@ class Sort:
 def _sorted(first: EventPacket, second: EventPacket) -> EventPacket:
     t = np.concatenate((first.t, second.t))
     order = np.argsort(t, kind="stable")
-    x, y, p = (np.concatenate(pair)[order] for pair in ((first.x, second.x), (first.y, second.y), (first.p, second.p)))
+    x = np.concatenate((first.x, second.x))[order]
+    y = np.concatenate((first.y, second.y))[order]
+    p = np.concatenate((first.p, second.p))[order]
     return EventPacket(t[order], x, y, p)

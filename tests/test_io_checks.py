@@ -1,0 +1,190 @@
+"""The one check of all events, and what becomes of those whose time goes back."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import numpy as np
+import pytest
+import reference_io as reference
+from hypothesis import given
+from hypothesis import strategies as st
+
+from eventveil.events import EventPacket, Sensor
+from eventveil.io.checks import first_fault
+from eventveil.io.disorder import DAWN_US, Clip, Sort
+from eventveil.io.gate import Gate
+
+pytestmark = pytest.mark.kernel
+
+SENSOR = Sensor(5, 3)
+WHOLE = np.iinfo(np.int64)
+FIELDS = ["t", "x", "y", "p"]
+RECORDS = np.dtype({"names": FIELDS, "formats": ["<i8", "<u2", "<u2", "?"], "offsets": [0, 8, 10, 12], "itemsize": 16})
+PACKED = np.dtype([("t", "<i8"), ("x", "<u2"), ("y", "<u2"), ("p", "?")])
+OTHER_16 = np.dtype({"names": FIELDS, "formats": ["<i8", "<u2", "<u2", "?"], "offsets": [8, 0, 2, 4], "itemsize": 16})
+
+
+def columns(events):
+    return reference.packet(events)
+
+
+def records(dtype, fill):
+    def build(events):
+        raw = np.full(len(events) * dtype.itemsize, fill, np.uint8)  # padding is not always zero
+        array = raw.view(dtype)
+        for name, column in zip(FIELDS, zip(*events, strict=True), strict=True):
+            view = array[name].view(np.uint8) if name == "p" else array[name]  # a polarity of 2 stays one
+            view[:] = column
+        return EventPacket(*(array[name] for name in FIELDS))
+
+    return build
+
+
+def read_only(events):
+    packet = records(RECORDS, 0)(events)
+    for name in FIELDS:
+        getattr(packet, name).flags.writeable = False
+    return packet
+
+
+def backwards(events):
+    return records(RECORDS, 255)(events[::-1])[::-1]
+
+
+def frozen_columns(events):
+    t, x, y, p = (np.array(column) for column in zip(*events, strict=True))
+    raw = p.astype(np.uint8).view(np.bool_)
+    return EventPacket(t.astype(np.int64), x.astype(np.uint16), y.astype(np.uint16), raw)
+
+
+LAYOUTS = {
+    "columns": frozen_columns,
+    "records": records(RECORDS, 0),
+    "records, dirty padding": records(RECORDS, 255),
+    "records, read-only": read_only,
+    "records, backwards": backwards,
+    "packed": records(PACKED, 0),
+    "another order": records(OTHER_16, 255),
+}
+
+times = st.one_of(st.integers(-5, 5), st.sampled_from([WHOLE.min, WHOLE.max]))
+xs = st.one_of(st.integers(0, SENSOR.width), st.just(65_535))
+ys = st.one_of(st.integers(0, SENSOR.height), st.just(65_535))
+any_events = st.lists(st.tuples(times, xs, ys, st.sampled_from([0, 1, 1, 0, 2, 255])), min_size=1, max_size=12)
+good_events = st.lists(
+    st.tuples(times, st.integers(0, SENSOR.width - 1), st.integers(0, SENSOR.height - 1), st.integers(0, 1)),
+    min_size=1,
+    max_size=40,
+).map(lambda events: sorted(events, key=lambda event: event[0]))
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+@given(events=any_events, floor=times)
+def test_the_first_fault_is_that_of_the_slow_twin(layout, events, floor):
+    fault = first_fault(LAYOUTS[layout](events), SENSOR, floor)
+    assert (fault and (fault.event, fault.rule)) == reference.first_fault(events, SENSOR, floor)
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+@given(events=good_events)
+def test_good_events_pass(layout, events):
+    assert first_fault(LAYOUTS[layout](events), SENSOR, events[0][0]) is None
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+@given(
+    events=good_events,
+    where=st.integers(0, 39),
+    bad=st.sampled_from([(0, 5, 0, 0), (0, 0, 3, 0), (0, 65_535, 0, 0), (0, 0, 65_535, 1), (0, 4, 2, 2)]),
+)
+def test_one_bad_event_is_found_wherever_it_is(layout, events, where, bad):
+    where %= len(events)
+    events[where] = (events[where][0], *bad[1:])
+    assert first_fault(LAYOUTS[layout](events), SENSOR, DAWN_US).event == where
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_the_last_pixel_of_the_largest_sensor_passes(layout):
+    packet = LAYOUTS[layout]([(0, 65_535, 65_535, 1), (0, 0, 0, 0)])
+    assert first_fault(packet, Sensor(65_536, 65_536), 0) is None
+
+
+def test_no_events_pass():
+    assert first_fault(EventPacket.empty(), SENSOR, 0) is None
+
+
+def test_times_may_go_back_where_they_will_be_put_in_order():
+    packet = columns([(5, 0, 0, 0), (1, 0, 0, 0), (2, 5, 0, 0)])
+    assert first_fault(packet, SENSOR, 0, order=False).event == 2
+    assert first_fault(packet[:2], SENSOR, 0, order=False) is None
+
+
+# Disorder ----------------------------------------------------------------------------------------------------------
+
+disordered = st.lists(
+    st.tuples(st.integers(0, 30), st.integers(0, 4), st.integers(0, 2), st.integers(0, 1)), max_size=40
+)
+cuts = st.lists(st.integers(0, 40), max_size=6).map(sorted)
+
+
+def push_all(order, events, cuts):
+    out = []
+    edges = [0, *(min(cut, len(events)) for cut in cuts), len(events)]
+    for start, stop in pairwise(edges):
+        out += reference.rows(order.push(columns(events[start:stop])))
+    return out + reference.rows(order.finish())
+
+
+@given(disordered, cuts)
+def test_clip_raises_late_times_wherever_packets_are_cut(events, cuts):
+    clip = Clip()
+    assert (push_all(clip, events, cuts), clip.disorders) == reference.clipped(events)
+
+
+@given(disordered, cuts)
+def test_sort_counts_what_clip_counts_and_loses_nothing(events, cuts):
+    sort = Sort()
+    out = push_all(sort, events, cuts)
+    assert sort.disorders == reference.clipped(events)[1]
+    assert [event[0] for event in out] == sorted(event[0] for event in out)
+    assert sorted(event[1:] for event in out) == sorted(event[1:] for event in events)
+
+
+@given(disordered, st.integers(0, 40))
+def test_sort_is_exact_and_stable_over_two_packets(events, cut):
+    assert push_all(Sort(), events, [cut]) == sorted(events, key=lambda event: event[0])
+
+
+def test_sort_clips_what_comes_after_its_horizon():
+    sort = Sort()
+    late = [(10, 0, 0, 0)], [(20, 1, 0, 0)], [(5, 2, 0, 0)], [(30, 3, 0, 0)]
+    out = [event for part in late for event in reference.rows(sort.push(columns(part)))]
+    assert out + reference.rows(sort.finish()) == [(10, 0, 0, 0), (10, 2, 0, 0), (20, 1, 0, 0), (30, 3, 0, 0)]
+    assert sort.disorders == 1
+
+
+def test_events_before_a_promised_time_are_late():
+    gate = Gate(SENSOR, "raise")
+    gate.push(EventPacket.empty(until_us=100))
+    good, fault = gate.push(columns([(99, 0, 0, 0)]))
+    assert len(good) == 0
+    assert fault.rule == "time"
+    assert gate.push(columns([(100, 0, 0, 0)]))[1] is None
+
+
+def test_what_is_let_through_never_goes_back_whichever_neighbour_is_wrong():
+    gate = Gate(SENSOR, "raise")
+    good, fault = gate.push(columns([(1, 0, 0, 0), (9_000, 0, 0, 0), (2, 0, 0, 0), (3, 0, 0, 0)]))
+    assert reference.rows(good) == [(1, 0, 0, 0)]
+    assert (fault.event, fault.rule, fault.lost) == (2, "time", 3)
+    assert gate.push(columns([(2, 0, 0, 0)]))[1] is None
+
+
+@pytest.mark.parametrize("on_disorder", ["raise", "clip", "sort"])
+def test_a_packet_in_order_is_not_copied(on_disorder):
+    gate = Gate(SENSOR, on_disorder)
+    packet = columns([(1, 0, 0, 0), (2, 0, 0, 0)])
+    out, _ = gate.push(packet)
+    out = out if len(out) else gate.finish()
+    assert np.shares_memory(out.t, packet.t)
