@@ -22,6 +22,7 @@ BLOCK = 1 << 20  # bytes read at once
 MAX_LINE = 4_096  # bytes; nobody writes an event in more
 SEPARATORS = (",", ";")  # otherwise blanks and tabs
 GEOMETRY = re.compile(r"^[#%]\s*geometry\s*[:=]?\s*(\d{1,5}x\d{1,5})\s*$", re.IGNORECASE)
+SIZED_NAMES = re.compile(r"\bx@(\d{1,5})\s*[,;\s]\s*y@(\d{1,5})\b")  # as faery writes them: t,x@640,y@480,on
 STATED = "lines of t x y p, or a line of column names before them, or an order stated as in ?columns=x,y,p,t"
 
 
@@ -71,6 +72,8 @@ class TextReader(Reader):
             if geometry := GEOMETRY.match(line.strip()):
                 self.sensor = Sensor.parse(geometry[1])
         first = self._lines[ahead] if ahead < len(self._lines) else ",".join(FIELDS)
+        if sizes := SIZED_NAMES.search(first):
+            self.sensor = Sensor(int(sizes[1]), int(sizes[2]))
         self._separator = next((separator for separator in SEPARATORS if separator in first), None)
         names = _cells(first)
         if _are_numbers(names[:1]):
@@ -176,7 +179,7 @@ def _is_data(line: str) -> bool:
 
 
 def _cells(line: str) -> list[str]:
-    return re.split(r"\s*[,;]\s*|\s+", line.strip())
+    return [cell.partition("@")[0] for cell in re.split(r"\s*[,;]\s*|\s+", line.strip())]
 
 
 def _are_numbers(cells: list[str]) -> bool:

@@ -253,7 +253,7 @@ def test_real_recordings_are_described_exactly(real_data, eventveil):
         "tonic_sample_zstd.aedat4": ("AEDAT4", 320, 240, 41_373),
         "foam90.aedat": ("AEDAT2", 128, 128, 1_575),
         "tonic_sample_aedat_header.aedat": ("AEDAT2", None, None, 0),
-        "faery_evt2.raw": ("EVT2", 640, 480, 521_252),
+        "faery_evt2.raw": ("EVT2", None, None, 521_252),
         "expelliarmus_evt3_sample.raw": ("EVT3", None, None, 219_596),
         "derived_test_data_evt3_trigger_0.raw": ("EVT3", 1280, 720, 82_469),
         "loris_NCARS_obj_004397_td.dat": ("DAT", None, None, 4_407),

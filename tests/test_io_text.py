@@ -48,6 +48,12 @@ def test_comments_and_blank_lines_anywhere(tmp_path):
     assert_same(read_all(reader), EVENTS)
 
 
+def test_names_with_sizes_as_faery_writes_them(tmp_path):
+    reader = TextReader(write(tmp_path, ["t,x@346,y@260,on", *rows(",")]))
+    assert reader.sensor == SENSOR
+    assert_same(read_all(reader), EVENTS)
+
+
 def test_the_last_line_needs_no_end(tmp_path):
     path = tmp_path / "a.txt"
     path.write_text("\n".join(rows()))
