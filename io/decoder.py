@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections import Counter
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
@@ -47,7 +47,7 @@ class Decoder(ABC):
 class WordDecoder(Decoder):
     """Decoder of a format whose words all have one size."""
 
-    word: np.dtype[Any]
+    word: ClassVar[np.dtype[Any]]
 
     def _decode(self, data: bytes) -> tuple[EventPacket, int]:
         count = len(data) // self.word.itemsize
@@ -66,12 +66,12 @@ class TypedWordDecoder(WordDecoder):
 
     Attributes:
         reasons: the types that are known and hold no event, and what they are counted as in `skipped`.
-        types: (16,) int64, how many words of each type were left out.
-        timeless: events before the first time word or row address: when or where they were is not known.
-        started: True once the stream has told the time.
+        types: (16,) int64, how many words of each type the last call left out.
+        timeless: how many events the last call left out because no time word or row address had come: when or where
+            they were is not known.
     """
 
-    reasons: dict[int, str]
+    reasons: ClassVar[dict[int, str]]
 
     def __init__(self) -> None:
         super().__init__()
@@ -89,12 +89,13 @@ class TypedWordDecoder(WordDecoder):
         return self.skipped["unknown word"]
 
     def _decode(self, data: bytes) -> tuple[EventPacket, int]:
+        self.types[:] = 0
+        self.timeless = 0
         packet, used = super()._decode(data)
-        counts: Counter[str] = Counter({"event before the first time or row": self.timeless})
         for kind in np.flatnonzero(self.types):
-            counts[self.reasons.get(int(kind), "unknown word")] += int(self.types[kind])
-        self.skipped.clear()
-        self.skipped.update(+counts)
+            self.skipped[self.reasons.get(int(kind), "unknown word")] += int(self.types[kind])
+        if self.timeless:
+            self.skipped["event before the first time or row"] += self.timeless
         return packet, used
 
 

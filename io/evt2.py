@@ -6,7 +6,7 @@ Source: Prophesee, "EVT 2.0 Format" (docs.prophesee.ai).
 from __future__ import annotations
 
 from pathlib import Path
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -73,7 +73,7 @@ class ClockedDecoder(TypedWordDecoder):
         origin_us: time of the recording when its clock was zero.
     """
 
-    reasons = {0xA: "external trigger", 0xE: "system event", 0xF: "continuation word"}  # noqa: RUF012 - a constant
+    reasons: ClassVar[dict[int, str]] = {0xA: "external trigger", 0xE: "system event", 0xF: "continuation word"}
 
     def __init__(self, origin_us: int = 0) -> None:
         super().__init__()
@@ -92,8 +92,7 @@ class Evt2Decoder(ClockedDecoder):
 
     def _decode_words(self, words: npt.NDArray[np.int32]) -> EventPacket:
         t, x, y, p = empty_columns(words.size)
-        n, timeless, self._clock = _decode(words, self._clock, t, x, y, p, self.types)
-        self.timeless += timeless
+        n, self.timeless, self._clock = _decode(words, self._clock, t, x, y, p, self.types)
         return EventPacket(t[:n], x[:n], y[:n], p[:n])
 
 

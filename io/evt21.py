@@ -74,8 +74,7 @@ class Evt21Decoder(ClockedDecoder):
     def _decode_words(self, words: npt.NDArray[np.int32]) -> EventPacket:
         heads, masks = (words[:, 0], words[:, 1]) if self.legacy else (words[:, 1], words[:, 0])
         t, x, y, p = empty_columns(_count(heads, masks) + SPARE)
-        n, timeless, self._clock = _decode(heads, masks, self._clock, t, x, y, p, self.types)
-        self.timeless += timeless
+        n, self.timeless, self._clock = _decode(heads, masks, self._clock, t, x, y, p, self.types)
         return EventPacket(t[:n], x[:n], y[:n], p[:n])
 
 

@@ -2,11 +2,11 @@
 
 The upper four bits of a word are its type. A word says only what is new: a row, the lower or upper 12 bits of the
 time, a column with its polarity (one event), or a mask of 12 or 8 neighbouring columns (as many events as it has
-bits). What is not said stays as it was, across words, chunks and files' packets.
+bits). What is not said stays as it was, across words and chunks.
 
 Three things that the clock does and a decoder must know: the upper half of the time comes before the lower, so that
 the lower counts as 0 in between; it has 24 bits and wraps every 16.8 s; and sensors do set it back by a few
-microseconds. The last is passed on as it is: what to do about it is decided behind the readers, for all formats.
+microseconds, which is passed on as it is: what to do about it is decided behind the readers, for all formats.
 
 Source: Prophesee, "EVT 3.0 Format" (docs.prophesee.ai); words of type 1, which that page leaves out, address the
 rows of another kind of event, whose columns are not to be taken for pixels.
@@ -15,7 +15,7 @@ rows of another kind of event, whose columns are not to be taken for pixels.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -119,7 +119,7 @@ class Evt3Decoder(TypedWordDecoder):
     """
 
     word = np.dtype("<i2")
-    reasons = {  # noqa: RUF012 - a constant
+    reasons: ClassVar[dict[int, str]] = {
         0x1: "address of another kind of event",
         0x7: "continuation word",
         0x9: "padding word",  # Lucid cameras fill their transfers with 0x9999
@@ -139,8 +139,7 @@ class Evt3Decoder(TypedWordDecoder):
 
     def _decode_words(self, words: npt.NDArray[np.int16]) -> EventPacket:
         t, x, y, p = empty_columns(_count(words) + SPARE)
-        n, timeless, self._state = _decode(words, self._state, t, x, y, p, self.types)
-        self.timeless += timeless
+        n, self.timeless, self._state = _decode(words, self._state, t, x, y, p, self.types)
         return EventPacket(t[:n], x[:n], y[:n], p[:n])
 
 

@@ -21,6 +21,7 @@ rest = st.tuples(st.integers(0, 16383), st.integers(0, 16383), st.booleans())
     st.lists(st.tuples(st.integers(0, 2**31), rest), max_size=30), st.lists(st.integers(0, 300), max_size=4), st.just(0)
 )
 @example([(2**31, (0, 0, True)), (2**31 - 1, (1, 1, False)), (1, (2, 2, True))], [9], 0)
+@example([(2**31, (0, 0, True)), (2**31, (1, 1, False))], [], 0)
 def test_events_come_back_wherever_the_bytes_are_cut_and_however_long_they_last(steps, cuts, start):
     t = np.cumsum([start, *(step for step, _ in steps)])[1:].tolist()
     events = [(time, *pixel) for time, (_, pixel) in zip(t, steps, strict=True)]

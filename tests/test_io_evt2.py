@@ -33,10 +33,13 @@ def event(x: int, y: int, p: int = 0, low: int = 0) -> int:
     return p << 28 | low << 22 | x << 11 | y
 
 
+words = st.builds(
+    lambda kind, payload: kind << 28 | payload,
+    st.sampled_from([0, 1, 8, 0, 1, *range(16)]),
+    st.one_of(st.integers(0, 2**28 - 1), st.sampled_from([0, 2**28 - 1])),
+)
 streams = st.builds(
-    lambda begun, words: pack(*([high(0)] if begun else []), *words),
-    st.booleans(),
-    st.lists(st.integers(0, 2**32 - 1), max_size=40),
+    lambda begun, words: pack(*([high(0)] if begun else []), *words), st.booleans(), st.lists(words, max_size=40)
 )
 
 

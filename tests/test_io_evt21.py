@@ -25,7 +25,12 @@ def pack(legacy: bool, *words: tuple[int, int]) -> bytes:
     return b"".join(struct.pack("<II", *((head, mask) if legacy else (mask, head))) for head, mask in words)
 
 
-words = st.tuples(st.integers(0, 2**32 - 1), st.one_of(st.integers(0, 2**32 - 1), st.sampled_from([0, 1, 1 << 31])))
+words = st.tuples(
+    st.builds(
+        lambda kind, rest: kind << 28 | rest, st.sampled_from([0, 1, 8, 0, 1, *range(16)]), st.integers(0, 2**28 - 1)
+    ),
+    st.one_of(st.integers(0, 2**32 - 1), st.sampled_from([0, 1, 1 << 31, 2**32 - 1])),
+)
 
 
 @pytest.mark.kernel

@@ -50,11 +50,16 @@ def base(x: int, p: int = 0) -> int:
     return 0x3000 | p << 11 | x
 
 
-# Any word at all, and streams that have begun as they should, so that most words count.
+# Every type, those that hold events oftener; and streams that have begun as they should, so that most words count.
+words = st.builds(
+    lambda kind, payload: kind << 12 | payload,
+    st.sampled_from([0, 2, 3, 4, 5, 6, 8, 2, 3, 4, 5, *range(16)]),
+    st.one_of(st.integers(0, 4095), st.sampled_from([0, 1, 4095])),
+)
 streams = st.builds(
     lambda begun, words: pack(*([high(0), row(3), base(9)] if begun else []), *words),
     st.booleans(),
-    st.lists(st.integers(0, 0xFFFF), max_size=60),
+    st.lists(words, max_size=60),
 )
 
 
@@ -62,6 +67,8 @@ streams = st.builds(
 @given(streams, st.lists(st.integers(0, 200), max_size=4), st.booleans())
 @example(pack(high(4095), row(0), one(0), high(0), one(1), high(2048), high(0), one(2)), [3], False)
 @example(pack(high(2047), row(0), high(0), one(1)), [], False)
+@example(pack(row(3), high(0), one(1)), [], False)
+@example(pack(high(0), row(3), 0x4FFF, base(5), 0x5FFF, 0x4FFF), [], False)
 def test_decodes_what_the_slow_twin_decodes_wherever_it_is_cut(data, cuts, odd_byte):
     decoder = Evt3Decoder()
     expected, skipped = decode_evt3(data)
@@ -155,9 +162,24 @@ def test_headers_of_all_ages(tmp_path, header, sensor, first_us):
 
 def test_a_payload_that_begins_like_a_comment_is_no_header(tmp_path):
     # 0x2025 = a column, "% " in bytes: without `% end` only the rest of the line tells.
-    data = pack(0x2025, high(0), row(0), one(1))
+    data = pack(0x2025, high(0), row(10), one(1))  # row 10 is "\n"
     reader = Evt3Reader(write(tmp_path / "a.raw", data, b"% evt 3.0\n"))
-    assert read_all(reader) == [(0, 1, 0, False)]
+    assert read_all(reader) == [(0, 1, 10, False)]
+    reader.close()
+
+
+def test_what_stands_behind_the_end_of_the_header_is_data(tmp_path):
+    reader = Evt3Reader(write(tmp_path / "a.raw", b"% A\n" + pack(high(0), one(1))))
+    assert read_all(reader) == [(0, 1, 0x241, False)]
+    assert reader.skipped == {"event before the first time or row": 1}
+    reader.close()
+
+
+def test_what_others_count_beside_the_decoder_stays(tmp_path):
+    reader = Evt3Reader(write(tmp_path / "a.raw", pack(high(0), row(0), one(1), 0xA000)))
+    reader.skipped["event of a damaged packet"] += 3
+    read_all(reader)
+    assert reader.skipped == {"event of a damaged packet": 3, "external trigger": 1}
     reader.close()
 
 
