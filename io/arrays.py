@@ -24,7 +24,7 @@ from eventveil.io.columns import (
 from eventveil.io.npy_stream import ArrayError, ArrayStream
 from eventveil.io.reader import Reader
 
-PACKET_EVENTS = 65_536
+PACKET_EVENTS = 32_768  # as records of 16 bytes: two packets stay in the second-level cache
 # What files and the zip and deflate decoders raise on damaged bytes.
 DAMAGED = (OSError, EOFError, RuntimeError, ValueError, zipfile.BadZipFile, zlib.error)
 
@@ -79,7 +79,7 @@ class ArraysReader(Reader):
         return {field: (key, (..., place)) for field, place in find_fields(stated.split(",")).items()}
 
     def read_packet(self) -> EventPacket | None:
-        """Return the next 65,536 events."""
+        """Return the next 32,768 events."""
         if self._fault is not None:
             raise self._end(self._fault)
         rows = min(PACKET_EVENTS, self._rows - self._read)
