@@ -145,7 +145,7 @@ class Aedat4Reader(Reader):
     def _decode(self, payload: bytes) -> EventPacket:
         try:
             buffer = self._decompressor.decompress(payload)
-            start, count = Table(buffer).vector(0, RECORD.itemsize)
+            start, count = _events_in(buffer)
         except ValueError as error:
             self._at = self._find_packet(self._last + 1)
             raise self._damaged(f"a packet of events ({error})", self._last) from error
@@ -185,6 +185,15 @@ class Aedat4Reader(Reader):
 
 def _attribute(node: ElementTree.Element, key: str) -> str:
     return node.findtext(f"attr[@key='{key}']", "")
+
+
+def _events_in(buffer: bytes) -> tuple[int, int]:
+    """Return where the records of a packet begin and how many there are: as many as fit, or the packet is damaged."""
+    start, count = Table(buffer).vector(0, RECORD.itemsize)
+    unused = len(buffer) - max(start, RECORD.itemsize) - RECORD.itemsize * count
+    if unused >= RECORD.itemsize or start % 8:
+        raise ValueError("it holds something else as well")
+    return start, count
 
 
 def _packets_in(data: bytes, streams: list[int], sign: int | None) -> list[tuple[int, int]]:

@@ -59,7 +59,8 @@ class EventSource:
 
     Times never decrease, neither in a packet nor from packet to packet, and every event lies on the sensor. At a fault
     all good events before it come first, then an `EventFileError`. Where that is `recoverable`, iterating on
-    continues behind the damaged packet; what was lost with it is in `skipped`.
+    continues behind the damaged packet; what was lost with it is in `skipped`. (An event that damage has dated far
+    ahead, and that no checksum betrays, makes faults of all packets up to that time: order is never given up.)
 
     Attributes:
         sensor: geometry, from the file or as given.
