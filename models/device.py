@@ -31,7 +31,9 @@ def place(model: Model, device: torch.device, precision: str) -> Model:
         # cuDNN rounds the inputs of float32 convolutions to 10 bits (TF32) unless told not to. fp32 means fp32 here,
         # so that a GPU and a CPU agree; whoever wants speed has bf16. The switch is the whole process's.
         torch.backends.cudnn.allow_tf32 = False
-    return copy.deepcopy(model).eval().to(device, PRECISIONS[precision])
+    placed = copy.deepcopy(model).eval().to(device, PRECISIONS[precision])
+    # Measured on an AVX-512 core: 1.1 times as fast for one window, 1.3 times for eight.
+    return placed.to(memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]
 
 
 def choose_device(name: str) -> torch.device:
