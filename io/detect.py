@@ -27,6 +27,7 @@ READERS = {
     "es": "EsReader",
     "npy": "NpyReader",
     "npz": "NpzReader",
+    "npz": "NpzReader",
     "hdf5": "Hdf5Reader",
     "text": "TextReader",
     "ncaltech": "NCaltechReader",
