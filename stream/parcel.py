@@ -12,9 +12,9 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
+from pydantic import BaseModel, ConfigDict, NonNegativeInt, TypeAdapter, ValidationError
 
-from eventveil.errors import WireError
+from eventveil.errors import EventError, WireError
 from eventveil.stream.windows import AnonymizedWindow, Origin, RawWindow
 
 
@@ -41,9 +41,9 @@ class _Header(BaseModel):
 
     kind: Literal["raw", "anonymized", "end"]
     stream: str
-    lost: dict[str, int]
+    lost: dict[str, NonNegativeInt]
     origin: Origin | None = None
-    shape: tuple[int, ...] = ()
+    shape: tuple[NonNegativeInt, ...] = ()
     dtype: Literal["<u2", "<f4"] = "<f4"
     seal: str = ""
 
@@ -83,6 +83,6 @@ def unpack(frames: Sequence[Any]) -> Parcel:
         window = AnonymizedWindow(origin, array.view(np.float32), bytes.fromhex(header.seal))
         seen = np.frombuffer(scores, "<f4")
         return Parcel(header.stream, window.with_scores(seen) if seen.size else window, lost)
-    except (ValidationError, ValueError) as error:
+    except (ValidationError, ValueError, EventError) as error:
         # The cause could quote the payload's bytes: only its kind is told.
         raise WireError(f"a message inside the line is malformed ({type(error).__name__})") from None

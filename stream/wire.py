@@ -21,26 +21,30 @@ from eventveil.errors import WireError
 VERSION = 1
 WINDOW, GESTURE, STATE = "window", "gesture", "state"
 MAX_VALUES = 1 << 26  # of one payload: 256 MiB of float32, far above any camera, far below a bomb
+MAX_HEADER = 1 << 20  # bytes
 
 Name = Annotated[str, Field(max_length=256)]
-Count = Annotated[int, Field(ge=0)]
+StreamName = Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,64}$")]  # subscribers make names of files from it
+Count = Annotated[int, Field(ge=0, lt=1 << 63)]
+Time = Annotated[int, Field(ge=-(1 << 63), lt=1 << 63)]
+Axis = Annotated[int, Field(ge=1, le=MAX_VALUES)]
 Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
 
 class Header(BaseModel):
-    """What every header has. Keys that are not known are refused."""
+    """What every header has. Keys that are not known are refused, and so is a value of another type than documented."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
     version: Literal[1] = VERSION
-    shape: tuple[Count, ...] = (0,)
+    shape: tuple[int, ...]
     dtype: Literal["<f4"] = "<f4"
 
 
 class Geometry(BaseModel):
     """The camera's pixels, before crop and scale."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
     width: Annotated[int, Field(ge=1, le=65_536)]
     height: Annotated[int, Field(ge=1, le=65_536)]
@@ -62,11 +66,11 @@ class StreamHeader(Header):
         certificate: SHA-256 of the audit certificate of these weights, or None: never audited.
     """
 
-    stream: Name
+    stream: StreamName
     sensor: Geometry
     seq: Count
-    t_start_us: int
-    t_end_us: int
+    t_start_us: Time
+    t_end_us: Time
     age_ms: Annotated[float, Field(ge=0)]
     lost: dict[Name, Count] = {}
     anonymizer: Digest
@@ -76,6 +80,8 @@ class StreamHeader(Header):
 
 class WindowHeader(StreamHeader):
     """An anonymized window; the payload is float32 (C, H, W), channel 2*k + p of bin k and polarity p."""
+
+    shape: tuple[Axis, Axis, Axis]
 
 
 class GestureHeader(StreamHeader):
@@ -89,6 +95,7 @@ class GestureHeader(StreamHeader):
         classifier_trained: False while the classifier is untrained: its gestures then mean nothing.
     """
 
+    shape: tuple[Axis]
     labels: tuple[Name, ...]
     label: Name
     probability: Annotated[float, Field(ge=0, le=1)]
@@ -106,8 +113,9 @@ class StateHeader(Header):
         lost: windows lost by topic and reason since the stream began, the ones behind its last message included.
     """
 
+    shape: tuple[Literal[0]] = (0,)
     state: Literal["ended", "failed"]
-    stream: Name | None = None
+    stream: StreamName | None = None
     reason: Annotated[str, Field(max_length=1024)] = ""
     lost: dict[Literal["window", "gesture"], dict[Name, Count]] = {}
 
@@ -155,21 +163,25 @@ def decode(frames: Sequence[Any]) -> Message:
     kind = HEADERS.get(topic)
     if kind is None:
         raise WireError(f"unknown topic {topic[:32]!r}; known: {', '.join(HEADERS)}")
+    if len(frames[1]) > MAX_HEADER:
+        raise WireError(f"{topic} header: expected at most {MAX_HEADER} bytes, got {len(frames[1])}")
     try:
         header = kind.model_validate_json(bytes(frames[1]))
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
         place = ".".join(str(part) for part in first["loc"]) or "header"
-        raise WireError(f"{topic} header: {place}: {first['msg']} (this is version {VERSION} of the format)") from None
+        raise WireError(
+            f"{topic} header: {place[:64]}: {first['msg']} (this is version {VERSION} of the format)"
+        ) from None
     return Message(topic, header, _payload(header, memoryview(frames[2])))
 
 
 def _payload(header: Header, payload: memoryview) -> npt.NDArray[np.float32]:
     values = math.prod(header.shape)
     # The size is checked in Python's unbounded integers, before numpy is asked for anything.
-    if len(header.shape) > 4 or values > MAX_VALUES or values * 4 != payload.nbytes:
+    if values > MAX_VALUES or values * 4 != payload.nbytes:
         raise WireError(
-            f"expected a payload of shape {list(header.shape)[:5]} in float32 (at most {MAX_VALUES} values), "
+            f"expected a payload of shape {list(header.shape)} in float32 (at most {MAX_VALUES} values), "
             f"got {payload.nbytes} bytes"
         )
     return np.frombuffer(payload, dtype="<f4").reshape(header.shape)
