@@ -71,7 +71,9 @@ class TextReader(Reader):
         for line in self._lines[:ahead]:
             if geometry := GEOMETRY.match(line.strip()):
                 self.sensor = Sensor.parse(geometry[1])
-        first = self._lines[ahead] if ahead < len(self._lines) else ",".join(FIELDS)
+        if ahead == len(self._lines):
+            raise ColumnError("neither column names nor events")
+        first = self._lines[ahead]
         if sizes := SIZED_NAMES.search(first):
             self.sensor = Sensor(int(sizes[1]), int(sizes[2]))
         self._separator = next((separator for separator in SEPARATORS if separator in first), None)
