@@ -15,13 +15,12 @@ from numba import types as numba_types
 
 from eventveil.events import EventPacket
 from eventveil.stream.geometry import PixelMap
-from eventveil.stream.prefetch import prefetch
 
 MAX_COUNT = 65_535  # a count is a uint16 and stays there: a wrapped count would show a busy pixel as a quiet one
 
-# Events are counted in blocks: one loop compares times, a second finds the cells and asks for their memory, a third
-# counts, by when the memory has come. On a megapixel sensor this is half as fast again as one loop for all.
-BLOCK = 64
+# Events are counted in blocks: one loop compares times, a second finds the cells, a third counts. The first two then
+# work on many events per instruction, which makes all three together nearly twice as fast as one loop for all.
+BLOCK = 128
 
 types: Any = numba_types  # numba's own annotations change from version to version
 _index = np.uintp  # numba must allow for negative indices, at two instructions each, unless they are unsigned
@@ -54,7 +53,20 @@ def _ahead(t, i, bin_start, bin_end):  # type: ignore[no-untyped-def]
 
 
 @njit(nogil=True)
-def _locate(x, y, p, i, m, columns, rows, cells, counts, base, block):  # type: ignore[no-untyped-def]
+def _locate_unscaled(x, y, p, i, m, left, top, width, cells, block):  # type: ignore[no-untyped-def]
+    """Write where in their bin `m` events are counted to `block`; return whether all of them lie inside."""
+    right, bottom = np.int32(left + width), np.int32(top + cells // width)
+    strays = np.int32(0)
+    for k in range(m):
+        event = i + _index(k)
+        column, row = np.int32(x[event]), np.int32(y[event])
+        strays |= (column < left) | (column >= right) | (row < top) | (row >= bottom)
+        block[_index(k)] = (row - top) * width + (column - left) + np.int32(p[event] != 0) * cells
+    return strays == 0
+
+
+@njit(nogil=True)
+def _locate(x, y, p, i, m, columns, rows, cells, block):  # type: ignore[no-untyped-def]
     """Write where in their bin `m` events are counted to `block`, leaving out those outside; return how many."""
     kept = _index(0)
     for k in range(m):
@@ -63,7 +75,6 @@ def _locate(x, y, p, i, m, columns, rows, cells, counts, base, block):  # type: 
         if cell < cells:
             if p[event] != 0:
                 cell += cells
-            prefetch(counts, base + cell)
             block[kept] = cell
             kept += _index(1)
     return kept
@@ -83,22 +94,23 @@ def _add(counts, base, block, kept):  # type: ignore[no-untyped-def]
     return saturated
 
 
-def _count(t, x, y, p, begin, counts, in_bin, first_bin, start_us, bin_us, columns, rows):  # type: ignore[no-untyped-def]
+def _count(t, x, y, p, begin, counts, in_bin, first_bin, start_us, bin_us, pixels):  # type: ignore[no-untyped-def]
     """Count events from `begin` until one is at or behind the window's end, in any order of time.
 
     The columns of the packet come with p as bytes; `counts` is the flat ring, (bins, 2, cells); `in_bin` (bins,) has
     how many events each bin holds; `first_bin`, below `bins`, is the ring's place of the window's first bin, which
-    starts at `start_us`; `columns` and `rows` are those of `PixelMap`.
+    starts at `start_us`; `pixels` are the fields of `PixelMap` that `CountRing` picks.
 
     Returns:
         Index of the event that it stopped at (the number of events if none is left), and how many were late, outside
         and saturated.
     """
+    left, top, width, unscaled, columns, rows = pixels
     bins = in_bin.size
     cells = _index(counts.size // (2 * bins))
     end_us = start_us + bins * bin_us
     late, outside, saturated = np.int64(0), np.int64(0), np.int64(0)
-    block = np.empty(BLOCK, np.uint32)
+    block = np.empty(BLOCK, np.int32)
     i, n = _index(begin), _index(t.size)
     while i < n and t[i] < end_us:
         if t[i] < start_us:
@@ -113,7 +125,9 @@ def _count(t, x, y, p, begin, counts, in_bin, first_bin, start_us, bin_us, colum
         m = _index(BLOCK)
         while m == _index(BLOCK):
             m = _ahead(t, i, bin_start, bin_start + bin_us)
-            kept = _locate(x, y, p, i, m, columns, rows, cells, counts, base, block)
+            kept = m
+            if not (unscaled and _locate_unscaled(x, y, p, i, m, left, top, width, np.int32(cells), block)):
+                kept = _locate(x, y, p, i, m, columns, rows, cells, block)
             saturated += _add(counts, base, block, kept)
             in_bin[place] += np.int64(kept)
             outside += np.int64(m - kept)
@@ -122,10 +136,10 @@ def _count(t, x, y, p, begin, counts, in_bin, first_bin, start_us, bin_us, colum
 
 
 def _compiled(layout: str) -> Any:
-    integer = types.int64
-    table = types.uint32[::1]
+    integer, pixel, table = types.int64, types.int32, types.uint32[::1]
+    pixels = types.Tuple([pixel, pixel, pixel, types.boolean, table, table])
     signature = types.UniTuple(integer, 4)(
-        *event_columns(layout), integer, types.uint16[::1], types.int64[::1], integer, integer, integer, table, table
+        *event_columns(layout), integer, types.uint16[::1], types.int64[::1], integer, integer, integer, pixels
     )
     return njit(signature, nogil=True, cache=True)(_count)
 
@@ -153,7 +167,11 @@ class CountRing:
         self.span_us = bins * bin_us
         self.hop_us = hop * bin_us
         self.unseen = 0
-        self._pixels = pixels
+        self._shape = (bins, 2, pixels.height, pixels.width)
+        self._pixels = (
+            np.int32(pixels.left), np.int32(pixels.top), np.int32(pixels.width), pixels.unscaled, pixels.columns,
+            pixels.rows,
+        )  # fmt: skip
         self._hop = hop
         self._bin_us = bin_us
         self._first_bin = 0
@@ -171,7 +189,7 @@ class CountRing:
         count = _count_contiguous if contiguous else _count_strided
         stop, late, outside, saturated = count(
             t, x, y, p, begin, self._counts.reshape(-1), self._in_bin, self._first_bin, start_us, self._bin_us,
-            self._pixels.columns, self._pixels.rows,
+            self._pixels,
         )  # fmt: skip
         self.unseen += stop - begin - late - outside
         return stop, late, outside, saturated
@@ -193,4 +211,4 @@ class CountRing:
         return window, events
 
     def _fresh(self) -> npt.NDArray[np.uint16]:
-        return np.zeros((len(self._in_bin), 2, self._pixels.height, self._pixels.width), np.uint16)
+        return np.zeros(self._shape, np.uint16)

@@ -3,6 +3,8 @@
 Crop, scale and flips all treat columns apart from rows. So each is a table, made once, and the pass over the events
 pays two loads for the whole geometry. A table has one entry for every coordinate an event can hold (a uint16), which
 makes any coordinate a safe index; what lies outside leads to a sum no cell has.
+
+Where pixels are neither scaled nor flipped, arithmetic gives the same cells; the histogram's kernel makes use of it.
 """
 
 from __future__ import annotations
@@ -16,7 +18,7 @@ import numpy.typing as npt
 from eventveil.errors import EventError
 from eventveil.events import MAX_PIXELS, Sensor
 
-MAX_CELLS = 2**31  # twice this many, the largest sum of two outside entries, must still fit
+MAX_CELLS = 2**30  # twice this many, the cells of both polarities, must still fit an int32
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -24,14 +26,20 @@ class PixelMap:
     """Where each sensor pixel is counted: in cell `columns[x] + rows[y]`, or nowhere if that is not below `cells`.
 
     Attributes:
+        left: first column of the sensor that is kept.
+        top: first row of the sensor that is kept.
         width: columns of the histogram.
         height: rows of the histogram.
+        unscaled: whether the cell is `(y - top) * width + (x - left)`, neither scaled nor flipped.
         columns: uint32 (65536,), column of the cell, or `cells` where x is outside.
         rows: uint32 (65536,), row of the cell times `width`, or `cells` where y is outside.
     """
 
+    left: int
+    top: int
     width: int
     height: int
+    unscaled: bool
     columns: npt.NDArray[np.uint32]
     rows: npt.NDArray[np.uint32]
 
@@ -66,8 +74,11 @@ class PixelMap:
         width, height = _checked_size(size, kept_width, kept_height)
         cells = width * height
         return cls(
+            left,
+            top,
             width,
             height,
+            unscaled=(width, height) == (kept_width, kept_height) and not (flip_x or flip_y),
             columns=_table(left, kept_width, width, flip=flip_x, stride=1, outside=cells),
             rows=_table(top, kept_height, height, flip=flip_y, stride=width, outside=cells),
         )
