@@ -64,7 +64,7 @@ class ChunkedReader(Reader):
     def _check_end(self) -> None:
         if self.decoder.pending:
             raise self.fault(
-                f"truncated: the file ends {len(self.decoder.pending)} bytes into an event",
+                "truncated: the file ends inside an event",
                 "all events before it were delivered; copy or record the file again for the rest",
                 where=f"byte {self._file.tell() - len(self.decoder.pending)}",
             )

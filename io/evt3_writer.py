@@ -74,12 +74,13 @@ class Evt3Writer(Writer):
         if max(self.sensor.width, self.sensor.height) > MAX_PIXELS:
             raise self._unfit(f"expected a sensor of up to {MAX_PIXELS}x{MAX_PIXELS} pixels, got {self.sensor}")
         self._state = State(-1, 0, -1)
+        self._origin = self._until = 0
 
     def encode(self, packet: EventPacket) -> None:
         """Write the words of a packet, and before the first the header."""
         if self.events == 0:
             self._write_header(int(packet.t[0]))
-        if np.diff(packet.t, prepend=self._until).max() > MAX_GAP_US:
+        if np.ediff1d(packet.t, to_begin=packet.t[0] - self._until).max() > MAX_GAP_US:
             raise self._unfit(f"expected no more than {MAX_GAP_US} us between two events, got a longer gap")
         words = np.empty(_most_words(packet.t, self._until), "<u2")
         n, self._state = _encode(packet.t, packet.x, packet.y, packet.p, self._origin, self._state, words)

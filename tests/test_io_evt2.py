@@ -115,7 +115,7 @@ def test_a_truncated_file_gives_all_before_the_cut_then_its_place(tmp_path):
     (tmp_path / "a.raw").write_bytes(b"% evt 2.0\n" + pack(high(0), event(1, 2)) + b"\x00\x00\x00")
     reader = Evt2Reader(tmp_path / "a.raw")
     assert len(reader.read_packet()) == 1
-    with pytest.raises(EventFileError, match=r"byte 18: truncated: the file ends 3 bytes into an event"):
+    with pytest.raises(EventFileError, match=r"byte 18: truncated: the file ends inside an event"):
         reader.read_packet()
     reader.close()
 

@@ -94,6 +94,6 @@ def test_a_truncated_file_gives_all_before_the_cut_then_its_place(tmp_path):
     (tmp_path / "a.raw").write_bytes(b"% evt 2.1\n" + pack(False, HIGH_0, (0, 1)) + b"\x00" * 5)
     reader = Evt21Reader(tmp_path / "a.raw")
     assert len(reader.read_packet()) == 1
-    with pytest.raises(EventFileError, match=r"byte 26: truncated: the file ends 5 bytes into an event"):
+    with pytest.raises(EventFileError, match=r"byte 26: truncated: the file ends inside an event"):
         reader.read_packet()
     reader.close()
