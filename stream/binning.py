@@ -55,13 +55,15 @@ def _ahead(t, i, bin_start, bin_end):  # type: ignore[no-untyped-def]
 @njit(nogil=True)
 def _locate_unscaled(x, y, p, i, m, left, top, width, cells, block):  # type: ignore[no-untyped-def]
     """Write where in their bin `m` events are counted to `block`; return whether all of them lie inside."""
-    right, bottom = np.int32(left + width), np.int32(top + cells // width)
-    strays = np.int32(0)
+    columns, rows = np.uint32(width), np.uint32(cells // width)
+    strays = np.uint32(0)
     for k in range(m):
         event = i + _index(k)
-        column, row = np.int32(x[event]), np.int32(y[event])
-        strays |= (column < left) | (column >= right) | (row < top) | (row >= bottom)
-        block[_index(k)] = (row - top) * width + (column - left) + np.int32(p[event] != 0) * cells
+        # A coordinate before the first kept one wraps around and is too large: one comparison finds both.
+        column = np.uint32(np.int64(x[event]) - left)
+        row = np.uint32(np.int64(y[event]) - top)
+        strays |= np.uint32(column >= columns) | np.uint32(row >= rows)
+        block[_index(k)] = np.uint32(np.int64(row) * width + column + np.int64(p[event] != 0) * cells)
     return strays == 0
 
 
@@ -110,7 +112,7 @@ def _count(t, x, y, p, begin, counts, in_bin, first_bin, start_us, bin_us, pixel
     cells = _index(counts.size // (2 * bins))
     end_us = start_us + bins * bin_us
     late, outside, saturated = np.int64(0), np.int64(0), np.int64(0)
-    block = np.empty(BLOCK, np.int32)
+    block = np.empty(BLOCK, np.uint32)
     i, n = _index(begin), _index(t.size)
     while i < n and t[i] < end_us:
         if t[i] < start_us:
