@@ -26,7 +26,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
         values = yaml.safe_load(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read: {error.strerror}") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except (yaml.YAMLError, ValueError) as error:  # ValueError: not UTF-8, or a date that is none
         raise ConfigError(f"{path}: is not YAML: {' '.join(str(error).split())}") from error
     if not isinstance(values, dict):
         raise ConfigError(f"{path}: expected keys and values ({_known(RunSettings)}), got {type(values).__name__}")
@@ -60,7 +60,7 @@ def _set(tree: dict[str, Any], override: str) -> None:
         raise ConfigError(f"--set: expected key=value, for example line.delivery=live, got {override!r}")
     try:
         value = yaml.safe_load(text)
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError) as error:
         raise ConfigError(f"--set {key}: the value is not YAML: {' '.join(str(error).split())}") from error
     *parents, last = key.split(".")
     node: Any = tree
@@ -91,19 +91,16 @@ def _index(node: list[Any], part: str, key: str) -> int:
 
 def _explain(name: str, finding: Any) -> str:
     """One line for one finding of pydantic: file, key, what is wrong, what is known."""
-    place = [part for part in finding["loc"] if not (isinstance(part, str) and _is_tag(part))]
-    key = ".".join(str(part) for part in place) or "the whole file"
+    place = finding["loc"]
+    key = ".".join(str(part) for part in place)
     if finding["type"] == "extra_forbidden":
         return f"{name}: {key}: unknown key; known here: {_known(_model_at(place[:-1]))}"
-    if finding["type"] == "missing":
+    if finding["type"] == "missing" and isinstance(place[-1], str):
         return f"{name}: {key}: is missing; known here: {_known(_model_at(place[:-1]))}"
+    if finding["type"] == "value_error":  # our own words, which tell what came
+        return f"{name}: {key}: {finding['ctx']['error']}"
     came = "" if isinstance(finding["input"], (dict, list)) else f", got {finding['input']!r}"
-    return f"{name}: {key}: {finding['msg'].removeprefix('Value error, ')}{came}"
-
-
-def _is_tag(part: str) -> bool:
-    # pydantic adds the name of a union's member to the place; no key of ours looks like that.
-    return part in {"float", "int"} or "[" in part
+    return f"{name}: {key}: {finding['msg']}{came}"
 
 
 def _model_at(place: Sequence[str | int]) -> type[BaseModel]:

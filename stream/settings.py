@@ -5,6 +5,7 @@ A key that is not known here is refused; what is not said has the value given he
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -12,8 +13,8 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_valida
 
 from eventveil.errors import EventError
 from eventveil.events import Sensor
+from eventveil.stream.wire import StreamName
 
-Speed = Annotated[float, Field(gt=0)] | Literal["max"]
 Device = Annotated[str, Field(pattern=r"^(auto|cpu|cuda(:\d+)?)$")]
 Precision = Literal["fp32", "bf16"]
 
@@ -24,24 +25,37 @@ class Settings(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-def _sensor(value: object) -> object:
-    """Accept `346x260` for a sensor."""
-    if isinstance(value, str):
-        try:
-            return Sensor.parse(value)
-        except EventError as error:
-            raise ValueError(str(error)) from error
-    return value
+def _sensor(value: object) -> Sensor | None:
+    """Read `346x260` as a sensor."""
+    if value is None or isinstance(value, Sensor):
+        return value
+    try:
+        return Sensor.parse(str(value))
+    except EventError as error:
+        raise ValueError(str(error)) from error
+
+
+def _speed(value: object) -> float | Literal["max"]:
+    """Read a factor, or `max`; what is beyond a million is no pace any more."""
+    if value == "max":
+        return "max"
+    try:
+        speed = float(str(value))
+    except ValueError:
+        speed = math.nan
+    if not 0 < speed <= 1e6:
+        raise ValueError(f"expected a factor above 0 and up to 1e6, such as 1.0, or max, got {value!r}")
+    return speed
 
 
 class SourceSettings(Settings):
     """One recording (or, later, camera) that feeds the line."""
 
     uri: str
-    stream: str = Field(default="0", pattern=r"^[A-Za-z0-9._-]{1,64}$")
+    stream: StreamName = "0"
     sensor: Annotated[Sensor | None, BeforeValidator(_sensor)] = None
     on_disorder: Literal["raise", "sort", "clip"] = "raise"
-    speed: Speed = 1.0
+    speed: Annotated[float | Literal["max"], BeforeValidator(_speed)] = 1.0
 
 
 class WindowSettings(Settings):
@@ -110,7 +124,7 @@ class LineSettings(Settings):
 class RunSettings(Settings):
     """Everything that `eventveil run` needs."""
 
-    sources: tuple[SourceSettings, ...] = Field(min_length=1)
+    sources: tuple[SourceSettings, ...]
     window: WindowSettings = WindowSettings()
     anonymize: AnonymizeSettings = AnonymizeSettings()
     classify: ModelSettings = ModelSettings()
@@ -119,7 +133,9 @@ class RunSettings(Settings):
 
     @field_validator("sources")
     @classmethod
-    def _names_differ(cls, sources: tuple[SourceSettings, ...]) -> tuple[SourceSettings, ...]:
+    def _some_with_names_of_their_own(cls, sources: tuple[SourceSettings, ...]) -> tuple[SourceSettings, ...]:
+        if not sources:
+            raise ValueError("expected at least one source, got none")
         names = [source.stream for source in sources]
         if len(set(names)) != len(names):
             raise ValueError(f"every source needs a stream name of its own, got {names}")
