@@ -1,0 +1,132 @@
+"""Small parts of a line for its tests: windows, messages, and real sockets that the test owns and closes."""
+
+from __future__ import annotations
+
+import itertools
+import threading
+from collections import Counter
+from contextlib import contextmanager
+
+import numpy as np
+import zmq
+
+from eventveil import Sensor
+from eventveil.stream.parcel import Parcel
+from eventveil.stream.publish import Provenance
+from eventveil.stream.runner import Signals
+from eventveil.stream.windows import Origin, RawWindow, Seal
+from eventveil.stream.wire import Geometry, GestureHeader, StateHeader, WindowHeader
+
+SENSOR = Sensor(4, 3)
+DIGEST, OTHER_DIGEST = "ab" * 32, "cd" * 32
+LABELS = ("clap", "wave", "roll")
+SCORES = np.array([0.25, 0.5, 0.25], np.float32)
+PROVENANCE = Provenance(DIGEST, trained=False, classifier=OTHER_DIGEST, classifier_trained=True, labels=LABELS)
+SEAL = Seal(b"k" * 32)
+PATIENCE_MS = 5_000  # how long a test waits for what must come
+
+_names = itertools.count()
+
+
+def origin(seq=0, stream="0", *, start_us=None, span_us=10, closed_ns=0):
+    """Where and when; windows lie side by side unless `start_us` says otherwise."""
+    start_us = seq * 10 if start_us is None else start_us
+    return Origin(stream, SENSOR, seq, start_us, start_us + span_us, closed_ns)
+
+
+def values(seed=0):
+    """What an anonymizer may make: float32 (C, H, W)."""
+    return np.random.default_rng(seed).normal(0, 3, (2, 3, 4)).astype(np.float32)
+
+
+def raw(seq=0, stream="0", **where):
+    """A raw window with counts that tell it from any other."""
+    return RawWindow(origin(seq, stream, **where), np.arange(seq, seq + 24, dtype=np.uint16).reshape(1, 2, 3, 4))
+
+
+def raw_parcel(seq=0, stream="0", lost=None, **where):
+    """A raw window on its way."""
+    return Parcel(stream, raw(seq, stream, **where), Counter(lost))
+
+
+def sealed_parcel(seq=0, stream="0", *, scores=SCORES, lost=None, **where):
+    """An anonymized and classified window on its way to the publisher."""
+    window = SEAL.set(origin(seq, stream, **where), values(seq))
+    return Parcel(stream, window if scores is None else window.with_scores(scores), Counter(lost))
+
+
+def end(stream="0", lost=None):
+    """The end of a stream."""
+    return Parcel(stream, None, Counter(lost))
+
+
+def window_header(**changed):
+    """The header of a window, as a publisher writes it."""
+    common = {"sensor": Geometry(width=4, height=3), "stream": "0", "seq": 0, "t_start_us": 0, "t_end_us": 10}
+    proof = {"age_ms": 1.5, "anonymizer": DIGEST, "trained": False}
+    return WindowHeader.model_validate({"shape": (2, 3, 4)} | common | proof | changed)
+
+
+def gesture_header(**changed):
+    """The header of a gesture, as a publisher writes it."""
+    seen = {"shape": (3,), "labels": LABELS, "label": "wave", "probability": 0.5}
+    who = {"classifier": OTHER_DIGEST, "classifier_trained": True}
+    common = window_header().model_dump(exclude={"shape", "sensor"}) | {"sensor": Geometry(width=4, height=3)}
+    return GestureHeader.model_validate(common | seen | who | changed)
+
+
+def line_ended(state="ended", **changed):
+    """The message that ends a subscription."""
+    return StateHeader.model_validate({"state": state} | changed)
+
+
+@contextmanager
+def link(hwm=1):
+    """A connected PUSH/PULL pair in this process; nothing survives the test."""
+    name = f"inproc://link-{next(_names)}"
+    with zmq.Context() as context, context.socket(zmq.PULL) as pull, context.socket(zmq.PUSH) as push:
+        pull.rcvhwm = push.sndhwm = hwm
+        pull.linger = push.linger = 0
+        pull.rcvtimeo = push.sndtimeo = PATIENCE_MS
+        pull.bind(name)
+        push.connect(name)
+        yield push, pull
+
+
+def received(pull):
+    """All messages that have arrived, as lists of bytes."""
+    messages = []
+    while pull.poll(0):
+        messages.append(pull.recv_multipart())
+    return messages
+
+
+def signals():
+    """What a supervisor tells: nothing yet."""
+    import os
+
+    return Signals(go=threading.Event(), stop=threading.Event(), abort=threading.Event(), parent=os.getpid())
+
+
+@contextmanager
+def publisher(*messages, topics=3):
+    """A publisher on a free TCP port, in a thread: sends the messages once so many topics are subscribed to.
+
+    Yields the endpoint. A message is a list of frames.
+    """
+    with zmq.Context() as context, context.socket(zmq.XPUB) as socket:
+        socket.linger, socket.rcvtimeo = 0, PATIENCE_MS
+        port = socket.bind_to_random_port("tcp://127.0.0.1")
+
+        def publish():
+            for _ in range(topics):
+                socket.recv()
+            for frames in messages:
+                socket.send_multipart(frames)
+
+        thread = threading.Thread(target=publish)
+        thread.start()
+        try:
+            yield f"tcp://127.0.0.1:{port}"
+        finally:
+            thread.join()
