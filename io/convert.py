@@ -12,7 +12,7 @@ from eventveil.io.writer import open_writer
 
 
 def convert(
-    source: EventSource, path: Path | str, *, replace: bool = False, watch: Callable[[EventPacket], None] = len
+    source: EventSource, path: Path | str, *, replace: bool = False, watch: Callable[[EventPacket], object] = len
 ) -> int:
     """Write all events of a source to a file, in the format of its extension; t, x, y and p stay exactly the same.
 

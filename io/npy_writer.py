@@ -28,7 +28,7 @@ class NpyWriter(Writer):
         """Write the events as records."""
         records = np.zeros(len(packet), RECORD)  # zeros: what stood in memory must not get out through the padding
         records["t"], records["x"], records["y"], records["p"] = packet.t, packet.x, packet.y, packet.p
-        self.file.write(records.view(np.uint8))
+        self.file.write(records.tobytes())
 
     def finish(self) -> None:
         """Write the header again, now that the events are counted."""

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import zipfile
+from functools import partial
 from pathlib import Path
-from typing import IO, cast
 
 from eventveil.io.arrays import ArraysReader
 from eventveil.io.columns import FIELDS, NAMES
@@ -33,7 +33,7 @@ class NpzReader(ArraysReader):
         if len(names) != 1 and len(columns) != len(FIELDS):
             raise ArrayError(f"an archive of {len(names)} arrays without one for each of {', '.join(FIELDS)}")
         for name in names if len(names) == 1 else columns:
-            self._arrays[name] = ArrayStream(lambda name=name: cast(IO[bytes], archive.open(f"{name}.npy")))
+            self._arrays[name] = ArrayStream(partial(archive.open, f"{name}.npy"))
 
     def close(self) -> None:
         """Close the arrays and the archive. May be called twice."""
