@@ -104,7 +104,7 @@ class TextReader(Reader):
         return packet
 
     def _parse(self, lines: list[str]) -> EventPacket:
-        events = [line for line in lines if _is_data(line)]
+        events = [line for line in lines if line[:1].isdecimal() or _is_data(line)]  # most begin with a digit
         if not events:
             return EventPacket.empty()
         table = np.loadtxt(
