@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
+from eventveil.errors import EventFileError
 from eventveil.events import EventPacket
+from eventveil.io.columns import EXACT
 from eventveil.io.writer import Writer
 
 
@@ -18,7 +20,18 @@ class CsvWriter(Writer):
         self.file.write(f"# geometry {self.sensor}\nt,x,y,p\n".encode("ascii"))
 
     def encode(self, packet: EventPacket) -> None:
-        """Write a line for each event."""
+        """Write a line for each event.
+
+        Raises:
+            EventFileError: times beyond what readers of text, ours among them, can tell apart.
+        """
+        if max(-int(packet.t[0]), int(packet.t[-1])) > EXACT:
+            raise EventFileError(
+                self.path,
+                format=self.format,
+                expected=f"expected times within {EXACT} us of zero, got a larger one",
+                remedy="write AEDAT4 or NPY, which hold any recording",
+            )
         columns = packet.t, packet.x, packet.y, packet.p.astype(np.uint8)
         events = zip(*(column.tolist() for column in columns), strict=True)
         self.file.write("".join(map("%d,%d,%d,%d\n".__mod__, events)).encode("ascii"))

@@ -97,6 +97,17 @@ def test_nothing_of_the_memory_gets_out_between_the_fields(tmp_path):
     assert not records[:, 13:].any()
 
 
+@pytest.mark.parametrize("t", [-(2**53), 2**53])
+def test_csv_refuses_times_that_would_not_come_back(tmp_path, t):
+    events = EventPacket.of([t], [1], [2], [1])
+    write(tmp_path / "a.csv", [events])
+    assert_same(read(tmp_path / "a.csv"), events)
+    further = t + np.sign(t)
+    with pytest.raises(EventFileError, match="AEDAT4 or NPY"):
+        write(tmp_path / "b.csv", [EventPacket.of([further], [1], [2], [1])])
+    assert not (tmp_path / "b.csv").exists()
+
+
 def test_csv_is_plain_text(tmp_path):
     write(tmp_path / "a.csv", [EventPacket.of([5, 7], [0, 345], [0, 259], [1, 0])])
     assert (tmp_path / "a.csv").read_text() == "# geometry 346x260\nt,x,y,p\n5,0,0,1\n7,345,259,0\n"
