@@ -6,6 +6,7 @@ import json
 import os
 import pickle
 import re
+import sys
 import threading
 
 import pydantic
@@ -83,12 +84,11 @@ def test_a_channels_last_model_is_saved_as_any_other(tmp_path):
 
 def test_loaded_weights_do_not_change_with_the_file(file):
     weights = load_weights(file)
-    before = weights.model.convs1[0].weight.clone()
-    data = file.read_bytes()
     with file.open("r+b") as opened:  # in place: the same inode
-        opened.seek(len(data) - 1_000_000)
-        opened.write(bytes(1_000_000))
-    assert torch.equal(weights.model.convs1[0].weight, before)
+        size = opened.seek(0, os.SEEK_END)
+        opened.seek(size // 2)
+        opened.write(bytes(size - size // 2))
+    assert digest_of(weights.model.state_dict()) == weights.digest
 
 
 def test_the_digest_knows_every_name_type_shape_and_bit():
@@ -232,12 +232,21 @@ def test_tensors_that_are_not_the_models_are_refused_by_name(file, change, words
     assert words in refusal(file)
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="peak memory is counted in other units elsewhere")
 def test_a_file_that_claims_a_huge_network_costs_no_memory(tmp_path):
     path = tmp_path / "c"
     save_weights(path, *classifier())
-    huge = {**NARROW, "width": 1024, "depth": 50}  # 24 GB, if it were built
-    rewrite(path, config=huge)
+    refusal(tmp_path)  # whatever is imported once is in memory now
+    rewrite(path, config={**NARROW, "width": 256, "depth": 50})  # 1.5 GB, if it were built
+    before = peak_memory_mb()
     assert "backbone" in refusal(path)
+    assert peak_memory_mb() - before < 500
+
+
+def peak_memory_mb():
+    import resource  # not on Windows
+
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
 # --- metadata agrees with itself, files with each other and with the line
