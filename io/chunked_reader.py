@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import ClassVar
 
+from eventveil.errors import EventFileError
 from eventveil.events import EventPacket
 from eventveil.io.decoder import Decoder
 from eventveil.io.reader import Reader
@@ -69,7 +70,12 @@ class ChunkedReader(Reader):
                 where=f"byte {self._file.tell() - len(self.decoder.pending)}",
             )
 
-    def _unreadable(self, error: OSError) -> Exception:
+    def _refuse(self, expected: str, remedy: str, where: str | None = None) -> EventFileError:
+        """Close the file of a header that is not what it should be; the caller raises what is returned."""
+        self.close()
+        return self.fault(expected, remedy, where=where)
+
+    def _unreadable(self, error: OSError) -> EventFileError:
         return self.fault(f"cannot be read: {error.strerror or error}", "check that it is a file and may be read")
 
     def close(self) -> None:

@@ -14,11 +14,9 @@ import numpy as np
 import numpy.typing as npt
 from numba import njit
 
-from eventveil.errors import EventError
 from eventveil.events import EventPacket
-from eventveil.io.chunked_reader import ChunkedReader
 from eventveil.io.decoder import WordDecoder, empty_columns
-from eventveil.io.prophesee import parse_header
+from eventveil.io.prophesee import PropheseeReader, parse_header
 
 EVENT_TYPES = {0x00: "2d", 0x0C: "cd"}
 EVENT_BYTES = 8
@@ -60,7 +58,7 @@ class DatDecoder(WordDecoder):
         return EventPacket(t, x, y, p)
 
 
-class DatReader(ChunkedReader):
+class DatReader(PropheseeReader):
     """Reads Prophesee DAT files, version 2, of "2d" and "cd" events."""
 
     format = "DAT"
@@ -69,25 +67,18 @@ class DatReader(ChunkedReader):
 
     def __init__(self, path: Path, **options: str) -> None:
         super().__init__(path, **options)
-        header = parse_header(self.head)
-        kind, size = (*self.head[header.size : header.size + 2], None, None)[:2]
-        version = header.fields.get("version", "2")
-        if header.size == 0 or version != "2" or kind not in EVENT_TYPES or size != EVENT_BYTES:
-            self.close()
-            raise self.fault(
+        size = self.header.size
+        version = self.header.fields.get("version", "2")
+        kind, event_bytes = (*self.head[size : size + 2], None, None)[:2]
+        if size == 0 or version != "2" or kind not in EVENT_TYPES or event_bytes != EVENT_BYTES:
+            raise self._refuse(
                 'expected a `%` header of version 2, then event type 0 ("2d") or 12 ("cd") and event size 8; '
-                f"found {'a' if header.size else 'no'} header of version {version}, type {kind}, size {size}",
+                f"found {'a' if size else 'no'} header of version {version}, type {kind}, size {event_bytes}",
                 "read another file, or convert it with the maker's tools",
-                where=f"byte {header.size}",
+                where=f"byte {size}",
             )
-        try:
-            self.sensor = header.sensor
-            origin_us = header.origin_us
-        except (EventError, ValueError) as error:
-            self.close()
-            raise self.fault(f"its header makes no sense: {error}", "mend the header or read another file") from error
-        self.metadata = {**header.fields, "event_type": EVENT_TYPES[kind]}
-        self._start(DatDecoder(origin_us), header.size + 2)
+        self.metadata["event_type"] = EVENT_TYPES[kind]
+        self._start(DatDecoder(self.origin_us), size + 2)
 
     @classmethod
     def recognises(cls, head: bytes) -> bool:

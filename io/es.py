@@ -90,8 +90,7 @@ class EsReader(ChunkedReader):
         try:
             self.sensor = self._read_header(head)
         except EventError as error:
-            self.close()
-            raise self.fault(f"its header makes no sense: {error}", "read another file", where="byte 16") from error
+            raise self._refuse(f"its header makes no sense: {error}", "read another file", where="byte 16") from error
         self.metadata = {"version": ".".join(str(part) for part in head[12:15]), "event_type": TYPES[DVS]}
         self._start(EsDecoder(self.sensor.height), HEADER_BYTES)
 
@@ -99,9 +98,8 @@ class EsReader(ChunkedReader):
         if head[: len(MAGIC)] == MAGIC and len(head) == HEADER_BYTES and head[12] == 2 and head[15] == DVS:
             width, height = np.frombuffer(head, "<u2", 2, 16).tolist()
             return Sensor(width, height)
-        self.close()
         found = f"version {head[12]}, type {head[15]} ({TYPES.get(head[15], 'unknown')})" if len(head) > 15 else "less"
-        raise self.fault(
+        raise self._refuse(
             f"expected {MAGIC.decode()!r} of version 2 and type {DVS} (DVS), then width and height; found {found}",
             "convert the file to DVS events, for example with faery",
             where="byte 0",

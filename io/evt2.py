@@ -104,4 +104,4 @@ class Evt2Reader(RawReader):
 
     def __init__(self, path: Path, **options: str) -> None:
         super().__init__(path, **options)
-        self._start(Evt2Decoder(self.header.origin_us), self.header.size)
+        self._start(Evt2Decoder(self.origin_us), self.header.size)

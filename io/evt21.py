@@ -18,8 +18,11 @@ from numba import njit
 from eventveil.events import EventPacket
 from eventveil.io.decoder import empty_columns
 from eventveil.io.evt2 import CD_ON, LOW_BITS, TIME_HIGH, Clock, ClockedDecoder, advance
-from eventveil.io.masks import SPARE, ZERO, count_bits, spread
+from eventveil.io.masks import ZERO, count_bits, spreader
 from eventveil.io.raw_reader import RawReader
+
+GROUP = 2  # most words of a quiet scene hold one event or two
+_spread = spreader(GROUP)
 
 
 @njit(cache=True, nogil=True)
@@ -36,7 +39,7 @@ def _count(heads: npt.NDArray[np.int32], masks: npt.NDArray[np.int32]) -> int:
 def _decode(  # type: ignore[no-untyped-def]
     heads: npt.NDArray[np.int32], masks: npt.NDArray[np.int32], clock: Clock, t, x, y, p, types
 ) -> tuple[int, int, Clock]:
-    """Fill t, x, y, p, which have room for `_count() + SPARE`; return events, timeless events and the new clock."""
+    """Fill t, x, y, p, which have room for `_count() + GROUP`; return events, timeless events and the new clock."""
     base, high = clock
     n = ZERO
     timeless = 0
@@ -47,7 +50,7 @@ def _decode(  # type: ignore[no-untyped-def]
             mask = int(masks[i]) & 0xFFFFFFFF
             if high >= 0:
                 time = base + (high << LOW_BITS) + ((head >> 22) & 0x3F)
-                n = spread(mask, n, time, (head >> 11) & 0x7FF, head & 0x7FF, kind == CD_ON, t, x, y, p)
+                n = _spread(mask, n, time, (head >> 11) & 0x7FF, head & 0x7FF, kind == CD_ON, t, x, y, p)
             else:
                 timeless += count_bits(mask)
         elif kind == TIME_HIGH:
@@ -73,7 +76,7 @@ class Evt21Decoder(ClockedDecoder):
 
     def _decode_words(self, words: npt.NDArray[np.int32]) -> EventPacket:
         heads, masks = (words[:, 0], words[:, 1]) if self.legacy else (words[:, 1], words[:, 0])
-        t, x, y, p = empty_columns(_count(heads, masks) + SPARE)
+        t, x, y, p = empty_columns(_count(heads, masks) + GROUP)
         n, self.timeless, self._clock = _decode(heads, masks, self._clock, t, x, y, p, self.types)
         return EventPacket(t[:n], x[:n], y[:n], p[:n])
 
@@ -87,4 +90,4 @@ class Evt21Reader(RawReader):
     def __init__(self, path: Path, **options: str) -> None:
         super().__init__(path, **options)
         legacy = self.header.options.get("endianness") == "legacy"
-        self._start(Evt21Decoder(self.header.origin_us, legacy=legacy), self.header.size)
+        self._start(Evt21Decoder(self.origin_us, legacy=legacy), self.header.size)

@@ -23,14 +23,16 @@ from numba import njit
 
 from eventveil.events import EventPacket
 from eventveil.io.decoder import TypedWordDecoder, empty_columns
-from eventveil.io.masks import ONE, SPARE, ZERO, count_bits, spread
+from eventveil.io.masks import ONE, ZERO, count_bits, spreader
 from eventveil.io.raw_reader import RawReader
 
 ADDR_Y, OTHER_ADDR_Y, ADDR_X, VECT_BASE_X, VECT_12, VECT_8, TIME_LOW, TIME_HIGH = 0, 1, 2, 3, 4, 5, 6, 8
-HIGH_WRAP = (
-    1 << 11
-)  # a drop of the upper half by this much or more is a wrap of the clock, a smaller one is a step back
+# A fall of the upper half by this much or more is a wrap of the clock; a smaller one is a step back.
+HIGH_WRAP = 1 << 11
+GROUP = 4  # single events have words of their own: masks hold several
 FAR = 1 << 15  # a column that masks can reach, but no sensor: where a flood of masks comes to rest
+
+_spread = spreader(GROUP)
 
 
 class State(NamedTuple):
@@ -62,7 +64,7 @@ def _count(words: npt.NDArray[np.int16]) -> int:
 def _decode(  # type: ignore[no-untyped-def]
     words: npt.NDArray[np.int16], state: State, t, x, y, p, types
 ) -> tuple[int, int, State]:
-    """Fill t, x, y, p, which have room for `_count() + SPARE`; return events, timeless events and the new state."""
+    """Fill t, x, y, p, which have room for `_count() + GROUP`; return events, timeless events and the new state."""
     base, high, low, row, column, polarity = state
     time = base + (high << 12) + low
     placed = high >= 0 and row >= 0
@@ -89,7 +91,7 @@ def _decode(  # type: ignore[no-untyped-def]
         elif kind in (VECT_12, VECT_8):
             mask = word & 0xFFF if kind == VECT_12 else word & 0xFF
             if placed and column >= 0:
-                n = spread(mask, n, time, column, row, polarity != 0, t, x, y, p)
+                n = _spread(mask, n, time, column, row, polarity != 0, t, x, y, p)
             else:
                 timeless += count_bits(mask)
             if column >= 0:
@@ -138,7 +140,7 @@ class Evt3Decoder(TypedWordDecoder):
         return self._state.high >= 0
 
     def _decode_words(self, words: npt.NDArray[np.int16]) -> EventPacket:
-        t, x, y, p = empty_columns(_count(words) + SPARE)
+        t, x, y, p = empty_columns(_count(words) + GROUP)
         n, self.timeless, self._state = _decode(words, self._state, t, x, y, p, self.types)
         return EventPacket(t[:n], x[:n], y[:n], p[:n])
 
@@ -151,4 +153,4 @@ class Evt3Reader(RawReader):
 
     def __init__(self, path: Path, **options: str) -> None:
         super().__init__(path, **options)
-        self._start(Evt3Decoder(self.header.origin_us), self.header.size)
+        self._start(Evt3Decoder(self.origin_us), self.header.size)

@@ -1,4 +1,4 @@
-"""The text header of Prophesee's RAW and DAT files.
+"""What Prophesee's RAW and DAT files share: a header of text.
 
 Lines `% key value`, up to `% end` or, in older files, up to the first byte that no longer reads as such a line:
 
@@ -18,8 +18,11 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
+from pathlib import Path
 
+from eventveil.errors import EventError
 from eventveil.events import Sensor
+from eventveil.io.chunked_reader import ChunkedReader
 
 _LINE = re.compile(rb"%[ \t]?([\x20-\x7e\t]*)\r?\n")
 _ENCODINGS = {"2.0": "EVT2", "2.1": "EVT21", "3.0": "EVT3"}
@@ -84,3 +87,22 @@ def parse_header(head: bytes) -> Header:
             fields[key.lower()] = value.strip()
     options = dict(part.strip().split("=", 1) for part in fields.get("format", "").split(";") if "=" in part)
     return Header(fields, options, size)
+
+
+class PropheseeReader(ChunkedReader):
+    """Reads what the header says; what follows it is up to the subclass.
+
+    Attributes:
+        header: the header, empty where there is none.
+        origin_us: when the clock of the words was zero.
+    """
+
+    def __init__(self, path: Path, **options: str) -> None:
+        super().__init__(path, **options)
+        self.header = parse_header(self.head)
+        self.metadata = dict(self.header.fields)
+        try:
+            self.sensor = self.header.sensor
+            self.origin_us = self.header.origin_us
+        except (EventError, ValueError) as error:
+            raise self._refuse(f"its header makes no sense: {error}", "mend the header or read another file") from error

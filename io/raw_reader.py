@@ -1,23 +1,21 @@
-"""What the readers of Prophesee's RAW files share: the header, and the distrust of words that make no sense."""
+"""What the readers of Prophesee's RAW files share beside the header: the distrust of words that make no sense."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import ClassVar
 
-from eventveil.errors import EventError
+from eventveil.errors import EventFileError
 from eventveil.events import EventPacket
-from eventveil.io.chunked_reader import ChunkedReader
 from eventveil.io.decoder import TypedWordDecoder
-from eventveil.io.prophesee import parse_header
+from eventveil.io.prophesee import PropheseeReader, parse_header
 
 
-class RawReader(ChunkedReader):
+class RawReader(PropheseeReader):
     """Reads a RAW file whose header names the encoding.
 
     Attributes:
         encoding: what the header's line `format` says, `EVT21` for EVT 2.1.
-        header: the header.
     """
 
     suffixes = (".raw",)
@@ -26,20 +24,11 @@ class RawReader(ChunkedReader):
 
     def __init__(self, path: Path, **options: str) -> None:
         super().__init__(path, **options)
-        self.header = parse_header(self.head)
         if self.header.encoding != self.encoding:
-            self.close()
-            raise self.fault(
+            raise self._refuse(
                 f"expected a header that names EVT2, EVT2.1 or EVT3, found {self.header.encoding or 'none'}",
                 "read another file, or convert it with the maker's tools",
             )
-        try:
-            self.sensor = self.header.sensor
-            self.header.origin_us  # noqa: B018 - to be refused here, while the header is at hand
-        except (EventError, ValueError) as error:
-            self.close()
-            raise self.fault(f"its header makes no sense: {error}", "mend the header or read another file") from error
-        self.metadata = dict(self.header.fields)
 
     @classmethod
     def recognises(cls, head: bytes) -> bool:
@@ -58,7 +47,7 @@ class RawReader(ChunkedReader):
             raise self._senseless(f"none of {self.decoder.words} tells the time")
         super()._check_end()
 
-    def _senseless(self, found: str) -> Exception:
+    def _senseless(self, found: str) -> EventFileError:
         return self.fault(
             f"expected {self.format} words behind the header, but {found}",
             "the data is damaged or in another encoding than the header says",
