@@ -165,7 +165,7 @@ def main() -> None:
     events = parser.parse_args().events
     torch.set_num_threads(1)
     table = Table(
-        title=f"million events/s into histograms, one core of {processor()}\n(in brackets: as many times faster is ours)"
+        title=f"million events/s into histograms, one core of {processor()}\n(in brackets: how much faster ours is)"
     )
     table.add_column("way")
     columns = [measure(sensor, events) for sensor in SENSORS]
