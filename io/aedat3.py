@@ -16,10 +16,10 @@ from typing import ClassVar, NamedTuple
 
 import numpy as np
 
-from eventveil.errors import EventFileError
 from eventveil.events import EventPacket
 from eventveil.io.chips import sensor_of
 from eventveil.io.reader import Reader
+from eventveil.io.search import BLOCK, words_at_every_byte
 
 MAGIC = b"#!AER-DAT3.1"
 END = b"#!END-HEADER"
@@ -64,6 +64,7 @@ class Aedat3Reader(Reader):
             self.close()
             raise
         self._source: int | None = None
+        self._last = self._file.tell() - 1  # where the last packet begins that was found
         self._packets = 0
 
     @classmethod
@@ -76,6 +77,7 @@ class Aedat3Reader(Reader):
         while (at := self._file.tell()) < self._end:
             header = self._read_packet_header(at)
             data = self._file.read(header.event_size * header.number)
+            self._last = at
             self._packets += 1
             if header.type == POLARITY and self._source in (None, header.source):
                 self._source = header.source
@@ -107,23 +109,39 @@ class Aedat3Reader(Reader):
 
     def _read_packet_header(self, at: int) -> PacketHeader:
         head = self._file.read(HEADER.size)
-        if len(head) < HEADER.size:
-            raise self._lost("no whole packet follows: the file is truncated", at)
-        header = PacketHeader(*HEADER.unpack(head))
-        size = header.event_size * header.number
-        polarity = header.type != POLARITY or (header.event_size, header.time_offset) == (EVENT.itemsize, 4)
-        sizes = header.event_size > 0 and 0 <= header.valid <= header.number <= header.capacity and size <= MAX_BYTES
-        if not (polarity and sizes and header.type >= 0 and header.time_overflow >= 0):
-            raise self._lost("expected the header of a packet, and it is damaged", at)
-        if at + HEADER.size + size > self._end:
-            raise self._lost("no whole packet follows: the file is truncated or damaged", at)
-        return header
-
-    def _lost(self, expected: str, at: int) -> EventFileError:
-        """A fault behind which no packet can be found any more."""
-        self._file.seek(self._end)
+        if len(head) == HEADER.size:
+            header = PacketHeader(*HEADER.unpack(head))
+            size = header.event_size * header.number
+            polarity = header.type != POLARITY or (header.event_size, header.time_offset) == (EVENT.itemsize, 4)
+            numbers = 0 <= header.valid <= header.number <= header.capacity and header.time_overflow >= 0
+            fits = header.event_size > 0 and size <= min(MAX_BYTES, self._end - at - HEADER.size)
+            if header.type >= 0 and polarity and numbers and fits:
+                return header
+        # The fault may lie in the size of the packet before, so the search begins in that.
+        follows = self._find_packet(self._last + 1)
         where = f"packet {self._packets} at byte {at}"
-        return self.fault(expected, "all packets before it were read; what follows is lost", where=where)
+        self._packets += 1
+        if follows:
+            remedy = "the packet is damaged; read on to go without it"
+            raise self.fault("expected the header of a packet", remedy, where=where, recoverable=True)
+        raise self.fault(
+            "no whole packet follows: the file is truncated or its end is damaged",
+            "all whole packets before were read; copy it again if there is more of it",
+            where=where,
+        )
+
+    def _find_packet(self, at: int) -> bool:
+        """Go to the next packet of polarity events at or behind `at`, or to the end; return whether there is one."""
+        while at < self._end:
+            self._file.seek(at)
+            for place, size in _packets_in(self._file.read(BLOCK), self._source):
+                if at + place + HEADER.size + size <= self._end:
+                    self._file.seek(at + place)
+                    self._last = at + place
+                    return True
+            at += BLOCK - HEADER.size
+        self._file.seek(self._end)
+        return False
 
     def _decode(self, data: bytes, overflow: int) -> EventPacket:
         events = np.frombuffer(data, EVENT)
@@ -134,3 +152,20 @@ class Aedat3Reader(Reader):
         address = events["data"].astype(np.uint32)
         t = events["time"].astype(np.int64) + (overflow << 31)
         return EventPacket.of(t, address >> 17, address >> 2 & 0x7FFF, address >> 1 & 1)
+
+
+def _packets_in(data: bytes, source: int | None) -> list[tuple[int, int]]:
+    """Find what looks like packets of polarity events: (place, size of the events)."""
+    words = words_at_every_byte(data)
+    count = max(0, len(data) - HEADER.size + 1)
+    kind, event_size, time_offset, overflow, capacity, number, valid = (
+        words[4 * field : 4 * field + count] for field in range(7)
+    )
+    layout = (kind & 0xFFFF == POLARITY) & (event_size == EVENT.itemsize) & (time_offset == 4) & (overflow >> 31 == 0)
+    numbers = (valid <= number) & (number <= capacity) & (number > 0) & (number <= MAX_BYTES // EVENT.itemsize)
+    places = np.flatnonzero(layout & numbers)
+    return [
+        (int(place), EVENT.itemsize * int(number[place]))
+        for place in places
+        if source in (None, int(kind[place]) >> 16)
+    ]

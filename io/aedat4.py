@@ -23,13 +23,13 @@ from eventveil.events import EventPacket, Sensor
 from eventveil.io.compression import COMPRESSIONS, MAX_BYTES, Decompressor
 from eventveil.io.flatbuffer import I32, I64, PREFIX, Table
 from eventveil.io.reader import Reader
+from eventveil.io.search import BLOCK, words_at_every_byte
 
 MAGIC = b"#!AER-DAT4.0\r\n"
 PACKET = struct.Struct("<2i")  # stream, size of the payload
 RECORD = np.dtype(
     {"names": ["t", "x", "y", "p"], "formats": ["<i8", "<u2", "<u2", "?"], "offsets": [0, 8, 10, 12], "itemsize": 16}
 )
-_SEARCH = 1 << 20  # bytes that are looked through at a time, when a packet must be found again
 _SIGN_END = 12  # stream, size and the first word of the payload
 _SIGNS = (
     {"NONE": None} | dict.fromkeys(("LZ4", "LZ4_HIGH"), 0x184D2204) | dict.fromkeys(("ZSTD", "ZSTD_HIGH"), 0xFD2FB528)
@@ -156,12 +156,12 @@ class Aedat4Reader(Reader):
         """Return the place of the next packet at or behind `at`, or the end; the file stands there."""
         while at < self._end:
             self._file.seek(at)
-            places = _packets_in(self._file.read(_SEARCH), list(self._streams), self._sign)
+            places = _packets_in(self._file.read(BLOCK), list(self._streams), self._sign)
             for place, size in places:
                 if at + place + PACKET.size + size <= self._end:
                     self._file.seek(at + place)
                     return at + place
-            at += _SEARCH - _SIGN_END
+            at += BLOCK - _SIGN_END
         return self._end
 
     def _damaged(self, expected: str, at: int) -> EventFileError:
@@ -203,8 +203,7 @@ def _packets_in(data: bytes, streams: list[int], sign: int | None) -> list[tuple
     """
     if len(data) < _SIGN_END:
         return []
-    octets = np.frombuffer(data, np.uint8).astype(np.uint32)
-    words = octets[:-3] | octets[1:-2] << 8 | octets[2:-1] << 16 | octets[3:] << 24  # at every byte
+    words = words_at_every_byte(data)
     stream, size, first = words[:-8], words[4:-4], words[8:]
     signed = first == sign if sign is not None else first + np.uint32(PREFIX) == size
     places = np.flatnonzero(signed & (size <= MAX_BYTES) & np.isin(stream, streams))

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from eventveil.errors import EventFileError
 from eventveil.events import Sensor
-from eventveil.io import open_events
+from eventveil.io import aedat3, open_events
 
 HEAD = reference.aedat3_head()
 SENSOR = Sensor(128, 128)
@@ -142,13 +142,37 @@ def test_a_file_cut_anywhere_gives_its_whole_packets_and_says_so(tmp_path):
     [(0, -1), (4, 0), (4, 9), (4, -8), (8, 3), (12, -1), (16, 0), (20, -1), (20, 2**31 - 1), (24, 3)],
     ids=lambda value: str(value),
 )
-def test_a_damaged_packet_header_is_told_and_ends_the_reading(tmp_path, at, value):
+def test_a_damaged_packet_header_costs_its_packet(tmp_path, monkeypatch, at, value):
+    monkeypatch.setattr(aedat3, "BLOCK", 37)  # so that packets lie across the blocks of the search
     damaged = bytearray(events_of((2, 1, 1, 1), (2, 1, 1, 1)))
     width = 2 if at == 0 else 4
     damaged[at : at + width] = value.to_bytes(width, "little", signed=True)
-    packets, faults, _ = read(write(tmp_path, HEAD, events_of((1, 1, 1, 1)), damaged, events_of((3, 1, 1, 1))))
+    before, behind = events_of((1, 1, 1, 1)), events_of((3, 1, 1, 1))
+    packets, faults, _ = read(write(tmp_path, HEAD, before, damaged, behind))
+    assert packets == [[(1, 1, 1, 1)], [(3, 1, 1, 1)]]
+    assert [(fault.recoverable, fault.where) for fault in faults] == [(True, f"packet 1 at byte {len(HEAD) + 36}")]
+    packets, faults, _ = read(write(tmp_path, HEAD, before, damaged))
     assert packets == [[(1, 1, 1, 1)]]
-    assert [(fault.recoverable, fault.where) for fault in faults] == [(False, f"packet 1 at byte {len(HEAD) + 36}")]
+    assert [fault.recoverable for fault in faults] == [False]
+
+
+def test_a_flipped_bit_costs_its_packet_only(tmp_path):
+    parts = [[(10 * k + n, n, 5 + n, n % 2) for n in range(4)] for k in range(4)]
+    coded = [events_of(*part) for part in parts]
+    begin = len(HEAD) + len(coded[0])
+    data = bytearray(HEAD + b"".join(coded))
+    for place in range(begin, begin + len(coded[1]) - 4):  # but for the last time: far ahead, it passes for true
+        if place in range(begin + 12, begin + 16):  # and so do all times of the packet, by its overflow
+            continue
+        bit = 1 << (place % 8)
+        data[place] ^= bit
+        packets, faults, source = read(write(tmp_path, data))
+        data[place] ^= bit
+        rows = [row for packet in packets for row in packet]
+        assert rows[:4] == parts[0]
+        assert rows[-8:] == parts[2] + parts[3], f"byte {place - begin} cost the packets behind it"
+        assert all(fault.recoverable for fault in faults)
+        assert faults or source.skipped or len(rows) == 16
 
 
 @given(st.data())

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from eventveil.errors import EventFileError
 from eventveil.events import EventPacket, Sensor
-from eventveil.io import flatbuffer, open_events
+from eventveil.io import aedat4, flatbuffer, open_events
 from eventveil.io.aedat4 import MAGIC, PACKET, Aedat4Reader
 from eventveil.io.aedat4_writer import PACKET_EVENTS, Aedat4Writer
 from eventveil.io.compression import COMPRESSIONS, MAX_BYTES, compress
@@ -254,6 +254,31 @@ def test_a_flipped_bit_costs_its_packet_only(tmp_path, compression):
             assert got in (rows(parts), rows([parts[0], *parts[2:]]))
         assert all(fault.recoverable for fault in faults)
         assert faults or source.skipped or len(got) == 16
+
+
+@pytest.mark.parametrize("block", [21, 22, 23, 24])
+def test_a_packet_is_found_behind_one_whose_size_is_wrong(tmp_path, monkeypatch, block):
+    """Wherever the packet lies across the blocks of the search."""
+    monkeypatch.setattr(aedat4, "BLOCK", block)
+    frame = (76).to_bytes(4, "little") + bytes(76)
+    first, second, third = ((2, event_payload([(k, 1, 1, 1)])) for k in range(3))
+    data = bytearray(build(first, (0, frame), second, third))
+    size_at = places(data)[1] + 4
+    data[size_at : size_at + 4] = (80 + 60).to_bytes(4, "little")  # into the middle of the third
+    (tmp_path / "a.aedat4").write_bytes(data)
+    packets, faults, _ = read(tmp_path / "a.aedat4")
+    assert [row[0] for row in rows(packets)] == [0, 1, 2]
+    assert [fault.recoverable for fault in faults] == [True]
+
+
+def test_events_that_are_not_aligned_are_damage(tmp_path):
+    """No writer makes them, and no kernel downstream has to take them."""
+    payload = event_payload([(1, 2, 3, 1)])
+    shifted = payload[:24] + (5).to_bytes(4, "little") + b"\0" + payload[28:]
+    (tmp_path / "a.aedat4").write_bytes(build((2, shifted), (2, payload)))
+    packets, faults, _ = read(tmp_path / "a.aedat4")
+    assert rows(packets) == [(1, 2, 3, 1)]
+    assert [fault.recoverable for fault in faults] == [True]
 
 
 def test_a_last_event_far_ahead_makes_faults_of_what_follows_and_never_disorder(tmp_path):
