@@ -13,5 +13,5 @@ def words_at_every_byte(data: bytes) -> npt.NDArray[np.uint32]:
     octets = np.frombuffer(data, np.uint8).astype(np.uint32)
     if len(octets) < 4:
         return octets[:0]
-    words: npt.NDArray[np.uint32] = octets[:-3] | octets[1:-2] << 8 | octets[2:-1] << 16 | octets[3:] << 24
-    return words
+    words = octets[:-3] | octets[1:-2] << 8 | octets[2:-1] << 16 | octets[3:] << 24
+    return words.astype(np.uint32, copy=False)

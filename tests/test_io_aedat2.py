@@ -80,12 +80,14 @@ def test_time_is_carried_on_where_it_begins_anew(tmp_path_factory, steps, start,
     assert [row[0] for row in rows] == list(times)
 
 
-def test_time_that_goes_back_a_little_is_no_wrap(tmp_path):
-    path = write(tmp_path, reference.aedat2(DVS128, on_dvs128([(100, 1, 1, 1), (90, 1, 1, 1)])))
+@pytest.mark.parametrize("back", [1, 10, WRAP // 4 + 1, WRAP // 2])
+def test_time_that_goes_back_by_less_than_half_its_range_is_no_wrap(tmp_path, back):
+    start = WRAP - 1
+    path = write(tmp_path, reference.aedat2(DVS128, on_dvs128([(start, 1, 1, 1), (start - back, 1, 1, 1)])))
     with pytest.raises(EventFileError, match="time goes back"):
         read(path)
     rows, source = read(path, on_disorder="clip")
-    assert [row[0] for row in rows] == [100, 100]
+    assert [row[0] for row in rows] == [start, start]
     assert source.disorders == 1
 
 

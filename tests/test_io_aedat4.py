@@ -18,7 +18,7 @@ from eventveil.events import EventPacket, Sensor
 from eventveil.io import aedat4, flatbuffer, open_events
 from eventveil.io.aedat4 import MAGIC, PACKET, Aedat4Reader
 from eventveil.io.aedat4_writer import PACKET_EVENTS, Aedat4Writer
-from eventveil.io.compression import COMPRESSIONS, MAX_BYTES, compress
+from eventveil.io.compression import COMPRESSIONS, MAX_BYTES, Decompressor, compress
 
 SENSOR = Sensor(20, 10)
 EPOCH_US = 1_700_000_000_000_000
@@ -254,6 +254,22 @@ def test_a_flipped_bit_costs_its_packet_only(tmp_path, compression):
             assert got in (rows(parts), rows([parts[0], *parts[2:]]))
         assert all(fault.recoverable for fault in faults)
         assert faults or source.skipped or len(got) == 16
+
+
+@pytest.mark.parametrize("compression", ["LZ4", "LZ4_HIGH", "ZSTD", "ZSTD_HIGH"])
+def test_a_cut_frame_does_not_decompress(compression):
+    whole = event_payload(reference.rows(some_events(30)), compression)
+    for length in range(len(whole)):
+        with pytest.raises(ValueError, match="does not decompress"):
+            Decompressor(compression).decompress(whole[:length])
+
+
+def test_a_cut_table_is_not_read_past_its_end():
+    whole = event_payload([(1, 2, 3, 1), (4, 5, 6, 0)])
+    for length in range(len(whole)):
+        with pytest.raises(ValueError, match="buffer"):
+            flatbuffer.Table(whole[:length]).vector(0, 16)
+    assert flatbuffer.Table(whole).vector(0, 16) == (32, 2)
 
 
 @pytest.mark.parametrize("block", [21, 22, 23, 24])
