@@ -27,7 +27,8 @@ class Reader(ABC):
         suffixes: how names of such files end, in lower case, with the dot.
         options: what may stand behind a `?` in the name given to `open_events`, as in `trial.npy?unit=ms`.
         path: the file.
-        sensor: geometry as the file states it, or None where the file holds none.
+        sensor: geometry as the file states it, or None where the file holds none; then `open_events` puts in the one
+            that is given to it, before the first packet is read.
         metadata: what else the header tells (camera, serial, date, ...), as plain JSON values.
         skipped: what was read and left out, by reason ("unknown word", "special event", ...), so that nothing is
             lost silently.
