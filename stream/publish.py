@@ -160,8 +160,8 @@ class Publisher:
 
     def _gesture_header(self, window: AnonymizedWindow, scores: np.ndarray, age_ms: float) -> GestureHeader:
         labels = self._provenance.labels
-        # The scores are not under the seal, so their form is: as many finite probabilities as there are labels.
-        if scores.shape != (len(labels),) or not np.isfinite(scores).all():
+        # The scores are not under the seal, so their form is: as many probabilities as there are labels.
+        if scores.shape != (len(labels),) or not ((scores >= 0) & (scores <= 1)).all():
             raise BoundaryError(f"{window!r} carries scores that are not {len(labels)} probabilities: refused")
         best = int(scores.argmax())
         return GestureHeader.model_validate(
@@ -169,7 +169,7 @@ class Publisher:
             | {
                 "labels": labels,
                 "label": labels[best],
-                "probability": float(np.clip(scores[best], 0, 1)),
+                "probability": float(scores[best]),
                 "classifier": self._provenance.classifier,
                 "classifier_trained": self._provenance.classifier_trained,
             }
@@ -194,7 +194,7 @@ class Audience:
         """Take note of who came and went, and return how many are there: those of the most wanted topic."""
         while self._socket.poll(0):
             message = self._socket.recv()
-            self._topics[message[1:65]] += 1 if message[:1] == b"\x01" else -1
+            self._topics[message[1:65]] += {b"\x01": 1, b"\x00": -1}.get(message[:1], 0)  # others are no subscriptions
         self._topics = +self._topics
         everything = self._topics[b""]
         return everything + max((n for topic, n in self._topics.items() if topic), default=0)
