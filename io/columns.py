@@ -79,6 +79,8 @@ def to_packet(columns: Mapping[str, Column], unit: Fraction | None = None) -> Ev
     Raises:
         ColumnError: types or values that no event has.
     """
+    if any(column.ndim != 1 for column in columns.values()):
+        raise ColumnError("several values where an event has one")
     if len(columns["t"]) == 0:
         return EventPacket.empty()
     return EventPacket(

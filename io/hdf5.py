@@ -18,6 +18,7 @@ from eventveil.io.reader import Reader
 MAGIC = b"\x89HDF\r\n\x1a\n"
 PLACES = ("CD/events", "events")
 PACKET_EVENTS = 65_536
+MAX_ITEM = 1_024  # bytes of an event or an attribute; damaged ones could ask for gigabytes
 CHUNK_CACHE = 16 << 20  # bytes a dataset; a chunk is decompressed as a whole, and twice if it does not stay in here
 FILTERS = {0x8ECF: "ECF (Prophesee)", 32001: "Blosc", 32004: "LZ4", 32008: "Bitshuffle", 32015: "Zstandard"}
 # What h5py raises on damaged bytes.
@@ -82,6 +83,8 @@ class Hdf5Reader(Reader):
         for dataset in self._datasets.values():
             if not isinstance(dataset, h5py.Dataset) or len(dataset.shape) != 1:
                 raise ColumnError("something other than datasets of one dimension")
+            if dataset.dtype.itemsize > MAX_ITEM:
+                raise ColumnError(f"items of more than {MAX_ITEM} bytes")
             filters = dataset.id.get_create_plist()
             for code in (filters.get_filter(place)[0] for place in range(filters.get_nfilters())):
                 if not h5py.h5z.filter_avail(code):
@@ -101,10 +104,10 @@ class Hdf5Reader(Reader):
         place = self._file[self.metadata["place"]]
         for attributes in (place.attrs, place.parent.attrs, self._file.attrs):
             if "geometry" in attributes:
-                geometry = attributes["geometry"]
+                geometry = _attribute(attributes, "geometry")
                 return Sensor.parse(geometry.decode("ascii") if isinstance(geometry, bytes) else str(geometry))
             if "width" in attributes and "height" in attributes:
-                return Sensor(int(attributes["width"]), int(attributes["height"]))
+                return Sensor(int(_attribute(attributes, "width")), int(_attribute(attributes, "height")))
         return None
 
     def read_packet(self) -> EventPacket | None:
@@ -139,3 +142,9 @@ class Hdf5Reader(Reader):
         """Close the file. May be called twice."""
         if self._file is not None:
             self._file.close()
+
+
+def _attribute(attributes: Any, name: str) -> Any:
+    if attributes.get_id(name).get_storage_size() > MAX_ITEM:
+        raise ColumnError(f"an attribute {name} of more than {MAX_ITEM} bytes")
+    return attributes[name]

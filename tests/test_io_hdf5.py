@@ -99,6 +99,18 @@ def test_a_filter_that_is_not_installed_is_named(tmp_path):
         Hdf5Reader(path)
 
 
+def test_items_and_attributes_too_large_to_be_meant_are_refused(tmp_path):
+    path = write_columns(tmp_path / "a.h5", events=EVENTS[:5])
+    with h5py.File(path, "a") as file:
+        file.attrs["geometry"] = np.zeros(2_000, np.uint8)
+    with pytest.raises(EventFileError, match="an attribute geometry"):
+        Hdf5Reader(path)
+    with h5py.File(path, "w") as file:
+        file["events"] = np.zeros(5, [(name, "i8") for name in "txyp"] + [("more", "S2000")])
+    with pytest.raises(EventFileError, match="items of more than"):
+        Hdf5Reader(path)
+
+
 def test_chunks_too_large_to_hold_are_refused(tmp_path):
     path = tmp_path / "a.h5"
     with h5py.File(path, "w") as file:

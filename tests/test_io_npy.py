@@ -152,6 +152,13 @@ def test_a_wrong_value_costs_its_packet_and_is_not_printed(tmp_path, field, kind
     np.testing.assert_array_equal(got.t, np.concatenate([EVENTS.t[:65_536], EVENTS.t[98_304:]]))
 
 
+def test_fields_of_several_values_are_told(tmp_path):
+    array = np.zeros(3, [("t", "i8"), ("x", "u2", (2,)), ("y", "u2"), ("p", "?")])
+    np.save(tmp_path / "a.npy", array)
+    _, faults = read_with_faults(NpyReader(tmp_path / "a.npy"))
+    assert "several values" in str(faults[0])
+
+
 @pytest.mark.parametrize("field", ["?", "u1"])
 def test_a_polarity_byte_that_is_neither_is_refused(tmp_path, field):
     array = structured(types=("i8", "u2", "u2", field))
