@@ -286,6 +286,12 @@ def test_refuses_what_its_words_cannot_hold(tmp_path):
         Evt3Writer(tmp_path / "a.raw", Sensor(2048, 2048)) as writer,
     ):
         writer.write(EventPacket.of([0, 1_600_000_000_000_000], [0, 1], [0, 1], [0, 1]))
+    with (
+        pytest.raises(EventFileError, match="longer gap"),
+        Evt3Writer(tmp_path / "a.raw", Sensor(2048, 2048)) as writer,
+    ):
+        writer.write(EventPacket.of([0], [0], [0], [0]))
+        writer.write(EventPacket.of([1_600_000_000_000_000], [1], [1], [1]))
     with pytest.raises(EventError, match="outside"), Evt3Writer(tmp_path / "a.raw", Sensor(10, 10)) as writer:
         writer.write(EventPacket.of([0], [10], [0], [0]))
     assert not list(tmp_path.iterdir())
