@@ -50,7 +50,7 @@ def read_state_dict(path: Path) -> State:
     """
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # an old pickle's storage class is not the user's concern
+            warnings.simplefilter("ignore")  # PyTorch warns of pickles that it then refuses; the refusal says it all
             state = torch.load(path, map_location="cpu", weights_only=True)
     except OSError as error:
         raise WeightsError(f"{path}: cannot be read ({error.strerror or error}); check the path") from error
