@@ -278,22 +278,23 @@ def test_writes_a_recording_without_events(tmp_path):
     reader.close()
 
 
+def write_events(path, sensor: Sensor, *packets: EventPacket) -> None:
+    with Evt3Writer(path, sensor) as writer:
+        for packet in packets:
+            writer.write(packet)
+
+
 def test_refuses_what_its_words_cannot_hold(tmp_path):
-    with pytest.raises(EventFileError, match="2048x2048"), Evt3Writer(tmp_path / "a.raw", Sensor(2049, 10)):
-        pass
-    with (
-        pytest.raises(EventFileError, match="longer gap"),
-        Evt3Writer(tmp_path / "a.raw", Sensor(2048, 2048)) as writer,
-    ):
-        writer.write(EventPacket.of([0, 1_600_000_000_000_000], [0, 1], [0, 1], [0, 1]))
-    with (
-        pytest.raises(EventFileError, match="longer gap"),
-        Evt3Writer(tmp_path / "a.raw", Sensor(2048, 2048)) as writer,
-    ):
-        writer.write(EventPacket.of([0], [0], [0], [0]))
-        writer.write(EventPacket.of([1_600_000_000_000_000], [1], [1], [1]))
-    with pytest.raises(EventError, match="outside"), Evt3Writer(tmp_path / "a.raw", Sensor(10, 10)) as writer:
-        writer.write(EventPacket.of([0], [10], [0], [0]))
+    path, largest = tmp_path / "a.raw", Sensor(2048, 2048)
+    now = 1_600_000_000_000_000
+    with pytest.raises(EventFileError, match="2048x2048"):
+        write_events(path, Sensor(2049, 10))
+    with pytest.raises(EventFileError, match="longer gap"):
+        write_events(path, largest, EventPacket.of([0, now], [0, 1], [0, 1], [0, 1]))
+    with pytest.raises(EventFileError, match="longer gap"):
+        write_events(path, largest, EventPacket.of([0], [0], [0], [0]), EventPacket.of([now], [1], [1], [1]))
+    with pytest.raises(EventError, match="outside"):
+        write_events(path, Sensor(10, 10), EventPacket.of([0], [10], [0], [0]))
     assert not list(tmp_path.iterdir())
 
 
