@@ -142,8 +142,9 @@ def test_a_file_cut_anywhere_gives_its_whole_packets_and_says_so(tmp_path):
     [(0, -1), (4, 0), (4, 9), (4, -8), (8, 3), (12, -1), (16, 0), (20, -1), (20, 2**31 - 1), (24, 3)],
     ids=lambda value: str(value),
 )
-def test_a_damaged_packet_header_costs_its_packet(tmp_path, monkeypatch, at, value):
-    monkeypatch.setattr(aedat3, "BLOCK", 37)  # so that packets lie across the blocks of the search
+@pytest.mark.parametrize("block", [29, 40, 50])
+def test_a_damaged_packet_header_costs_its_packet(tmp_path, monkeypatch, block, at, value):
+    monkeypatch.setattr(aedat3, "BLOCK", block)  # so that packets lie across the blocks of the search
     damaged = bytearray(events_of((2, 1, 1, 1), (2, 1, 1, 1)))
     width = 2 if at == 0 else 4
     damaged[at : at + width] = value.to_bytes(width, "little", signed=True)
