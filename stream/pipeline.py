@@ -19,7 +19,7 @@ import uuid
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import zmq
 
@@ -27,21 +27,20 @@ from eventveil.stream.planning import plan
 from eventveil.stream.runner import Report, Signals
 from eventveil.stream.settings import RunSettings
 from eventveil.stream.sockets import PrivateSockets, runtime_folder
-from eventveil.stream.stages import REPORTS, Post, run_anonymize, run_classify, run_histogram, run_publish, serve
+from eventveil.stream.stages import (
+    ENDED_FLUSH_MS,
+    REPORTS,
+    Post,
+    run_anonymize,
+    run_classify,
+    run_histogram,
+    run_publish,
+    serve,
+)
 from eventveil.stream.windows import Seal
 
 STOP_S = 2.0  # to publish what is on its way once a stop was asked for
 LEAVE_S = 0.5  # to leave after that
-
-
-class Member(Protocol):
-    """What a thread and a process have in common."""
-
-    def is_alive(self) -> bool:
-        """Whether it still runs."""
-
-    def join(self, timeout: float) -> None:
-        """Wait for its end."""
 
 
 @dataclass(slots=True)
@@ -91,6 +90,7 @@ class Line:
     def __init__(self, settings: RunSettings) -> None:
         self.plan = plan(settings)
         self.status = Status()
+        self.members: dict[str, Any] = {}  # threads or processes, by stage
         self._processes = settings.line.run_as == "processes"
         # spawn: a forked child would inherit locks and sockets of threads that do not exist in it.
         make: Any = multiprocessing.get_context("spawn") if self._processes else threading
@@ -116,14 +116,14 @@ class Line:
             The status at the end; `failure` says whether it ended well.
         """
         with zmq.Context() as context, PrivateSockets(self._base, context).pull(REPORTS, hwm=1000) as reports:
-            members = self._start(context)
+            self._start(context)
             try:
-                self._supervise(reports, members, on_beat)
+                self._supervise(reports, on_beat)
             finally:
-                self._leave(reports, members)
+                self._leave(reports)
         return self.status
 
-    def _start(self, context: zmq.Context[zmq.Socket[bytes]]) -> dict[str, Member]:
+    def _start(self, context: zmq.Context[zmq.Socket[bytes]]) -> None:
         key = Seal.new_key()
         jobs: list[tuple[str, tuple[Any, ...]]] = [("publish", (run_publish, key)), ("anonymize", (run_anonymize, key))]
         if self.plan.provenance.classifier is not None:
@@ -131,33 +131,29 @@ class Line:
         for number, source in enumerate(self.plan.settings.sources):
             jobs.append((f"histogram:{source.stream}", (run_histogram, number)))
         shared = {} if self._processes else {"context": context}
-        members = {}
         for name, job in jobs:
             post = Post(name, self._base, self._signals)
-            members[name] = self._member(
+            self.members[name] = self._member(
                 target=serve, args=(post, self.plan, *job), kwargs=shared, name=f"eventveil {name}", daemon=True
             )
-            members[name].start()
-        return members
+            self.members[name].start()
 
-    def _supervise(
-        self, reports: zmq.Socket[bytes], members: dict[str, Member], on_beat: Callable[[Status], None]
-    ) -> None:
+    def _supervise(self, reports: zmq.Socket[bytes], on_beat: Callable[[Status], None]) -> None:
         next_beat = began = time.monotonic()
         while True:
             self._listen(reports, 50)
             now = time.monotonic()
             known = self.status.stages
-            if not self._signals.go.is_set() and all(name in known for name in members):
+            if not self._signals.go.is_set() and all(name in known for name in self.members):
                 self._signals.go.set()
                 next_beat, began = now + 1.0, now
             if self._signals.go.is_set() and now >= next_beat:
                 next_beat += 1.0
                 self.status.seconds = now - began
                 on_beat(self.status)
-            self._look_after(reports, members)
+            self._look_after(reports)
             self.status.seconds = now - began
-            if self._finished(members, now):
+            if self._finished(now):
                 return
 
     def _listen(self, reports: zmq.Socket[bytes], milliseconds: int) -> None:
@@ -174,8 +170,8 @@ class Line:
         # closes the line at once.
         (self._signals.stop if stage.startswith("histogram") else self._signals.abort).set()
 
-    def _look_after(self, reports: zmq.Socket[bytes], members: dict[str, Member]) -> None:
-        for name, member in members.items():
+    def _look_after(self, reports: zmq.Socket[bytes]) -> None:
+        for name, member in self.members.items():
             if not member.is_alive() and not self._ended(name):
                 self._listen(reports, 200)  # its last words may still be on their way
                 if not self._ended(name) and self.status.failure is None:
@@ -185,8 +181,8 @@ class Line:
     def _ended(self, name: str) -> bool:
         return name in self.status.stages and self.status.stages[name].kind in ("ended", "failed")
 
-    def _finished(self, members: dict[str, Member], now: float) -> bool:
-        if self._signals.abort.is_set() or all(self._ended(name) for name in members):
+    def _finished(self, now: float) -> bool:
+        if self._signals.abort.is_set() or all(self._ended(name) for name in self.members):
             return True
         if self._signals.stop.is_set():
             self.status.stopped = self.status.failure is None
@@ -196,16 +192,16 @@ class Line:
                 return True
         return False
 
-    def _leave(self, reports: zmq.Socket[bytes], members: dict[str, Member]) -> None:
-        if not all(self._ended(name) for name in members):
-            self._signals.abort.set()
-        deadline = time.monotonic() + (LEAVE_S if self._signals.abort.is_set() else STOP_S)
-        for member in members.values():
+    def _leave(self, reports: zmq.Socket[bytes]) -> None:
+        in_peace = self.status.failure is None and not self.status.stopped
+        self._signals.abort.set()
+        deadline = time.monotonic() + (ENDED_FLUSH_MS / 1000 if in_peace else 0) + LEAVE_S
+        for member in self.members.values():
             member.join(max(0.01, deadline - time.monotonic()))
         self._listen(reports, 0)
         if self._processes:
-            for member in members.values():
+            for member in self.members.values():
                 with contextlib.suppress(ValueError, AttributeError):
-                    member.kill()  # type: ignore[attr-defined]
+                    member.kill()
             if self._own_folder:
                 shutil.rmtree(self._base, ignore_errors=True)

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from typing import Literal
 
 from eventveil.events import Sensor
-
 from eventveil.stream.histogram import WindowedHistogrammer
 from eventveil.stream.publish import Provenance
 from eventveil.stream.settings import RunSettings

@@ -20,7 +20,7 @@ from eventveil.errors import BoundaryError, ConfigError, LineError
 # stage waits in its sender's `Outbox`, where the oldest can still be dropped and counted.
 PRIVATE_HWM = 1
 UNIX_PATH_LIMIT = 100  # bytes; the kernel's own limit is 104 to 108
-FLUSH_MS = 2_000  # how long a closing socket may still send what it holds
+REPORT_FLUSH_MS = 200  # how long a stage that leaves may still deliver its last report
 
 
 def runtime_folder(chosen: Path | None) -> Path:
@@ -28,13 +28,18 @@ def runtime_folder(chosen: Path | None) -> Path:
 
     Raises:
         BoundaryError: the folder belongs to another user, or others may enter it.
-        ConfigError: its path is too long for a socket.
+        ConfigError: it cannot be made, or its path is too long for a socket.
     """
-    if chosen is None:
-        folder = Path(tempfile.mkdtemp(prefix="eventveil-", dir=os.environ.get("XDG_RUNTIME_DIR")))
-    else:
-        folder = chosen
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    try:
+        if chosen is None:
+            folder = Path(tempfile.mkdtemp(prefix="eventveil-", dir=os.environ.get("XDG_RUNTIME_DIR")))
+        else:
+            folder = chosen
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(
+            f"line.runtime_dir: {error.filename} cannot be made: {error.strerror}; choose a folder that can"
+        ) from error
     state = folder.stat()
     if hasattr(os, "getuid") and (state.st_uid != os.getuid() or stat.S_IMODE(state.st_mode) & 0o077):
         raise BoundaryError(f"{folder}: raw windows may only pass a folder of yours with mode 0700; chmod 700 it")
@@ -68,9 +73,9 @@ class PrivateSockets:
         return socket
 
     def push(self, name: str, hwm: int = PRIVATE_HWM) -> zmq.Socket[bytes]:
-        """The sending end of an edge."""
+        """The sending end of an edge. It must stay open until all has arrived: closing drops what is under way."""
         socket = self._context.socket(zmq.PUSH)
-        socket.sndhwm, socket.linger = hwm, FLUSH_MS
+        socket.sndhwm, socket.linger = hwm, REPORT_FLUSH_MS
         socket.connect(self._endpoint(name))
         return socket
 
@@ -82,7 +87,8 @@ def public_socket(bind: str, queue: int, context: zmq.Context[zmq.Socket[bytes]]
         LineError: the address is in use, or not this machine's.
     """
     socket = context.socket(zmq.XPUB)
-    socket.sndhwm, socket.linger = queue, FLUSH_MS
+    socket.sndhwm, socket.linger = queue, 0
+    socket.setsockopt(zmq.MAXMSGSIZE, 1024)  # of what comes in: subscriptions, which are short
     socket.setsockopt(zmq.XPUB_VERBOSER, 1)  # each subscriber counts, not only the first of a topic
     try:
         socket.bind(bind)
@@ -104,6 +110,8 @@ def subscriber_socket(endpoint: str, topics: tuple[str, ...], queue: int, contex
     for topic in topics:
         socket.subscribe(topic)
     try:
+        if not endpoint.startswith(("tcp://", "ipc://")):  # inproc:// would wait for ever
+            raise zmq.ZMQError(zmq.EPROTONOSUPPORT)
         socket.connect(endpoint)
     except zmq.ZMQError as error:
         socket.close()

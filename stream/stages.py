@@ -32,6 +32,8 @@ if TYPE_CHECKING:
     from eventveil.models.weights import Weights
 
 REPORTS = "reports"
+STOPPED_FLUSH_MS = 300  # how long subscribers may still take what is published when the line is stopped or fails
+ENDED_FLUSH_MS = 10_000  # and when it has come to its end
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,10 +78,14 @@ class Bench:
         return Outbox(self.keep(self._sockets.push(to)), line.queue, line.delivery, self.signals.aborted)
 
     def close(self) -> None:
-        """Close the sockets; what was sent is still delivered, for a moment if the line is aborted."""
+        """Wait until the supervisor lets everybody go, and close the sockets.
+
+        A socket that is closed drops what the next stage has not taken yet; only when the last stage has ended is it
+        sure that nothing is under way.
+        """
+        while not self.signals.aborted():
+            self.signals.abort.wait(POLL_MS / 1000)
         for socket in self._open:
-            if self.signals.aborted():
-                socket.linger = 200
             socket.close()
 
 
@@ -200,3 +206,5 @@ def run_publish(bench: Bench, key: bytes) -> None:
         audience.count()
         bench.report.beat()
     publisher.announce("failed" if running else "ended")
+    # Whoever stopped the line is waiting; otherwise even a slow subscriber shall have the end of the recording.
+    public.linger = STOPPED_FLUSH_MS if running or signals.stop.is_set() else ENDED_FLUSH_MS

@@ -1,0 +1,155 @@
+"""`eventveil demo`: the whole line on this machine, without a camera, without people, without a download."""
+
+from __future__ import annotations
+
+import json
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+from collections import deque
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Annotated, Any
+
+import numpy as np
+import numpy.typing as npt
+import typer
+from rich.columns import Columns
+from rich.console import Group
+from rich.live import Live
+from rich.panel import Panel
+from rich.text import Text
+
+from eventveil.cli_common import say, stdout
+from eventveil.errors import LineError
+from eventveil.events import Sensor
+
+if TYPE_CHECKING:
+    from eventveil.stream.wire import Message
+
+SENSOR = Sensor(128, 128)
+WEIGHTS = {"anonynoise": [], "resnet_classifier": ["--width", "8"]}
+WINDOW = ["--size", "64x64", "--bins", "5", "--bin-us", "40000"]
+NOTICE = "UNTRAINED WEIGHTS: this shows the line at work. The noise protects nobody and the gestures mean nothing."
+LINES = 14  # of each column
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command to the program."""
+    app.command("demo")(demo)
+
+
+def demo(seconds: Annotated[int, typer.Option("--seconds", min=1, help="How long it runs.")] = 30) -> None:
+    """See the whole line at work: a publisher and a subscriber, side by side.
+
+    The recording is a circling disc that the project draws itself, the weights are made on the spot and untrained.
+    A publisher in a process of its own replays the one through the other; what it publishes is received here.
+    """
+    with tempfile.TemporaryDirectory(prefix="eventveil-demo-") as folder:
+        say(f"eventveil: {NOTICE}")
+        endpoint = f"tcp://127.0.0.1:{_free_port()}"
+        command = [*_prepare(Path(folder), seconds), "--set", f"publish.bind={endpoint}"]
+        publisher = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+        try:
+            _watch(publisher, endpoint)
+        finally:
+            publisher.terminate()
+            status = publisher.wait(10)
+        if status != 0:
+            raise LineError(f"the publisher ended with exit status {status}; its message stands above")
+
+
+def _prepare(folder: Path, seconds: int) -> list[str]:
+    """Make the recording and the weights, and return the command that publishes them."""
+    from eventveil.io.writer import open_writer
+    from eventveil.replay.pattern import moving_disc
+
+    program = [sys.executable, "-m", "eventveil.cli"]
+    with open_writer(folder / "disc.aedat4", SENSOR) as writer:
+        for packet in moving_disc(SENSOR, seconds):
+            writer.write(packet)
+    run = [*program, "run", str(folder / "disc.aedat4"), "--json", "--allow-untrained", "--wait-for", "1"]
+    for kind, options in WEIGHTS.items():
+        path = folder / f"{kind}.safetensors"
+        made = [*program, "weights", "init", kind, str(path), *WINDOW, *options]
+        subprocess.run(made, check=True, capture_output=True)
+        run += ["--weights", str(path)]
+    return [*run, "--set", "line.delivery=live"]
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def _watch(publisher: subprocess.Popen[str], endpoint: str) -> None:
+    """Show both ends until the publisher has ended."""
+    from eventveil.stream import subscribe
+
+    left: deque[str] = deque(maxlen=LINES)
+    right: deque[str] = deque(maxlen=LINES)
+    reader = threading.Thread(target=_read_status, args=(publisher.stdout, left), daemon=True)
+    reader.start()
+    picture = Text()
+    with Live(console=stdout, auto_refresh=False) as live:
+        for message in subscribe(endpoint, stop=lambda: publisher.poll() is not None and not reader.is_alive()):
+            right.append(_received(message))
+            if message.topic == "window":
+                picture = _draw(message.array)
+            if stdout.is_terminal:
+                live.update(_side_by_side(left, right, picture), refresh=True)
+            else:
+                stdout.print(f"subscriber  {right[-1]}", markup=False)
+    reader.join(10)
+    if not stdout.is_terminal:
+        for line in left:
+            stdout.print(f"publisher   {line}", markup=False)
+
+
+def _read_status(lines: IO[str] | None, into: deque[str]) -> None:
+    for line in lines or ():
+        status = json.loads(line)
+        into.append(_published(status))
+
+
+def _published(status: dict[str, Any]) -> str:
+    latency = status["latency_p50_ms"]
+    dropped = sum(status["dropped"].values())
+    return (
+        f"{status['seconds']:5.1f} s  {status['events']:9,} events  {status['published_windows']:4} windows"
+        f"  p50 {'-' if latency is None else f'{latency:.0f} ms'}  dropped {dropped}"
+    )
+
+
+def _received(message: Message) -> str:
+    header = message.header
+    if message.topic == "state":
+        return f"{header.stream or 'the line'}: {header.state}"
+    name = f" {header.label} {header.probability:.0%}" if message.topic == "gesture" else ""
+    return f"{message.topic} {header.seq:4}{name}  UNTRAINED"
+
+
+def _draw(values: npt.NDArray[np.float32]) -> Text:
+    """An anonymized window (C, H, W) as 32x32 half blocks: ON less OFF, all bins together."""
+    balance = values[1::2].sum(axis=0) - values[0::2].sum(axis=0)
+    coarse = balance.reshape(32, balance.shape[0] // 32, 32, balance.shape[1] // 32).sum(axis=(1, 3))
+    grey = np.clip(128 + 127 * coarse / max(float(np.abs(coarse).max()), 1e-6), 0, 255).astype(int)
+    text = Text()
+    for upper, lower in zip(grey[0::2], grey[1::2], strict=True):
+        for above, below in zip(upper, lower, strict=True):
+            text.append("▀", style=f"rgb({above},{above},{above}) on rgb({below},{below},{below})")
+        text.append("\n")
+    return text
+
+
+def _side_by_side(left: deque[str], right: deque[str], picture: Text) -> Group:
+    columns = Columns(
+        [
+            Panel("\n".join(left), title="publisher", width=66, height=LINES + 4),
+            Panel(picture, title="what subscribers see", width=36, height=LINES + 4),
+            Panel("\n".join(right), title="subscriber", width=44, height=LINES + 4),
+        ]
+    )
+    return Group(Text(NOTICE, style="bold red"), columns)

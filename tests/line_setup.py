@@ -1,0 +1,105 @@
+"""What whole-line tests need: a recording, weights for it, settings, and a subscriber in another process."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from eventveil.config import run_settings
+from eventveil.events import EventPacket, Sensor
+from eventveil.io.writer import open_writer
+from eventveil.models import save_weights
+from eventveil.models.kinds import initialise
+from eventveil.models.metadata import Metadata
+from eventveil.replay.pattern import moving_disc
+from eventveil.stream.settings import RunSettings
+
+SENSOR = Sensor(64, 64)
+LABELS = ("clap", "wave", "rest")
+BINS, BIN_US, SIZE = 5, 20_000, (32, 32)
+PROGRAM = [sys.executable, "-m", "eventveil.cli"]
+
+
+@dataclass(frozen=True)
+class Kit:
+    """Files that several tests share."""
+
+    recording: Path
+    anonymizer: Path
+    classifier: Path
+
+    def settings(self, endpoint: str, **changes: Any) -> RunSettings:
+        """A lossless line as fast as it goes that waits for one subscriber; `changes` as `a__b=value`."""
+        values = {
+            "sources": [{"uri": str(self.recording), "speed": "max"}],
+            "anonymize": {"weights": str(self.anonymizer), "allow_untrained": True, "device": "cpu"},
+            "classify": {"weights": str(self.classifier), "device": "cpu"},
+            "publish": {"bind": endpoint, "wait_for": 1},
+        }
+        overrides = [f"{key.replace('__', '.')}={json.dumps(value)}" for key, value in changes.items()]
+        return run_settings(values, overrides, name="test")
+
+
+def make_kit(folder: Path, *, seconds: float = 1.0) -> Kit:
+    """Write the files. Windows are 100 ms of five bins, 32x32."""
+    kit = Kit(folder / "disc.aedat4", folder / "anonymizer.safetensors", folder / "classifier.safetensors")
+    write_recording(kit.recording, moving_disc(SENSOR, seconds))
+    window = {"bins": BINS, "bin_us": BIN_US, "hop": BINS, "size": SIZE, "trained": False}
+    model = initialise("anonynoise", {"channels": 2 * BINS, "noise_std": 32.0}, seed=1)
+    save_weights(kit.anonymizer, model, Metadata.of(model, role="anonymizer", **window))
+    config = {"channels": 2 * BINS, "depth": 18, "width": 4, "embedding": 8, "classes": len(LABELS)}
+    model = initialise("resnet_classifier", config, seed=1)
+    save_weights(kit.classifier, model, Metadata.of(model, role="target", labels=LABELS, **window))
+    return kit
+
+
+def write_recording(path: Path, packets: Iterator[EventPacket], sensor: Sensor = SENSOR) -> None:
+    """Write packets as a recording that holds its geometry."""
+    with open_writer(path, sensor) as writer:
+        for packet in packets:
+            writer.write(packet)
+
+
+@dataclass
+class Subscriber:
+    """`eventveil subscribe --json` in a process of its own."""
+
+    process: subprocess.Popen[str]
+    messages: list[dict[str, Any]] = field(default_factory=list)
+
+    def finish(self, seconds: float = 60) -> list[dict[str, Any]]:
+        """Wait for its end and return its messages."""
+        self.process.wait(seconds)
+        self._reader.join(seconds)
+        return self.messages
+
+    def topic(self, name: str) -> list[dict[str, Any]]:
+        """The messages of a topic, in order."""
+        return [message for message in self.messages if message["topic"] == name]
+
+    def __post_init__(self) -> None:
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
+
+    def _read(self) -> None:
+        assert self.process.stdout is not None
+        self.messages.extend(json.loads(line) for line in self.process.stdout)
+
+
+@contextmanager
+def subscriber(endpoint: str, *options: str) -> Iterator[Subscriber]:
+    """Start a subscriber; whatever happens, it is gone afterwards."""
+    command = [*PROGRAM, "subscribe", endpoint, "--json", "--timeout", "60", *options]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    try:
+        yield Subscriber(process)
+    finally:
+        process.kill()
+        process.communicate()
