@@ -22,7 +22,7 @@ MAX_ITEM = 1_024  # bytes of an event or an attribute; damaged ones could ask fo
 CHUNK_CACHE = 16 << 20  # bytes a dataset; a chunk is decompressed as a whole, and twice if it does not stay in here
 FILTERS = {0x8ECF: "ECF (Prophesee)", 32001: "Blosc", 32004: "LZ4", 32008: "Bitshuffle", 32015: "Zstandard"}
 # What h5py raises on damaged bytes.
-DAMAGED = (OSError, RuntimeError, KeyError, ValueError, TypeError, AttributeError)
+DAMAGED = (OSError, RuntimeError, KeyError, ValueError, TypeError, AttributeError, MemoryError)
 
 
 class Hdf5Reader(Reader):
