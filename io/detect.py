@@ -27,7 +27,6 @@ READERS = {
     "es": "EsReader",
     "npy": "NpyReader",
     "npz": "NpzReader",
-    "npz": "NpzReader",
     "hdf5": "Hdf5Reader",
     "text": "TextReader",
     "ncaltech": "NCaltechReader",
