@@ -90,7 +90,7 @@ class Aedat4Reader(Reader):
         magic = self._file.read(len(MAGIC))
         prefix = self._file.read(PREFIX)
         size = int.from_bytes(prefix, "little")
-        if magic != MAGIC or len(prefix) < PREFIX or size > file_size:
+        if magic != MAGIC or len(prefix) < PREFIX or size > min(file_size, MAX_BYTES):
             raise self._bad_header("the magic line and a header that fits into the file")
         try:
             table = Table(prefix + self._file.read(size))

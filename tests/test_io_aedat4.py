@@ -356,6 +356,19 @@ def test_a_size_of_gigabytes_is_not_allocated(tmp_path):
     assert peak < 1 << 22
 
 
+def test_a_header_of_gigabytes_is_not_allocated(tmp_path):
+    path = tmp_path / "a.aedat4"
+    with path.open("wb") as file:
+        file.write(MAGIC + (MAX_BYTES + 1).to_bytes(4, "little"))
+        file.truncate(2 * MAX_BYTES)  # a file with a hole, which takes no room
+    tracemalloc.start()
+    with pytest.raises(EventFileError, match="header"):
+        open_events(path)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 1 << 22
+
+
 # Others --------------------------------------------------------------------------------------------------------------
 
 FACTS = {
