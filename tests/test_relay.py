@@ -1,0 +1,284 @@
+"""A stage between two sockets: order, age, batches, ends and faults, and the voice in which it reports."""
+
+from __future__ import annotations
+
+import itertools
+import time
+from collections import Counter
+from contextlib import contextmanager
+from dataclasses import replace
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import zmq
+from hypothesis import given
+from hypothesis import strategies as st
+from line_parts import SCORES, SEAL, end, link, raw, raw_parcel, received, signals
+
+from eventveil.errors import AnonymizerError, LineError, WireError
+from eventveil.stream.anonymize import AnonymizeStage
+from eventveil.stream.classify import ClassifyStage
+from eventveil.stream.outbox import AGE, QUEUE, Outbox
+from eventveil.stream.parcel import pack, unpack
+from eventveil.stream.runner import Relay, Report, Reporter, receive
+
+MAX_AGE_MS = 60_000
+FRESH_NS = time.monotonic_ns() + 3600 * 10**9  # young for as long as the tests run
+STALE_NS = time.monotonic_ns() - 2 * MAX_AGE_MS * 1_000_000
+
+
+class Doubling:
+    """A stage that doubles counts, and notes how many windows came at once."""
+
+    def __init__(self):
+        self.batches = []
+
+    def process(self, windows):
+        self.batches.append(len(windows))
+        return [replace(window, counts=window.counts * np.uint16(2)) for window in windows]
+
+
+class Beats:
+    """A reporter that calls something at each beat."""
+
+    def __init__(self, on_beat=lambda: None):
+        self.beat = on_beat
+
+
+class Reader:
+    """Whoever is behind a relay: reads one parcel whenever it is called, and keeps them all."""
+
+    def __init__(self, pull):
+        self._pull = pull
+        self.parcels = []
+
+    def __call__(self):
+        if self._pull.poll(0):
+            self.parcels.append(unpack(self._pull.recv_multipart()))
+        return False  # asked as `aborted`: no
+
+    def all(self):
+        self.parcels += [unpack(frames) for frames in received(self._pull)]
+        return self.parcels
+
+
+@contextmanager
+def relay(parcels, stage=None, *, streams=1, batch=4, max_age_ms=None, hwm=1000, queue=100, delivery="lossless"):
+    """A relay whose inbox holds the parcels, and the reader behind its outbox, which is called while that waits."""
+    with link(hwm=1000) as (feed, inbox), link(hwm=hwm) as (push, pull):
+        for parcel in parcels:
+            feed.send_multipart(pack(parcel))
+        reader = Reader(pull)
+        outbox = Outbox(push, queue, delivery, aborted=reader)
+        stage = stage or Doubling()
+        yield Relay(stage, inbox, outbox, streams=streams, batch=batch, max_age_ms=max_age_ms), reader
+
+
+def run(parcels, stage=None, **settings):
+    """What comes out of a relay that runs to its end, and its figures then."""
+    with relay(parcels, stage, **settings) as (stage_relay, reader):
+        stage_relay.run(signals(), Beats())
+        return reader.all(), stage_relay.figures()
+
+
+def names(parcels):
+    return [(p.stream, None if p.window is None else p.window.origin.seq) for p in parcels]
+
+
+def test_windows_go_through_the_stage_in_order_and_the_end_comes_last():
+    got, figures = run([*(raw_parcel(seq) for seq in range(10)), end()])
+    assert names(got) == [("0", seq) for seq in [*range(10), None]]
+    for seq, parcel in enumerate(got[:-1]):
+        np.testing.assert_array_equal(parcel.window.counts, raw(seq).counts * 2)
+    assert figures == {"counts": {"received": 10, "sent": 10, "waiting": 0}, "dropped": {}}
+
+
+def test_what_has_arrived_runs_as_one_batch_of_at_most_so_many():
+    stage = Doubling()
+    run([*(raw_parcel(seq) for seq in range(10)), end()], stage, batch=4)
+    assert stage.batches == [4, 4, 2]
+
+
+def test_a_stage_is_not_called_for_ends_alone():
+    stage = Doubling()
+    got, _ = run([end("a"), end("b")], stage, streams=2)
+    assert names(got) == [("a", None), ("b", None)]
+    assert stage.batches == []
+
+
+def test_it_works_until_every_stream_has_ended():
+    parcels = [raw_parcel(0, "a"), end("a"), raw_parcel(0, "b"), raw_parcel(1, "b"), end("b"), raw_parcel(9, "c")]
+    got, _ = run(parcels, streams=2, batch=1)
+    assert names(got) == [("a", 0), ("a", None), ("b", 0), ("b", 1), ("b", None)]
+
+
+def test_windows_that_waited_too_long_are_given_up_before_work_is_spent_on_them():
+    stage = Doubling()
+    ages = [FRESH_NS, STALE_NS, STALE_NS, FRESH_NS, STALE_NS]
+    parcels = [*(raw_parcel(seq, closed_ns=closed_ns) for seq, closed_ns in enumerate(ages)), end()]
+    got, figures = run(parcels, stage, batch=100, max_age_ms=MAX_AGE_MS)
+    assert [(name, parcel.lost) for (_, name), parcel in zip(names(got), got, strict=True)] == [
+        (0, {}),
+        (3, {AGE: 2}),
+        (None, {AGE: 1}),
+    ]
+    assert stage.batches == [2]
+    assert figures == {"counts": {"received": 5, "sent": 2, "waiting": 0}, "dropped": {AGE: 3}}
+
+
+def test_without_a_greatest_age_the_oldest_window_goes_through():
+    got, _ = run([raw_parcel(closed_ns=0), end()], max_age_ms=None)
+    assert names(got) == [("0", 0), ("0", None)]
+
+
+@given(
+    st.lists(st.tuples(st.sampled_from("ab"), st.booleans(), st.integers(0, 2)), max_size=30),
+    st.integers(1, 5),
+    st.integers(1, 4),
+)
+def test_every_gap_is_explained_behind_a_relay(windows, batch, queue):
+    """Whatever was lost before it, by age or to newer windows: counts and numbers agree, stream by stream."""
+    made, parcels = Counter(), []
+    for stream, fresh, lost_before in windows:
+        made[stream] += lost_before
+        closed_ns = FRESH_NS if fresh else STALE_NS
+        parcels.append(raw_parcel(made[stream], stream, lost={"earlier": lost_before}, closed_ns=closed_ns))
+        made[stream] += 1
+    beats = itertools.count()
+    parcels += [end("a"), end("b")]
+    live = {"streams": 2, "batch": batch, "max_age_ms": MAX_AGE_MS, "hwm": 1, "queue": queue, "delivery": "live"}
+    with relay(parcels, **live) as (stage_relay, reader):
+
+        def read_now_and_then():
+            figures = stage_relay.figures()
+            counts = figures["counts"]
+            ends = counts["sent"] + counts["waiting"] + sum(figures["dropped"].values()) - counts["received"]
+            assert 0 <= ends <= 2  # they wait like windows, and are counted as none
+            if next(beats) % 3 == 2:
+                reader()
+
+        stage_relay.run(signals(), Beats(read_now_and_then))
+        got = reader.all()
+        dropped = stage_relay.figures()["dropped"]
+    due = Counter()
+    for parcel in got:
+        seq = made[parcel.stream] if parcel.window is None else parcel.window.origin.seq
+        assert seq - due[parcel.stream] == parcel.lost.total()
+        due[parcel.stream] = seq + 1
+    told = sum((parcel.lost for parcel in got), Counter())
+    assert told == Counter(dropped) + Counter(earlier=sum(lost for _, _, lost in windows))
+    assert set(dropped) <= {AGE, QUEUE}
+
+
+def test_a_full_outbox_holds_the_relay_back():
+    """Lossless: what cannot be handed on is not taken in either, beyond a batch."""
+    waiting = []
+    parcels = [*(raw_parcel(seq) for seq in range(30)), end()]
+    with relay(parcels, batch=2, hwm=1, queue=3) as (stage_relay, reader):
+
+        def read_one():
+            waiting.append(stage_relay.figures()["counts"]["waiting"])
+            reader()
+
+        stage_relay.run(signals(), Beats(read_one))
+        got = reader.all()
+        assert stage_relay.figures()["dropped"] == {}
+    assert names(got) == [("0", seq) for seq in [*range(30), None]]
+    assert max(waiting) == 3
+
+
+class Broken:
+    def process(self, windows):
+        raise AnonymizerError("the network failed")
+
+
+def test_a_stage_that_raises_ends_the_relay_and_nothing_of_the_batch_comes_out():
+    with relay([raw_parcel(0), raw_parcel(1), end()], Broken()) as (stage_relay, reader):
+        with pytest.raises(AnonymizerError, match="the network failed"):
+            stage_relay.run(signals(), Beats())
+        assert reader.all() == []
+        assert stage_relay.figures()["counts"]["sent"] == 0
+
+
+def test_an_anonymizer_that_makes_fewer_windows_lets_none_out():
+    stage = AnonymizeStage(lambda counts: np.zeros((len(counts) - 1, 2, 3, 4), np.float32), SEAL)
+    with relay([raw_parcel(0), raw_parcel(1), end()], stage) as (stage_relay, reader):
+        with pytest.raises(AnonymizerError, match="expected 2 anonymized windows, got 1"):
+            stage_relay.run(signals(), Beats())
+        assert reader.all() == []
+
+
+def test_raw_windows_become_sealed_and_then_classified_ones():
+    def blur(counts):
+        return np.stack([window.reshape(2, 3, 4) + np.float32(0.5) for window in counts])
+
+    anonymized, _ = run([raw_parcel(0, "a"), raw_parcel(4, "b"), end("a")], AnonymizeStage(blur, SEAL))
+    classified, _ = run(anonymized, ClassifyStage(lambda values: np.stack([SCORES] * len(values))))
+    assert names(classified) == [("a", 0), ("b", 4), ("a", None)]
+    for parcel in classified[:2]:
+        window = SEAL.check(parcel.window)
+        counts = raw(window.origin.seq).counts.reshape(2, 3, 4)
+        np.testing.assert_array_equal(window.values, counts + np.float32(0.5))
+        np.testing.assert_array_equal(window.scores, SCORES)
+
+
+def test_a_strangers_message_on_the_private_wire_ends_the_relay():
+    with link(hwm=10) as (feed, inbox), link() as (push, _):
+        feed.send_multipart([b"{}", b"", b""])
+        stage_relay = Relay(
+            Doubling(), inbox, Outbox(push, 1, "live", lambda: False), streams=1, batch=1, max_age_ms=None
+        )
+        with pytest.raises(WireError):
+            stage_relay.run(signals(), Beats())
+
+
+def test_an_abort_ends_a_relay_that_waits_for_windows():
+    told = signals()
+    with relay([raw_parcel(0)]) as (stage_relay, reader):
+        stage_relay.run(told, Beats(told.abort.set))
+        assert stage_relay.figures()["counts"]["received"] == 1
+        assert len(reader.all()) == 1
+
+
+def test_a_supervisor_that_is_gone_is_an_abort():
+    assert signals().aborted() is False
+    assert replace(signals(), parent=2**30).aborted() is True
+
+
+def test_receiving_takes_what_has_arrived_and_no_more_than_asked():
+    with link(hwm=10) as (push, pull):
+        assert receive(pull, 3) == []
+        for seq in range(4):
+            push.send_multipart(pack(raw_parcel(seq)))
+        assert names(receive(pull, 3)) == [("0", 0), ("0", 1), ("0", 2)]
+        assert names(receive(pull, 3)) == [("0", 3)]
+
+
+def test_a_report_tells_the_figures_of_its_stage():
+    with link(hwm=10) as (push, pull):
+        reporter = Reporter("classify", push, lambda: {"counts": {"sent": 3}, "dropped": {"age": 1}})
+        reporter.say("failed", "why")
+        assert Report.model_validate_json(pull.recv()) == Report(
+            stage="classify", kind="failed", counts={"sent": 3}, dropped={"age": 1}, reason="why"
+        )
+
+
+def test_a_beat_is_said_once_a_second(monkeypatch):
+    now = [100.0]
+    monkeypatch.setattr("eventveil.stream.runner.time", SimpleNamespace(monotonic=lambda: now[0]))
+    with link(hwm=10) as (push, pull):
+        reporter = Reporter("publish", push)
+        said = []
+        for now[0] in (100.0, 100.9, 101.0, 101.5, 101.99, 102.0, 110.0, 110.5):
+            reporter.beat()
+            said.append(len(received(pull)))
+    assert said == [0, 0, 1, 0, 0, 1, 1, 0]
+
+
+def test_a_supervisor_that_does_not_listen_costs_beats_but_no_last_word():
+    with zmq.Context() as context, context.socket(zmq.PUSH) as nobody:
+        reporter = Reporter("publish", nobody)
+        reporter.say("beat")
+        with pytest.raises(LineError, match="publish: the supervisor does not listen"):
+            reporter.say("ended")
