@@ -112,7 +112,7 @@ class Aedat4Reader(Reader):
         identifiers = {stream: _attribute(node, "typeIdentifier") for stream, node in nodes.items()}
         events = sorted(stream for stream, identifier in identifiers.items() if identifier == "EVTS")
         if not events:
-            raise self.fault("an event stream, and the file has none", "record the events as well")
+            raise self.fault("expected an event stream, and the file has none", "record the events as well")
         self._stream = events[0]
         self._streams = {stream: _KINDS.get(identifier, identifier) for stream, identifier in identifiers.items()}
         self.metadata["streams"] = {str(stream): kind for stream, kind in self._streams.items()}
