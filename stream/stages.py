@@ -198,13 +198,15 @@ def run_publish(bench: Bench, key: bytes) -> None:
         public.poll(POLL_MS)
     bench.report.say("ready")
     running = len(settings.sources)
-    while running and not signals.aborted():
-        if inbox.poll(POLL_MS):
-            for parcel in receive(inbox, most=16):
-                running -= parcel.window is None
-                publisher.take(parcel)
-        audience.count()
-        bench.report.beat()
-    publisher.announce("failed" if running else "ended")
-    # Whoever stopped the line is waiting; otherwise even a slow subscriber shall have the end of the recording.
-    public.linger = STOPPED_FLUSH_MS if running or signals.stop.is_set() else ENDED_FLUSH_MS
+    try:
+        while running and not signals.aborted():
+            if inbox.poll(POLL_MS):
+                for parcel in receive(inbox, most=16):
+                    publisher.take(parcel)
+                    running -= parcel.window is None
+            audience.count()
+            bench.report.beat()
+    finally:  # subscribers are told, whatever was refused here
+        publisher.announce("failed" if running else "ended")
+        # Whoever stopped the line is waiting; otherwise even a slow subscriber shall have the end of the recording.
+        public.linger = STOPPED_FLUSH_MS if running or signals.stop.is_set() else ENDED_FLUSH_MS
