@@ -77,7 +77,7 @@ def test_a_folder_of_another_user_is_refused(short_folder, monkeypatch):
 def test_a_folder_too_long_for_a_socket_is_refused(short_folder):
     longest = UNIX_PATH_LIMIT - len("/anonymize.sock") - len(f"{short_folder}/")
     assert runtime_folder(short_folder / ("x" * longest))
-    with pytest.raises(ConfigError, match="line.runtime_dir: .* is too long for a socket"):
+    with pytest.raises(ConfigError, match=r"line\.runtime_dir: .* is too long for a socket"):
         runtime_folder(short_folder / ("x" * (longest + 1)))
     with pytest.raises(ConfigError, match="is too long for a socket"):
         runtime_folder(short_folder / ("\N{BLACK STAR}" * (longest // 2)))  # three bytes each
@@ -86,7 +86,7 @@ def test_a_folder_too_long_for_a_socket_is_refused(short_folder):
 @pytest.mark.parametrize("below", ["", "/line"])
 def test_a_path_that_is_no_folder_is_refused(short_folder, below):
     (short_folder / "file").write_text("here")
-    with pytest.raises(ConfigError, match="line.runtime_dir: .* cannot be made"):
+    with pytest.raises(ConfigError, match=r"line\.runtime_dir: .* cannot be made"):
         runtime_folder(Path(f"{short_folder}/file{below}"))
 
 
@@ -120,13 +120,13 @@ def test_a_private_socket_cannot_be_asked_for_the_network(context, base, name):
 def test_a_port_in_use_is_told_with_its_remedy(context):
     with public_socket("tcp://127.0.0.1:*", 10, context) as first:
         taken = first.last_endpoint.decode()
-        with pytest.raises(LineError, match=f"publish.bind: cannot bind {taken}: .*another eventveil running there"):
+        with pytest.raises(LineError, match=rf"publish\.bind: cannot bind {taken}: .*another eventveil running there"):
             public_socket(taken, 10, context)
 
 
 @pytest.mark.parametrize("bind", ["tcp://192.0.2.1:5599", "tcp://nowhere", "udp://*:1"])
 def test_an_address_that_is_not_this_machines_is_refused(context, bind):
-    with pytest.raises(LineError, match="publish.bind: cannot bind"):
+    with pytest.raises(LineError, match=r"publish\.bind: cannot bind"):
         public_socket(bind, 10, context)
 
 

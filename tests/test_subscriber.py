@@ -73,7 +73,7 @@ def test_a_list_of_topics_will_do():
 
 @pytest.mark.parametrize("topics", [("raw",), ("window", "events"), "window", ("",)])
 def test_unknown_topics_are_refused(topics):
-    with pytest.raises(ConfigError, match="unknown topics .*known: window, gesture, state"):
+    with pytest.raises(ConfigError, match=r"unknown topics .*known: window, gesture, state"):
         next(subscribe("tcp://127.0.0.1:5999", topics))
 
 
@@ -115,9 +115,9 @@ def test_it_waits_for_a_publisher_that_is_not_there_yet(tmp_path):
 def test_asked_to_stop_it_ends():
     got = []
     with publisher(window(), window(1)) as endpoint:
-        for one in subscribe(endpoint, timeout_s=PATIENCE_S, stop=lambda: bool(got)):
-            got.append(one.header.seq)
-    assert got == [0]
+        messages = subscribe(endpoint, timeout_s=PATIENCE_S, stop=lambda: bool(got))
+        got.append(next(messages))
+        assert list(messages) == []
     assert list(subscribe("tcp://127.0.0.1:5999", stop=lambda: True)) == []
 
 
