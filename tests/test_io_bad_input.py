@@ -233,8 +233,8 @@ def make_large_npy(path):
 def make_large_dat(path):
     head = dat(EVENTS[:0], SENSOR)
     path.write_bytes(head)
-    os.truncate(path, len(head) + 8 * 250_000_000)
-    return 250_000_000
+    os.truncate(path, len(head) + 8 * 60_000_000)
+    return 60_000_000
 
 
 def make_large_aedat4(path):
@@ -259,7 +259,7 @@ def make_large_aedat3(path):
 @pytest.mark.parametrize(
     ("suffix", "make_large"),
     [(".npy", make_large_npy), (".dat", make_large_dat), (".aedat4", make_large_aedat4), (".aedat", make_large_aedat3)],
-    ids=["2 GB of NPY", "2 GB of DAT", "200 MB of AEDAT4", "25 MB of AEDAT 3.1"],
+    ids=["2 GB of NPY", "480 MB of DAT", "200 MB of AEDAT4", "25 MB of AEDAT 3.1"],
 )
 def test_a_large_file_takes_little_memory(tmp_path, suffix, make_large):
     path = tmp_path / f"large{suffix}"
