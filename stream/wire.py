@@ -23,7 +23,7 @@ WINDOW, GESTURE, STATE = "window", "gesture", "state"
 MAX_VALUES = 1 << 26  # of one payload: 256 MiB of float32, far above any camera, far below a bomb
 MAX_HEADER = 1 << 20  # bytes
 
-Name = Annotated[str, Field(max_length=256)]
+Name = Annotated[str, Field(max_length=256, pattern=r"^\P{Cc}*$")]  # shown on terminals: no control characters
 StreamName = Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,64}$")]  # subscribers make names of files from it
 Count = Annotated[int, Field(ge=0, lt=1 << 63)]
 Time = Annotated[int, Field(ge=-(1 << 63), lt=1 << 63)]
@@ -116,7 +116,7 @@ class StateHeader(Header):
     shape: tuple[Literal[0]] = (0,)
     state: Literal["ended", "failed"]
     stream: StreamName | None = None
-    reason: Annotated[str, Field(max_length=1024)] = ""
+    reason: Annotated[str, Field(max_length=1024, pattern=r"^\P{Cc}*$")] = ""
     lost: dict[Literal["window", "gesture"], dict[Name, Count]] = {}
 
 
@@ -171,7 +171,7 @@ def decode(frames: Sequence[Any]) -> Message:
         first = error.errors(include_url=False, include_input=False)[0]
         place = ".".join(str(part) for part in first["loc"]) or "header"
         raise WireError(
-            f"{topic} header: {place[:64]}: {first['msg']} (this is version {VERSION} of the format)"
+            f"{topic} header: {place[:64]!r}: {first['msg']} (this is version {VERSION} of the format)"
         ) from None
     return Message(topic, header, _payload(header, memoryview(frames[2])))
 

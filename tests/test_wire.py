@@ -107,7 +107,7 @@ def test_an_unknown_topic_is_refused(topic):
     "header", [b"", b"\xff\xfe", b"{", b"[]", b"null", b"[" * 5_000, b'{"version": 1', b'"' + b"x" * 9_999 + b'"']
 )
 def test_a_header_that_is_no_json_object_is_refused(header):
-    refused([b"window", header, b""], because="window header: header:")
+    refused([b"window", header, b""], because="window header: 'header':")
 
 
 @pytest.mark.parametrize("topic", ["window", "gesture", "state"])
@@ -115,13 +115,14 @@ def test_a_header_key_that_is_not_known_is_refused(topic):
     decode(with_header(topic))
     assert "identity" in refused(with_header(topic, identity=3), because="not permitted")
     refused(with_header(topic, **{"k" * 100_000: 1}), because="not permitted")
+    assert "\x1b" not in refused(with_header(topic, **{"\x1b[2J": 1}), because="not permitted")
 
 
 @pytest.mark.parametrize(
     "key", ["shape", "stream", "sensor", "seq", "t_start_us", "t_end_us", "age_ms", "anonymizer", "trained"]
 )
 def test_a_header_key_that_is_missing_is_named(key):
-    refused(with_header(**{key: ...}), because=f"header: {key}: Field required")
+    refused(with_header(**{key: ...}), because=f"header: '{key}': Field required")
 
 
 @pytest.mark.parametrize(
@@ -142,22 +143,28 @@ def test_a_header_key_that_is_missing_is_named(key):
     ],
 )
 def test_a_value_that_is_not_as_documented_is_refused(key, value):
-    assert f"header: {key}" in refused(with_header(**{key: value}), because=r"version 1 of the format|bytes")
+    assert f"header: '{key}" in refused(with_header(**{key: value}), because=r"version 1 of the format|bytes")
 
 
 @pytest.mark.parametrize(
     ("key", "value"),
-    [("probability", 1.01), ("probability", math.nan), ("labels", [1]), ("label", None), ("classifier", "")],
+    [
+        *[("probability", value) for value in (1.01, -0.01, math.nan)],
+        *[("labels", value) for value in ([1], ["\x1b[2J"])],
+        *[("label", value) for value in (None, "wave\n", "\x9b2J", "w" * 257)],
+        ("classifier", ""),
+    ],
 )
 def test_a_gesture_that_is_not_as_documented_is_refused(key, value):
-    refused(with_header("gesture", **{key: value}), because=f"gesture header: {key}")
+    refused(with_header("gesture", **{key: value}), because=f"gesture header: '{key}")
 
 
 @pytest.mark.parametrize(
-    ("key", "value"), [("state", "running"), ("reason", "x" * 1025), ("lost", {"raw": {}}), ("shape", [1])]
+    ("key", "value"),
+    [("state", "running"), ("reason", "x" * 1025), ("reason", "\x1b[31m"), ("lost", {"raw": {}}), ("shape", [1])],
 )
 def test_a_state_that_is_not_as_documented_is_refused(key, value):
-    refused(with_header("state", **{key: value}), because=f"state header: {key}")
+    refused(with_header("state", **{key: value}), because=f"state header: '{key}")
 
 
 @pytest.mark.parametrize(
@@ -181,7 +188,7 @@ def test_a_state_that_is_not_as_documented_is_refused(key, value):
     ],
 )
 def test_a_shape_that_is_none_of_a_window_is_refused(shape):
-    refused(with_header(shape=shape), because="window header: shape")
+    refused(with_header(shape=shape), because="window header: 'shape")
 
 
 @pytest.mark.parametrize("shape", [[2, 3, 5], [2, 3, 3], [1 << 26, 1 << 26, 1 << 26], [1 << 26, 1, 1], [1, 1, 1]])
