@@ -9,7 +9,6 @@ stages whose supervisor is gone leave by themselves.
 
 from __future__ import annotations
 
-import contextlib
 import multiprocessing
 import os
 import shutil
@@ -201,7 +200,7 @@ class Line:
         self._listen(reports, 0)
         if self._processes:
             for member in self.members.values():
-                with contextlib.suppress(ValueError, AttributeError):
-                    member.kill()
+                member.kill()
+                member.join()
             if self._own_folder:
                 shutil.rmtree(self._base, ignore_errors=True)

@@ -1,0 +1,82 @@
+"""What others call, and where it may be imported from: public names, rooms, the wheel's contents."""
+
+from __future__ import annotations
+
+import importlib
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+PUBLIC = {
+    "eventveil": ["EventPacket", "Sensor", "Window", "__version__"],
+    "eventveil.io": ["EventSource", "open_events"],
+    "eventveil.models": [
+        "AnonyNoise",
+        "Denoiser",
+        "EventAutoencoder",
+        "ResNetClassifier",
+        "load_weights",
+        "save_weights",
+    ],
+    "eventveil.stream": ["subscribe"],
+    "eventveil.stream.histogram": ["WindowedHistogrammer"],
+}
+ROOMS = ["configs", "io", "models", "replay", "stream"]
+REPOSITORY = Path(__file__).parent.parent
+
+
+@pytest.mark.parametrize("module", PUBLIC)
+def test_the_public_names_are_these(module):
+    loaded = importlib.import_module(module)
+    assert set(PUBLIC[module]) <= set(dir(loaded)) | {name for name in PUBLIC[module] if hasattr(loaded, name)}
+    if hasattr(loaded, "__all__"):
+        assert sorted(loaded.__all__) == sorted(PUBLIC[module])
+
+
+@pytest.mark.parametrize("room", ROOMS)
+def test_every_room_is_installed_with_all_its_files(room):
+    folder = Path(importlib.import_module(f"eventveil.{room}").__file__).parent
+    installed = {path.name for path in folder.iterdir() if path.suffix in (".py", ".yaml")}
+    if (REPOSITORY / room).is_dir():
+        assert installed == {path.name for path in (REPOSITORY / room).iterdir() if path.suffix in (".py", ".yaml")}
+    assert len(installed) > 1
+
+
+@pytest.mark.skipif(not (REPOSITORY / "core").is_dir(), reason="only the repository can be compared with its list")
+def test_no_room_is_missing_in_the_list_of_packages():
+    import tomllib
+
+    listed = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["tool"]["setuptools"]["packages"]
+    folders = {path.parent.name for path in REPOSITORY.glob("*/__init__.py")} - {"core"}
+    assert {f"eventveil.{folder}" for folder in folders} | {"eventveil"} == set(listed)
+
+
+@pytest.mark.parametrize(
+    ("module", "stranger"),
+    [
+        ("eventveil", "torch"),
+        ("eventveil.io", "zmq"),
+        ("eventveil.io", "torch"),
+        ("eventveil.models", "zmq"),
+        ("eventveil.replay.player", "zmq"),
+        ("eventveil.stream.histogram", "zmq"),
+        ("eventveil.stream.histogram", "torch"),
+        ("eventveil.stream.subscriber", "torch"),
+        ("eventveil.stream.stages", "torch"),
+    ],
+)
+def test_strangers_stay_out_of_a_room(module, stranger):
+    # In a fresh interpreter, because import-linter does not see what an __init__ brings along.
+    code = f"import sys, {module}; sys.exit({stranger!r} in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_the_program_tells_its_version_and_its_commands():
+    program = [sys.executable, "-m", "eventveil.cli"]
+    version = subprocess.run([*program, "--version"], capture_output=True, text=True, check=True).stdout
+    assert version.split() == ["eventveil", importlib.import_module("eventveil").__version__]
+    told = subprocess.run([*program, "--help"], capture_output=True, text=True, check=True).stdout
+    for command in ("run", "subscribe", "info", "convert", "weights", "demo"):
+        assert command in told
