@@ -74,7 +74,7 @@ def _set(tree: dict[str, Any], override: str) -> None:
 
 def _step(node: Any, part: str, key: str) -> Any:
     """Go one level down, on a copy, so that the caller's values stay as they are."""
-    place = _index(node, part, key) if isinstance(node, list) else part
+    place: Any = _index(node, part, key) if isinstance(node, list) else part
     below = node[place] if isinstance(node, list) else node.get(part)
     below = {} if below is None else below
     if not isinstance(below, (dict, list)):

@@ -145,7 +145,7 @@ def run_anonymize(bench: Bench, key: bytes) -> None:
     weights = _load(settings, provenance.anonymizer)
     runtime = AnonymizerRuntime(weights, device=settings.device, precision=settings.precision)
     runtime.warm_up()
-    to = "publish" if provenance.classifier is None else "classify"
+    to: Literal["classify", "publish"] = "publish" if provenance.classifier is None else "classify"
     _relay(bench, AnonymizeStage(runtime, Seal(key)), to, max_age_ms=bench.plan.max_age_ms)
 
 

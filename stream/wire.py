@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Final, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -18,7 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from eventveil.errors import WireError
 
-VERSION = 1
+VERSION: Final = 1
 WINDOW, GESTURE, STATE = "window", "gesture", "state"
 MAX_VALUES = 1 << 26  # of one payload: 256 MiB of float32, far above any camera, far below a bomb
 MAX_HEADER = 1 << 20  # bytes
