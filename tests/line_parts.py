@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import os
 import threading
 from collections import Counter
 from contextlib import contextmanager
@@ -103,8 +104,6 @@ def received(pull):
 
 def signals():
     """What a supervisor tells: nothing yet."""
-    import os
-
     return Signals(go=threading.Event(), stop=threading.Event(), abort=threading.Event(), parent=os.getpid())
 
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from line_parts import SCORES, end, origin, raw_parcel, sealed_parcel, values
+from line_parts import SCORES, end, link, origin, raw_parcel, sealed_parcel, values
 
 from eventveil.errors import WireError
 from eventveil.stream.parcel import Parcel, pack, unpack
@@ -29,7 +29,9 @@ PARCELS = [
 
 
 def over_the_wire(parcel):
-    return unpack([bytes(frame) for frame in pack(parcel)])
+    with link() as (push, pull):
+        push.send_multipart(pack(parcel), copy=False)
+        return unpack([frame.buffer for frame in pull.recv_multipart(copy=False)])
 
 
 def same(one, other):

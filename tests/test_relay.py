@@ -171,11 +171,33 @@ def test_every_gap_is_explained_behind_a_relay(windows, batch, queue):
     assert set(dropped) <= {AGE, QUEUE}
 
 
-def test_a_full_outbox_holds_the_relay_back():
-    """Lossless: what cannot be handed on is not taken in either, beyond a batch."""
+def test_a_full_outbox_holds_the_relay_back_but_not_its_reports():
+    """Lossless: what cannot be handed on is not taken in either, and the relay tells so instead of blocking."""
+    waiting, read = [], 0
+    parcels = [*(raw_parcel(seq) for seq in range(30)), end()]
+    with relay(parcels, batch=1, hwm=1, queue=3) as (stage_relay, reader):
+
+        def read_at_every_other_beat():
+            nonlocal read
+            counts = stage_relay.figures()["counts"]
+            if counts["received"] < 30:
+                assert len(reader.parcels) == read  # or the outbox had to wait, and called the reader itself
+            waiting.append(counts["waiting"])
+            if len(waiting) % 2:
+                reader()
+            read = len(reader.parcels)
+
+        stage_relay.run(signals(), Beats(read_at_every_other_beat))
+        got = reader.all()
+        assert stage_relay.figures()["dropped"] == {}
+    assert names(got) == [("0", seq) for seq in [*range(30), None]]
+    assert max(waiting) == 3
+
+
+def test_a_batch_that_does_not_fit_waits_in_the_outbox():
     waiting = []
     parcels = [*(raw_parcel(seq) for seq in range(30)), end()]
-    with relay(parcels, batch=2, hwm=1, queue=3) as (stage_relay, reader):
+    with relay(parcels, batch=8, hwm=1, queue=3) as (stage_relay, reader):
 
         def read_one():
             waiting.append(stage_relay.figures()["counts"]["waiting"])
@@ -183,7 +205,6 @@ def test_a_full_outbox_holds_the_relay_back():
 
         stage_relay.run(signals(), Beats(read_one))
         got = reader.all()
-        assert stage_relay.figures()["dropped"] == {}
     assert names(got) == [("0", seq) for seq in [*range(30), None]]
     assert max(waiting) == 3
 

@@ -188,7 +188,7 @@ def test_streams_and_topics_are_counted_apart():
 
 def test_a_publisher_that_begins_anew_misses_nothing():
     assert missing(message(8, {"queue": 3}), message(0), message(2, {"queue": 1})) == [{}, {}, {"queue": 1}]
-    assert missing(message(8, {"queue": 3}), message(8), message(9)) == [{}, {}, {}]
+    assert missing(message(8), message(8, {"queue": 5}), message(9, {"queue": 5})) == [{}, {}, {}]
 
 
 def test_states_pass_as_they_are():

@@ -27,6 +27,7 @@ ROUND_TRIPS = [
 
 
 def as_bytes(frames):
+    assert all(memoryview(frame).c_contiguous for frame in frames)  # ZeroMQ sends nothing else
     return [bytes(frame) for frame in frames]
 
 
