@@ -104,14 +104,14 @@ def subscriber_socket(endpoint: str, topics: tuple[str, ...], queue: int, contex
     Raises:
         ConfigError: the endpoint is not one.
     """
+    if not endpoint.startswith(("tcp://", "ipc://")):  # inproc:// would wait for ever
+        raise ConfigError(f"cannot connect to {endpoint!r}: expected tcp://HOST:PORT or ipc://PATH")
     socket: zmq.Socket[bytes] = context.socket(zmq.SUB)
     socket.rcvhwm, socket.linger = queue, 0
     socket.setsockopt(zmq.MAXMSGSIZE, 300 << 20)  # a stranger's frame may not eat the machine
     for topic in topics:
         socket.subscribe(topic)
     try:
-        if not endpoint.startswith(("tcp://", "ipc://")):  # inproc:// would wait for ever
-            raise zmq.ZMQError(zmq.EPROTONOSUPPORT)
         socket.connect(endpoint)
     except zmq.ZMQError as error:
         socket.close()

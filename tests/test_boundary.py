@@ -26,7 +26,7 @@ from eventveil.stream.windows import RawWindow
 
 CANARY = 31_847
 SPELLINGS = (
-    np.uint16(CANARY).tobytes(),
+    np.array([0, CANARY, 0], np.uint16).tobytes(),  # as it lies in a raw window; two bytes alone turn up by chance
     np.float32(CANARY).tobytes(),
     np.float64(CANARY).tobytes(),
     np.int64(CANARY).tobytes()[:4],
