@@ -34,5 +34,4 @@ def moving_disc(sensor: Sensor, seconds: float, *, seed: int = 0) -> Iterator[Ev
         x = np.where(edge, x, random.uniform(0, sensor.width, len(t)))
         y = np.where(edge, y, random.uniform(0, sensor.height, len(t)))
         on = np.where(edge, ahead, random.random(len(t)) < 0.5)
-        inside = (x >= 0) & (x < sensor.width) & (y >= 0) & (y < sensor.height)
-        yield EventPacket.of(t[inside], x[inside], y[inside], on[inside])
+        yield EventPacket.of(t, x, y, on)
