@@ -6,6 +6,7 @@ A key that is not known here is refused; what is not said has the value given he
 from __future__ import annotations
 
 import math
+import re
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -106,7 +107,9 @@ class PublishSettings(Settings):
     @field_validator("bind")
     @classmethod
     def _endpoint(cls, value: str) -> str:
-        if not value.startswith(("tcp://", "ipc://")):
+        # ZeroMQ takes a port modulo 65,536: a mistyped one would publish somewhere else, without a word.
+        tcp = re.fullmatch(r"tcp://[^/]+:(\d{1,5}|\*)", value)
+        if not value.startswith("ipc://") and (tcp is None or (tcp[1] != "*" and int(tcp[1]) > 65_535)):
             raise ValueError(f"expected tcp://HOST:PORT or ipc://PATH, got {value!r}")
         return value
 

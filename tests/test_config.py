@@ -44,6 +44,19 @@ def test_a_speed_is_a_factor_or_max(said, meant):
     assert run_settings({"sources": [source]}, name="mine.yaml").sources[0].speed == meant
 
 
+@pytest.mark.parametrize("bind", ["tcp://*:*", "tcp://[::1]:5556", "tcp://eth0:65535", "ipc:///tmp/published.sock"])
+def test_an_address_to_publish_on_is_taken_as_it_is(bind):
+    assert run_settings(MINIMAL | {"publish": {"bind": bind}}, name="mine.yaml").publish.bind == bind
+
+
+@pytest.mark.parametrize(
+    "bind", ["", "tcp://", "tcp://127.0.0.1", "tcp://*:65536", "tcp://*:99999", "tcp://:5556", "pgm://a:1", "tcp://a:b"]
+)
+def test_an_address_that_is_none_is_refused(bind):
+    told = complaint(MINIMAL | {"publish": {"bind": bind}})
+    assert told == f"mine.yaml: publish.bind: expected tcp://HOST:PORT or ipc://PATH, got {bind!r}"
+
+
 def test_a_sensor_is_read_from_its_text():
     source = {"uri": "a", "sensor": "346x260"}
     assert run_settings({"sources": [source]}, name="mine.yaml").sources[0].sensor == Sensor(346, 260)
