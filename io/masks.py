@@ -38,7 +38,7 @@ def _instruction(build: Callable[[Any, Any], Any]) -> Any:
     """A function of compiled code that is one instruction on a 64-bit integer."""
 
     def typed(typing_context: Any, mask: Any) -> Any:  # noqa: ARG001 - numba hands over both
-        return mask(mask), lambda context, builder, signature, args: build(builder, args[0])  # noqa: ARG005
+        return mask(mask), lambda context, builder, signature, args: build(builder, args[0])  # noqa: ARG005  # pragma: no cover - compiled
 
     return intrinsic(typed)
 
@@ -49,12 +49,12 @@ _count_ones = _instruction(lambda builder, mask: builder.ctpop(mask))
 
 @overload(lowest_bit)
 def _compiled_lowest_bit(mask):  # type: ignore[no-untyped-def]  # noqa: ARG001 - numba compares the signatures
-    return lambda mask: _count_trailing_zeros(mask)
+    return lambda mask: _count_trailing_zeros(mask)  # pragma: no cover - compiled
 
 
 @overload(count_bits)
 def _compiled_count_bits(mask):  # type: ignore[no-untyped-def]  # noqa: ARG001
-    return lambda mask: _count_ones(mask)
+    return lambda mask: _count_ones(mask)  # pragma: no cover - compiled
 
 
 def spreader(group: int) -> Any:

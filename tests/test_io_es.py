@@ -59,6 +59,7 @@ def test_resets_are_counted():
     assert decoder.skipped == {"reset": 2}
 
 
+@pytest.mark.kernel
 @pytest.mark.parametrize(
     ("content", "message"),
     [

@@ -270,6 +270,7 @@ def test_what_is_written_comes_back(tmp_path_factory, steps, start, cut):
     reader.close()
 
 
+@pytest.mark.kernel
 def test_writes_a_recording_without_events(tmp_path):
     with Evt3Writer(tmp_path / "a.raw", Sensor(64, 48)):
         pass
@@ -284,6 +285,7 @@ def write_events(path, sensor: Sensor, *packets: EventPacket) -> None:
             writer.write(packet)
 
 
+@pytest.mark.kernel
 def test_refuses_what_its_words_cannot_hold(tmp_path):
     path, largest = tmp_path / "a.raw", Sensor(2048, 2048)
     now = 1_600_000_000_000_000
