@@ -76,6 +76,7 @@ def run(
 
     Example:  eventveil run trial.aedat4 --weights anonymizer.safetensors --weights gestures.safetensors
     """
+    say("eventveil: starting (the first time this compiles its kernels, and takes longer)")
     settings = _settings(sources, overrides or [], sensor=sensor, speed=speed, on_disorder=on_disorder)
     settings = _with_options(settings, weights or [], wait_for, allow_untrained=allow_untrained)
     from eventveil.stream.pipeline import Line
@@ -83,7 +84,8 @@ def run(
     line = Line(settings)
     if not line.plan.provenance.trained:
         say("eventveil: THE ANONYMIZER IS UNTRAINED: what is published protects nobody (--allow-untrained)")
-    say(f"eventveil: publishing on {settings.publish.bind}; Ctrl-C stops")
+    awaited = f", when {settings.publish.wait_for} subscribed" if settings.publish.wait_for else ""
+    say(f"eventveil: publishing on {settings.publish.bind}{awaited}; Ctrl-C stops")
     _on_signals(line.stop)
     status = line.run(_tell_json if json else _tell)
     (print_json if json else _print_summary)(_summary(status))
