@@ -6,6 +6,7 @@ text it would be seen in whatever leaves. The canary must be found in the raw wi
 
 from __future__ import annotations
 
+import json
 import tempfile
 import threading
 from collections.abc import Iterator
@@ -157,6 +158,7 @@ def test_the_canary_does_not_leave_a_line_that_is_wired_past_the_anonymizer(kit,
     assert status.failure is not None
     assert BoundaryError.__name__ not in status.failure
     assert "only an AnonymizedWindow may be published" in status.failure
+    assert [json.loads(message[1])["state"] for message in heard] == ["failed"]  # subscribers need not wait for ever
     assert_nothing_came_through(status, heard, capfd)
 
 
@@ -174,6 +176,7 @@ def test_the_canary_does_not_leave_when_raw_values_wear_another_windows_clothes(
     status, heard = run_and_listen(kit)
     assert status.failure is not None
     assert "seal" in status.failure
+    assert [json.loads(message[1])["state"] for message in heard] == ["failed"]
     assert_nothing_came_through(status, heard, capfd)
 
 
