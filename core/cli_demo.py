@@ -32,7 +32,7 @@ SENSOR = Sensor(128, 128)
 WEIGHTS = {"anonynoise": [], "resnet_classifier": ["--width", "8"]}
 WINDOW = ["--size", "64x64", "--bins", "5", "--bin-us", "40000"]
 NOTICE = "UNTRAINED WEIGHTS: this shows the line at work. The noise protects nobody and the gestures mean nothing."
-LINES = 14  # of each column
+LINES = 14  # shown of each end
 
 
 def register(app: typer.Typer) -> None:
@@ -116,19 +116,20 @@ def _read_status(lines: IO[str] | None, into: deque[str]) -> None:
 
 def _published(status: dict[str, Any]) -> str:
     latency = status["latency_p50_ms"]
-    dropped = sum(status["dropped"].values())
-    return (
-        f"{status['seconds']:5.1f} s  {status['events']:9,} events  {status['published_windows']:4} windows"
-        f"  p50 {'-' if latency is None else f'{latency:.0f} ms'}  dropped {dropped}"
-    )
+    delay = "-" if latency is None else f"{latency:.0f} ms"
+    return f"{status['seconds']:4.0f} s {status['published_windows']:4} windows {delay:>7} {_lost(status):3} lost"
+
+
+def _lost(status: dict[str, Any]) -> int:
+    return sum(status["dropped"].values())
 
 
 def _received(message: Message) -> str:
     header = message.header
     if message.topic == "state":
         return f"{header.stream or 'the line'}: {header.state}"
-    name = f" {header.label} {header.probability:.0%}" if message.topic == "gesture" else ""
-    return f"{message.topic} {header.seq:4}{name}  UNTRAINED"
+    seen = f"{message.topic:7} {header.seq:4}"
+    return f"{seen} {header.label:.16} {header.probability:4.0%}" if message.topic == "gesture" else seen
 
 
 def _draw(values: npt.NDArray[np.float32]) -> Text:
@@ -145,11 +146,12 @@ def _draw(values: npt.NDArray[np.float32]) -> Text:
 
 
 def _side_by_side(left: deque[str], right: deque[str], picture: Text) -> Group:
-    columns = Columns(
-        [
-            Panel("\n".join(left), title="publisher", width=66, height=LINES + 4),
-            Panel(picture, title="what subscribers see", width=36, height=LINES + 4),
-            Panel("\n".join(right), title="subscriber", width=44, height=LINES + 4),
-        ]
-    )
-    return Group(Text(NOTICE, style="bold red"), columns)
+    """Both ends fit into 80 columns; the picture comes along where there is room."""
+    height = LINES + 4
+    panels = [
+        Panel(Text("\n".join(left), no_wrap=True), title="publisher", width=40, height=height),
+        Panel(Text("\n".join(right), no_wrap=True), title="subscriber", width=39, height=height),
+    ]
+    if stdout.width >= 117:
+        panels.append(Panel(picture, title="what subscribers see", width=36, height=height))
+    return Group(Text(NOTICE, style="bold red"), Columns(panels, padding=(0, 0)))
