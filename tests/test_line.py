@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 from line_setup import BIN_US, BINS, LABELS, PROGRAM, SENSOR, SIZE, Kit, subscriber
 
+from eventveil.events import Sensor
 from eventveil.io import open_events
 from eventveil.models.runtime import AnonymizerRuntime
 from eventveil.stream import subscribe
@@ -65,6 +66,34 @@ def test_every_window_of_a_recording_arrives_anonymized_and_classified(kit, endp
         kept = np.load(tmp_path / "kept" / f"window-0-{window.seq:08d}.npz")["values"]
         assert kept.shape == (2 * BINS, SIZE[1], SIZE[0])
         assert not np.array_equal(kept.round(), window.counts.reshape(kept.shape))
+
+
+REAL = {
+    "tonic_sample.aedat4": None,
+    "expelliarmus_evt3_sample.raw": "1280x720",
+    "faery_evt2.raw": "640x480",
+    "loris_NCARS_obj_004397_td.dat": "120x100",
+    "faery_dvs.es": None,
+    "foam90.aedat": None,
+    "dvs_gesture_class3_us.npy": "128x128",
+}
+
+
+@pytest.mark.parametrize("name", REAL)
+def test_a_real_recording_goes_through_the_whole_line(kit, endpoint, real_data, name):
+    uri = str(real_data / "recordings" / name)
+    source = {"uri": uri, "sensor": REAL[name], "speed": "max"}
+    with open_events(uri, sensor=Sensor.parse(REAL[name]) if REAL[name] else None) as events:
+        histogrammer = WindowedHistogrammer(events.sensor, size=SIZE, bins=BINS, bin_us=BIN_US)
+        expected = [window.seq for packet in events for window in histogrammer.push(packet)]
+        expected += [window.seq for window in histogrammer.finish()]
+    with subscriber(endpoint) as received:
+        status = Line(kit.settings(endpoint, sources=[source])).run()
+        received.finish()
+    assert status.failure is None
+    assert [message["seq"] for message in received.topic("window")] == expected
+    assert [message["seq"] for message in received.topic("gesture")] == expected
+    assert status.total("histogram", "received") == histogrammer.stats.received
 
 
 def test_two_sources_fan_into_one_anonymizer_and_stay_apart(kit, endpoint):
