@@ -82,11 +82,11 @@ def run(
     from eventveil.stream.pipeline import Line
 
     line = Line(settings)
+    _on_signals(line.stop)
     if not line.plan.provenance.trained:
         say("eventveil: THE ANONYMIZER IS UNTRAINED: what is published protects nobody (--allow-untrained)")
     awaited = f", when {settings.publish.wait_for} subscribed" if settings.publish.wait_for else ""
     say(f"eventveil: publishing on {settings.publish.bind}{awaited}; Ctrl-C stops")
-    _on_signals(line.stop)
     status = line.run(_tell_json if json else _tell)
     (print_json if json else _print_summary)(_summary(status))
     if status.failure is not None:

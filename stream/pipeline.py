@@ -9,13 +9,15 @@ stages whose supervisor is gone leave by themselves.
 
 from __future__ import annotations
 
+import contextlib
 import multiprocessing
 import os
 import shutil
+import signal
 import threading
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -97,12 +99,14 @@ class Line:
         self._member: Any = make.Process if self._processes else threading.Thread
         self._base: str | Path = runtime_folder(settings.line.runtime_dir) if self._processes else uuid.uuid4().hex
         self._own_folder = self._processes and settings.line.runtime_dir is None
+        self._asked_to_stop = False
         self._stop_by: float | None = None
 
     def stop(self) -> None:
         """End the streams, publish what is on its way, and leave. Asked twice: leave at once."""
-        if self._signals.stop.is_set():
+        if self._asked_to_stop:
             self._signals.abort.set()
+        self._asked_to_stop = True
         self._signals.stop.set()
 
     def run(self, on_beat: Callable[[Status], None] = lambda _: None) -> Status:
@@ -115,8 +119,9 @@ class Line:
             The status at the end; `failure` says whether it ended well.
         """
         with zmq.Context() as context, PrivateSockets(self._base, context).pull(REPORTS, hwm=1000) as reports:
-            self._start(context)
             try:
+                with _deaf_to_ctrl_c():
+                    self._start(context)
                 self._supervise(reports, on_beat)
             finally:
                 self._leave(reports)
@@ -183,13 +188,15 @@ class Line:
     def _finished(self, now: float) -> bool:
         if self._signals.abort.is_set() or all(self._ended(name) for name in self.members):
             return True
-        if self._signals.stop.is_set():
-            self.status.stopped = self.status.failure is None
-            self._stop_by = self._stop_by or now + STOP_S
-            if now > self._stop_by:
-                self.status.failure = self.status.failure or f"could not publish everything within {STOP_S:.0f} s"
-                return True
-        return False
+        if not self._asked_to_stop:
+            return False
+        self.status.stopped = self.status.failure is None
+        if not self._signals.go.is_set():
+            return True  # nothing has been read yet
+        self._stop_by = self._stop_by or now + STOP_S
+        if now > self._stop_by:
+            self.status.failure = self.status.failure or f"could not publish everything within {STOP_S:.0f} s"
+        return now > self._stop_by
 
     def _leave(self, reports: zmq.Socket[bytes]) -> None:
         in_peace = self.status.failure is None and not self.status.stopped
@@ -204,3 +211,16 @@ class Line:
                 member.join()
             if self._own_folder:
                 shutil.rmtree(self._base, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def _deaf_to_ctrl_c() -> Iterator[None]:
+    """Let processes be born deaf to Ctrl-C, which reaches the whole group: the supervisor decides what it means."""
+    if threading.current_thread() is not threading.main_thread():
+        yield  # only the main thread may change this; a service that runs lines in others has no Ctrl-C
+        return
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)

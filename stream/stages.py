@@ -7,7 +7,6 @@ it happened are told: a library's message may quote the values it stumbled over,
 
 from __future__ import annotations
 
-import signal
 import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -102,8 +101,6 @@ def serve(
         context: the process's, where the stage is a thread of it; a process of its own makes one.
     """
     own = context is None
-    if own:
-        signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the supervisor decides
     bench = Bench(post, plan, context or zmq.Context())
     try:
         run(bench, *args)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import subprocess
 import tempfile
@@ -88,6 +89,25 @@ def test_a_signal_publishes_what_is_on_its_way_and_stops_within_three_seconds(ki
     assert summary["stopped"] is True
     assert summary["published_windows"] == len(received.topic("window")) == summary["windows"]
     assert received.messages[-1]["state"] == "ended"
+
+
+@pytest.mark.parametrize("run_as", ["threads", "processes"])
+def test_ctrl_c_before_anything_was_read_ends_cleanly(kit, endpoint, run_as):
+    options = ["--allow-untrained", "--wait-for", "1", "--set", f"line.run_as={run_as}"]
+    line = subprocess.Popen(
+        run_command(kit, endpoint, *options), stderr=subprocess.PIPE, text=True, start_new_session=True
+    )
+    try:
+        assert line.stderr is not None
+        told = ""
+        while "Ctrl-C stops" not in told:
+            told = line.stderr.readline()
+        os.killpg(line.pid, signal.SIGINT)  # as a terminal does it: the stages get it, too
+        _, told = line.communicate(timeout=30)
+    finally:
+        line.kill()
+    assert line.returncode == 0
+    assert told == ""
 
 
 def test_count_ends_a_subscriber_and_too_few_is_a_failure(kit, endpoint):
