@@ -87,7 +87,7 @@ def run(
         say("eventveil: THE ANONYMIZER IS UNTRAINED: what is published protects nobody (--allow-untrained)")
     awaited = f", when {settings.publish.wait_for} subscribed" if settings.publish.wait_for else ""
     say(f"eventveil: publishing on {settings.publish.bind}{awaited}; Ctrl-C stops")
-    status = line.run(_tell_json if json else _tell)
+    status = line.run(_tell_json if json else _Ticker())
     (print_json if json else _print_summary)(_summary(status))
     if status.failure is not None:
         raise LineError(f"the line failed: {status.failure}")
@@ -171,17 +171,24 @@ def _milliseconds(value: float | None) -> str:
     return "-" if value is None else f"{value:.1f} ms"
 
 
-def _tell(status: Status) -> None:
-    """One line on how it goes; rates are of the time since the start, latencies of the last second."""
-    figures, seconds = _summary(status), max(status.seconds, 1e-9)
-    dropped = ", ".join(f"{number} {reason}" for reason, number in figures["dropped"].items()) or "none"
-    say(
-        f"{seconds:6.0f} s  {figures['events'] / seconds / 1e6:7.3f} Mev/s"
-        f"  {figures['published_windows'] / seconds:7.1f} windows/s"
-        f"  latency p50 {_milliseconds(status.value('publish', 'latency_p50_ms'))}"
-        f" p99 {_milliseconds(status.value('publish', 'latency_p99_ms'))}"
-        f"  subscribers {figures['subscribers'] or 0:.0f}  dropped {dropped}"
-    )
+class _Ticker:
+    """One line a second on how it goes: what happened since the line before."""
+
+    def __init__(self) -> None:
+        self._seconds, self._events, self._windows = 0.0, 0, 0
+
+    def __call__(self, status: Status) -> None:
+        events, windows = status.total("histogram", "received"), status.total("publish", "windows")
+        seconds = max(status.seconds - self._seconds, 1e-9)
+        dropped = ", ".join(f"{number} {reason}" for reason, number in status.dropped().items()) or "none"
+        say(
+            f"{status.seconds:6.0f} s  {(events - self._events) / seconds / 1e6:7.3f} Mev/s"
+            f"  {(windows - self._windows) / seconds:7.1f} windows/s"
+            f"  latency p50 {_milliseconds(status.value('publish', 'latency_p50_ms'))}"
+            f" p99 {_milliseconds(status.value('publish', 'latency_p99_ms'))}"
+            f"  subscribers {status.value('publish', 'subscribers') or 0:.0f}  dropped {dropped}"
+        )
+        self._seconds, self._events, self._windows = status.seconds, events, windows
 
 
 def _print_summary(figures: dict[str, Any]) -> None:

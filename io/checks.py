@@ -11,9 +11,9 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 import numpy.typing as npt
 from numba import njit, types
-from numpy.lib.stride_tricks import as_strided
 
 from eventveil.events import EventPacket, Sensor
+from eventveil.records import are_records, as_words
 
 # Sums in _records_pass leave their field into these bits where x, y or p is too large.
 _CARRIES = 1 << 16 | 1 << 40
@@ -96,17 +96,9 @@ def _columns_pass(t, x, y, p, floor_us, right, bottom):  # type: ignore[no-untyp
 
 
 @njit
-def _are_records(t, x, y, p):  # type: ignore[no-untyped-def]
-    """Whether the fields lie in records as AEDAT4 has them: t int64, x and y uint16, p uint8, 3 bytes to spare."""
-    start = t.ctypes.data
-    together = x.ctypes.data == start + 8 and y.ctypes.data == start + 10 and p.ctypes.data == start + 12
-    return together and t.strides[0] == x.strides[0] == y.strides[0] == p.strides[0] == 16
-
-
-@njit
 def _records_pass(t, floor_us, right, bottom):  # type: ignore[no-untyped-def]
     """Read each record as two words. Adding what is missing to a field's limit carries out of it where it is above."""
-    words = as_strided(t, (len(t), 2), (16, 8))
+    words = as_words(t)
     room_xp = (0xFFFF - right) | 0xFE << 32
     room_y = 0xFFFF - bottom
     back = words[0, 0] < floor_us
@@ -120,7 +112,7 @@ def _records_pass(t, floor_us, right, bottom):  # type: ignore[no-untyped-def]
 
 @njit(_signature("A", aligned=False), cache=True, nogil=True)
 def _strided_pass(t, x, y, p, floor_us, right, bottom):  # type: ignore[no-untyped-def]
-    if _are_records(t, x, y, p):
+    if are_records(t, x, y, p):
         return _records_pass(t, floor_us, right, bottom)
     passes = t[0] >= floor_us
     for i in range(len(t)):

@@ -14,12 +14,13 @@ from numba import njit
 from numba import types as numba_types
 
 from eventveil.events import EventPacket
+from eventveil.records import are_records, as_words
 from eventveil.stream.geometry import PixelMap
 
 MAX_COUNT = 65_535  # a count is a uint16 and stays there: a wrapped count would show a busy pixel as a quiet one
 
-# Events are counted in blocks: one loop compares times, a second finds the cells, a third counts. The first two then
-# work on many events per instruction, which makes all three together nearly twice as fast as one loop for all.
+# Events are counted in blocks: one loop finds their cells, a second counts. The first then works on many events per
+# instruction, which makes both together nearly twice as fast as one loop for all.
 BLOCK = 128
 
 types: Any = numba_types  # numba's own annotations change from version to version
@@ -37,49 +38,54 @@ def event_columns(layout: str) -> tuple[Any, ...]:
 
 
 @njit(nogil=True)
-def _ahead(t, i, bin_start, bin_end):  # type: ignore[no-untyped-def]
-    """How many of the next events, one block at most, lie in the bin before one that does not."""
-    m = min(_index(t.size) - i, _index(BLOCK))
-    strays = 0
-    for k in range(m):
-        time = t[i + _index(k)]
-        strays += (time < bin_start) | (bin_end <= time)
-    if strays == 0:
-        return m
-    m = _index(0)
-    while bin_start <= t[i + m] and t[i + m] < bin_end:
-        m += _index(1)
-    return m
-
-
-@njit(nogil=True)
-def _locate_unscaled(x, y, p, i, m, left, top, width, cells, block):  # type: ignore[no-untyped-def]
-    """Write where in their bin `m` events are counted to `block`; return whether all of them lie inside."""
+def _locate_columns(t, x, y, p, i, m, bin_start, bin_end, left, top, width, cells, block):  # type: ignore[no-untyped-def]
+    """Write where in their bin `m` events are counted to `block`; return whether all lie in the bin and inside."""
     columns, rows = np.uint32(width), np.uint32(cells // width)
-    strays = np.uint32(0)
+    strays = False
     for k in range(m):
         event = i + _index(k)
+        time = t[event]
         # A coordinate before the first kept one wraps around and is too large: one comparison finds both.
         column = np.uint32(np.int64(x[event]) - left)
         row = np.uint32(np.int64(y[event]) - top)
-        strays |= np.uint32(column >= columns) | np.uint32(row >= rows)
+        strays |= (time < bin_start) | (bin_end <= time) | (column >= columns) | (row >= rows)
         block[_index(k)] = np.uint32(np.int64(row) * width + column + np.int64(p[event] != 0) * cells)
-    return strays == 0
+    return not strays
 
 
 @njit(nogil=True)
-def _locate(x, y, p, i, m, columns, rows, cells, block):  # type: ignore[no-untyped-def]
-    """Write where in their bin `m` events are counted to `block`, leaving out those outside; return how many."""
-    kept = _index(0)
+def _locate_records(t, i, m, bin_start, bin_end, left, top, width, cells, block):  # type: ignore[no-untyped-def]
+    """The same for events in records of 16 bytes."""
+    columns, rows = np.uint32(width), np.uint32(cells // width)
+    words = as_words(t[i : i + m])
+    strays = False
     for k in range(m):
-        event = i + _index(k)
+        time, rest = words[_index(k), 0], words[_index(k), 1]
+        column = np.uint32((rest & 0xFFFF) - left)
+        row = np.uint32((rest >> 16 & 0xFFFF) - top)
+        strays |= (time < bin_start) | (bin_end <= time) | (column >= columns) | (row >= rows)
+        block[_index(k)] = np.uint32(np.int64(row) * width + column + np.int64(rest & 0xFF << 32 != 0) * cells)
+    return not strays
+
+
+@njit(nogil=True)
+def _locate(t, x, y, p, i, m, bin_start, bin_end, columns, rows, cells, block):  # type: ignore[no-untyped-def]
+    """Write where in their bin the events are counted to `block`, `m` at most, up to one that is not in the bin.
+
+    Returns:
+        How many were looked at, and how many of them are in `block`, for those outside are left out.
+    """
+    k, kept = _index(0), _index(0)
+    while k < m and bin_start <= t[i + k] and t[i + k] < bin_end:
+        event = i + k
         cell = _index(columns[x[event]]) + _index(rows[y[event]])
         if cell < cells:
             if p[event] != 0:
                 cell += cells
             block[kept] = cell
             kept += _index(1)
-    return kept
+        k += _index(1)
+    return k, kept
 
 
 @njit(nogil=True)
@@ -111,6 +117,7 @@ def _count(t, x, y, p, begin, counts, in_bin, first_bin, start_us, bin_us, pixel
     bins = in_bin.size
     cells = _index(counts.size // (2 * bins))
     end_us = start_us + bins * bin_us
+    in_columns, in_records = unscaled and t.flags.c_contiguous, unscaled and are_records(t, x, y, p)
     late, outside, saturated = np.int64(0), np.int64(0), np.int64(0)
     block = np.empty(BLOCK, np.uint32)
     i, n = _index(begin), _index(t.size)
@@ -122,14 +129,22 @@ def _count(t, x, y, p, begin, counts, in_bin, first_bin, start_us, bin_us, pixel
         # Division finds the bin, once; comparisons then tell how many events stay in it.
         k = (t[i] - start_us) // bin_us
         bin_start = start_us + k * bin_us
+        bin_end = bin_start + bin_us
         place = (first_bin + k) % bins
         base = _index(place) * _index(2) * cells
         m = _index(BLOCK)
         while m == _index(BLOCK):
-            m = _ahead(t, i, bin_start, bin_start + bin_us)
+            m = min(n - i, m)
             kept = m
-            if not (unscaled and _locate_unscaled(x, y, p, i, m, left, top, width, np.int32(cells), block)):
-                kept = _locate(x, y, p, i, m, columns, rows, cells, block)
+            whole = False
+            if in_columns:
+                whole = _locate_columns(
+                    t, x, y, p, i, m, bin_start, bin_end, left, top, width, np.int32(cells), block
+                )  # fmt: skip
+            elif in_records:
+                whole = _locate_records(t, i, m, bin_start, bin_end, left, top, width, np.int32(cells), block)
+            if not whole:
+                m, kept = _locate(t, x, y, p, i, m, bin_start, bin_end, columns, rows, cells, block)
             saturated += _add(counts, base, block, kept)
             in_bin[place] += np.int64(kept)
             outside += np.int64(m - kept)
