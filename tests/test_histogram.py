@@ -121,13 +121,14 @@ def test_a_windows_counts_are_its_own():
 
 @pytest.mark.parametrize("n", [1, 127, 128, 129, 255, 256, 257, 400])
 @pytest.mark.parametrize("bin_us", [1, 64, 128, 129])
-def test_bins_may_end_anywhere_in_a_block(n, bin_us):
+@pytest.mark.parametrize("layout", [lambda packet: packet, records], ids=["columns", "records"])
+def test_bins_may_end_anywhere_in_a_block(n, bin_us, layout):
     packet = EventPacket.of(np.arange(n), np.arange(n) % 5, np.arange(n) % 3, np.arange(n) % 2)
     twin = reference.Histogrammer(sensor=SENSOR, bins=2, bin_us=bin_us)
     twin.push(packet)
     twin.finish()
     h = histogrammer(bin_us=bin_us)
-    windows = [*h.push(packet), *h.finish()]
+    windows = [*h.push(layout(packet)), *h.finish()]
     assert len(windows) == len(twin.windows)
     for window, expected in zip(windows, twin.windows, strict=True):
         np.testing.assert_array_equal(window.counts, expected[3])
