@@ -255,6 +255,16 @@ def test_pixels_at_and_beyond_every_edge():
     assert window.counts.sum() == 4
 
 
+@pytest.mark.parametrize("layout", [lambda packet: packet, records], ids=["columns", "records"])
+def test_a_crop_keeps_exactly_its_pixels(layout):
+    h = histogrammer(crop=(1, 1, 2, 1))
+    for x, y in itertools.product([0, 1, 2, 3, 65_535], [0, 1, 2, 65_535]):  # alone, so that none hides another
+        list(h.push(layout(at(0, x=x, y=y))))
+    (window,) = h.finish()
+    assert h.stats == HistogramStats(received=20, binned=2, outside=18)
+    assert window.counts[0, 1].tolist() == [[1, 1]]
+
+
 def test_counts_stop_at_their_maximum():
     h = histogrammer()
     list(h.push(at(*[0] * 65_534)))
