@@ -259,10 +259,10 @@ def test_pixels_at_and_beyond_every_edge():
 def test_a_crop_keeps_exactly_its_pixels(layout):
     h = histogrammer(crop=(1, 1, 2, 1))
     for x, y in itertools.product([0, 1, 2, 3, 65_535], [0, 1, 2, 65_535]):  # alone, so that none hides another
-        list(h.push(layout(at(0, x=x, y=y))))
+        list(h.push(layout(at(0, 0, x=x, y=y))))  # twice, as a single event is contiguous in any layout
     (window,) = h.finish()
-    assert h.stats == HistogramStats(received=20, binned=2, outside=18)
-    assert window.counts[0, 1].tolist() == [[1, 1]]
+    assert h.stats == HistogramStats(received=40, binned=4, outside=36)
+    assert window.counts[0, 1].tolist() == [[2, 2]]
 
 
 def test_counts_stop_at_their_maximum():
