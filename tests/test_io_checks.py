@@ -23,6 +23,12 @@ WHOLE = np.iinfo(np.int64)
 FIELDS = ["t", "x", "y", "p"]
 RECORDS = np.dtype({"names": FIELDS, "formats": ["<i8", "<u2", "<u2", "?"], "offsets": [0, 8, 10, 12], "itemsize": 16})
 PACKED = np.dtype([("t", "<i8"), ("x", "<u2"), ("y", "<u2"), ("p", "?")])
+BEFORE = np.dtype([("x", "<u2"), ("y", "<u2"), ("p", "?"), ("t", "<i8")])
+BEFORE_16 = np.dtype({"names": FIELDS, "formats": ["<i8", "<u2", "<u2", "?"], "offsets": [8, 3, 5, 7], "itemsize": 16})
+SWAPPED = np.dtype([("t", "<i8"), ("y", "<u2"), ("x", "<u2"), ("p", "?")])
+P_APART = np.dtype({"names": FIELDS, "formats": ["<i8", "<u2", "<u2", "?"], "offsets": [0, 8, 10, 15], "itemsize": 16})
+Y_APART = np.dtype({"names": FIELDS, "formats": ["<i8", "<u2", "<u2", "?"], "offsets": [0, 8, 13, 12], "itemsize": 16})
+ODD = np.dtype({"names": FIELDS, "formats": ["<i8", "<u2", "<u2", "?"], "offsets": [0, 8, 10, 12], "itemsize": 15})
 OTHER_16 = np.dtype({"names": FIELDS, "formats": ["<i8", "<u2", "<u2", "?"], "offsets": [8, 0, 2, 4], "itemsize": 16})
 
 
@@ -53,6 +59,17 @@ def backwards(events):
     return records(RECORDS, 255)(events[::-1])[::-1]
 
 
+def strides_that_differ(events):
+    """The first event lies as in a record, the others do not."""
+    raw = np.full(len(events) * 32, 255, np.uint8)
+    t = np.ndarray(len(events), np.int64, raw, 0, 16)
+    x, y = (np.ndarray(len(events), np.uint16, raw, offset, 32) for offset in (8, 10))
+    p = np.ndarray(len(events), np.uint8, raw, 12, 32)
+    for view, column in zip((t, x, y, p), zip(*events, strict=True), strict=True):
+        view[:] = column
+    return EventPacket(t, x, y, p.view(np.bool_))
+
+
 def frozen_columns(events):
     t, x, y, p = (np.array(column) for column in zip(*events, strict=True))
     raw = p.astype(np.uint8).view(np.bool_)
@@ -66,7 +83,14 @@ LAYOUTS = {
     "records, read-only": read_only,
     "records, backwards": backwards,
     "packed": records(PACKED, 0),
+    "time last": records(BEFORE, 0),
+    "time last, dirty padding": records(BEFORE_16, 255),
+    "y before x": records(SWAPPED, 0),
+    "polarity apart": records(P_APART, 255),
+    "y apart": records(Y_APART, 255),
+    "of a rare size": records(ODD, 255),
     "another order": records(OTHER_16, 255),
+    "strides that differ": strides_that_differ,
 }
 
 times = st.one_of(st.integers(-5, 5), st.sampled_from([WHOLE.min, WHOLE.max]))
