@@ -1,4 +1,4 @@
-"""A stage between two sockets: order, age, batches, ends and faults, and the voice in which it reports."""
+"""A stage between two sockets: order, age, batches, ends and faults."""
 
 from __future__ import annotations
 
@@ -7,21 +7,19 @@ import time
 from collections import Counter
 from contextlib import contextmanager
 from dataclasses import replace
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
-import zmq
 from hypothesis import given
 from hypothesis import strategies as st
 from line_parts import SCORES, SEAL, end, link, raw, raw_parcel, received, signals
 
-from eventveil.errors import AnonymizerError, LineError, WireError
+from eventveil.errors import AnonymizerError, WireError
 from eventveil.stream.anonymize import AnonymizeStage
 from eventveil.stream.classify import ClassifyStage
 from eventveil.stream.outbox import AGE, QUEUE, Outbox
 from eventveil.stream.parcel import pack, unpack
-from eventveil.stream.runner import Relay, Report, Reporter, receive
+from eventveil.stream.runner import Relay, receive
 
 MAX_AGE_MS = 60_000
 FRESH_NS = time.monotonic_ns() + 3600 * 10**9  # young for as long as the tests run
@@ -274,32 +272,3 @@ def test_receiving_takes_what_has_arrived_and_no_more_than_asked():
             push.send_multipart(pack(raw_parcel(seq)))
         assert names(receive(pull, 3)) == [("0", 0), ("0", 1), ("0", 2)]
         assert names(receive(pull, 3)) == [("0", 3)]
-
-
-def test_a_report_tells_the_figures_of_its_stage():
-    with link(hwm=10) as (push, pull):
-        reporter = Reporter("classify", push, lambda: {"counts": {"sent": 3}, "dropped": {"age": 1}})
-        reporter.say("failed", "why")
-        assert Report.model_validate_json(pull.recv()) == Report(
-            stage="classify", kind="failed", counts={"sent": 3}, dropped={"age": 1}, reason="why"
-        )
-
-
-def test_a_beat_is_said_once_a_second(monkeypatch):
-    now = [100.0]
-    monkeypatch.setattr("eventveil.stream.runner.time", SimpleNamespace(monotonic=lambda: now[0]))
-    with link(hwm=10) as (push, pull):
-        reporter = Reporter("publish", push)
-        said = []
-        for now[0] in (100.0, 100.9, 101.0, 101.5, 101.99, 102.0, 110.0, 110.5):
-            reporter.beat()
-            said.append(len(received(pull)))
-    assert said == [0, 0, 1, 0, 0, 1, 1, 0]
-
-
-def test_a_supervisor_that_does_not_listen_costs_beats_but_no_last_word():
-    with zmq.Context() as context, context.socket(zmq.PUSH) as nobody:
-        reporter = Reporter("publish", nobody)
-        reporter.say("beat")
-        with pytest.raises(LineError, match="publish: the supervisor does not listen"):
-            reporter.say("ended")
