@@ -121,11 +121,14 @@ def _coordinates(pixels: Column, field: str) -> npt.NDArray[np.uint16]:
         return pixels
     if pixels.dtype.kind not in "iuf":
         raise ColumnError(f"{field} of type {pixels.dtype}")
+    if pixels.dtype == np.int16 and pixels.min() >= 0:
+        return pixels.view(np.uint16)
+    pixels = np.ascontiguousarray(pixels)  # a copy costs less than several looks at fields that lie apart
     if not (pixels.min() >= 0 and pixels.max() < MAX_PIXELS):
         raise ColumnError(f"{field} outside 0 to {MAX_PIXELS - 1}")
     if pixels.dtype.kind == "f" and not (pixels == np.rint(pixels)).all():
         raise ColumnError(f"{field} with fractions")
-    return pixels.view(np.uint16) if pixels.dtype == np.int16 else pixels.astype(np.uint16)
+    return pixels.astype(np.uint16)
 
 
 def _polarity(signs: Column) -> npt.NDArray[np.bool_]:
@@ -133,6 +136,7 @@ def _polarity(signs: Column) -> npt.NDArray[np.bool_]:
         raise ColumnError(f"p of type {signs.dtype}")
     if signs.dtype in (np.bool_, np.uint8):
         return signs.view(np.bool_)  # bytes other than 0 and 1 are told by the check that every packet passes
+    signs = np.ascontiguousarray(signs)
     if not ((signs == 1) | (signs == 0) | (signs == -1)).all():
         raise ColumnError("p that is none of 0/1 and -1/+1")
     return signs > 0
