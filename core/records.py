@@ -3,6 +3,9 @@
 Fields that lie some bytes apart are loaded one by one; the two words of a record, time and all the rest, are loaded
 at once, and in records of 16 bytes several at a time by vector instructions. That makes a pass over the events up to
 two to three times as fast.
+
+Compiled kernels are kept on disk, as `io/masks.py` tells: who edits this file deletes `io/__pycache__` and
+`stream/__pycache__`.
 """
 
 from __future__ import annotations
