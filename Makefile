@@ -6,16 +6,16 @@ BIN := $(VENV)/bin
 
 .PHONY: demo test check bench clean
 
-demo: $(VENV)/.ready
+demo: $(VENV)/.ready $(VENV)/.kernels
 	$(BIN)/eventveil demo --seconds $(SECONDS)
 
-test: $(VENV)/.ready-to-test
+test: $(VENV)/.ready-to-test $(VENV)/.kernels
 	scripts/test
 
 check: $(VENV)/.ready-to-test
 	scripts/check
 
-bench: $(VENV)/.ready-to-test
+bench: $(VENV)/.ready-to-test $(VENV)/.kernels
 	for script in histogram readers runtime; do $(BIN)/python benchmarks/$$script.py || exit 1; done
 
 clean:
@@ -32,3 +32,8 @@ $(VENV)/.ready: $(BIN)/python pyproject.toml
 $(VENV)/.ready-to-test: $(BIN)/python pyproject.toml
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[test]'
 	touch $@ $(VENV)/.ready
+
+# numba keeps compiled kernels on disk, and does not see when a function that they call from another file has changed.
+$(VENV)/.kernels: $(BIN)/python $(wildcard core/*.py io/*.py stream/*.py)
+	find core io stream -name '*.nb[ic]' -delete
+	touch $@
