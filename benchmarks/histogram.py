@@ -12,8 +12,8 @@ Ours gets packets of 65,536 events, wherever windows end, and does everything: c
 checks, the making of every window. The other ways get each window's events whole and ready cut, with times from the
 window's start, which favours them; "cuts its windows" does that cutting, too, from the whole stream at once. Those
 that need an index per event make it, as it is part of the work. tonic takes a structured array of its own, ready made.
-Times are processor time of this process, which other programs on the machine disturb less; the median counts. The slow ways (torch, np.add.at, tonic) take the
-first window only.
+Times are processor time of this process, which other programs on the machine disturb less; the median counts. The slow
+ways (torch, np.add.at, tonic) take the first window only.
 """
 
 from __future__ import annotations
