@@ -6,7 +6,7 @@ written in groups, and those too many are written over by the next mask: on spar
 to a half faster so. How large a group does best depends on how many bits the masks of a format usually have.
 
 numba keeps compiled kernels on disk and asks only whether their own file has changed, not those of the functions they
-call. Who edits this file deletes `io/__pycache__`.
+call. `make` deletes what it kept where a source has changed.
 """
 
 from __future__ import annotations
