@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, UnidentifiedImageError
 
-from eventveil.errors import DatasetError
+from eventveil.errors import EventFileError
 from eventveil.events import EventPacket, Sensor
 
 FRAME_US = 33_333  # a frame gathers the events of one frame of a camera at 30 per second
@@ -33,7 +33,7 @@ class FrameSource:
         sensor: geometry, as the first frame has it.
 
     Raises:
-        DatasetError: the first frame cannot be read.
+        EventFileError: the first frame cannot be read.
     """
 
     def __init__(self, paths: Sequence[Path]) -> None:
@@ -49,7 +49,7 @@ class FrameSource:
         """Return the events of the next frame.
 
         Raises:
-            DatasetError: it cannot be read, or has another size. Iterating on continues behind it.
+            EventFileError: it cannot be read, or has another size. Iterating on continues behind it.
         """
         if self._next >= len(self._paths):
             raise StopIteration
@@ -57,8 +57,8 @@ class FrameSource:
         frame = _load(self._paths[number])
         height, width = frame.shape
         if (width, height) != (self.sensor.width, self.sensor.height):
-            raise DatasetError(
-                f"{self._paths[number]}: expected a frame of {self.sensor} as the first one, got {width}x{height}"
+            raise _fault(
+                self._paths[number], f"expected a frame of {self.sensor} as the first one, got {width}x{height}"
             )
         y, x = np.nonzero((frame == ON) | (frame == OFF))
         t = np.full(len(y), number * FRAME_US + FRAME_US // 2, np.int64)
@@ -79,4 +79,10 @@ def _load(path: Path) -> npt.NDArray[np.uint8]:
         with Image.open(path) as image:
             return np.asarray(image.convert("L"))
     except (OSError, UnidentifiedImageError, Image.DecompressionBombError, SyntaxError, ValueError):
-        raise DatasetError(f"{path}: expected an event frame as a picture; fetch the file again") from None
+        raise _fault(path, "expected a picture, found something else") from None
+
+
+def _fault(path: Path, expected: str) -> EventFileError:
+    return EventFileError(
+        path, format="event frame", expected=expected, remedy="fetch the sequence again", recoverable=True
+    )
