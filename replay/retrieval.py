@@ -5,14 +5,16 @@ and each class (AnonyNoise on DVS128 Gesture and SEE) or each camera (Event-ReId
 neighbours are ranked, gallery trials of the same person and the same class or camera are to be left out.
 
 Their lists are published, and differ in form: `user26 7 /ibmGestureTest/user26_natural/10.npy`,
-`test/001_c1_060.txt 001`, `020_c2_066.txt`. What they have in common is that one word of a line names a trial.
+`test/001_c1_060.txt 001`, `020_c2_066.txt`. What they have in common is that one word of a line names a trial. Those of
+SEE stand in one file of JSON.
 """
 
 from __future__ import annotations
 
 import hashlib
+import json
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -53,8 +55,8 @@ def read_retrieval(dataset: Dataset, queries: Path, gallery: Path | None = None,
 
     Args:
         dataset: that the lists belong to.
-        queries: a list with a trial to a line.
-        gallery: another; without one, all other trials of the split are the gallery.
+        queries: a list with a trial to a line; or JSON, with rows of a `filename` under "query".
+        gallery: another, or JSON with rows under "gallery"; without one, all other trials of the split are the gallery.
         split: that the trials are of.
 
     Raises:
@@ -62,10 +64,10 @@ def read_retrieval(dataset: Dataset, queries: Path, gallery: Path | None = None,
             or one of the two is empty.
     """
     trials = dataset.of(split)
-    asked = _named(trials, queries)
+    asked = _named(trials, queries, "query")
     if gallery is None:
         return _part(trials, asked)
-    kept = _named(trials, gallery)
+    kept = _named(trials, gallery, "gallery")
     both = sorted(asked & kept)
     if both:
         raise DatasetError(f"{gallery}: {both[0]} is on the list of queries, too; a query must not find itself")
@@ -87,18 +89,27 @@ def _part(trials: tuple[Trial, ...], asked: set[str]) -> Retrieval:
     return Retrieval(query, gallery)
 
 
-def _named(trials: tuple[Trial, ...], path: Path) -> set[str]:
+def _named(trials: tuple[Trial, ...], path: Path, side: str) -> set[str]:
     """Return the names of the trials on a list."""
     known: defaultdict[str, set[str]] = defaultdict(set)  # by full name, and by the last part of it
     for trial in trials:
         known[trial.name].add(trial.name)
         known[trial.name.rpartition("/")[2]].add(trial.name)
     names = set()
-    for number, line in lines_of(path, "a list of trials"):
+    for number, line in _json_rows(path, side) if path.suffix == ".json" else lines_of(path, "a list of trials"):
         found = [known[word.strip("/")] for word in line.split() if word.strip("/") in known]
         if len(found) != 1 or len(found[0]) != 1:
             raise DatasetError(
-                f"{path}, line {number}: expected the name of one trial, as {trials[0].name}, got {line!r}"
+                f"{path}, row {number}: expected the name of one trial, as {trials[0].name}, got {line!r}"
             )
         names |= found[0]
     return names
+
+
+def _json_rows(path: Path, side: str) -> Iterator[tuple[int, str]]:
+    text = " ".join(line for _, line in lines_of(path, "a list of trials"))
+    try:
+        rows = [str(row["filename"]) for row in json.loads(text)[side]]
+    except (ValueError, KeyError, TypeError):
+        raise DatasetError(f"{path}: expected rows with a filename under {side!r}; fetch the list again") from None
+    return iter(enumerate(rows, 1))

@@ -58,12 +58,13 @@ def read_span(path: Path, sensor: Sensor) -> TextSpan:
         begin = file.tell() if size_line else 0
         file.seek(begin)
         first = _time_of(file.readline(MAX_LINE), path)
-        end = file.seek(0, os.SEEK_END)
-        file.seek(max(begin, end - 2 * MAX_LINE))
-        last = _time_of((file.read().rstrip().splitlines() or [b""])[-1], path)
+        tail_begin = max(begin, file.seek(0, os.SEEK_END) - 2 * MAX_LINE)
+        file.seek(tail_begin)
+        tail = file.read().rstrip()
+        last = _time_of((tail.splitlines() or [b""])[-1], path)
     if size_line:
         sensor = Sensor(int(size_line[1]), int(size_line[2]))
-    return TextSpan(path, sensor, begin, end, first, last)
+    return TextSpan(path, sensor, begin, tail_begin + len(tail), first, last)
 
 
 def open_span(span: TextSpan, start: float, stop: float, unit_us: int) -> EventSource:
@@ -126,7 +127,7 @@ def _find(file: IO[bytes], span: TextSpan, time: float) -> int:
             file.seek(middle)
         place = file.tell()
         line = file.readline(MAX_LINE)
-        if place >= high or not line.strip() or _time_of(line, span.path) >= time:
+        if place >= span.end or _time_of(line, span.path) >= time:
             high = middle
         else:
             low = place + len(line)

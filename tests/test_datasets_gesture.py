@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+from pathlib import Path
 
 import dataset_makers as make
 import numpy as np
@@ -45,6 +46,21 @@ def test_tonic_events_come_in_microseconds(tmp_path):
     assert trial.duration_us == 1_000 * (rows[-1, 0] // 1_000 - rows[0, 0] // 1_000)
     with trial.open() as source:
         assert source.sensor == Sensor(128, 128)
+
+
+def test_tonic_itself_reads_the_same(tmp_path):
+    tonic = pytest.importorskip("tonic.datasets")
+
+    root = make.tonic(tmp_path / "DVSGesture", (("ibmGestureTrain", range(1, 6)),))
+    (root / "ibmGestureTrain.tar.gz").touch()  # it downloads where this is not there
+    theirs = tonic.DVSGesture(str(tmp_path), train=True)
+    ours = open_dataset(root).trials
+    assert {trial.path: trial.target for trial in ours} == dict(
+        zip(map(Path, theirs.data), theirs.targets, strict=True)
+    )
+    events, _ = theirs[0]
+    trial = next(trial for trial in ours if trial.path == Path(theirs.data[0]))
+    assert read(trial) == [(event["t"], event["x"], event["y"], event["p"]) for event in events]
 
 
 def test_an_empty_trial_lasts_no_time(tmp_path):

@@ -87,12 +87,12 @@ def test_geometry_is_that_of_the_header_line(tmp_path):
     length=st.integers(0, 33),
     header=st.sampled_from(["", "640 480\n", "640 480\r\n"]),
     ending=st.sampled_from(["\n", " \n", "\r\n"]),
-    last=st.booleans(),
+    last=st.sampled_from(["", "\n", "\r\n", " \n\n  \n"]),
 )
 def test_a_span_is_found_wherever_it_lies(tmp_path_factory, times, start, length, header, ending, last):
     path = tmp_path_factory.mktemp("span") / "events.txt"
     lines = [f"{t}.0 {7 ** (k % 4)} {k} {k % 2}" for k, t in enumerate(sorted(times))]
-    path.write_bytes((header + ending.join(lines) + (ending if last else "")).encode())
+    path.write_bytes((header + ending.join(lines) + last).encode())
     span = read_span(path, SENSOR)
     assert (span.first, span.last, span.sensor) == (min(times), max(times), SENSOR)
     with open_span(span, start, start + length, 1_000) as source:
@@ -108,7 +108,7 @@ def test_a_recording_that_holds_no_events(tmp_path, content):
         open_dataset(tmp_path)
 
 
-@pytest.mark.parametrize("line", ["7100.0 a 1 1", "7100.0 1 1", "7100.0 1 1 5", "7100.0 1.5 1 1", "7100.0 640 1 1"])
+@pytest.mark.parametrize("line", ["", "7100.0 a 1 1", "7100.0 1 1", "7100.0 1 1 5", "7100.0 1.5 1 1", "7100.0 640 1 1"])
 def test_a_damaged_line_is_told_without_its_content(tmp_path, line):
     path = make.reid_recording(tmp_path, "001", "cam01", np.array([[0, 1, 1, 1], [3_000_000, 1, 1, 1]]))
     lines = path.read_text().splitlines()

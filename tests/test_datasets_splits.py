@@ -135,13 +135,26 @@ def test_a_gallery_that_is_given(gestures, tmp_path):
         read_retrieval(gestures, query, gallery)
 
 
+def test_the_lists_of_see(tmp_path):
+    names = [trial.path.name for trial in open_dataset(make.see(tmp_path / "bare")).trials]
+    sides = {"train": names[:2], "query": names[4:5], "gallery": names[5:6]}
+    lists = {side: [{"filename": name} for name in held] for side, held in sides.items()}
+    path = tmp_path / "lists.json"
+    path.write_text(json.dumps(lists, indent=2))
+    found = read_retrieval(open_dataset(tmp_path / "bare"), path, path, split="all")
+    assert [[trial.path.name for trial in trials] for trials in found] == [sides["query"], sides["gallery"]]
+    path.write_text('{"query": ["a"]}')
+    with pytest.raises(DatasetError, match="expected rows with a filename under 'query'"):
+        read_retrieval(open_dataset(tmp_path / "bare"), path, split="all")
+
+
 @pytest.mark.parametrize(
     ("line", "told"),
     [
-        ("ibmGestureTest/user24_natural/9.npy", "line 2: expected the name of one trial"),  # not there
-        ("ibmGestureTrain/user01_natural/0.npy", "line 2: expected the name of one trial"),  # of the other split
-        ("10.npy", "line 2: expected the name of one trial"),  # of many
-        (" ".join(QUERIES), "line 2: expected the name of one trial"),
+        ("ibmGestureTest/user24_natural/9.npy", "row 2: expected the name of one trial"),  # not there
+        ("ibmGestureTrain/user01_natural/0.npy", "row 2: expected the name of one trial"),  # of the other split
+        ("10.npy", "row 2: expected the name of one trial"),  # of many
+        (" ".join(QUERIES), "row 2: expected the name of one trial"),
     ],
 )
 def test_lines_that_name_no_trial(gestures, tmp_path, line, told):
