@@ -108,30 +108,29 @@ def _labelled(path: Path, split: str) -> Iterator[Trial]:
     """The trials of one recording, as its label file cuts it."""
     subject, lighting = _who(path, path.stem)
     labels = path.with_name(f"{path.stem}_labels.csv")
-    with labels.open(newline="", encoding="utf-8-sig") as file:
-        rows = csv.DictReader(file)
-        if rows.fieldnames != LABEL_COLUMNS:
-            raise DatasetError(f"{labels}: expected columns {','.join(LABEL_COLUMNS)}; fetch the file again")
-        for number, row in enumerate(rows, 1):
-            target = _target(row["class"], 1, labels)
-            try:
-                start_us, stop_us = int(row["startTime_usec"]), int(row["endTime_usec"])
-            except (TypeError, ValueError):
-                raise DatasetError(f"{labels}: label {number} has no start and end in whole microseconds") from None
-            if start_us >= stop_us:
-                raise DatasetError(f"{labels}: label {number} ends before it begins; correct or remove it")
-            yield Trial(
-                name=f"{path.name}#{number}",
-                path=path,
-                subject=subject,
-                target=target,
-                label=GESTURES[target],
-                session=lighting,
-                lighting=lighting,
-                duration_us=stop_us - start_us,
-                split=split,
-                opener=partial(open_cut, path, start_us, stop_us),
-            )
+    rows = csv.DictReader(line for _, line in lines_of(labels, "the labels of a recording"))
+    if rows.fieldnames != LABEL_COLUMNS:
+        raise DatasetError(f"{labels}: expected columns {','.join(LABEL_COLUMNS)}; fetch the file again")
+    for number, row in enumerate(rows, 1):
+        target = _target(row["class"], 1, labels)
+        try:
+            start_us, stop_us = int(row["startTime_usec"]), int(row["endTime_usec"])
+        except (TypeError, ValueError):
+            raise DatasetError(f"{labels}: label {number} has no start and end in whole microseconds") from None
+        if start_us >= stop_us:
+            raise DatasetError(f"{labels}: label {number} ends before it begins; correct or remove it")
+        yield Trial(
+            name=f"{path.name}#{number}",
+            path=path,
+            subject=subject,
+            target=target,
+            label=GESTURES[target],
+            session=lighting,
+            lighting=lighting,
+            duration_us=stop_us - start_us,
+            split=split,
+            opener=partial(open_cut, path, start_us, stop_us),
+        )
 
 
 def _who(path: Path, name: str) -> tuple[str, str]:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import io
 import json
 
 import dataset_makers as make
 import pytest
+from rich.console import Console
 from typer.testing import CliRunner
 
+from eventveil import cli_datasets
 from eventveil.cli import app
 from eventveil.errors import DatasetError
 
@@ -82,3 +85,13 @@ def test_a_folder_of_something_else(tmp_path):
 def test_help_names_the_command():
     result = CliRunner().invoke(app, ["datasets", "--help"])
     assert "check" in result.stdout
+
+
+@pytest.mark.parametrize(("patience_s", "shown"), [(-1.0, True), (60.0, False)])
+def test_a_bar_is_shown_to_those_who_have_waited(tmp_path, monkeypatch, patience_s, shown):
+    make.tonic(tmp_path, PEOPLE, classes=(0, 10))
+    terminal = Console(file=io.StringIO(), force_terminal=True, width=80)
+    monkeypatch.setattr(cli_datasets, "stderr", terminal)
+    monkeypatch.setattr(cli_datasets, "PATIENCE_S", patience_s)
+    assert check(tmp_path).exit_code == 0
+    assert ("12/12" in terminal.file.getvalue()) is shown

@@ -201,6 +201,8 @@ def test_a_release_with_one_list_only(tmp_path):
     ("lines", "told"),
     [
         ("class,start,end\n1,2,3\n", "expected columns class,startTime_usec,endTime_usec"),
+        ("", "expected columns class"),
+        ("\x00", "expected columns class"),
         (f"{make.LABELS}\n0,1,2\n", "unknown class '0'; the gestures are numbered 1 to 11"),
         (f"{make.LABELS}\n12,1,2\n", "unknown class '12'"),
         (f"{make.LABELS}\n1,1,2\n2,x,2\n", "label 2 has no start and end"),
@@ -214,6 +216,13 @@ def test_labels_that_cannot_be_right(tmp_path, lines, told):
     with pytest.raises(DatasetError, match=told) as error:
         open_dataset(tmp_path)
     assert "user01_led_labels.csv" in str(error.value)
+
+
+def test_labels_that_are_no_text(tmp_path):
+    make.release(tmp_path)
+    (tmp_path / "user01_led_labels.csv").write_bytes(b"\xff\xfe")
+    with pytest.raises(DatasetError, match=r"user01_led_labels.csv: expected text, the labels of a recording"):
+        open_dataset(tmp_path)
 
 
 def test_labels_as_they_were_released(real_data, tmp_path):
