@@ -216,7 +216,8 @@ def bend(shoulder: Floats, wrist: Floats, upper_arm: float, forearm: float, outw
 def _inner(a: Floats, b: Floats) -> Floats:
     """Inner products (n, 1); written out, for matrix products differ in their last bits between machines."""
     product = a * b
-    return product[..., 0:1] + product[..., 1:2] + product[..., 2:3]
+    inner: Floats = product[..., 0:1] + product[..., 1:2] + product[..., 2:3]
+    return inner
 
 
 def _length(a: Floats) -> Floats:
