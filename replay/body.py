@@ -16,7 +16,9 @@ from eventveil.replay.gestures import MIRROR, Paths
 from eventveil.replay.person import Person
 
 PLAIN, ALONG, ACROSS, CHECKED = range(4)
-TEXTURES = {"plain": PLAIN, "hoops": ALONG, "stripes": ACROSS, "checks": CHECKED, "print": PLAIN}
+TEXTURES = {"hoops": ALONG, "stripes": ACROSS, "checks": CHECKED}
+FOLDS = (CHECKED, 0.07, 0.25)  # of plain cloth: texture, its wavelength in metres, its contrast
+CREASES = (CHECKED, 0.03, 0.3)  # of skin: knuckles, veins and shadows
 CAMERA_M = 1.8  # from the camera to the neck, where nothing else is said
 FINGERS = (-0.42, -0.15, 0.1, 0.35)  # how far each spreads, as a share of its length
 ARM_PARTS = 8  # upper arm, forearm, palm, four fingers, thumb
@@ -95,8 +97,13 @@ class Body:
 
     def _cloth(self) -> tuple[float, ...]:
         person = self._person
-        texture = TEXTURES[person.pattern]
-        return (person.shirt_light, texture, person.period * self._view.scale, person.contrast, 0.35)
+        if person.pattern not in TEXTURES:
+            return self._textured(person.shirt_light, FOLDS)
+        return self._textured(person.shirt_light, (TEXTURES[person.pattern], person.period, person.contrast))
+
+    def _textured(self, light: float, texture: tuple[int, float, float]) -> tuple[float, ...]:
+        kind, wavelength, contrast = texture
+        return (light, kind, wavelength * self._view.scale, contrast, 0.35)
 
     def _plain(self, light: float, round_: float = 0.35) -> tuple[float, ...]:
         return (light, PLAIN, 1.0, 0.0, round_)
@@ -167,7 +174,7 @@ class Body:
         shoulder = _from(lean, side * 0.95 * person.shoulder, 0.06, 0.02)
         outwards = np.array([side * (0.3 + person.elbow), 1.0, -0.3])
         elbow, wrist = bend(shoulder, wrist, person.upper_arm, person.forearm, outwards)
-        cloth, skin = self._cloth(), self._plain(person.skin_light)
+        cloth, skin = self._cloth(), self._textured(person.skin_light, CREASES)
         self._bar(shoulder, elbow, 1.5 * limb, 1.2 * limb, cloth)
         self._bar(elbow, wrist, 1.1 * limb, 0.75 * limb, cloth if person.long_sleeves else skin)
         self._hand(side, wrist, _unit(wrist - elbow), skin)

@@ -52,13 +52,13 @@ class Pixels:
         EventError: a value is out of range.
     """
 
-    on: float = 0.15
-    off: float = 0.16
+    on: float = 0.17
+    off: float = 0.18
     mismatch: float = 0.1
     refractory_us: int = 100
     bandwidth_hz: float = 3_000.0
-    leak_hz: float = 0.05
-    shot_hz: float = 0.15
+    leak_hz: float = 0.03
+    shot_hz: float = 0.1
 
     def __post_init__(self) -> None:
         ranges = {

@@ -152,8 +152,8 @@ def _roll(beat: Beat) -> Paths:
 
 def _drum(beat: Beat) -> Paths:
     late = 0.5 + beat.lag
-    right = _points(-0.17, 0.16 + 0.15 * beat.swing(), 0.28 - 0.05 * beat.swing(0.1))
-    left = _points(0.17, 0.16 + 0.15 * beat.swing(late), 0.28 - 0.05 * beat.swing(late + 0.1))
+    right = _points(-0.17, 0.16 + 0.13 * beat.swing(), 0.28 - 0.05 * beat.swing(0.1))
+    left = _points(0.17, 0.16 + 0.13 * beat.swing(late), 0.28 - 0.05 * beat.swing(late + 0.1))
     return right, left
 
 
@@ -192,7 +192,7 @@ PATHS: tuple[tuple[float, Callable[[Beat], Paths]], ...] = (
     (1.1, _circle(1, -1)),
     (1.1, _circle(1, 1)),
     (1.6, _roll),
-    (1.9, _drum),
+    (1.7, _drum),
     (3.2, _guitar),
 )
 """Usual repetitions a second, and the path, by gesture; the last gesture, "other", is one of `OTHERS`."""

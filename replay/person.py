@@ -82,7 +82,7 @@ class Person:
             head_height=size * chance.uniform(0.20, 0.25),
             hair=chance.pick(HAIR),
             hair_light=chance.pick((0.03, 0.06, 0.12, 0.35)),
-            skin_light=chance.uniform(0.2, 0.6),
+            skin_light=chance.uniform(0.3, 0.7),
             shirt_light=chance.uniform(0.06, 0.6),
             pattern=chance.pick(PATTERNS),
             period=chance.uniform(0.04, 0.14),
@@ -96,6 +96,6 @@ class Person:
             elbow=chance.uniform(0.0, 1.0),
             sway=chance.uniform(0.006, 0.02),
             sway_hz=chance.uniform(0.2, 0.6),
-            nod=chance.uniform(0.0, 0.012),
+            nod=chance.uniform(0.0, 0.006),
             left_handed=chance.pick((False, False, False, True)),
         )

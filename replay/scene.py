@@ -50,7 +50,7 @@ def background(sensor: Sensor, chance: Chance) -> Floats:
     """Return a room's wall with things on it, lightness (height + 2 * MARGIN, width + 2 * MARGIN)."""
     height, width = sensor.height + 2 * MARGIN, sensor.width + 2 * MARGIN
     y, x = np.mgrid[0:height, 0:width] * 1.0
-    wall: Floats = chance.uniform(0.15, 0.6) * (
+    wall: Floats = chance.uniform(0.1, 0.4) * (
         1 + chance.uniform(-0.3, 0.3) * x / width + chance.uniform(-0.3, 0) * y / height
     )
     for _ in range(4):

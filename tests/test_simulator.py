@@ -36,7 +36,7 @@ def digest(columns):
 @pytest.mark.kernel
 def test_the_same_numbers_give_the_same_events_on_every_machine():
     # Taken down when the simulator was written: where this fails, the arithmetic is not the same, or was changed.
-    assert digest(events()) == "GOLD1"
+    assert digest(events()) == "194b9cc5a4d71e4d"
 
 
 @pytest.mark.parametrize("change", [{}, {"seed": 1}, {"subject": 2}, {"session": 1}, {"gesture": 4}, {"take": 1}])

@@ -183,6 +183,7 @@ def test_the_nearer_arm_is_drawn_last():
     assert right_last[0] < 64 < left_last[0]
 
 
+@pytest.mark.kernel
 @pytest.mark.parametrize("name", LIGHTINGS)
 def test_every_light_leaves_white_below_the_brightest_value(name):
     light = Lighting.named(name)

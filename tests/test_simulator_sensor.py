@@ -189,6 +189,7 @@ def test_a_sensor_that_saw_one_picture_or_none_has_no_events():
     assert first.until_us == 0
 
 
+@pytest.mark.kernel
 @pytest.mark.parametrize(
     "pictures", [np.zeros((1, 3, 2), np.uint16), np.zeros((2, 3), np.uint16), np.zeros((1, 2, 3), np.float32)]
 )
@@ -197,6 +198,7 @@ def test_other_pictures_are_refused(pictures):
         EventSensor(SMALL).watch(pictures)
 
 
+@pytest.mark.kernel
 @pytest.mark.parametrize(
     ("name", "value"), [("on", 0), ("off", math.nan), ("mismatch", 1), ("refractory_us", 0), ("shot_hz", -1)]
 )
@@ -205,6 +207,7 @@ def test_pixels_out_of_range_are_refused(name, value):
         Pixels(**{name: value})
 
 
+@pytest.mark.kernel
 @pytest.mark.parametrize("step_us", [0, 1_000_001])
 def test_a_step_out_of_range_is_refused(step_us):
     with pytest.raises(EventError, match="pictures of a simulated sensor"):
