@@ -128,6 +128,22 @@ def test_a_pixel_is_blind_for_the_refractory_time_and_starts_anew_from_what_it_s
 
 
 @pytest.mark.kernel
+def test_a_pixel_that_is_ready_just_as_a_picture_begins_starts_from_it():
+    on = float(LOGARITHM[20_000] - LOGARITHM[1_000]) * 0.999
+    packet = watch([1_000, 20_000, 20_000], **STILL, **FAST, on=on, refractory_us=1)
+    assert packet.t.tolist() == [999]
+
+
+@pytest.mark.kernel
+def test_a_threshold_that_is_just_reached_fires_before_the_next_picture():
+    camera = EventSensor(Sensor(1, 1), pixels=Pixels(**STILL), step_us=STEP_US)
+    camera._on[:] = (LOGARITHM[20_000] - LOGARITHM[1_000]) * camera._following[20_000]
+    camera._on[:] = (LOGARITHM[1_000] + camera._on) - LOGARITHM[1_000]
+    packet = camera.watch(np.array([1_000, 20_000], np.uint16).reshape(2, 1, 1))
+    assert packet.t.tolist() == [STEP_US - 1]
+
+
+@pytest.mark.kernel
 def test_less_light_is_followed_more_slowly():
     slow = {**STILL, "bandwidth_hz": 100.0, "refractory_us": 1}
     bright = watch([20_000, 60_000] + [60_000] * 40, **slow)
@@ -176,8 +192,14 @@ def test_thresholds_differ_from_pixel_to_pixel_as_much_as_said():
 @pytest.mark.kernel
 def test_a_full_bus_loses_events_and_writes_nothing_beyond_its_end():
     sensor = Sensor(4, 4)
-    packet = watch([0, 65_535], sensor=sensor, **STILL, **FAST, on=0.01, refractory_us=1)
-    assert len(packet) == BUS_EVENTS * 16
+    pixels = Pixels(**{**STILL, **FAST, "shot_hz": 100.0, "on": 0.01, "refractory_us": 1})
+    camera = EventSensor(sensor, pixels=pixels, step_us=1_000_000)
+    behind = np.full(BUS_EVENTS * 16 + 50, -1)
+    camera._t = behind[:-50]
+    pictures = np.zeros((2, 4, 4), np.uint16)
+    pictures[1, :3] = 65_535  # the last row stays dark, where noise is most likely
+    assert len(camera.watch(pictures)) == BUS_EVENTS * 16
+    assert (behind[-50:] == -1).all()
 
 
 @pytest.mark.kernel
