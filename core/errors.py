@@ -3,6 +3,7 @@
 EventVeilError
 +-- EventError       events that break the rules of `EventPacket`, or settings that cannot bin them
 +-- EventFileError   a recording that cannot be read or written as asked
++-- DatasetError     a folder that is no dataset, or one with parts missing, or a split or list that does not fit it
 +-- ConfigError      a setting that is unknown, missing or out of range
 +-- WeightsError     a weights file that is wrong, or does not fit the line it is put into
 +-- AnonymizerError  the anonymizer failed: nothing comes out
@@ -58,6 +59,10 @@ class EventFileError(EventVeilError):
         place = f"{path} ({format})" if format else f"{path}"
         place = f"{place}, {where}" if where else place
         super().__init__(f"{place}: {expected}; {remedy}")
+
+
+class DatasetError(EventVeilError):
+    """A folder is not the dataset that was asked for, parts are missing, or a split or a list does not fit it."""
 
 
 class ConfigError(EventVeilError):

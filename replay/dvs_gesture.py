@@ -1,0 +1,152 @@
+"""DVS128 Gesture, in both forms in which it is published.
+
+29 people make eleven gestures in front of a DVS128 under several lightings; 23 of them are for training, 6 for tests.
+The original release holds one recording for each person and lighting, with a table of when which gesture began and
+ended; the tonic library's form has cut them, one file per gesture, at a resolution of a millisecond.
+
+Source: Amir et al., A Low Power, Fully Event-Based Gesture Recognition System, CVPR 2017; the layout of the folders:
+the README of the release, and tonic.datasets.DVSGesture.
+"""
+
+from __future__ import annotations
+
+import csv
+import re
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+
+from eventveil.errors import DatasetError
+from eventveil.events import Sensor
+from eventveil.replay.cut import open_cut, open_recording
+from eventveil.replay.listing import files_in, folders_in, lines_of
+from eventveil.replay.trials import Dataset, Trial
+
+KIND = "dvs-gesture"
+GESTURES = (
+    "hand clapping", "right hand wave", "left hand wave", "right arm clockwise", "right arm counter-clockwise",
+    "left arm clockwise", "left arm counter-clockwise", "arm roll", "air drums", "air guitar", "other gestures",
+)  # fmt: skip
+"""The classes: numbered from 0 in tonic's form, from 1 in the original release."""
+
+SENSOR = Sensor(128, 128)
+TONIC_FOLDERS = {"ibmGestureTrain": "train", "ibmGestureTest": "test"}
+RELEASE_LISTS = {"trials_to_train.txt": "train", "trials_to_test.txt": "test"}
+LOOKS_FOR = (
+    "DVS128 Gesture: ibmGestureTrain/ or ibmGestureTest/ (tonic), trials_to_train.txt or trials_to_test.txt (release)"
+)
+RECORDING = re.compile(r"(user\d+)_(\w+)")  # who, and under which light
+LABEL_COLUMNS = ["class", "startTime_usec", "endTime_usec"]
+
+
+def recognises(root: Path) -> bool:
+    """Tell whether a folder is DVS128 Gesture in one of its forms."""
+    return any((root / name).exists() for name in (*TONIC_FOLDERS, *RELEASE_LISTS))
+
+
+def index(root: Path) -> Dataset:
+    """List the trials.
+
+    Raises:
+        DatasetError: a file is missing, or is not what the layout says, or a class is unknown.
+    """
+    if any((root / name).exists() for name in TONIC_FOLDERS):
+        return Dataset(KIND, "DVS128 Gesture, as tonic stores it", root, GESTURES, tuple(_tonic_trials(root)))
+    return Dataset(KIND, "DVS128 Gesture, original release", root, GESTURES, tuple(_release_trials(root)))
+
+
+def _tonic_trials(root: Path) -> Iterator[Trial]:
+    for folder, split in TONIC_FOLDERS.items():
+        if not (root / folder).exists():
+            continue
+        for session in folders_in(root / folder, "folders named userNN_LIGHTING"):
+            subject, lighting = _who(session, session.name)
+            for path in files_in(session, ".npy", "trials named 0.npy to 10.npy"):
+                target = _target(path.stem, 0, path)
+                yield Trial(
+                    name=path.relative_to(root).as_posix(),
+                    path=path,
+                    subject=subject,
+                    target=target,
+                    label=GESTURES[target],
+                    session=lighting,
+                    lighting=lighting,
+                    duration_us=_duration_us(path),
+                    split=split,
+                    opener=partial(open_recording, path, "columns=x,y,p,t&unit=ms", SENSOR),
+                )
+
+
+def _duration_us(path: Path) -> int:
+    """Read the first and the last time of a table of x, y, p, t in milliseconds, and nothing between them."""
+    try:
+        table = np.load(path, mmap_mode="r", allow_pickle=False)
+        numbers = table.ndim == 2 and table.shape[1] == 4 and table.dtype.kind in "iuf"
+    except (ValueError, EOFError, OSError):  # no array, or one that is cut off
+        numbers = False
+    if not numbers:
+        raise DatasetError(f"{path}: expected a table of numbers with columns x, y, p, t; fetch the file again")
+    return round(1_000 * (float(table[-1, 3]) - float(table[0, 3]))) if len(table) else 0
+
+
+def _release_trials(root: Path) -> Iterator[Trial]:
+    for name, split in RELEASE_LISTS.items():
+        for number, line in lines_of(root / name, "the list of recordings that belongs to the release"):
+            path = root / line
+            for part in (path, path.with_name(f"{path.stem}_labels.csv")):
+                if not part.is_file():
+                    raise DatasetError(
+                        f"{root}: {name}, line {number}, names {line}, and there is no {part.name}; "
+                        "unpack the release again, with recordings, labels and lists in one folder"
+                    )
+            yield from _labelled(path, split)
+
+
+def _labelled(path: Path, split: str) -> Iterator[Trial]:
+    """The trials of one recording, as its label file cuts it."""
+    subject, lighting = _who(path, path.stem)
+    labels = path.with_name(f"{path.stem}_labels.csv")
+    rows = csv.DictReader(line for _, line in lines_of(labels, "the labels of a recording"))
+    if rows.fieldnames != LABEL_COLUMNS:
+        raise DatasetError(f"{labels}: expected columns {','.join(LABEL_COLUMNS)}; fetch the file again")
+    for number, row in enumerate(rows, 1):
+        target = _target(row["class"], 1, labels)
+        try:
+            start_us, stop_us = int(row["startTime_usec"]), int(row["endTime_usec"])
+        except (TypeError, ValueError):
+            raise DatasetError(f"{labels}: label {number} has no start and end in whole microseconds") from None
+        if start_us >= stop_us:
+            raise DatasetError(f"{labels}: label {number} ends before it begins; correct or remove it")
+        yield Trial(
+            name=f"{path.name}#{number}",
+            path=path,
+            subject=subject,
+            target=target,
+            label=GESTURES[target],
+            session=lighting,
+            lighting=lighting,
+            duration_us=stop_us - start_us,
+            split=split,
+            opener=partial(open_cut, path, start_us, stop_us),
+        )
+
+
+def _who(path: Path, name: str) -> tuple[str, str]:
+    match = RECORDING.fullmatch(name)
+    if match is None:
+        raise DatasetError(
+            f"{path}: expected a name as userNN_LIGHTING, for example user01_natural; remove it if alien"
+        )
+    return match[1], match[2]
+
+
+def _target(text: str, first: int, path: Path) -> int:
+    """Turn the number of a class, counted from `first`, into its index."""
+    last = first + len(GESTURES) - 1
+    if not (text.isascii() and text.isdecimal() and first <= int(text) <= last):
+        raise DatasetError(
+            f"{path}: unknown class {text!r}; the gestures are numbered {first} to {last} in this layout"
+        )
+    return int(text) - first

@@ -1,0 +1,257 @@
+"""Pictures to events, as the pixels of an event camera do it.
+
+Each pixel takes the logarithm of its light, follows it with the bandwidth that this light allows, and fires when it
+has changed by a threshold since its last event. A pixel that has fired is blind for the refractory time and then
+starts again from what it sees. Thresholds differ from pixel to pixel, and between ON and OFF; a leak makes ON events
+of no change, and shot noise events of both kinds, more in the dark. Between two pictures the logarithm is taken to
+change linearly, and events get the microsecond at which it crosses the threshold.
+
+Sources: Rebecq et al., ESIM: an Open Event Camera Simulator (CoRL 2018), for the crossing times; Hu et al., v2e: From
+Video Frames to Realistic DVS Events (CVPRW 2021), for bandwidth, mismatch, leak and shot noise. Other than there, a
+pixel's refractory time also holds its memory, as the reset of the circuit does.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from numba import njit
+
+from eventveil.errors import EventError
+from eventveil.events import EventPacket, Sensor
+from eventveil.replay.chance import Floats
+
+FULL = 65_535  # the brightest value of a picture
+DARK = 0.003  # of full light: what the pixel takes for light in the dark
+LOG_STEP = 2.0**-20  # logarithms are rounded to this, and are then the same on every machine
+BUS_EVENTS = 4  # a pixel, between two pictures, on the average: what comes beyond is lost, as on a full bus
+WORD = 0xFFFFFFFF
+HALF_WORD = 0x7FFFFFFF
+MULTIPLIER = 0x45D9F3B
+
+Fired = tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], npt.NDArray[np.bool_]]
+"""Times, places in the picture, and polarities of events."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pixels:
+    """What the pixels of a sensor are like; the values of a DVS128 at usual biases, as near as its recordings tell.
+
+    Attributes:
+        on, off: thresholds, change of the natural logarithm.
+        mismatch: standard deviation of a pixel's thresholds, as a share of them.
+        refractory_us: a pixel's blind time behind an event.
+        bandwidth_hz: of a pixel in full light; in proportion to light below.
+        leak_hz: ON events a pixel of no change, a second.
+        shot_hz: noise events a pixel in the dark, a second; a quarter of it in full light.
+
+    Raises:
+        EventError: a value is out of range.
+    """
+
+    on: float = 0.17
+    off: float = 0.18
+    mismatch: float = 0.1
+    refractory_us: int = 100
+    bandwidth_hz: float = 3_000.0
+    leak_hz: float = 0.03
+    shot_hz: float = 0.1
+
+    def __post_init__(self) -> None:
+        ranges = {
+            "on": (0.01, 10.0),
+            "off": (0.01, 10.0),
+            "mismatch": (0.0, 0.3),
+            "refractory_us": (1, 1_000_000),
+            "bandwidth_hz": (0.1, 1e6),
+            "leak_hz": (0.0, 100.0),
+            "shot_hz": (0.0, 100.0),
+        }
+        for name, (low, high) in ranges.items():
+            value = getattr(self, name)
+            if not low <= value <= high:
+                raise EventError(f"{name} of a simulated sensor is {low:g} to {high:g}, got {value:g}")
+
+
+class EventSensor:
+    """A sensor that watches pictures, one every `step_us`.
+
+    Args:
+        sensor: geometry.
+        pixels: what its pixels are like.
+        seed: of the mismatch: the same seed is the same camera.
+        noise: seed of the noise; equal seeds and pictures give equal events on every machine.
+        step_us: time between pictures.
+
+    Raises:
+        EventError: `step_us` is not 1 to 1,000,000.
+    """
+
+    def __init__(
+        self, sensor: Sensor, *, pixels: Pixels | None = None, seed: int = 0, noise: int = 0, step_us: int = 2_000
+    ) -> None:
+        if not 1 <= step_us <= 1_000_000:
+            raise EventError(f"pictures of a simulated sensor are 1 to 1,000,000 µs apart, got {step_us}")
+        self.sensor = sensor
+        self._pixels = pixels or Pixels()
+        self._seed, self._noise = seed, noise
+        self._step_us = step_us
+        self._frame = 0
+        size = sensor.width * sensor.height
+        self._on = self._thresholds(self._pixels.on, 1)
+        self._off = self._thresholds(self._pixels.off, 2)
+        # A first-order low pass, taken implicitly: it follows by this share of the difference, by light.
+        gain = 2 * math.pi * self._pixels.bandwidth_hz * step_us / 1e6 * LIGHT
+        self._following = gain / (1 + gain)
+        self._seen = np.zeros(size)  # what the pixel's circuit has followed the light to
+        self._memory = np.zeros(size)  # of its last event
+        self._ready_us = np.zeros(size, np.int64)  # when it can fire again
+        bus = BUS_EVENTS * size
+        self._t, self._at, self._p = np.empty(bus, np.int64), np.empty(bus, np.int64), np.empty(bus, np.bool_)
+
+    def watch(self, pictures: npt.NDArray[np.uint16]) -> EventPacket:
+        """Return the events up to the last of these pictures, in time order.
+
+        The first picture ever is what the pixels start from: it gives no event, and its time is 0.
+
+        Args:
+            pictures: uint16 (n, height, width), linear intensity.
+
+        Raises:
+            EventError: pictures of another shape or dtype.
+        """
+        shape = (self.sensor.height, self.sensor.width)
+        if pictures.dtype != np.uint16 or pictures.ndim != 3 or pictures.shape[1:] != shape:
+            raise EventError(
+                f"a simulated sensor of {self.sensor} watches uint16 pictures of shape (n, {shape[0]}, {shape[1]}), "
+                f"got {pictures.dtype} of shape {pictures.shape}"
+            )
+        parts = [self._watch_one(picture.reshape(-1)) for picture in pictures]
+        t, at, p = (np.concatenate(column) for column in zip(*parts, strict=True)) if parts else self._nothing()
+        order = np.argsort(t, kind="stable")
+        t, at, p = t[order], at[order], p[order]
+        width = self.sensor.width
+        until_us = max(self._frame - 1, 0) * self._step_us
+        return EventPacket(t, (at % width).astype(np.uint16), (at // width).astype(np.uint16), p, until_us=until_us)
+
+    def _watch_one(self, picture: npt.NDArray[np.uint16]) -> Fired:
+        if self._frame == 0:
+            self._seen[:] = self._memory[:] = LOGARITHM[picture]
+            self._frame = 1
+            return self._nothing()
+        pixels, step_s = self._pixels, self._step_us / 1e6
+        n = _expose(
+            picture, LOGARITHM, self._following, self._seen, self._memory, self._ready_us, self._on, self._off,
+            (self._frame - 1) * self._step_us, self._step_us, pixels.refractory_us,
+            pixels.leak_hz * step_s, int(pixels.shot_hz * step_s * 2**31), _key(self._noise, self._frame),
+            self._t, self._at, self._p,
+        )  # fmt: skip
+        self._frame += 1
+        return self._t[:n].copy(), self._at[:n].copy(), self._p[:n].copy()
+
+    @staticmethod
+    def _nothing() -> Fired:
+        return np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0, np.bool_)
+
+    def _thresholds(self, usual: float, kind: int) -> Floats:
+        """Spread thresholds about the usual one: the sum of twelve even draws is near enough to a normal deviate."""
+        size = self.sensor.width * self.sensor.height
+        places = np.arange(size, dtype=np.int64)
+        deviate = np.full(size, -6.0)
+        for draw in range(12):
+            deviate += _scatter_all(places, _key(self._seed, -(12 * kind + draw))) / 2.0**32
+        return usual * np.maximum(1 + self._pixels.mismatch * deviate, 0.1)
+
+
+LIGHT: Floats = np.arange(FULL + 1) / FULL + DARK
+"""Light that a pixel takes a picture's value for, (65536,)."""
+LOGARITHM: Floats = np.round(np.log(LIGHT) / LOG_STEP) * LOG_STEP
+"""Its natural logarithm, (65536,)."""
+
+
+def _key(seed: int, frame: int) -> int:
+    """Mix two numbers into 32 bits (SplitMix64, Steele et al. 2014)."""
+    word = (seed * 0x9E3779B97F4A7C15 + frame * 0xBF58476D1CE4E5B9) & (2**64 - 1)
+    word = ((word ^ (word >> 30)) * 0xBF58476D1CE4E5B9) & (2**64 - 1)
+    word = ((word ^ (word >> 27)) * 0x94D049BB133111EB) & (2**64 - 1)
+    return word >> 32
+
+
+@njit(cache=True, nogil=True)
+def _scatter(word):  # type: ignore[no-untyped-def]
+    """Mix 32 bits into 32 others; multipliers below 2^31 keep the products within an int64."""
+    word = ((word >> 16) ^ word) * MULTIPLIER & WORD
+    word = ((word >> 16) ^ word) * MULTIPLIER & WORD
+    return (word >> 16) ^ word
+
+
+@njit(cache=True, nogil=True)
+def _scatter_all(words, key):  # type: ignore[no-untyped-def]
+    mixed = np.empty(len(words), np.int64)
+    for i in range(len(words)):
+        mixed[i] = _scatter(words[i] ^ key)
+    return mixed
+
+
+@njit(cache=True, nogil=True)
+def _expose(  # type: ignore[no-untyped-def]
+    picture, logarithm, following, seen, memory, ready_us, on, off, start_us, step_us, refractory_us, leak, shot, key,
+    out_t, out_at, out_p,
+):  # fmt: skip
+    """Let all pixels see one more picture, `step_us` behind the last; return how many events there were."""
+    n = 0
+    for at in range(len(picture)):
+        old = seen[at]
+        new = old + (logarithm[picture[at]] - old) * following[picture[at]]
+        seen[at] = new
+        if ready_us[at] >= start_us + step_us:
+            continue
+        if ready_us[at] >= start_us:
+            memory[at] = old + (new - old) * (ready_us[at] - start_us) / step_us
+        memory[at] -= leak * on[at]
+        if new - memory[at] >= on[at] or memory[at] - new >= off[at]:
+            n = _cross(
+                at, old, new, memory, ready_us, on, off, start_us, step_us, refractory_us, n, out_t, out_at, out_p
+            )
+            continue
+        word = _scatter(at ^ key)
+        if (word & HALF_WORD) < shot * (1 - 0.75 * picture[at] / FULL) and n < len(out_t):
+            awake_us = max(ready_us[at], start_us)
+            t = awake_us + _scatter(word) % (start_us + step_us - awake_us)
+            n = _fire(at, t, word > HALF_WORD, refractory_us, ready_us, n, out_t, out_at, out_p)
+            memory[at] = old + (new - old) * min(ready_us[at] - start_us, step_us) / step_us
+    return n
+
+
+@njit(cache=True, nogil=True)
+def _cross(  # type: ignore[no-untyped-def]
+    at, old, new, memory, ready_us, on, off, start_us, step_us, refractory_us, n, out_t, out_at, out_p
+):
+    """Fire for every threshold crossed on the way from `old` to `new`; return how many events there are."""
+    end_us, change = start_us + step_us, new - old
+    while n < len(out_t):
+        if new - memory[at] >= on[at]:
+            level, brighter = memory[at] + on[at], True
+        elif memory[at] - new >= off[at]:
+            level, brighter = memory[at] - off[at], False
+        else:
+            break
+        # The leak can bring a crossing about where the light itself goes the other way, or not at all.
+        share = min(max((level - old) / change, 0.0), 1.0) if change != 0 else 0.0
+        t = min(max(start_us + int(share * step_us), ready_us[at]), end_us - 1)
+        n = _fire(at, t, brighter, refractory_us, ready_us, n, out_t, out_at, out_p)
+        if ready_us[at] >= end_us:
+            break
+        memory[at] = old + change * (ready_us[at] - start_us) / step_us
+    return n
+
+
+@njit(cache=True, nogil=True)
+def _fire(at, t, brighter, refractory_us, ready_us, n, out_t, out_at, out_p):  # type: ignore[no-untyped-def]
+    """Write event `n`, for which the caller has seen that there is room; return how many there are now."""
+    out_t[n], out_at[n], out_p[n] = t, at, brighter
+    ready_us[at] = t + refractory_us
+    return n + 1

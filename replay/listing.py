@@ -1,0 +1,63 @@
+"""Folders and lists of a dataset, with a word about what was looked for where it is not there."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+from eventveil.errors import DatasetError
+
+
+def folders_in(folder: Path, expected: str) -> list[Path]:
+    """Return the folders in a folder, in the order of their names.
+
+    Raises:
+        DatasetError: there is none.
+    """
+    return _some([entry for entry in _entries(folder, expected) if entry.is_dir()], folder, expected)
+
+
+def files_in(folder: Path, suffix: str, expected: str) -> list[Path]:
+    """Return the files of an extension in a folder, in the order of their names.
+
+    Raises:
+        DatasetError: there is none.
+    """
+    files = [entry for entry in _entries(folder, expected) if entry.suffix == suffix and entry.is_file()]
+    return _some(files, folder, expected)
+
+
+def lines_of(path: Path, expected: str) -> Iterator[tuple[int, str]]:
+    """Yield number and text of the lines of a list, without the blanks around them and without empty lines.
+
+    Raises:
+        DatasetError: there is no such list, or it is no text.
+    """
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except FileNotFoundError:
+        raise DatasetError(f"{path.parent}: looked for {path.name}, {expected}, and it is not there") from None
+    except UnicodeDecodeError:
+        raise DatasetError(f"{path}: expected text, {expected}, found other bytes") from None
+    for number, line in enumerate(text.splitlines(), 1):
+        if line.strip():
+            yield number, line.strip()
+
+
+def by_number(name: str) -> list[tuple[int, str]]:
+    """Sort key: 2.npy before 10.npy."""
+    return [(int(part), "") if part.isdecimal() else (-1, part) for part in re.split(r"(\d+)", name)]
+
+
+def _entries(folder: Path, expected: str) -> list[Path]:
+    if not folder.is_dir():
+        raise DatasetError(f"{folder.parent}: looked for the folder {folder.name} with {expected}; it is not there")
+    visible = (entry for entry in folder.iterdir() if not entry.name.startswith("."))
+    return sorted(visible, key=lambda entry: by_number(entry.name))
+
+
+def _some(found: list[Path], folder: Path, expected: str) -> list[Path]:
+    if not found:
+        raise DatasetError(f"{folder}: looked for {expected}, found none; fetch the dataset again")
+    return found

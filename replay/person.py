@@ -1,0 +1,101 @@
+"""Who stands before the simulated camera: a body, its clothes, and a way of moving, all drawn from a number.
+
+Lengths are metres and spread about those of adults; lightness is the share of light that a surface throws back.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Self
+
+from eventveil.replay.chance import Chance
+
+HAIR = ("none", "short", "high", "long", "bun")
+PATTERNS = ("plain", "hoops", "stripes", "checks", "print")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Person:
+    """One identity.
+
+    Attributes:
+        shoulder: from the middle of the neck to the joint.
+        torso: from the neck to the hips.
+        girth: half the width of the waist, as a share of `shoulder`.
+        upper_arm, forearm, hand: lengths.
+        limb: half the width of the forearm.
+        head_width, head_height: of the face, without hair.
+        hair: one of `HAIR`.
+        hair_light, skin_light, shirt_light: lightness.
+        pattern: of the shirt, one of `PATTERNS`; `period` is its length and `contrast` its strength, 0 to 1.
+        long_sleeves, glasses: worn or not.
+        tempo, amplitude: of every gesture, against the usual.
+        phase: how far the left hand is behind the right where both move, in turns.
+        snap: strength of the second harmonic: how jerky the motion is.
+        elbow: how far out the elbows are held, 0 down to 1 sideways.
+        sway, sway_hz: of the body, metres and times a second; `nod` is how much the head joins in with the beat.
+        left_handed: does one-handed gestures of its own choice with the left hand.
+    """
+
+    shoulder: float
+    torso: float
+    girth: float
+    upper_arm: float
+    forearm: float
+    hand: float
+    limb: float
+    head_width: float
+    head_height: float
+    hair: str
+    hair_light: float
+    skin_light: float
+    shirt_light: float
+    pattern: str
+    period: float
+    contrast: float
+    long_sleeves: bool
+    glasses: bool
+    tempo: float
+    amplitude: float
+    phase: float
+    snap: float
+    elbow: float
+    sway: float
+    sway_hz: float
+    nod: float
+    left_handed: bool
+
+    @classmethod
+    def drawn(cls, seed: int, number: int) -> Self:
+        """Draw the person of this number; the same seed and number give the same person."""
+        chance = Chance(seed, "person", number)
+        size = chance.uniform(0.9, 1.1)
+        return cls(
+            shoulder=size * chance.uniform(0.16, 0.21),
+            torso=size * chance.uniform(0.48, 0.56),
+            girth=chance.uniform(0.7, 1.05),
+            upper_arm=size * chance.uniform(0.26, 0.30),
+            forearm=size * chance.uniform(0.23, 0.27),
+            hand=size * chance.uniform(0.16, 0.20),
+            limb=size * chance.uniform(0.032, 0.048),
+            head_width=size * chance.uniform(0.14, 0.18),
+            head_height=size * chance.uniform(0.20, 0.25),
+            hair=chance.pick(HAIR),
+            hair_light=chance.pick((0.03, 0.06, 0.12, 0.35)),
+            skin_light=chance.uniform(0.3, 0.7),
+            shirt_light=chance.uniform(0.06, 0.6),
+            pattern=chance.pick(PATTERNS),
+            period=chance.uniform(0.04, 0.14),
+            contrast=chance.uniform(0.35, 0.8),
+            long_sleeves=chance.pick((False, True)),
+            glasses=chance.pick((False, False, True)),
+            tempo=chance.uniform(0.75, 1.3),
+            amplitude=chance.uniform(0.75, 1.2),
+            phase=chance.uniform(-0.08, 0.08),
+            snap=chance.uniform(-0.25, 0.25),
+            elbow=chance.uniform(0.0, 1.0),
+            sway=chance.uniform(0.006, 0.02),
+            sway_hz=chance.uniform(0.2, 0.6),
+            nod=chance.uniform(0.0, 0.006),
+            left_handed=chance.pick((False, False, False, True)),
+        )

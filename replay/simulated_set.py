@@ -1,0 +1,124 @@
+"""A whole set of simulated recordings, in the folders in which tonic keeps DVS128 Gesture.
+
+`ibmGestureTrain|ibmGestureTest/userNN_light/K.npy`: NN counts people from 1, the light tells the session, K is the
+gesture. A file is one array of float32 with a row x, y, p, t for each event, t in milliseconds: exact to half a
+microsecond in the first 8 s of a trial.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from eventveil.errors import EventFileError
+from eventveil.events import EventPacket
+from eventveil.replay.gestures import GESTURES
+from eventveil.replay.scene import LIGHTINGS
+from eventveil.replay.simulator import simulate
+
+TRAIN_SHARE = 23 / 29  # of the people, as in DVS128 Gesture
+RECIPE = "simulated.json"  # what a set is made from, so that a run which goes on with it makes more of the same
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedTrial:
+    """One recording of a set: person `subject` from 1, in `session` from 0, making `gesture`; to be put at `path`."""
+
+    path: Path
+    subject: int
+    session: int
+    gesture: int
+
+
+def plan(folder: Path, *, subjects: int, sessions: int) -> list[PlannedTrial]:
+    """List a set: the first 23 of 29 people are for training, and the rest, of any number at least one, for testing.
+
+    Raises:
+        EventFileError: there would be nobody on one side, or there are more sessions than lights to tell them by.
+    """
+    if not (2 <= subjects <= 999 and 1 <= sessions <= len(LIGHTINGS)):
+        raise EventFileError(
+            folder,
+            format="DVS128 Gesture",
+            expected=f"a set is of 2 to 999 subjects and 1 to {len(LIGHTINGS)} sessions, got {subjects} and {sessions}",
+            remedy="change --subjects or --sessions",
+        )
+    train = min(round(subjects * TRAIN_SHARE), subjects - 1)
+    return [
+        PlannedTrial(
+            folder
+            / ("ibmGestureTrain" if subject <= train else "ibmGestureTest")
+            / f"user{subject:02d}_{LIGHTINGS[session]}"
+            / f"{gesture}.npy",
+            subject,
+            session,
+            gesture,
+        )
+        for subject in range(1, subjects + 1)
+        for session in range(sessions)
+        for gesture in range(len(GESTURES))
+    ]
+
+
+def hold_to_recipe(folder: Path, *, seed: int, seconds: float, subjects: int) -> None:
+    """Write down what the set is made from, or see that it is what was written down.
+
+    Raises:
+        EventFileError: the folder holds a set made from something else, or cannot be written.
+    """
+    recipe = json.dumps({"seed": seed, "seconds": seconds, "subjects": subjects}) + "\n"
+    path = folder / RECIPE
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        if not path.exists():
+            path.write_text(recipe, encoding="utf-8")
+        found = path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise EventFileError(
+            path, format=None, expected=f"cannot write: {error.strerror}", remedy="check the folder"
+        ) from error
+    if found != recipe:
+        raise EventFileError(
+            path,
+            format=None,
+            expected=f"this folder holds a set made from {found.strip()}, not from {recipe.strip()}",
+            remedy="give the same options to go on with it, or another folder",
+        )
+
+
+def write_trials(planned: list[PlannedTrial], *, seed: int, seconds: float) -> Iterator[PlannedTrial]:
+    """Simulate and write those trials that are not there yet, and yield each when it is.
+
+    A file gets its name only when it is whole; an interrupted run goes on where it was.
+
+    Raises:
+        EventFileError: a file cannot be written.
+    """
+    for trial in planned:
+        if not trial.path.exists():
+            packets = simulate(
+                seed, subject=trial.subject, session=trial.session, gesture=trial.gesture, seconds=seconds
+            )
+            _write(trial.path, list(packets))
+        yield trial
+
+
+def _write(path: Path, packets: list[EventPacket]) -> None:
+    table = np.empty((sum(map(len, packets)), 4), np.float32)
+    for column, name in enumerate("xyp"):
+        table[:, column] = np.concatenate([getattr(packet, name) for packet in packets])
+    table[:, 3] = np.concatenate([packet.t for packet in packets]) / 1e3
+    part = path.with_suffix(".part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with part.open("wb") as file:
+            np.save(file, table)
+        part.replace(path)
+    except OSError as error:
+        raise EventFileError(
+            path, format="NPY", expected=f"cannot write: {error.strerror}", remedy="check the folder and its free space"
+        ) from error

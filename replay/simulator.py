@@ -1,0 +1,109 @@
+"""The simulated camera: a person makes a gesture in a room, a sensor watches, packets come out.
+
+Everything follows from numbers: who (`subject`), under what light (`session`), which gesture, and which time
+it is made (`take`). The same numbers give the same events on every machine.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from eventveil.errors import EventError
+from eventveil.events import EventPacket, Sensor
+from eventveil.replay.body import Body, View
+from eventveil.replay.chance import Chance, Floats, sine
+from eventveil.replay.event_sensor import EventSensor, Pixels
+from eventveil.replay.gestures import Performance
+from eventveil.replay.person import Person
+from eventveil.replay.scene import LIGHTINGS, Lighting, background, draw
+
+STEP_US = 2_000  # between pictures: the fastest hand moves about one pixel in it, as ESIM asks for
+PACKET_PICTURES = 20
+DVS128 = Sensor(128, 128)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shot:
+    """How a scene is filmed.
+
+    Attributes:
+        sensor: geometry of the camera.
+        distance: of the camera, against the usual one, at which the picture is about 1.3 m high.
+        camera_motion: how far the camera sways, pixels.
+        pixels: what the sensor's pixels are like.
+
+    Raises:
+        EventError: a value is out of range.
+    """
+
+    sensor: Sensor = DVS128
+    distance: float = 1.0
+    camera_motion: float = 0.0
+    pixels: Pixels = Pixels()  # noqa: RUF009 - frozen
+
+    def __post_init__(self) -> None:
+        if not 0.3 <= self.distance <= 10:
+            raise EventError(f"a simulated camera is at 0.3 to 10 times the usual distance, got {self.distance:g}")
+        if not 0 <= self.camera_motion <= 5:
+            raise EventError(f"a simulated camera sways by 0 to 5 pixels, got {self.camera_motion:g}")
+
+
+def simulate(
+    seed: int,
+    *,
+    subject: int,
+    session: int,
+    gesture: int,
+    take: int = 0,
+    seconds: float = 6.0,
+    shot: Shot | None = None,
+) -> Iterator[EventPacket]:
+    """Yield a packet for each 40 ms of a person making a gesture.
+
+    Args:
+        seed: of the whole simulated world.
+        subject: number of the person.
+        session: number of the visit: its light, room and place before the camera. Lights repeat after five.
+        gesture: 0 to 10, as in `GESTURES`.
+        take: which time the person makes this gesture in this session.
+        seconds: length.
+        shot: how it is filmed.
+
+    Raises:
+        EventError: no such gesture or session, or the length is not positive.
+    """
+    if session < 0 or not 0 < seconds <= 86_400:
+        raise EventError(f"expected a session from 0 on and 0 to 86,400 s, got session {session} and {seconds:g} s")
+    shot = shot or Shot()
+    name = (seed, subject, session)
+    person = Person.drawn(seed, subject)
+    performance = Performance(gesture, person, Chance("take", *name, gesture, take))
+    place, placing = Chance("room", *name), Chance("place", *name, gesture, take)
+    wall = background(shot.sensor, place)
+    body = Body(person, _view(shot, place, placing))
+    lighting = Lighting.named(LIGHTINGS[session % len(LIGHTINGS)])
+    # The camera is the same one throughout; only its noise is new each time.
+    sensor = EventSensor(shot.sensor, pixels=shot.pixels, seed=seed, noise=placing.bits(), step_us=STEP_US)
+    pictures = round(seconds * 1e6) // STEP_US + 1
+    for first in range(0, pictures, PACKET_PICTURES):
+        t_s = np.arange(first, min(first + PACKET_PICTURES, pictures), dtype=np.float64) * (STEP_US / 1e6)
+        paths, beat = performance.at(t_s)
+        figure = body.figure(paths, beat, t_s)
+        shift = shot.camera_motion * np.stack((sine(t_s * 0.7), sine(t_s * 1.1 + 0.3)), axis=-1)
+        yield sensor.watch(draw(wall, shift, figure, _light(lighting, t_s), lighting.side, shot.sensor))
+
+
+def _view(shot: Shot, place: Chance, placing: Chance) -> View:
+    """Where the person stands: chosen for the visit, and a little anew for each gesture."""
+    width, height = shot.sensor.width, shot.sensor.height
+    near = place.uniform(0.9, 1.1) * placing.uniform(0.97, 1.03) / shot.distance
+    across = place.uniform(-0.06, 0.06) + placing.uniform(-0.02, 0.02)
+    down = place.uniform(-0.03, 0.03) + placing.uniform(-0.01, 0.01)
+    return View(0.78 * near * min(width, height), (0.5 + across) * width, (0.52 + down) * height)
+
+
+def _light(lighting: Lighting, t_s: Floats) -> Floats:
+    return lighting.level * (1 + lighting.flicker * sine(t_s * lighting.hertz))
