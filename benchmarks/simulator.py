@@ -18,7 +18,7 @@ from rich.console import Console
 from rich.table import Table
 
 from eventveil.events import Sensor
-from eventveil.replay.gestures import GESTURES
+from eventveil.replay.dvs_gesture import GESTURES
 from eventveil.replay.simulator import Shot, simulate
 
 REPEATS = 5

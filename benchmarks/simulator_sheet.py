@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from eventveil.replay.gestures import GESTURES
+from eventveil.replay.dvs_gesture import GESTURES
 from eventveil.replay.simulator import DVS128, simulate
 
 SECONDS = 1.45

@@ -18,7 +18,7 @@ import numpy.typing as npt
 from rich.console import Console
 from rich.table import Table
 
-from eventveil.replay.gestures import GESTURES
+from eventveil.replay.dvs_gesture import GESTURES
 from eventveil.replay.simulator import DVS128, simulate
 
 PEOPLE = 5

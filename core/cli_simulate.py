@@ -9,7 +9,6 @@ import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from eventveil.cli_common import say, stderr
-from eventveil.replay.simulated_set import hold_to_recipe, plan, write_trials
 
 
 def register(app: typer.Typer) -> None:
@@ -31,6 +30,8 @@ def simulate(
 
     Example:  eventveil simulate people --subjects 6 --sessions 2 --seconds 2
     """
+    from eventveil.replay.simulated_set import hold_to_recipe, plan, write_trials  # compiles: only who simulates waits
+
     planned = plan(out, subjects=subjects, sessions=sessions)
     hold_to_recipe(out, seed=seed, seconds=seconds, subjects=subjects)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())

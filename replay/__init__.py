@@ -1,1 +1,1 @@
-"""Recordings as simulated streams: pacing, and the project's own test pattern."""
+"""Recordings as simulated streams: pacing, datasets, the project's own test pattern and its simulated camera."""

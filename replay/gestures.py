@@ -17,21 +17,9 @@ import numpy as np
 
 from eventveil.errors import EventError
 from eventveil.replay.chance import Chance, Floats, sine
+from eventveil.replay.dvs_gesture import GESTURES
 from eventveil.replay.person import Person
 
-GESTURES = (
-    "hand clapping",
-    "right hand wave",
-    "left hand wave",
-    "right arm clockwise",
-    "right arm counter clockwise",
-    "left arm clockwise",
-    "left arm counter clockwise",
-    "arm roll",
-    "air drums",
-    "air guitar",
-    "other",
-)
 USUAL_REACH_M = 0.53  # shoulder to wrist: the paths below are of such an arm
 MIRROR = np.array([-1.0, 1.0, 1.0])
 

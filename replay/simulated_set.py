@@ -16,7 +16,7 @@ import numpy as np
 
 from eventveil.errors import EventFileError
 from eventveil.events import EventPacket
-from eventveil.replay.gestures import GESTURES
+from eventveil.replay.dvs_gesture import GESTURES
 from eventveil.replay.scene import LIGHTINGS
 from eventveil.replay.simulator import simulate
 

@@ -15,7 +15,8 @@ from eventveil.events import Sensor
 from eventveil.replay import scene
 from eventveil.replay.body import Body, Figure, View, bend
 from eventveil.replay.chance import Chance, sine
-from eventveil.replay.gestures import GESTURES, Performance
+from eventveil.replay.dvs_gesture import GESTURES
+from eventveil.replay.gestures import Performance
 from eventveil.replay.person import Person
 from eventveil.replay.scene import LIGHTINGS, MARGIN, WHITE, Lighting, background, draw
 
