@@ -34,6 +34,6 @@ $(VENV)/.ready-to-test: $(BIN)/python pyproject.toml
 	touch $@ $(VENV)/.ready
 
 # numba keeps compiled kernels on disk, and does not see when a function that they call from another file has changed.
-$(VENV)/.kernels: $(BIN)/python $(wildcard core/*.py io/*.py stream/*.py)
-	find core io stream -name '*.nb[ic]' -delete
+$(VENV)/.kernels: $(BIN)/python $(wildcard core/*.py io/*.py replay/*.py stream/*.py)
+	find core io replay stream -name '*.nb[ic]' -delete
 	touch $@
