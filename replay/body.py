@@ -193,7 +193,8 @@ class Body:
 
 
 def _from(point: Floats, x: float, y: float, z: float) -> Floats:
-    return point + np.array((x, y, z))
+    moved: Floats = point + np.array((x, y, z))
+    return moved
 
 
 def bend(shoulder: Floats, wrist: Floats, upper_arm: float, forearm: float, outwards: Floats) -> tuple[Floats, Floats]:
