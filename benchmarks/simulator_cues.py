@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from eventveil.replay.gestures import GESTURES
+from eventveil.replay.dvs_gesture import GESTURES
 from eventveil.replay.simulator import simulate
 
 PEOPLE, SESSIONS, SECONDS = 12, 3, 1.45
