@@ -25,15 +25,14 @@ import os
 os.environ["OMP_NUM_THREADS"] = "1"  # before the first import that starts threads
 
 import argparse
-import platform
 import statistics
 import time
 from collections.abc import Callable, Iterable
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import torch
+from machine import processor
 from recordings_made import moving_discs
 from rich.console import Console
 from rich.table import Table
@@ -218,16 +217,6 @@ def measure(events: EventPacket, sensor: Sensor) -> dict[str, float]:
         | {name: Way(len(events), REPEATS, timed(run)) for name, run in fast.items()}
         | {name: Way(len(parts[0]), SLOW_REPEATS, timed(run)) for name, run in slow.items()}
     )
-
-
-def processor() -> str:
-    """Name of the processor, as the system tells it."""
-    info = Path("/proc/cpuinfo")
-    if info.exists():
-        for line in info.read_text().splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    return platform.processor() or platform.machine()
 
 
 def print_scene(console: Console, scene: str, rates_of: dict[Sensor, dict[str, float]]) -> None:

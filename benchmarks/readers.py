@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+from machine import processor
 
 from eventveil import Sensor
 from eventveil.io import open_events
@@ -176,9 +177,7 @@ def verdict(row: Row, ours: dict[str, float] | None, theirs: dict[str, float] | 
 
 
 def machine() -> str:
-    info = Path("/proc/cpuinfo")
-    model = re.search(r"model name\s*:\s*(.*)", info.read_text()) if info.exists() else None
-    return f"{model[1] if model else platform.processor()}, Python {platform.python_version()}, NumPy {np.__version__}"
+    return f"{processor()}, Python {platform.python_version()}, NumPy {np.__version__}"
 
 
 def main() -> None:

@@ -13,14 +13,13 @@ from __future__ import annotations
 
 import argparse
 import platform
-import re
 import statistics
 import time
 from collections.abc import Callable
-from pathlib import Path
 
 import numpy as np
 import torch
+from machine import processor
 
 from eventveil.models.device import computes_bf16
 from eventveil.models.kinds import initialise
@@ -108,9 +107,7 @@ def windows(size: tuple[int, int], n: int) -> list[np.ndarray]:
 def name_of(device: torch.device) -> str:
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
-    cpuinfo = Path("/proc/cpuinfo")
-    found = re.search(r"model name\s*: (.+)", cpuinfo.read_text()) if cpuinfo.exists() else None
-    return f"{found[1] if found else platform.processor()}, {torch.get_num_threads()} threads"
+    return f"{processor()}, {torch.get_num_threads()} threads"
 
 
 if __name__ == "__main__":

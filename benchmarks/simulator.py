@@ -9,11 +9,10 @@ process, which runs on one core, and take in all from the person to the sorted p
 from __future__ import annotations
 
 import argparse
-import platform
 import statistics
 import time
-from pathlib import Path
 
+from machine import processor
 from rich.console import Console
 from rich.table import Table
 
@@ -31,11 +30,6 @@ def run(gesture: int, sensor: Sensor, seconds: float) -> tuple[float, int]:
     began = time.process_time()
     events = sum(map(len, simulate(0, subject=gesture, session=gesture, gesture=gesture, seconds=seconds, shot=shot)))
     return time.process_time() - began, events
-
-
-def processor() -> str:
-    lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []
-    return next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), platform.processor())
 
 
 def main() -> None:
