@@ -23,7 +23,7 @@ PUBLIC = {
     "eventveil.stream": ["subscribe"],
     "eventveil.stream.histogram": ["WindowedHistogrammer"],
 }
-ROOMS = ["configs", "io", "models", "replay", "stream"]
+ROOMS = ["configs", "io", "models", "replay", "stream", "training"]
 REPOSITORY = Path(__file__).parent.parent
 
 
@@ -63,6 +63,7 @@ def test_no_room_is_missing_in_the_list_of_packages():
         ("eventveil.replay.player", "zmq"),
         ("eventveil.stream.histogram", "zmq"),
         ("eventveil.stream.histogram", "torch"),
+        ("eventveil.training.loop", "zmq"),
         ("eventveil.stream.subscriber", "torch"),
         ("eventveil.stream.stages", "torch"),
     ],
