@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, TypeVar, get_args
 
 import yaml
 from pydantic import BaseModel, ValidationError
@@ -15,9 +15,15 @@ from pydantic import BaseModel, ValidationError
 from eventveil.errors import ConfigError
 from eventveil.stream.settings import RunSettings
 
+Model = TypeVar("Model", bound=BaseModel)
 
-def read_yaml(path: Path) -> dict[str, Any]:
+
+def read_yaml(path: Path, model: type[BaseModel] = RunSettings) -> dict[str, Any]:
     """Read the keys and values of a YAML file.
+
+    Args:
+        path: the file.
+        model: whose keys are expected, for messages.
 
     Raises:
         ConfigError: the file cannot be read, or is not YAML with keys and values.
@@ -29,35 +35,49 @@ def read_yaml(path: Path) -> dict[str, Any]:
     except (yaml.YAMLError, ValueError) as error:  # ValueError: not UTF-8, or a date that is none
         raise ConfigError(f"{path}: is not YAML: {' '.join(str(error).split())}") from error
     if not isinstance(values, dict):
-        raise ConfigError(f"{path}: expected keys and values ({_known(RunSettings)}), got {type(values).__name__}")
+        raise ConfigError(f"{path}: expected keys and values ({_known(model)}), got {type(values).__name__}")
     return values
 
 
 def run_settings(values: Mapping[str, Any], overrides: Sequence[str] = (), *, name: str) -> RunSettings:
-    """Check the settings of a line.
+    """Check the settings of a line; arguments and errors as in `checked`."""
+    return checked(RunSettings, values, overrides, name=name)
+
+
+def checked(
+    model: type[Model],
+    values: Mapping[str, Any],
+    overrides: Sequence[str] = (),
+    *,
+    name: str,
+    example: str = "line.delivery=live",
+) -> Model:
+    """Check settings.
 
     Args:
+        model: what they are settings of.
         values: as a YAML file holds them.
         overrides: `key.subkey=value`, the value in YAML; they win over `values`. A number picks an entry of a list:
             `sources.0.speed=max`.
         name: of where they come from, for messages.
+        example: of an override, for messages.
 
     Raises:
         ConfigError: a key or a value is not known.
     """
     tree = dict(values)
     for override in overrides:
-        _set(tree, override)
+        _set(tree, override, example)
     try:
-        return RunSettings.model_validate(tree)
+        return model.model_validate(tree)
     except ValidationError as error:
-        raise ConfigError("\n".join(_explain(name, finding) for finding in error.errors())) from None
+        raise ConfigError("\n".join(_explain(model, name, finding) for finding in error.errors())) from None
 
 
-def _set(tree: dict[str, Any], override: str) -> None:
+def _set(tree: dict[str, Any], override: str, example: str) -> None:
     key, equals, text = override.partition("=")
     if not equals or not key:
-        raise ConfigError(f"--set: expected key=value, for example line.delivery=live, got {override!r}")
+        raise ConfigError(f"--set: expected key=value, for example {example}, got {override!r}")
     try:
         value = yaml.safe_load(text)
     except (yaml.YAMLError, ValueError) as error:
@@ -89,22 +109,22 @@ def _index(node: list[Any], part: str, key: str) -> int:
     return int(part)
 
 
-def _explain(name: str, finding: Any) -> str:
+def _explain(root: type[BaseModel], name: str, finding: Any) -> str:
     """One line for one finding of pydantic: file, key, what is wrong, what is known."""
     place = finding["loc"]
     key = ".".join(str(part) for part in place)
     if finding["type"] == "extra_forbidden":
-        return f"{name}: {key}: unknown key; known here: {_known(_model_at(place[:-1]))}"
+        return f"{name}: {key}: unknown key; known here: {_known(_model_at(root, place[:-1]))}"
     if finding["type"] == "missing" and isinstance(place[-1], str):
-        return f"{name}: {key}: is missing; known here: {_known(_model_at(place[:-1]))}"
+        return f"{name}: {key}: is missing; known here: {_known(_model_at(root, place[:-1]))}"
     if finding["type"] == "value_error":  # our own words, which tell what came
         return f"{name}: {key}: {finding['ctx']['error']}"
     came = "" if isinstance(finding["input"], (dict, list)) else f", got {finding['input']!r}"
     return f"{name}: {key}: {finding['msg']}{came}"
 
 
-def _model_at(place: Sequence[str | int]) -> type[BaseModel]:
-    model: type[BaseModel] = RunSettings
+def _model_at(root: type[BaseModel], place: Sequence[str | int]) -> type[BaseModel]:
+    model = root
     for part in place:
         field = model.model_fields.get(part) if isinstance(part, str) else None
         if field is not None:
