@@ -1,0 +1,209 @@
+"""Who is found: queries against a gallery, by the cosine of embeddings.
+
+Legend of axes: Q queries, G gallery entries, N entries of any side, E embedding.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from eventveil.errors import DatasetError
+
+Floats = npt.NDArray[np.floating[Any]]
+Masks = npt.NDArray[np.bool_]
+
+
+@dataclass(frozen=True, slots=True)
+class Labels:
+    """What is known of each entry of one side; all (N,), of any type that can be compared.
+
+    Attributes:
+        person: who.
+        target: the class; the camera where a dataset has no classes.
+        trial: the file, or what of it is one trial.
+        session: the recording session.
+    """
+
+    person: npt.NDArray[Any]
+    target: npt.NDArray[Any]
+    trial: npt.NDArray[Any]
+    session: npt.NDArray[Any]
+
+    def __len__(self) -> int:
+        return len(self.person)
+
+
+@dataclass(frozen=True, slots=True)
+class Ranking:
+    """How well people were found.
+
+    Attributes:
+        rank1: share of the queries whose nearest gallery entry is of the same person.
+        rank5: share with such an entry among the nearest five.
+        rank10: among the nearest ten.
+        mean_average_precision: mean of `average_precision`.
+        first_match: (M,) for each query that counts, the place of its first match in the ranking, from 1.
+        average_precision: (M,) likewise.
+        persons: (M,) likewise, who was asked for.
+        unmatched: queries that do not count, for no gallery entry that is not left out is of their person.
+    """
+
+    rank1: float
+    rank5: float
+    rank10: float
+    mean_average_precision: float
+    first_match: npt.NDArray[np.int64]
+    average_precision: npt.NDArray[np.float64]
+    persons: npt.NDArray[Any]
+    unmatched: int
+
+
+def left_out(query: Labels, gallery: Labels, *, session_disjoint: bool = False) -> Masks:
+    """Tell which gallery entries are left out of the ranking of which query: boolean (Q, G).
+
+    Left out are entries of the same trial, of the same person and the same target, and, where sessions are to be
+    disjoint, of the same person and the same session: what is found must be the person, not the gesture or the day.
+    """
+    person = query.person[:, None] == gallery.person
+    alike = query.target[:, None] == gallery.target
+    if session_disjoint:
+        alike |= query.session[:, None] == gallery.session
+    return np.asarray((person & alike) | (query.trial[:, None] == gallery.trial))
+
+
+def rank(
+    query_QE: Floats, gallery_GE: Floats, query: Labels, gallery: Labels, *, session_disjoint: bool = False
+) -> Ranking:
+    """Rank the gallery for each query by the cosine of embeddings.
+
+    Raises:
+        DatasetError: no query has a match that is not left out.
+        ValueError: an embedding is not finite, or labels are not as many as embeddings.
+    """
+    score_QG = cosine(query_QE, gallery_GE)
+    return rank_scores(score_QG, query, gallery, left_out(query, gallery, session_disjoint=session_disjoint))
+
+
+def rank_scores(score_QG: Floats, query: Labels, gallery: Labels, left_out_QG: Masks) -> Ranking:
+    """Rank the gallery for each query by scores, highest first.
+
+    Equal scores are put in a random order that is always the same: an attacker who tells nobody apart must come out at
+    chance, and not find whoever stands first in the gallery.
+
+    Raises:
+        DatasetError: no query has a match that is not left out.
+        ValueError: scores are not (Q, G).
+    """
+    if score_QG.shape != (len(query), len(gallery)):
+        raise ValueError(f"expected scores ({len(query)}, {len(gallery)}), got {score_QG.shape}")
+    match_QG = (query.person[:, None] == gallery.person) & ~left_out_QG
+    counts_Q = match_QG.any(1)
+    if not counts_Q.any():
+        raise DatasetError(
+            f"none of {len(query)} queries has a match among {len(gallery)} gallery entries: all of the same person "
+            "are of the same trial, target or session; give people more of each, or do without disjoint sessions"
+        )
+    chance_QG = np.random.default_rng(0).random(score_QG.shape)
+    order_QG = np.lexsort((chance_QG, -score_QG, left_out_QG))[counts_Q]  # entries left out come last: they count not
+    match_QG = np.take_along_axis(match_QG[counts_Q], order_QG, axis=1)
+    first_match = match_QG.argmax(1) + 1
+    average_precision = _average_precision(match_QG)
+    return Ranking(
+        rank1=float((first_match <= 1).mean()),
+        rank5=float((first_match <= 5).mean()),
+        rank10=float((first_match <= 10).mean()),
+        mean_average_precision=float(average_precision.mean()),
+        first_match=first_match,
+        average_precision=average_precision,
+        persons=query.person[counts_Q],
+        unmatched=int((~counts_Q).sum()),
+    )
+
+
+def equal_error_rate(score_QG: Floats, query: Labels, gallery: Labels, left_out_QG: Masks) -> float:
+    """Error of a check "is this the same person?" at the threshold where both kinds of error are alike.
+
+    All pairs count that are not left out. A pair is accepted where its score is at or above the threshold; the figure
+    is the mean of the share of same pairs refused and of other pairs accepted, at the threshold (a score, or above all)
+    where the two differ least; the lowest of several.
+
+    Raises:
+        DatasetError: no pair of the same person, or none of two people, is left.
+    """
+    same_QG = query.person[:, None] == gallery.person
+    genuine = np.sort(score_QG[same_QG & ~left_out_QG])
+    impostor = np.sort(score_QG[~same_QG & ~left_out_QG])
+    if not len(genuine) or not len(impostor):
+        raise DatasetError(
+            f"expected pairs of the same and of two people, got {len(genuine)} and {len(impostor)}; give more trials"
+        )
+    thresholds = np.append(np.unique(np.concatenate((genuine, impostor))), np.inf)
+    refused = np.searchsorted(genuine, thresholds) / len(genuine)
+    accepted = 1 - np.searchsorted(impostor, thresholds) / len(impostor)
+    nearest = np.argmin(np.abs(refused - accepted))
+    return float((refused[nearest] + accepted[nearest]) / 2)
+
+
+def cosine(query_QE: Floats, gallery_GE: Floats) -> Floats:
+    """Cosine of every pair, (Q, G); 0 where an embedding is all zero.
+
+    Raises:
+        ValueError: an embedding is not finite.
+    """
+    return np.asarray(_unit(query_QE) @ _unit(gallery_GE).T)
+
+
+def embed(
+    network: Callable[[torch.Tensor], tuple[torch.Tensor, ...]],
+    x_NCHW: torch.Tensor,
+    batch: int,
+    *,
+    mirrored: bool = False,
+) -> npt.NDArray[np.float32]:
+    """Embed windows, `batch` at a time, without gradients.
+
+    Args:
+        network: a classifier in eval mode, or anything that gives the embedding (B, E) first.
+        x_NCHW: on the network's device.
+        batch: windows at once.
+        mirrored: add the embedding of each window with left and right exchanged (W reversed; bins and polarities keep
+            their channels), as AnonyNoise's test for identity does.
+
+    Returns:
+        float32 (N, E).
+    """
+    parts = []
+    with torch.inference_mode():
+        for x_BCHW in x_NCHW.split(batch):
+            embedding_BE = network(x_BCHW)[0].float()
+            if mirrored:
+                embedding_BE = embedding_BE + network(x_BCHW.flip(3))[0].float()
+            parts.append(embedding_BE.cpu())
+    return np.asarray(torch.cat(parts).numpy())
+
+
+def _unit(x_NE: Floats) -> Floats:
+    x_NE = np.asarray(x_NE, np.float64)
+    if not np.isfinite(x_NE).all():
+        raise ValueError("embeddings are not finite: the network that made them has diverged")
+    length_N1 = np.linalg.norm(x_NE, axis=1, keepdims=True)
+    return np.asarray(x_NE / np.where(length_N1 > 0, length_N1, 1))
+
+
+def _average_precision(match_QG: Masks) -> npt.NDArray[np.float64]:
+    """Area under precision over recall by the trapezoidal rule, for matches in the order of the ranking.
+
+    The measure of Market-1501 (Zheng et al., ICCV 2015), which the published figures of re-identification are in: at
+    each match the mean of the precision with it and the precision just before it.
+    """
+    place_G = np.arange(1, match_QG.shape[1] + 1)
+    found_QG = match_QG.cumsum(1)
+    here_QG = found_QG / place_G
+    before_QG = np.where(place_G > 1, (found_QG - 1) / np.maximum(place_G - 1, 1), 1.0)
+    return np.asarray((match_QG * (here_QG + before_QG) / 2).sum(1) / found_QG[:, -1])

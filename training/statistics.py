@@ -1,0 +1,119 @@
+"""How sure a figure is, and what blind guessing would give.
+
+Windows of one person are alike, so a figure over many windows of few people is less sure than their number suggests.
+People are therefore what is resampled.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from eventveil.training.metrics import Labels, Masks, rank_scores
+
+Z95 = 1.959963984540054  # 97.5 % of the standard normal distribution lie below
+
+
+class Interval(NamedTuple):
+    """From low to high."""
+
+    low: float
+    high: float
+
+
+class Chance(NamedTuple):
+    """What a ranking by scores that know nothing comes out at, on average."""
+
+    rank1: float
+    rank5: float
+    rank10: float
+    mean_average_precision: float
+
+
+def bootstrap_by_person(
+    values_N: npt.ArrayLike,
+    persons_N: npt.ArrayLike,
+    statistic: Callable[[npt.NDArray[Any]], Any] = np.mean,
+    draws: int = 2000,
+    seed: int = 0,
+) -> Interval:
+    """95 % percentile interval of a statistic, people drawn with replacement, each with all of their values.
+
+    With few people it is too narrow: simulated, it holds the truth 94 times in 100 with 40 people, about 85 times with
+    six. Where all people have equal values it has no width; for shares see `accuracy_interval`.
+
+    Args:
+        values_N: what was measured, one for each query, window or trial.
+        persons_N: of whom, likewise.
+        statistic: takes values (M,) and gives a number.
+        draws: how often people are drawn.
+        seed: of the draws; the same seed, the same interval.
+
+    Raises:
+        ValueError: there are no values, or not as many as persons.
+
+    Source: Efron, Tibshirani, An Introduction to the Bootstrap, 1993; Davison, Hinkley, 1997, on resampling clusters.
+    """
+    values, persons = np.asarray(values_N), np.asarray(persons_N)
+    if not len(values) or len(values) != len(persons):
+        raise ValueError(f"expected values and as many persons, got {len(values)} and {len(persons)}")
+    names, person = np.unique(persons, return_inverse=True)
+    of_person = [values[person == index] for index in range(len(names))]
+    drawn = np.random.default_rng(seed).integers(len(names), size=(draws, len(names)))
+    figures = [float(statistic(np.concatenate([of_person[index] for index in row]))) for row in drawn]
+    low, high = np.quantile(figures, (0.025, 0.975))
+    return Interval(float(low), float(high))
+
+
+def wilson(successes: float, trials: float) -> Interval:
+    """95 % interval of a share of independent trials.
+
+    Raises:
+        ValueError: not 0 <= successes <= trials, or no trials.
+
+    Source: Wilson, Probable inference, the law of succession, and statistical inference, 1927.
+    """
+    if not (trials > 0 and 0 <= successes <= trials):
+        raise ValueError(f"expected at least one trial and as many successes at most, got {trials} and {successes}")
+    share, z2 = successes / trials, Z95**2
+    middle = (share + z2 / (2 * trials)) / (1 + z2 / trials)
+    half = Z95 / (1 + z2 / trials) * math.sqrt(share * (1 - share) / trials + z2 / (4 * trials**2))
+    return Interval(max(0.0, middle - half), min(1.0, middle + half))
+
+
+def accuracy_interval(correct_N: npt.ArrayLike, persons_N: npt.ArrayLike, draws: int = 2000, seed: int = 0) -> Interval:
+    """95 % interval of an accuracy or a rank-1: by person, and never narrower than answers for themselves allow.
+
+    A bootstrap of people who all do equally well has no width, however few they are; so what Wilson's interval
+    of independent answers holds belongs to it, too.
+
+    Args:
+        correct_N: booleans, one for each answer.
+        persons_N: whose answer, likewise.
+        draws: as `bootstrap_by_person` takes them.
+        seed: likewise.
+    """
+    correct = np.asarray(correct_N, np.bool_)
+    by_person = bootstrap_by_person(correct, persons_N, draws=draws, seed=seed)
+    by_answer = wilson(int(correct.sum()), len(correct))
+    return Interval(min(by_person.low, by_answer.low), max(by_person.high, by_answer.high))
+
+
+def chance_ranking(query: Labels, gallery: Labels, left_out_QG: Masks, draws: int = 200, seed: int = 0) -> Chance:
+    """Chance level of a ranking: the means over `draws` rankings by random scores, with the very same left out.
+
+    It is not one in the number of people: how many gallery entries each query leaves over, and how many of them match,
+    decides.
+
+    Raises:
+        DatasetError: no query has a match that is not left out.
+    """
+    random = np.random.default_rng(seed)
+    shape = (len(query), len(gallery))
+    rankings = [rank_scores(random.random(shape), query, gallery, left_out_QG) for _ in range(draws)]
+    figures = [(r.rank1, r.rank5, r.rank10, r.mean_average_precision) for r in rankings]
+    return Chance(*(float(figure) for figure in np.mean(figures, axis=0)))
