@@ -113,5 +113,5 @@ class PolarityDrop:
         """
         if x_BCHW.shape[1] % 2:
             raise ValueError(f"expected channels in pairs of OFF and ON, got {x_BCHW.shape[1]}")
-        x_BKPHW = x_BCHW.unflatten(1, (-1, 2))
-        return x_BKPHW.sum(2, keepdim=True).expand_as(x_BKPHW).flatten(1, 2)
+        off_BKHW, on_BKHW = x_BCHW[:, 0::2], x_BCHW[:, 1::2]
+        return (off_BKHW + on_BKHW).repeat_interleave(2, 1)

@@ -180,7 +180,7 @@ def embed(
     """
     parts = []
     with torch.inference_mode():
-        for x_BCHW in x_NCHW.split(batch):
+        for x_BCHW in torch.split(x_NCHW, batch):
             embedding_BE = network(x_BCHW)[0].float()
             if mirrored:
                 embedding_BE = embedding_BE + network(x_BCHW.flip(3))[0].float()

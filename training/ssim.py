@@ -44,7 +44,7 @@ def ssim(a_BCHW: torch.Tensor, b_BCHW: torch.Tensor, data_range: float) -> torch
         covariance = product - mean_a * mean_b
         luminance = (2 * mean_a * mean_b + c1) / (mean_a.square() + mean_b.square() + c1)
         structure = (2 * covariance + c2) / (variances + c2)
-        return (luminance * structure).mean((1, 2, 3))
+        return (luminance * structure).mean((1, 2, 3))  # type: ignore[no-any-return]
 
 
 def psnr(a_BCHW: torch.Tensor, b_BCHW: torch.Tensor, data_range: float) -> torch.Tensor:
