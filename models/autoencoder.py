@@ -67,5 +67,7 @@ def normalise_nonzero(x_BCHW: torch.Tensor) -> torch.Tensor:
     nonzero = x_BCHW != 0
     n = nonzero.sum(axes, keepdim=True).clamp(min=1)
     centred = torch.where(nonzero, x_BCHW - x_BCHW.sum(axes, keepdim=True) / n, 0.0)
-    std = (centred.square().sum(axes, keepdim=True) / n).sqrt()
-    return centred / torch.where(std > 1e-6, std, 1.0)  # equal values differ from their mean by rounding alone
+    variance = centred.square().sum(axes, keepdim=True) / n
+    # Equal values differ from their mean by rounding alone. The root is taken behind the choice: that of 0 has no
+    # gradient, and training needs one.
+    return centred / torch.where(variance > 1e-12, variance, 1.0).sqrt()

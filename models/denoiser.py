@@ -1,5 +1,8 @@
 """The denoiser an attacker may put before a network: it tries to take the anonymizer's noise off again.
 
+It also serves as the network of the inversion attack that Ahmad et al. (ICCV 2023) describe and publish no code for:
+anonymized voxel grids in, an estimate of the normalised raw ones out.
+
 Source: Bendig et al., WACV 2025, after DnCNN (Zhang et al., 2017); state-dict keys `dncnn.*` as in the published code.
 """
 

@@ -42,16 +42,16 @@ TORCHVISION = {"conv1": 0, "bn1": 1, "layer1": 4, "layer2": 5, "layer3": 6, "lay
 State = dict[str, torch.Tensor]
 
 
-def read_state_dict(path: Path) -> State:
-    """Read the tensors of a `.pth` file by name, without the `module.` that DataParallel puts before each.
+def read_pickle(path: Path) -> object:
+    """Read what `torch.save` wrote: tensors and plain containers, to the CPU; nothing else is let in.
 
     Raises:
-        WeightsError: the file is missing, holds code or is no state dict.
+        WeightsError: the file is missing, damaged or holds code.
     """
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # PyTorch warns of pickles that it then refuses; the refusal says it all
-            state = torch.load(path, map_location="cpu", weights_only=True)
+            content: object = torch.load(path, map_location="cpu", weights_only=True)
     except OSError as error:
         raise WeightsError(f"{path}: cannot be read ({error.strerror or error}); check the path") from error
     except pickle.UnpicklingError as error:
@@ -64,6 +64,16 @@ def read_state_dict(path: Path) -> State:
             f"{path}: expected a file of torch.save, got a damaged or other one ({type(error).__name__}); "
             "fetch it again"
         ) from error
+    return content
+
+
+def read_state_dict(path: Path) -> State:
+    """Read the tensors of a `.pth` file by name, without the `module.` that DataParallel puts before each.
+
+    Raises:
+        WeightsError: the file is missing, holds code or is no state dict.
+    """
+    state = read_pickle(path)
     if not isinstance(state, dict) or not state or not all(isinstance(t, torch.Tensor) for t in state.values()):
         raise WeightsError(f"{path}: expected tensors by name, got {type(state).__name__}; save model.state_dict()")
     return {str(name).removeprefix("module."): tensor for name, tensor in state.items()}

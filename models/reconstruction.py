@@ -1,0 +1,150 @@
+"""FireNet: from voxel grids back to pictures, as an attacker would.
+
+It is no part of the line and never a weights file of ours: frozen, it is what an anonymizer is trained against and
+tested with. Its weights come from a file that the user has. Resisting it does not prove resisting larger networks of
+its family, such as E2VID.
+
+Source: Scheerlinck et al., Fast Image Reconstruction with an Event Camera, WACV 2020; layers and state-dict keys
+(`net.head` ...) as in the published weights, so that they load unchanged.
+Legend of axes: B recordings side by side, C bins of the voxel grid, H rows, W columns, F features.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+from torch import nn
+
+from eventveil.errors import WeightsError
+from eventveil.models.autoencoder import normalise_nonzero
+from eventveil.models.published import read_pickle
+from eventveil.models.weights import check_tensors
+
+BINS = 5
+FEATURES = 16
+
+
+class State(NamedTuple):
+    """What the network remembers of the windows before: float32 (B, F, H, W) of each of its two recurrent blocks."""
+
+    head: torch.Tensor
+    residual: torch.Tensor
+
+
+class Reconstructed(NamedTuple):
+    """A picture, float32 (B, 1, H, W), dark 0 and bright 1, give or take; and the state to go on with."""
+
+    picture: torch.Tensor
+    state: State
+
+
+class FireNet(nn.Module):
+    """Two recurrent blocks and a residual one, 16 features each, all at full resolution: 37,777 parameters."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.net = _Network()
+
+    def forward(self, x_BCHW: torch.Tensor, state: State | None = None) -> Reconstructed:
+        """Turn normalised voxel grids, float32 (B, 5, H, W), into pictures.
+
+        Args:
+            x_BCHW: a window of each recording.
+            state: what came with the pictures of the windows before; None for the first.
+
+        Raises:
+            ValueError: the shape is not as above.
+        """
+        if x_BCHW.ndim != 4 or x_BCHW.shape[1] != BINS:
+            raise ValueError(f"expected (B, {BINS}, H, W), got {tuple(x_BCHW.shape)}")
+        if state is None:
+            nothing = x_BCHW.new_zeros((len(x_BCHW), FEATURES, *x_BCHW.shape[2:]))
+            state = State(nothing, nothing)
+        head = self.net.head(x_BCHW, state.head)
+        residual = self.net.resblocks[0](head, state.residual)
+        picture = self.net.pred(self.net.resblocks[1](residual))
+        return Reconstructed(picture, State(head, residual))
+
+    def reconstruct(self, x_BCHW: torch.Tensor, state: State | None = None) -> Reconstructed:
+        """Normalise voxel grids as the network was trained to have them, and turn them into pictures."""
+        return self(normalise_nonzero(x_BCHW), state)  # type: ignore[no-any-return]
+
+
+def load_firenet(path: Path | str) -> FireNet:
+    """Read the published weights: frozen, in eval mode, on the CPU. Gradients still flow through to the input.
+
+    Args:
+        path: the checkpoint as published (`firenet_1000.pth.tar`), or its state dict alone.
+
+    Raises:
+        WeightsError: the file is missing, holds code, or is not of this network.
+    """
+    path = Path(path)
+    content = read_pickle(path)
+    state = content.get("state_dict", content) if isinstance(content, Mapping) else None
+    if not isinstance(state, Mapping) or not all(isinstance(tensor, torch.Tensor) for tensor in state.values()):
+        raise WeightsError(f"{path}: expected the checkpoint of FireNet, got other content; fetch firenet_1000.pth.tar")
+    model = FireNet()
+    tensors = {str(name): tensor for name, tensor in state.items()}
+    check_tensors(path, model, tensors)
+    model.load_state_dict(tensors)
+    return model.eval().requires_grad_(False)
+
+
+class _Network(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.head = _RecurrentBlock(_Convolution(BINS, FEATURES, 3, nn.ReLU()))
+        self.resblocks = nn.ModuleList([_RecurrentBlock(_ResidualBlock()), _ResidualBlock()])
+        self.pred = _Convolution(FEATURES, 1, 1, nn.Identity())
+
+
+class _Convolution(nn.Module):
+    def __init__(self, channels_in: int, channels_out: int, kernel: int, activation: nn.Module) -> None:
+        super().__init__()
+        self.conv2d = nn.Conv2d(channels_in, channels_out, kernel, padding=kernel // 2)
+        self.activation = activation
+
+    def forward(self, x_BCHW: torch.Tensor) -> torch.Tensor:
+        return self.activation(self.conv2d(x_BCHW))  # type: ignore[no-any-return]
+
+
+class _ResidualBlock(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(FEATURES, FEATURES, 3, padding=1)
+        self.conv2 = nn.Conv2d(FEATURES, FEATURES, 3, padding=1)
+
+    def forward(self, x_BFHW: torch.Tensor) -> torch.Tensor:
+        return torch.relu(self.conv2(torch.relu(self.conv1(x_BFHW))) + x_BFHW)
+
+
+class _RecurrentBlock(nn.Module):
+    """A block, and a gated recurrent unit behind it whose state is also its output."""
+
+    def __init__(self, block: nn.Module) -> None:
+        super().__init__()
+        self.conv = block
+        self.recurrent_block = _GatedUnit()
+
+    def forward(self, x_BCHW: torch.Tensor, state_BFHW: torch.Tensor) -> torch.Tensor:
+        return self.recurrent_block(self.conv(x_BCHW), state_BFHW)  # type: ignore[no-any-return]
+
+
+class _GatedUnit(nn.Module):
+    """A gated recurrent unit of 3x3 convolutions (Ballas et al., ICLR 2016)."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.reset_gate = nn.Conv2d(2 * FEATURES, FEATURES, 3, padding=1)
+        self.update_gate = nn.Conv2d(2 * FEATURES, FEATURES, 3, padding=1)
+        self.out_gate = nn.Conv2d(2 * FEATURES, FEATURES, 3, padding=1)
+
+    def forward(self, x_BFHW: torch.Tensor, state_BFHW: torch.Tensor) -> torch.Tensor:
+        both = torch.cat((x_BFHW, state_BFHW), dim=1)
+        update, reset = torch.sigmoid(self.update_gate(both)), torch.sigmoid(self.reset_gate(both))
+        proposed = torch.tanh(self.out_gate(torch.cat((x_BFHW, reset * state_BFHW), dim=1)))
+        return (1 - update) * state_BFHW + update * proposed
