@@ -34,14 +34,6 @@ def towards_uniform(logits_BK):
     return total / len(logits_BK)
 
 
-def cross_entropy(logits_BK, class_B):
-    """The mean of -log p of the right class."""
-    probabilities = [
-        math.exp(logits[right]) / sum(map(math.exp, logits)) for logits, right in zip(logits_BK, class_B, strict=True)
-    ]
-    return -sum(map(math.log, probabilities)) / len(probabilities)
-
-
 def ssim(a_HW, b_HW, data_range):
     """Wang et al. 2004, equation (13), at every pixel around which a window of 11x11 fits; the mean of all."""
     weights = [[math.exp(-((i - 5) ** 2 + (j - 5) ** 2) / (2 * 1.5**2)) for j in range(11)] for i in range(11)]
@@ -103,7 +95,7 @@ def first_match_and_precision(query_E, gallery_GE, matches_G, left_out_G):
 def equal_error_rate(genuine, impostor):
     """Try every score as a threshold, and one above them all."""
     rates = []
-    for threshold in sorted({*genuine, *impostor}) + [math.inf]:
+    for threshold in [*sorted({*genuine, *impostor}), math.inf]:
         refused = sum(score < threshold for score in genuine) / len(genuine)
         accepted = sum(score >= threshold for score in impostor) / len(impostor)
         rates.append((abs(refused - accepted), (refused + accepted) / 2))
@@ -112,7 +104,7 @@ def equal_error_rate(genuine, impostor):
 
 def augmented(x_CHW, right, down, degrees, mirror):
     """Where each pixel's count goes to is found by asking each new pixel where it comes from."""
-    channels, height, width = x_CHW.shape
+    _, height, width = x_CHW.shape
     out = np.zeros_like(x_CHW)
     angle = math.radians(degrees)
     for row in range(height):

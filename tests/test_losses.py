@@ -16,7 +16,6 @@ from eventveil.training.losses import (
     batch_hard_triplet,
     bounded_objective,
     event_reid_objective,
-    identity_loss,
     towards_uniform,
 )
 
@@ -92,15 +91,6 @@ def test_towards_uniform_is_0_only_where_all_is_even_and_stays_finite():
     loss.backward()
     assert loss.item() == pytest.approx(7500 - math.log(4), rel=1e-4)
     assert torch.isfinite(certain.grad).all()
-
-
-@given(logits)
-def test_the_identity_loss_is_cross_entropy_plus_triplet(rows):
-    person = [index % 2 for index in range(len(rows))]
-    embedding = [[float(index), 1.0] for index in range(len(rows))]
-    got = identity_loss(torch.tensor(embedding), torch.tensor(rows), torch.tensor(person))
-    want = reference.cross_entropy(rows, person) + reference.triplet(embedding, person, 4.0)
-    assert got.item() == pytest.approx(want, rel=1e-4, abs=1e-4)
 
 
 def test_the_published_objective_has_no_floor_and_ours_has():

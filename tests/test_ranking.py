@@ -63,7 +63,7 @@ def test_the_ranking_is_its_twin(query, gallery, disjoint, seed):
     ]
     counted = [pair for pair in want if pair is not None]
     if not counted:
-        with pytest.raises(DatasetError, match="none of .* has a match"):
+        with pytest.raises(DatasetError, match="has a match among"):
             rank(query_QE, gallery_GE, query, gallery, session_disjoint=disjoint)
         return
     got = rank(query_QE, gallery_GE, query, gallery, session_disjoint=disjoint)

@@ -42,16 +42,6 @@ def batch_hard_triplet(embedding_BE: torch.Tensor, person_B: torch.Tensor, margi
     return loss_B.sum() / counts_B.sum().clamp(min=1)
 
 
-def identity_loss(
-    embedding_BE: torch.Tensor, logits_BK: torch.Tensor, person_B: torch.Tensor, margin: float = MARGIN
-) -> torch.Tensor:
-    """Cross-entropy plus batch-hard triplet loss: what a network that tells people apart is trained for.
-
-    Source: Bendig et al., AnonyNoise, WACV 2025; Ahmad et al., ICCV 2023.
-    """
-    return functional.cross_entropy(logits_BK, person_B) + batch_hard_triplet(embedding_BE, person_B, margin)
-
-
 def towards_uniform(logits_BK: torch.Tensor) -> torch.Tensor:
     """KL(uniform || prediction), mean over the batch: 0 where every class is as likely as any other, never less.
 
@@ -93,7 +83,7 @@ def event_reid_objective(
     Args:
         structure_B: SSIM of the voxel grids and the anonymized ones.
         picture_B: SSIM of the picture reconstructed from anonymized voxels and the one from raw voxels.
-        task: `identity_loss` of the re-identification network on anonymized voxels.
+        task: cross-entropy plus `batch_hard_triplet` of the re-identification network on anonymized voxels.
         alpha: weight of the structure.
         beta: weight of the picture.
         gamma: weight of the task.
