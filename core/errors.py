@@ -10,6 +10,7 @@ EventVeilError
 +-- BoundaryError    something that was not anonymized was about to be published
 +-- WireError        a message that another version or another program sent
 +-- LineError        a stage of the line failed and the line has ended
++-- TrainingError    training cannot go on: a loss is not finite, or a run folder is of another run or cannot be written
 
 The command line turns each of these into one line and exit status 2; any other exception is a defect of ours and
 keeps its traceback. No message of this tree may carry event data: coordinates and counts of a recording stay inside.
@@ -87,3 +88,7 @@ class WireError(EventVeilError):
 
 class LineError(EventVeilError):
     """A stage of the line failed, and the line has ended."""
+
+
+class TrainingError(EventVeilError):
+    """Training cannot go on: a loss is not finite, or a run folder is of another run or cannot be written."""

@@ -1,0 +1,101 @@
+"""A network with what trains it: optimizer, learning rate over the epochs, and the step along a gradient."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import nn
+
+from eventveil.training.parallel import World
+from eventveil.training.settings import ScheduleSettings
+from eventveil.training.shared_layers import share_layers
+
+
+class Learner:
+    """A network that is trained.
+
+    Args:
+        network: moved to the device, with layers that see the whole batch put in.
+        schedule: learning rate, weight decay and clipping.
+        optimizer: adamw or adam.
+        epochs: how many there will be; the cosine ends there.
+        world: the processes that train together.
+
+    Attributes:
+        network: the network.
+        optimizer: its optimizer.
+        parameters: what is trained of it.
+    """
+
+    def __init__(
+        self, network: nn.Module, schedule: ScheduleSettings, optimizer: str, epochs: int, world: World
+    ) -> None:
+        self.network = share_layers(network.requires_grad_(True), world).to(world.device)
+        self.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.parameters = [parameter for parameter in self.network.parameters() if parameter.requires_grad]
+        kind = torch.optim.AdamW if optimizer == "adamw" else torch.optim.Adam
+        decay = schedule.weight_decay if optimizer == "adamw" else 0.0
+        self.optimizer: torch.optim.Optimizer = kind(self.parameters, lr=schedule.lr, weight_decay=decay, fused=True)
+        self._schedule = schedule
+        self._epochs = epochs
+        self._world = world
+
+    def begin_epoch(self, epoch: int) -> None:
+        """Set the learning rate of an epoch, counted from 0."""
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate_at(self._schedule, epoch, self._epochs)
+
+    def gradient(self, loss: torch.Tensor, *, keep_graph: bool = False) -> Gradient:
+        """Return the gradient of a loss for this network alone, averaged over the processes."""
+        parts = torch.autograd.grad(loss, self.parameters, retain_graph=keep_graph, allow_unused=True)
+        return self.as_gradient(parts)
+
+    def as_gradient(self, parts: Sequence[torch.Tensor | None]) -> Gradient:
+        """Average a gradient over the processes, clip it if asked to, and measure it."""
+        whole = [
+            torch.zeros_like(parameter) if part is None else part
+            for part, parameter in zip(parts, self.parameters, strict=True)
+        ]
+        averaged = self._world.average(whole)
+        norm = torch.nn.utils.get_total_norm(averaged)
+        if self._schedule.clip is not None:
+            scale = (self._schedule.clip / (norm + 1e-6)).clamp(max=1.0)
+            averaged = tuple(part * scale for part in averaged)
+        return Gradient(self, averaged, norm)
+
+    def restart(self) -> None:
+        """Forget what the optimizer has gathered, for a network whose weights were made anew."""
+        self.optimizer.state.clear()
+
+
+class Gradient:
+    """A step that could be taken.
+
+    Attributes:
+        norm: its length before clipping; a scalar.
+    """
+
+    def __init__(self, learner: Learner, parts: Sequence[torch.Tensor], norm: torch.Tensor) -> None:
+        self.norm = norm
+        self._learner = learner
+        self._parts = parts
+
+    def step(self) -> None:
+        """Take it."""
+        for parameter, part in zip(self._learner.parameters, self._parts, strict=True):
+            parameter.grad = part
+        self._learner.optimizer.step()
+        self._learner.optimizer.zero_grad(set_to_none=True)
+
+
+def rate_at(schedule: ScheduleSettings, epoch: int, epochs: int) -> float:
+    """The learning rate of an epoch, counted from 0 of `epochs`."""
+    match schedule.schedule:
+        case "cosine":
+            return schedule.lr * (1 + math.cos(math.pi * epoch / epochs)) / 2
+        case "step":
+            return float(schedule.lr * schedule.factor ** (epoch // schedule.step_epochs))
+        case "constant":
+            return schedule.lr

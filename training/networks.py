@@ -1,0 +1,65 @@
+"""Networks for the roles of training, built from the settings and always from the same first weights."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from pydantic import ValidationError
+from torch import nn
+
+from eventveil.errors import ConfigError
+from eventveil.models.denoiser import Denoiser, DenoiserConfig
+from eventveil.models.kinds import KINDS, initialise
+from eventveil.models.metadata import first_finding
+from eventveil.models.resnet import ResNetClassifier
+from eventveil.training.randomness import seed_of
+from eventveil.training.settings import ClassifierSettings, TrainSettings
+
+
+def channels(settings: TrainSettings) -> int:
+    """Channels of a window."""
+    return settings.window.bins * (1 if settings.window.mode == "voxel" else 2)
+
+
+def new_anonymizer(settings: TrainSettings) -> nn.Module:
+    """Build the anonymizer, untrained.
+
+    Raises:
+        ConfigError: there is no such kind, or a key of its config is unknown or out of range.
+    """
+    kind = settings.anonymizer.kind
+    known = [name for name, entry in KINDS.items() if "anonymizer" in entry.roles]
+    if kind not in known:
+        raise ConfigError(f"anonymizer.kind: expected {', '.join(known)}, got {kind!r}")
+    representation = "voxel" if settings.window.mode == "voxel" else "histogram"
+    if representation not in KINDS[kind].representations:
+        raise ConfigError(f"anonymizer.kind: {kind} takes no {representation} windows; change it or window.mode")
+    return _initialise("anonymizer.config", kind, settings, settings.anonymizer.config, "anonymizer")
+
+
+def new_classifier(label: str, classes: int, settings: TrainSettings, *name: Any) -> ResNetClassifier:
+    """Build a classifier of the target or of people; `name` tells its first weights from those of others."""
+    own: ClassifierSettings = getattr(settings, label)
+    network = _initialise(label, "resnet_classifier", settings, own.model_dump() | {"classes": classes}, label, *name)
+    assert isinstance(network, ResNetClassifier)
+    return network
+
+
+def new_denoiser(settings: TrainSettings, *name: Any) -> Denoiser:
+    """Build an attacker's denoiser."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed_of(settings.seed, "denoiser", *name))
+        return Denoiser(DenoiserConfig(channels=channels(settings)))
+
+
+def autocast(settings: TrainSettings, device: torch.device) -> torch.autocast:
+    """Compute in bfloat16 what bears it, where the settings say so; weights and losses stay float32."""
+    return torch.autocast(device.type, torch.bfloat16, enabled=settings.run.precision == "bf16")
+
+
+def _initialise(key: str, kind: str, settings: TrainSettings, config: dict[str, Any], *name: Any) -> nn.Module:
+    try:
+        return initialise(kind, config | {"channels": channels(settings)}, seed=seed_of(settings.seed, *name))
+    except ValidationError as error:
+        raise ConfigError(f"{key}: {first_finding(error)}") from error

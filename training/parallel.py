@@ -1,0 +1,157 @@
+"""The processes that train together, one to a device, each with its part of every batch.
+
+Gradients are averaged here and not by DistributedDataParallel: its hooks do not see `torch.autograd.grad`, by which
+each role's loss is led to the role's own parameters. Everything else that sees the whole batch does so here, too: batch
+norm, mining of triplets, random numbers; so that two processes learn what one would.
+
+Legend of axes: B windows of this process's part of the batch.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import distributed
+
+from eventveil.errors import ConfigError
+
+
+@dataclass(frozen=True, slots=True)
+class World:
+    """This process among those that train together.
+
+    Attributes:
+        rank: number of this process, from 0.
+        size: how many there are.
+        local_rank: number of this process on its machine.
+        device: what it computes on.
+    """
+
+    rank: int = 0
+    size: int = 1
+    local_rank: int = 0
+    device: torch.device = torch.device("cpu")  # noqa: RUF009 - immutable
+
+    @property
+    def leads(self) -> bool:
+        """Whether this process writes files and talks to the user."""
+        return self.rank == 0
+
+    def part(self, batch: int) -> slice:
+        """Which windows of a batch are this process's.
+
+        Raises:
+            ConfigError: the batch cannot be shared evenly.
+        """
+        if batch % self.size:
+            raise ConfigError(
+                f"batch: {self.size} processes cannot share {batch} windows evenly; change one of the two"
+            )
+        own = batch // self.size
+        return slice(self.rank * own, (self.rank + 1) * own)
+
+    def average(self, tensors: Sequence[torch.Tensor]) -> tuple[torch.Tensor, ...]:
+        """The mean of each tensor over the processes."""
+        if self.size == 1:
+            return tuple(tensors)
+        flat = torch.cat([tensor.reshape(-1) for tensor in tensors])
+        distributed.all_reduce(flat)
+        parts = torch.split(flat / self.size, [tensor.numel() for tensor in tensors])
+        return tuple(part.view_as(tensor) for part, tensor in zip(parts, tensors, strict=True))
+
+    def gather(self, x_B: torch.Tensor) -> torch.Tensor:
+        """Put the parts of all processes behind one another, (size * B, ...); gradients find their way back."""
+        if self.size == 1:
+            return x_B
+        if x_B.requires_grad:
+            return _Gather.apply(x_B, self.rank, self.size)  # type: ignore[no-any-return,no-untyped-call]
+        return _gathered(x_B, self.size)
+
+    def total(self, x: torch.Tensor) -> torch.Tensor:
+        """The sum over the processes, of a tensor without gradient."""
+        if self.size == 1:
+            return x
+        x = x.clone()
+        distributed.all_reduce(x)
+        return x
+
+    def wait(self) -> None:
+        """Wait until all processes are here."""
+        if self.size > 1:
+            distributed.barrier()
+
+
+def _gathered(x_B: torch.Tensor, size: int) -> torch.Tensor:
+    parts = [torch.empty_like(x_B, memory_format=torch.contiguous_format) for _ in range(size)]
+    distributed.all_gather(parts, x_B.contiguous())
+    return torch.cat(parts)
+
+
+class _Gather(torch.autograd.Function):
+    """All parts forward; backward each process gets what the losses of all of them say about its own part."""
+
+    @staticmethod
+    def forward(ctx: Any, x_B: torch.Tensor, rank: int, size: int) -> torch.Tensor:
+        ctx.own = slice(rank * len(x_B), (rank + 1) * len(x_B))
+        return _gathered(x_B, size)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: torch.Tensor) -> tuple[torch.Tensor, None, None]:
+        gradient = gradient.contiguous()
+        distributed.all_reduce(gradient)
+        return gradient[ctx.own], None, None
+
+
+def sum_over(x: torch.Tensor) -> torch.Tensor:
+    """The sum over all processes; backward the sum of their gradients, for every loss depends on every part."""
+    return _SumOver.apply(x)  # type: ignore[no-any-return,no-untyped-call]
+
+
+class _SumOver(torch.autograd.Function):
+    @staticmethod
+    def forward(_ctx: Any, x: torch.Tensor) -> torch.Tensor:
+        total = x.clone()
+        distributed.all_reduce(total)
+        return total
+
+    @staticmethod
+    def backward(_ctx: Any, gradient: torch.Tensor) -> torch.Tensor:
+        gradient = gradient.clone()
+        distributed.all_reduce(gradient)
+        return gradient
+
+
+def join_world(device: str) -> World:
+    """Join the processes that the environment tells of, as `torchrun` and our own launcher set it; else be alone.
+
+    Args:
+        device: cpu, cuda, or auto, which is cuda where there is one.
+
+    Raises:
+        ConfigError: there is no such device, or not one for each process.
+    """
+    size, local_rank = int(os.environ.get("WORLD_SIZE", "1")), int(os.environ.get("LOCAL_RANK", "0"))
+    seen = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    on_cuda = device == "cuda" or (device == "auto" and seen > 0)
+    if on_cuda and local_rank >= seen:
+        raise ConfigError(f"run.device: PyTorch sees {seen} CUDA devices, and process {local_rank} needs one; use cpu")
+    place = torch.device("cuda", local_rank) if on_cuda else torch.device("cpu")
+    if on_cuda:
+        torch.cuda.set_device(place)
+    if size == 1:
+        return World(device=place)
+    if not distributed.is_initialized():
+        distributed.init_process_group("nccl" if on_cuda else "gloo")
+    return World(int(os.environ["RANK"]), size, local_rank, place)
+
+
+def leave_world() -> None:
+    """Leave the processes that train together."""
+    if distributed.is_initialized():
+        with suppress(RuntimeError):  # the others may be gone already
+            distributed.destroy_process_group()

@@ -1,0 +1,88 @@
+"""Pictures for the run folder: curves, the confusion matrix, raw windows beside anonymized ones.
+
+They stay in the run folder: raw windows, and who is recognised, are private.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from eventveil.errors import TrainingError
+from eventveil.training.checkpoint import write_whole
+
+WINDOWS_SHOWN = 6
+
+
+def curves(path: Path, history: Sequence[dict[str, float]], best_epoch: int) -> None:
+    """Draw every figure of a stage over its epochs, with a line at the one that was chosen."""
+    names = [name for name in dict.fromkeys(name for row in history for name in row) if name != "epoch"]
+    figure, axes = _figure(len(names), 3.0, 2.2)
+    for axis, name in zip(axes, names, strict=False):
+        rows = [row for row in history if name in row]
+        axis.plot([row["epoch"] for row in rows], [row[name] for row in rows], linewidth=1)
+        axis.axvline(best_epoch, color="0.7", linewidth=0.8)
+        axis.set_title(name.replace("_", " "), fontsize=8)
+        axis.tick_params(labelsize=7)
+    _save(figure, path)
+
+
+def confusion(path: Path, said: npt.NDArray[np.int64], target: npt.NDArray[np.int64], labels: Sequence[str]) -> None:
+    """Draw which class was taken for which, in shares of each row."""
+    counts = np.zeros((len(labels), len(labels)))
+    np.add.at(counts, (target, said), 1)
+    shares = counts / np.maximum(counts.sum(1, keepdims=True), 1)
+    figure, (axis,) = _figure(1, 6.0, 5.5)
+    axis.imshow(shares, vmin=0, vmax=1, cmap="Blues")
+    for row, column in zip(*np.nonzero(counts), strict=True):
+        dark = shares[row, column] > 0.5
+        text = f"{100 * shares[row, column]:.0f}"
+        axis.text(column, row, text, ha="center", va="center", fontsize=7, color="white" if dark else "black")
+    axis.set_xticks(range(len(labels)), labels, rotation=60, ha="right", fontsize=7)
+    axis.set_yticks(range(len(labels)), labels, fontsize=7)
+    axis.set_xlabel("said")
+    axis.set_ylabel("right")
+    axis.set_title("per cent of each row", fontsize=8)
+    _save(figure, path)
+
+
+def side_by_side(
+    path: Path, raw_BCHW: npt.NDArray[np.float32], anonymized_BCHW: npt.NDArray[np.float32], titles: Sequence[str]
+) -> None:
+    """Draw windows, raw above and anonymized below, each summed over its bins and in a scale of its own."""
+    shown = min(len(raw_BCHW), WINDOWS_SHOWN)
+    figure, axes = _figure(2 * shown, 1.8, 1.9, columns=shown)
+    for axis, picture in zip(axes, [*_pictures(raw_BCHW[:shown]), *_pictures(anonymized_BCHW[:shown])], strict=False):
+        low, high = np.percentile(picture, (1, 99.5))
+        axis.imshow(picture, cmap="gray", vmin=low, vmax=max(high, low + 1e-6))
+        axis.set_axis_off()
+    for axis, title in zip(axes, titles, strict=False):
+        axis.set_title(title, fontsize=7)
+    _save(figure, path)
+
+
+def _pictures(x_BCHW: npt.NDArray[np.float32]) -> list[npt.NDArray[np.float32]]:
+    return list(x_BCHW.sum(1))
+
+
+def _figure(count: int, width: float, height: float, columns: int = 4) -> tuple[Any, list[Any]]:
+    try:
+        # The figure alone, without pyplot, which keeps state and looks for a display.
+        from matplotlib.figure import Figure
+    except ImportError:
+        raise TrainingError(
+            "run.pictures: matplotlib is not installed; pip install 'eventveil[train]', or set it to false"
+        ) from None
+    columns = min(columns, count)
+    rows = -(-count // columns)
+    figure = Figure(figsize=(columns * width, rows * height), layout="constrained")
+    axes = [figure.add_subplot(rows, columns, number + 1) for number in range(count)]
+    return figure, axes
+
+
+def _save(figure: Any, path: Path) -> None:
+    write_whole(path, lambda file: figure.savefig(file, format="png", dpi=110))

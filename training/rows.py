@@ -1,0 +1,162 @@
+"""Trials as rows: spans of time, binned once, that windows at many offsets are put together from.
+
+A histogram is a sum, so the counts of a bin are the sum of the counts of its parts. A row is such a part,
+`bin_us / offsets` long, cut by the line's own histogrammer; a window that begins with any row is then a few additions,
+and exactly what the histogrammer gives for a window that begins there. In mode "recording" a row is one of the trial's
+bins, in mode "voxel" a whole grid, for those do not add up.
+
+Nothing here imports torch: rows are made in processes of their own, which are to start quickly.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, Literal, Self
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from eventveil.errors import ConfigError
+from eventveil.events import EventPacket, Sensor
+from eventveil.replay.trials import Trial
+from eventveil.stream.histogram import Mode, WindowedHistogrammer
+
+MAX_COUNT = 65_535  # counts of a window saturate here, as those of the histogrammer do
+
+Rows = npt.NDArray[Any]
+Crop = tuple[int, int, int, int]
+
+
+@dataclass(frozen=True, slots=True)
+class RowShape:
+    """How long a row is, and how many make a window.
+
+    Attributes:
+        mode: as in `WindowedHistogrammer`.
+        bins: bins of a window.
+        row_us: length of a row in microseconds; None in mode "recording".
+        rows_per_bin: rows that are added up to a bin.
+        size: width and height, pixels.
+        crop: part of the sensor, or "events" for the box around a trial's events; None is all of it.
+    """
+
+    mode: Mode
+    bins: int
+    row_us: int | None
+    rows_per_bin: int
+    size: tuple[int, int]
+    crop: Crop | Literal["events"] | None = None
+
+    @classmethod
+    def of(
+        cls,
+        *,
+        mode: Mode,
+        bins: int,
+        bin_us: int | None,
+        offsets: int,
+        size: tuple[int, int],
+        crop: Crop | Literal["events"] | None,
+    ) -> Self:
+        """Part the bins into rows.
+
+        Raises:
+            ConfigError: a bin is no whole number of rows long.
+        """
+        if mode == "voxel" and bin_us is not None:
+            return cls(mode, bins, bins * bin_us, 1, size, crop)
+        if bin_us is None:
+            return cls(mode, bins, None, 1, size, crop)
+        if bin_us % offsets:
+            raise ConfigError(f"window.offsets: expected a divisor of bin_us, {bin_us}, got {offsets}")
+        return cls(mode, bins, bin_us // offsets, offsets, size, crop)
+
+    @property
+    def per_window(self) -> int:
+        """Rows of a window."""
+        return 1 if self.mode == "voxel" else self.bins * self.rows_per_bin
+
+    @property
+    def row(self) -> tuple[int, int, int]:
+        """Shape of a row: (2, H, W), or (B, H, W) of a voxel grid."""
+        width, height = self.size
+        return (self.bins if self.mode == "voxel" else 2, height, width)
+
+    @property
+    def dtype(self) -> type[np.uint16 | np.float32]:
+        """Of the values of a row."""
+        return np.float32 if self.mode == "voxel" else np.uint16
+
+    def rows_of(self, trial: Trial) -> int:
+        """How many rows a trial has: the whole ones, and as many as a window at least; those are quiet at the end."""
+        if self.row_us is None:
+            return self.per_window
+        return max(self.per_window, trial.duration_us // self.row_us)
+
+
+def fill(trial: Trial, shape: RowShape, out: Rows) -> None:
+    """Write the rows of a trial, from its first event on.
+
+    Args:
+        trial: whose events are read.
+        shape: of its rows.
+        out: zeros, (rows, *shape.row); what the trial is too short for stays zero.
+
+    Raises:
+        EventVeilError: the events cannot be read or binned.
+    """
+    for number, counts in zip(range(len(out)), _counts(trial, shape), strict=False):
+        out[number] = counts
+
+
+def _counts(trial: Trial, shape: RowShape) -> Iterator[Rows]:
+    with trial.open() as source:
+        if shape.crop == "events":
+            yield from _boxed(source.sensor, list(source), shape)
+            return
+        recording = shape.mode == "recording"
+        histogrammer = WindowedHistogrammer(
+            source.sensor,
+            shape.size,
+            shape.bins if shape.mode != "windows" else 1,
+            None if recording else _row_bin_us(shape),
+            mode=shape.mode,
+            crop=shape.crop,
+        )
+        for packet in source:
+            for window in histogrammer.push(packet):
+                yield _as_row(window.counts, shape)
+        for window in histogrammer.finish():
+            yield from window.counts if recording else [_as_row(window.counts, shape)]
+
+
+def _row_bin_us(shape: RowShape) -> int:
+    assert shape.row_us is not None
+    return shape.row_us // shape.bins if shape.mode == "voxel" else shape.row_us
+
+
+def _as_row(counts: Rows, shape: RowShape) -> Rows:
+    return counts if shape.mode == "voxel" else counts[0]
+
+
+def _boxed(sensor: Sensor, packets: list[EventPacket], shape: RowShape) -> Iterator[Rows]:
+    """Voxel grids of the box around a trial's events, brought to size bilinearly, as pictures of people are."""
+    seen = [packet for packet in packets if len(packet)]
+    if not seen:
+        return
+    left, top = (min(int(getattr(packet, axis).min()) for packet in seen) for axis in "xy")
+    right, bottom = (max(int(getattr(packet, axis).max()) for packet in seen) for axis in "xy")
+    box = (left, top, right + 1 - left, bottom + 1 - top)
+    histogrammer = WindowedHistogrammer(sensor, None, shape.bins, _row_bin_us(shape), mode="voxel", crop=box)
+    for packet in packets:
+        for window in histogrammer.push(packet):
+            yield _resized(window.counts, shape.size)
+    for window in histogrammer.finish():
+        yield _resized(window.counts, shape.size)
+
+
+def _resized(grid: Rows, size: tuple[int, int]) -> Rows:
+    images = (Image.fromarray(np.asarray(layer, np.float32)) for layer in grid)
+    return np.stack([np.asarray(image.resize(size, Image.Resampling.BILINEAR)) for image in images])

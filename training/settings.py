@@ -1,0 +1,216 @@
+"""The settings of training. The files in configs/train/ explain each key.
+
+A key that is not known here is refused; what is not said has the value given here.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    NonNegativeFloat,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+    field_validator,
+    model_validator,
+)
+
+Part = Annotated[float, Field(ge=0, le=1)]
+Label = Literal["target", "identity"]
+
+
+class Settings(BaseModel):
+    """Base of all settings: immutable, a key that is not known is an error, and so is a number without end."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+class SimulateSettings(Settings):
+    """A simulated set to make first, as `eventveil simulate` makes it."""
+
+    subjects: int = Field(default=29, ge=2, le=999)
+    sessions: int = Field(default=4, ge=1, le=5)
+    seconds: float = Field(default=6.0, ge=0.1, le=600)
+    seed: NonNegativeInt = 0
+
+
+class DataSettings(Settings):
+    """Which trials, and who is for what."""
+
+    root: Path | None = None
+    simulate: SimulateSettings | None = None
+    split: Path | None = None
+    val_people: PositiveInt = 4
+    test_people: PositiveInt | None = None
+    seed: NonNegativeInt = 0
+    queries: Path | None = None
+    gallery: Path | None = None
+    cache: Path | None = None
+    workers: NonNegativeInt = 0
+
+    @model_validator(mode="after")
+    def _from_somewhere(self) -> Self:
+        if self.root is None and self.simulate is None:
+            raise ValueError("expected root, the folder of a dataset, or simulate, to make one; got neither")
+        return self
+
+
+class WindowSettings(Settings):
+    """How trials become windows."""
+
+    mode: Literal["windows", "recording", "voxel"] = "windows"
+    bins: PositiveInt = 5
+    bin_us: PositiveInt | None = None
+    size: tuple[PositiveInt, PositiveInt] = (128, 128)
+    crop: tuple[int, int, int, int] | Literal["events"] | None = None
+    offsets: PositiveInt = 4
+    per_trial: PositiveInt = 1
+    straddle: Part = 0.0
+    hop: PositiveInt | None = None
+
+    @model_validator(mode="after")
+    def _agrees_with_itself(self) -> Self:
+        if (self.mode == "recording") != (self.bin_us is None):
+            raise ValueError("mode recording divides the trial into its bins and takes no bin_us; the others need one")
+        if self.mode != "windows" and self.straddle:
+            raise ValueError("only windows of mode windows can straddle trials: set straddle to 0")
+        if (self.crop == "events") != (self.mode == "voxel") and self.crop == "events":
+            raise ValueError("crop events, the box around a trial's events, is for mode voxel")
+        return self
+
+
+class AugmentSettings(Settings):
+    """What each training window goes through, anew in each epoch."""
+
+    padding: Part = 1 / 12
+    rotation_deg: float = Field(default=15.0, ge=0, le=180)
+    mirror: bool = False
+
+
+class AnonymizerSettings(Settings):
+    """The network that is trained to anonymize."""
+
+    kind: str = "anonynoise"
+    config: dict[str, Any] = {}
+
+
+class ClassifierSettings(Settings):
+    """A ResNet, for the target, for identity, and for attackers of either."""
+
+    depth: Literal[18, 34, 50] = 50
+    width: PositiveInt = 64
+    embedding: PositiveInt = 512
+
+
+class ScheduleSettings(Settings):
+    """How one network is trained."""
+
+    lr: PositiveFloat = 1e-4
+    schedule: Literal["constant", "cosine", "step"] = "cosine"
+    step_epochs: PositiveInt = 100
+    factor: PositiveFloat = 0.5
+    weight_decay: NonNegativeFloat = 0.01
+    clip: PositiveFloat | None = None
+
+
+class TripletSettings(Settings):
+    """The triplet loss of networks that tell people apart."""
+
+    margin: PositiveFloat = 4.0
+    normalise: bool = False
+
+
+class StageSettings(ScheduleSettings):
+    """A stage that trains classifiers alone."""
+
+    epochs: PositiveInt = 200
+
+
+class ObjectiveSettings(Settings):
+    """What the anonymizer is trained for."""
+
+    name: str = "target-triplet"
+    weight: NonNegativeFloat = 1.0
+    alpha: NonNegativeFloat = 1.0
+    beta: NonNegativeFloat = 1.0
+    gamma: NonNegativeFloat = 1.0
+    rate_weight: NonNegativeFloat = 0.0
+
+
+class AdversarialSettings(Settings):
+    """The anonymizer against its adversaries."""
+
+    epochs: PositiveInt = 300
+    keep: Label = "target"
+    objective: ObjectiveSettings = ObjectiveSettings()
+    anonymizer: ScheduleSettings = ScheduleSettings(lr=5e-4)
+    helpers: ScheduleSettings = ScheduleSettings(lr=1e-3, schedule="step")
+    helper_steps: PositiveInt = 1
+    adversaries: NonNegativeInt = 1
+    restart_every: PositiveInt | None = None
+    normalise: bool = False
+    reconstruction: Path | None = None
+    from_pretrained: bool = True
+    best_by: Literal["trade-off", "last"] = "trade-off"
+
+
+class AttackSettings(StageSettings):
+    """Fresh attackers on what comes out of an anonymizer that is frozen."""
+
+    against: tuple[str, ...] = ("anonymizer",)
+    of: tuple[Label, ...] = ("target", "identity")
+    denoiser: bool = False
+    denoiser_weight: NonNegativeFloat = 1.0
+    session_disjoint: bool = False
+    seed: NonNegativeInt = 0
+    weights: Path | None = None
+
+    @field_validator("against", "of")
+    @classmethod
+    def _some_and_once(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        if not value or len(set(value)) < len(value):
+            raise ValueError(f"expected one entry or more, each once, got {list(value)}")
+        return value
+
+
+class RunSettings(Settings):
+    """On what it runs, and how often it is looked at; none of it changes what is learned, but for precision."""
+
+    device: str = Field(default="auto", pattern=r"^(auto|cpu|cuda)$")
+    precision: Literal["fp32", "bf16"] = "fp32"
+    save_every_s: PositiveFloat = 300.0
+    validate_every: PositiveInt = 1
+    tensorboard: bool = True
+    pictures: bool = True
+
+
+class TrainSettings(Settings):
+    """Everything that `eventveil train` needs."""
+
+    seed: NonNegativeInt = 0
+    batch: int = Field(default=32, ge=2)
+    people_per_batch: PositiveInt | None = None
+    optimizer: Literal["adamw", "adam"] = "adamw"
+    data: DataSettings
+    window: WindowSettings
+    augment: AugmentSettings = AugmentSettings()
+    anonymizer: AnonymizerSettings = AnonymizerSettings()
+    target: ClassifierSettings = ClassifierSettings()
+    identity: ClassifierSettings = ClassifierSettings()
+    triplet: TripletSettings = TripletSettings()
+    pretrain: StageSettings = StageSettings()
+    adversarial: AdversarialSettings = AdversarialSettings()
+    attack: AttackSettings = AttackSettings(lr=1e-4)
+    run: RunSettings = RunSettings()
+
+    @field_validator("people_per_batch")
+    @classmethod
+    def _shares_the_batch(cls, value: int | None, info: Any) -> int | None:
+        if value is not None and info.data.get("batch", value) % value:
+            raise ValueError(f"expected a number that divides the batch, got {value}")
+        return value

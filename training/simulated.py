@@ -1,0 +1,51 @@
+"""A simulated set made on the way, by several processes: what `eventveil simulate` would write."""
+
+from __future__ import annotations
+
+import multiprocessing
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from pathlib import Path
+from typing import Any
+
+from eventveil.training.settings import SimulateSettings
+
+CHUNK = 8  # trials that a process makes in one go
+
+
+def simulate_set(folder: Path, settings: SimulateSettings, workers: int, watch: Callable[[int, int], object]) -> None:
+    """Write what is missing of the set.
+
+    Raises:
+        EventFileError: the folder holds another set, or cannot be written.
+    """
+    from eventveil.replay.simulated_set import hold_to_recipe, plan, write_trials  # compiles: only who simulates waits
+
+    planned = plan(folder, subjects=settings.subjects, sessions=settings.sessions)
+    hold_to_recipe(folder, seed=settings.seed, seconds=settings.seconds, subjects=settings.subjects)
+    missing = [trial for trial in planned if not trial.path.exists()]
+    done = len(planned) - len(missing)
+    if not missing:
+        return
+    if workers == 1:
+        for number, _ in enumerate(write_trials(missing, seed=settings.seed, seconds=settings.seconds), done + 1):
+            watch(number, len(planned))
+        return
+    chunks = [missing[at : at + CHUNK] for at in range(0, len(missing), CHUNK)]
+    with ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn")) as pool:
+        pending = {pool.submit(_write, chunk, settings.seed, settings.seconds): len(chunk) for chunk in chunks}
+        try:
+            for finished in as_completed(pending):
+                finished.result()
+                done += pending[finished]
+                watch(done, len(planned))
+        except BaseException:
+            pool.shutdown(cancel_futures=True)
+            raise
+
+
+def _write(planned: list[Any], seed: int, seconds: float) -> None:
+    from eventveil.replay.simulated_set import write_trials
+
+    for _ in write_trials(planned, seed=seed, seconds=seconds):
+        pass

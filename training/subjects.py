@@ -1,0 +1,50 @@
+"""What attackers are set on: the anonymizer that was trained, raw windows, or a rule without a network to compare with.
+
+`anonymizer`, `raw`, `gaussian:2` (standard deviation, events), `scramble`, `discard:0.75` (share), `pixelate:4`
+(pixels), `polarity`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from pydantic import ValidationError
+
+from eventveil.errors import ConfigError
+from eventveil.models.kinds import Anonymizer
+from eventveil.training import baselines
+
+ANONYMIZER = "anonymizer"
+_WITH_NUMBER: dict[str, Callable[[float], Anonymizer]] = {
+    "gaussian": baselines.Gaussian,
+    "discard": baselines.Discard,
+    "pixelate": lambda size: baselines.Pixelate(size),  # type: ignore[arg-type]  # pydantic holds it to whole numbers
+}
+_ALONE: dict[str, Callable[[], Anonymizer]] = {
+    "raw": baselines.Identity,
+    "scramble": baselines.Scramble,
+    "polarity": baselines.PolarityDrop,
+}
+
+
+def baseline(name: str) -> Anonymizer:
+    """Build a rule by its name.
+
+    Raises:
+        ConfigError: there is no such rule, or its number is missing or out of range.
+    """
+    kind, colon, number = name.partition(":")
+    try:
+        if kind in _ALONE and not colon:
+            return _ALONE[kind]()
+        if kind in _WITH_NUMBER and colon:
+            return _WITH_NUMBER[kind](float(number))
+    except (ValueError, ValidationError):
+        raise ConfigError(f"attack.against: {name!r}: the number of {kind} is out of range") from None
+    known = [ANONYMIZER, *_ALONE, *(f"{kind}:NUMBER" for kind in _WITH_NUMBER)]
+    raise ConfigError(f"attack.against: expected {', '.join(known)}, got {name!r}")
+
+
+def folder_of(name: str) -> str:
+    """The name of a subject as a folder's."""
+    return name.replace(":", "-")

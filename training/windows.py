@@ -1,0 +1,172 @@
+"""Windows of many trials, held as rows in one file that all processes of a machine share in memory.
+
+The file is an array of NumPy, mapped: the operating system keeps what is used in memory, once for all processes, and
+an interrupted run finds it again. Its name is a digest of what it was made from.
+
+Legend of axes: B windows, C channels, H rows of pixels, W columns.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import multiprocessing
+import os
+from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from eventveil.errors import TrainingError
+from eventveil.replay.trials import Trial
+from eventveil.training.rows import MAX_COUNT, Rows, RowShape, fill
+
+VERSION = 1  # of what the digest stands for: raise it when rows are made in another way
+CHUNK = 16  # trials that a process makes in one go
+
+
+@dataclass(frozen=True)
+class Windows:
+    """The rows of some trials, ready to be cut into windows.
+
+    Attributes:
+        shape: of the rows.
+        trials: sorted by person, then session: those of one session follow one another.
+        first_row: (T + 1,) where the rows of each trial begin; the last is the number of rows.
+        rows: (R, *shape.row) of uint8, uint16 or float32.
+    """
+
+    shape: RowShape
+    trials: tuple[Trial, ...]
+    first_row: npt.NDArray[np.int64]
+    rows: Rows
+
+    def cut(self, start_B: npt.NDArray[np.int64]) -> npt.NDArray[np.float32]:
+        """Return the windows that begin with these rows: float32 (B, C, H, W), channel 2k + p of a histogram."""
+        shape = self.shape
+        bins = 1 if shape.mode == "voxel" else shape.bins
+        out = np.empty((len(start_B), bins, *shape.row), np.float32)
+        for window, start in zip(out, start_B, strict=True):
+            rows = self.rows[start : start + shape.per_window]
+            # Sums of so few uint16 are exact in float32.
+            rows.reshape(bins, shape.rows_per_bin, *shape.row).sum(1, dtype=np.float32, out=window)
+        if self.rows.dtype == np.uint16:
+            np.minimum(out, MAX_COUNT, out=out)
+        return out.reshape(len(start_B), -1, *shape.row[1:])
+
+    @cached_property
+    def chain(self) -> npt.NDArray[np.int64]:
+        """(T, 2): first row and end of the chain of trials, of one person and session, that each trial belongs to."""
+        names = [(trial.subject, trial.session) for trial in self.trials]
+        begins = [number for number, name in enumerate(names) if number == 0 or name != names[number - 1]]
+        ends = [*begins[1:], len(names)]
+        bounds = [self.first_row[[begin, end]] for begin, end in zip(begins, ends, strict=True)]
+        return np.repeat(np.array(bounds), np.subtract(ends, begins), axis=0)
+
+
+def build(
+    trials: Sequence[Trial],
+    shape: RowShape,
+    folder: Path,
+    *,
+    workers: int = 1,
+    watch: Callable[[int, int], object] = lambda _done, _all: None,
+) -> Windows:
+    """Make the rows of trials, or find those made earlier.
+
+    Args:
+        trials: in any order.
+        shape: of the rows.
+        folder: where the file is, or will be.
+        workers: processes that read trials; 1 reads them in this one.
+        watch: called with how many trials are done, and of how many.
+
+    Raises:
+        TrainingError: the file cannot be written.
+        EventVeilError: a trial cannot be read.
+    """
+    trials = tuple(sorted(trials, key=lambda trial: (trial.subject, trial.session, trial.target or 0, trial.name)))
+    first_row = np.cumsum([0, *(shape.rows_of(trial) for trial in trials)])
+    path = folder / f"{_digest(trials, shape)}.npy"
+    if not path.exists():
+        part = path.with_suffix(f".{os.getpid()}.part")
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            _make(part, trials, shape, first_row, workers, watch)
+            part.replace(path)
+        except OSError as error:
+            need = int(first_row[-1]) * int(np.prod(shape.row)) * np.dtype(shape.dtype).itemsize
+            raise TrainingError(
+                f"{folder}: windows cannot be kept ({error.strerror or error}); they take up to {need / 1e9:.1f} GB: "
+                "make space, name another folder as data.cache, or lower window.offsets"
+            ) from error
+        finally:
+            for left in folder.glob(f"{path.stem}.{os.getpid()}.*"):
+                left.unlink()
+    return Windows(shape, trials, first_row, np.load(path, mmap_mode="r"))
+
+
+def _digest(trials: tuple[Trial, ...], shape: RowShape) -> str:
+    seen = [(trial.name, str(trial.path.resolve()), trial.path.stat().st_mtime_ns) for trial in trials]
+    return hashlib.sha256(json.dumps([VERSION, asdict(shape), seen]).encode()).hexdigest()[:32]
+
+
+def _make(
+    path: Path,
+    trials: tuple[Trial, ...],
+    shape: RowShape,
+    first_row: npt.NDArray[np.int64],
+    workers: int,
+    watch: Callable[[int, int], object],
+) -> None:
+    """Write all rows, every process its own part of one file, and halve the file where all counts fit in a byte."""
+    rows: Any = np.lib.format.open_memmap(path, "w+", shape.dtype, (int(first_row[-1]), *shape.row))
+    _reserve(path)
+    chunks = [range(at, min(at + CHUNK, len(trials))) for at in range(0, len(trials), CHUNK)]
+    work = [(path, [(trials[k], int(first_row[k]), int(first_row[k + 1])) for k in chunk], shape) for chunk in chunks]
+    highest, done = 0.0, 0
+    if workers == 1:
+        results = (_write(*part) for part in work)
+        for chunk, result in zip(chunks, results, strict=True):
+            highest, done = max(highest, result), done + len(chunk)
+            watch(done, len(trials))
+    else:
+        # Started anew, not forked: this process may run threads of torch.
+        with ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn")) as pool:
+            pending = {pool.submit(_write, *part): len(part[1]) for part in work}
+            try:
+                for finished in as_completed(pending):
+                    highest, done = max(highest, finished.result()), done + pending[finished]
+                    watch(done, len(trials))
+            except BaseException:
+                pool.shutdown(cancel_futures=True)
+                raise
+    rows.flush()
+    if shape.dtype == np.uint16 and highest < 256:
+        narrow = path.with_suffix(".narrow")
+        small: Any = np.lib.format.open_memmap(narrow, "w+", np.uint8, rows.shape)
+        _reserve(narrow)
+        for at in range(0, len(rows), 256):
+            small[at : at + 256] = rows[at : at + 256]
+        small.flush()
+        narrow.replace(path)
+
+
+def _reserve(path: Path) -> None:
+    """Ask for the space now: a mapped file that the disk has no room for ends the process without a word."""
+    if hasattr(os, "posix_fallocate"):
+        with path.open("r+b") as file:
+            os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
+
+
+def _write(path: Path, trials: list[tuple[Trial, int, int]], shape: RowShape) -> float:
+    """Write the rows of some trials; return the highest value."""
+    rows: Any = np.load(path, mmap_mode="r+")
+    for trial, begin, end in trials:
+        fill(trial, shape, rows[begin:end])
+    return float(rows[trials[0][1] : trials[-1][2]].max())
