@@ -5,6 +5,8 @@ from __future__ import annotations
 import signal
 import sys
 from collections.abc import Callable
+from dataclasses import asdict
+from json import dumps
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -14,16 +16,20 @@ from rich.table import Table
 
 from eventveil.cli_common import JsonOption, SensorOption, print_json, say, stdout
 from eventveil.errors import ConfigError, LineError
-from eventveil.events import Sensor
 
 if TYPE_CHECKING:
     from eventveil.stream.pipeline import Status
+    from eventveil.stream.score import Score
     from eventveil.stream.settings import RunSettings
     from eventveil.stream.wire import Message
 
 SourcesArgument = Annotated[
     list[str],
-    typer.Argument(metavar="SOURCE...|CONFIG.yaml", help="Recordings to replay side by side, or one configuration."),
+    typer.Argument(
+        metavar="SOURCE...|CONFIG.yaml",
+        help="What to play, side by side: recordings, dvs-gesture:PATH, see:PATH, event-reid:PATH (a dataset; "
+        "?split=test for a part of it), simulate: (people before a simulated camera); or one configuration.",
+    ),
 ]
 WeightsOption = Annotated[
     list[Path] | None,
@@ -31,7 +37,26 @@ WeightsOption = Annotated[
 ]
 SpeedOption = Annotated[
     str | None,
-    typer.Option("--speed", metavar="FACTOR|max", help="1.0 replays as it happened, max as fast as it goes."),
+    typer.Option("--speed", metavar="0.1..100|max", help="1.0 plays as it happened, max as fast as it goes."),
+]
+StartOption = Annotated[
+    float | None, typer.Option("--start", metavar="SECONDS", help="Leave out what lies before, from the beginning.")
+]
+StopOption = Annotated[
+    float | None, typer.Option("--stop", metavar="SECONDS", help="Leave out what lies there or behind.")
+]
+LoopOption = Annotated[
+    bool, typer.Option("--loop", help="Play on from the beginning (or --start) at the end (or --stop); time goes on.")
+]
+GapOption = Annotated[
+    float | None,
+    typer.Option("--gap", metavar="SECONDS", help="Quiet time between trials, and where a loop begins anew [0.5]."),
+]
+ShuffleOption = Annotated[
+    bool, typer.Option("--shuffle", help="Play the trials of a dataset in a drawn order, another one each time around.")
+]
+SeedOption = Annotated[
+    int | None, typer.Option("--seed", metavar="N", help="Repeat an order of --shuffle. Noise has no seed.")
 ]
 SetOption = Annotated[
     list[str] | None,
@@ -59,6 +84,12 @@ def run(
     sources: SourcesArgument,
     weights: WeightsOption = None,
     speed: SpeedOption = None,
+    start: StartOption = None,
+    stop: StopOption = None,
+    loop: LoopOption = False,
+    gap: GapOption = None,
+    shuffle: ShuffleOption = False,
+    seed: SeedOption = None,
     sensor: SensorOption = None,
     on_disorder: DisorderOption = None,
     wait_for: WaitOption = None,
@@ -66,7 +97,7 @@ def run(
     overrides: SetOption = None,
     json: JsonOption = False,
 ) -> None:
-    """Take recordings through the line and publish anonymized windows and gestures.
+    """Take sources through the line and publish anonymized windows and gestures.
 
     Windows leave only behind the anonymizer; without its weights nothing starts. What is published goes to
     tcp://127.0.0.1:5556 unless publish.bind says otherwise. Ctrl-C publishes what is on its way and stops.
@@ -74,10 +105,22 @@ def run(
     A line a second tells events, windows, latency and drops; the summary comes at the end. The exit status is 0 where
     every stream came to its end or was stopped, 2 where the line failed.
 
-    Example:  eventveil run trial.aedat4 --weights anonymizer.safetensors --weights gestures.safetensors
+    Of datasets and of simulated people it is known what they do: the line a second, the summary and --json then tell
+    how many windows were recognised rightly, and how long after a trial's beginning the first one. Labels and people
+    are known on this side only; nothing of them is published.
+
+    For example:
+
+    eventveil run trial.aedat4 --weights anonymizer.safetensors --weights gestures.safetensors
+
+    eventveil run 'dvs-gesture:data/DVSGesture?split=test' --shuffle --speed max --weights ... --weights ...
+
+    eventveil run 'simulate:?subjects=3&distance=1.2' --stop 60 --weights ... --weights ...
     """
     say("eventveil: starting (the first time this compiles its kernels, and takes longer)")
-    settings = _settings(sources, overrides or [], sensor=sensor, speed=speed, on_disorder=on_disorder)
+    said = {"sensor": sensor and str(sensor), "speed": speed, "on_disorder": on_disorder, "start_s": start}
+    said |= {"stop_s": stop, "loop": loop or None, "gap_s": gap, "shuffle": shuffle or None, "seed": seed}
+    settings = _settings(sources, overrides or [], said)
     settings = _with_options(settings, weights or [], wait_for, allow_untrained=allow_untrained)
     from eventveil.stream.pipeline import Line
 
@@ -85,6 +128,8 @@ def run(
     _on_signals(line.stop)
     if not line.plan.provenance.trained:
         say("eventveil: THE ANONYMIZER IS UNTRAINED: what is published protects nobody (--allow-untrained)")
+    for remark in line.plan.remarks:
+        say(f"eventveil: {remark}")
     awaited = f", when {settings.publish.wait_for} subscribed" if settings.publish.wait_for else ""
     say(f"eventveil: publishing on {settings.publish.bind}{awaited}; Ctrl-C stops")
     status = line.run(_tell_json if json else _Ticker())
@@ -93,10 +138,8 @@ def run(
         raise LineError(f"the line failed: {status.failure}")
 
 
-def _settings(
-    sources: list[str], overrides: list[str], *, sensor: Sensor | None, speed: str | None, on_disorder: str | None
-) -> RunSettings:
-    """Settings from a configuration file, or for plain sources; what the options say wins over the file."""
+def _settings(sources: list[str], overrides: list[str], said: dict[str, Any]) -> RunSettings:
+    """Settings from a configuration file, or for plain sources; what the options have `said` wins over the file."""
     from eventveil.config import read_yaml, run_settings
 
     is_config = len(sources) == 1 and sources[0].endswith((".yaml", ".yml"))
@@ -105,11 +148,10 @@ def _settings(
     else:
         name = "eventveil run"
         values = {"sources": [{"uri": uri, "stream": str(number)} for number, uri in enumerate(sources)]}
-    said = {"speed": speed, "on_disorder": on_disorder, "sensor": sensor and str(sensor)}
     for number in range(len(values.get("sources") or [])):
         overrides = [
             *overrides,
-            *(f"sources.{number}.{key}={value}" for key, value in said.items() if value is not None),
+            *(f"sources.{number}.{key}={dumps(value)}" for key, value in said.items() if value is not None),
         ]
     return run_settings(values, overrides, name=name)
 
@@ -160,11 +202,14 @@ def _summary(status: Status) -> dict[str, Any]:
         "subscribers": status.value("publish", "subscribers"),
         "stopped": status.stopped,
         "failure": status.failure,
+        "truth": None if status.score is None else status.score.figures(),
     }
 
 
 def _tell_json(status: Status) -> None:
-    print_json(_summary(status) | {"stages": {name: report.model_dump() for name, report in status.stages.items()}})
+    last = {} if status.score is None else {"last": {name: asdict(one) for name, one in status.score.last.items()}}
+    stages = {name: report.model_dump() for name, report in status.stages.items()}
+    print_json(_summary(status) | last | {"stages": stages})
 
 
 def _milliseconds(value: float | None) -> str:
@@ -186,14 +231,24 @@ class _Ticker:
             f"  {(windows - self._windows) / seconds:7.1f} windows/s"
             f"  latency p50 {_milliseconds(status.value('publish', 'latency_p50_ms'))}"
             f" p99 {_milliseconds(status.value('publish', 'latency_p99_ms'))}"
-            f"  subscribers {status.value('publish', 'subscribers') or 0:.0f}  dropped {dropped}"
+            f"  subscribers {status.value('publish', 'subscribers') or 0:.0f}  dropped {dropped}{_told(status.score)}"
         )
         self._seconds, self._events, self._windows = status.seconds, events, windows
 
 
+def _told(score: Score | None) -> str:
+    """How well it goes, where that is known."""
+    figures = {} if score is None else score.figures()
+    if not figures.get("judged"):
+        return ""
+    first = "" if figures["first_right_s"] is None else f", first after {figures['first_right_s']:.1f} s"
+    return f"  right {figures['accuracy']:.0%} (chance {figures['chance']:.0%}){first}"
+
+
 def _print_summary(figures: dict[str, Any]) -> None:
     table = Table(show_header=False, box=None)
-    for key, value in figures.items():
+    truth = figures.pop("truth") or {}
+    for key, value in {**figures, **truth}.items():
         shown = _milliseconds(value) if key.endswith("_ms") else f"{value:,}" if type(value) is int else value
         table.add_row(key.removesuffix("_ms"), str("none" if shown in ({}, None) else shown))
     stdout.print(table)

@@ -7,13 +7,15 @@ from types import TracebackType
 from typing import Self
 
 from eventveil.events import EventPacket, Sensor
-from eventveil.io.source import EventSource, open_events
+from eventveil.io.source import Disorder, EventSource, open_events
 
 
-def open_recording(path: Path, options: str = "", sensor: Sensor | None = None) -> EventSource:
+def open_recording(
+    path: Path, options: str = "", sensor: Sensor | None = None, *, on_disorder: Disorder = "raise"
+) -> EventSource:
     """Open a file, whatever stands in its name, with the options of its format as in `unit=ms`."""
     uri = path.resolve().as_uri()
-    return open_events(f"{uri}?{options}" if options else uri, sensor=sensor)
+    return open_events(f"{uri}?{options}" if options else uri, sensor=sensor, on_disorder=on_disorder)
 
 
 class CutSource:
@@ -53,6 +55,6 @@ class CutSource:
         self._source.close()
 
 
-def open_cut(path: Path, start_us: int, stop_us: int, sensor: Sensor | None = None) -> CutSource:
+def open_cut(path: Path, start_us: int, stop_us: int, *, on_disorder: Disorder = "raise") -> CutSource:
     """Open a span of a recording that holds several trials."""
-    return CutSource(open_recording(path, sensor=sensor), start_us, stop_us)
+    return CutSource(open_recording(path, on_disorder=on_disorder), start_us, stop_us)

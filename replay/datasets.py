@@ -30,11 +30,20 @@ def open_dataset(path: Path | str) -> Dataset:
             layout says, or a class is unknown.
     """
     root = Path(path)
+    dataset: Dataset = recognise(root).index(root)
+    return dataset
+
+
+def recognise(root: Path) -> ModuleType:
+    """Tell which dataset a folder holds: the module of its layout.
+
+    Raises:
+        DatasetError: there is no such folder, or no dataset is recognised in it.
+    """
     if not root.is_dir():
         raise DatasetError(f"{root}: expected the folder of a dataset, and there is none; check the path")
     for layout in LAYOUTS:
         if layout.recognises(root):
-            dataset: Dataset = layout.index(root)
-            return dataset
+            return layout
     looked_for = "; ".join(layout.LOOKS_FOR for layout in LAYOUTS)
     raise DatasetError(f"{root}: no dataset is recognised in this folder. Looked for {looked_for}")

@@ -1,63 +1,148 @@
-"""Recordings at the pace at which they happened, or faster, or slower: replay is a source like a camera.
+"""Plays a programme as one long stream: piece behind piece, pass behind pass, in times that never decrease.
 
-Time is an argument: with a clock and a sleep of the test's own, the pace is tested without waiting.
+What is played, and at which times, follows from the programme and the settings alone; at what pace is another matter
+(`eventveil.replay.pace`).
 """
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
+from dataclasses import dataclass
+from itertools import count
 
-import numpy as np
-
+from eventveil.errors import DatasetError, EventVeilError
 from eventveil.events import EventPacket
+from eventveil.replay.programme import Piece, Programme
+from eventveil.replay.truth import Truth
 
-SLICE_S = 0.01
-"""How finely a recording is cut, in seconds of this machine's time: a camera's driver delivers about as often."""
+FOREVER_US = 2**63 - 1
 
 
-def paced(
-    packets: Iterable[EventPacket],
-    *,
-    speed: float = 1.0,
-    clock: Callable[[], float] = time.monotonic,
-    sleep: Callable[[float], None] = time.sleep,
-) -> Iterator[EventPacket]:
-    """Hold events back until they would have happened.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Excerpt:
+    """Which part of each pass is played, and how passes follow each other.
 
-    Packets are cut into slices of 10 ms of real time. Each is released when it is over, and says in `until_us` up to
-    when: where nothing moved, empty slices say that time went on. Each release is timed from the first event, so that
-    delays do not add up.
-
-    Args:
-        packets: in time order.
-        speed: 2.0 plays in half the time.
-        clock: seconds, monotonic.
-        sleep: waits for seconds.
+    Attributes:
+        start_us: what lies before is left out; counted from the beginning of the pass, microseconds.
+        stop_us: what lies there or behind is left out; None: nothing is.
+        gap_us: quiet time between two pieces, and between two passes.
+        loop: begin anew at the end.
     """
-    slice_us = max(1, round(SLICE_S * 1e6 * speed))
-    first_us: int | None = None
-    began = 0.0
-    end_us = 0
 
-    def wait_for(t_us: int) -> None:
-        """Sleep until the camera's time is `t_us`."""
-        while (left := began + (t_us - (first_us or 0)) / (speed * 1e6) - clock()) > 0:
-            sleep(left)
+    start_us: int = 0
+    stop_us: int | None = None
+    gap_us: int = 0
+    loop: bool = False
 
-    for packet in packets:
-        rest = packet
-        if first_us is None and len(rest):
-            first_us, began = int(rest.t[0]), clock()
-            end_us = first_us + slice_us
-        while len(rest):
-            cut = int(np.searchsorted(rest.t, end_us))
-            head, rest = rest[:cut], rest[cut:]
-            if len(rest):
-                wait_for(end_us)
-                yield EventPacket(head.t, head.x, head.y, head.p, until_us=end_us)
-                end_us += slice_us
+
+class Player:
+    """The packets of a programme, once.
+
+    A piece begins with its first event, `gap_us` behind the end of the piece before. A pass begins so that what is
+    played of it begins `gap_us` behind the end of the pass before; only the first pass of a recording keeps the times
+    that its file has.
+
+    Attributes:
+        truth: what is true of what has been played so far.
+    """
+
+    def __init__(self, programme: Programme, excerpt: Excerpt) -> None:
+        self.truth = Truth()
+        self._programme = programme
+        self._excerpt = excerpt
+        self._begin_us = programme.begins_us  # of the pass, whether its beginning is played or not
+        self._end_us = 0  # of the piece that was played last
+
+    def __iter__(self) -> Generator[EventPacket, None, None]:
+        """Yield the packets, reading none ahead.
+
+        Raises:
+            EventVeilError: a piece cannot be read, as its source tells it, or in the programme's words instead.
+        """
+        for number in count() if self._excerpt.loop else range(1):
+            events = 0
+            for packet in self._pass(number):
+                events += len(packet)
+                yield packet
+            if events == 0:
+                return  # a loop over nothing would never end
+            # A microsecond at least, or a loop over a single event would stand still.
+            self._begin_us = self._end_us + max(1, self._excerpt.gap_us) - self._excerpt.start_us
+
+    def _pass(self, number: int) -> Iterator[EventPacket]:
+        at_us = self._begin_us
+        for piece in self._programme.pieces(number):
+            if at_us is not None and at_us >= self._high_us:
+                return
+            if at_us is not None and 0 < piece.duration_us <= self._low_us - at_us:
+                self._end_us = at_us + piece.duration_us  # left out without opening it
             else:
-                # The next packet may hold more events of this slice: nothing is promised yet.
-                wait_for(int(head.t[-1]))
-                yield head
+                yield from self._in_whose_words(self._piece(piece, at_us))
+            at_us = self._end_us + self._excerpt.gap_us
+
+    def _in_whose_words(self, packets: Iterator[EventPacket]) -> Iterator[EventPacket]:
+        try:
+            yield from packets
+        except EventVeilError:
+            if self._programme.instead is None:
+                raise
+            raise DatasetError(self._programme.instead) from None
+
+    def _piece(self, piece: Piece, at_us: int | None) -> Iterator[EventPacket]:
+        """Play a piece that begins at `at_us`; None: where its own times say."""
+        self._end_us = (at_us or 0) + piece.duration_us
+        begun = False
+        with piece.open() as packets:
+            for packet in _rebased(packets, at_us):
+                if at_us is None:
+                    at_us = self._begin_us = self._end_us = int(packet.t[0])
+                self._end_us = max(self._end_us, *map(int, packet.t[-1:]), packet.until_us or self._end_us)
+                played = self._within(packet)
+                shows = len(played) > 0 or played.until_us is not None
+                if shows and not begun and piece.label is not None and piece.subject is not None:
+                    self.truth.begin(piece.label, piece.subject, max(at_us, self._low_us))
+                    begun = True
+                yield played  # an empty one, too: whoever plays can look up
+                if played.until_us == self._high_us:
+                    break
+        self._end_us = min(self._end_us, self._high_us)
+        if begun:
+            self.truth.end(self._end_us)
+
+    @property
+    def _low_us(self) -> int:
+        return (self._begin_us or 0) + self._excerpt.start_us
+
+    @property
+    def _high_us(self) -> int:
+        stop_us = self._excerpt.stop_us
+        return FOREVER_US if stop_us is None else (self._begin_us or 0) + stop_us
+
+    def _within(self, packet: EventPacket) -> EventPacket:
+        """What the excerpt holds of a packet; its promise keeps within, too."""
+        low_us, high_us, until_us = self._low_us, self._high_us, packet.until_us
+        first, behind = (int(place) for place in packet.t.searchsorted((low_us, high_us)))
+        if behind < len(packet):
+            until_us = high_us
+        if until_us is not None:
+            until_us = min(until_us, high_us) if until_us > low_us else None
+        if first == 0 and behind == len(packet) and until_us == packet.until_us:
+            return packet
+        return EventPacket(
+            packet.t[first:behind], packet.x[first:behind], packet.y[first:behind], packet.p[first:behind], until_us
+        )
+
+
+def _rebased(packets: Iterable[EventPacket], at_us: int | None) -> Iterator[EventPacket]:
+    """Move packets in time so that the first event lies at `at_us`; None: leave them where they are."""
+    shift_us: int | None = None
+    for packet in packets:
+        if shift_us is None:
+            if not len(packet):
+                continue
+            shift_us = 0 if at_us is None else at_us - int(packet.t[0])
+        if shift_us == 0:
+            yield packet
+        else:
+            until_us = None if packet.until_us is None else packet.until_us + shift_us
+            yield EventPacket(packet.t + shift_us, packet.x, packet.y, packet.p, until_us)

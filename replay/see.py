@@ -15,6 +15,7 @@ from functools import partial
 from pathlib import Path
 
 from eventveil.errors import DatasetError
+from eventveil.io.source import Disorder
 from eventveil.replay.frames import FRAME_US, FrameSource
 from eventveil.replay.listing import files_in, folders_in
 from eventveil.replay.trials import NO_SPLIT, Dataset, Trial
@@ -74,8 +75,12 @@ def _trial(root: Path, path: Path, emotion: str, splits: dict[str, str] | None) 
         lighting=match["light"],
         duration_us=len(frames) * FRAME_US,
         split=splits[path.name] if splits is not None else NO_SPLIT,
-        opener=partial(FrameSource, frames),
+        opener=partial(_open_frames, frames),
     )
+
+
+def _open_frames(frames: list[Path], *, on_disorder: Disorder) -> FrameSource:  # noqa: ARG001 - frames have an order
+    return FrameSource(frames)
 
 
 def _frames(path: Path) -> list[Path]:

@@ -20,7 +20,7 @@ from eventveil.errors import DatasetError
 from eventveil.events import EventPacket, Sensor
 from eventveil.io.columns import FIELDS, ColumnError, to_packet
 from eventveil.io.reader import Reader
-from eventveil.io.source import EventSource
+from eventveil.io.source import Disorder, EventSource
 
 MAX_LINE = 256  # bytes; no event takes more
 SIZE_LINE = re.compile(rb"\s*(\d{1,5})\s+(\d{1,5})\s*")  # width and height, before the first event
@@ -67,7 +67,9 @@ def read_span(path: Path, sensor: Sensor) -> TextSpan:
     return TextSpan(path, sensor, begin, tail_begin + len(tail), first, last)
 
 
-def open_span(span: TextSpan, start: float, stop: float, unit_us: int) -> EventSource:
+def open_span(
+    span: TextSpan, start: float, stop: float, unit_us: int, *, on_disorder: Disorder = "raise"
+) -> EventSource:
     """Open the events from `start` (included) to `stop` (excluded), both in the unit of the file.
 
     Raises:
@@ -75,7 +77,7 @@ def open_span(span: TextSpan, start: float, stop: float, unit_us: int) -> EventS
     """
     from eventveil.io.gate import Gate  # here, because it compiles, as in eventveil.io.source
 
-    return EventSource(_SpanReader(span, start, stop, unit_us), Gate(span.sensor, "raise"))
+    return EventSource(_SpanReader(span, start, stop, unit_us), Gate(span.sensor, on_disorder))
 
 
 class _SpanReader(Reader):

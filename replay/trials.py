@@ -11,6 +11,7 @@ from typing import Protocol, Self
 
 from eventveil.errors import DatasetError
 from eventveil.events import EventPacket, Sensor
+from eventveil.io.source import Disorder
 
 NO_SPLIT = "all"  # of a dataset that publishes none; `eventveil.replay.splits` makes one
 
@@ -46,7 +47,7 @@ class Trial:
         lighting: as the dataset names it; None where it is not known.
         duration_us: microseconds.
         split: "train", "test" or what else a split names; "all" where the dataset publishes none.
-        opener: opens its events.
+        opener: opens its events; takes `on_disorder`, as `eventveil.io.open_events` does.
     """
 
     name: str
@@ -58,15 +59,18 @@ class Trial:
     lighting: str | None
     duration_us: int
     split: str
-    opener: Callable[[], PacketSource] = field(repr=False, compare=False)
+    opener: Callable[..., PacketSource] = field(repr=False, compare=False)
 
-    def open(self) -> PacketSource:
+    def open(self, on_disorder: Disorder = "raise") -> PacketSource:
         """Open the events, with their times as the file has them.
+
+        Args:
+            on_disorder: what happens where time goes back: "raise", "sort" or "clip", as in `eventveil.io.open_events`.
 
         Raises:
             EventVeilError: the events cannot be read.
         """
-        return self.opener()
+        return self.opener(on_disorder=on_disorder)
 
 
 @dataclass(frozen=True)

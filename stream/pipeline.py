@@ -26,6 +26,7 @@ import zmq
 
 from eventveil.stream.planning import plan
 from eventveil.stream.runner import Report, Signals
+from eventveil.stream.score import NOTES, Score
 from eventveil.stream.settings import RunSettings
 from eventveil.stream.sockets import PrivateSockets, runtime_folder
 from eventveil.stream.stages import (
@@ -51,12 +52,14 @@ class Status:
     Attributes:
         seconds: since the sources began.
         stages: the last report of each stage.
+        score: what was recognised, held against what is known to be shown; None where nothing is.
         failure: why the line failed, or None.
         stopped: True where somebody stopped it before its streams had ended.
     """
 
     seconds: float = 0.0
     stages: dict[str, Report] = field(default_factory=dict)
+    score: Score | None = None
     failure: str | None = None
     stopped: bool = False
 
@@ -90,7 +93,8 @@ class Line:
 
     def __init__(self, settings: RunSettings) -> None:
         self.plan = plan(settings)
-        self.status = Status()
+        judged = self.plan.judged
+        self.status = Status(score=Score(self.plan.provenance.labels, judged) if judged else None)
         self.members: dict[str, Any] = {}  # threads or processes, by stage
         self._processes = settings.line.run_as == "processes"
         # spawn: a forked child would inherit locks and sockets of threads that do not exist in it.
@@ -163,8 +167,11 @@ class Line:
     def _listen(self, reports: zmq.Socket[bytes], milliseconds: int) -> None:
         while reports.poll(milliseconds):
             milliseconds = 0
-            report = Report.model_validate_json(reports.recv())
+            words, notes = reports.recv_multipart()
+            report = Report.model_validate_json(words)
             self.status.stages[report.stage] = report
+            if self.status.score is not None:
+                self.status.score.take(NOTES.validate_json(notes))
             if report.kind == "failed" and self.status.failure is None:
                 self._fail(report.stage, report.reason)
 

@@ -45,11 +45,18 @@ class WindowPlan:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """A line that can be started: plain values, so that they can be handed to another process."""
+    """A line that can be started: plain values, so that they can be handed to another process.
+
+    Attributes:
+        judged: the streams of which it is known what they show, in words that the classifier has, too.
+        remarks: what the user should know about the others.
+    """
 
     settings: RunSettings
     window: WindowPlan
     provenance: Provenance
+    judged: tuple[str, ...] = ()
+    remarks: tuple[str, ...] = ()
 
     @property
     def max_age_ms(self) -> int | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from eventveil.errors import ConfigError, WeightsError
 from eventveil.models.weights import Weights, check_fit, load_weights
+from eventveil.replay.sources import CLASSES, RECORDING
 from eventveil.stream.plan import Plan, WindowPlan
 from eventveil.stream.publish import Provenance
 from eventveil.stream.settings import RunSettings
@@ -27,7 +28,11 @@ def plan(settings: RunSettings) -> Plan:
         classifier_trained=classifier is not None and classifier.metadata.trained,
         labels=() if classifier is None else tuple(classifier.metadata.labels),
     )
-    return Plan(settings, _windows(settings, anonymizer), provenance)
+    window = _windows(settings, anonymizer)
+    if window.mode == "recording":
+        _refuse_what_is_no_recording(settings)
+    judged, remarks = _judged(settings, provenance)
+    return Plan(settings, window, provenance, judged, remarks)
 
 
 def _anonymizer(settings: RunSettings) -> Weights:
@@ -44,6 +49,37 @@ def _anonymizer(settings: RunSettings) -> Weights:
             "to try the line all the same, --allow-untrained: every header will say so"
         )
     return weights
+
+
+def _refuse_what_is_no_recording(settings: RunSettings) -> None:
+    for source in settings.sources:
+        if source.loop or source.where.kind != RECORDING:
+            raise ConfigError(
+                f"{source.uri}: plays on as one long stream, and whole recordings are to be one window each; "
+                "give window.mode: windows and window.bin_us, or single recordings without a loop"
+            )
+
+
+def _judged(settings: RunSettings, provenance: Provenance) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """The streams whose gestures can be held against the truth, by the labels' text; and remarks on the others."""
+    judged, remarks = [], []
+    for source in settings.sources:
+        classes = CLASSES.get(source.where.kind, ())
+        strange = [label for label in classes if label not in provenance.labels]
+        if not classes:
+            continue
+        if provenance.classifier is None:
+            remarks.append(f"{source.uri}: no classifier, so no accuracy")
+        elif len(strange) == len(classes):
+            remarks.append(
+                f"{source.uri}: the classifier knows none of its classes ({', '.join(classes)}), "
+                f"only {', '.join(provenance.labels)}: no accuracy"
+            )
+        else:
+            judged.append(source.stream)
+            if strange:
+                remarks.append(f"{source.uri}: the classifier does not know {', '.join(strange)}: these are not judged")
+    return tuple(judged), tuple(remarks)
 
 
 def _windows(settings: RunSettings, anonymizer: Weights) -> WindowPlan:

@@ -20,6 +20,7 @@ from eventveil.errors import BoundaryError
 from eventveil.stream.latency import Latency
 from eventveil.stream.outbox import AGE, OVERLAP
 from eventveil.stream.parcel import Parcel
+from eventveil.stream.score import Seen
 from eventveil.stream.windows import AnonymizedWindow, Seal
 from eventveil.stream.wire import (
     GESTURE,
@@ -60,6 +61,7 @@ class Publisher:
         seal: to check that a window is the anonymizer's.
         provenance: what the headers say of the weights.
         max_age_ms: older windows are withheld; None (lossless) publishes them all.
+        note: told of each gesture that was published, for the supervisor.
         clock_ns: the machine's monotonic clock.
     """
 
@@ -70,6 +72,7 @@ class Publisher:
         provenance: Provenance,
         *,
         max_age_ms: int | None,
+        note: Callable[[Seen], None] | None = None,
         clock_ns: Callable[[], int] = time.monotonic_ns,
     ) -> None:
         self._received = 0
@@ -82,6 +85,7 @@ class Publisher:
         self._seal = seal
         self._provenance = provenance
         self._max_age_ms = max_age_ms
+        self._note = note
         self._clock_ns = clock_ns
         self._lost: defaultdict[tuple[str, str], Counter[str]] = defaultdict(Counter)
         self._published_until: dict[str, int] = {}
@@ -130,8 +134,11 @@ class Publisher:
             self._send(self._window_header(window, age_ms), window.values)
             self._windows += 1
         if window.scores is not None:
-            self._send(self._gesture_header(window, window.scores, age_ms), window.scores)
+            gesture = self._gesture_header(window, window.scores, age_ms)
+            self._send(gesture, window.scores)
             self._gestures += 1
+            if self._note is not None:
+                self._note(Seen(stream=stream, seq=gesture.seq, label=gesture.label))
         self._recent.add(age_ms)
         self._all.add(age_ms)
 

@@ -18,6 +18,7 @@ from pydantic import BaseModel, ConfigDict
 from eventveil.errors import LineError
 from eventveil.stream.outbox import AGE, Outbox
 from eventveil.stream.parcel import Parcel, unpack
+from eventveil.stream.score import NOTES, Note
 
 POLL_MS = 50  # how soon a stage that has nothing to do notices a signal
 BEAT_S = 1.0
@@ -80,7 +81,7 @@ class Report(BaseModel):
 
 
 class Reporter:
-    """A stage's voice.
+    """A stage's voice. What it notes goes along with its next report, as a frame of its own.
 
     Args:
         stage: its name.
@@ -95,12 +96,18 @@ class Reporter:
         self.figures: Callable[[], dict[str, Any]] = figures or dict
         self._socket = socket
         self._next_beat = time.monotonic() + BEAT_S
+        self._notes: list[Note] = []
+
+    def note(self, note: Note) -> None:
+        """Note what a window shows, or what was recognised in it."""
+        self._notes.append(note)
 
     def say(self, kind: str, reason: str = "") -> None:
         """Send a report; one that finds the supervisor's queue full is not worth blocking for."""
         report = Report.model_validate({"stage": self.stage, "kind": kind, "reason": reason, **self.figures()})
         try:
-            self._socket.send(report.model_dump_json().encode(), zmq.NOBLOCK)
+            self._socket.send_multipart([report.model_dump_json().encode(), NOTES.dump_json(self._notes)], zmq.NOBLOCK)
+            self._notes.clear()
         except zmq.Again:
             if kind != "beat":
                 raise LineError(f"{self.stage}: the supervisor does not listen any more") from None

@@ -8,16 +8,19 @@ from __future__ import annotations
 import math
 import re
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
-from eventveil.errors import EventError
+from eventveil.errors import EventError, EventVeilError
 from eventveil.events import Sensor
+from eventveil.replay.player import Excerpt
+from eventveil.replay.sources import SIMULATE, SourceUri
 from eventveil.stream.wire import StreamName
 
 Device = Annotated[str, Field(pattern=r"^(auto|cpu|cuda(:\d+)?)$")]
 Precision = Literal["fp32", "bf16"]
+MAX_SECONDS = 1e9  # 31 years; times in microseconds stay far from the ends of int64
 
 
 class Settings(BaseModel):
@@ -37,26 +40,70 @@ def _sensor(value: object) -> Sensor | None:
 
 
 def _speed(value: object) -> float | Literal["max"]:
-    """Read a factor, or `max`; what is beyond a million is no pace any more."""
+    """Read a factor, or `max`."""
     if value == "max":
         return "max"
     try:
         speed = float(str(value))
     except ValueError:
         speed = math.nan
-    if not 0 < speed <= 1e6:
-        raise ValueError(f"expected a factor above 0 and up to 1e6, such as 1.0, or max, got {value!r}")
+    if not 0.1 <= speed <= 100:
+        raise ValueError(f"expected a factor from 0.1 to 100, such as 1.0, or max, got {value!r}")
     return speed
 
 
 class SourceSettings(Settings):
-    """One recording (or, later, camera) that feeds the line."""
+    """One recording, dataset or simulated camera that feeds the line."""
 
     uri: str
     stream: StreamName = "0"
     sensor: Annotated[Sensor | None, BeforeValidator(_sensor)] = None
     on_disorder: Literal["raise", "sort", "clip"] = "raise"
     speed: Annotated[float | Literal["max"], BeforeValidator(_speed)] = 1.0
+    start_s: float = Field(default=0.0, ge=0, le=MAX_SECONDS)
+    stop_s: float | None = Field(default=None, gt=0, le=MAX_SECONDS)
+    loop: bool = False
+    gap_s: float = Field(default=0.5, ge=0, le=3600)
+    shuffle: bool = False
+    seed: int | None = None
+
+    @field_validator("uri")
+    @classmethod
+    def _is_known(cls, uri: str) -> str:
+        try:
+            SourceUri.parse(uri)
+        except EventVeilError as error:
+            raise ValueError(str(error)) from None
+        return uri
+
+    @model_validator(mode="after")
+    def _fits_the_source(self) -> Self:
+        if self.stop_s is not None and self.stop_s <= self.start_s:
+            raise ValueError(f"expected stop_s behind start_s, got {self.stop_s:g} and {self.start_s:g}")
+        if self.shuffle and not self.where.is_dataset:
+            raise ValueError(f"shuffle is for the trials of a dataset, and {self.uri!r} is none; leave it out")
+        if self.seed is not None and not self.shuffle:
+            raise ValueError(
+                "seed draws the order of shuffled trials, and nothing else; give shuffle, too, or leave it out"
+            )
+        if self.loop and self.where.kind == SIMULATE:
+            raise ValueError("simulate: goes on without end by itself; leave loop out")
+        return self
+
+    @property
+    def where(self) -> SourceUri:
+        """What the URI names."""
+        return SourceUri.parse(self.uri)
+
+    @property
+    def excerpt(self) -> Excerpt:
+        """What is played of the source."""
+        return Excerpt(
+            start_us=round(self.start_s * 1e6),
+            stop_us=None if self.stop_s is None else round(self.stop_s * 1e6),
+            gap_us=round(self.gap_s * 1e6),
+            loop=self.loop,
+        )
 
 
 class WindowSettings(Settings):

@@ -7,17 +7,21 @@ behind the histogram.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import closing
 from typing import Any
 
 from eventveil.events import EventPacket, Sensor, Window
-from eventveil.io import open_events
-from eventveil.replay.player import paced
+from eventveil.replay.pace import paced
+from eventveil.replay.player import Player
+from eventveil.replay.sources import open_programme
+from eventveil.replay.truth import Truth
 from eventveil.stream.histogram import WindowedHistogrammer
 from eventveil.stream.outbox import Outbox
 from eventveil.stream.parcel import Parcel
 from eventveil.stream.plan import WindowPlan
 from eventveil.stream.runner import Reporter, Signals
+from eventveil.stream.score import Shown
 from eventveil.stream.settings import SourceSettings
 from eventveil.stream.windows import Origin, RawWindow
 
@@ -33,12 +37,14 @@ class SourceStage:
         source: what to read, and how fast.
         window: how to cut it into windows.
         outbox: where the windows go.
+        judged: tell the supervisor what each window shows, where that is known.
     """
 
-    def __init__(self, source: SourceSettings, window: WindowPlan, outbox: Outbox) -> None:
+    def __init__(self, source: SourceSettings, window: WindowPlan, outbox: Outbox, *, judged: bool = False) -> None:
         self._source = source
         self._window = window
         self._outbox = outbox
+        self._judged = judged
         self._counts = {"received": 0, "binned": 0, "late": 0, "outside": 0, "saturated": 0, "windows": 0}
 
     def figures(self) -> dict[str, Any]:
@@ -61,39 +67,70 @@ class SourceStage:
 
     def _read(self, signals: Signals, report: Reporter) -> None:
         source = self._source
-        with open_events(source.uri, sensor=source.sensor, on_disorder=source.on_disorder) as events:
-            histogrammer = self._window.histogrammer(events.sensor)
+        programme = open_programme(
+            source.where,
+            sensor=source.sensor,
+            on_disorder=source.on_disorder,
+            shuffle=source.shuffle,
+            seed=source.seed,
+        )
+        histogrammer = self._window.histogrammer(programme.sensor)
+        player = Player(programme, source.excerpt)
+
+        def send(windows: Iterable[Window]) -> None:
+            for window in windows:
+                self._send(window, programme.sensor)
+                if self._judged:
+                    self._note(window, player.truth, report)
+            self._take_stock(histogrammer)
+
+        with closing(iter(player)) as packets:
             try:
-                for packet in self._packets(events, signals, report):
-                    self._send(histogrammer.push(packet), events.sensor)
-                    self._take_stock(histogrammer)
-                    report.beat()
-                    if signals.stop.is_set() or signals.aborted():
-                        break
+                for packet in self._paced(packets, signals, report):
+                    send(histogrammer.push(packet))
             except _Stopped:
                 pass
             finally:
                 # Whatever ended the reading: what was binned before it still goes out.
                 if not signals.aborted():
-                    self._send(histogrammer.finish(), events.sensor)
-                    self._take_stock(histogrammer)
+                    send(histogrammer.finish())
 
-    def _packets(self, events: Iterable[EventPacket], signals: Signals, report: Reporter) -> Iterable[EventPacket]:
+    def _paced(self, packets: Iterable[EventPacket], signals: Signals, report: Reporter) -> Iterable[EventPacket]:
+        def look_up() -> Iterator[EventPacket]:
+            for packet in packets:
+                report.beat()
+                if signals.stop.is_set() or signals.aborted():
+                    raise _Stopped
+                yield packet
+
         def sleep(seconds: float) -> None:
             self._outbox.flush()
             report.beat()
             if signals.stop.wait(min(seconds, 0.05)) or signals.aborted():
                 raise _Stopped
 
-        return events if self._source.speed == "max" else paced(events, speed=self._source.speed, sleep=sleep)
+        return look_up() if self._source.speed == "max" else paced(look_up(), speed=self._source.speed, sleep=sleep)
 
-    def _send(self, windows: Iterable[Window], sensor: Sensor) -> None:
-        for window in windows:
-            origin = Origin(
-                self._source.stream, sensor, window.seq, window.t_start_us, window.t_end_us, time.monotonic_ns()
+    def _send(self, window: Window, sensor: Sensor) -> None:
+        stream = self._source.stream
+        origin = Origin(stream, sensor, window.seq, window.t_start_us, window.t_end_us, time.monotonic_ns())
+        self._counts["windows"] += 1
+        self._outbox.put(Parcel(stream, RawWindow(origin, window.counts)))
+
+    def _note(self, window: Window, truth: Truth, report: Reporter) -> None:
+        """Tell the supervisor, and nobody else, what a window shows."""
+        span = truth.of(window.t_start_us, window.t_end_us)
+        if span is not None:
+            report.note(
+                Shown(
+                    stream=self._source.stream,
+                    seq=window.seq,
+                    trial=span.trial,
+                    label=span.label,
+                    subject=span.subject,
+                    since_us=window.t_end_us - span.start_us,
+                )
             )
-            self._counts["windows"] += 1
-            self._outbox.put(Parcel(self._source.stream, RawWindow(origin, window.counts)))
 
     def _take_stock(self, histogrammer: WindowedHistogrammer) -> None:
         stats = histogrammer.stats

@@ -124,7 +124,9 @@ def _place(error: Exception) -> str:
 
 def run_histogram(bench: Bench, number: int) -> None:
     """Read one source, when everybody behind it is ready."""
-    stage = SourceStage(bench.plan.settings.sources[number], bench.plan.window, bench.outbox("anonymize"))
+    source = bench.plan.settings.sources[number]
+    judged = source.stream in bench.plan.judged
+    stage = SourceStage(source, bench.plan.window, bench.outbox("anonymize"), judged=judged)
     bench.report.figures = stage.figures
     bench.report.say("ready")
     signals = bench.signals
@@ -189,7 +191,9 @@ def run_publish(bench: Bench, key: bytes) -> None:
     public = bench.keep(public_socket(settings.publish.bind, settings.publish.queue, bench.context))
     inbox = bench.inbox()
     audience = Audience(public)
-    publisher = Publisher(public, Seal(key), bench.plan.provenance, max_age_ms=bench.plan.max_age_ms)
+    plan = bench.plan
+    note = bench.report.note if plan.judged else None
+    publisher = Publisher(public, Seal(key), plan.provenance, max_age_ms=plan.max_age_ms, note=note)
     bench.report.figures = lambda: publisher.figures() | {"values": publisher.values() | audience.values()}
     while audience.count() < settings.publish.wait_for and not (signals.stop.is_set() or signals.aborted()):
         public.poll(POLL_MS)

@@ -70,7 +70,7 @@ def test_a_configuration_does_the_same(kit, endpoint, tmp_path):
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 @pytest.mark.parametrize("run_as", ["threads", "processes"])
 def test_a_signal_publishes_what_is_on_its_way_and_stops_within_three_seconds(kit, endpoint, number, run_as):
-    options = ["--allow-untrained", "--speed", "0.05", "--wait-for", "1", "--json", "--set", f"line.run_as={run_as}"]
+    options = ["--allow-untrained", "--speed", "0.1", "--wait-for", "1", "--json", "--set", f"line.run_as={run_as}"]
     with subscriber(endpoint) as received:
         line = subprocess.Popen(run_command(kit, endpoint, *options), stdout=subprocess.PIPE, text=True)
         try:

@@ -201,7 +201,7 @@ def test_a_source_that_fails_is_published_up_to_its_fault(kit, endpoint, tmp_pat
 
 
 def test_a_stage_that_is_killed_ends_the_line_with_its_name(kit, endpoint):
-    line = Line(kit.settings(endpoint, line__run_as="processes", sources=[{"uri": str(kit.recording), "speed": 0.05}]))
+    line = Line(kit.settings(endpoint, line__run_as="processes", sources=[{"uri": str(kit.recording), "speed": 0.1}]))
     with subscriber(endpoint) as received:
         status = line.run(lambda status: line.members["anonymize"].kill())
         received.finish()
@@ -212,7 +212,7 @@ def test_a_stage_that_is_killed_ends_the_line_with_its_name(kit, endpoint):
 
 @pytest.mark.skipif(not hasattr(os, "pidfd_open"), reason="waits for other processes' children by pidfd")
 def test_stages_leave_when_their_supervisor_is_killed(kit, endpoint):
-    options = ["--speed", "0.02", "--allow-untrained", "--wait-for", "1", "--set", "line.run_as=processes"]
+    options = ["--speed", "0.1", "--loop", "--allow-untrained", "--wait-for", "1", "--set", "line.run_as=processes"]
     weights = ["--weights", str(kit.anonymizer), "--weights", str(kit.classifier), "--set", f"publish.bind={endpoint}"]
     supervisor = subprocess.Popen([*PROGRAM, "run", str(kit.recording), *options, *weights], stderr=subprocess.PIPE)
     try:

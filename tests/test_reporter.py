@@ -10,15 +10,31 @@ from line_parts import link, received
 
 from eventveil.errors import LineError
 from eventveil.stream.runner import Report, Reporter
+from eventveil.stream.score import NOTES, Seen
 
 
 def test_a_report_tells_the_figures_of_its_stage():
     with link(hwm=10) as (push, pull):
         reporter = Reporter("classify", push, lambda: {"counts": {"sent": 3}, "dropped": {"age": 1}})
         reporter.say("failed", "why")
-        assert Report.model_validate_json(pull.recv()) == Report(
-            stage="classify", kind="failed", counts={"sent": 3}, dropped={"age": 1}, reason="why"
-        )
+        words, notes = pull.recv_multipart()
+    assert Report.model_validate_json(words) == Report(
+        stage="classify", kind="failed", counts={"sent": 3}, dropped={"age": 1}, reason="why"
+    )
+    assert notes == b"[]"
+
+
+def test_notes_go_along_with_the_next_report_once():
+    notes = [Seen(stream="0", seq=3, label="wave"), Seen(stream="0", seq=4, label="clap")]
+    with link(hwm=10) as (push, pull):
+        reporter = Reporter("publish", push)
+        for note in notes:
+            reporter.note(note)
+        reporter.say("beat")
+        reporter.say("ended")
+        first, second = (NOTES.validate_json(frames[1]) for frames in (pull.recv_multipart(), pull.recv_multipart()))
+    assert first == notes
+    assert second == []
 
 
 def test_a_beat_is_said_once_a_second(monkeypatch):
@@ -39,3 +55,17 @@ def test_a_supervisor_that_does_not_listen_costs_beats_but_no_last_word():
         reporter.say("beat")
         with pytest.raises(LineError, match="publish: the supervisor does not listen"):
             reporter.say("ended")
+
+
+def test_notes_wait_for_a_supervisor_that_listens():
+    with zmq.Context() as context, context.socket(zmq.PULL) as pull, context.socket(zmq.PUSH) as push:
+        push.sndtimeo = pull.rcvtimeo = 5_000
+        reporter = Reporter("publish", push)
+        reporter.note(note := Seen(stream="0", seq=3, label="wave"))
+        reporter.say("beat")  # nobody is there
+        pull.bind("inproc://late")
+        push.connect("inproc://late")
+        reporter.say("ended")
+        words, notes = pull.recv_multipart()
+    assert Report.model_validate_json(words).kind == "ended"
+    assert NOTES.validate_json(notes) == [note]

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from strategies import cuts, records, timed
 
 from eventveil import EventPacket
-from eventveil.replay.player import SLICE_S, paced
+from eventveil.replay.pace import SLICE_S, paced
 
 SLICE_US = round(SLICE_S * 1e6)
 
@@ -173,6 +173,22 @@ def test_strided_events_are_not_copied():
     assert all(np.shares_memory(packet.x, whole.x) for _, packet in played([whole]) if len(packet))
 
 
-def test_a_promise_of_the_recording_is_not_taken_for_that_of_a_slice():
-    got = played([timed(packet_at(0, 15_000), 90_000), packet_at(95_000)])
-    assert [packet.until_us for _, packet in got][:2] == [10_000, None]
+def test_what_a_packet_promises_is_kept():
+    got = played([timed(packet_at(0, 15_000), 33_000), timed(packet_at(), 35_000), packet_at(36_000)])
+    assert [(at_us, packet.t.tolist(), packet.until_us) for at_us, packet in got] == [
+        (10_000, [0], 10_000),
+        (20_000, [15_000], 20_000),
+        (30_000, [], 30_000),
+        (33_000, [], 33_000),
+        (35_000, [], 35_000),
+        (36_000, [36_000], None),
+    ]
+
+
+def test_a_promise_that_was_overtaken_is_not_repeated():
+    got = played([timed(packet_at(0, 12_000), 5_000), timed(packet_at(12_000), 12_000)])
+    assert [(at_us, packet.t.tolist(), packet.until_us) for at_us, packet in got] == [
+        (10_000, [0], 10_000),
+        (12_000, [12_000], None),
+        (12_000, [12_000], 12_000),
+    ]

@@ -1,0 +1,45 @@
+"""What a source plays: pieces, one behind the other, with what is known of each."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+
+from eventveil.events import EventPacket, Sensor
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """What is played in one piece: a recording, a trial of a dataset, a simulated take.
+
+    Attributes:
+        open: opens its events, with times of its own.
+        duration_us: how long it lasts, microseconds; 0 where only its events will tell.
+        label: what is done in it; None where that is not known.
+        subject: who does it; None likewise. Private, as the label is: neither leaves the machine, and this one does
+            not even show up in logs.
+    """
+
+    open: Callable[[], AbstractContextManager[Iterable[EventPacket]]] = field(repr=False)
+    duration_us: int = 0
+    label: str | None = None
+    subject: str | None = field(default=None, repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Programme:
+    """What a source plays in one pass, and again and again where it is looped.
+
+    Attributes:
+        sensor: geometry, of all pieces.
+        pieces: the pieces of a pass, by its number from 0; may be endless.
+        begins_us: time at which the stream begins; None: with the time of its first event.
+        instead: what an error says of a piece that cannot be read, where the error's own words, the path of a trial
+            among them, would name a person; None where they may be told.
+    """
+
+    sensor: Sensor
+    pieces: Callable[[int], Iterable[Piece]]
+    begins_us: int | None = None
+    instead: str | None = None

@@ -1,0 +1,110 @@
+"""People who go on making gestures before the simulated camera, for as long as somebody watches."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from itertools import count, product
+from typing import Any, Self
+
+from eventveil.errors import ConfigError, EventError
+from eventveil.events import EventPacket, Sensor
+from eventveil.replay.chance import Chance
+from eventveil.replay.dvs_gesture import GESTURES
+from eventveil.replay.programme import Piece
+from eventveil.replay.scene import LIGHTINGS
+from eventveil.replay.simulator import Shot, simulate
+
+READ: dict[str, Callable[[str], Any]] = {
+    "seed": int,
+    "subjects": int,
+    "seconds": float,
+    "distance": float,
+    "camera_motion": float,
+    "sensor": Sensor.parse,
+}
+MAX_SUBJECTS = 999
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SimulatedPeople:
+    """Who comes before the camera, and how long each gesture takes.
+
+    In each round everybody makes every gesture once, in an order, under lights and with variation drawn from the seed.
+    The default seed is not that of `eventveil simulate`: whoever was trained on the people of the one meets strangers
+    in the other.
+
+    Attributes:
+        seed: of people, room, sensor and order.
+        subjects: how many people.
+        seconds: length of one take.
+        shot: how it is filmed.
+
+    Raises:
+        ConfigError: a value is out of range.
+    """
+
+    seed: int = 1
+    subjects: int = 6
+    seconds: float = 4.0
+    shot: Shot = Shot()  # noqa: RUF009 - frozen
+
+    def __post_init__(self) -> None:
+        if self.seed < 0 or not 1 <= self.subjects <= MAX_SUBJECTS or not 0.1 <= self.seconds <= 600:
+            raise ConfigError(
+                f"simulate: expected a seed from 0 on, 1 to {MAX_SUBJECTS} subjects and 0.1 to 600 seconds a gesture, "
+                f"got seed={self.seed}, subjects={self.subjects}, seconds={self.seconds:g}"
+            )
+
+    @classmethod
+    def parse(cls, options: Mapping[str, str]) -> Self:
+        """Read the options that stand behind `simulate:?`.
+
+        Raises:
+            ConfigError: an option is unknown, cannot be read or is out of range.
+        """
+        read: dict[str, Any] = {}
+        for key, text in options.items():
+            if key not in READ:
+                raise ConfigError(f"simulate: unknown option {key!r}; known: {', '.join(READ)}")
+            try:
+                read[key] = READ[key](text)
+            except (ValueError, EventError):
+                example = "128x128" if key == "sensor" else f"a number, as in {key}=1"
+                raise ConfigError(f"simulate: {key}: expected {example}, got {text!r}") from None
+        shot = {key: read.pop(key) for key in ("distance", "camera_motion", "sensor") if key in read}
+        try:
+            return cls(**read, shot=Shot(**shot))
+        except EventError as error:
+            raise ConfigError(f"simulate: {error}") from None
+
+    def takes(self) -> Iterator[Piece]:
+        """Yield one take after the other, without end."""
+        for turn in count():
+            for subject, gesture in self._order(turn):
+                yield Piece(
+                    open=partial(self._filmed, turn, subject, gesture),
+                    duration_us=round(self.seconds * 1e6),
+                    label=GESTURES[gesture],
+                    subject=f"user{subject:02d}",
+                )
+
+    @contextmanager
+    def _filmed(self, turn: int, subject: int, gesture: int) -> Iterator[Iterator[EventPacket]]:
+        session = Chance("stream", self.seed, turn, subject, gesture).pick(range(len(LIGHTINGS)))
+        yield simulate(
+            self.seed,
+            subject=subject,
+            session=session,
+            gesture=gesture,
+            take=turn,
+            seconds=self.seconds,
+            shot=self.shot,
+        )
+
+    def _order(self, turn: int) -> list[tuple[int, int]]:
+        everything = product(range(1, self.subjects + 1), range(len(GESTURES)))
+        return sorted(everything, key=lambda one: hashlib.sha256(f"{self.seed}/{turn}/{one}".encode()).digest())
