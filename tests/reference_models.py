@@ -33,6 +33,20 @@ def anonynoise(state, x_CHW, noise_CHW, *, inputs, output):
     return {"x+f*n": x_CHW + y * noise_CHW, "x+f": x_CHW + y, "f": y}[output]
 
 
+def denoised(state, x_CHW):
+    """The denoiser in eval mode: convolutions at every third place from 2 on, batch norm behind all but the ends."""
+    y = np.maximum(conv3x3(x_CHW, state["dncnn.0.weight"].numpy(), state["dncnn.0.bias"].numpy()), 0)
+    for place in range(2, 41, 3):
+        y = conv3x3(y, state[f"dncnn.{place}.weight"].numpy(), state[f"dncnn.{place}.bias"].numpy())
+        norm = {
+            part: state[f"dncnn.{place + 1}.{part}"].double().numpy()[:, None, None]
+            for part in ("weight", "bias", "running_mean", "running_var")
+        }
+        y = (y - norm["running_mean"]) / np.sqrt(norm["running_var"] + 1e-5) * norm["weight"] + norm["bias"]
+        y = np.maximum(y, 0)
+    return conv3x3(y, state["dncnn.41.weight"].numpy(), state["dncnn.41.bias"].numpy())
+
+
 def normalised(x_CHW):
     """Non-zero values to mean 0 and standard deviation 1, value by value."""
     values = [float(v) for v in np.ravel(x_CHW) if v != 0]
@@ -115,3 +129,19 @@ def resnet_pooled(state, x_BCHW, depth, channels_of=lambda stem: stem):
                 x = norm(conv(x, f"{name}.downsample.0", stride), f"{name}.downsample.1")
             x = (x + y).clamp(min=0)
     return x.mean((2, 3))
+
+
+def classified(state, x_BCHW, depth):
+    """Embedding and logits of a published classifier in eval mode, from its state dict."""
+    children = {0: "conv1", 1: "bn1", 4: "layer1", 5: "layer2", 6: "layer3", 7: "layer4"}
+    named = {}
+    for name, tensor in state.items():
+        if name.startswith("backbone."):
+            _, child, rest = name.split(".", 2)
+            named[f"{children[int(child)]}.{rest}"] = tensor
+    pooled = resnet_pooled(named, x_BCHW, depth)
+    y = pooled @ state["linear_block.0.weight"].T + state["linear_block.0.bias"]
+    y = (y - state["linear_block.1.running_mean"]) / (state["linear_block.1.running_var"] + 1e-5).sqrt()
+    y = y * state["linear_block.1.weight"] + state["linear_block.1.bias"]
+    embedding = torch.where(y > 0, y, 0.5 * y)
+    return embedding, embedding @ state["classifier.0.weight"].T + state["classifier.0.bias"]

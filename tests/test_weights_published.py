@@ -48,6 +48,27 @@ def test_variants_are_known_by_their_channels(tmp_path, into, out, asked, inputs
     assert model.config.noise_std == 8
 
 
+@pytest.mark.parametrize(
+    ("into", "out", "inputs", "output"),
+    [
+        (into, out, inputs, output)
+        for into, inputs in ((10, "histogram"), (20, "histogram+noise"))
+        for out, output in ((10, "x+f*n"), (10, "f"), (10, "x+f"), (20, "mean_std"))
+    ],
+)
+def test_every_published_variant_computes_the_papers_equation_for_the_same_noise(tmp_path, into, out, inputs, output):
+    state = published_anonymizer(into, out)
+    asked = "x+f*n" if output == "mean_std" else output
+    model, _ = import_anonynoise(saved(tmp_path, state), output=asked, noise_std=3)
+    x = 3 * SeededNoise(1).normal((2, 10, 6, 5), torch.device("cpu")).abs().round()
+    noise = model.draw_noise(x.shape, SeededNoise(2))
+    torch.testing.assert_close(noise, 3 * SeededNoise(2).normal(x.shape, torch.device("cpu")))
+    got = model.anonymize(x, SeededNoise(2))
+    for index in range(2):
+        want = reference.anonynoise(state, x[index].numpy(), noise[index].numpy(), inputs=inputs, output=output)
+        torch.testing.assert_close(got[index].double(), torch.from_numpy(want), rtol=1e-4, atol=1e-4)
+
+
 @pytest.mark.parametrize("depth", [18, 34])
 def test_a_published_classifier_comes_in_unchanged(tmp_path, depth):
     state = published_classifier(depth, 7)
@@ -59,12 +80,37 @@ def test_a_published_classifier_comes_in_unchanged(tmp_path, depth):
     assert import_anonynoise(saved(tmp_path, state), role="identity")[1] == "identity"
 
 
+@pytest.mark.parametrize("depth", [18, 50])
+def test_a_published_classifier_computes_what_its_layers_say(tmp_path, depth):
+    model, _ = import_anonynoise(saved(tmp_path, published_classifier(depth, 7)))
+    state = {name: tensor.double() for name, tensor in model.state_dict().items()}
+    x = SeededNoise(3).normal((2, 10, 32, 40), torch.device("cpu"))
+    with torch.no_grad():
+        got = model(x)
+        embedding, logits = reference.classified(state, x.double(), depth)
+    for ours, theirs in ((got.embedding, embedding), (got.logits, logits)):
+        torch.testing.assert_close(ours.double(), theirs, rtol=1e-3, atol=1e-4 * theirs.abs().max().item())
+
+
 def test_a_published_denoiser_comes_in_unchanged(tmp_path):
     state = initialise("denoiser", {}, seed=4).state_dict()
     assert {"dncnn.0.weight", "dncnn.2.weight", "dncnn.3.running_mean", "dncnn.41.bias"} <= set(state)
     model, role = import_anonynoise(saved(tmp_path, state))
     assert role == "denoiser"
     assert all(torch.equal(tensor, state[name]) for name, tensor in model.state_dict().items())
+
+
+def test_a_published_denoiser_computes_what_its_layers_say(tmp_path):
+    state = initialise("denoiser", {}, seed=4).state_dict()
+    for number, name in enumerate(name for name in state if "running" in name or state[name].shape == (128,)):
+        state[name] = torch.rand(128, generator=torch.Generator().manual_seed(number)) + 0.5
+    model, _ = import_anonynoise(saved(tmp_path, state))
+    x = SeededNoise(0).normal((2, 10, 6, 5), torch.device("cpu"))
+    with torch.no_grad():
+        got = model(x)
+    for index in range(2):
+        want = reference.denoised(state, x[index].numpy())
+        torch.testing.assert_close(got[index].double(), torch.from_numpy(want), rtol=1e-3, atol=1e-3 * abs(want).max())
 
 
 def test_one_network_is_taken_out_of_several(tmp_path):
