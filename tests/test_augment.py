@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from eventveil.replay.dvs_gesture import GESTURES
 from eventveil.replay.gestures import MIRROR, PATHS, Beat
-from eventveil.training.augment import MIRRORED_GESTURES, AugmentSettings, augment, draw_augmentation
+from eventveil.training.augment import MIRRORED_GESTURES, augment, draw_augmentation
+from eventveil.training.settings import AugmentSettings
 
 IN_THE_PICTURE = [0, 1, 3, 4]  # x and y of both wrists
 SIZES = st.tuples(st.integers(1, 9), st.integers(1, 9))
