@@ -7,33 +7,17 @@ Legend of axes: B windows, C channels, H rows, W columns; 4 parameters of a wind
 from __future__ import annotations
 
 import math
-from typing import Annotated
 
 import torch
-from pydantic import ConfigDict, Field
-from pydantic.dataclasses import dataclass
 from torch.nn import functional
+
+from eventveil.training.settings import AugmentSettings
 
 MIRRORED_GESTURES = (0, 2, 1, 6, 5, 4, 3, 7, 8, 9, 10)
 """What each of `replay.dvs_gesture.GESTURES` is in a mirror: `MIRRORED_GESTURES[target]` is the target.
 
 A mirror makes a right arm a left one and turns the sense of a circle round, from wherever it is seen: the right arm
 clockwise becomes the left arm counter-clockwise. The other gestures are done with either hand or both."""
-
-
-@dataclass(frozen=True, kw_only=True, config=ConfigDict(extra="forbid"))
-class AugmentSettings:
-    """How far windows may be changed; the defaults are those of AnonyNoise (Bendig et al., WACV 2025) for gestures.
-
-    Attributes:
-        padding: share of width and height by which a window is padded with zeros before it is cropped to its size.
-        rotation_deg: turned by up to so many degrees either way.
-        mirror: whether left and right are exchanged in half of the windows; targets may have to follow.
-    """
-
-    padding: Annotated[float, Field(ge=0, le=1)] = 1 / 12
-    rotation_deg: Annotated[float, Field(ge=0, le=180)] = 15.0
-    mirror: bool = False
 
 
 def draw_augmentation(

@@ -16,7 +16,7 @@ import torch
 from eventveil.errors import ConfigError
 from eventveil.models.autoencoder import normalise_nonzero
 from eventveil.replay.trials import Trial
-from eventveil.training.augment import MIRRORED_GESTURES, AugmentSettings, augment, draw_augmentation
+from eventveil.training.augment import MIRRORED_GESTURES, augment, draw_augmentation
 from eventveil.training.draws import Draw, at_random, in_batches
 from eventveil.training.parallel import World
 from eventveil.training.randomness import NamedNoise, numpy_generator, torch_generator
@@ -76,7 +76,6 @@ class Feed:
         self._target_T = torch.from_numpy(targets_of(windows.trials))
         self._person_T = np.array([self.people.index(trial.subject) for trial in windows.trials])
         self._mirrored = torch.tensor([*mirrored_targets, NOBODY])  # -1, nobody's target, stays so
-        self._augment = AugmentSettings(**settings.augment.model_dump())
         self._batches: list[Draw] = []
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="windows")
         self._next: tuple[int, Future[npt.NDArray[np.float32]]] | None = None
@@ -107,7 +106,10 @@ class Feed:
         target_B, person_B = self._target_T[own.trial], torch.from_numpy(self._person_T[own.trial])
         name = (self._settings.seed, self._stage, epoch, step)
         parameters_B4 = draw_augmentation(
-            len(draw), self._settings.window.size, torch_generator(torch.device("cpu"), "augment", *name), self._augment
+            len(draw),
+            self._settings.window.size,
+            torch_generator(torch.device("cpu"), "augment", *name),
+            self._settings.augment,
         )[self._part]
         x_BCHW = prepared(augment(x_BCHW, parameters_B4), self._settings)
         target_B = torch.where(parameters_B4[:, 3] == 1, self._mirrored[target_B], target_B)

@@ -85,7 +85,13 @@ class WindowSettings(Settings):
 
 
 class AugmentSettings(Settings):
-    """What each training window goes through, anew in each epoch."""
+    """How far training windows are changed; the defaults are those of AnonyNoise for gestures.
+
+    Attributes:
+        padding: share of width and height by which a window is padded with zeros before it is cropped to its size.
+        rotation_deg: turned by up to so many degrees either way.
+        mirror: whether left and right are exchanged in half of the windows; targets follow.
+    """
 
     padding: Part = 1 / 12
     rotation_deg: float = Field(default=15.0, ge=0, le=180)
