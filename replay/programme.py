@@ -15,7 +15,7 @@ class Piece:
 
     Attributes:
         open: opens its events, with times of its own.
-        duration_us: how long it lasts, microseconds; 0 where only its events will tell.
+        duration_us: how long it lasts, microseconds, its events within; 0 where only they will tell.
         label: what is done in it; None where that is not known.
         subject: who does it; None likewise. Private, as the label is: neither leaves the machine, and this one does
             not even show up in logs.

@@ -72,7 +72,7 @@ class Score:
     given up on its way, or shows nothing.
 
     Args:
-        labels: the classes of the classifier, by name.
+        labels: the classes of the classifier; a window that shows anything else is not judged.
         streams: the streams that are judged.
 
     Attributes:
@@ -96,7 +96,8 @@ class Score:
             if note.stream not in self._trial:
                 continue
             if isinstance(note, Shown):
-                self._shown[note.stream].append(note)
+                if note.label in self._labels:
+                    self._shown[note.stream].append(note)
             else:
                 self._seen[note.stream].append(note)
             self._match(self._shown[note.stream], self._seen[note.stream])

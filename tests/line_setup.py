@@ -5,12 +5,15 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import tempfile
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+import zmq
 
 from eventveil.config import run_settings
 from eventveil.events import EventPacket, Sensor
@@ -19,6 +22,7 @@ from eventveil.models import save_weights
 from eventveil.models.kinds import initialise
 from eventveil.models.metadata import Metadata
 from eventveil.replay.pattern import moving_disc
+from eventveil.stream.pipeline import Line, Status
 from eventveil.stream.settings import RunSettings
 
 SENSOR = Sensor(64, 64)
@@ -103,3 +107,36 @@ def subscriber(endpoint: str, *options: str) -> Iterator[Subscriber]:
     finally:
         process.kill()
         process.communicate()
+
+
+@contextmanager
+def everything() -> Iterator[tuple[str, list[list[bytes]]]]:
+    """Give a line an endpoint, and collect every message that anybody at all could have received there."""
+    with tempfile.TemporaryDirectory(prefix="eventveil-") as folder, zmq.Context() as context:
+        endpoint = f"ipc://{folder}/public"
+        heard: list[list[bytes]] = []
+        done = threading.Event()
+
+        def listen() -> None:
+            with context.socket(zmq.SUB) as everything:
+                everything.rcvhwm = 0
+                everything.subscribe(b"")
+                everything.connect(endpoint)
+                while everything.poll(200) or not done.is_set():
+                    if everything.poll(0):
+                        heard.append(everything.recv_multipart())
+
+        listener = threading.Thread(target=listen)
+        listener.start()
+        try:
+            yield endpoint, heard
+        finally:
+            done.set()
+            listener.join()
+
+
+def run_and_listen(kit: Kit, **changes: Any) -> tuple[Status, list[list[bytes]]]:
+    """Run a line and return its status and every message that anybody at all could have received."""
+    with everything() as (endpoint, heard):
+        status = Line(kit.settings(endpoint, **changes)).run()
+    return status, heard

@@ -7,22 +7,19 @@ text it would be seen in whatever leaves. The canary must be found in the raw wi
 from __future__ import annotations
 
 import json
-import tempfile
-import threading
 from collections.abc import Iterator
 
 import line_setup
 import numpy as np
 import pytest
-import zmq
-from line_setup import BIN_US, BINS, SENSOR, Kit
+from line_setup import BIN_US, BINS, SENSOR, Kit, run_and_listen
 
 from eventveil.errors import BoundaryError
 from eventveil.events import EventPacket
 from eventveil.models import AnonyNoise
 from eventveil.models.runtime import AnonymizerRuntime, ClassifierRuntime
 from eventveil.stream import stages, wire
-from eventveil.stream.pipeline import Line, Status
+from eventveil.stream.pipeline import Status
 from eventveil.stream.windows import RawWindow
 
 CANARY = 31_847
@@ -52,32 +49,6 @@ def kit(tmp_path_factory: pytest.TempPathFactory) -> Kit:
     kit = line_setup.make_kit(tmp_path_factory.mktemp("canary"))
     line_setup.write_recording(kit.recording, canary_events(), SENSOR)
     return kit
-
-
-def run_and_listen(kit: Kit, **changes) -> tuple[Status, list[list[bytes]]]:
-    """Run a line and return its status and every message that anybody at all could have received."""
-    with tempfile.TemporaryDirectory(prefix="eventveil-") as folder, zmq.Context() as context:
-        endpoint = f"ipc://{folder}/public"
-        heard: list[list[bytes]] = []
-        done = threading.Event()
-
-        def listen() -> None:
-            with context.socket(zmq.SUB) as everything:
-                everything.rcvhwm = 0
-                everything.subscribe(b"")
-                everything.connect(endpoint)
-                while everything.poll(200) or not done.is_set():
-                    if everything.poll(0):
-                        heard.append(everything.recv_multipart())
-
-        listener = threading.Thread(target=listen)
-        listener.start()
-        try:
-            status = Line(kit.settings(endpoint, **changes)).run()
-        finally:
-            done.set()
-            listener.join()
-    return status, heard
 
 
 def sightings(messages: list[list[bytes]]) -> list[bytes]:

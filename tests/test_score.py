@@ -1,0 +1,99 @@
+"""What was shown beside what was recognised: who is judged, when, and what comes of it."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from eventveil.stream.score import NOTES, Judged, Score, Seen, Shown
+
+LABELS = ("clap", "wave", "roll", "rest")
+
+
+def shown(seq, label="wave", trial=0, subject="ann", since_us=100, stream="0"):
+    return Shown(stream=stream, seq=seq, trial=trial, label=label, subject=subject, since_us=since_us)
+
+
+def seen(seq, label="wave", stream="0"):
+    return Seen(stream=stream, seq=seq, label=label)
+
+
+def score_of(*notes, streams=("0",)):
+    score = Score(LABELS, streams)
+    score.take(notes)
+    return score
+
+
+def test_nothing_is_said_before_anything_is_judged():
+    assert score_of(shown(0), seen(1)).figures() == {
+        "judged": 0,
+        "right": 0,
+        "accuracy": None,
+        "chance": 0.25,
+        "people": 0,
+        "trials": 0,
+        "trials_right": 0,
+        "first_right_s": None,
+    }
+
+
+def test_windows_are_judged_by_their_numbers_and_trials_by_their_first_right_window():
+    score = score_of(
+        *(shown(seq, since_us=100_000 * (seq + 1)) for seq in range(4)),
+        *(shown(seq, "clap", 1, "bob", 100_000 * (seq - 3)) for seq in range(4, 6)),
+        *(shown(seq, "roll", 2, "ann", 100_000 * (seq - 5)) for seq in range(6, 8)),
+        *map(seen, range(8), ["clap", "rest", "wave", "wave", "clap", "clap", "rest", "rest"]),
+    )
+    assert score.figures() == {
+        "judged": 8,
+        "right": 4,
+        "accuracy": 0.5,
+        "chance": 0.25,
+        "people": 2,
+        "trials": 3,
+        "trials_right": 2,
+        "first_right_s": 0.2,  # median of 0.3 and 0.1
+    }
+    assert score.last == {"0": Judged("roll", "rest")}
+
+
+def test_what_the_classifier_cannot_say_is_not_judged():
+    assert score_of(shown(0, "juggling"), seen(0), shown(1), seen(1)).figures()["judged"] == 1
+
+
+def test_streams_are_judged_apart_and_others_not_at_all():
+    score = score_of(
+        shown(0, "clap", stream="a"), seen(0, "wave", stream="b"), seen(0, "clap", stream="a"),
+        shown(0, "clap", stream="c"), seen(0, "clap", stream="c"), shown(0, "wave", stream="b"), streams=("a", "b"),
+    )  # fmt: skip
+    assert (score.figures()["judged"], score.figures()["right"], score.figures()["trials"]) == (2, 2, 2)
+    assert set(score.last) == {"a", "b"}
+
+
+@given(st.lists(st.sampled_from(["both", "shown", "seen"]), max_size=40), st.integers(0, 10**6))
+def test_whatever_was_given_up_and_in_whatever_batches_both_sides_come_each_is_judged_once(windows, seed):
+    left = [shown(seq) for seq, what in enumerate(windows) if what != "seen"]
+    right = [seen(seq) for seq, what in enumerate(windows) if what != "shown"]
+    pick = random.Random(seed)
+    score = Score(LABELS, ("0",))
+    while left or right:
+        side = left if left and (not right or pick.random() < 0.5) else right
+        batch = pick.randint(1, 5)
+        score.take(side[:batch])
+        del side[:batch]
+    assert score.figures()["judged"] == score.figures()["right"] == windows.count("both")
+
+
+def test_notes_survive_the_wire_and_hide_who_it_is():
+    notes = [shown(3, subject="user8675309"), seen(3)]
+    assert NOTES.validate_json(NOTES.dump_json(notes)) == notes
+    assert "user8675309" not in repr(notes)
+
+
+@pytest.mark.parametrize("key", ["label", "subject"])
+def test_figures_are_numbers_alone(key):
+    figures = score_of(shown(0), seen(0)).figures()
+    assert getattr(shown(0), key) not in str(figures)
