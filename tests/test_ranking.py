@@ -85,6 +85,22 @@ def test_average_precision_is_that_of_market_1501():
     assert found.first_match.tolist() == [1]
 
 
+def test_ranks_are_counted_up_to_and_with_their_number():
+    for place, want in (
+        (1, (1, 1, 1)),
+        (2, (0, 1, 1)),
+        (5, (0, 1, 1)),
+        (6, (0, 0, 1)),
+        (10, (0, 0, 1)),
+        (11, (0, 0, 0)),
+    ):
+        score = -np.arange(12.0)[None]
+        query = entries([7], target=[99])
+        gallery = entries([7 if number == place else 1 for number in range(1, 13)], trial=list(range(12)))
+        found = rank_scores(score, query, gallery, left_out(query, gallery))
+        assert (found.rank1, found.rank5, found.rank10) == want
+
+
 def test_what_is_left_out_neither_helps_nor_stands_in_the_way():
     query = entries([0], target=[5])
     gallery = entries([0, 1, 0], target=[5, 6, 7])

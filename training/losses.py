@@ -35,7 +35,7 @@ def batch_hard_triplet(embedding_BE: torch.Tensor, person_B: torch.Tensor, margi
     distance_BB = torch.cdist(embedding_BE, embedding_BE, compute_mode="donot_use_mm_for_euclid_dist")
     same_BB = person_B[:, None] == person_B[None, :]
     positive_BB = same_BB & ~torch.eye(len(person_B), dtype=torch.bool, device=person_B.device)
-    counts_B = positive_BB.any(1) & ~same_BB.all(1)
+    counts_B = positive_BB.any(1)  # where no other person is there, nothing is nearest, and the loss is 0 for all
     farthest_B = distance_BB.masked_fill(~positive_BB, -math.inf).amax(1)
     nearest_B = distance_BB.masked_fill(same_BB, math.inf).amin(1)
     loss_B = functional.relu(margin + torch.where(counts_B, farthest_B - nearest_B, -margin))
