@@ -1,4 +1,4 @@
-"""`eventveil demo`: the whole line on this machine, without a camera, without people, without a download."""
+"""`eventveil demo`: the whole line on this machine, with simulated people before a simulated camera."""
 
 from __future__ import annotations
 
@@ -23,16 +23,13 @@ from rich.text import Text
 
 from eventveil.cli_common import say, stdout
 from eventveil.errors import LineError
-from eventveil.events import Sensor
 
 if TYPE_CHECKING:
     from eventveil.stream.wire import Message
 
-SENSOR = Sensor(128, 128)
-WEIGHTS = {"anonynoise": [], "resnet_classifier": ["--width", "8"]}
-WINDOW = ["--size", "64x64", "--bins", "5", "--bin-us", "40000"]
+PROGRAM = [sys.executable, "-m", "eventveil.cli"]
 NOTICE = "UNTRAINED WEIGHTS: this shows the line at work. The noise protects nobody and the gestures mean nothing."
-LINES = 14  # shown of each end
+LINES = 15  # shown of each end
 
 
 def register(app: typer.Typer) -> None:
@@ -43,13 +40,15 @@ def register(app: typer.Typer) -> None:
 def demo(seconds: Annotated[int, typer.Option("--seconds", min=1, help="How long it runs.")] = 30) -> None:
     """See the whole line at work: a publisher and a subscriber, side by side.
 
-    The recording is a circling disc that the project draws itself, the weights are made on the spot and untrained.
-    A publisher in a process of its own replays the one through the other; what it publishes is received here.
+    People drawn from numbers make gestures before a simulated camera; the weights are made on the spot and untrained.
+    A publisher in a process of its own takes the events through the line; what it publishes is received here. What the
+    people really do, "shown" beside what was "seen", is known to the publisher alone.
     """
     with tempfile.TemporaryDirectory(prefix="eventveil-demo-") as folder:
         say(f"eventveil: {NOTICE}")
         endpoint = f"tcp://127.0.0.1:{_free_port()}"
-        command = [*_prepare(Path(folder), seconds), "--set", f"publish.bind={endpoint}"]
+        command = [*PROGRAM, "run", "simulate:", "--stop", str(seconds), "--json", "--wait-for", "1"]
+        command += [*_weights(Path(folder)), "--set", "line.delivery=live", "--set", f"publish.bind={endpoint}"]
         publisher = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
         try:
             _watch(publisher, endpoint)
@@ -60,22 +59,15 @@ def demo(seconds: Annotated[int, typer.Option("--seconds", min=1, help="How long
             raise LineError(f"the publisher ended with exit status {status}; its message stands above")
 
 
-def _prepare(folder: Path, seconds: int) -> list[str]:
-    """Make the recording and the weights, and return the command that publishes them."""
-    from eventveil.io.writer import open_writer
-    from eventveil.replay.pattern import moving_disc
-
-    program = [sys.executable, "-m", "eventveil.cli"]
-    with open_writer(folder / "disc.aedat4", SENSOR) as writer:
-        for packet in moving_disc(SENSOR, seconds):
-            writer.write(packet)
-    run = [*program, "run", str(folder / "disc.aedat4"), "--json", "--allow-untrained", "--wait-for", "1"]
-    for kind, options in WEIGHTS.items():
-        path = folder / f"{kind}.safetensors"
-        made = [*program, "weights", "init", kind, str(path), *WINDOW, *options]
-        subprocess.run(made, check=True, capture_output=True)
-        run += ["--weights", str(path)]
-    return [*run, "--set", "line.delivery=live"]
+def _weights(folder: Path) -> list[str]:
+    """Make the weights of the demo, and return the options that name them. Nowhere else are they chosen."""
+    window = ["--size", "64x64", "--bins", "5", "--bin-us", "40000"]
+    options = ["--allow-untrained"]
+    for kind, more in {"anonynoise": [], "resnet_classifier": ["--width", "8"]}.items():
+        path = str(folder / f"{kind}.safetensors")
+        subprocess.run([*PROGRAM, "weights", "init", kind, path, *window, *more], check=True, capture_output=True)
+        options += ["--weights", path]
+    return options
 
 
 def _free_port() -> int:
@@ -110,14 +102,20 @@ def _watch(publisher: subprocess.Popen[str], endpoint: str) -> None:
 
 def _read_status(lines: IO[str] | None, into: deque[str]) -> None:
     for line in lines or ():
-        status = json.loads(line)
-        into.append(_published(status))
+        into.extend(_published(json.loads(line)))
 
 
-def _published(status: dict[str, Any]) -> str:
+def _published(status: dict[str, Any]) -> list[str]:
+    """What the publisher says: how it goes, and what is shown and seen; at the end, how often that was the same."""
     latency = status["latency_p50_ms"]
     delay = "-" if latency is None else f"{latency:.0f} ms"
-    return f"{status['seconds']:4.0f} s {status['published_windows']:4} windows {delay:>7} {_lost(status):3} lost"
+    told = [f"{status['seconds']:4.0f} s {status['published_windows']:4} windows {delay:>7} {_lost(status):3} lost"]
+    if "0" in status.get("last", {}):
+        last = status["last"]["0"]
+        told += [f"  shown  {last['label']}", f"  seen   {last['recognised']}"]
+    elif (truth := status["truth"]) and truth["judged"]:
+        told += [f"  right {truth['accuracy']:.0%} of {truth['judged']}, by chance {truth['chance']:.0%}"]
+    return told
 
 
 def _lost(status: dict[str, Any]) -> int:

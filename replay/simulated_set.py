@@ -18,9 +18,10 @@ from eventveil.errors import EventFileError
 from eventveil.events import EventPacket
 from eventveil.replay.dvs_gesture import GESTURES
 from eventveil.replay.scene import LIGHTINGS
-from eventveil.replay.simulator import simulate
+from eventveil.replay.simulator import Shot, simulate
 
 TRAIN_SHARE = 23 / 29  # of the people, as in DVS128 Gesture
+USUAL = Shot()
 RECIPE = "simulated.json"  # what a set is made from, so that a run which goes on with it makes more of the same
 
 
@@ -64,13 +65,17 @@ def plan(folder: Path, *, subjects: int, sessions: int) -> list[PlannedTrial]:
     ]
 
 
-def hold_to_recipe(folder: Path, *, seed: int, seconds: float, subjects: int) -> None:
+def hold_to_recipe(folder: Path, *, seed: int, seconds: float, subjects: int, shot: Shot = USUAL) -> None:
     """Write down what the set is made from, or see that it is what was written down.
+
+    Of how it is filmed, that is said which differs from the usual.
 
     Raises:
         EventFileError: the folder holds a set made from something else, or cannot be written.
     """
-    recipe = json.dumps({"seed": seed, "seconds": seconds, "subjects": subjects}) + "\n"
+    filmed = {"distance": shot.distance, "camera_motion": shot.camera_motion}
+    unusual = {name: value for name, value in filmed.items() if value != getattr(USUAL, name)}
+    recipe = json.dumps({"seed": seed, "seconds": seconds, "subjects": subjects} | unusual) + "\n"
     path = folder / RECIPE
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -90,7 +95,9 @@ def hold_to_recipe(folder: Path, *, seed: int, seconds: float, subjects: int) ->
         )
 
 
-def write_trials(planned: list[PlannedTrial], *, seed: int, seconds: float) -> Iterator[PlannedTrial]:
+def write_trials(
+    planned: list[PlannedTrial], *, seed: int, seconds: float, shot: Shot = USUAL
+) -> Iterator[PlannedTrial]:
     """Simulate and write those trials that are not there yet, and yield each when it is.
 
     A file gets its name only when it is whole; an interrupted run goes on where it was.
@@ -101,7 +108,7 @@ def write_trials(planned: list[PlannedTrial], *, seed: int, seconds: float) -> I
     for trial in planned:
         if not trial.path.exists():
             packets = simulate(
-                seed, subject=trial.subject, session=trial.session, gesture=trial.gesture, seconds=seconds
+                seed, subject=trial.subject, session=trial.session, gesture=trial.gesture, seconds=seconds, shot=shot
             )
             _write(trial.path, list(packets))
         yield trial

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import zmq
+from moving_disc import moving_disc
 
 from eventveil.config import run_settings
 from eventveil.events import EventPacket, Sensor
@@ -21,7 +22,6 @@ from eventveil.io.writer import open_writer
 from eventveil.models import save_weights
 from eventveil.models.kinds import initialise
 from eventveil.models.metadata import Metadata
-from eventveil.replay.pattern import moving_disc
 from eventveil.stream.pipeline import Line, Status
 from eventveil.stream.settings import RunSettings
 

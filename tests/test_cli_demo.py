@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 
+import pytest
 from line_setup import PROGRAM
 
+from eventveil.replay.dvs_gesture import GESTURES
 
-def test_the_demo_publishes_receives_warns_and_ends_by_itself():
-    done = subprocess.run(
-        [*PROGRAM, "demo", "--seconds", "2"], capture_output=True, text=True, timeout=100, check=False
+
+@pytest.fixture(scope="module")
+def done():
+    return subprocess.run(
+        [*PROGRAM, "demo", "--seconds", "3"], capture_output=True, text=True, timeout=100, check=False
     )
+
+
+def test_the_demo_publishes_receives_warns_and_ends_by_itself(done):
     assert done.returncode == 0, done.stderr
     assert "UNTRAINED WEIGHTS" in done.stderr
     windows = [line for line in done.stdout.splitlines() if line.startswith("subscriber  window")]
@@ -18,4 +26,14 @@ def test_the_demo_publishes_receives_warns_and_ends_by_itself():
     assert len(windows) >= 5
     assert len(gestures) == len(windows)
     assert "subscriber  the line: ended" in done.stdout
-    assert f"{len(windows)} windows" in done.stdout.splitlines()[-1]
+    published = [line for line in done.stdout.splitlines() if line.startswith("publisher")]
+    assert f"{len(windows)} windows" in published[-2]
+    assert "by chance 9%" in published[-1]
+
+
+def test_only_the_publisher_tells_what_is_really_shown(done):
+    shown = [line for line in done.stdout.splitlines() if line.startswith("publisher     shown  ")]
+    assert len(shown) >= 1
+    assert all(line.removeprefix("publisher     shown  ") in GESTURES for line in shown)
+    assert len(shown) == sum(line.startswith("publisher     seen   ") for line in done.stdout.splitlines())
+    assert not re.search(r"shown|user\d\d", done.stdout.replace("publisher     shown", "") + done.stderr)

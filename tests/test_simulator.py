@@ -5,9 +5,13 @@ from __future__ import annotations
 import hashlib
 import itertools
 import json
+import signal
+import subprocess
+import time
 
 import numpy as np
 import pytest
+from line_setup import PROGRAM
 from typer.testing import CliRunner
 
 from eventveil.cli import app
@@ -151,6 +155,45 @@ def test_an_interrupted_run_goes_on_where_it_was(people):
     assert lost.read_bytes() == bytes_before
     assert not list(people.rglob("*.part"))
     assert {path: path.stat().st_mtime_ns for path in times} == times
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT])
+def test_a_run_that_is_killed_goes_on_to_the_same_set(tmp_path, number):
+    options = ["--subjects", "2", "--sessions", "1", "--seconds", "0.3", "--seed", "7"]
+    whole, broken = tmp_path / "whole", tmp_path / "broken"
+    with subprocess.Popen(
+        [*PROGRAM, "simulate", str(broken), *options], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    ) as killed:
+        deadline = time.monotonic() + 60
+        while not len(list(broken.rglob("*.npy"))) >= 3:
+            assert time.monotonic() < deadline
+            assert killed.poll() is None
+            time.sleep(0.01)
+        killed.send_signal(number)
+        told, _ = killed.communicate(timeout=60)
+    assert killed.returncode != 0
+    assert "Traceback" not in told
+    begun = {path.relative_to(broken): path.stat().st_mtime_ns for path in broken.rglob("*.npy")}
+    assert 3 <= len(begun) < 22
+    for folder in (broken, whole):
+        result = command(folder, *options)
+        assert result.exit_code == 0, result.output
+    names = {path.relative_to(whole) for path in whole.rglob("*") if path.is_file()}
+    assert {path.relative_to(broken) for path in broken.rglob("*") if path.is_file()} == names
+    assert all((broken / name).read_bytes() == (whole / name).read_bytes() for name in names)
+    assert all((broken / name).stat().st_mtime_ns == when for name, when in begun.items())
+
+
+def test_distance_and_camera_motion_are_options_and_part_of_what_a_set_is_made_from(tmp_path):
+    options = ["--subjects", 2, "--sessions", 1, "--seconds", 0.1, "--distance", 1.5, "--camera-motion", 2]
+    assert command(tmp_path / "far", *options).exit_code == 0
+    shot = Shot(distance=1.5, camera_motion=2.0)
+    table = np.load(tmp_path / "far" / "ibmGestureTrain" / "user01_fluorescent" / "8.npy")
+    np.testing.assert_array_equal(np.rint(table[:, 3].astype(float) * 1000), events(shot, 0.1, gesture=8)[0])
+    recipe = json.loads((tmp_path / "far" / "simulated.json").read_text())
+    assert (recipe["distance"], recipe["camera_motion"]) == (1.5, 2.0)
+    assert isinstance(command(tmp_path / "far", *options[:-2]).exception, EventFileError)
+    assert command(tmp_path / "near", "--distance", 0.2).exit_code == 2
 
 
 def test_a_folder_holds_one_set(people):

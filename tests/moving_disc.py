@@ -1,7 +1,7 @@
-"""A recording of the project's own: a disc that circles in front of a noisy sensor, and nobody in the picture.
+"""A recording for tests: a disc that circles in front of a noisy sensor.
 
-Enough to see the whole line at work on any machine. It is geometry, not physics: the leading edge of the disc gives
-ON events, the trailing edge OFF events, and single pixels fire at random.
+It is geometry, not physics: the leading edge of the disc gives ON events, the trailing edge OFF events, and single
+pixels fire at random.
 """
 
 from __future__ import annotations
