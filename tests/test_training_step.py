@@ -1,0 +1,203 @@
+"""The adversarial step from one forward pass, held to a slow twin that runs everything twice, as published."""
+
+from __future__ import annotations
+
+import copy
+from itertools import pairwise
+
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional
+from training_parts import planted, settings
+
+from eventveil.models.anonynoise import AnonyNoise, AnonyNoiseConfig
+from eventveil.models.resnet import ResNetClassifier, ResNetConfig
+from eventveil.replay.datasets import open_dataset
+from eventveil.training.adversarial import Adversarial
+from eventveil.training.evaluation import Stand
+from eventveil.training.feed import Batch
+from eventveil.training.learner import Learner, rate_at
+from eventveil.training.losses import batch_hard_triplet, towards_uniform
+from eventveil.training.parallel import World
+from eventveil.training.randomness import NamedNoise, torch_generator
+from eventveil.training.settings import ScheduleSettings
+
+CPU = torch.device("cpu")
+CLASSES, PEOPLE = 3, 4
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory):
+    return planted(tmp_path_factory.mktemp("planted"), train=4, test=1)
+
+
+class Rated(nn.Module):
+    """An anonymizer that tells a rate."""
+
+    def __init__(self):
+        super().__init__()
+        self.mix = nn.Conv2d(4, 4, 1)
+
+    def draw_noise(self, windows, generator):
+        return generator.normal((windows, 4, 8, 8), CPU)
+
+    def rated(self, x_BCHW, noise_BCHW):
+        mixed = self.mix(x_BCHW)
+        return mixed + noise_BCHW, mixed.square().mean()
+
+    def anonymize(self, x_BCHW, generator):
+        return self.rated(x_BCHW, self.draw_noise(len(x_BCHW), generator))[0]
+
+
+def classifier(classes):
+    network = ResNetClassifier(ResNetConfig(depth=18, channels=4, width=4, embedding=8, classes=classes))
+    network.linear_block[3].p = 0.0  # one mask for both uses is a choice of ours, so the twin does without
+    with torch.no_grad():
+        network.classifier[0].weight.mul_(100)  # predictions that differ
+    return network
+
+
+def stage_of(root, anonymizer, adversaries=1, **changes):
+    torch.manual_seed(0)
+    chosen = settings(root, adversarial={"adversaries": adversaries, **changes})
+    networks = [classifier(PEOPLE) for _ in range(adversaries)]
+    stand = Stand("val", open_dataset(root), None, chosen, World())
+    stage = Adversarial(anonymizer, classifier(CLASSES), networks, lambda k, n: classifier(PEOPLE), None, chosen, stand)
+    for learner in stage.learners.values():
+        learner.network.train()
+    return stage
+
+
+def batch():
+    generator = torch.Generator().manual_seed(1)
+    x = torch.poisson(torch.full((8, 4, 8, 8), 0.7), generator=generator)
+    target, person = torch.arange(8) % CLASSES, torch.arange(8) // 2
+    return Batch(x, target, person, NamedNoise(torch_generator(CPU, "noise")), ("a",) * 8)
+
+
+def anonynoise():
+    torch.manual_seed(3)
+    network = AnonyNoise(AnonyNoiseConfig(channels=4, noise_std=2.0))
+    with torch.no_grad():
+        network.convs3[2].weight.mul_(5)
+    return network
+
+
+def published(networks, given, objective):
+    """Two forward passes of each helper: one to train it on windows cut off, one for the anonymizer's loss."""
+    anonymizer, kept, adversaries = networks
+    anonymized = anonymizer.anonymize(given.x_BCHW, given.noise)
+    gradients = {}
+    told = kept(anonymized.detach())
+    loss = functional.cross_entropy(told.logits, given.target_B)
+    gradients["kept"] = torch.autograd.grad(loss, list(kept.parameters()))
+    for number, adversary in enumerate(adversaries):
+        told = adversary(anonymized.detach())
+        loss = functional.cross_entropy(told.logits, given.person_B) + batch_hard_triplet(
+            told.embedding, given.person_B
+        )
+        gradients[f"adversary{number}"] = torch.autograd.grad(loss, list(adversary.parameters()))
+    target = functional.cross_entropy(kept(anonymized).logits, given.target_B)
+    secret = []
+    for adversary in adversaries:
+        told = adversary(anonymized)
+        if objective == "target-triplet":
+            secret.append(-batch_hard_triplet(told.embedding, given.person_B))
+        else:
+            secret.append(0.7 * towards_uniform(told.logits))
+    loss = target + sum(secret) / len(secret)
+    gradients["anonymizer"] = torch.autograd.grad(loss, list(anonymizer.parameters()))
+    return gradients
+
+
+@pytest.mark.parametrize("objective", ["target-triplet", "uniform"])
+@pytest.mark.parametrize("adversaries", [1, 2])
+def test_one_forward_pass_gives_the_gradients_of_two(root, objective, adversaries):
+    stage = stage_of(root, anonynoise(), adversaries, objective={"name": objective, "weight": 0.7})
+    twin = copy.deepcopy((stage.anonymizer, stage.kept, stage.adversaries))
+    before = [parameter.clone() for learner in stage.learners.values() for parameter in learner.parameters]
+    step = stage.step(batch(), 0)
+    want = published(twin, batch(), objective)
+    got = {"kept": step.gradients[0], "anonymizer": step.gradients[-1]}
+    got |= {f"adversary{k}": gradient for k, gradient in enumerate(step.gradients[1:-1])}
+    assert got.keys() == want.keys()
+    for name, gradient in got.items():
+        for ours, theirs in zip(gradient._parts, want[name], strict=True):
+            torch.testing.assert_close(ours, theirs, rtol=1e-3, atol=1e-5)
+        assert gradient.norm > 1e-3, name
+    after = [parameter for learner in stage.learners.values() for parameter in learner.parameters]
+    assert all(torch.equal(one, other) for one, other in zip(before, after, strict=True))
+    assert all(parameter.grad is None for parameter in after)
+
+
+def test_a_step_is_taken_by_everybody(root):
+    stage = stage_of(root, anonynoise())
+    before = {name: copy.deepcopy(learner.network.state_dict()) for name, learner in stage.learners.items()}
+    for gradient in stage.step(batch(), 0).gradients:
+        gradient.step()
+    for name, learner in stage.learners.items():
+        assert any(not torch.equal(value, before[name][key]) for key, value in learner.network.state_dict().items())
+
+
+def test_helpers_are_trained_more_often_than_the_anonymizer(root):
+    stage = stage_of(root, anonynoise(), helper_steps=3)
+    kinds = [len(stage.step(batch(), number).gradients) for number in range(6)]
+    assert kinds == [2, 2, 3, 2, 2, 3]
+    assert "objective" not in stage.step(batch(), 0).values
+
+
+def test_the_rate_of_an_anonymizer_is_pressed_down(root):
+    torch.manual_seed(0)
+    anonymizer = Rated()
+    plain = stage_of(root, copy.deepcopy(anonymizer)).step(batch(), 0)
+    pressed = stage_of(root, copy.deepcopy(anonymizer), objective={"name": "uniform", "rate_weight": 0.3}).step(
+        batch(), 0
+    )
+    rate = anonymizer.rated(batch().x_BCHW, torch.zeros(8, 4, 8, 8))[1]
+    torch.testing.assert_close(pressed.values["rate_nats"], rate)
+    want = torch.autograd.grad(rate, list(anonymizer.parameters()))
+    for with_it, without, part in zip(pressed.gradients[-1]._parts, plain.gradients[-1]._parts, want, strict=True):
+        torch.testing.assert_close(with_it - without, 0.3 * part, rtol=1e-3, atol=1e-5)
+
+
+def test_adversaries_are_restarted_in_turn_and_only_when_an_epoch_begins(root):
+    stage = stage_of(root, anonynoise(), 2, restart_every=2)
+    weights = lambda k: stage.adversaries[k].backbone[0].weight.clone()  # noqa: E731
+    for gradient in stage.step(batch(), 0).gradients:
+        gradient.step()
+    seen = [(weights(0), weights(1))]
+    for epoch, step in ((0, 0), (1, 0), (2, 3), (2, 0), (4, 0)):
+        stage.begin_epoch(epoch, step)
+        seen.append((weights(0), weights(1)))
+    changed = [tuple(not torch.equal(a, b) for a, b in zip(*pair, strict=True)) for pair in pairwise(seen)]
+    assert changed == [(False, False), (False, False), (False, False), (False, True), (True, False)]
+    assert not stage.learners["adversary0"].optimizer.state
+    assert stage.learners["kept"].optimizer.state
+
+
+@pytest.mark.parametrize(
+    ("schedule", "rates"),
+    [("constant", [1, 1, 1, 1]), ("step", [1, 1, 0.5, 0.5]), ("cosine", [1, 0.853553, 0.5, 0.146447])],
+)
+def test_learning_rates_follow_their_schedule(schedule, rates):
+    chosen = ScheduleSettings(lr=1.0, schedule=schedule, step_epochs=2)
+    assert [rate_at(chosen, epoch, 4) for epoch in range(4)] == pytest.approx(rates, abs=1e-6)
+
+
+@pytest.mark.parametrize(("optimizer", "moved"), [("adamw", True), ("adam", False)])
+def test_weight_decay_is_adamws(optimizer, moved):
+    network = nn.Conv2d(1, 1, 1)
+    learner = Learner(network, ScheduleSettings(lr=0.1, weight_decay=0.5), optimizer, 1, World())
+    before = network.weight.clone()
+    learner.as_gradient([torch.zeros_like(p) for p in learner.parameters]).step()
+    assert bool((network.weight != before).all()) is moved
+
+
+def test_a_long_gradient_is_clipped():
+    learner = Learner(nn.Linear(2, 1, bias=False), ScheduleSettings(clip=0.5), "adam", 1, World())
+    gradient = learner.as_gradient([torch.tensor([[3.0, 4.0]])])
+    assert gradient.norm == 5
+    torch.testing.assert_close(gradient._parts[0], torch.tensor([[0.3, 0.4]]))
+    short = learner.as_gradient([torch.tensor([[0.03, 0.04]])])
+    torch.testing.assert_close(short._parts[0], torch.tensor([[0.03, 0.04]]))
