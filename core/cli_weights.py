@@ -59,7 +59,10 @@ def import_anonynoise(
 
 
 def init(
-    kind: Annotated[str, typer.Argument(help="anonynoise, event_autoencoder, resnet_classifier or denoiser.")],
+    kind: Annotated[
+        str,
+        typer.Argument(help="anonynoise, noisy_channel, event_autoencoder, resnet_classifier or denoiser."),
+    ],
     out: Annotated[Path, typer.Argument(help="File to write.")],
     seed: Annotated[int, typer.Option(help="The same seed makes the same weights.")] = 0,
     bins: Bins = 5,

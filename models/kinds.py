@@ -14,9 +14,10 @@ from eventveil.models.anonynoise import AnonyNoise, AnonyNoiseConfig
 from eventveil.models.autoencoder import EventAutoencoder, EventAutoencoderConfig
 from eventveil.models.denoiser import Denoiser, DenoiserConfig
 from eventveil.models.noise import NoiseGenerator
+from eventveil.models.noisy_channel import NoisyChannel, NoisyChannelConfig
 from eventveil.models.resnet import ResNetClassifier, ResNetConfig
 
-KindName = Literal["anonynoise", "event_autoencoder", "resnet_classifier", "denoiser"]
+KindName = Literal["anonynoise", "noisy_channel", "event_autoencoder", "resnet_classifier", "denoiser"]
 Role = Literal["anonymizer", "target", "identity", "denoiser"]
 Representation = Literal["histogram", "voxel"]
 
@@ -41,6 +42,7 @@ class Kind:
 
 KINDS: Mapping[str, Kind] = {
     "anonynoise": Kind(AnonyNoise, AnonyNoiseConfig, ("anonymizer",), ("histogram",)),
+    "noisy_channel": Kind(NoisyChannel, NoisyChannelConfig, ("anonymizer",), ("histogram",)),
     "event_autoencoder": Kind(EventAutoencoder, EventAutoencoderConfig, ("anonymizer",), ("voxel",)),
     "resnet_classifier": Kind(ResNetClassifier, ResNetConfig, ("target", "identity"), ("histogram", "voxel")),
     "denoiser": Kind(Denoiser, DenoiserConfig, ("denoiser",), ("histogram", "voxel")),

@@ -160,6 +160,16 @@ def test_the_classifier_takes_any_batch_in_eval_mode(depth, batch):
     torch.testing.assert_close(logits, model.classifier(embedding))
 
 
+def test_a_classifier_of_logarithms_sees_counts_and_their_opposites_compressed():
+    config = {"depth": 18, "width": 4, "channels": 2, "classes": 3, "embedding": 8}
+    plain = initialise("resnet_classifier", config, seed=0)
+    compressed = initialise("resnet_classifier", config | {"logarithm": True}, seed=0)
+    x = counts(2, 2, (33, 40)) * torch.tensor([300.0, -3.0]).view(1, 2, 1, 1)
+    seen = torch.where(x < 0, -torch.log(1 - x), torch.log(1 + x.clamp(min=0)))
+    torch.testing.assert_close(compressed(x).logits, plain(seen).logits)
+    assert not torch.allclose(compressed(x).logits, plain(x).logits)
+
+
 def test_the_classifier_says_why_one_window_cannot_train_it():
     with pytest.raises(ValueError, match="more than 1 value per channel"):
         ResNetClassifier(ResNetConfig(depth=18, width=4)).train()(torch.zeros(1, 10, 32, 32))

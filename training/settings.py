@@ -111,6 +111,7 @@ class ClassifierSettings(Settings):
     depth: Literal[18, 34, 50] = 50
     width: PositiveInt = 64
     embedding: PositiveInt = 512
+    logarithm: bool = False
 
 
 class ScheduleSettings(Settings):
