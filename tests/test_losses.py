@@ -15,6 +15,7 @@ from eventveil.training.losses import (
     anonymizer_objective,
     batch_hard_triplet,
     bounded_objective,
+    coarse_difference,
     event_reid_objective,
     towards_uniform,
 )
@@ -111,3 +112,23 @@ def test_the_event_reid_objective_is_the_papers_sum():
     loss = event_reid_objective(structure, picture, torch.tensor(2.0), alpha=3, beta=5, gamma=7)
     assert loss.item() == pytest.approx(3 * (1 - 0.7) + 5 * 0.3 + 7 * 2)
     assert event_reid_objective(structure, picture, torch.tensor(2.0)).item() == pytest.approx(0.3 + 0.3 + 2)
+
+
+def test_the_coarse_difference_is_its_twin():
+    generator = np.random.default_rng(2)
+    x, y = generator.poisson(2, (2, 3, 8, 12)).astype(np.float32), generator.normal(0, 3, (2, 3, 8, 12))
+    total = 0.0
+    for b, c, row, column in np.ndindex(2, 3, 2, 3):
+        square = np.s_[b, c, 4 * row : 4 * row + 4, 4 * column : 4 * column + 4]
+        means = [np.mean([math.copysign(math.log(1 + abs(v)), v) for v in n[square].ravel()]) for n in (x, y)]
+        total += (means[0] - means[1]) ** 2
+    got = coarse_difference(torch.from_numpy(x), torch.from_numpy(y).float())
+    assert got.item() == pytest.approx(total / (2 * 3 * 2 * 3), rel=1e-4)
+
+
+def test_the_coarse_difference_sees_where_and_not_how_it_looks():
+    x = torch.zeros(1, 1, 8, 8)
+    x[0, 0, 1, 1] = 5
+    elsewhere_in_the_square, elsewhere = torch.roll(x, 1, 3), torch.roll(x, 4, 3)
+    assert coarse_difference(x, elsewhere_in_the_square).item() == 0
+    assert coarse_difference(x, elsewhere).item() > 0

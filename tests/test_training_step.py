@@ -18,7 +18,7 @@ from eventveil.training.adversarial import Adversarial
 from eventveil.training.evaluation import Stand
 from eventveil.training.feed import Batch
 from eventveil.training.learner import Learner, rate_at
-from eventveil.training.losses import batch_hard_triplet, towards_uniform
+from eventveil.training.losses import batch_hard_triplet, coarse_difference, towards_uniform
 from eventveil.training.parallel import World
 from eventveil.training.randomness import NamedNoise, torch_generator
 from eventveil.training.settings import ScheduleSettings
@@ -129,6 +129,20 @@ def test_one_forward_pass_gives_the_gradients_of_two(root, objective, adversarie
     after = [parameter for learner in stage.learners.values() for parameter in learner.parameters]
     assert all(torch.equal(one, other) for one, other in zip(before, after, strict=True))
     assert all(parameter.grad is None for parameter in after)
+
+
+def test_likeness_keeps_the_target_and_the_windows_and_asks_no_adversary(root):
+    stage = stage_of(root, anonynoise(), adversaries=0, objective={"name": "likeness", "weight": 0.3})
+    anonymizer, kept = copy.deepcopy((stage.anonymizer, stage.kept))
+    given = batch()
+    anonymized = anonymizer.anonymize(given.x_BCHW, given.noise)
+    loss = functional.cross_entropy(kept(anonymized).logits, given.target_B)
+    loss = loss + 0.3 * coarse_difference(given.x_BCHW, anonymized)
+    want = torch.autograd.grad(loss, list(anonymizer.parameters()))
+    kept_gradient, gradient = stage.step(batch(), 0).gradients
+    assert kept_gradient.norm > 0
+    for ours, theirs in zip(gradient._parts, want, strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-3, atol=1e-5)
 
 
 def test_a_step_is_taken_by_everybody(root):

@@ -67,6 +67,20 @@ def bounded_objective(target: torch.Tensor, logits_BK: torch.Tensor, weight: flo
     return target + weight * towards_uniform(logits_BK)
 
 
+def coarse_difference(x_BCHW: torch.Tensor, y_BCHW: torch.Tensor) -> torch.Tensor:
+    """Mean squared difference of two batches of event counts, seen from afar: logarithms, in squares of 4x4 pixels.
+
+    Where something moves it sees; what it looks like it does not. Of several windows that could stand behind a
+    code, the one that makes this least is their mean: nobody in particular.
+
+    Args:
+        x_BCHW: counts; H and W at least 4. Of a count below 0 the logarithm is that of its opposite, turned round.
+        y_BCHW: likewise.
+    """
+    one, other = (functional.avg_pool2d(n.sign() * n.abs().log1p(), 4) for n in (x_BCHW, y_BCHW))
+    return functional.mse_loss(one, other)
+
+
 def event_reid_objective(
     structure_B: torch.Tensor,
     picture_B: torch.Tensor,

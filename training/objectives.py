@@ -14,7 +14,12 @@ from typing import Protocol
 
 import torch
 
-from eventveil.training.losses import anonymizer_objective, bounded_objective, event_reid_objective
+from eventveil.training.losses import (
+    anonymizer_objective,
+    bounded_objective,
+    coarse_difference,
+    event_reid_objective,
+)
 from eventveil.training.settings import ObjectiveSettings
 from eventveil.training.ssim import ssim
 
@@ -78,6 +83,11 @@ def uniform(evidence: Evidence, settings: ObjectiveSettings) -> torch.Tensor:
     return _mean(bounded_objective(evidence.kept.loss, answer.logits_BK, settings.weight) for answer in answers)
 
 
+def likeness(evidence: Evidence, settings: ObjectiveSettings) -> torch.Tensor:
+    """Keep the target, and where something moves; for anonymizers whose rate does the rest. No adversary is asked."""
+    return evidence.kept.loss + settings.weight * coarse_difference(evidence.raw_BCHW, evidence.anonymized_BCHW)
+
+
 def structure_picture(evidence: Evidence, settings: ObjectiveSettings) -> torch.Tensor:
     """The objective of the Event-ReId method. See `losses.event_reid_objective`."""
     assert evidence.picture is not None
@@ -95,6 +105,7 @@ def structure_picture(evidence: Evidence, settings: ObjectiveSettings) -> torch.
 OBJECTIVES: dict[str, Objective] = {
     "target-triplet": target_triplet,
     "uniform": uniform,
+    "likeness": likeness,
     "structure-picture": structure_picture,
 }
 NEEDS_ADVERSARIES = ("target-triplet", "uniform")

@@ -87,6 +87,8 @@ class Recipe:
         settings, own = self._settings, self._settings.adversarial
         anonymizer = new_anonymizer(settings)
         kept = self._helper(own.keep, "kept")
+        if own.from_pretrained and hasattr(anonymizer, "begin_from"):
+            _begin_from(anonymizer, kept)
         adversaries = [self._helper("identity", k, pretrained=k == 0) for k in range(own.adversaries)]
         picture = _pictures_from(own.reconstruction, self._world) if own.objective.name in NEEDS_PICTURES else None
         stage = Adversarial(
@@ -271,6 +273,13 @@ def _check(settings: TrainSettings, world: World) -> None:
         if subject != ANONYMIZER:
             baseline(subject)
     world.part(settings.batch)
+
+
+def _begin_from(anonymizer: Any, kept: ResNetClassifier) -> None:
+    try:
+        anonymizer.begin_from(kept)
+    except ValueError as error:
+        raise ConfigError(f"anonymizer.config: {error}; set it and the classifier alike") from error
 
 
 def _pictures_from(path: Path | None, world: World) -> Callable[[torch.Tensor], torch.Tensor]:
