@@ -96,14 +96,17 @@ class Player:
             for packet in _rebased(packets, at_us):
                 if at_us is None:
                     at_us = self._begin_us = self._end_us = int(packet.t[0])
-                self._end_us = max(self._end_us, *map(int, packet.t[-1:]), packet.until_us or self._end_us)
-                played = self._within(packet)
-                shows = len(played) > 0 or played.until_us is not None
-                if shows and not begun and piece.label is not None and piece.subject is not None:
-                    self.truth.begin(piece.label, piece.subject, max(at_us, self._low_us))
+                if len(packet):
+                    self._end_us = max(self._end_us, int(packet.t[-1]))
+                if packet.until_us is not None:
+                    self._end_us = max(self._end_us, packet.until_us)
+                low_us, high_us = self._low_us, self._high_us
+                played = _within(packet, low_us, high_us)
+                if not begun and piece.label is not None and (len(played) or played.until_us is not None):
+                    self.truth.begin(piece.label, piece.subject or "", max(at_us, low_us))
                     begun = True
                 yield played  # an empty one, too: whoever plays can look up
-                if played.until_us == self._high_us:
+                if played.until_us == high_us:
                     break
         self._end_us = min(self._end_us, self._high_us)
         if begun:
@@ -118,19 +121,20 @@ class Player:
         stop_us = self._excerpt.stop_us
         return FOREVER_US if stop_us is None else (self._begin_us or 0) + stop_us
 
-    def _within(self, packet: EventPacket) -> EventPacket:
-        """What the excerpt holds of a packet; its promise keeps within, too."""
-        low_us, high_us, until_us = self._low_us, self._high_us, packet.until_us
-        first, behind = (int(place) for place in packet.t.searchsorted((low_us, high_us)))
+
+def _within(packet: EventPacket, low_us: int, high_us: int) -> EventPacket:
+    """What lies in [low_us, high_us) of a packet; its promise keeps within, too."""
+    until_us = packet.until_us
+    if len(packet) and not low_us <= packet.t[0] <= packet.t[-1] < high_us:
+        first, behind = packet.t.searchsorted((low_us, high_us))
         if behind < len(packet):
             until_us = high_us
-        if until_us is not None:
-            until_us = min(until_us, high_us) if until_us > low_us else None
-        if first == 0 and behind == len(packet) and until_us == packet.until_us:
-            return packet
-        return EventPacket(
-            packet.t[first:behind], packet.x[first:behind], packet.y[first:behind], packet.p[first:behind], until_us
-        )
+        packet = packet[first:behind]
+    if until_us is not None:
+        until_us = min(until_us, high_us) if until_us > low_us else None
+    if until_us == packet.until_us:
+        return packet
+    return EventPacket(packet.t, packet.x, packet.y, packet.p, until_us)
 
 
 def _rebased(packets: Iterable[EventPacket], at_us: int | None) -> Iterator[EventPacket]:

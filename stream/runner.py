@@ -55,7 +55,7 @@ class Signals:
 
     def aborted(self) -> bool:
         """Whether to leave now."""
-        return self.abort.is_set() or self.parent not in (os.getpid(), os.getppid())
+        return self.abort.is_set() or (self.parent != os.getpid() and self.parent != os.getppid())
 
 
 class Report(BaseModel):

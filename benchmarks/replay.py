@@ -1,0 +1,163 @@
+"""How punctual the player is at speed 1, and how fast at speed max, in the stage that plays it in the line.
+
+    python benchmarks/replay.py [--seconds 60] [--events 4000000] [--repeats 7]
+
+Punctual: each packet's release is held against the time of the machine at which it was due. The earliest release counts
+as punctual, all others are late by so much; drift is how much later the last sixth of the releases is than the first,
+on average. Fast: beside the bare reader, in turns, all events of all packets, checked; the median counts. In both,
+behind the player stands the line's own source stage, with a histogrammer that only takes note. Rates are of processor
+time, on one core; punctuality is a matter of the clock, and means something on a machine that has a core to spare.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from os import getloadavg, getpid
+from pathlib import Path
+
+import numpy as np
+import zmq
+from machine import processor
+from recordings_made import DAVIS, DVS128, moving_discs, write, write_aedat4
+from rich.console import Console
+from rich.table import Table
+
+from eventveil import EventPacket
+from eventveil.io import open_events
+from eventveil.stream.histogram import HistogramStats
+from eventveil.stream.outbox import Outbox
+from eventveil.stream.runner import Reporter, Signals
+from eventveil.stream.settings import SourceSettings
+from eventveil.stream.source import SourceStage
+
+GOAL_P99_MS, GOAL_SHARE = 2.0, 0.9
+SLOWED = 4  # the discs of `moving_discs` give 0.4 million events a second on 128x128; a person gives about 0.1
+
+
+class Sink:
+    """Stands in the place of the plan and of the histogrammer: takes note of when packets come, and of nothing else."""
+
+    stats = HistogramStats()
+
+    def __init__(self) -> None:
+        self.came_s: list[float] = []
+        self.due_us: list[int] = []
+
+    def histogrammer(self, sensor: object) -> Sink:  # noqa: ARG002, D102 - as in the class that it stands for
+        return self
+
+    def push(self, packet: EventPacket) -> tuple[()]:  # noqa: D102
+        self.came_s.append(time.monotonic())
+        self.due_us.append(int(packet.t[-1]) if packet.until_us is None else packet.until_us)
+        return ()
+
+    def finish(self) -> tuple[()]:  # noqa: D102
+        return ()
+
+
+class Counter(Sink):
+    """Counts events, and does as little as possible beside."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.events = 0
+
+    def push(self, packet: EventPacket) -> tuple[()]:  # noqa: D102
+        self.events += len(packet)
+        return ()
+
+
+@contextmanager
+def stage(sink: Sink, **source: object) -> Iterator[tuple[SourceStage, Signals, Reporter]]:
+    """The source stage, with sockets to nobody who minds."""
+    signals = Signals(threading.Event(), threading.Event(), threading.Event(), getpid())
+    with zmq.Context() as context, context.socket(zmq.PULL) as pull, context.socket(zmq.PUSH) as push:
+        pull.bind("inproc://end")
+        push.connect("inproc://end")
+        outbox = Outbox(push, 4, "lossless", signals.aborted)
+        yield SourceStage(SourceSettings.model_validate(source), sink, outbox), signals, Reporter("source", push)
+
+
+def play(sink: Sink, **source: object) -> float:
+    """Play a source into a sink; return the processor time that it took."""
+    with stage(sink, **source) as (player, signals, report):
+        began = time.thread_time()
+        player.run(signals, report)
+        return time.thread_time() - began
+
+
+def lateness_ms(sink: Sink) -> np.ndarray:
+    late = np.array(sink.came_s) - np.array(sink.due_us) / 1e6
+    return (late - late.min()) * 1e3
+
+
+def punctuality(seconds: float, folder: Path) -> Table:
+    discs = moving_discs(round(seconds * 1e5), DVS128)
+    write_aedat4(folder / "slow.aedat4", EventPacket(discs.t * SLOWED, discs.x, discs.y, discs.p), "LZ4")
+    table = Table("source", "packets", "p50", "p99", "largest", "drift", f"p99 < {GOAL_P99_MS:g} ms")
+    for name, uri in (("AEDAT4", str(folder / "slow.aedat4")), ("simulate:", "simulate:")):
+        sink = Sink()
+        play(sink, uri=uri, speed=1.0, stop_s=seconds)
+        late = lateness_ms(sink)
+        p50, p99 = np.percentile(late, (50, 99))
+        drift = late[-len(late) // 6 :].mean() - late[: len(late) // 6].mean()
+        figures = (f"{value:.2f} ms" for value in (p50, p99, late.max(), drift))
+        table.add_row(name, str(len(late)), *figures, "reached" if p99 < GOAL_P99_MS else "NOT REACHED")
+    return table
+
+
+def bare_rate(path: Path, events: int) -> float:
+    """Events per microsecond, that is millions per second, of the reader alone."""
+    began = time.thread_time()
+    counted = 0
+    with open_events(path, sensor=DAVIS) as source:
+        for packet in source:  # as everybody does: a packet lives until the next one is there
+            counted += len(packet)
+    assert counted == events
+    return events / (time.thread_time() - began) / 1e6
+
+
+def player_rate(path: Path, events: int) -> float:
+    """The same of the stage that plays the file."""
+    counter = Counter()
+    taken_s = play(counter, uri=str(path), speed="max", sensor=str(DAVIS))
+    assert counter.events == events
+    return events / taken_s / 1e6
+
+
+def speed(events: int, repeats: int, folder: Path) -> Table:
+    discs = moving_discs(events, DAVIS)
+    for compression in ("NONE", "LZ4"):
+        write_aedat4(folder / f"{compression}.aedat4", discs, compression)
+    write(folder / "records.npy", discs)
+    table = Table("file", "bare reader", "player", "share", f"{GOAL_SHARE:.0%} or more")
+    for path in sorted(folder.iterdir()):
+        # In turns, because the machine's pace changes; the first ones warm up.
+        runs = [(bare_rate(path, events), player_rate(path, events)) for _ in range(repeats + 1)][1:]
+        share = statistics.median(player / bare for bare, player in runs)
+        rates = (f"{statistics.median(rates):.0f} Mev/s" for rates in zip(*runs, strict=True))
+        table.add_row(path.name, *rates, f"{share:.0%}", "reached" if share >= GOAL_SHARE else "NOT REACHED")
+    return table
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seconds", type=float, default=60.0, help="how long each source is played at speed 1")
+    parser.add_argument("--events", type=int, default=4_000_000, help="events of each file that is played at speed max")
+    parser.add_argument("--repeats", type=int, default=7, help="runs of which the median counts")
+    asked = parser.parse_args()
+    console = Console(soft_wrap=True)
+    console.print(f"{processor()}, load {getloadavg()[0]:.1f}")
+    with tempfile.TemporaryDirectory() as folder:
+        console.print(speed(asked.events, asked.repeats, Path(folder)))
+        console.print(punctuality(asked.seconds, Path(folder)))
+
+
+if __name__ == "__main__":
+    main()
