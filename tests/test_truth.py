@@ -16,6 +16,7 @@ import pytest
 from dataset_makers import events_of, tonic_trial
 from line_setup import LABELS, PROGRAM, Kit, run_and_listen
 
+from eventveil.errors import ConfigError
 from eventveil.models.runtime import ClassifierRuntime
 from eventveil.replay import dvs_gesture, sources
 from eventveil.stream.score import Score, Shown
@@ -142,9 +143,7 @@ def test_an_error_in_a_trial_names_nobody(kit, people, tmp_path, words, capfd):
 @pytest.mark.parametrize("run_as", ["threads", "processes"])
 def test_the_command_tells_the_accuracy_and_nobody_else_the_truth(kit, people, tmp_path, run_as):
     classifier = tmp_path / "gestures.safetensors"
-    window = ["--size", "32x32", "--bins", "5", "--bin-us", "20000"]
-    made = [*PROGRAM, "weights", "init", "resnet_classifier", str(classifier), *window, "--width", "4"]
-    subprocess.run(made, check=True, capture_output=True)
+    make_classifier(classifier)
     options = ["--allow-untrained", "--wait-for", "1", "--json", "--speed", "max", "--shuffle", "--seed", "3"]
     weights = ["--weights", str(kit.anonymizer), "--weights", str(classifier), "--set", f"line.run_as={run_as}"]
     with line_setup.everything() as (endpoint, heard):
@@ -159,3 +158,32 @@ def test_the_command_tells_the_accuracy_and_nobody_else_the_truth(kit, people, t
     private = [name.encode() for name in (PERSON, "8675309", LIGHT)]
     assert not [name for name in private for message in heard for frame in message if name in frame]
     assert PERSON not in done.stdout + done.stderr.replace(str(people), "")
+
+
+def test_whole_recordings_as_windows_refuse_what_plays_on(kit, people):
+    for source_of, told in (
+        ({"uri": f"dvs-gesture:{people}"}, "plays on as one long stream"),
+        ({"uri": "simulate:"}, "plays on as one long stream"),
+        ({"uri": str(kit.recording), "loop": True}, "without a loop"),
+    ):
+        with pytest.raises(ConfigError, match=told):
+            line_setup.Line(kit.settings("ipc:///tmp/never", sources=[source_of], window__mode="recording"))
+
+
+def test_real_trials_go_through_the_whole_line_with_their_truth(kit, real_data, tmp_path):
+    classifier = tmp_path / "gestures.safetensors"
+    make_classifier(classifier)
+    settings = {"sources": source(real_data / "dvs_gesture"), "classify__weights": str(classifier)}
+    status, heard = run_and_listen(kit, **settings)
+    assert status.failure is None
+    figures = status.score.figures()
+    assert (figures["trials"], figures["people"]) == (10, 1)
+    assert figures["judged"] in range(10 * 14, 10 * 16)  # trials of 1.45 s in windows of 0.1 s
+    assert sum(message[0] == b"gesture" for message in heard) >= figures["judged"]
+
+
+def make_classifier(path):
+    """An untrained classifier of the eleven gestures."""
+    window = ["--size", "32x32", "--bins", "5", "--bin-us", "20000"]
+    made = [*PROGRAM, "weights", "init", "resnet_classifier", str(path), *window, "--width", "4"]
+    subprocess.run(made, check=True, capture_output=True)
