@@ -30,6 +30,7 @@ from eventveil.training.networks import new_anonymizer, new_classifier, new_deno
 from eventveil.training.objectives import NEEDS_ADVERSARIES, NEEDS_PICTURES, OBJECTIVES
 from eventveil.training.parallel import World
 from eventveil.training.people import Watch, open_split, windows_of
+from eventveil.training.randomness import numpy_generator
 from eventveil.training.results import identity_result, target_result
 from eventveil.training.run_folder import begin, digest_of, read_json, write_json
 from eventveil.training.settings import Label, TrainSettings
@@ -218,7 +219,9 @@ class Recipe:
             return
         stand = self._stand("val")
         draw = stand.draw
-        some = draw[:: max(1, len(draw) // pictures.WINDOWS_SHOWN)][: pictures.WINDOWS_SHOWN]
+        # Drawn, not every so-many-th: trials are in order, and that would show one gesture only.
+        order = numpy_generator(self._settings.seed, "pictures").permutation(len(draw))
+        some = draw[order[: pictures.WINDOWS_SHOWN]]
         with torch.inference_mode():
             raw = stand.anonymized(baseline(RAW), ("pictures",), some.start)
             anonymized = stand.anonymized(cast("Anonymizer", stage.anonymizer), ("pictures",), some.start)
