@@ -16,7 +16,7 @@ check: $(VENV)/.ready-to-test
 	scripts/check
 
 bench: $(VENV)/.ready-to-test $(VENV)/.kernels
-	for script in histogram readers runtime; do $(BIN)/python benchmarks/$$script.py || exit 1; done
+	for script in histogram readers replay runtime; do $(BIN)/python benchmarks/$$script.py || exit 1; done
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info

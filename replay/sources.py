@@ -98,6 +98,7 @@ def open_programme(
     Raises:
         EventVeilError: there is no such source, or it is not what the URI says.
     """
+    look_for(uri)
     if uri.kind == RECORDING:
         return _recording(uri, sensor, on_disorder)
     if uri.kind == SIMULATE:
@@ -107,10 +108,20 @@ def open_programme(
     return _dataset(uri, sensor, on_disorder, (secrets.randbits(32) if seed is None else seed) if shuffle else None)
 
 
+def look_for(uri: SourceUri) -> None:
+    """See that a folder is the dataset that it is said to be, without reading it: who errs is told at once.
+
+    Raises:
+        DatasetError: it is not.
+    """
+    folder = Path(uri.name)
+    if uri.is_dataset or (uri.kind == RECORDING and folder.is_dir()):
+        kind = datasets.recognise(folder).KIND
+        if kind != uri.kind:
+            raise DatasetError(f"{folder}: is no {uri.kind}; play it as {kind}:{folder}")
+
+
 def _recording(uri: SourceUri, sensor: Sensor | None, on_disorder: Disorder) -> Programme:
-    if Path(uri.name).is_dir():
-        kind = datasets.recognise(Path(uri.name)).KIND
-        raise DatasetError(f"{uri.name}: is a dataset; play it as {kind}:{uri.name}")
     piece = Piece(partial(open_events, uri.name, sensor=sensor, on_disorder=on_disorder))
     with open_events(uri.name, sensor=sensor, on_disorder=on_disorder) as events:
         return Programme(events.sensor, lambda _: (piece,))
@@ -125,8 +136,6 @@ def _people(uri: SourceUri) -> SimulatedPeople:
 def _dataset(uri: SourceUri, sensor: Sensor | None, on_disorder: Disorder, seed: int | None) -> Programme:
     root = Path(uri.name)
     layout = datasets.recognise(root)
-    if uri.kind != layout.KIND:
-        raise DatasetError(f"{root}: is no {uri.kind}; play it as {layout.KIND}:{root}")
     # What is said of a trial, its path to begin with, names a person: that stays out of the line's log.
     try:
         dataset = layout.index(root)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from eventveil.errors import ConfigError, WeightsError
 from eventveil.models.weights import Weights, check_fit, load_weights
-from eventveil.replay.sources import CLASSES, RECORDING
+from eventveil.replay.sources import CLASSES, RECORDING, look_for
 from eventveil.stream.plan import Plan, WindowPlan
 from eventveil.stream.publish import Provenance
 from eventveil.stream.settings import RunSettings
@@ -14,9 +14,12 @@ def plan(settings: RunSettings) -> Plan:
     """Load and check what the line needs.
 
     Raises:
+        DatasetError: a source's folder is not the dataset that it is said to be.
         ConfigError: the anonymizer's weights are missing, or a setting does not fit them.
         WeightsError: a weights file is wrong, untrained without leave, or does not fit the line.
     """
+    for source in settings.sources:
+        look_for(source.where)
     anonymizer = _anonymizer(settings)
     classifier = None if settings.classify.weights is None else load_weights(settings.classify.weights)
     asked = settings.window

@@ -182,7 +182,7 @@ def test_wrong_folders_say_what_was_looked_for_and_what_is_there(tmp_path):
         f"dvs-gesture:{tmp_path}/none": "expected the folder of a dataset, and there is none",
         f"dvs-gesture:{tmp_path}/empty": "no dataset is recognised in this folder. Looked for DVS128 Gesture",
         f"see:{root}": f"is no see; play it as dvs-gesture:{root}",
-        f"{root}": f"is a dataset; play it as dvs-gesture:{root}",
+        f"{root}": f"is no recording; play it as dvs-gesture:{root}",
         f"dvs-gesture:{root}?split=train": "expected a split of test, got 'train'",
     }.items():
         with pytest.raises(EventVeilError) as caught:

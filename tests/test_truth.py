@@ -14,9 +14,12 @@ import line_setup
 import numpy as np
 import pytest
 from dataset_makers import events_of, tonic_trial
-from line_setup import LABELS, PROGRAM, Kit, run_and_listen
+from line_setup import BIN_US, BINS, LABELS, PROGRAM, SIZE, Kit, run_and_listen
 
 from eventveil.errors import ConfigError
+from eventveil.models import save_weights
+from eventveil.models.kinds import initialise
+from eventveil.models.metadata import Metadata
 from eventveil.models.runtime import ClassifierRuntime
 from eventveil.replay import dvs_gesture, sources
 from eventveil.stream.score import Score, Shown
@@ -184,6 +187,7 @@ def test_real_trials_go_through_the_whole_line_with_their_truth(kit, real_data, 
 
 def make_classifier(path):
     """An untrained classifier of the eleven gestures."""
-    window = ["--size", "32x32", "--bins", "5", "--bin-us", "20000"]
-    made = [*PROGRAM, "weights", "init", "resnet_classifier", str(path), *window, "--width", "4"]
-    subprocess.run(made, check=True, capture_output=True)
+    config = {"channels": 2 * BINS, "depth": 18, "width": 4, "embedding": 8, "classes": len(dvs_gesture.GESTURES)}
+    model = initialise("resnet_classifier", config, seed=1)
+    window = {"bins": BINS, "bin_us": BIN_US, "hop": BINS, "size": SIZE, "trained": False}
+    save_weights(path, model, Metadata.of(model, role="target", labels=dvs_gesture.GESTURES, **window))
