@@ -40,10 +40,12 @@ SpeedOption = Annotated[
     typer.Option("--speed", metavar="0.1..100|max", help="1.0 plays as it happened, max as fast as it goes."),
 ]
 StartOption = Annotated[
-    float | None, typer.Option("--start", metavar="SECONDS", help="Leave out what lies before, from the beginning.")
+    float | None,
+    typer.Option("--start", metavar="SECONDS", help="Leave out what lies before, from the source's first event on."),
 ]
 StopOption = Annotated[
-    float | None, typer.Option("--stop", metavar="SECONDS", help="Leave out what lies there or behind.")
+    float | None,
+    typer.Option("--stop", metavar="SECONDS", help="Leave out what lies there or behind, counted likewise."),
 ]
 LoopOption = Annotated[
     bool, typer.Option("--loop", help="Play on from the beginning (or --start) at the end (or --stop); time goes on.")
