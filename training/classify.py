@@ -11,7 +11,6 @@ from torch.nn import functional
 
 from eventveil.models.denoiser import Denoiser
 from eventveil.models.kinds import Anonymizer
-from eventveil.models.resnet import ResNetClassifier
 from eventveil.training.evaluation import Stand, find, recognise
 from eventveil.training.feed import Batch
 from eventveil.training.learner import Learner
@@ -21,9 +20,9 @@ from eventveil.training.step import Step, accuracy, answer
 
 
 class Attacker(nn.Module):
-    """A classifier, behind a denoiser that learns with it if there is one."""
+    """A classifier, which gives embedding and logits, behind a denoiser that learns with it if there is one."""
 
-    def __init__(self, classifier: ResNetClassifier, denoiser: Denoiser | None = None) -> None:
+    def __init__(self, classifier: nn.Module, denoiser: Denoiser | None = None) -> None:
         super().__init__()
         self.classifier = classifier
         self.denoiser = denoiser

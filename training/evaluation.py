@@ -15,7 +15,6 @@ import torch
 from torch import nn
 
 from eventveil.models.kinds import Anonymizer
-from eventveil.models.resnet import ResNetClassifier
 from eventveil.replay.retrieval import draw_retrieval, read_retrieval
 from eventveil.replay.trials import Dataset
 from eventveil.training.draws import Draw, in_order
@@ -118,35 +117,40 @@ class Found:
 
 
 def recognise(
-    stand: Stand, network: ResNetClassifier, before: nn.Module | None, anonymizer: Anonymizer, *name: Any
+    stand: Stand, network: nn.Module, before: nn.Module | None, anonymizer: Anonymizer, *name: Any
 ) -> Recognised:
     """Let a classifier of the target, in eval mode and behind a denoiser if there is one, say what it sees."""
     logits = stand.outputs(lambda x: network(_through(before, x)).logits, anonymizer, *name)
     return Recognised(logits.argmax(1), stand.targets, stand.persons)
 
 
-def find(
-    stand: Stand, network: ResNetClassifier, before: nn.Module | None, anonymizer: Anonymizer, *name: Any
-) -> Found:
+def find(stand: Stand, network: nn.Module, before: nn.Module | None, anonymizer: Anonymizer, *name: Any) -> Found:
     """Let a network that tells people apart find the person of each query among the others."""
+    embedding_NE = embedded(stand, network, before, anonymizer, *name)
+    labels, asked = labels_of(stand)
+    query, gallery = labels.of(asked), labels.of(~asked)
+    disjoint = stand.settings.attack.session_disjoint
+    ranking = rank(embedding_NE[asked], embedding_NE[~asked], query, gallery, session_disjoint=disjoint)
+    return Found(ranking, query, gallery, left_out(query, gallery, session_disjoint=disjoint))
+
+
+def embedded(
+    stand: Stand, network: nn.Module, before: nn.Module | None, anonymizer: Anonymizer, *name: Any
+) -> npt.NDArray[np.float32]:
+    """Embed every anonymized window, summed with its mirror image: float32 (N, E)."""
 
     def ask(x_BCHW: torch.Tensor) -> torch.Tensor:
         x_BCHW = _through(before, x_BCHW)
         return torch.from_numpy(embed(network, x_BCHW, len(x_BCHW), mirrored=True)).to(x_BCHW.device)
 
-    embedding_NE = stand.outputs(ask, anonymizer, *name)
-    labels, asked = _labels(stand)
-    query, gallery = _of(labels, asked), _of(labels, ~asked)
-    disjoint = stand.settings.attack.session_disjoint
-    ranking = rank(embedding_NE[asked], embedding_NE[~asked], query, gallery, session_disjoint=disjoint)
-    return Found(ranking, query, gallery, left_out(query, gallery, session_disjoint=disjoint))
+    return stand.outputs(ask, anonymizer, *name)
 
 
 def _through(before: nn.Module | None, x_BCHW: torch.Tensor) -> torch.Tensor:
     return x_BCHW if before is None else before(x_BCHW)
 
 
-def _labels(stand: Stand) -> tuple[Labels, npt.NDArray[np.bool_]]:
+def labels_of(stand: Stand) -> tuple[Labels, npt.NDArray[np.bool_]]:
     """What is known of each window, (N,), and which of them are queries."""
     data = stand.settings.data
     trials = stand.dataset.of(stand.part)
@@ -163,7 +167,3 @@ def _labels(stand: Stand) -> tuple[Labels, npt.NDArray[np.bool_]]:
         session=np.array([trial.session for trial in own]),
     )
     return labels, np.array([trial.name in names for trial in own])
-
-
-def _of(labels: Labels, which: npt.NDArray[np.bool_]) -> Labels:
-    return Labels(labels.person[which], labels.target[which], labels.trial[which], labels.session[which])

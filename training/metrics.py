@@ -38,6 +38,10 @@ class Labels:
     def __len__(self) -> int:
         return len(self.person)
 
+    def of(self, which: npt.NDArray[Any]) -> Labels:
+        """The labels of some entries, by a mask or by their numbers."""
+        return Labels(self.person[which], self.target[which], self.trial[which], self.session[which])
+
 
 @dataclass(frozen=True, slots=True)
 class Ranking:

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from eventveil.training.evaluation import Found, Recognised
-from eventveil.training.statistics import Interval, accuracy_interval, bootstrap_by_person, chance_ranking
+from eventveil.training.statistics import Chance, Interval, accuracy_interval, bootstrap_by_person, chance_ranking
 
 
 def target_result(told: Recognised, classes: int) -> dict[str, Any]:
@@ -20,10 +20,15 @@ def target_result(told: Recognised, classes: int) -> dict[str, Any]:
     }
 
 
-def identity_result(found: Found) -> dict[str, Any]:
-    """Rank-1, -5 and -10 and mAP, with 95 % intervals and what a ranking at random would give."""
+def identity_result(found: Found, chance: Chance | None = None) -> dict[str, Any]:
+    """Rank-1, -5 and -10 and mAP, with 95 % intervals and what a ranking at random would give.
+
+    Args:
+        found: how well people were found.
+        chance: of the very same queries, gallery and what is left out, where it is known already.
+    """
     ranking = found.ranking
-    chance = chance_ranking(found.query, found.gallery, found.left_out)
+    chance = chance or chance_ranking(found.query, found.gallery, found.left_out)
     persons = ranking.persons
     result: dict[str, Any] = {
         "queries": len(persons),
