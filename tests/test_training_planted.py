@@ -27,13 +27,13 @@ CHANGES = {
     "pretrain": {"epochs": 5, "lr": 0.01},
     "adversarial": {
         "epochs": 5,
-        "objective": {"name": "uniform", "weight": 1.0},
-        "anonymizer": {"lr": 0.003},
+        "objective": {"name": "uniform", "weight": 3.0},
+        "anonymizer": {"lr": 0.002, "clip": 1.0},
         "helpers": {"lr": 0.005},
         "helper_steps": 2,
         "best_by": "last",
     },
-    "anonymizer": {"config": {"noise_std": 4.0}},
+    "anonymizer": {"config": {"noise_std": 16.0}},
     "attack": {"epochs": 5, "lr": 0.01, "against": ["raw", "anonymizer"]},
     "run": {"tensorboard": True, "pictures": True, "validate_every": 5},
 }
@@ -89,7 +89,7 @@ def test_what_comes_out_fits_together_and_says_what_it_is(run):
         assert weights.metadata.trained
         assert weights.metadata.hop == 2
         assert weights.metadata.note.startswith("eventveil train, settings ")
-    assert anonymizer.metadata.config["noise_std"] == 3.0
+    assert anonymizer.metadata.config["noise_std"] == 16.0
     assert gestures.metadata.labels[3] == "right arm clockwise"
 
 

@@ -93,7 +93,8 @@ def test_the_published_settings_are_those_of_the_paper():
     assert (held.pretrain.epochs, held.pretrain.lr, held.pretrain.schedule) == (200, 1e-4, "cosine")
     own = held.adversarial
     assert (own.epochs, own.anonymizer.lr, own.anonymizer.schedule) == (300, 5e-4, "cosine")
-    assert (own.helpers.lr, own.helpers.schedule, own.helpers.factor, own.helpers.step_epochs) == (1e-3, "step", 0.5, 100)
+    helpers = own.helpers
+    assert (helpers.lr, helpers.schedule, helpers.factor, helpers.step_epochs) == (1e-3, "step", 0.5, 100)
     assert (own.objective.name, own.helper_steps, own.adversaries, held.triplet.margin) == ("target-triplet", 1, 1, 4)
     assert (held.attack.epochs, held.attack.lr) == (200, 1e-4)
     assert (held.augment.rotation_deg, held.augment.mirror) == (15, False)

@@ -9,27 +9,15 @@ import pytest
 import torch
 from torch import nn
 from torch.nn import functional
-from training_parts import planted, settings
+from training_parts import adversarial_stage, anonynoise
+from training_parts import batch as batch_of
 
-from eventveil.models.anonynoise import AnonyNoise, AnonyNoiseConfig
-from eventveil.models.resnet import ResNetClassifier, ResNetConfig
-from eventveil.replay.datasets import open_dataset
-from eventveil.training.adversarial import Adversarial
-from eventveil.training.evaluation import Stand
-from eventveil.training.feed import Batch
 from eventveil.training.learner import Learner, rate_at
 from eventveil.training.losses import batch_hard_triplet, coarse_difference, towards_uniform
 from eventveil.training.parallel import World
-from eventveil.training.randomness import NamedNoise, torch_generator
 from eventveil.training.settings import ScheduleSettings
 
 CPU = torch.device("cpu")
-CLASSES, PEOPLE = 3, 4
-
-
-@pytest.fixture(scope="module")
-def root(tmp_path_factory):
-    return planted(tmp_path_factory.mktemp("planted"), train=4, test=1)
 
 
 class Rated(nn.Module):
@@ -48,40 +36,6 @@ class Rated(nn.Module):
 
     def anonymize(self, x_BCHW, generator):
         return self.rated(x_BCHW, self.draw_noise(len(x_BCHW), generator))[0]
-
-
-def classifier(classes):
-    network = ResNetClassifier(ResNetConfig(depth=18, channels=4, width=4, embedding=8, classes=classes))
-    network.linear_block[3].p = 0.0  # one mask for both uses is a choice of ours, so the twin does without
-    with torch.no_grad():
-        network.classifier[0].weight.mul_(100)  # predictions that differ
-    return network
-
-
-def stage_of(root, anonymizer, adversaries=1, **changes):
-    torch.manual_seed(0)
-    chosen = settings(root, adversarial={"adversaries": adversaries, **changes})
-    networks = [classifier(PEOPLE) for _ in range(adversaries)]
-    stand = Stand("val", open_dataset(root), None, chosen, World())
-    stage = Adversarial(anonymizer, classifier(CLASSES), networks, lambda k, n: classifier(PEOPLE), None, chosen, stand)
-    for learner in stage.learners.values():
-        learner.network.train()
-    return stage
-
-
-def batch():
-    generator = torch.Generator().manual_seed(1)
-    x = torch.poisson(torch.full((8, 4, 8, 8), 0.7), generator=generator)
-    target, person = torch.arange(8) % CLASSES, torch.arange(8) // 2
-    return Batch(x, target, person, NamedNoise(torch_generator(CPU, "noise")), ("a",) * 8)
-
-
-def anonynoise():
-    torch.manual_seed(3)
-    network = AnonyNoise(AnonyNoiseConfig(channels=4, noise_std=2.0))
-    with torch.no_grad():
-        network.convs3[2].weight.mul_(5)
-    return network
 
 
 def published(networks, given, objective):
@@ -113,12 +67,12 @@ def published(networks, given, objective):
 
 @pytest.mark.parametrize("objective", ["target-triplet", "uniform"])
 @pytest.mark.parametrize("adversaries", [1, 2])
-def test_one_forward_pass_gives_the_gradients_of_two(root, objective, adversaries):
-    stage = stage_of(root, anonynoise(), adversaries, objective={"name": objective, "weight": 0.7})
+def test_one_forward_pass_gives_the_gradients_of_two(objective, adversaries):
+    stage = adversarial_stage(World(), anonynoise(), adversaries, objective={"name": objective, "weight": 0.7})
     twin = copy.deepcopy((stage.anonymizer, stage.kept, stage.adversaries))
     before = [parameter.clone() for learner in stage.learners.values() for parameter in learner.parameters]
-    step = stage.step(batch(), 0)
-    want = published(twin, batch(), objective)
+    step = stage.step(batch_of(World()), 0)
+    want = published(twin, batch_of(World()), objective)
     got = {"kept": step.gradients[0], "anonymizer": step.gradients[-1]}
     got |= {f"adversary{k}": gradient for k, gradient in enumerate(step.gradients[1:-1])}
     assert got.keys() == want.keys()
@@ -131,54 +85,54 @@ def test_one_forward_pass_gives_the_gradients_of_two(root, objective, adversarie
     assert all(parameter.grad is None for parameter in after)
 
 
-def test_likeness_keeps_the_target_and_the_windows_and_asks_no_adversary(root):
-    stage = stage_of(root, anonynoise(), adversaries=0, objective={"name": "likeness", "weight": 0.3})
+def test_likeness_keeps_the_target_and_the_windows_and_asks_no_adversary():
+    stage = adversarial_stage(World(), anonynoise(), adversaries=0, objective={"name": "likeness", "weight": 0.3})
     anonymizer, kept = copy.deepcopy((stage.anonymizer, stage.kept))
-    given = batch()
+    given = batch_of(World())
     anonymized = anonymizer.anonymize(given.x_BCHW, given.noise)
     loss = functional.cross_entropy(kept(anonymized).logits, given.target_B)
     loss = loss + 0.3 * coarse_difference(given.x_BCHW, anonymized)
     want = torch.autograd.grad(loss, list(anonymizer.parameters()))
-    kept_gradient, gradient = stage.step(batch(), 0).gradients
+    kept_gradient, gradient = stage.step(batch_of(World()), 0).gradients
     assert kept_gradient.norm > 0
     for ours, theirs in zip(gradient._parts, want, strict=True):
         torch.testing.assert_close(ours, theirs, rtol=1e-3, atol=1e-5)
 
 
-def test_a_step_is_taken_by_everybody(root):
-    stage = stage_of(root, anonynoise())
+def test_a_step_is_taken_by_everybody():
+    stage = adversarial_stage(World(), anonynoise())
     before = {name: copy.deepcopy(learner.network.state_dict()) for name, learner in stage.learners.items()}
-    for gradient in stage.step(batch(), 0).gradients:
+    for gradient in stage.step(batch_of(World()), 0).gradients:
         gradient.step()
     for name, learner in stage.learners.items():
         assert any(not torch.equal(value, before[name][key]) for key, value in learner.network.state_dict().items())
 
 
-def test_helpers_are_trained_more_often_than_the_anonymizer(root):
-    stage = stage_of(root, anonynoise(), helper_steps=3)
-    kinds = [len(stage.step(batch(), number).gradients) for number in range(6)]
+def test_helpers_are_trained_more_often_than_the_anonymizer():
+    stage = adversarial_stage(World(), anonynoise(), helper_steps=3)
+    kinds = [len(stage.step(batch_of(World()), number).gradients) for number in range(6)]
     assert kinds == [2, 2, 3, 2, 2, 3]
-    assert "objective" not in stage.step(batch(), 0).values
+    assert "objective" not in stage.step(batch_of(World()), 0).values
 
 
-def test_the_rate_of_an_anonymizer_is_pressed_down(root):
+def test_the_rate_of_an_anonymizer_is_pressed_down():
     torch.manual_seed(0)
     anonymizer = Rated()
-    plain = stage_of(root, copy.deepcopy(anonymizer)).step(batch(), 0)
-    pressed = stage_of(root, copy.deepcopy(anonymizer), objective={"name": "uniform", "rate_weight": 0.3}).step(
-        batch(), 0
-    )
-    rate = anonymizer.rated(batch().x_BCHW, torch.zeros(8, 4, 8, 8))[1]
+    plain = adversarial_stage(World(), copy.deepcopy(anonymizer)).step(batch_of(World()), 0)
+    pressed = adversarial_stage(
+        World(), copy.deepcopy(anonymizer), objective={"name": "uniform", "rate_weight": 0.3}
+    ).step(batch_of(World()), 0)
+    rate = anonymizer.rated(batch_of(World()).x_BCHW, torch.zeros(8, 4, 8, 8))[1]
     torch.testing.assert_close(pressed.values["rate_nats"], rate)
     want = torch.autograd.grad(rate, list(anonymizer.parameters()))
     for with_it, without, part in zip(pressed.gradients[-1]._parts, plain.gradients[-1]._parts, want, strict=True):
         torch.testing.assert_close(with_it - without, 0.3 * part, rtol=1e-3, atol=1e-5)
 
 
-def test_adversaries_are_restarted_in_turn_and_only_when_an_epoch_begins(root):
-    stage = stage_of(root, anonynoise(), 2, restart_every=2)
+def test_adversaries_are_restarted_in_turn_and_only_when_an_epoch_begins():
+    stage = adversarial_stage(World(), anonynoise(), 2, restart_every=2)
     weights = lambda k: stage.adversaries[k].backbone[0].weight.clone()  # noqa: E731
-    for gradient in stage.step(batch(), 0).gradients:
+    for gradient in stage.step(batch_of(World()), 0).gradients:
         gradient.step()
     seen = [(weights(0), weights(1))]
     for epoch, step in ((0, 0), (1, 0), (2, 3), (2, 0), (4, 0)):

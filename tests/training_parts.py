@@ -7,10 +7,18 @@ the gesture's; in its lower half a pattern of cells lights up that is the person
 from __future__ import annotations
 
 import numpy as np
+import torch
 from dataset_makers import tonic_trial
 
+from eventveil.models.anonynoise import AnonyNoise, AnonyNoiseConfig
+from eventveil.models.resnet import ResNetClassifier, ResNetConfig
+from eventveil.training.adversarial import Adversarial
+from eventveil.training.evaluation import Stand
+from eventveil.training.feed import Batch
+from eventveil.training.randomness import NamedNoise, torch_generator
 from eventveil.training.settings import TrainSettings
 
+CLASSES, PEOPLE = 3, 4  # of the stage without a dataset
 CELL = 16
 GESTURES = (0, 3, 7)
 TRIAL_MS = 400
@@ -85,3 +93,41 @@ class Silent:
 
 def watch(what, done, of):
     pass
+
+
+def classifier(classes):
+    """A network without dropout: one mask for two uses of a forward pass is a choice of ours, and no twin's."""
+    network = ResNetClassifier(ResNetConfig(depth=18, channels=4, width=4, embedding=8, classes=classes))
+    network.linear_block[3].p = 0.0
+    with torch.no_grad():
+        network.classifier[0].weight.mul_(100)  # predictions that differ
+    return network
+
+
+def anonynoise():
+    torch.manual_seed(3)
+    network = AnonyNoise(AnonyNoiseConfig(channels=4, noise_std=2.0))
+    with torch.no_grad():
+        network.convs3[2].weight.mul_(5)
+    return network
+
+
+def adversarial_stage(world, anonymizer=None, adversaries=1, **changes):
+    """The stage alone, without a dataset, in training mode."""
+    anonymizer = anonymizer or anonynoise()
+    torch.manual_seed(0)
+    chosen = settings("nowhere", adversarial={"adversaries": adversaries, **changes})
+    networks = [classifier(PEOPLE) for _ in range(adversaries)]
+    stand = Stand("val", None, None, chosen, world)
+    stage = Adversarial(anonymizer, classifier(CLASSES), networks, lambda k, n: classifier(PEOPLE), None, chosen, stand)
+    for learner in stage.learners.values():
+        learner.network.train()
+    return stage
+
+
+def batch(world):
+    """This process's part of eight windows (4, 8, 8) of four people."""
+    x = torch.poisson(torch.full((8, 4, 8, 8), 0.7), generator=torch.Generator().manual_seed(1))
+    part, noise = world.part(8), torch_generator(torch.device("cpu"), "noise")
+    target, person = torch.arange(8) % CLASSES, torch.arange(8) // 2
+    return Batch(x[part], target[part], person[part], NamedNoise(noise, world.rank, world.size), ("a",) * 8)

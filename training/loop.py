@@ -78,6 +78,7 @@ def run_stage(
                 loop.epoch(asked)
         finally:
             loop.close()
+    world.wait()  # until the one that leads has written everything
     return progress
 
 

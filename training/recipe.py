@@ -14,7 +14,6 @@ import torch
 from eventveil.errors import ConfigError
 from eventveil.models.device import computes_bf16
 from eventveil.models.kinds import Anonymizer
-from eventveil.models.reconstruction import load_firenet
 from eventveil.models.resnet import ResNetClassifier
 from eventveil.models.weights import load_weights
 from eventveil.replay.trials import Dataset
@@ -31,11 +30,12 @@ from eventveil.training.objectives import NEEDS_ADVERSARIES, NEEDS_PICTURES, OBJ
 from eventveil.training.parallel import World
 from eventveil.training.people import Watch, open_split, windows_of
 from eventveil.training.randomness import numpy_generator
+from eventveil.training.reconstruct import Picture, picture_maker, picture_result
 from eventveil.training.results import identity_result, target_result
 from eventveil.training.run_folder import begin, digest_of, read_json, write_json
 from eventveil.training.settings import Label, TrainSettings
 from eventveil.training.step import Stage
-from eventveil.training.subjects import ANONYMIZER, baseline, folder_of
+from eventveil.training.subjects import ANONYMIZER, ONLY_COUNTS, baseline, folder_of
 from eventveil.training.windows import Windows
 
 RAW = "raw"
@@ -91,7 +91,7 @@ class Recipe:
         if own.from_pretrained and hasattr(anonymizer, "begin_from"):
             _begin_from(anonymizer, kept)
         adversaries = [self._helper("identity", k, pretrained=k == 0) for k in range(own.adversaries)]
-        picture = _pictures_from(own.reconstruction, self._world) if own.objective.name in NEEDS_PICTURES else None
+        picture = self._picture() if own.objective.name in NEEDS_PICTURES else None
         stage = Adversarial(
             anonymizer, kept, adversaries, lambda k, n: self._helper("identity", k, n, pretrained=False), picture,
             settings, self._stand("val"),
@@ -139,6 +139,9 @@ class Recipe:
                 continue
             self._load_best(stage)
             done[label] = self._tested(stage, label, anonymizer) | {"epoch": progress.best_epoch}
+            if label == "identity" and self._settings.adversarial.reconstruction is not None:
+                before = stage.attacker.denoiser  # which has learned to turn the anonymizer back
+                done["picture"] = picture_result(self._stand("test"), self._picture(), before, anonymizer, stage.name)
             if self._world.leads:
                 write_json(folder / "result.json", done)
                 if label == "target" and subject == ANONYMIZER and own.weights is None and not own.denoiser:
@@ -158,6 +161,11 @@ class Recipe:
             labels = self._dataset.classes
             pictures.confusion(self._folder / stage.name / "confusion.png", told.said, told.target, labels)
         return target_result(told, len(self._dataset.classes))
+
+    def _picture(self) -> Picture:
+        path = self._settings.adversarial.reconstruction
+        assert path is not None
+        return picture_maker(path, self._world.device)
 
     def _subject(self, subject: str) -> Anonymizer:
         if subject != ANONYMIZER:
@@ -275,6 +283,12 @@ def _check(settings: TrainSettings, world: World) -> None:
     for subject in settings.attack.against:
         if subject != ANONYMIZER:
             baseline(subject)
+        if settings.window.mode == "voxel" and subject.startswith(ONLY_COUNTS):
+            raise ConfigError(
+                f"attack.against: {subject} needs counts of events, and voxel grids are none; leave it out"
+            )
+    if own.reconstruction is not None and settings.window.mode != "voxel":
+        raise ConfigError("adversarial.reconstruction: FireNet makes pictures of voxel grids; set window.mode to voxel")
     world.part(settings.batch)
 
 
@@ -283,9 +297,3 @@ def _begin_from(anonymizer: Any, kept: ResNetClassifier) -> None:
         anonymizer.begin_from(kept)
     except ValueError as error:
         raise ConfigError(f"anonymizer.config: {error}; set it and the classifier alike") from error
-
-
-def _pictures_from(path: Path | None, world: World) -> Callable[[torch.Tensor], torch.Tensor]:
-    assert path is not None
-    network = load_firenet(path).to(world.device)
-    return lambda x_BCHW: network.reconstruct(x_BCHW).picture

@@ -15,6 +15,7 @@ from eventveil.models.kinds import Anonymizer
 from eventveil.training import baselines
 
 ANONYMIZER = "anonymizer"
+ONLY_COUNTS = ("discard", "polarity")  # rules that mean nothing on voxel grids
 _WITH_NUMBER: dict[str, Callable[[float], Anonymizer]] = {
     "gaussian": baselines.Gaussian,
     "discard": baselines.Discard,
