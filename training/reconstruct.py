@@ -51,7 +51,9 @@ def picture_result(
         stand.outputs(lambda x: picture(x if before is None else before(x).float()), anonymizer, *name)
     )
     likeness: dict[str, list[torch.Tensor]] = {"ssim": [], "psnr_db": []}
-    for seen_B1HW, wanted_B1HW in zip(seen.split(EVALUATION_BATCH), wanted.split(EVALUATION_BATCH), strict=True):
+    for seen_B1HW, wanted_B1HW in zip(
+        torch.split(seen, EVALUATION_BATCH), torch.split(wanted, EVALUATION_BATCH), strict=True
+    ):
         likeness["ssim"].append(ssim(seen_B1HW, wanted_B1HW, data_range=1.0))
         likeness["psnr_db"].append(psnr(seen_B1HW, wanted_B1HW, data_range=1.0).clamp(max=MAX_PSNR_DB))
     result: dict[str, Any] = {"windows": len(seen), "people": len(set(stand.persons))}
