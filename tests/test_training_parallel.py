@@ -134,7 +134,8 @@ def test_two_processes_train_as_one(root, tmp_path):
         # Accuracies jump where two classes are as likely as each other, which in the beginning they all are.
         losses = [{key: value for key, value in row.items() if "accuracy" not in key} for row in (one, two)]
         assert losses[1] == pytest.approx(losses[0], rel=0.02, abs=0.02)
-    assert curves[0][0]["adversary_loss"] != pytest.approx(curves[0][-1]["adversary_loss"], rel=0.02)
+    told = [row["adversary_loss"] for row in curves[0]]
+    assert max(told) > 1.05 * min(told)  # they tell of something: no two batches are alike
 
 
 def test_noise_and_dropout_of_parts_are_those_of_the_whole():
