@@ -21,19 +21,18 @@ CHANGES = {
     "batch": 16,
     "people_per_batch": 4,
     "window": {"per_trial": 8, "size": [16, 16]},
-    "target": NETWORK,
+    "target": NETWORK | {"logarithm": True},
     "identity": NETWORK,
     "triplet": {"margin": 0.5, "normalise": True},
     "pretrain": {"epochs": 5, "lr": 0.01},
     "adversarial": {
-        "epochs": 5,
-        "objective": {"name": "uniform", "weight": 3.0},
-        "anonymizer": {"lr": 0.002, "clip": 1.0},
-        "helpers": {"lr": 0.005},
-        "helper_steps": 2,
+        "epochs": 8,
+        "objective": {"name": "uniform", "weight": 1.0, "rate_weight": 0.05},
+        "anonymizer": {"lr": 0.005, "clip": 1.0},
+        "helpers": {"lr": 0.005, "schedule": "cosine"},
         "best_by": "last",
     },
-    "anonymizer": {"config": {"noise_std": 16.0}},
+    "anonymizer": {"kind": "noisy_channel", "config": {"code": 2, "width": 4, "pen": 8}},
     "attack": {"epochs": 5, "lr": 0.01, "against": ["raw", "anonymizer"]},
     "run": {"tensorboard": True, "pictures": True, "validate_every": 5},
 }
@@ -51,7 +50,7 @@ def test_the_person_is_hidden_and_the_gesture_kept_under_fresh_attackers(run):
     raw, hidden = run.results["raw"], run.results["anonymizer"]
     assert raw["target"]["accuracy"]["value"] > 0.9
     assert raw["identity"]["rank1"]["value"] > 0.5
-    assert hidden["target"]["accuracy"]["value"] > 0.9
+    assert hidden["target"]["accuracy"]["value"] > 0.8
     chance = raw["identity"]["rank1"]["chance"]
     above = [result["identity"]["rank1"]["value"] - chance for result in (raw, hidden)]
     assert above[1] < above[0] / 2
@@ -89,7 +88,7 @@ def test_what_comes_out_fits_together_and_says_what_it_is(run):
         assert weights.metadata.trained
         assert weights.metadata.hop == 2
         assert weights.metadata.note.startswith("eventveil train, settings ")
-    assert anonymizer.metadata.config["noise_std"] == 16.0
+    assert anonymizer.metadata.config["code"] == 2
     assert gestures.metadata.labels[3] == "right arm clockwise"
 
 
