@@ -6,10 +6,8 @@ import json
 import socket
 import subprocess
 import sys
-import tempfile
 import threading
 from collections import deque
-from pathlib import Path
 from typing import IO, TYPE_CHECKING, Annotated, Any
 
 import numpy as np
@@ -28,8 +26,11 @@ if TYPE_CHECKING:
     from eventveil.stream.wire import Message
 
 PROGRAM = [sys.executable, "-m", "eventveil.cli"]
-NOTICE = "UNTRAINED WEIGHTS: this shows the line at work. The noise protects nobody and the gestures mean nothing."
+NOTICE = (
+    "The people are simulated, and so were all that these weights learned from: this is no evidence about real ones."
+)
 LINES = 15  # shown of each end
+LEAVE_S = 30
 
 
 def register(app: typer.Typer) -> None:
@@ -40,34 +41,24 @@ def register(app: typer.Typer) -> None:
 def demo(seconds: Annotated[int, typer.Option("--seconds", min=1, help="How long it runs.")] = 30) -> None:
     """See the whole line at work: a publisher and a subscriber, side by side.
 
-    People drawn from numbers make gestures before a simulated camera; the weights are made on the spot and untrained.
-    A publisher in a process of its own takes the events through the line; what it publishes is received here. What the
-    people really do, "shown" beside what was "seen", is known to the publisher alone.
+    People drawn from numbers make gestures before a simulated camera; the weights are those that come with eventveil,
+    which were trained on others of their kind. A publisher in a process of its own takes the events through the line;
+    what it publishes is received here. What the people really do, "shown" beside what was "seen", is known to the
+    publisher alone.
     """
-    with tempfile.TemporaryDirectory(prefix="eventveil-demo-") as folder:
-        say(f"eventveil: {NOTICE}")
-        endpoint = f"tcp://127.0.0.1:{_free_port()}"
-        command = [*PROGRAM, "run", "simulate:", "--stop", str(seconds), "--json", "--wait-for", "1"]
-        command += [*_weights(Path(folder)), "--set", "line.delivery=live", "--set", f"publish.bind={endpoint}"]
-        publisher = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
-        try:
-            _watch(publisher, endpoint)
-        finally:
-            publisher.terminate()
-            status = publisher.wait(10)
-        if status != 0:
-            raise LineError(f"the publisher ended with exit status {status}; its message stands above")
-
-
-def _weights(folder: Path) -> list[str]:
-    """Make the weights of the demo, and return the options that name them. Nowhere else are they chosen."""
-    window = ["--size", "64x64", "--bins", "5", "--bin-us", "40000"]
-    options = ["--allow-untrained"]
-    for kind, more in {"anonynoise": [], "resnet_classifier": ["--width", "8"]}.items():
-        path = str(folder / f"{kind}.safetensors")
-        subprocess.run([*PROGRAM, "weights", "init", kind, path, *window, *more], check=True, capture_output=True)
-        options += ["--weights", path]
-    return options
+    say(f"eventveil: {NOTICE}")
+    endpoint = f"tcp://127.0.0.1:{_free_port()}"
+    command = [*PROGRAM, "run", "simulate:", "--stop", str(seconds), "--json", "--wait-for", "1"]
+    command += ["--weights", "shipped", "--set", "line.delivery=live", "--set", f"publish.bind={endpoint}"]
+    publisher = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    try:
+        _watch(publisher, endpoint)
+        status = publisher.wait(LEAVE_S)  # it has said its last word, and ends by itself
+    finally:
+        publisher.terminate()
+        publisher.wait(LEAVE_S)
+    if status != 0:
+        raise LineError(f"the publisher ended with exit status {status}; its message stands above")
 
 
 def _free_port() -> int:
@@ -131,10 +122,9 @@ def _received(message: Message) -> str:
 
 
 def _draw(values: npt.NDArray[np.float32]) -> Text:
-    """An anonymized window (C, H, W) as 32x32 half blocks: ON less OFF, all bins together."""
-    balance = values[1::2].sum(axis=0) - values[0::2].sum(axis=0)
-    coarse = balance.reshape(32, balance.shape[0] // 32, 32, balance.shape[1] // 32).sum(axis=(1, 3))
-    grey = np.clip(128 + 127 * coarse / max(float(np.abs(coarse).max()), 1e-6), 0, 255).astype(int)
+    """An anonymized window (C, 32, 32) as half blocks: all events together, the brighter the more."""
+    events = values.sum(axis=0)
+    grey = np.clip(255 * events / max(float(events.max()), 1e-6), 0, 255).astype(int)
     text = Text()
     for upper, lower in zip(grey[0::2], grey[1::2], strict=True):
         for above, below in zip(upper, lower, strict=True):
@@ -152,4 +142,4 @@ def _side_by_side(left: deque[str], right: deque[str], picture: Text) -> Group:
     ]
     if stdout.width >= 117:
         panels.append(Panel(picture, title="what subscribers see", width=36, height=height))
-    return Group(Text(NOTICE, style="bold red"), Columns(panels, padding=(0, 0)))
+    return Group(Text(NOTICE, style="bold"), Columns(panels, padding=(0, 0)))

@@ -33,7 +33,12 @@ SourcesArgument = Annotated[
 ]
 WeightsOption = Annotated[
     list[Path] | None,
-    typer.Option("--weights", help="Weights of the anonymizer, and of the classifier; each file says which it is."),
+    typer.Option(
+        "--weights",
+        metavar="FILE|shipped",
+        help="Weights of the anonymizer, and of the classifier; each file says which it is. 'shipped' are both of "
+        "those that come with eventveil, trained on simulated people alone.",
+    ),
 ]
 SpeedOption = Annotated[
     str | None,
@@ -162,8 +167,11 @@ def _with_options(
     settings: RunSettings, weights: list[Path], wait_for: int | None, *, allow_untrained: bool
 ) -> RunSettings:
     """Settings with each weights file in its place, as its role says."""
+    from eventveil.models import shipped
     from eventveil.models.weights import load_weights
 
+    if Path(shipped.NAME) in weights and not Path(shipped.NAME).exists():
+        weights = [path for path in weights if path != Path(shipped.NAME)] + [shipped.ANONYMIZER, shipped.GESTURES]
     places = {"anonymizer": "anonymize", "target": "classify"}
     changed: dict[str, Any] = {}
     for path in weights:

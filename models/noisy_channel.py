@@ -65,18 +65,16 @@ class NoisyChannel(nn.Module):
         super().__init__()
         self.config = config or NoisyChannelConfig()
         code, pen = self.config.code, self.config.pen
+        width = self.config.width
         resnet = ResNetClassifier(
-            ResNetConfig(
-                depth=18, channels=self.config.channels, width=self.config.width, embedding=2 * code, classes=1
-            )
+            ResNetConfig(depth=18, channels=self.config.channels, width=width, embedding=2 * code, classes=1)
         )
-        features = resnet.linear_block[0].in_features
         self.reader = nn.Sequential(
             *list(resnet.backbone)[:-1],
             nn.AdaptiveAvgPool2d(2),  # left and right, above and below still differ
             nn.Flatten(),
             nn.Dropout(0.3),
-            nn.Linear(4 * features, 2 * code),
+            nn.Linear(4 * 8 * width, 2 * code),  # a ResNet-18 ends with 8 times the channels that it begins with
         )
         self.start = nn.Sequential(nn.Linear(code, pen * START**2), nn.ReLU())
         widths = (pen, pen, max(1, pen // 2), max(1, pen // 2))
