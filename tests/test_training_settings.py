@@ -17,7 +17,7 @@ from eventveil.config import checked, read_yaml
 from eventveil.errors import ConfigError
 from eventveil.training.settings import SimulateSettings, TrainSettings
 
-READY = ("dvs_gesture", "see", "event_reid", "simulated", "simulated_small")
+READY = ("dvs_gesture", "see", "event_reid", "noisy_channel", "simulated", "simulated_small")
 
 
 def path_of(name):
