@@ -11,6 +11,7 @@ EventVeilError
 +-- WireError        a message that another version or another program sent
 +-- LineError        a stage of the line failed and the line has ended
 +-- TrainingError    training cannot go on: a loss is not finite, or a run folder is of another run or cannot be written
++-- AuditError       an audit that cannot be made as asked, or a certificate that does not hold
 
 The command line turns each of these into one line and exit status 2; any other exception is a defect of ours and
 keeps its traceback. No message of this tree may carry event data: coordinates and counts of a recording stay inside.
@@ -92,3 +93,7 @@ class LineError(EventVeilError):
 
 class TrainingError(EventVeilError):
     """Training cannot go on: a loss is not finite, or a run folder is of another run or cannot be written."""
+
+
+class AuditError(EventVeilError):
+    """An audit cannot be made as asked, or a certificate does not hold."""

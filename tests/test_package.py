@@ -16,6 +16,7 @@ PUBLIC = {
         "AnonyNoise",
         "Denoiser",
         "EventAutoencoder",
+        "NoisyChannel",
         "ResNetClassifier",
         "load_weights",
         "save_weights",
@@ -23,7 +24,7 @@ PUBLIC = {
     "eventveil.stream": ["subscribe"],
     "eventveil.stream.histogram": ["WindowedHistogrammer"],
 }
-ROOMS = ["configs", "io", "models", "replay", "stream", "training"]
+ROOMS = ["audit", "configs", "io", "models", "replay", "stream", "training"]
 REPOSITORY = Path(__file__).parent.parent
 
 
@@ -64,6 +65,7 @@ def test_no_room_is_missing_in_the_list_of_packages():
         ("eventveil.stream.histogram", "zmq"),
         ("eventveil.stream.histogram", "torch"),
         ("eventveil.training.loop", "zmq"),
+        ("eventveil.audit.auditor", "zmq"),
         ("eventveil.stream.subscriber", "torch"),
         ("eventveil.stream.stages", "torch"),
     ],

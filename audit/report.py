@@ -1,0 +1,147 @@
+"""report.json: all figures of an audit, and everything that is needed to redo it.
+
+It names no person and no trial; digests bind it to those who have the data.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import platform
+from collections.abc import Mapping
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+
+from eventveil.audit.figures import Part, SubjectReport
+from eventveil.replay.trials import Dataset
+from eventveil.training.people import PARTS
+from eventveil.training.run_folder import write_json
+from eventveil.version import __version__
+
+REPORT, SCHEMA = "report.json", "report.schema.json"
+
+
+class Data(Part):
+    """What was audited on.
+
+    Attributes:
+        kind, layout: of the dataset.
+        people, trials: of each part; nobody is in two.
+        sessions: of test people, all together.
+        classes: of the target.
+        index: SHA-256 over the trials: name, person, class, session, duration.
+        split: SHA-256 over who is in which part.
+    """
+
+    kind: str
+    layout: str
+    people: dict[str, int]
+    trials: dict[str, int]
+    sessions: int
+    classes: tuple[str, ...]
+    index: str
+    split: str
+
+    @classmethod
+    def of(cls, dataset: Dataset) -> Data:
+        """Describe a dataset without naming anybody."""
+        trials = sorted(dataset.trials, key=lambda trial: trial.name)
+        index = [(t.name, t.subject, t.target, t.label, t.session, t.duration_us) for t in trials]
+        parts = {part: sorted({trial.subject for trial in dataset.of(part)}) for part in PARTS}
+        tested = dataset.of("test")
+        return cls(
+            kind=dataset.kind,
+            layout=dataset.layout,
+            people={part: len(people) for part, people in parts.items()},
+            trials={part: len(dataset.of(part)) for part in PARTS},
+            sessions=len({(trial.subject, trial.session) for trial in tested}),
+            classes=dataset.classes,
+            index=digest(index),
+            split=digest(parts),
+        )
+
+
+class Made(Part):
+    """When, by what and on what an audit was made."""
+
+    at: str
+    command: str
+    eventveil: str
+    python: str
+    torch: str
+    numpy: str
+    machine: str
+    seconds: float
+
+    @classmethod
+    def of(cls, at: str, command: str, seconds: float, device: str) -> Made:
+        """Describe this process."""
+        return cls(
+            at=at,
+            command=command,
+            eventveil=__version__,
+            python=platform.python_version(),
+            torch=version("torch"),
+            numpy=np.__version__,
+            machine=f"{platform.system()} {platform.machine()}, {device}, {torch.get_num_threads()} threads",
+            seconds=seconds,
+        )
+
+
+class Report(Part):
+    """An audit.
+
+    Attributes:
+        version: of this list of keys.
+        made: when and on what.
+        evidence: False for a quick look, whose figures prove nothing.
+        threshold: of the advantage over blind guessing that no interval may reach.
+        precision: how far an interval may reach above its figure.
+        settings: of the audit, every key.
+        data: what it was made on.
+        subjects: raw windows, rules and weights files, each with all attackers.
+    """
+
+    version: Literal[1] = 1
+    made: Made
+    evidence: bool
+    threshold: float
+    precision: float
+    settings: dict[str, Any]
+    data: Data
+    subjects: tuple[SubjectReport, ...]
+
+    @property
+    def audited(self) -> tuple[SubjectReport, ...]:
+        """Those with a verdict."""
+        return tuple(subject for subject in self.subjects if subject.audited)
+
+    @property
+    def status(self) -> int:
+        """Exit status of the whole audit: 0 only where every verdict is; 1 where one is."""
+        held = {subject.verdict.status for subject in self.subjects if subject.verdict is not None}
+        return 1 if 1 in held else max(held, default=0)
+
+
+def write_report(folder: Path, report: Report) -> None:
+    """Write report.json and its schema.
+
+    Raises:
+        TrainingError: they cannot be written.
+    """
+    write_json(folder / REPORT, report.model_dump(mode="json"))
+    write_json(folder / SCHEMA, Report.model_json_schema())
+
+
+def digest(content: Any) -> str:
+    """SHA-256 of plain values, whatever the order of their keys."""
+    return hashlib.sha256(canonical(content)).hexdigest()
+
+
+def canonical(content: Mapping[str, Any] | Any) -> bytes:
+    """Plain values as bytes: JSON with sorted keys and no spaces."""
+    return json.dumps(content, sort_keys=True, separators=(",", ":"), allow_nan=False).encode()

@@ -1,0 +1,150 @@
+"""The command `eventveil audit`: attackers on an anonymizer, a report, and a certificate."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from importlib.resources import as_file, files
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.table import Table
+
+from eventveil.cli_common import JsonOption, print_json, say, stderr, stdout
+from eventveil.errors import AuditError
+
+if TYPE_CHECKING:
+    from eventveil.audit.figures import Advantage, Figure
+    from eventveil.audit.report import Report
+    from eventveil.audit.settings import AuditSettings
+
+INTERRUPTED = 130  # exit status: 128 and the number of SIGINT, as shells have it
+FULL = "audit/full.yaml"
+
+audit = typer.Typer(invoke_without_command=True)
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command to the program."""
+    app.add_typer(audit, name="audit")
+
+
+@audit.callback(invoke_without_command=True)
+def run(
+    context: typer.Context,
+    weights: Annotated[
+        list[Path] | None, typer.Option(help="Weights of an anonymizer. May be repeated: all go into one report.")
+    ] = None,
+    data: Annotated[
+        Path | None, typer.Option(metavar="PATH", help="Folder of a dataset, see docs/datasets.md.")
+    ] = None,
+    config: Annotated[
+        Path | None, typer.Option(metavar="YAML", help="As in configs/audit/; full.yaml without this.")
+    ] = None,
+    overrides: Annotated[
+        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change a key: attackers.epochs=20.")
+    ] = None,
+    threshold: Annotated[
+        float | None,
+        typer.Option(help="Highest advantage over blind guessing that is private enough: 0 is chance, 1 certainty."),
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Where the report goes, and below work/ what is private.")
+    ] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on where DIR stands.")] = False,
+    json: JsonOption = False,
+) -> None:
+    """Tell how much of a person gets through an anonymizer: train attackers on it, and test them on unseen people.
+
+    Exit status 0: even the upper end of the strongest attacker's 95 % interval is below the threshold. 1: it is not.
+    2: it could not be measured, and what it would take is said.
+
+    Example:  eventveil audit --weights anonymizer.safetensors --data people --out audit
+
+    A signed certificate is checked with:  eventveil audit verify audit/certificate.json
+    """
+    if context.invoked_subcommand is not None:
+        return
+    if not weights or out is None:
+        raise AuditError("expected --weights FILE and --out DIR; see eventveil audit --help")
+    settings = _settings(config, data, threshold, overrides or [])
+    report = _audited(settings, weights, out, resume=resume)
+    if json:
+        print_json({"out": str(out), "status": report.status, "report": report.model_dump(mode="json")})
+    else:
+        _print(report)
+    raise typer.Exit(report.status)
+
+
+def _settings(config: Path | None, data: Path | None, threshold: float | None, overrides: list[str]) -> AuditSettings:
+    from eventveil.audit.settings import AuditSettings
+    from eventveil.config import checked, read_yaml
+
+    changes = [] if data is None else [f"data.root={_quoted(data)}", "data.simulate=null"]
+    changes += [] if threshold is None else [f"threshold={threshold}"]
+    with as_file(files("eventveil.configs") / FULL) as full:
+        path = config or full
+        values = read_yaml(path, AuditSettings)
+        return checked(AuditSettings, values, [*changes, *overrides], name=str(path), example="attackers.epochs=20")
+
+
+def _quoted(path: Path) -> str:
+    return "'" + str(path).replace("'", "''") + "'"  # as YAML has it
+
+
+def _audited(settings: AuditSettings, weights: list[Path], out: Path, *, resume: bool) -> Report:
+    from eventveil.audit.auditor import Auditor
+    from eventveil.audit.report import write_report
+    from eventveil.audit.subjects import read_weights, subjects_of, with_windows_of
+    from eventveil.training.loop import Interrupted
+    from eventveil.training.parallel import join_world
+    from eventveil.training.progress import Bars
+
+    held = read_weights(weights)
+    settings = with_windows_of(settings, next(iter(held.values())))
+    world = join_world(settings.run.device)
+    subjects = subjects_of(held, settings, world.device)
+    command = shlex.join(["eventveil", *sys.argv[1:]])
+    try:
+        with Bars(stderr) as bars:
+            report = Auditor(settings, subjects, out, world, bars, bars.watch, bars.say, resume=resume).run(command)
+    except (Interrupted, KeyboardInterrupt):
+        say(f"eventveil: stopped; {out} holds all that was done. Go on with the same command and --resume")
+        raise typer.Exit(INTERRUPTED) from None
+    write_report(out, report)
+    say(f"eventveil: done; {out} holds the report. {out / 'work'} holds raw windows and who is who: it is private")
+    return report
+
+
+def _print(report: Report) -> None:
+    table = Table(
+        "anonymizer", "strongest attacker", "advantage", "EER", "gesture, retrained", "as it is", "dominated by",
+        title="Unseen people: per cent (95 % interval; chance). Advantage: 0 is blind guessing, 100 certainty",
+    )  # fmt: skip
+    for subject in report.subjects:
+        found, use = subject.strongest, subject.utility
+        errors = [attack.equal_error_rate for attack in subject.attacks if attack.equal_error_rate is not None]
+        table.add_row(
+            subject.name,
+            f"{found.attack.title}, {found.attack.windows} window(s), by {found.advantage.by}",
+            _advantage(found.advantage),
+            _cell(min(errors, key=lambda error: error.value, default=None)),
+            _cell(use.retrained if use else None),
+            _cell(use.as_it_is if use else None),
+            ", ".join(subject.dominated_by) or "-",
+        )
+    stdout.print(table)
+    for subject in report.audited:
+        if subject.verdict is not None:
+            stdout.print(f"{subject.name}: {subject.verdict.text}", markup=False)
+
+
+def _advantage(advantage: Advantage) -> str:
+    return f"{100 * advantage.value:.1f} ({100 * advantage.low:.0f} to {100 * advantage.high:.0f})"
+
+
+def _cell(figure: Figure | None) -> str:
+    if figure is None:
+        return "-"
+    return f"{100 * figure.value:.1f} ({100 * figure.low:.0f} to {100 * figure.high:.0f}; {100 * figure.chance:.1f})"

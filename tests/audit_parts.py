@@ -1,0 +1,68 @@
+"""Small audits of people with a planted truth, and anonymizers of whom all is known."""
+
+from __future__ import annotations
+
+import torch
+from training_parts import Silent, watch
+
+from eventveil.audit.auditor import Auditor
+from eventveil.audit.settings import AuditSettings
+from eventveil.audit.subjects import Subject
+from eventveil.training.parallel import World
+from eventveil.training.subjects import baseline
+
+
+def values(root, **changes):
+    """Settings as a file holds them: attackers that take seconds."""
+    whole = {
+        "threshold": 0.3,
+        "precision": 0.3,
+        "against": ["raw"],
+        "linking": [1, 3],
+        "batch": 16,
+        "data": {"root": str(root), "val_people": 2, "workers": 1},
+        "window": {"bins": 2, "bin_us": 60_000, "size": [16, 16], "offsets": 2, "per_trial": 8},
+        "augment": {"rotation_deg": 0, "padding": 0},
+        "attackers": {
+            "architectures": ["resnet18"], "seeds": [0], "epochs": 5, "lr": 0.01, "width": 4, "embedding": 32,
+        },
+        "run": {"device": "cpu", "tensorboard": False, "pictures": False, "validate_every": 5},
+    }  # fmt: skip
+    for key, value in changes.items():
+        whole[key] = {**whole[key], **value} if isinstance(value, dict) and isinstance(whole.get(key), dict) else value
+    return whole
+
+
+def settings(root, **changes):
+    return AuditSettings.model_validate(values(root, **changes))
+
+
+def audit(folder, held, *anonymizers, resume=False, tell=lambda _text: None):
+    """Audit anonymizers, given as (name, anonymizer), beside raw windows."""
+    subjects = [Subject("raw", baseline("raw"))]
+    subjects += [Subject(name, anonymizer, audited=True) for name, anonymizer in anonymizers]
+    return Auditor(held, subjects, folder, World(), Silent(), watch, tell, resume=resume).run("a test")
+
+
+class Nothing:
+    """Keeps nothing: pure noise, whatever comes in."""
+
+    def anonymize(self, x_BCHW, generator, /):
+        return generator.normal(x_BCHW.shape, x_BCHW.device)
+
+
+class Watermark:
+    """Puts noise over everything, and each person's pattern where nobody who knows raw windows would look for it.
+
+    `training_parts` writes a pattern of the person into the lower half; its places are shuffled, always alike.
+    """
+
+    def __init__(self):
+        self._places = torch.randperm(8 * 16, generator=torch.Generator().manual_seed(0))
+
+    def anonymize(self, x_BCHW, generator, /):
+        lower = x_BCHW[:, :, 8:].flatten(2)
+        hidden = torch.zeros_like(x_BCHW)
+        hidden[:, :, 8:] = lower[:, :, self._places].view_as(x_BCHW[:, :, 8:])
+        hidden[:, :, :8] = generator.normal(x_BCHW[:, :, :8].shape, x_BCHW.device)
+        return -hidden

@@ -1,0 +1,81 @@
+"""Held, not held, not measured: what decides, and what is said."""
+
+from __future__ import annotations
+
+import pytest
+
+from eventveil.audit.auditor import with_dominated
+from eventveil.audit.figures import Advantage, Attack, Figure, SubjectReport, Utility
+from eventveil.audit.verdict import below_chance, decide
+
+
+def attack(value, low, high, *, people=40, by="rank-1", seed=0):
+    none = Figure(value=0.1, low=0.1, high=0.1, chance=0.1)
+    return Attack(
+        knowledge="informed", architecture="plain", seed=seed, way="linked", windows=1, seconds=1.0,
+        people=people, queries=100, gallery=100, rank1=none, rank5=none, rank10=none, mean_average_precision=none,
+        equal_error_rate=None, advantages=(Advantage(by=by, value=value, low=low, high=high),),
+    )  # fmt: skip
+
+
+RAW = (attack(0.8, 0.6, 0.9),)
+
+
+def told(*attacks, on_raw=RAW, **changes):
+    return decide(attacks, on_raw, **{"threshold": 0.1, "precision": 0.05} | changes)
+
+
+@pytest.mark.parametrize(
+    ("attacks", "status", "words"),
+    [
+        ([attack(0.02, -0.01, 0.06)], 0, "Held"),
+        ([attack(0.3, 0.2, 0.4)], 1, "gained 30.0%"),
+        ([attack(0.02, -0.01, 0.06), attack(0.3, 0.2, 0.4, seed=1)], 1, "gained 30.0%"),
+        ([attack(0.09, 0.06, 0.12)], 1, "may gain up to 12.0%"),
+        ([attack(0.1, 0.0, 0.1 + 0.04)], 1, "may gain up to 14.0%"),
+        ([attack(0.05, -0.05, 0.15)], 2, "about 160 test people"),
+        ([attack(0.02, -0.01, 0.06, people=5)], 2, "with 5 test people"),
+        ([attack(0.5, 0.3, 0.7, people=5)], 1, "gained 50.0%"),
+    ],
+)
+def test_the_highest_upper_end_is_held_against_the_threshold(attacks, status, words):
+    verdict = told(*attacks)
+    assert verdict.status == status
+    assert words in verdict.text
+
+
+def test_who_finds_nobody_in_raw_windows_proves_nothing():
+    verdict = told(attack(0.02, -0.01, 0.06), on_raw=(attack(0.2, 0.05, 0.4),))
+    assert verdict.status == 2
+    assert "even in raw windows" in verdict.text
+
+
+def test_a_quick_look_never_says_that_it_is_held():
+    assert told(attack(0.02, -0.01, 0.06), evidence=False).status == 2
+    assert told(attack(0.3, 0.2, 0.4), evidence=False).status == 1
+
+
+def test_the_strongest_is_quoted_and_the_widest_decides():
+    verdict = told(attack(0.04, 0.02, 0.06), attack(0.03, -0.02, 0.09, seed=1))
+    assert verdict.strongest.advantage.value == 0.04
+    assert verdict.decisive.advantage.high == 0.09
+    assert verdict.status == 0
+
+
+def test_worse_than_guessing_is_noticed():
+    assert below_chance((attack(-0.2, -0.3, -0.1),))
+    assert not below_chance((attack(-0.02, -0.1, 0.1),))
+
+
+def test_dominated_points_are_marked():
+    def report(name, use, leak):
+        figure = Figure(value=use, low=use, high=use, chance=0.1)
+        return SubjectReport(
+            name=name, audited=False, weights=None, about=None, attacks=(attack(leak, leak, leak),),
+            utility=Utility(retrained=figure, as_it_is=figure, classes=()),
+        )  # fmt: skip
+
+    marked = with_dominated(
+        [report("raw", 0.95, 0.9), report("a", 0.9, 0.2), report("b", 0.8, 0.3), report("c", 0.7, 0.1)]
+    )
+    assert {subject.name: subject.dominated_by for subject in marked} == {"raw": (), "a": (), "b": ("a",), "c": ()}
