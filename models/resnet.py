@@ -29,8 +29,8 @@ class ResNetConfig:
         embedding: E.
         width: channels behind the first convolution; 64 is the published network, less makes a narrow one.
         logarithm: take the logarithm of a window, sign(x) * log(1 + |x|), before the first convolution. Counts of one
-            pixel range over three orders of magnitude; who looks at their logarithm learns to tell people apart in a
-            tenth of the time (docs/method.md). The published network does not.
+            pixel range over three orders of magnitude; who looks at their logarithm finds twice as many people
+            (docs/method.md). The published network does not.
     """
 
     depth: Literal[18, 34, 50] = 50
