@@ -34,7 +34,7 @@ from eventveil.training.statistics import accuracy_interval
 from eventveil.training.windows import build
 
 STEPS, BATCH, RATE = 3_000, 256, 2e-3
-LINKED = (1, 3, 11, 33)
+LINKED = (1, 3, 11, 22)
 TRIES = 50  # draws of so many windows, for each person
 OFFSETS = 5  # windows overlap to train on; only those of every fifth are linked
 
