@@ -35,7 +35,7 @@ def plan(settings: RunSettings) -> Plan:
     if window.mode == "recording":
         _refuse_what_is_no_recording(settings)
     judged, remarks = _judged(settings, provenance)
-    return Plan(settings, window, provenance, judged, remarks)
+    return Plan(settings, window, provenance, judged, (*_unaudited(settings, anonymizer), *remarks))
 
 
 def _anonymizer(settings: RunSettings) -> Weights:
@@ -52,6 +52,17 @@ def _anonymizer(settings: RunSettings) -> Weights:
             "to try the line all the same, --allow-untrained: every header will say so"
         )
     return weights
+
+
+def _unaudited(settings: RunSettings, anonymizer: Weights) -> tuple[str, ...]:
+    """A word about trained weights of which nobody has shown what they hide."""
+    metadata = anonymizer.metadata
+    if not metadata.trained or metadata.digests.certificate is not None:
+        return ()
+    said = metadata.note or "nothing"
+    return (
+        f"{settings.anonymize.weights}: never audited: nobody has certified whom it hides. It says of itself: {said}",
+    )
 
 
 def _refuse_what_is_no_recording(settings: RunSettings) -> None:

@@ -73,3 +73,5 @@ def test_they_are_named_on_the_command_line(tmp_path):
     assert summary["published_windows"] == summary["published_gestures"] == 3
     assert summary["truth"]["judged"] == 3
     assert "UNTRAINED" not in done.stderr
+    assert "never audited" in done.stderr
+    assert "simulated people" in done.stderr
