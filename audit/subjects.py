@@ -11,6 +11,7 @@ import torch
 
 from eventveil.audit.settings import RAW, AuditSettings
 from eventveil.errors import AuditError
+from eventveil.models import shipped
 from eventveil.models.kinds import Anonymizer
 from eventveil.models.noise import NoiseGenerator
 from eventveil.models.weights import Weights, check_fit, load_weights
@@ -65,7 +66,7 @@ class Averaged:
 
 
 def read_weights(paths: Sequence[Path]) -> dict[str, Weights]:
-    """Load anonymizers to be audited, by the names of their files.
+    """Load anonymizers to be audited, by the names of their files; `shipped` is the one that comes with eventveil.
 
     Raises:
         AuditError: two files have one name.
@@ -75,11 +76,10 @@ def read_weights(paths: Sequence[Path]) -> dict[str, Weights]:
     for path in paths:
         if path.stem in held or path.stem == RAW:
             raise AuditError(f"{path}: expected weights files of different names, none of them raw; rename this one")
-        held[path.stem] = load_weights(path)
+        comes_along = path == Path(shipped.NAME) and not path.exists()
+        held[path.stem] = load_weights(shipped.ANONYMIZER if comes_along else path)
     first = next(iter(held.values()))
     for other in held.values():
-        keys = other.metadata
-        check_fit(first)
         check_fit(
             other,
             representation=first.metadata.representation,
@@ -87,8 +87,9 @@ def read_weights(paths: Sequence[Path]) -> dict[str, Weights]:
             bin_us=first.metadata.bin_us,
             size=first.metadata.size,
         )
-        if keys.mode != first.metadata.mode:
-            raise AuditError(f"expected weights for windows of one mode, got {keys.mode} and {first.metadata.mode}")
+        if other.metadata.mode != first.metadata.mode:
+            modes = f"{other.metadata.mode} and {first.metadata.mode}"
+            raise AuditError(f"expected weights for windows of one mode, got {modes}; audit them one by one")
     return held
 
 

@@ -34,7 +34,8 @@ def register(app: typer.Typer) -> None:
 def run(
     context: typer.Context,
     weights: Annotated[
-        list[Path] | None, typer.Option(help="Weights of an anonymizer. May be repeated: all go into one report.")
+        list[Path] | None,
+        typer.Option(metavar="FILE|shipped", help="Weights of an anonymizer. May be repeated: all go into one report."),
     ] = None,
     data: Annotated[
         Path | None, typer.Option(metavar="PATH", help="Folder of a dataset, see docs/datasets.md.")
@@ -51,6 +52,10 @@ def run(
     ] = None,
     out: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Where the report goes, and below work/ what is private.")
+    ] = None,
+    key: Annotated[
+        Path | None,
+        typer.Option(metavar="PEM", help="Ed25519 private key that signs; DIR/key.pem without this. Made if missing."),
     ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on where DIR stands.")] = False,
     json: JsonOption = False,
@@ -69,12 +74,44 @@ def run(
     if not weights or out is None:
         raise AuditError("expected --weights FILE and --out DIR; see eventveil audit --help")
     settings = _settings(config, data, threshold, overrides or [])
-    report = _audited(settings, weights, out, resume=resume)
+    report = _audited(settings, weights, out, key, resume=resume)
     if json:
         print_json({"out": str(out), "status": report.status, "report": report.model_dump(mode="json")})
     else:
         _print(report)
     raise typer.Exit(report.status)
+
+
+@audit.command("verify")
+def verify(
+    certificate: Annotated[Path, typer.Argument(metavar="CERT", help="certificate.json of an audit.")],
+    key: Annotated[
+        Path | None,
+        typer.Option(metavar="PEM", help="Key of whom you trust; without it anybody may have signed."),
+    ] = None,
+    report: Annotated[Path | None, typer.Option(help="report.json that it must be of.")] = None,
+    weights: Annotated[Path | None, typer.Option(help="Weights that it must be about.")] = None,
+    json: JsonOption = False,
+) -> None:
+    """Check the signature of a certificate, and what it is about.
+
+    Exit status 0 where all that was asked for holds, 2 where it does not; what the verdict was is said, not judged.
+
+    Example:  eventveil audit verify audit/certificate.json --key public.pem --weights anonymizer.safetensors
+    """
+    from eventveil.audit.certificate import verify as hold
+    from eventveil.models.weights import load_weights
+
+    about = None if weights is None else load_weights(weights).digest
+    held = hold(certificate, key=key, report=report, weights=about)
+    if json:
+        print_json({"valid": True, "trusted": key is not None, "certificate": held.model_dump(mode="json")})
+        return
+    stdout.print(f"The signature holds. Signed {held.made} with key {held.public_key}", markup=False)
+    if key is None:
+        stdout.print("Whose key that is, nothing here tells: name the one you trust with --key", markup=False)
+    for one in held.subjects:
+        stdout.print(f"{one.name} (tensors {(one.weights or 'none')[:16]}): {one.verdict}", markup=False)
 
 
 def _settings(config: Path | None, data: Path | None, threshold: float | None, overrides: list[str]) -> AuditSettings:
@@ -93,8 +130,10 @@ def _quoted(path: Path) -> str:
     return "'" + str(path).replace("'", "''") + "'"  # as YAML has it
 
 
-def _audited(settings: AuditSettings, weights: list[Path], out: Path, *, resume: bool) -> Report:
+def _audited(settings: AuditSettings, weights: list[Path], out: Path, key: Path | None, *, resume: bool) -> Report:
     from eventveil.audit.auditor import Auditor
+    from eventveil.audit.certificate import certify
+    from eventveil.audit.page import write_page
     from eventveil.audit.report import write_report
     from eventveil.audit.subjects import read_weights, subjects_of, with_windows_of
     from eventveil.training.loop import Interrupted
@@ -113,6 +152,8 @@ def _audited(settings: AuditSettings, weights: list[Path], out: Path, *, resume:
         say(f"eventveil: stopped; {out} holds all that was done. Go on with the same command and --resume")
         raise typer.Exit(INTERRUPTED) from None
     write_report(out, report)
+    write_page(out, report)
+    certify(out, report, key or out / "key.pem")
     say(f"eventveil: done; {out} holds the report. {out / 'work'} holds raw windows and who is who: it is private")
     return report
 

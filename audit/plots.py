@@ -1,0 +1,74 @@
+"""Plots for the report, as SVG in data URIs: sharp, and nothing to be fetched."""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Sequence
+from typing import Any
+
+from eventveil.audit.figures import SubjectReport, advantages
+from eventveil.errors import AuditError
+
+try:
+    # The figure alone, without pyplot, which keeps state and looks for a display.
+    from matplotlib.figure import Figure
+except ImportError:
+    raise AuditError("the report needs matplotlib; pip install 'eventveil[audit]'") from None
+
+
+def frontier(subjects: Sequence[SubjectReport]) -> str:
+    """Draw the accuracy of the target against the strongest attacker's advantage; dominated subjects are hollow."""
+    figure, axis = _figure()
+    for subject in subjects:
+        if subject.utility is None:
+            continue
+        use, leak = subject.utility.retrained, subject.strongest.advantage
+        colour = "tab:red" if subject.audited else "tab:blue"
+        axis.errorbar(
+            [100 * leak.value], [100 * use.value],
+            xerr=_around(leak), yerr=_around(use),
+            fmt="o", color=colour, mfc="white" if subject.dominated_by else colour, lw=0.8, ms=6,
+        )  # fmt: skip
+        place = (100 * leak.value, 100 * use.value)
+        axis.annotate(subject.name, place, xytext=(5, 5), textcoords="offset points", fontsize=8)
+    axis.set_xlabel("strongest attacker's advantage over blind guessing, %")
+    axis.set_ylabel("target recognised, %")
+    return _svg(figure)
+
+
+def watched(subjects: Sequence[SubjectReport]) -> str:
+    """Draw the strongest attacker's advantage against how many windows of a person are linked."""
+    figure, axis = _figure()
+    for subject in subjects:
+        linked = [found for found in advantages(subject.attacks) if found.attack.way == "linked"]
+        lengths = sorted({found.attack.windows for found in linked})
+        best = [max((f for f in linked if f.attack.windows == n), key=lambda f: f.advantage.value) for n in lengths]
+        x = [found.attack.seconds or found.attack.windows for found in best]
+        axis.plot(x, [100 * found.advantage.value for found in best], "o-", label=subject.name, ms=4)
+        axis.fill_between(
+            x, [100 * f.advantage.low for f in best], [100 * f.advantage.high for f in best], alpha=0.12
+        )  # fmt: skip
+    axis.axhline(0, color="0.5", lw=0.8)
+    axis.set_xlabel("seconds watched" if any(a.seconds for s in subjects for a in s.attacks) else "recordings seen")
+    axis.set_ylabel("advantage, %")
+    axis.legend(fontsize=8)
+    return _svg(figure)
+
+
+def _around(figure: Any) -> list[list[float]]:
+    """How far an interval reaches below and above its figure, per cent."""
+    return [[100 * max(0.0, figure.value - figure.low)], [100 * max(0.0, figure.high - figure.value)]]
+
+
+def _figure() -> tuple[Any, Any]:
+    figure = Figure(figsize=(7.5, 4.2), layout="constrained")
+    axis = figure.add_subplot()
+    axis.grid(alpha=0.3)
+    return figure, axis
+
+
+def _svg(figure: Any) -> str:
+    held = io.BytesIO()
+    figure.savefig(held, format="svg", metadata={"Date": None, "Creator": None})
+    return "data:image/svg+xml;base64," + base64.b64encode(held.getvalue()).decode()

@@ -1,0 +1,157 @@
+"""The papers of an audit: the page that a privacy officer reads, and the certificate that nobody may change."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+import subprocess
+from html.parser import HTMLParser
+
+import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_private_key
+
+from eventveil.audit.certificate import certify, verify
+from eventveil.audit.figures import Advantage, Attack, Class, Figure, SubjectReport, Utility
+from eventveil.audit.page import page, write_page
+from eventveil.audit.report import Data, Made, Report, write_report
+from eventveil.audit.verdict import decide
+from eventveil.errors import AuditError
+
+TENSORS = "ab" * 32
+
+
+def attack(value, way="linked", windows=1, knowledge="informed"):
+    share = Figure(value=0.2, low=0.1, high=0.3, chance=0.1)
+    error = Figure(value=0.4, low=0.3, high=0.5, chance=0.5) if way == "linked" else None
+    advantage = Advantage(by="rank-1", value=value, low=value - 0.03, high=value + 0.03)
+    return Attack(
+        knowledge=knowledge, architecture="plain", seed=0, way=way, windows=windows, seconds=float(windows),
+        people=40, queries=100, gallery=200, rank1=share, rank5=share, rank10=share, mean_average_precision=share,
+        equal_error_rate=error, advantages=(advantage,),
+    )  # fmt: skip
+
+
+def subject(name, leak, *, audited=False):
+    attacks = (attack(-0.2, "search"), attack(leak), attack(leak, windows=5))
+    figure = Figure(value=0.9, low=0.8, high=0.95, chance=0.1)
+    return SubjectReport(
+        name=name, audited=audited, weights=TENSORS if audited else None,
+        about={"note": "<b>note</b>", "trained": False} if audited else None, attacks=attacks,
+        averaging=(attack(0.5, knowledge="averaging"),) if audited else (),
+        utility=Utility(retrained=figure, as_it_is=figure, classes=(Class(name="a <clap>", windows=3, accuracy=0.5),)),
+        verdict=decide(attacks, (attack(0.8),), threshold=0.1, precision=0.05) if audited else None,
+    )  # fmt: skip
+
+
+@pytest.fixture
+def report():
+    made = Made.of("2026-01-01T00:00:00+00:00", "eventveil audit <script>", 60.0, "cpu")
+    data = Data(
+        kind="dvs-gesture", layout="x", people={"train": 60, "val": 8, "test": 40},
+        trials={"train": 1, "val": 1, "test": 1}, sessions=80, classes=("a <clap>",), index="1" * 64, split="2" * 64,
+    )  # fmt: skip
+    return Report(
+        made=made, evidence=True, threshold=0.1, precision=0.05, settings={"averaging": 10}, data=data,
+        subjects=(subject("raw", 0.8), subject("hidden<i>", 0.04, audited=True), subject("bare", 0.5, audited=True)),
+    )  # fmt: skip
+
+
+class Links(HTMLParser):
+    """Gathers whatever a page could load, and its text."""
+
+    def __init__(self):
+        super().__init__()
+        self.loaded, self.tags, self.text = [], [], ""
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append(tag)
+        self.loaded += [value for name, value in attrs if name in ("src", "href", "srcset", "data", "action", "style")]
+
+    def handle_data(self, data):
+        self.text += data
+
+
+def test_the_page_loads_nothing_and_begins_with_the_verdicts(report):
+    text = page(report)
+    seen = Links()
+    seen.feed(text)
+    assert len(seen.loaded) == 2  # the plots
+    assert all(value.startswith("data:image/svg+xml;base64,") for value in seen.loaded)
+    assert not set(seen.tags) & {"script", "link", "iframe", "object", "embed", "form", "b<i>"}
+    assert "url(" not in text
+    assert "@import" not in text
+    assert "http" not in text.replace("http-equiv", "")
+    assert "default-src 'none'" in text
+    words = " ".join(seen.text.split())
+    assert words.index("hidden<i>: private enough") < words.index("bare: not private") < words.index("Use against")
+    assert "That is no extra privacy" in words
+    assert "a <clap> 50.0 %" in words
+    assert "4.0 % (1.0 to 7.0) 50.0 % (47.0 to 53.0)" in words  # averaging, with the rule and without
+
+
+def test_the_page_in_a_real_browser(report, tmp_path):
+    browser = shutil.which("chromium") or shutil.which("google-chrome")
+    if browser is None:
+        pytest.skip("no chromium here; the page is parsed, and its links are counted, in another test")
+    write_page(tmp_path, report)
+    command = [browser, "--headless", "--no-sandbox", "--disable-gpu", "--virtual-time-budget=2000"]
+    command += [f"--user-data-dir={tmp_path / 'profile'}", "--dump-dom", (tmp_path / "report.html").as_uri()]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=100)
+    seen = Links()
+    seen.feed(done.stdout)
+    assert "private enough" in seen.text
+    assert seen.tags.count("img") == 2
+
+
+def test_a_certificate_holds_and_nothing_of_it_can_be_changed(report, tmp_path):
+    write_report(tmp_path, report)
+    key = tmp_path / "key.pem"
+    made = certify(tmp_path, report, key)
+    path = tmp_path / "certificate.json"
+    assert key.stat().st_mode & 0o077 == 0
+    assert made.report == hashlib.sha256((tmp_path / "report.json").read_bytes()).hexdigest()
+    assert verify(path, key=key, report=tmp_path / "report.json", weights=TENSORS) == made
+    assert [(one.name, one.status) for one in made.subjects] == [("hidden<i>", 0), ("bare", 1)]
+    held = json.loads(path.read_text())
+    for name, other in {"threshold": 0.5, "evidence": False, "report": "0" * 64, "made": "now"}.items():
+        path.write_text(json.dumps(held | {name: other}))
+        with pytest.raises(AuditError, match="it was changed, do not trust it"):
+            verify(path)
+    subjects = [held["subjects"][1] | {"status": 0}]
+    path.write_text(json.dumps(held | {"subjects": subjects}))
+    with pytest.raises(AuditError, match="it was changed"):
+        verify(path)
+
+
+def test_a_certificate_is_held_to_the_key_the_report_and_the_weights(report, tmp_path):
+    write_report(tmp_path, report)
+    certify(tmp_path, report, tmp_path / "key.pem")
+    path = tmp_path / "certificate.json"
+    private = load_pem_private_key((tmp_path / "key.pem").read_bytes(), None)
+    public = tmp_path / "public.pem"
+    public.write_bytes(private.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo))
+    verify(path, key=public)
+    stranger = Ed25519PrivateKey.generate().public_key()
+    public.write_bytes(stranger.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo))
+    with pytest.raises(AuditError, match="signed with another key"):
+        verify(path, key=public)
+    with pytest.raises(AuditError, match="is not about these weights"):
+        verify(path, weights="cd" * 32)
+    (tmp_path / "report.json").write_text("{}")
+    with pytest.raises(AuditError, match="is not the report"):
+        verify(path, report=tmp_path / "report.json")
+
+
+@pytest.mark.parametrize("content", ["", "{}", "[1]", '{"version": 2}'])
+def test_what_is_no_certificate_or_no_key_is_told(tmp_path, report, content):
+    path = tmp_path / "some"
+    path.write_text(content)
+    with pytest.raises(AuditError, match="expected a certificate of an audit"):
+        verify(path)
+    write_report(tmp_path, report)
+    with pytest.raises(AuditError, match="expected an Ed25519 private key in PEM"):
+        certify(tmp_path, report, path)
+    with pytest.raises(AuditError, match="cannot be read"):
+        verify(tmp_path / "none")
