@@ -71,8 +71,9 @@ def _watch(publisher: subprocess.Popen[str], endpoint: str) -> None:
     """Show both ends until the publisher has ended."""
     from eventveil.stream import subscribe
 
-    left: deque[str] = deque(maxlen=LINES)
-    right: deque[str] = deque(maxlen=LINES)
+    kept = LINES if stdout.is_terminal else None  # a screen has so many lines, a log has them all
+    left: deque[str] = deque(maxlen=kept)
+    right: deque[str] = deque(maxlen=kept)
     reader = threading.Thread(target=_read_status, args=(publisher.stdout, left), daemon=True)
     reader.start()
     picture = Text()
