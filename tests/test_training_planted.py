@@ -22,7 +22,7 @@ CHANGES = {
     "people_per_batch": 4,
     "window": {"per_trial": 8, "size": [16, 16]},
     "target": NETWORK | {"logarithm": True},
-    "identity": NETWORK,
+    "identity": NETWORK | {"width": 8},
     "triplet": {"margin": 0.5, "normalise": True},
     "pretrain": {"epochs": 5, "lr": 0.01},
     "adversarial": {
@@ -33,14 +33,14 @@ CHANGES = {
         "best_by": "last",
     },
     "anonymizer": {"kind": "noisy_channel", "config": {"code": 2, "width": 4, "pen": 8}},
-    "attack": {"epochs": 5, "lr": 0.01, "against": ["raw", "anonymizer"]},
+    "attack": {"epochs": 6, "lr": 0.005, "against": ["raw", "anonymizer"]},
     "run": {"tensorboard": True, "pictures": True, "validate_every": 5},
 }
 
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
-    root, folder = planted(tmp_path_factory.mktemp("planted"), train=8, test=4), tmp_path_factory.mktemp("run")
+    root, folder = planted(tmp_path_factory.mktemp("planted"), train=14, test=5), tmp_path_factory.mktemp("run")
     reporter = Silent()
     results = Recipe(settings(root, **CHANGES), folder, World(), reporter, watch).all()
     return SimpleNamespace(folder=folder, results=results, rows=reporter.rows, root=root)
@@ -49,8 +49,8 @@ def run(tmp_path_factory):
 def test_the_person_is_hidden_and_the_gesture_kept_under_fresh_attackers(run):
     raw, hidden = run.results["raw"], run.results["anonymizer"]
     assert raw["target"]["accuracy"]["value"] > 0.9
-    assert raw["identity"]["rank1"]["value"] > 0.5
-    assert hidden["target"]["accuracy"]["value"] > 0.8
+    assert raw["identity"]["rank1"]["value"] > 0.6
+    assert hidden["target"]["accuracy"]["value"] > 0.9
     chance = raw["identity"]["rank1"]["chance"]
     above = [result["identity"]["rank1"]["value"] - chance for result in (raw, hidden)]
     assert above[1] < above[0] / 2
@@ -68,15 +68,15 @@ def test_every_figure_has_its_interval_and_its_chance(run):
             assert low <= figure["value"] <= high
             assert 0 < figure["chance"] <= 1
         assert result["target"]["accuracy"]["chance"] == pytest.approx(1 / 3)
-        assert result["target"]["people"] == result["identity"]["people"] == 4
+        assert result["target"]["people"] == result["identity"]["people"] == 5
     assert json.loads((run.folder / "results.json").read_text()) == run.results
 
 
 def test_nobody_is_on_two_sides(run):
     people = json.loads((run.folder / "split.json").read_text())["people"]
-    assert {part: len(names) for part, names in people.items()} == {"train": 6, "val": 2, "test": 4}
-    assert len({name for names in people.values() for name in names}) == 12
-    assert people["test"] == ["user09", "user10", "user11", "user12"]
+    assert {part: len(names) for part, names in people.items()} == {"train": 12, "val": 2, "test": 5}
+    assert len({name for names in people.values() for name in names}) == 19
+    assert people["test"] == ["user15", "user16", "user17", "user18", "user19"]
 
 
 def test_what_comes_out_fits_together_and_says_what_it_is(run):

@@ -85,6 +85,7 @@ def test_a_killed_run_goes_on_as_if_nothing_had_been(root, uninterrupted, tmp_pa
     process.communicate()
     saved = torch.load(folder / "adversarial" / "last.pt", weights_only=True)["progress"]
     assert saved["epoch"] < 3
+    (folder / "adversarial" / ".last.pt.1.part").write_bytes(b"killed while it wrote")
     recipe = Recipe(settings(root, **CHANGES), folder, World(), Silent(), watch, resume=True)
     recipe.adversarial()
     assert rows(folder) == rows(uninterrupted)

@@ -54,6 +54,8 @@ def begin(folder: Path, settings: TrainSettings, *, resume: bool) -> None:
         raise TrainingError(
             f"{folder}: this stage was begun here already; go on with --resume, or name another folder with --out"
         )
+    for part in folder.glob(".*.part"):  # of a run that was killed while it wrote
+        part.unlink(missing_ok=True)
     if not (folder / LAST).exists():
         text = yaml.safe_dump(settings.model_dump(mode="json"), sort_keys=False)
         write_whole(folder / "settings.yaml", lambda file: file.write(text.encode()))
