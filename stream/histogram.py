@@ -31,8 +31,8 @@ class HistogramStats:
             "recording" mode those that wait for `finish`, come later.
         binned: events that are counted in a window.
         late: events before the first bin that is still open; only a source that goes back in time has them.
-        outside: events that are not on the sensor or not in the crop; in "recording" mode also those behind the last
-            bin.
+        outside: events that are not on the sensor, not in the crop or not in the field; in "recording" mode also those
+            behind the last bin.
         saturated: events among the binned ones whose count stood at its maximum already.
     """
 
@@ -72,6 +72,7 @@ class WindowedHistogrammer:
         flip_x: mirror left and right.
         flip_y: mirror top and bottom.
         start_us: start of the first window; None is the first event's time. Not in "recording" mode.
+        field: (width, height): of the crop, look at so many columns and rows, evenly spread; None looks at all.
 
     Attributes:
         stats: what became of the events, as a value of its own that later events do not change.
@@ -92,11 +93,12 @@ class WindowedHistogrammer:
         flip_x: bool = False,
         flip_y: bool = False,
         start_us: int | None = None,
+        field: tuple[int, int] | None = None,
     ) -> None:
         self.stats = HistogramStats()
         self._mode = mode
         self._bins = _in_range("bins", bins, 1, MAX_SPAN_US)
-        self._pixels = PixelMap.of(sensor, size, crop, flip_x=flip_x, flip_y=flip_y)
+        self._pixels = PixelMap.of(sensor, size, crop, field=field, flip_x=flip_x, flip_y=flip_y)
         self._grid = self._new_grid(bin_us, hop)
         if start_us is not None:
             if mode == "recording":

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from fractions import Fraction
 from types import SimpleNamespace
 
 import numpy as np
@@ -9,21 +11,33 @@ import numpy as np
 MAX_COUNT = 65_535
 
 
-def cell_of(x, y, *, sensor, size=None, crop=None, flip_x=False, flip_y=False):
+def cell_of(x, y, *, sensor, size=None, crop=None, field=None, flip_x=False, flip_y=False):
     """Row and column where a pixel is counted, or None."""
     left, top, kept_width, kept_height = crop or (0, 0, sensor.width, sensor.height)
-    width, height = size or (kept_width, kept_height)
-    if not (left <= x < left + kept_width and top <= y < top + kept_height):
+    height, width = shape_of(sensor=sensor, size=size, crop=crop, field=field)
+    seen_width, seen_height = seen_of(kept_width, kept_height, field)
+    column, row = place_of(x - left, kept_width, seen_width), place_of(y - top, kept_height, seen_height)
+    if column is None or row is None:
         return None
-    column = (x - left) * width // kept_width
-    row = (y - top) * height // kept_height
+    column, row = column * width // seen_width, row * height // seen_height
     return (height - 1 - row if flip_y else row), (width - 1 - column if flip_x else column)
 
 
-def shape_of(*, sensor, size=None, crop=None, **_):
+def place_of(pixel, kept, seen):
+    """Which of the `seen` pixels this one is, or None: the middle of each of as many equal parts is looked at."""
+    middles = [math.floor(Fraction(kept, seen) * (part + Fraction(1, 2))) for part in range(seen)]
+    return middles.index(pixel) if pixel in middles else None
+
+
+def seen_of(kept_width, kept_height, field):
+    """How many columns and rows are looked at."""
+    return (kept_width, kept_height) if field is None else (min(kept_width, field[0]), min(kept_height, field[1]))
+
+
+def shape_of(*, sensor, size=None, crop=None, field=None, **_):
     """(height, width) of the result."""
     _, _, kept_width, kept_height = crop or (0, 0, sensor.width, sensor.height)
-    width, height = size or (kept_width, kept_height)
+    width, height = size or seen_of(kept_width, kept_height, field)
     return height, width
 
 

@@ -59,13 +59,16 @@ def settings(draw, sensor=SENSOR):
     width, height = draw(st.integers(1, sensor.width - x)), draw(st.integers(1, sensor.height - y))
     crop = draw(st.sampled_from((None, (x, y, width, height))))
     kept_width, kept_height = (width, height) if crop else (sensor.width, sensor.height)
-    size = (draw(st.integers(1, kept_width)), draw(st.integers(1, kept_height)))
+    field = draw(st.sampled_from((None, (draw(st.integers(1, sensor.width)), draw(st.integers(1, sensor.height))))))
+    seen = (kept_width, kept_height) if field is None else (min(kept_width, field[0]), min(kept_height, field[1]))
+    size = (draw(st.integers(1, seen[0])), draw(st.integers(1, seen[1])))
     return {
         "bins": bins,
         "bin_us": draw(st.sampled_from((1, 3, 10, 20))),
         "hop": draw(st.sampled_from((None, *range(1, bins + 1)))),
         "crop": crop,
         "size": draw(st.sampled_from((None, size))),
+        "field": field,
         "flip_x": draw(st.booleans()),
         "flip_y": draw(st.booleans()),
         "start_us": draw(st.sampled_from((None, -20, 5))),
