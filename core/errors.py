@@ -9,9 +9,11 @@ EventVeilError
 +-- AnonymizerError  the anonymizer failed: nothing comes out
 +-- BoundaryError    something that was not anonymized was about to be published
 +-- WireError        a message that another version or another program sent
++-- AccessError      a key file that is wrong or open to others, or a publisher that is not, or refuses, whom it should
 +-- LineError        a stage of the line failed and the line has ended
 +-- TrainingError    training cannot go on: a loss is not finite, or a run folder is of another run or cannot be written
 +-- AuditError       an audit that cannot be made as asked, or a certificate that does not hold
++-- CameraError      a live camera that is not there, cannot be opened as asked, or was lost
 
 The command line turns each of these into one line and exit status 2; any other exception is a defect of ours and
 keeps its traceback. No message of this tree may carry event data: coordinates and counts of a recording stay inside.
@@ -87,6 +89,10 @@ class WireError(EventVeilError):
     """A message does not follow docs/wire-format.md."""
 
 
+class AccessError(EventVeilError):
+    """A key is missing, malformed or open to others, or two ends of a connection do not accept each other's keys."""
+
+
 class LineError(EventVeilError):
     """A stage of the line failed, and the line has ended."""
 
@@ -97,3 +103,21 @@ class TrainingError(EventVeilError):
 
 class AuditError(EventVeilError):
     """An audit cannot be made as asked, or a certificate does not hold."""
+
+
+class CameraError(EventVeilError):
+    """A live camera is not there, cannot be opened as asked, or was lost.
+
+    Attributes:
+        camera: its URI.
+        found: what is the matter.
+        remedy: what to do about it.
+        passing: True where it may be there again by itself: trying again makes sense.
+    """
+
+    def __init__(self, camera: str, *, found: str, remedy: str, passing: bool) -> None:
+        self.camera = camera
+        self.found = found
+        self.remedy = remedy
+        self.passing = passing
+        super().__init__(f"{camera}: {found}; {remedy}")
