@@ -18,21 +18,30 @@ from torch import nn
 
 @dataclass(frozen=True, kw_only=True, config=ConfigDict(extra="forbid"))
 class DenoiserConfig:
-    """Attributes: channels: C of a window, 2 per bin."""
+    """What to build; the defaults are the published network.
+
+    Attributes:
+        channels: C of a window, 2 per bin.
+        width: channels of the convolutions inside.
+        layers: convolutions, the first and the last among them.
+    """
 
     channels: Annotated[int, Field(ge=1, le=1024)] = 10
+    width: Annotated[int, Field(ge=1, le=1024)] = 128
+    layers: Annotated[int, Field(ge=2, le=100)] = 15
 
 
 class Denoiser(nn.Module):
-    """Fifteen 3x3 convolutions of 128 channels, with batch norm in all but the first and the last."""
+    """3x3 convolutions, fifteen of 128 channels as published, with batch norm in all but the first and the last."""
 
     def __init__(self, config: DenoiserConfig | None = None) -> None:
         super().__init__()
         self.config = config or DenoiserConfig()
-        layers: list[nn.Module] = [nn.Conv2d(self.config.channels, 128, 3, padding=1), nn.ReLU(inplace=True)]
-        for _ in range(13):
-            layers += [nn.Conv2d(128, 128, 3, padding=1), nn.BatchNorm2d(128), nn.ReLU(inplace=True)]
-        layers.append(nn.Conv2d(128, self.config.channels, 3, padding=1))
+        channels, width = self.config.channels, self.config.width
+        layers: list[nn.Module] = [nn.Conv2d(channels, width, 3, padding=1), nn.ReLU(inplace=True)]
+        for _ in range(self.config.layers - 2):
+            layers += [nn.Conv2d(width, width, 3, padding=1), nn.BatchNorm2d(width), nn.ReLU(inplace=True)]
+        layers.append(nn.Conv2d(width, channels, 3, padding=1))
         self.dncnn = nn.Sequential(*layers)
 
     def forward(self, x_BCHW: torch.Tensor) -> torch.Tensor:

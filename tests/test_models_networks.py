@@ -137,6 +137,8 @@ def test_the_denoiser_is_15_convolutions_of_128():
     assert {c.kernel_size for c in convs} == {(3, 3)}
     assert sum(isinstance(module, torch.nn.BatchNorm2d) for module in modules) == 13
     assert Denoiser(DenoiserConfig(channels=2))(torch.zeros(1, 2, 8, 6)).shape == (1, 2, 8, 6)
+    small = Denoiser(DenoiserConfig(channels=2, width=4, layers=3))
+    assert [tuple(p.shape) for p in small.parameters() if p.ndim == 4] == [(4, 2, 3, 3), (4, 4, 3, 3), (2, 4, 3, 3)]
 
 
 # 25,557,032 and so on are torchvision's own counts; without fc, and with 10 input channels for 3.
