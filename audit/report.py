@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-import torch
 
 from eventveil.audit.figures import Part, SubjectReport
 from eventveil.replay.trials import Dataset
@@ -78,8 +77,8 @@ class Made(Part):
     seconds: float
 
     @classmethod
-    def of(cls, at: str, command: str, seconds: float, device: str) -> Made:
-        """Describe this process."""
+    def of(cls, at: str, command: str, seconds: float, workers: str) -> Made:
+        """Describe this process, and who did the jobs."""
         return cls(
             at=at,
             command=command,
@@ -87,9 +86,16 @@ class Made(Part):
             python=platform.python_version(),
             torch=version("torch"),
             numpy=np.__version__,
-            machine=f"{platform.system()} {platform.machine()}, {device}, {torch.get_num_threads()} threads",
+            machine=f"{platform.system()} {platform.machine()}, {workers}",
             seconds=seconds,
         )
+
+
+class Repeated(Part):
+    """A job that was begun again because its worker was lost, each time for a reason."""
+
+    job: str
+    reasons: tuple[str, ...]
 
 
 class Report(Part):
@@ -104,6 +110,7 @@ class Report(Part):
         settings: of the audit, every key.
         data: what it was made on.
         subjects: raw windows, rules and weights files, each with all attackers.
+        repeated: jobs whose worker was lost.
     """
 
     version: Literal[1] = 1
@@ -114,6 +121,7 @@ class Report(Part):
     settings: dict[str, Any]
     data: Data
     subjects: tuple[SubjectReport, ...]
+    repeated: tuple[Repeated, ...] = ()
 
     @property
     def audited(self) -> tuple[SubjectReport, ...]:

@@ -25,7 +25,7 @@ class Subject:
 
     Attributes:
         name: one that no other has.
-        anonymizer: on the device.
+        anonymizer: a module is on the device of the bench that it lies on.
         audited: whether a verdict is asked for; the others are for comparison.
         digest: SHA-256 of its tensors; None of a rule.
         about: what its weights file says; empty of a rule.
@@ -109,12 +109,11 @@ def with_windows_of(settings: AuditSettings, weights: Weights) -> AuditSettings:
     return settings.model_copy(update={"window": window})
 
 
-def subjects_of(weights: dict[str, Weights], settings: AuditSettings, device: torch.device) -> list[Subject]:
-    """Put all subjects on the device; raw windows come first, for they tell whether attackers are any good."""
+def subjects_of(weights: dict[str, Weights], settings: AuditSettings) -> list[Subject]:
+    """All subjects; raw windows come first, for they tell whether attackers are any good."""
     subjects = [Subject(name, baseline(name)) for name in sorted(settings.against, key=lambda name: name != RAW)]
     for name, held in weights.items():
-        network = held.model.to(device)
-        network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        network = held.model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         about = held.metadata.model_dump(mode="json")
         subjects.append(Subject(name, cast("Anonymizer", network), True, held.digest, about))
     return subjects

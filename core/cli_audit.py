@@ -58,6 +58,9 @@ def run(
         typer.Option(metavar="PEM", help="Ed25519 private key that signs; DIR/key.pem without this. Made if missing."),
     ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on where DIR stands.")] = False,
+    jobs: Annotated[
+        int, typer.Option(metavar="N", min=1, help="Attackers at once, each in a process of its own; they share cores.")
+    ] = 1,
     json: JsonOption = False,
 ) -> None:
     """Tell how much of a person gets through an anonymizer: train attackers on it, and test them on unseen people.
@@ -74,7 +77,7 @@ def run(
     if not weights or out is None:
         raise AuditError("expected --weights FILE and --out DIR; see eventveil audit --help")
     settings = _settings(config, data, threshold, overrides or [])
-    report = _audited(settings, weights, out, key, resume=resume)
+    report = _audited(settings, weights, out, key, jobs, resume=resume)
     if json:
         print_json({"out": str(out), "status": report.status, "report": report.model_dump(mode="json")})
     else:
@@ -130,24 +133,26 @@ def _quoted(path: Path) -> str:
     return "'" + str(path).replace("'", "''") + "'"  # as YAML has it
 
 
-def _audited(settings: AuditSettings, weights: list[Path], out: Path, key: Path | None, *, resume: bool) -> Report:
+def _audited(
+    settings: AuditSettings, weights: list[Path], out: Path, key: Path | None, jobs: int, *, resume: bool
+) -> Report:
     from eventveil.audit.auditor import Auditor
+    from eventveil.audit.board import Board
     from eventveil.audit.certificate import certify
+    from eventveil.audit.crew import Alone, Processes
     from eventveil.audit.page import write_page
     from eventveil.audit.report import write_report
     from eventveil.audit.subjects import read_weights, subjects_of, with_windows_of
     from eventveil.training.loop import Interrupted
-    from eventveil.training.parallel import join_world
-    from eventveil.training.progress import Bars
 
     held = read_weights(weights)
     settings = with_windows_of(settings, next(iter(held.values())))
-    world = join_world(settings.run.device)
-    subjects = subjects_of(held, settings, world.device)
+    subjects = subjects_of(held, settings)
     command = shlex.join(["eventveil", *sys.argv[1:]])
     try:
-        with Bars(stderr) as bars:
-            report = Auditor(settings, subjects, out, world, bars, bars.watch, bars.say, resume=resume).run(command)
+        with Board(stderr) as board:
+            auditor = Auditor(settings, subjects, out, board, resume=resume)
+            report = auditor.run(lambda plan: Alone(plan, board.moved) if jobs == 1 else Processes(plan, jobs), command)
     except (Interrupted, KeyboardInterrupt):
         say(f"eventveil: stopped; {out} holds all that was done. Go on with the same command and --resume")
         raise typer.Exit(INTERRUPTED) from None

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import torch
-from training_parts import Silent, watch
+from rich.console import Console
 
 from eventveil.audit.auditor import Auditor
+from eventveil.audit.board import Board
+from eventveil.audit.crew import Alone, Processes
 from eventveil.audit.settings import AuditSettings
 from eventveil.audit.subjects import Subject
-from eventveil.training.parallel import World
 from eventveil.training.subjects import baseline
 
 
@@ -37,11 +38,13 @@ def settings(root, **changes):
     return AuditSettings.model_validate(values(root, **changes))
 
 
-def audit(folder, held, *anonymizers, resume=False, tell=lambda _text: None):
+def audit(folder, held, *anonymizers, resume=False, tell=lambda _text: None, jobs=1):
     """Audit anonymizers, given as (name, anonymizer), beside raw windows."""
     subjects = [Subject("raw", baseline("raw"))]
     subjects += [Subject(name, anonymizer, audited=True) for name, anonymizer in anonymizers]
-    return Auditor(held, subjects, folder, World(), Silent(), watch, tell, resume=resume).run("a test")
+    board = Board(Console(quiet=True), tell)
+    auditor = Auditor(held, subjects, folder, board, resume=resume)
+    return auditor.run(lambda plan: Alone(plan, board.moved) if jobs == 1 else Processes(plan, jobs), "a test")
 
 
 class Nothing:

@@ -1,0 +1,276 @@
+"""Who does the jobs of an audit on this machine: this process itself, or several others.
+
+Workers are started anew, not forked, and get the whole plan once. Each has a pipe: jobs go in, news come out. Whatever
+ends a worker, its network is saved as far as its last checkpoint, and its job is begun again by another, from there.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import pickle
+import signal
+import threading
+import time
+import traceback
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from multiprocessing.connection import Connection, wait
+from multiprocessing.process import BaseProcess
+from types import FrameType, TracebackType
+from typing import Self
+
+import torch
+
+from eventveil.audit.attackers import Bench, Plan
+from eventveil.audit.jobs import Ended, Job, Lost, Moved, News, perform
+from eventveil.errors import AuditError, EventVeilError
+from eventveil.training.loop import Interrupted
+from eventveil.training.parallel import World, join_world
+
+TELL_EVERY_S = 0.5
+MOMENT_S = 0.5
+GRACE_S = 120.0  # for a worker to finish its step and save
+
+
+class Steps:
+    """A reporter that tells how much of a job's training is done, now and then.
+
+    Args:
+        tell: called with the name of the job and the share, from 0 to 1.
+
+    Attributes:
+        name: of the job.
+    """
+
+    def __init__(self, tell: Callable[[str, float], object] = lambda _name, _share: None) -> None:
+        self.name = ""
+        self._tell = tell
+        self._steps = self._done = 0
+        self._told_s = 0.0
+
+    def begin(self, _stage: str, steps: int, done: int) -> None:
+        """Tell where a training begins."""
+        self._steps, self._done = steps, done
+        self._tell(self.name, done / steps)
+
+    def step(self, _values: dict[str, float], _windows: int) -> None:
+        """Tell of a step, if it is time."""
+        self._done += 1
+        if time.monotonic() - self._told_s >= TELL_EVERY_S:
+            self._told_s = time.monotonic()
+            self._tell(self.name, self._done / self._steps)
+
+    def epoch(self, row: dict[str, float], epochs: int) -> None:
+        """Tell nothing: the step before did."""
+
+
+class Alone:
+    """Does jobs in this process, one after the other.
+
+    Args:
+        plan: of the audit.
+        moved: called with the name of a job and its share, while it is done.
+    """
+
+    hands = 1
+
+    def __init__(self, plan: Plan, moved: Callable[[str, float], object]) -> None:
+        self._job: Job | None = None
+        self._reporter = Steps(moved)
+        self._bench = Bench(plan, join_world(plan.settings.run.device), self._reporter)
+        self.machine = f"{self._bench.world.device.type}, {torch.get_num_threads()} threads"
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+    def begin(self, job: Job) -> None:
+        """Note the job; it is done when news are asked for."""
+        self._job = job
+        self._reporter.name = job.name
+
+    def news(self) -> Sequence[News]:
+        """Do the job that was begun."""
+        assert self._job is not None
+        perform(self._job, self._bench)
+        return [Ended(self._job.name)]
+
+
+@dataclass(frozen=True)
+class Failed:
+    """A worker's job cannot be done; `ours` tells our own errors, which need no traceback."""
+
+    text: str
+    ours: bool
+
+
+@dataclass
+class _Worker:
+    process: BaseProcess
+    pipe: Connection
+    job: Job | None = None
+
+
+class Processes:
+    """Does jobs in processes of this machine, which share its cores.
+
+    Args:
+        plan: of the audit; its windows are made already, and every process maps the same files.
+        hands: how many processes.
+    """
+
+    def __init__(self, plan: Plan, hands: int) -> None:
+        self.hands = hands
+        self._packed = packed(plan)
+        self._workers: list[_Worker | None] = [None] * hands
+        self._threads = max(1, torch.get_num_threads() // hands)
+        device = "cuda" if on_cuda(plan.settings.run.device) else "cpu"
+        self.machine = f"{device}, {hands} processes of {self._threads} threads"
+        self._previous: signal.Handlers | int | Callable[[int, FrameType | None], object] | None = None
+
+    def __enter__(self) -> Self:
+        # Whoever ends this process politely gets what Ctrl-C gets: everything is saved.
+        self._previous = signal.signal(signal.SIGTERM, signal.default_int_handler)
+        return self
+
+    def __exit__(
+        self, _kind: type[BaseException] | None, _error: BaseException | None, _trace: TracebackType | None
+    ) -> None:
+        workers = [worker for worker in self._workers if worker is not None]
+        try:
+            for worker in workers:
+                worker.process.terminate()
+            deadline = time.monotonic() + GRACE_S
+            for worker in workers:
+                worker.process.join(max(0.0, deadline - time.monotonic()))
+        finally:  # whoever presses Ctrl-C twice does not want to wait
+            for worker in workers:
+                worker.process.kill()
+                worker.process.join()
+                worker.pipe.close()
+            signal.signal(signal.SIGTERM, self._previous)
+
+    def begin(self, job: Job) -> None:
+        """Give a job to a worker that has none; start one if need be."""
+        number = next(k for k, worker in enumerate(self._workers) if worker is None or worker.job is None)
+        worker = self._workers[number] or self._started(number)
+        worker.job = job
+        self._workers[number] = worker
+        with suppress(OSError):  # it is gone, as the news will tell
+            worker.pipe.send(job)
+
+    def news(self) -> Sequence[News]:
+        """Wait a moment for what workers tell, or for one to be gone."""
+        workers = {worker.process.sentinel: worker for worker in self._workers if worker is not None}
+        ready = wait([*workers, *(worker.pipe for worker in workers.values())], MOMENT_S)
+        heard: list[News] = []
+        for worker in workers.values():
+            if worker.pipe in ready or worker.process.sentinel in ready:
+                heard += self._heard(worker)
+            if worker.process.sentinel in ready:
+                heard += self._buried(worker)
+        return heard
+
+    def _heard(self, worker: _Worker) -> list[News]:
+        heard: list[News] = []
+        with suppress(EOFError, OSError):
+            while worker.pipe.poll():
+                told: News | Failed = worker.pipe.recv()
+                if isinstance(told, Failed):
+                    raise AuditError(told.text) if told.ours else RuntimeError(told.text)
+                if isinstance(told, Ended):
+                    worker.job = None
+                heard.append(told)
+        return heard
+
+    def _buried(self, worker: _Worker) -> list[News]:
+        self._workers[self._workers.index(worker)] = None
+        worker.pipe.close()
+        worker.process.join()
+        return [] if worker.job is None else [Lost(worker.job.name, _why(worker.process.exitcode))]
+
+    def _started(self, number: int) -> _Worker:
+        context = multiprocessing.get_context("spawn")
+        here, there = context.Pipe()
+        process = context.Process(target=_work, args=(self._packed, number, self._threads, there), daemon=False)
+        process.start()
+        there.close()  # so that the end of the worker is the end of the pipe
+        return _Worker(process, here)
+
+
+def packed(plan: Plan) -> bytes:
+    """A plan as bytes, with its networks in main memory and not shared by file descriptors, which end with us."""
+    for subject in plan.subjects:
+        if isinstance(subject.anonymizer, torch.nn.Module):
+            subject.anonymizer.to("cpu")
+    return pickle.dumps(plan)
+
+
+def on_cuda(device: str) -> bool:
+    """Whether a setting of the device means CUDA here."""
+    return device == "cuda" or (device == "auto" and torch.cuda.is_available())
+
+
+def place(device: str, number: int) -> World:
+    """The device of a worker: several share the CUDA devices of a machine in turn."""
+    if not on_cuda(device):
+        return World()
+    own = torch.device("cuda", number % max(1, torch.cuda.device_count()))
+    torch.cuda.set_device(own)
+    return World(device=own)
+
+
+def _why(exitcode: int | None) -> str:
+    if exitcode == 0:
+        return "its process was asked to stop"
+    if exitcode is not None and exitcode < 0:
+        return f"its process was ended by signal {-exitcode}, {signal.strsignal(-exitcode)}"
+    return f"its process ended with status {exitcode}"
+
+
+def _work(held: bytes, number: int, threads: int, pipe: Connection) -> None:
+    """What a worker does, until no job comes any more."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole terminal; who started us tells us
+    signal.signal(signal.SIGTERM, _interrupted)
+    threading.Thread(target=_leave_with_parent, daemon=True).start()
+    torch.set_num_threads(threads)
+    reporter = Steps(lambda name, share: _send(pipe, Moved(name, share)))
+    bench: Bench | None = None
+    # EOFError: who gives jobs is gone. Interrupted: somebody asked to stop, and everything is saved.
+    with suppress(EOFError, Interrupted):
+        while True:
+            job: Job = pipe.recv()
+            reporter.name = job.name
+            try:
+                if bench is None:
+                    plan: Plan = pickle.loads(held)
+                    bench = Bench(plan, place(plan.settings.run.device, number), reporter)
+                perform(job, bench)
+                told: News | Failed = Ended(job.name)
+            except Interrupted:
+                raise
+            except EventVeilError as error:
+                told = Failed(str(error), ours=True)
+            except Exception:  # a defect of ours: it is told by the process that has the terminal
+                told = Failed(f"{job.title}:\n{traceback.format_exc()}", ours=False)
+            _send(pipe, told)
+
+
+def _send(pipe: Connection, news: News | Failed) -> None:
+    with suppress(OSError):  # who listened is gone, and we shall be asked to stop
+        pipe.send(news)
+
+
+def _interrupted(_number: int, _frame: FrameType | None) -> None:
+    raise Interrupted
+
+
+def _leave_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    wait([parent.sentinel])
+    os.kill(os.getpid(), signal.SIGTERM)
