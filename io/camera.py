@@ -1,8 +1,8 @@
 """The words about live cameras: how one is asked for, what is known of it, what its driver hands over.
 
-A driver is used through a thin adapter (`camera_dv`, `camera_network`, `camera_neuromorphic`, `camera_metavision`), in a
-process of its own (`camera_process`), because drivers are other people's compiled code: it may crash, or wait for ever
-without letting go of the interpreter. The line's side (`camera_link`, `camera_clock`, `camera_live`) knows no driver.
+A driver is used through a thin adapter (`camera_dv`, `camera_network`, `camera_neuromorphic`, `camera_metavision`), in
+a process of its own (`camera_process`), because drivers are other people's compiled code: it may crash, or wait for
+ever without letting go of the interpreter. The line's side (`camera_link`, `camera_clock`, `camera_live`) knows none.
 """
 
 from __future__ import annotations
