@@ -11,6 +11,7 @@ EventVeilError
 +-- WireError        a message that another version or another program sent
 +-- AccessError      a key file that is wrong or open to others, or a publisher that is not, or refuses, whom it should
 +-- LineError        a stage of the line failed and the line has ended
++-- CrashError       a network or its device failed (also an AnonymizerError or a LineError): a fresh one may go on
 +-- TrainingError    training cannot go on: a loss is not finite, or a run folder is of another run or cannot be written
 +-- AuditError       an audit that cannot be made as asked, or a certificate that does not hold
 +-- CameraError      a live camera that is not there, cannot be opened as asked, or was lost
@@ -95,6 +96,18 @@ class AccessError(EventVeilError):
 
 class LineError(EventVeilError):
     """A stage of the line failed, and the line has ended."""
+
+
+class CrashError(EventVeilError):
+    """A network failed with its device, or by an exception inside; nothing it made is wrong. A fresh one may go on."""
+
+
+class AnonymizerCrashError(AnonymizerError, CrashError):
+    """The anonymizer crashed. Fail closed: nothing of the batch was published."""
+
+
+class ClassifierCrashError(LineError, CrashError):
+    """The classifier crashed."""
 
 
 class TrainingError(EventVeilError):

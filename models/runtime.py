@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from eventveil.errors import AnonymizerError, LineError, WeightsError
+from eventveil.errors import AnonymizerCrashError, AnonymizerError, ClassifierCrashError, LineError, WeightsError
 from eventveil.models.device import choose_device, place
 from eventveil.models.kinds import Anonymizer
 from eventveil.models.noise import LiveNoise, NoiseGenerator
@@ -68,6 +68,7 @@ class AnonymizerRuntime:
         Raises:
             AnonymizerError: windows of another shape or type, an error on the device, values that are not finite, or
                 a window with events that came through unchanged. Nothing is returned for any window.
+            AnonymizerCrashError: of these, an error of the device, or inside the network.
         """
         self._check_input(counts)
         try:
@@ -79,7 +80,7 @@ class AnonymizerRuntime:
         except AnonymizerError:
             raise
         except Exception as error:  # whatever a device, a driver or a network can do, nothing may come out
-            raise AnonymizerError(
+            raise AnonymizerCrashError(
                 f"the anonymizer failed on {self.device} ({type(error).__name__}): nothing of the batch comes out; "
                 "restart the line, on another device if it happens again"
             ) from error
@@ -153,7 +154,8 @@ class ClassifierRuntime:
             float32 (N, classes), probabilities in the order of the weights' labels.
 
         Raises:
-            LineError: windows of another shape or type, an error on the device, or values that are not finite.
+            LineError: windows of another shape or type, or values that are not finite.
+            ClassifierCrashError: an error on the device, or inside the network.
         """
         if windows.shape[1:] != self._shape or len(windows) == 0 or windows.dtype != np.float32:
             raise LineError(
@@ -165,7 +167,7 @@ class ClassifierRuntime:
                 classified: Classified = self._model(self._transfer.up(list(windows)))
                 scores = self._transfer.down(classified.logits.softmax(dim=1))
         except Exception as error:
-            raise LineError(f"the classifier failed on {self.device} ({type(error).__name__})") from error
+            raise ClassifierCrashError(f"the classifier failed on {self.device} ({type(error).__name__})") from error
         if not np.isfinite(scores).all():
             raise LineError("the classifier made values that are not finite; use other weights")
         return scores
