@@ -7,7 +7,6 @@ from importlib.util import find_spec
 from eventveil.errors import CameraError
 from eventveil.io.camera import (
     DRIVERS,
-    DV,
     DV_PROCESSING,
     DV_TCP,
     DV_UNIX,
@@ -90,15 +89,3 @@ def discover(driver: str) -> list[CameraInfo]:
     from eventveil.io import camera_neuromorphic
 
     return camera_neuromorphic.discover()
-
-
-def uri_of(driver: str, kind: str, serial: str | None) -> str:
-    """What opens a camera with this very driver."""
-    query = "" if driver == DRIVERS[kind][0] else f"?driver={driver}"
-    return f"{kind}://{serial or ''}{query}"
-
-
-def kind_of(model: str) -> str:
-    """Whose camera a model is."""
-    words = model.lower()
-    return DV if any(word in words for word in ("inivation", "davis", "dvxplorer", "dvs128")) else "prophesee"

@@ -18,10 +18,10 @@ from typing import Any
 import dv_processing as dv
 import numpy as np
 
-from eventveil.errors import CameraError
 from eventveil.events import Sensor
 from eventveil.io.aedat4 import RECORD
 from eventveil.io.camera import DV, DV_PROCESSING, Batch, CameraInfo, CameraUri, Tuning
+from eventveil.io.camera_words import absent, in_use, lost, refused
 
 INTERVAL = timedelta(milliseconds=5)  # how often the driver hands events over; its own 10 ms would add to the latency
 CONTRAST = {"contrast_threshold_on": "setContrastThresholdOn", "contrast_threshold_off": "setContrastThresholdOff"}
@@ -54,7 +54,10 @@ class DvCamera:
     def __init__(self, uri: CameraUri, tuning: Tuning) -> None:
         self._uri = uri
         found = self._find()
-        self._camera = dv.io.camera.open(found)
+        try:
+            self._camera = dv.io.camera.open(found)
+        except RuntimeError:
+            raise in_use(uri) from None
         self.info = CameraInfo(
             driver=DV_PROCESSING,
             model=f"iniVation {found.cameraModel.name}",
@@ -110,21 +113,3 @@ class DvCamera:
 def as_records(events: Any) -> Any:
     """An `EventStore` as records of ours: the same 16 bytes, under other names."""
     return np.ascontiguousarray(events.numpy()).view(RECORD)
-
-
-def absent(uri: CameraUri, others: str) -> CameraError:
-    """A camera that is not there."""
-    found = f"no such camera; there are {others}" if others else "no such camera is attached"
-    return CameraError(
-        str(uri), found=found, remedy="plug it in; `eventveil cameras` tells what is in the way", passing=True
-    )
-
-
-def lost(uri: CameraUri) -> CameraError:
-    """A camera that was there a moment ago."""
-    return CameraError(str(uri), found="the camera is gone", remedy="see to its cable and power", passing=True)
-
-
-def refused(uri: CameraUri, what: str, why: str) -> CameraError:
-    """Something that a camera cannot be told."""
-    return CameraError(str(uri), found=f"cannot set {what}: {why}", remedy="leave it out of `camera`", passing=False)

@@ -25,7 +25,8 @@ import dv_processing as dv
 from eventveil.errors import CameraError
 from eventveil.events import Sensor
 from eventveil.io.camera import DV_PROCESSING, DV_TCP, Batch, CameraInfo, CameraUri, Tuning
-from eventveil.io.camera_dv import as_records, refused
+from eventveil.io.camera_dv import as_records
+from eventveil.io.camera_words import refused
 
 
 class NetworkStream:

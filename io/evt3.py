@@ -133,13 +133,24 @@ class Evt3Decoder(TypedWordDecoder):
     def __init__(self, origin_us: int = 0) -> None:
         super().__init__()
         self._state = State(origin_us, -1, 0, -1, -1, 0)
+        self._taking_up = False
 
     @property
     def started(self) -> bool:
         """Whether the upper half of the time has come."""
         return self._state.high >= 0
 
+    def take_up(self) -> None:
+        """Go on behind words that are missing: nothing is an event until time, row and column have come again."""
+        self.pending = b""
+        self._state = self._state._replace(row=-1, column=-1)
+        self._taking_up = True
+
     def _decode_words(self, words: npt.NDArray[np.int16]) -> EventPacket:
+        if self._taking_up:
+            known = np.flatnonzero((words.view(np.uint16) >> 12) == TIME_HIGH)
+            words = words[known[0] if len(known) else len(words) :]
+            self._taking_up = not len(known)
         t, x, y, p = empty_columns(_count(words) + GROUP)
         n, self.timeless, self._state = _decode(words, self._state, t, x, y, p, self.types)
         return EventPacket(t[:n], x[:n], y[:n], p[:n])
