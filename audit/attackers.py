@@ -5,15 +5,21 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch import nn
 
 from eventveil.audit.architectures import POOLED, build
-from eventveil.audit.protocols import Protocol, protocols_of
+from eventveil.audit.figures import Knowledge
+from eventveil.audit.linking import Link
+from eventveil.audit.protocols import Protocol, all_linked, protocols_of
 from eventveil.audit.settings import AuditSettings, train_settings
 from eventveil.audit.subjects import Subject
 from eventveil.errors import AuditError
+from eventveil.models.denoiser import Denoiser, DenoiserConfig
 from eventveil.replay.trials import Dataset
 from eventveil.training.checkpoint import load_networks
 from eventveil.training.classify import Attacker, Classify
@@ -25,7 +31,8 @@ from eventveil.training.parallel import World
 from eventveil.training.people import PARTS, Watch, windows_of
 from eventveil.training.randomness import seed_of
 from eventveil.training.run_folder import digest_of
-from eventveil.training.settings import Label
+from eventveil.training.settings import Label, TrainSettings
+from eventveil.training.step import Stage
 from eventveil.training.windows import Windows
 
 
@@ -55,17 +62,22 @@ class Network:
         architecture: of its build.
         seed: of its first weights and all that is drawn.
         label: identity for an attacker, target for a user.
+        denoised: whether a denoiser before it learns with it.
+        channels: of what it looks at; None of windows.
     """
 
     subject: Subject
     architecture: str
     seed: int
     label: Label
+    denoised: bool = False
+    channels: int | None = None
 
     @property
     def name(self) -> str:
         """Of its folder."""
-        return f"attackers/{self.subject.folder}/{self.label}-{self.architecture}-{self.seed}"
+        before = "denoised-" if self.denoised else ""
+        return f"attackers/{self.subject.folder}/{before}{self.label}-{self.architecture}-{self.seed}"
 
 
 class Bench:
@@ -120,31 +132,83 @@ class Bench:
         """All ways in which they are looked for."""
         return protocols_of(self.test, self.settings.linking, self.settings.seed)
 
+    @cached_property
+    def validation(self) -> Protocol:
+        """How validation people are looked for, who choose the epoch.
+
+        Raises:
+            AuditError: none of them can be looked for.
+        """
+        protocol = all_linked(self.stand("val"))
+        if not protocol.can_be_asked:
+            raise AuditError(
+                f"{self.dataset.root}: none of the validation people has the same gesture in two sessions, so nobody "
+                "can choose when attackers are to stop; raise data.val_people, or give people a second session"
+            )
+        return protocol
+
     def trained(self, asked: Network) -> nn.Module:
-        """Train a network to the end, from where its folder says that it is; return it as validation chose it.
+        """Train a network that has no denoiser; return it as validation chose it. See `attacker`."""
+        return self.attacker(asked).classifier
+
+    def attacker(self, asked: Network) -> Attacker:
+        """Train a network, and its denoiser if it has one, to the end; return both as validation chose them.
 
         Raises:
             Interrupted: somebody asked to stop; everything is saved.
             TrainingError: a loss is not finite, or a file cannot be written.
         """
-        settings = train_settings(self.settings, pooled=asked.architecture == POOLED)
+        pooled = asked.architecture == POOLED
+        schedule = self.settings.inversion if asked.denoised else self.settings.attackers
+        settings = train_settings(self.settings, pooled=pooled, schedule=schedule)
         own = self.settings.attackers
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed_of(settings.seed, asked.name))
             network = build(
-                asked.architecture, channels(settings), self._classes(asked.label),
+                asked.architecture, asked.channels or channels(settings), self._classes(asked.label),
                 width=own.width, embedding=own.embedding, pool=own.pool,
             )  # fmt: skip
-        stand = self.stand("val", pooled=asked.architecture == POOLED)
-        attacker = Attacker(network)
-        stage = Classify(asked.name, asked.label, attacker, asked.subject.anonymizer, settings, settings.attack, stand)
+        attacker = Attacker(network, self.denoiser(asked.name) if asked.denoised else None)
+        learns = (attacker, asked.subject.anonymizer, settings, settings.attack, self.stand("val", pooled=pooled))
+        if asked.label == "identity":
+            self.train(Link(asked.name, *learns, self.validation), settings)
+        else:
+            self.train(Classify(asked.name, asked.label, *learns), settings)
+        return attacker
+
+    def denoiser(self, *name: Any) -> Denoiser:
+        """Build a denoiser as the settings have it, untrained."""
+        own = self.settings.inversion
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed_of(self.settings.seed, "denoiser", *name))
+            count = channels(train_settings(self.settings, pooled=False))
+            return Denoiser(DenoiserConfig(channels=count, width=own.width, layers=own.layers))
+
+    def train(self, stage: Stage, settings: TrainSettings) -> None:
+        """Train a stage from where its folder says that it is to the end, and leave its networks as was chosen.
+
+        Raises:
+            Interrupted: somebody asked to stop; everything is saved.
+            TrainingError: a loss is not finite, or a file cannot be written.
+        """
         mirrored = mirrored_targets(self.dataset.kind, len(self.dataset.classes))
-        feed = Feed(self._part("train"), settings, asked.name, mirrored, self.world)
-        digest = digest_of(settings, "attack")
-        run_stage(stage, feed, self.work / asked.name, settings.run, self.world, self._reporter, digest=digest)
-        _, states = load_networks(self.work / asked.name / BEST, asked.name)
-        attacker.load_state_dict(states["attacker"])
-        return attacker.eval().classifier
+        feed = Feed(self._part("train"), settings, stage.name, mirrored, self.world)
+        folder, digest = self.work / stage.name, digest_of(settings, "attack")
+        run_stage(stage, feed, folder, settings.run, self.world, self._reporter, digest=digest)
+        _, states = load_networks(folder / BEST, stage.name)
+        for name, learner in stage.learners.items():
+            learner.network.load_state_dict(states[name])
+            learner.network.eval()
+
+    def asked(
+        self, embedding_NE: npt.NDArray[np.float32], *, knowledge: Knowledge, architecture: str, seed: int
+    ) -> list[dict[str, Any]]:
+        """Look for the test people by embeddings of all their windows, in every protocol: attacks as plain values."""
+        found = [
+            protocol.attack(embedding_NE, knowledge=knowledge, architecture=architecture, seed=seed)
+            for protocol in self.protocols
+        ]
+        return [attack.model_dump(mode="json") for attack in found]
 
     def stand(self, part: str, *, pooled: bool = False) -> Stand:
         """People to be looked at."""

@@ -16,7 +16,9 @@ from eventveil.audit.board import Board
 from eventveil.audit.crew import Steps
 from eventveil.audit.figures import SubjectReport
 from eventveil.audit.identity import attacks_on, averaged, averaging_on, identity_jobs, with_averaging
+from eventveil.audit.inversion import inversion_jobs, inversion_on
 from eventveil.audit.jobs import Crew, Job, Lostlings, Results, run_jobs
+from eventveil.audit.reconstruction import reconstruction_jobs, reconstruction_on
 from eventveil.audit.report import Data, Made, Repeated, Report, digest
 from eventveil.audit.settings import RAW, AuditSettings
 from eventveil.audit.subjects import Subject
@@ -62,6 +64,7 @@ class Auditor:
                 f"{dataset.root}: could not be measured: none of the test people has the same gesture in two sessions, "
                 "so nobody can be looked for; give people a second session"
             )
+        _ = bench.validation  # now, and not in the first job
 
     @property
     def jobs(self) -> list[Job]:
@@ -69,6 +72,8 @@ class Auditor:
         found: list[Job] = [*identity_jobs(self._settings, self._subjects)]
         if self._plan.dataset.classes:
             found += target_jobs(self._settings, self._subjects)
+        found += inversion_jobs(self._settings, self._subjects)
+        found += reconstruction_jobs(self._settings, self._subjects)
         return found
 
     def run(self, hire: Hire, command: str = "") -> Report:
@@ -116,12 +121,16 @@ class Auditor:
     def _subject(self, subject: Subject) -> SubjectReport:
         settings, results = self._settings, Results(self._work)
         averages = subject in with_averaging(settings, self._subjects)
+        inverted, restored = inversion_on(subject, settings, results)
+        by_picture, likeness = reconstruction_on(subject.name, settings, results)
         return SubjectReport(
             name=subject.name,
             audited=subject.audited,
             weights=subject.digest,
             about=subject.about,
-            attacks=attacks_on(subject.name, settings, results),
+            attacks=(*attacks_on(subject.name, settings, results), *inverted, *by_picture),
+            restored=restored,
+            likeness=likeness,
             averaging=averaging_on(subject.name, settings, results) if averages else (),
             utility=utility_on(subject.name, results) if self._plan.dataset.classes else None,
         )

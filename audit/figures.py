@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict
 
-Knowledge = Literal["ignorant", "informed", "averaging"]
+Knowledge = Literal["ignorant", "informed", "denoising", "inverting", "reconstructing", "averaging", "overlapping"]
 Way = Literal["search", "linked"]
 
 
@@ -60,8 +60,10 @@ class Attack(Part):
     """What one attacker got in one protocol.
 
     Attributes:
-        knowledge: ignorant, trained on raw windows; informed, trained afresh on anonymized ones; averaging, trained on
-            the mean of many anonymizations of the same events.
+        knowledge: ignorant, trained on raw windows; informed, trained afresh on anonymized ones; denoising, likewise
+            and together with a denoiser before it; inverting, trained on raw windows and behind a denoiser that learned
+            alone; reconstructing, trained on pictures of raw windows and shown those of anonymized ones; averaging,
+            trained on the mean of many anonymizations of the same events; overlapping, on that of windows that overlap.
         architecture, seed: of the attacker.
         way: search, as the papers do it; linked, with the gesture held equal on both sides and another session.
         windows: of one person, whose embeddings are averaged.
@@ -116,6 +118,52 @@ class Utility(Part):
     classes: tuple[Class, ...]
 
 
+class Likeness(Part):
+    """How like pictures from anonymized windows are to those from raw ones; chance is the like of other people's.
+
+    Attributes:
+        ssim: structural similarity, at most 1.
+        psnr_db: peak signal to noise ratio, decibels; 100 where pictures are equal.
+    """
+
+    ssim: Figure
+    psnr_db: Figure
+
+
+class Replay(Part):
+    """What one got who knows the weights, saw one raw window, and guessed the seed of the noise.
+
+    Attributes:
+        noise: whether any is drawn; without, there is nothing to be guessed, and the same window gives the same again.
+        guesses: how many seeds and generators were tried.
+        explained: share of the noise on later windows that the best guess foretold; 0 is chance, 1 all of it.
+        succeeded: whether the noise was foretold.
+    """
+
+    noise: bool
+    guesses: int
+    explained: Figure | None
+    succeeded: bool
+
+
+class Attribute(Part):
+    """How well a probe tells something about a person, or the light, of unseen people.
+
+    Attributes:
+        name: what is told.
+        probe: linear or cnn.
+        classes: what it may be.
+        people: that were tested.
+        accuracy: balanced over the classes: the mean of the shares that are right in each.
+    """
+
+    name: str
+    probe: str
+    classes: tuple[str, ...]
+    people: int
+    accuracy: Figure
+
+
 class Found(Part):
     """One advantage, and by whom."""
 
@@ -149,8 +197,12 @@ class SubjectReport(Part):
         audited: whether there is a verdict.
         weights: SHA-256 of its tensors.
         about: metadata of the weights file.
-        attacks: what every attacker got.
-        averaging: what the one got who averages, which the publishing rule prevents.
+        attacks: what every attacker of identity got.
+        averaging: what those got who average, which the publishing rule prevents.
+        restored: share of what raw windows differ by that a denoiser gave back.
+        likeness: of pictures from its windows.
+        replay: what guessing the noise brought.
+        attributes: what probes told.
         utility: of the target; None where the data has no classes.
         dominated_by: subjects that keep as much of the target and less of the person.
         verdict: where it is audited.
@@ -162,6 +214,10 @@ class SubjectReport(Part):
     about: dict[str, Any] | None
     attacks: tuple[Attack, ...]
     averaging: tuple[Attack, ...] = ()
+    restored: Figure | None = None
+    likeness: Likeness | None = None
+    replay: Replay | None = None
+    attributes: tuple[Attribute, ...] = ()
     utility: Utility | None = None
     dominated_by: tuple[str, ...] = ()
     verdict: Verdict | None = None

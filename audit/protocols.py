@@ -23,7 +23,7 @@ import numpy.typing as npt
 from eventveil.audit.figures import Advantage, Attack, Figure, Knowledge, Way
 from eventveil.audit.verification import error_interval
 from eventveil.training.evaluation import Found, Stand, labels_of
-from eventveil.training.metrics import Labels, cosine, equal_error_rate, left_out, rank_scores
+from eventveil.training.metrics import Labels, Ranking, cosine, equal_error_rate, left_out, rank_scores
 from eventveil.training.randomness import numpy_generator
 from eventveil.training.results import identity_result
 from eventveil.training.statistics import Chance, chance_ranking
@@ -76,8 +76,7 @@ class Protocol:
         self, embedding_NE: npt.NDArray[np.float32], *, knowledge: Knowledge, architecture: str, seed: int
     ) -> Attack:
         """Look for everybody by these embeddings of all windows."""
-        track_TE = _unit(embedding_NE)[self.members_Tn].mean(1)
-        score_QG = cosine(track_TE[self.asked_T], track_TE[~self.asked_T])
+        score_QG = self._scores(embedding_NE)
         ranking = rank_scores(score_QG, self.query, self.gallery, self.left_out_QG)
         held = identity_result(Found(ranking, self.query, self.gallery, self.left_out_QG), self.chance)
         rank1 = Figure.of(held["rank1"])
@@ -99,6 +98,14 @@ class Protocol:
             equal_error_rate=error,
             advantages=(Advantage.of_rank(rank1), *([] if error is None else [Advantage.of_error(error)])),
         )
+
+    def ranking(self, embedding_NE: npt.NDArray[np.float32]) -> Ranking:
+        """Rank the gallery for each query, without saying how sure that is."""
+        return rank_scores(self._scores(embedding_NE), self.query, self.gallery, self.left_out_QG)
+
+    def _scores(self, embedding_NE: npt.NDArray[np.float32]) -> npt.NDArray[np.floating[Any]]:
+        track_TE = _unit(embedding_NE)[self.members_Tn].mean(1)
+        return cosine(track_TE[self.asked_T], track_TE[~self.asked_T])
 
     def _error(self, score_QG: npt.NDArray[np.floating[Any]]) -> Figure:
         value = equal_error_rate(score_QG, self.query, self.gallery, self.left_out_QG)
@@ -138,12 +145,28 @@ def linked(stand: Stand, windows: int, seed: int) -> Protocol:
     names = [f"{who}/{when}/{what}" for who, when, what in zip(person, session, block, strict=True)]
     labels = Labels(np.array(person, np.str_), np.array(block), np.array(names, np.str_), np.array(session, np.str_))
     asked = np.array([asking[who] == when for who, when in zip(person, session, strict=True)], np.bool_)
-    query, gallery = labels.of(asked), labels.of(~asked)
-    # Sessions of one name have the same light or camera: with them, whoever tells lights apart would rank others first.
-    out = (query.target[:, None] != gallery.target) | (query.session[:, None] == gallery.session)
-    return Protocol(
-        "linked", np.array(members, np.int64).reshape(-1, windows), labels, asked, out, _seconds(stand, windows)
-    )
+    members_Tn = np.array(members, np.int64).reshape(-1, windows)
+    return Protocol("linked", members_Tn, labels, asked, _unlike(labels, asked), _seconds(stand, windows))
+
+
+def all_linked(stand: Stand) -> Protocol:
+    """Return the protocol in which every window asks, and every other session answers: for validation, of few people.
+
+    Where one drawn session of each person asks, it may be that those of two people never meet.
+    """
+    one = linked(stand, 1, 0)
+    twice = np.arange(2 * len(one.labels)) % len(one.labels)
+    labels, asked = one.labels.of(twice), np.arange(len(twice)) < len(one.labels)
+    return Protocol("linked", one.members_Tn[twice], labels, asked, _unlike(labels, asked), one.seconds)
+
+
+def _unlike(labels: Labels, asked_T: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
+    """(Q, G) tracks of other gestures, and of sessions of the same name.
+
+    These have the same light or camera: with them, whoever tells lights apart would rank others first.
+    """
+    query, gallery = labels.of(asked_T), labels.of(~asked_T)
+    return np.asarray((query.target[:, None] != gallery.target) | (query.session[:, None] == gallery.session))
 
 
 Slots = dict[tuple[str, str], dict[tuple[int, int], int]]

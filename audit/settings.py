@@ -5,11 +5,12 @@ A key that is not known here is refused; what is not said has the value given he
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, NonNegativeInt, PositiveInt, field_validator
+from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveInt, field_validator, model_validator
 
-from eventveil.audit.architectures import ARCHITECTURES
+from eventveil.audit.architectures import ARCHITECTURES, RESNET
 from eventveil.training.settings import (
     AttackSettings,
     AugmentSettings,
@@ -25,6 +26,13 @@ from eventveil.training.settings import (
 from eventveil.training.subjects import ANONYMIZER, baseline
 
 RAW = "raw"
+
+
+def _known_once(value: tuple[str, ...]) -> tuple[str, ...]:
+    unknown = sorted(set(value) - set(ARCHITECTURES))
+    if unknown or len(set(value)) < len(value):
+        raise ValueError(f"expected some of {', '.join(ARCHITECTURES)}, each once, got {list(value)}")
+    return value
 
 
 class AttackerSettings(StageSettings):
@@ -46,10 +54,49 @@ class AttackerSettings(StageSettings):
     @field_validator("architectures")
     @classmethod
     def _known(cls, value: tuple[str, ...]) -> tuple[str, ...]:
-        unknown = sorted(set(value) - set(ARCHITECTURES))
-        if unknown:
-            raise ValueError(f"expected some of {', '.join(ARCHITECTURES)}, got {unknown}")
-        return value
+        return _known_once(value)
+
+
+class InversionSettings(StageSettings):
+    """Who turns the anonymizer back: denoisers before identifiers of these builds; none where there are no builds."""
+
+    architectures: tuple[str, ...] = (RESNET,)
+    seeds: tuple[NonNegativeInt, ...] = (0,)
+    width: PositiveInt = 128
+    layers: int = Field(default=15, ge=2)
+    weight: NonNegativeFloat = 1.0
+
+    @field_validator("architectures")
+    @classmethod
+    def _known(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        return _known_once(value)
+
+
+class ReconstructionSettings(Settings):
+    """Who makes pictures of windows; nobody without FireNet's weights."""
+
+    weights: Path | None = None
+    architectures: tuple[str, ...] = (RESNET,)
+    seeds: tuple[NonNegativeInt, ...] = (0,)
+    shown: int = Field(default=6, ge=1, le=12)
+    recording: Path | None = None
+
+    @field_validator("architectures")
+    @classmethod
+    def _known(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        return _known_once(value)
+
+    @model_validator(mode="after")
+    def _has_weights(self) -> Self:
+        if self.recording is not None and self.weights is None:
+            raise ValueError("a recording's pictures need FireNet: name its file as weights")
+        return self
+
+
+class ProbeSettings(StageSettings):
+    """Probes of what people are like, and of the light."""
+
+    probes: tuple[Literal["linear", "cnn"], ...] = ("linear", "cnn")
 
 
 class AuditSettings(Settings):
@@ -68,6 +115,10 @@ class AuditSettings(Settings):
     window: WindowSettings
     augment: AugmentSettings = AugmentSettings()
     attackers: AttackerSettings = AttackerSettings()
+    inversion: InversionSettings = InversionSettings()
+    reconstruction: ReconstructionSettings = ReconstructionSettings()
+    probes: ProbeSettings = ProbeSettings()
+    guesses: NonNegativeInt = 256
     triplet: TripletSettings = TripletSettings(margin=0.3, normalise=True)
     run: RunSettings = RunSettings(tensorboard=False, pictures=False)
 
@@ -96,11 +147,17 @@ class AuditSettings(Settings):
         return value
 
 
-def train_settings(settings: AuditSettings, *, pooled: bool) -> TrainSettings:
-    """What training is told for an attacker; one that pools gets its batches in groups of windows of one person."""
+def train_settings(settings: AuditSettings, *, pooled: bool, schedule: StageSettings | None = None) -> TrainSettings:
+    """What training is told for an attacker.
+
+    Args:
+        settings: of the audit.
+        pooled: whether it is one that pools, and gets its batches in groups of windows of one person.
+        schedule: of the training; None is that of attackers.
+    """
     own = settings.attackers
     network = ClassifierSettings(depth=18, width=own.width, embedding=own.embedding, logarithm=True)
-    schedule = own.model_dump(include=set(StageSettings.model_fields))
+    stage = (schedule or own).model_dump(include=set(StageSettings.model_fields))
     return TrainSettings(
         seed=settings.seed,
         batch=settings.batch,
@@ -112,6 +169,6 @@ def train_settings(settings: AuditSettings, *, pooled: bool) -> TrainSettings:
         target=network,
         identity=network,
         triplet=settings.triplet,
-        attack=AttackSettings(**schedule, session_disjoint=True),
+        attack=AttackSettings(**stage, session_disjoint=True, denoiser_weight=settings.inversion.weight),
         run=settings.run,
     )

@@ -27,6 +27,9 @@ def values(root, **changes):
         "attackers": {
             "architectures": ["resnet18"], "seeds": [0], "epochs": 5, "lr": 0.01, "width": 4, "embedding": 32,
         },
+        "inversion": {"architectures": []},
+        "probes": {"probes": []},
+        "guesses": 0,
         "run": {"device": "cpu", "tensorboard": False, "pictures": False, "validate_every": 5},
     }  # fmt: skip
     for key, value in changes.items():

@@ -13,6 +13,7 @@ import torch
 from torch import nn
 
 from eventveil.models.kinds import Anonymizer
+from eventveil.models.noise import NoiseGenerator
 from eventveil.models.reconstruction import load_firenet
 from eventveil.training.baselines import Identity
 from eventveil.training.evaluation import EVALUATION_BATCH, Stand
@@ -62,3 +63,20 @@ def picture_result(
         interval = bootstrap_by_person(value_N, stand.persons)
         result[key] = {"value": float(value_N.mean()), "interval_95": [interval.low, interval.high]}
     return result
+
+
+class Pictured:
+    """An anonymizer that lets out pictures of what another one lets out: what whoever looks at pictures gets.
+
+    Args:
+        anonymizer: what windows go through.
+        picture: makes pictures of what comes out.
+    """
+
+    def __init__(self, anonymizer: Anonymizer, picture: Picture) -> None:
+        self._anonymizer = anonymizer
+        self._picture = picture
+
+    def anonymize(self, x_BCHW: torch.Tensor, generator: NoiseGenerator, /) -> torch.Tensor:
+        """Return pictures (B, 1, H, W)."""
+        return self._picture(self._anonymizer.anonymize(x_BCHW, generator))

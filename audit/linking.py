@@ -1,0 +1,48 @@
+"""The stage of an attacker who learns who is who: chosen by what they link, and not by the search of the papers.
+
+That search leaves out windows of the same person and gesture, so it rewards an epoch for embedding the gesture *less*,
+and says little of the person; where people show the same gesture in another session, only the person helps.
+"""
+
+from __future__ import annotations
+
+from eventveil.audit.protocols import Protocol
+from eventveil.models.kinds import Anonymizer
+from eventveil.training.classify import Attacker, Classify
+from eventveil.training.evaluation import Stand, embedded
+from eventveil.training.settings import StageSettings, TrainSettings
+
+
+class Link(Classify):
+    """Train a network to tell people apart; the best epoch is the one that links validation people best.
+
+    Args:
+        name: of the stage.
+        attacker: the network, with its denoiser if it has one.
+        anonymizer: what windows go through.
+        settings: of a training.
+        schedule: of this one.
+        stand: people for validation.
+        protocol: how they are looked for.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        attacker: Attacker,
+        anonymizer: Anonymizer,
+        settings: TrainSettings,
+        schedule: StageSettings,
+        stand: Stand,
+        protocol: Protocol,
+    ) -> None:
+        super().__init__(name, "identity", attacker, anonymizer, settings, schedule, stand)
+        self.score = "val_linked_mAP"
+        self._protocol = protocol
+
+    def validate(self, epoch: int) -> dict[str, float]:
+        """Rank-1 and mAP of single windows, linked with another session's of the same gesture, with fresh noise."""
+        attacker = self.attacker
+        embedding_NE = embedded(self._stand, attacker.classifier, attacker.denoiser, self._anonymizer, self.name, epoch)
+        ranking = self._protocol.ranking(embedding_NE)
+        return {"val_linked_rank1": ranking.rank1, "val_linked_mAP": ranking.mean_average_precision}

@@ -1,0 +1,53 @@
+"""Picture sheets: raw windows beside published ones, and the pictures that FireNet makes of both.
+
+OUT/work/pictures/SUBJECT.png     they show people: private
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from eventveil.errors import AuditError
+from eventveil.training.checkpoint import write_whole
+
+SHEETS = "pictures"
+ROW_CM, COLUMN_CM = 3.6, 3.4
+
+Row = tuple[str, Sequence[npt.NDArray[np.float32]]]
+"""What is shown in a row, and (H, W) of each column."""
+
+
+def draw_sheet(path: Path, rows: Sequence[Row], titles: Sequence[str]) -> None:
+    """Draw windows and pictures, each in a scale of its own.
+
+    Args:
+        path: of the PNG.
+        rows: of as many pictures as there are titles.
+        titles: above the columns.
+
+    Raises:
+        AuditError: matplotlib is not installed.
+        TrainingError: the file cannot be written.
+    """
+    try:
+        # The figure alone, without pyplot, which keeps state and looks for a display.
+        from matplotlib.figure import Figure
+    except ImportError:
+        raise AuditError("pictures need matplotlib; pip install 'eventveil[audit]'") from None
+    size = (COLUMN_CM * len(titles) / 2.54, ROW_CM * len(rows) / 2.54)
+    figure = Figure(figsize=size, layout="constrained")
+    axes = figure.subplots(len(rows), len(titles), squeeze=False)
+    for number, (name, pictures) in enumerate(rows):
+        for axis, picture in zip(axes[number], pictures, strict=True):
+            low, high = np.percentile(picture, (1, 99.5))
+            axis.imshow(picture, cmap="gray", vmin=low, vmax=max(high, low + 1e-6), interpolation="nearest")
+            axis.set_xticks([])
+            axis.set_yticks([])
+        axes[number][0].set_ylabel(name, fontsize=8)
+    for axis, title in zip(axes[0], titles, strict=True):
+        axis.set_title(title, fontsize=7)
+    write_whole(path, lambda file: figure.savefig(file, format="png", dpi=110))
