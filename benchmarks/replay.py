@@ -1,6 +1,6 @@
 """How punctual the player is at speed 1, and how fast at speed max, in the stage that plays it in the line.
 
-    python benchmarks/replay.py [--seconds 60] [--events 4000000] [--repeats 7]
+    python benchmarks/replay.py [--seconds 60] [--events 20000000] [--repeats 7]
 
 Punctual: each packet's release is held against the time of the machine at which it was due. The earliest release counts
 as punctual, all others are late by so much; drift is how much later the last sixth of the releases is than the first,
@@ -149,7 +149,9 @@ def speed(events: int, repeats: int, folder: Path) -> Table:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seconds", type=float, default=60.0, help="how long each source is played at speed 1")
-    parser.add_argument("--events", type=int, default=4_000_000, help="events of each file that is played at speed max")
+    parser.add_argument(
+        "--events", type=int, default=20_000_000, help="events of each file that is played at speed max"
+    )
     parser.add_argument("--repeats", type=int, default=7, help="runs of which the median counts")
     asked = parser.parse_args()
     console = Console(soft_wrap=True)

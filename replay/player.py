@@ -60,11 +60,11 @@ class Player:
             EventVeilError: a piece cannot be read, as its source tells it, or in the programme's words instead.
         """
         for number in count() if self._excerpt.loop else range(1):
-            events = 0
+            played = False
             for packet in self._pass(number):
-                events += len(packet)
+                played = played or len(packet) > 0
                 yield packet
-            if events == 0:
+            if not played:
                 return  # a loop over nothing would never end
             # A microsecond at least, or a loop over a single event would stand still.
             self._begin_us = self._end_us + max(1, self._excerpt.gap_us) - self._excerpt.start_us
@@ -77,37 +77,36 @@ class Player:
             if at_us is not None and 0 < piece.duration_us <= self._low_us - at_us:
                 self._end_us = at_us + piece.duration_us  # left out without opening it
             else:
-                yield from self._in_whose_words(self._piece(piece, at_us))
+                packets = self._piece(piece, at_us)
+                yield from (
+                    packets if self._programme.instead is None else _in_other_words(packets, self._programme.instead)
+                )
             at_us = self._end_us + self._excerpt.gap_us
-
-    def _in_whose_words(self, packets: Iterator[EventPacket]) -> Iterator[EventPacket]:
-        try:
-            yield from packets
-        except EventVeilError:
-            if self._programme.instead is None:
-                raise
-            raise DatasetError(self._programme.instead) from None
 
     def _piece(self, piece: Piece, at_us: int | None) -> Iterator[EventPacket]:
         """Play a piece that begins at `at_us`; None: where its own times say."""
         self._end_us = (at_us or 0) + piece.duration_us
         begun = False
+        last: EventPacket | None = None
+        low_us, high_us = self._low_us, self._high_us
         with piece.open() as packets:
             for packet in _rebased(packets, at_us):
                 if at_us is None:
                     at_us = self._begin_us = self._end_us = int(packet.t[0])
-                if len(packet):
-                    self._end_us = max(self._end_us, int(packet.t[-1]))
+                    low_us, high_us = self._low_us, self._high_us
+                last = packet if len(packet) else last
                 if packet.until_us is not None:
                     self._end_us = max(self._end_us, packet.until_us)
-                low_us, high_us = self._low_us, self._high_us
-                played = _within(packet, low_us, high_us)
+                whole = low_us <= at_us and high_us == FOREVER_US  # most are, and at speed max each microsecond counts
+                played = packet if whole else _within(packet, low_us, high_us)
                 if not begun and piece.label is not None and (len(played) or played.until_us is not None):
                     self.truth.begin(piece.label, piece.subject or "", max(at_us, low_us))
                     begun = True
                 yield played  # an empty one, too: whoever plays can look up
                 if played.until_us == high_us:
                     break
+        if last is not None:
+            self._end_us = max(self._end_us, int(last.t[-1]))
         self._end_us = min(self._end_us, self._high_us)
         if begun:
             self.truth.end(self._end_us)
@@ -120,6 +119,13 @@ class Player:
     def _high_us(self) -> int:
         stop_us = self._excerpt.stop_us
         return FOREVER_US if stop_us is None else (self._begin_us or 0) + stop_us
+
+
+def _in_other_words(packets: Iterator[EventPacket], instead: str) -> Iterator[EventPacket]:
+    try:
+        yield from packets
+    except EventVeilError:
+        raise DatasetError(instead) from None
 
 
 def _within(packet: EventPacket, low_us: int, high_us: int) -> EventPacket:
@@ -140,6 +146,7 @@ def _within(packet: EventPacket, low_us: int, high_us: int) -> EventPacket:
 def _rebased(packets: Iterable[EventPacket], at_us: int | None) -> Iterator[EventPacket]:
     """Move packets in time so that the first event lies at `at_us`; None: leave them where they are."""
     shift_us: int | None = None
+    packets = iter(packets)
     for packet in packets:
         if shift_us is None:
             if not len(packet):
@@ -147,6 +154,7 @@ def _rebased(packets: Iterable[EventPacket], at_us: int | None) -> Iterator[Even
             shift_us = 0 if at_us is None else at_us - int(packet.t[0])
         if shift_us == 0:
             yield packet
-        else:
-            until_us = None if packet.until_us is None else packet.until_us + shift_us
-            yield EventPacket(packet.t + shift_us, packet.x, packet.y, packet.p, until_us)
+            yield from packets
+            return
+        until_us = None if packet.until_us is None else packet.until_us + shift_us
+        yield EventPacket(packet.t + shift_us, packet.x, packet.y, packet.p, until_us)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -95,7 +96,7 @@ class SimulatedPeople:
     @contextmanager
     def _filmed(self, turn: int, subject: int, gesture: int) -> Iterator[Iterator[EventPacket]]:
         session = Chance("stream", self.seed, turn, subject, gesture).pick(range(len(LIGHTINGS)))
-        yield simulate(
+        packets = simulate(
             self.seed,
             subject=subject,
             session=session,
@@ -104,7 +105,17 @@ class SimulatedPeople:
             seconds=self.seconds,
             shot=self.shot,
         )
+        with ThreadPoolExecutor(1, thread_name_prefix="simulated camera") as thread:
+            yield _one_ahead(packets, thread)
 
     def _order(self, turn: int) -> list[tuple[int, int]]:
         everything = product(range(1, self.subjects + 1), range(len(GESTURES)))
         return sorted(everything, key=lambda one: hashlib.sha256(f"{self.seed}/{turn}/{one}".encode()).digest())
+
+
+def _one_ahead(packets: Iterator[EventPacket], thread: ThreadPoolExecutor) -> Iterator[EventPacket]:
+    """Film on while a packet is played: who films between two packets makes the second one late."""
+    ahead = thread.submit(next, packets, None)
+    while (packet := ahead.result()) is not None:
+        ahead = thread.submit(next, packets, None)
+        yield packet
