@@ -17,20 +17,29 @@ from pydantic import BaseModel, ConfigDict, NonNegativeInt, TypeAdapter, Validat
 from eventveil.errors import EventError, WireError
 from eventveil.stream.windows import AnonymizedWindow, Origin, RawWindow
 
+Notice = Literal["camera_lost", "camera_back"]
+
 
 @dataclass(slots=True, eq=False)
 class Parcel:
-    """One window on its way, or the end of its stream.
+    """One window on its way, or a word about its camera, or the end of its stream.
 
     Attributes:
         stream: name of the source.
-        window: the window; None is the end of the stream.
+        window: the window; None where this is no window.
         lost: windows of this stream lost since the parcel before this one, by reason.
+        notice: what happened to the camera; None, without a window: the stream has ended.
     """
 
     stream: str
     window: RawWindow | AnonymizedWindow | None
     lost: Counter[str] = field(default_factory=Counter)
+    notice: Notice | None = None
+
+    @property
+    def ends(self) -> bool:
+        """Whether nothing more comes of this stream."""
+        return self.window is None and self.notice is None
 
 
 _ORIGIN = TypeAdapter(Origin)
@@ -39,7 +48,7 @@ _ORIGIN = TypeAdapter(Origin)
 class _Header(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
-    kind: Literal["raw", "anonymized", "end"]
+    kind: Literal["raw", "anonymized", "end", "camera_lost", "camera_back"]
     stream: str
     lost: dict[str, NonNegativeInt]
     origin: Origin | None = None
@@ -51,7 +60,7 @@ class _Header(BaseModel):
 def pack(parcel: Parcel) -> list[Any]:
     """Turn a parcel into frames, without copying its arrays."""
     window = parcel.window
-    header = _Header(kind="end", stream=parcel.stream, lost=parcel.lost)
+    header = _Header(kind=parcel.notice or "end", stream=parcel.stream, lost=parcel.lost)
     if window is None:
         return [header.model_dump_json().encode(), b"", b""]
     array = np.ascontiguousarray(window.counts if isinstance(window, RawWindow) else window.values)
@@ -76,6 +85,8 @@ def unpack(frames: Sequence[Any]) -> Parcel:
         lost = Counter(header.lost)
         if header.kind == "end":
             return Parcel(header.stream, None, lost)
+        if header.kind in ("camera_lost", "camera_back"):
+            return Parcel(header.stream, None, lost, header.kind)
         array = np.frombuffer(payload, header.dtype).reshape(header.shape)
         origin = _ORIGIN.validate_python(header.origin)
         if header.kind == "raw":

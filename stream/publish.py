@@ -102,14 +102,16 @@ class Publisher:
         return {"latency_p50_ms": p50, "latency_p99_ms": p99, "all_p50_ms": all_p50, "all_p99_ms": all_p99}
 
     def take(self, parcel: Parcel) -> None:
-        """Let a window out, or withhold it and count why; or announce the end of a stream.
+        """Let a window out, or withhold it and count why; or announce the end of a stream, or a word about its camera.
 
         Raises:
             BoundaryError: it is not the anonymizer's: the line must end.
         """
         for topic in (WINDOW, GESTURE):
             self._lost[parcel.stream, topic].update(parcel.lost)
-        if parcel.window is None:
+        if parcel.notice is not None:
+            self._send(StateHeader(state=parcel.notice, stream=parcel.stream))
+        elif parcel.window is None:
             lost = {topic: dict(self._lost[parcel.stream, topic]) for topic in (WINDOW, GESTURE)}
             self._send(StateHeader.model_validate({"state": "ended", "stream": parcel.stream, "lost": lost}))
         else:
@@ -158,6 +160,7 @@ class Publisher:
             "t_end_us": origin.t_end_us,
             "age_ms": round(max(age_ms, 0.0), 3),
             "lost": dict(self._lost[origin.stream, topic]),
+            "incidents": origin.incidents,
             "anonymizer": self._provenance.anonymizer,
             "trained": self._provenance.trained,
         }

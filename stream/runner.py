@@ -181,7 +181,7 @@ class Relay:
         kept = set(map(id, fresh))
         for parcel in parcels:
             if parcel.window is None:
-                self._running -= 1
+                self._running -= parcel.ends
                 self._outbox.put(parcel)
             elif id(parcel) in kept:
                 parcel.window = next(results)

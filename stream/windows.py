@@ -12,7 +12,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 import secrets
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -33,6 +33,7 @@ class Origin:
         t_start_us: start of the window, camera time.
         t_end_us: end of the window (excluded), camera time.
         closed_ns: when the window was complete, on this machine's monotonic clock: its age counts from here.
+        incidents: what happened to the camera, by kind: in or before how many windows since the stream began.
     """
 
     stream: str
@@ -41,6 +42,7 @@ class Origin:
     t_start_us: int
     t_end_us: int
     closed_ns: int
+    incidents: dict[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

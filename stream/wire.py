@@ -61,6 +61,7 @@ class StreamHeader(Header):
         t_end_us: end of the window, excluded.
         age_ms: from the window's end on this machine's clock to its publication.
         lost: why numbers are missing in this topic, counted by reason since the stream began.
+        incidents: what happened to the camera, by kind: in or before how many windows since the stream began.
         anonymizer: SHA-256 of the anonymizer's weights file.
         trained: False while the anonymizer is untrained: the noise is then no protection.
         certificate: SHA-256 of the audit certificate of these weights, or None: never audited.
@@ -73,6 +74,7 @@ class StreamHeader(Header):
     t_end_us: Time
     age_ms: Annotated[float, Field(ge=0)]
     lost: dict[Name, Count] = {}
+    incidents: dict[Literal["overflow", "backlog", "away", "clock"], Count] = {}
     anonymizer: Digest
     trained: bool
     certificate: Digest | None = None
@@ -107,14 +109,15 @@ class StateHeader(Header):
     """What happened to a stream, or to the whole line; the payload is empty.
 
     Attributes:
-        state: `ended` (all of it was published) or `failed` (the line stopped, `reason` says why).
+        state: `ended` (all of it was published), `failed` (the line stopped, `reason` says why), `camera_lost` (nothing
+            comes of this stream until) `camera_back`.
         stream: which stream, or None for the whole line.
         reason: in words, where there is one.
         lost: windows lost by topic and reason since the stream began, the ones behind its last message included.
     """
 
     shape: tuple[Literal[0]] = (0,)
-    state: Literal["ended", "failed"]
+    state: Literal["ended", "failed", "camera_lost", "camera_back"]
     stream: StreamName | None = None
     reason: Annotated[str, Field(max_length=1024, pattern=r"^\P{Cc}*$")] = ""
     lost: dict[Literal["window", "gesture"], dict[Name, Count]] = {}

@@ -29,10 +29,10 @@ PATIENCE_MS = 5_000  # how long a test waits for what must come
 _names = itertools.count()
 
 
-def origin(seq=0, stream="0", *, start_us=None, span_us=10, closed_ns=0):
+def origin(seq=0, stream="0", *, start_us=None, span_us=10, closed_ns=0, incidents=()):
     """Where and when; windows lie side by side unless `start_us` says otherwise."""
     start_us = seq * 10 if start_us is None else start_us
-    return Origin(stream, SENSOR, seq, start_us, start_us + span_us, closed_ns)
+    return Origin(stream, SENSOR, seq, start_us, start_us + span_us, closed_ns, dict(incidents))
 
 
 def values(seed=0):
@@ -74,6 +74,11 @@ def gesture_header(**changed):
     who = {"classifier": OTHER_DIGEST, "classifier_trained": True}
     common = window_header().model_dump(exclude={"shape", "sensor"}) | {"sensor": Geometry(width=4, height=3)}
     return GestureHeader.model_validate(common | seen | who | changed)
+
+
+def notice(what, stream="0", lost=None):
+    """A word about the camera."""
+    return Parcel(stream, None, Counter(lost), what)
 
 
 def line_ended(state="ended", **changed):

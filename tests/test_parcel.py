@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from line_parts import SCORES, end, link, origin, raw_parcel, sealed_parcel, values
+from line_parts import SCORES, end, link, notice, origin, raw_parcel, sealed_parcel, values
 
 from eventveil.errors import WireError
 from eventveil.stream.parcel import Parcel, pack, unpack
@@ -23,8 +23,11 @@ PARCELS = [
     Parcel("0", RawWindow(origin(), np.zeros((0, 2, 3, 4), np.uint16))),
     sealed_parcel(seq=9, lost={"queue": 1, "age": 3}, closed_ns=2**62),
     sealed_parcel(scores=None),
+    raw_parcel(incidents={"overflow": 3, "away": 1}),
     end("cam", {"age": 7}),
     end(),
+    notice("camera_lost", "cam", {"queue": 1}),
+    notice("camera_back"),
 ]
 
 
@@ -47,6 +50,7 @@ def same(one, other):
 def test_what_is_packed_is_unpacked(parcel):
     got = over_the_wire(parcel)
     assert (got.stream, got.lost, type(got.window)) == (parcel.stream, parcel.lost, type(parcel.window))
+    assert (got.notice, got.ends) == (parcel.notice, parcel.window is None and parcel.notice is None)
     if isinstance(parcel.window, RawWindow):
         same(got.window.counts, parcel.window.counts)
         assert got.window.origin == parcel.window.origin

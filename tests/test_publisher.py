@@ -19,6 +19,7 @@ from line_parts import (
     SEAL,
     end,
     link,
+    notice,
     origin,
     raw,
     raw_parcel,
@@ -194,6 +195,16 @@ def test_a_withheld_window_does_not_withhold_the_ones_it_overlaps():
     old = sealed_parcel(0, start_us=0, closed_ns=NOW_NS - 2 * AGE_NS)
     young = sealed_parcel(1, start_us=4, closed_ns=NOW_NS)
     assert topics_and_numbers(published(old, young, max_age_ms=100)) == [(WINDOW, 1), (GESTURE, 1)]
+
+
+def test_what_happened_to_the_camera_is_told():
+    lost, back, window, _ = published(
+        notice("camera_lost", "cam"), notice("camera_back", "cam"), sealed_parcel(stream="cam", incidents={"away": 1})
+    )
+    assert [(one.topic, one.header.state, one.header.stream) for one in (lost, back)] == [
+        (STATE, "camera_lost", "cam"), (STATE, "camera_back", "cam"),
+    ]  # fmt: skip
+    assert window.header.incidents == {"away": 1}
 
 
 def test_the_end_of_a_stream_tells_all_that_was_lost():

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from line_parts import SCORES, SEAL, end, link, raw, raw_parcel, received, signals
+from line_parts import SCORES, SEAL, end, link, notice, raw, raw_parcel, received, signals
 
 from eventveil.errors import AnonymizerError, WireError
 from eventveil.stream.anonymize import AnonymizeStage
@@ -103,6 +103,14 @@ def test_a_stage_is_not_called_for_ends_alone():
     got, _ = run([end("a"), end("b")], stage, streams=2)
     assert names(got) == [("a", None), ("b", None)]
     assert stage.batches == []
+
+
+def test_a_word_about_the_camera_keeps_its_place_and_is_no_end():
+    got, figures = run([raw_parcel(0), notice("camera_lost"), notice("camera_back"), raw_parcel(1), end()])
+    assert [(p.window and p.window.origin.seq, p.notice) for p in got] == [
+        (0, None), (None, "camera_lost"), (None, "camera_back"), (1, None), (None, None),
+    ]  # fmt: skip
+    assert figures["counts"]["received"] == 2
 
 
 def test_it_works_until_every_stream_has_ended():

@@ -20,9 +20,12 @@ from eventveil.stream.wire import MAX_HEADER, MAX_VALUES, WindowHeader, decode, 
 ROUND_TRIPS = [
     (window_header(seq=7, t_start_us=-30, t_end_us=2**62, lost={"queue": 3, "age": 1}), values()),
     (window_header(trained=True, certificate=OTHER_DIGEST, stream="cam-1_a.b"), values(1)),
+    (window_header(incidents={"overflow": 2, "backlog": 1, "away": 1, "clock": 3}), values()),
     (gesture_header(age_ms=0, probability=1, lost={"queue": 2**40}), SCORES),
     (line_ended(stream="0", lost={"window": {"overlap": 2}, "gesture": {}}), None),
     (line_ended("failed", reason="r" * 1024), None),
+    (line_ended("camera_lost", stream="cam"), None),
+    (line_ended("camera_back", stream="cam"), None),
 ]
 
 
@@ -59,6 +62,7 @@ def test_the_bytes_are_as_documented():
         "t_end_us": 10,
         "age_ms": 1.5,
         "lost": {},
+        "incidents": {},
         "anonymizer": DIGEST,
         "trained": False,
         "certificate": None,
