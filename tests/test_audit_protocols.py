@@ -7,12 +7,13 @@ import pytest
 from audit_parts import settings
 from training_parts import Silent, planted, watch
 
-from eventveil.audit.attackers import Bench
+from eventveil.audit.attackers import Bench, Plan
 from eventveil.audit.figures import Advantage, Figure
-from eventveil.audit.protocols import linked, protocols_of, search
+from eventveil.audit.protocols import all_linked, linked, protocols_of, search
 from eventveil.audit.verification import error_interval
 from eventveil.training.metrics import Labels, equal_error_rate
 from eventveil.training.parallel import World
+from eventveil.training.people import open_split
 
 NAMED = {"knowledge": "informed", "architecture": "plain", "seed": 0}
 
@@ -21,7 +22,9 @@ NAMED = {"knowledge": "informed", "architecture": "plain", "seed": 0}
 def stand(tmp_path_factory):
     root = planted(tmp_path_factory.mktemp("planted"), train=4, test=6, sessions=("led", "natural", "lab"))
     held = settings(root, window={"size": [8, 8]})
-    return Bench(held, tmp_path_factory.mktemp("work"), World(), Silent(), watch).stand("test")
+    work = tmp_path_factory.mktemp("work")
+    plan = Plan(held, (), work, open_split(held.data, work, watch))
+    return Bench(plan, World(), Silent()).stand("test")
 
 
 def embeddings(stand, of):
@@ -81,6 +84,27 @@ def test_who_knows_gestures_or_sessions_is_at_chance_where_both_sides_show_the_s
     for advantage in found.advantages:
         assert advantage.low <= 0 <= advantage.high
         assert abs(advantage.value) < 0.2
+
+
+def test_for_validation_every_session_asks_every_other_one(stand):
+    protocol = all_linked(stand)
+    asked, others = protocol.members_Tn[protocol.asked_T, 0], protocol.members_Tn[~protocol.asked_T, 0]
+    trials = [stand.windows.trials[k] for k in stand.draw.trial]
+    want = {
+        (one, other)
+        for one, a in enumerate(trials)
+        for other, b in enumerate(trials)
+        if a.session != b.session and slot_of(trials, one) == slot_of(trials, other)
+    }
+    got = {(int(asked[q]), int(others[g])) for q, g in np.argwhere(~protocol.left_out_QG)}
+    assert got == want
+    assert protocol.ranking(embeddings(stand, "person")).mean_average_precision == 1
+    assert protocol.ranking(embeddings(stand, "gesture")).mean_average_precision < 0.7
+
+
+def slot_of(trials, number):
+    """The gesture of a window, and which window of its trial it is."""
+    return trials[number].label, sum(trial == trials[number] for trial in trials[:number])
 
 
 def test_who_knows_gestures_is_below_chance_in_the_search_of_the_papers(stand):
