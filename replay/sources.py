@@ -3,6 +3,7 @@
 trial.aedat4, trial.npy?unit=ms         a recording
 dvs-gesture:PATH, see:PATH?split=test   the trials of a dataset, one behind the other
 simulate:, simulate:?subjects=3&seed=5  people before the simulated camera, without end
+dv://, prophesee://SERIAL, dv+tcp://...  a live camera, which is not played: eventveil.io.camera_live reads it
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from typing import TYPE_CHECKING
 
 from eventveil.errors import ConfigError, DatasetError, EventVeilError
 from eventveil.events import Sensor
+from eventveil.io.camera import EXAMPLES, CameraUri, is_camera
 from eventveil.io.detect import locate
 from eventveil.io.source import Disorder, open_events
 from eventveil.replay import datasets, dvs_gesture, see
@@ -27,8 +29,9 @@ from eventveil.replay.trials import PacketSource, Trial
 if TYPE_CHECKING:
     from eventveil.replay.simulated_people import SimulatedPeople
 
-RECORDING, SIMULATE = "recording", "simulate"
-KNOWN = f"the path of a recording, {', '.join(f'{kind}:PATH' for kind in datasets.KINDS)} or {SIMULATE}:"
+RECORDING, SIMULATE, CAMERA = "recording", "simulate", "camera"
+_DATASETS, _CAMERAS = (f"{kind}:PATH" for kind in datasets.KINDS), (f"{kind}://" for kind in EXAMPLES)
+KNOWN = f"the path of a recording, {', '.join(_DATASETS)}, {SIMULATE}: or a camera, {', '.join(_CAMERAS)}"
 CLASSES: dict[str, tuple[str, ...]] = {
     dvs_gesture.KIND: dvs_gesture.GESTURES,
     see.KIND: see.EMOTIONS,
@@ -42,8 +45,8 @@ class SourceUri:
     """A URI in its parts.
 
     Attributes:
-        kind: "recording", "simulate", or the kind of a dataset.
-        name: the path, with its options where it is of a recording.
+        kind: "recording", "simulate", "camera", or the kind of a dataset.
+        name: the path, with its options where it is of a recording; the whole URI of a camera.
         options: of a dataset or of the simulated camera.
     """
 
@@ -56,6 +59,11 @@ class SourceUri:
         """True where there are trials to be put in an order."""
         return self.kind in datasets.KINDS
 
+    @property
+    def is_camera(self) -> bool:
+        """True where events come when they happen, and only then."""
+        return self.kind == CAMERA
+
     @classmethod
     def parse(cls, uri: str) -> SourceUri:
         """Read a URI, without looking for what it names.
@@ -63,6 +71,9 @@ class SourceUri:
         Raises:
             EventVeilError: the kind of source or an option is unknown, a value is out of range, or a path is missing.
         """
+        if is_camera(uri):
+            CameraUri.parse(uri)  # which knows what is right
+            return cls(CAMERA, uri, {})
         kind, colon, rest = uri.partition(":")
         if kind in datasets.KINDS and colon:
             path, options = locate(rest)
@@ -101,6 +112,8 @@ def open_programme(
     look_for(uri)
     if uri.kind == RECORDING:
         return _recording(uri, sensor, on_disorder)
+    if uri.is_camera:
+        raise ConfigError(f"{uri.name}: is a live camera, and cannot be played; `eventveil run {uri.name}` reads it")
     if uri.kind == SIMULATE:
         people = _people(uri)
         _hold(sensor, people.shot.sensor, "simulate:?sensor=WxH changes it")
