@@ -11,7 +11,18 @@ from typing import Annotated
 
 import typer
 
-from eventveil import cli_audit, cli_datasets, cli_demo, cli_files, cli_line, cli_simulate, cli_train, cli_weights
+from eventveil import (
+    cli_audit,
+    cli_cameras,
+    cli_datasets,
+    cli_demo,
+    cli_files,
+    cli_keys,
+    cli_line,
+    cli_simulate,
+    cli_train,
+    cli_weights,
+)
 from eventveil.cli_common import say
 from eventveil.errors import EventVeilError
 from eventveil.version import __version__
@@ -24,7 +35,18 @@ app = typer.Typer(
     rich_markup_mode="markdown",
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for commands in (cli_files, cli_datasets, cli_line, cli_simulate, cli_train, cli_audit, cli_weights, cli_demo):
+for commands in (
+    cli_files,
+    cli_datasets,
+    cli_line,
+    cli_cameras,
+    cli_keys,
+    cli_simulate,
+    cli_train,
+    cli_audit,
+    cli_weights,
+    cli_demo,
+):
     commands.register(app)
 
 

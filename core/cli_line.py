@@ -267,6 +267,14 @@ def _print_summary(figures: dict[str, Any]) -> None:
 def subscribe(
     endpoint: Annotated[str, typer.Argument(metavar="ENDPOINT", help="Where a line publishes: tcp://HOST:PORT.")],
     topic: Annotated[list[str] | None, typer.Option("--topic", help="window or gesture; both unless said.")] = None,
+    server_key: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE.pub", help="Public key of the publisher: listen to it alone, encrypted."),
+    ] = None,
+    key: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Your own secret key, DIR/secret.key of `eventveil keys new DIR`."),
+    ] = None,
     count: Annotated[int | None, typer.Option("--count", min=1, help="End after so many windows and gestures.")] = None,
     timeout: Annotated[float | None, typer.Option("--timeout", help="End after so many seconds of silence.")] = None,
     npz: Annotated[
@@ -289,7 +297,14 @@ def subscribe(
     received, failed = 0, False
     if npz is not None:
         npz.mkdir(parents=True, exist_ok=True)
-    for message in messages(endpoint, topic or ("window", "gesture"), timeout_s=timeout, stop=lambda: bool(stopped)):
+    for message in messages(
+        endpoint,
+        topic or ("window", "gesture"),
+        server_key=server_key,
+        key=key,
+        timeout_s=timeout,
+        stop=lambda: bool(stopped),
+    ):
         (_print_message_json if json else _print_message)(message)
         if message.topic == STATE:
             failed = failed or message.header.state == "failed"

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from eventveil.errors import ConfigError, WeightsError
 from eventveil.models.weights import Weights, check_fit, load_weights
 from eventveil.replay.sources import CLASSES, RECORDING, look_for
 from eventveil.stream.plan import Plan, WindowPlan
+from eventveil.stream.keys import AllowList, read_folder
 from eventveil.stream.publish import Provenance
 from eventveil.stream.settings import RunSettings
 
@@ -18,9 +21,11 @@ def plan(settings: RunSettings) -> Plan:
         ConfigError: the anonymizer's weights are missing, or a setting does not fit them.
         WeightsError: a weights file is wrong, untrained without leave, or does not fit the line.
     """
+        AccessError: the publisher's keys are not as they must be.
     for source in settings.sources:
         look_for(source.where)
     anonymizer = _anonymizer(settings)
+    strangers = _check_keys(settings.publish.keys)
     classifier = None if settings.classify.weights is None else load_weights(settings.classify.weights)
     asked = settings.window
     check_fit(anonymizer, classifier, bins=asked.bins, bin_us=asked.bin_us, size=asked.size)
@@ -35,7 +40,17 @@ def plan(settings: RunSettings) -> Plan:
     if window.mode == "recording":
         _refuse_what_is_no_recording(settings)
     judged, remarks = _judged(settings, provenance)
-    return Plan(settings, window, provenance, judged, (*_unaudited(settings, anonymizer), *remarks))
+    return Plan(settings, window, provenance, judged, (*strangers, *_unaudited(settings, anonymizer), *remarks))
+
+
+def _check_keys(keys: Path | None) -> tuple[str, ...]:
+    """Hold the publisher's keys to what they must be; a word where nobody is on the list yet."""
+    if keys is None:
+        return ()
+    read_folder(keys)
+    if AllowList(keys).read():
+        return ()
+    return (f"{keys}: nobody may subscribe yet; `eventveil keys allow CLIENT.pub --keys {keys}`, also while it runs",)
 
 
 def _anonymizer(settings: RunSettings) -> Weights:

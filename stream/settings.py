@@ -16,6 +16,7 @@ from eventveil.errors import EventError, EventVeilError
 from eventveil.events import Sensor
 from eventveil.replay.player import Excerpt
 from eventveil.replay.sources import SIMULATE, SourceUri
+from eventveil.stream.endpoints import is_local
 from eventveil.stream.wire import StreamName
 
 Device = Annotated[str, Field(pattern=r"^(auto|cpu|cuda(:\d+)?)$")]
@@ -145,7 +146,7 @@ class AnonymizeSettings(ModelSettings):
 
 
 class PublishSettings(Settings):
-    """The only network endpoint."""
+    """The only network endpoint, and the folder of keys that it is encrypted with."""
 
     bind: str = "tcp://127.0.0.1:5556"
     wait_for: int = Field(default=0, ge=0)
@@ -187,6 +188,24 @@ class RunSettings(Settings):
         if not sources:
             raise ValueError("expected at least one source, got none")
         names = [source.stream for source in sources]
+    keys: Path | None = None
         if len(set(names)) != len(names):
             raise ValueError(f"every source needs a stream name of its own, got {names}")
         return sources
+    @model_validator(mode="after")
+    def _others_need_keys(self) -> Self:
+        if self.keys is None and not is_local(self.bind):
+            raise ValueError(
+                f"others can reach {self.bind}, and without keys anybody could listen: `eventveil keys new keys` makes "
+                "some, publish.keys: keys takes them (or stay on this machine, with tcp://127.0.0.1:5556)"
+            )
+        return self
+
+    @field_validator("runtime_dir", mode="before")
+    @classmethod
+    def _is_a_folder(cls, value: object) -> object:
+        # Raw windows pass there. No endpoint can be given for them, and none is quietly taken for a folder's name.
+        if isinstance(value, str) and "://" in value:
+            raise ValueError(f"expected a folder: raw windows pass sockets in it, and never an address; got {value!r}")
+        return value
+

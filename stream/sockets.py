@@ -10,17 +10,21 @@ import os
 import stat
 import tempfile
 from pathlib import Path
-from typing import Any
 
 import zmq
 
 from eventveil.errors import BoundaryError, ConfigError, LineError
+from eventveil.stream.endpoints import is_local
+from eventveil.stream.keys import KeyPair
 
 # A private queue holds this many parcels on either side of a socket. The smallest there is: what waits for a slow
 # stage waits in its sender's `Outbox`, where the oldest can still be dropped and counted.
 PRIVATE_HWM = 1
 UNIX_PATH_LIMIT = 100  # bytes; the kernel's own limit is 104 to 108
 REPORT_FLUSH_MS = 200  # how long a stage that leaves may still deliver its last report
+HANDSHAKE_MS = 5000  # how long a subscriber may take to say who it is
+ANSWER_MS = 2500  # how long a publisher may take to answer
+ZAP_DOMAIN = "eventveil"  # under which libzmq asks whether a key may connect
 
 
 def runtime_folder(chosen: Path | None) -> Path:
@@ -80,40 +84,96 @@ class PrivateSockets:
         return socket
 
 
-def public_socket(bind: str, queue: int, context: zmq.Context[zmq.Socket[bytes]]) -> zmq.Socket[bytes]:
+def public_socket(
+    bind: str, queue: int, context: zmq.Context[zmq.Socket[bytes]], keys: KeyPair | None = None
+) -> zmq.Socket[bytes]:
     """The one socket that leaves the machine. XPUB, because it tells when somebody subscribes.
 
+    Args:
+        bind: the address.
+        queue: messages kept for a subscriber that is slow.
+        context: of this process.
+        keys: with them everything is encrypted, and nobody connects while no authenticator answers (stream/door.py).
+
     Raises:
+        BoundaryError: others could reach the address, and there are no keys.
         LineError: the address is in use, or not this machine's.
     """
     socket = context.socket(zmq.XPUB)
     socket.sndhwm, socket.linger = queue, 0
-    socket.setsockopt(zmq.MAXMSGSIZE, 1024)  # of what comes in: subscriptions, which are short
+    socket.setsockopt(zmq.MAXMSGSIZE, 1024)  # of what comes in: subscriptions and handshakes, which are short
+    socket.setsockopt(zmq.HANDSHAKE_IVL, HANDSHAKE_MS)  # who connects and says nothing holds a descriptor
     socket.setsockopt(zmq.XPUB_VERBOSER, 1)  # each subscriber counts, not only the first of a topic
+    if keys is not None:
+        socket.curve_server = True
+        socket.curve_secretkey = keys.secret
+        socket.zap_domain = ZAP_DOMAIN.encode()
+        socket.setsockopt(zmq.ZAP_ENFORCE_DOMAIN, 1)  # fail closed; see stream/door.py
     try:
-        socket.bind(bind)
-    except zmq.ZMQError as error:
+        bind_public(socket, bind)
+    except BaseException:
         socket.close(linger=0)
-        raise LineError(f"publish.bind: cannot bind {bind}: {error}; is another eventveil running there?") from error
+        raise
     return socket
 
 
-def subscriber_socket(endpoint: str, topics: tuple[str, ...], queue: int, context: Any) -> zmq.Socket[bytes]:
-    """A subscriber's socket; it waits for a publisher that is not there yet, and comes back when it returns.
+def bind_public(socket: zmq.Socket[bytes], bind: str) -> None:
+    """Bind the public socket.
+
+    Raises:
+        BoundaryError: others could reach the address, and the socket has no keys.
+        LineError: the address is in use, or not this machine's.
+    """
+    if not (is_local(bind) or socket.curve_server):  # the settings refuse it, too: this is the last look
+        raise BoundaryError(f"publish.bind: others can reach {bind}, and there are no keys: refused")
+    try:
+        socket.bind(bind)
+    except zmq.ZMQError as error:
+        raise LineError(f"publish.bind: cannot bind {bind}: {error}; is another eventveil running there?") from error
+
+
+def endpoint_of(socket: zmq.Socket[bytes]) -> str:
+    """Where a socket is bound in the end: with its port, where any free one was asked for."""
+    return bytes(socket.getsockopt(zmq.LAST_ENDPOINT)).rstrip(b"\0").decode()
+
+
+def subscriber_socket(
+    topics: tuple[str, ...],
+    queue: int,
+    context: zmq.Context[zmq.Socket[bytes]],
+    identity: tuple[bytes, KeyPair] | None = None,
+) -> zmq.Socket[bytes]:
+    """A subscriber's socket, not connected yet.
+
+    Args:
+        topics: to subscribe to.
+        queue: messages kept for a slow caller.
+        context: of this process.
+        identity: the publisher's public key and the subscriber's own keys; with them only that publisher is heard.
+    """
+    socket = context.socket(zmq.SUB)
+    socket.rcvhwm, socket.linger = queue, 0
+    socket.setsockopt(zmq.MAXMSGSIZE, 300 << 20)  # a stranger's frame may not eat the machine
+    socket.setsockopt(zmq.HANDSHAKE_IVL, ANSWER_MS)
+    if identity is not None:
+        socket.curve_serverkey, pair = identity
+        socket.curve_publickey, socket.curve_secretkey = pair.public, pair.secret
+    for topic in topics:
+        socket.subscribe(topic)
+    return socket
+
+
+def connect(socket: zmq.Socket[bytes], endpoint: str) -> None:
+    """Connect to a publisher; one that is not there yet is waited for, and one that returns is found again.
 
     Raises:
         ConfigError: the endpoint is not one.
     """
+    said = f"cannot connect to {endpoint!r}: "
+    expected = "expected tcp://HOST:PORT or ipc://PATH"
     if not endpoint.startswith(("tcp://", "ipc://")):  # inproc:// would wait for ever
-        raise ConfigError(f"cannot connect to {endpoint!r}: expected tcp://HOST:PORT or ipc://PATH")
-    socket: zmq.Socket[bytes] = context.socket(zmq.SUB)
-    socket.rcvhwm, socket.linger = queue, 0
-    socket.setsockopt(zmq.MAXMSGSIZE, 300 << 20)  # a stranger's frame may not eat the machine
-    for topic in topics:
-        socket.subscribe(topic)
+        raise ConfigError(said + expected)
     try:
         socket.connect(endpoint)
     except zmq.ZMQError as error:
-        socket.close()
-        raise ConfigError(f"cannot connect to {endpoint!r}: {error}; expected tcp://HOST:PORT or ipc://PATH") from error
-    return socket
+        raise ConfigError(f"{said}{error}; {expected}") from error

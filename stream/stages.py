@@ -11,25 +11,28 @@ import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import zmq
 
 from eventveil.errors import EventVeilError, WeightsError
 from eventveil.stream.anonymize import AnonymizeStage
 from eventveil.stream.classify import ClassifyStage
+from eventveil.stream.door import Door
+from eventveil.stream.live import LiveStage
 from eventveil.stream.outbox import Outbox
 from eventveil.stream.plan import Plan
 from eventveil.stream.publish import Audience, Publisher
 from eventveil.stream.runner import POLL_MS, Relay, Reporter, Signals, Stage, receive
 from eventveil.stream.settings import ModelSettings
-from eventveil.stream.sockets import PrivateSockets, public_socket
+from eventveil.stream.sockets import PrivateSockets
 from eventveil.stream.source import SourceStage
 from eventveil.stream.windows import Seal
 
 if TYPE_CHECKING:
     from eventveil.models.weights import Weights
 
+Kept = TypeVar("Kept", bound=zmq.Socket[bytes] | Door)
 REPORTS = "reports"
 STOPPED_FLUSH_MS = 300  # how long subscribers may still take what is published when the line is stopped or fails
 ENDED_FLUSH_MS = 10_000  # and when it has come to its end
@@ -59,10 +62,10 @@ class Bench:
         self.plan = plan
         self.signals = post.signals
         self._sockets = PrivateSockets(post.base, context)
-        self._open: list[zmq.Socket[bytes]] = []
+        self._open: list[zmq.Socket[bytes] | Door] = []
         self.report = Reporter(post.name, self.keep(self._sockets.push(REPORTS, hwm=64)))
 
-    def keep(self, socket: zmq.Socket[bytes]) -> zmq.Socket[bytes]:
+    def keep(self, socket: Kept) -> Kept:
         """Close this socket when the stage ends."""
         self._open.append(socket)
         return socket
@@ -188,23 +191,32 @@ def _relay(bench: Bench, stage: Stage, to: Literal["classify", "publish"], *, ma
 def run_publish(bench: Bench, key: bytes) -> None:
     """Publish what may be published, until every stream has ended or the line is aborted."""
     settings, signals = bench.plan.settings, bench.signals
-    public = bench.keep(public_socket(settings.publish.bind, settings.publish.queue, bench.context))
+    door = bench.keep(Door(settings.publish, bench.context))
+    public = door.socket
     inbox = bench.inbox()
     audience = Audience(public)
     plan = bench.plan
     note = bench.report.note if plan.judged else None
     publisher = Publisher(public, Seal(key), plan.provenance, max_age_ms=plan.max_age_ms, note=note)
-    bench.report.figures = lambda: publisher.figures() | {"values": publisher.values() | audience.values()}
+
+    def figures() -> dict[str, Any]:
+        told = publisher.figures()
+        values = publisher.values() | audience.values()
+        return told | {"counts": told["counts"] | door.counts(), "values": values}
+
+    bench.report.figures = figures
     while audience.count() < settings.publish.wait_for and not (signals.stop.is_set() or signals.aborted()):
         public.poll(POLL_MS)
     bench.report.say("ready")
     running = len(settings.sources)
     try:
+        door.tend()
         while running and not signals.aborted():
             if inbox.poll(POLL_MS):
                 for parcel in receive(inbox, most=16):
                     publisher.take(parcel)
-                    running -= parcel.window is None
+                    running -= parcel.ends
+            door.tend()
             audience.count()
             bench.report.beat()
     finally:  # subscribers are told, whatever was refused here

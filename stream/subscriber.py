@@ -5,11 +5,14 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 
 import zmq
 
 from eventveil.errors import ConfigError
-from eventveil.stream.sockets import subscriber_socket
+from eventveil.stream.handshake import Handshake
+from eventveil.stream.keys import KeyPair, read_public, read_secret
+from eventveil.stream.sockets import connect, subscriber_socket
 from eventveil.stream.wire import GESTURE, HEADERS, STATE, WINDOW, Message, StreamHeader, decode
 
 NETWORK = "network"
@@ -21,6 +24,8 @@ def subscribe(
     endpoint: str,
     topics: Sequence[str] = (WINDOW, GESTURE),
     *,
+    server_key: Path | str | None = None,
+    key: Path | str | None = None,
     queue: int = 1000,
     timeout_s: float | None = None,
     stop: Callable[[], bool] = lambda: False,
@@ -33,12 +38,16 @@ def subscribe(
     Args:
         endpoint: `tcp://HOST:PORT` or `ipc://PATH`.
         topics: `window`, `gesture` or both.
+        server_key: file with the public key of the one publisher to listen to; with it everything is encrypted.
+        key: file with your own secret key, which that publisher has on its list. Both, or neither.
         queue: messages kept for a slow caller; more are lost, and counted as `network`.
         timeout_s: end after so long without a message; None waits for ever.
         stop: asked ten times a second; True ends the iteration.
 
     Raises:
-        ConfigError: the endpoint or a topic is not one.
+        ConfigError: the endpoint or a topic is not one, or one of the two keys is missing.
+        AccessError: a key file is wrong or open to others; or, within seconds, the publisher refuses the key, is not
+            the one of `server_key`, or only one of the two ends uses keys. One that is not there is waited for.
         WireError: a message is not as docs/wire-format.md says; iterate anew to go on.
     """
     unknown = set(topics) - set(HEADERS)
@@ -47,10 +56,17 @@ def subscribe(
     # `state` comes last: the publisher counts a subscriber when its first subscription arrives.
     wanted = tuple(dict.fromkeys((*topics, STATE)))
     gaps = Gaps()
-    with zmq.Context() as context, subscriber_socket(endpoint, wanted, queue, context) as socket:
+    identity = _identity(server_key, key)
+    with (
+        zmq.Context() as context,
+        subscriber_socket(wanted, queue, context, identity) as socket,
+        Handshake(socket, endpoint, keys=identity is not None) as handshake,
+    ):
+        connect(socket, endpoint)
         last = time.monotonic()
         while not stop():
             if not socket.poll(POLL_MS):
+                handshake.check()
                 if timeout_s is not None and time.monotonic() - last > timeout_s:
                     return
                 continue
@@ -59,6 +75,16 @@ def subscribe(
             yield message
             if message.topic == STATE and message.header.stream is None:
                 return
+
+
+def _identity(server_key: Path | str | None, key: Path | str | None) -> tuple[bytes, KeyPair] | None:
+    if server_key is None and key is None:
+        return None
+    if server_key is None or key is None:
+        raise ConfigError(
+            "keys: give both, the publisher's public key (server_key) and your own secret one (key), or neither"
+        )
+    return read_public(Path(server_key)).key, read_secret(Path(key))
 
 
 class Gaps:

@@ -44,9 +44,35 @@ def test_a_speed_is_a_factor_or_max(said, meant):
     assert run_settings({"sources": [source]}, name="mine.yaml").sources[0].speed == meant
 
 
-@pytest.mark.parametrize("bind", ["tcp://*:*", "tcp://[::1]:5556", "tcp://eth0:65535", "ipc:///tmp/published.sock"])
+PUBLIC = ["tcp://*:*", "tcp://eth0:65535", "tcp://lo:1", "tcp://0.0.0.0:5556", "tcp://[::]:1", "tcp://128.0.0.1:1"]
+LOCAL = ["tcp://127.0.0.1:*", "tcp://127.9.0.1:1", "tcp://localhost:1", "tcp://[::1]:5556", "ipc:///tmp/published.sock"]
+
+
+@pytest.mark.parametrize("bind", PUBLIC + LOCAL)
 def test_an_address_to_publish_on_is_taken_as_it_is(bind):
-    assert run_settings(MINIMAL | {"publish": {"bind": bind}}, name="mine.yaml").publish.bind == bind
+    settings = run_settings(MINIMAL | {"publish": {"bind": bind, "keys": "keys"}}, name="mine.yaml")
+    assert (settings.publish.bind, settings.publish.keys) == (bind, Path("keys"))
+
+
+@pytest.mark.parametrize("bind", LOCAL)
+def test_a_local_address_does_without_keys(bind):
+    assert run_settings(MINIMAL | {"publish": {"bind": bind}}, name="mine.yaml").publish.keys is None
+
+
+@pytest.mark.parametrize("bind", PUBLIC)
+def test_an_address_that_others_can_reach_takes_keys(bind):
+    told = complaint(MINIMAL | {"publish": {"bind": bind}})
+    assert told.startswith(f"mine.yaml: publish: others can reach {bind}, and without keys anybody could listen")
+    assert "eventveil keys new" in told
+
+
+@pytest.mark.parametrize("folder", ["tcp://127.0.0.1:5555", "tcp://*:1", "ipc:///tmp/line", "inproc://line"])
+def test_raw_windows_pass_a_folder_and_never_an_address(folder):
+    told = complaint(MINIMAL | {"line": {"runtime_dir": folder}})
+    assert told == (
+        "mine.yaml: line.runtime_dir: expected a folder: raw windows pass sockets in it, and never an address; "
+        f"got {folder!r}"
+    )
 
 
 @pytest.mark.parametrize(
@@ -76,7 +102,7 @@ GROUPS = "sources, window, anonymize, classify, publish, line"
         ({"window": {"bin_ms": 3}}, "window.bin_ms: unknown key; known here: mode, bins, bin_us, hop, size, crop, "),
         ({"anonymize": {"noise": 3}}, "anonymize.noise: unknown key; known here: weights, device, precision, allow_"),
         ({"classify": {"allow_untrained": True}}, "classify.allow_untrained: unknown key; known here: weights, dev"),
-        ({"publish": {"port": 3}}, "publish.port: unknown key; known here: bind, wait_for, queue"),
+        ({"publish": {"port": 3}}, "publish.port: unknown key; known here: bind, keys, wait_for, queue"),
         ({"line": {"policy": "live"}}, "line.policy: unknown key; known here: delivery, run_as, queue, max_age_ms, "),
         ({1: 2}, "1: Keys should be strings"),
     ],
@@ -147,13 +173,19 @@ def test_settings_cannot_be_changed_later():
 def test_overrides_win_and_make_what_is_not_there():
     settings = run_settings(
         TWO,
-        ["line.queue=2", "line.queue=3", "sources.1.speed=max", "window.size=[64, 48]", "publish.bind=tcp://*:1234"],
+        [
+            "line.queue=2",
+            "line.queue=3",
+            "sources.1.speed=max",
+            "window.size=[64, 48]",
+            "publish.bind=tcp://127.0.0.1:1234",
+        ],
         name="mine.yaml",
     )
     assert settings.line.queue == 3
     assert [source.speed for source in settings.sources] == [1.0, "max"]
     assert settings.window.size == (64, 48)
-    assert settings.publish.bind == "tcp://*:1234"
+    assert settings.publish.bind == "tcp://127.0.0.1:1234"
 
 
 def test_an_override_may_replace_a_whole_entry_of_a_list():
