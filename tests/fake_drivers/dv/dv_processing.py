@@ -1,0 +1,110 @@
+"""In the place of dv-processing, as far as its USB cameras go: same names, same answers where there is no camera."""
+
+from __future__ import annotations
+
+import enum
+import types
+
+import fake_camera
+
+
+class CameraModel(enum.Enum):
+    """Some of them."""
+
+    DVS128 = 0
+    DAVIS = 1
+    DVXPLORER = 2
+
+
+class Store:
+    """An `EventStore`."""
+
+    def __init__(self, events):
+        self._events = events.astype(fake_camera.DV_DTYPE)
+
+    def __len__(self):
+        return len(self._events)
+
+    def numpy(self):
+        return self._events
+
+
+class Camera:
+    """An open camera."""
+
+    def __init__(self, found):
+        self._found = found
+
+    def getEventResolution(self):  # noqa: N802
+        return tuple(self._found["sensor"])
+
+    def isRunning(self):  # noqa: N802
+        return fake_camera.properties() is not None
+
+    def getNextEventBatch(self):  # noqa: N802
+        if not self.isRunning():
+            return None
+        taken = fake_camera.take(0)
+        if taken is None:
+            return None
+        data, status = taken
+        if status.get("crash"):
+            raise RuntimeError("/project/source.cpp(7): " + repr(data[:3]))
+        while status.get("hang"):
+            pass
+        return Store(data)
+
+    def setTimeInterval(self, interval):  # noqa: N802
+        fake_camera.tell("interval_ms", interval.total_seconds() * 1000)
+
+    def setCropArea(self, area):  # noqa: N802
+        fake_camera.tell("crop", area)
+
+
+class DVXplorer(Camera):
+    """With contrast thresholds."""
+
+    def setContrastThresholdOn(self, value):  # noqa: N802
+        fake_camera.tell("contrast_on", value)
+
+    def setContrastThresholdOff(self, value):  # noqa: N802
+        fake_camera.tell("contrast_off", value)
+
+
+class DVS128(Camera):
+    """With biases."""
+
+    class Bias(enum.Enum):
+        """Some of them."""
+
+        DIFF_ON = 8
+        DIFF_OFF = 4
+
+    def setBias(self, bias, value):  # noqa: N802
+        fake_camera.tell(f"bias-{bias.name}", value)
+
+
+def _discover():
+    found = fake_camera.properties()
+    if found is None:
+        return []
+    return [
+        types.SimpleNamespace(
+            cameraModel=CameraModel[found["model"]],
+            serialNumber=found["serial"],
+            firmwareVersion=7,
+            busNumber=2,
+            devAddress=9,
+        )
+    ]
+
+
+def _open(descriptor):
+    found = fake_camera.properties()
+    if found.get("open_error"):
+        raise RuntimeError(found["open_error"])
+    assert descriptor.serialNumber == found["serial"]
+    return {"DVXPLORER": DVXplorer, "DVS128": DVS128}.get(found["model"], Camera)(found)
+
+
+io = types.SimpleNamespace(camera=types.SimpleNamespace(discover=_discover, open=_open))

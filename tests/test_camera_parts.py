@@ -1,0 +1,252 @@
+"""The parts of a live camera that need none: its URI, its clock, its queue, the frames of its process."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from eventveil import EventPacket, Sensor
+from eventveil.errors import ConfigError
+from eventveil.io.aedat4 import RECORD
+from eventveil.io.camera import Batch, CameraInfo, CameraUri, records
+from eventveil.io.camera_clock import AHEAD_US, BACK_US, CameraClock
+from eventveil.io.camera_frames import BACKLOG, EVENTS, LOST, OVERFLOW, Head, Totals, frame, room_for, words
+from eventveil.io.camera_queue import CameraQueue
+
+MS, S = 1_000_000, 1_000_000_000  # in nanoseconds
+
+
+@pytest.mark.parametrize(
+    ("uri", "kind", "name", "options"),
+    [
+        ("dv://", "dv", "", {}),
+        ("dv://DXB00010", "dv", "DXB00010", {}),
+        ("dv://?driver=neuromorphic-drivers", "dv", "", {"driver": "neuromorphic-drivers"}),
+        ("prophesee://00050423?driver=metavision", "prophesee", "00050423", {"driver": "metavision"}),
+        ("dv+tcp://10.0.0.1:7777", "dv+tcp", "10.0.0.1:7777", {}),
+        ("dv+tcp://[::1]:7777", "dv+tcp", "[::1]:7777", {}),
+        ("dv+tcp://a:1?certificate=/c.pem&key=/k.pem", "dv+tcp", "a:1", {"certificate": "/c.pem", "key": "/k.pem"}),
+        ("dv+unix:///run/a.sock", "dv+unix", "/run/a.sock", {}),
+    ],
+)
+def test_a_uri_is_read_and_written_as_it_was(uri, kind, name, options):
+    parsed = CameraUri.parse(uri)
+    assert (parsed.kind, parsed.name, dict(parsed.options)) == (kind, name, options)
+    assert str(parsed) == uri
+
+
+@pytest.mark.parametrize(
+    ("uri", "complaint"),
+    [
+        ("dv+tcp://host", "expected a host and a port"),
+        ("dv+tcp://:7777", "expected a host and a port"),
+        ("dv+tcp://host:70000", "expected a host and a port"),
+        ("dv+tcp://host:1?certificate=a.pem", "TLS takes both"),
+        ("dv+tcp://host:1?cert=a.pem", "unknown option cert; dv+tcp:// takes certificate, key"),
+        ("dv+unix://run/a.sock", "three slashes"),
+        ("dv+unix:///a.sock?x=1", "takes none"),
+        ("dv://?driver=metavision", "expected dv-processing or neuromorphic-drivers"),
+        ("prophesee://?driver=dv-processing", "expected metavision or neuromorphic-drivers"),
+        ("webcam://", "expected a camera as dv://"),
+    ],
+)
+def test_what_is_no_camera_is_refused_with_what_would_be_one(uri, complaint):
+    with pytest.raises(ConfigError, match=r"(?s).*") as refused:
+        CameraUri.parse(uri)
+    assert complaint in str(refused.value)
+
+
+def test_what_is_known_of_a_camera_travels_as_json():
+    info = CameraInfo(driver="d", model="m", serial="1", sensor=Sensor(640, 480), uri="dv://1", problem="busy")
+    assert CameraInfo.of(info.plain()) == info
+    bare = CameraInfo(driver="d", model="m")
+    assert CameraInfo.of(bare.plain()) == bare
+
+
+# -- the clock ---------------------------------------------------------------------------------------------------------
+
+
+def packet(*t_us):
+    n = len(t_us)
+    return EventPacket.of(t_us, [0] * n, [0] * n, [True] * n)
+
+
+def test_a_clock_that_goes_on_is_the_streams():
+    clock = CameraClock(quiet_us=100_000)
+    assert clock.place(packet(1_000, 2_000), 5 * S).t.tolist() == [1_000, 2_000]
+    assert clock.place(packet(2_000, 9_000), 5 * S + 8 * MS).t.tolist() == [2_000, 9_000]
+    assert (clock.jumps, clock.clipped, clock.late) == (0, 0, 0)
+
+
+@pytest.mark.parametrize("new_us", [0, 17, 900_000, 1_000_000_000_000_000])
+def test_a_clock_that_begins_anew_goes_on_by_this_machines(new_us):
+    clock = CameraClock(quiet_us=100_000)
+    clock.place(packet(1_500_000, 3_000_000), 10 * S)
+    got = clock.place(packet(new_us, new_us + 5), 12 * S)
+    assert got.t.tolist() == [5_000_000, 5_000_005]  # two seconds later, as it came two seconds later
+    assert clock.jumps == 1
+    assert clock.place(packet(new_us + 1_000), 12 * S + MS).t.tolist() == [5_001_000]  # and on from there
+    assert clock.jumps == 1
+
+
+def test_a_clock_that_wraps_inside_a_packet_goes_on():
+    clock = CameraClock(quiet_us=100_000)
+    wrap_us = 1 << 24
+    got = clock.place(packet(wrap_us - 20, wrap_us - 10, 3, 9), 10 * S)
+    assert got.t.tolist() == [wrap_us - 20, wrap_us - 10, wrap_us - 10, wrap_us - 4]
+    assert (clock.jumps, clock.clipped) == (1, 0)
+
+
+def test_a_small_step_back_is_put_right_and_counted():
+    clock = CameraClock(quiet_us=100_000)
+    assert clock.place(packet(100, 95, 110), S).t.tolist() == [100, 100, 110]
+    assert clock.place(packet(105, 120), S).t.tolist() == [110, 120]
+    assert (clock.jumps, clock.clipped) == (0, 2)
+
+
+def test_a_quiet_camera_goes_on_in_time_behind_this_machine():
+    clock = CameraClock(quiet_us=100_000)
+    assert clock.quiet(S) is None  # there is no time before the first event
+    clock.place(packet(1_000_000), S)
+    assert clock.quiet(S + 100 * MS) is None
+    assert clock.quiet(S + 350 * MS).until_us == 1_250_000
+    assert clock.quiet(S + 350 * MS) is None  # nothing new
+
+
+def test_events_behind_a_promise_are_left_out_and_counted():
+    clock = CameraClock(quiet_us=100_000)
+    clock.place(packet(1_000_000), S)
+    clock.quiet(S + 350 * MS)
+    got = clock.place(packet(1_249_998, 1_249_999, 1_250_000), S + 360 * MS)
+    assert got.t.tolist() == [1_250_000]
+    assert (clock.late, clock.jumps) == (2, 0)
+
+
+def test_a_camera_that_comes_back_does_not_fill_windows_that_are_out():
+    clock = CameraClock(quiet_us=100_000)
+    clock.place(packet(1_000_000), S)
+    clock.not_before(1_500_000)
+    assert clock.place(packet(0, 10), S + 200 * MS).t.tolist() == [1_500_000, 1_500_010]
+
+
+def test_a_network_that_stalled_and_catches_up_has_not_changed_its_clock():
+    clock = CameraClock(quiet_us=10_000_000)
+    clock.place(packet(1_000_000), S)
+    assert clock.place(packet(1_010_000), 8 * S).t.tolist() == [1_010_000]  # seven seconds late
+    assert clock.place(packet(8_000_000), 8 * S + MS).t.tolist() == [8_000_000]  # and there again
+    assert clock.jumps == 0
+
+
+STEPS_US = st.sampled_from([0, 1, 40, 30_000, -3, -BACK_US, -BACK_US - 1, -5_000_000, AHEAD_US, 2 * AHEAD_US, 10**15])
+
+
+@given(st.lists(st.lists(STEPS_US, min_size=1, max_size=6), max_size=8), st.lists(st.integers(0, 3 * S), min_size=8))
+def test_whatever_a_clock_does_time_never_goes_back_and_no_event_is_lost_uncounted(packets, waits_ns):
+    clock = CameraClock(quiet_us=50_000)
+    now_ns, time_us, floor_us, sent, got = 0, 0, -(1 << 62), 0, 0
+    for steps, wait_ns in zip(packets, waits_ns, strict=False):
+        quiet = clock.quiet(now_ns + wait_ns // 2)
+        if quiet is not None:
+            assert quiet.until_us > floor_us
+            floor_us = quiet.until_us
+        now_ns += wait_ns
+        times = time_us + np.cumsum(steps)
+        time_us = int(times[-1])
+        placed = clock.place(packet(*times), now_ns)
+        sent, got = sent + len(times), got + len(placed)
+        assert (np.diff(placed.t) >= 0).all()
+        if len(placed):
+            assert placed.t[0] >= floor_us
+            floor_us = int(placed.t[-1])
+        assert sent == got + clock.late
+
+
+# -- the queue ---------------------------------------------------------------------------------------------------------
+
+
+def batch(n, received_ns=0, **what):
+    return Batch(records(range(n), [1] * n, [2] * n, [True] * n), received_ns, **what)
+
+
+def taken(queue):
+    got = []
+    while queue:
+        one, flags, totals = queue.take()
+        got.append((len(one.events), flags, totals))
+    return got
+
+
+def test_what_waits_too_long_gives_way_and_is_counted():
+    queue = CameraQueue(max_age_ns=100)
+    for number in range(4):
+        queue.put(batch(10 + number, received_ns=number * 50))
+    queue.drop_old(now_ns=170)  # those of 0 and 50 are older than 100
+    assert taken(queue) == [(12, BACKLOG, Totals(33, 21, 0)), (13, 0, Totals(46, 21, 0))]
+    assert queue.totals == Totals(46, 21, 0)
+
+
+def test_without_an_age_only_what_there_is_no_room_for_gives_way():
+    queue = CameraQueue(max_age_ns=None, max_bytes=25 * RECORD.itemsize)
+    for _ in range(4):
+        queue.put(batch(10))
+    queue.drop_old(now_ns=10**18)
+    assert taken(queue) == [(10, BACKLOG, Totals(30, 20, 0)), (10, 0, Totals(40, 20, 0))]
+
+
+def test_what_the_camera_lost_is_told_with_the_next_events():
+    queue = CameraQueue(max_age_ns=None)
+    queue.put(batch(0, overflow=True))
+    assert not queue
+    queue.put(batch(0, discarded=7))
+    queue.put(batch(3))
+    assert taken(queue) == [(3, OVERFLOW | BACKLOG, Totals(3, 0, 7))]
+    assert queue.flags() == 0
+
+
+@given(st.lists(st.tuples(st.sampled_from(["put", "take", "drop"]), st.integers(0, 30)), max_size=40))
+def test_the_books_balance_whatever_is_put_and_dropped(steps):
+    queue, delivered = CameraQueue(max_age_ns=20, max_bytes=60 * RECORD.itemsize), 0
+    for now_ns, (step, number) in enumerate(steps):
+        if step == "put":
+            queue.put(batch(number, received_ns=now_ns))
+        elif step == "drop":
+            queue.drop_old(now_ns + number)
+        elif queue:
+            one, _, totals = queue.take()
+            delivered += len(one.events)
+            assert totals.read == totals.dropped + delivered
+    delivered += sum(n for n, _, _ in taken(queue))
+    assert queue.totals.read == queue.totals.dropped + delivered
+
+
+# -- the frames --------------------------------------------------------------------------------------------------------
+
+
+def test_frames_arrive_as_they_left():
+    events = batch(5).events
+    head = Head(EVENTS, OVERFLOW, events.nbytes, 2**62, Totals(2**40, 3, 4))
+    got = Head.unpack(head.pack())
+    assert got == head or (got.kind, got.flags, got.size, got.stamp_ns, got.totals) == (
+        head.kind, head.flags, head.size, head.stamp_ns, head.totals,
+    )  # fmt: skip
+    room = room_for(got)
+    room.view(np.uint8)[:] = events.view(np.uint8)
+    np.testing.assert_array_equal(frame(got, room).events, events)
+
+
+def test_a_frame_that_says_something_says_it_again():
+    body = words({"found": "nothing", "passing": True})
+    head = Head(LOST, 0, len(body), 0, Totals())
+    room = room_for(head)
+    room[:] = np.frombuffer(body, np.uint8)
+    assert frame(head, room).said == {"found": "nothing", "passing": True}
+
+
+@pytest.mark.parametrize(
+    "head", [Head(9, 0, 0, 0, Totals()), Head(EVENTS, 0, 15, 0, Totals()), Head(LOST, 0, 2**31, 0, Totals())]
+)
+def test_what_is_no_frame_is_refused_before_room_is_made_for_it(head):
+    with pytest.raises(ValueError, match="no frame"):
+        Head.unpack(head.pack())
