@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat, PositiveInt, ValidationError, model_validator
 from torch import nn
 
 from eventveil.models.kinds import KINDS, KindName, Representation, Role, describe
@@ -23,6 +23,27 @@ class Digests(BaseModel):
     certificate: Sha256 | None = None
 
 
+class TrainedScene(BaseModel):
+    """What windows were like in training, so that a camera can be made to look the same.
+
+    Attributes:
+        field: width and height, in pixels of the camera, of what a window showed.
+        density: events per pixel of the window, all bins and both polarities together: 1 %, 50 % and 99 % of the
+            training windows had no more. None where windows are no counts.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    field: tuple[PositiveInt, PositiveInt] | None = None
+    density: tuple[NonNegativeFloat, NonNegativeFloat, NonNegativeFloat] | None = None
+
+    @model_validator(mode="after")
+    def _rises(self) -> Self:
+        if self.density is not None and list(self.density) != sorted(self.density):
+            raise ValueError("density is three numbers that rise")
+        return self
+
+
 class Metadata(BaseModel):
     """Everything needed to rebuild the network of a weights file and to feed it the windows it was made for.
 
@@ -39,6 +60,7 @@ class Metadata(BaseModel):
         size: width and height of a window in pixels.
         trained: False for weights that were only initialised.
         digests: what binds this to the tensors, and an audit to both.
+        scene: what its training windows were like; None where nobody knows.
         note: where the weights come from.
     """
 
@@ -57,6 +79,7 @@ class Metadata(BaseModel):
     size: tuple[PositiveInt, PositiveInt] = (128, 128)
     trained: bool
     digests: Digests = Digests()
+    scene: TrainedScene | None = None
     note: str = ""
 
     @classmethod

@@ -3,43 +3,50 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
-from eventveil.events import Sensor
 from eventveil.stream.histogram import WindowedHistogrammer
 from eventveil.stream.publish import Provenance
 from eventveil.stream.settings import RunSettings
 
+if TYPE_CHECKING:
+    from eventveil.stream.scene import View
+
 
 @dataclass(frozen=True, slots=True)
 class WindowPlan:
-    """How events become windows, with nothing left open."""
+    """How events become windows, with nothing left open.
+
+    Attributes:
+        field: (width, height) in pixels of what windows showed in training, where the weights tell it.
+        density: events per pixel of a window in training: few, as many as most had, many; likewise.
+    """
 
     mode: Literal["windows", "recording", "voxel"]
     bins: int
     bin_us: int | None
     hop: int | None
     size: tuple[int, int]
-    crop: tuple[int, int, int, int] | None
-    flip_x: bool
-    flip_y: bool
+    field: tuple[int, int] | None = None
+    density: tuple[float, float, float] | None = None
 
-    def histogrammer(self, sensor: Sensor) -> WindowedHistogrammer:
+    def histogrammer(self, view: View) -> WindowedHistogrammer:
         """A histogrammer for one source.
 
         Raises:
             EventError: the sensor is smaller than the window, or does not hold the crop.
         """
         return WindowedHistogrammer(
-            sensor,
+            view.sensor,
             size=self.size,
             bins=self.bins,
             bin_us=self.bin_us,
             hop=self.hop,
             mode=self.mode,
-            crop=self.crop,
-            flip_x=self.flip_x,
-            flip_y=self.flip_y,
+            crop=view.crop,
+            field=view.field,
+            flip_x=view.flip_x,
+            flip_y=view.flip_y,
         )
 
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 from eventveil.errors import ConfigError, WeightsError
+from eventveil.models.metadata import Metadata
 from eventveil.models.weights import Weights, check_fit, load_weights
 from eventveil.replay.sources import CLASSES, RECORDING, look_for
 from eventveil.stream.plan import Plan, WindowPlan
 from eventveil.stream.keys import AllowList, read_folder
 from eventveil.stream.publish import Provenance
-from eventveil.stream.settings import RunSettings
+from eventveil.stream.settings import RunSettings, WindowSettings
 
 
 def plan(settings: RunSettings) -> Plan:
@@ -36,7 +37,7 @@ def plan(settings: RunSettings) -> Plan:
         classifier_trained=classifier is not None and classifier.metadata.trained,
         labels=() if classifier is None else tuple(classifier.metadata.labels),
     )
-    window = _windows(settings, anonymizer)
+    window = window_plan(asked, anonymizer.metadata, settings.anonymize.weights)
     if window.mode == "recording":
         _refuse_what_is_no_recording(settings)
     judged, remarks = _judged(settings, provenance)
@@ -111,13 +112,22 @@ def _judged(settings: RunSettings, provenance: Provenance) -> tuple[tuple[str, .
     return tuple(judged), tuple(remarks)
 
 
-def _windows(settings: RunSettings, anonymizer: Weights) -> WindowPlan:
-    asked, trained = settings.window, anonymizer.metadata
+def window_plan(asked: WindowSettings, trained: Metadata, name: Path | None) -> WindowPlan:
+    """How the windows are cut that an anonymizer takes.
+
+    Args:
+        asked: what the user wants.
+        trained: of the anonymizer's weights.
+        name: of the weights file, for messages.
+
+    Raises:
+        ConfigError: the weights leave open how long a bin is.
+    """
     mode = asked.mode or trained.mode
     bin_us = asked.bin_us or trained.bin_us
     if mode == "windows" and bin_us is None:
         raise ConfigError(
-            f"{settings.anonymize.weights}: the weights are for whole recordings and name no length of a bin; "
+            f"{name}: the weights are for whole recordings and name no length of a bin; "
             "give window.bin_us, or window.mode: recording"
         )
     return WindowPlan(
@@ -126,7 +136,6 @@ def _windows(settings: RunSettings, anonymizer: Weights) -> WindowPlan:
         bin_us=None if mode == "recording" else bin_us,
         hop=None if mode == "recording" else asked.hop or trained.hop,
         size=trained.size,
-        crop=asked.crop,
-        flip_x=asked.flip_x,
-        flip_y=asked.flip_y,
+        field=None if trained.scene is None else trained.scene.field,
+        density=None if trained.scene is None else trained.scene.density,
     )

@@ -53,6 +53,18 @@ def _speed(value: object) -> float | Literal["max"]:
     return speed
 
 
+class SceneSettings(Settings):
+    """How a camera is mounted, and how what it sees is made to look like what the network was trained on."""
+
+    rotate: Literal[0, 90, 180, 270] = 0
+    mirror: bool = False
+    crop: Literal["centre", "all"] | tuple[int, int, int, int] = "centre"
+    pixels: Literal["trained", "all"] = "trained"
+    swap_polarity: bool = False
+    hot_pixels: Literal["auto", "off", "mask", "anew"] = "auto"
+    noise_us: int | None = Field(default=None, ge=1, le=10_000_000)
+
+
 class SourceSettings(Settings):
     """One recording, dataset or simulated camera that feeds the line."""
 
@@ -67,6 +79,7 @@ class SourceSettings(Settings):
     gap_s: float = Field(default=0.5, ge=0, le=3600)
     shuffle: bool = False
     seed: int | None = None
+    scene: SceneSettings = SceneSettings()
 
     @field_validator("uri")
     @classmethod

@@ -22,6 +22,7 @@ from eventveil.stream.outbox import Outbox
 from eventveil.stream.parcel import Parcel
 from eventveil.stream.plan import WindowPlan
 from eventveil.stream.runner import Reporter, Signals
+from eventveil.stream.scene import Scene, View
 from eventveil.stream.score import Shown
 from eventveil.stream.settings import SourceSettings
 from eventveil.stream.windows import Origin, RawWindow
@@ -50,10 +51,12 @@ class SourceStage:
         self._judged = judged
         self._windows = 0
         self._histogrammer: WindowedHistogrammer | None = None
+        self._scene: Scene | None = None
 
     def figures(self) -> dict[str, Any]:
         """Counts and drops so far."""
         events = asdict(HistogramStats() if self._histogrammer is None else self._histogrammer.stats)
+        events |= {} if self._scene is None else self._scene.counts()
         counts = events | {"windows": self._windows, "sent": self._outbox.sent, "waiting": len(self._outbox)}
         return {"counts": counts, "dropped": dict(self._outbox.lost.total)}
 
@@ -79,7 +82,9 @@ class SourceStage:
             shuffle=source.shuffle,
             seed=source.seed,
         )
-        self._histogrammer = histogrammer = self._window.histogrammer(programme.sensor)
+        view = View.of(programme.sensor, source.scene, self._window.size, self._window.field)
+        self._scene = scene = Scene(programme.sensor, source.scene, view)
+        self._histogrammer = histogrammer = self._window.histogrammer(view)
         player = Player(programme, source.excerpt)
 
         def send(windows: Iterable[Window]) -> None:
@@ -91,7 +96,7 @@ class SourceStage:
         with closing(iter(player)) as packets:
             try:
                 for packet in self._paced(packets, signals, report):
-                    send(histogrammer.push(packet))
+                    send(histogrammer.push(scene.see(packet)))
             except _Stopped:
                 pass
             finally:
