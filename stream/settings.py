@@ -128,9 +128,6 @@ class WindowSettings(Settings):
     bin_us: int | None = Field(default=None, ge=1)
     hop: int | None = Field(default=None, ge=1)
     size: tuple[int, int] | None = None
-    crop: tuple[int, int, int, int] | None = None
-    flip_x: bool = False
-    flip_y: bool = False
 
 
 class ModelSettings(Settings):
