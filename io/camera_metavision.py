@@ -22,6 +22,7 @@ import metavision_hal as hal
 import numpy as np
 
 from eventveil.events import Sensor
+from eventveil.io.aedat4 import RECORD
 from eventveil.io.camera import METAVISION, Batch, CameraInfo, CameraUri, Tuning, records
 from eventveil.io.camera_words import absent, in_use, lost, refused
 
@@ -80,7 +81,10 @@ class MetavisionCamera:
         received_ns = time.monotonic_ns()
         self._decoder.decode(self._stream.get_latest_raw_data())
         decoded, self._decoded = self._decoded, []
-        return Batch(np.concatenate(decoded), received_ns) if decoded else None
+        if not decoded:
+            return None
+        # As bytes: NumPy would leave the padding of the records out.
+        return Batch(np.concatenate([one.view(np.uint8) for one in decoded]).view(RECORD), received_ns)
 
     def close(self) -> None:
         """Give the camera back."""

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import fields, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import neuromorphic_drivers as nd
 import numpy as np
@@ -23,7 +23,9 @@ from eventveil.errors import CameraError
 from eventveil.events import EventPacket, Sensor
 from eventveil.io.camera import DV, NEUROMORPHIC, Batch, CameraInfo, CameraUri, Tuning, records
 from eventveil.io.camera_words import absent, in_use, lost, no_rights, refused
-from eventveil.io.evt3 import Evt3Decoder
+
+if TYPE_CHECKING:
+    from eventveil.io.evt3 import Evt3Decoder
 
 TIMEOUT_S = 0.002  # how long the driver waits for a packet
 RATE_PERIOD_US = 1000  # over which the camera counts events where their rate is limited
@@ -70,7 +72,7 @@ class NeuromorphicCamera:
         self._max_age_s = None if max_age_ms is None else max_age_ms / 1000
         self._missing = 0  # packets that the driver says it dropped
         found = self._find()
-        self._decoder = None if _kind(found.name) == DV else Evt3Decoder()
+        self._decoder = None if _kind(found.name) == DV else _decoder()
         try:
             self._device = nd.open(
                 configuration=_configuration(uri, found.name, tuning),
@@ -155,6 +157,12 @@ class NeuromorphicCamera:
         if events is None:
             return records((), (), (), ())
         return records(events["t"], events["x"], events["y"], events["on"])
+
+
+def _decoder() -> Evt3Decoder:
+    from eventveil.io.evt3 import Evt3Decoder  # compiled: who only looks for a camera need not wait
+
+    return Evt3Decoder()
 
 
 def _joined(parts: list[EventPacket]) -> EventPacket:

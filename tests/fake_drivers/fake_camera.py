@@ -32,11 +32,12 @@ class FakeCamera:
         model: as the driver names it.
         serial: its serial number.
         sensor: (width, height).
+        properties: what else is to be said of it: `error` when it is listed, `open_error` when it is opened.
     """
 
-    def __init__(self, folder: Path, model: str, serial: str = "FAKE0001", sensor: tuple[int, int] = (640, 480)):
+    def __init__(self, folder: Path, model: str, sensor: tuple[int, int], serial: str = "FAKE0001", **properties):
         self.folder = folder
-        self._told = {"model": model, "serial": serial, "sensor": sensor}
+        self._told = {"model": model, "serial": serial, "sensor": sensor} | properties
         self._emitted = 0
         self.plug()
 
