@@ -8,8 +8,8 @@ from eventveil.errors import ConfigError, WeightsError
 from eventveil.models.metadata import Metadata
 from eventveil.models.weights import Weights, check_fit, load_weights
 from eventveil.replay.sources import CLASSES, RECORDING, look_for
-from eventveil.stream.plan import Plan, WindowPlan
 from eventveil.stream.keys import AllowList, read_folder
+from eventveil.stream.plan import Plan, WindowPlan
 from eventveil.stream.publish import Provenance
 from eventveil.stream.settings import RunSettings, WindowSettings
 
@@ -21,12 +21,12 @@ def plan(settings: RunSettings) -> Plan:
         DatasetError: a source's folder is not the dataset that it is said to be.
         ConfigError: the anonymizer's weights are missing, or a setting does not fit them.
         WeightsError: a weights file is wrong, untrained without leave, or does not fit the line.
-    """
         AccessError: the publisher's keys are not as they must be.
+    """
     for source in settings.sources:
         look_for(source.where)
-    anonymizer = _anonymizer(settings)
     strangers = _check_keys(settings.publish.keys)
+    anonymizer = _anonymizer(settings)
     classifier = None if settings.classify.weights is None else load_weights(settings.classify.weights)
     asked = settings.window
     check_fit(anonymizer, classifier, bins=asked.bins, bin_us=asked.bin_us, size=asked.size)

@@ -30,8 +30,8 @@ from eventveil.stream.windows import Origin, RawWindow
 LOOK_UP_S = 0.01  # how often a stage that reads as fast as it goes looks up; more often would cost a tenth of its rate
 
 
-class _Stopped(Exception):  # noqa: N818 - not an error: somebody asked for it
-    pass
+class Stopped(Exception):  # noqa: N818 - not an error: somebody asked for it
+    """The line is to stop."""
 
 
 class SourceStage:
@@ -97,7 +97,7 @@ class SourceStage:
             try:
                 for packet in self._paced(packets, signals, report):
                     send(histogrammer.push(scene.see(packet)))
-            except _Stopped:
+            except Stopped:
                 pass
             finally:
                 # Whatever ended the reading: what was binned before it still goes out.
@@ -113,20 +113,20 @@ class SourceStage:
                     next_s = now_s + LOOK_UP_S
                     report.beat()
                     if signals.stop.is_set() or signals.aborted():
-                        raise _Stopped
+                        raise Stopped
                 yield packet
 
         def sleep(seconds: float) -> None:
             self._outbox.flush()
             report.beat()
             if signals.stop.wait(min(seconds, 0.05)) or signals.aborted():
-                raise _Stopped
+                raise Stopped
 
         return look_up() if self._source.speed == "max" else paced(look_up(), speed=self._source.speed, sleep=sleep)
 
-    def _send(self, window: Window, sensor: Sensor) -> None:
-        stream = self._source.stream
-        origin = Origin(stream, sensor, window.seq, window.t_start_us, window.t_end_us, time.monotonic_ns())
+    def _send(self, window: Window, sensor: Sensor, incidents: dict[str, int] | None = None) -> None:
+        stream, span = self._source.stream, (window.t_start_us, window.t_end_us)
+        origin = Origin(stream, sensor, window.seq, *span, time.monotonic_ns(), incidents or {})
         self._windows += 1
         self._outbox.put(Parcel(stream, RawWindow(origin, window.counts)))
 
