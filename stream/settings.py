@@ -65,8 +65,19 @@ class SceneSettings(Settings):
     noise_us: int | None = Field(default=None, ge=1, le=10_000_000)
 
 
+class CameraSettings(Settings):
+    """How a live camera is opened, kept, and what it is told."""
+
+    wait: bool = False
+    reconnect_s: float = Field(default=60.0, ge=0, le=MAX_SECONDS)
+    quiet_ms: int = Field(default=100, ge=1, le=60_000)
+    biases: dict[str, int] = {}
+    roi: tuple[int, int, int, int] | None = None
+    max_event_rate: int | None = Field(default=None, ge=1)
+
+
 class SourceSettings(Settings):
-    """One recording, dataset or simulated camera that feeds the line."""
+    """One recording, dataset, simulated or live camera that feeds the line."""
 
     uri: str
     stream: StreamName = "0"
@@ -79,6 +90,7 @@ class SourceSettings(Settings):
     gap_s: float = Field(default=0.5, ge=0, le=3600)
     shuffle: bool = False
     seed: int | None = None
+    camera: CameraSettings | None = None
     scene: SceneSettings = SceneSettings()
 
     @field_validator("uri")
@@ -102,6 +114,23 @@ class SourceSettings(Settings):
             )
         if self.loop and self.where.kind == SIMULATE:
             raise ValueError("simulate: goes on without end by itself; leave loop out")
+        if self.camera is not None and not self.where.is_camera:
+            raise ValueError(f"camera is for live cameras, as dv://, and {self.uri!r} is none; leave it out")
+        return self
+
+    @model_validator(mode="after")
+    def _fits_a_camera(self) -> Self:
+        if not self.where.is_camera:
+            return self
+        for key, is_said, why in (
+            ("sensor", self.sensor is not None, "the camera tells its geometry itself"),
+            ("on_disorder", self.on_disorder != "raise", "times of a live camera are put right, and counted"),
+            ("speed", self.speed != 1.0, "a live camera has its own"),
+            ("start_s", self.start_s > 0, "a live camera begins when it is opened"),
+            ("loop", self.loop, "a live camera goes on by itself"),
+        ):
+            if is_said:
+                raise ValueError(f"{why}; leave {key} out for {self.uri!r}")
         return self
 
     @property
