@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from typing import Annotated, Any
 
 import typer
@@ -22,9 +23,15 @@ SensorOption = Annotated[
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON, for machines.")]
 
 
+_log = logging.getLogger("eventveil.cli")
+
+
 def say(text: str) -> None:
-    """Tell the user something beside the result."""
-    stderr.print(text, markup=False)
+    """Tell the user something beside the result; as a line of JSON where logs are (`run --log json`)."""
+    if _log.isEnabledFor(logging.INFO):
+        _log.info(text.removeprefix("eventveil: ").strip())
+    else:
+        stderr.print(text, markup=False)
 
 
 def print_json(result: Any) -> None:

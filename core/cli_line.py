@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
 from json import dumps
 from pathlib import Path
@@ -18,7 +19,7 @@ from eventveil.cli_common import JsonOption, SensorOption, print_json, say, stdo
 from eventveil.errors import ConfigError, LineError
 
 if TYPE_CHECKING:
-    from eventveil.stream.pipeline import Status
+    from eventveil.stream.pipeline import Line, Status
     from eventveil.stream.score import Score
     from eventveil.stream.settings import RunSettings
     from eventveil.stream.wire import Message
@@ -76,6 +77,13 @@ WaitOption = Annotated[
     int | None,
     typer.Option("--wait-for", metavar="N", help="Begin when N subscribers are there, so that none misses a window."),
 ]
+MetricsOption = Annotated[
+    str | None,
+    typer.Option("--metrics", metavar="HOST:PORT", help="Tell there how it goes: `eventveil status`, Prometheus."),
+]
+LogOption = Annotated[
+    str | None, typer.Option("--log", metavar="text|json", help="What is said on standard error, for whom.")
+]
 DisorderOption = Annotated[
     str | None, typer.Option("--on-disorder", metavar="raise|sort|clip", help="What to do where time goes back.")
 ]
@@ -101,6 +109,8 @@ def run(
     on_disorder: DisorderOption = None,
     wait_for: WaitOption = None,
     allow_untrained: UntrainedOption = False,
+    metrics: MetricsOption = None,
+    log: LogOption = None,
     overrides: SetOption = None,
     json: JsonOption = False,
 ) -> None:
@@ -124,10 +134,17 @@ def run(
 
     eventveil run 'simulate:?subjects=3&distance=1.2' --stop 60 --weights ... --weights ...
     """
+    from eventveil.stream.logs import log_json_lines
+
+    if log == "json":
+        log_json_lines()
     say("eventveil: starting (the first time this compiles its kernels, and takes longer)")
     said = {"sensor": sensor and str(sensor), "speed": speed, "on_disorder": on_disorder, "start_s": start}
     said |= {"stop_s": stop, "loop": loop or None, "gap_s": gap, "shuffle": shuffle or None, "seed": seed}
-    settings = _settings(sources, overrides or [], said)
+    watch = [f"watch.{key}={dumps(value)}" for key, value in (("metrics", metrics), ("log", log)) if value is not None]
+    settings = _settings(sources, [*(overrides or []), *watch], said)
+    if settings.watch.log == "json":
+        log_json_lines()
     settings = _with_options(settings, weights or [], wait_for, allow_untrained=allow_untrained)
     from eventveil.stream.pipeline import Line
 
@@ -139,10 +156,27 @@ def run(
         say(f"eventveil: {remark}")
     awaited = f", when {settings.publish.wait_for} subscribed" if settings.publish.wait_for else ""
     say(f"eventveil: publishing on {settings.publish.bind}{awaited}; Ctrl-C stops")
-    status = line.run(_tell_json if json else _Ticker())
+    tell = _tell_json if json else _Ticker()
+    with _watched(line) as look:
+        status = line.run(lambda now: (tell(now), look(now))[0])
     (print_json if json else _print_summary)(_summary(status))
     if status.failure is not None:
         raise LineError(f"the line failed: {status.failure}")
+
+
+@contextmanager
+def _watched(line: Line) -> Iterator[Callable[[Status], None]]:
+    """Let others see how the line goes, where that is asked for."""
+    where = line.plan.settings.watch.metrics
+    if where is None:
+        yield lambda _: None
+        return
+    from eventveil.stream.watching import Watching
+
+    with Watching(where, line.plan.provenance, line.members.keys, _public) as watching:
+        host, port = watching.address
+        say(f"eventveil: how it goes is told on http://{host}:{port}/metrics (eventveil status {host}:{port})")
+        yield watching.beat
 
 
 def _settings(sources: list[str], overrides: list[str], said: dict[str, Any]) -> RunSettings:
@@ -214,6 +248,12 @@ def _summary(status: Status) -> dict[str, Any]:
         "failure": status.failure,
         "truth": None if status.score is None else status.score.figures(),
     }
+
+
+def _public(status: Status) -> dict[str, Any]:
+    """The same for whoever may ask the running line: without what is known of the truth."""
+    figures = {key: value for key, value in _summary(status).items() if key != "truth"}
+    return figures | {"stages": {name: report.model_dump() for name, report in status.stages.items()}}
 
 
 def _tell_json(status: Status) -> None:
@@ -288,6 +328,10 @@ def subscribe(
     is 1 where the line said that it failed, or fewer than --count messages came.
 
     Example:  eventveil subscribe tcp://127.0.0.1:5556 --count 100 --npz received
+
+    A publisher on the network lets in those alone whose key it has on its list, and is known by its own:
+
+    eventveil subscribe tcp://HOST:5556 --server-key line.pub --key alice/secret.key
     """
     from eventveil.stream import subscribe as messages
     from eventveil.stream.wire import STATE

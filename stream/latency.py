@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import math
+from bisect import bisect_left
 
 import numpy as np
+from pydantic import BaseModel, ConfigDict
 
 GROWTH = 1.02
 SMALLEST_MS = 1e-3
 BUCKETS = 1200  # up to about 20,000 seconds
+BOUNDS_MS = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1_000, 2_000, 5_000, 10_000)
+"""Upper bounds, included, of the coarse buckets that a stage reports."""
 
 
 class Latency:
@@ -35,3 +39,34 @@ class Latency:
         result = self.percentile(0.5), self.percentile(0.99)
         self._counts[:] = 0
         return result
+
+
+class Delays(BaseModel):
+    """Delays since the start, in coarse buckets.
+
+    Attributes:
+        counts: those up to each of `BOUNDS_MS` and above the one before; the last one of all above.
+        sum_ms: all of them together.
+    """
+
+    model_config = ConfigDict(extra="forbid")
+
+    counts: tuple[int, ...]
+    sum_ms: float
+
+
+class CoarseDelays:
+    """Collects delays in coarse buckets, for a report."""
+
+    def __init__(self) -> None:
+        self._counts = [0] * (len(BOUNDS_MS) + 1)
+        self._sum_ms = 0.0
+
+    def add(self, delay_ms: float) -> None:
+        """Count one delay, in milliseconds."""
+        self._counts[bisect_left(BOUNDS_MS, delay_ms)] += 1
+        self._sum_ms += delay_ms
+
+    def report(self) -> Delays:
+        """All delays so far."""
+        return Delays(counts=tuple(self._counts), sum_ms=self._sum_ms)

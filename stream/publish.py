@@ -17,7 +17,7 @@ import numpy as np
 import zmq
 
 from eventveil.errors import BoundaryError
-from eventveil.stream.latency import Latency
+from eventveil.stream.latency import CoarseDelays, Latency
 from eventveil.stream.outbox import AGE, OVERLAP
 from eventveil.stream.parcel import Parcel
 from eventveil.stream.score import Seen
@@ -44,6 +44,7 @@ class Provenance:
         classifier: SHA-256 of the classifier's weights file, or None without one.
         classifier_trained: whether that was trained.
         labels: its classes.
+        certificate: SHA-256 of the anonymizer's audit certificate, or None: never audited.
     """
 
     anonymizer: str
@@ -51,6 +52,7 @@ class Provenance:
     classifier: str | None = None
     classifier_trained: bool = False
     labels: tuple[str, ...] = ()
+    certificate: str | None = None
 
 
 class Publisher:
@@ -81,6 +83,7 @@ class Publisher:
         self._withheld: Counter[str] = Counter()
         self._recent = Latency()
         self._all = Latency()
+        self._ages = CoarseDelays()
         self._socket = socket
         self._seal = seal
         self._provenance = provenance
@@ -93,7 +96,7 @@ class Publisher:
     def figures(self) -> dict[str, Any]:
         """Counts and drops so far."""
         counts = {"received": self._received, "windows": self._windows, "gestures": self._gestures}
-        return {"counts": counts, "dropped": dict(self._withheld)}
+        return {"counts": counts, "dropped": dict(self._withheld), "age": self._ages.report()}
 
     def values(self) -> dict[str, float | None]:
         """Delays in milliseconds from the end of a window to its publication: since the last call, and in all."""
@@ -143,6 +146,7 @@ class Publisher:
                 self._note(Seen(stream=stream, seq=gesture.seq, label=gesture.label))
         self._recent.add(age_ms)
         self._all.add(age_ms)
+        self._ages.add(age_ms)
 
     def _withhold(self, stream: str, reason: str, *topics: str) -> None:
         self._withheld[reason] += 1

@@ -16,6 +16,7 @@ import zmq
 from pydantic import BaseModel, ConfigDict
 
 from eventveil.errors import LineError
+from eventveil.stream.latency import CoarseDelays, Delays
 from eventveil.stream.outbox import AGE, Outbox
 from eventveil.stream.parcel import Parcel, unpack
 from eventveil.stream.score import NOTES, Note
@@ -66,6 +67,7 @@ class Report(BaseModel):
         kind: `ready`, `beat` (once a second), `ended`, or `failed` with a reason.
         counts: totals since the start: windows received, sent, ...
         dropped: windows given up here since the start, by reason.
+        age: of windows leaving the stage, since the start; None where it makes them.
         values: figures of the last second, such as latencies; of the whole run in the last report.
         reason: what went wrong; free of event data.
     """
@@ -77,6 +79,7 @@ class Report(BaseModel):
     counts: dict[str, int] = {}
     dropped: dict[str, int] = {}
     values: dict[str, float | None] = {}
+    age: Delays | None = None
     reason: str = ""
 
 
@@ -156,11 +159,12 @@ class Relay:
         self._batch = batch
         self._max_age_ns = None if max_age_ms is None else max_age_ms * 1_000_000
         self._received = 0
+        self._ages = CoarseDelays()
 
     def figures(self) -> dict[str, Any]:
         """Counts and drops so far."""
         counts = {"received": self._received, "sent": self._outbox.sent, "waiting": len(self._outbox)}
-        return {"counts": counts, "dropped": dict(self._outbox.lost.total)}
+        return {"counts": counts, "dropped": dict(self._outbox.lost.total), "age": self._ages.report()}
 
     def run(self, signals: Signals, report: Reporter) -> None:
         """Work until every stream has ended or the line is aborted."""
@@ -185,6 +189,7 @@ class Relay:
                 self._outbox.put(parcel)
             elif id(parcel) in kept:
                 parcel.window = next(results)
+                self._ages.add((time.monotonic_ns() - parcel.window.origin.closed_ns) / 1e6)
                 self._outbox.put(parcel)
             else:
                 self._outbox.lost.drop(parcel, AGE)

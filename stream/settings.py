@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 import re
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -17,6 +18,7 @@ from eventveil.events import Sensor
 from eventveil.replay.player import Excerpt
 from eventveil.replay.sources import SIMULATE, SourceUri
 from eventveil.stream.endpoints import is_local
+from eventveil.stream.logs import Form
 from eventveil.stream.wire import StreamName
 
 Device = Annotated[str, Field(pattern=r"^(auto|cpu|cuda(:\d+)?)$")]
@@ -38,6 +40,20 @@ def _sensor(value: object) -> Sensor | None:
         return Sensor.parse(str(value))
     except EventError as error:
         raise ValueError(str(error)) from error
+
+
+def _address(value: object) -> tuple[str, int] | None:
+    """Read `127.0.0.1:9464`."""
+    if value is None or isinstance(value, tuple):
+        return value
+    host, _, port = str(value).rpartition(":")
+    try:
+        ip_address(host)
+        if port.isdecimal() and int(port) <= 65_535:
+            return host, int(port)
+    except ValueError:
+        pass
+    raise ValueError(f"expected an address of this machine and a port, as in 127.0.0.1:9464, got {value!r}")
 
 
 def _speed(value: object) -> float | Literal["max"]:
@@ -188,6 +204,7 @@ class PublishSettings(Settings):
     """The only network endpoint, and the folder of keys that it is encrypted with."""
 
     bind: str = "tcp://127.0.0.1:5556"
+    keys: Path | None = None
     wait_for: int = Field(default=0, ge=0)
     queue: int = Field(default=64, ge=1)
 
@@ -200,6 +217,15 @@ class PublishSettings(Settings):
             raise ValueError(f"expected tcp://HOST:PORT or ipc://PATH, got {value!r}")
         return value
 
+    @model_validator(mode="after")
+    def _others_need_keys(self) -> Self:
+        if self.keys is None and not is_local(self.bind):
+            raise ValueError(
+                f"others can reach {self.bind}, and without keys anybody could listen: `eventveil keys new keys` makes "
+                "some, publish.keys: keys takes them (or stay on this machine, with tcp://127.0.0.1:5556)"
+            )
+        return self
+
 
 class LineSettings(Settings):
     """How the stages are run and what happens when one of them is too slow."""
@@ -209,6 +235,21 @@ class LineSettings(Settings):
     queue: int = Field(default=4, ge=1)
     max_age_ms: int = Field(default=1000, ge=1)
     runtime_dir: Path | None = None
+
+    @field_validator("runtime_dir", mode="before")
+    @classmethod
+    def _is_a_folder(cls, value: object) -> object:
+        # Raw windows pass there. No endpoint can be given for them, and none is quietly taken for a folder's name.
+        if isinstance(value, str) and "://" in value:
+            raise ValueError(f"expected a folder: raw windows pass sockets in it, and never an address; got {value!r}")
+        return value
+
+
+class WatchSettings(Settings):
+    """How others see how the line does."""
+
+    metrics: Annotated[tuple[str, int] | None, BeforeValidator(_address)] = None
+    log: Form = "text"
 
 
 class RunSettings(Settings):
@@ -220,6 +261,7 @@ class RunSettings(Settings):
     classify: ModelSettings = ModelSettings()
     publish: PublishSettings = PublishSettings()
     line: LineSettings = LineSettings()
+    watch: WatchSettings = WatchSettings()
 
     @field_validator("sources")
     @classmethod
@@ -227,24 +269,6 @@ class RunSettings(Settings):
         if not sources:
             raise ValueError("expected at least one source, got none")
         names = [source.stream for source in sources]
-    keys: Path | None = None
         if len(set(names)) != len(names):
             raise ValueError(f"every source needs a stream name of its own, got {names}")
         return sources
-    @model_validator(mode="after")
-    def _others_need_keys(self) -> Self:
-        if self.keys is None and not is_local(self.bind):
-            raise ValueError(
-                f"others can reach {self.bind}, and without keys anybody could listen: `eventveil keys new keys` makes "
-                "some, publish.keys: keys takes them (or stay on this machine, with tcp://127.0.0.1:5556)"
-            )
-        return self
-
-    @field_validator("runtime_dir", mode="before")
-    @classmethod
-    def _is_a_folder(cls, value: object) -> object:
-        # Raw windows pass there. No endpoint can be given for them, and none is quietly taken for a folder's name.
-        if isinstance(value, str) and "://" in value:
-            raise ValueError(f"expected a folder: raw windows pass sockets in it, and never an address; got {value!r}")
-        return value
-

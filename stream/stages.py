@@ -20,6 +20,7 @@ from eventveil.stream.anonymize import AnonymizeStage
 from eventveil.stream.classify import ClassifyStage
 from eventveil.stream.door import Door
 from eventveil.stream.live import LiveStage
+from eventveil.stream.logs import log_json_lines
 from eventveil.stream.outbox import Outbox
 from eventveil.stream.plan import Plan
 from eventveil.stream.publish import Audience, Publisher
@@ -104,6 +105,8 @@ def serve(
         context: the process's, where the stage is a thread of it; a process of its own makes one.
     """
     own = context is None
+    if own and plan.settings.watch.log == "json":
+        log_json_lines()
     bench = Bench(post, plan, context or zmq.Context())
     try:
         run(bench, *args)
@@ -128,8 +131,11 @@ def _place(error: Exception) -> str:
 def run_histogram(bench: Bench, number: int) -> None:
     """Read one source, when everybody behind it is ready."""
     source = bench.plan.settings.sources[number]
-    judged = source.stream in bench.plan.judged
-    stage = SourceStage(source, bench.plan.window, bench.outbox("anonymize"), judged=judged)
+    plan, outbox = bench.plan, bench.outbox("anonymize")
+    if source.where.is_camera:
+        stage: SourceStage = LiveStage(source, plan.window, outbox, max_age_ms=plan.max_age_ms)
+    else:
+        stage = SourceStage(source, plan.window, outbox, judged=source.stream in plan.judged)
     bench.report.figures = stage.figures
     bench.report.say("ready")
     signals = bench.signals
@@ -207,10 +213,10 @@ def run_publish(bench: Bench, key: bytes) -> None:
     bench.report.figures = figures
     while audience.count() < settings.publish.wait_for and not (signals.stop.is_set() or signals.aborted()):
         public.poll(POLL_MS)
+        door.tend()
     bench.report.say("ready")
     running = len(settings.sources)
     try:
-        door.tend()
         while running and not signals.aborted():
             if inbox.poll(POLL_MS):
                 for parcel in receive(inbox, most=16):
