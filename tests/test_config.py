@@ -224,7 +224,7 @@ def test_a_wrong_override_is_named(override, words):
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        (b"", "expected keys and values (sources, window, anonymize, classify, publish, line), got NoneType"),
+        (b"", "expected keys and values (sources, window, anonymize, classify, publish, line, watch), got NoneType"),
         (b"- a\n- b\n", "got list"),
         (b"just words", "got str"),
         (b"sources: [", "is not YAML"),

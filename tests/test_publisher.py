@@ -140,10 +140,10 @@ def test_a_window_too_old_is_withheld_in_live_delivery_and_counted():
         messages = out()
         assert topics_and_numbers(messages) == [(WINDOW, 1), (GESTURE, 1)]
         assert [message.header.lost for message in messages] == [{"age": 1}, {"age": 1}]
-        assert publisher.figures() == {
-            "counts": {"received": 2, "windows": 1, "gestures": 1},
-            "dropped": {"age": 1},
-        }
+        figures = publisher.figures()
+    assert figures["counts"] == {"received": 2, "windows": 1, "gestures": 1}
+    assert figures["dropped"] == {"age": 1}
+    assert sum(figures["age"].counts) == 1
 
 
 def test_no_window_is_too_old_in_lossless_delivery():

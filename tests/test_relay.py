@@ -89,7 +89,9 @@ def test_windows_go_through_the_stage_in_order_and_the_end_comes_last():
     assert names(got) == [("0", seq) for seq in [*range(10), None]]
     for seq, parcel in enumerate(got[:-1]):
         np.testing.assert_array_equal(parcel.window.counts, raw(seq).counts * 2)
-    assert figures == {"counts": {"received": 10, "sent": 10, "waiting": 0}, "dropped": {}}
+    assert figures["counts"] == {"received": 10, "sent": 10, "waiting": 0}
+    assert figures["dropped"] == {}
+    assert sum(figures["age"].counts) == 10
 
 
 def test_what_has_arrived_runs_as_one_batch_of_at_most_so_many():
