@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import json
+import re
 import socket
 import subprocess
 import time
 import urllib.error
 import urllib.request
 from itertools import pairwise
+from pathlib import Path
 
 import line_setup
 import pytest
+import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 from line_parts import DIGEST, PROVENANCE
@@ -213,3 +216,15 @@ def test_a_real_line_tells_how_it_does(running):
     assert told["published_windows"] > 0
     assert set(told["stages"]) == {"histogram:0", "anonymize", "publish"}
     assert "truth" not in told
+
+
+def test_the_dashboard_and_the_alerts_ask_for_metrics_that_are_there(watching):
+    watching.beat(a_status())
+    there = {name for name, *_ in samples(watching.address)} | {"up"}
+    folder = Path(__file__).parent.parent / "deploy"
+    panels = json.loads((folder / "grafana.json").read_text())["panels"]
+    asked = [target["expr"] for panel in panels for target in panel["targets"]]
+    asked += [rule["expr"] for rule in yaml.safe_load((folder / "alerts.yml").read_text())["groups"][0]["rules"]]
+    named = {name for expression in asked for name in re.findall(r"\beventveil_\w+", expression)}
+    assert named
+    assert named <= there
