@@ -5,6 +5,7 @@ It says where a sensor is broken, and nothing of what it saw; but it names a cam
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
@@ -86,7 +87,8 @@ class HotPixelFile:
                 os.fsync(file.fileno())
             part.replace(self.path)
         except OSError as error:
-            part.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):
+                part.unlink()
             raise ConfigError(
                 f"{self.path}: hot pixels cannot be kept ({error.strerror or error}); check folder and space"
             ) from error

@@ -18,7 +18,8 @@ from eventveil.stream.binning import event_columns
 SLICES = 10  # the time of looking is parted into so many
 SLICES_ACTIVE = 8  # and in so many of them a hot pixel fires
 MIN_EVENTS = 20  # fewer in all are no ground for anything
-CONTRAST = 8  # so many times as many events as the middle one of its neighbours, plus one, has a hot pixel at least
+CLUSTER = 4  # hot pixels may lie so close together, not more: what is larger than that is in the scene
+CONTRAST = 8  # a hot pixel has so many times as many events, and one, as its 24 neighbours but the busiest few
 MOST_SHARE = 0.02  # of the sensor; where more stands out, it is the scene, or the camera is broken
 
 
@@ -81,8 +82,8 @@ class HotPixelSearch:
         often = (self.counts >= MIN_EVENTS) & (_bits(self._active) >= SLICES_ACTIVE)
         hot = np.zeros(often.shape, np.bool_)
         rows, columns = np.nonzero(often)
-        around = _neighbours(self.counts, rows, columns)
-        hot[rows, columns] = self.counts[rows, columns] >= CONTRAST * (1 + np.median(around, axis=1))
+        around = np.partition(_neighbours(self.counts, rows, columns), -CLUSTER, axis=1)[:, -CLUSTER]
+        hot[rows, columns] = self.counts[rows, columns] >= CONTRAST * (1 + around.astype(np.int64))
         if np.count_nonzero(hot) > MOST_SHARE * hot.size:
             hot[:] = False
         return hot
@@ -99,7 +100,7 @@ def _bits(words: npt.NDArray[np.uint16]) -> npt.NDArray[np.int64]:
 def _neighbours(
     counts: npt.NDArray[np.uint32], rows: npt.NDArray[np.intp], columns: npt.NDArray[np.intp]
 ) -> npt.NDArray[np.uint32]:
-    """The counts of the 24 pixels around each of n pixels: (n, 24). Beyond an edge, those on the edge stand again."""
+    """The counts of the 24 pixels around each of n pixels: (n, 24), 0 beyond the sensor."""
     steps = [(down, right) for down in range(-2, 3) for right in range(-2, 3) if (down, right) != (0, 0)]
-    padded = np.pad(counts, 2, mode="edge")
+    padded = np.pad(counts, 2)
     return np.stack([padded[rows + 2 + down, columns + 2 + right] for down, right in steps], axis=1)

@@ -35,7 +35,7 @@ def cleaned(packets, sensor, *, hot=frozenset(), noise_us=None):
     return kept, masked, lonely
 
 
-def hot_pixels(events, sensor, *, seconds, slices=10, active=8, least=20, contrast=8):
+def hot_pixels(events, sensor, *, seconds, slices=10, active=8, least=20, contrast=8, cluster=4, most=0.02):
     """The set of (x, y) that fire in most slices of the time, and far more than the pixels around them."""
     if not len(events):
         return set()
@@ -47,10 +47,8 @@ def hot_pixels(events, sensor, *, seconds, slices=10, active=8, least=20, contra
     for (x, y), when in times.items():
         parts = {min(t // slice_us, slices - 1) for t in when}
         around = [
-            len(times.get((min(max(x + dx, 0), sensor.width - 1), min(max(y + dy, 0), sensor.height - 1)), ()))
-            for dx, dy in product(range(-2, 3), repeat=2)
-            if (dx, dy) != (0, 0)
+            len(times.get((x + dx, y + dy), ())) for dx, dy in product(range(-2, 3), repeat=2) if (dx, dy) != (0, 0)
         ]
-        if len(parts) >= active and len(when) >= least and len(when) >= contrast * (1 + np.median(around)):
+        if len(parts) >= active and len(when) >= least and len(when) >= contrast * (1 + sorted(around)[-cluster]):
             found.add((x, y))
-    return found
+    return found if len(found) <= most * sensor.width * sensor.height else set()
