@@ -70,11 +70,11 @@ def test_planted_pixels_are_found_and_no_others(in_records):
 @pytest.mark.parametrize("seed", range(4))
 def test_the_search_equals_the_slow_twin(seed):
     random = np.random.default_rng(seed)
-    share = random.permutation(np.arange(1.0, 601.0)) ** -1.3  # a few pixels fire most
-    pixel = random.choice(600, 9_000, p=share / share.sum())
-    pixels = pixel % 30, pixel // 30
+    share = random.permutation(np.arange(1.0, 3001.0)) ** -1.3  # a few pixels fire most
+    pixel = random.choice(3000, 9_000, p=share / share.sum())
+    pixels = pixel % 60, pixel // 60
     events = EventPacket.of(np.sort(random.integers(0, 3_000_000, 9_000)), *pixels, random.integers(0, 2, 9_000))
-    sensor = Sensor(30, 20)
+    sensor = Sensor(60, 50)
     search = HotPixelSearch(sensor, SECONDS)
     for packet in packets_of(events, 1000):
         search.add(packet)
