@@ -18,7 +18,7 @@ from eventveil.events import EventPacket
 from eventveil.io.checks import earlier
 from eventveil.io.disorder import DAWN_US
 
-BACK_US = 100_000  # events may step back by this much; more is a clock that was set, wrapped, or began anew
+BACK_US = 10_000  # events may step back by this much; more is a clock that was set, wrapped, or began anew
 AHEAD_US = 60_000_000  # and ahead by this much more than has passed here: a stalled network catches up
 
 
@@ -43,6 +43,7 @@ class CameraClock:
         self._last_us = DAWN_US  # time of the last event, in the stream
         self._promised_us = DAWN_US
         self._heard_ns = 0  # when the last event came
+        self._back_us = BACK_US
 
     @property
     def floor_us(self) -> int:
@@ -85,6 +86,15 @@ class CameraClock:
         self._promised_us = until_us
         return EventPacket.empty(until_us)
 
+    def resume(self, until_us: int, at_ns: int) -> None:
+        """Go on with a stream that had come to `until_us` when this machine's monotonic clock was at `at_ns`."""
+        self._last_us = self._promised_us = until_us
+        self._heard_ns = at_ns
+
+    def reconnect(self) -> None:
+        """Take any step back of the next packet for a clock that has begun anew."""
+        self._back_us = 0
+
     def not_before(self, until_us: int) -> None:
         """Let no later event lie before this time."""
         self._promised_us = max(self._promised_us, until_us)
@@ -94,12 +104,13 @@ class CameraClock:
         if not len(run):
             return run
         first_us = int(run.t[0]) + self._shift_us
-        if self._last_us != DAWN_US and not self._last_us - BACK_US <= first_us <= self._ahead_us(received_ns):
+        if self._last_us != DAWN_US and not self._last_us - self._back_us <= first_us <= self._ahead_us(received_ns):
             # As much later than the last event as it came later.
             passed_us = max(0, (received_ns - self._heard_ns) // 1000)
             at_us = max(self._last_us + passed_us, self._promised_us)
             self._shift_us = at_us - int(run.t[0])
             self.jumps += 1
+        self._back_us = BACK_US
         return self.take(self._in_order(run), received_ns)
 
     def _in_order(self, run: EventPacket) -> EventPacket:

@@ -155,6 +155,10 @@ class LiveCamera:
             raise
         return None if frame is None else self._understand(frame)
 
+    def resume(self, until_us: int, at_ns: int) -> None:
+        """Go on with a stream that another process read: how far it had come, and when, on the monotonic clock."""
+        self._clock.resume(until_us, at_ns)
+
     def not_before(self, until_us: int) -> None:
         """Give out no event before this time of the stream any more."""
         self._clock.not_before(until_us)
@@ -174,6 +178,7 @@ class LiveCamera:
             link.close()
             raise
         self._link, self._info = link, link.info
+        self._clock.reconnect()
 
     def _let_go(self) -> None:
         assert self._link is not None

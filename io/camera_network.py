@@ -67,7 +67,7 @@ class NetworkStream:
 
     def _connect(self) -> Any:
         if self._uri.kind != DV_TCP:
-            return self._reached(lambda: dv.io.NetworkReader(Path(self._uri.name)))
+            return self._reached(lambda: dv.io.NetworkReader(self._uri.name))
         host, _, port = self._uri.name.rpartition(":")
         try:
             address = socket.getaddrinfo(host.strip("[]"), int(port), type=socket.SOCK_STREAM)[0][4][0]
@@ -75,9 +75,9 @@ class NetworkStream:
             raise self._error(f"the name {host} is not known", "see to its spelling", passing=True) from None
         if not self._uri.options:
             return self._reached(lambda: dv.io.NetworkReader(address, int(port)))
-        files = [Path(self._uri.options[name]) for name in ("certificate", "key")]
+        files = [self._uri.options[name] for name in ("certificate", "key")]
         for path in files:
-            if not path.is_file():
+            if not Path(path).is_file():
                 raise self._error(f"there is no file {path}", "name the PEM file of this client", passing=False)
         return self._reached(lambda: dv.io.NetworkReader(address, int(port), *files))
 

@@ -93,15 +93,14 @@ def as_columns(events: EventPacket, dtype) -> np.ndarray:
 
 SENDER = """
 import json, os, sys, time
-from pathlib import Path
 import dv_processing as dv
 where, source, width, height, recording, extra = sys.argv[1:7]
 stream = dv.io.Stream.EventStream(0, "events", source, (int(width), int(height)))
 port = where.rpartition(":")[2]
 if port.isdecimal():
-    writer = dv.io.NetworkWriter("127.0.0.1", int(port), stream, *map(Path, json.loads(extra)))
+    writer = dv.io.NetworkWriter("127.0.0.1", int(port), stream, *json.loads(extra))
 else:
-    writer = dv.io.NetworkWriter(Path(where), stream)
+    writer = dv.io.NetworkWriter(where, stream)
 print("up", flush=True)
 packets = []
 file = dv.io.MonoCameraRecording(recording)

@@ -131,6 +131,15 @@ def test_a_camera_that_comes_back_does_not_fill_windows_that_are_out():
     assert clock.place(packet(0, 10), S + 200 * MS).t.tolist() == [1_500_000, 1_500_010]
 
 
+def test_a_clock_behind_a_reconnection_is_a_new_one_wherever_it_steps_back():
+    clock = CameraClock(quiet_us=100_000)
+    clock.place(packet(1_000_000), S)
+    clock.reconnect()
+    assert clock.place(packet(999_999, 1_000_100), 2 * S).t.tolist() == [2_000_000, 2_000_101]
+    assert clock.place(packet(1_000_090), 2 * S).t.tolist() == [2_000_101]  # from there on, it is a step back
+    assert (clock.jumps, clock.clipped) == (1, 1)
+
+
 def test_a_network_that_stalled_and_catches_up_has_not_changed_its_clock():
     clock = CameraClock(quiet_us=10_000_000)
     clock.place(packet(1_000_000), S)
