@@ -14,11 +14,10 @@ from __future__ import annotations
 import argparse
 import statistics
 import tempfile
-import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from os import getloadavg, getpid
+from os import getloadavg
 from pathlib import Path
 
 import numpy as np
@@ -30,6 +29,7 @@ from rich.table import Table
 
 from eventveil import EventPacket
 from eventveil.io import open_events
+from eventveil.stream.books import Books
 from eventveil.stream.histogram import HistogramStats
 from eventveil.stream.outbox import Outbox
 from eventveil.stream.runner import Reporter, Signals
@@ -44,12 +44,13 @@ class Sink:
     """Stands in the place of the plan and of the histogrammer: takes note of when packets come, and of nothing else."""
 
     stats = HistogramStats()
+    hop_us = None
 
     def __init__(self) -> None:
         self.came_s: list[float] = []
         self.due_us: list[int] = []
 
-    def histogrammer(self, sensor: object) -> Sink:  # noqa: ARG002, D102 - as in the class that it stands for
+    def histogrammer(self, sensor: object, start_us: int | None) -> Sink:  # noqa: ARG002, D102 - as in the class that it stands for
         return self
 
     def push(self, packet: EventPacket) -> tuple[()]:  # noqa: D102
@@ -76,12 +77,13 @@ class Counter(Sink):
 @contextmanager
 def stage(sink: Sink, **source: object) -> Iterator[tuple[SourceStage, Signals, Reporter]]:
     """The source stage, with sockets to nobody who minds."""
-    signals = Signals(threading.Event(), threading.Event(), threading.Event(), getpid())
+    books = Books(("histogram:0",), ("0",))
+    signals, page = Signals.of(books), books["histogram:0"]
     with zmq.Context() as context, context.socket(zmq.PULL) as pull, context.socket(zmq.PUSH) as push:
         pull.bind("inproc://end")
         push.connect("inproc://end")
-        outbox = Outbox(push, 4, "lossless", signals.aborted)
-        yield SourceStage(SourceSettings.model_validate(source), sink, outbox), signals, Reporter("source", push)
+        outbox = Outbox(push, 4, "lossless", page, signals.aborted)
+        yield SourceStage(SourceSettings.model_validate(source), sink, outbox, page), signals, Reporter(page, push)
 
 
 def play(sink: Sink, **source: object) -> float:

@@ -15,7 +15,8 @@ from eventveil.errors import CameraError
 from eventveil.events import EventPacket, Sensor, Window
 from eventveil.io.camera import CameraUri, Tuning
 from eventveil.io.camera_live import LiveCamera
-from eventveil.stream.histogram import HistogramStats, WindowedHistogrammer
+from eventveil.stream.books import CRASH, Page
+from eventveil.stream.histogram import WindowedHistogrammer
 from eventveil.stream.outbox import Outbox
 from eventveil.stream.parcel import Notice, Parcel
 from eventveil.stream.plan import WindowPlan
@@ -35,12 +36,15 @@ class LiveStage(SourceStage):
         source: which camera, and what it is told.
         window: how to cut its events into windows.
         outbox: where the windows go.
+        page: the stage's books: of one that is started anew, with what was made before.
         max_age_ms: events that have waited longer are given up before they are read; None: only those that are too
             many to be kept.
     """
 
-    def __init__(self, source: SourceSettings, window: WindowPlan, outbox: Outbox, *, max_age_ms: int | None) -> None:
-        super().__init__(source, window, outbox)
+    def __init__(
+        self, source: SourceSettings, window: WindowPlan, outbox: Outbox, page: Page, *, max_age_ms: int | None
+    ) -> None:
+        super().__init__(source, window, outbox, page)
         self._settings = settings = source.camera or CameraSettings()
         self._camera = LiveCamera(
             CameraUri.parse(source.uri),
@@ -51,18 +55,17 @@ class LiveStage(SourceStage):
         self._away = True
         self._losses = 0
         self._looked_at: tuple[Sensor, str | None] | None = None
-        self._first_seq = 0  # of the histogrammer at work
-        self._stats_before = HistogramStats()  # of the histogrammers before
+        self._anew = self._entry.received > 0
+        if self._anew:
+            self._camera.resume(self._entry.until_us, self._entry.closed_ns)
         self._stop_us: int | None = None
         self._incidents: Counter[str] = Counter()
 
     def figures(self) -> dict[str, Any]:
         """Counts and drops so far, with the camera's books."""
         figures = super().figures()
-        before = asdict(self._stats_before)
-        counts = {name: count + before.get(name, 0) for name, count in figures["counts"].items()}
         camera = {f"camera_{name}": count for name, count in asdict(self._camera.books).items()}
-        figures["counts"] = counts | camera | {"camera_losses": self._losses, "camera_away": int(self._away)}
+        figures["counts"] |= camera | {"camera_losses": self._losses, "camera_away": int(self._away)}
         return figures
 
     def _read(self, signals: Signals, report: Reporter) -> None:
@@ -86,7 +89,7 @@ class LiveStage(SourceStage):
         """Read while the camera is there; return True where it was lost, and False where enough was read."""
         self._away = False
         scene = self._look()
-        self._histogrammer = histogrammer = self._window.histogrammer(scene.view)
+        histogrammer = self._window.histogrammer(scene.view)
         try:
             while True:
                 rest(0)
@@ -96,6 +99,7 @@ class LiveStage(SourceStage):
                 packet, enough = self._until_stop(packet)
                 for window in histogrammer.push(scene.see(packet)):
                     self._send(window, self._camera.sensor)
+                self._count(histogrammer.stats)
                 if enough:
                     return False
         except CameraError:
@@ -119,19 +123,21 @@ class LiveStage(SourceStage):
         """Send what is left, and let the next histogrammer take up where this one ends."""
         for window in histogrammer.finish():
             self._send(window, self._camera.sensor)
-        self._first_seq = self._windows
-        before, now = asdict(self._stats_before), asdict(histogrammer.stats)
-        self._stats_before = HistogramStats(**{name: before[name] + now[name] for name in now})
-        self._histogrammer = None
+        self._count(histogrammer.stats)
+        self._before = self._counted()
 
     def _send(self, window: Window, sensor: Sensor) -> None:
         self._camera.not_before(window.t_end_us)  # no bin is filled, or published, twice
         self._incidents.update(self._camera.incidents)
         self._camera.incidents.clear()
-        seq = self._first_seq + window.seq
-        super()._send(
-            Window(seq, window.t_start_us, window.t_end_us, window.counts, window.events), sensor, dict(self._incidents)
-        )
+        hop_us = self._window.hop_us
+        if self._anew and hop_us is not None:
+            # What would have been seen since the stage's process died was not; there is a gap, and it is counted.
+            missed = max(0, window.t_start_us - self._entry.until_us) // hop_us
+            self._entry.received += missed
+            self._entry.drop(CRASH, missed)
+        self._anew = False
+        super()._send(window, sensor, dict(self._incidents))
 
     def _until_stop(self, packet: EventPacket) -> tuple[EventPacket, bool]:
         """Leave out what lies behind the end that the settings name; tell whether that has come."""

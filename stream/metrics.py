@@ -98,7 +98,7 @@ def _of_stages(stages: Mapping[str, Report]) -> Iterator[Metric]:
             dropped.add_metric((stage, reason), number)
         if "waiting" in counts:
             waiting.add_metric((stage,), counts["waiting"])
-        restarts.add_metric((stage,), counts.get("restarts", 0))
+        restarts.add_metric((stage,), report.life - 1)
         alive.add_metric((stage,), float(report.kind in ("ready", "beat")))
         if report.age is not None:
             age.add_metric((stage,), _buckets(report.age.counts), report.age.sum_ms / 1e3)

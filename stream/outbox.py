@@ -1,4 +1,4 @@
-"""What waits between two stages, and the one place where a window may be given up.
+"""What waits between two stages, and the one place where a window gives way to a newer one.
 
 ZeroMQ's own queues can refuse or block, but not give up their oldest message and say so. They are therefore kept as
 short as they go, and what has to wait, waits here, at its sender:
@@ -8,41 +8,25 @@ short as they go, and what has to wait, waits here, at its sender:
 
 Every window given up is counted under its reason, and the count travels with the next parcel of its stream: whoever
 sees a number missing is told why.
+
+The end of a stream is said again and again, once a second: whoever took it in may have died before it was handed on.
+Who knows it already passes it over.
 """
 
 from __future__ import annotations
 
 import time
-from collections import Counter, defaultdict, deque
+from collections import deque
 from collections.abc import Callable
 from typing import Literal
 
 import zmq
 
 from eventveil.errors import LineError
+from eventveil.stream.books import QUEUE, Page
 from eventveil.stream.parcel import Parcel, pack
 
-QUEUE, AGE, OVERLAP = "queue", "age", "overlap"
-"""Reasons: gave way to a newer window; older than `max_age_ms`; shares bins with a published window."""
-
-
-class Lost:
-    """Counts windows given up, by stream and reason, until the next parcel of the stream takes the count along."""
-
-    def __init__(self) -> None:
-        self.total: Counter[str] = Counter()
-        self._pending: defaultdict[str, Counter[str]] = defaultdict(Counter)
-
-    def drop(self, parcel: Parcel, reason: str, heir: Parcel | None = None) -> None:
-        """Give up a window; what it had to tell goes to its heir, or to the next parcel of its stream."""
-        self.total[reason] += 1
-        told = self._pending[parcel.stream] if heir is None else heir.lost
-        told.update(parcel.lost)
-        told[reason] += 1
-
-    def settle(self, parcel: Parcel) -> None:
-        """Let a parcel take along what was lost before it."""
-        parcel.lost.update(self._pending.pop(parcel.stream, {}))
+REMIND_S = 1.0
 
 
 class Outbox:
@@ -52,6 +36,7 @@ class Outbox:
         socket: where to send.
         capacity: parcels that may wait here.
         delivery: what to do when more come.
+        page: the stage's books.
         aborted: asked while blocked; True means the line is being torn down.
     """
 
@@ -60,18 +45,25 @@ class Outbox:
         socket: zmq.Socket[bytes],
         capacity: int,
         delivery: Literal["lossless", "live"],
+        page: Page,
         aborted: Callable[[], bool],
     ) -> None:
-        self.lost = Lost()
-        self.sent = 0
         self._socket = socket
         self._capacity = capacity
         self._live = delivery == "live"
+        self._page = page
         self._aborted = aborted
         self._waiting: deque[Parcel] = deque()
+        self._ends: dict[str, Parcel] = {}
+        self._remind_s = 0.0
 
     def __len__(self) -> int:
         return len(self._waiting)
+
+    @property
+    def windows(self) -> int:
+        """How many windows wait here."""
+        return sum(parcel.window is not None for parcel in self._waiting)
 
     @property
     def full(self) -> bool:
@@ -80,7 +72,10 @@ class Outbox:
 
     def put(self, parcel: Parcel) -> None:
         """Queue a parcel; may block (`lossless`) or give up the oldest one (`live`)."""
-        self.lost.settle(parcel)
+        parcel.lost.update(self._page[parcel.stream].dropped())
+        if parcel.ends:
+            self._ends[parcel.stream] = parcel
+            self._remind_s = time.monotonic() + REMIND_S
         self._waiting.append(parcel)
         self.flush()
         while len(self._waiting) > self._capacity:
@@ -93,6 +88,13 @@ class Outbox:
         """Send what can be sent without waiting."""
         while self._waiting and self._send(self._waiting[0]):
             self._waiting.popleft()
+
+    def remind(self) -> None:
+        """Say once a second which streams have ended, where that can be done without waiting."""
+        now_s = time.monotonic()
+        if self._ends and not self._waiting and now_s >= self._remind_s:
+            self._remind_s = now_s + REMIND_S
+            all(self._send(parcel) for parcel in self._ends.values())
 
     def wait(self, milliseconds: int) -> None:
         """Wait until something can be sent, at most so long."""
@@ -114,11 +116,15 @@ class Outbox:
     def _send(self, parcel: Parcel) -> bool:
         if not self._socket.poll(0, zmq.POLLOUT):
             return False
+        frames = pack(parcel)
+        # Counted first: killed behind the sending, a stage would leave a window that came and never went.
+        entry, windows = self._page[parcel.stream], parcel.window is not None
+        entry.sent += windows
         try:
-            self._socket.send_multipart(pack(parcel), zmq.NOBLOCK, copy=False)
+            self._socket.send_multipart(frames, zmq.NOBLOCK, copy=False)
         except zmq.Again:
+            entry.sent -= windows
             return False
-        self.sent += parcel.window is not None
         return True
 
     def _drop_oldest(self) -> bool:
@@ -127,6 +133,8 @@ class Outbox:
         if oldest is None:
             return False
         self._waiting.remove(oldest)
-        heir = next((parcel for parcel in self._waiting if parcel.stream == oldest.stream), None)
-        self.lost.drop(oldest, QUEUE, heir)
+        self._page[oldest.stream].drop(QUEUE)
+        for parcel in self._waiting:  # all of its stream are newer
+            if parcel.stream == oldest.stream:
+                parcel.lost[QUEUE] += 1
         return True

@@ -27,19 +27,27 @@ class Parcel:
     Attributes:
         stream: name of the source.
         window: the window; None where this is no window.
-        lost: windows of this stream lost since the parcel before this one, by reason.
+        lost: windows of this stream given up before this one since the stream began, by reason. A running total: a
+            parcel that is lost takes no explanation with it.
         notice: what happened to the camera; None, without a window: the stream has ended.
+        made: of the end, how many windows the stream had.
     """
 
     stream: str
     window: RawWindow | AnonymizedWindow | None
     lost: Counter[str] = field(default_factory=Counter)
     notice: Notice | None = None
+    made: int = 0
 
     @property
     def ends(self) -> bool:
         """Whether nothing more comes of this stream."""
         return self.window is None and self.notice is None
+
+    @property
+    def seq(self) -> int:
+        """The number of the window in its stream; of the end, the number that a further window would have."""
+        return self.made if self.window is None else self.window.origin.seq
 
 
 _ORIGIN = TypeAdapter(Origin)
@@ -51,6 +59,7 @@ class _Header(BaseModel):
     kind: Literal["raw", "anonymized", "end", "camera_lost", "camera_back"]
     stream: str
     lost: dict[str, NonNegativeInt]
+    made: NonNegativeInt = 0
     origin: Origin | None = None
     shape: tuple[NonNegativeInt, ...] = ()
     dtype: Literal["<u2", "<f4"] = "<f4"
@@ -60,7 +69,7 @@ class _Header(BaseModel):
 def pack(parcel: Parcel) -> list[Any]:
     """Turn a parcel into frames, without copying its arrays."""
     window = parcel.window
-    header = _Header(kind=parcel.notice or "end", stream=parcel.stream, lost=parcel.lost)
+    header = _Header(kind=parcel.notice or "end", stream=parcel.stream, lost=parcel.lost, made=parcel.made)
     if window is None:
         return [header.model_dump_json().encode(), b"", b""]
     array = np.ascontiguousarray(window.counts if isinstance(window, RawWindow) else window.values)
@@ -84,7 +93,7 @@ def unpack(frames: Sequence[Any]) -> Parcel:
         header = _Header.model_validate_json(bytes(header_bytes))
         lost = Counter(header.lost)
         if header.kind == "end":
-            return Parcel(header.stream, None, lost)
+            return Parcel(header.stream, None, lost, made=header.made)
         if header.kind in ("camera_lost", "camera_back"):
             return Parcel(header.stream, None, lost, header.kind)
         array = np.frombuffer(payload, header.dtype).reshape(header.shape)

@@ -3,15 +3,15 @@
     histogram (one per source) --> anonymize --> classify --> publish
 
 The receiving side of each edge binds, so several sources fan into one anonymizer. Without a classifier its stage is
-left out. Nobody waits for ever: a stage that dies or raises ends the line, a stopped line has `STOP_S` to drain, and
-stages whose supervisor is gone leave by themselves.
+left out. Nobody waits for ever: a stage that raises ends the line; one whose process dies, hangs or crashes is started
+anew a few times (`eventveil.stream.supervision`) before it does; a stopped line has `STOP_S` to drain, and stages whose
+supervisor is gone leave by themselves.
 """
 
 from __future__ import annotations
 
 import contextlib
-import multiprocessing
-import os
+import secrets
 import shutil
 import signal
 import threading
@@ -19,11 +19,13 @@ import time
 import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import zmq
 
+from eventveil.stream.books import CRASH, FILE, SOURCE, Books
 from eventveil.stream.planning import plan
 from eventveil.stream.runner import Report, Signals
 from eventveil.stream.score import NOTES, Score
@@ -39,10 +41,12 @@ from eventveil.stream.stages import (
     run_publish,
     serve,
 )
+from eventveil.stream.supervision import Incident, Keeper, processes
 from eventveil.stream.windows import Seal
 
 STOP_S = 2.0  # to publish what is on its way once a stop was asked for
 LEAVE_S = 0.5  # to leave after that
+HALTED_S = 0.4  # without a look at the stages, and what they did meanwhile is not known
 
 
 @dataclass(slots=True)
@@ -53,6 +57,8 @@ class Status:
         seconds: since the sources began.
         stages: the last report of each stage.
         score: what was recognised, held against what is known to be shown; None where nothing is.
+        books: what became of every window, exact at any moment.
+        incidents: stages that were started anew.
         failure: why the line failed, or None.
         stopped: True where somebody stopped it before its streams had ended.
     """
@@ -60,6 +66,8 @@ class Status:
     seconds: float = 0.0
     stages: dict[str, Report] = field(default_factory=dict)
     score: Score | None = None
+    incidents: list[Incident] = field(default_factory=list)
+    books: Books = field(default_factory=lambda: Books((), ()))
     failure: str | None = None
     stopped: bool = False
 
@@ -72,12 +80,8 @@ class Status:
         return self.stages[stage].values.get(name) if stage in self.stages else None
 
     def dropped(self) -> dict[str, int]:
-        """Windows given up, by reason, in all stages together."""
-        reasons: dict[str, int] = {}
-        for report in self.stages.values():
-            for reason, number in report.dropped.items():
-                reasons[reason] = reasons.get(reason, 0) + number
-        return reasons
+        """Windows lost, by reason, in all stages together and on the way between them."""
+        return self.books.dropped()
 
 
 class Line:
@@ -92,19 +96,36 @@ class Line:
     """
 
     def __init__(self, settings: RunSettings) -> None:
-        self.plan = plan(settings)
-        judged = self.plan.judged
-        self.status = Status(score=Score(self.plan.provenance.labels, judged) if judged else None)
-        self.members: dict[str, Any] = {}  # threads or processes, by stage
-        self._processes = settings.line.run_as == "processes"
-        # spawn: a forked child would inherit locks and sockets of threads that do not exist in it.
-        make: Any = multiprocessing.get_context("spawn") if self._processes else threading
-        self._signals = Signals(go=make.Event(), stop=make.Event(), abort=make.Event(), parent=os.getpid())
-        self._member: Any = make.Process if self._processes else threading.Thread
-        self._base: str | Path = runtime_folder(settings.line.runtime_dir) if self._processes else uuid.uuid4().hex
-        self._own_folder = self._processes and settings.line.runtime_dir is None
+        self.plan = plan(_with_an_order(settings))
+        line, judged = settings.line, self.plan.judged
+        self._processes = line.run_as == "processes"
+        self._member: Any = processes().Process if self._processes else threading.Thread
+        self._base: str | Path = runtime_folder(line.runtime_dir) if self._processes else uuid.uuid4().hex
+        self._own_folder = self._processes and line.runtime_dir is None
+        jobs = self._jobs()
+        file = self._base / FILE if isinstance(self._base, Path) else None
+        books = Books(tuple(jobs), [source.stream for source in settings.sources], file)
+        self._signals = Signals.of(books)
+        self.status = Status(books=books, score=Score(self.plan.provenance.labels, judged) if judged else None)
+        self._jobs_of = jobs
+        self._keepers: dict[str, Keeper] = {}
         self._asked_to_stop = False
         self._stop_by: float | None = None
+
+    @property
+    def members(self) -> dict[str, Any]:
+        """The thread or process of each stage."""
+        return {name: keeper.member for name, keeper in self._keepers.items()}
+
+    def _jobs(self) -> dict[str, tuple[Any, ...]]:
+        """What each stage does, down the line."""
+        key = Seal.new_key()
+        sources = enumerate(self.plan.settings.sources)
+        jobs: dict[str, tuple[Any, ...]] = {f"{SOURCE}{source.stream}": (run_histogram, n) for n, source in sources}
+        jobs["anonymize"] = (run_anonymize, key)
+        if self.plan.provenance.classifier is not None:
+            jobs["classify"] = (run_classify,)
+        return jobs | {"publish": (run_publish, key)}
 
     def stop(self) -> None:
         """End the streams, publish what is on its way, and leave. Asked twice: leave at once."""
@@ -129,30 +150,41 @@ class Line:
                 self._supervise(reports, on_beat)
             finally:
                 self._leave(reports)
+        lost = self.status.books.dropped().get(CRASH, 0)
+        if lost and self.plan.settings.line.delivery == "lossless" and self.status.failure is None:
+            self.status.failure = (
+                f"{lost} windows were lost with a stage that died: lossless delivery promised them all"
+            )
         return self.status
 
     def _start(self, context: zmq.Context[zmq.Socket[bytes]]) -> None:
-        key = Seal.new_key()
-        jobs: list[tuple[str, tuple[Any, ...]]] = [("publish", (run_publish, key)), ("anonymize", (run_anonymize, key))]
-        if self.plan.provenance.classifier is not None:
-            jobs.insert(1, ("classify", (run_classify,)))
-        for number, source in enumerate(self.plan.settings.sources):
-            jobs.append((f"histogram:{source.stream}", (run_histogram, number)))
+        line = self.plan.settings.line
         shared = {} if self._processes else {"context": context}
-        for name, job in jobs:
-            post = Post(name, self._base, self._signals)
-            self.members[name] = self._member(
-                target=serve, args=(post, self.plan, *job), kwargs=shared, name=f"eventveil {name}", daemon=True
+        for name, job in reversed(self._jobs_of.items()):  # who is sent to before who sends
+            post = Post(name, self._base, self.status.books)
+            make = partial(
+                self._member,
+                target=serve,
+                args=(post, self.plan, *job),
+                kwargs=shared,
+                name=f"eventveil {name}",
+                daemon=True,
             )
-            self.members[name].start()
+            restarts, hang_s = (line.restarts, line.hang_s) if self._processes else (0, None)
+            self._keepers[name] = Keeper(self.status.books[name], make, restarts=restarts, hang_s=hang_s)
+            self._keepers[name].start()
 
     def _supervise(self, reports: zmq.Socket[bytes], on_beat: Callable[[Status], None]) -> None:
-        next_beat = began = time.monotonic()
+        next_beat = began = looked = time.monotonic()
         while True:
             self._listen(reports, 50)
             now = time.monotonic()
-            known = self.status.stages
-            if not self._signals.go.is_set() and all(name in known for name in self.members):
+            if now - looked > HALTED_S:  # we were halted ourselves, and everybody with us perhaps
+                for keeper in self._keepers.values():
+                    keeper.page.pulse()
+            looked = now
+            ready = all(keeper.ready for keeper in self._keepers.values())
+            if not self._signals.go.is_set() and ready:
                 self._signals.go.set()
                 next_beat, began = now + 1.0, now
             if self._signals.go.is_set() and now >= next_beat:
@@ -169,31 +201,56 @@ class Line:
             milliseconds = 0
             words, notes = reports.recv_multipart()
             report = Report.model_validate_json(words)
-            self.status.stages[report.stage] = report
             if self.status.score is not None:
                 self.status.score.take(NOTES.validate_json(notes))
-            if report.kind == "failed" and self.status.failure is None:
+            keeper = self._keepers[report.stage]
+            if report.life != keeper.page.life:
+                continue  # last words of one that has been replaced
+            self.status.stages[report.stage] = report
+            if report.kind == "failed":
                 self._fail(report.stage, report.reason)
+            elif report.kind == "crashed":
+                self._revive(report.stage, report.reason)
+            elif not keeper.ready:
+                keeper.is_ready()
 
     def _fail(self, stage: str, reason: str) -> None:
-        self.status.failure = f"{stage}: {reason}"
+        self.status.failure = self.status.failure or f"{stage}: {reason}"
         # A source that fails has sent on all that it had read: that is still published. Any other stage's failure
         # closes the line at once.
-        (self._signals.stop if stage.startswith("histogram") else self._signals.abort).set()
+        (self._signals.stop if stage.startswith(SOURCE) else self._signals.abort).set()
 
     def _look_after(self, reports: zmq.Socket[bytes]) -> None:
-        for name, member in self.members.items():
-            if not member.is_alive() and not self._ended(name):
-                self._listen(reports, 200)  # its last words may still be on their way
-                if not self._ended(name) and self.status.failure is None:
-                    self.status.failure = f"{name}: the stage died (exit code {getattr(member, 'exitcode', None)})"
-                    self._signals.abort.set()
+        for name, keeper in self._keepers.items():
+            trouble = keeper.trouble()
+            if trouble is None or self._signals.abort.is_set():
+                continue
+            self._listen(reports, 200)  # its last words may still be on their way
+            if self._heard(name) != "failed" and keeper.trouble() is not None:
+                self._revive(name, trouble)
+
+    def _revive(self, name: str, reason: str) -> None:
+        """Start a stage anew, or end the line with the reason."""
+        keeper = self._keepers[name]
+        if self._signals.stop.is_set() or not keeper.may_restart():
+            restarts = self.plan.settings.line.restarts
+            often = f"; it had been started anew {restarts} times in a minute" if self._processes and restarts else ""
+            self.status.failure = self.status.failure or f"{name}: {reason}{often}"
+            self._signals.abort.set()
+            return
+        with _deaf_to_ctrl_c():
+            self.status.incidents.append(keeper.restart(reason, self.status.seconds))
+
+    def _heard(self, name: str) -> str | None:
+        """The kind of the last report of a stage's present life."""
+        report = self.status.stages.get(name)
+        return report.kind if report is not None and report.life == self.status.books[name].life else None
 
     def _ended(self, name: str) -> bool:
-        return name in self.status.stages and self.status.stages[name].kind in ("ended", "failed")
+        return self._heard(name) in ("ended", "failed")
 
     def _finished(self, now: float) -> bool:
-        if self._signals.abort.is_set() or all(self._ended(name) for name in self.members):
+        if self._signals.abort.is_set() or all(map(self._ended, self._keepers)):
             return True
         if not self._asked_to_stop:
             return False
@@ -209,15 +266,23 @@ class Line:
         in_peace = self.status.failure is None and not self.status.stopped
         self._signals.abort.set()
         deadline = time.monotonic() + (ENDED_FLUSH_MS / 1000 if in_peace else 0) + LEAVE_S
-        for member in self.members.values():
-            member.join(max(0.01, deadline - time.monotonic()))
+        for keeper in self._keepers.values():
+            keeper.member.join(max(0.01, deadline - time.monotonic()))
         self._listen(reports, 0)
         if self._processes:
-            for member in self.members.values():
-                member.kill()
-                member.join()
+            for keeper in self._keepers.values():
+                keeper.end()
             if self._own_folder:
                 shutil.rmtree(self._base, ignore_errors=True)
+
+
+def _with_an_order(settings: RunSettings) -> RunSettings:
+    """Draw the orders of shuffled trials now: a source that is started anew plays on in the same one."""
+    sources = [
+        source.model_copy(update={"seed": secrets.randbits(32)}) if source.shuffle and source.seed is None else source
+        for source in settings.sources
+    ]
+    return settings.model_copy(update={"sources": tuple(sources)})
 
 
 @contextlib.contextmanager

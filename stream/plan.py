@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import secrets
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
 from eventveil.stream.histogram import WindowedHistogrammer
@@ -30,8 +31,13 @@ class WindowPlan:
     field: tuple[int, int] | None = None
     density: tuple[float, float, float] | None = None
 
-    def histogrammer(self, view: View) -> WindowedHistogrammer:
-        """A histogrammer for one source.
+    @property
+    def hop_us(self) -> int | None:
+        """From the start of a window to that of the next; None where a whole recording is one."""
+        return None if self.bin_us is None else self.bin_us * (self.hop or self.bins)
+
+    def histogrammer(self, view: View, start_us: int | None = None) -> WindowedHistogrammer:
+        """A histogrammer for one source; its first window begins at `start_us`, or with the first event.
 
         Raises:
             EventError: the sensor is smaller than the window, or does not hold the crop.
@@ -47,6 +53,7 @@ class WindowPlan:
             field=view.field,
             flip_x=view.flip_x,
             flip_y=view.flip_y,
+            start_us=start_us,
         )
 
 
@@ -57,6 +64,7 @@ class Plan:
     Attributes:
         judged: the streams of which it is known what they show, in words that the classifier has, too.
         remarks: what the user should know about the others.
+        run: a name for this run that no other has: subscribers tell by it whether a publisher goes on or begins anew.
     """
 
     settings: RunSettings
@@ -64,6 +72,7 @@ class Plan:
     provenance: Provenance
     judged: tuple[str, ...] = ()
     remarks: tuple[str, ...] = ()
+    run: str = field(default_factory=lambda: secrets.token_hex(8))
 
     @property
     def max_age_ms(self) -> int | None:

@@ -16,26 +16,14 @@ import zmq
 from pydantic import BaseModel, ConfigDict
 
 from eventveil.errors import LineError
+from eventveil.stream.books import AGE, Books, Flag, Page
 from eventveil.stream.latency import CoarseDelays, Delays
-from eventveil.stream.outbox import AGE, Outbox
+from eventveil.stream.outbox import Outbox
 from eventveil.stream.parcel import Parcel, unpack
 from eventveil.stream.score import NOTES, Note
 
 POLL_MS = 50  # how soon a stage that has nothing to do notices a signal
 BEAT_S = 1.0
-
-
-class Flag(Protocol):
-    """What `threading.Event` and `multiprocessing.Event` have in common."""
-
-    def is_set(self) -> bool:
-        """Whether it is set."""
-
-    def set(self) -> None:
-        """Set it."""
-
-    def wait(self, timeout: float) -> bool:
-        """Wait until it is set, or so many seconds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +34,7 @@ class Signals:
         go: every stage is ready: sources may begin.
         stop: sources end their streams; what is on its way is still published.
         abort: everybody leaves now.
-        parent: process id of the supervisor; when it is gone, that is an abort too.
+        parent: the process that this one was started by; when it is gone, so is the supervisor: an abort, too.
     """
 
     go: Flag
@@ -54,9 +42,14 @@ class Signals:
     abort: Flag
     parent: int
 
+    @classmethod
+    def of(cls, books: Books) -> Signals:
+        """The signals that lie with a line's books, for a stage of this thread or process."""
+        return cls(books.flag(0), books.flag(1), books.flag(2), os.getppid())
+
     def aborted(self) -> bool:
         """Whether to leave now."""
-        return self.abort.is_set() or (self.parent != os.getpid() and self.parent != os.getppid())
+        return self.abort.is_set() or self.parent != os.getppid()
 
 
 class Report(BaseModel):
@@ -64,7 +57,9 @@ class Report(BaseModel):
 
     Attributes:
         stage: its name.
-        kind: `ready`, `beat` (once a second), `ended`, or `failed` with a reason.
+        life: 1, and one more each time that it was started anew.
+        kind: `ready`, `beat` (once a second), `ended`, `failed` with a reason, or `crashed` with one: a fresh start may
+            help.
         counts: totals since the start: windows received, sent, ...
         dropped: windows given up here since the start, by reason.
         age: of windows leaving the stage, since the start; None where it makes them.
@@ -75,7 +70,8 @@ class Report(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     stage: str
-    kind: Literal["ready", "beat", "ended", "failed"]
+    life: int = 1
+    kind: Literal["ready", "beat", "ended", "failed", "crashed"]
     counts: dict[str, int] = {}
     dropped: dict[str, int] = {}
     values: dict[str, float | None] = {}
@@ -87,16 +83,17 @@ class Reporter:
     """A stage's voice. What it notes goes along with its next report, as a frame of its own.
 
     Args:
-        stage: its name.
+        page: the stage's books.
         socket: to the supervisor.
         figures: called for the current counts, drops and values.
     """
 
     def __init__(
-        self, stage: str, socket: zmq.Socket[bytes], figures: Callable[[], dict[str, Any]] | None = None
+        self, page: Page, socket: zmq.Socket[bytes], figures: Callable[[], dict[str, Any]] | None = None
     ) -> None:
-        self.stage = stage
+        self.stage = page.name
         self.figures: Callable[[], dict[str, Any]] = figures or dict
+        self._page = page
         self._socket = socket
         self._next_beat = time.monotonic() + BEAT_S
         self._notes: list[Note] = []
@@ -107,7 +104,9 @@ class Reporter:
 
     def say(self, kind: str, reason: str = "") -> None:
         """Send a report; one that finds the supervisor's queue full is not worth blocking for."""
-        report = Report.model_validate({"stage": self.stage, "kind": kind, "reason": reason, **self.figures()})
+        self._page.pulse()
+        who = {"stage": self.stage, "life": self._page.life}
+        report = Report.model_validate(who | {"kind": kind, "reason": reason} | self.figures())
         try:
             self._socket.send_multipart([report.model_dump_json().encode(), NOTES.dump_json(self._notes)], zmq.NOBLOCK)
             self._notes.clear()
@@ -116,7 +115,8 @@ class Reporter:
                 raise LineError(f"{self.stage}: the supervisor does not listen any more") from None
 
     def beat(self) -> None:
-        """Report once a second."""
+        """Give a sign of life, and report once a second."""
+        self._page.pulse()
         now = time.monotonic()
         if now >= self._next_beat:
             self._next_beat = now + BEAT_S
@@ -137,7 +137,7 @@ class Relay:
         stage: what to do.
         inbox: where parcels come from.
         outbox: where they go.
-        streams: how many streams have to end.
+        page: the stage's books; they say how many streams have to end.
         batch: how many windows at most are processed at once.
         max_age_ms: windows that waited longer are given up before work is spent on them; None: never.
     """
@@ -147,29 +147,31 @@ class Relay:
         stage: Stage,
         inbox: zmq.Socket[bytes],
         outbox: Outbox,
+        page: Page,
         *,
-        streams: int,
         batch: int,
         max_age_ms: int | None,
     ) -> None:
         self._stage = stage
         self._inbox = inbox
         self._outbox = outbox
-        self._running = streams
+        self._page = page
         self._batch = batch
         self._max_age_ns = None if max_age_ms is None else max_age_ms * 1_000_000
-        self._received = 0
+        self._batches = 0
         self._ages = CoarseDelays()
 
     def figures(self) -> dict[str, Any]:
         """Counts and drops so far."""
-        counts = {"received": self._received, "sent": self._outbox.sent, "waiting": len(self._outbox)}
-        return {"counts": counts, "dropped": dict(self._outbox.lost.total), "age": self._ages.report()}
+        page = self._page
+        counts = {"received": page.total("received"), "sent": page.total("sent"), "waiting": self._outbox.windows}
+        return {"counts": counts, "dropped": page.dropped(), "age": self._ages.report()}
 
     def run(self, signals: Signals, report: Reporter) -> None:
         """Work until every stream has ended or the line is aborted."""
-        while self._running and not signals.aborted():
+        while self._page.running() and not signals.aborted():
             self._outbox.flush()
+            self._outbox.remind()
             if self._outbox.full:
                 self._outbox.wait(POLL_MS)
             elif self._inbox.poll(5 if len(self._outbox) else POLL_MS):
@@ -179,20 +181,27 @@ class Relay:
             report.beat()
 
     def _handle(self, parcels: Sequence[Parcel]) -> None:
+        parcels = [parcel for parcel in parcels if self._page[parcel.stream].arrived(parcel)]
         fresh = [parcel for parcel in parcels if parcel.window is not None and not self._too_old(parcel)]
-        self._received += sum(parcel.window is not None for parcel in parcels)
-        results = iter(self._stage.process([parcel.window for parcel in fresh]) if fresh else ())
+        results = iter(self._process(fresh) if fresh else ())
         kept = set(map(id, fresh))
         for parcel in parcels:
             if parcel.window is None:
-                self._running -= parcel.ends
                 self._outbox.put(parcel)
             elif id(parcel) in kept:
                 parcel.window = next(results)
                 self._ages.add((time.monotonic_ns() - parcel.window.origin.closed_ns) / 1e6)
                 self._outbox.put(parcel)
             else:
-                self._outbox.lost.drop(parcel, AGE)
+                self._page[parcel.stream].drop(AGE)
+
+    def _process(self, parcels: Sequence[Parcel]) -> Sequence[Any]:
+        began_ns = time.monotonic_ns()
+        results = self._stage.process([parcel.window for parcel in parcels])
+        if self._batches:  # the first batch may have to wait for a device or a compiler, and sets no example
+            self._page.work_ns = max(self._page.work_ns, time.monotonic_ns() - began_ns)
+        self._batches += 1
+        return results
 
     def _too_old(self, parcel: Parcel) -> bool:
         assert parcel.window is not None

@@ -21,8 +21,9 @@ from eventveil.stream.keys import KeyPair
 # stage waits in its sender's `Outbox`, where the oldest can still be dropped and counted.
 PRIVATE_HWM = 1
 UNIX_PATH_LIMIT = 100  # bytes; the kernel's own limit is 104 to 108
+RECONNECT_MS = 20  # how soon a sender finds a receiver that was started anew
 REPORT_FLUSH_MS = 200  # how long a stage that leaves may still deliver its last report
-HANDSHAKE_MS = 5000  # how long a subscriber may take to say who it is
+HANDSHAKE_MS = 3000  # how long a subscriber may take to say who it is
 ANSWER_MS = 2500  # how long a publisher may take to answer
 ZAP_DOMAIN = "eventveil"  # under which libzmq asks whether a key may connect
 
@@ -80,6 +81,7 @@ class PrivateSockets:
         """The sending end of an edge. It must stay open until all has arrived: closing drops what is under way."""
         socket = self._context.socket(zmq.PUSH)
         socket.sndhwm, socket.linger = hwm, REPORT_FLUSH_MS
+        socket.reconnect_ivl = RECONNECT_MS
         socket.connect(self._endpoint(name))
         return socket
 
@@ -101,6 +103,8 @@ def public_socket(
     """
     socket = context.socket(zmq.XPUB)
     socket.sndhwm, socket.linger = queue, 0
+    # libzmq takes in what has arrived in one go, and remembers it: it has to come by few.
+    socket.rcvhwm = 10
     socket.setsockopt(zmq.MAXMSGSIZE, 1024)  # of what comes in: subscriptions and handshakes, which are short
     socket.setsockopt(zmq.HANDSHAKE_IVL, HANDSHAKE_MS)  # who connects and says nothing holds a descriptor
     socket.setsockopt(zmq.XPUB_VERBOSER, 1)  # each subscriber counts, not only the first of a topic

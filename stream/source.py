@@ -9,7 +9,6 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import closing
-from dataclasses import asdict
 from typing import Any
 
 from eventveil.events import EventPacket, Sensor, Window
@@ -17,10 +16,12 @@ from eventveil.replay.pace import paced
 from eventveil.replay.player import Player
 from eventveil.replay.sources import open_programme
 from eventveil.replay.truth import Truth
-from eventveil.stream.histogram import HistogramStats, WindowedHistogrammer
+from eventveil.stream.books import Page
+from eventveil.stream.histogram import HistogramStats
 from eventveil.stream.outbox import Outbox
 from eventveil.stream.parcel import Parcel
 from eventveil.stream.plan import WindowPlan
+from eventveil.stream.resume import behind, is_read_again, moved, resume_at
 from eventveil.stream.runner import Reporter, Signals
 from eventveil.stream.scene import Scene, View
 from eventveil.stream.score import Shown
@@ -41,33 +42,40 @@ class SourceStage:
         source: what to read, and how fast.
         window: how to cut it into windows.
         outbox: where the windows go.
+        page: the stage's books: of one that is started anew, with what was made before.
         judged: tell the supervisor what each window shows, where that is known.
     """
 
-    def __init__(self, source: SourceSettings, window: WindowPlan, outbox: Outbox, *, judged: bool = False) -> None:
+    def __init__(
+        self, source: SourceSettings, window: WindowPlan, outbox: Outbox, page: Page, *, judged: bool = False
+    ) -> None:
         self._source = source
         self._window = window
         self._outbox = outbox
         self._judged = judged
-        self._windows = 0
-        self._histogrammer: WindowedHistogrammer | None = None
+        self._page = page
+        self._entry = page[source.stream]
+        self._before = self._counted()  # events of what was made before
         self._scene: Scene | None = None
 
     def figures(self) -> dict[str, Any]:
         """Counts and drops so far."""
-        events = asdict(HistogramStats() if self._histogrammer is None else self._histogrammer.stats)
-        events |= {} if self._scene is None else self._scene.counts()
-        counts = events | {"windows": self._windows, "sent": self._outbox.sent, "waiting": len(self._outbox)}
-        return {"counts": counts, "dropped": dict(self._outbox.lost.total)}
+        page, entry = self._page, self._entry
+        events = {"received": page.events, "binned": page.binned, "late": page.late, "outside": page.outside}
+        events |= {"saturated": page.saturated} | ({} if self._scene is None else self._scene.counts())
+        counts = events | {"windows": entry.received, "sent": entry.sent, "waiting": self._outbox.windows}
+        return {"counts": counts, "dropped": page.dropped()}
 
     def run(self, signals: Signals, report: Reporter) -> None:
         """Send all windows and the end of the stream, also behind a fault of the source, which is then raised."""
         fault: Exception | None = None
         try:
-            self._read(signals, report)
+            if not self._entry.ended:
+                self._read(signals, report)
         except Exception as error:
             fault = error
-        self._outbox.put(Parcel(self._source.stream, None))
+        self._entry.ended = 1
+        self._outbox.put(Parcel(self._source.stream, None, made=self._entry.received))
         while not signals.aborted() and not self._outbox.drain(0.5):
             report.beat()
         if fault is not None:
@@ -82,20 +90,26 @@ class SourceStage:
             shuffle=source.shuffle,
             seed=source.seed,
         )
+        excerpt = source.excerpt
+        resume_us = resume_at(source, self._window, self._entry)
+        if resume_us is not None and not is_read_again(source):
+            programme, excerpt = moved(programme, excerpt, self._entry, resume_us)
         view = View.of(programme.sensor, source.scene, self._window.size, self._window.field)
         self._scene = scene = Scene(programme.sensor, source.scene, view)
-        self._histogrammer = histogrammer = self._window.histogrammer(view)
-        player = Player(programme, source.excerpt)
+        histogrammer = self._window.histogrammer(view, resume_us)
+        player = Player(programme, excerpt)
 
         def send(windows: Iterable[Window]) -> None:
             for window in windows:
-                self._send(window, programme.sensor)
                 if self._judged:
                     self._note(window, player.truth, report)
+                self._send(window, programme.sensor)
+            self._count(histogrammer.stats)
 
         with closing(iter(player)) as packets:
             try:
-                for packet in self._paced(packets, signals, report):
+                left = packets if resume_us is None else behind(packets, resume_us)
+                for packet in self._paced(left, signals, report):
                     send(histogrammer.push(scene.see(packet)))
             except Stopped:
                 pass
@@ -125,10 +139,25 @@ class SourceStage:
         return look_up() if self._source.speed == "max" else paced(look_up(), speed=self._source.speed, sleep=sleep)
 
     def _send(self, window: Window, sensor: Sensor, incidents: dict[str, int] | None = None) -> None:
-        stream, span = self._source.stream, (window.t_start_us, window.t_end_us)
-        origin = Origin(stream, sensor, window.seq, *span, time.monotonic_ns(), incidents or {})
-        self._windows += 1
+        stream, entry, span = self._source.stream, self._entry, (window.t_start_us, window.t_end_us)
+        origin = Origin(stream, sensor, entry.received, *span, time.monotonic_ns(), incidents or {})
+        if not entry.received:
+            entry.start_us = window.t_start_us
+        entry.until_us, entry.closed_ns = window.t_end_us, origin.closed_ns
+        entry.received += 1
         self._outbox.put(Parcel(stream, RawWindow(origin, window.counts)))
+
+    def _counted(self) -> HistogramStats:
+        page = self._page
+        return HistogramStats(page.events, page.binned, page.late, page.outside, page.saturated)
+
+    def _count(self, stats: HistogramStats) -> None:
+        """Book what became of the events, with those of histogrammers and lives before."""
+        self._page.events = self._before.received + stats.received
+        self._page.binned = self._before.binned + stats.binned
+        self._page.late = self._before.late + stats.late
+        self._page.outside = self._before.outside + stats.outside
+        self._page.saturated = self._before.saturated + stats.saturated
 
     def _note(self, window: Window, truth: Truth, report: Reporter) -> None:
         """Tell the supervisor, and nobody else, what a window shows."""
@@ -137,7 +166,7 @@ class SourceStage:
             report.note(
                 Shown(
                     stream=self._source.stream,
-                    seq=window.seq,
+                    seq=self._entry.received,  # it is noted before it is sent
                     trial=span.trial,
                     label=span.label,
                     subject=span.subject,

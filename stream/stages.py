@@ -1,8 +1,10 @@
 """The stages with their sockets: one function each, the same for a thread and for a process.
 
-A stage that raises reports `failed` with its reason and is gone; the supervisor ends the line. The reason of our own
-errors is told as it stands, for no message of theirs holds event data. Of any other exception only its type and where
-it happened are told: a library's message may quote the values it stumbled over, and logs are outside the boundary.
+A stage that raises reports `failed` with its reason and works no more; the supervisor ends the line. A network that
+fails with its device, or with an exception of somebody else's, reports `crashed` instead: in a process of its own a
+fresh one may take its place. The reason of our own errors is told as it stands, for no message of theirs holds event
+data. Of any other exception only its type and where it happened are told: a library's message may quote the values it
+stumbled over, and logs are outside the boundary.
 """
 
 from __future__ import annotations
@@ -15,15 +17,17 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import zmq
 
-from eventveil.errors import EventVeilError, WeightsError
+from eventveil.errors import CrashError, EventVeilError, WeightsError
 from eventveil.stream.anonymize import AnonymizeStage
+from eventveil.stream.audience import Audience
+from eventveil.stream.books import Books
 from eventveil.stream.classify import ClassifyStage
 from eventveil.stream.door import Door
 from eventveil.stream.live import LiveStage
 from eventveil.stream.logs import log_json_lines
 from eventveil.stream.outbox import Outbox
 from eventveil.stream.plan import Plan
-from eventveil.stream.publish import Audience, Publisher
+from eventveil.stream.publish import Publisher
 from eventveil.stream.runner import POLL_MS, Relay, Reporter, Signals, Stage, receive
 from eventveil.stream.settings import ModelSettings
 from eventveil.stream.sockets import PrivateSockets
@@ -35,6 +39,7 @@ if TYPE_CHECKING:
 
 Kept = TypeVar("Kept", bound=zmq.Socket[bytes] | Door)
 REPORTS = "reports"
+NETWORKS = ("anonymize", "classify")
 STOPPED_FLUSH_MS = 300  # how long subscribers may still take what is published when the line is stopped or fails
 ENDED_FLUSH_MS = 10_000  # and when it has come to its end
 
@@ -46,12 +51,12 @@ class Post:
     Attributes:
         name: of the stage.
         base: of the private endpoints: a name for threads, the runtime folder for processes.
-        signals: the supervisor's.
+        books: of the line.
     """
 
     name: str
     base: str | Path
-    signals: Signals
+    books: Books
 
 
 class Bench:
@@ -61,10 +66,12 @@ class Bench:
         self.context = context
         self.name = post.name
         self.plan = plan
-        self.signals = post.signals
+        self.page = post.books[post.name]
+        self.signals = Signals.of(post.books)
         self._sockets = PrivateSockets(post.base, context)
         self._open: list[zmq.Socket[bytes] | Door] = []
-        self.report = Reporter(post.name, self.keep(self._sockets.push(REPORTS, hwm=64)))
+        self._outbox: Outbox | None = None
+        self.report = Reporter(self.page, self.keep(self._sockets.push(REPORTS, hwm=64)))
 
     def keep(self, socket: Kept) -> Kept:
         """Close this socket when the stage ends."""
@@ -78,18 +85,30 @@ class Bench:
     def outbox(self, to: str) -> Outbox:
         """The sending end of the edge to another stage."""
         line = self.plan.settings.line
-        return Outbox(self.keep(self._sockets.push(to)), line.queue, line.delivery, self.signals.aborted)
+        socket = self.keep(self._sockets.push(to))
+        self._outbox = Outbox(socket, line.queue, line.delivery, self.page, self._aborted)
+        return self._outbox
 
-    def close(self) -> None:
-        """Wait until the supervisor lets everybody go, and close the sockets.
+    def stay(self) -> None:
+        """Stay when all is done, until the supervisor lets everybody go.
 
         A socket that is closed drops what the next stage has not taken yet; only when the last stage has ended is it
-        sure that nothing is under way.
+        sure that nothing is under way, and that nobody who is started anew asks what has ended.
         """
-        while not self.signals.aborted():
+        while not self.signals.abort.wait(POLL_MS / 1000) and not self._aborted():
+            if self._outbox is not None:
+                self._outbox.remind()
+
+    def close(self) -> None:
+        """Wait until the supervisor lets everybody go, and close the sockets."""
+        while not self._aborted():
             self.signals.abort.wait(POLL_MS / 1000)
         for socket in self._open:
             socket.close()
+
+    def _aborted(self) -> bool:
+        self.page.pulse()
+        return self.signals.aborted()
 
 
 def serve(
@@ -111,10 +130,14 @@ def serve(
     try:
         run(bench, *args)
         bench.report.say("ended")
+        bench.stay()
+    except CrashError as error:
+        bench.report.say("crashed", str(error))
     except EventVeilError as error:
         bench.report.say("failed", str(error))
     except Exception as error:
-        bench.report.say("failed", f"{type(error).__name__} at {_place(error)}")
+        kind = "crashed" if post.name in NETWORKS else "failed"
+        bench.report.say(kind, f"{type(error).__name__} at {_place(error)}")
     finally:
         bench.close()
         if own:
@@ -131,16 +154,16 @@ def _place(error: Exception) -> str:
 def run_histogram(bench: Bench, number: int) -> None:
     """Read one source, when everybody behind it is ready."""
     source = bench.plan.settings.sources[number]
-    plan, outbox = bench.plan, bench.outbox("anonymize")
+    plan, outbox, page = bench.plan, bench.outbox("anonymize"), bench.page
     if source.where.is_camera:
-        stage: SourceStage = LiveStage(source, plan.window, outbox, max_age_ms=plan.max_age_ms)
+        stage: SourceStage = LiveStage(source, plan.window, outbox, page, max_age_ms=plan.max_age_ms)
     else:
-        stage = SourceStage(source, plan.window, outbox, judged=source.stream in plan.judged)
+        stage = SourceStage(source, plan.window, outbox, page, judged=source.stream in plan.judged)
     bench.report.figures = stage.figures
     bench.report.say("ready")
     signals = bench.signals
     while not (signals.go.wait(POLL_MS / 1000) or signals.stop.is_set() or signals.aborted()):
-        pass
+        bench.report.beat()
     stage.run(signals, bench.report)
 
 
@@ -185,7 +208,7 @@ def _relay(bench: Bench, stage: Stage, to: Literal["classify", "publish"], *, ma
         stage,
         bench.inbox(),
         bench.outbox(to),
-        streams=len(settings.sources),
+        bench.page,
         batch=settings.anonymize.batch,
         max_age_ms=max_age_ms,
     )
@@ -203,7 +226,9 @@ def run_publish(bench: Bench, key: bytes) -> None:
     audience = Audience(public)
     plan = bench.plan
     note = bench.report.note if plan.judged else None
-    publisher = Publisher(public, Seal(key), plan.provenance, max_age_ms=plan.max_age_ms, note=note)
+    publisher = Publisher(
+        public, Seal(key), plan.provenance, bench.page, run=plan.run, max_age_ms=plan.max_age_ms, note=note
+    )
 
     def figures() -> dict[str, Any]:
         told = publisher.figures()
@@ -211,21 +236,23 @@ def run_publish(bench: Bench, key: bytes) -> None:
         return told | {"counts": told["counts"] | door.counts(), "values": values}
 
     bench.report.figures = figures
-    while audience.count() < settings.publish.wait_for and not (signals.stop.is_set() or signals.aborted()):
+    # Who is started anew has its subscribers come back by themselves, and nobody else has to wait for them.
+    wanted = settings.publish.wait_for if bench.page.life == 1 else 0
+    while audience.count() < wanted and not (signals.stop.is_set() or signals.aborted()):
         public.poll(POLL_MS)
-        door.tend()
+        bench.page.pulse()
+        door.tend(audience.unruly())
     bench.report.say("ready")
-    running = len(settings.sources)
     try:
-        while running and not signals.aborted():
+        while bench.page.running() and not signals.aborted():
             if inbox.poll(POLL_MS):
                 for parcel in receive(inbox, most=16):
                     publisher.take(parcel)
-                    running -= parcel.ends
-            door.tend()
             audience.count()
+            door.tend(audience.unruly())
             bench.report.beat()
     finally:  # subscribers are told, whatever was refused here
+        running = bench.page.running()
         publisher.announce("failed" if running else "ended")
         # Whoever stopped the line is waiting; otherwise even a slow subscriber shall have the end of the recording.
         public.linger = STOPPED_FLUSH_MS if running or signals.stop.is_set() else ENDED_FLUSH_MS

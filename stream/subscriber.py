@@ -10,6 +10,7 @@ from pathlib import Path
 import zmq
 
 from eventveil.errors import ConfigError
+from eventveil.stream.books import CRASH
 from eventveil.stream.handshake import Handshake
 from eventveil.stream.keys import KeyPair, read_public, read_secret
 from eventveil.stream.sockets import connect, subscriber_socket
@@ -88,24 +89,26 @@ def _identity(server_key: Path | str | None, key: Path | str | None) -> tuple[by
 
 
 class Gaps:
-    """Explains the numbers that are missing between one message and the next of its topic and stream."""
+    """Explains the numbers that are missing between one message and the next of its topic and stream.
+
+    In another run numbers begin anew. In another life of the publisher they go on, and what it does not know of was
+    under way when the one before it died.
+    """
 
     def __init__(self) -> None:
-        self._last: dict[tuple[str, str], tuple[int, Counter[str]]] = {}
+        self._last: dict[tuple[str, str], StreamHeader] = {}
 
     def note(self, message: Message) -> Message:
         """Return the message with `missing` filled in; `network` is what no reason explains."""
         header = message.header
         if not isinstance(header, StreamHeader):
             return message
-        lost = Counter(header.lost)
         before = self._last.get((message.topic, header.stream))
-        self._last[message.topic, header.stream] = header.seq, lost
-        if before is None or header.seq <= before[0]:  # the first one, or a publisher that has begun anew
+        self._last[message.topic, header.stream] = header
+        if before is None or header.run != before.run or header.seq <= before.seq:
             return message
-        seq, lost_before = before
-        missing = lost - lost_before
-        unexplained = header.seq - seq - 1 - missing.total()
+        missing = Counter(header.lost) - Counter(before.lost)
+        unexplained = header.seq - before.seq - 1 - missing.total()
         if unexplained > 0:
-            missing[NETWORK] = unexplained
+            missing[NETWORK if header.life == before.life else CRASH] += unexplained
         return Message(message.topic, header, message.array, dict(missing))

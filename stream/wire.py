@@ -55,6 +55,8 @@ class StreamHeader(Header):
 
     Attributes:
         stream: name of the source.
+        run: name of the line's run, another one each time that it is started: numbers begin anew with it.
+        life: 1, and one more each time that the publisher was started anew within the run: numbers go on.
         sensor: its geometry.
         seq: number of the window in its stream; a jump of more than one is a gap.
         t_start_us: start of the window, camera time in microseconds.
@@ -68,6 +70,8 @@ class StreamHeader(Header):
     """
 
     stream: StreamName
+    run: Annotated[str, Field(pattern=r"^[0-9a-f]{16}$")]
+    life: Count
     sensor: Geometry
     seq: Count
     t_start_us: Time

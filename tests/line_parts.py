@@ -12,6 +12,7 @@ import numpy as np
 import zmq
 
 from eventveil import Sensor
+from eventveil.stream.books import Books
 from eventveil.stream.parcel import Parcel
 from eventveil.stream.publish import Provenance
 from eventveil.stream.runner import Signals
@@ -24,6 +25,8 @@ LABELS = ("clap", "wave", "roll")
 SCORES = np.array([0.25, 0.5, 0.25], np.float32)
 PROVENANCE = Provenance(DIGEST, trained=False, classifier=OTHER_DIGEST, classifier_trained=True, labels=LABELS)
 SEAL = Seal(b"k" * 32)
+STREAMS = ("0", "1", "a", "b", "c", "cam")
+RUN = "12ab" * 4
 PATIENCE_MS = 5_000  # how long a test waits for what must come
 
 _names = itertools.count()
@@ -56,15 +59,15 @@ def sealed_parcel(seq=0, stream="0", *, scores=SCORES, lost=None, **where):
     return Parcel(stream, window if scores is None else window.with_scores(scores), Counter(lost))
 
 
-def end(stream="0", lost=None):
+def end(stream="0", lost=None, made=0):
     """The end of a stream."""
-    return Parcel(stream, None, Counter(lost))
+    return Parcel(stream, None, Counter(lost), made=made)
 
 
 def window_header(**changed):
     """The header of a window, as a publisher writes it."""
     common = {"sensor": Geometry(width=4, height=3), "stream": "0", "seq": 0, "t_start_us": 0, "t_end_us": 10}
-    proof = {"age_ms": 1.5, "anonymizer": DIGEST, "trained": False}
+    proof = {"run": RUN, "life": 1, "age_ms": 1.5, "anonymizer": DIGEST, "trained": False}
     return WindowHeader.model_validate({"shape": (2, 3, 4)} | common | proof | changed)
 
 
@@ -109,7 +112,14 @@ def received(pull):
 
 def signals():
     """What a supervisor tells: nothing yet."""
-    return Signals(go=threading.Event(), stop=threading.Event(), abort=threading.Event(), parent=os.getpid())
+    return Signals.of(Books((), ()))
+
+
+def page(stage="anonymize"):
+    """The books of a stage that has done nothing yet, for any of the streams that tests use."""
+    books = Books((stage,), STREAMS)[stage]
+    books.life = 1
+    return books
 
 
 @contextmanager

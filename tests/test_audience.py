@@ -5,9 +5,10 @@ from __future__ import annotations
 from contextlib import contextmanager
 
 import zmq
-from line_parts import PATIENCE_MS, PROVENANCE, SEAL, sealed_parcel
+from line_parts import PATIENCE_MS, PROVENANCE, RUN, SEAL, page, sealed_parcel
 
-from eventveil.stream.publish import Audience, Publisher
+from eventveil.stream.audience import Audience
+from eventveil.stream.publish import Publisher
 from eventveil.stream.sockets import public_socket
 from eventveil.stream.wire import GESTURE, STATE, WINDOW, decode
 
@@ -63,7 +64,7 @@ def test_who_is_counted_misses_nothing_of_any_topic():
     with stage_door() as (public, audience, connect):
         subscriber = connect(zmq.SUB, "window", "gesture", "state")
         assert settled(public, audience, 1) == 1
-        publisher = Publisher(public, SEAL, PROVENANCE, max_age_ms=None)
+        publisher = Publisher(public, SEAL, PROVENANCE, page("publish"), run=RUN, max_age_ms=None)
         publisher.take(sealed_parcel())
         publisher.announce("ended")
         assert [decode(subscriber.recv_multipart()).topic for _ in range(3)] == [WINDOW, GESTURE, STATE]
@@ -84,7 +85,7 @@ def test_a_strangers_words_are_no_subscriptions():
 
 def test_nobody_has_to_listen():
     with stage_door() as (public, audience, _):
-        publisher = Publisher(public, SEAL, PROVENANCE, max_age_ms=None)
+        publisher = Publisher(public, SEAL, PROVENANCE, page("publish"), run=RUN, max_age_ms=None)
         for seq in range(50):
             publisher.take(sealed_parcel(seq))
         assert publisher.figures()["counts"]["windows"] == 50

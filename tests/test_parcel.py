@@ -24,7 +24,7 @@ PARCELS = [
     sealed_parcel(seq=9, lost={"queue": 1, "age": 3}, closed_ns=2**62),
     sealed_parcel(scores=None),
     raw_parcel(incidents={"overflow": 3, "away": 1}),
-    end("cam", {"age": 7}),
+    end("cam", {"age": 7}, made=12),
     end(),
     notice("camera_lost", "cam", {"queue": 1}),
     notice("camera_back"),
@@ -49,7 +49,9 @@ def same(one, other):
 @pytest.mark.parametrize("parcel", PARCELS)
 def test_what_is_packed_is_unpacked(parcel):
     got = over_the_wire(parcel)
-    assert (got.stream, got.lost, type(got.window)) == (parcel.stream, parcel.lost, type(parcel.window))
+    assert (got.stream, got.seq, got.lost, type(got.window)) == (
+        parcel.stream, parcel.seq, parcel.lost, type(parcel.window)
+    )  # fmt: skip
     assert (got.notice, got.ends) == (parcel.notice, parcel.window is None and parcel.notice is None)
     if isinstance(parcel.window, RawWindow):
         same(got.window.counts, parcel.window.counts)

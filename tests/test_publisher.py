@@ -15,12 +15,14 @@ from line_parts import (
     LABELS,
     OTHER_DIGEST,
     PROVENANCE,
+    RUN,
     SCORES,
     SEAL,
     end,
     link,
     notice,
     origin,
+    page,
     raw,
     raw_parcel,
     received,
@@ -38,10 +40,12 @@ AGE_NS = 100_000_000  # the greatest there may be: 100 ms
 
 
 @contextmanager
-def publishing(*, max_age_ms=None, provenance=PROVENANCE, now_ns=NOW_NS):
+def publishing(*, max_age_ms=None, provenance=PROVENANCE, now_ns=NOW_NS, books=None):
     """A publisher, and what has come out of it so far."""
     with link(hwm=1000) as (push, pull):
-        publisher = Publisher(push, SEAL, provenance, max_age_ms=max_age_ms, clock_ns=lambda: now_ns)
+        publisher = Publisher(
+            push, SEAL, provenance, books or page("publish"), run=RUN, max_age_ms=max_age_ms, clock_ns=lambda: now_ns
+        )
         yield publisher, lambda: [decode(frames) for frames in received(pull)]
 
 
@@ -58,7 +62,7 @@ def topics_and_numbers(messages):
 
 
 def test_a_window_and_its_gesture_go_out_as_they_are():
-    window, gesture = published(sealed_parcel(seq=6, stream="cam", closed_ns=NOW_NS - 1_234_567))
+    window, gesture = published(sealed_parcel(6, "cam", lost={"queue": 6}, closed_ns=NOW_NS - 1_234_567))
     assert (window.topic, gesture.topic) == (WINDOW, GESTURE)
     np.testing.assert_array_equal(window.array, values(6))
     np.testing.assert_array_equal(gesture.array, SCORES)
@@ -67,7 +71,7 @@ def test_a_window_and_its_gesture_go_out_as_they_are():
         assert header.sensor == Geometry(width=4, height=3)
         assert header.age_ms == 1.235
         assert (header.anonymizer, header.trained, header.certificate) == (DIGEST, False, None)
-        assert header.lost == {}
+        assert (header.lost, header.run, header.life) == ({"queue": 6}, RUN, 1)
     assert (gesture.header.labels, gesture.header.label, gesture.header.probability) == (LABELS, "wave", 0.5)
     assert (gesture.header.classifier, gesture.header.classifier_trained) == (OTHER_DIGEST, True)
 
@@ -208,7 +212,7 @@ def test_what_happened_to_the_camera_is_told():
 
 
 def test_the_end_of_a_stream_tells_all_that_was_lost():
-    (ended,) = published(end("cam", {"queue": 2}))
+    (ended,) = published(end("cam", {"queue": 2}, made=2))
     assert (ended.topic, ended.header.state, ended.header.stream) == (STATE, "ended", "cam")
     assert ended.header.lost == {"window": {"queue": 2}, "gesture": {"queue": 2}}
     assert ended.array.size == 0
@@ -231,17 +235,18 @@ def test_the_end_of_the_line_is_announced(state, reason):
 )
 def test_every_gap_is_explained_and_no_bin_is_published_twice(steps):
     """Windows that were lost before, that overlap, that are too old: the books of each topic explain its gaps."""
-    made, starts, parcels = Counter(), Counter(), []
+    made, lost, starts, parcels = Counter(), Counter(), Counter(), []
     for stream, lost_before, hop_us, old in steps:
         seq = made[stream] + lost_before
+        lost[stream] += lost_before
         made[stream] = seq + 1
         starts[stream] += hop_us
         closed_ns = NOW_NS - 2 * AGE_NS if old else NOW_NS
         parcels.append(
-            sealed_parcel(seq, stream, lost={"queue": lost_before}, start_us=starts[stream], closed_ns=closed_ns)
+            sealed_parcel(seq, stream, lost={"queue": lost[stream]}, start_us=starts[stream], closed_ns=closed_ns)
         )
     with publishing(max_age_ms=100) as (publisher, out):
-        for parcel in [*parcels, end("a"), end("b")]:
+        for parcel in [*parcels, *(end(stream, {"queue": lost[stream]}, made[stream]) for stream in "ab")]:
             publisher.take(parcel)
         messages, figures = out(), publisher.figures()
     last = defaultdict(lambda: (-1, 0))

@@ -6,7 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 import zmq
-from line_parts import link, received
+from line_parts import link, page, received
 
 from eventveil.errors import LineError
 from eventveil.stream.runner import Report, Reporter
@@ -15,7 +15,7 @@ from eventveil.stream.score import NOTES, Seen
 
 def test_a_report_tells_the_figures_of_its_stage():
     with link(hwm=10) as (push, pull):
-        reporter = Reporter("classify", push, lambda: {"counts": {"sent": 3}, "dropped": {"age": 1}})
+        reporter = Reporter(page("classify"), push, lambda: {"counts": {"sent": 3}, "dropped": {"age": 1}})
         reporter.say("failed", "why")
         words, notes = pull.recv_multipart()
     assert Report.model_validate_json(words) == Report(
@@ -27,7 +27,7 @@ def test_a_report_tells_the_figures_of_its_stage():
 def test_notes_go_along_with_the_next_report_once():
     notes = [Seen(stream="0", seq=3, label="wave"), Seen(stream="0", seq=4, label="clap")]
     with link(hwm=10) as (push, pull):
-        reporter = Reporter("publish", push)
+        reporter = Reporter(page("publish"), push)
         for note in notes:
             reporter.note(note)
         reporter.say("beat")
@@ -39,9 +39,11 @@ def test_notes_go_along_with_the_next_report_once():
 
 def test_a_beat_is_said_once_a_second(monkeypatch):
     now = [100.0]
-    monkeypatch.setattr("eventveil.stream.runner.time", SimpleNamespace(monotonic=lambda: now[0]))
+    monkeypatch.setattr(
+        "eventveil.stream.runner.time", SimpleNamespace(monotonic=lambda: now[0], monotonic_ns=lambda: 0)
+    )
     with link(hwm=10) as (push, pull):
-        reporter = Reporter("publish", push)
+        reporter = Reporter(page("publish"), push)
         said = []
         for now[0] in (100.0, 100.9, 101.0, 101.5, 101.99, 102.0, 110.0, 110.5):
             reporter.beat()
@@ -51,7 +53,7 @@ def test_a_beat_is_said_once_a_second(monkeypatch):
 
 def test_a_supervisor_that_does_not_listen_costs_beats_but_no_last_word():
     with zmq.Context() as context, context.socket(zmq.PUSH) as nobody:
-        reporter = Reporter("publish", nobody)
+        reporter = Reporter(page("publish"), nobody)
         reporter.say("beat")
         with pytest.raises(LineError, match="publish: the supervisor does not listen"):
             reporter.say("ended")
@@ -60,7 +62,7 @@ def test_a_supervisor_that_does_not_listen_costs_beats_but_no_last_word():
 def test_notes_wait_for_a_supervisor_that_listens():
     with zmq.Context() as context, context.socket(zmq.PULL) as pull, context.socket(zmq.PUSH) as push:
         push.sndtimeo = pull.rcvtimeo = 5_000
-        reporter = Reporter("publish", push)
+        reporter = Reporter(page("publish"), push)
         reporter.note(note := Seen(stream="0", seq=3, label="wave"))
         reporter.say("beat")  # nobody is there
         pull.bind("inproc://late")

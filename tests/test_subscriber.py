@@ -147,9 +147,9 @@ def test_a_strangers_bytes_give_a_wire_error(frames):
             next(messages)
 
 
-def message(seq, lost=None, *, stream="0", topic=WINDOW):
+def message(seq, lost=None, *, topic=WINDOW, **more):
     header = window_header if topic == WINDOW else gesture_header
-    return Message(topic, header(seq=seq, stream=stream, lost=lost or {}), values())
+    return Message(topic, header(seq=seq, lost=lost or {}, **more), values())
 
 
 def missing(*messages):
@@ -186,9 +186,20 @@ def test_streams_and_topics_are_counted_apart():
     ) == [{}, {}, {}, {}, {"network": 1}, {}]
 
 
-def test_a_publisher_that_begins_anew_misses_nothing():
-    assert missing(message(8, {"queue": 3}), message(0), message(2, {"queue": 1})) == [{}, {}, {"queue": 1}]
-    assert missing(message(8), message(8, {"queue": 5}), message(9, {"queue": 5})) == [{}, {}, {}]
+def test_a_line_that_begins_anew_misses_nothing():
+    """Whether its first number is lower or higher than the last one before."""
+    for first in (0, 30):
+        assert missing(
+            message(8, {"queue": 3}),
+            message(first, {"queue": 9}, run="ef" * 8),
+            message(first + 2, {"queue": 10}, run="ef" * 8),
+        ) == [{}, {}, {"queue": 1}]
+
+
+def test_what_was_under_way_when_the_publisher_died_is_told_as_that():
+    assert missing(
+        message(8, {"queue": 3}), message(12, {"queue": 4, "crash": 1}, life=2), message(14, {"queue": 5}, life=2)
+    ) == [{}, {"queue": 1, "crash": 2}, {"queue": 1}]
 
 
 def test_states_pass_as_they_are():

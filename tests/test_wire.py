@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from line_parts import DIGEST, LABELS, OTHER_DIGEST, SCORES, gesture_header, line_ended, values, window_header
+from line_parts import DIGEST, LABELS, OTHER_DIGEST, RUN, SCORES, gesture_header, line_ended, values, window_header
 
 from eventveil.errors import WireError
 from eventveil.stream.wire import MAX_HEADER, MAX_VALUES, WindowHeader, decode, encode
@@ -57,6 +57,8 @@ def test_the_bytes_are_as_documented():
         "dtype": "<f4",
         "stream": "0",
         "sensor": {"width": 4, "height": 3},
+        "run": RUN,
+        "life": 1,
         "seq": 0,
         "t_start_us": 0,
         "t_end_us": 10,
