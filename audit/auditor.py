@@ -12,13 +12,17 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from eventveil.audit.attackers import Bench, Plan
+from eventveil.audit.attributes import attribute_jobs, attributes_on
+from eventveil.audit.averaging import averaged, averaging_jobs, averaging_on
 from eventveil.audit.board import Board
 from eventveil.audit.crew import Steps
 from eventveil.audit.figures import SubjectReport
-from eventveil.audit.identity import attacks_on, averaged, averaging_on, identity_jobs, with_averaging
+from eventveil.audit.identity import attacks_on, identity_jobs
 from eventveil.audit.inversion import inversion_jobs, inversion_on
 from eventveil.audit.jobs import Crew, Job, Lostlings, Results, run_jobs
-from eventveil.audit.reconstruction import reconstruction_jobs, reconstruction_on
+from eventveil.audit.noise_replay import replay_jobs, replay_on
+from eventveil.audit.reconstruction import check_reconstruction, reconstruction_jobs, reconstruction_on
+from eventveil.audit.recording import recording_jobs
 from eventveil.audit.report import Data, Made, Repeated, Report, digest
 from eventveil.audit.settings import RAW, AuditSettings
 from eventveil.audit.subjects import Subject
@@ -29,7 +33,7 @@ from eventveil.training.parallel import World
 from eventveil.training.people import open_split
 from eventveil.training.run_folder import read_json, write_json
 
-Hire = Callable[[Plan], AbstractContextManager[Crew]]
+Hire = Callable[[Plan, Board], AbstractContextManager[Crew]]
 
 
 class Auditor:
@@ -53,10 +57,10 @@ class Auditor:
     ) -> None:
         self._settings, self._subjects, self._board = settings, tuple(subjects), board
         self._work = folder.absolute() / "work"
+        check_reconstruction(settings)
         self._begin(resume=resume)
         dataset = open_split(settings.data, self._work, board.watch)
-        beside = [averaged(subject, settings.averaging) for subject in with_averaging(settings, self._subjects)]
-        self._plan = Plan(settings, (*self._subjects, *beside), self._work, dataset)
+        self._plan = Plan(settings, (*self._subjects, *averaged(settings, self._subjects)), self._work, dataset)
         bench = Bench(self._plan, World(), Steps(), board.watch)
         bench.prepare()
         if not any(protocol.way == "linked" for protocol in bench.protocols):
@@ -70,10 +74,14 @@ class Auditor:
     def jobs(self) -> list[Job]:
         """All that is to be done."""
         found: list[Job] = [*identity_jobs(self._settings, self._subjects)]
+        found += averaging_jobs(self._settings, self._subjects)
         if self._plan.dataset.classes:
             found += target_jobs(self._settings, self._subjects)
         found += inversion_jobs(self._settings, self._subjects)
         found += reconstruction_jobs(self._settings, self._subjects)
+        found += recording_jobs(self._settings, self._subjects)
+        found += replay_jobs(self._settings, self._subjects)
+        found += attribute_jobs(self._settings, self._subjects, self._plan.dataset)
         return found
 
     def run(self, hire: Hire, command: str = "") -> Report:
@@ -89,7 +97,7 @@ class Auditor:
             TrainingError: a training cannot go on, or a file cannot be written.
         """
         began, at = time.monotonic(), datetime.now(UTC).isoformat(timespec="seconds")
-        with hire(self._plan) as crew:
+        with hire(self._plan, self._board) as crew:
             run_jobs(self.jobs, crew, self._board, self._work)
             machine = crew.machine
         reports = [self._subject(subject) for subject in self._subjects]
@@ -101,6 +109,7 @@ class Auditor:
                     "verdict": decide(
                         report.attacks, on_raw,
                         threshold=own.threshold, precision=own.precision, evidence=own.evidence,
+                        foretold=report.replay is not None and report.replay.succeeded,
                     ),
                 }
             ) if report.audited else report
@@ -120,7 +129,6 @@ class Auditor:
 
     def _subject(self, subject: Subject) -> SubjectReport:
         settings, results = self._settings, Results(self._work)
-        averages = subject in with_averaging(settings, self._subjects)
         inverted, restored = inversion_on(subject, settings, results)
         by_picture, likeness = reconstruction_on(subject.name, settings, results)
         return SubjectReport(
@@ -131,7 +139,9 @@ class Auditor:
             attacks=(*attacks_on(subject.name, settings, results), *inverted, *by_picture),
             restored=restored,
             likeness=likeness,
-            averaging=averaging_on(subject.name, settings, results) if averages else (),
+            replay=replay_on(subject, settings, results),
+            attributes=attributes_on(subject, settings, self._plan.dataset, results),
+            averaging=averaging_on(subject, settings, results),
             utility=utility_on(subject.name, results) if self._plan.dataset.classes else None,
         )
 

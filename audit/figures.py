@@ -71,6 +71,7 @@ class Attack(Part):
         people, queries, gallery: how many there were.
         rank1, rank5, rank10, mean_average_precision: of the search.
         equal_error_rate: of the check "is it the same person?", in way linked.
+        linkability: of pairs of windows, or tracks, in way linked; see `audit.verification`.
         advantages: what decides.
     """
 
@@ -88,6 +89,7 @@ class Attack(Part):
     rank10: Figure
     mean_average_precision: Figure
     equal_error_rate: Figure | None
+    linkability: Figure | None = None
     advantages: tuple[Advantage, ...]
 
     @property

@@ -13,7 +13,7 @@ from eventveil.audit.attackers import Bench, Network
 from eventveil.audit.figures import Attack, Knowledge
 from eventveil.audit.jobs import Results
 from eventveil.audit.settings import RAW, AttackerSettings, AuditSettings
-from eventveil.audit.subjects import Averaged, Subject
+from eventveil.audit.subjects import Subject
 from eventveil.training.evaluation import embedded
 from eventveil.training.subjects import folder_of
 
@@ -59,25 +59,18 @@ class Identity:
             anonymizer = bench.subject(name).anonymizer
             embedding_NE = embedded(bench.test, network, None, anonymizer, "audit", name, asked.name)
             knowledge = self.knowledge if name == self.learned_on else "ignorant"
-            attacks = [
-                protocol.attack(embedding_NE, knowledge=knowledge, architecture=self.architecture, seed=self.seed)
-                for protocol in bench.protocols
-            ]
-            found[name] = [attack.model_dump(mode="json") for attack in attacks]
+            found[name] = bench.asked(embedding_NE, knowledge=knowledge, architecture=self.architecture, seed=self.seed)
         return {"attacks": found}
 
 
 def identity_jobs(settings: AuditSettings, subjects: Sequence[Subject]) -> list[Identity]:
     """The jobs of all attackers; those who learn on raw windows come first."""
     names = [subject.name for subject in subjects]
-    jobs = [
+    return [
         Identity(name, architecture, seed, tuple(names) if name == RAW else (name,))
         for name in sorted(names, key=lambda name: name != RAW)
         for architecture, seed in _networks(settings.attackers)
     ]
-    architecture, seed = next(_networks(settings.attackers))
-    averaged = [averaged_name(subject.name, settings.averaging) for subject in with_averaging(settings, subjects)]
-    return jobs + [Identity(name, architecture, seed, (name,), "averaging") for name in averaged]
 
 
 def attacks_on(name: str, settings: AuditSettings, results: Results) -> tuple[Attack, ...]:
@@ -88,29 +81,6 @@ def attacks_on(name: str, settings: AuditSettings, results: Results) -> tuple[At
             done = results.of(Identity(learned_on, architecture, seed, ()).name)
             found += [Attack.model_validate(attack) for attack in done["attacks"][name]]
     return tuple(found)
-
-
-def averaging_on(name: str, settings: AuditSettings, results: Results) -> tuple[Attack, ...]:
-    """What the attacker got who has the mean of many anonymizations of a subject, once its job is done."""
-    architecture, seed = next(_networks(settings.attackers))
-    own = averaged_name(name, settings.averaging)
-    done = results.of(Identity(own, architecture, seed, ()).name)
-    return tuple(Attack.model_validate(attack) for attack in done["attacks"][own])
-
-
-def with_averaging(settings: AuditSettings, subjects: Sequence[Subject]) -> list[Subject]:
-    """The subjects on whom somebody averages."""
-    return [subject for subject in subjects if subject.audited and settings.averaging]
-
-
-def averaged(subject: Subject, times: int) -> Subject:
-    """What is known of a subject to whoever has the mean of so many anonymizations."""
-    return Subject(averaged_name(subject.name, times), Averaged(subject.anonymizer, times))
-
-
-def averaged_name(name: str, times: int) -> str:
-    """Name of such a subject."""
-    return f"{name}-averaged-{times}"
 
 
 def _networks(own: AttackerSettings) -> Iterator[tuple[str, int]]:

@@ -73,8 +73,8 @@ class Denoising:
         embedding_NE = embedded(
             bench.test, attacker.classifier, attacker.denoiser, subject.anonymizer, "audit", self.subject, asked.name
         )
-        named = {"knowledge": "denoising", "architecture": self.architecture, "seed": self.seed}
-        return {"attacks": bench.asked(embedding_NE, **named)}
+        attacks = bench.asked(embedding_NE, knowledge="denoising", architecture=self.architecture, seed=self.seed)
+        return {"attacks": attacks}
 
 
 @dataclass(frozen=True)
@@ -208,11 +208,10 @@ class _WithRaw:
 
 
 def _mean_window(stand: Stand) -> torch.Tensor:
-    start, total = stand.draw.start, 0.0
-    for at in range(0, len(start), EVALUATION_BATCH):
-        total = total + stand.anonymized(Unchanged(), ("mean",), start[at : at + EVALUATION_BATCH]).double().sum(0)
-    assert isinstance(total, torch.Tensor)
-    return (total / len(start)).float()
+    start = stand.draw.start
+    parts = [start[at : at + EVALUATION_BATCH] for at in range(0, len(start), EVALUATION_BATCH)]
+    sums = [stand.anonymized(Unchanged(), ("mean",), part).double().sum(0) for part in parts]
+    return (torch.stack(sums).sum(0) / len(start)).float()
 
 
 def inversion_jobs(settings: AuditSettings, subjects: Sequence[Subject]) -> list[Denoising | Inverting]:

@@ -1,13 +1,19 @@
-"""report.html: one page that loads nothing, for whoever must decide whether the camera may be switched on."""
+"""report.html: one page that loads nothing, for whoever must decide whether the camera may be switched on.
+
+Pictures of real people are never in it, for it is made to be passed on: they are in work/pictures.html, which is
+private. Pictures of simulated people, who are nobody, are in both; that of a recording is in the private page alone.
+"""
 
 from __future__ import annotations
 
+import base64
 from pathlib import Path
 from typing import Any
 
 from eventveil.audit.figures import Advantage, SubjectReport
 from eventveil.audit.plots import frontier, watched
 from eventveil.audit.report import Report
+from eventveil.audit.sheet import SHEETS
 from eventveil.audit.verdict import below_chance
 from eventveil.errors import AuditError
 from eventveil.training.checkpoint import write_whole
@@ -18,46 +24,92 @@ except ImportError:
     raise AuditError("the report needs jinja2; pip install 'eventveil[audit]'") from None
 
 PAGE, TEMPLATE = "report.html", "page.html.j2"
+PICTURES, PICTURES_TEMPLATE = "pictures.html", "pictures.html.j2"
 WORDS = {0: "private enough, as far as was tried", 1: "not private", 2: "could not be measured"}
 
+Sheets = list[tuple[str, str]]
+"""Names of picture sheets, and the sheets as data URIs."""
 
-def write_page(folder: Path, report: Report) -> None:
-    """Write report.html.
+
+def write_pages(folder: Path, report: Report) -> None:
+    """Write report.html, and work/pictures.html where pictures were made.
 
     Raises:
-        TrainingError: it cannot be written.
+        TrainingError: they cannot be written.
     """
-    text = page(report)
-    write_whole(folder / PAGE, lambda file: file.write(text.encode()))
+    sheets = _sheets(folder / "work" / SHEETS)
+    if sheets:
+        _write(folder / "work" / PICTURES, _environment().get_template(PICTURES_TEMPLATE).render(sheets=sheets))
+    shown = [sheet for sheet in sheets if not sheet[0].startswith("recording-")] if report.data.simulated else []
+    _write(folder / PAGE, page(report, shown))
 
 
-def page(report: Report) -> str:
-    """Return the page; whatever comes from files, as names and notes, is escaped."""
-    loader = PackageLoader("eventveil.audit", package_path="")
-    environment = Environment(loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True)
-    environment.filters |= {"percent": _percent, "interval": _interval}
-    return environment.get_template(TEMPLATE).render(
-        report=report,
-        words=WORDS,
-        below=any(below_chance(subject.attacks) for subject in report.subjects),
-        frontier=frontier(report.subjects) if any(subject.utility for subject in report.subjects) else None,
-        watched=watched(report.subjects),
-        averaging=[pair for subject in report.audited if (pair := _averaging(subject)) is not None],
+def page(report: Report, sheets: Sheets) -> str:
+    """Return the page; whatever comes from files, as names and notes, is escaped.
+
+    Args:
+        report: what it is about.
+        sheets: pictures that may be passed on.
+    """
+    assert report.data.simulated or not sheets, "pictures of real people are private"
+    return (
+        _environment()
+        .get_template(TEMPLATE)
+        .render(
+            report=report,
+            sheets=sheets,
+            words=WORDS,
+            below=any(below_chance(subject.attacks) for subject in report.subjects),
+            frontier=frontier(report.subjects) if any(subject.utility for subject in report.subjects) else None,
+            watched=watched(report.subjects),
+            averaging=[row for subject in report.audited if (row := _averaging(subject)) is not None],
+            not_tried=_not_tried(report),
+        )
     )
 
 
-def _averaging(subject: SubjectReport) -> tuple[str, Advantage, Advantage] | None:
-    """The same attacker with one window of a person: fed once, and with the mean of many."""
-    often = next((one for one in subject.averaging if one.way == "linked" and one.windows == 1), None)
-    if often is None:
+def _environment() -> Environment:
+    loader = PackageLoader("eventveil.audit", package_path="")
+    environment = Environment(loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True)
+    environment.filters |= {"percent": _percent, "interval": _interval}
+    return environment
+
+
+def _write(path: Path, text: str) -> None:
+    write_whole(path, lambda file: file.write(text.encode()))
+
+
+def _sheets(folder: Path) -> Sheets:
+    return [
+        (path.stem, "data:image/png;base64," + base64.b64encode(path.read_bytes()).decode())
+        for path in sorted(folder.glob("*.png"))
+    ]
+
+
+def _not_tried(report: Report) -> list[str]:
+    """What this audit left out, in words."""
+    subjects = report.audited
+    parts = {
+        "undoing the anonymizer": any(subject.restored for subject in subjects),
+        "pictures reconstructed from windows": any(subject.likeness for subject in subjects),
+        "guessing the noise": any(subject.replay for subject in subjects),
+        "what people are like and the light": any(subject.attributes for subject in subjects),
+    }
+    return [text for text, tried in parts.items() if not tried]
+
+
+def _averaging(subject: SubjectReport) -> tuple[str, Advantage, dict[str, Advantage]] | None:
+    """The same attacker with one window of a person: fed once, and with means of many."""
+    often = [one for one in subject.averaging if one.way == "linked" and one.windows == 1]
+    if not often:
         return None
     once = next(
         one
         for one in subject.attacks
         if (one.knowledge, one.architecture, one.seed, one.way, one.windows)
-        == ("informed", often.architecture, often.seed, often.way, often.windows)
+        == ("informed", often[0].architecture, often[0].seed, "linked", 1)
     )
-    return subject.name, once.advantages[0], often.advantages[0]
+    return subject.name, once.advantages[0], {one.knowledge: one.advantages[0] for one in often}
 
 
 def _percent(value: float) -> str:

@@ -82,7 +82,8 @@ def stretched(picture_B1HW: torch.Tensor) -> torch.Tensor:
     picture = picture_B1HW.float()
     low, high = torch.quantile(picture.flatten(1), torch.tensor((DARK, BRIGHT), device=picture.device), dim=1)
     span = (high - low).clamp(min=1e-6)
-    return ((picture - low[:, None, None, None]) / span[:, None, None, None]).clamp(0, 1)
+    bright: torch.Tensor = (picture - low[:, None, None, None]) / span[:, None, None, None]
+    return bright.clamp(0, 1)
 
 
 def picture_maker(path: Path, window: WindowSettings, device: torch.device) -> Picture:

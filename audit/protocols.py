@@ -21,7 +21,7 @@ import numpy as np
 import numpy.typing as npt
 
 from eventveil.audit.figures import Advantage, Attack, Figure, Knowledge, Way
-from eventveil.audit.verification import error_interval
+from eventveil.audit.verification import chance_linkability, error_interval, linkability
 from eventveil.training.evaluation import Found, Stand, labels_of
 from eventveil.training.metrics import Labels, Ranking, cosine, equal_error_rate, left_out, rank_scores
 from eventveil.training.randomness import numpy_generator
@@ -64,6 +64,11 @@ class Protocol:
         """What rankings at random give."""
         return chance_ranking(self.query, self.gallery, self.left_out_QG)
 
+    @cached_property
+    def chance_linkability(self) -> float:
+        """What linkability of random scores comes out at."""
+        return chance_linkability(self.query, self.gallery, self.left_out_QG)
+
     @property
     def can_be_asked(self) -> bool:
         """Whether a query has both a match and another person to be told from."""
@@ -80,7 +85,8 @@ class Protocol:
         ranking = rank_scores(score_QG, self.query, self.gallery, self.left_out_QG)
         held = identity_result(Found(ranking, self.query, self.gallery, self.left_out_QG), self.chance)
         rank1 = Figure.of(held["rank1"])
-        error = self._error(score_QG) if self.way == "linked" else None
+        pairs = self.way == "linked"
+        error = self._error(score_QG) if pairs else None
         return Attack(
             knowledge=knowledge,
             architecture=architecture,
@@ -96,6 +102,7 @@ class Protocol:
             rank10=Figure.of(held["rank10"]),
             mean_average_precision=Figure.of(held["mAP"]),
             equal_error_rate=error,
+            linkability=self._linkability(score_QG) if pairs else None,
             advantages=(Advantage.of_rank(rank1), *([] if error is None else [Advantage.of_error(error)])),
         )
 
@@ -106,6 +113,9 @@ class Protocol:
     def _scores(self, embedding_NE: npt.NDArray[np.float32]) -> npt.NDArray[np.floating[Any]]:
         track_TE = _unit(embedding_NE)[self.members_Tn].mean(1)
         return cosine(track_TE[self.asked_T], track_TE[~self.asked_T])
+
+    def _linkability(self, score_QG: npt.NDArray[np.floating[Any]]) -> Figure:
+        return linkability(score_QG, self.query, self.gallery, self.left_out_QG, self.chance_linkability)
 
     def _error(self, score_QG: npt.NDArray[np.floating[Any]]) -> Figure:
         value = equal_error_rate(score_QG, self.query, self.gallery, self.left_out_QG)

@@ -23,6 +23,7 @@ from eventveil.audit.pictures import picture_maker
 from eventveil.audit.settings import RAW, AuditSettings
 from eventveil.audit.sheet import SHEETS, draw_sheet
 from eventveil.audit.subjects import Subject
+from eventveil.io import open_events
 from eventveil.training.baselines import Identity as Unchanged
 from eventveil.training.evaluation import EVALUATION_BATCH, Stand, embedded
 from eventveil.training.randomness import numpy_generator
@@ -73,8 +74,9 @@ class Retrieval:
         for name in self.tested_on:
             anonymizer = Pictured(bench.subject(name).anonymizer, picture)
             embedding_NE = embedded(bench.test, network, None, anonymizer, "audit", name, asked.name)
-            named = {"knowledge": "reconstructing", "architecture": self.architecture, "seed": self.seed}
-            found[name] = bench.asked(embedding_NE, **named)
+            found[name] = bench.asked(
+                embedding_NE, knowledge="reconstructing", architecture=self.architecture, seed=self.seed
+            )
         return {"attacks": found}
 
 
@@ -182,6 +184,21 @@ def _picture_of(bench: Bench) -> Any:
     path = bench.settings.reconstruction.weights
     assert path is not None
     return picture_maker(path, bench.settings.window, bench.world.device)
+
+
+def check_reconstruction(settings: AuditSettings) -> None:
+    """See now, and not after hours of training, that pictures can be made.
+
+    Raises:
+        AuditError: windows are too small for pictures.
+        WeightsError: the file of FireNet is missing, or is not of this network.
+        EventFileError: the recording cannot be opened.
+    """
+    own = settings.reconstruction
+    if own.weights is not None:
+        picture_maker(own.weights, settings.window, torch.device("cpu"))
+    if own.recording is not None:
+        open_events(own.recording).close()
 
 
 def reconstruction_jobs(settings: AuditSettings, subjects: Sequence[Subject]) -> list[Retrieval | Comparison]:

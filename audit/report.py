@@ -16,6 +16,7 @@ from typing import Any, Literal
 import numpy as np
 
 from eventveil.audit.figures import Part, SubjectReport
+from eventveil.audit.traits import is_simulated
 from eventveil.replay.trials import Dataset
 from eventveil.training.people import PARTS
 from eventveil.training.run_folder import write_json
@@ -29,6 +30,7 @@ class Data(Part):
 
     Attributes:
         kind, layout: of the dataset.
+        simulated: whether its people are simulated ones.
         people, trials: of each part; nobody is in two.
         sessions: of test people, all together.
         classes: of the target.
@@ -38,6 +40,7 @@ class Data(Part):
 
     kind: str
     layout: str
+    simulated: bool
     people: dict[str, int]
     trials: dict[str, int]
     sessions: int
@@ -55,6 +58,7 @@ class Data(Part):
         return cls(
             kind=dataset.kind,
             layout=dataset.layout,
+            simulated=is_simulated(dataset.root),
             people={part: len(people) for part, people in parts.items()},
             trials={part: len(dataset.of(part)) for part in PARTS},
             sessions=len({(trial.subject, trial.session) for trial in tested}),

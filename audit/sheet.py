@@ -15,7 +15,7 @@ from eventveil.errors import AuditError
 from eventveil.training.checkpoint import write_whole
 
 SHEETS = "pictures"
-ROW_CM, COLUMN_CM = 3.6, 3.4
+WIDE_CM, CELL_CM = 30.0, 6.0  # of a sheet, and at most of one picture
 
 Row = tuple[str, Sequence[npt.NDArray[np.float32]]]
 """What is shown in a row, and (H, W) of each column."""
@@ -38,8 +38,8 @@ def draw_sheet(path: Path, rows: Sequence[Row], titles: Sequence[str]) -> None:
         from matplotlib.figure import Figure
     except ImportError:
         raise AuditError("pictures need matplotlib; pip install 'eventveil[audit]'") from None
-    size = (COLUMN_CM * len(titles) / 2.54, ROW_CM * len(rows) / 2.54)
-    figure = Figure(figsize=size, layout="constrained")
+    cell = min(CELL_CM, WIDE_CM / len(titles)) / 2.54
+    figure = Figure(figsize=(cell * len(titles), (cell + 0.1) * len(rows)), layout="constrained")
     axes = figure.subplots(len(rows), len(titles), squeeze=False)
     for number, (name, pictures) in enumerate(rows):
         for axis, picture in zip(axes[number], pictures, strict=True):

@@ -13,7 +13,6 @@ from eventveil.audit.settings import RAW, AuditSettings
 from eventveil.errors import AuditError
 from eventveil.models import shipped
 from eventveil.models.kinds import Anonymizer
-from eventveil.models.noise import NoiseGenerator
 from eventveil.models.weights import Weights, check_fit, load_weights
 from eventveil.training.settings import WindowSettings
 from eventveil.training.subjects import baseline, folder_of
@@ -41,28 +40,6 @@ class Subject:
     def folder(self) -> str:
         """Its name as a folder's."""
         return folder_of(self.name)
-
-
-class Averaged:
-    """What is known to whoever gets the same events anonymized again and again: the mean.
-
-    Our line publishes no bin twice, which is what prevents this; an attacker who has it anyway is shown beside.
-
-    Args:
-        anonymizer: whose noise is averaged away.
-        times: how often; windows of K bins that move on bin by bin show each bin K times.
-    """
-
-    def __init__(self, anonymizer: Anonymizer, times: int) -> None:
-        self._anonymizer = anonymizer
-        self._times = times
-
-    def anonymize(self, x_BCHW: torch.Tensor, generator: NoiseGenerator, /) -> torch.Tensor:
-        """Return the mean of independent results."""
-        mean = self._anonymizer.anonymize(x_BCHW, generator) / self._times
-        for _ in range(self._times - 1):
-            mean += self._anonymizer.anonymize(x_BCHW, generator) / self._times
-        return mean
 
 
 def read_weights(paths: Sequence[Path]) -> dict[str, Weights]:

@@ -17,6 +17,7 @@ def decide(
     threshold: float,
     precision: float,
     evidence: bool = True,
+    foretold: bool = False,
 ) -> Verdict:
     """Hold the highest upper end of all intervals against the threshold.
 
@@ -28,6 +29,7 @@ def decide(
         threshold: of the advantage over blind guessing, from 0 to 1.
         precision: how far an interval may reach above its figure; beyond, there were too few people.
         evidence: whether the attackers were trained long enough to mean anything.
+        foretold: whether somebody guessed the seed of the noise, who can then take it off.
     """
     top, last = strongest(attacks), decisive(attacks)
     sure = max((advantage for attack in attacks for advantage in attack.advantages), key=lambda found: found.low)
@@ -41,6 +43,8 @@ def decide(
             {"status": status, "text": text, "strongest": top, "decisive": last, "people_needed": people_needed}
         )
 
+    if foretold:
+        return verdict(NOT_HELD, "Not private: the noise was foretold from a guessed seed, so anybody may take it off.")
     if sure.low >= threshold:
         return verdict(
             NOT_HELD, f"Not private: an attacker gained {_words(sure)} over blind guessing, threshold {threshold:.0%}."

@@ -1,20 +1,24 @@
-"""How sure an equal error rate is.
+"""How well pairs of the same person are told from pairs of two: how sure an equal error rate is, and linkability.
 
 Legend of axes: Q queries, G gallery entries, P people, S steps of the score, D draws.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from eventveil.audit.figures import Figure
 from eventveil.training.metrics import Labels
 from eventveil.training.statistics import Interval, expanded_tail
 
 STEPS = 512
+LINK_STEPS = 20
 DRAWS = 1000
+CHANCE_DRAWS = 10
 AT_ONCE = 50
 
 
@@ -43,38 +47,143 @@ def error_interval(
     Source: percentiles moved outwards for few people as in `training.statistics.bootstrap_by_person`; dependent pairs
     as in Field and Welsh, Bootstrapping clustered data, 2007 (resampling of whole clusters).
     """
-    genuine_SP, impostor_SPP = _counts(score_QG, query, gallery, left_out_QG)
+    counts = _counts(score_QG, query, gallery, left_out_QG, STEPS)
+    return _resampled(*counts, _error, draws, seed)
+
+
+def linkability(
+    score_QG: npt.NDArray[np.floating[Any]],
+    query: Labels,
+    gallery: Labels,
+    left_out_QG: npt.NDArray[np.bool_],
+    chance: float,
+    draws: int = DRAWS,
+    seed: int = 0,
+) -> Figure:
+    """How surely scores link pairs of one person: 0 where no score tells them from pairs of two, 1 where all do.
+
+    The global measure D is the mean over the scores s of pairs of one person of 2 p / (1 + p) - 1, with p the ratio of
+    the densities of both kinds of pair at s, where that is above 1; elsewhere 0. Unlike an error rate at one threshold,
+    it notices scores that link some people for certain. Densities are histograms of 20 steps, each with a twentieth
+    of all pairs, both kinds weighing alike.
+
+    Args:
+        score_QG: of each pair.
+        query: labels of one side.
+        gallery: of the other.
+        left_out_QG: pairs that do not count.
+        chance: of the same pairs, see `chance_linkability`.
+        draws: how often people are drawn, for the 95 % interval.
+        seed: of the draws.
+
+    Source: Gomez-Barrero, Galbally, Rathgeb, Busch, General framework to evaluate unlinkability in biometric template
+    protection systems, 2018, with both kinds of pair held equally likely.
+    """
+    counts = _counts(score_QG, query, gallery, left_out_QG, LINK_STEPS, balanced=True)
+    value = float(_linked(*_whole(*counts))[0])
+    low, high = _resampled(*counts, _linked, draws, seed)
+    return Figure(value=value, low=min(low, value), high=max(high, value), chance=chance)
+
+
+def chance_linkability(
+    query: Labels, gallery: Labels, left_out_QG: npt.NDArray[np.bool_], draws: int = CHANCE_DRAWS, seed: int = 0
+) -> float:
+    """What scores give that know nothing: of few pairs densities differ by accident, so it is above 0.
+
+    Args:
+        query: labels of one side.
+        gallery: of the other.
+        left_out_QG: pairs that do not count.
+        draws: how often scores are drawn at random.
+        seed: of the draws.
+    """
+    random = np.random.default_rng(seed)
+    blind = [
+        _counts(random.random(left_out_QG.shape), query, gallery, left_out_QG, LINK_STEPS, balanced=True)
+        for _ in range(draws)
+    ]
+    return float(np.mean([_linked(*_whole(*counts))[0] for counts in blind]))
+
+
+def _resampled(
+    genuine_SP: npt.NDArray[np.float64],
+    impostor_SPP: npt.NDArray[np.float64],
+    statistic: Callable[[npt.NDArray[np.float64], npt.NDArray[np.float64]], npt.NDArray[np.float64]],
+    draws: int,
+    seed: int,
+) -> Interval:
     people = genuine_SP.shape[1]
     random = np.random.default_rng(seed)
-    errors: list[npt.NDArray[np.float64]] = []
+    found: list[npt.NDArray[np.float64]] = []
     for _ in range(0, draws, AT_ONCE):
         weight_DP = random.multinomial(people, np.full(people, 1 / people), size=AT_ONCE).astype(np.float64)
-        genuine_DS = weight_DP @ genuine_SP.T
-        partly_DSP = (weight_DP @ impostor_SPP.reshape(-1, people).T).reshape(AT_ONCE, -1, people)
-        impostor_DS = np.einsum("dsp,dp->ds", partly_DSP, weight_DP)
-        errors.append(_error(genuine_DS, impostor_DS))
-    error_D = np.concatenate(errors)
+        found.append(statistic(*_weighted(genuine_SP, impostor_SPP, weight_DP)))
+    value_D = np.concatenate(found)
     tail = expanded_tail(people)
-    low, high = np.quantile(error_D[np.isfinite(error_D)], (tail, 1 - tail))
+    low, high = np.quantile(value_D[np.isfinite(value_D)], (tail, 1 - tail))
     return Interval(float(low), float(high))
 
 
-def _counts(
-    score_QG: npt.NDArray[np.floating[Any]], query: Labels, gallery: Labels, left_out_QG: npt.NDArray[np.bool_]
+def _weighted(
+    genuine_SP: npt.NDArray[np.float64], impostor_SPP: npt.NDArray[np.float64], weight_DP: npt.NDArray[np.float64]
 ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
-    """Pairs in each step of the score: of each person (S, P), and of a query's and an entry's person (S, P, P)."""
+    """Pairs of both kinds in each step, (D, S) each, of people who were drawn so often."""
+    people = weight_DP.shape[1]
+    genuine_DS = weight_DP @ genuine_SP.T
+    partly_DSP = (weight_DP @ impostor_SPP.reshape(-1, people).T).reshape(len(weight_DP), -1, people)
+    return genuine_DS, np.einsum("dsp,dp->ds", partly_DSP, weight_DP)
+
+
+def _whole(
+    genuine_SP: npt.NDArray[np.float64], impostor_SPP: npt.NDArray[np.float64]
+) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    """Pairs of both kinds in each step, (1, S) each, of everybody once."""
+    return _weighted(genuine_SP, impostor_SPP, np.ones((1, genuine_SP.shape[1])))
+
+
+def _counts(
+    score_QG: npt.NDArray[np.floating[Any]],
+    query: Labels,
+    gallery: Labels,
+    left_out_QG: npt.NDArray[np.bool_],
+    steps: int,
+    *,
+    balanced: bool = False,
+) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    """Pairs in each step of the score: of each person (S, P), and of a query's and an entry's person (S, P, P).
+
+    Steps hold equal numbers of pairs; where they are balanced, the two kinds of pair weigh alike in that.
+    """
     names, person = np.unique(np.concatenate((query.person, gallery.person)), return_inverse=True)
     people = len(names)
     row, column = np.nonzero(~left_out_QG)
     score = score_QG[row, column]
-    edges = np.quantile(score, np.linspace(0, 1, STEPS + 1)[1:-1])
-    step = np.searchsorted(edges, score, side="right")
     one, other = person[row], person[len(query) + column]
-    pair = np.zeros((STEPS, people, people))
-    np.add.at(pair, (step, one, other), 1)
+    part = np.linspace(0, 1, steps + 1)[1:-1]
+    if balanced:
+        step = np.searchsorted(_quantiles(score, _alike(one == other), part), score, side="left")
+    else:
+        step = np.searchsorted(np.quantile(score, part), score, side="right")
+    flat = np.bincount((step * people + one) * people + other, minlength=steps * people**2)
+    pair = flat.reshape(steps, people, people).astype(np.float64)
     genuine_SP = np.einsum("spp->sp", pair).copy()
     pair[:, np.arange(people), np.arange(people)] = 0
     return genuine_SP, pair
+
+
+def _alike(same_N: npt.NDArray[np.bool_]) -> npt.NDArray[np.float64]:
+    """Weights of pairs with which either kind weighs one half."""
+    share = same_N.mean()
+    return np.asarray(np.where(same_N, 0.5 / max(share, 1e-12), 0.5 / max(1 - share, 1e-12)))
+
+
+def _quantiles(
+    score_N: npt.NDArray[np.floating[Any]], weight_N: npt.NDArray[np.float64], part_S: npt.NDArray[np.float64]
+) -> npt.NDArray[np.floating[Any]]:
+    """The lowest scores up to which a part of the weight lies; NumPy knows weights from 2.0 on only."""
+    order = np.argsort(score_N)
+    below_N = np.cumsum(weight_N[order]) / weight_N.sum()
+    return np.asarray(score_N[order][np.searchsorted(below_N, part_S - 1e-9)])  # sums are a little off
 
 
 def _error(genuine_DS: npt.NDArray[np.float64], impostor_DS: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
@@ -88,3 +197,14 @@ def _error(genuine_DS: npt.NDArray[np.float64], impostor_DS: npt.NDArray[np.floa
     nearest = np.abs(refused - accepted).argmin(1)  # not a number where there is one: it is taken for the least
     rows = np.arange(len(nearest))
     return np.asarray((refused[rows, nearest] + accepted[rows, nearest]) / 2)
+
+
+def _linked(genuine_DS: npt.NDArray[np.float64], impostor_DS: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """D of each draw; not a number where one kind of pair is missing."""
+    with np.errstate(invalid="ignore"):  # 0 / 0 where a draw has no pairs of one kind, or a step no pairs at all
+        genuine = genuine_DS / genuine_DS.sum(1, keepdims=True)
+        impostor = impostor_DS / impostor_DS.sum(1, keepdims=True)
+        # 2 p / (1 + p) - 1 of p = genuine / impostor, above 0 where p is above 1; also where impostor is 0.
+        local = np.maximum(0.0, (genuine - impostor) / (genuine + impostor))
+    missing = np.isnan(genuine[:, 0]) | np.isnan(impostor[:, 0])
+    return np.where(missing, np.nan, (genuine * np.nan_to_num(local)).sum(1))

@@ -15,6 +15,7 @@ from eventveil.cli_common import JsonOption, print_json, say, stderr, stdout
 from eventveil.errors import AuditError
 
 if TYPE_CHECKING:
+    from eventveil.audit.auditor import Hire
     from eventveil.audit.figures import Advantage, Figure
     from eventveil.audit.report import Report
     from eventveil.audit.settings import AuditSettings
@@ -59,8 +60,15 @@ def run(
     ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on where DIR stands.")] = False,
     jobs: Annotated[
-        int, typer.Option(metavar="N", min=1, help="Attackers at once, each in a process of its own; they share cores.")
-    ] = 1,
+        int | None,
+        typer.Option(
+            metavar="N", min=1, help="Attackers at once, in processes that share the cores; with --ray at most so many."
+        ),
+    ] = None,
+    ray: Annotated[
+        str | None,
+        typer.Option(metavar="ADDRESS|auto", help="Train attackers on a Ray cluster, all of whose machines see DIR."),
+    ] = None,
     json: JsonOption = False,
 ) -> None:
     """Tell how much of a person gets through an anonymizer: train attackers on it, and test them on unseen people.
@@ -77,7 +85,7 @@ def run(
     if not weights or out is None:
         raise AuditError("expected --weights FILE and --out DIR; see eventveil audit --help")
     settings = _settings(config, data, threshold, overrides or [])
-    report = _audited(settings, weights, out, key, jobs, resume=resume)
+    report = _audited(settings, weights, out, key, _crew(jobs, ray), resume=resume)
     if json:
         print_json({"out": str(out), "status": report.status, "report": report.model_dump(mode="json")})
     else:
@@ -134,13 +142,12 @@ def _quoted(path: Path) -> str:
 
 
 def _audited(
-    settings: AuditSettings, weights: list[Path], out: Path, key: Path | None, jobs: int, *, resume: bool
+    settings: AuditSettings, weights: list[Path], out: Path, key: Path | None, hire: Hire, *, resume: bool
 ) -> Report:
     from eventveil.audit.auditor import Auditor
     from eventveil.audit.board import Board
     from eventveil.audit.certificate import certify
-    from eventveil.audit.crew import Alone, Processes
-    from eventveil.audit.page import write_page
+    from eventveil.audit.page import write_pages
     from eventveil.audit.report import write_report
     from eventveil.audit.subjects import read_weights, subjects_of, with_windows_of
     from eventveil.training.loop import Interrupted
@@ -151,16 +158,25 @@ def _audited(
     command = shlex.join(["eventveil", *sys.argv[1:]])
     try:
         with Board(stderr) as board:
-            auditor = Auditor(settings, subjects, out, board, resume=resume)
-            report = auditor.run(lambda plan: Alone(plan, board.moved) if jobs == 1 else Processes(plan, jobs), command)
+            report = Auditor(settings, subjects, out, board, resume=resume).run(hire, command)
     except (Interrupted, KeyboardInterrupt):
         say(f"eventveil: stopped; {out} holds all that was done. Go on with the same command and --resume")
         raise typer.Exit(INTERRUPTED) from None
     write_report(out, report)
-    write_page(out, report)
+    write_pages(out, report)
     certify(out, report, key or out / "key.pem")
     say(f"eventveil: done; {out} holds the report. {out / 'work'} holds raw windows and who is who: it is private")
     return report
+
+
+def _crew(jobs: int | None, ray: str | None) -> Hire:
+    if ray is not None:
+        from eventveil.audit.cluster import Cluster
+
+        return lambda plan, _: Cluster(plan, ray, jobs)
+    from eventveil.audit.crew import Alone, Processes
+
+    return lambda plan, board: Alone(plan, board.moved) if jobs in (None, 1) else Processes(plan, jobs or 1)
 
 
 def _print(report: Report) -> None:

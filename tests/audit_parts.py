@@ -47,7 +47,7 @@ def audit(folder, held, *anonymizers, resume=False, tell=lambda _text: None, job
     subjects += [Subject(name, anonymizer, audited=True) for name, anonymizer in anonymizers]
     board = Board(Console(quiet=True), tell)
     auditor = Auditor(held, subjects, folder, board, resume=resume)
-    return auditor.run(lambda plan: Alone(plan, board.moved) if jobs == 1 else Processes(plan, jobs), "a test")
+    return auditor.run(lambda plan, _: Alone(plan, board.moved) if jobs == 1 else Processes(plan, jobs), "a test")
 
 
 class Nothing:

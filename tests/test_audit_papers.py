@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import json
 import shutil
@@ -13,8 +14,18 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_private_key
 
 from eventveil.audit.certificate import certify, verify
-from eventveil.audit.figures import Advantage, Attack, Class, Figure, SubjectReport, Utility
-from eventveil.audit.page import page, write_page
+from eventveil.audit.figures import (
+    Advantage,
+    Attack,
+    Attribute,
+    Class,
+    Figure,
+    Likeness,
+    Replay,
+    SubjectReport,
+    Utility,
+)
+from eventveil.audit.page import page, write_pages
 from eventveil.audit.report import Data, Made, Report, write_report
 from eventveil.audit.verdict import decide
 from eventveil.errors import AuditError
@@ -39,7 +50,7 @@ def subject(name, leak, *, audited=False):
     return SubjectReport(
         name=name, audited=audited, weights=TENSORS if audited else None,
         about={"note": "<b>note</b>", "trained": False} if audited else None, attacks=attacks,
-        averaging=(attack(0.5, knowledge="averaging"),) if audited else (),
+        averaging=(attack(0.5, knowledge="averaging"), attack(0.2, knowledge="overlapping")) if audited else (),
         utility=Utility(retrained=figure, as_it_is=figure, classes=(Class(name="a <clap>", windows=3, accuracy=0.5),)),
         verdict=decide(attacks, (attack(0.8),), threshold=0.1, precision=0.05) if audited else None,
     )  # fmt: skip
@@ -49,7 +60,7 @@ def subject(name, leak, *, audited=False):
 def report():
     made = Made.of("2026-01-01T00:00:00+00:00", "eventveil audit <script>", 60.0, "cpu")
     data = Data(
-        kind="dvs-gesture", layout="x", people={"train": 60, "val": 8, "test": 40},
+        kind="dvs-gesture", layout="x", simulated=False, people={"train": 60, "val": 8, "test": 40},
         trials={"train": 1, "val": 1, "test": 1}, sessions=80, classes=("a <clap>",), index="1" * 64, split="2" * 64,
     )  # fmt: skip
     return Report(
@@ -74,7 +85,7 @@ class Links(HTMLParser):
 
 
 def test_the_page_loads_nothing_and_begins_with_the_verdicts(report):
-    text = page(report)
+    text = page(report, [])
     seen = Links()
     seen.feed(text)
     assert len(seen.loaded) == 2  # the plots
@@ -88,14 +99,67 @@ def test_the_page_loads_nothing_and_begins_with_the_verdicts(report):
     assert words.index("hidden<i>: private enough") < words.index("bare: not private") < words.index("Use against")
     assert "That is no extra privacy" in words
     assert "a <clap> 50.0 %" in words
-    assert "4.0 % (1.0 to 7.0) 50.0 % (47.0 to 53.0)" in words  # averaging, with the rule and without
+    # Averaging: with the rule, and without it in two ways.
+    assert "4.0 % (1.0 to 7.0) 50.0 % (47.0 to 53.0) 20.0 % (17.0 to 23.0)" in words
+    assert "Not tried: undoing the anonymizer, pictures reconstructed from windows, guessing the noise" in words
+
+
+def figure(value, chance=0.0):
+    return Figure(value=value, low=value - 0.1, high=value + 0.1, chance=chance)
+
+
+def test_the_page_tells_what_the_other_attackers_got(report):
+    other = {
+        "restored": figure(0.12),
+        "likeness": Likeness(ssim=figure(0.25, 0.2), psnr_db=figure(11.0, 10.5)),
+        "replay": Replay(noise=True, guesses=768, explained=figure(0.01), succeeded=False),
+        "attributes": (
+            Attribute(name="glasses", probe="cnn", classes=("glasses", "none"), people=40, accuracy=figure(0.6, 0.5)),
+        ),
+    }
+    raw, hidden, bare = report.subjects
+    open_book = hidden.model_copy(update=other)
+    no_noise = bare.model_copy(update={"replay": Replay(noise=False, guesses=0, explained=None, succeeded=False)})
+    seen = Links()
+    seen.feed(page(report.model_copy(update={"subjects": (raw, open_book, no_noise)}), []))
+    words = "".join(seen.text.split())
+    for text in ("hidden<i> 12.0 % (2.0 to 22.0)", "0.250 (0.150 to 0.350; 0.200)", "11.0 (10.9 to 11.1; 10.5)",
+                 "768 1.0 % (-9.0 to 11.0; 0.0 %) It failed", "bare 0 - It draws no noise",
+                 "glasses (glasses, none) cnn 40 60.0 % (50.0 to 70.0; 50.0 %)", "work/pictures.html"):  # fmt: skip
+        assert "".join(text.split()) in words
+    assert "Nottried" not in words
+
+
+@pytest.mark.parametrize("simulated", [False, True])
+def test_pictures_of_real_people_are_in_the_private_page_alone(report, tmp_path, simulated):
+    sheets = tmp_path / "work" / "pictures"
+    sheets.mkdir(parents=True)
+    for name in ("hidden", "recording-hidden"):
+        (sheets / f"{name}.png").write_bytes(f"picture of {name}".encode())
+    held = report.subjects[1].model_copy(update={"likeness": Likeness(ssim=figure(0.2), psnr_db=figure(9.0))})
+    data = report.data.model_copy(update={"simulated": simulated})
+    write_pages(tmp_path, report.model_copy(update={"data": data, "subjects": (report.subjects[0], held)}))
+    public, private = (tmp_path / "report.html").read_text(), (tmp_path / "work" / "pictures.html").read_text()
+    encoded = {
+        name: base64.b64encode(f"picture of {name}".encode()).decode() for name in ("hidden", "recording-hidden")
+    }
+    assert all(picture in private for picture in encoded.values())
+    assert "do not pass this page on" in private
+    assert ("image/png;base64," + encoded["hidden"] in public) == simulated
+    assert encoded["recording-hidden"] not in public
+    assert ("image/png" in public) == simulated
+
+
+def test_who_would_put_real_people_into_the_page_is_stopped(report):
+    with pytest.raises(AssertionError, match="private"):
+        page(report, [("hidden", "data:image/png;base64,")])
 
 
 def test_the_page_in_a_real_browser(report, tmp_path):
     browser = shutil.which("chromium") or shutil.which("google-chrome")
     if browser is None:
         pytest.skip("no chromium here; the page is parsed, and its links are counted, in another test")
-    write_page(tmp_path, report)
+    write_pages(tmp_path, report)
     command = [browser, "--headless", "--no-sandbox", "--disable-gpu", "--virtual-time-budget=2000"]
     command += [f"--user-data-dir={tmp_path / 'profile'}", "--dump-dom", (tmp_path / "report.html").as_uri()]
     done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=100)

@@ -50,6 +50,12 @@ def test_who_finds_nobody_in_raw_windows_proves_nothing():
     assert "even in raw windows" in verdict.text
 
 
+def test_noise_that_was_foretold_protects_nobody_however_few_were_found():
+    verdict = told(attack(0.02, -0.01, 0.06), foretold=True)
+    assert verdict.status == 1
+    assert "foretold" in verdict.text
+
+
 def test_a_quick_look_never_says_that_it_is_held():
     assert told(attack(0.02, -0.01, 0.06), evidence=False).status == 2
     assert told(attack(0.3, 0.2, 0.4), evidence=False).status == 1
