@@ -16,6 +16,8 @@ import traceback
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import cache
+from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from types import FrameType, TracebackType
@@ -144,6 +146,7 @@ class Processes:
         try:
             for worker in workers:
                 worker.process.terminate()
+                worker.pipe.close()
             deadline = time.monotonic() + GRACE_S
             for worker in workers:
                 worker.process.join(max(0.0, deadline - time.monotonic()))
@@ -151,7 +154,6 @@ class Processes:
             for worker in workers:
                 worker.process.kill()
                 worker.process.join()
-                worker.pipe.close()
             signal.signal(signal.SIGTERM, self._previous)
 
     def begin(self, job: Job) -> None:
@@ -181,7 +183,7 @@ class Processes:
             while worker.pipe.poll():
                 told: News | Failed = worker.pipe.recv()
                 if isinstance(told, Failed):
-                    raise AuditError(told.text) if told.ours else RuntimeError(told.text)
+                    raise raised(told)
                 if isinstance(told, Ended):
                     worker.job = None
                 heard.append(told)
@@ -197,7 +199,14 @@ class Processes:
         context = multiprocessing.get_context("spawn")
         here, there = context.Pipe()
         process = context.Process(target=_work, args=(self._packed, number, self._threads, there), daemon=False)
-        process.start()
+        # Ctrl-C reaches all processes of a terminal, and this one before it can say that it listens to us alone. The
+        # tracker is started first, for starting it would undo the mask.
+        resource_tracker.ensure_running()
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+        try:
+            process.start()  # with the mask of whoever starts it
+        finally:
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
         there.close()  # so that the end of the worker is the end of the pipe
         return _Worker(process, here)
 
@@ -234,30 +243,44 @@ def _why(exitcode: int | None) -> str:
 
 def _work(held: bytes, number: int, threads: int, pipe: Connection) -> None:
     """What a worker does, until no job comes any more."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole terminal; who started us tells us
     signal.signal(signal.SIGTERM, _interrupted)
     threading.Thread(target=_leave_with_parent, daemon=True).start()
     torch.set_num_threads(threads)
     reporter = Steps(lambda name, share: _send(pipe, Moved(name, share)))
-    bench: Bench | None = None
+
+    @cache
+    def bench() -> Bench:
+        plan: Plan = pickle.loads(held)
+        return Bench(plan, place(plan.settings.run.device, number), reporter)
+
     # EOFError: who gives jobs is gone. Interrupted: somebody asked to stop, and everything is saved.
     with suppress(EOFError, Interrupted):
         while True:
             job: Job = pipe.recv()
             reporter.name = job.name
-            try:
-                if bench is None:
-                    plan: Plan = pickle.loads(held)
-                    bench = Bench(plan, place(plan.settings.run.device, number), reporter)
-                perform(job, bench)
-                told: News | Failed = Ended(job.name)
-            except Interrupted:
-                raise
-            except EventVeilError as error:
-                told = Failed(str(error), ours=True)
-            except Exception:  # a defect of ours: it is told by the process that has the terminal
-                told = Failed(f"{job.title}:\n{traceback.format_exc()}", ours=False)
-            _send(pipe, told)
+            _send(pipe, attempt(job, bench))
+
+
+def attempt(job: Job, bench: Callable[[], Bench]) -> Ended | Failed:
+    """Do a job in a process of which only bytes come back.
+
+    Raises:
+        Interrupted: somebody asked to stop; everything is saved.
+    """
+    try:
+        perform(job, bench())
+    except Interrupted:
+        raise
+    except EventVeilError as error:
+        return Failed(f"{job.title}: {error}", ours=True)
+    except Exception:  # a defect of ours: it is told by the process that has the terminal
+        return Failed(f"{job.title}:\n{traceback.format_exc()}", ours=False)
+    return Ended(job.name)
+
+
+def raised(failed: Failed) -> Exception:
+    """What came back, as the error that it was."""
+    return AuditError(failed.text) if failed.ours else RuntimeError(failed.text)
 
 
 def _send(pipe: Connection, news: News | Failed) -> None:

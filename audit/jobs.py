@@ -116,12 +116,15 @@ class Crew(Protocol):
     """Who does jobs. A context manager: whoever leaves it with jobs under way stops them, and all is saved.
 
     Attributes:
-        hands: how many jobs are done at once.
+        hands: how many jobs are done at once; one at least, and it may change.
         machine: what on, in words.
     """
 
-    hands: int
-    machine: str
+    @property
+    def hands(self) -> int: ...  # noqa: D102 - see above
+
+    @property
+    def machine(self) -> str: ...  # noqa: D102
 
     def begin(self, job: Job) -> None:
         """Begin a job; not more than there are hands."""
@@ -170,7 +173,8 @@ def run_jobs(jobs: Sequence[Job], crew: Crew, board: Board, work: Path) -> None:
     board.plan(len(jobs), len(done))
     under_way: set[str] = set()
     while waiting or under_way:
-        for job in [job for job in waiting if done.issuperset(job.after)][: crew.hands - len(under_way)]:
+        free = max(0, crew.hands - len(under_way))
+        for job in [job for job in waiting if done.issuperset(job.after)][:free]:
             waiting.remove(job)
             under_way.add(job.name)
             board.begin(job.name, job.title)
