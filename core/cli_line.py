@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import sys
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -29,7 +30,9 @@ SourcesArgument = Annotated[
     typer.Argument(
         metavar="SOURCE...|CONFIG.yaml",
         help="What to play, side by side: recordings, dvs-gesture:PATH, see:PATH, event-reid:PATH (a dataset; "
-        "?split=test for a part of it), simulate: (people before a simulated camera); or one configuration.",
+        "?split=test for a part of it), simulate: (people before a simulated camera), live cameras (dv://, "
+        "prophesee://, with a serial number or the first one found; dv+tcp://HOST:PORT, dv+unix:///PATH over the "
+        "network); or one configuration.",
     ),
 ]
 WeightsOption = Annotated[
@@ -84,6 +87,9 @@ MetricsOption = Annotated[
 LogOption = Annotated[
     str | None, typer.Option("--log", metavar="text|json", help="What is said on standard error, for whom.")
 ]
+WaitForCameraOption = Annotated[
+    bool, typer.Option("--wait", help="Wait for live cameras that are not plugged in yet, for as long as it takes.")
+]
 DisorderOption = Annotated[
     str | None, typer.Option("--on-disorder", metavar="raise|sort|clip", help="What to do where time goes back.")
 ]
@@ -107,6 +113,7 @@ def run(
     seed: SeedOption = None,
     sensor: SensorOption = None,
     on_disorder: DisorderOption = None,
+    wait: WaitForCameraOption = False,
     wait_for: WaitOption = None,
     allow_untrained: UntrainedOption = False,
     metrics: MetricsOption = None,
@@ -126,6 +133,10 @@ def run(
     how many windows were recognised rightly, and how long after a trial's beginning the first one. Labels and people
     are known on this side only; nothing of them is published.
 
+    A live camera that is unplugged is waited for (sources.0.camera.reconnect_s, a minute) and read on when it is back;
+    subscribers are told. Where all sources are cameras, the newest window wins (line.delivery: live) unless --set or a
+    configuration says otherwise. `eventveil cameras` lists what is attached.
+
     For example:
 
     eventveil run trial.aedat4 --weights anonymizer.safetensors --weights gestures.safetensors
@@ -133,6 +144,8 @@ def run(
     eventveil run 'dvs-gesture:data/DVSGesture?split=test' --shuffle --speed max --weights ... --weights ...
 
     eventveil run 'simulate:?subjects=3&distance=1.2' --stop 60 --weights ... --weights ...
+
+    eventveil run dv:// --wait --weights shipped
     """
     from eventveil.stream.logs import log_json_lines
 
@@ -142,7 +155,7 @@ def run(
     said = {"sensor": sensor and str(sensor), "speed": speed, "on_disorder": on_disorder, "start_s": start}
     said |= {"stop_s": stop, "loop": loop or None, "gap_s": gap, "shuffle": shuffle or None, "seed": seed}
     watch = [f"watch.{key}={dumps(value)}" for key, value in (("metrics", metrics), ("log", log)) if value is not None]
-    settings = _settings(sources, [*(overrides or []), *watch], said)
+    settings = _settings(sources, [*(overrides or []), *watch], said, wait=wait)
     if settings.watch.log == "json":
         log_json_lines()
     settings = _with_options(settings, weights or [], wait_for, allow_untrained=allow_untrained)
@@ -159,7 +172,7 @@ def run(
     tell = _tell_json if json else _Ticker()
     with _watched(line) as look:
         status = line.run(lambda now: (tell(now), look(now))[0])
-    (print_json if json else _print_summary)(_summary(status))
+    print_json(_summary(status) | _details(status)) if json else _print_summary(_summary(status))
     if status.failure is not None:
         raise LineError(f"the line failed: {status.failure}")
 
@@ -179,9 +192,10 @@ def _watched(line: Line) -> Iterator[Callable[[Status], None]]:
         yield watching.beat
 
 
-def _settings(sources: list[str], overrides: list[str], said: dict[str, Any]) -> RunSettings:
+def _settings(sources: list[str], overrides: list[str], said: dict[str, Any], *, wait: bool = False) -> RunSettings:
     """Settings from a configuration file, or for plain sources; what the options have `said` wins over the file."""
     from eventveil.config import read_yaml, run_settings
+    from eventveil.io.camera import is_camera
 
     is_config = len(sources) == 1 and sources[0].endswith((".yaml", ".yml"))
     if is_config:
@@ -189,12 +203,27 @@ def _settings(sources: list[str], overrides: list[str], said: dict[str, Any]) ->
     else:
         name = "eventveil run"
         values = {"sources": [{"uri": uri, "stream": str(number)} for number, uri in enumerate(sources)]}
+        if all(is_camera(uri) for uri in sources):
+            values["line"] = {"delivery": "live"}  # nobody waits for an old gesture
+    if wait:
+        overrides = [*overrides, *_waiting(values)]
     for number in range(len(values.get("sources") or [])):
         overrides = [
             *overrides,
             *(f"sources.{number}.{key}={dumps(value)}" for key, value in said.items() if value is not None),
         ]
     return run_settings(values, overrides, name=name)
+
+
+def _waiting(values: dict[str, Any]) -> list[str]:
+    """The overrides that let every live camera be waited for."""
+    from eventveil.io.camera import is_camera
+
+    uris = [str(source.get("uri")) for source in values.get("sources") or [] if isinstance(source, dict)]
+    cameras = [number for number, uri in enumerate(uris) if is_camera(uri)]
+    if not cameras:
+        raise ConfigError("--wait waits for live cameras, as dv://, and no source is one; leave it out")
+    return [f"sources.{number}.camera.wait=true" for number in cameras]
 
 
 def _with_options(
@@ -241,25 +270,43 @@ def _summary(status: Status) -> dict[str, Any]:
         "published_windows": status.total("publish", "windows"),
         "published_gestures": status.total("publish", "gestures"),
         "dropped": status.dropped(),
+        "restarts": len(status.incidents),
         "latency_p50_ms": status.value("publish", "all_p50_ms"),
         "latency_p99_ms": status.value("publish", "all_p99_ms"),
         "subscribers": status.value("publish", "subscribers"),
         "stopped": status.stopped,
         "failure": status.failure,
+        "camera": _camera(status),
         "truth": None if status.score is None else status.score.figures(),
     }
+
+
+def _camera(status: Status) -> dict[str, int] | None:
+    """What became of the events of live cameras, all together; None without one."""
+    counts: Counter[str] = Counter()
+    for report in status.stages.values():
+        counts.update({name: count for name, count in report.counts.items() if name.startswith("camera_")})
+    return dict(counts) or None
 
 
 def _public(status: Status) -> dict[str, Any]:
     """The same for whoever may ask the running line: without what is known of the truth."""
     figures = {key: value for key, value in _summary(status).items() if key != "truth"}
-    return figures | {"stages": {name: report.model_dump() for name, report in status.stages.items()}}
+    return figures | _details(status)
+
+
+def _details(status: Status) -> dict[str, Any]:
+    """What became of every window, the stages that were started anew, and the last report of each."""
+    from eventveil.stream.balance import balance
+
+    incidents = [asdict(incident) for incident in status.incidents]
+    stages = {name: report.model_dump() for name, report in status.stages.items()}
+    return {"books": balance(status.books), "incidents": incidents, "stages": stages}
 
 
 def _tell_json(status: Status) -> None:
     last = {} if status.score is None else {"last": {name: asdict(one) for name, one in status.score.last.items()}}
-    stages = {name: report.model_dump() for name, report in status.stages.items()}
-    print_json(_summary(status) | last | {"stages": stages})
+    print_json(_summary(status) | last | _details(status))
 
 
 def _milliseconds(value: float | None) -> str:
@@ -271,17 +318,22 @@ class _Ticker:
 
     def __init__(self) -> None:
         self._seconds, self._events, self._windows = 0.0, 0, 0
+        self._incidents = 0
 
     def __call__(self, status: Status) -> None:
         events, windows = status.total("histogram", "received"), status.total("publish", "windows")
         seconds = max(status.seconds - self._seconds, 1e-9)
+        for incident in status.incidents[self._incidents :]:
+            say(f"eventveil: {incident.stage}: {incident.reason}; it was started anew")
+        self._incidents = len(status.incidents)
         dropped = ", ".join(f"{number} {reason}" for reason, number in status.dropped().items()) or "none"
+        told = _told(status.score) + ("  CAMERA AWAY" if status.total("histogram", "camera_away") else "")
         say(
             f"{status.seconds:6.0f} s  {(events - self._events) / seconds / 1e6:7.3f} Mev/s"
             f"  {(windows - self._windows) / seconds:7.1f} windows/s"
             f"  latency p50 {_milliseconds(status.value('publish', 'latency_p50_ms'))}"
             f" p99 {_milliseconds(status.value('publish', 'latency_p99_ms'))}"
-            f"  subscribers {status.value('publish', 'subscribers') or 0:.0f}  dropped {dropped}{_told(status.score)}"
+            f"  subscribers {status.value('publish', 'subscribers') or 0:.0f}  dropped {dropped}{told}"
         )
         self._seconds, self._events, self._windows = status.seconds, events, windows
 
@@ -297,8 +349,8 @@ def _told(score: Score | None) -> str:
 
 def _print_summary(figures: dict[str, Any]) -> None:
     table = Table(show_header=False, box=None)
-    truth = figures.pop("truth") or {}
-    for key, value in {**figures, **truth}.items():
+    truth, camera = figures.pop("truth") or {}, figures.pop("camera") or {}
+    for key, value in {**figures, **camera, **truth}.items():
         shown = _milliseconds(value) if key.endswith("_ms") else f"{value:,}" if type(value) is int else value
         table.add_row(key.removesuffix("_ms"), str("none" if shown in ({}, None) else shown))
     stdout.print(table)
