@@ -63,7 +63,7 @@ def run_stage(
         digest: of the settings that matter to the stage.
 
     Raises:
-        Interrupted: somebody asked to stop; everything is saved.
+        Interrupted: somebody asked to stop; everything is saved, also where it was the last step.
         TrainingError: a loss or a gradient is not finite (the last good checkpoint stays), or a file cannot be written.
     """
     progress = Progress()
@@ -79,6 +79,8 @@ def run_stage(
         finally:
             loop.close()
     world.wait()  # until the one that leads has written everything
+    if asked:
+        raise Interrupted  # with the last step: the stage is done, and whatever was to follow is not
     return progress
 
 
