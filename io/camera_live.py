@@ -151,7 +151,6 @@ class LiveCamera:
             frame = self._link.read(LOOK_UP_S)
         except CameraError:
             self._let_go()
-            self.incidents.add("away")
             raise
         return None if frame is None else self._understand(frame)
 
@@ -177,6 +176,8 @@ class LiveCamera:
         except BaseException:
             link.close()
             raise
+        if self._info is not None:
+            self.incidents.add("away")
         self._link, self._info = link, link.info
         self._clock.reconnect()
 

@@ -80,7 +80,6 @@ def test_an_unplugged_camera_is_missed_and_its_time_goes_on_when_it_is_back(driv
         with pytest.raises(CameraError, match="the camera is gone") as lost:
             wait_until(lambda: False, camera)
         assert lost.value.passing
-        assert camera.incidents == {"away"}
         threading.Timer(0.3, fake.plug).start()
         camera.connect(within_s=PATIENCE_S)
         fake.emit(shown(driver, second))  # whose clock begins anew
