@@ -87,6 +87,9 @@ def test_what_comes_out_fits_together_and_says_what_it_is(run):
     for weights in (anonymizer, gestures):
         assert weights.metadata.trained
         assert weights.metadata.hop == 2
+        assert weights.metadata.scene.field == (128, 128)
+        low, middle, high = weights.metadata.scene.density
+        assert 0 < low <= middle <= high
         assert weights.metadata.note.startswith("eventveil train, settings ")
     assert anonymizer.metadata.config["code"] == 2
     assert gestures.metadata.labels[3] == "right arm clockwise"

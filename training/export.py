@@ -8,13 +8,20 @@ from typing import Any, Literal
 from torch import nn
 
 from eventveil.models.kinds import Role
-from eventveil.models.metadata import Metadata
+from eventveil.models.metadata import Metadata, TrainedScene
 from eventveil.models.weights import save_weights
 from eventveil.training.settings import TrainSettings
 
 
 def export(
-    path: Path, network: nn.Module, role: Role, settings: TrainSettings, *, labels: tuple[str, ...], note: str
+    path: Path,
+    network: nn.Module,
+    role: Role,
+    settings: TrainSettings,
+    *,
+    scene: TrainedScene,
+    labels: tuple[str, ...],
+    note: str,
 ) -> str:
     """Write a weights file; returns the digest of its tensors.
 
@@ -23,6 +30,7 @@ def export(
         network: one of the kinds of `eventveil.models`.
         role: what it is for.
         settings: of the run: the windows that the network was made for.
+        scene: what its training windows were like.
         labels: names of a classifier's classes.
         note: where it comes from.
 
@@ -30,7 +38,8 @@ def export(
         WeightsError: it cannot be written, or holds values that are not finite.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    metadata = Metadata.of(network, role=role, labels=labels, trained=True, note=note, **window_keys(settings))
+    keys = window_keys(settings)
+    metadata = Metadata.of(network, role=role, labels=labels, trained=True, scene=scene, note=note, **keys)
     return save_weights(path, network, metadata)
 
 

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Literal, cast
 
 import torch
+from torch import nn
 
 from eventveil.errors import ConfigError
 from eventveil.models.device import computes_bf16
@@ -33,6 +34,7 @@ from eventveil.training.randomness import numpy_generator
 from eventveil.training.reconstruct import Picture, picture_maker, picture_result
 from eventveil.training.results import identity_result, target_result
 from eventveil.training.run_folder import begin, digest_of, read_json, write_json
+from eventveil.training.scene import trained_scene
 from eventveil.training.settings import Label, TrainSettings
 from eventveil.training.step import Stage
 from eventveil.training.subjects import ANONYMIZER, ONLY_COUNTS, baseline, folder_of
@@ -102,10 +104,9 @@ class Recipe:
             return
         self._draw_windows(stage)
         note = self._note("adversarial", progress)
-        weights = self._folder / "weights"
-        export(weights / "anonymizer.safetensors", anonymizer, "anonymizer", settings, labels=(), note=note)
+        self._export("anonymizer", anonymizer, note)
         if own.keep == "target":
-            export(weights / "gestures.safetensors", kept, "target", settings, labels=self._dataset.classes, note=note)
+            self._export("target", kept, note)
 
     def attack(self) -> dict[str, Any]:
         """Set fresh attackers on each subject; returns what they got on test people, by subject."""
@@ -145,8 +146,7 @@ class Recipe:
             if self._world.leads:
                 write_json(folder / "result.json", done)
                 if label == "target" and subject == ANONYMIZER and own.weights is None and not own.denoiser:
-                    path, note = self._folder / "weights" / "gestures.safetensors", self._note("attack", progress)
-                    export(path, network, "target", self._settings, labels=self._dataset.classes, note=note)
+                    self._export("target", network, self._note("attack", progress))
         if self._world.leads:
             path = self._folder / "results.json"
             write_json(path, read_json(path) | {name: done})
@@ -260,6 +260,12 @@ class Recipe:
         made = make() if self._world.local_rank == 0 else None
         self._world.wait()
         return make() if made is None else made
+
+    def _export(self, role: Literal["anonymizer", "target"], network: nn.Module, note: str) -> None:
+        """Write the weights that `eventveil run` takes."""
+        name, labels = ("gestures", self._dataset.classes) if role == "target" else ("anonymizer", ())
+        path, scene = self._folder / "weights" / f"{name}.safetensors", trained_scene(self._part("train"))
+        export(path, network, role, self._settings, scene=scene, labels=labels, note=note)
 
     def _note(self, stage: str, progress: Progress) -> str:
         return f"eventveil train, settings {digest_of(self._settings, stage)[:16]}, epoch {progress.best_epoch + 1}"

@@ -1,0 +1,45 @@
+"""What the windows of a training were like, for whoever later puts a camera before the network."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from eventveil.models.metadata import TrainedScene
+from eventveil.training.windows import Windows
+
+PERCENTILES = (1, 50, 99)
+CHUNK = 4096  # rows summed at once
+
+
+def trained_scene(windows: Windows) -> TrainedScene:
+    """Measure training windows: the pixels that they show, and how dense events are in them.
+
+    Every window counts that lies within one trial, wherever it begins. Of a box around events, which no camera can be
+    told, there is no field; of voxel grids, which are no counts, no density.
+    """
+    crop = windows.shape.crop
+    if crop == "events":
+        return TrainedScene(density=_density(windows))
+    if crop is not None:
+        return TrainedScene(field=crop[2:], density=_density(windows))
+    with windows.trials[0].open() as trial:
+        return TrainedScene(field=(trial.sensor.width, trial.sensor.height), density=_density(windows))
+
+
+def _density(windows: Windows) -> tuple[float, float, float] | None:
+    shape = windows.shape
+    if shape.mode == "voxel":
+        return None
+    rows = len(windows.rows)
+    sums = np.zeros(rows + 1, np.int64)
+    for at in range(0, rows, CHUNK):
+        sums[at + 1 : at + 1 + CHUNK] = windows.rows[at : at + CHUNK].sum(axis=(1, 2, 3), dtype=np.int64)
+    until = np.cumsum(sums)
+    begins: npt.NDArray[np.int64] = np.concatenate([
+        np.arange(first, end - shape.per_window + 1)
+        for first, end in zip(windows.first_row[:-1], windows.first_row[1:], strict=True)
+    ])  # fmt: skip
+    events = until[begins + shape.per_window] - until[begins]
+    low, middle, high = np.percentile(events / (shape.size[0] * shape.size[1]), PERCENTILES)
+    return round(float(low), 3), round(float(middle), 3), round(float(high), 3)
