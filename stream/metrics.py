@@ -18,6 +18,8 @@ from prometheus_client.core import (
 )
 from prometheus_client.registry import Collector
 
+from eventveil.stream.balance import balance
+from eventveil.stream.books import SOURCE, Books
 from eventveil.stream.latency import BOUNDS_MS
 from eventveil.version import __version__
 
@@ -27,7 +29,7 @@ if TYPE_CHECKING:
     from eventveil.stream.runner import Report
 
 UNUSED = ("late", "outside", "saturated")  # events that are in no window, by reason
-PREFIX = "eventveil_"
+PREFIX, CAMERA = "eventveil_", "camera_"
 HANDSHAKES = "handshakes"  # how the publisher's counts of them begin (stream/door.py)
 
 
@@ -47,6 +49,7 @@ class LineCollector(Collector):
         yield from self._weights()
         if self.status is not None:
             yield from _of_sources(self.status)
+            yield from _of_books(self.status.books)
             yield from _of_stages(self.status.stages)
             yield from _of_subscribers(self.status.stages.get("publish"))
             yield GaugeMetricFamily(f"{PREFIX}running_seconds", "since the sources began", self.status.seconds)
@@ -68,21 +71,47 @@ class LineCollector(Collector):
 def _of_sources(status: Status) -> Iterator[Metric]:
     events = CounterMetricFamily(f"{PREFIX}events", "read from a source", labels=("stream",))
     unused = CounterMetricFamily(f"{PREFIX}events_unused", "that are in no window", labels=("stream", "reason"))
+    camera = CounterMetricFamily(
+        f"{PREFIX}camera", "its events, by what became", labels=("stream", "what")
+    )
+    away = GaugeMetricFamily(f"{PREFIX}camera_away", "1 while a live camera is not there", labels=("stream",))
     for stage, report in status.stages.items():
-        if stage.startswith("histogram:"):
-            stream = stage.removeprefix("histogram:")
-            events.add_metric((stream,), report.counts.get("received", 0))
-            for reason in UNUSED:
-                unused.add_metric((stream, reason), report.counts.get(reason, 0))
-    yield events
-    yield unused
+        if not stage.startswith(SOURCE):
+            continue
+        stream = stage.removeprefix(SOURCE)
+        events.add_metric((stream,), report.counts.get("received", 0))
+        for reason in UNUSED:
+            unused.add_metric((stream, reason), report.counts.get(reason, 0))
+        told = {name.removeprefix(CAMERA): n for name, n in report.counts.items() if name.startswith(CAMERA)}
+        if told:
+            away.add_metric((stream,), told.pop("away"))
+        for what, number in told.items():
+            camera.add_metric((stream, what), number)
+    yield from (events, unused, camera, away)
+
+
+def _of_books(books: Books) -> Iterator[Metric]:
+    """What became of every window: read from the books at this moment, not from a report."""
+    told = balance(books)
+    received = CounterMetricFamily(f"{PREFIX}windows_received", "that a stage took in, or made", labels=("stage",))
+    sent = CounterMetricFamily(f"{PREFIX}windows_sent", "that a stage passed on, or published", labels=("stage",))
+    dropped = CounterMetricFamily(
+        f"{PREFIX}windows_dropped", "lost in a stage, or on an edge between two", labels=("place", "reason")
+    )
+    in_flight = GaugeMetricFamily(f"{PREFIX}windows_in_flight", "in a stage, or on an edge", labels=("place",))
+    for stage, figures in told["stages"].items():
+        received.add_metric((stage,), figures["received"])
+        sent.add_metric((stage,), figures["sent"])
+    for place, figures in (told["stages"] | told["edges"]).items():
+        in_flight.add_metric((place,), figures["in_flight"])
+        for reason, number in figures["dropped"].items():
+            dropped.add_metric((place, reason), number)
+    balanced = GaugeMetricFamily(f"{PREFIX}books_balanced", "1: nothing left more often than it came")
+    balanced.add_metric((), float(told["balanced"]))
+    yield from (received, sent, dropped, in_flight, balanced)
 
 
 def _of_stages(stages: Mapping[str, Report]) -> Iterator[Metric]:
-    received = CounterMetricFamily(f"{PREFIX}windows_received", "that a stage took in", labels=("stage",))
-    sent = CounterMetricFamily(f"{PREFIX}windows_sent", "that a stage passed on, or published", labels=("stage",))
-    dropped = CounterMetricFamily(f"{PREFIX}windows_dropped", "given up", labels=("stage", "reason"))
-    waiting = GaugeMetricFamily(f"{PREFIX}queue_windows", "waiting to leave a stage", labels=("stage",))
     restarts = CounterMetricFamily(f"{PREFIX}stage_restarts", "of a stage by the supervisor", labels=("stage",))
     alive = GaugeMetricFamily(f"{PREFIX}stage_up", "1 while a stage works", labels=("stage",))
     age = HistogramMetricFamily(
@@ -90,19 +119,11 @@ def _of_stages(stages: Mapping[str, Report]) -> Iterator[Metric]:
         labels=("stage",),
     )  # fmt: skip
     for stage, report in stages.items():
-        counts = report.counts
-        if not stage.startswith("histogram:"):
-            received.add_metric((stage,), counts.get("received", 0))
-        sent.add_metric((stage,), counts.get("windows" if stage == "publish" else "sent", 0))
-        for reason, number in report.dropped.items():
-            dropped.add_metric((stage, reason), number)
-        if "waiting" in counts:
-            waiting.add_metric((stage,), counts["waiting"])
         restarts.add_metric((stage,), report.life - 1)
         alive.add_metric((stage,), float(report.kind in ("ready", "beat")))
         if report.age is not None:
             age.add_metric((stage,), _buckets(report.age.counts), report.age.sum_ms / 1e3)
-    yield from (received, sent, dropped, waiting, restarts, alive, age)
+    yield from (restarts, alive, age)
 
 
 def _of_subscribers(report: Report | None) -> Iterator[Metric]:

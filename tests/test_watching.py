@@ -22,12 +22,14 @@ from line_setup import PROGRAM
 from prometheus_client.parser import text_string_to_metric_families
 
 from eventveil.errors import LineError
+from eventveil.stream.books import Books
 from eventveil.stream.latency import BOUNDS_MS, CoarseDelays
 from eventveil.stream.pipeline import Status
 from eventveil.stream.runner import Report
 from eventveil.stream.watching import SILENT_S, Watching
 
 PATIENCE_S = 60.0
+MEMBERS = ("histogram:door", "anonymize", "publish")
 
 
 def report(stage, kind="beat", **told):
@@ -39,15 +41,26 @@ def a_status(**changed):
     for delay_ms in (0.5, 3.0, 3.0, 20_000.0):
         ages.add(delay_ms)
     stages = {
-        "histogram:door": report("histogram:door", counts={"received": 700, "late": 3, "sent": 6, "waiting": 2}),
-        "anonymize": report("anonymize", counts={"received": 4, "sent": 3}, dropped={"age": 1}, age=ages.report()),
+        "histogram:door": report(
+            "histogram:door", counts={"received": 700, "late": 3, "camera_read": 707, "camera_away": 1}
+        ),
+        "anonymize": report("anonymize", age=ages.report(), life=3),
         "publish": report(
-            "publish",
-            counts={"received": 3, "windows": 2, "gestures": 3, "connections": 9, "handshakes": 5},
-            values={"subscribers": 4.0},
+            "publish", counts={"gestures": 3, "connections": 9, "handshakes": 5}, values={"subscribers": 4.0}
         ),
     }
-    return Status(seconds=5.0, stages=stages, **changed)
+    return Status(seconds=5.0, stages=stages, books=the_books(), **changed)
+
+
+def the_books():
+    """Of nine windows: one is in the source, one dropped by it, two are on the first edge, one was dropped behind."""
+    books = Books(MEMBERS, ["door"])
+    for stage, (received, sent) in zip(MEMBERS, ((9, 7), (5, 4), (3, 2)), strict=True):
+        books[stage]["door"].received, books[stage]["door"].sent = received, sent
+    books["histogram:door"]["door"].drop("queue")
+    books["anonymize"]["door"].drop("age")
+    books["publish"]["door"].missed = 1
+    return books
 
 
 @pytest.fixture
@@ -57,9 +70,8 @@ def now():
 
 @pytest.fixture
 def watching(now):
-    members = ("histogram:door", "anonymize", "publish")
     figures = lambda status: {"seconds": status.seconds}  # noqa: E731
-    with Watching(("127.0.0.1", 0), PROVENANCE, lambda: members, figures, clock=lambda: now[0]) as page:
+    with Watching(("127.0.0.1", 0), PROVENANCE, lambda: MEMBERS, figures, clock=lambda: now[0]) as page:
         yield page
 
 
@@ -87,16 +99,31 @@ def test_metrics_are_the_last_reports(watching):
     found = samples(watching.address)
     assert found["eventveil_events_total", "door"] == 700
     assert found["eventveil_events_unused_total", "door", "late"] == 3
-    assert found["eventveil_windows_sent_total", "histogram:door"] == 6
-    assert found["eventveil_queue_windows", "histogram:door"] == 2
-    assert found["eventveil_windows_received_total", "anonymize"] == 4
-    assert found["eventveil_windows_dropped_total", "age", "anonymize"] == 1
-    assert found["eventveil_windows_sent_total", "publish"] == 2
+    assert found["eventveil_camera_total", "door", "read"] == 707
+    assert found["eventveil_camera_away", "door"] == 1
+    assert found["eventveil_stage_restarts_total", "anonymize"] == 2
     assert found["eventveil_gestures_published_total",] == 3
     assert found["eventveil_subscribers",] == 4
     assert found["eventveil_handshakes_total", "succeeded"] == 5
     assert found["eventveil_connections_total",] == 9
     assert ("eventveil_weights_info", "", DIGEST, "anonymizer", "false") in found
+
+
+def test_every_window_is_in_one_place(watching):
+    watching.beat(a_status())
+    found = samples(watching.address)
+    assert found["eventveil_windows_received_total", "histogram:door"] == 9
+    assert found["eventveil_windows_sent_total", "publish"] == 2
+    lost = {key[1:]: value for key, value in found.items() if key[0] == "eventveil_windows_dropped_total"}
+    assert lost == {
+        ("histogram:door", "queue"): 1, ("age", "anonymize"): 1, ("anonymize > publish", "crash"): 1,
+    }  # fmt: skip
+    flying = {key[1]: value for key, value in found.items() if key[0] == "eventveil_windows_in_flight"}
+    assert flying == {
+        "histogram:door": 1, "histogram:door > anonymize": 2, "anonymize": 0, "anonymize > publish": 0, "publish": 1,
+    }  # fmt: skip
+    assert 2 + sum(lost.values()) + sum(flying.values()) == 9
+    assert found["eventveil_books_balanced",] == 1
 
 
 def test_ages_add_up_from_bucket_to_bucket(watching):
@@ -195,8 +222,7 @@ def running(tmp_path_factory):
         host, _, port = said[-1]["message"].partition("http://")[2].partition("/")[0].partition(":")
         yield (host, int(port)), line, said
         line.terminate()
-        said += [json.loads(text) for text in line.stderr]
-        assert line.wait(PATIENCE_S) == 0
+        said += [json.loads(text) for text in line.stderr]  # to the last line
 
 
 def test_a_real_line_tells_how_it_does(running):
