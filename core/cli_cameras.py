@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.table import Table
+from rich.text import Text
 
 from eventveil.cli_common import JsonOption, print_json, say, stderr, stdout
 
@@ -52,10 +53,9 @@ def cameras(
     if json:
         print_json({"cameras": [camera.plain() for camera in found], "drivers": drivers})
     elif found:
-        stdout.print(_table(found))
         for camera in found:
-            if camera.problem is not None:
-                say(f"{camera.model}: {camera.problem}; {camera.remedy}")
+            stdout.print(camera.uri, markup=False)
+            stdout.print(_table(camera))
     else:
         asked = ", ".join(f"{driver}: {state}" for driver, state in drivers.items())
         say(
@@ -68,12 +68,19 @@ def cameras(
         raise typer.Exit(2)
 
 
-def _table(found: list[CameraInfo]) -> Table:
-    table = Table(box=None, header_style="bold")
-    for column in ("URI", "model", "serial", "sensor", "firmware", "driver", "connection", "can be opened"):
-        table.add_column(column)
-    for camera in found:
-        told = (camera.serial, camera.sensor, camera.firmware, camera.driver or "none", camera.connection)
-        can = "yes" if camera.problem is None else "no"
-        table.add_row(camera.uri, camera.model, *("-" if one is None else str(one) for one in told), can)
+def _table(camera: CameraInfo) -> Table:
+    told = {
+        "model": camera.model,
+        "serial": camera.serial,
+        "sensor": camera.sensor,
+        "firmware": camera.firmware,
+        "driver": camera.driver or "none",
+        "attached": camera.connection,
+        "problem": camera.problem,
+        "remedy": camera.remedy,
+    }
+    table = Table(show_header=False, box=None, padding=(0, 2))
+    for name, value in told.items():
+        if value is not None:
+            table.add_row(name, Text(str(value), overflow="fold"))
     return table
