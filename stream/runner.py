@@ -6,7 +6,7 @@ of and where the sockets' endpoints lie.
 
 from __future__ import annotations
 
-import os
+import multiprocessing
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -26,6 +26,13 @@ POLL_MS = 50  # how soon a stage that has nothing to do notices a signal
 BEAT_S = 1.0
 
 
+class Parent(Protocol):
+    """What is asked of the process that started this one."""
+
+    def is_alive(self) -> bool:
+        """Whether it is still there."""
+
+
 @dataclass(frozen=True, slots=True)
 class Signals:
     """What the supervisor tells the stages.
@@ -34,22 +41,22 @@ class Signals:
         go: every stage is ready: sources may begin.
         stop: sources end their streams; what is on its way is still published.
         abort: everybody leaves now.
-        parent: the process that this one was started by; when it is gone, so is the supervisor: an abort, too.
+        parent: the supervisor's process, where it is another one; when it is gone, that is an abort, too.
     """
 
     go: Flag
     stop: Flag
     abort: Flag
-    parent: int
+    parent: Parent | None
 
     @classmethod
     def of(cls, books: Books) -> Signals:
         """The signals that lie with a line's books, for a stage of this thread or process."""
-        return cls(books.flag(0), books.flag(1), books.flag(2), os.getppid())
+        return cls(books.flag(0), books.flag(1), books.flag(2), multiprocessing.parent_process())
 
     def aborted(self) -> bool:
         """Whether to leave now."""
-        return self.abort.is_set() or self.parent != os.getppid()
+        return self.abort.is_set() or (self.parent is not None and not self.parent.is_alive())
 
 
 class Report(BaseModel):

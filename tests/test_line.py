@@ -211,6 +211,15 @@ def test_a_stage_that_is_killed_ends_the_line_with_its_name_where_it_may_not_be_
     assert not any(member.is_alive() for member in line.members.values())
 
 
+def descendants(pid: int) -> set[int]:
+    children = {
+        int(child)
+        for task in Path(f"/proc/{pid}/task").iterdir()
+        for child in task.joinpath("children").read_text().split()
+    }
+    return children.union(*map(descendants, children))
+
+
 @pytest.mark.skipif(not hasattr(os, "pidfd_open"), reason="waits for other processes' children by pidfd")
 def test_stages_leave_when_their_supervisor_is_killed(kit, endpoint):
     options = ["--speed", "0.1", "--loop", "--allow-untrained", "--wait-for", "1", "--set", "line.run_as=processes"]
@@ -219,8 +228,7 @@ def test_stages_leave_when_their_supervisor_is_killed(kit, endpoint):
     try:
         first = next(subscribe(endpoint, timeout_s=60))
         assert first.topic == "window"
-        tasks = Path(f"/proc/{supervisor.pid}/task").iterdir()
-        pids = {int(pid) for task in tasks for pid in (task / "children").read_text().split()}
+        pids = descendants(supervisor.pid)
         assert len(pids) >= 4
         stages = [os.pidfd_open(pid) for pid in pids]
     finally:
