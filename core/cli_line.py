@@ -277,6 +277,7 @@ def _summary(status: Status) -> dict[str, Any]:
         "stopped": status.stopped,
         "failure": status.failure,
         "camera": _camera(status),
+        "far_from_training": status.far_from_training(),
         "truth": None if status.score is None else status.score.figures(),
     }
 
@@ -319,6 +320,7 @@ class _Ticker:
     def __init__(self) -> None:
         self._seconds, self._events, self._windows = 0.0, 0, 0
         self._incidents = 0
+        self._far: set[str] = set()
 
     def __call__(self, status: Status) -> None:
         events, windows = status.total("histogram", "received"), status.total("publish", "windows")
@@ -326,6 +328,10 @@ class _Ticker:
         for incident in status.incidents[self._incidents :]:
             say(f"eventveil: {incident.stage}: {incident.reason}; it was started anew")
         self._incidents = len(status.incidents)
+        far = status.far_from_training()
+        for stream in far.keys() - self._far:
+            say(f"eventveil: stream {stream}: {far[stream]}")
+        self._far |= far.keys()
         dropped = ", ".join(f"{number} {reason}" for reason, number in status.dropped().items()) or "none"
         told = _told(status.score) + ("  CAMERA AWAY" if status.total("histogram", "camera_away") else "")
         say(

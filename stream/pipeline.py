@@ -26,6 +26,7 @@ from typing import Any
 import zmq
 
 from eventveil.stream.books import CRASH, FILE, SOURCE, Books
+from eventveil.stream.density import Trained, far_from
 from eventveil.stream.planning import plan
 from eventveil.stream.runner import Report, Signals
 from eventveil.stream.score import NOTES, Score
@@ -59,6 +60,7 @@ class Status:
         score: what was recognised, held against what is known to be shown; None where nothing is.
         books: what became of every window, exact at any moment.
         incidents: stages that were started anew.
+        trained: density of the anonymizer's training windows, where its weights tell it.
         failure: why the line failed, or None.
         stopped: True where somebody stopped it before its streams had ended.
     """
@@ -68,8 +70,18 @@ class Status:
     score: Score | None = None
     incidents: list[Incident] = field(default_factory=list)
     books: Books = field(default_factory=lambda: Books((), ()))
+    trained: Trained | None = None
     failure: str | None = None
     stopped: bool = False
+
+    def far_from_training(self) -> dict[str, str]:
+        """How the windows of each stream differ from those of the training, of those that do by far."""
+        streams = {name.partition(":")[2]: one.values for name, one in self.stages.items() if name.startswith("hist")}
+        said = {
+            stream: far_from(self.trained, values.get("density"), values.get("density_most"))
+            for stream, values in streams.items()
+        }
+        return {stream: words for stream, words in said.items() if words is not None}
 
     def total(self, stage: str, count: str) -> int:
         """The sum of a count over the stages whose name begins so."""
@@ -106,7 +118,8 @@ class Line:
         file = self._base / FILE if isinstance(self._base, Path) else None
         books = Books(tuple(jobs), [source.stream for source in settings.sources], file)
         self._signals = Signals.of(books)
-        self.status = Status(books=books, score=Score(self.plan.provenance.labels, judged) if judged else None)
+        score = Score(self.plan.provenance.labels, judged) if judged else None
+        self.status = Status(books=books, score=score, trained=self.plan.window.density)
         self._jobs_of = jobs
         self._keepers: dict[str, Keeper] = {}
         self._asked_to_stop = False

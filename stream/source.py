@@ -17,6 +17,7 @@ from eventveil.replay.player import Player
 from eventveil.replay.sources import open_programme
 from eventveil.replay.truth import Truth
 from eventveil.stream.books import Page
+from eventveil.stream.density import DensityMeter
 from eventveil.stream.histogram import HistogramStats
 from eventveil.stream.outbox import Outbox
 from eventveil.stream.parcel import Parcel
@@ -57,6 +58,7 @@ class SourceStage:
         self._entry = page[source.stream]
         self._before = self._counted()  # events of what was made before
         self._scene: Scene | None = None
+        self._density = DensityMeter(window.size[0] * window.size[1])
 
     def figures(self) -> dict[str, Any]:
         """Counts and drops so far."""
@@ -64,7 +66,7 @@ class SourceStage:
         events = {"received": page.events, "binned": page.binned, "late": page.late, "outside": page.outside}
         events |= {"saturated": page.saturated} | ({} if self._scene is None else self._scene.counts())
         counts = events | {"windows": entry.received, "sent": entry.sent, "waiting": self._outbox.windows}
-        return {"counts": counts, "dropped": page.dropped()}
+        return {"counts": counts, "dropped": page.dropped(), "values": self._density.values()}
 
     def run(self, signals: Signals, report: Reporter) -> None:
         """Send all windows and the end of the stream, also behind a fault of the source, which is then raised."""
@@ -145,6 +147,7 @@ class SourceStage:
             entry.start_us = window.t_start_us
         entry.until_us, entry.closed_ns = window.t_end_us, origin.closed_ns
         entry.received += 1
+        self._density.add(window.events)
         self._outbox.put(Parcel(stream, RawWindow(origin, window.counts)))
 
     def _counted(self) -> HistogramStats:
