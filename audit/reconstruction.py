@@ -130,12 +130,16 @@ class Comparison:
 
 
 def others(stand: Stand, seed: int) -> npt.NDArray[np.int64]:
-    """(N,) for each window another person's, drawn, of the same target where there is one."""
+    """(N,) for each window another person's, drawn, of the same target where there is one.
+
+    Where there is but one person it is another trial's.
+    """
     random = numpy_generator(seed, "audit", "others")
     persons, targets = stand.persons, stand.targets
+    who = persons if len(np.unique(persons)) > 1 else stand.draw.trial
     found = np.empty(len(persons), np.int64)
-    for number, (person, target) in enumerate(zip(persons, targets, strict=True)):
-        strangers = np.flatnonzero(persons != person)
+    for number, (one, target) in enumerate(zip(who, targets, strict=True)):
+        strangers = np.flatnonzero(who != one)
         alike = strangers[targets[strangers] == target]
         found[number] = random.choice(alike if len(alike) else strangers)
     return found
