@@ -7,7 +7,7 @@ ever without letting go of the interpreter. The line's side (`camera_link`, `cam
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Protocol, Self
 from urllib.parse import parse_qsl
@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from eventveil.errors import ConfigError
-from eventveil.events import Sensor
+from eventveil.events import EventPacket, Sensor
 from eventveil.io.aedat4 import RECORD
 
 DV, DV_TCP, DV_UNIX, PROPHESEE = "dv", "dv+tcp", "dv+unix", "prophesee"
@@ -180,6 +180,16 @@ class Device(Protocol):
 
     def close(self) -> None:
         """Give the camera back."""
+
+
+def joined(parts: Sequence[EventPacket]) -> EventPacket:
+    """Packets, at least one, as one."""
+    return EventPacket(
+        np.concatenate([part.t for part in parts]),
+        np.concatenate([part.x for part in parts]),
+        np.concatenate([part.y for part in parts]),
+        np.concatenate([part.p for part in parts]),
+    )
 
 
 def records(t: Any, x: Any, y: Any, p: Any) -> npt.NDArray[np.void]:

@@ -15,6 +15,7 @@ from itertools import pairwise
 import numpy as np
 
 from eventveil.events import EventPacket
+from eventveil.io.camera import joined
 from eventveil.io.checks import earlier
 from eventveil.io.disorder import DAWN_US
 
@@ -73,8 +74,7 @@ class CameraClock:
         steps = np.diff(packet.t)
         breaks = np.flatnonzero((steps < -BACK_US) | (steps > AHEAD_US)) + 1
         edges = [0, *map(int, breaks), len(packet)]
-        placed = [self._place(packet[low:high], received_ns) for low, high in pairwise(edges)]
-        return EventPacket(*(np.concatenate([getattr(part, field) for part in placed]) for field in "txyp"))
+        return joined([self._place(packet[low:high], received_ns) for low, high in pairwise(edges)])
 
     def quiet(self, now_ns: int) -> EventPacket | None:
         """Say how far the stream's time has come where nothing came up to `now_ns`; None: no further than before."""

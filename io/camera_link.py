@@ -87,7 +87,7 @@ class CameraLink:
                 return None
             self._opened = Head.unpack(self._head)
             self._body, self._filled = room_for(self._opened), 0
-        if self._opened.size and not self._fill(memoryview(self._body.view(np.uint8))):
+        if self._opened.size and not self._fill(self._body.view(np.uint8).data):
             return None
         got, self._opened, self._filled = frame(self._opened, self._body), None, 0
         return got

@@ -17,11 +17,10 @@ from dataclasses import fields, replace
 from typing import TYPE_CHECKING, Any
 
 import neuromorphic_drivers as nd
-import numpy as np
 
 from eventveil.errors import CameraError
-from eventveil.events import EventPacket, Sensor
-from eventveil.io.camera import DV, NEUROMORPHIC, Batch, CameraInfo, CameraUri, Tuning, records
+from eventveil.events import Sensor
+from eventveil.io.camera import DV, NEUROMORPHIC, Batch, CameraInfo, CameraUri, Tuning, joined, records
 from eventveil.io.camera_words import absent, in_use, lost, no_rights, refused
 
 if TYPE_CHECKING:
@@ -148,7 +147,7 @@ class NeuromorphicCamera:
             self._decoder.take_up()
             begin = place
         parts.append(self._decoder.decode(data[begin:]))
-        events = parts[0] if len(parts) == 1 else _joined(parts)
+        events = parts[0] if len(parts) == 1 else joined(parts)
         return records(events.t, events.x, events.y, events.p)
 
     @staticmethod
@@ -163,10 +162,6 @@ def _decoder() -> Evt3Decoder:
     from eventveil.io.evt3 import Evt3Decoder  # compiled: who only looks for a camera need not wait
 
     return Evt3Decoder()
-
-
-def _joined(parts: list[EventPacket]) -> EventPacket:
-    return EventPacket(*(np.concatenate([getattr(part, field) for part in parts]) for field in "txyp"))
 
 
 def _kind(name: Any) -> str:

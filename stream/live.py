@@ -59,7 +59,7 @@ class LiveStage(SourceStage):
         if self._anew:
             self._camera.resume(self._entry.until_us, self._entry.closed_ns)
         self._stop_us: int | None = None
-        self._incidents: Counter[str] = Counter()
+        self._happened: Counter[str] = Counter()
 
     def figures(self) -> dict[str, Any]:
         """Counts and drops so far, with the camera's books."""
@@ -128,8 +128,6 @@ class LiveStage(SourceStage):
 
     def _send(self, window: Window, sensor: Sensor) -> None:
         self._camera.not_before(window.t_end_us)  # no bin is filled, or published, twice
-        self._incidents.update(self._camera.incidents)
-        self._camera.incidents.clear()
         hop_us = self._window.hop_us
         if self._anew and hop_us is not None:
             # What would have been seen since the stage's process died was not; there is a gap, and it is counted.
@@ -137,7 +135,12 @@ class LiveStage(SourceStage):
             self._entry.received += missed
             self._entry.drop(CRASH, missed)
         self._anew = False
-        super()._send(window, sensor, dict(self._incidents))
+        super()._send(window, sensor)
+
+    def _incidents(self) -> dict[str, int]:
+        self._happened.update(self._camera.incidents)
+        self._camera.incidents.clear()
+        return dict(self._happened)
 
     def _until_stop(self, packet: EventPacket) -> tuple[EventPacket, bool]:
         """Leave out what lies behind the end that the settings name; tell whether that has come."""

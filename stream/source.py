@@ -140,15 +140,19 @@ class SourceStage:
 
         return look_up() if self._source.speed == "max" else paced(look_up(), speed=self._source.speed, sleep=sleep)
 
-    def _send(self, window: Window, sensor: Sensor, incidents: dict[str, int] | None = None) -> None:
+    def _send(self, window: Window, sensor: Sensor) -> None:
         stream, entry, span = self._source.stream, self._entry, (window.t_start_us, window.t_end_us)
-        origin = Origin(stream, sensor, entry.received, *span, time.monotonic_ns(), incidents or {})
+        origin = Origin(stream, sensor, entry.received, *span, time.monotonic_ns(), self._incidents())
         if not entry.received:
             entry.start_us = window.t_start_us
         entry.until_us, entry.closed_ns = window.t_end_us, origin.closed_ns
         entry.received += 1
         self._density.add(window.events)
         self._outbox.put(Parcel(stream, RawWindow(origin, window.counts)))
+
+    def _incidents(self) -> dict[str, int]:
+        """What happened to the camera so far: nothing happens to a recording."""
+        return {}
 
     def _counted(self) -> HistogramStats:
         page = self._page
