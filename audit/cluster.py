@@ -7,6 +7,7 @@ to be a cluster of one's own.
 
 from __future__ import annotations
 
+import logging
 import pickle
 from collections.abc import Sequence
 from types import TracebackType
@@ -19,11 +20,13 @@ from eventveil.errors import AuditError
 from eventveil.training.parallel import join_world
 
 try:
-    import ray
+    import ray as typed_in_part
     from ray import exceptions
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 except ImportError:
     raise AuditError("--ray needs ray; pip install 'eventveil[cluster]'") from None
+
+ray: Any = typed_in_part
 
 WHY = {
     exceptions.NodeDiedError: "its node is gone",
@@ -46,7 +49,7 @@ class Cluster:
 
     def __init__(self, plan: Plan, address: str, hands: int | None = None) -> None:
         try:
-            ray.init(address, log_to_driver=False, logging_level="ERROR")
+            ray.init(address, log_to_driver=False, logging_level=logging.ERROR)
         except (ConnectionError, ValueError, RuntimeError) as error:
             raise AuditError(
                 f"--ray {address}: no Ray cluster answers ({_first_line(error)}); start one with: ray start --head"

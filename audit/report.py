@@ -6,9 +6,7 @@ It names no person and no trial; digests bind it to those who have the data.
 from __future__ import annotations
 
 import hashlib
-import json
 import platform
-from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Literal
@@ -18,6 +16,7 @@ import numpy as np
 from eventveil.audit.figures import Part, SubjectReport
 from eventveil.audit.traits import is_simulated
 from eventveil.replay.trials import Dataset
+from eventveil.stream.certificate import canonical
 from eventveil.training.people import PARTS
 from eventveil.training.run_folder import write_json
 from eventveil.version import __version__
@@ -152,8 +151,3 @@ def write_report(folder: Path, report: Report) -> None:
 def digest(content: Any) -> str:
     """SHA-256 of plain values, whatever the order of their keys."""
     return hashlib.sha256(canonical(content)).hexdigest()
-
-
-def canonical(content: Mapping[str, Any] | Any) -> bytes:
-    """Plain values as bytes: JSON with sorted keys and no spaces."""
-    return json.dumps(content, sort_keys=True, separators=(",", ":"), allow_nan=False).encode()

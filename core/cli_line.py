@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
+from hashlib import sha256
 from json import dumps
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -73,6 +75,14 @@ SetOption = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="KEY=VALUE", help="Any key of the configuration, as in line.queue=8."),
 ]
+CertificateOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--certificate",
+        metavar="FILE",
+        help="Certificate of the anonymizer's audit; without this, certificate.json beside its weights.",
+    ),
+]
 UntrainedOption = Annotated[
     bool, typer.Option("--allow-untrained", help="Try the line with weights that protect nobody; every header says so.")
 ]
@@ -116,6 +126,7 @@ def run(
     wait: WaitForCameraOption = False,
     wait_for: WaitOption = None,
     allow_untrained: UntrainedOption = False,
+    certificate: CertificateOption = None,
     metrics: MetricsOption = None,
     log: LogOption = None,
     overrides: SetOption = None,
@@ -158,7 +169,7 @@ def run(
     settings = _settings(sources, [*(overrides or []), *watch], said, wait=wait)
     if settings.watch.log == "json":
         log_json_lines()
-    settings = _with_options(settings, weights or [], wait_for, allow_untrained=allow_untrained)
+    settings = _with_options(settings, weights or [], wait_for, certificate, allow_untrained=allow_untrained)
     from eventveil.stream.pipeline import Line
 
     line = Line(settings)
@@ -169,12 +180,18 @@ def run(
         say(f"eventveil: {remark}")
     awaited = f", when {settings.publish.wait_for} subscribed" if settings.publish.wait_for else ""
     say(f"eventveil: publishing on {settings.publish.bind}{awaited}; Ctrl-C stops")
-    tell = _tell_json if json else _Ticker()
+    output, tell = _Output(), _tell_json if json else _Ticker()
     with _watched(line) as look:
-        status = line.run(lambda now: (tell(now), look(now))[0])
-    print_json(_summary(status) | _details(status)) if json else _print_summary(_summary(status))
+        status = line.run(lambda now: (output.write(tell, now), look(now))[0])
+    summary = _summary(status) | (_details(status) if json else {})
+    output.write(print_json if json else _print_summary, summary)
     if status.failure is not None:
         raise LineError(f"the line failed: {status.failure}")
+    if output.error is not None:
+        raise LineError(
+            f"standard output cannot be written ({output.error.strerror}): nothing was told of the line from then on; "
+            "what it published is as complete as ever"
+        )
 
 
 @contextmanager
@@ -227,7 +244,12 @@ def _waiting(values: dict[str, Any]) -> list[str]:
 
 
 def _with_options(
-    settings: RunSettings, weights: list[Path], wait_for: int | None, *, allow_untrained: bool
+    settings: RunSettings,
+    weights: list[Path],
+    wait_for: int | None,
+    certificate: Path | None,
+    *,
+    allow_untrained: bool,
 ) -> RunSettings:
     """Settings with each weights file in its place, as its role says."""
     from eventveil.models import shipped
@@ -244,9 +266,9 @@ def _with_options(
         if places[role] in changed:
             raise ConfigError(f"--weights {path}: a second {role}; give one anonymizer and one classifier")
         changed[places[role]] = getattr(settings, places[role]).model_copy(update={"weights": path})
-    if allow_untrained:
-        anonymize = changed.get("anonymize", settings.anonymize)
-        changed["anonymize"] = anonymize.model_copy(update={"allow_untrained": True})
+    said = {"allow_untrained": allow_untrained or None, "certificate": certificate}
+    anonymize = changed.get("anonymize", settings.anonymize)
+    changed["anonymize"] = anonymize.model_copy(update={key: value for key, value in said.items() if value is not None})
     if wait_for is not None:
         changed["publish"] = settings.publish.model_copy(update={"wait_for": wait_for})
     return settings.model_copy(update=changed)
@@ -314,6 +336,27 @@ def _milliseconds(value: float | None) -> str:
     return "-" if value is None else f"{value:.1f} ms"
 
 
+class _Output:
+    """Tells something on standard output for as long as that takes it: a full disk ends the telling, and not the line.
+
+    Attributes:
+        error: why nothing is told any more.
+    """
+
+    def __init__(self) -> None:
+        self.error: OSError | None = None
+
+    def write(self, tell: Callable[[Any], None], told: Any) -> None:
+        """Tell something, if anything can still be told."""
+        if self.error is not None:
+            return
+        try:
+            tell(told)
+        except OSError as error:
+            self.error = error
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is left in its buffer, too
+
+
 class _Ticker:
     """One line a second on how it goes: what happened since the line before."""
 
@@ -373,6 +416,13 @@ def subscribe(
         Path | None,
         typer.Option(metavar="FILE", help="Your own secret key, DIR/secret.key of `eventveil keys new DIR`."),
     ] = None,
+    require_certificate: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="KEY.pem",
+            help="Public key of whose audits you trust: refuse whatever weights did not pass one of them.",
+        ),
+    ] = None,
     count: Annotated[int | None, typer.Option("--count", min=1, help="End after so many windows and gestures.")] = None,
     timeout: Annotated[float | None, typer.Option("--timeout", help="End after so many seconds of silence.")] = None,
     npz: Annotated[
@@ -390,6 +440,9 @@ def subscribe(
     A publisher on the network lets in those alone whose key it has on its list, and is known by its own:
 
     eventveil subscribe tcp://HOST:5556 --server-key line.pub --key alice/secret.key
+
+    With --require-certificate, what comes before the certificate is known is withheld and counted, and what no passing
+    certificate covers ends the command with status 2 and the cause. Who the publisher is, --server-key alone tells.
     """
     from eventveil.stream import subscribe as messages
     from eventveil.stream.wire import STATE
@@ -404,6 +457,7 @@ def subscribe(
         topic or ("window", "gesture"),
         server_key=server_key,
         key=key,
+        require_certificate=require_certificate,
         timeout_s=timeout,
         stop=lambda: bool(stopped),
     ):
@@ -427,6 +481,7 @@ def _keep(message: Message, folder: Path) -> None:
     try:
         np.savez(path, values=message.array, header=np.array(header.model_dump_json()))
     except OSError as error:
+        path.unlink(missing_ok=True)  # half of one is none
         raise ConfigError(
             f"--npz: {path} cannot be written: {error.strerror}; free some space or choose another"
         ) from error
@@ -439,6 +494,9 @@ def _print_message_json(message: Message) -> None:
 
 def _print_message(message: Message) -> None:
     header = message.header
+    if message.topic == "state" and header.state == "certificate":
+        stdout.print(f"the line: certificate {sha256(header.certificate.encode()).hexdigest()[:16]}", markup=False)
+        return
     if message.topic == "state":
         stdout.print(f"{header.stream or 'the line'}: {header.state} {header.reason}".rstrip(), markup=False)
         return

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from eventveil.errors import ConfigError, WeightsError
+from eventveil.errors import AuditError, ConfigError, WeightsError
 from eventveil.models.metadata import Metadata
 from eventveil.models.weights import Weights, check_fit, load_weights
 from eventveil.replay.sources import CLASSES, RECORDING, look_for
+from eventveil.stream.certificate import CERTIFICATE, PASSED, Signed
 from eventveil.stream.keys import AllowList, read_folder
 from eventveil.stream.plan import Plan, WindowPlan
 from eventveil.stream.publish import Provenance
-from eventveil.stream.settings import RunSettings, WindowSettings
+from eventveil.stream.settings import AnonymizeSettings, RunSettings, WindowSettings
 
 
 def plan(settings: RunSettings) -> Plan:
@@ -21,6 +22,7 @@ def plan(settings: RunSettings) -> Plan:
         DatasetError: a source's folder is not the dataset that it is said to be.
         ConfigError: the anonymizer's weights are missing, or a setting does not fit them.
         WeightsError: a weights file is wrong, untrained without leave, or does not fit the line.
+        AuditError: a certificate does not hold, or one that was named is not about these weights.
         AccessError: the publisher's keys are not as they must be.
     """
     for source in settings.sources:
@@ -30,18 +32,21 @@ def plan(settings: RunSettings) -> Plan:
     classifier = None if settings.classify.weights is None else load_weights(settings.classify.weights)
     asked = settings.window
     check_fit(anonymizer, classifier, bins=asked.bins, bin_us=asked.bin_us, size=asked.size)
+    certificate, word = _certificate(settings.anonymize, anonymizer)
     provenance = Provenance(
         anonymizer=anonymizer.digest,
         trained=anonymizer.metadata.trained,
         classifier=None if classifier is None else classifier.digest,
         classifier_trained=classifier is not None and classifier.metadata.trained,
         labels=() if classifier is None else tuple(classifier.metadata.labels),
+        certificate=None if certificate is None else certificate.digest,
+        certificate_text=None if certificate is None else certificate.text,
     )
     window = window_plan(asked, anonymizer.metadata, settings.anonymize.weights)
     if window.mode == "recording":
         _refuse_what_is_no_recording(settings)
     judged, remarks = _judged(settings, provenance)
-    return Plan(settings, window, provenance, judged, (*strangers, *_unaudited(settings, anonymizer), *remarks))
+    return Plan(settings, window, provenance, judged, (*strangers, *word, *remarks))
 
 
 def _check_keys(keys: Path | None) -> tuple[str, ...]:
@@ -70,14 +75,28 @@ def _anonymizer(settings: RunSettings) -> Weights:
     return weights
 
 
-def _unaudited(settings: RunSettings, anonymizer: Weights) -> tuple[str, ...]:
-    """A word about trained weights of which nobody has shown what they hide."""
-    metadata = anonymizer.metadata
-    if not metadata.trained or metadata.digests.certificate is not None:
-        return ()
-    said = metadata.note or "nothing"
-    return (
-        f"{settings.anonymize.weights}: never audited: nobody has certified whom it hides. It says of itself: {said}",
+def _certificate(settings: AnonymizeSettings, anonymizer: Weights) -> tuple[Signed | None, tuple[str, ...]]:
+    """The certificate of these weights, and a word about weights of which nobody has shown what they hide."""
+    assert settings.weights is not None
+    beside = settings.weights.with_name(CERTIFICATE)
+    path = settings.certificate or beside
+    signed = Signed.read(path) if settings.certificate is not None or beside.exists() else None
+    judged = None if signed is None else signed.certificate.about(anonymizer.digest)
+    if signed is not None and judged is not None:
+        if judged.status == PASSED:
+            return signed, ()
+        return signed, (f"{settings.weights}: did not pass its audit, as {path} says: {judged.verdict}",)
+    other = "" if signed is None else f" ({path} is about other weights)"
+    if settings.certificate is not None:
+        raise AuditError(
+            f"{path}: is not about {settings.weights} (tensors {anonymizer.digest[:16]}): refused; give the "
+            "certificate of these very weights, or none, and every header will say that they were never audited"
+        )
+    if not anonymizer.metadata.trained:
+        return None, ()
+    said = anonymizer.metadata.note or "nothing"
+    return None, (
+        f"{settings.weights}: never audited{other}: nobody has certified whom it hides. It says of itself: {said}",
     )
 
 

@@ -32,6 +32,8 @@ from eventveil.stream.wire import (
     encode,
 )
 
+CERTIFY_EVERY_NS = 2_000_000_000
+
 
 @dataclass(frozen=True, slots=True)
 class Provenance:
@@ -44,6 +46,7 @@ class Provenance:
         classifier_trained: whether that was trained.
         labels: its classes.
         certificate: SHA-256 of the anonymizer's audit certificate, or None: never audited.
+        certificate_text: the certificate itself, which is public.
     """
 
     anonymizer: str
@@ -52,6 +55,7 @@ class Provenance:
     classifier_trained: bool = False
     labels: tuple[str, ...] = ()
     certificate: str | None = None
+    certificate_text: str | None = None
 
 
 class Publisher:
@@ -91,6 +95,7 @@ class Publisher:
         self._max_age_ms = max_age_ms
         self._note = note
         self._clock_ns = clock_ns
+        self._certified_ns: int | None = None
 
     def figures(self) -> dict[str, Any]:
         """Counts and drops so far."""
@@ -120,6 +125,14 @@ class Publisher:
             self._send(StateHeader.model_validate({"state": "ended", "stream": parcel.stream, "lost": lost}))
         else:
             self._publish(window, parcel)
+
+    def certify(self) -> None:
+        """Show the certificate, if there is one and it is time: subscribers come when they like."""
+        now_ns, text = self._clock_ns(), self._provenance.certificate_text
+        if text is None or (self._certified_ns is not None and now_ns - self._certified_ns < CERTIFY_EVERY_NS):
+            return
+        self._certified_ns = now_ns
+        self._send(StateHeader(state="certificate", certificate=text))
 
     def announce(self, state: Literal["ended", "failed"]) -> None:
         """Announce the end of the whole line. Why it failed stays in the publisher's own log."""
@@ -172,6 +185,7 @@ class Publisher:
             "incidents": origin.incidents,
             "anonymizer": self._provenance.anonymizer,
             "trained": self._provenance.trained,
+            "certificate": self._provenance.certificate,
         }
 
     def _window_header(self, window: AnonymizedWindow, parcel: Parcel, age_ms: float) -> WindowHeader:

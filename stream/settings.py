@@ -197,6 +197,7 @@ class AnonymizeSettings(ModelSettings):
     """The anonymizer; without its weights nothing starts."""
 
     allow_untrained: bool = False
+    certificate: Path | None = None
     batch: int = Field(default=8, ge=1, le=1024)
 
 

@@ -245,6 +245,7 @@ def run_publish(bench: Bench, key: bytes) -> None:
     bench.report.say("ready")
     try:
         while bench.page.running() and not signals.aborted():
+            publisher.certify()
             if inbox.poll(POLL_MS):
                 for parcel in receive(inbox, most=16):
                     publisher.take(parcel)

@@ -22,6 +22,8 @@ VERSION: Final = 1
 WINDOW, GESTURE, STATE = "window", "gesture", "state"
 MAX_VALUES = 1 << 26  # of one payload: 256 MiB of float32, far above any camera, far below a bomb
 MAX_HEADER = 1 << 20  # bytes
+MAX_CERTIFICATE = 1 << 18  # characters
+CERTIFICATE_STATE: Final = "certificate"
 
 Name = Annotated[str, Field(max_length=256, pattern=r"^\P{Cc}*$")]  # shown on terminals: no control characters
 StreamName = Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,64}$")]  # subscribers make names of files from it
@@ -110,21 +112,24 @@ class GestureHeader(StreamHeader):
 
 
 class StateHeader(Header):
-    """What happened to a stream, or to the whole line; the payload is empty.
+    """What happened to a stream or to the whole line, or what is said of it; the payload is empty.
 
     Attributes:
         state: `ended` (all of it was published), `failed` (the line stopped, `reason` says why), `camera_lost` (nothing
-            comes of this stream until) `camera_back`.
+            comes of this stream until) `camera_back`, `certificate` (said again every other second, for those who came
+            late).
         stream: which stream, or None for the whole line.
         reason: in words, where there is one.
         lost: windows lost by topic and reason since the stream began, the ones behind its last message included.
+        certificate: text of the audit certificate, in state `certificate`; its SHA-256 is the one in the other headers.
     """
 
     shape: tuple[Literal[0]] = (0,)
-    state: Literal["ended", "failed", "camera_lost", "camera_back"]
+    state: Literal["ended", "failed", "camera_lost", "camera_back", "certificate"]
     stream: StreamName | None = None
     reason: Annotated[str, Field(max_length=1024, pattern=r"^\P{Cc}*$")] = ""
     lost: dict[Literal["window", "gesture"], dict[Name, Count]] = {}
+    certificate: Annotated[str, Field(max_length=MAX_CERTIFICATE)] | None = None
 
 
 HEADERS: dict[str, type[Header]] = {WINDOW: WindowHeader, GESTURE: GestureHeader, STATE: StateHeader}
