@@ -22,7 +22,7 @@ import numpy.typing as npt
 
 from eventveil.audit.figures import Advantage, Attack, Figure, Knowledge, Way
 from eventveil.audit.verification import chance_linkability, error_interval, linkability
-from eventveil.training.evaluation import Found, Stand, labels_of
+from eventveil.training.evaluation import Found, Stand, known_of, labels_of
 from eventveil.training.metrics import Labels, Ranking, cosine, equal_error_rate, left_out, rank_scores
 from eventveil.training.randomness import numpy_generator
 from eventveil.training.results import identity_result
@@ -184,7 +184,7 @@ Slots = dict[tuple[str, str], dict[tuple[int, int], int]]
 
 
 def _by_slot(stand: Stand) -> Slots:
-    labels, _ = labels_of(stand)
+    labels = known_of(stand)
     held: Slots = defaultdict(dict)
     seen: dict[tuple[str, str, int], int] = defaultdict(int)
     for number, target in enumerate(stand.targets.tolist()):

@@ -10,7 +10,7 @@ from training_parts import Silent, planted, watch
 from eventveil.audit.attackers import Bench, Plan
 from eventveil.audit.figures import Advantage, Figure
 from eventveil.audit.protocols import all_linked, linked, protocols_of, search
-from eventveil.audit.verification import error_interval
+from eventveil.audit.verification import chance_linkability, error_interval, linkability
 from eventveil.training.metrics import Labels, equal_error_rate
 from eventveil.training.parallel import World
 from eventveil.training.people import open_split
@@ -73,6 +73,7 @@ def test_who_knows_people_finds_and_verifies_everybody(stand, windows):
     assert found.rank1.value == found.mean_average_precision.value == 1
     assert found.equal_error_rate.value == 0
     assert found.equal_error_rate.high < 0.01
+    assert found.linkability.value > 0.9
     assert [advantage.value for advantage in found.advantages] == [1, 1]
     assert 0 < found.rank1.chance < 0.3
     assert found.seconds == pytest.approx(0.12 * windows)
@@ -153,3 +154,47 @@ def test_the_interval_of_an_error_holds_what_a_slow_bootstrap_of_people_gives():
     assert high >= inner[1] - 0.01
     assert high - low < 2 * (inner[1] - inner[0])
     assert low < equal_error_rate(score, query, gallery, none) < high
+
+
+def _d_of_pairs(genuine, impostor, steps):
+    """The measure D from its definition, pair by pair: of histograms whose steps hold equal weight of both kinds."""
+    weighed = sorted([(s, 0.5 / len(genuine)) for s in genuine] + [(s, 0.5 / len(impostor)) for s in impostor])
+    edges, total = [], 0.0
+    for score, weight in weighed:
+        total += weight
+        if len(edges) < steps - 1 and total >= (len(edges) + 1) / steps - 1e-9:
+            edges.append(score)
+    d = 0.0
+    for step in range(steps):
+        low, high = ([-np.inf, *edges])[step], ([*edges, np.inf])[step]
+        one, two = (sum(low < s <= high for s in side) / len(side) for side in (genuine, impostor))
+        if one > two:
+            ratio = one / two if two else np.inf
+            d += one * (1.0 if np.isinf(ratio) else 2 * ratio / (1 + ratio) - 1)
+    return d
+
+
+@pytest.mark.parametrize("noise", [0.0, 0.4, 1.5])
+def test_linkability_is_its_slow_twin_and_its_interval_holds_it(noise):
+    random = np.random.default_rng(5)
+    query, gallery = _sides(7, 5), _sides(7, 6)
+    person_E = random.normal(size=(7, 4))
+    one, other = (person_E[side.person] + noise * random.normal(size=(len(side), 4)) for side in (query, gallery))
+    score = one @ other.T / np.linalg.norm(one, axis=1)[:, None] / np.linalg.norm(other, axis=1)
+    none = np.zeros(score.shape, bool)
+    same = query.person[:, None] == gallery.person
+    got = linkability(score, query, gallery, none, chance=0.0)
+    assert got.value == pytest.approx(_d_of_pairs(score[same], score[~same], 20), abs=1e-9)
+    assert got.low <= got.value <= got.high
+    if noise == 0:
+        assert got.value == pytest.approx(1)
+
+
+def test_blind_scores_link_as_much_as_chance_says_and_that_is_more_than_nothing():
+    query, gallery = _sides(7, 5), _sides(7, 6)
+    none = np.zeros((len(query), len(gallery)), bool)
+    chance = chance_linkability(query, gallery, none)
+    assert 0 < chance < 0.15
+    random = np.random.default_rng(9)
+    blind = [linkability(random.random(none.shape), query, gallery, none, chance, draws=50).value for _ in range(20)]
+    assert np.mean(blind) == pytest.approx(chance, abs=0.03)

@@ -159,11 +159,16 @@ def labels_of(stand: Stand) -> tuple[Labels, npt.NDArray[np.bool_]]:
     else:
         asked = draw_retrieval(trials, data.seed).query
     names = {trial.name for trial in asked}
+    labels = known_of(stand)
+    return labels, np.array([name in names for name in labels.trial])
+
+
+def known_of(stand: Stand) -> Labels:
+    """What is known of each window, (N,)."""
     own = [stand.windows.trials[number] for number in stand.draw.trial]
-    labels = Labels(
+    return Labels(
         person=np.array([trial.subject for trial in own]),
         target=np.array([trial.label or trial.session for trial in own]),
         trial=np.array([trial.name for trial in own]),
         session=np.array([trial.session for trial in own]),
     )
-    return labels, np.array([trial.name in names for trial in own])
