@@ -14,6 +14,7 @@ as lost by the network.
 from __future__ import annotations
 
 import logging
+import resource
 import threading
 import time
 from collections import Counter
@@ -37,6 +38,7 @@ CONNECTED, SUCCEEDED, NOT_ALLOWED, WRONG_KEY, NO_CURVE, GARBLED, LEFT = (
     "handshakes_garbled",
     "handshakes_left",
 )
+EXPELLED = "subscribers_expelled"
 """Counts of the publisher's reports: who connected at all, handshakes that succeeded, those that failed, by reason.
 
 Connections of which nothing more is counted spoke no ZeroMQ at all, or have not ended their handshake.
@@ -62,6 +64,7 @@ _PROTOCOL: dict[int, str] = {
 _LOOK_S = 1.0  # how often the list is looked at
 _LOG_EVERY_S = 1.0  # a line for each reason at most so often: strangers may come by thousands
 _REBIND_S = 2.0
+_DESCRIPTORS = 1 << 16
 _EVENTS = (
     zmq.Event.ACCEPTED
     | zmq.Event.HANDSHAKE_SUCCEEDED
@@ -89,6 +92,7 @@ class Door:
     """
 
     def __init__(self, settings: PublishSettings, context: zmq.Context[zmq.Socket[bytes]]) -> None:
+        _make_room()
         pair = None if settings.keys is None else read_folder(settings.keys)
         self._list = None if settings.keys is None else _Listed(AllowList(settings.keys), context)
         try:
@@ -108,17 +112,29 @@ class Door:
 
     def counts(self) -> dict[str, int]:
         """Connections and handshakes so far."""
-        return {reason: self._counts[reason] for reason in (CONNECTED, SUCCEEDED, *_WORDS)}
+        return {reason: self._counts[reason] for reason in (CONNECTED, SUCCEEDED, *_WORDS, EXPELLED)}
 
-    def tend(self) -> None:
-        """Make those leave who were taken off the list. To be called by the thread that uses the socket.
+    def tend(self, unruly: str | None = None) -> None:
+        """Make those leave who were taken off the list, or make trouble. For the thread that uses the socket.
+
+        Args:
+            unruly: the key of a subscriber to be shut out until the line is started anew; "" for one without keys, who
+                can only be thrown out with everybody else.
 
         Raises:
             LineError: the address was lost, or the doorman died: nobody would be told apart any more.
         """
         if not self._watcher.is_alive() or (self._list is not None and not self._list.answers):
             raise LineError("the doorman of the public socket died: who may connect is not known any more")
-        if self._list is not None and self._list.take_revoked():
+        if unruly is not None:
+            self._counts[EXPELLED] += 1
+            log.warning(
+                "publish: a subscriber asked for what is not there, again and again, and is thrown out: %s",
+                unruly or "one without a key",
+            )
+            if self._list is not None:
+                self._list.shut_out(unruly.encode())
+        if unruly is not None or (self._list is not None and self._list.take_revoked()):
             self._ask_everybody_in_anew()
 
     def close(self) -> None:
@@ -169,6 +185,18 @@ class Door:
             self._notices.warn(reason, _WORDS[reason])
 
 
+def _make_room() -> None:
+    """Let this process have more descriptors than strangers can take.
+
+    Whoever connects and says nothing holds one for `HANDSHAKE_MS`; of the 1,024 that are usual none would be left soon
+    for recordings and sockets.
+    """
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = _DESCRIPTORS if hard == resource.RLIM_INFINITY else min(hard, _DESCRIPTORS)
+    if soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+
+
 def _reason(event: int, value: int) -> str:
     if event == zmq.Event.HANDSHAKE_FAILED_PROTOCOL:
         return _PROTOCOL.get(value, GARBLED)
@@ -205,6 +233,7 @@ class _Listed:
         self._state = allowed.state()
         self._known = allowed.read()
         self._admitted: set[bytes] = set()  # who may be connected now
+        self._shut_out: set[bytes] = set()
         self._lock = threading.Lock()
         self._revoked = threading.Event()
         self._next_look = time.monotonic() + _LOOK_S
@@ -221,11 +250,16 @@ class _Listed:
     def callback(self, _: str, key: bytes) -> bool:
         """Whether this key (Z85) may connect; called by the authenticator's thread for each handshake."""
         with self._lock:
-            if key not in self._known:
+            if key not in self._known or key in self._shut_out:
                 self.last_refused = f"{key.decode()} from {self._authenticator.address}"
                 return False
             self._admitted.add(key)
             return True
+
+    def shut_out(self, key: bytes) -> None:
+        """Let a key in no longer, whatever the list says."""
+        with self._lock:
+            self._shut_out.add(key)
 
     def look(self) -> None:
         """Read the list where it has changed, at most once a second. One that cannot be trusted lets nobody new in."""

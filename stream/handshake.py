@@ -11,12 +11,14 @@ from typing import Self
 import zmq
 from zmq.utils.monitor import parse_monitor_message
 
-from eventveil.errors import AccessError
+from eventveil.errors import AccessError, WireError
 
+RETRY_S = 0.5  # libzmq says at once that it will try again, where it will
 PATIENCE_S = 1.5  # a connection that broke off is no proof: publishers are killed, too
 _EVENTS = (
     zmq.Event.CONNECTED
     | zmq.Event.DISCONNECTED
+    | zmq.Event.CONNECT_RETRIED
     | zmq.Event.HANDSHAKE_SUCCEEDED
     | zmq.Event.HANDSHAKE_FAILED_AUTH
     | zmq.Event.HANDSHAKE_FAILED_PROTOCOL
@@ -42,6 +44,7 @@ class Handshake:
         self._endpoint = endpoint
         self._keys = keys
         self._undecided = False
+        self._lost_at: float | None = None
         self._failing_since: float | None = None
         self._warned = False
 
@@ -57,13 +60,19 @@ class Handshake:
 
         Raises:
             AccessError: the two ends do not come together, with the likely cause.
+            WireError: what was sent was so wrong that libzmq gave the connection up for good.
         """
         while self._monitor.poll(0):
             event = parse_monitor_message(self._monitor.recv_multipart())
             self._note(event["event"], event["value"])
+        if self._lost_at is not None and time.monotonic() - self._lost_at > RETRY_S:
+            raise WireError(
+                f"{self._endpoint}: sent what is no message, or one too large, and is not listened to any more"
+            )
 
     def _note(self, event: int, value: int) -> None:
         # What ends without a word about the handshake was no ZeroMQ, and libzmq does not try again.
+        self._lost_at = time.monotonic() if event == zmq.Event.DISCONNECTED else None
         was_undecided, self._undecided = self._undecided, event == zmq.Event.CONNECTED
         if event == zmq.Event.HANDSHAKE_SUCCEEDED:
             self._failing_since = None

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 import zmq
 from line_parts import PATIENCE_MS, PROVENANCE, RUN, SEAL, page, sealed_parcel
 
-from eventveil.stream.audience import Audience
+from eventveil.stream.audience import MOST_STRANGE, Audience
 from eventveil.stream.publish import Publisher
 from eventveil.stream.sockets import public_socket
 from eventveil.stream.wire import GESTURE, STATE, WINDOW, decode
@@ -81,6 +81,36 @@ def test_a_strangers_words_are_no_subscriptions():
         stranger.send(b"")
         stranger.send(b"\x01window")
         assert settled(public, audience, 2) == 2
+
+
+def test_who_subscribes_to_much_that_is_no_topic_is_named_and_the_others_are_not():
+    with stage_door() as (public, audience, connect):
+        connect(zmq.SUB, "window", "gesture", "state", "win")
+        stranger = connect(zmq.XSUB)
+        for number in range(MOST_STRANGE):
+            stranger.send(b"\x01no-topic-%d" % number)
+        connect(zmq.SUB, "window")
+        assert settled(public, audience, 2) == 2
+        assert audience.unruly() is None
+        stranger.send(b"\x01windows")
+        stranger.send(b"\x01gesture")
+        stranger.send(b"\x01gesture")
+        while audience.unruly() is None:
+            assert public.poll(PATIENCE_MS)
+            audience.count()
+        assert audience.unruly() is None  # told once
+
+
+def test_who_takes_back_what_is_no_topic_is_forgiven():
+    with stage_door() as (public, audience, connect):
+        stranger = connect(zmq.XSUB)
+        for number in range(2 * MOST_STRANGE):
+            stranger.send(b"\x01no-topic-%d" % number)
+            stranger.send(b"\x00no-topic-%d" % number)
+        stranger.send(b"\x01window")
+        while audience.count() == 0:
+            assert public.poll(PATIENCE_MS)
+            assert audience.unruly() is None
 
 
 def test_nobody_has_to_listen():

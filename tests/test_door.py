@@ -15,6 +15,7 @@ from line_parts import line_ended, values, window_header
 
 from eventveil.errors import AccessError, ConfigError, LineError
 from eventveil.stream import subscribe
+from eventveil.stream.audience import MOST_STRANGE, Audience
 from eventveil.stream.door import Door
 from eventveil.stream.keys import AllowList, new_keys, read_folder, read_public
 from eventveil.stream.settings import PublishSettings
@@ -62,12 +63,14 @@ class Publishing:
                 self.failure = error
                 self._opened.set()
                 return
+            audience = Audience(self.door.socket)
             self.endpoint = endpoint_of(self.door.socket)
             self._opened.set()
             try:
                 seq = 0
                 while not self._done.wait(0.01):
-                    self.door.tend()
+                    audience.count()
+                    self.door.tend(audience.unruly())
                     self.door.socket.send_multipart(encode(window_header(seq=seq), values(seq)))
                     seq += 1
                 if self._announce:
@@ -275,6 +278,26 @@ def test_who_was_never_there_is_revoked_without_disturbing_anybody(keys, caplog)
             assert next(alice).missing == {}
         assert line.door.counts()["handshakes"] == 1
         alice.close()
+
+
+def test_who_makes_trouble_is_shut_out_and_the_others_are_not(keys, caplog):
+    AllowList(keys).allow(read_public(keys.parent / "bob" / "bob.pub"))
+    bob = read_folder(keys.parent / "bob")
+    with publishing(keys) as line, zmq.Context() as context, context.socket(zmq.XSUB) as trouble:
+        alice = subscribe(line.endpoint, ("window",), timeout_s=PATIENCE_S, **who(keys, "alice"))
+        next(alice)
+        trouble.linger, trouble.curve_serverkey = 0, read_folder(keys).public
+        trouble.curve_publickey, trouble.curve_secretkey = bob.public, bob.secret
+        trouble.connect(line.endpoint)
+        for number in range(MOST_STRANGE + 1):
+            trouble.send(b"\x01no-topic-%d" % number)
+        line.wait_for("subscribers_expelled")
+        assert "does not know this key" in refusal(line.endpoint, **who(keys, "bob"))
+        line.wait_for("handshakes", 3)
+        assert next(alice).topic == "window"
+        alice.close()
+    (record,) = logged(caplog, "is thrown out")
+    assert bob.public.decode() in record.getMessage()
 
 
 def test_a_list_that_can_no_longer_be_trusted_lets_nobody_new_in_until_it_is_mended(keys, caplog):

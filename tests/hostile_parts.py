@@ -1,0 +1,121 @@
+"""What strangers send to a publisher: ZMTP (ZeroMQ RFC 23) done wrong, in every way that costs them little."""
+
+from __future__ import annotations
+
+import contextlib
+import random
+import socket
+import struct
+from collections.abc import Iterator
+
+SIGNATURE = b"\xff" + bytes(8) + b"\x7f"
+
+
+def greeting(mechanism: bytes = b"NULL", version: bytes = b"\x03\x00", *, server: bool = False) -> bytes:
+    """The 64 bytes that each end begins with."""
+    return SIGNATURE + version + mechanism.ljust(20, b"\0") + bytes([server]) + bytes(31)
+
+
+def command(name: bytes, body: bytes = b"") -> bytes:
+    """A command of the handshake."""
+    whole = bytes([len(name)]) + name + body
+    return frame(whole, flags=0x04)
+
+
+def frame(body: bytes, *, flags: int = 0, said: int | None = None) -> bytes:
+    """A frame; `said` is the length that it claims to have."""
+    size = len(body) if said is None else said
+    if size > 255:
+        return bytes([flags | 0x02]) + struct.pack(">Q", size) + body
+    return bytes([flags, size]) + body
+
+
+def ready(kind: bytes = b"SUB") -> bytes:
+    """The last command of the NULL handshake."""
+    return command(b"READY", b"\x0bSocket-Type" + struct.pack(">I", len(kind)) + kind)
+
+
+HANDSHAKE = greeting() + ready()
+
+
+def behind(*frames: bytes) -> tuple[bytes, bytes]:
+    """What is sent once the handshake is through, behind a proper subscription."""
+    return HANDSHAKE, frame(b"\x01window") + b"".join(frames)
+
+
+ATTACKS: dict[str, bytes | tuple[bytes, bytes]] = {
+    "nothing": b"",
+    "one byte": b"\xff",
+    "half a signature": SIGNATURE[:7],
+    "half a greeting": greeting()[:40],
+    "HTTP": b"GET / HTTP/1.1\r\nHost: a\r\n\r\n",
+    "TLS": bytes.fromhex("16030100c8010000c40303") + bytes(200),
+    "ones": b"\xff" * 5000,
+    "zeros": bytes(5000),
+    "version 0": greeting(version=b"\x00\x00"),
+    "version 1": SIGNATURE + b"\x01\x02",
+    "version 2": SIGNATURE + b"\x02\x00\x02\x00\x00" + frame(b"\x01window"),
+    "version 99": greeting(version=b"\x63\x63") + ready(),
+    "no such mechanism": greeting(b"NOSUCH") + ready(),
+    "mechanism of ones": greeting(b"\xff" * 20) + ready(),
+    "PLAIN": greeting(b"PLAIN") + command(b"HELLO", b"\x05alice\x06secret"),
+    "GSSAPI": greeting(b"GSSAPI") + command(b"INITIATE", bytes(100)),
+    "CURVE without its words": greeting(b"CURVE") + ready(),
+    "CURVE, a short HELLO": greeting(b"CURVE") + command(b"HELLO", bytes(10)),
+    "CURVE, a HELLO of zeros": greeting(b"CURVE") + command(b"HELLO", b"\x01\x00" + bytes(192)),
+    "CURVE, a HELLO of noise": greeting(b"CURVE") + command(b"HELLO", b"\x01\x00" + random.Random(1).randbytes(192)),
+    "CURVE, INITIATE at once": greeting(b"CURVE") + command(b"INITIATE", random.Random(2).randbytes(500)),
+    "READY that lies about its parts": greeting() + command(b"READY", b"\xffSocket-Type" + struct.pack(">I", 1 << 31)),
+    "READY of no such socket": greeting() + ready(b"NOSUCH"),
+    "READY of a publisher": greeting() + ready(b"PUB"),
+    "a message before the other end is ready": HANDSHAKE + frame(b"\x01window"),
+    "a frame of 2^62 bytes": behind(frame(b"\x01window", said=1 << 62)),
+    "a frame of 2^63 bytes": behind(frame(b"", said=1 << 63)),
+    "a frame of 1 GiB, begun": behind(frame(bytes(100_000), said=1 << 30)),
+    "a frame of 2 KiB": behind(frame(b"\x01" + bytes(2047))),
+    "half a frame": behind(frame(b"\x01win", said=200)),
+    "a command of 1 GiB in the handshake": greeting() + frame(b"\x05READY", flags=0x04, said=1 << 30),
+    "flags that do not exist": behind(frame(b"\x01window", flags=0xF8)),
+    "more parts without end": behind(frame(b"\x01window", flags=0x01) * 5000),
+    "an unknown command": behind(command(b"NOSUCH", bytes(50))),
+    "a PING of the wrong length": behind(command(b"PING", b"\x00")),
+    "cancelled and never made": (HANDSHAKE, frame(b"\x00window") * 50),
+    "empty messages": behind(frame(b"") * 5000),
+}
+"""Bytes by what they are; of two, the second are sent when the first were answered."""
+
+
+def noise(seed: int) -> bytes | tuple[bytes, bytes]:
+    """Random bytes behind as much of a good beginning as chance has it."""
+    chance = random.Random(seed)
+    begun = chance.choice([b"", SIGNATURE, greeting(), greeting(b"CURVE"), HANDSHAKE])
+    random_bytes = chance.randbytes(chance.choice([1, 10, 100, 3000]))
+    return (begun, random_bytes) if begun == HANDSHAKE else begun + random_bytes
+
+
+def attack(address: tuple[str, int], what: bytes | tuple[bytes, bytes], *, answer_s: float = 0.0) -> None:
+    """Connect, send, wait for an answer for a moment, and hang up. Being thrown out is what is hoped for."""
+    first, then = what if isinstance(what, tuple) else (what, b"")
+    with contextlib.suppress(OSError), socket.create_connection(address, timeout=5) as stranger:
+        stranger.sendall(first)
+        if then:
+            answer = b""
+            while b"READY" not in answer and (more := stranger.recv(4096)):
+                answer += more
+            stranger.sendall(then)
+        stranger.settimeout(answer_s or 0.001)
+        while stranger.recv(4096):
+            pass
+
+
+@contextlib.contextmanager
+def crowd(address: tuple[str, int], number: int, what: bytes = b"") -> Iterator[int]:
+    """So many connections at once that say so much and then nothing; yields how many could be made."""
+    with contextlib.ExitStack() as stack:
+        made = 0
+        for _ in range(number):
+            with contextlib.suppress(OSError):
+                one = stack.enter_context(socket.create_connection(address, timeout=1))
+                one.sendall(what)
+                made += 1
+        yield made
