@@ -15,6 +15,7 @@ from eventveil.models.shipped import ANONYMIZER, GESTURES
 from eventveil.models.weights import check_fit
 from eventveil.replay import dvs_gesture
 from eventveil.replay.simulator import DVS128, simulate
+from eventveil.stream.density import far_from
 from eventveil.stream.histogram import WindowedHistogrammer
 
 MOST_BYTES = 25_000_000
@@ -28,6 +29,8 @@ def test_they_are_small_trained_and_made_for_each_other():
     assert gestures.metadata.trained
     assert gestures.metadata.labels == dvs_gesture.GESTURES
     assert ANONYMIZER.stat().st_size + GESTURES.stat().st_size < MOST_BYTES
+    assert anonymizer.metadata.scene == gestures.metadata.scene
+    assert anonymizer.metadata.scene.field == (DVS128.width, DVS128.height)
     span_us = anonymizer.metadata.bins * anonymizer.metadata.bin_us
     assert span_us <= 1_000_000
 
@@ -45,6 +48,16 @@ def strangers():
             counts.append(window.counts)
             truth.append(gesture)
     return counts, np.array(truth)
+
+
+def test_strangers_are_as_dense_as_they_say_that_their_training_was(strangers):
+    counts, _ = strangers
+    scene = load_weights(ANONYMIZER).metadata.scene
+    density = [window.sum() / window[0, 0].size for window in counts]
+    low, middle, high = scene.density
+    assert low < min(density) <= max(density) < high  # 22 windows of which 2 % may lie outside
+    assert abs(np.median(density) - middle) < 0.3 * middle
+    assert far_from(scene.density, float(np.median(density)), max(density)) is None
 
 
 def test_they_recognise_strangers_through_what_is_published(strangers):
