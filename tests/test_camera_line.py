@@ -105,7 +105,7 @@ def test_a_camera_that_is_unplugged_is_missed_and_its_stream_goes_on_when_it_is_
     assert {(window.sensor.width, window.sensor.height) for window in windows[:before]} == {(64, 64)}
     assert {(window.sensor.width, window.sensor.height) for window in windows[before:]} == {(128, 96)}
     assert [window.incidents for window in windows[:before]] == [{}] * before
-    assert {tuple(window.incidents.items()) for window in windows[before:]} == {(("away", 1), ("clock", 1))}
+    assert [window.incidents for window in windows[before:]] == [{"away": 1, "clock": 1}] * (len(windows) - before)
     assert (status.failure, status.stopped) == (None, True)
     assert status.total("histogram", "camera_losses") == 1
     assert status.total("histogram", "camera_read") == status.total("histogram", "received") == 2 * len(events(3))
