@@ -22,7 +22,7 @@ from eventveil.stream.parcel import Notice, Parcel
 from eventveil.stream.plan import WindowPlan
 from eventveil.stream.runner import Reporter, Signals
 from eventveil.stream.scene import Scene, View
-from eventveil.stream.settings import CameraSettings, SourceSettings
+from eventveil.stream.settings import SourceSettings
 from eventveil.stream.source import SourceStage, Stopped
 
 
@@ -45,7 +45,7 @@ class LiveStage(SourceStage):
         self, source: SourceSettings, window: WindowPlan, outbox: Outbox, page: Page, *, max_age_ms: int | None
     ) -> None:
         super().__init__(source, window, outbox, page)
-        self._settings = settings = source.camera or CameraSettings()
+        self._settings = settings = source.camera
         self._camera = LiveCamera(
             CameraUri.parse(source.uri),
             Tuning(biases=settings.biases, roi=settings.roi, max_event_rate=settings.max_event_rate),

@@ -106,7 +106,7 @@ class SourceSettings(Settings):
     gap_s: float = Field(default=0.5, ge=0, le=3600)
     shuffle: bool = False
     seed: int | None = None
-    camera: CameraSettings | None = None
+    camera: CameraSettings = CameraSettings()
     scene: SceneSettings = SceneSettings()
 
     @field_validator("uri")
@@ -130,7 +130,7 @@ class SourceSettings(Settings):
             )
         if self.loop and self.where.kind == SIMULATE:
             raise ValueError("simulate: goes on without end by itself; leave loop out")
-        if self.camera is not None and not self.where.is_camera:
+        if self.camera != CameraSettings() and not self.where.is_camera:
             raise ValueError(f"camera is for live cameras, as dv://, and {self.uri!r} is none; leave it out")
         return self
 

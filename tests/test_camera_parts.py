@@ -8,12 +8,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from eventveil import EventPacket, Sensor
+from eventveil.config import run_settings
 from eventveil.errors import ConfigError
 from eventveil.io.aedat4 import RECORD
 from eventveil.io.camera import Batch, CameraInfo, CameraUri, records
 from eventveil.io.camera_clock import AHEAD_US, BACK_US, CameraClock
 from eventveil.io.camera_frames import BACKLOG, EVENTS, LOST, OVERFLOW, Head, Totals, frame, room_for, words
 from eventveil.io.camera_queue import CameraQueue
+from eventveil.replay.sources import SourceUri, open_programme
 
 MS, S = 1_000_000, 1_000_000_000  # in nanoseconds
 
@@ -259,3 +261,44 @@ def test_a_frame_that_says_something_says_it_again():
 def test_what_is_no_frame_is_refused_before_room_is_made_for_it(head):
     with pytest.raises(ValueError, match="no frame"):
         Head.unpack(head.pack())
+
+
+# -- settings ----------------------------------------------------------------------------------------------------------
+
+
+def settings(*overrides, **source):
+    return run_settings({"sources": [{"uri": "dv://"} | source]}, overrides, name="mine.yaml")
+
+
+def test_a_camera_is_a_source_with_settings_of_its_own():
+    camera = settings("sources.0.camera.biases={diff_on: 3}", camera={"wait": True, "roi": [1, 2, 3, 4]}).sources[0]
+    assert camera.where.is_camera
+    assert (camera.camera.wait, camera.camera.roi, camera.camera.biases) == (True, (1, 2, 3, 4), {"diff_on": 3})
+
+
+@pytest.mark.parametrize(
+    ("source", "complaint"),
+    [
+        ({"uri": "dv+tcp://host"}, "expected a host and a port"),
+        ({"uri": "a.aedat4", "camera": {"wait": True}}, "camera is for live cameras, as dv://, and 'a.aedat4' is none"),
+        ({"sensor": "640x480"}, "the camera tells its geometry itself; leave sensor out"),
+        ({"speed": 2}, "a live camera has its own; leave speed out"),
+        ({"speed": "max"}, "a live camera has its own; leave speed out"),
+        ({"start_s": 1}, "a live camera begins when it is opened; leave start_s out"),
+        ({"loop": True}, "a live camera goes on by itself; leave loop out"),
+        ({"on_disorder": "sort"}, "times of a live camera are put right, and counted; leave on_disorder out"),
+        ({"shuffle": True}, "shuffle is for the trials of a dataset"),
+        ({"camera": {"quiet": 3}}, "known here: wait, reconnect_s, quiet_ms, biases, roi, max_event_rate"),
+        ({"camera": {"max_event_rate": 0}}, "greater than or equal to 1"),
+    ],
+)
+def test_what_does_not_go_with_a_camera_is_refused(source, complaint):
+    with pytest.raises(ConfigError) as refused:
+        settings(**source)
+    assert complaint in str(refused.value)
+
+
+def test_a_camera_cannot_be_played():
+    asked = {"sensor": None, "on_disorder": "raise", "shuffle": False, "seed": None}
+    with pytest.raises(ConfigError, match="dv://: is a live camera, and cannot be played; `eventveil run dv://` reads"):
+        open_programme(SourceUri.parse("dv://"), **asked)

@@ -88,7 +88,7 @@ def test_a_sensor_is_read_from_its_text():
     assert run_settings({"sources": [source]}, name="mine.yaml").sources[0].sensor == Sensor(346, 260)
 
 
-SOURCE_KEYS = "uri, stream, sensor, on_disorder, speed, start_s, stop_s, loop, gap_s, shuffle, seed, scene"
+SOURCE_KEYS = "uri, stream, sensor, on_disorder, speed, start_s, stop_s, loop, gap_s, shuffle, seed, camera, scene"
 GROUPS = "sources, window, anonymize, classify, publish, line"
 
 
@@ -261,7 +261,7 @@ def every_key(model: type[BaseModel], place: str = ""):
 def keys_in(values, place=""):
     for name, value in values.items():
         group = value[0] if isinstance(value, list) and value and isinstance(value[0], dict) else value
-        yield from keys_in(group, f"{place}{name}.") if isinstance(group, dict) else [f"{place}{name}"]
+        yield from keys_in(group, f"{place}{name}.") if isinstance(group, dict) and group else [f"{place}{name}"]
 
 
 @pytest.mark.parametrize("name", READY)
