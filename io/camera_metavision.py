@@ -1,4 +1,4 @@
-"""Prophesee's cameras through the Metavision SDK, or OpenEB, its open part: EVK2 to EVK5, and what plug-ins add.
+"""Prophesee's cameras, and those of others, through the Metavision SDK, or OpenEB, its open part.
 
     eventveil run prophesee://
     eventveil run prophesee://00050423

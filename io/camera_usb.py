@@ -6,6 +6,7 @@ Read from Linux's /sys; elsewhere, and where there is no USB at all, nothing is 
 from __future__ import annotations
 
 import contextlib
+import fnmatch
 import getpass
 import os
 from collections.abc import Iterator
@@ -49,7 +50,7 @@ def _devices(system: Path) -> Iterator[Path]:
     with contextlib.suppress(OSError):
         for device in sorted(system.iterdir()):
             vendor, product = _word(device / "idVendor"), _word(device / "idProduct")
-            if vendor in VENDORS and product in PRODUCTS.get(vendor, (product,)):
+            if vendor in PRODUCTS and fnmatch.fnmatchcase(product, PRODUCTS[vendor]):
                 yield device
 
 

@@ -8,20 +8,18 @@ from eventveil.errors import CameraError
 from eventveil.io.camera import CameraUri
 
 VENDORS = {"152a": "iniVation", "04b4": "Prophesee", "31f7": "CenturyArks", "1409": "IDS"}
-"""USB vendor ids of event cameras. That of Prophesee is Cypress's, which makes its USB chip: products tell it apart."""
-PRODUCTS = {"04b4": ("00f4", "00f5"), "31f7": ("0003", "0004"), "1409": ("8e00",)}
-"""Product ids of event cameras, where a vendor makes other things as well."""
+"""Makers of event cameras by USB vendor id. Some of the ids are those of who makes the chip: products tell them apart."""
+PRODUCTS = {"152a": "84[0-1]?", "04b4": "00f[4-5]", "31f7": "000[3-4]", "1409": "8e00"}
+"""Product ids of event cameras of each vendor, as a pattern of udev's. Source: the rules of neuromorphic-drivers."""
 RULES = "/etc/udev/rules.d/65-eventveil.rules"
 
 
 def udev_rules(user: str) -> str:
     """Rules that let one user, and nobody else, open an event camera."""
-    rules = []
-    for vendor in VENDORS:
-        products = "|".join(PRODUCTS.get(vendor, ()))
-        product = f', ATTR{{idProduct}}=="{products}"' if products else ""
-        rules.append(f'SUBSYSTEM=="usb", ATTR{{idVendor}}=="{vendor}"{product}, MODE="0600", OWNER="{user}"')
-    return "\n".join(rules)
+    return "\n".join(
+        f'SUBSYSTEM=="usb", ATTR{{idVendor}}=="{vendor}", ATTR{{idProduct}}=="{product}", MODE="0600", OWNER="{user}"'
+        for vendor, product in PRODUCTS.items()
+    )
 
 
 def udev_command() -> str:
