@@ -8,7 +8,7 @@ from eventveil.errors import CameraError
 from eventveil.io.camera import CameraUri
 
 VENDORS = {"152a": "iniVation", "04b4": "Prophesee", "31f7": "CenturyArks", "1409": "IDS"}
-"""Makers of event cameras by USB vendor id. Some of the ids are those of who makes the chip: products tell them apart."""
+"""Makers of event cameras by USB vendor id. Some ids are those of who makes the chip: products tell them apart."""
 PRODUCTS = {"152a": "84[0-1]?", "04b4": "00f[4-5]", "31f7": "000[3-4]", "1409": "8e00"}
 """Product ids of event cameras of each vendor, as a pattern of udev's. Source: the rules of neuromorphic-drivers."""
 RULES = "/etc/udev/rules.d/65-eventveil.rules"
