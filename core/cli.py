@@ -13,6 +13,7 @@ import typer
 
 from eventveil import (
     cli_audit,
+    cli_calibrate,
     cli_cameras,
     cli_datasets,
     cli_demo,
@@ -42,9 +43,9 @@ for commands in (
     cli_line,
     cli_status,
     cli_cameras,
+    cli_calibrate,
     cli_keys,
     cli_simulate,
-    cli_status,
     cli_train,
     cli_audit,
     cli_weights,

@@ -85,6 +85,7 @@ class Scene:
 
     Attributes:
         view: as given.
+        masks: whether hot pixels are left out.
     """
 
     def __init__(self, sensor: Sensor, scene: SceneSettings, view: View, *, serial: str | None = None) -> None:
@@ -94,7 +95,8 @@ class Scene:
         self._search: HotPixelSearch | None = None
         self._kept_in: HotPixelFile | None = None
         self._unkept = 0
-        if scene.hot_pixels == "off" or (scene.hot_pixels == "auto" and serial is None):
+        self.masks = scene.hot_pixels not in ("auto", "off") or (scene.hot_pixels == "auto" and serial is not None)
+        if not self.masks:
             return
         if serial is not None:
             self._kept_in = HotPixelFile(serial, sensor)
@@ -114,14 +116,15 @@ class Scene:
         if self._search is not None:
             self._search.add(packet)
             if self._search.over:
-                self._learn(self._search.found())
+                self.mask(self._search.found())
         packet = self._cleaner(packet)
         p = ~packet.p if self._swap else packet.p
         if self.view.turned:
             return EventPacket(packet.t, packet.y, packet.x, p, packet.until_us)
         return EventPacket(packet.t, packet.x, packet.y, p, packet.until_us) if self._swap else packet
 
-    def _learn(self, hot: npt.NDArray[np.bool_]) -> None:
+    def mask(self, hot: npt.NDArray[np.bool_]) -> None:
+        """Leave these out from now on, and remember them where the camera is known: bool (height, width)."""
         self._search = None
         self._cleaner.hot = hot
         if self._kept_in is not None:
