@@ -239,3 +239,26 @@ def test_a_few_unknown_words_and_much_padding_are_counted_not_fatal(tmp_path):
     assert read_all(reader) == [(0, 1, 0, False)]
     assert reader.skipped == {"unknown word": 1, "padding word": 500}
     reader.close()
+
+
+@pytest.mark.kernel
+def test_behind_missing_words_nothing_is_an_event_until_time_and_row_have_come():
+    decoder = Evt3Decoder()
+    assert tuples(decoder.decode(pack(high(1), low(5), row(3), base(40), one(7)))) == [(4101, 7, 3, False)]
+    decoder.decode(pack(high(1))[:1])  # half a word, whose other half is missing
+    decoder.take_up()
+    stray = pack(low(6), row(4), one(8), 0x4001)  # they belong to a time and a column that nobody knows
+    assert tuples(decoder.decode(stray)) == []
+    assert tuples(decoder.decode(pack(one(9), high(1), low(9), one(10), 0x4001, row(5), one(11)))) == [
+        (4105, 11, 5, False)
+    ]
+    assert decoder.skipped["event before the first time or row"] == 2
+    assert tuples(decoder.decode(pack(base(50, 1), 0x4001, one(12)))) == [(4105, 50, 5, True), (4105, 12, 5, False)]
+
+
+@pytest.mark.kernel
+def test_the_clock_wraps_on_behind_missing_words():
+    decoder = Evt3Decoder()
+    decoder.decode(pack(high(4095), row(1), one(1)))
+    decoder.take_up()
+    assert tuples(decoder.decode(pack(high(2), row(1), one(2)))) == [((1 << 24) + (2 << 12), 2, 1, False)]
