@@ -113,7 +113,7 @@ def _averaging(subject: SubjectReport) -> tuple[str, Advantage, dict[str, Advant
 
 
 def _percent(value: float) -> str:
-    return f"{100 * value:.1f} %"
+    return f"{100 * value:.1f}\N{NO-BREAK SPACE}%"
 
 
 def _interval(figure: Any) -> str:

@@ -62,7 +62,7 @@ def _around(figure: Any) -> list[list[float]]:
 
 
 def _figure() -> tuple[Any, Any]:
-    figure = Figure(figsize=(7.5, 4.2), layout="constrained")
+    figure = Figure(figsize=(5.2, 3.6), layout="constrained")
     axis = figure.add_subplot()
     axis.grid(alpha=0.3)
     return figure, axis
