@@ -44,7 +44,7 @@ class Sink:
     """Stands in the place of the plan and of the histogrammer: takes note of when packets come, and of nothing else."""
 
     stats = HistogramStats()
-    hop_us = None
+    size, field, hop_us, density = (128, 128), None, None, None
 
     def __init__(self) -> None:
         self.came_s: list[float] = []

@@ -18,7 +18,7 @@ from eventveil.replay.sources import open_programme
 from eventveil.replay.truth import Truth
 from eventveil.stream.books import Page
 from eventveil.stream.density import DensityMeter
-from eventveil.stream.histogram import HistogramStats
+from eventveil.stream.histogram import HistogramStats, WindowedHistogrammer
 from eventveil.stream.outbox import Outbox
 from eventveil.stream.parcel import Parcel
 from eventveil.stream.plan import WindowPlan
@@ -57,12 +57,15 @@ class SourceStage:
         self._page = page
         self._entry = page[source.stream]
         self._before = self._counted()  # events of what was made before
+        self._at_work: WindowedHistogrammer | None = None
         self._scene: Scene | None = None
         self._density = DensityMeter(window.size[0] * window.size[1])
 
     def figures(self) -> dict[str, Any]:
         """Counts and drops so far."""
         page, entry = self._page, self._entry
+        if self._at_work is not None:
+            self._count(self._at_work.stats)
         events = {"received": page.events, "binned": page.binned, "late": page.late, "outside": page.outside}
         events |= {"saturated": page.saturated} | ({} if self._scene is None else self._scene.counts())
         counts = events | {"windows": entry.received, "sent": entry.sent, "waiting": self._outbox.windows}
@@ -98,7 +101,7 @@ class SourceStage:
             programme, excerpt = moved(programme, excerpt, self._entry, resume_us)
         view = View.of(programme.sensor, source.scene, self._window.size, self._window.field)
         self._scene = scene = Scene(programme.sensor, source.scene, view)
-        histogrammer = self._window.histogrammer(view, resume_us)
+        self._at_work = histogrammer = self._window.histogrammer(view, resume_us)
         player = Player(programme, excerpt)
 
         def send(windows: Iterable[Window]) -> None:
@@ -106,7 +109,7 @@ class SourceStage:
                 if self._judged:
                     self._note(window, player.truth, report)
                 self._send(window, programme.sensor)
-            self._count(histogrammer.stats)
+                self._count(histogrammer.stats)  # not with each packet: of those there are far too many
 
         with closing(iter(player)) as packets:
             try:
@@ -119,6 +122,7 @@ class SourceStage:
                 # Whatever ended the reading: what was binned before it still goes out.
                 if not signals.aborted():
                     send(histogrammer.finish())
+                self._count(histogrammer.stats)
 
     def _paced(self, packets: Iterable[EventPacket], signals: Signals, report: Reporter) -> Iterable[EventPacket]:
         def look_up() -> Iterator[EventPacket]:
