@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 from typing import Annotated, Any
@@ -31,7 +32,8 @@ def say(text: str) -> None:
     if _log.isEnabledFor(logging.INFO):
         _log.info(text.removeprefix("eventveil: ").strip())
     else:
-        stderr.print(text, markup=False)
+        with contextlib.suppress(OSError):  # a full disk ends the log, and nothing else
+            stderr.print(text, markup=False)
 
 
 def print_json(result: Any) -> None:

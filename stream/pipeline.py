@@ -42,7 +42,7 @@ from eventveil.stream.stages import (
     run_publish,
     serve,
 )
-from eventveil.stream.supervision import Incident, Keeper, processes
+from eventveil.stream.supervision import START_S, Incident, Keeper, processes
 from eventveil.stream.windows import Seal
 
 STOP_S = 2.0  # to publish what is on its way once a stop was asked for
@@ -121,14 +121,10 @@ class Line:
         score = Score(self.plan.provenance.labels, judged) if judged else None
         self.status = Status(books=books, score=score, trained=self.plan.window.density)
         self._jobs_of = jobs
+        self.members: dict[str, Any] = {}  # the thread or process of each stage
         self._keepers: dict[str, Keeper] = {}
         self._asked_to_stop = False
         self._stop_by: float | None = None
-
-    @property
-    def members(self) -> dict[str, Any]:
-        """The thread or process of each stage."""
-        return {name: keeper.member for name, keeper in self._keepers.items()}
 
     def _jobs(self) -> dict[str, tuple[Any, ...]]:
         """What each stage does, down the line."""
@@ -186,6 +182,7 @@ class Line:
             restarts, hang_s = (line.restarts, line.hang_s) if self._processes else (0, None)
             self._keepers[name] = Keeper(self.status.books[name], make, restarts=restarts, hang_s=hang_s)
             self._keepers[name].start()
+            self.members[name] = self._keepers[name].member
 
     def _supervise(self, reports: zmq.Socket[bytes], on_beat: Callable[[Status], None]) -> None:
         next_beat = began = looked = time.monotonic()
@@ -253,6 +250,7 @@ class Line:
             return
         with _deaf_to_ctrl_c():
             self.status.incidents.append(keeper.restart(reason, self.status.seconds))
+        self.members[name] = keeper.member
 
     def _heard(self, name: str) -> str | None:
         """The kind of the last report of a stage's present life."""
@@ -278,7 +276,9 @@ class Line:
     def _leave(self, reports: zmq.Socket[bytes]) -> None:
         in_peace = self.status.failure is None and not self.status.stopped
         self._signals.abort.set()
-        deadline = time.monotonic() + (ENDED_FLUSH_MS / 1000 if in_peace else 0) + LEAVE_S
+        # Threads cannot be killed, and one that reads its weights still has to close its sockets.
+        leave_s = LEAVE_S if self._processes else START_S
+        deadline = time.monotonic() + (ENDED_FLUSH_MS / 1000 if in_peace else 0) + leave_s
         for keeper in self._keepers.values():
             keeper.member.join(max(0.01, deadline - time.monotonic()))
         self._listen(reports, 0)

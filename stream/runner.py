@@ -7,6 +7,7 @@ of and where the sockets' endpoints lie.
 from __future__ import annotations
 
 import multiprocessing
+import os
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -65,6 +66,7 @@ class Report(BaseModel):
     Attributes:
         stage: its name.
         life: 1, and one more each time that it was started anew.
+        pid: of its process.
         kind: `ready`, `beat` (once a second), `ended`, `failed` with a reason, or `crashed` with one: a fresh start may
             help.
         counts: totals since the start: windows received, sent, ...
@@ -78,6 +80,7 @@ class Report(BaseModel):
 
     stage: str
     life: int = 1
+    pid: int = 0
     kind: Literal["ready", "beat", "ended", "failed", "crashed"]
     counts: dict[str, int] = {}
     dropped: dict[str, int] = {}
@@ -112,7 +115,7 @@ class Reporter:
     def say(self, kind: str, reason: str = "") -> None:
         """Send a report; one that finds the supervisor's queue full is not worth blocking for."""
         self._page.pulse()
-        who = {"stage": self.stage, "life": self._page.life}
+        who = {"stage": self.stage, "life": self._page.life, "pid": os.getpid()}
         report = Report.model_validate(who | {"kind": kind, "reason": reason} | self.figures())
         try:
             self._socket.send_multipart([report.model_dump_json().encode(), NOTES.dump_json(self._notes)], zmq.NOBLOCK)

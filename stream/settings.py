@@ -236,7 +236,7 @@ class LineSettings(Settings):
     queue: int = Field(default=4, ge=1)
     max_age_ms: int = Field(default=1000, ge=1)
     restarts: int = Field(default=3, ge=0)
-    hang_s: float = Field(default=3.0, ge=0.5)
+    hang_s: float = Field(default=5.0, ge=0.5)
     runtime_dir: Path | None = None
 
     @field_validator("runtime_dir", mode="before")

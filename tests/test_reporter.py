@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from types import SimpleNamespace
 
 import pytest
@@ -19,7 +20,7 @@ def test_a_report_tells_the_figures_of_its_stage():
         reporter.say("failed", "why")
         words, notes = pull.recv_multipart()
     assert Report.model_validate_json(words) == Report(
-        stage="classify", kind="failed", counts={"sent": 3}, dropped={"age": 1}, reason="why"
+        stage="classify", pid=os.getpid(), kind="failed", counts={"sent": 3}, dropped={"age": 1}, reason="why"
     )
     assert notes == b"[]"
 
