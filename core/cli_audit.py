@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.table import Table
+from rich.box import SIMPLE
+from rich.table import Column, Table
 
 from eventveil.cli_common import JsonOption, print_json, say, stderr, stdout
 from eventveil.errors import AuditError
@@ -180,33 +181,40 @@ def _crew(jobs: int | None, ray: str | None) -> Hire:
 
 
 def _print(report: Report) -> None:
-    table = Table(
-        "anonymizer", "strongest attacker", "advantage", "EER", "gesture, retrained", "as it is", "dominated by",
-        title="Unseen people: per cent (95 % interval; chance). Advantage: 0 is blind guessing, 100 certainty",
-    )  # fmt: skip
+    """Figures that fit into 80 columns, who was the strongest, and the verdicts last, where one looks first."""
+    figures = [Column(name, justify="right") for name in ("advantage", "EER", "retrained", "as it is")]
+    table = Table("anonymizer", *figures, box=SIMPLE, title="Unseen people, per cent; below, the 95 % interval")
     for subject in report.subjects:
-        found, use = subject.strongest, subject.utility
+        use = subject.utility
         errors = [attack.equal_error_rate for attack in subject.attacks if attack.equal_error_rate is not None]
         table.add_row(
             subject.name,
-            f"{found.attack.title}, {found.attack.windows} window(s), by {found.advantage.by}",
-            _advantage(found.advantage),
+            _cell(subject.strongest.advantage),
             _cell(min(errors, key=lambda error: error.value, default=None)),
             _cell(use.retrained if use else None),
             _cell(use.as_it_is if use else None),
-            ", ".join(subject.dominated_by) or "-",
         )
-    stdout.print(table)
+    stdout.print(table, soft_wrap=False)
+    chances = {f"{100 * subject.utility.retrained.chance:.1f}" for subject in report.subjects if subject.utility}
+    guess = f" (by chance {', '.join(sorted(chances))})" if chances else ""
+    _paragraph(
+        "advantage: of the strongest attacker over blind guessing; 0 is guessing, 100 certainty. EER: lowest error of "
+        f"a check whether two are the same person; by chance 50. Gestures recognised{guess}: by a classifier retrained "
+        "on anonymized windows, and as it is by one of raw windows.\n"
+    )
+    for subject in report.subjects:
+        attack, by = subject.strongest.attack, subject.strongest.advantage.by
+        seconds = "" if attack.seconds is None else f" ({attack.seconds:g} s)"
+        better = f"; dominated by {', '.join(subject.dominated_by)}" if subject.dominated_by else ""
+        _paragraph(f"{subject.name}: {attack.title}, by {by} from {attack.windows} window(s){seconds}{better}")
     for subject in report.audited:
         if subject.verdict is not None:
-            stdout.print(f"{subject.name}: {subject.verdict.text}", markup=False)
+            _paragraph(f"\n{subject.name}: {subject.verdict.text}")
 
 
-def _advantage(advantage: Advantage) -> str:
-    return f"{100 * advantage.value:.1f} ({100 * advantage.low:.0f} to {100 * advantage.high:.0f})"
+def _paragraph(text: str) -> None:
+    stdout.print(text, markup=False, soft_wrap=False)
 
 
-def _cell(figure: Figure | None) -> str:
-    if figure is None:
-        return "-"
-    return f"{100 * figure.value:.1f} ({100 * figure.low:.0f} to {100 * figure.high:.0f}; {100 * figure.chance:.1f})"
+def _cell(figure: Figure | Advantage | None) -> str:
+    return "-" if figure is None else f"{100 * figure.value:.1f}\n{100 * figure.low:.0f} to {100 * figure.high:.0f}"

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import io
 import json
 from html.parser import HTMLParser
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_private_key
+from rich.console import Console
 
+from eventveil import cli_audit
 from eventveil.audit.certificate import certify, verify
 from eventveil.audit.figures import (
     Advantage,
@@ -146,6 +149,19 @@ def test_pictures_of_real_people_are_in_the_private_page_alone(report, tmp_path,
     assert ("image/png;base64," + encoded["hidden"] in public) == simulated
     assert encoded["recording-hidden"] not in public
     assert ("image/png" in public) == simulated
+
+
+def test_the_terminal_shows_all_of_it_in_80_columns(report, monkeypatch):
+    shown = io.StringIO()
+    monkeypatch.setattr(cli_audit, "stdout", Console(file=shown, width=80, soft_wrap=True))
+    cli_audit._print(report)
+    lines = shown.getvalue().splitlines()
+    assert max(map(len, lines)) <= 80
+    assert not [line for line in lines if "…" in line]
+    rows = [" ".join(line.split()) for line in lines]
+    at = rows.index("hidden<i> 4.0 40.0 90.0 90.0")
+    assert rows[at + 1] == "1 to 7 30 to 50 80 to 95 80 to 95"
+    assert rows[-2].startswith("bare: Not private: an attacker gained 50.0%")  # the verdict comes last
 
 
 def test_who_would_put_real_people_into_the_page_is_stopped(report):
