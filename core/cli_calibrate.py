@@ -20,8 +20,6 @@ if TYPE_CHECKING:
 
 SHOWN = 20  # hot pixels that are named
 
-Counts = dict[str, Any]
-
 
 def register(app: typer.Typer) -> None:
     """Add the command to the program."""
@@ -152,7 +150,7 @@ def _told(seen: Look, settings: SourceSettings, trained: Metadata) -> dict[str, 
     rates = seen.per_pixel / seen.seconds if seen.seconds else np.zeros(seen.per_pixel.shape)
     rows, columns = np.nonzero(seen.hot)
     hottest = np.argsort(-rates[rows, columns], kind="stable")
-    density = trained.scene and trained.scene.density
+    density = None if trained.scene is None else trained.scene.density
     return {
         "source": settings.uri,
         "sensor": str(seen.sensor),

@@ -13,10 +13,10 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from numba import njit, types
+from numba import njit
 
 from eventveil.events import EventPacket, Sensor
-from eventveil.stream.binning import event_columns
+from eventveil.stream.binning import event_columns, types
 
 NEVER_US = -(2**62)  # before every event, and far enough from the ends of int64 to be subtracted
 
@@ -96,12 +96,11 @@ class Cleaner:
         contiguous = t.flags.c_contiguous and x.flags.c_contiguous and y.flags.c_contiguous and p.flags.c_contiguous
         clean = _clean_contiguous if contiguous else _clean_strided
         n = len(packet)
-        columns = np.empty(n, np.int64), np.empty(n, np.uint16), np.empty(n, np.uint16), np.empty(n, np.uint8)
+        out = np.empty(n, np.int64), np.empty(n, np.uint16), np.empty(n, np.uint16), np.empty(n, np.uint8)
         hot = np.empty(0, np.uint8) if self.hot is None else self.hot.view(np.uint8).reshape(-1)
         kept, masked, lonely = clean(
-            t, x, y, p, self._sensor.width, self._sensor.height, hot, self._last, self._noise_us, *columns
+            t, x, y, p, self._sensor.width, self._sensor.height, hot, self._last, self._noise_us, *out
         )
         self.masked += masked
         self.lonely += lonely
-        t, x, y, p = (column[:kept] for column in columns)
-        return EventPacket(t, x, y, p.view(np.bool_), packet.until_us)
+        return EventPacket(out[0][:kept], out[1][:kept], out[2][:kept], out[3][:kept].view(np.bool_), packet.until_us)

@@ -10,10 +10,10 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from numba import njit, types
+from numba import njit
 
 from eventveil.events import EventPacket, Sensor
-from eventveil.stream.binning import event_columns
+from eventveil.stream.binning import event_columns, types
 
 SLICES = 10  # the time of looking is parted into so many
 SLICES_ACTIVE = 8  # and in so many of them a hot pixel fires
