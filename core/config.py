@@ -32,7 +32,7 @@ def read_yaml(path: Path, model: type[BaseModel] = RunSettings) -> dict[str, Any
         values = yaml.safe_load(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read: {error.strerror}") from error
-    except (yaml.YAMLError, ValueError) as error:  # ValueError: not UTF-8, or a date that is none
+    except Exception as error:  # not UTF-8, a date that is none, a tag that does not fit, brackets without end
         raise ConfigError(f"{path}: is not YAML: {' '.join(str(error).split())}") from error
     if not isinstance(values, dict):
         raise ConfigError(f"{path}: expected keys and values ({_known(model)}), got {type(values).__name__}")
@@ -80,7 +80,7 @@ def _set(tree: dict[str, Any], override: str, example: str) -> None:
         raise ConfigError(f"--set: expected key=value, for example {example}, got {override!r}")
     try:
         value = yaml.safe_load(text)
-    except (yaml.YAMLError, ValueError) as error:
+    except Exception as error:  # as above
         raise ConfigError(f"--set {key}: the value is not YAML: {' '.join(str(error).split())}") from error
     *parents, last = key.split(".")
     node: Any = tree

@@ -9,6 +9,7 @@ dv://, prophesee://SERIAL, dv+tcp://...  a live camera, which is not played: eve
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 import secrets
 from collections.abc import Sequence
@@ -89,7 +90,8 @@ class SourceUri:
             _people(parsed)  # which knows what is right
             return parsed
         named = re.match(r"[a-z][\w-]+(?=:(?!//)|$)", uri)
-        if named and (colon or kind in CLASSES) and not Path(uri.partition("?")[0]).exists():
+        is_there = os.path.exists(uri.partition("?")[0])  # noqa: PTH110 - Path raises where a name is too long
+        if named and (colon or kind in CLASSES) and not is_there:
             raise ConfigError(f"{uri}: unknown kind of source {named[0]!r}; expected {KNOWN}")
         return cls(RECORDING, uri, {})
 

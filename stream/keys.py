@@ -229,7 +229,7 @@ def _read(path: Path, closed: int) -> tuple[bytes, bytes | None]:
         public, secret = load_certificate(path)
     except OSError as error:
         raise AccessError(f"{path}: cannot be read: {error.strerror}; check the path") from error
-    except ValueError:
+    except (ValueError, IndexError):  # no line with a key, or one without a value
         raise AccessError(f"{path}: holds no public key; expected a file that `eventveil keys new` made") from None
     if not _is_key(public) or (secret is not None and not _is_key(secret)):
         raise AccessError(f"{path}: the key is no CURVE key: expected 40 characters of Z85; get the file once more")

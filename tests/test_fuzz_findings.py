@@ -1,0 +1,64 @@
+"""What fuzzing has found: each of these once raised something that was no error of ours."""
+
+from __future__ import annotations
+
+import dataset_makers
+import numpy as np
+import pytest
+
+from eventveil.config import read_yaml, run_settings
+from eventveil.errors import AccessError, ConfigError, DatasetError
+from eventveil.replay.datasets import open_dataset
+from eventveil.replay.sources import SourceUri
+from eventveil.stream.keys import read_public
+
+LONG = "natura1" * 100
+
+
+@pytest.mark.parametrize(
+    "text", ["[" * 2000, "a: !!bool no-bool", "a: !!timestamp no-time", "a: !!int ''", "? [a]\n: b", "{[a]: b}", "\0"]
+)
+def test_yaml_whose_values_cannot_be_built(tmp_path, text):
+    path = tmp_path / "line.yaml"
+    path.write_text(text)
+    with pytest.raises(ConfigError, match=r"line\.yaml: "):
+        read_yaml(path)
+    with pytest.raises(ConfigError, match="is not YAML"):
+        run_settings({"sources": [{"uri": "a"}]}, [f"line.queue={text}"], name="test")
+
+
+def test_a_source_with_too_long_a_name():
+    with pytest.raises(ConfigError, match="unknown kind of source"):
+        SourceUri.parse(f"{LONG}:")
+
+
+def test_a_key_file_with_a_key_that_has_no_value(tmp_path):
+    path = tmp_path / "alice.pub"
+    path.write_text("curve\n    public-key\n")
+    with pytest.raises(AccessError, match="holds no public key"):
+        read_public(path)
+
+
+def test_a_list_of_recordings_with_too_long_a_name(tmp_path):
+    root = dataset_makers.release(tmp_path / "set")
+    (root / "trials_to_train.txt").write_text(f"{LONG}.aedat\n")
+    with pytest.raises(DatasetError, match="unpack the release again"):
+        open_dataset(root)
+
+
+def test_a_label_with_thousands_of_digits(tmp_path):
+    root = dataset_makers.release(tmp_path / "set")
+    for row in (f"{'9' * 5000},1,2", f"1,{'9' * 5000},2"):
+        (root / "user01_natural_labels.csv").write_text(f"{dataset_makers.LABELS}\n{row}\n")
+        with pytest.raises(DatasetError):
+            open_dataset(root)
+
+
+@pytest.mark.parametrize("header", [b"{'descr': '<i4', 'shape': (((((\n", b"{[]: 1}\n", b"(" * 60 + b"\n", b"\xff\n"])
+def test_a_table_whose_header_is_no_python(tmp_path, header):
+    root = dataset_makers.tonic(tmp_path / "set", people=(("ibmGestureTrain", (1,)),), classes=(0,))
+    path = root / "ibmGestureTrain/user01_natural/0.npy"
+    np.save(path, np.zeros((3, 4), np.int32))
+    path.write_bytes(path.read_bytes()[:8] + len(header).to_bytes(2, "little") + header)
+    with pytest.raises(DatasetError, match="expected a table of numbers"):
+        open_dataset(root)
