@@ -44,6 +44,7 @@ def main(fd: int) -> None:
     with line.makefile(encoding="utf-8") as text:
         asked = json.loads(text.readline())
     max_age_ms = asked.pop("max_age_ms")
+    asked["roi"] = asked["roi"] and tuple(asked["roi"])  # JSON knows no tuples, and drivers insist on them
     uri = CameraUri.parse(asked.pop("uri"))
     queue = CameraQueue(None if max_age_ms is None else max_age_ms * 1_000_000)
     signal.alarm(patience_s(uri))

@@ -111,6 +111,23 @@ def test_a_camera_that_is_unplugged_is_missed_and_its_stream_goes_on_when_it_is_
     assert status.total("histogram", "camera_read") == status.total("histogram", "received") == 2 * len(events(3))
 
 
+def test_a_camera_whose_clock_goes_on_fills_no_bin_twice(kit, tmp_path, monkeypatch):
+    fake = fake_camera(tmp_path, monkeypatch, "dv", sensor=(64, 64))
+    with running(kit, "dv://") as line:
+        fake.emit(as_dv(events(2)))
+        line.wait_for(lambda: len(line.windows()) == 2)
+        fake.unplug()
+        line.wait_for(lambda: line.states() == [("camera_lost", "cam")])
+        fake.plug()
+        line.wait_for(lambda: len(line.states()) == 2)
+        fake.emit(as_dv(events(2, first_us=2 * WINDOW_US + STEP_US)))  # as if it had been away for no time
+        line.wait_for(lambda: len(line.windows()) == 4)
+        status = line.finish()
+    assert [window.t_start_us for window in line.windows()[:4]] == [0, 100_000, 200_000, 300_000]
+    assert status.total("histogram", "camera_late") == WINDOW_US // STEP_US - 1  # the third window was out already
+    assert status.total("publish", "windows") == status.total("histogram", "windows")
+
+
 def test_what_a_camera_loses_is_told_in_the_next_header(kit, tmp_path, monkeypatch):
     pytest.importorskip("neuromorphic_drivers")
     fake = fake_camera(tmp_path, monkeypatch, "neuromorphic", model="iniVation DAVIS 346", sensor=(346, 260))

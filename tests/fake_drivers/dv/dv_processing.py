@@ -58,6 +58,8 @@ class Camera:
         fake_camera.tell("interval_ms", interval.total_seconds() * 1000)
 
     def setCropArea(self, area):  # noqa: N802
+        if type(area) is not tuple:
+            raise TypeError("incompatible function arguments")  # as pybind11 has it
         fake_camera.tell("crop", area)
 
 
