@@ -34,6 +34,7 @@ from machine import processor
 from recordings_made import DVS128, moving_discs, write
 from rich.console import Console
 from rich.table import Table
+from source_stage import Sink, play
 
 from eventveil import EventPacket
 from eventveil.models.shipped import ANONYMIZER
@@ -47,7 +48,6 @@ from eventveil.stream.publish import Provenance, Publisher
 from eventveil.stream.settings import PublishSettings
 from eventveil.stream.sockets import endpoint_of
 from eventveil.stream.windows import Origin, Seal
-from replay import Sink, play
 
 CAMERAS, CAMERA_RATE = 8, 2e6
 SUBSCRIBERS, STALLED, THREADS = 100, 10, 25
@@ -171,7 +171,7 @@ def delays(
     seconds: float,
     stalled: list[Path],
 ) -> tuple[np.ndarray, int]:
-    """Publish at a rate until all subscribers have listened for so long; return all delays and how many were missing."""
+    """Publish at a rate until all have listened for so long; return all delays and how many windows were missing."""
     spawn = multiprocessing.get_context("spawn")
     results, done = spawn.Queue(), spawn.Event()
     server = keys[0].parent.parent / "keys" / "keys.pub"
@@ -228,19 +228,19 @@ class Accountant(Sink):
         super().__init__()
         self.came = self.binned = self.windows = 0
 
-    def histogrammer(self, view: Any, start_us: int | None) -> Accountant:  # noqa: ARG002
+    def histogrammer(self, view: Any, start_us: int | None) -> Accountant:  # noqa: ARG002, D102 - as in the class that it stands for
         self.inner = WindowedHistogrammer(DVS128, size=(128, 128), bins=5, bin_us=20_000)
         self.stats = self.inner.stats
         return self
 
-    def push(self, packet: EventPacket) -> tuple[()]:
+    def push(self, packet: EventPacket) -> tuple[()]:  # noqa: D102
         self.came += len(packet)
         return self.count(self.inner.push(packet))
 
-    def finish(self) -> tuple[()]:
+    def finish(self) -> tuple[()]:  # noqa: D102
         return self.count(self.inner.finish())
 
-    def count(self, windows: Any) -> tuple[()]:
+    def count(self, windows: Any) -> tuple[()]:  # noqa: D102
         for window in windows:
             self.windows += 1
             self.binned += window.events

@@ -15,51 +15,21 @@ import argparse
 import statistics
 import tempfile
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from os import getloadavg
 from pathlib import Path
 
 import numpy as np
-import zmq
 from machine import processor
 from recordings_made import DAVIS, DVS128, moving_discs, write, write_aedat4
 from rich.console import Console
 from rich.table import Table
+from source_stage import Sink, play
 
 from eventveil import EventPacket
 from eventveil.io import open_events
-from eventveil.stream.books import Books
-from eventveil.stream.histogram import HistogramStats
-from eventveil.stream.outbox import Outbox
-from eventveil.stream.runner import Reporter, Signals
-from eventveil.stream.settings import SourceSettings
-from eventveil.stream.source import SourceStage
 
 GOAL_P99_MS, GOAL_SHARE = 2.0, 0.9
 SLOWED = 4  # the discs of `moving_discs` give 0.4 million events a second on 128x128; a person gives about 0.1
-
-
-class Sink:
-    """Stands in the place of the plan and of the histogrammer: takes note of when packets come, and of nothing else."""
-
-    stats = HistogramStats()
-    size, field, hop_us, density = (128, 128), None, None, None
-
-    def __init__(self) -> None:
-        self.came_s: list[float] = []
-        self.due_us: list[int] = []
-
-    def histogrammer(self, sensor: object, start_us: int | None) -> Sink:  # noqa: ARG002, D102 - as in the class that it stands for
-        return self
-
-    def push(self, packet: EventPacket) -> tuple[()]:  # noqa: D102
-        self.came_s.append(time.monotonic())
-        self.due_us.append(int(packet.t[-1]) if packet.until_us is None else packet.until_us)
-        return ()
-
-    def finish(self) -> tuple[()]:  # noqa: D102
-        return ()
 
 
 class Counter(Sink):
@@ -72,26 +42,6 @@ class Counter(Sink):
     def push(self, packet: EventPacket) -> tuple[()]:  # noqa: D102
         self.events += len(packet)
         return ()
-
-
-@contextmanager
-def stage(sink: Sink, **source: object) -> Iterator[tuple[SourceStage, Signals, Reporter]]:
-    """The source stage, with sockets to nobody who minds."""
-    books = Books(("histogram:0",), ("0",))
-    signals, page = Signals.of(books), books["histogram:0"]
-    with zmq.Context() as context, context.socket(zmq.PULL) as pull, context.socket(zmq.PUSH) as push:
-        pull.bind("inproc://end")
-        push.connect("inproc://end")
-        outbox = Outbox(push, 4, "lossless", page, signals.aborted)
-        yield SourceStage(SourceSettings.model_validate(source), sink, outbox, page), signals, Reporter(page, push)
-
-
-def play(sink: Sink, **source: object) -> float:
-    """Play a source into a sink; return the processor time that it took."""
-    with stage(sink, **source) as (player, signals, report):
-        began = time.thread_time()
-        player.run(signals, report)
-        return time.thread_time() - began
 
 
 def lateness_ms(sink: Sink) -> np.ndarray:
