@@ -22,6 +22,9 @@ VERSION: Final = 1
 WINDOW, GESTURE, STATE = "window", "gesture", "state"
 MAX_VALUES = 1 << 26  # of one payload: 256 MiB of float32, far above any camera, far below a bomb
 MAX_HEADER = 1 << 20  # bytes
+# Headers are filled up with spaces to a multiple of this: encryption does not hide how long a message is, and without
+# them its length would tell which gesture's name is in it.
+HEADER_STEP = 1024
 MAX_CERTIFICATE = 1 << 18  # characters
 CERTIFICATE_STATE: Final = "certificate"
 
@@ -157,7 +160,8 @@ def encode(header: Header, array: npt.NDArray[np.float32] | None = None) -> list
     """Turn a header and its payload into frames; shape and dtype must already stand in the header."""
     topic = next(topic for topic, kind in HEADERS.items() if isinstance(header, kind))
     payload = b"" if array is None else np.ascontiguousarray(array, dtype="<f4").data
-    return [topic.encode(), header.model_dump_json(exclude_none=False).encode(), payload]
+    text = header.model_dump_json(exclude_none=False).encode()
+    return [topic.encode(), text.ljust(-(-len(text) // HEADER_STEP) * HEADER_STEP), payload]
 
 
 def decode(frames: Sequence[Any]) -> Message:

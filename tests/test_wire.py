@@ -259,3 +259,10 @@ def test_a_header_cannot_be_made_wrong_here_either():
 def test_reading_messages_takes_neither_torch_nor_numba():
     code = "import sys, eventveil.stream.wire; sys.exit('torch' in sys.modules or 'numba' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False, timeout=60).returncode == 0
+
+
+@pytest.mark.parametrize("label", ["", "a", "left arm counter-clockwise", "x" * 100])
+def test_the_length_of_a_message_does_not_tell_the_gesture(label):
+    topic, header, _ = encode(gesture_header(label=label), SCORES)
+    assert (topic, len(header)) == (b"gesture", 1024)
+    assert decode([topic, header, SCORES.tobytes()]).header.label == label
