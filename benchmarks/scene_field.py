@@ -1,0 +1,58 @@
+"""What a finer sensor does to recognition, and what its middle, thinned out to the trained field, does about that.
+
+    python benchmarks/scene_field.py [SENSOR...]        (320x240 640x480; fine sensors are slow to simulate)
+
+Strangers (seed 1; the weights that come along were trained on seed 0) make each gesture once, before sensors of other
+geometries; their windows go through the weights that come along.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+import numpy as np
+
+from eventveil.events import Sensor
+from eventveil.models.runtime import AnonymizerRuntime, ClassifierRuntime
+from eventveil.models.shipped import ANONYMIZER, GESTURES
+from eventveil.models.weights import load_weights
+from eventveil.replay import dvs_gesture
+from eventveil.replay.simulator import Shot, simulate
+from eventveil.stream.geometry import centred
+from eventveil.stream.histogram import WindowedHistogrammer
+
+SUBJECTS = 3
+
+
+def main(*names: str) -> None:
+    weights = load_weights(ANONYMIZER)
+    anonymize = AnonymizerRuntime(weights, device="cpu")
+    classify = ClassifierRuntime(load_weights(GESTURES), device="cpu")
+    size, bins, bin_us, scene = (getattr(weights.metadata, key) for key in ("size", "bins", "bin_us", "scene"))
+    for sensor in map(Sensor.parse, names):
+        middle = centred(sensor, scene.field)
+        ways: dict[str, dict[str, Any]] = {
+            "the whole sensor": {},
+            "its middle": {"crop": middle},
+            "its middle, thinned": {"crop": middle, "field": scene.field},
+        }
+        windows: dict[str, list[np.ndarray]] = {way: [] for way in ways}
+        truth = []
+        for subject in range(1, SUBJECTS + 1):
+            for gesture in range(len(dvs_gesture.GESTURES)):
+                shot = Shot(sensor=sensor)
+                packets = list(simulate(1, subject=subject, session=0, gesture=gesture, seconds=1.1, shot=shot))
+                truth.append(gesture)
+                for way, geometry in ways.items():
+                    histogrammer = WindowedHistogrammer(sensor, size, bins, bin_us, **geometry)
+                    seen = (window for packet in packets for window in histogrammer.push(packet))
+                    windows[way].append(next(seen).counts)
+        for way, counts in windows.items():
+            right = int((classify(anonymize(counts)).argmax(1) == np.array(truth)).sum())
+            density = np.median([window.sum() for window in counts]) / np.prod(size)
+            print(f"{sensor}, {way:20} {right:3} of {len(truth)} right, {density:7.1f} events per pixel of a window")
+
+
+if __name__ == "__main__":
+    main(*(sys.argv[1:] or ("320x240", "640x480")))
