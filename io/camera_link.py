@@ -18,7 +18,7 @@ import numpy.typing as npt
 from eventveil.errors import CameraError
 from eventveil.io.camera import CameraInfo, CameraUri, Tuning
 from eventveil.io.camera_frames import HEAD, LOST, OPENED, Frame, Head, frame, room_for
-from eventveil.io.camera_process import STUCK_S, patience_s
+from eventveil.io.camera_process import OPEN_S, STUCK_S
 
 SILENCE_S = 2.0  # beyond the process's own alarm: it may have been stopped, and alarms with it
 
@@ -107,7 +107,7 @@ class CameraLink:
         return True
 
     def _mind_the_silence(self) -> None:
-        allowed_s = SILENCE_S + (patience_s(self.uri) if self.info is None else STUCK_S)
+        allowed_s = SILENCE_S + (OPEN_S if self.info is None else STUCK_S)
         if time.monotonic() - self._heard_s > allowed_s:
             raise self._error(f"its driver's process has said nothing for {allowed_s:.0f} s")
 
@@ -117,8 +117,11 @@ class CameraLink:
         except subprocess.TimeoutExpired:
             status = 0
         if status == -signal.SIGALRM:
-            where = f"open within {patience_s(self.uri)} s" if self.info is None else f"come back within {STUCK_S} s"
-            return self._error(f"its driver did not {where} (a peer on the network may be another program)")
+            if self.info is None:
+                return self._error(
+                    "its driver waited in vain for an answer (on the network: does the peer send DV events?)"
+                )
+            return self._error(f"its driver did not come back within {STUCK_S} s")
         how = f"signal {signal.Signals(-status).name}" if status < 0 else f"exit status {status}"
         return self._error(f"its driver's process has died ({how})")
 

@@ -15,6 +15,7 @@ Source: dv-processing 2.0.4, its Python interface as installed.
 
 from __future__ import annotations
 
+import signal
 import socket
 import time
 from pathlib import Path
@@ -27,6 +28,8 @@ from eventveil.events import Sensor
 from eventveil.io.camera import DV_PROCESSING, DV_TCP, Batch, CameraInfo, CameraUri, Tuning
 from eventveil.io.camera_dv import as_records
 from eventveil.io.camera_words import refused
+
+CONNECT_S = 4
 
 
 class NetworkStream:
@@ -82,6 +85,7 @@ class NetworkStream:
         return self._reached(lambda: dv.io.NetworkReader(address, int(port), *files))
 
     def _reached(self, connect: Any) -> Any:
+        signal.alarm(CONNECT_S)  # while the reader waits, nothing else can end it
         try:
             return connect()
         except RuntimeError:

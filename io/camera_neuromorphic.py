@@ -161,6 +161,7 @@ class NeuromorphicCamera:
 def _decoder() -> Evt3Decoder:
     from eventveil.io.evt3 import Evt3Decoder  # compiled: who only looks for a camera need not wait
 
+    Evt3Decoder().decode(bytes(2))  # now, and not when the first events come
     return Evt3Decoder()
 
 

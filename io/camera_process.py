@@ -19,21 +19,15 @@ import time
 from typing import Any
 
 from eventveil.errors import CameraError
-from eventveil.io.camera import DV_TCP, DV_UNIX, CameraUri, Device, Tuning
+from eventveil.io.camera import CameraUri, Device, Tuning
 from eventveil.io.camera_drivers import open_device
 from eventveil.io.camera_frames import EVENTS, LOST, OPENED, TICK, Head, Totals, words
 from eventveil.io.camera_queue import CameraQueue
 
-OPEN_S = 15  # to open a camera: some load their firmware
-CONNECT_S = 5  # to reach one over the network
+OPEN_S = 60  # to open a camera: some load their firmware, and the first time a decoder is compiled
 STUCK_S = 5  # for one round, which takes milliseconds
 TICK_NS = 20_000_000
 REST_S = 0.001  # between two looks at a driver that has nothing
-
-
-def patience_s(uri: CameraUri) -> int:
-    """How long opening a camera may take."""
-    return CONNECT_S if uri.kind in (DV_TCP, DV_UNIX) else OPEN_S
 
 
 def main(fd: int) -> None:
@@ -47,7 +41,7 @@ def main(fd: int) -> None:
     asked["roi"] = asked["roi"] and tuple(asked["roi"])  # JSON knows no tuples, and drivers insist on them
     uri = CameraUri.parse(asked.pop("uri"))
     queue = CameraQueue(None if max_age_ms is None else max_age_ms * 1_000_000)
-    signal.alarm(patience_s(uri))
+    signal.alarm(OPEN_S)
     try:
         try:
             device = open_device(uri, Tuning(**asked), max_age_ms)
