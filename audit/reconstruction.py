@@ -27,7 +27,7 @@ from eventveil.io import open_events
 from eventveil.training.baselines import Identity as Unchanged
 from eventveil.training.evaluation import EVALUATION_BATCH, Stand, embedded
 from eventveil.training.randomness import numpy_generator
-from eventveil.training.reconstruct import MAX_PSNR_DB, Pictured
+from eventveil.training.reconstruct import CHANNELS, MAX_PSNR_DB, Pictured
 from eventveil.training.ssim import psnr, ssim
 from eventveil.training.statistics import bootstrap_by_person
 from eventveil.training.subjects import folder_of
@@ -68,7 +68,7 @@ class Retrieval:
         picture = _picture_of(bench)
         raw = bench.subject(RAW)
         seen = Subject(f"{RAW}-pictures", Pictured(raw.anonymizer, picture))
-        asked = Network(seen, self.architecture, self.seed, "identity", channels=1)
+        asked = Network(seen, self.architecture, self.seed, "identity", channels=CHANNELS)
         network = bench.attacker(asked).classifier
         found: dict[str, Any] = {}
         for name in self.tested_on:

@@ -25,7 +25,7 @@ def values(root, **changes):
         "window": {"bins": 2, "bin_us": 60_000, "size": [16, 16], "offsets": 2, "per_trial": 8},
         "augment": {"rotation_deg": 0, "padding": 0},
         "attackers": {
-            "architectures": ["resnet18"], "seeds": [0], "epochs": 5, "lr": 0.01, "width": 4, "embedding": 32,
+            "architectures": ["resnet18"], "seeds": [0], "epochs": 5, "lr": 0.01, "width": 8, "embedding": 32,
         },
         "inversion": {"architectures": []},
         "probes": {"probes": []},

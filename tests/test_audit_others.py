@@ -191,6 +191,21 @@ def test_windows_that_overlap_show_every_bin_and_take_noise_off_where_they_do(ho
     assert again.std().item() == pytest.approx(1.0, rel=0.1)
 
 
+def test_windows_that_overlap_show_what_happened_in_other_places():
+    seen = []
+
+    class Watching:
+        def anonymize(self, x_BCHW, generator, /):
+            seen.append(x_BCHW.view(1, 4, 2).sum(2).flatten().tolist())
+            return x_BCHW
+
+    x_BCHW = torch.tensor([5.0, 0, 0, 0, 0, 0, 7, 0]).view(1, 8, 1, 1)  # bins 0 and 3
+    Overlapped(Watching(), 4, 1).anonymize(x_BCHW, SeededNoise(0))
+    assert sorted(seen) == sorted(
+        [[0, 0, 0, 5], [0, 0, 5, 0], [0, 5, 0, 0], [5, 0, 0, 7], [0, 0, 7, 0], [0, 7, 0, 0], [7, 0, 0, 0]]
+    )
+
+
 def test_who_averages_windows_that_overlap_beats_who_has_each_event_once(tmp_path):
     root = planted(tmp_path / "planted", train=8, test=6)
     held = settings(

@@ -21,6 +21,7 @@ from eventveil.training.ssim import psnr, ssim
 from eventveil.training.statistics import bootstrap_by_person
 
 MAX_PSNR_DB = 100.0  # of pictures that are equal, for which it is infinite
+CHANNELS = 3  # of pictures that a network looks at
 Picture = Callable[[torch.Tensor], torch.Tensor]
 """Makes pictures (B, 1, H, W), dark 0 and bright 1, of windows (B, C, H, W)."""
 
@@ -68,6 +69,8 @@ def picture_result(
 class Pictured:
     """An anonymizer that lets out pictures of what another one lets out: what whoever looks at pictures gets.
 
+    They have three equal channels, as networks that look at photographs take them.
+
     Args:
         anonymizer: what windows go through.
         picture: makes pictures of what comes out.
@@ -78,5 +81,5 @@ class Pictured:
         self._picture = picture
 
     def anonymize(self, x_BCHW: torch.Tensor, generator: NoiseGenerator, /) -> torch.Tensor:
-        """Return pictures (B, 1, H, W)."""
-        return self._picture(self._anonymizer.anonymize(x_BCHW, generator))
+        """Return pictures (B, 3, H, W)."""
+        return self._picture(self._anonymizer.anonymize(x_BCHW, generator)).repeat(1, CHANNELS, 1, 1)
