@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing
+import signal
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from pathlib import Path
@@ -32,7 +33,13 @@ def simulate_set(folder: Path, settings: SimulateSettings, workers: int, watch: 
             watch(number, len(planned))
         return
     chunks = [missing[at : at + CHUNK] for at in range(0, len(missing), CHUNK)]
-    with ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn")) as pool:
+    with ProcessPoolExecutor(
+        workers,
+        mp_context=multiprocessing.get_context("spawn"),
+        # Ctrl-C reaches the whole terminal; this process ends the others.
+        initializer=signal.signal,
+        initargs=(signal.SIGINT, signal.SIG_IGN),
+    ) as pool:
         pending = {pool.submit(_write, chunk, settings.seed, settings.seconds): len(chunk) for chunk in chunks}
         try:
             for finished in as_completed(pending):

@@ -12,6 +12,7 @@ import hashlib
 import json
 import multiprocessing
 import os
+import signal
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict, dataclass
@@ -137,7 +138,13 @@ def _make(
             watch(done, len(trials))
     else:
         # Started anew, not forked: this process may run threads of torch.
-        with ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn")) as pool:
+        with ProcessPoolExecutor(
+            workers,
+            mp_context=multiprocessing.get_context("spawn"),
+            # Ctrl-C reaches the whole terminal; this process ends the others.
+            initializer=signal.signal,
+            initargs=(signal.SIGINT, signal.SIG_IGN),
+        ) as pool:
             pending = {pool.submit(_write, *part): len(part[1]) for part in work}
             try:
                 for finished in as_completed(pending):
