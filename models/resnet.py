@@ -61,6 +61,8 @@ class ResNetClassifier(nn.Module):
         )
         logits = nn.Linear(embedding, self.config.classes)
         self.classifier = nn.Sequential(logits)
+        if logits.weight.is_meta:
+            return  # to be filled from a file: nothing to draw, and for nothing PyTorch would read its whole compiler
         self.apply(_initialise)
         # Near zero, so that training starts from even odds (as the published code does).
         nn.init.normal_(logits.weight, std=0.001)
