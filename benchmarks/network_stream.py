@@ -5,7 +5,8 @@
 A process sends uniform random events of a 640x480 sensor, in packets of 10 ms at the pace at which they happen, with
 dv-processing's own NetworkWriter. The line reads them as `dv+tcp://`, in processes, and publishes what the shipped
 weights make of them. The books of both ends are held against each other: every event that was sent is in a window, or
-counted where it was given up. The rate is held if the sender was never behind and nothing was given up.
+counted where it was given up. The rate is held if the sender was never behind and nothing was given up. On a machine
+with something else to do it will not be: what each process takes of the processor for an event tells then (Linux).
 """
 
 from __future__ import annotations
@@ -17,7 +18,8 @@ import subprocess
 import sys
 import threading
 import time
-from os import getloadavg
+from os import getloadavg, sysconf
+from pathlib import Path
 from typing import Any
 
 from machine import processor
@@ -42,7 +44,7 @@ print("up", flush=True)
 while writer.getClientCount() == 0:
     time.sleep(0.001)
 length = datetime.timedelta(microseconds={PACKET_US})
-began, worst = time.monotonic(), 0.0
+began, started, worst = time.monotonic(), time.process_time(), 0.0
 for number in range(packets):
     events = dv.data.generate.uniformEventsWithinTimeRange(number * {PACKET_US}, length, {SENSOR}, per_packet, number)
     ahead = began + (number + 1) * {PACKET_US} / 1e6 - time.monotonic()
@@ -53,7 +55,8 @@ for number in range(packets):
 took = time.monotonic() - began
 while writer.getQueuedPacketCount():
     time.sleep(0.001)
-print(json.dumps({{"sent": per_packet * packets, "seconds": took, "behind_ms": worst * 1e3}}), flush=True)
+told = {{"sent": per_packet * packets, "seconds": took, "behind_ms": worst * 1e3}}
+print(json.dumps(told | {{"cpu_s": time.process_time() - started}}), flush=True)
 sys.stdin.readline()
 os._exit(0)  # the writer's destructor waits for ever
 """
@@ -72,6 +75,18 @@ def settings(port: int, delivery: str) -> Any:
     return run_settings(values, name="benchmark")
 
 
+def cpu_s(pid: int) -> float:
+    """Processor time that a process has taken, all its threads."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2].split()
+    return (int(fields[11]) + int(fields[12])) / sysconf("SC_CLK_TCK")
+
+
+def camera_process(parent: int) -> int:
+    """The process of the camera that a stage reads."""
+    children = Path(f"/proc/{parent}/task/{parent}/children").read_text().split()
+    return next(int(pid) for pid in children if b"camera_process" in Path(f"/proc/{pid}/cmdline").read_bytes())
+
+
 def run(rate_mev: float, seconds: float, delivery: str) -> tuple[dict[str, float], Status]:
     """Send for so long, until all of it is accounted for; what the sender says, and the line's status."""
     with socket.socket() as free:
@@ -87,10 +102,16 @@ def run(rate_mev: float, seconds: float, delivery: str) -> tuple[dict[str, float
     line = Line(settings(port, delivery))
     done = threading.Thread(target=line.run)
     done.start()
+    while not line.status.total("histogram", "camera_read") and done.is_alive():
+        time.sleep(0.1)
+    stage = line.members["histogram:0"].pid
+    before = cpu_s(camera_process(stage)), cpu_s(stage)  # what they took to start
     told = json.loads(sender.stdout.readline())
     deadline = time.monotonic() + PATIENCE_S
     while line.status.total("histogram", "camera_read") < told["sent"] and time.monotonic() < deadline:
         time.sleep(0.1)
+    after = cpu_s(camera_process(stage)), cpu_s(stage)
+    told |= {"camera_cpu_s": after[0] - before[0], "stage_cpu_s": after[1] - before[1]}
     line.stop()
     done.join()
     sender.communicate("\n")
@@ -129,6 +150,10 @@ def main() -> None:
         (
             "window to publication",
             f"p50 {status.value('publish', 'all_p50_ms')} ms, p99 {status.value('publish', 'all_p99_ms')}",
+        ),
+        *(
+            (f"processor time: {who}", f"{told[key] / told['sent'] * 1e9:.0f} ns/event")
+            for who, key in (("sender", "cpu_s"), ("camera's process", "camera_cpu_s"), ("source stage", "stage_cpu_s"))
         ),
         ("failure", str(status.failure)),
     ):
