@@ -104,7 +104,7 @@ def _step(node: Any, part: str, key: str) -> Any:
 
 
 def _index(node: list[Any], part: str, key: str) -> int:
-    if not part.isdecimal() or int(part) >= len(node):
+    if not part.isdecimal() or len(part) > 8 or int(part) >= len(node):
         raise ConfigError(f"--set {key}: expected a number from 0 to {len(node) - 1} in place of {part!r}")
     return int(part)
 

@@ -69,9 +69,12 @@ class Header:
         """When the clock of the words was zero.
 
         Raises:
-            ValueError: `t0` is not a whole number.
+            ValueError: `t0` is not a whole number, or so far off that no time behind it fits 64 bits.
         """
-        return int(self.fields.get("t0", "0"))
+        origin_us = int(self.fields.get("t0", "0"))
+        if abs(origin_us) >= 1 << 62:
+            raise ValueError(f"t0 is {origin_us}")
+        return origin_us
 
 
 def parse_header(head: bytes) -> Header:

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from eventveil.config import read_yaml, run_settings
-from eventveil.errors import AccessError, ConfigError, DatasetError
+from eventveil.errors import AccessError, ConfigError, DatasetError, EventFileError
+from eventveil.io import open_events
 from eventveil.replay.datasets import open_dataset
 from eventveil.replay.sources import SourceUri
 from eventveil.stream.keys import read_public
@@ -25,6 +26,19 @@ def test_yaml_whose_values_cannot_be_built(tmp_path, text):
         read_yaml(path)
     with pytest.raises(ConfigError, match="is not YAML"):
         run_settings({"sources": [{"uri": "a"}]}, [f"line.queue={text}"], name="test")
+
+
+def test_a_place_in_a_list_with_thousands_of_digits():
+    with pytest.raises(ConfigError, match="expected a number from 0 to 0"):
+        run_settings({"sources": [{"uri": "a"}]}, [f"sources.{'9' * 5000}.speed=max"], name="test")
+
+
+@pytest.mark.parametrize("t0", [1 << 62, 10**40, -(1 << 63), 1 << 63])
+def test_a_recording_that_begins_at_no_time(tmp_path, t0):
+    path = tmp_path / "a.raw"
+    path.write_bytes(f"% evt 3.0\n% geometry 128x128\n% t0 {t0}\n% end\n".encode() + b"\0\x80\x7f\0\x7f\x20" * 9)
+    with pytest.raises(EventFileError, match="its header makes no sense"):
+        open_events(path)
 
 
 def test_a_source_with_too_long_a_name():
