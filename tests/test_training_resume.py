@@ -95,7 +95,8 @@ def test_a_killed_run_goes_on_as_if_nothing_had_been(root, uninterrupted, tmp_pa
     assert not list(folder.rglob("*.part"))
 
 
-def test_going_on_in_the_midst_of_an_epoch_is_exact(root, uninterrupted, tmp_path):
+@pytest.mark.parametrize(("at", "saved"), [(8, (1, 3)), (18, (3, 0))])  # in the midst, and with the very last step
+def test_going_on_wherever_it_was_stopped_is_exact(root, uninterrupted, tmp_path, at, saved):
     folder = tmp_path / "run"
 
     class Stopping(Silent):
@@ -103,13 +104,13 @@ def test_going_on_in_the_midst_of_an_epoch_is_exact(root, uninterrupted, tmp_pat
 
         def step(self, told, windows):
             self.steps += 1
-            if self.steps == 8:
+            if self.steps == at:
                 os.kill(os.getpid(), signal.SIGINT)
 
     with pytest.raises(Interrupted):
         Recipe(settings(root, **CHANGES), folder, World(), Stopping(), watch).adversarial()
     progress = torch.load(folder / "adversarial" / "last.pt", weights_only=True)["progress"]
-    assert (progress["epoch"], progress["step"]) == (1, 3)
+    assert (progress["epoch"], progress["step"]) == saved
     Recipe(settings(root, **CHANGES), folder, World(), Silent(), watch, resume=True).adversarial()
     assert rows(folder) == rows(uninterrupted)
     same_weights(folder, uninterrupted)
