@@ -71,9 +71,7 @@ class LineCollector(Collector):
 def _of_sources(status: Status) -> Iterator[Metric]:
     events = CounterMetricFamily(f"{PREFIX}events", "read from a source", labels=("stream",))
     unused = CounterMetricFamily(f"{PREFIX}events_unused", "that are in no window", labels=("stream", "reason"))
-    camera = CounterMetricFamily(
-        f"{PREFIX}camera", "its events, by what became", labels=("stream", "what")
-    )
+    camera = CounterMetricFamily(f"{PREFIX}camera", "its events, by what became", labels=("stream", "what"))
     away = GaugeMetricFamily(f"{PREFIX}camera_away", "1 while a live camera is not there", labels=("stream",))
     for stage, report in status.stages.items():
         if not stage.startswith(SOURCE):
