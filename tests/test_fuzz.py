@@ -19,6 +19,7 @@ from fuzz_targets import TARGETS, mutate
 from eventveil.errors import EventVeilError
 
 INPUTS = 1000
+pytestmark = pytest.mark.timeout(600)  # a thousand inputs take seconds, but on a crowded machine minutes
 MIB = 1 << 20
 
 

@@ -22,7 +22,10 @@ from eventveil.errors import WireError
 from eventveil.stream import subscribe
 from eventveil.stream.wire import encode
 
-pytestmark = pytest.mark.skipif(not os.path.exists("/proc/self/status"), reason="memory is weighed on Linux")  # noqa: PTH110
+pytestmark = [
+    pytest.mark.skipif(not os.path.exists("/proc/self/status"), reason="memory is weighed on Linux"),  # noqa: PTH110
+    pytest.mark.timeout(300),
+]
 
 PATIENCE_S = 60
 MIB = 1 << 20
