@@ -114,7 +114,7 @@ def test_live_never_blocks_and_gives_up_the_oldest():
 
 def test_what_is_told_of_earlier_stages_is_told_on():
     with link() as (push, pull):
-        outbox = Outbox(push, 1, "live", books := page(), never)
+        outbox = Outbox(push, 1, "live", page(), never)
         put_all(outbox, IN_FLIGHT)
         outbox.put(raw_parcel(4, lost={AGE: 2}))
         outbox.put(raw_parcel(6, lost={AGE: 3}))
@@ -125,7 +125,7 @@ def test_what_is_told_of_earlier_stages_is_told_on():
 
 def test_a_loss_waits_for_the_next_parcel_of_its_own_stream():
     with link() as (push, pull):
-        outbox = Outbox(push, 1, "live", books := page(), never)
+        outbox = Outbox(push, 1, "live", page(), never)
         put_all(outbox, IN_FLIGHT)
         outbox.put(raw_parcel(0, "a"))
         outbox.put(raw_parcel(0, "b"))  # a's only window gives way to b's
