@@ -23,6 +23,7 @@ from eventveil import (
     cli_line,
     cli_simulate,
     cli_status,
+    cli_subscribe,
     cli_train,
     cli_weights,
 )
@@ -42,6 +43,7 @@ for commands in (
     cli_files,
     cli_datasets,
     cli_line,
+    cli_subscribe,
     cli_status,
     cli_cameras,
     cli_calibrate,

@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import json
 import logging
+import signal
+from collections.abc import Callable
 from typing import Annotated, Any
 
 import typer
@@ -39,3 +41,9 @@ def say(text: str) -> None:
 def print_json(result: Any) -> None:
     """Print a result for machines: one line of JSON."""
     typer.echo(json.dumps(result, allow_nan=False))
+
+
+def on_signals(stop: Callable[[], None]) -> None:
+    """Let Ctrl-C and SIGTERM stop the line; a second one stops it at once."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: stop())

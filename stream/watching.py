@@ -149,7 +149,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _from_elsewhere(self) -> bool:
         """Whether a caller of a loopback address names another host: a browser that was lured here does."""
-        if not ip_address(self.server.server_address[0]).is_loopback:
+        if not ip_address(str(self.server.server_address[0])).is_loopback:
             return False
         host = (
             self.headers.get("Host", "localhost").rpartition("]")[0].removeprefix("[")

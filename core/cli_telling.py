@@ -1,0 +1,146 @@
+"""How `eventveil run` tells of its line: a line a second, a summary, the same for machines."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+from rich.table import Table
+
+from eventveil.cli_common import print_json, say, stdout
+
+if TYPE_CHECKING:
+    from eventveil.stream.pipeline import Status
+    from eventveil.stream.score import Score
+
+
+def summary_of(status: Status) -> dict[str, Any]:
+    """The figures of a line, so far or at its end, as plain values."""
+    return {
+        "seconds": round(status.seconds, 3),
+        "events": status.total("histogram", "received"),
+        "late": status.total("histogram", "late"),
+        "outside": status.total("histogram", "outside"),
+        "saturated": status.total("histogram", "saturated"),
+        "windows": status.total("histogram", "windows"),
+        "published_windows": status.total("publish", "windows"),
+        "published_gestures": status.total("publish", "gestures"),
+        "dropped": status.dropped(),
+        "restarts": len(status.incidents),
+        "latency_p50_ms": status.value("publish", "all_p50_ms"),
+        "latency_p99_ms": status.value("publish", "all_p99_ms"),
+        "subscribers": status.value("publish", "subscribers"),
+        "stopped": status.stopped,
+        "failure": status.failure,
+        "camera": _camera(status),
+        "far_from_training": status.far_from_training(),
+        "truth": None if status.score is None else status.score.figures(),
+    }
+
+
+def _camera(status: Status) -> dict[str, int] | None:
+    """What became of the events of live cameras, all together; None without one."""
+    counts: Counter[str] = Counter()
+    for report in status.stages.values():
+        counts.update({name: count for name, count in report.counts.items() if name.startswith("camera_")})
+    return dict(counts) or None
+
+
+def public(status: Status) -> dict[str, Any]:
+    """The same for whoever may ask the running line: without what is known of the truth."""
+    figures = {key: value for key, value in summary_of(status).items() if key != "truth"}
+    return figures | details_of(status)
+
+
+def details_of(status: Status) -> dict[str, Any]:
+    """What became of every window, the stages that were started anew, and the last report of each."""
+    from eventveil.stream.balance import balance
+
+    incidents = [asdict(incident) for incident in status.incidents]
+    stages = {name: report.model_dump() for name, report in status.stages.items()}
+    return {"books": balance(status.books), "incidents": incidents, "stages": stages}
+
+
+def tell_json(status: Status) -> None:
+    """Tell how it goes, as a line of JSON."""
+    last = {} if status.score is None else {"last": {name: asdict(one) for name, one in status.score.last.items()}}
+    print_json(summary_of(status) | last | details_of(status))
+
+
+def _milliseconds(value: float | None) -> str:
+    return "-" if value is None else f"{value:.1f} ms"
+
+
+class Output:
+    """Tells something on standard output for as long as that takes it: a full disk ends the telling, and not the line.
+
+    Attributes:
+        error: why nothing is told any more.
+    """
+
+    def __init__(self) -> None:
+        self.error: OSError | None = None
+
+    def write(self, tell: Callable[[Any], None], told: Any) -> None:
+        """Tell something, if anything can still be told."""
+        if self.error is not None:
+            return
+        try:
+            tell(told)
+        except OSError as error:
+            self.error = error
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is left in its buffer, too
+
+
+class Ticker:
+    """One line a second on how it goes: what happened since the line before."""
+
+    def __init__(self) -> None:
+        self._seconds, self._events, self._windows = 0.0, 0, 0
+        self._incidents = 0
+        self._far: set[str] = set()
+
+    def __call__(self, status: Status) -> None:
+        """Tell how it goes."""
+        events, windows = status.total("histogram", "received"), status.total("publish", "windows")
+        seconds = max(status.seconds - self._seconds, 1e-9)
+        for incident in status.incidents[self._incidents :]:
+            say(f"eventveil: {incident.stage}: {incident.reason}; it was started anew")
+        self._incidents = len(status.incidents)
+        far = status.far_from_training()
+        for stream in far.keys() - self._far:
+            say(f"eventveil: stream {stream}: {far[stream]}")
+        self._far |= far.keys()
+        dropped = ", ".join(f"{number} {reason}" for reason, number in status.dropped().items()) or "none"
+        told = _told(status.score) + ("  CAMERA AWAY" if status.total("histogram", "camera_away") else "")
+        say(
+            f"{status.seconds:6.0f} s  {(events - self._events) / seconds / 1e6:7.3f} Mev/s"
+            f"  {(windows - self._windows) / seconds:7.1f} windows/s"
+            f"  latency p50 {_milliseconds(status.value('publish', 'latency_p50_ms'))}"
+            f" p99 {_milliseconds(status.value('publish', 'latency_p99_ms'))}"
+            f"  subscribers {status.value('publish', 'subscribers') or 0:.0f}  dropped {dropped}{told}"
+        )
+        self._seconds, self._events, self._windows = status.seconds, events, windows
+
+
+def _told(score: Score | None) -> str:
+    """How well it goes, where that is known."""
+    figures = {} if score is None else score.figures()
+    if not figures.get("judged"):
+        return ""
+    first = "" if figures["first_right_s"] is None else f", first after {figures['first_right_s']:.1f} s"
+    return f"  right {figures['accuracy']:.0%} (chance {figures['chance']:.0%}){first}"
+
+
+def print_summary(figures: dict[str, Any]) -> None:
+    """Print how it went."""
+    table = Table(show_header=False, box=None)
+    truth, camera = figures.pop("truth") or {}, figures.pop("camera") or {}
+    for key, value in {**figures, **camera, **truth}.items():
+        shown = _milliseconds(value) if key.endswith("_ms") else f"{value:,}" if type(value) is int else value
+        table.add_row(key.removesuffix("_ms"), str("none" if shown in ({}, None) else shown))
+    stdout.print(table)
