@@ -10,14 +10,12 @@ supervisor is gone leave by themselves.
 
 from __future__ import annotations
 
-import contextlib
 import secrets
 import shutil
-import signal
 import threading
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -154,8 +152,7 @@ class Line:
         """
         with zmq.Context() as context, PrivateSockets(self._base, context).pull(REPORTS, hwm=1000) as reports:
             try:
-                with _deaf_to_ctrl_c():
-                    self._start(context)
+                self._start(context)
                 self._supervise(reports, on_beat)
             finally:
                 self._leave(reports)
@@ -248,8 +245,7 @@ class Line:
             self.status.failure = self.status.failure or f"{name}: {reason}{often}"
             self._signals.abort.set()
             return
-        with _deaf_to_ctrl_c():
-            self.status.incidents.append(keeper.restart(reason, self.status.seconds))
+        self.status.incidents.append(keeper.restart(reason, self.status.seconds))
         self.members[name] = keeper.member
 
     def _heard(self, name: str) -> str | None:
@@ -296,16 +292,3 @@ def _with_an_order(settings: RunSettings) -> RunSettings:
         for source in settings.sources
     ]
     return settings.model_copy(update={"sources": tuple(sources)})
-
-
-@contextlib.contextmanager
-def _deaf_to_ctrl_c() -> Iterator[None]:
-    """Let processes be born deaf to Ctrl-C, which reaches the whole group: the supervisor decides what it means."""
-    if threading.current_thread() is not threading.main_thread():
-        yield  # only the main thread may change this; a service that runs lines in others has no Ctrl-C
-        return
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)

@@ -10,13 +10,16 @@ killed, so there is nothing to start anew: a stage that fails there ends the lin
 
 from __future__ import annotations
 
+import contextlib
 import multiprocessing
 import multiprocessing.context
 import signal
+import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from multiprocessing import forkserver
 from typing import Any
 
 from eventveil.stream.books import Page
@@ -31,11 +34,27 @@ def processes() -> multiprocessing.context.ForkServerContext:
     """How processes are made: from one that has read everything a stage needs, and done nothing else.
 
     A stage that is started anew is back in a fraction of a second; reading torch alone takes seconds on a busy machine.
-    That process has neither threads nor sockets, so that nobody inherits a lock which nobody will ever open.
+    That process has neither threads nor sockets, so that nobody inherits a lock which nobody will ever open. It is born
+    deaf to Ctrl-C, as all that it makes: Ctrl-C reaches the whole group, and the supervisor decides what it means.
     """
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(PRELOAD)
+    with _deaf_to_ctrl_c():
+        forkserver.ensure_running()
     return context
+
+
+@contextlib.contextmanager
+def _deaf_to_ctrl_c() -> Iterator[None]:
+    """Give a process that begins now no ear for Ctrl-C. Short, for one that comes meanwhile is heard by nobody."""
+    if threading.current_thread() is not threading.main_thread():
+        yield  # only the main thread may change this; a service that runs lines in others has no Ctrl-C
+        return
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 @dataclass(slots=True)

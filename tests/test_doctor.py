@@ -7,6 +7,7 @@ import json
 import shutil
 import socket
 import sys
+import tempfile
 from collections import namedtuple
 from pathlib import Path
 
@@ -85,10 +86,11 @@ def test_a_runtime_folder_that_others_may_enter_is_red(tmp_path):
     assert not new.exists(), "a doctor changes nothing"
 
 
-def test_nothing_is_left_behind(tmp_path, monkeypatch):
-    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
-    assert finding(doctor._runtime_folder, "runtime folder").colour == "green"
-    assert list(tmp_path.iterdir()) == []
+def test_nothing_is_left_behind(monkeypatch):
+    with tempfile.TemporaryDirectory(prefix="eventveil-") as folder:  # short, as names of sockets must be
+        monkeypatch.setenv("XDG_RUNTIME_DIR", folder)
+        assert finding(doctor._runtime_folder, "runtime folder").colour == "green"
+        assert list(Path(folder).iterdir()) == []
 
 
 def test_weights_that_were_never_audited_are_amber_and_missing_ones_red():
