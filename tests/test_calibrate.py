@@ -24,8 +24,6 @@ from eventveil.stream.plan import WindowPlan
 from eventveil.stream.scene import View
 from eventveil.stream.settings import SourceSettings
 
-pytestmark = pytest.mark.kernel
-
 PLAN = WindowPlan(mode="windows", bins=2, bin_us=100_000, hop=2, size=(10, 10), field=(20, 20))
 
 
