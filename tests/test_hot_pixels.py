@@ -70,6 +70,22 @@ def test_the_search_is_over_when_the_camera_says_so_though_nothing_moves():
     assert search.over
 
 
+def test_silence_before_the_first_event_begins_nothing():
+    search = HotPixelSearch(SENSOR, SECONDS)
+    search.add(EventPacket.empty(until_us=10**9))
+    assert not search.over
+    search.add(EventPacket.of([10**9], [1], [2], [True]))
+    assert not search.over
+    assert search.counts.sum() == 1
+
+
+def test_events_off_the_sensor_are_passed_over():
+    search = HotPixelSearch(SENSOR, SECONDS)
+    across, down = SENSOR.width, SENSOR.height
+    search.add(EventPacket.of([0, 1, 2], [across, 0, 3], [0, down, 4], [True] * 3))
+    assert places(search.counts) == {(3, 4)}
+
+
 def test_a_scene_that_stands_out_as_a_whole_is_left_alone():
     xs, ys = np.meshgrid(np.arange(0, 40, 5), np.arange(0, 30, 5))
     everywhere = set(zip(xs.ravel().tolist(), ys.ravel().tolist(), strict=True))
