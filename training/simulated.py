@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import multiprocessing
-import signal
 from collections.abc import Callable
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 from eventveil.training.settings import SimulateSettings
+from eventveil.training.workers import in_processes
 
 CHUNK = 8  # trials that a process makes in one go
 
@@ -33,22 +32,11 @@ def simulate_set(folder: Path, settings: SimulateSettings, workers: int, watch: 
             watch(number, len(planned))
         return
     chunks = [missing[at : at + CHUNK] for at in range(0, len(missing), CHUNK)]
-    with ProcessPoolExecutor(
-        workers,
-        mp_context=multiprocessing.get_context("spawn"),
-        # Ctrl-C reaches the whole terminal; this process ends the others.
-        initializer=signal.signal,
-        initargs=(signal.SIGINT, signal.SIG_IGN),
-    ) as pool:
-        pending = {pool.submit(_write, chunk, settings.seed, settings.seconds): len(chunk) for chunk in chunks}
-        try:
-            for finished in as_completed(pending):
-                finished.result()
-                done += pending[finished]
-                watch(done, len(planned))
-        except BaseException:
-            pool.shutdown(cancel_futures=True)
-            raise
+    work = [(chunk, settings.seed, settings.seconds) for chunk in chunks]
+    with closing(in_processes(_write, work, workers)) as finished:
+        for number, _ in finished:
+            done += len(chunks[number])
+            watch(done, len(planned))
 
 
 def _write(planned: list[Any], seed: int, seconds: float) -> None:

@@ -10,11 +10,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-import multiprocessing
 import os
-import signal
 from collections.abc import Callable, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from contextlib import closing
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
@@ -26,6 +24,7 @@ import numpy.typing as npt
 from eventveil.errors import TrainingError
 from eventveil.replay.trials import Trial
 from eventveil.training.rows import MAX_COUNT, Rows, RowShape, fill
+from eventveil.training.workers import in_processes
 
 VERSION = 1  # of what the digest stands for: raise it when rows are made in another way
 CHUNK = 16  # trials that a process makes in one go
@@ -137,22 +136,10 @@ def _make(
             highest, done = max(highest, result), done + len(chunk)
             watch(done, len(trials))
     else:
-        # Started anew, not forked: this process may run threads of torch.
-        with ProcessPoolExecutor(
-            workers,
-            mp_context=multiprocessing.get_context("spawn"),
-            # Ctrl-C reaches the whole terminal; this process ends the others.
-            initializer=signal.signal,
-            initargs=(signal.SIGINT, signal.SIG_IGN),
-        ) as pool:
-            pending = {pool.submit(_write, *part): len(part[1]) for part in work}
-            try:
-                for finished in as_completed(pending):
-                    highest, done = max(highest, finished.result()), done + pending[finished]
-                    watch(done, len(trials))
-            except BaseException:
-                pool.shutdown(cancel_futures=True)
-                raise
+        with closing(in_processes(_write, work, workers)) as finished:
+            for number, result in finished:
+                highest, done = max(highest, result), done + len(chunks[number])
+                watch(done, len(trials))
     rows.flush()
     if shape.dtype == np.uint16 and highest < 256:
         narrow = path.with_suffix(".narrow")
