@@ -12,7 +12,9 @@ Source: dv-processing 2.0.4, its Python interface as installed.
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from datetime import timedelta
+from functools import partial
 from typing import Any
 
 import dv_processing as dv
@@ -21,10 +23,12 @@ import numpy as np
 from eventveil.events import Sensor
 from eventveil.io.aedat4 import RECORD
 from eventveil.io.camera import DV, DV_PROCESSING, Batch, CameraInfo, CameraUri, Tuning
-from eventveil.io.camera_words import absent, in_use, lost, refused
+from eventveil.io.camera_tuning import check_biases, check_roi, refused, tell
+from eventveil.io.camera_words import absent, in_use, lost
 
 INTERVAL = timedelta(milliseconds=5)  # how often the driver hands events over; its own 10 ms would add to the latency
 CONTRAST = {"contrast_threshold_on": "setContrastThresholdOn", "contrast_threshold_off": "setContrastThresholdOff"}
+FINE, COARSE = 256, 8  # steps of a DAVIS's biases
 
 
 def discover() -> list[CameraInfo]:
@@ -47,8 +51,9 @@ class DvCamera:
 
     Args:
         uri: dv://, or with a serial number.
-        tuning: biases `contrast_threshold_on` and `contrast_threshold_off` of a DVXplorer, the twelve biases of a
-            DVS128 under dv-processing's names; a region of interest; no limit of the event rate.
+        tuning: biases `contrast_threshold_on` and `contrast_threshold_off` of a DVXplorer, those of a DVS128 and of a
+            DAVIS346 under dv-processing's names, of a DAVIS346 as 256 times the coarse value and the fine one; a region
+            of interest; no limit of the event rate.
     """
 
     def __init__(self, uri: CameraUri, tuning: Tuning) -> None:
@@ -92,22 +97,38 @@ class DvCamera:
         raise absent(self._uri, others)
 
     def _tune(self, tuning: Tuning) -> None:
+        uri, camera, sensor = self._uri, self._camera, self.info.sensor
+        assert sensor is not None
         if tuning.max_event_rate is not None:
-            raise refused(self._uri, "max_event_rate", "dv-processing offers none")
-        if tuning.roi is not None:
-            self._camera.setCropArea(tuning.roi)
-        biases = getattr(type(self._camera), "Bias", None)  # of a DVS128
+            raise refused(uri, "max_event_rate", "dv-processing offers none")
+        setters = self._biases()
+        check_biases(uri, tuning, setters)
+        check_roi(uri, tuning, sensor)
         for name, value in tuning.biases.items():
-            if biases is not None and name in biases.__members__:
-                self._camera.setBias(biases.__members__[name], value)
-            elif name in CONTRAST and hasattr(self._camera, CONTRAST[name]):
-                getattr(self._camera, CONTRAST[name])(value)
-            else:
-                offered = sorted(biases.__members__) if biases is not None else self._contrast()
-                raise refused(self._uri, f"bias {name!r}", f"this camera has {', '.join(offered) or 'none to be set'}")
+            tell(uri, f"bias {name}={value}", setters[name], value)
+        if tuning.roi is not None:
+            tell(uri, "roi", camera.setCropArea, tuning.roi)
 
-    def _contrast(self) -> list[str]:
-        return [name for name, setter in CONTRAST.items() if hasattr(self._camera, setter)]
+    def _biases(self) -> dict[str, Callable[[int], Any]]:
+        """What sets each bias of this camera."""
+        camera, kind = self._camera, type(self._camera)
+        if hasattr(kind, "Bias"):  # a DVS128
+            return {name: partial(camera.setBias, bias) for name, bias in kind.Bias.__members__.items()}
+        if hasattr(kind, "SensorModel"):  # a DAVIS
+            if camera.getSensorModel() != kind.SensorModel.DAVIS346:
+                return {}
+            biases = kind.Davis346BiasCF.__members__
+            return {name: partial(_set_davis346, camera, bias) for name, bias in biases.items()}
+        return {name: getattr(camera, setter) for name, setter in CONTRAST.items() if hasattr(camera, setter)}
+
+
+def _set_davis346(camera: Any, bias: Any, value: int) -> bool:
+    """Set a bias as neuromorphic-drivers counts it, in one number for coarse and fine."""
+    coarse, fine = divmod(value, FINE)
+    if not 0 <= coarse < COARSE:
+        return False
+    camera.setDavis346BiasCoarseFine(bias, coarse, fine)
+    return True
 
 
 def as_records(events: Any) -> Any:

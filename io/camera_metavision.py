@@ -24,7 +24,8 @@ import numpy as np
 from eventveil.events import Sensor
 from eventveil.io.aedat4 import RECORD
 from eventveil.io.camera import METAVISION, Batch, CameraInfo, CameraUri, Tuning, records
-from eventveil.io.camera_words import absent, in_use, lost, refused
+from eventveil.io.camera_tuning import check_biases, check_roi, refused, tell
+from eventveil.io.camera_words import absent, in_use, lost
 
 
 def discover() -> list[CameraInfo]:
@@ -103,20 +104,21 @@ class MetavisionCamera:
         return device
 
     def _tune(self, tuning: Tuning) -> None:
-        biases = self._device.get_i_ll_biases()
+        uri, sensor = self._uri, self.info.sensor
+        assert sensor is not None
+        biases, roi = self._device.get_i_ll_biases(), self._device.get_i_roi()
+        check_biases(uri, tuning, () if biases is None else biases.get_all_biases())
+        check_roi(uri, tuning, sensor)
         for name, value in tuning.biases.items():
-            known = () if biases is None else sorted(biases.get_all_biases())
-            if name not in known or not biases.set(name, value):
-                raise refused(self._uri, f"bias {name}={value}", f"this camera has {', '.join(known) or 'none'}")
+            tell(uri, f"bias {name}={value}", biases.set, name, value)
         if tuning.roi is not None:
-            roi = self._device.get_i_roi()
             if roi is None:
-                raise refused(self._uri, "roi", "this camera has none")
-            roi.set_window(hal.I_ROI.Window(*tuning.roi))
-            roi.enable(True)
+                raise refused(uri, "roi", "this camera has none")
+            tell(uri, "roi", roi.set_window, hal.I_ROI.Window(*tuning.roi))
+            tell(uri, "roi", roi.enable, True)
         if tuning.max_event_rate is not None:
             control = self._device.get_i_erc_module()
             if control is None:
-                raise refused(self._uri, "max_event_rate", "this camera has none")
-            control.set_cd_event_rate(tuning.max_event_rate)
-            control.enable(True)
+                raise refused(uri, "max_event_rate", "this camera has none")
+            tell(uri, f"max_event_rate {tuning.max_event_rate}", control.set_cd_event_rate, tuning.max_event_rate)
+            tell(uri, "max_event_rate", control.enable, True)

@@ -27,7 +27,7 @@ from eventveil.errors import CameraError
 from eventveil.events import Sensor
 from eventveil.io.camera import DV_PROCESSING, DV_TCP, Batch, CameraInfo, CameraUri, Tuning
 from eventveil.io.camera_dv import as_records
-from eventveil.io.camera_words import refused
+from eventveil.io.camera_tuning import refused
 
 CONNECT_S = 4
 

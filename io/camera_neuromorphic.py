@@ -21,7 +21,8 @@ import neuromorphic_drivers as nd
 from eventveil.errors import CameraError
 from eventveil.events import Sensor
 from eventveil.io.camera import DV, NEUROMORPHIC, Batch, CameraInfo, CameraUri, Tuning, joined, records
-from eventveil.io.camera_words import absent, in_use, lost, no_rights, refused
+from eventveil.io.camera_tuning import check_biases, check_roi, refused, tell
+from eventveil.io.camera_words import absent, in_use, lost, no_rights
 
 if TYPE_CHECKING:
     from eventveil.io.evt3 import Evt3Decoder
@@ -61,8 +62,8 @@ class NeuromorphicCamera:
 
     Args:
         uri: prophesee:// or dv://, or with a serial number.
-        tuning: biases under the driver's names; a region of interest of a DAVIS346 alone; a limit of the event rate of
-            the EVK3 HD, EVK4 and CenturyArks VGA.
+        tuning: biases under the driver's names, none of a CenturyArks VGA; a region of interest of a DAVIS346, EVK3 HD
+            and EVK4; a limit of the event rate of an EVK3 HD and EVK4.
         max_age_ms: packets that have waited longer in the driver are given up there; None: none are.
     """
 
@@ -173,22 +174,47 @@ def _configuration(uri: CameraUri, name: Any, tuning: Tuning) -> Any:
     """What the camera is told; None: as the driver does by itself."""
     if tuning == Tuning():
         return None
+    if name is nd.Name.CENTURYARKS_VGA:
+        # Its configuration has all of them, but what is compiled writes no such register when it opens the camera.
+        raise refused(uri, "biases, roi or max_event_rate", "neuromorphic-drivers takes them and does nothing")
     module = getattr(nd, name.name.lower())
-    configuration = module.Configuration()
-    known = [field.name for field in fields(module.Biases)]
-    if unknown := [bias for bias in tuning.biases if bias not in known]:
-        raise refused(uri, f"bias {', '.join(unknown)}", f"this camera has {', '.join(known)}")
-    configuration.biases = replace(configuration.biases, **tuning.biases)
+    check_biases(uri, tuning, [field.name for field in fields(module.Biases)])
+    check_roi(uri, tuning, Sensor(module.Properties.width, module.Properties.height))
+    configuration = module.Configuration(biases=_biases(uri, module, tuning))
     if tuning.roi is not None:
-        if not hasattr(module, "RegionOfInterest"):
-            raise refused(uri, "roi", "neuromorphic-drivers offers none for it; window.crop looks at a part as well")
-        configuration.region_of_interest = module.RegionOfInterest(*tuning.roi)
+        _look_at(uri, module, configuration, tuning.roi)
     if tuning.max_event_rate is not None:
         if not hasattr(module, "RateLimiter"):
             raise refused(uri, "max_event_rate", "neuromorphic-drivers offers none for it")
         most = max(1, tuning.max_event_rate * RATE_PERIOD_US // 1_000_000)
         configuration.rate_limiter = module.RateLimiter(RATE_PERIOD_US, most)
     return configuration
+
+
+def _biases(uri: CameraUri, module: Any, tuning: Tuning) -> Any:
+    """The biases, each of which must fit into the register that it is for."""
+    biases = module.Biases()
+    for field in fields(biases):
+        if field.name in tuning.biases:
+            value = tuning.biases[field.name]
+            if field.type is bool and value not in (0, 1):
+                raise refused(uri, f"bias {field.name}={value}", "it is 0 or 1")
+            setattr(biases, field.name, value)
+            tell(uri, f"bias {field.name}={value}", biases.serialize)
+    return biases
+
+
+def _look_at(uri: CameraUri, module: Any, configuration: Any, roi: tuple[int, int, int, int]) -> None:
+    """Switch off the pixels outside of a region."""
+    if hasattr(module, "RegionOfInterest"):
+        configuration.region_of_interest = module.RegionOfInterest(*roi)
+    elif hasattr(configuration, "x_mask"):
+        x, y, width, height = roi
+        mask = nd.RowColumnMask(module.Properties.width, module.Properties.height, set=True)
+        mask.clear_rectangle(x, module.Properties.height - y - height, width, height)  # it counts rows from below
+        configuration.x_mask, configuration.y_mask = mask.x_mask(), mask.y_mask()
+    else:
+        raise refused(uri, "roi", "neuromorphic-drivers offers none for it; scene.crop looks at a part as well")
 
 
 def _understand(uri: CameraUri, text: str) -> CameraError:

@@ -53,8 +53,3 @@ def in_use(uri: CameraUri) -> CameraError:
         remedy="end that program (`eventveil cameras` may tell which one it is), or unplug the camera and plug it in",
         passing=True,
     )
-
-
-def refused(uri: CameraUri, what: str, why: str) -> CameraError:
-    """Something that a camera cannot be told."""
-    return CameraError(str(uri), found=f"cannot set {what}: {why}", remedy="leave it out of `camera`", passing=False)

@@ -89,7 +89,7 @@ class CameraSettings(Settings):
     quiet_ms: int = Field(default=100, ge=1, le=60_000)
     biases: dict[str, int] = {}
     roi: tuple[int, int, int, int] | None = None
-    max_event_rate: int | None = Field(default=None, ge=1)
+    max_event_rate: int | None = Field(default=None, ge=1, le=1_000_000_000)
 
 
 class SourceSettings(Settings):

@@ -25,7 +25,6 @@ from recordings import assert_same, cut, make_events
 from eventveil import EventPacket, Sensor
 from eventveil.errors import CameraError
 from eventveil.io import camera_link
-from eventveil.io.camera import Tuning
 
 EVENTS = np.dtype([("t", "<u8"), ("x", "<u2"), ("y", "<u2"), ("on", "?")])  # of neuromorphic-drivers
 EVENT_CD = np.dtype([("x", "<u2"), ("y", "<u2"), ("p", "<i2"), ("t", "<i8")])  # of the Metavision SDK
@@ -204,7 +203,7 @@ def test_a_backlog_that_is_too_old_is_given_up_in_the_driver(tmp_path, monkeypat
 def test_it_is_a_second_way_to_cameras_of_inivation(tmp_path, monkeypatch):
     fake = fake_camera(tmp_path, monkeypatch, "neuromorphic", model="iniVation DAVIS 346", sensor=(346, 260))
     events = make_events(1_000)
-    camera = live("dv://?driver=neuromorphic-drivers", Tuning(biases={"onbn": 1500}, roi=(10, 20, 100, 50)))
+    camera = live("dv://?driver=neuromorphic-drivers")
     camera.connect(within_s=0)
     try:
         assert camera.sensor == Sensor(346, 260)
@@ -213,81 +212,14 @@ def test_it_is_a_second_way_to_cameras_of_inivation(tmp_path, monkeypatch):
         fake.emit(as_columns(second, EVENTS), holes=[0])
         assert_same(read_events(camera, 1_000), events)
         assert camera.incidents == {"overflow"}
-        kind, told = fake.told("configuration")
-        assert kind == "inivation_davis346"
-        import neuromorphic_drivers as nd
-
-        wanted = nd.inivation_davis346.Configuration()
-        wanted.biases.onbn = 1500
-        wanted.region_of_interest = nd.inivation_davis346.RegionOfInterest(10, 20, 100, 50)
-        assert bytes(told) == wanted.serialize()
     finally:
         camera.close()
-
-
-def test_a_camera_of_prophesee_is_told_its_biases_and_its_rate(tmp_path, monkeypatch):
-    fake = fake_camera(tmp_path, monkeypatch, "neuromorphic")
-    camera = live(URIS["neuromorphic"], Tuning(biases={"diff_on": 5}, max_event_rate=20_000_000))
-    camera.connect(within_s=0)
-    camera.close()
-    import neuromorphic_drivers as nd
-
-    wanted = nd.prophesee_evk4.Configuration(rate_limiter=nd.prophesee_evk4.RateLimiter(1000, 20_000))
-    wanted.biases.diff_on = 5
-    assert bytes(fake.told("configuration")[1]) == wanted.serialize()
 
 
 def test_without_the_right_to_open_it_the_remedy_is_told(tmp_path, monkeypatch):
     fake_camera(tmp_path, monkeypatch, "neuromorphic", error="Access denied (insufficient permissions)")
     with pytest.raises(CameraError, match="there is no udev rule for it; run: eventveil cameras --udev-rules"):
         live("prophesee://00050423?driver=neuromorphic-drivers").connect(within_s=0)
-
-
-# -- dv-processing and Metavision --------------------------------------------------------------------------------------
-
-
-def test_a_dvxplorer_is_told_its_contrast_and_its_region(tmp_path, monkeypatch):
-    fake = fake_camera(tmp_path, monkeypatch, "dv")
-    tuning = Tuning(biases={"contrast_threshold_on": 9, "contrast_threshold_off": 7}, roi=(0, 0, 320, 240))
-    camera = live("dv://", tuning)
-    camera.connect(within_s=0)
-    camera.close()
-    assert [fake.told(name) for name in ("contrast_on", "contrast_off", "crop")] == [9, 7, [0, 0, 320, 240]]
-
-
-def test_a_dvs128_is_told_its_biases(tmp_path, monkeypatch):
-    fake = fake_camera(tmp_path, monkeypatch, "dv", model="DVS128", sensor=(128, 128))
-    camera = live("dv://", Tuning(biases={"DIFF_ON": 482443}))
-    camera.connect(within_s=0)
-    camera.close()
-    assert fake.told("bias-DIFF_ON") == 482443
-
-
-def test_metavision_is_told_biases_region_and_rate(tmp_path, monkeypatch):
-    fake = fake_camera(tmp_path, monkeypatch, "metavision")
-    camera = live("prophesee://", Tuning(biases={"bias_fo": -20}, roi=(1, 2, 3, 4), max_event_rate=1_000_000))
-    camera.connect(within_s=0)
-    assert camera.info.firmware == "4.6.2"
-    camera.close()
-    assert [fake.told(name) for name in ("bias_fo", "roi", "rate", "enabled")] == [-20, [1, 2, 3, 4], 1_000_000, True]
-
-
-@pytest.mark.parametrize(
-    ("driver", "tuning", "complaint"),
-    [
-        ("dv", {"biases": {"diff_on": 1}}, "cannot set bias 'diff_on': this camera has contrast_threshold_on, contr"),
-        ("dv", {"max_event_rate": 1}, "cannot set max_event_rate: dv-processing offers none"),
-        ("neuromorphic", {"biases": {"bias_diff": 1}}, "cannot set bias bias_diff: this camera has pr, fo, hpf"),
-        ("neuromorphic", {"roi": (0, 0, 9, 9)}, "cannot set roi: neuromorphic-drivers offers none for it"),
-        ("metavision", {"biases": {"bias_fo": 999}}, "cannot set bias bias_fo=999: this camera has bias_diff_on"),
-        ("metavision", {"biases": {"fo": 1}}, "cannot set bias fo=1: this camera has bias_diff_on, bias_fo"),
-    ],
-)
-def test_what_a_camera_cannot_be_told_is_refused_for_good(driver, tuning, complaint, tmp_path, monkeypatch):
-    fake_camera(tmp_path, monkeypatch, driver)
-    with pytest.raises(CameraError) as refused:
-        live(URIS[driver], Tuning(**tuning)).connect(within_s=None)  # waits for ever for what may pass: this may not
-    assert complaint in str(refused.value)
 
 
 # -- a driver that misbehaves ------------------------------------------------------------------------------------------

@@ -67,6 +67,8 @@ class DVXplorer(Camera):
     """With contrast thresholds."""
 
     def setContrastThresholdOn(self, value):  # noqa: N802
+        if not 0 <= value < 256:
+            raise TypeError("incompatible function arguments")
         fake_camera.tell("contrast_on", value)
 
     def setContrastThresholdOff(self, value):  # noqa: N802
@@ -84,6 +86,28 @@ class DVS128(Camera):
 
     def setBias(self, bias, value):  # noqa: N802
         fake_camera.tell(f"bias-{bias.name}", value)
+
+
+class DAVIS(Camera):
+    """With biases that have a coarse and a fine value."""
+
+    class SensorModel(enum.Enum):
+        """Some of them."""
+
+        DAVIS240C = 2
+        DAVIS346 = 5
+
+    class Davis346BiasCF(enum.Enum):
+        """Some of them."""
+
+        On = 11
+        Off = 12
+
+    def getSensorModel(self):  # noqa: N802
+        return self.SensorModel[self._found.get("chip", "DAVIS346")]
+
+    def setDavis346BiasCoarseFine(self, bias, coarse, fine):  # noqa: N802
+        fake_camera.tell(f"bias-{bias.name}", [coarse, fine])
 
 
 def _discover():
@@ -106,7 +130,7 @@ def _open(descriptor):
     if found.get("open_error"):
         raise RuntimeError(found["open_error"])
     assert descriptor.serialNumber == found["serial"]
-    return {"DVXPLORER": DVXplorer, "DVS128": DVS128}.get(found["model"], Camera)(found)
+    return {"DVXPLORER": DVXplorer, "DVS128": DVS128, "DAVIS": DAVIS}[found["model"]](found)
 
 
 io = types.SimpleNamespace(camera=types.SimpleNamespace(discover=_discover, open=_open))

@@ -81,12 +81,17 @@ class Device:
 
     def set_window(self, window):
         fake_camera.tell("roi", window)
+        return True
 
     def enable(self, on):
         fake_camera.tell("enabled", on)
+        return True
 
     def set_cd_event_rate(self, rate):
+        if rate > 300_000_000:
+            raise RuntimeError("Cannot set CD event count")
         fake_camera.tell("rate", rate)
+        return True
 
     def add_event_buffer_callback(self, callback):
         self._callback = callback
