@@ -29,8 +29,8 @@ from eventveil.models.resnet import Classified
 from eventveil.replay.trials import Dataset
 from eventveil.training.evaluation import Stand
 from eventveil.training.feed import Batch
-from eventveil.training.learner import Learner
 from eventveil.training.networks import autocast, channels
+from eventveil.training.one_network import OneNetwork
 from eventveil.training.randomness import seed_of
 from eventveil.training.settings import StageSettings, TrainSettings
 from eventveil.training.statistics import bootstrap_by_person, wilson
@@ -98,7 +98,7 @@ class LinearProbe(nn.Module):
         return Classified(seen, self.classifier(seen))
 
 
-class Probe:
+class Probe(OneNetwork):
     """The stage that trains a probe; each class of an attribute counts alike, however many windows it has.
 
     Args:
@@ -123,41 +123,29 @@ class Probe:
         schedule: StageSettings,
         stand: Stand,
     ) -> None:
-        self.name = name
-        self.epochs = schedule.epochs
-        self._learner = Learner(network, schedule, settings.optimizer, schedule.epochs, stand.world)
-        self.learners = {"probe": self._learner}
+        super().__init__(name, "probe", network, anonymizer, settings, schedule, stand)
         self._network = network
         self._traits = traits
-        self._anonymizer = anonymizer
-        self._settings = settings
-        self._stand = stand
         trained = [trial.name for trial in stand.dataset.of("train")]
         self._weights = [_balance(trait, trained).to(stand.world.device) for trait in traits]
 
-    def begin_epoch(self, epoch: int, step: int) -> None:  # noqa: ARG002 - nothing depends on it
-        """Set the learning rate."""
-        self._learner.begin_epoch(epoch)
-
     def step(self, batch: Batch, number: int) -> Step:  # noqa: ARG002 - all steps are alike
         """Compute a step: the sum of the attributes' cross-entropies."""
-        world = self._stand.world
+        world = self.stand.world
         names = batch.trials[world.part(batch.everybody)]
-        with autocast(self._settings, world.device):
-            with torch.no_grad():
-                x_BCHW = self._anonymizer.anonymize(batch.x_BCHW, batch.noise)
-            logits_BK = self._network(x_BCHW).logits.float()
+        with autocast(self.settings, world.device):
+            logits_BK = self._network(self.seen(batch)).logits.float()
         loss = torch.zeros((), device=world.device)
         for trait, weight_K, own_BK in zip(self._traits, self._weights, _parted(logits_BK, self._traits), strict=True):
             label_B = torch.tensor([trait.of[name] for name in names], device=world.device)
             loss = loss + functional.cross_entropy(own_BK, label_B, weight_K)
-        return Step({"loss": loss}, [self._learner.gradient(loss)])
+        return Step({"loss": loss}, [self.learner.gradient(loss)])
 
     def validate(self, epoch: int) -> dict[str, float]:
         """Mean over the attributes of the balanced accuracy on validation people, with fresh noise."""
-        logits_NK = self._stand.outputs(lambda x: self._network(x).logits, self._anonymizer, self.name, epoch)
+        logits_NK = self.stand.outputs(lambda x: self._network(x).logits, self.anonymizer, self.name, epoch)
         values = [
-            balanced_accuracy(np.stack((said_N, _labels(trait, self._stand)), axis=1))
+            balanced_accuracy(np.stack((said_N, _labels(trait, self.stand)), axis=1))
             for trait, said_N in zip(self._traits, _said(logits_NK, self._traits), strict=True)
         ]
         return {"val_balanced": float(np.mean(values))}

@@ -29,8 +29,8 @@ from eventveil.models.noise import NoiseGenerator
 from eventveil.training.baselines import Identity as Unchanged
 from eventveil.training.evaluation import EVALUATION_BATCH, Stand, embedded
 from eventveil.training.feed import Batch
-from eventveil.training.learner import Learner
 from eventveil.training.networks import autocast
+from eventveil.training.one_network import OneNetwork
 from eventveil.training.settings import StageSettings, TrainSettings
 from eventveil.training.statistics import bootstrap_by_person
 from eventveil.training.step import Step
@@ -123,7 +123,7 @@ class Inverting:
         return {"attacks": attacks, "restored": restored.model_dump(mode="json")}
 
 
-class Invert:
+class Invert(OneNetwork):
     """The stage that trains a denoiser to give raw windows back, by mean squared error.
 
     Args:
@@ -146,30 +146,18 @@ class Invert:
         schedule: StageSettings,
         stand: Stand,
     ) -> None:
-        self.name = name
-        self.epochs = schedule.epochs
-        self._learner = Learner(denoiser, schedule, settings.optimizer, schedule.epochs, stand.world)
-        self.learners = {"denoiser": self._learner}
+        super().__init__(name, "denoiser", denoiser, anonymizer, settings, schedule, stand)
         self._denoiser = denoiser
-        self._anonymizer = anonymizer
-        self._settings = settings
-        self._stand = stand
-
-    def begin_epoch(self, epoch: int, step: int) -> None:  # noqa: ARG002 - nothing depends on it
-        """Set the learning rate."""
-        self._learner.begin_epoch(epoch)
 
     def step(self, batch: Batch, number: int) -> Step:  # noqa: ARG002 - all steps are alike
         """Compute a step."""
-        with autocast(self._settings, self._stand.world.device):
-            with torch.no_grad():
-                x_BCHW = self._anonymizer.anonymize(batch.x_BCHW, batch.noise)
-            loss = functional.mse_loss(self._denoiser(x_BCHW).float(), batch.x_BCHW)
-        return Step({"loss": loss}, [self._learner.gradient(loss)])
+        with autocast(self.settings, self.stand.world.device):
+            loss = functional.mse_loss(self._denoiser(self.seen(batch)).float(), batch.x_BCHW)
+        return Step({"loss": loss}, [self.learner.gradient(loss)])
 
     def validate(self, epoch: int) -> dict[str, float]:
         """How much of the windows of validation people is given back, with fresh noise."""
-        return {"val_restored": restored_share(self._stand, self._denoiser, self._anonymizer, self.name, epoch).value}
+        return {"val_restored": restored_share(self.stand, self._denoiser, self.anonymizer, self.name, epoch).value}
 
 
 def restored_share(stand: Stand, denoiser: Denoiser, anonymizer: Anonymizer, *name: Any) -> Figure:

@@ -43,6 +43,6 @@ class Link(Classify):
     def validate(self, epoch: int) -> dict[str, float]:
         """Rank-1 and mAP of single windows, linked with another session's of the same gesture, with fresh noise."""
         attacker = self.attacker
-        embedding_NE = embedded(self._stand, attacker.classifier, attacker.denoiser, self._anonymizer, self.name, epoch)
+        embedding_NE = embedded(self.stand, attacker.classifier, attacker.denoiser, self.anonymizer, self.name, epoch)
         ranking = self._protocol.ranking(embedding_NE)
         return {"val_linked_rank1": ranking.rank1, "val_linked_mAP": ranking.mean_average_precision}

@@ -13,8 +13,8 @@ from eventveil.models.denoiser import Denoiser
 from eventveil.models.kinds import Anonymizer
 from eventveil.training.evaluation import Stand, find, recognise
 from eventveil.training.feed import Batch
-from eventveil.training.learner import Learner
 from eventveil.training.networks import autocast
+from eventveil.training.one_network import OneNetwork
 from eventveil.training.settings import Label, StageSettings, TrainSettings
 from eventveil.training.step import Step, accuracy, answer
 
@@ -28,7 +28,7 @@ class Attacker(nn.Module):
         self.denoiser = denoiser
 
 
-class Classify:
+class Classify(OneNetwork):
     """Train a classifier of the target, or of people, on what an anonymizer that does not change lets through.
 
     Args:
@@ -51,28 +51,17 @@ class Classify:
         schedule: StageSettings,
         stand: Stand,
     ) -> None:
-        self.name = name
-        self.epochs = schedule.epochs
+        super().__init__(name, "attacker", attacker, anonymizer, settings, schedule, stand)
         self.score: str | None = "val_accuracy" if label == "target" else "val_mAP"
         self.attacker = attacker
-        self._learner = Learner(attacker, schedule, settings.optimizer, schedule.epochs, stand.world)
-        self.learners = {"attacker": self._learner}
         self._label = label
-        self._anonymizer = anonymizer
-        self._settings = settings
-        self._stand = stand
-
-    def begin_epoch(self, epoch: int, step: int) -> None:  # noqa: ARG002 - nothing depends on it
-        """Set the learning rate."""
-        self._learner.begin_epoch(epoch)
 
     def step(self, batch: Batch, number: int) -> Step:  # noqa: ARG002 - all steps are alike
         """Compute a step: cross-entropy, of people with the triplet loss, and the denoiser's error if there is one."""
-        settings, world = self._settings, self._stand.world
+        settings, world = self.settings, self.stand.world
         label_B = batch.target_B if self._label == "target" else batch.person_B
         with autocast(settings, world.device):
-            with torch.no_grad():
-                x_BCHW = self._anonymizer.anonymize(batch.x_BCHW, batch.noise)
+            x_BCHW = self.seen(batch)
             values = {}
             if self.attacker.denoiser is not None:
                 x_BCHW = self.attacker.denoiser(x_BCHW).float()
@@ -80,7 +69,7 @@ class Classify:
             output = self.attacker.classifier(x_BCHW)
             told = answer(output, label_B, settings.triplet if self._label == "identity" else None, world)
         loss = told.loss + settings.attack.denoiser_weight * values.get("denoised_mse", torch.zeros_like(told.loss))
-        gradient = self._learner.gradient(loss)
+        gradient = self.learner.gradient(loss)
         values |= {"loss": loss, "accuracy": accuracy(told.logits_BK, label_B)}
         if self._label == "identity":
             values["triplet"] = told.triplet
@@ -90,7 +79,7 @@ class Classify:
         """Accuracy of the target, or rank-1 and mAP, on people for validation, with fresh noise."""
         attacker, name = self.attacker, (self.name, epoch)
         if self._label == "target":
-            told = recognise(self._stand, attacker.classifier, attacker.denoiser, self._anonymizer, *name)
+            told = recognise(self.stand, attacker.classifier, attacker.denoiser, self.anonymizer, *name)
             return {"val_accuracy": float(told.correct.mean())}
-        ranking = find(self._stand, attacker.classifier, attacker.denoiser, self._anonymizer, *name).ranking
+        ranking = find(self.stand, attacker.classifier, attacker.denoiser, self.anonymizer, *name).ranking
         return {"val_rank1": ranking.rank1, "val_mAP": ranking.mean_average_precision}
