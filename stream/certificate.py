@@ -145,7 +145,7 @@ def read_key(path: Path) -> str:
         AuditError: it cannot be read, or is no such key.
     """
     _needs_cryptography()
-    from cryptography.exceptions import UnsupportedAlgorithm
+    from cryptography.exceptions import InternalError, UnsupportedAlgorithm
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
     from cryptography.hazmat.primitives.serialization import (
         Encoding,
@@ -159,7 +159,7 @@ def read_key(path: Path) -> str:
         held: Any = load_pem_private_key(text, None) if b"PRIVATE KEY" in text else load_pem_public_key(text)
     except OSError as error:
         raise AuditError(f"{path}: the key cannot be read ({error.strerror}); check the path") from error
-    except (ValueError, TypeError, UnsupportedAlgorithm):
+    except (ValueError, TypeError, UnsupportedAlgorithm, InternalError):  # the last one of an X448 key that is cut off
         raise AuditError(f"{path}: expected an Ed25519 public key in PEM") from None
     if isinstance(held, Ed25519PrivateKey):
         held = held.public_key()

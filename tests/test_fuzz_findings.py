@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import base64
+
 import dataset_makers
 import numpy as np
 import pytest
 
 from eventveil.config import read_yaml, run_settings
-from eventveil.errors import AccessError, ConfigError, DatasetError, EventFileError
+from eventveil.errors import AccessError, AuditError, ConfigError, DatasetError, EventFileError
 from eventveil.io import open_events
 from eventveil.replay.datasets import open_dataset
 from eventveil.replay.sources import SourceUri
+from eventveil.stream.certificate import read_key
 from eventveil.stream.keys import read_public
 
 LONG = "natura1" * 100
@@ -76,3 +79,11 @@ def test_a_table_whose_header_is_no_python(tmp_path, header):
     path.write_bytes(path.read_bytes()[:8] + len(header).to_bytes(2, "little") + header)
     with pytest.raises(DatasetError, match="expected a table of numbers"):
         open_dataset(root)
+
+
+def test_a_key_of_another_kind_that_is_too_short(tmp_path):
+    x448 = bytes.fromhex("302e020100300506032b656f04220420") + bytes(32)  # of 56 bytes by rights
+    path = tmp_path / "key.pem"
+    path.write_bytes(b"-----BEGIN PRIVATE KEY-----\n" + base64.encodebytes(x448) + b"-----END PRIVATE KEY-----\n")
+    with pytest.raises(AuditError, match="expected an Ed25519 public key in PEM"):
+        read_key(path)
