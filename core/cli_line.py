@@ -200,7 +200,8 @@ def _watched(line: Line) -> Iterator[Callable[[Status], None]]:
 
     with Watching(where, line.plan.provenance, line.members.keys, public) as watching:
         host, port = watching.address
-        say(f"eventveil: how it goes is told on http://{host}:{port}/metrics (eventveil status {host}:{port})")
+        place = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+        say(f"eventveil: how it goes is told on http://{place}/metrics (eventveil status {place})")
         yield watching.beat
 
 

@@ -43,10 +43,11 @@ def _sensor(value: object) -> Sensor | None:
 
 
 def _address(value: object) -> tuple[str, int] | None:
-    """Read `127.0.0.1:9464`."""
+    """Read `127.0.0.1:9464` or `[::1]:9464`."""
     if value is None or isinstance(value, tuple):
         return value
     host, _, port = str(value).rpartition(":")
+    host = host.removeprefix("[").removesuffix("]")
     try:
         ip_address(host)
         if port.isdecimal() and int(port) <= 65_535:

@@ -14,7 +14,7 @@ from pathlib import Path
 import zmq
 
 from eventveil.errors import BoundaryError, ConfigError, LineError
-from eventveil.stream.endpoints import is_local
+from eventveil.stream.endpoints import is_ipv6, is_local
 from eventveil.stream.keys import KeyPair
 
 # A private queue holds this many parcels on either side of a socket. The smallest there is: what waits for a slow
@@ -130,6 +130,7 @@ def bind_public(socket: zmq.Socket[bytes], bind: str) -> None:
     """
     if not (is_local(bind) or socket.curve_server):  # the settings refuse it, too: this is the last look
         raise BoundaryError(f"publish.bind: others can reach {bind}, and there are no keys: refused")
+    socket.ipv6 = is_ipv6(bind)
     try:
         socket.bind(bind)
     except zmq.ZMQError as error:
@@ -177,6 +178,7 @@ def connect(socket: zmq.Socket[bytes], endpoint: str) -> None:
     expected = "expected tcp://HOST:PORT or ipc://PATH"
     if not endpoint.startswith(("tcp://", "ipc://")):  # inproc:// would wait for ever
         raise ConfigError(said + expected)
+    socket.ipv6 = is_ipv6(endpoint)
     try:
         socket.connect(endpoint)
     except zmq.ZMQError as error:

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import json
 import logging
+import socket
 import sys
 import threading
 import time
@@ -27,6 +28,7 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import choose_encoder
 
 from eventveil.errors import LineError
+from eventveil.stream.endpoints import is_loopback
 from eventveil.stream.metrics import LineCollector
 
 if TYPE_CHECKING:
@@ -70,7 +72,7 @@ class Watching:
         self._clock = clock
         self._beaten_s: float | None = None  # a line that begins waits for weights, kernels, and subscribers
         try:
-            self._server = _Server(bind, _Handler)
+            self._server = _Server(bind)
         except OSError as error:
             raise LineError(
                 f"{bind[0]}:{bind[1]}: the metrics' address cannot be taken: {error.strerror}; choose another with "
@@ -133,6 +135,10 @@ class _Server(ThreadingHTTPServer):
     daemon_threads = True
     answer: Callable[[str, str], Answer]
 
+    def __init__(self, bind: tuple[str, int]) -> None:
+        self.address_family = socket.AF_INET6 if ip_address(bind[0]).version == 6 else socket.AF_INET
+        super().__init__(bind, _Handler)
+
     def handle_error(self, *_: object) -> None:
         """A caller who leaves early is no news, and a traceback may quote values: the type will do."""
         log.warning("a caller was not answered: %s", type(sys.exception()).__name__)
@@ -149,14 +155,14 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _from_elsewhere(self) -> bool:
         """Whether a caller of a loopback address names another host: a browser that was lured here does."""
-        if not ip_address(str(self.server.server_address[0])).is_loopback:
+        if not is_loopback(ip_address(str(self.server.server_address[0]))):
             return False
         host = (
             self.headers.get("Host", "localhost").rpartition("]")[0].removeprefix("[")
             or (self.headers.get("Host", "localhost").partition(":")[0])
         )
         try:
-            return host != "localhost" and not ip_address(host).is_loopback
+            return host != "localhost" and not is_loopback(ip_address(host))
         except ValueError:
             return True
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import itertools
+import socket
 import threading
 from collections import Counter
 from contextlib import contextmanager
 
 import numpy as np
+import pytest
 import zmq
 
 from eventveil import Sensor
@@ -29,6 +31,17 @@ RUN = "12ab" * 4
 PATIENCE_MS = 5_000  # how long a test waits for what must come
 
 _names = itertools.count()
+
+
+def _has_ipv6():
+    try:
+        with socket.create_server(("::1", 0), family=socket.AF_INET6):
+            return True
+    except OSError:
+        return False
+
+
+needs_ipv6 = pytest.mark.skipif(not _has_ipv6(), reason="this machine has no ::1")
 
 
 def origin(seq=0, stream="0", *, start_us=None, span_us=10, closed_ns=0, incidents=()):
@@ -127,15 +140,15 @@ def publisher(*messages, topics=3):
 
     Yields the endpoint. A message is a list of frames.
     """
-    with zmq.Context() as context, context.socket(zmq.XPUB) as socket:
-        socket.linger, socket.rcvtimeo = 0, PATIENCE_MS
-        port = socket.bind_to_random_port("tcp://127.0.0.1")
+    with zmq.Context() as context, context.socket(zmq.XPUB) as public:
+        public.linger, public.rcvtimeo = 0, PATIENCE_MS
+        port = public.bind_to_random_port("tcp://127.0.0.1")
 
         def publish():
             for _ in range(topics):
-                socket.recv()
+                public.recv()
             for frames in messages:
-                socket.send_multipart(frames)
+                public.send_multipart(frames)
 
         thread = threading.Thread(target=publish)
         thread.start()

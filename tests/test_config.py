@@ -45,7 +45,9 @@ def test_a_speed_is_a_factor_or_max(said, meant):
 
 
 PUBLIC = ["tcp://*:*", "tcp://eth0:65535", "tcp://lo:1", "tcp://0.0.0.0:5556", "tcp://[::]:1", "tcp://128.0.0.1:1"]
+PUBLIC += ["tcp://[::ffff:192.0.2.1]:1", "tcp://[::ffff:0.0.0.0]:1", "tcp://[fe80::1%lo]:1", "tcp://[2001:db8::1]:*"]
 LOCAL = ["tcp://127.0.0.1:*", "tcp://127.9.0.1:1", "tcp://localhost:1", "tcp://[::1]:5556", "ipc:///tmp/published.sock"]
+LOCAL += ["tcp://[::1]:*", "tcp://[::ffff:127.0.0.1]:1"]
 
 
 @pytest.mark.parametrize("bind", PUBLIC + LOCAL)

@@ -134,7 +134,11 @@ def test_an_address_that_is_not_this_machines_is_refused(context, bind):
         public_socket(bind, 10, context, KeyPair(*zmq.curve_keypair()))
 
 
-@pytest.mark.parametrize("bind", ["tcp://*:*", "tcp://0.0.0.0:*", "tcp://lo:*", "tcp://192.0.2.1:5599", "udp://*:1"])
+PUBLIC = ["tcp://*:*", "tcp://0.0.0.0:*", "tcp://lo:*", "tcp://192.0.2.1:5599", "udp://*:1"]
+PUBLIC_6 = ["tcp://[::]:*", "tcp://:::*", "tcp://[::ffff:0.0.0.0]:*", "tcp://[::ffff:192.0.2.1]:5599"]
+
+
+@pytest.mark.parametrize("bind", PUBLIC + PUBLIC_6)
 def test_without_keys_no_address_is_bound_that_others_can_reach(context, bind):
     with pytest.raises(BoundaryError, match="others can reach"):
         public_socket(bind, 10, context)

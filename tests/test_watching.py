@@ -17,7 +17,7 @@ import pytest
 import yaml
 from hypothesis import given
 from hypothesis import strategies as st
-from line_parts import DIGEST, PROVENANCE
+from line_parts import DIGEST, PROVENANCE, needs_ipv6
 from line_setup import PROGRAM
 from prometheus_client.parser import text_string_to_metric_families
 
@@ -177,6 +177,15 @@ def test_a_page_in_a_browser_cannot_ask_in_its_users_place(watching):
         assert get(watching.address, "/status", Host=host) == (403, "call it by a local name\n")
     for host in ("localhost:9464", "127.0.0.1", "[::1]:9464"):
         assert get(watching.address, "/status", Host=host)[0] == 200
+
+
+@needs_ipv6
+@pytest.mark.parametrize("host", ["::1", "::ffff:127.0.0.1"])
+def test_a_loopback_address_of_ipv6_answers_local_names_alone(host):
+    with Watching((host, 0), PROVENANCE, lambda: MEMBERS, lambda _: {}) as page:
+        address = (f"[{host}]", page.address[1])
+        assert get(address, "/healthz") == (200, "ok\n")
+        assert get(address, "/healthz", Host="evil.example") == (403, "call it by a local name\n")
 
 
 def test_strangers_who_speak_no_http_or_say_nothing_harm_nobody(watching, capfd):
