@@ -31,6 +31,9 @@ QUEUE, AGE, OVERLAP, CRASH = "queue", "age", "overlap", "crash"
 """Why a window is given up: it gave way to a newer one; it is older than `max_age_ms`; it shares bins with a published
 one; it was in a stage, or on the way to one, that died."""
 
+INCIDENTS: Final = ("overflow", "backlog", "away", "clock")
+"""What may happen to a live camera, as `eventveil.io.camera_live` has it."""
+
 SOURCE: Final = "histogram:"
 FILE: Final = "books"
 NEVER: Final = -(1 << 63)
@@ -118,10 +121,12 @@ class Page:
         beat_ns: when it last gave a sign of life, on this machine's monotonic clock.
         work_ns: the longest time that it worked on a batch, in which no sign can be given.
         events, binned, late, outside, saturated: of a source, as in `eventveil.stream.histogram.HistogramStats`.
+        overflow, backlog, away, clock: of a live camera, in or before how many windows that happened.
     """
 
     life, beat_ns, work_ns = _Cell(0), _Cell(1), _Cell(2)
     events, binned, late, outside, saturated = _Cell(3), _Cell(4), _Cell(5), _Cell(6), _Cell(7)
+    overflow, backlog, away, clock = _Cell(8), _Cell(9), _Cell(10), _Cell(11)
 
     def __init__(self, name: str, cells: memoryview, entries: dict[str, Entry]) -> None:
         self.name = name
@@ -146,6 +151,10 @@ class Page:
     def running(self) -> int:
         """How many streams have not ended here."""
         return sum(not entry.ended for entry in self._entries.values())
+
+    def incidents(self) -> dict[str, int]:
+        """What happened to a live camera so far, by kind."""
+        return {kind: count for kind in INCIDENTS if (count := getattr(self, kind))}
 
     def pulse(self) -> None:
         """Give a sign of life."""

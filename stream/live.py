@@ -6,7 +6,6 @@ another one may come back in its place; and a window that closes while nothing m
 
 from __future__ import annotations
 
-from collections import Counter
 from contextlib import closing
 from dataclasses import asdict
 from typing import Any
@@ -59,7 +58,6 @@ class LiveStage(SourceStage):
         if self._anew:
             self._camera.resume(self._entry.until_us, self._entry.closed_ns)
         self._stop_us: int | None = None
-        self._happened: Counter[str] = Counter()
 
     def figures(self) -> dict[str, Any]:
         """Counts and drops so far, with the camera's books."""
@@ -138,9 +136,10 @@ class LiveStage(SourceStage):
         super()._send(window, sensor)
 
     def _incidents(self) -> dict[str, int]:
-        self._happened.update(self._camera.incidents)
+        for kind in self._camera.incidents:
+            setattr(self._page, kind, getattr(self._page, kind) + 1)
         self._camera.incidents.clear()
-        return dict(self._happened)
+        return self._page.incidents()
 
     def _until_stop(self, packet: EventPacket) -> tuple[EventPacket, bool]:
         """Leave out what lies behind the end that the settings name; tell whether that has come."""

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 from fake_drivers.fake_camera import DV_DTYPE, FakeCamera
+from fault_parts import Running
+from line_setup import PROGRAM, Kit
 from recordings import join
 
 from eventveil import EventPacket, Sensor
@@ -46,6 +51,33 @@ def read_events(camera: LiveCamera, count: int) -> EventPacket:
             packets.append(packet)
             events += len(packet)
     return join(packets)
+
+
+@contextmanager
+def cameras_in_a_line(kit: Kit, folder: Path, endpoint: str, sources: list[dict], **settings) -> Iterator[Running]:
+    """Run `eventveil run` with these sources, stages as processes, lossless; `settings` as `a__b=value`.
+
+    The program is one of its own, for only so do all processes find the faked driver.
+    """
+    config = folder / "cameras.yaml"
+    config.write_text(json.dumps({"sources": sources}))  # which is YAML
+    defaults = {"publish__bind": endpoint, "publish__wait_for": 1, "line__run_as": "processes"}
+    defaults |= {"line__delivery": "lossless", "line__runtime_dir": str(folder / "run")}
+    options = [f"--set={key.replace('__', '.')}={json.dumps(value)}" for key, value in (defaults | settings).items()]
+    weights = ["--weights", str(kit.anonymizer), "--weights", str(kit.classifier), "--allow-untrained"]
+    process = subprocess.Popen(
+        [*PROGRAM, "run", str(config), "--json", *weights, *options],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+    )
+    line = Running(process)
+    try:
+        yield line
+    finally:
+        process.kill()
+        line.close()
 
 
 def wait_until(condition, camera: LiveCamera | None = None) -> None:
@@ -134,8 +166,6 @@ class Sender:
     """
 
     def __init__(self, where: str, recording: Path, sensor: Sensor, tls: tuple[str, ...] = ()) -> None:
-        import json
-
         command = [sys.executable, "-c", SENDER, where, "DVXplorer_FAKE0001", str(sensor.width), str(sensor.height)]
         self.process = subprocess.Popen(
             [*command, str(recording), json.dumps(tls)],

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 import numpy as np
 import pytest
-from camera_parts import PATIENCE_S, as_columns, as_dv, fake_camera
+from camera_parts import PATIENCE_S, as_columns, as_dv, cameras_in_a_line, fake_camera
 from line_setup import PROGRAM, everything, make_kit
 
 from eventveil import EventPacket
@@ -152,18 +152,43 @@ def test_what_a_camera_loses_is_told_in_the_next_header(kit, tmp_path, monkeypat
 
 def test_a_camera_that_stays_away_ends_the_line_with_all_that_it_had_seen(kit, tmp_path, monkeypatch):
     fake = fake_camera(tmp_path, monkeypatch, "dv", sensor=(64, 64))
-    with running(kit, "dv://", {"reconnect_s": 0.3}, line__run_as="processes") as line:
+    source = {"uri": "dv://", "stream": "cam", "camera": {"quiet_ms": 60_000, "reconnect_s": 0.3}}
+    with everything() as (endpoint, heard), cameras_in_a_line(kit, tmp_path, endpoint, [source]) as line:
         fake.emit(as_dv(events(2)))
-        line.wait_for(lambda: len(line.windows()) == 2)
+        line.wait_for(lambda beat: beat["published_windows"] == 2)
         fake.unplug()
-        status = line.finish(stop=False)
-    assert status.failure == (
+        summary = line.end()
+    assert line.process.returncode == 2
+    assert summary["failure"] == (
         "histogram:cam: dv://: no such camera is attached; plug it in, or see with `eventveil cameras` what is in the "
         "way; --wait waits for it"
     )
-    assert len(line.windows()) == 3
-    assert line.states()[0] == ("camera_lost", "cam")
-    assert line.states()[1:] == [("ended", "cam"), ("ended", None)]  # all that was seen was published
+    messages = [decode(frames) for frames in heard]
+    assert sum(message.topic == WINDOW for message in messages) == 3
+    states = [(message.header.state, message.header.stream) for message in messages if message.topic == STATE]
+    assert states == [("camera_lost", "cam"), ("ended", "cam"), ("ended", None)]  # all that was seen was published
+
+
+def test_what_happened_to_a_camera_is_not_forgotten_when_its_stage_is_started_anew(kit, tmp_path, monkeypatch):
+    pytest.importorskip("neuromorphic_drivers")
+    fake = fake_camera(tmp_path, monkeypatch, "neuromorphic", model="iniVation DAVIS 346", sensor=(346, 260))
+    source = {"uri": "dv://?driver=neuromorphic-drivers", "stream": "cam", "camera": {"quiet_ms": 60_000}}
+    live = {"line__delivery": "live", "line__max_age_ms": 600_000}
+    first, second = events(3), events(3, first_us=10 * WINDOW_US)
+    with everything() as (endpoint, heard), cameras_in_a_line(kit, tmp_path, endpoint, [source], **live) as line:
+        fake.emit(as_columns(first, EVENTS), holes=[0])
+        published = line.wait_for(lambda beat: beat["published_windows"] == 3)
+        line.kill("histogram:cam")
+        line.wait_for(lambda beat: beat["incidents"] and beat["incidents"][0]["back_s"] is not None)
+        fake.emit(as_columns(second, EVENTS), holes=[0])
+        line.wait_for(lambda beat: beat["published_windows"] >= published["published_windows"] + 3)
+        line.stop()
+    assert line.process.returncode == 0, line.errors
+    headers = [message.header for message in map(decode, heard) if message.topic == WINDOW]
+    told = [header.incidents.get("overflow", 0) for header in headers]
+    assert told == [1] * 3 + [2] * (len(told) - 3)
+    assert headers[3].seq > headers[2].seq + 1  # what nobody saw meanwhile is a gap, and said to be one
+    assert headers[3].lost["crash"] == headers[3].seq - 3
 
 
 def test_windows_of_a_quiet_camera_close_by_the_clock(kit, tmp_path, monkeypatch):
