@@ -30,7 +30,7 @@ def summary_of(status: Status) -> dict[str, Any]:
         "published_windows": status.total("publish", "windows"),
         "published_gestures": status.total("publish", "gestures"),
         "dropped": status.dropped(),
-        "restarts": len(status.incidents),
+        "restarts": status.restarts,
         "latency_p50_ms": status.value("publish", "all_p50_ms"),
         "latency_p99_ms": status.value("publish", "all_p99_ms"),
         "subscribers": status.value("publish", "subscribers"),
@@ -101,16 +101,17 @@ class Ticker:
 
     def __init__(self) -> None:
         self._seconds, self._events, self._windows = 0.0, 0, 0
-        self._incidents = 0
+        self._restarts = 0
         self._far: set[str] = set()
 
     def __call__(self, status: Status) -> None:
         """Tell how it goes."""
         events, windows = status.total("histogram", "received"), status.total("publish", "windows")
         seconds = max(status.seconds - self._seconds, 1e-9)
-        for incident in status.incidents[self._incidents :]:
+        new = status.restarts - self._restarts
+        for incident in list(status.incidents)[-new:] if new else ():
             say(f"eventveil: {incident.stage}: {incident.reason}; it was started anew")
-        self._incidents = len(status.incidents)
+        self._restarts = status.restarts
         far = status.far_from_training()
         for stream in far.keys() - self._far:
             say(f"eventveil: stream {stream}: {far[stream]}")

@@ -25,11 +25,17 @@ class Span:
     end_us: int | None = None
 
 
+MOST_SPANS = 1_000  # far above what one window holds
+
+
 class Truth:
-    """The spans of a stream that is being played. Spans that lie before a window that was asked for are forgotten."""
+    """The spans of a stream that is being played.
+
+    Spans that lie before a window that was asked for are forgotten, and so are the oldest ones where nobody asks.
+    """
 
     def __init__(self) -> None:
-        self._spans: deque[Span] = deque()
+        self._spans: deque[Span] = deque(maxlen=MOST_SPANS)
         self._trials = 0
 
     def begin(self, label: str, subject: str, start_us: int) -> None:

@@ -15,6 +15,7 @@ import shutil
 import threading
 import time
 import uuid
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
@@ -45,6 +46,7 @@ from eventveil.stream.windows import Seal
 
 STOP_S = 2.0  # to publish what is on its way once a stop was asked for
 LEAVE_S = 0.5  # to leave after that
+INCIDENTS = 100  # that are told of, the last ones: a line that runs for months must not grow with them
 HALTED_S = 0.4  # without a look at the stages, and what they did meanwhile is not known
 
 
@@ -57,7 +59,8 @@ class Status:
         stages: the last report of each stage.
         score: what was recognised, held against what is known to be shown; None where nothing is.
         books: what became of every window, exact at any moment.
-        incidents: stages that were started anew.
+        restarts: how often stages were started anew.
+        incidents: the last of these.
         trained: density of the anonymizer's training windows, where its weights tell it.
         failure: why the line failed, or None.
         stopped: True where somebody stopped it before its streams had ended.
@@ -66,11 +69,17 @@ class Status:
     seconds: float = 0.0
     stages: dict[str, Report] = field(default_factory=dict)
     score: Score | None = None
-    incidents: list[Incident] = field(default_factory=list)
+    restarts: int = 0
+    incidents: deque[Incident] = field(default_factory=lambda: deque(maxlen=INCIDENTS))
     books: Books = field(default_factory=lambda: Books((), ()))
     trained: Trained | None = None
     failure: str | None = None
     stopped: bool = False
+
+    def note(self, incident: Incident) -> None:
+        """Note that a stage was started anew."""
+        self.restarts += 1
+        self.incidents.append(incident)
 
     def far_from_training(self) -> dict[str, str]:
         """How the windows of each stream differ from those of the training, of those that do by far."""
@@ -245,7 +254,7 @@ class Line:
             self.status.failure = self.status.failure or f"{name}: {reason}{often}"
             self._signals.abort.set()
             return
-        self.status.incidents.append(keeper.restart(reason, self.status.seconds))
+        self.status.note(keeper.restart(reason, self.status.seconds))
         self.members[name] = keeper.member
 
     def _heard(self, name: str) -> str | None:

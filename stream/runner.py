@@ -9,6 +9,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import time
+from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
@@ -21,7 +22,7 @@ from eventveil.stream.books import AGE, Books, Flag, Page
 from eventveil.stream.latency import CoarseDelays, Delays
 from eventveil.stream.outbox import Outbox
 from eventveil.stream.parcel import Parcel, unpack
-from eventveil.stream.score import NOTES, Note
+from eventveil.stream.score import MOST_WAITING, NOTES, Note
 
 POLL_MS = 50  # how soon a stage that has nothing to do notices a signal
 BEAT_S = 1.0
@@ -106,7 +107,7 @@ class Reporter:
         self._page = page
         self._socket = socket
         self._next_beat = time.monotonic() + BEAT_S
-        self._notes: list[Note] = []
+        self._notes: deque[Note] = deque(maxlen=MOST_WAITING)  # while the supervisor is halted they wait
 
     def note(self, note: Note) -> None:
         """Note what a window shows, or what was recognised in it."""
@@ -118,7 +119,8 @@ class Reporter:
         who = {"stage": self.stage, "life": self._page.life, "pid": os.getpid()}
         report = Report.model_validate(who | {"kind": kind, "reason": reason} | self.figures())
         try:
-            self._socket.send_multipart([report.model_dump_json().encode(), NOTES.dump_json(self._notes)], zmq.NOBLOCK)
+            frames = [report.model_dump_json().encode(), NOTES.dump_json(list(self._notes))]
+            self._socket.send_multipart(frames, zmq.NOBLOCK)
             self._notes.clear()
         except zmq.Again:
             if kind != "beat":

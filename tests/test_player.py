@@ -15,6 +15,7 @@ from eventveil import EventPacket, Sensor
 from eventveil.errors import DatasetError, EventFileError
 from eventveil.replay.player import Excerpt, Player
 from eventveil.replay.programme import Piece, Programme
+from eventveil.replay.truth import MOST_SPANS
 
 SENSOR = Sensor(7, 5)
 
@@ -246,3 +247,12 @@ def test_the_truth_of_a_window_is_what_fills_most_of_it():
         (0, "wave", "a", 0, 100),
         (1, "clap", "b", 140, 190),
     }
+
+
+def test_the_truth_that_nobody_asks_for_is_forgotten():
+    trials = [Reel(packet_at(0, 99), duration_us=100, label="wave", subject="a") for _ in range(MOST_SPANS + 9)]
+    player = Player(programme(*trials), Excerpt())
+    list(player)
+    assert len(player.truth._spans) == MOST_SPANS
+    last_us = 100 * (len(trials) - 1)
+    assert player.truth.of(last_us, last_us + 100).trial == len(trials) - 1

@@ -11,7 +11,7 @@ from line_parts import link, page, received
 
 from eventveil.errors import LineError
 from eventveil.stream.runner import Report, Reporter
-from eventveil.stream.score import NOTES, Seen
+from eventveil.stream.score import MOST_WAITING, NOTES, Seen
 
 
 def test_a_report_tells_the_figures_of_its_stage():
@@ -72,3 +72,15 @@ def test_notes_wait_for_a_supervisor_that_listens():
         words, notes = pull.recv_multipart()
     assert Report.model_validate_json(words).kind == "ended"
     assert NOTES.validate_json(notes) == [note]
+
+
+def test_the_last_notes_are_kept_where_the_supervisor_does_not_listen():
+    with zmq.Context() as context, context.socket(zmq.PUSH) as nobody, link(hwm=10) as (push, pull):
+        reporter = Reporter(page("publish"), nobody)
+        for seq in range(MOST_WAITING + 7):
+            reporter.note(Seen(stream="0", seq=seq, label="wave"))
+        reporter.say("beat")
+        reporter._socket = push
+        reporter.say("beat")
+        notes = NOTES.validate_json(pull.recv_multipart()[1])
+    assert (len(notes), notes[0].seq, notes[-1].seq) == (MOST_WAITING, 7, MOST_WAITING + 6)

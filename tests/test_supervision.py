@@ -7,8 +7,10 @@ from types import SimpleNamespace
 import pytest
 from line_parts import page, raw_parcel
 
+from eventveil.cli_telling import Ticker
 from eventveil.stream import supervision
-from eventveil.stream.supervision import START_S, Keeper
+from eventveil.stream.pipeline import INCIDENTS, Status
+from eventveil.stream.supervision import START_S, Incident, Keeper
 
 HANG_S = 2.0
 
@@ -134,3 +136,15 @@ def test_only_so_many_fresh_starts_within_a_minute(keeper, now):
     assert keeper.may_restart()
     keeper.restart("why", 0)
     assert not keeper.may_restart()
+
+
+def test_the_last_incidents_are_kept_and_each_is_told_once(capsys):
+    status, ticker = Status(), Ticker()
+    ticker(status)
+    for number in range(INCIDENTS + 3):
+        status.note(Incident("anonymize", f"reason {number};", at_s=number))
+        ticker(status)
+        ticker(status)
+    told = [line.split()[3] for line in capsys.readouterr().err.splitlines() if "started anew" in line]
+    assert told == [f"{number};;" for number in range(INCIDENTS + 3)]
+    assert [incident.at_s for incident in status.incidents] == list(range(3, INCIDENTS + 3))
