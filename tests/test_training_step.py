@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from dataclasses import replace
 from itertools import pairwise
 
 import pytest
@@ -13,9 +14,15 @@ from training_parts import adversarial_stage, anonynoise
 from training_parts import batch as batch_of
 
 from eventveil.training.learner import Learner, rate_at
-from eventveil.training.losses import batch_hard_triplet, coarse_difference, towards_uniform
+from eventveil.training.losses import (
+    batch_hard_triplet,
+    coarse_difference,
+    event_reid_objective,
+    towards_uniform,
+)
 from eventveil.training.parallel import World
 from eventveil.training.settings import ScheduleSettings
+from eventveil.training.ssim import ssim
 
 CPU = torch.device("cpu")
 
@@ -96,6 +103,26 @@ def test_likeness_keeps_the_target_and_the_windows_and_asks_no_adversary():
     kept_gradient, gradient = stage.step(batch_of(World()), 0).gradients
     assert kept_gradient.norm > 0
     for ours, theirs in zip(gradient._parts, want, strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-3, atol=1e-5)
+
+
+def test_an_objective_weighs_the_loss_of_what_is_kept():
+    weights = {"alpha": 0.5, "beta": 2.0, "gamma": 0.3}
+    objective = {"name": "structure-picture", **weights}
+    stage = adversarial_stage(World(), anonynoise(), adversaries=0, objective=objective)
+    picture = stage._picture = lambda x_BCHW: x_BCHW[:, :1].sigmoid()
+    anonymizer, kept = copy.deepcopy((stage.anonymizer, stage.kept))
+    large = batch_of(World()).x_BCHW.repeat(1, 1, 2, 2)
+    given, twice = (replace(batch_of(World()), x_BCHW=large) for _ in range(2))
+    anonymized = anonymizer.anonymize(given.x_BCHW, given.noise)
+    structure_B = ssim(given.x_BCHW, anonymized, data_range=1.0)
+    picture_B = ssim(picture(anonymized), picture(given.x_BCHW), data_range=1.0)
+    loss = functional.cross_entropy(kept(anonymized).logits, given.target_B)
+    loss = event_reid_objective(structure_B, picture_B, loss, **weights)
+    want = torch.autograd.grad(loss, list(anonymizer.parameters()))
+    step = stage.step(twice, 0)
+    torch.testing.assert_close(step.values["objective"], loss)
+    for ours, theirs in zip(step.gradients[-1]._parts, want, strict=True):
         torch.testing.assert_close(ours, theirs, rtol=1e-3, atol=1e-5)
 
 

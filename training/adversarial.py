@@ -4,6 +4,7 @@ The published code runs each helper twice: once to train it on anonymized window
 helpers see the anonymized windows once, cut off from the anonymizer. From that one graph come, by `autograd.grad`, the
 gradient of each helper's own loss for its own weights, and the gradient of the anonymizer's objective for the windows
 alone; this last one then goes on through the anonymizer. Both are taken at the same weights, before anybody moves.
+Every objective holds the loss of what is kept, so one pass backward through that helper gives both.
 
 AnonyNoise and the Event-ReId method are this with other roles: what is kept is the target or the person, and the secret
 is the person, who has adversaries, or the picture, which a frozen network makes.
@@ -96,22 +97,30 @@ class Adversarial:
                 anonymized_BCHW, rate = self._anonymize(batch)
             seen_BCHW = anonymized_BCHW.detach().requires_grad_(anonymizing)
             answers = {name: self._ask(name, learner, seen_BCHW, batch) for name, learner in self._helpers.items()}
-            evidence = Evidence(
-                batch.x_BCHW,
-                seen_BCHW,
-                answers[KEPT],
-                tuple(told for name, told in answers.items() if name != KEPT),
-                self._picture,
-            )
+            adversaries = tuple(told for name, told in answers.items() if name != KEPT)
+            kept_loss = answers[KEPT].loss.detach().requires_grad_(anonymizing)
+            evidence = Evidence(batch.x_BCHW, seen_BCHW, kept_loss, adversaries, self._picture)
             chosen = settings.adversarial.objective
             objective = OBJECTIVES[chosen.name](evidence, chosen) if anonymizing else None
-        gradients = [
-            learner.gradient(answers[name].loss, keep_graph=anonymizing) for name, learner in self._helpers.items()
-        ]
-        values = self._values(evidence, batch)
-        if objective is not None:
-            gradients.append(self._through(objective, seen_BCHW, anonymized_BCHW, rate, values))
+        values = self._values(answers[KEPT], evidence, batch)
+        if objective is None:
+            return Step(values, [learner.gradient(answers[name].loss) for name, learner in self._helpers.items()])
+        gradients, through_kept_BCHW = self._helped(answers, seen_BCHW)
+        beyond_BCHW, weight = torch.autograd.grad(objective, [seen_BCHW, kept_loss])
+        values["objective"] = objective
+        gradient_BCHW = beyond_BCHW + weight * through_kept_BCHW
+        gradients.append(self._through(gradient_BCHW, anonymized_BCHW, rate, values))
         return Step(values, gradients)
+
+    def _helped(self, answers: dict[str, Answer], seen_BCHW: torch.Tensor) -> tuple[list[Gradient], torch.Tensor]:
+        """Return the gradients of the helpers, and that of the loss of what is kept for the windows."""
+        kept = self._helpers[KEPT]
+        of_kept = torch.autograd.grad(answers[KEPT].loss, [*kept.parameters, seen_BCHW], allow_unused=True)
+        gradients = [kept.as_gradient(of_kept[:-1])]
+        for name, learner in self._helpers.items():
+            if name != KEPT:
+                gradients.append(learner.gradient(answers[name].loss, keep_graph=True))
+        return gradients, of_kept[-1]
 
     def _ask(self, name: str, learner: Learner, seen_BCHW: torch.Tensor, batch: Batch) -> Answer:
         keeps_target = name == KEPT and self._settings.adversarial.keep == "target"
@@ -142,15 +151,12 @@ class Adversarial:
 
     def _through(
         self,
-        objective: torch.Tensor,
-        seen_BCHW: torch.Tensor,
+        gradient_BCHW: torch.Tensor,
         anonymized_BCHW: torch.Tensor,
         rate: torch.Tensor | None,
         values: dict[str, torch.Tensor],
     ) -> Gradient:
         """Lead the objective's gradient for the windows on to the anonymizer, with its rate if it has one."""
-        (gradient_BCHW,) = torch.autograd.grad(objective, seen_BCHW)
-        values["objective"] = objective
         outputs, incoming = [anonymized_BCHW], [gradient_BCHW]
         if rate is not None:
             values["rate_nats"] = rate
@@ -159,13 +165,13 @@ class Adversarial:
         parts = torch.autograd.grad(outputs, self._anonymizer.parameters, incoming, allow_unused=True)
         return self._anonymizer.as_gradient(parts)
 
-    def _values(self, evidence: Evidence, batch: Batch) -> dict[str, torch.Tensor]:
+    def _values(self, kept: Answer, evidence: Evidence, batch: Batch) -> dict[str, torch.Tensor]:
         keep = self._settings.adversarial.keep
         kept_B = batch.target_B if keep == "target" else batch.person_B
         change = (evidence.anonymized_BCHW.detach() - evidence.raw_BCHW).abs().mean()
         values = {
-            "kept_loss": evidence.kept.loss,
-            "kept_accuracy": accuracy(evidence.kept.logits_BK, kept_B),
+            "kept_loss": kept.loss,
+            "kept_accuracy": accuracy(kept.logits_BK, kept_B),
             "mean_change": change,
         }
         if evidence.adversaries:

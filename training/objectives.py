@@ -1,7 +1,8 @@
 """What the anonymizer is trained for: one function per objective, chosen by name.
 
 A new one is a function and a line in `OBJECTIVES`. It sees everything that one forward pass gives, and returns a scalar
-whose gradient reaches the anonymizer through `anonymized_BCHW` alone: the helpers' weights do not move by it.
+whose gradient reaches the anonymizer through `anonymized_BCHW` and `kept_loss`, both of which it is made of: the
+helpers' weights do not move by it.
 
 Legend of axes: B windows, C channels, H rows, W columns, E embedding, K classes.
 """
@@ -52,14 +53,15 @@ class Evidence:
     Attributes:
         raw_BCHW: the windows, augmented.
         anonymized_BCHW: what the anonymizer made of them.
-        kept: the helper of what is to be kept.
+        kept_loss: of the helper of what is to be kept, cut off from that helper: the gradient that arrives here is the
+            weight that an objective gives it.
         adversaries: those that tell people apart; none where the secret is the picture.
         picture: makes pictures of windows, where pictures are the secret.
     """
 
     raw_BCHW: torch.Tensor
     anonymized_BCHW: torch.Tensor
-    kept: Answer
+    kept_loss: torch.Tensor
     adversaries: tuple[Answer, ...]
     picture: Callable[[torch.Tensor], torch.Tensor] | None
 
@@ -74,18 +76,18 @@ class Objective(Protocol):
 
 def target_triplet(evidence: Evidence, _settings: ObjectiveSettings) -> torch.Tensor:
     """The published objective of AnonyNoise; it has no floor. See `losses.anonymizer_objective`."""
-    return anonymizer_objective(evidence.kept.loss, _mean(answer.triplet for answer in evidence.adversaries))
+    return anonymizer_objective(evidence.kept_loss, _mean(answer.triplet for answer in evidence.adversaries))
 
 
 def uniform(evidence: Evidence, settings: ObjectiveSettings) -> torch.Tensor:
     """A bounded one: no adversary is to prefer anybody. See `losses.bounded_objective`."""
     answers = evidence.adversaries
-    return _mean(bounded_objective(evidence.kept.loss, answer.logits_BK, settings.weight) for answer in answers)
+    return _mean(bounded_objective(evidence.kept_loss, answer.logits_BK, settings.weight) for answer in answers)
 
 
 def likeness(evidence: Evidence, settings: ObjectiveSettings) -> torch.Tensor:
     """Keep the target, and where something moves; for anonymizers whose rate does the rest. No adversary is asked."""
-    return evidence.kept.loss + settings.weight * coarse_difference(evidence.raw_BCHW, evidence.anonymized_BCHW)
+    return evidence.kept_loss + settings.weight * coarse_difference(evidence.raw_BCHW, evidence.anonymized_BCHW)
 
 
 def structure_picture(evidence: Evidence, settings: ObjectiveSettings) -> torch.Tensor:
@@ -98,7 +100,7 @@ def structure_picture(evidence: Evidence, settings: ObjectiveSettings) -> torch.
     structure_B = ssim(evidence.raw_BCHW, anonymized, data_range=1.0)
     picture_B = ssim(evidence.picture(anonymized), reference, data_range=1.0)
     return event_reid_objective(
-        structure_B, picture_B, evidence.kept.loss, alpha=settings.alpha, beta=settings.beta, gamma=settings.gamma
+        structure_B, picture_B, evidence.kept_loss, alpha=settings.alpha, beta=settings.beta, gamma=settings.gamma
     )
 
 
