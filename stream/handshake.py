@@ -44,6 +44,7 @@ class Handshake:
         self._endpoint = endpoint
         self._keys = keys
         self._undecided = False
+        self._together = False
         self._lost_at: float | None = None
         self._failing_since: float | None = None
         self._warned = False
@@ -74,7 +75,8 @@ class Handshake:
         # What ends without a word about the handshake was no ZeroMQ, and libzmq does not try again.
         self._lost_at = time.monotonic() if event == zmq.Event.DISCONNECTED else None
         was_undecided, self._undecided = self._undecided, event == zmq.Event.CONNECTED
-        if event == zmq.Event.HANDSHAKE_SUCCEEDED:
+        was_together, self._together = self._together, event == zmq.Event.HANDSHAKE_SUCCEEDED
+        if self._together:
             self._failing_since = None
         elif event == zmq.Event.HANDSHAKE_FAILED_AUTH:
             raise AccessError(
@@ -85,6 +87,8 @@ class Handshake:
             raise AccessError(f"{self._endpoint}: {self._mismatch(value)}")
         elif event == zmq.Event.HANDSHAKE_FAILED_NO_DETAIL:
             self._broke_off(value)
+        elif event == zmq.Event.DISCONNECTED and was_together:
+            log.warning("%s: the connection to the publisher was lost; trying again", self._endpoint)
         elif event == zmq.Event.DISCONNECTED and was_undecided:
             raise AccessError(f"{self._endpoint}: {_NO_PUBLISHER}")
 
@@ -98,8 +102,8 @@ class Handshake:
     def _broke_off(self, error: int) -> None:
         """The other end closed the connection, or (EAGAIN) said nothing: a publisher that hangs may yet answer."""
         now = time.monotonic()
-        self._failing_since = self._failing_since or now
-        if error != errno.EAGAIN and now - self._failing_since > PATIENCE_S:
+        self._failing_since = None if error == errno.EAGAIN else self._failing_since or now
+        if self._failing_since is not None and now - self._failing_since > PATIENCE_S:
             cause = (
                 "the publisher has another key than the one of --server-key, or none: ask its operator"
                 if self._keys

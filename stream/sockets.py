@@ -25,6 +25,8 @@ RECONNECT_MS = 20  # how soon a sender finds a receiver that was started anew
 REPORT_FLUSH_MS = 200  # how long a stage that leaves may still deliver its last report
 HANDSHAKE_MS = 3000  # how long a subscriber may take to say who it is
 ANSWER_MS = 2500  # how long a publisher may take to answer
+CONNECT_MS = 5000  # how long an address may not answer at all until it is tried anew: the kernel alone waits minutes
+GONE_S, ASK_EVERY_S, ASK_TIMES = 5, 1, 5  # who is silent for so long is asked so often, and then taken for gone
 ZAP_DOMAIN = "eventveil"  # under which libzmq asks whether a key may connect
 
 
@@ -108,6 +110,7 @@ def public_socket(
     socket.setsockopt(zmq.MAXMSGSIZE, 1024)  # of what comes in: subscriptions and handshakes, which are short
     socket.setsockopt(zmq.HANDSHAKE_IVL, HANDSHAKE_MS)  # who connects and says nothing holds a descriptor
     socket.setsockopt(zmq.XPUB_VERBOSER, 1)  # each subscriber counts, not only the first of a topic
+    _notice_who_is_gone(socket)
     if keys is not None:
         socket.curve_server = True
         socket.curve_secretkey = keys.secret
@@ -119,6 +122,15 @@ def public_socket(
         socket.close(linger=0)
         raise
     return socket
+
+
+def _notice_who_is_gone(socket: zmq.Socket[bytes]) -> None:
+    """Let the kernel find out who left without a word: a cut cable, a machine without power.
+
+    A subscriber sends nothing, so without being asked to it would wait on a dead connection for ever.
+    """
+    socket.tcp_keepalive = 1
+    socket.tcp_keepalive_idle, socket.tcp_keepalive_intvl, socket.tcp_keepalive_cnt = GONE_S, ASK_EVERY_S, ASK_TIMES
 
 
 def bind_public(socket: zmq.Socket[bytes], bind: str) -> None:
@@ -160,6 +172,8 @@ def subscriber_socket(
     socket.rcvhwm, socket.linger = queue, 0
     socket.setsockopt(zmq.MAXMSGSIZE, 300 << 20)  # a stranger's frame may not eat the machine
     socket.setsockopt(zmq.HANDSHAKE_IVL, ANSWER_MS)
+    socket.setsockopt(zmq.CONNECT_TIMEOUT, CONNECT_MS)
+    _notice_who_is_gone(socket)
     if identity is not None:
         socket.curve_serverkey, pair = identity
         socket.curve_publickey, socket.curve_secretkey = pair.public, pair.secret

@@ -14,7 +14,7 @@ import signal
 import subprocess
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -174,10 +174,19 @@ class Running:
 
 
 @contextmanager
-def running(kit: Kit, folder: Path, endpoint: str, faults: Faults | None = None, **settings: Any) -> Iterator[Running]:
+def running(
+    kit: Kit,
+    folder: Path,
+    endpoint: str,
+    faults: Faults | None = None,
+    *,
+    within: Sequence[str] = (),
+    **settings: Any,
+) -> Iterator[Running]:
     """Run a live line in processes, over the kit's recording again and again; `settings` as `a__b=value`.
 
-    Its own files go to `folder`: the sockets' folder, its home, its temporary files, and a core, if it dumped one.
+    `within` goes before the command. Its own files go to `folder`: the sockets' folder, its home, its temporary files,
+    and a core, if it dumped one.
     """
     defaults = {
         "publish__bind": endpoint,
@@ -191,7 +200,7 @@ def running(kit: Kit, folder: Path, endpoint: str, faults: Faults | None = None,
     weights = ["--weights", str(kit.anonymizer), "--weights", str(kit.classifier), "--allow-untrained"]
     environment = os.environ | {"HOME": str(folder), "TMPDIR": str(folder), "OMP_NUM_THREADS": "1"}
     process = subprocess.Popen(
-        [*PROGRAM, "run", str(kit.recording), "--json", *weights, *options],
+        [*within, *PROGRAM, "run", str(kit.recording), "--json", *weights, *options],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,

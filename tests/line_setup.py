@@ -7,7 +7,7 @@ import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -98,9 +98,9 @@ class Subscriber:
 
 
 @contextmanager
-def subscriber(endpoint: str, *options: str) -> Iterator[Subscriber]:
-    """Start a subscriber; whatever happens, it is gone afterwards."""
-    command = [*PROGRAM, "subscribe", endpoint, "--json", "--timeout", "60", *options]
+def subscriber(endpoint: str, *options: str, within: Sequence[str] = ()) -> Iterator[Subscriber]:
+    """Start a subscriber; whatever happens, it is gone afterwards. `within` goes before the command."""
+    command = [*within, *PROGRAM, "subscribe", endpoint, "--json", "--timeout", "60", *options]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     try:
         yield Subscriber(process)

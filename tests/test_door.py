@@ -11,7 +11,7 @@ from collections import deque
 
 import pytest
 import zmq
-from line_parts import line_ended, values, window_header
+from line_parts import line_ended, needs_ipv6, values, window_header
 
 from eventveil.errors import AccessError, ConfigError, LineError
 from eventveil.stream import subscribe
@@ -108,7 +108,10 @@ def first(endpoint, **options):
     return next(subscribe(endpoint, ("window",), timeout_s=PATIENCE_S, **options))
 
 
-@pytest.mark.parametrize("where", ["tcp://127.0.0.1:*", "ipc"])
+EVERYWHERE = ["tcp://127.0.0.1:*", pytest.param("tcp://[::1]:*", marks=needs_ipv6), "ipc"]
+
+
+@pytest.mark.parametrize("where", EVERYWHERE)
 def test_who_is_on_the_list_gets_in_encrypted_and_is_counted(keys, tmp_path, where):
     bind = f"ipc://{tmp_path}/public" if where == "ipc" else where
     with publishing(keys, bind) as line:
@@ -116,6 +119,23 @@ def test_who_is_on_the_list_gets_in_encrypted_and_is_counted(keys, tmp_path, whe
         counts = line.door.counts()
         assert (counts["connections"], counts["handshakes"]) == (1, 1)
         assert sum(counts.values()) == 2
+
+
+@pytest.mark.parametrize(
+    ("bind", "reached"),
+    [
+        ("tcp://127.0.0.1:*", ["127.0.0.1", "localhost"]),
+        ("tcp://*:*", ["127.0.0.1"]),
+        pytest.param("tcp://[::1]:*", ["[::1]", "::1"], marks=needs_ipv6),
+        pytest.param("tcp://[::ffff:127.0.0.1]:*", ["127.0.0.1", "[::ffff:127.0.0.1]"], marks=needs_ipv6),
+        pytest.param("tcp://[::]:*", ["[::1]", "127.0.0.1", "localhost"], marks=needs_ipv6),
+    ],
+)
+def test_a_publisher_is_reached_by_the_addresses_that_it_is_bound_to(keys, bind, reached):
+    with publishing(keys, bind) as line:
+        port = line.endpoint.rpartition(":")[2]
+        for host in reached:
+            assert first(f"tcp://{host}:{port}", **who(keys, "alice")).topic == "window"
 
 
 def test_nobody_is_served_unencrypted(keys):
@@ -208,7 +228,24 @@ def test_nobody_there_is_waited_for(keys, tmp_path):
     assert got[0].topic == "window"
 
 
-def test_a_publisher_that_comes_back_is_found_again(keys, tmp_path):
+def test_a_publisher_that_hangs_breaks_off_and_comes_back_is_waited_for(keys, caplog):
+    """Silent connections are no broken ones: together they do not look like a publisher that refuses everybody."""
+    with sockets.create_server(("127.0.0.1", 0)) as server:
+        bind, got = f"tcp://127.0.0.1:{server.getsockname()[1]}", []
+        thread = threading.Thread(target=lambda: got.append(first(bind, **who(keys, "alice"))))
+        thread.start()
+        for _ in range(2):
+            with server.accept()[0] as hanging:
+                while hanging.recv(100):
+                    pass
+        server.accept()[0].close()
+    with publishing(keys, bind):
+        thread.join(PATIENCE_S)
+    assert got[0].topic == "window"
+    assert logged(caplog, "somebody is there and does not answer as a publisher does")
+
+
+def test_a_publisher_that_comes_back_is_found_again(keys, tmp_path, caplog):
     bind = f"ipc://{tmp_path}/public"
     with publishing(keys, bind) as line:
         messages = subscribe(bind, ("window",), timeout_s=PATIENCE_S, **who(keys, "alice"))
@@ -218,6 +255,7 @@ def test_a_publisher_that_comes_back_is_found_again(keys, tmp_path):
         assert all(next(messages).topic == "window" for _ in range(20))
         assert again.door.counts()["handshakes"] == 1
         messages.close()
+    assert logged(caplog, "the connection to the publisher was lost; trying again")
 
 
 def test_one_key_alone_is_a_mistake(keys):
@@ -244,7 +282,7 @@ def eventually(ask):
             time.sleep(0.05)
 
 
-@pytest.mark.parametrize("where", ["tcp://127.0.0.1:*", "ipc"])
+@pytest.mark.parametrize("where", EVERYWHERE)
 def test_who_is_revoked_has_to_leave_and_the_others_come_back(keys, tmp_path, where, caplog):
     AllowList(keys).allow(read_public(keys.parent / "bob" / "bob.pub"))
     bind = f"ipc://{tmp_path}/public" if where == "ipc" else where

@@ -1,0 +1,136 @@
+"""Two network namespaces and a cable between them that delays, reorders and loses packets, or is cut.
+
+Each end is a TUN device whose other side is held here, so that real TCP of the kernel has real losses to mend, and
+everything that passes can be looked at. No kernel module for it is needed; the right to make namespaces is.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import heapq
+import os
+import random
+import select
+import struct
+import subprocess
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass
+
+import pytest
+
+PUBLISHER, SUBSCRIBER = "192.0.2.1", "192.0.2.2"  # addresses for documentation (RFC 5737, RFC 3849)
+PUBLISHER_6, SUBSCRIBER_6 = "2001:db8::1", "2001:db8::2"
+_TUNSETIFF, _IFF_TUN, _IFF_NO_PI = 0x400454CA, 0x0001, 0x1000
+_LARGEST = 1 << 16
+_STEP_S = 0.05  # how soon the end of the test is noticed
+
+
+@dataclass(frozen=True)
+class End:
+    """One namespace: `within` goes before a command that is to run in it."""
+
+    pid: int
+
+    @property
+    def within(self) -> tuple[str, ...]:
+        return "nsenter", f"--net=/proc/{self.pid}/ns/net"
+
+
+class Link:
+    """What lies between the two ends. Packets overtake each other where their delays say so.
+
+    Attributes:
+        delay_s: least and greatest delay of a packet; each has its own.
+        loss: which part of the packets is lost.
+        cut: whether nothing passes, and nothing that was on its way arrives.
+        lost: how many packets did not arrive.
+    """
+
+    def __init__(self, publisher: End, subscriber: End, devices: tuple[int, int]) -> None:
+        self.publisher, self.subscriber = publisher, subscriber
+        self.delay_s, self.loss, self.cut, self.lost = (0.0, 0.0), 0.0, False, 0
+        self._devices = devices
+        self._seen: list[bytes] = []
+        self._chance = random.Random(1)
+        self._done = threading.Event()
+        self._thread = threading.Thread(target=self._pass_on)
+
+    def seen(self) -> bytes:
+        """All packets that were sent, one behind the other."""
+        return b"".join(self._seen)
+
+    @contextmanager
+    def passing(self) -> Iterator[Link]:
+        """Pass packets on meanwhile."""
+        self._thread.start()
+        try:
+            yield self
+        finally:
+            self._done.set()
+            self._thread.join()
+
+    def _pass_on(self) -> None:
+        others = dict(zip(self._devices, reversed(self._devices), strict=True))
+        under_way: list[tuple[float, int, int, bytes]] = []  # due, number, to, packet
+        while not self._done.is_set():
+            wait_s = max(0.0, under_way[0][0] - time.monotonic()) if under_way else _STEP_S
+            for device in select.select(self._devices, [], [], min(wait_s, _STEP_S))[0]:
+                packet = os.read(device, _LARGEST)
+                self._seen.append(packet)
+                due = time.monotonic() + self._chance.uniform(*self.delay_s)
+                heapq.heappush(under_way, (due, len(self._seen), others[device], packet))
+            while under_way and under_way[0][0] <= time.monotonic():
+                _, _, to, packet = heapq.heappop(under_way)
+                if self.cut or self._chance.random() < self.loss:
+                    self.lost += 1
+                else:
+                    os.write(to, packet)
+
+
+@contextmanager
+def link() -> Iterator[Link]:
+    """Make both ends; without the right to, the test is skipped. Nothing is left, however the test ends."""
+    with ExitStack() as stack:
+        try:
+            ends = [stack.enter_context(_namespace()) for _ in range(2)]
+            addresses = ((PUBLISHER, PUBLISHER_6), (SUBSCRIBER, SUBSCRIBER_6))
+            devices = [_device(stack, end, *of_end) for end, of_end in zip(ends, addresses, strict=True)]
+        except (OSError, subprocess.CalledProcessError) as error:
+            pytest.skip(f"may not make network namespaces with TUN devices: {error}")
+        yield stack.enter_context(Link(*ends, tuple(devices)).passing())
+
+
+@contextmanager
+def _namespace() -> Iterator[End]:
+    """A namespace without a name: it lives as long as its process, which ends with the pipe to it."""
+    command = ["unshare", "--net", "sh", "-c", "echo made; exec cat"]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as holder:
+        assert holder.stdin is not None
+        assert holder.stdout is not None
+        assert holder.stderr is not None
+        if not holder.stdout.readline():
+            raise PermissionError(holder.stderr.read().decode().strip())
+        yield End(holder.pid)
+        holder.stdin.close()
+
+
+def _device(stack: ExitStack, end: End, address: str, address_6: str) -> int:
+    """Give a namespace its one device, and return our side of it."""
+    ours = os.open("/dev/net/tun", os.O_RDWR)
+    stack.callback(os.close, ours)
+    request = fcntl.ioctl(ours, _TUNSETIFF, struct.pack("16sH22x", b"ev%d", _IFF_TUN | _IFF_NO_PI))
+    name = request[:16].rstrip(b"\0").decode()
+    for command in (
+        ("ip", "link", "set", name, "netns", str(end.pid)),
+        (*end.within, "ip", "address", "add", f"{address}/24", "dev", name),
+        (*end.within, "ip", "link", "set", "lo", "up"),
+        (*end.within, "ip", "link", "set", name, "up"),
+    ):
+        subprocess.run(command, check=True, capture_output=True, text=True)
+    with suppress(subprocess.CalledProcessError):  # a machine may do without IPv6
+        command = (*end.within, "ip", "address", "add", f"{address_6}/64", "dev", name, "nodad")
+        subprocess.run(command, check=True, capture_output=True, text=True)
+    return ours
