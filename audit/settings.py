@@ -40,9 +40,7 @@ class AttackerSettings(StageSettings):
 
     architectures: tuple[str, ...] = ARCHITECTURES
     seeds: tuple[NonNegativeInt, ...] = (0, 1, 2)
-    # Below 8, the backward pass of a ResNet's shortcuts (1x1, stride 2, channels last) writes beyond its memory in
-    # PyTorch 2.13 on a CPU.
-    width: int = Field(default=16, ge=8)
+    width: int = Field(default=16, ge=8)  # as in `training.settings.ClassifierSettings`
     embedding: PositiveInt = 128
     pool: int = Field(default=4, ge=2)
 

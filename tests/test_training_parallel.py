@@ -29,7 +29,7 @@ CHANGES = {
         "from_pretrained": False,
         "objective": {"name": "target-triplet"},
         # Small: the first steps of Adam follow the signs of gradients, and those of some weights are all rounding.
-        "helpers": {"lr": 3e-5},
+        "helpers": {"lr": 1e-5},
         "anonymizer": {"lr": 1e-5},
     },
 }

@@ -16,13 +16,13 @@ from eventveil.models.weights import check_fit, load_weights
 from eventveil.training.parallel import World
 from eventveil.training.recipe import Recipe
 
-NETWORK = {"depth": 18, "width": 4, "embedding": 32}
+NETWORK = {"depth": 18, "width": 8, "embedding": 32}
 CHANGES = {
     "batch": 16,
     "people_per_batch": 4,
     "window": {"per_trial": 8, "size": [16, 16]},
     "target": NETWORK | {"logarithm": True},
-    "identity": NETWORK | {"width": 8},
+    "identity": NETWORK,
     "triplet": {"margin": 0.5, "normalise": True},
     "pretrain": {"epochs": 5, "lr": 0.01},
     "adversarial": {
@@ -32,7 +32,7 @@ CHANGES = {
         "helpers": {"lr": 0.005, "schedule": "cosine"},
         "best_by": "last",
     },
-    "anonymizer": {"kind": "noisy_channel", "config": {"code": 2, "width": 4, "pen": 8}},
+    "anonymizer": {"kind": "noisy_channel", "config": {"code": 2, "width": 8, "pen": 8}},
     "attack": {"epochs": 6, "lr": 0.005, "against": ["raw", "anonymizer"]},
     "run": {"tensorboard": True, "pictures": True, "validate_every": 5},
 }

@@ -56,7 +56,7 @@ def planted(root, train=6, test=3, sessions=("led", "natural")):
 
 def values(root, **changes):
     """Settings as a file holds them: networks that take milliseconds."""
-    small = {"depth": 18, "width": 4, "embedding": 8}
+    small = {"depth": 18, "width": 8, "embedding": 8}
     whole = {
         "batch": 8,
         "data": {"root": str(root), "val_people": 2, "workers": 1},
@@ -100,7 +100,7 @@ def watch(what, done, of):
 
 def classifier(classes):
     """A network without dropout: one mask for two uses of a forward pass is a choice of ours, and no twin's."""
-    network = ResNetClassifier(ResNetConfig(depth=18, channels=4, width=4, embedding=8, classes=classes))
+    network = ResNetClassifier(ResNetConfig(depth=18, channels=4, width=8, embedding=8, classes=classes))
     network.linear_block[3].p = 0.0
     with torch.no_grad():
         network.classifier[0].weight.mul_(100)  # predictions that differ

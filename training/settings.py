@@ -109,7 +109,9 @@ class ClassifierSettings(Settings):
     """A ResNet, for the target, for identity, and for attackers of either."""
 
     depth: Literal[18, 34, 50] = 50
-    width: PositiveInt = 64
+    # Below 8, the backward pass of a ResNet's shortcuts (1x1, stride 2, channels last) writes beyond its memory in
+    # PyTorch 2.13 on CPUs with AVX2 and no more.
+    width: int = Field(default=64, ge=8)
     embedding: PositiveInt = 512
     logarithm: bool = False
 
