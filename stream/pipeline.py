@@ -248,9 +248,10 @@ class Line:
     def _revive(self, name: str, reason: str) -> None:
         """Start a stage anew, or end the line with the reason."""
         keeper = self._keepers[name]
-        if self._signals.stop.is_set() or not keeper.may_restart():
-            restarts = self.plan.settings.line.restarts
-            often = f"; it had been started anew {restarts} times in a minute" if self._processes and restarts else ""
+        stopping, restarts = self._signals.stop.is_set(), self.plan.settings.line.restarts
+        if stopping or not keeper.may_restart():
+            never = stopping or not self._processes or not restarts
+            often = "" if never else f"; it had been started anew {restarts} times in a minute"
             self.status.failure = self.status.failure or f"{name}: {reason}{often}"
             self._signals.abort.set()
             return

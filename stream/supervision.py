@@ -35,26 +35,28 @@ def processes() -> multiprocessing.context.ForkServerContext:
 
     A stage that is started anew is back in a fraction of a second; reading torch alone takes seconds on a busy machine.
     That process has neither threads nor sockets, so that nobody inherits a lock which nobody will ever open. It is born
-    deaf to Ctrl-C, as all that it makes: Ctrl-C reaches the whole group, and the supervisor decides what it means.
+    deaf to Ctrl-C and SIGTERM, as all that it makes: a terminal and a service manager send them to everybody, and the
+    supervisor decides what they mean.
     """
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(PRELOAD)
-    with _deaf_to_ctrl_c():
+    with _deaf():
         forkserver.ensure_running()
     return context
 
 
 @contextlib.contextmanager
-def _deaf_to_ctrl_c() -> Iterator[None]:
-    """Give a process that begins now no ear for Ctrl-C. Short, for one that comes meanwhile is heard by nobody."""
+def _deaf() -> Iterator[None]:
+    """Give a process that begins now no ear for a stop. Short, for one that comes meanwhile is heard by nobody."""
     if threading.current_thread() is not threading.main_thread():
         yield  # only the main thread may change this; a service that runs lines in others has no Ctrl-C
         return
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    before = {number: signal.signal(number, signal.SIG_IGN) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield
     finally:
-        signal.signal(signal.SIGINT, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 @dataclass(slots=True)

@@ -72,11 +72,13 @@ def test_a_configuration_does_the_same(kit, endpoint, tmp_path):
 def test_a_signal_publishes_what_is_on_its_way_and_stops(kit, endpoint, number, run_as):
     options = ["--allow-untrained", "--speed", "0.1", "--wait-for", "1", "--json", "--set", f"line.run_as={run_as}"]
     with subscriber(endpoint) as received:
-        line = subprocess.Popen(run_command(kit, endpoint, *options), stdout=subprocess.PIPE, text=True)
+        line = subprocess.Popen(
+            run_command(kit, endpoint, *options), stdout=subprocess.PIPE, text=True, start_new_session=True
+        )
         try:
             assert line.stdout is not None
             assert json.loads(line.stdout.readline())["seconds"] >= 1  # it runs
-            line.send_signal(number)
+            os.killpg(line.pid, number)  # as a terminal and a service manager do it: the stages get it, too
             asked = time.monotonic()
             output, _ = line.communicate(timeout=30)
             took = time.monotonic() - asked
@@ -102,7 +104,7 @@ def test_ctrl_c_before_anything_was_read_ends_cleanly(kit, endpoint, run_as):
         told = ""
         while "Ctrl-C stops" not in told:
             told = line.stderr.readline()
-        os.killpg(line.pid, signal.SIGINT)  # as a terminal does it: the stages get it, too
+        os.killpg(line.pid, signal.SIGINT)
         _, told = line.communicate(timeout=30)
     finally:
         line.kill()
