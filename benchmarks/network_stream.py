@@ -6,7 +6,8 @@ A process sends uniform random events of a 640x480 sensor, in packets of 10 ms a
 dv-processing's own NetworkWriter. The line reads them as `dv+tcp://`, in processes, and publishes what the shipped
 weights make of them. The books of both ends are held against each other: every event that was sent is in a window, or
 counted where it was given up. The rate is held if the sender was never behind and nothing was given up. On a machine
-with something else to do it will not be: what each process takes of the processor for an event tells then (Linux).
+with something else to do it will not be: what each process takes of the processor for an event tells then (Linux). A
+subscriber notes how old each window was when it was published.
 """
 
 from __future__ import annotations
@@ -28,7 +29,9 @@ from rich.table import Table
 
 from eventveil.config import run_settings
 from eventveil.models import shipped
+from eventveil.stream import subscribe
 from eventveil.stream.pipeline import Line, Status
+from eventveil.stream.wire import WINDOW
 
 SENSOR = (640, 480)
 PACKET_US = 10_000
@@ -63,14 +66,14 @@ os._exit(0)  # the writer's destructor waits for ever
 """
 
 
-def settings(port: int, delivery: str) -> Any:
+def settings(port: int, endpoint: str, delivery: str) -> Any:
     """The line: one network stream, the shipped weights, nothing left out before windows are cut."""
     camera = {"quiet_ms": 5000, "wait": True}
     values = {
         "sources": [{"uri": f"dv+tcp://127.0.0.1:{port}", "camera": camera, "scene": {"hot_pixels": "off"}}],
         "anonymize": {"weights": str(shipped.ANONYMIZER), "device": "cpu"},
         "classify": {"weights": str(shipped.GESTURES), "device": "cpu"},
-        "publish": {"bind": "tcp://127.0.0.1:*"},
+        "publish": {"bind": endpoint, "wait_for": 1},
         "line": {"delivery": delivery, "run_as": "processes", "queue": 2, "max_age_ms": 1000},
     }
     return run_settings(values, name="benchmark")
@@ -88,11 +91,21 @@ def camera_process(parent: int) -> int:
     return next(int(pid) for pid in children if b"camera_process" in Path(f"/proc/{pid}/cmdline").read_bytes())
 
 
-def run(rate_mev: float, seconds: float, delivery: str) -> tuple[dict[str, float], Status]:
-    """Send for so long, until all of it is accounted for; what the sender says, and the line's status."""
+def free_port() -> int:
+    """A port that is free now."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+        return int(free.getsockname()[1])
+
+
+def run(rate_mev: float, seconds: float, delivery: str) -> tuple[dict[str, float], Status, dict[int, float]]:
+    """Send for so long, until all of it is accounted for; what the sender says, the line's status, age by window."""
+    port, endpoint = free_port(), f"tcp://127.0.0.1:{free_port()}"
+    age_ms: dict[int, float] = {}
+
+    def listen() -> None:
+        age_ms.update((one.header.seq, one.header.age_ms) for one in subscribe(endpoint) if one.topic == WINDOW)
+
     per_packet = round(rate_mev * PACKET_US)
     packets = round(seconds * 1e6 / PACKET_US)
     command = [sys.executable, "-c", SENDER, str(port), str(per_packet), str(packets)]
@@ -100,9 +113,10 @@ def run(rate_mev: float, seconds: float, delivery: str) -> tuple[dict[str, float
     assert sender.stdout is not None
     assert sender.stdin is not None
     sender.stdout.readline()
-    line = Line(settings(port, delivery))
-    done = threading.Thread(target=line.run)
+    line = Line(settings(port, endpoint, delivery))
+    done, listener = threading.Thread(target=line.run), threading.Thread(target=listen, daemon=True)
     done.start()
+    listener.start()
     while not line.status.total("histogram", "camera_read") and done.is_alive():
         time.sleep(0.1)
     stage = line.members["histogram:0"].pid
@@ -115,8 +129,9 @@ def run(rate_mev: float, seconds: float, delivery: str) -> tuple[dict[str, float
     told |= {"camera_cpu_s": after[0] - before[0], "stage_cpu_s": after[1] - before[1]}
     line.stop()
     done.join()
+    listener.join(PATIENCE_S)
     sender.communicate("\n")
-    return told, line.status
+    return told, line.status, age_ms
 
 
 def main() -> None:
@@ -127,7 +142,7 @@ def main() -> None:
     parser.add_argument("--delivery", choices=("live", "lossless"), default="live")
     arguments = parser.parse_args()
     load = getloadavg()[0]
-    told, status = run(arguments.rate, arguments.seconds, arguments.delivery)
+    told, status, age_ms = run(arguments.rate, arguments.seconds, arguments.delivery)
     books = {
         name: status.total("histogram", f"camera_{name}")
         for name in ("read", "delivered", "dropped", "late", "damaged", "losses", "jumps")
@@ -140,6 +155,7 @@ def main() -> None:
         value = status.value("publish", name)
         return "-" if value is None else f"{value:.0f}"
 
+    slowest = sorted(age_ms, key=age_ms.__getitem__, reverse=True)[:3]
     table = Table(title=f"{processor()}, load {load:.1f} before; {arguments.delivery}", show_header=False)
     for name, value in (
         ("sent", f"{told['sent']:,} in {told['seconds']:.1f} s = {told['sent'] / told['seconds'] / 1e6:.2f} Mev/s"),
@@ -148,10 +164,8 @@ def main() -> None:
         ("histogrammer: received", f"{received:,}"),
         ("windows", f"{status.total('histogram', 'windows')}, published {status.total('publish', 'windows')}"),
         ("windows given up", str(status.dropped() or "none")),
-        (
-            "window to publication",
-            f"p50 {status.value('publish', 'all_p50_ms')} ms, p99 {status.value('publish', 'all_p99_ms')}",
-        ),
+        ("window to publication", f"p50 {delay('all_p50_ms')} ms, p99 {delay('all_p99_ms')} ms"),
+        ("slowest windows", ", ".join(f"{age_ms[number]:.0f} ms (number {number})" for number in slowest)),
         *(
             (f"processor time: {who}", f"{told[key] / told['sent'] * 1e9:.0f} ns/event")
             for who, key in (("sender", "cpu_s"), ("camera's process", "camera_cpu_s"), ("source stage", "stage_cpu_s"))
