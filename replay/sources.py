@@ -82,7 +82,10 @@ class SourceUri:
                 raise ConfigError(f"{uri}: expected the folder of the dataset, as in {kind}:data/folder")
             if unknown := options.keys() - {"split"}:
                 raise ConfigError(f"{uri}: unknown option {', '.join(sorted(unknown))}; a dataset takes split")
-            return cls(kind, str(path.expanduser()), options)  # the shell leaves a ~ behind a colon as it is
+            try:
+                return cls(kind, str(path.expanduser()), options)  # the shell leaves a ~ behind a colon as it is
+            except (RuntimeError, ValueError):
+                raise ConfigError(f"{uri}: nobody has a home folder of that name; write the path out") from None
         if kind == SIMULATE and colon:
             if rest and not rest.startswith("?"):
                 raise ConfigError(f"{uri}: expected options behind a '?', as in {SIMULATE}:?subjects=3")

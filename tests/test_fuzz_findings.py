@@ -49,6 +49,12 @@ def test_a_source_with_too_long_a_name():
         SourceUri.parse(f"{LONG}:")
 
 
+@pytest.mark.parametrize("name", ["~nobody-of-that-name", "~no\0body", "~no\ud800body"])
+def test_a_dataset_in_a_home_folder_that_nobody_has(name):
+    with pytest.raises(ConfigError, match="nobody has a home folder of that name"):
+        SourceUri.parse(f"dvs-gesture:{name}/set")
+
+
 def test_a_key_file_with_a_key_that_has_no_value(tmp_path):
     path = tmp_path / "alice.pub"
     path.write_text("curve\n    public-key\n")
