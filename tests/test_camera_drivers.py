@@ -91,6 +91,33 @@ def test_an_unplugged_camera_is_missed_and_its_time_goes_on_when_it_is_back(driv
         camera.close()
 
 
+@pytest.mark.parametrize(
+    ("driver", "wraps_us", "incidents"),
+    # The EVT3 decoder counts how often 24 bits have wrapped; of other clocks nobody knows where they do.
+    [("neuromorphic", 1 << 24, set()), ("dv", 1 << 31, {"clock"}), ("metavision", 1 << 32, {"clock"})],
+)
+def test_a_clock_that_wraps_goes_on(driver, wraps_us, incidents, tmp_path, monkeypatch):
+    fake = fake_camera(tmp_path, monkeypatch, driver)
+    events = make_events(2_000, sensor=Sensor(*SENSORS[driver]), start_us=wraps_us - 2_000)
+    wrapped = EventPacket(events.t % wraps_us, events.x, events.y, events.p)
+    camera = live(URIS[driver])
+    camera.connect(within_s=0)
+    try:
+        before, behind = cut(wrapped, int(np.flatnonzero(np.diff(wrapped.t) < 0)[0]) + 1)
+        for part in (before, behind):
+            fake.emit(shown(driver, part))
+        got = read_events(camera, len(events))
+        assert_same(got[: len(before)], events[: len(before)])
+        np.testing.assert_array_equal(np.diff(got.t[len(before) :]), np.diff(behind.t))
+        assert got.t[len(before)] >= events.t[len(before) - 1]
+        if not incidents:
+            assert_same(got, events)
+        assert camera.incidents == incidents
+        assert (camera.books.read, camera.books.delivered) == (len(events), len(events))
+    finally:
+        camera.close()
+
+
 @DRIVERS
 def test_a_camera_that_is_not_there_is_waited_for(driver, tmp_path, monkeypatch):
     fake = fake_camera(tmp_path, monkeypatch, driver)
