@@ -8,6 +8,8 @@ import socket
 import struct
 from collections.abc import Iterator
 
+import zmq
+
 SIGNATURE = b"\xff" + bytes(8) + b"\x7f"
 
 
@@ -64,6 +66,11 @@ ATTACKS: dict[str, bytes | tuple[bytes, bytes]] = {
     "CURVE, a short HELLO": greeting(b"CURVE") + command(b"HELLO", bytes(10)),
     "CURVE, a HELLO of zeros": greeting(b"CURVE") + command(b"HELLO", b"\x01\x00" + bytes(192)),
     "CURVE, a HELLO of noise": greeting(b"CURVE") + command(b"HELLO", b"\x01\x00" + random.Random(1).randbytes(192)),
+    "CURVE, as if it were the server": greeting(b"CURVE", server=True) + command(b"WELCOME", bytes(160)),
+    "CURVE, a frame of 2^62 bytes": greeting(b"CURVE") + frame(b"\x05HELLO", flags=0x04, said=1 << 62),
+    "CURVE, a command of 1 GiB, begun": greeting(b"CURVE")
+    + frame(b"\x05HELLO" + bytes(100_000), flags=4, said=1 << 30),
+    "CURVE, a message at once": greeting(b"CURVE") + frame(b"\x01window"),
     "CURVE, INITIATE at once": greeting(b"CURVE") + command(b"INITIATE", random.Random(2).randbytes(500)),
     "READY that lies about its parts": greeting() + command(b"READY", b"\xffSocket-Type" + struct.pack(">I", 1 << 31)),
     "READY of no such socket": greeting() + ready(b"NOSUCH"),
@@ -85,6 +92,58 @@ ATTACKS: dict[str, bytes | tuple[bytes, bytes]] = {
 """Bytes by what they are; of two, the second are sent when the first were answered."""
 
 
+def begun_with_curve(server_key: bytes) -> dict[str, tuple[bytes, bytes]]:
+    """What comes once a publisher with this key (Z85) has answered the first word of an encrypted connection."""
+    begun = greeting(b"CURVE") + _first_word(server_key)
+    initiate = random.Random(3).randbytes(257)
+    return {
+        what: (begun, then)
+        for what, then in {
+            "and hangs up": b"",
+            "INITIATE of noise": command(b"INITIATE", initiate),
+            "INITIATE of zeros": command(b"INITIATE", bytes(257)),
+            "a short INITIATE": command(b"INITIATE", bytes(10)),
+            "INITIATE of 2^62 bytes": frame(b"\x08INITIATE" + initiate, flags=0x04, said=1 << 62),
+            "INITIATE of 1 GiB, begun": frame(b"\x08INITIATE" + bytes(100_000), flags=0x04, said=1 << 30),
+            "INITIATE of 2 KiB": command(b"INITIATE", bytes(2048)),
+            "the first word again, without end": _first_word(server_key) * 500,
+            "READY, as without keys": ready(),
+            "a message": frame(b"\x01window"),
+            "an encrypted message": command(b"MESSAGE", random.Random(4).randbytes(100)),
+            "noise": random.Random(5).randbytes(3000),
+        }.items()
+    }
+
+
+def _first_word(server_key: bytes) -> bytes:
+    """The HELLO that libzmq says to who has this key: nothing in it tells whether it was recorded."""
+    public, secret = zmq.curve_keypair()
+    with socket.create_server(("127.0.0.1", 0)) as false, zmq.Context() as context, context.socket(zmq.SUB) as client:
+        client.linger, client.curve_serverkey = 0, server_key
+        client.curve_publickey, client.curve_secretkey = public, secret
+        client.connect(f"tcp://127.0.0.1:{false.getsockname()[1]}")
+        with false.accept()[0] as connection:
+            connection.sendall(greeting(b"CURVE", server=True))
+            heard = b""
+            while len(heard) < 64 + 202:
+                heard += connection.recv(1000)
+    return heard[64:]
+
+
+@contextlib.contextmanager
+def clients(endpoint: str, number: int, **options: bytes) -> Iterator[None]:
+    """So many subscribers of libzmq's that try, and try again, with these options and otherwise as it likes."""
+    with zmq.Context() as context, contextlib.ExitStack() as stack:
+        for _ in range(number):
+            one = stack.enter_context(context.socket(zmq.SUB))
+            one.linger, one.reconnect_ivl = 0, 50
+            for name, value in options.items():
+                setattr(one, name, value)
+            one.subscribe(b"")
+            one.connect(endpoint)
+        yield
+
+
 def noise(seed: int) -> bytes | tuple[bytes, bytes]:
     """Random bytes behind as much of a good beginning as chance has it."""
     chance = random.Random(seed)
@@ -94,13 +153,16 @@ def noise(seed: int) -> bytes | tuple[bytes, bytes]:
 
 
 def attack(address: tuple[str, int], what: bytes | tuple[bytes, bytes], *, answer_s: float = 0.0) -> None:
-    """Connect, send, wait for an answer for a moment, and hang up. Being thrown out is what is hoped for."""
+    """Connect, send, wait for an answer for a moment, and hang up. Being thrown out is what is hoped for.
+
+    Of two, the second is sent when the other end has said its READY, or its WELCOME.
+    """
     first, then = what if isinstance(what, tuple) else (what, b"")
     with contextlib.suppress(OSError), socket.create_connection(address, timeout=5) as stranger:
         stranger.sendall(first)
         if then:
             answer = b""
-            while b"READY" not in answer and (more := stranger.recv(4096)):
+            while not (b"READY" in answer or b"WELCOME" in answer) and (more := stranger.recv(4096)):
                 answer += more
             stranger.sendall(then)
         stranger.settimeout(answer_s or 0.001)
