@@ -9,8 +9,10 @@ import sys
 import tempfile
 from pathlib import Path
 
+import line_setup
 import pytest
 import zmq
+from fault_parts import running
 
 from eventveil.stream.sockets import PrivateSockets, runtime_folder
 
@@ -71,6 +73,16 @@ def test_no_process_of_another_user_gets_at_a_raw_endpoint(folder, chosen, pytho
         runtime.chmod(0o777)
         endpoint.chmod(0o777)
         assert as_nobody(endpoint, python) == ["done"] * 4
+
+
+def test_no_process_of_another_user_gets_at_any_socket_of_a_line_that_runs(folder, python, tmp_path):
+    kit = line_setup.make_kit(tmp_path)
+    with running(kit, folder, f"ipc://{folder}/public") as line:
+        line.wait_for(lambda beat: beat["published_windows"] > 3)
+        sockets = sorted(path for path in (folder / "run").iterdir() if path.is_socket())
+        assert {"anonymize.sock", "classify.sock", "publish.sock"} <= {path.name for path in sockets}
+        for path in sockets:
+            assert as_nobody(path, python) == ["PermissionError"] * 4
 
 
 @pytest.mark.usefixtures("python")
