@@ -1,14 +1,12 @@
 """The public socket and its doorman: who may connect, who tried and could not, and who has to leave.
 
 With keys, everything on the socket is encrypted and both ends are known to each other (CURVE, ZeroMQ RFC 26): a
-subscriber must know the publisher's public key, and the publisher must have the subscriber's on its list. Fail closed:
-libzmq lets everybody in whose encryption works while nobody answers for the list, unless it is told not to
-(`ZAP_ENFORCE_DOMAIN` in stream/sockets.py).
+subscriber must know the publisher's public key, and the publisher must have the subscriber's on its list, which
+stream/admission.py asks.
 
-The list is looked at once a second. Whoever is taken off it can no longer connect, and who is connected has to leave:
-ZeroMQ cannot close one connection of many, so the address is given up and taken anew at once. All subscribers come
-back by themselves within a fraction of a second, but for the one who may not. What was published meanwhile they count
-as lost by the network.
+Whoever is taken off that list has to leave: ZeroMQ cannot close one connection of many, so the address is given up and
+taken anew at once. All subscribers come back by themselves within a fraction of a second, but for the one who may not.
+What was published meanwhile they count as lost by the network.
 """
 
 from __future__ import annotations
@@ -21,13 +19,13 @@ from collections import Counter
 from typing import Any
 
 import zmq
-from zmq.auth.thread import ThreadAuthenticator
 from zmq.utils.monitor import parse_monitor_message
 
-from eventveil.errors import AccessError, LineError
+from eventveil.errors import LineError
+from eventveil.stream.admission import LOOK_S, Admission
 from eventveil.stream.keys import AllowList, read_folder
 from eventveil.stream.settings import PublishSettings
-from eventveil.stream.sockets import ZAP_DOMAIN, bind_public, endpoint_of, public_socket
+from eventveil.stream.sockets import bind_public, endpoint_of, public_socket
 
 CONNECTED, SUCCEEDED, NOT_ALLOWED, WRONG_KEY, NO_CURVE, GARBLED, LEFT = (
     "connections",
@@ -41,7 +39,8 @@ CONNECTED, SUCCEEDED, NOT_ALLOWED, WRONG_KEY, NO_CURVE, GARBLED, LEFT = (
 EXPELLED = "subscribers_expelled"
 """Counts of the publisher's reports: who connected at all, handshakes that succeeded, those that failed, by reason.
 
-Connections of which nothing more is counted spoke no ZeroMQ at all, or have not ended their handshake.
+Connections of which nothing more is counted spoke no ZeroMQ at all, have not ended their handshake, or sent a frame
+that is too large for one.
 """
 
 _WORDS = {
@@ -61,7 +60,6 @@ _PROTOCOL: dict[int, str] = {
     zmq.PROTOCOL_ERROR_ZMTP_CRYPTOGRAPHIC: WRONG_KEY,
     zmq.PROTOCOL_ERROR_ZMTP_MECHANISM_MISMATCH: NO_CURVE,
 }
-_LOOK_S = 1.0  # how often the list is looked at
 _LOG_EVERY_S = 1.0  # a line for each reason at most so often: strangers may come by thousands
 _REBIND_S = 2.0
 _DESCRIPTORS = 1 << 16
@@ -94,7 +92,7 @@ class Door:
     def __init__(self, settings: PublishSettings, context: zmq.Context[zmq.Socket[bytes]]) -> None:
         _make_room()
         pair = None if settings.keys is None else read_folder(settings.keys)
-        self._list = None if settings.keys is None else _Listed(AllowList(settings.keys), context)
+        self._list = None if settings.keys is None else Admission(AllowList(settings.keys), context)
         try:
             self.socket = public_socket(settings.bind, settings.queue, context, pair)
         except BaseException:
@@ -165,7 +163,7 @@ class Door:
     def _watch(self, monitor: zmq.Socket[bytes]) -> None:
         with monitor:
             while True:
-                if monitor.poll(int(_LOOK_S * 1000)):
+                if monitor.poll(int(LOOK_S * 1000)):
                     event = parse_monitor_message(monitor.recv_multipart())
                     if event["event"] == zmq.Event.MONITOR_STOPPED:
                         return
@@ -219,94 +217,3 @@ class _Notices:
         log.warning("publish: a subscriber could not connect: %s%s", words, more)
         self._next[reason] = now + _LOG_EVERY_S
         self._untold[reason] = 0
-
-
-class _Listed:
-    """Answers libzmq whether a key is on the list (ZAP, ZeroMQ RFC 27), and reads the list anew when it has changed.
-
-    Raises:
-        AccessError: the list is not as it must be.
-    """
-
-    def __init__(self, allowed: AllowList, context: zmq.Context[zmq.Socket[bytes]]) -> None:
-        self._list = allowed
-        self._state = allowed.state()
-        self._known = allowed.read()
-        self._admitted: set[bytes] = set()  # who may be connected now
-        self._shut_out: set[bytes] = set()
-        self._lock = threading.Lock()
-        self._revoked = threading.Event()
-        self._next_look = time.monotonic() + _LOOK_S
-        self.last_refused = ""
-        self._authenticator = _Authenticator(context)
-        self._authenticator.configure_curve_callback(ZAP_DOMAIN, self)
-        self._authenticator.start()
-
-    @property
-    def answers(self) -> bool:
-        """Whether somebody answers libzmq."""
-        return self._authenticator.is_alive()
-
-    def callback(self, _: str, key: bytes) -> bool:
-        """Whether this key (Z85) may connect; called by the authenticator's thread for each handshake."""
-        with self._lock:
-            if key not in self._known or key in self._shut_out:
-                self.last_refused = f"{key.decode()} from {self._authenticator.address}"
-                return False
-            self._admitted.add(key)
-            return True
-
-    def shut_out(self, key: bytes) -> None:
-        """Let a key in no longer, whatever the list says."""
-        with self._lock:
-            self._shut_out.add(key)
-
-    def look(self) -> None:
-        """Read the list where it has changed, at most once a second. One that cannot be trusted lets nobody new in."""
-        now = time.monotonic()
-        if now < self._next_look:
-            return
-        self._next_look = now + _LOOK_S
-        state = self._list.state()
-        if state != self._state:
-            self._state = state
-            self._read()
-
-    def _read(self) -> None:
-        try:
-            known = self._list.read()
-        except (AccessError, OSError) as error:
-            log.warning("publish: nobody new may subscribe until this is mended: %s", error)
-            with self._lock:
-                self._known = {}
-            return
-        with self._lock:
-            self._known = known
-            gone = self._admitted - known.keys()
-        log.info("publish: the list of those who may subscribe was read anew: %d on it", len(known))
-        if gone:
-            log.warning("publish: %d were taken off the list: all connections are made anew, but for theirs", len(gone))
-            self._revoked.set()
-
-    def take_revoked(self) -> bool:
-        """Whether somebody was taken off the list who may be connected; asked once, it is taken as done."""
-        if not self._revoked.is_set():
-            return False
-        self._revoked.clear()
-        with self._lock:
-            self._admitted.intersection_update(self._known)
-        return True
-
-    def close(self) -> None:
-        """Stop answering: from now on nobody can connect."""
-        self._authenticator.stop()
-
-
-class _Authenticator(ThreadAuthenticator):
-    """pyzmq's, which remembers where the request that it is answering came from."""
-
-    address = ""
-
-    async def handle_zap_message(self, msg: list[bytes]) -> None:
-        self.address = msg[3].decode("ascii", "replace") if len(msg) > 3 else ""
-        await super().handle_zap_message(msg)

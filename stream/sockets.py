@@ -97,7 +97,8 @@ def public_socket(
         bind: the address.
         queue: messages kept for a subscriber that is slow.
         context: of this process.
-        keys: with them everything is encrypted, and nobody connects while no authenticator answers (stream/door.py).
+        keys: with them everything is encrypted, and nobody connects while nobody answers for the list
+            (stream/admission.py).
 
     Raises:
         BoundaryError: others could reach the address, and there are no keys.
@@ -115,7 +116,7 @@ def public_socket(
         socket.curve_server = True
         socket.curve_secretkey = keys.secret
         socket.zap_domain = ZAP_DOMAIN.encode()
-        socket.setsockopt(zmq.ZAP_ENFORCE_DOMAIN, 1)  # fail closed; see stream/door.py
+        socket.setsockopt(zmq.ZAP_ENFORCE_DOMAIN, 1)  # fail closed; see stream/admission.py
     try:
         bind_public(socket, bind)
     except BaseException:

@@ -364,6 +364,14 @@ def test_a_publishers_keys_are_checked_before_anything_is_bound(keys):
         pass
 
 
+def test_a_subscribers_secret_that_others_may_get_at_is_refused(keys):
+    with publishing(keys) as line:
+        (keys.parent / "alice" / "secret.key").chmod(0o640)
+        with pytest.raises(AccessError, match="chmod 600"):
+            first(line.endpoint, **who(keys, "alice"))
+        assert line.door.counts()["connections"] == 0
+
+
 def test_a_doorman_that_dies_ends_the_line(keys):
     with zmq.Context() as context:
         door = Door(PublishSettings(bind="tcp://127.0.0.1:*", keys=keys), context)
