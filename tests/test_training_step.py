@@ -13,6 +13,8 @@ from torch.nn import functional
 from training_parts import adversarial_stage, anonynoise
 from training_parts import batch as batch_of
 
+from eventveil.errors import ConfigError
+from eventveil.training import networks
 from eventveil.training.learner import Learner, rate_at
 from eventveil.training.losses import (
     batch_hard_triplet,
@@ -21,7 +23,7 @@ from eventveil.training.losses import (
     towards_uniform,
 )
 from eventveil.training.parallel import World
-from eventveil.training.settings import ScheduleSettings
+from eventveil.training.settings import RunSettings, ScheduleSettings
 from eventveil.training.ssim import ssim
 
 CPU = torch.device("cpu")
@@ -124,6 +126,38 @@ def test_an_objective_weighs_the_loss_of_what_is_kept():
     torch.testing.assert_close(step.values["objective"], loss)
     for ours, theirs in zip(step.gradients[-1]._parts, want, strict=True):
         torch.testing.assert_close(ours, theirs, rtol=1e-3, atol=1e-5)
+
+
+def in_bf16(stage, size):
+    """The stage, to compute in bfloat16 on windows of so many pixels a side."""
+    chosen = stage._settings
+    window, run = chosen.window.model_copy(update={"size": (size, size)}), RunSettings(precision="bf16")
+    stage._settings = chosen.model_copy(update={"window": window, "run": run})
+    return stage
+
+
+def test_a_step_in_bf16_goes_where_one_in_fp32_does(monkeypatch):
+    monkeypatch.setattr(networks, "computes_bf16", lambda device: True)  # PyTorch emulates it where a CPU has none
+    x_BCHW = torch.poisson(torch.full((8, 4, 24, 24), 0.7), generator=torch.Generator().manual_seed(5))
+    given = [replace(batch_of(World()), x_BCHW=x_BCHW) for _ in range(3)]
+    full = adversarial_stage(World()).step(given[0], 0)
+    half, again = (in_bf16(adversarial_stage(World()), 24).step(batch, 0) for batch in given[1:])
+    for name in ("kept_loss", "adversary_loss", "mean_change", "objective"):
+        torch.testing.assert_close(half.values[name].float(), full.values[name], rtol=0.05, atol=0.0)
+    for one, other, same in zip(full.gradients, half.gradients, again.gradients, strict=True):
+        assert all(part.dtype == torch.float32 for part in other._parts)
+        assert all(torch.equal(*parts) for parts in zip(other._parts, same._parts, strict=True))
+        whole, rounded = (torch.cat([part.flatten() for part in gradient._parts]) for gradient in (one, other))
+        assert 0.7 < functional.cosine_similarity(whole, rounded, dim=0) < 0.999
+
+
+def test_bf16_is_refused_where_gradients_would_be_memory_never_written(monkeypatch):
+    monkeypatch.setattr(networks, "computes_bf16", lambda device: True)
+    with pytest.raises(ConfigError, match=r"run\.precision: bf16 on a CPU wants windows wider than 16 pixels"):
+        in_bf16(adversarial_stage(World()), 16).step(batch_of(World()), 0)
+    monkeypatch.setattr(networks, "computes_bf16", lambda device: False)
+    with pytest.raises(ConfigError, match=r"run\.precision: cpu does not compute in bfloat16"):
+        in_bf16(adversarial_stage(World()), 17).step(batch_of(World()), 0)
 
 
 def test_a_step_is_taken_by_everybody():

@@ -10,11 +10,16 @@ from torch import nn
 
 from eventveil.errors import ConfigError
 from eventveil.models.denoiser import Denoiser, DenoiserConfig
+from eventveil.models.device import computes_bf16
 from eventveil.models.kinds import KINDS, initialise
 from eventveil.models.metadata import first_finding
 from eventveil.models.resnet import ResNetClassifier
 from eventveil.training.randomness import seed_of
 from eventveil.training.settings import ClassifierSettings, TrainSettings
+
+# Up to here the last layer of a ResNet sees one column of pixels. The gradient in bfloat16 for the weights of a
+# convolution of stride 2 over one column holds memory that was never written, in oneDNN 3.12 (PyTorch 2.13).
+NARROW = 16
 
 
 def channels(settings: TrainSettings) -> int:
@@ -54,8 +59,27 @@ def new_denoiser(settings: TrainSettings, *name: Any) -> Denoiser:
 
 
 def autocast(settings: TrainSettings, device: torch.device) -> torch.autocast:
-    """Compute in bfloat16 what bears it, where the settings say so; weights and losses stay float32."""
+    """Compute in bfloat16 what bears it, where the settings say so; weights and losses stay float32.
+
+    Raises:
+        ConfigError: see `check_precision`.
+    """
+    check_precision(settings, device)
     return torch.autocast(device.type, torch.bfloat16, enabled=settings.run.precision == "bf16")
+
+
+def check_precision(settings: TrainSettings, device: torch.device) -> None:
+    """Refuse bfloat16 where it cannot be computed in, or would come out wrong.
+
+    Raises:
+        ConfigError: the device does not compute in it, or windows are too narrow for it on a CPU.
+    """
+    if settings.run.precision != "bf16":
+        return
+    if not computes_bf16(device):
+        raise ConfigError(f"run.precision: {device} does not compute in bfloat16; choose fp32")
+    if device.type == "cpu" and settings.window.size[0] <= NARROW:
+        raise ConfigError(f"run.precision: bf16 on a CPU wants windows wider than {NARROW} pixels; choose fp32")
 
 
 def _initialise(key: str, kind: str, settings: TrainSettings, config: dict[str, Any], *name: Any) -> nn.Module:

@@ -13,7 +13,6 @@ import torch
 from torch import nn
 
 from eventveil.errors import ConfigError
-from eventveil.models.device import computes_bf16
 from eventveil.models.kinds import Anonymizer
 from eventveil.models.resnet import ResNetClassifier
 from eventveil.models.weights import load_weights
@@ -26,7 +25,7 @@ from eventveil.training.evaluation import Stand, find, recognise
 from eventveil.training.export import export
 from eventveil.training.feed import Feed, mirrored_targets, people_of
 from eventveil.training.loop import BEST, Reporter, run_stage
-from eventveil.training.networks import new_anonymizer, new_classifier, new_denoiser
+from eventveil.training.networks import check_precision, new_anonymizer, new_classifier, new_denoiser
 from eventveil.training.objectives import NEEDS_ADVERSARIES, NEEDS_PICTURES, OBJECTIVES
 from eventveil.training.parallel import World
 from eventveil.training.people import Watch, open_split, windows_of
@@ -284,8 +283,7 @@ def _check(settings: TrainSettings, world: World) -> None:
         raise ConfigError(f"adversarial.adversaries: the objective {name} needs at least one")
     if name in NEEDS_PICTURES and own.reconstruction is None:
         raise ConfigError(f"adversarial.reconstruction: the objective {name} needs FireNet's weights; name the file")
-    if settings.run.precision == "bf16" and not computes_bf16(world.device):
-        raise ConfigError(f"run.precision: {world.device} does not compute in bfloat16; choose fp32")
+    check_precision(settings, world.device)
     for subject in settings.attack.against:
         if subject != ANONYMIZER:
             baseline(subject)
