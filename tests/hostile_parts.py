@@ -94,7 +94,7 @@ ATTACKS: dict[str, bytes | tuple[bytes, bytes]] = {
 
 def begun_with_curve(server_key: bytes) -> dict[str, tuple[bytes, bytes]]:
     """What comes once a publisher with this key (Z85) has answered the first word of an encrypted connection."""
-    begun = greeting(b"CURVE") + _first_word(server_key)
+    begun = greeting(b"CURVE") + first_word(server_key)
     initiate = random.Random(3).randbytes(257)
     return {
         what: (begun, then)
@@ -106,7 +106,7 @@ def begun_with_curve(server_key: bytes) -> dict[str, tuple[bytes, bytes]]:
             "INITIATE of 2^62 bytes": frame(b"\x08INITIATE" + initiate, flags=0x04, said=1 << 62),
             "INITIATE of 1 GiB, begun": frame(b"\x08INITIATE" + bytes(100_000), flags=0x04, said=1 << 30),
             "INITIATE of 2 KiB": command(b"INITIATE", bytes(2048)),
-            "the first word again, without end": _first_word(server_key) * 500,
+            "the first word again, without end": first_word(server_key) * 500,
             "READY, as without keys": ready(),
             "a message": frame(b"\x01window"),
             "an encrypted message": command(b"MESSAGE", random.Random(4).randbytes(100)),
@@ -115,7 +115,7 @@ def begun_with_curve(server_key: bytes) -> dict[str, tuple[bytes, bytes]]:
     }
 
 
-def _first_word(server_key: bytes) -> bytes:
+def first_word(server_key: bytes) -> bytes:
     """The HELLO that libzmq says to who has this key: nothing in it tells whether it was recorded."""
     public, secret = zmq.curve_keypair()
     with socket.create_server(("127.0.0.1", 0)) as false, zmq.Context() as context, context.socket(zmq.SUB) as client:

@@ -22,6 +22,7 @@ from hostile_parts import (
     begun_with_curve,
     clients,
     crowd,
+    first_word,
     frame,
     greeting,
     noise,
@@ -179,6 +180,17 @@ def test_each_attack_behind_the_first_encrypted_word_is_counted_and_lets_nobody_
             attack(line.address, what, answer_s=0.02)
         line.wait_until(lambda now: all(now[each] >= before[each] + wanted[each] for each in wanted))
         assert line.counts_now()["handshakes"] == before["handshakes"]
+
+
+@only_keyed
+@pytest.mark.parametrize("words", [0, 1, 2])
+def test_hundreds_who_never_end_their_handshake_are_thrown_out_and_counted(line, words):
+    said = b"".join([greeting(b"CURVE"), first_word(line.key)][:words])
+    with unharmed(line):
+        before = line.counts_now()
+        with crowd(line.address, 300, said) as made:
+            assert made > 250
+            line.wait_until(lambda now: now["handshakes_left"] >= before["handshakes_left"] + made)
 
 
 @only_keyed
