@@ -38,8 +38,7 @@ class Decompressor:
     def __init__(self, compression: str) -> None:
         self._lz4 = lz4.frame.LZ4FrameDecompressor()
         self._zstd = zstandard.ZstdDecompressor()
-        self._pieces = self._unlz4 if compression.startswith("LZ4") else self._unzstd
-        self._stored = compression == "NONE"
+        self._compression = compression
 
     def decompress(self, data: bytes) -> bytes:
         """Decompress a packet.
@@ -47,11 +46,11 @@ class Decompressor:
         Raises:
             ValueError: it is damaged, or larger than `MAX_BYTES`.
         """
-        if self._stored:
+        if self._compression == "NONE":
             return data
         pieces, size = [], 0
         try:
-            for piece in self._pieces(data):
+            for piece in self._unlz4(data) if self._compression.startswith("LZ4") else self._unzstd(data):
                 pieces.append(piece)
                 size += len(piece)
                 if size > MAX_BYTES:

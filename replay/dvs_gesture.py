@@ -96,6 +96,8 @@ def _release_trials(root: Path) -> Iterator[Trial]:
     for name, split in RELEASE_LISTS.items():
         for number, line in lines_of(root / name, "the list of recordings that belongs to the release"):
             path = root / line
+            if path.parent != root or path.name != line:
+                raise DatasetError(f"{root}: {name}, line {number}: expected the name of a file beside it, got {line}")
             for part in (path, path.with_name(f"{path.stem}_labels.csv")):
                 if not os.path.isfile(part):  # noqa: PTH113 - Path raises where a name is too long
                     raise DatasetError(

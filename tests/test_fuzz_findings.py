@@ -69,6 +69,14 @@ def test_a_list_of_recordings_with_too_long_a_name(tmp_path):
         open_dataset(root)
 
 
+@pytest.mark.parametrize("line", ["/", ".", "../set/user01_natural.aedat", "./user01_natural.aedat"])
+def test_a_list_of_recordings_that_names_none_beside_it(tmp_path, line):
+    root = dataset_makers.release(tmp_path / "set")
+    (root / "trials_to_train.txt").write_text(f"{line}\n")
+    with pytest.raises(DatasetError, match=r"trials_to_train\.txt, line 1: expected the name of a file beside it"):
+        open_dataset(root)
+
+
 def test_a_label_with_thousands_of_digits(tmp_path):
     root = dataset_makers.release(tmp_path / "set")
     for row in (f"{'9' * 5000},1,2", f"1,{'9' * 5000},2"):

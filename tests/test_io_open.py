@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import inspect
 import os
 import subprocess
@@ -11,6 +12,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import reference_io as reference
+from all_formats import FORMATS
+from recordings import make_events
 
 from eventveil.errors import EventError, EventFileError
 from eventveil.events import Sensor
@@ -19,6 +22,7 @@ from eventveil.io.aedat4_writer import Aedat4Writer
 from eventveil.io.reader import Reader
 
 SENSOR = Sensor(20, 10)
+DVS128 = Sensor(128, 128)
 EVENTS = [(1, 2, 3, 1), (1, 19, 9, 0), (7, 0, 0, 1)]
 
 
@@ -31,6 +35,26 @@ def aedat4(path, events=EVENTS, sensor=SENSOR):
 def read(path, **options):
     with open_events(path, **options) as source:
         return [row for part in source for row in reference.rows(part)]
+
+
+# What is kept --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_of_a_recording_that_was_read_nothing_waits_for_the_garbage_collector(tmp_path, name):
+    path = tmp_path / f"a{FORMATS[name].suffix}"
+    FORMATS[name].write(path, make_events(500, sensor=DVS128), DVS128)
+    read(path, sensor=DVS128)  # whatever is imported late
+    gc.collect()
+    gc.set_debug(gc.DEBUG_SAVEALL)
+    try:
+        read(path, sensor=DVS128)
+        gc.collect()
+        kinds = {type(one).__module__ for one in gc.garbage}
+    finally:
+        gc.set_debug(0)
+        gc.garbage.clear()
+    assert kinds <= {"builtins"}  # numpy leaves a few small functions; a loop opens a recording thousands of times
 
 
 # What is opened ------------------------------------------------------------------------------------------------------
