@@ -37,7 +37,7 @@ def doctor(
 ) -> None:
     """Look at this machine, and say what is in the way of a line.
 
-    Python and packages, processor and GPU, camera drivers, cameras and udev rules, the address to publish on, the
+    Python and packages, processor and GPU, camera drivers, cameras and udev rules, the addresses that are taken, the
     folder for private sockets, weights and certificate, clock and disk. Green: as it should be. Amber: a line runs,
     with something missing. Red: it does not run as asked. Each comes with its remedy. Nothing is changed.
 

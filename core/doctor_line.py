@@ -77,16 +77,25 @@ def _endpoint(settings: RunSettings) -> Iterator[Finding]:
             )
         )
         return
-    host = "" if tcp[1] == "*" else tcp[1]
+    yield _port("endpoint", bind, "" if tcp[1] == "*" else tcp[1], int(tcp[2]), "publish.bind")
+
+
+def _metrics(settings: RunSettings) -> Iterator[Finding]:
+    if settings.watch.metrics is not None:
+        host, port = settings.watch.metrics
+        yield _port("metrics", f"{host}:{port}", host, port, "watch.metrics")
+
+
+def _port(about: str, address: str, host: str, port: int, key: str) -> Finding:
+    """Whether a port is free: it is taken for a moment."""
     try:
         with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            probe.bind((host, int(tcp[2])))
+            probe.bind((host, port))
     except OSError as error:
-        remedy = "end what runs there, or choose another address as publish.bind"
-        yield Finding("endpoint", "red", f"{bind}: {error.strerror or error}", remedy)
-    else:
-        yield Finding("endpoint", "green", f"{bind} is free")
+        remedy = f"end what runs there, or choose another address as {key}"
+        return Finding(about, "red", f"{address}: {error.strerror or error}", remedy)
+    return Finding(about, "green", f"{address} is free")
 
 
 def _runtime_folder(settings: RunSettings) -> Iterator[Finding]:
@@ -134,4 +143,4 @@ def _weights(settings: RunSettings) -> Iterator[Finding]:
         yield Finding("certificate and settings", "amber", remark, "docs/audit.md tells how an anonymizer is audited")
 
 
-LOOKS: tuple[Look, ...] = (_cameras, _udev_rules, _endpoint, _runtime_folder, _weights)
+LOOKS: tuple[Look, ...] = (_cameras, _udev_rules, _endpoint, _metrics, _runtime_folder, _weights)

@@ -45,7 +45,7 @@ def _clean(t, x, y, p, width, height, hot, last, noise_us, kept_t, kept_x, kept_
                 for around in range(-1, 2):
                     newest = max(newest, last[here - line + around], last[here + line + around])
                 last[here] = t[i]
-                if t[i] - newest > noise_us:
+                if t[i] - newest >= noise_us:
                     lonely += 1
                     continue
         kept_t[kept], kept_x[kept], kept_y[kept], kept_p[kept] = t[i], x[i], y[i], p[i]
@@ -71,7 +71,7 @@ class Cleaner:
 
     Args:
         sensor: geometry of the camera.
-        noise_us: an event is kept only if a neighbour had one within so many microseconds; None keeps them all.
+        noise_us: an event is kept only if a neighbour had one less than so many microseconds before; None keeps all.
 
     Attributes:
         hot: bool (height, width), pixels whose events are left out; None: none are.

@@ -27,7 +27,7 @@ def cleaned(packets, sensor, *, hot=frozenset(), noise_us=None):
                 near = [last[x + dx, y + dy] for dx, dy in product((-1, 0, 1), repeat=2)
                         if (dx, dy) != (0, 0) and (x + dx, y + dy) in last]  # fmt: skip
                 last[x, y] = t
-                if not any(t - then <= noise_us for then in near):
+                if not any(t - then < noise_us for then in near):
                     lonely += 1
                     continue
             here.append(i)

@@ -65,9 +65,12 @@ def test_an_address_that_is_taken_is_red():
         other.listen()
         bind = f"tcp://127.0.0.1:{other.getsockname()[1]}"
         taken = finding(doctor_line._endpoint, "endpoint", f"publish.bind={bind}")
-    assert taken.colour == "red"
+        metrics = finding(doctor_line._metrics, "metrics", f"watch.metrics={bind.removeprefix('tcp://')}")
+    assert (taken.colour, metrics.colour) == ("red", "red")
     assert bind in taken.found
+    assert "watch.metrics" in metrics.remedy
     assert finding(doctor_line._endpoint, "endpoint", f"publish.bind={bind}").colour == "green"
+    assert list(doctor_line._metrics(settings())) == []
 
 
 @pytest.mark.parametrize(

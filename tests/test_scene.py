@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -113,6 +115,25 @@ def test_cleaning_equals_the_slow_twin(stream, hot, noise_us, in_records):
         assert_same(came, EventPacket(packet.t[indices], packet.x[indices], packet.y[indices], packet.p[indices]))
         assert came.until_us == packet.until_us
     assert (cleaner.masked, cleaner.lonely) == (masked, lonely)
+
+
+@pytest.mark.parametrize("noise_us", [2_000, 5_000, 10_000])
+def test_the_very_events_are_kept_that_dv_processing_keeps(noise_us):
+    dv = pytest.importorskip("dv_processing")
+    sensor, n, random = Sensor(40, 30), 3_000, np.random.default_rng(0)
+    t = 1_000_000 + np.cumsum(random.integers(0, 60, n))  # late: to dv-processing, all pixels fired at 0
+    noise = EventPacket.of(t, random.integers(0, 40, n), random.integers(0, 30, n), random.integers(0, 2, n))
+    store = dv.EventStore()
+    for event in zip(noise.t.tolist(), noise.x.tolist(), noise.y.tolist(), noise.p.tolist(), strict=True):
+        store.push_back(*event)
+    theirs = dv.noise.BackgroundActivityNoiseFilter((40, 30), timedelta(microseconds=noise_us))
+    theirs.accept(store)
+    kept = theirs.generateEvents().numpy()
+    assert 0 < len(kept) < n
+    assert_same(
+        Cleaner(sensor, noise_us)(noise),
+        EventPacket.of(kept["timestamp"], kept["x"], kept["y"], kept["polarity"]),
+    )
 
 
 def test_noise_goes_and_an_edge_stays():
