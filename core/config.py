@@ -5,6 +5,7 @@ A mistake names the file, the key and what is known there.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar, get_args
@@ -16,6 +17,20 @@ from eventveil.errors import ConfigError
 from eventveil.stream.settings import RunSettings
 
 Model = TypeVar("Model", bound=BaseModel)
+
+_BOOL = "tag:yaml.org,2002:bool"
+
+
+class _Loader(yaml.SafeLoader):
+    """Takes `on`, `off`, `yes` and `no` for words, as YAML 1.2 does: settings and biases of cameras are called so."""
+
+    yaml_implicit_resolvers = {  # noqa: RUF012 - as PyYAML has it
+        letter: [(tag, pattern) for tag, pattern in resolvers if tag != _BOOL]
+        for letter, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+    }
+
+
+_Loader.add_implicit_resolver(_BOOL, re.compile(r"^(true|True|TRUE|false|False|FALSE)$"), list("tTfF"))
 
 
 def read_yaml(path: Path, model: type[BaseModel] = RunSettings) -> dict[str, Any]:
@@ -29,7 +44,7 @@ def read_yaml(path: Path, model: type[BaseModel] = RunSettings) -> dict[str, Any
         ConfigError: the file cannot be read, or is not YAML with keys and values.
     """
     try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+        values = yaml.load(path.read_text(encoding="utf-8"), _Loader)
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read: {error.strerror}") from error
     except Exception as error:  # not UTF-8, a date that is none, a tag that does not fit, brackets without end
@@ -79,7 +94,7 @@ def _set(tree: dict[str, Any], override: str, example: str) -> None:
     if not equals or not key:
         raise ConfigError(f"--set: expected key=value, for example {example}, got {override!r}")
     try:
-        value = yaml.safe_load(text)
+        value = yaml.load(text, _Loader)
     except Exception as error:  # as above
         raise ConfigError(f"--set {key}: the value is not YAML: {' '.join(str(error).split())}") from error
     *parents, last = key.split(".")

@@ -190,6 +190,16 @@ def test_overrides_win_and_make_what_is_not_there():
     assert settings.publish.bind == "tcp://127.0.0.1:1234"
 
 
+def test_on_and_off_are_words_and_true_and_false_are_not(tmp_path):
+    file = tmp_path / "mine.yaml"
+    file.write_text("sources: [{uri: 'dv://', camera: {biases: {on: 4, Off: 3}, wait: true}}]\n")
+    source = run_settings(read_yaml(file), ["sources.0.scene.hot_pixels=off"], name="mine.yaml").sources[0]
+    assert source.camera.biases == {"on": 4, "Off": 3}
+    assert source.camera.wait is True
+    assert source.scene.hot_pixels == "off"
+    assert run_settings(MINIMAL, ["anonymize.allow_untrained=False"], name="x").anonymize.allow_untrained is False
+
+
 def test_an_override_may_replace_a_whole_entry_of_a_list():
     settings = run_settings(TWO, ["sources.0={uri: c, stream: middle}"], name="mine.yaml")
     assert [source.stream for source in settings.sources] == ["middle", "right"]
