@@ -1,4 +1,4 @@
-"""A driver that raises, hangs, dies or delivers nonsense, and a reader that is too slow: told and counted, not quoted."""
+"""A driver that raises, hangs, dies or delivers nonsense, and a reader that is too slow: each is told, and counted."""
 
 from __future__ import annotations
 
