@@ -1,4 +1,4 @@
-"""The public socket under keys: who gets in, who does not and learns why, and who has to leave."""
+"""The public socket under keys: who gets in, and who does not and learns why."""
 
 from __future__ import annotations
 
@@ -7,108 +7,20 @@ import logging
 import socket as sockets
 import threading
 import time
-from collections import deque
 
 import pytest
 import zmq
-from line_parts import line_ended, needs_ipv6, values, window_header
+from door_parts import EVERYWHERE, PATIENCE_S, first, logged, make_keys, publishing, refusal, who
+from line_parts import needs_ipv6
 
 from eventveil.errors import AccessError, ConfigError, LineError
 from eventveil.stream import subscribe
-from eventveil.stream.audience import MOST_STRANGE, Audience
-from eventveil.stream.door import Door
-from eventveil.stream.keys import AllowList, new_keys, read_folder, read_public
-from eventveil.stream.settings import PublishSettings
-from eventveil.stream.sockets import endpoint_of
-from eventveil.stream.wire import encode
-
-PATIENCE_S = 20
+from eventveil.stream.keys import read_folder, read_public
 
 
 @pytest.fixture
 def keys(tmp_path):
-    """A publisher's keys, with alice on the list; bob has keys and is not."""
-    for name in ("keys", "alice", "bob"):
-        new_keys(tmp_path / name)
-    AllowList(tmp_path / "keys").allow(read_public(tmp_path / "alice" / "alice.pub"))
-    return tmp_path / "keys"
-
-
-def who(keys, name, server="keys"):
-    """What a subscriber says of keys."""
-    folder = keys.parent
-    return {"server_key": folder / server / f"{server}.pub", "key": folder / name / "secret.key"}
-
-
-class Publishing:
-    """A door in a thread of its own, as the publish stage has it; a window goes out every few milliseconds."""
-
-    def __init__(self, bind, keys):
-        self._done = threading.Event()
-        self._opened = threading.Event()
-        self.failure = None
-        self._announce = True
-        self._thread = threading.Thread(target=self._run, args=(bind, keys))
-        self._thread.start()
-        assert self._opened.wait(PATIENCE_S)
-        if self.failure is not None:
-            self._thread.join()
-            raise self.failure
-
-    def _run(self, bind, keys):
-        with zmq.Context() as context:
-            try:
-                self.door = Door(PublishSettings(bind=bind, keys=keys), context)
-            except Exception as error:
-                self.failure = error
-                self._opened.set()
-                return
-            audience = Audience(self.door.socket)
-            self.endpoint = endpoint_of(self.door.socket)
-            self._opened.set()
-            try:
-                seq = 0
-                while not self._done.wait(0.01):
-                    audience.count()
-                    self.door.tend(audience.unruly())
-                    self.door.socket.send_multipart(encode(window_header(seq=seq), values(seq)))
-                    seq += 1
-                if self._announce:
-                    self.door.socket.send_multipart(encode(line_ended()))
-            except Exception as error:
-                self.failure = error
-            finally:
-                self.door.close()
-
-    def wait_for(self, reason, count=1):
-        """Wait until so much of it was counted."""
-        deadline = time.monotonic() + PATIENCE_S
-        while self.door.counts()[reason] < count:
-            assert time.monotonic() < deadline, self.door.counts()
-            time.sleep(0.01)
-
-    def end(self, *, announce=True):
-        self._announce = announce
-        self._done.set()
-        self._thread.join()
-
-
-@contextlib.contextmanager
-def publishing(keys=None, bind="tcp://127.0.0.1:*"):
-    line = Publishing(bind, keys)
-    try:
-        yield line
-    finally:
-        line.end()
-    assert line.failure is None
-
-
-def first(endpoint, **options):
-    """The first message that a subscriber gets."""
-    return next(subscribe(endpoint, ("window",), timeout_s=PATIENCE_S, **options))
-
-
-EVERYWHERE = ["tcp://127.0.0.1:*", pytest.param("tcp://[::1]:*", marks=needs_ipv6), "ipc"]
+    return make_keys(tmp_path)
 
 
 @pytest.mark.parametrize("where", EVERYWHERE)
@@ -146,19 +58,6 @@ def test_nobody_is_served_unencrypted(keys):
         line.wait_for("connections")
         assert first(line.endpoint, **who(keys, "alice"))
         assert not listener.poll(200)
-
-
-def refusal(endpoint, seconds=3.0, **options):
-    """What a subscriber is told that cannot connect, and that it is told soon enough."""
-    began = time.monotonic()
-    with pytest.raises(AccessError) as caught:
-        first(endpoint, **options)
-    assert time.monotonic() - began < seconds
-    return str(caught.value)
-
-
-def logged(caplog, words):
-    return [record for record in caplog.records if words in record.getMessage()]
 
 
 def test_who_is_not_on_the_list_is_told_so_at_both_ends(keys, caplog):
@@ -264,97 +163,6 @@ def test_one_key_alone_is_a_mistake(keys):
             first("tcp://127.0.0.1:1", **{option: who(keys, "alice")[option]})
 
 
-def test_the_list_is_read_while_the_line_runs(keys):
-    with publishing(keys) as line:
-        refusal(line.endpoint, **who(keys, "bob"))
-        AllowList(keys).allow(read_public(keys.parent / "bob" / "bob.pub"))
-        assert eventually(lambda: first(line.endpoint, **who(keys, "bob"))).topic == "window"
-
-
-def eventually(ask):
-    """The answer, as soon as access is no longer denied."""
-    deadline = time.monotonic() + PATIENCE_S
-    while True:
-        try:
-            return ask()
-        except AccessError:
-            assert time.monotonic() < deadline
-            time.sleep(0.05)
-
-
-@pytest.mark.parametrize("where", EVERYWHERE)
-def test_who_is_revoked_has_to_leave_and_the_others_come_back(keys, tmp_path, where, caplog):
-    AllowList(keys).allow(read_public(keys.parent / "bob" / "bob.pub"))
-    bind = f"ipc://{tmp_path}/public" if where == "ipc" else where
-    with publishing(keys, bind) as line:
-        alice = subscribe(line.endpoint, ("window",), timeout_s=PATIENCE_S, **who(keys, "alice"))
-        bob = subscribe(line.endpoint, ("window",), timeout_s=PATIENCE_S, **who(keys, "bob"))
-        assert next(alice).topic == next(bob).topic == "window"
-        AllowList(keys).revoke("bob")
-        with pytest.raises(AccessError, match="does not know this key"):
-            deque(zip(bob, alice, strict=False), maxlen=0)
-        last = next(alice)
-        deadline = time.monotonic() + PATIENCE_S
-        while line.door.counts()["handshakes"] < 3:  # two that came, and one that came back
-            assert time.monotonic() < deadline
-            last = next(alice)
-        assert next(alice).header.seq > last.header.seq
-        alice.close()
-    assert logged(caplog, "1 were taken off the list")
-
-
-def test_who_was_never_there_is_revoked_without_disturbing_anybody(keys, caplog):
-    AllowList(keys).allow(read_public(keys.parent / "bob" / "bob.pub"))
-    caplog.set_level(logging.INFO, "eventveil.door")
-    with publishing(keys) as line:
-        alice = subscribe(line.endpoint, ("window",), timeout_s=PATIENCE_S, **who(keys, "alice"))
-        next(alice)
-        AllowList(keys).revoke("bob")
-        deadline = time.monotonic() + PATIENCE_S
-        while not logged(caplog, "read anew"):
-            assert time.monotonic() < deadline
-            assert next(alice).missing == {}
-        assert line.door.counts()["handshakes"] == 1
-        alice.close()
-
-
-def test_who_makes_trouble_is_shut_out_and_the_others_are_not(keys, caplog):
-    AllowList(keys).allow(read_public(keys.parent / "bob" / "bob.pub"))
-    bob = read_folder(keys.parent / "bob")
-    with publishing(keys) as line, zmq.Context() as context, context.socket(zmq.XSUB) as trouble:
-        alice = subscribe(line.endpoint, ("window",), timeout_s=PATIENCE_S, **who(keys, "alice"))
-        next(alice)
-        trouble.linger, trouble.curve_serverkey = 0, read_folder(keys).public
-        trouble.curve_publickey, trouble.curve_secretkey = bob.public, bob.secret
-        trouble.connect(line.endpoint)
-        for number in range(MOST_STRANGE + 1):
-            trouble.send(b"\x01no-topic-%d" % number)
-        line.wait_for("subscribers_expelled")
-        assert "does not know this key" in refusal(line.endpoint, **who(keys, "bob"))
-        line.wait_for("handshakes", 3)
-        assert next(alice).topic == "window"
-        alice.close()
-    (record,) = logged(caplog, "is thrown out")
-    assert bob.public.decode() in record.getMessage()
-
-
-def test_a_list_that_can_no_longer_be_trusted_lets_nobody_new_in_until_it_is_mended(keys, caplog):
-    with publishing(keys) as line:
-        alice = subscribe(line.endpoint, ("window",), timeout_s=PATIENCE_S, **who(keys, "alice"))
-        next(alice)
-        (keys / "allowed").chmod(0o777)
-        deadline = time.monotonic() + PATIENCE_S
-        while not logged(caplog, "nobody new may subscribe until this is mended"):
-            assert time.monotonic() < deadline
-            next(alice)
-        assert "does not know this key" in refusal(line.endpoint, **who(keys, "alice"))
-        (keys / "allowed").chmod(0o700)
-        assert eventually(lambda: first(line.endpoint, **who(keys, "alice"))).topic == "window"
-        next(alice)
-        alice.close()
-        assert line.door.counts()["handshakes"] == 2
-
-
 def test_a_publishers_keys_are_checked_before_anything_is_bound(keys):
     (keys / "secret.key").chmod(0o644)
     with pytest.raises(AccessError, match="chmod 600"), publishing(keys):
@@ -370,18 +178,6 @@ def test_a_subscribers_secret_that_others_may_get_at_is_refused(keys):
         with pytest.raises(AccessError, match="chmod 600"):
             first(line.endpoint, **who(keys, "alice"))
         assert line.door.counts()["connections"] == 0
-
-
-def test_a_doorman_that_dies_ends_the_line(keys):
-    with zmq.Context() as context:
-        door = Door(PublishSettings(bind="tcp://127.0.0.1:*", keys=keys), context)
-        try:
-            door.tend()
-            door._list.close()
-            with pytest.raises(LineError, match="the doorman of the public socket died"):
-                door.tend()
-        finally:
-            door.close()
 
 
 def test_a_thousand_failures_are_counted_and_a_few_are_logged(keys, caplog):
