@@ -1,4 +1,4 @@
-"""A false publisher's bytes against subscribers: an error that says so, or a next try; no memory for what never came."""
+"""A false publisher's bytes against subscribers: an error, or a next try; no memory for what is not sent."""
 
 from __future__ import annotations
 
