@@ -31,6 +31,7 @@ from eventveil.replay.trials import Dataset, Trial
 KIND = "event-reid"
 SENSOR = Sensor(640, 480)
 WINDOW_US = 33_300
+MOST_WINDOWS = 100_000  # of a recording, an hour; those of the dataset last seconds
 TEST_PEOPLE = frozenset(range(2, 33, 3))  # the dataset's own list: 002, 005 ... 032
 TEST_STEP = 5  # of test people, every fifth window is used
 UNITS_US = (1_000, 100)
@@ -85,6 +86,10 @@ def _windows(span: TextSpan, unit_us: int) -> Iterator[Trial]:
         raise DatasetError(f"{span.path.parent}: expected a camera as cam01 to cam04; remove the folder if alien")
     split = "test" if int(person) in TEST_PEOPLE else "train"
     length = WINDOW_US / unit_us  # in the unit of the file
+    if span.last - span.first > MOST_WINDOWS * length:
+        raise DatasetError(
+            f"{span.path}: lasts longer than {MOST_WINDOWS} windows; correct its times, or fetch it again"
+        )
     for number in count(0, TEST_STEP if split == "test" else 1):
         start, stop = span.first + number * length, span.first + (number + 1) * length
         if start > span.last:

@@ -77,6 +77,14 @@ def test_a_list_of_recordings_that_names_none_beside_it(tmp_path, line):
         open_dataset(root)
 
 
+def test_a_recording_of_a_person_that_lasts_for_years(tmp_path):
+    path = tmp_path / "set/001/cam01/events.txt"
+    path.parent.mkdir(parents=True)
+    path.write_text("0 1 1 0\n9999999999999999 1 1 0\n")
+    with pytest.raises(DatasetError, match="lasts longer than 100000 windows"):
+        open_dataset(tmp_path / "set")
+
+
 def test_a_label_with_thousands_of_digits(tmp_path):
     root = dataset_makers.release(tmp_path / "set")
     for row in (f"{'9' * 5000},1,2", f"1,{'9' * 5000},2"):
