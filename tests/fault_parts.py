@@ -162,6 +162,7 @@ class Running:
         """Wait for its end, and return its summary."""
         self.process.wait(PATIENCE_S)
         self.close()
+        assert self.beats, self.errors
         return self.beats[-1]
 
     def close(self) -> None:

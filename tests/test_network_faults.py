@@ -54,11 +54,13 @@ def kit(tmp_path_factory) -> Kit:
 
 
 @pytest.fixture
-def keys(tmp_path) -> Path:
+def keys(tmp_path_factory) -> Path:
+    """A folder with a short name: paths of sockets in it must not be longer than 107 bytes."""
+    folder = tmp_path_factory.mktemp("keys")
     for name in ("line", "alice"):
-        new_keys(tmp_path / name)
-    AllowList(tmp_path / "line").allow(read_public(tmp_path / "alice" / "alice.pub"))
-    return tmp_path
+        new_keys(folder / name)
+    AllowList(folder / "line").allow(read_public(folder / "alice" / "alice.pub"))
+    return folder
 
 
 @contextmanager

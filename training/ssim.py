@@ -39,9 +39,13 @@ def ssim(a_BCHW: torch.Tensor, b_BCHW: torch.Tensor, data_range: float) -> torch
     c1, c2 = (K1 * data_range) ** 2, (K2 * data_range) ** 2
     with torch.autocast(a_BCHW.device.type, enabled=False):
         a, b = _widened(a_BCHW, b_BCHW)
+        # From each picture's own middle, for there the squares are smallest; variances do not mind.
+        middle_a, middle_b = (picture.detach().mean((2, 3), keepdim=True) for picture in (a, b))
+        a, b = a - middle_a, b - middle_b
         mean_a, mean_b, square_a, square_b, product = _blurred(torch.stack((a, b, a * a, b * b, a * b)))
         variances = square_a - mean_a.square() + square_b - mean_b.square()
         covariance = product - mean_a * mean_b
+        mean_a, mean_b = mean_a + middle_a, mean_b + middle_b
         luminance = (2 * mean_a * mean_b + c1) / (mean_a.square() + mean_b.square() + c1)
         structure = (2 * covariance + c2) / (variances + c2)
         return (luminance * structure).mean((1, 2, 3))  # type: ignore[no-any-return]
