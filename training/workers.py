@@ -5,7 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import signal
 from collections.abc import Callable, Generator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor, as_completed
 from typing import Any
 
 
@@ -22,17 +22,16 @@ def in_processes(
         workers: processes.
     """
     # Started anew, not forked: this process may run threads of torch.
-    with ProcessPoolExecutor(
-        workers,
-        mp_context=multiprocessing.get_context("spawn"),
-        # Ctrl-C reaches the whole terminal; this process ends the others.
-        initializer=signal.signal,
-        initargs=(signal.SIGINT, signal.SIG_IGN),
-    ) as pool:
-        pending = {pool.submit(do, *piece): number for number, piece in enumerate(work)}
-        try:
-            for finished in as_completed(pending):
-                yield pending[finished], finished.result()
-        except BaseException:
-            pool.shutdown(cancel_futures=True)
-            raise
+    pool = ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn"))
+    try:
+        # Python raises Ctrl-C in the main thread, and a pool that it hits while it starts cannot be ended: so another
+        # thread starts it. Ctrl-C reaches the whole terminal: processes inherit from that thread to hear nothing of it.
+        deaf = (signal.SIG_BLOCK, {signal.SIGINT})
+        with ThreadPoolExecutor(1, initializer=signal.pthread_sigmask, initargs=deaf) as starter:
+            pending = starter.submit(
+                lambda: {pool.submit(do, *piece): number for number, piece in enumerate(work)}
+            ).result()
+        for finished in as_completed(pending):
+            yield pending[finished], finished.result()
+    finally:
+        pool.shutdown(cancel_futures=True)
