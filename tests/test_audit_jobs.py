@@ -15,7 +15,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 import yaml
-from audit_parts import audit, settings, values
+from audit_parts import alive, audit, settings, values
 from rich.console import Console
 from training_parts import planted
 from typer.testing import CliRunner
@@ -178,13 +178,6 @@ def test_an_error_of_ours_comes_back_as_one_and_a_defect_with_its_traceback():
     assert "Traceback" in str(crews.raised(failed))
     with pytest.raises(Interrupted):
         crews.attempt(Thing("a"), lambda: bench(Interrupted()))
-
-
-def alive(group):
-    """Processes of a group that have not ended; those that nobody has buried are no matter of ours."""
-    listed = subprocess.run(["ps", "-ax", "-o", "pgid=,stat="], capture_output=True, text=True, check=True)
-    rows = [line.split() for line in listed.stdout.splitlines()]
-    return [row for row in rows if row[0] == str(group) and not row[1].startswith("Z")]
 
 
 def until(condition, process):

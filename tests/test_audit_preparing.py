@@ -10,19 +10,12 @@ import time
 
 import pytest
 import yaml
-from audit_parts import values
+from audit_parts import alive, values
 
 from eventveil.replay.simulated_set import plan
 
 SUBJECTS, SESSIONS = 5, 2
 PATIENCE_S = 240.0
-
-
-def alive(group):
-    """Processes of a group that have not ended; those that nobody has buried are no matter of ours."""
-    listed = subprocess.run(["ps", "-ax", "-o", "pgid=,stat="], capture_output=True, text=True, check=True)
-    rows = [line.split() for line in listed.stdout.splitlines()]
-    return [row for row in rows if row[0] == str(group) and not row[1].startswith("Z")]
 
 
 @pytest.fixture
