@@ -13,6 +13,7 @@ from typing import Any
 from eventveil.errors import EventError
 from eventveil.events import EventPacket, Sensor
 from eventveil.io.columns import Column, ColumnError, find_fields, parse_unit, to_packet
+from eventveil.io.hdf5_string import read_string
 from eventveil.io.reader import Reader
 
 MAGIC = b"\x89HDF\r\n\x1a\n"
@@ -83,6 +84,8 @@ class Hdf5Reader(Reader):
         for dataset in self._datasets.values():
             if not isinstance(dataset, h5py.Dataset) or len(dataset.shape) != 1:
                 raise ColumnError("something other than datasets of one dimension")
+            if dataset.dtype.hasobject:
+                raise ColumnError("items of variable length")
             if dataset.dtype.itemsize > MAX_ITEM:
                 raise ColumnError(f"items of more than {MAX_ITEM} bytes")
             filters = dataset.id.get_create_plist()
@@ -102,13 +105,25 @@ class Hdf5Reader(Reader):
     def _find_sensor(self) -> Sensor | None:
         """Read the geometry from the attributes of the file or of a group around the events."""
         place = self._file[self.metadata["place"]]
-        for attributes in (place.attrs, place.parent.attrs, self._file.attrs):
-            if "geometry" in attributes:
-                geometry = _attribute(attributes, "geometry")
+        for node in (place, place.parent, self._file):
+            if "geometry" in node.attrs:
+                geometry = self._attribute(node, "geometry")
                 return Sensor.parse(geometry.decode("ascii") if isinstance(geometry, bytes) else str(geometry))
-            if "width" in attributes and "height" in attributes:
-                return Sensor(int(_attribute(attributes, "width")), int(_attribute(attributes, "height")))
+            if "width" in node.attrs and "height" in node.attrs:
+                return Sensor(int(self._attribute(node, "width")), int(self._attribute(node, "height")))
         return None
+
+    def _attribute(self, node: Any, name: str) -> Any:
+        import h5py
+
+        kept = node.attrs.get_id(name)
+        if kept.get_storage_size() > MAX_ITEM:
+            raise ColumnError(f"an attribute {name} of more than {MAX_ITEM} bytes")
+        if not kept.dtype.hasobject:
+            return node.attrs[name]
+        if h5py.check_string_dtype(kept.dtype) is None:
+            raise ColumnError(f"an attribute {name} that is neither a number nor a string")
+        return read_string(self.path, node.name, name, MAX_ITEM)
 
     def read_packet(self) -> EventPacket | None:
         """Return the next 65,536 events."""
@@ -142,9 +157,3 @@ class Hdf5Reader(Reader):
         """Close the file. May be called twice."""
         if self._file is not None:
             self._file.close()
-
-
-def _attribute(attributes: Any, name: str) -> Any:
-    if attributes.get_id(name).get_storage_size() > MAX_ITEM:
-        raise ColumnError(f"an attribute {name} of more than {MAX_ITEM} bytes")
-    return attributes[name]

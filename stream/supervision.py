@@ -14,6 +14,7 @@ import contextlib
 import multiprocessing
 import multiprocessing.context
 import signal
+import tempfile
 import threading
 import time
 from collections import deque
@@ -22,6 +23,7 @@ from dataclasses import dataclass
 from multiprocessing import forkserver
 from typing import Any
 
+from eventveil.errors import ConfigError
 from eventveil.stream.books import Page
 
 PRELOAD = ["eventveil.stream.stages", "eventveil.models.runtime", "eventveil.models.weights"]
@@ -37,11 +39,20 @@ def processes() -> multiprocessing.context.ForkServerContext:
     That process has neither threads nor sockets, so that nobody inherits a lock which nobody will ever open. It is born
     deaf to Ctrl-C and SIGTERM, as all that it makes: a terminal and a service manager send them to everybody, and the
     supervisor decides what they mean.
+
+    Raises:
+        ConfigError: it cannot be started, as where the folder for temporary files has too long a path for a socket.
     """
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(PRELOAD)
-    with _deaf():
-        forkserver.ensure_running()
+    try:
+        with _deaf():
+            forkserver.ensure_running()
+    except OSError as error:
+        raise ConfigError(
+            f"line.run_as: processes cannot be started with temporary files in {tempfile.gettempdir()}: {error}; set "
+            "TMPDIR to a folder of yours with a path under 70 bytes"
+        ) from error
     return context
 
 

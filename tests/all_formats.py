@@ -75,7 +75,7 @@ def records(events: EventPacket) -> np.ndarray:
 
 def write_hdf5(path: Path, events: EventPacket, sensor: Sensor) -> None:
     with h5py.File(path, "w") as file:
-        file.attrs["geometry"] = str(sensor)
+        file.attrs["geometry"] = np.bytes_(str(sensor))  # of a fixed length: others take a process each time
         for field in "txyp":
             file.create_dataset(
                 f"events/{field}", data=getattr(events, field), chunks=(200,), maxshape=(None,), fletcher32=True

@@ -62,6 +62,33 @@ def test_geometry_from_attributes(tmp_path, place, attributes):
     assert reader.sensor == Sensor(640, 480)
 
 
+def test_a_damaged_heap_of_strings_holds_nobody_up(tmp_path, monkeypatch):
+    path = write_columns(tmp_path / "a.h5", events=EVENTS[:5])
+    with h5py.File(path, "a") as file:
+        file.attrs["geometry"] = "128x128"
+    data = bytearray(path.read_bytes())
+    size = data.index(b"GCOL") + 24  # of the string: behind it there is nothing, of length 0, without an end
+    data[size] = 0xFF
+    path.write_bytes(data)
+    monkeypatch.setattr("eventveil.io.hdf5_string.CPU_S", 1)
+    with pytest.raises(EventFileError, match="damaged"):
+        Hdf5Reader(path)
+
+
+def test_a_string_of_any_kind_may_be_the_geometry(tmp_path):
+    path = write_columns(tmp_path / "a 'b'.h5", group="CD/events", events=EVENTS[:5])
+    with h5py.File(path, "a") as file:
+        file["CD"].attrs.create("geometry", "640x480", dtype=h5py.string_dtype("ascii"))
+    reader = Hdf5Reader(path)
+    assert reader.sensor == Sensor(640, 480)
+    assert_same(read_all(reader), EVENTS[:5])
+    for wrong in (["640x480"] * 2, "w\u00efde"):
+        with h5py.File(path, "a") as file:
+            file["CD"].attrs.create("geometry", wrong, dtype=h5py.string_dtype())
+        with pytest.raises(EventFileError, match="WIDTHxHEIGHT"):
+            Hdf5Reader(path)
+
+
 def test_no_geometry_and_a_wrong_one(tmp_path):
     path = write_columns(tmp_path / "a.h5")
     reader = Hdf5Reader(path)
@@ -104,6 +131,15 @@ def test_items_and_attributes_too_large_to_be_meant_are_refused(tmp_path):
     with h5py.File(path, "a") as file:
         file.attrs["geometry"] = np.zeros(2_000, np.uint8)
     with pytest.raises(EventFileError, match="an attribute geometry"):
+        Hdf5Reader(path)
+    with h5py.File(path, "a") as file:
+        file.attrs.create("geometry", file["events"].ref, dtype=h5py.ref_dtype)
+    with pytest.raises(EventFileError, match="neither a number nor a string"):
+        Hdf5Reader(path)
+    with h5py.File(path, "a") as file:
+        del file["events/p"]
+        file.create_dataset("events/p", data=["1"] * 5, dtype=h5py.string_dtype())
+    with pytest.raises(EventFileError, match="items of variable length"):
         Hdf5Reader(path)
     with h5py.File(path, "w") as file:
         file["events"] = np.zeros(5, [(name, "i8") for name in "txyp"] + [("more", "S2000")])

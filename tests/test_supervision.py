@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from types import SimpleNamespace
 
 import pytest
@@ -148,3 +151,15 @@ def test_the_last_incidents_are_kept_and_each_is_told_once(capsys):
     told = [line.split()[3] for line in capsys.readouterr().err.splitlines() if "started anew" in line]
     assert told == [f"{number};;" for number in range(INCIDENTS + 3)]
     assert [incident.at_s for incident in status.incidents] == list(range(3, INCIDENTS + 3))
+
+
+def test_a_folder_for_temporary_files_that_is_too_long_for_a_socket_is_named(tmp_path):
+    long = tmp_path / ("long" * 20)
+    long.mkdir()
+    code = "from eventveil.stream.supervision import processes; processes()"
+    environment = os.environ | {"TMPDIR": str(long)}
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False)
+    assert done.stderr.splitlines()[-1].startswith("eventveil.errors.ConfigError: line.run_as: ")
+    assert "set TMPDIR" in done.stderr
+    assert str(long) in done.stderr
+    assert list(long.iterdir()) == []
