@@ -1,33 +1,33 @@
 """HDF5: the group `events` with one dataset per column, or the records of Metavision's `CD/events`.
 
-h5py is imported only when such a file is opened. Prophesee compresses with ECF, a filter that is not part of HDF5.
-
-Sources: the layout of the DSEC data set (Gehrig et al., 2021), and the HDF5 event files of Prophesee's Metavision SDK.
+The file is opened by a process of its own (`io/hdf5_file.py`), for a damaged one can end or hold up the process that
+reads it. It decodes the next packet while this one is used. Prophesee compresses with ECF, a filter that is not part of
+HDF5.
 """
 
 from __future__ import annotations
 
+import json
+import subprocess
+import sys
+import weakref
+from io import BufferedReader
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn, cast
 
-from eventveil.errors import EventError
+import numpy as np
+
 from eventveil.events import EventPacket, Sensor
-from eventveil.io.columns import Column, ColumnError, find_fields, parse_unit, to_packet
-from eventveil.io.hdf5_string import read_string
 from eventveil.io.reader import Reader
 
 MAGIC = b"\x89HDF\r\n\x1a\n"
-PLACES = ("CD/events", "events")
-PACKET_EVENTS = 65_536
-MAX_ITEM = 1_024  # bytes of an event or an attribute; damaged ones could ask for gigabytes
-CHUNK_CACHE = 16 << 20  # bytes a dataset; a chunk is decompressed as a whole, and twice if it does not stay in here
-FILTERS = {0x8ECF: "ECF (Prophesee)", 32001: "Blosc", 32004: "LZ4", 32008: "Bitshuffle", 32015: "Zstandard"}
-# What h5py raises on damaged bytes.
-DAMAGED = (OSError, RuntimeError, KeyError, ValueError, TypeError, AttributeError, MemoryError)
+PLACES = "CD/events or events"
+PIPE_BYTES = 1 << 20  # a packet of 65,536 events fits
+LINE_BYTES = 1 << 16
 
 
 class Hdf5Reader(Reader):
-    """Reads runs of events from each dataset.
+    """Reads runs of 65,536 events from each dataset.
 
     Option: `unit`, the unit of t: us (where none is stated), ms, s, ns or a number of microseconds such as 100us.
     """
@@ -38,122 +38,84 @@ class Hdf5Reader(Reader):
 
     def __init__(self, path: Path, **options: str) -> None:
         super().__init__(path, **options)
-        import h5py
-
-        self._file: Any = None
-        self._read = 0
-        try:
-            self._unit = parse_unit(options["unit"]) if "unit" in options else None
-            self._file = h5py.File(path, "r", rdcc_nbytes=CHUNK_CACHE, locking=False)
-            self._datasets, self._fields = self._find_datasets()
-            self._events = self._check_datasets()
-            self.sensor = self._find_sensor()
-        except (ColumnError, EventError) as error:
-            self.close()
-            raise self.fault(
-                f"expected events in {' or '.join(PLACES)}, found {error}", "check how the file was made"
-            ) from error
-        except DAMAGED as error:
-            self.close()
-            raise self.fault("expected an HDF5 file, found damaged bytes", "copy the file again") from error
+        # -P: what lies in the working folder is not to be taken for a module. A group of its own: Ctrl-C is not for it.
+        command = [sys.executable, "-P", "-m", "eventveil.io.hdf5_file", str(path), options.get("unit", "")]
+        self._process = subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            process_group=0,
+            pipesize=PIPE_BYTES,
+        )
+        self._stdout = cast("BufferedReader", self._process.stdout)
+        self._end = weakref.finalize(self, _end, self._process)
+        self._first = self._events = 0
+        told = self._told()
+        if told["kind"] != "file":
+            self._refuse(told.get("found"))
+        self.metadata["place"] = told["place"]
+        self.sensor = None if told["sensor"] is None else Sensor.parse(told["sensor"])
+        self._events = told["events"]
 
     @classmethod
     def recognises(cls, head: bytes) -> bool:
         """Tell by the magic bytes, which may stand behind a block of the user's own."""
         return any(head.startswith(MAGIC, place) for place in (0, 512, 1024, 2048, 4096))
 
-    def _find_datasets(self) -> tuple[dict[str, Any], dict[str, tuple[str, Any]]]:
-        """Return the datasets by name, and for each of t, x, y, p its dataset and the index in there."""
-        import h5py
+    def _refuse(self, found: str | None) -> NoReturn:
+        self.close()
+        if found is None:
+            raise self.fault("expected an HDF5 file, found damaged bytes", "copy the file again")
+        raise self.fault(f"expected events in {PLACES}, found {found}", "check how the file was made")
 
-        place = next((place for place in PLACES if place in self._file), None)
-        if place is None:
-            raise ColumnError("neither")
-        node = self._file[place]
-        self.metadata["place"] = place
-        names = list(node) if isinstance(node, h5py.Group) else list(node.dtype.names or ())
-        found = {field: names[column] for field, column in find_fields(names).items()}
-        if isinstance(node, h5py.Group):
-            return {name: node[name] for name in found.values()}, {field: (name, ...) for field, name in found.items()}
-        return {place: node}, {field: (place, name) for field, name in found.items()}
-
-    def _check_datasets(self) -> int:
-        """Return how many events there are."""
-        import h5py
-
-        for dataset in self._datasets.values():
-            if not isinstance(dataset, h5py.Dataset) or len(dataset.shape) != 1:
-                raise ColumnError("something other than datasets of one dimension")
-            if dataset.dtype.hasobject:
-                raise ColumnError("items of variable length")
-            if dataset.dtype.itemsize > MAX_ITEM:
-                raise ColumnError(f"items of more than {MAX_ITEM} bytes")
-            filters = dataset.id.get_create_plist()
-            for code in (filters.get_filter(place)[0] for place in range(filters.get_nfilters())):
-                if not h5py.h5z.filter_avail(code):
-                    name = FILTERS.get(code, "unknown")
-                    raise ColumnError(
-                        f"data compressed with the filter {name}, number {code}, which is not installed; write the "
-                        "file without it, with the program that made it"
-                    )
-            if dataset.chunks is not None and dataset.chunks[0] * dataset.dtype.itemsize > CHUNK_CACHE:
-                raise ColumnError(f"chunks of more than {CHUNK_CACHE} bytes; repack the file with smaller ones")
-        if len({len(dataset) for dataset in self._datasets.values()}) > 1:
-            raise ColumnError("columns of different lengths")
-        return len(next(iter(self._datasets.values())))
-
-    def _find_sensor(self) -> Sensor | None:
-        """Read the geometry from the attributes of the file or of a group around the events."""
-        place = self._file[self.metadata["place"]]
-        for node in (place, place.parent, self._file):
-            if "geometry" in node.attrs:
-                geometry = self._attribute(node, "geometry")
-                return Sensor.parse(geometry.decode("ascii") if isinstance(geometry, bytes) else str(geometry))
-            if "width" in node.attrs and "height" in node.attrs:
-                return Sensor(int(self._attribute(node, "width")), int(self._attribute(node, "height")))
-        return None
-
-    def _attribute(self, node: Any, name: str) -> Any:
-        import h5py
-
-        kept = node.attrs.get_id(name)
-        if kept.get_storage_size() > MAX_ITEM:
-            raise ColumnError(f"an attribute {name} of more than {MAX_ITEM} bytes")
-        if not kept.dtype.hasobject:
-            return node.attrs[name]
-        if h5py.check_string_dtype(kept.dtype) is None:
-            raise ColumnError(f"an attribute {name} that is neither a number nor a string")
-        return read_string(self.path, node.name, name, MAX_ITEM)
+    def _told(self) -> dict[str, Any]:
+        """The next message; of a process that is gone, one of kind `gone`."""
+        line = self._stdout.readline(LINE_BYTES)
+        told: dict[str, Any] = json.loads(line) if line.endswith(b"\n") else {"kind": "gone"}
+        return told
 
     def read_packet(self) -> EventPacket | None:
         """Return the next 65,536 events."""
-        first, last = self._read, min(self._read + PACKET_EVENTS, self._events)
-        if first == last:
+        if self._first == self._events:
             return None
-        self._read = last
-        where = f"events {first} to {last - 1}"
-        try:
-            columns = self._columns(first, last)
-            return to_packet(columns, self._unit)
-        except ColumnError as error:
-            self.skipped["events of a damaged packet"] += last - first
+        told = self._told()
+        packet = self._packet(told["events"]) if told["kind"] == "packet" else None
+        lost = told["events"] if told["kind"] == "fault" else self._events - self._first
+        taken = lost if packet is None else len(packet)
+        where = f"events {self._first} to {self._first + taken - 1}"
+        self._first += taken
+        if packet is not None:
+            return packet
+        self.skipped["events of a damaged packet"] += lost
+        if told.get("found") is not None:
             raise self.fault(
-                f"expected t, x, y and p of events, found {error}",
+                f"expected t, x, y and p of events, found {told['found']}",
                 "check how the file was made",
                 where=where,
                 recoverable=True,
-            ) from error
-        except DAMAGED as error:
-            self.skipped["events of a damaged packet"] += last - first
-            raise self.fault(
-                "expected events, found damaged bytes", "copy the file again", where=where, recoverable=True
-            ) from error
+            )
+        raise self.fault(
+            "expected events, found damaged bytes",
+            "copy the file again",
+            where=where,
+            recoverable=told["kind"] == "fault",
+        )
 
-    def _columns(self, first: int, last: int) -> dict[str, Column]:
-        runs = {name: dataset[first:last] for name, dataset in self._datasets.items()}
-        return {field: runs[name][index] for field, (name, index) in self._fields.items()}
+    def _packet(self, events: int) -> EventPacket | None:
+        """The arrays behind a message, or None where the process ended amid them."""
+        t, x, y = np.empty(events, np.int64), np.empty(events, np.uint16), np.empty(events, np.uint16)
+        p = np.empty(events, np.bool_)
+        whole = all(self._stdout.readinto(array.data) == array.nbytes for array in (t, x, y, p))
+        return EventPacket(t, x, y, p) if whole else None
 
     def close(self) -> None:
-        """Close the file. May be called twice."""
-        if self._file is not None:
-            self._file.close()
+        """End the process. May be called twice."""
+        self._end()
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    process.kill()
+    process.wait()
+    assert process.stdout is not None
+    process.stdout.close()
