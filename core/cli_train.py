@@ -156,6 +156,8 @@ def _settings(config: Path, overrides: list[str]) -> TrainSettings:
 def _table(results: dict[str, Any]) -> Table:
     """A row for each subject: figures in per cent, with their 95 % interval and chance."""
     columns = {"gesture": ("target", "accuracy"), **{name: ("identity", name) for name in ("rank1", "rank5", "mAP")}}
+    if any("picture_retrieval" in result for result in results.values()):
+        columns["rank1 by pictures"] = ("picture_retrieval", "rank1")
     table = Table("attack on", *columns, title="Test people, fresh attackers: per cent (95 % interval; chance)")
     for subject, result in results.items():
         row = [_cell(result.get(label, {}).get(name)) for label, name in columns.values()]

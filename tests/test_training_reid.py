@@ -71,7 +71,8 @@ def test_the_whole_recipe_leaves_an_anonymizer_of_voxels(root, firenet, tmp_path
     assert all(np.isfinite(list(row.values())).all() for row in rows)
     assert set(results) == {"raw-denoised", "anonymizer-denoised"}
     for result in results.values():
-        assert set(result) == {"identity", "picture"}
+        assert set(result) == {"identity", "picture", "picture_retrieval"}
+        assert 0 <= result["picture_retrieval"]["rank1"]["value"] <= 1
         low, high = result["picture"]["ssim"]["interval_95"]
         assert low <= result["picture"]["ssim"]["value"] <= high
 

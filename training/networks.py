@@ -40,13 +40,20 @@ def new_anonymizer(settings: TrainSettings) -> nn.Module:
     representation = "voxel" if settings.window.mode == "voxel" else "histogram"
     if representation not in KINDS[kind].representations:
         raise ConfigError(f"anonymizer.kind: {kind} takes no {representation} windows; change it or window.mode")
-    return _initialise("anonymizer.config", kind, settings, settings.anonymizer.config, "anonymizer")
+    config = settings.anonymizer.config | {"channels": channels(settings)}
+    return _initialise("anonymizer.config", kind, settings, config, "anonymizer")
 
 
-def new_classifier(label: str, classes: int, settings: TrainSettings, *name: Any) -> ResNetClassifier:
-    """Build a classifier of the target or of people; `name` tells its first weights from those of others."""
+def new_classifier(
+    label: str, classes: int, settings: TrainSettings, *name: Any, seen: int | None = None
+) -> ResNetClassifier:
+    """Build a classifier of the target or of people; `name` tells its first weights from those of others.
+
+    What it looks at has as many channels as `seen` says, or as windows have.
+    """
     own: ClassifierSettings = getattr(settings, label)
-    network = _initialise(label, "resnet_classifier", settings, own.model_dump() | {"classes": classes}, label, *name)
+    config = own.model_dump() | {"classes": classes, "channels": seen or channels(settings)}
+    network = _initialise(label, "resnet_classifier", settings, config, label, *name)
     assert isinstance(network, ResNetClassifier)
     return network
 
@@ -84,6 +91,6 @@ def check_precision(settings: TrainSettings, device: torch.device) -> None:
 
 def _initialise(key: str, kind: str, settings: TrainSettings, config: dict[str, Any], *name: Any) -> nn.Module:
     try:
-        return initialise(kind, config | {"channels": channels(settings)}, seed=seed_of(settings.seed, *name))
+        return initialise(kind, config, seed=seed_of(settings.seed, *name))
     except ValidationError as error:
         raise ConfigError(f"{key}: {first_finding(error)}") from error

@@ -36,6 +36,11 @@ def picture_maker(path: Path, device: torch.device) -> Picture:
     return lambda x_BCHW: network.reconstruct(x_BCHW).picture
 
 
+def pictures_behind(before: nn.Module | None, picture: Picture) -> Picture:
+    """What makes pictures of what a denoiser, if there is one, turns back."""
+    return picture if before is None else lambda x_BCHW: picture(before(x_BCHW).float())
+
+
 def picture_result(
     stand: Stand, picture: Picture, before: nn.Module | None, anonymizer: Anonymizer, *name: Any
 ) -> dict[str, Any]:
@@ -49,9 +54,7 @@ def picture_result(
         name: of the noise.
     """
     wanted = torch.from_numpy(stand.outputs(picture, Identity(), *name))
-    seen = torch.from_numpy(
-        stand.outputs(lambda x: picture(x if before is None else before(x).float()), anonymizer, *name)
-    )
+    seen = torch.from_numpy(stand.outputs(pictures_behind(before, picture), anonymizer, *name))
     likeness: dict[str, list[torch.Tensor]] = {"ssim": [], "psnr_db": []}
     for seen_B1HW, wanted_B1HW in zip(
         torch.split(seen, EVALUATION_BATCH), torch.split(wanted, EVALUATION_BATCH), strict=True

@@ -2,7 +2,7 @@
 
 RUN/split.json            who is trained on, validated on, tested on
 RUN/windows/              rows of the trials, see `windows.py`; elsewhere with data.cache
-RUN/pretrain/target, RUN/pretrain/identity, RUN/adversarial, RUN/attack/SUBJECT/target ...
+RUN/pretrain/target, RUN/pretrain/identity, RUN/adversarial, RUN/attack/SUBJECT/target, RUN/attack/pictures/identity ...
     settings.yaml         of this stage
     last.pt, best.pt      where it stands, and the weights of the epoch that was chosen on validation
     steps.csv, epochs.csv, tensorboard/, curves.png, confusion.png, windows.png

@@ -15,6 +15,7 @@ from eventveil.models.kinds import Anonymizer
 from eventveil.training import baselines
 
 ANONYMIZER = "anonymizer"
+RAW = "raw"
 ONLY_COUNTS = ("discard", "polarity")  # rules that mean nothing on voxel grids
 _WITH_NUMBER: dict[str, Callable[[float], Anonymizer]] = {
     "gaussian": baselines.Gaussian,
@@ -22,7 +23,7 @@ _WITH_NUMBER: dict[str, Callable[[float], Anonymizer]] = {
     "pixelate": lambda size: baselines.Pixelate(size),  # type: ignore[arg-type]  # pydantic holds it to whole numbers
 }
 _ALONE: dict[str, Callable[[], Anonymizer]] = {
-    "raw": baselines.Identity,
+    RAW: baselines.Identity,
     "scramble": baselines.Scramble,
     "polarity": baselines.PolarityDrop,
 }
