@@ -75,6 +75,19 @@ def test_a_damaged_heap_of_strings_holds_nobody_up(tmp_path):
         Hdf5Reader(path)
 
 
+def test_a_chunk_that_ends_the_library_is_a_damaged_one(tmp_path):
+    path = write_columns(tmp_path / "a.h5", events=EVENTS[:50], chunks=(50,), fletcher32=True)
+    data = bytearray(path.read_bytes())
+    size = data.index(b"TREE\1") + 24  # of the first chunk, as stored: too few for the checksum that is to be there
+    data[size : size + 4] = bytes(4)
+    path.write_bytes(data)
+    reader = Hdf5Reader(path)
+    with pytest.raises(EventFileError, match="events 0 to 49: expected events, found damaged bytes"):
+        reader.read_packet()
+    assert reader.skipped.total() == 50
+    assert reader._process.wait() == -signal.SIGSEGV
+
+
 def test_a_string_of_any_kind_may_be_the_geometry(tmp_path):
     path = write_columns(tmp_path / "a 'b'.h5", group="CD/events", events=EVENTS[:5])
     with h5py.File(path, "a") as file:
