@@ -13,8 +13,8 @@ from pathlib import Path
 
 import numpy as np
 from fake_drivers.fake_camera import DV_DTYPE, FakeCamera
-from fault_parts import Running
-from line_setup import PROGRAM, Kit
+from fault_parts import Running, line_of
+from line_setup import Kit
 from recordings import join
 
 from eventveil import EventPacket, Sensor
@@ -61,23 +61,10 @@ def cameras_in_a_line(kit: Kit, folder: Path, endpoint: str, sources: list[dict]
     """
     config = folder / "cameras.yaml"
     config.write_text(json.dumps({"sources": sources}))  # which is YAML
-    defaults = {"publish__bind": endpoint, "publish__wait_for": 1, "line__run_as": "processes"}
-    defaults |= {"line__delivery": "lossless", "line__runtime_dir": str(folder / "run")}
-    options = [f"--set={key.replace('__', '.')}={json.dumps(value)}" for key, value in (defaults | settings).items()]
-    weights = ["--weights", str(kit.anonymizer), "--weights", str(kit.classifier), "--allow-untrained"]
-    process = subprocess.Popen(
-        [*PROGRAM, "run", str(config), "--json", *weights, *options],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        env=os.environ | {"OMP_NUM_THREADS": "1"},
-    )
-    line = Running(process)
-    try:
+    defaults = {"publish__bind": endpoint, "publish__wait_for": 1, "line__delivery": "lossless"}
+    defaults |= {"line__runtime_dir": str(folder / "run")}
+    with line_of(kit, config, defaults | settings, env=os.environ | {"OMP_NUM_THREADS": "1"}) as line:
         yield line
-    finally:
-        process.kill()
-        line.close()
 
 
 def wait_until(condition, camera: LiveCamera | None = None) -> None:

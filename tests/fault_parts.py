@@ -175,6 +175,27 @@ class Running:
 
 
 @contextmanager
+def line_of(
+    kit: Kit, source: Path, settings: dict[str, Any], *, within: Sequence[str] = (), **process: Any
+) -> Iterator[Running]:
+    """Run a line of processes over a source or configuration, with untrained weights; `settings` as `a__b`.
+
+    `within` goes before the command, and `process` is what `subprocess.Popen` takes.
+    """
+    settings = {"line__run_as": "processes"} | settings
+    options = [f"--set={key.replace('__', '.')}={json.dumps(value)}" for key, value in settings.items()]
+    weights = ["--weights", str(kit.anonymizer), "--weights", str(kit.classifier), "--allow-untrained"]
+    command = [*within, *PROGRAM, "run", str(source), "--json", *weights, *options]
+    started = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **process)
+    line = Running(started)
+    try:
+        yield line
+    finally:
+        started.kill()
+        line.close()
+
+
+@contextmanager
 def running(
     kit: Kit,
     folder: Path,
@@ -184,36 +205,21 @@ def running(
     within: Sequence[str] = (),
     **settings: Any,
 ) -> Iterator[Running]:
-    """Run a live line in processes, over the kit's recording again and again; `settings` as `a__b=value`.
+    """Run a live line over the kit's recording again and again; `settings` and `within` as of `line_of`.
 
-    `within` goes before the command. Its own files go to `folder`: the sockets' folder, its home, its temporary files,
-    and a core, if it dumped one.
+    Its own files go to `folder`: the sockets' folder, its home, its temporary files, and a core, if it dumped one.
     """
     defaults = {
         "publish__bind": endpoint,
-        "line__run_as": "processes",
         "line__delivery": "live",
         "line__runtime_dir": str(folder / "run"),
         "sources__0__loop": True,
         "sources__0__gap_s": 0,
     }
-    options = [f"--set={key.replace('__', '.')}={json.dumps(value)}" for key, value in (defaults | settings).items()]
-    weights = ["--weights", str(kit.anonymizer), "--weights", str(kit.classifier), "--allow-untrained"]
     environment = os.environ | {"HOME": str(folder), "TMPDIR": str(folder), "OMP_NUM_THREADS": "1"}
-    process = subprocess.Popen(
-        [*within, *PROGRAM, "run", str(kit.recording), "--json", *weights, *options],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        cwd=folder,
-        env=environment | ({} if faults is None else faults.environment),
-    )
-    line = Running(process)
-    try:
+    environment |= {} if faults is None else faults.environment
+    with line_of(kit, kit.recording, defaults | settings, within=within, cwd=folder, env=environment) as line:
         yield line
-    finally:
-        process.kill()
-        line.close()
 
 
 @contextmanager
