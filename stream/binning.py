@@ -6,16 +6,14 @@ bins and reuses their place. An event is therefore touched once, however many wi
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import numpy.typing as npt
 from numba import njit
-from numba import types as numba_types
 
 from eventveil.events import EventPacket
 from eventveil.records import are_records, as_words
 from eventveil.stream.geometry import PixelMap
+from eventveil.stream.layouts import ByLayout, types
 
 MAX_COUNT = 65_535  # a count is a uint16 and stays there: a wrapped count would show a busy pixel as a quiet one
 
@@ -23,18 +21,7 @@ MAX_COUNT = 65_535  # a count is a uint16 and stays there: a wrapped count would
 # instruction, which makes both together nearly twice as fast as one loop for all.
 BLOCK = 128
 
-types: Any = numba_types  # numba's own annotations change from version to version
 _index = np.uintp  # numba must allow for negative indices, at two instructions each, unless they are unsigned
-
-
-def event_columns(layout: str) -> tuple[Any, ...]:
-    """Numba's types of t, x, y and p in the memory layout "C" (contiguous) or "A" (any strides).
-
-    Read-only and unaligned is what every array may be taken for, whoever made it; so one compilation, done before
-    the first event comes, serves all.
-    """
-    fields = (types.int64, types.uint16, types.uint16, types.uint8)
-    return tuple(types.Array(field, 1, layout, readonly=True, aligned=False) for field in fields)
 
 
 @njit(nogil=True)
@@ -152,17 +139,11 @@ def _count(t, x, y, p, begin, counts, in_bin, first_bin, start_us, bin_us, pixel
     return np.int64(i), late, outside, saturated
 
 
-def _compiled(layout: str) -> Any:
-    integer, pixel, table = types.int64, types.int32, types.uint32[::1]
-    pixels = types.Tuple([pixel, pixel, pixel, types.boolean, table, table])
-    signature = types.UniTuple(integer, 4)(
-        *event_columns(layout), integer, types.uint16[::1], types.int64[::1], integer, integer, integer, pixels
-    )
-    return njit(signature, nogil=True, cache=True)(_count)
-
-
-_count_contiguous = _compiled("C")
-_count_strided = _compiled("A")
+_count_packet = ByLayout(
+    _count, 4, types.UniTuple(types.int64, 4),
+    types.int64, types.uint16[::1], types.int64[::1], types.int64, types.int64, types.int64,
+    types.Tuple([types.int32, types.int32, types.int32, types.boolean, types.uint32[::1], types.uint32[::1]]),
+)  # fmt: skip
 
 
 class CountRing:
@@ -202,9 +183,7 @@ class CountRing:
             Index of that event, or `len(packet)`; and how many were late, outside and saturated.
         """
         t, x, y, p = packet.t, packet.x, packet.y, packet.p.view(np.uint8)
-        contiguous = t.flags.c_contiguous and x.flags.c_contiguous and y.flags.c_contiguous and p.flags.c_contiguous
-        count = _count_contiguous if contiguous else _count_strided
-        stop, late, outside, saturated = count(
+        stop, late, outside, saturated = _count_packet(
             t, x, y, p, begin, self._counts.reshape(-1), self._in_bin, self._first_bin, start_us, self._bin_us,
             self._pixels,
         )  # fmt: skip

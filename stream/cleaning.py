@@ -9,14 +9,11 @@ neighbours had one shortly before.
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import numpy.typing as npt
-from numba import njit
 
 from eventveil.events import EventPacket, Sensor
-from eventveil.stream.binning import event_columns, types
+from eventveil.stream.layouts import ByLayout, types
 
 NEVER_US = -(2**62)  # before every event, and far enough from the ends of int64 to be subtracted
 
@@ -53,17 +50,11 @@ def _clean(t, x, y, p, width, height, hot, last, noise_us, kept_t, kept_x, kept_
     return kept, masked, lonely
 
 
-def _compiled(layout: str) -> Any:
-    integer = types.int64
-    kept = types.int64[::1], types.uint16[::1], types.uint16[::1], types.uint8[::1]
-    signature = types.UniTuple(integer, 3)(
-        *event_columns(layout), integer, integer, types.uint8[::1], types.int64[::1], integer, *kept
-    )
-    return njit(signature, nogil=True, cache=True)(_clean)
-
-
-_clean_contiguous = _compiled("C")
-_clean_strided = _compiled("A")
+_clean_packet = ByLayout(
+    _clean, 4, types.UniTuple(types.int64, 3),
+    types.int64, types.int64, types.uint8[::1], types.int64[::1], types.int64,
+    types.int64[::1], types.uint16[::1], types.uint16[::1], types.uint8[::1],
+)  # fmt: skip
 
 
 class Cleaner:
@@ -93,12 +84,10 @@ class Cleaner:
         if not len(packet) or (self.hot is None and not self._noise_us):
             return packet
         t, x, y, p = packet.t, packet.x, packet.y, packet.p.view(np.uint8)
-        contiguous = t.flags.c_contiguous and x.flags.c_contiguous and y.flags.c_contiguous and p.flags.c_contiguous
-        clean = _clean_contiguous if contiguous else _clean_strided
         n = len(packet)
         out = np.empty(n, np.int64), np.empty(n, np.uint16), np.empty(n, np.uint16), np.empty(n, np.uint8)
         hot = np.empty(0, np.uint8) if self.hot is None else self.hot.view(np.uint8).reshape(-1)
-        kept, masked, lonely = clean(
+        kept, masked, lonely = _clean_packet(
             t, x, y, p, self._sensor.width, self._sensor.height, hot, self._last, self._noise_us, *out
         )
         self.masked += masked

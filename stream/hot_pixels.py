@@ -6,14 +6,11 @@ the pixels around it, while an edge or a lamp takes its neighbours along. Both m
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import numpy.typing as npt
-from numba import njit
 
 from eventveil.events import EventPacket, Sensor
-from eventveil.stream.binning import event_columns, types
+from eventveil.stream.layouts import ByLayout, types
 
 SLICES = 10  # the time of looking is parted into so many
 SLICES_ACTIVE = 8  # and in so many of them a hot pixel fires
@@ -33,14 +30,7 @@ def _tally(t, x, y, begin_us, slice_us, counts, active):  # type: ignore[no-unty
             active[y[i], x[i]] |= np.uint16(1 << part)
 
 
-def _compiled(layout: str) -> Any:
-    columns = event_columns(layout)[:3]
-    signature = types.void(*columns, types.int64, types.int64, types.uint32[:, ::1], types.uint16[:, ::1])
-    return njit(signature, nogil=True, cache=True)(_tally)
-
-
-_tally_contiguous = _compiled("C")
-_tally_strided = _compiled("A")
+_tally_packet = ByLayout(_tally, 3, types.void, types.int64, types.int64, types.uint32[:, ::1], types.uint16[:, ::1])
 
 
 class HotPixelSearch:
@@ -68,9 +58,7 @@ class HotPixelSearch:
         if len(packet):
             if self._begin_us is None:
                 self._begin_us = int(t[0])
-            contiguous = t.flags.c_contiguous and x.flags.c_contiguous and y.flags.c_contiguous
-            tally = _tally_contiguous if contiguous else _tally_strided
-            tally(t, x, y, self._begin_us, self._slice_us, self.counts, self._active)
+            _tally_packet(t, x, y, self._begin_us, self._slice_us, self.counts, self._active)
         if self._begin_us is not None:
             reached = [int(t[-1])] if len(packet) else []
             reached += [] if packet.until_us is None else [packet.until_us]

@@ -13,8 +13,8 @@ import numpy.typing as npt
 from numba import njit
 
 from eventveil.events import EventPacket
-from eventveil.stream.binning import event_columns, types
 from eventveil.stream.geometry import PixelMap
+from eventveil.stream.layouts import event_columns, types
 
 _index = np.uintp
 _SIGNATURE = types.UniTuple(types.int64, 3)(
