@@ -1,0 +1,51 @@
+"""Windows of simulated people whom no weights were trained on, and below each what is published of it.
+
+    python benchmarks/noisy_channel_sheet.py docs/noisy_channel.png
+
+Each window is the first of its trial, all bins added up, in a scale of its own. The noise is fresh: no two sheets are
+alike in the lower row. Needs matplotlib.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from eventveil.models import load_weights, shipped
+from eventveil.models.runtime import AnonymizerRuntime
+from eventveil.replay.dvs_gesture import GESTURES
+from eventveil.replay.simulator import DVS128, simulate
+from eventveil.stream.histogram import WindowedHistogrammer
+from eventveil.training.pictures import WINDOWS_SHOWN, side_by_side
+
+SEED = 1  # the people of seed 0 trained the weights that come along
+SHOWN = (0, 1, 4, 7, 8, 9)
+
+
+def window(gesture: int, bins: int, bin_us: int, size: tuple[int, int]) -> npt.NDArray[np.uint16]:
+    """The first window of a stranger's gesture: (bins, 2, H, W)."""
+    histogrammer = WindowedHistogrammer(DVS128, bins=bins, bin_us=bin_us, size=size)
+    for packet in simulate(SEED, subject=gesture + 1, session=0, gesture=gesture, seconds=2.0):
+        for raw in histogrammer.push(packet):
+            return raw.counts
+    raise AssertionError("two seconds hold a window of one")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("out", type=Path, help="a PNG file")
+    out = parser.parse_args().out
+    weights = load_weights(shipped.ANONYMIZER)
+    held = weights.metadata
+    assert held.bin_us is not None
+    counts = [window(gesture, held.bins, held.bin_us, held.size) for gesture in SHOWN[:WINDOWS_SHOWN]]
+    published = AnonymizerRuntime(weights, device="cpu")(counts)
+    raw = np.stack(counts).reshape(published.shape).astype(np.float32)
+    side_by_side(out, raw, published, [GESTURES[gesture] for gesture in SHOWN])
+
+
+if __name__ == "__main__":
+    main()
