@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from eventveil.errors import DatasetError
-from eventveil.training.metrics import Labels, left_out
+from eventveil.training.metrics import Labels, left_out, rank_scores
 from eventveil.training.statistics import accuracy_interval, bootstrap_by_person, chance_ranking, expanded_tail, wilson
 
 
@@ -130,36 +130,36 @@ def gallery_of(people, targets, sessions):
     return Labels(rows[:, 0], rows[:, 1], np.arange(len(rows)), rows[:, 2])
 
 
-def test_chance_is_what_counting_gives():
-    everything = gallery_of(people=5, targets=4, sessions=2)
-    excluded = left_out(everything, everything)
-    # Of 40 entries the 2 of the same person and target are left out: 38 remain, 6 of them of the person.
-    chance = chance_ranking(everything, everything, excluded, draws=400)
-    matches, remain = 6, 38
-    assert chance.rank1 == pytest.approx(matches / remain, abs=0.012)
-    for k, share in ((5, chance.rank5), (10, chance.rank10)):
-        misses = np.prod([(remain - matches - i) / (remain - i) for i in range(k)])
-        assert share == pytest.approx(1 - misses, abs=0.015)
-    assert chance.mean_average_precision == pytest.approx(expected_precision(matches, remain), abs=0.01)
-
-
-def expected_precision(matches, remain, draws=20_000):
-    """Of a random order, by drawing the places of the matches themselves."""
+def simulated_chance(query, gallery, excluded, draws):
+    """What rankings by random scores come out at, in the mean."""
     random = np.random.default_rng(9)
-    total = 0.0
-    for _ in range(draws):
-        places = np.sort(random.permutation(remain)[:matches]) + 1
-        here = np.arange(1, matches + 1) / places
-        before = [i / (place - 1) if place > 1 else 1 for i, place in enumerate(places)]
-        total += np.mean((here + before) / 2)
-    return total / draws
+    shape = (len(query), len(gallery))
+    rankings = [rank_scores(random.random(shape), query, gallery, excluded) for _ in range(draws)]
+    return np.mean([(r.rank1, r.rank5, r.rank10, r.mean_average_precision) for r in rankings], axis=0)
+
+
+@pytest.mark.parametrize("disjoint", [False, True])
+def test_chance_is_what_random_scores_give(disjoint):
+    everything = gallery_of(people=4, targets=3, sessions=3)
+    uneven = np.delete(np.arange(len(everything)), [0, 1, 5, 20, 33])  # so that queries leave unlike numbers over
+    query, gallery = everything.of(uneven[::2]), everything.of(uneven)
+    excluded = left_out(query, gallery, session_disjoint=disjoint)
+    expected = simulated_chance(query, gallery, excluded, draws=3000)
+    np.testing.assert_allclose(chance_ranking(query, gallery, excluded), expected, atol=0.004)
+
+
+def test_chance_where_one_entry_is_left():
+    query, gallery = gallery_of(2, 1, 1), gallery_of(2, 2, 1)
+    excluded = np.ones((2, 4), np.bool_)
+    excluded[0, 1] = False  # the first one's own, and nothing else
+    assert chance_ranking(query, gallery, excluded) == (1.0, 1.0, 1.0, 1.0)
 
 
 def test_chance_follows_the_protocol():
     everything = gallery_of(people=5, targets=4, sessions=2)
     disjoint = left_out(everything, everything, session_disjoint=True)
     # 5 of the person are left out (2 of the target, 3 more of the session), 3 of 35 match.
-    assert chance_ranking(everything, everything, disjoint).rank1 == pytest.approx(3 / 35, abs=0.012)
+    assert chance_ranking(everything, everything, disjoint).rank1 == pytest.approx(3 / 35)
     one_session = gallery_of(people=5, targets=4, sessions=1)
     with pytest.raises(DatasetError, match="none of 20 queries"):
         chance_ranking(one_session, one_session, left_out(one_session, one_session, session_disjoint=True))
@@ -169,4 +169,4 @@ def test_chance_is_not_one_in_the_number_of_people():
     query, gallery = gallery_of(4, 1, 1), gallery_of(2, 3, 1)
     gallery = Labels(gallery.person, gallery.target + 5, gallery.trial + 100, gallery.session)
     chance = chance_ranking(query, gallery, left_out(query, gallery))
-    assert chance.rank1 == pytest.approx(0.5, abs=0.1)  # the two who are not in the gallery do not count
+    assert chance.rank1 == pytest.approx(0.5)  # the two who are not in the gallery do not count

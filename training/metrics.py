@@ -94,6 +94,21 @@ def rank(
     return rank_scores(score_QG, query, gallery, left_out(query, gallery, session_disjoint=session_disjoint))
 
 
+def matches(query: Labels, gallery: Labels, left_out_QG: Masks) -> Masks:
+    """Which entries are the one that is looked for, (Q, G).
+
+    Raises:
+        DatasetError: no query has a match that is not left out.
+    """
+    match_QG = (query.person[:, None] == gallery.person) & ~left_out_QG
+    if not match_QG.any():
+        raise DatasetError(
+            f"none of {len(query)} queries has a match among {len(gallery)} gallery entries: all of the same person "
+            "are of the same trial, target or session; give people more of each, or do without disjoint sessions"
+        )
+    return np.asarray(match_QG)
+
+
 def rank_scores(score_QG: Floats, query: Labels, gallery: Labels, left_out_QG: Masks) -> Ranking:
     """Rank the gallery for each query by scores, highest first.
 
@@ -106,13 +121,8 @@ def rank_scores(score_QG: Floats, query: Labels, gallery: Labels, left_out_QG: M
     """
     if score_QG.shape != (len(query), len(gallery)):
         raise ValueError(f"expected scores ({len(query)}, {len(gallery)}), got {score_QG.shape}")
-    match_QG = (query.person[:, None] == gallery.person) & ~left_out_QG
+    match_QG = matches(query, gallery, left_out_QG)
     counts_Q = match_QG.any(1)
-    if not counts_Q.any():
-        raise DatasetError(
-            f"none of {len(query)} queries has a match among {len(gallery)} gallery entries: all of the same person "
-            "are of the same trial, target or session; give people more of each, or do without disjoint sessions"
-        )
     chance_QG = np.random.default_rng(0).random(score_QG.shape)
     order_QG = np.lexsort((chance_QG, -score_QG, left_out_QG))[counts_Q]  # entries left out come last: they count not
     match_QG = np.take_along_axis(match_QG[counts_Q], order_QG, axis=1)

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from eventveil.training.metrics import Labels, Masks, rank_scores
+from eventveil.training.metrics import Labels, Masks, matches
 
 Z95 = NormalDist().inv_cdf(0.975)
 
@@ -107,20 +107,35 @@ def accuracy_interval(correct_N: npt.ArrayLike, persons_N: npt.ArrayLike, draws:
     return Interval(min(by_person.low, by_answer.low), max(by_person.high, by_answer.high))
 
 
-def chance_ranking(query: Labels, gallery: Labels, left_out_QG: Masks, draws: int = 200, seed: int = 0) -> Chance:
-    """Chance level of a ranking: the means over `draws` rankings by random scores, with the very same left out.
+def chance_ranking(query: Labels, gallery: Labels, left_out_QG: Masks) -> Chance:
+    """Chance level of a ranking: what random scores give in the mean, with the very same left out.
 
-    It is not one in the number of people: how many gallery entries each query leaves over, and how many of them match,
-    decides.
+    It is not one in the number of people: how many gallery entries each query leaves over, g, and how many of them
+    match, m, decides. In a random order the first k hold none of them with probability C(g - m, k) / C(g, k). At a
+    match in place i, precision is in the mean (1 + (i - 1) r) / i, with r = (m - 1) / (g - 1), and just before it r, or
+    1 where nothing is before; average precision is the mean of both over all matches: (H + r (g - H) + m) / 2g, where H
+    is the sum of 1/i up to g.
 
     Raises:
         DatasetError: no query has a match that is not left out.
+
+    Source: after Bestgen, Exact expected average precision of the random baseline for system evaluation, 2015.
     """
-    random = np.random.default_rng(seed)
-    shape = (len(query), len(gallery))
-    rankings = [rank_scores(random.random(shape), query, gallery, left_out_QG) for _ in range(draws)]
-    figures = [(r.rank1, r.rank5, r.rank10, r.mean_average_precision) for r in rankings]
-    return Chance(*(float(figure) for figure in np.mean(figures, axis=0)))
+    match_QG = matches(query, gallery, left_out_QG)
+    counts_Q = match_QG.any(1)
+    m = match_QG[counts_Q].sum(1)
+    g = (~left_out_QG[counts_Q]).sum(1)
+    harmonic = np.cumsum(1 / np.arange(1, g.max() + 1))[g - 1]
+    precision = (harmonic + (m - 1) / np.maximum(g - 1, 1) * (g - harmonic) + m) / (2 * g)
+    rank1, rank5, rank10 = (float(_found_within(k, m, g).mean()) for k in (1, 5, 10))
+    return Chance(rank1, rank5, rank10, float(precision.mean()))
+
+
+def _found_within(k: int, m: npt.NDArray[np.int64], g: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
+    missed = np.ones(len(g))
+    for drawn in range(k):
+        missed *= np.maximum(g - m - drawn, 0) / np.maximum(g - drawn, 1)
+    return 1 - missed
 
 
 def expanded_tail(people: int) -> float:
