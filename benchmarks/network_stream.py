@@ -30,7 +30,8 @@ from rich.table import Table
 from eventveil.config import run_settings
 from eventveil.models import shipped
 from eventveil.stream import subscribe
-from eventveil.stream.pipeline import Line, Status
+from eventveil.stream.pipeline import Line
+from eventveil.stream.status import Status
 from eventveil.stream.wire import WINDOW
 
 SENSOR = (640, 480)

@@ -15,8 +15,9 @@ from eventveil.cli_telling import Output, Ticker, details_of, print_summary, pub
 from eventveil.errors import ConfigError, LineError
 
 if TYPE_CHECKING:
-    from eventveil.stream.pipeline import Line, Status
+    from eventveil.stream.pipeline import Line
     from eventveil.stream.settings import RunSettings
+    from eventveil.stream.status import Status
 
 SourcesArgument = Annotated[
     list[str],

@@ -14,8 +14,8 @@ from rich.table import Table
 from eventveil.cli_common import print_json, say, stdout
 
 if TYPE_CHECKING:
-    from eventveil.stream.pipeline import Status
     from eventveil.stream.score import Score
+    from eventveil.stream.status import Status
 
 
 def summary_of(status: Status) -> dict[str, Any]:

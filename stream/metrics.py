@@ -24,9 +24,9 @@ from eventveil.stream.latency import BOUNDS_MS
 from eventveil.version import __version__
 
 if TYPE_CHECKING:
-    from eventveil.stream.pipeline import Status
     from eventveil.stream.publish import Provenance
     from eventveil.stream.runner import Report
+    from eventveil.stream.status import Status
 
 UNUSED = ("late", "outside", "saturated")  # events that are in no window, by reason
 PREFIX, CAMERA = "eventveil_", "camera_"

@@ -15,9 +15,7 @@ import shutil
 import threading
 import time
 import uuid
-from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -25,7 +23,6 @@ from typing import Any
 import zmq
 
 from eventveil.stream.books import CRASH, FILE, SOURCE, Books
-from eventveil.stream.density import Trained, far_from
 from eventveil.stream.planning import plan
 from eventveil.stream.runner import Report, Signals
 from eventveil.stream.score import NOTES, Score
@@ -41,66 +38,13 @@ from eventveil.stream.stages import (
     run_publish,
     serve,
 )
-from eventveil.stream.supervision import START_S, Incident, Keeper, processes
+from eventveil.stream.status import Status
+from eventveil.stream.supervision import START_S, Keeper, processes
 from eventveil.stream.windows import Seal
 
 STOP_S = 2.0  # to publish what is on its way once a stop was asked for
 LEAVE_S = 0.5  # to leave after that
-INCIDENTS = 100  # that are told of, the last ones: a line that runs for months must not grow with them
 HALTED_S = 0.4  # without a look at the stages, and what they did meanwhile is not known
-
-
-@dataclass(slots=True)
-class Status:
-    """What is known of a running line, or of one that has ended.
-
-    Attributes:
-        seconds: since the sources began.
-        stages: the last report of each stage.
-        score: what was recognised, held against what is known to be shown; None where nothing is.
-        books: what became of every window, exact at any moment.
-        restarts: how often stages were started anew.
-        incidents: the last of these.
-        trained: density of the anonymizer's training windows, where its weights tell it.
-        failure: why the line failed, or None.
-        stopped: True where somebody stopped it before its streams had ended.
-    """
-
-    seconds: float = 0.0
-    stages: dict[str, Report] = field(default_factory=dict)
-    score: Score | None = None
-    restarts: int = 0
-    incidents: deque[Incident] = field(default_factory=lambda: deque(maxlen=INCIDENTS))
-    books: Books = field(default_factory=lambda: Books((), ()))
-    trained: Trained | None = None
-    failure: str | None = None
-    stopped: bool = False
-
-    def note(self, incident: Incident) -> None:
-        """Note that a stage was started anew."""
-        self.restarts += 1
-        self.incidents.append(incident)
-
-    def far_from_training(self) -> dict[str, str]:
-        """How the windows of each stream differ from those of the training, of those that do by far."""
-        streams = {name.partition(":")[2]: one.values for name, one in self.stages.items() if name.startswith("hist")}
-        said = {
-            stream: far_from(self.trained, values.get("density"), values.get("density_most"))
-            for stream, values in streams.items()
-        }
-        return {stream: words for stream, words in said.items() if words is not None}
-
-    def total(self, stage: str, count: str) -> int:
-        """The sum of a count over the stages whose name begins so."""
-        return sum(report.counts.get(count, 0) for name, report in self.stages.items() if name.startswith(stage))
-
-    def value(self, stage: str, name: str) -> float | None:
-        """A figure of a stage's last report."""
-        return self.stages[stage].values.get(name) if stage in self.stages else None
-
-    def dropped(self) -> dict[str, int]:
-        """Windows lost, by reason, in all stages together and on the way between them."""
-        return self.books.dropped()
 
 
 class Line:

@@ -32,8 +32,8 @@ from eventveil.stream.endpoints import is_loopback
 from eventveil.stream.metrics import LineCollector
 
 if TYPE_CHECKING:
-    from eventveil.stream.pipeline import Status
     from eventveil.stream.publish import Provenance
+    from eventveil.stream.status import Status
 
 log = logging.getLogger("eventveil.metrics")
 SILENT_S = 5.0  # a supervisor that has beaten, and not for so long, hangs

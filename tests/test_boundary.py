@@ -19,7 +19,7 @@ from eventveil.events import EventPacket
 from eventveil.models import AnonyNoise
 from eventveil.models.runtime import AnonymizerRuntime, ClassifierRuntime
 from eventveil.stream import stages, wire
-from eventveil.stream.pipeline import Status
+from eventveil.stream.status import Status
 from eventveil.stream.windows import RawWindow
 
 CANARY = 31_847

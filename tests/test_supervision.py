@@ -12,7 +12,7 @@ from line_parts import page, raw_parcel
 
 from eventveil.cli_telling import Ticker
 from eventveil.stream import supervision
-from eventveil.stream.pipeline import INCIDENTS, Status
+from eventveil.stream.status import INCIDENTS, Status
 from eventveil.stream.supervision import START_S, Incident, Keeper
 
 HANG_S = 2.0

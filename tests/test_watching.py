@@ -24,8 +24,8 @@ from prometheus_client.parser import text_string_to_metric_families
 from eventveil.errors import LineError
 from eventveil.stream.books import Books
 from eventveil.stream.latency import BOUNDS_MS, CoarseDelays
-from eventveil.stream.pipeline import Status
 from eventveil.stream.runner import Report
+from eventveil.stream.status import Status
 from eventveil.stream.watching import SILENT_S, Watching
 
 PATIENCE_S = 60.0
