@@ -14,7 +14,8 @@ from pathlib import Path
 from random import Random
 
 import pytest
-from fuzz_targets import TARGETS, mutate
+from fuzz_targets import TARGETS
+from mutations import mutate
 
 from eventveil.errors import EventVeilError
 
