@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import subprocess
+import time
 
 import torch
 from rich.console import Console
@@ -76,8 +77,16 @@ class Watermark:
         return -hidden
 
 
-def alive(group):
-    """Processes of a group that have not ended; those that nobody has buried are no matter of ours."""
-    listed = subprocess.run(["ps", "-ax", "-o", "pgid=,stat="], capture_output=True, text=True, check=True)
-    rows = [line.split() for line in listed.stdout.splitlines()]
-    return [row for row in rows if row[0] == str(group) and not row[1].startswith("Z")]
+def left_behind(group, patience_s):
+    """Processes of a group that do not end; those that nobody has buried are no matter of ours.
+
+    Workers finish their step and save; what Python starts to tidy up behind itself goes last.
+    """
+    deadline = time.monotonic() + patience_s
+    while True:
+        listed = subprocess.run(["ps", "-ax", "-o", "pgid=,stat="], capture_output=True, text=True, check=True)
+        rows = [line.split() for line in listed.stdout.splitlines()]
+        left = [row for row in rows if row[0] == str(group) and not row[1].startswith("Z")]
+        if not left or time.monotonic() > deadline:
+            return left
+        time.sleep(0.05)

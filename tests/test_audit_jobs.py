@@ -15,7 +15,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 import yaml
-from audit_parts import alive, audit, settings, values
+from audit_parts import audit, left_behind, settings, values
 from rich.console import Console
 from training_parts import planted
 from typer.testing import CliRunner
@@ -210,17 +210,14 @@ def test_ctrl_c_and_kill_in_the_middle_lose_nothing(whole, tmp_path):
     assert first.returncode == 130, said
     assert "holds all that was done" in said
     assert "Traceback" not in said
-    assert not alive(first.pid)
+    assert not left_behind(first.pid, PATIENCE_S)
 
     before = checkpoints()
     second = begin("--resume")
     until(lambda: checkpoints() != before, second)
     second.kill()
     second.communicate()
-    deadline = time.monotonic() + PATIENCE_S
-    while alive(second.pid):  # workers finish their step, save, and leave
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
+    assert not left_behind(second.pid, PATIENCE_S)
     assert not (out / "report.json").exists()
 
     told = CliRunner().invoke(app, [*command, "--resume"])

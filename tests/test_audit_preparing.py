@@ -10,7 +10,7 @@ import time
 
 import pytest
 import yaml
-from audit_parts import alive, values
+from audit_parts import left_behind, values
 
 from eventveil.replay.simulated_set import plan
 
@@ -40,15 +40,12 @@ def interrupted(tmp_path):
             assert process.poll() is None, process.communicate()[1]
             assert time.monotonic() < deadline
             time.sleep(0.005)
-        deadline = time.monotonic() + PATIENCE_S
         os.killpg(process.pid, signal.SIGINT)  # as a terminal does it: everybody gets it
         _, said = process.communicate(timeout=PATIENCE_S)
         assert process.returncode == 130, said
         assert "Traceback" not in said
         assert "--resume" in said
-        while alive(process.pid):  # what Python starts to tidy up behind itself goes last
-            assert time.monotonic() < deadline
-            time.sleep(0.01)
+        assert not left_behind(process.pid, PATIENCE_S)
 
     return run
 
