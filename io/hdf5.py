@@ -7,10 +7,12 @@ HDF5.
 
 from __future__ import annotations
 
+import fcntl
 import json
 import subprocess
 import sys
 import weakref
+from contextlib import suppress
 from io import BufferedReader
 from pathlib import Path
 from typing import Any, NoReturn, cast
@@ -46,10 +48,11 @@ class Hdf5Reader(Reader):
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
             process_group=0,
-            pipesize=PIPE_BYTES,
         )
         self._stdout = cast("BufferedReader", self._process.stdout)
         self._end = weakref.finalize(self, _end, self._process)
+        with suppress(AttributeError, OSError):  # Linux alone has it, and gives a user few pipes of this size
+            fcntl.fcntl(self._stdout, fcntl.F_SETPIPE_SZ, PIPE_BYTES)
         self._first = self._events = 0
         told = self._told()
         if told["kind"] != "file":
