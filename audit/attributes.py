@@ -21,7 +21,7 @@ from eventveil.audit.architectures import PLAIN, build
 from eventveil.audit.attackers import Bench
 from eventveil.audit.figures import Attribute, Figure
 from eventveil.audit.jobs import Results
-from eventveil.audit.settings import RAW, AuditSettings, train_settings
+from eventveil.audit.settings import AuditSettings, train_settings
 from eventveil.audit.subjects import Subject
 from eventveil.audit.traits import Trait, traits_of
 from eventveil.models.kinds import Anonymizer
@@ -35,7 +35,7 @@ from eventveil.training.randomness import seed_of
 from eventveil.training.settings import StageSettings, TrainSettings
 from eventveil.training.statistics import bootstrap_by_person, wilson
 from eventveil.training.step import Step
-from eventveil.training.subjects import folder_of
+from eventveil.training.subjects import RAW, folder_of
 
 LINEAR, CNN = "linear", "cnn"
 SEEN = 16  # rows and columns that a linear probe looks at

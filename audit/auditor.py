@@ -24,7 +24,7 @@ from eventveil.audit.noise_replay import replay_jobs, replay_on
 from eventveil.audit.reconstruction import check_reconstruction, reconstruction_jobs, reconstruction_on
 from eventveil.audit.recording import recording_jobs
 from eventveil.audit.report import Data, Made, Repeated, Report, digest
-from eventveil.audit.settings import RAW, AuditSettings
+from eventveil.audit.settings import AuditSettings
 from eventveil.audit.subjects import Subject
 from eventveil.audit.utility import target_jobs, utility_on
 from eventveil.audit.verdict import decide
@@ -32,6 +32,7 @@ from eventveil.errors import AuditError
 from eventveil.training.parallel import World
 from eventveil.training.people import open_split
 from eventveil.training.run_folder import read_json, write_json
+from eventveil.training.subjects import RAW
 
 Hire = Callable[[Plan, Board], AbstractContextManager[Crew]]
 

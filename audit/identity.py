@@ -12,10 +12,10 @@ from typing import Any
 from eventveil.audit.attackers import Bench, Network
 from eventveil.audit.figures import Attack, Knowledge
 from eventveil.audit.jobs import Results
-from eventveil.audit.settings import RAW, AttackerSettings, AuditSettings
+from eventveil.audit.settings import AttackerSettings, AuditSettings
 from eventveil.audit.subjects import Subject
 from eventveil.training.evaluation import embedded
-from eventveil.training.subjects import folder_of
+from eventveil.training.subjects import RAW, folder_of
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,7 @@ from eventveil.audit.attackers import Bench, Network
 from eventveil.audit.figures import Attack, Figure
 from eventveil.audit.identity import Identity
 from eventveil.audit.jobs import Results
-from eventveil.audit.settings import RAW, AuditSettings, train_settings
+from eventveil.audit.settings import AuditSettings, train_settings
 from eventveil.audit.subjects import Subject
 from eventveil.models.denoiser import Denoiser
 from eventveil.models.kinds import Anonymizer
@@ -34,7 +34,7 @@ from eventveil.training.one_network import OneNetwork
 from eventveil.training.settings import StageSettings, TrainSettings
 from eventveil.training.statistics import bootstrap_by_person
 from eventveil.training.step import Step
-from eventveil.training.subjects import folder_of
+from eventveil.training.subjects import RAW, folder_of
 
 
 @dataclass(frozen=True)

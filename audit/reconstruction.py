@@ -20,7 +20,7 @@ from eventveil.audit.attackers import Bench, Network
 from eventveil.audit.figures import Attack, Figure, Likeness
 from eventveil.audit.jobs import Results
 from eventveil.audit.pictures import picture_maker
-from eventveil.audit.settings import RAW, AuditSettings
+from eventveil.audit.settings import AuditSettings
 from eventveil.audit.sheet import SHEETS, draw_sheet
 from eventveil.audit.subjects import Subject
 from eventveil.io import open_events
@@ -30,7 +30,7 @@ from eventveil.training.randomness import numpy_generator
 from eventveil.training.reconstruct import CHANNELS, MAX_PSNR_DB, Pictured
 from eventveil.training.ssim import psnr, ssim
 from eventveil.training.statistics import bootstrap_by_person
-from eventveil.training.subjects import folder_of
+from eventveil.training.subjects import RAW, folder_of
 
 Measure = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 

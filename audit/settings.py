@@ -23,9 +23,7 @@ from eventveil.training.settings import (
     TripletSettings,
     WindowSettings,
 )
-from eventveil.training.subjects import ANONYMIZER, baseline
-
-RAW = "raw"
+from eventveil.training.subjects import ANONYMIZER, RAW, baseline
 
 
 def _known_once(value: tuple[str, ...]) -> tuple[str, ...]:

@@ -9,13 +9,13 @@ from typing import Any, cast
 
 import torch
 
-from eventveil.audit.settings import RAW, AuditSettings
+from eventveil.audit.settings import AuditSettings
 from eventveil.errors import AuditError
 from eventveil.models import shipped
 from eventveil.models.kinds import Anonymizer
 from eventveil.models.weights import Weights, check_fit, load_weights
 from eventveil.training.settings import WindowSettings
-from eventveil.training.subjects import baseline, folder_of
+from eventveil.training.subjects import RAW, baseline, folder_of
 
 
 @dataclass(frozen=True)

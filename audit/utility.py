@@ -12,11 +12,11 @@ from eventveil.audit.architectures import RESNET
 from eventveil.audit.attackers import Bench, Network
 from eventveil.audit.figures import Class, Figure, Utility
 from eventveil.audit.jobs import Results
-from eventveil.audit.settings import RAW, AuditSettings
+from eventveil.audit.settings import AuditSettings
 from eventveil.audit.subjects import Subject
 from eventveil.training.evaluation import recognise
 from eventveil.training.results import target_result
-from eventveil.training.subjects import folder_of
+from eventveil.training.subjects import RAW, folder_of
 
 
 @dataclass(frozen=True)

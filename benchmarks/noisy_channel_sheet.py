@@ -19,7 +19,7 @@ from eventveil.models.runtime import AnonymizerRuntime
 from eventveil.replay.dvs_gesture import GESTURES
 from eventveil.replay.simulator import DVS128, simulate
 from eventveil.stream.histogram import WindowedHistogrammer
-from eventveil.training.pictures import WINDOWS_SHOWN, side_by_side
+from eventveil.training.pictures import side_by_side
 
 SEED = 1  # the people of seed 0 trained the weights that come along
 SHOWN = (0, 1, 4, 7, 8, 9)
@@ -41,7 +41,7 @@ def main() -> None:
     weights = load_weights(shipped.ANONYMIZER)
     held = weights.metadata
     assert held.bin_us is not None
-    counts = [window(gesture, held.bins, held.bin_us, held.size) for gesture in SHOWN[:WINDOWS_SHOWN]]
+    counts = [window(gesture, held.bins, held.bin_us, held.size) for gesture in SHOWN]
     published = AnonymizerRuntime(weights, device="cpu")(counts)
     raw = np.stack(counts).reshape(published.shape).astype(np.float32)
     side_by_side(out, raw, published, [GESTURES[gesture] for gesture in SHOWN])

@@ -16,7 +16,6 @@ from torch import nn
 from eventveil.errors import ConfigError
 from eventveil.models.kinds import Anonymizer
 from eventveil.models.weights import load_weights
-from eventveil.training import pictures
 from eventveil.training.checkpoint import Progress, load_networks
 from eventveil.training.classify import Attacker, Classify
 from eventveil.training.evaluation import find, recognise
@@ -36,7 +35,7 @@ def train_viewer(run: Run) -> nn.Module | None:
         return None
     name, classes = f"pictures{_seeded(run)}", run.classes("identity")
     network = new_classifier("identity", classes, run.settings, "attack", name, seen=CHANNELS)
-    pictured = Pictured(baseline(RAW), run.picture())
+    pictured = Pictured(baseline(RAW), run.picture)
     stage = run.classify(f"attack/{name}/identity", "identity", Attacker(network), pictured, "attack")
     run.train(stage, "attack")
     run.load_best(stage)
@@ -95,19 +94,17 @@ def _tested(run: Run, stage: Classify, label: Label, anonymizer: Anonymizer) -> 
     if label == "identity":
         return identity_result(find(stand, attacker.classifier, attacker.denoiser, anonymizer, stage.name))
     told = recognise(stand, attacker.classifier, attacker.denoiser, anonymizer, stage.name)
-    if run.world.leads and run.settings.run.pictures:
-        labels = run.dataset.classes
-        pictures.confusion(run.folder / stage.name / "confusion.png", told.said, told.target, labels)
+    run.draw_confusion(stage, told)
     return target_result(told, len(run.dataset.classes))
 
 
 def _seen(run: Run, stage: Classify, anonymizer: Anonymizer, viewer: nn.Module) -> dict[str, Any]:
     """How like pictures are to those of raw windows, and who is found by them, both turned back by the denoiser."""
     stand, before = run.stand("test"), stage.attacker.denoiser
-    picture = pictures_behind(before, run.picture())
+    picture = pictures_behind(before, run.picture)
     found = find(stand, viewer, None, Pictured(anonymizer, picture), stage.name, "pictures")
     return {
-        "picture": picture_result(stand, run.picture(), before, anonymizer, stage.name),
+        "picture": picture_result(stand, run.picture, before, anonymizer, stage.name),
         "picture_retrieval": identity_result(found),
     }
 

@@ -47,7 +47,7 @@ class Recipe(Run):
         if own.from_pretrained and hasattr(anonymizer, "begin_from"):
             _begin_from(anonymizer, kept)
         adversaries = [self._helper("identity", k, pretrained=k == 0) for k in range(own.adversaries)]
-        picture = self.picture() if own.objective.name in NEEDS_PICTURES else None
+        picture = self.picture if own.objective.name in NEEDS_PICTURES else None
         stage = Adversarial(
             anonymizer, kept, adversaries, lambda k, n: self._helper("identity", k, n, pretrained=False), picture,
             settings, self.stand("val"),
@@ -89,9 +89,7 @@ class Recipe(Run):
             return
         self.load_best(stage)
         told = recognise(self.stand("val"), stage.attacker.classifier, None, baseline(RAW), "pretrain")
-        if self.world.leads:
-            path = self.folder / stage.name / "confusion.png"
-            pictures.confusion(path, told.said, told.target, self.dataset.classes)
+        self.draw_confusion(stage, told)
 
     def _draw_windows(self, stage: Adversarial) -> None:
         if not self.settings.run.pictures:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
@@ -14,7 +15,7 @@ from eventveil.replay.trials import Dataset
 from eventveil.training import pictures
 from eventveil.training.checkpoint import Progress, load_networks
 from eventveil.training.classify import Attacker, Classify
-from eventveil.training.evaluation import Stand
+from eventveil.training.evaluation import Recognised, Stand
 from eventveil.training.export import export
 from eventveil.training.feed import Feed, mirrored_targets, people_of
 from eventveil.training.loop import BEST, Reporter, run_stage
@@ -81,6 +82,7 @@ class Run:
         """People to be evaluated on."""
         return Stand(part, self.dataset, self._part(part), self.settings, self.world)
 
+    @cached_property
     def picture(self) -> Picture:
         """What makes pictures of windows, by the weights of `adversarial.reconstruction`."""
         path = self.settings.adversarial.reconstruction
@@ -113,6 +115,12 @@ class Run:
         for name, learner in stage.learners.items():
             learner.network.load_state_dict(states[name])
             learner.network.eval()
+
+    def draw_confusion(self, stage: Stage, told: Recognised) -> None:
+        """Draw which targets a classifier takes for which, into the folder of its stage."""
+        if self.world.leads and self.settings.run.pictures:
+            path = self.folder / stage.name / "confusion.png"
+            pictures.confusion(path, told.said, told.target, self.dataset.classes)
 
     def export(self, role: Literal["anonymizer", "target"], network: nn.Module, note: str) -> None:
         """Write the weights that `eventveil run` takes."""
