@@ -106,8 +106,9 @@ def public_socket(
     """
     socket = context.socket(zmq.XPUB)
     socket.sndhwm, socket.linger = queue, 0
-    # libzmq takes in what has arrived in one go, and remembers it: it has to come by few.
-    socket.rcvhwm = 10
+    # libzmq takes in what has arrived in one go, and remembers it: it has to come by few. A short queue alone does not
+    # do it: it fills as fast as it is emptied, unless there is little room in the kernel, too.
+    socket.rcvhwm, socket.rcvbuf = 10, 1024
     socket.setsockopt(zmq.MAXMSGSIZE, 1024)  # of what comes in: subscriptions and handshakes, which are short
     socket.setsockopt(zmq.HANDSHAKE_IVL, HANDSHAKE_MS)  # who connects and says nothing holds a descriptor
     socket.setsockopt(zmq.XPUB_VERBOSER, 1)  # each subscriber counts, not only the first of a topic
