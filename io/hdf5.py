@@ -24,7 +24,8 @@ from eventveil.io.reader import Reader
 
 MAGIC = b"\x89HDF\r\n\x1a\n"
 PLACES = "CD/events or events"
-PIPE_BYTES = 1 << 20  # a packet of 65,536 events fits
+PACKET_EVENTS = 65_536
+PIPE_BYTES = 1 << 20  # a packet fits
 LINE_BYTES = 1 << 16
 
 
@@ -106,7 +107,9 @@ class Hdf5Reader(Reader):
         )
 
     def _packet(self, events: int) -> EventPacket | None:
-        """The arrays behind a message, or None where the process ended amid them."""
+        """The arrays behind a message; None where the process ended amid them, or tells of more than there can be."""
+        if not 0 < events <= min(PACKET_EVENTS, self._events - self._first):
+            return None
         t, x, y = np.empty(events, np.int64), np.empty(events, np.uint16), np.empty(events, np.uint16)
         p = np.empty(events, np.bool_)
         whole = all(self._stdout.readinto(array.data) == array.nbytes for array in (t, x, y, p))

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import signal
 import subprocess
 import sys
@@ -210,6 +211,20 @@ def test_a_process_that_is_gone_is_told_with_what_is_lost(tmp_path):
     assert [fault.recoverable for fault in faults] == [False]
     assert len(got) + reader.skipped["events of a damaged packet"] == 150_000 - 65_536
     assert reader.read_packet() is None
+
+
+@pytest.mark.parametrize("events", [0, -1, 65_537, 1 << 60])
+def test_a_process_that_says_what_cannot_be_is_not_believed(tmp_path, monkeypatch, events):
+    file = {"kind": "file", "place": "events", "sensor": None, "events": 1 << 61}
+    liar = tmp_path / "python"
+    said = "".join(json.dumps(line) + "\n" for line in (file, {"kind": "packet", "events": events}))
+    liar.write_text(f"#!/bin/sh\ncat <<'SAID'\n{said}SAID\n")
+    liar.chmod(0o700)
+    monkeypatch.setattr(sys, "executable", str(liar))
+    reader = Hdf5Reader(tmp_path / "a.h5")
+    with pytest.raises(EventFileError, match="damaged bytes"):
+        reader.read_packet()
+    assert reader.skipped == {"events of a damaged packet": 1 << 61}
 
 
 def test_nobody_is_left_behind_a_reader(tmp_path):
