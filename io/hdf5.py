@@ -23,7 +23,7 @@ from eventveil.events import EventPacket, Sensor
 from eventveil.io.reader import Reader
 
 MAGIC = b"\x89HDF\r\n\x1a\n"
-PLACES = "CD/events or events"
+PLACES = ("CD/events", "events")
 PACKET_EVENTS = 65_536
 PIPE_BYTES = 1 << 20  # a packet fits
 LINE_BYTES = 1 << 16
@@ -71,7 +71,7 @@ class Hdf5Reader(Reader):
         self.close()
         if found is None:
             raise self.fault("expected an HDF5 file, found damaged bytes", "copy the file again")
-        raise self.fault(f"expected events in {PLACES}, found {found}", "check how the file was made")
+        raise self.fault(f"expected events in {' or '.join(PLACES)}, found {found}", "check how the file was made")
 
     def _told(self) -> dict[str, Any]:
         """The next message; of a process that is gone, one of kind `gone`."""

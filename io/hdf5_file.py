@@ -26,12 +26,11 @@ import numpy as np
 from eventveil.errors import EventError
 from eventveil.events import EventPacket, Sensor
 from eventveil.io.columns import FIELDS, ColumnError, find_fields, parse_unit, to_packet
-from eventveil.io.hdf5 import PACKET_EVENTS
+from eventveil.io.hdf5 import PACKET_EVENTS, PLACES
 
 Kind = Literal["file", "packet", "fault"]
 Message = tuple[Kind, dict[str, Any], EventPacket | None]
 
-PLACES = ("CD/events", "events")
 MAX_ITEM = 1_024  # bytes of an event or an attribute; damaged ones could ask for gigabytes
 CHUNK_CACHE = 16 << 20  # bytes a dataset; a chunk is decompressed as a whole, and twice if it does not stay in here
 CPU_S = 5  # for the header, and for each packet

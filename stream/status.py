@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 from dataclasses import dataclass, field
 
-from eventveil.stream.books import Books
+from eventveil.stream.books import SOURCE, Books
 from eventveil.stream.density import Trained, far_from
 from eventveil.stream.runner import Report
 from eventveil.stream.score import Score
@@ -47,10 +47,10 @@ class Status:
 
     def far_from_training(self) -> dict[str, str]:
         """How the windows of each stream differ from those of the training, of those that do by far."""
-        streams = {name.partition(":")[2]: one.values for name, one in self.stages.items() if name.startswith("hist")}
+        sources = {name: one.values for name, one in self.stages.items() if name.startswith(SOURCE)}
         said = {
-            stream: far_from(self.trained, values.get("density"), values.get("density_most"))
-            for stream, values in streams.items()
+            name.removeprefix(SOURCE): far_from(self.trained, values.get("density"), values.get("density_most"))
+            for name, values in sources.items()
         }
         return {stream: words for stream, words in said.items() if words is not None}
 
