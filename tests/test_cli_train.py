@@ -10,7 +10,11 @@ import sys
 import pytest
 import yaml
 from dataset_makers import reid, tonic
-from training_parts import planted, values
+from training_parts import Silent, planted, settings, values, watch
+
+from eventveil.errors import ConfigError
+from eventveil.training.parallel import World
+from eventveil.training.recipe import Recipe
 
 
 @pytest.fixture(scope="module")
@@ -101,6 +105,15 @@ def test_a_dataset_that_does_not_fit_is_told(tmp_path):
     )
     assert without_classes.returncode == 2
     assert "adversarial.keep: event-reid has no classes to keep" in without_classes.stderr.replace("\n", " ")
+
+
+@pytest.mark.parametrize(("key", "package"), [("tensorboard", "tensorboardX"), ("pictures", "matplotlib")])
+def test_what_is_not_installed_is_told_before_anybody_is_simulated(tmp_path, monkeypatch, key, package):
+    monkeypatch.setitem(sys.modules, package, None)  # as if it were not there
+    own = settings(None, data={"root": None, "simulate": {"subjects": 4}}, run={key: True})
+    with pytest.raises(ConfigError, match=rf"run\.{key}: {package} is not installed; pip install"):
+        Recipe(own, tmp_path / "run", World(), Silent(), watch)
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_set_is_simulated_on_the_way(tmp_path):

@@ -22,11 +22,11 @@ class Logs:
 
     Args:
         folder: of the stage.
-        tensorboard: write event files, too.
+        tensorboard: write event files, too; needs tensorboardX.
         epoch, step: where the stage begins or goes on.
 
     Raises:
-        TrainingError: tensorboardX is missing, or a file cannot be written.
+        TrainingError: a file cannot be written.
     """
 
     def __init__(self, folder: Path, *, tensorboard: bool, epoch: int, step: int) -> None:
@@ -98,10 +98,6 @@ class Logs:
 
 
 def _board(folder: Path, epoch: int) -> Any:
-    try:
-        from tensorboardX import SummaryWriter
-    except ImportError:
-        raise TrainingError(
-            "run.tensorboard: tensorboardX is not installed; pip install 'eventveil[train]', or set it to false"
-        ) from None
+    from tensorboardX import SummaryWriter
+
     return SummaryWriter(str(folder / "tensorboard"), purge_step=epoch)

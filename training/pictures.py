@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from eventveil.errors import TrainingError
 from eventveil.training.checkpoint import write_whole
 
 WINDOWS_SHOWN = 6
@@ -70,13 +69,9 @@ def _pictures(x_BCHW: npt.NDArray[np.float32]) -> list[npt.NDArray[np.float32]]:
 
 
 def _figure(count: int, width: float, height: float, columns: int = 4) -> tuple[Any, list[Any]]:
-    try:
-        # The figure alone, without pyplot, which keeps state and looks for a display.
-        from matplotlib.figure import Figure
-    except ImportError:
-        raise TrainingError(
-            "run.pictures: matplotlib is not installed; pip install 'eventveil[train]', or set it to false"
-        ) from None
+    # The figure alone, without pyplot, which keeps state and looks for a display.
+    from matplotlib.figure import Figure
+
     columns = min(columns, count)
     rows = -(-count // columns)
     figure = Figure(figsize=(columns * width, rows * height), layout="constrained")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import cached_property
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal
 
@@ -30,6 +31,8 @@ from eventveil.training.settings import Label, TrainSettings
 from eventveil.training.step import Stage
 from eventveil.training.subjects import ANONYMIZER, ONLY_COUNTS, baseline
 from eventveil.training.windows import Windows
+
+EXTRAS = {"tensorboard": "tensorboardX", "pictures": "matplotlib"}  # what settings of `run` need besides
 
 
 class Run:
@@ -157,6 +160,12 @@ def _check(settings: TrainSettings, world: World) -> None:
     if name in NEEDS_PICTURES and own.reconstruction is None:
         raise ConfigError(f"adversarial.reconstruction: the objective {name} needs FireNet's weights; name the file")
     check_precision(settings, world.device)
+    if world.leads:  # who draws and logs
+        for key, package in EXTRAS.items():
+            if getattr(settings.run, key) and find_spec(package) is None:
+                raise ConfigError(
+                    f"run.{key}: {package} is not installed; pip install 'eventveil[train]', or set it to false"
+                )
     for subject in settings.attack.against:
         if subject != ANONYMIZER:
             baseline(subject)
