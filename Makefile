@@ -34,6 +34,6 @@ $(VENV)/.ready-to-test: $(BIN)/python pyproject.toml
 	touch $@ $(VENV)/.ready
 
 # numba keeps compiled kernels on disk, and does not see when a function that they call from another file has changed.
-$(VENV)/.kernels: $(BIN)/python $(wildcard core/*.py io/*.py replay/*.py stream/*.py)
+$(VENV)/.kernels: $(BIN)/python $(shell find core io replay stream -name '*.py')
 	find core io replay stream -name '*.nb[ic]' -delete
 	touch $@

@@ -13,7 +13,6 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_private_key
 from rich.console import Console
 
-from eventveil import cli_audit
 from eventveil.audit.certificate import certify, verify
 from eventveil.audit.figures import (
     Advantage,
@@ -29,6 +28,7 @@ from eventveil.audit.figures import (
 from eventveil.audit.page import page, write_pages
 from eventveil.audit.report import Data, Made, Report, write_report
 from eventveil.audit.verdict import decide
+from eventveil.cli import audit
 from eventveil.errors import AuditError
 
 TENSORS = "ab" * 32
@@ -153,8 +153,8 @@ def test_pictures_of_real_people_are_in_the_private_page_alone(report, tmp_path,
 
 def test_the_terminal_shows_all_of_it_in_80_columns(report, monkeypatch):
     shown = io.StringIO()
-    monkeypatch.setattr(cli_audit, "stdout", Console(file=shown, width=80, soft_wrap=True))
-    cli_audit._print(report)
+    monkeypatch.setattr(audit, "stdout", Console(file=shown, width=80, soft_wrap=True))
+    audit._print(report)
     lines = shown.getvalue().splitlines()
     assert max(map(len, lines)) <= 80
     assert not [line for line in lines if "…" in line]

@@ -16,7 +16,7 @@ from recordings import SENSOR, assert_same, cut, join, make_events
 from typer.testing import CliRunner
 
 from eventveil import EventPacket, Sensor
-from eventveil.cli_files import register
+from eventveil.cli.files import register
 from eventveil.errors import EventError, EventFileError
 from eventveil.io import open_events
 from eventveil.io.summary import PEAK_SPAN_US, Tally
@@ -278,6 +278,6 @@ def test_time_passes_no_slower_than_two_seconds_before_a_bar(tmp_path, eventveil
     eventveil("convert", path, tmp_path / "quick.npy")
     assert not started
     late = time.monotonic() + 10
-    monkeypatch.setattr("eventveil.cli_files.PATIENCE_S", time.monotonic() - late)
+    monkeypatch.setattr("eventveil.cli.convert.PATIENCE_S", time.monotonic() - late)
     eventveil("convert", path, tmp_path / "slow.npy")
     assert started

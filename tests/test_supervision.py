@@ -10,7 +10,7 @@ from types import SimpleNamespace
 import pytest
 from line_parts import page, raw_parcel
 
-from eventveil.cli_telling import Ticker
+from eventveil.cli.run_output import Ticker
 from eventveil.stream import supervision
 from eventveil.stream.status import INCIDENTS, Status
 from eventveil.stream.supervision import START_S, Incident, Keeper

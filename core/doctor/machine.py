@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from importlib import metadata
 from pathlib import Path
 
-from eventveil.finding import Colour, Finding, Look
+from eventveil.doctor.finding import Colour, Finding, Look
 from eventveil.stream.settings import RunSettings
 
 CPUINFO = Path("/proc/cpuinfo")

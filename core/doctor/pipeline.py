@@ -9,8 +9,8 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+from eventveil.doctor.finding import Finding, Look
 from eventveil.errors import EventVeilError
-from eventveil.finding import Finding, Look
 from eventveil.stream.settings import RunSettings
 
 RULES_FOLDERS = (Path("/etc/udev/rules.d"), Path("/run/udev/rules.d"), Path("/usr/lib/udev/rules.d"))

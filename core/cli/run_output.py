@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from rich.table import Table
 
-from eventveil.cli_common import print_json, say, stdout
+from eventveil.cli.options import print_json, say, stdout
 
 if TYPE_CHECKING:
     from eventveil.stream.score import Score

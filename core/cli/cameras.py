@@ -9,7 +9,7 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
-from eventveil.cli_common import JsonOption, print_json, say, stderr, stdout
+from eventveil.cli.options import JsonOption, print_json, say, stderr, stdout
 
 if TYPE_CHECKING:
     from eventveil.io.camera import CameraInfo

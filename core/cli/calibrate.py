@@ -10,7 +10,7 @@ import typer
 from rich.progress import BarColumn, Progress, TextColumn
 from rich.table import Table
 
-from eventveil.cli_common import JsonOption, SensorOption, print_json, say, stderr, stdout
+from eventveil.cli.options import JsonOption, SensorOption, print_json, say, stderr, stdout
 from eventveil.errors import ConfigError
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ import typer
 from rich.markup import escape
 from rich.table import Column, Table
 
-from eventveil.cli_common import JsonOption, print_json, say, stdout
+from eventveil.cli.options import JsonOption, print_json, say, stdout
 from eventveil.errors import ConfigError
 from eventveil.events import Sensor
 

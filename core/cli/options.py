@@ -13,6 +13,7 @@ import typer
 from rich.console import Console
 
 from eventveil.events import Sensor
+from eventveil.io.source import EventSource
 
 stdout = Console(soft_wrap=True, highlight=False)
 stderr = Console(stderr=True, soft_wrap=True, highlight=False)
@@ -36,6 +37,14 @@ def say(text: str) -> None:
     else:
         with contextlib.suppress(OSError):  # a full disk ends the log, and nothing else
             stderr.print(text, markup=False)
+
+
+def say_losses(file: str, source: EventSource) -> None:
+    """Tell how many events were put right or left out of a recording."""
+    if source.disorders:
+        say(f"{file}: time went back for {source.disorders} events; they were put right")
+    for reason, count in source.skipped.items():
+        say(f"{file}: left out: {reason}: {count}")
 
 
 def print_json(result: Any) -> None:

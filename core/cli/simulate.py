@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from eventveil.cli_common import say, stderr
+from eventveil.cli.options import say, stderr
 
 
 def register(app: typer.Typer) -> None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.table import Table
 
-from eventveil.cli_common import JsonOption, print_json, say, stderr, stdout
+from eventveil.cli.options import JsonOption, print_json, say, stderr, stdout
 
 if TYPE_CHECKING:
     from eventveil.training.recipe import Recipe

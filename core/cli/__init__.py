@@ -11,23 +11,24 @@ from typing import Annotated
 
 import typer
 
-from eventveil import (
-    cli_audit,
-    cli_calibrate,
-    cli_cameras,
-    cli_datasets,
-    cli_demo,
-    cli_doctor,
-    cli_files,
-    cli_keys,
-    cli_line,
-    cli_simulate,
-    cli_status,
-    cli_subscribe,
-    cli_train,
-    cli_weights,
+from eventveil.cli import (
+    audit,
+    calibrate,
+    cameras,
+    convert,
+    datasets,
+    demo,
+    doctor,
+    info,
+    keys,
+    run,
+    simulate,
+    status,
+    subscribe,
+    train,
+    weights,
 )
-from eventveil.cli_common import say
+from eventveil.cli.options import say
 from eventveil.errors import EventVeilError
 from eventveil.version import __version__
 
@@ -40,20 +41,21 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 for commands in (
-    cli_files,
-    cli_datasets,
-    cli_line,
-    cli_subscribe,
-    cli_status,
-    cli_cameras,
-    cli_calibrate,
-    cli_doctor,
-    cli_keys,
-    cli_simulate,
-    cli_train,
-    cli_audit,
-    cli_weights,
-    cli_demo,
+    info,
+    convert,
+    datasets,
+    run,
+    subscribe,
+    status,
+    cameras,
+    calibrate,
+    doctor,
+    keys,
+    simulate,
+    train,
+    audit,
+    weights,
+    demo,
 ):
     commands.register(app)
 
@@ -86,7 +88,3 @@ def main() -> None:
     except EventVeilError as error:
         say(f"eventveil: {error}")
         sys.exit(2)
-
-
-if __name__ == "__main__":
-    main()

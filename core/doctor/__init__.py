@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from eventveil import doctor_line, doctor_machine
-from eventveil.finding import Finding
+from eventveil.doctor import machine, pipeline
+from eventveil.doctor.finding import Finding
 from eventveil.stream.settings import RunSettings
 
-LOOKS = (*doctor_machine.LOOKS, *doctor_line.LOOKS)
+LOOKS = (*machine.LOOKS, *pipeline.LOOKS)
 
 
 def examine(settings: RunSettings) -> Iterator[Finding]:

@@ -19,7 +19,7 @@ from rich.live import Live
 from rich.panel import Panel
 from rich.text import Text
 
-from eventveil.cli_common import say, stdout
+from eventveil.cli.options import say, stdout
 from eventveil.errors import LineError
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from eventveil.cli_common import JsonOption, print_json, say, stderr, stdout
+from eventveil.cli.options import JsonOption, print_json, say, stderr, stdout
 from eventveil.replay.census import Row, count_events, table
 from eventveil.replay.datasets import open_dataset
 from eventveil.replay.trials import Dataset, Trial

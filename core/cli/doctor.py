@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.text import Text
 
-from eventveil.cli_common import JsonOption, print_json, say, stderr, stdout
+from eventveil.cli.options import JsonOption, print_json, say, stderr, stdout
 
 if TYPE_CHECKING:
     from eventveil.stream.settings import RunSettings

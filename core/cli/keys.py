@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from eventveil.cli_common import JsonOption, print_json, say, stdout
+from eventveil.cli.options import JsonOption, print_json, say, stdout
 
 KeysOption = Annotated[Path, typer.Option("--keys", metavar="DIR", help="The publisher's folder of keys.")]
 DEFAULT = Path("keys")

@@ -15,7 +15,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from eventveil.cli_common import JsonOption, print_json, stdout
+from eventveil.cli.options import JsonOption, print_json, stdout
 from eventveil.errors import LineError
 
 ADDRESS = "127.0.0.1:9464"

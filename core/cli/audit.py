@@ -12,7 +12,7 @@ import typer
 from rich.box import SIMPLE
 from rich.table import Column, Table
 
-from eventveil.cli_common import JsonOption, print_json, say, stderr, stdout
+from eventveil.cli.options import JsonOption, print_json, say, stderr, stdout
 from eventveil.errors import AuditError
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import numpy as np
 import typer
 
-from eventveil.cli_common import JsonOption, on_signals, print_json, say, stdout
+from eventveil.cli.options import JsonOption, on_signals, print_json, say, stdout
 from eventveil.errors import ConfigError
 
 if TYPE_CHECKING:

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from eventveil.cli_common import JsonOption, SensorOption, on_signals, print_json, say
-from eventveil.cli_telling import Output, Ticker, details_of, print_summary, public, summary_of, tell_json
+from eventveil.cli.options import JsonOption, SensorOption, on_signals, print_json, say
+from eventveil.cli.run_output import Output, Ticker, details_of, print_summary, public, summary_of, tell_json
 from eventveil.errors import ConfigError, LineError
 
 if TYPE_CHECKING:

@@ -1,0 +1,6 @@
+"""`python -m eventveil.cli`: the program without its installed script."""
+
+from eventveil.cli import main
+
+if __name__ == "__main__":
+    main()
