@@ -89,7 +89,7 @@ def cpu_s(pid: int) -> float:
 def camera_process(parent: int) -> int:
     """The process of the camera that a stage reads."""
     children = Path(f"/proc/{parent}/task/{parent}/children").read_text().split()
-    return next(int(pid) for pid in children if b"camera_process" in Path(f"/proc/{pid}/cmdline").read_bytes())
+    return next(int(pid) for pid in children if b"camera.process" in Path(f"/proc/{pid}/cmdline").read_bytes())
 
 
 def free_port() -> int:

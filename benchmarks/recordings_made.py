@@ -12,8 +12,8 @@ import numpy as np
 import numpy.typing as npt
 
 from eventveil import EventPacket, Sensor
-from eventveil.io.aedat4_writer import Aedat4Writer
-from eventveil.io.writer import open_writer
+from eventveil.io.formats.aedat4_writer import Aedat4Writer
+from eventveil.io.formats.writer import open_writer
 
 HD, DAVIS, DVS128 = Sensor(1280, 720), Sensor(346, 260), Sensor(128, 128)
 STEP_US = 1_000

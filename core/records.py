@@ -4,7 +4,8 @@ Fields that lie some bytes apart are loaded one by one; the two words of a recor
 at once, and in records of 16 bytes several at a time by vector instructions. That makes a pass over the events up to
 two to three times as fast.
 
-Compiled kernels are kept on disk, as `io/masks.py` tells: `make test` makes them anew where a source has changed.
+Compiled kernels are kept on disk, as `io/formats/bitmask.py` tells: `make test` makes them anew where a source has
+changed.
 """
 
 from __future__ import annotations

@@ -7,8 +7,8 @@ from pathlib import Path
 
 from eventveil.errors import EventFileError
 from eventveil.events import EventPacket
+from eventveil.io.formats.writer import open_writer
 from eventveil.io.source import EventSource
-from eventveil.io.writer import open_writer
 
 
 def convert(

@@ -6,31 +6,32 @@ Reader modules are imported when a file asks for them, one after the other: some
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from importlib import import_module
 from pathlib import Path
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 from eventveil.errors import EventFileError
-from eventveil.io.reader import Reader
+from eventveil.io.formats.reader import Reader
 
 HEAD = 65_536  # bytes that a reader may look at to recognise its format
 
 # In the order in which they are asked: those with a sign of their own first, those known by their name alone last.
-READERS = {
-    "aedat4": "Aedat4Reader",
-    "aedat3": "Aedat3Reader",
-    "aedat2": "Aedat2Reader",
-    "evt3": "Evt3Reader",
-    "evt2": "Evt2Reader",
-    "evt21": "Evt21Reader",
-    "dat": "DatReader",
-    "es": "EsReader",
-    "npy": "NpyReader",
-    "npz": "NpzReader",
-    "hdf5": "Hdf5Reader",
-    "text": "TextReader",
-    "ncaltech": "NCaltechReader",
-}
+READERS = (
+    ("aedat4", "Aedat4Reader"),
+    ("aedat3", "Aedat3Reader"),
+    ("aedat2", "Aedat2Reader"),
+    ("evt3", "Evt3Reader"),
+    ("evt2", "Evt2Reader"),
+    ("evt21", "Evt21Reader"),
+    ("dat", "DatReader"),
+    ("es", "EsReader"),
+    ("numpy", "NpyReader"),
+    ("numpy", "NpzReader"),
+    ("hdf5", "Hdf5Reader"),
+    ("text", "TextReader"),
+    ("ncaltech", "NCaltechReader"),
+)
 
 
 def locate(path_or_uri: str | Path) -> tuple[Path, dict[str, str]]:
@@ -83,21 +84,19 @@ def find_reader(path: Path, head: bytes) -> type[Reader]:
     Raises:
         EventFileError: neither is known.
     """
-    for module in READERS:
-        reader = _reader(module)
+    for reader in _readers():
         if reader.recognises(head):
             return reader
-    for module in READERS:
-        reader = _reader(module)
+    for reader in _readers():
         if path.suffix.lower() in reader.suffixes:
             return reader
-    formats = ", ".join(_reader(module).format for module in READERS)
+    formats = ", ".join(reader.format for reader in _readers())
     raise _refuse(path, "neither content nor extension is of a known format", f"known: {formats}")
 
 
-def _reader(module: str) -> type[Reader]:
-    reader: type[Reader] = getattr(import_module(f"eventveil.io.{module}"), READERS[module])
-    return reader
+def _readers() -> Iterator[type[Reader]]:
+    for module, name in READERS:
+        yield getattr(import_module(f"eventveil.io.formats.{module}"), name)
 
 
 def _head(path: Path) -> bytes:

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any, Literal, Self, get_args
 from eventveil.errors import EventError, EventFileError
 from eventveil.events import EventPacket, Sensor
 from eventveil.io.detect import locate, open_reader
-from eventveil.io.reader import Reader
+from eventveil.io.formats.reader import Reader
 
 if TYPE_CHECKING:
-    from eventveil.io.checks import Fault
-    from eventveil.io.gate import Gate
+    from eventveil.io.validation.checks import Fault
+    from eventveil.io.validation.gate import Gate
 
 Disorder = Literal["raise", "sort", "clip"]
 
@@ -49,7 +49,9 @@ def open_events(
     except EventFileError:
         reader.close()
         raise
-    from eventveil.io.gate import Gate  # here, because it compiles: who only imports this module need not wait
+    from eventveil.io.validation.gate import (
+        Gate,  # here, because it compiles: who only imports this module need not wait
+    )
 
     return EventSource(reader, Gate(reader.sensor, on_disorder))
 

@@ -3,7 +3,7 @@
 trial.aedat4, trial.npy?unit=ms         a recording
 dvs-gesture:PATH, see:PATH?split=test   the trials of a dataset, one behind the other
 simulate:, simulate:?subjects=3&seed=5  people before the simulated camera, without end
-dv://, prophesee://SERIAL, dv+tcp://...  a live camera, which is not played: eventveil.io.camera_live reads it
+dv://, prophesee://SERIAL, dv+tcp://...  a live camera, which is not played: eventveil.io.camera.live reads it
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 
 from eventveil.errors import ConfigError, DatasetError, EventVeilError
 from eventveil.events import Sensor
-from eventveil.io.camera import EXAMPLES, CameraUri, is_camera
+from eventveil.io.camera.uri import EXAMPLES, CameraUri, is_camera
 from eventveil.io.detect import locate
 from eventveil.io.source import Disorder, open_events
 from eventveil.replay import datasets, dvs_gesture, see

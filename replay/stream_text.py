@@ -18,8 +18,8 @@ import numpy as np
 
 from eventveil.errors import DatasetError
 from eventveil.events import EventPacket, Sensor
-from eventveil.io.columns import FIELDS, ColumnError, to_packet
-from eventveil.io.reader import Reader
+from eventveil.io.formats.columns import FIELDS, ColumnError, to_packet
+from eventveil.io.formats.reader import Reader
 from eventveil.io.source import Disorder, EventSource
 
 MAX_LINE = 256  # bytes; no event takes more
@@ -75,7 +75,7 @@ def open_span(
     Raises:
         DatasetError: a line on the way is no event.
     """
-    from eventveil.io.gate import Gate  # here, because it compiles, as in eventveil.io.source
+    from eventveil.io.validation.gate import Gate  # here, because it compiles, as in eventveil.io.source
 
     return EventSource(_SpanReader(span, start, stop, unit_us), Gate(span.sensor, on_disorder))
 
@@ -98,7 +98,7 @@ class _SpanReader(Reader):
 
     @classmethod
     def recognises(cls, head: bytes) -> bool:  # noqa: ARG003 - nobody asks: `open_span` knows
-        """Return False: text is the matter of `eventveil.io.text`."""
+        """Return False: text is the matter of `eventveil.io.formats.text`."""
         return False
 
     def read_packet(self) -> EventPacket | None:

@@ -32,7 +32,7 @@ QUEUE, AGE, OVERLAP, CRASH = "queue", "age", "overlap", "crash"
 one; it was in a stage, or on the way to one, that died."""
 
 INCIDENTS: Final = ("overflow", "backlog", "away", "clock")
-"""What may happen to a live camera, as `eventveil.io.camera_live` has it."""
+"""What may happen to a live camera, as `eventveil.io.camera.live` has it."""
 
 SOURCE: Final = "histogram:"
 FILE: Final = "books"

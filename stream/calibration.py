@@ -16,8 +16,8 @@ import numpy as np
 import numpy.typing as npt
 
 from eventveil.events import EventPacket, Sensor, Window
-from eventveil.io.camera import CameraUri, Tuning
-from eventveil.io.camera_live import LiveCamera
+from eventveil.io.camera.live import LiveCamera
+from eventveil.io.camera.uri import CameraUri, Tuning
 from eventveil.replay.player import Player
 from eventveil.replay.sources import open_programme
 from eventveil.stream.density import far_from

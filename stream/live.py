@@ -12,8 +12,8 @@ from typing import Any
 
 from eventveil.errors import CameraError
 from eventveil.events import EventPacket, Sensor, Window
-from eventveil.io.camera import CameraUri, Tuning
-from eventveil.io.camera_live import LiveCamera
+from eventveil.io.camera.live import LiveCamera
+from eventveil.io.camera.uri import CameraUri, Tuning
 from eventveil.stream.books import CRASH, Page
 from eventveil.stream.histogram import WindowedHistogrammer
 from eventveil.stream.outbox import Outbox

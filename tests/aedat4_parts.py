@@ -7,10 +7,11 @@ import reference_io as reference
 
 from eventveil.errors import EventFileError
 from eventveil.events import EventPacket, Sensor
-from eventveil.io import flatbuffer, open_events
-from eventveil.io.aedat4 import MAGIC, PACKET
-from eventveil.io.aedat4_writer import Aedat4Writer
-from eventveil.io.compression import compress
+from eventveil.io import open_events
+from eventveil.io.formats import flatbuffer
+from eventveil.io.formats.aedat4 import MAGIC, PACKET
+from eventveil.io.formats.aedat4_writer import Aedat4Writer
+from eventveil.io.formats.compression import compress
 
 SENSOR = Sensor(20, 10)
 EPOCH_US = 1_700_000_000_000_000

@@ -14,8 +14,8 @@ import reference_io
 from recordings import make_events
 
 from eventveil import EventPacket, Sensor
-from eventveil.io.npy_writer import RECORD
-from eventveil.io.writer import open_writer
+from eventveil.io.formats.npy_writer import RECORD
+from eventveil.io.formats.writer import open_writer
 
 SENSOR = Sensor(128, 128)  # that of the DVS128, which AEDAT 2.0 and 3.1 imply
 EVENTS = make_events(600, sensor=SENSOR, start_us=100)

@@ -18,9 +18,9 @@ from line_setup import Kit
 from recordings import join
 
 from eventveil import EventPacket, Sensor
-from eventveil.io.camera import CameraUri, Tuning
-from eventveil.io.camera_live import LiveCamera
-from eventveil.io.evt3 import ADDR_X, ADDR_Y, TIME_HIGH, TIME_LOW
+from eventveil.io.camera.live import LiveCamera
+from eventveil.io.camera.uri import CameraUri, Tuning
+from eventveil.io.formats.evt3 import ADDR_X, ADDR_Y, TIME_HIGH, TIME_LOW
 
 FAKES = Path(__file__).parent / "fake_drivers"
 PATIENCE_S = 60  # for what must come, on the busiest machine

@@ -30,7 +30,7 @@ from eventveil.audit.settings import AuditSettings
 from eventveil.config import checked, read_yaml, run_settings
 from eventveil.errors import EventFileError, EventVeilError
 from eventveil.io import open_events
-from eventveil.io.hdf5_file import messages
+from eventveil.io.formats.hdf5_process import messages
 from eventveil.models.kinds import initialise
 from eventveil.models.metadata import Metadata
 from eventveil.models.published import read_state_dict

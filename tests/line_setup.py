@@ -18,7 +18,7 @@ from moving_disc import moving_disc
 
 from eventveil.config import run_settings
 from eventveil.events import EventPacket, Sensor
-from eventveil.io.writer import open_writer
+from eventveil.io.formats.writer import open_writer
 from eventveil.models import save_weights
 from eventveil.models.kinds import initialise
 from eventveil.models.metadata import Metadata

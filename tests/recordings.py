@@ -9,7 +9,7 @@ import numpy as np
 
 from eventveil import EventPacket, Sensor
 from eventveil.errors import EventFileError
-from eventveil.io.reader import Reader
+from eventveil.io.formats.reader import Reader
 from eventveil.io.source import EventSource
 
 SENSOR = Sensor(346, 260)

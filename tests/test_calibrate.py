@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 from eventveil import EventPacket, Sensor
 from eventveil.cli import app
 from eventveil.errors import EventVeilError
-from eventveil.io.writer import open_writer
+from eventveil.io.formats.writer import open_writer
 from eventveil.models import load_weights, save_weights
 from eventveil.models.shipped import ANONYMIZER
 from eventveil.stream.calibration import Look, look

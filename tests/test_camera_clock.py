@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from eventveil import EventPacket
-from eventveil.io.camera_clock import AHEAD_US, BACK_US, CameraClock
+from eventveil.io.camera.clock import AHEAD_US, BACK_US, CameraClock
 
 MS, S = 1_000_000, 1_000_000_000  # in nanoseconds
 

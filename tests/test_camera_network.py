@@ -16,7 +16,7 @@ from recordings import assert_same, cut, make_events
 
 from eventveil import Sensor
 from eventveil.errors import CameraError
-from eventveil.io.camera import Tuning
+from eventveil.io.camera.uri import Tuning
 
 dv = pytest.importorskip("dv_processing")
 
@@ -225,5 +225,5 @@ def test_an_encrypted_stream_is_read_by_who_has_the_right_key(port, certificates
 
 
 def test_no_driver_is_imported_on_this_side():
-    code = "import sys; import eventveil.io.camera_live; sys.exit('dv_processing' in sys.modules)"
+    code = "import sys; import eventveil.io.camera.live; sys.exit('dv_processing' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 from eventveil import Sensor
 from eventveil.config import run_settings
 from eventveil.errors import ConfigError
-from eventveil.io.aedat4 import RECORD
-from eventveil.io.camera import Batch, CameraInfo, CameraUri, records
-from eventveil.io.camera_frames import BACKLOG, EVENTS, LOST, OVERFLOW, Head, Totals, frame, room_for, words
-from eventveil.io.camera_queue import CameraQueue
+from eventveil.io.camera.frames import BACKLOG, EVENTS, LOST, OVERFLOW, Head, Totals, frame, room_for, words
+from eventveil.io.camera.queue import CameraQueue
+from eventveil.io.camera.uri import Batch, CameraInfo, CameraUri, records
+from eventveil.io.formats.aedat4 import RECORD
 from eventveil.replay.sources import SourceUri, open_programme
 
 MS, S = 1_000_000, 1_000_000_000  # in nanoseconds

@@ -12,7 +12,7 @@ from recordings import assert_same, cut, make_events
 
 from eventveil import EventPacket, Sensor
 from eventveil.errors import CameraError
-from eventveil.io import camera_link
+from eventveil.io.camera import link
 
 
 @pytest.fixture
@@ -49,7 +49,7 @@ def test_a_process_that_is_killed_is_missed(dvxplorer):
 
 def test_a_process_that_is_stopped_is_missed(dvxplorer, monkeypatch):
     _, camera = dvxplorer
-    monkeypatch.setattr(camera_link, "SILENCE_S", 1.0 - camera_link.STUCK_S)
+    monkeypatch.setattr(link, "SILENCE_S", 1.0 - link.STUCK_S)
     os.kill(camera._link._process.pid, signal.SIGSTOP)
     with pytest.raises(CameraError, match="its driver's process has said nothing for 1 s"):
         wait_until(lambda: False, camera)

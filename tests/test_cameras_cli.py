@@ -11,10 +11,10 @@ import pytest
 from camera_parts import FAKES, fake_camera
 from line_setup import PROGRAM
 
-from eventveil.io import camera_drivers, camera_listing
-from eventveil.io.camera import CameraInfo
-from eventveil.io.camera_usb import UsbCamera, usb_cameras
-from eventveil.io.camera_words import udev_rules
+from eventveil.io.camera import drivers, listing
+from eventveil.io.camera.errors import udev_rules
+from eventveil.io.camera.uri import CameraInfo
+from eventveil.io.camera.usb import UsbCamera, usb_cameras
 
 
 def cameras(*options):
@@ -45,8 +45,8 @@ def test_without_a_camera_it_says_so_and_what_to_do(no_usb):
 
 def test_the_real_drivers_can_be_asked_whether_there_is_usb_or_not():
     for driver in ("dv-processing", "neuromorphic-drivers"):
-        if find_spec(camera_drivers.MODULES[driver]):
-            state, found = camera_listing._ask(driver)
+        if find_spec(drivers.MODULES[driver]):
+            state, found = listing._ask(driver)
             assert state == "ready"
             assert all(isinstance(camera, CameraInfo) for camera in found)
 
@@ -157,17 +157,17 @@ SEEN = CameraInfo(driver="neuromorphic-drivers", model="Prophesee EVK4", serial=
 
 
 def test_what_drivers_and_the_usb_see_is_one_camera_where_it_is_one():
-    assert camera_listing._together([SEEN], [USB]) == [SEEN]
+    assert listing._together([SEEN], [USB]) == [SEEN]
     stuck = UsbCamera("Prophesee", "EVK4", "00050423", "USB bus 2", "in use", "end it")
-    (camera,) = camera_listing._together([SEEN], [stuck])
+    (camera,) = listing._together([SEEN], [stuck])
     assert (camera.driver, camera.problem, camera.remedy) == ("neuromorphic-drivers", "in use", "end it")
     other = UsbCamera("Prophesee", "EVK4", "00077777", "USB bus 2", "in use", "end it")
-    assert [one.problem for one in camera_listing._together([SEEN], [other])] == [None, "in use"]
+    assert [one.problem for one in listing._together([SEEN], [other])] == [None, "in use"]
 
 
 def test_a_camera_that_no_driver_sees_lacks_one(monkeypatch):
-    monkeypatch.setattr(camera_listing, "is_installed", lambda driver: driver == "dv-processing")
-    (camera,) = camera_listing._together([], [USB])
+    monkeypatch.setattr(listing, "is_installed", lambda driver: driver == "dv-processing")
+    (camera,) = listing._together([], [USB])
     assert camera.driver == ""
     assert camera.problem == "no driver sees it; not installed: metavision, neuromorphic-drivers"
     assert camera.remedy == "pip install 'eventveil[prophesee]'"
@@ -177,11 +177,11 @@ def test_a_camera_that_no_driver_sees_lacks_one(monkeypatch):
 def test_a_driver_that_crashes_costs_only_its_own_cameras(answer, tmp_path, monkeypatch):
     (tmp_path / "dv_processing.py").write_text(answer)
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
-    assert camera_listing._ask("dv-processing") == ("failed when it was asked for cameras", [])
+    assert listing._ask("dv-processing") == ("failed when it was asked for cameras", [])
 
 
 def test_a_driver_that_hangs_is_not_waited_for(tmp_path, monkeypatch):
     (tmp_path / "dv_processing.py").write_text("import time; time.sleep(60)")
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
-    monkeypatch.setattr(camera_listing, "PATIENCE_S", 1)
-    assert camera_listing._ask("dv-processing") == ("gave no answer within 1 s", [])
+    monkeypatch.setattr(listing, "PATIENCE_S", 1)
+    assert listing._ask("dv-processing") == ("gave no answer within 1 s", [])

@@ -21,8 +21,8 @@ from eventveil.cli import app
 from eventveil.cli.doctor import _settings
 from eventveil.config import run_settings
 from eventveil.doctor import machine, pipeline
-from eventveil.io import camera_listing
-from eventveil.io.camera import CameraInfo
+from eventveil.io.camera import listing
+from eventveil.io.camera.uri import CameraInfo
 from eventveil.models import load_weights, shipped
 
 PORT = "publish.bind=ipc:///tmp/eventveil-doctor"
@@ -38,8 +38,8 @@ def finding(look, about, *overrides):
 
 
 def test_a_machine_without_camera_gpu_usb_or_sdk_is_looked_at_to_the_end(monkeypatch):
-    monkeypatch.setattr(camera_listing, "is_installed", lambda _: False)
-    monkeypatch.setattr(camera_listing, "usb_cameras", list)
+    monkeypatch.setattr(listing, "is_installed", lambda _: False)
+    monkeypatch.setattr(listing, "usb_cameras", list)
     monkeypatch.setattr(pipeline, "USB", Path("/no/such/folder"))
     done = CliRunner().invoke(app, ["doctor", "--json", "--set", PORT])
     findings = json.loads(done.stdout)
@@ -122,7 +122,7 @@ def test_a_camera_that_cannot_be_opened_is_red_and_a_driver_that_fails_amber(mon
     there = CameraInfo(driver="", model="EVK4", uri="prophesee://1", problem="no udev rule", remedy="run: this")
     ready = CameraInfo(driver="dv-processing", model="DVXplorer", uri="dv://2")
     drivers = {"dv-processing": "ready", "neuromorphic-drivers": "failed when it was asked for cameras"}
-    monkeypatch.setattr(camera_listing, "list_cameras", lambda: ([there, ready], drivers))
+    monkeypatch.setattr(listing, "list_cameras", lambda: ([there, ready], drivers))
     found = {one.about: one for one in pipeline._cameras(settings())}
     assert (found["camera EVK4"].colour, found["camera EVK4"].remedy) == ("red", "run: this")
     assert found["camera DVXplorer"].colour == "green"

@@ -19,8 +19,8 @@ from eventveil import EventPacket, Sensor
 from eventveil.cli.files import register
 from eventveil.errors import EventError, EventFileError
 from eventveil.io import open_events
+from eventveil.io.formats.writer import WRITERS, open_writer
 from eventveil.io.summary import PEAK_SPAN_US, Tally
-from eventveil.io.writer import WRITERS, open_writer
 
 KEYS = [
     "format", "width", "height", "events", "on_share", "t_first_us", "t_last_us", "duration_us", "mean_rate",
@@ -206,7 +206,7 @@ def test_convert_of_a_sensor_larger_than_stated(tmp_path, eventveil):
 INTERRUPT = """
 import sys, typer
 from eventveil import cli_files
-from eventveil.io.csv_writer import CsvWriter
+from eventveil.io.formats.csv_writer import CsvWriter
 encode = CsvWriter.encode
 def slowly(self, packet):
     encode(self, packet)

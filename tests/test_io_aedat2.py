@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from eventveil.errors import EventFileError
 from eventveil.events import Sensor
-from eventveil.io import aedat2, open_events
+from eventveil.io import open_events
+from eventveil.io.formats import aedat2
 
 DVS128 = "ch.unizh.ini.jaer.chip.retina.DVS128"
 DAVIS240 = "eu.seebetter.ini.chips.davis.DAVIS240C"

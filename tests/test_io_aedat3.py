@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from eventveil.errors import EventFileError
 from eventveil.events import Sensor
-from eventveil.io import aedat3, open_events
+from eventveil.io import open_events
+from eventveil.io.formats import aedat3
 
 HEAD = reference.aedat3_head()
 SENSOR = Sensor(128, 128)

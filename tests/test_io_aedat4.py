@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 
 from eventveil.errors import EventFileError
 from eventveil.io import open_events
-from eventveil.io.aedat4 import Aedat4Reader
-from eventveil.io.aedat4_writer import PACKET_EVENTS
-from eventveil.io.compression import COMPRESSIONS
+from eventveil.io.formats.aedat4 import Aedat4Reader
+from eventveil.io.formats.aedat4_writer import PACKET_EVENTS
+from eventveil.io.formats.compression import COMPRESSIONS
 
 
 @pytest.mark.parametrize("compression", COMPRESSIONS)

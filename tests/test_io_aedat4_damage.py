@@ -11,9 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from eventveil.errors import EventFileError
-from eventveil.io import aedat4, flatbuffer, open_events
-from eventveil.io.aedat4 import MAGIC, PACKET
-from eventveil.io.compression import COMPRESSIONS, MAX_BYTES, Decompressor, compress
+from eventveil.io import open_events
+from eventveil.io.formats import aedat4, flatbuffer
+from eventveil.io.formats.aedat4 import MAGIC, PACKET
+from eventveil.io.formats.compression import COMPRESSIONS, MAX_BYTES, Decompressor, compress
 
 
 @pytest.mark.parametrize(

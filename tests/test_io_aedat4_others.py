@@ -10,7 +10,7 @@ import pytest
 from aedat4_parts import SENSOR, read, some_events, write
 
 from eventveil.events import Sensor
-from eventveil.io.compression import COMPRESSIONS
+from eventveil.io.formats.compression import COMPRESSIONS
 
 FACTS = {
     "aestream_davis": (Sensor(346, 260), 117_667, 0.13),

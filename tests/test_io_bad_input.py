@@ -17,7 +17,7 @@ from recordings import assert_same, make_events, read_with_faults
 from eventveil import EventPacket, Sensor
 from eventveil.errors import EventFileError
 from eventveil.io import open_events
-from eventveil.io.aedat4_writer import Aedat4Writer
+from eventveil.io.formats.aedat4_writer import Aedat4Writer
 
 every_format = pytest.mark.parametrize("name", FORMATS)
 

@@ -11,10 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from eventveil.events import EventPacket, Sensor
-from eventveil.io import checks
-from eventveil.io.checks import first_fault
-from eventveil.io.disorder import DAWN_US, Clip, Sort
-from eventveil.io.gate import Gate
+from eventveil.io.validation import checks
+from eventveil.io.validation.checks import first_fault
+from eventveil.io.validation.disorder import DAWN_US, Clip, Sort
+from eventveil.io.validation.gate import Gate
 
 pytestmark = pytest.mark.kernel
 

@@ -9,7 +9,7 @@ from reference_evt import decode_in_pieces, encode_dat, read_all, read_columns
 
 from eventveil.errors import EventFileError
 from eventveil.events import Sensor
-from eventveil.io.dat import DatDecoder, DatReader
+from eventveil.io.formats.dat import DatDecoder, DatReader
 
 HEADER = b"% Data file containing CD events.\n% Version 2\n% Width 640\n% Height 480\n"
 

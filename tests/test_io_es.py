@@ -9,7 +9,7 @@ from reference_evt import decode_in_pieces, encode_es, read_all, read_columns
 
 from eventveil.errors import EventFileError
 from eventveil.events import Sensor
-from eventveil.io.es import EsDecoder, EsReader
+from eventveil.io.formats.es import EsDecoder, EsReader
 
 HEADER = b"Event Stream\x02\x00\x00\x01\x40\x01\xf0\x00"  # 320x240
 

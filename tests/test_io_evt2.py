@@ -11,7 +11,7 @@ from reference_evt import decode_evt2, decode_in_pieces, encode_evt2, read_all, 
 
 from eventveil.errors import EventFileError
 from eventveil.events import EventPacket, Sensor
-from eventveil.io.evt2 import Evt2Decoder, Evt2Reader
+from eventveil.io.formats.evt2 import Evt2Decoder, Evt2Reader
 
 WHAT = {
     "timeless": "event before the first time or row",

@@ -10,7 +10,7 @@ from reference_evt import decode_evt21, decode_in_pieces, encode_evt21, read_all
 
 from eventveil.errors import EventFileError
 from eventveil.events import Sensor
-from eventveil.io.evt21 import Evt21Decoder, Evt21Reader
+from eventveil.io.formats.evt21 import Evt21Decoder, Evt21Reader
 
 WHAT = {
     "timeless": "event before the first time or row",

@@ -12,7 +12,7 @@ from reference_evt import decode_evt3, decode_in_pieces, read_all, tuples
 
 from eventveil.errors import EventFileError
 from eventveil.events import Sensor
-from eventveil.io.evt3 import Evt3Decoder, Evt3Reader
+from eventveil.io.formats.evt3 import Evt3Decoder, Evt3Reader
 
 HEADER = b"% evt 3.0\n% format EVT3;height=720;width=1280\n% geometry 1280x720\n% end\n"
 WHAT = {

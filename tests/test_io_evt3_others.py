@@ -7,8 +7,8 @@ import numpy as np
 from reference_evt import read_columns
 
 from eventveil.events import EventPacket, Sensor
-from eventveil.io.evt3 import Evt3Reader
-from eventveil.io.evt3_writer import Evt3Writer
+from eventveil.io.formats.evt3 import Evt3Reader
+from eventveil.io.formats.evt3_writer import Evt3Writer
 
 
 def read_with_faery(path) -> EventPacket:

@@ -10,8 +10,8 @@ from reference_evt import read_all, tuples
 
 from eventveil.errors import EventError, EventFileError
 from eventveil.events import EventPacket, Sensor
-from eventveil.io.evt3 import Evt3Reader
-from eventveil.io.evt3_writer import Evt3Writer
+from eventveil.io.formats.evt3 import Evt3Reader
+from eventveil.io.formats.evt3_writer import Evt3Writer
 
 packets = st.lists(
     st.tuples(

@@ -13,7 +13,7 @@ from recordings import SENSOR, assert_same, make_events, read_all, read_with_fau
 from eventveil import Sensor
 from eventveil.errors import EventFileError
 from eventveil.io import open_events
-from eventveil.io.hdf5 import Hdf5Reader
+from eventveil.io.formats.hdf5 import Hdf5Reader
 
 EVENTS = make_events(150_000)
 RECORD = np.dtype([("x", "<u2"), ("y", "<u2"), ("p", "<i2"), ("t", "<i8")])

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from reference_evt import decode_in_pieces, encode_ncaltech, read_all, read_columns
 
 from eventveil.errors import EventFileError
-from eventveil.io.ncaltech import NCaltechDecoder, NCaltechReader
+from eventveil.io.formats.ncaltech import NCaltechDecoder, NCaltechReader
 
 events = st.tuples(st.integers(0, 2**23 - 1), st.integers(0, 255), st.integers(0, 239), st.booleans())
 

@@ -6,8 +6,7 @@ from recordings import SENSOR, assert_same, make_events, read_all, read_with_fau
 
 from eventveil.errors import EventFileError
 from eventveil.io import open_events
-from eventveil.io.npy import NpyReader
-from eventveil.io.npz import NpzReader
+from eventveil.io.formats.numpy import NpyReader, NpzReader
 
 EVENTS = make_events(150_000)  # more than two packets
 TABLE = np.stack([EVENTS.t, EVENTS.x, EVENTS.y, EVENTS.p], axis=1)

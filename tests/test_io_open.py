@@ -18,8 +18,8 @@ from recordings import make_events
 from eventveil.errors import EventError, EventFileError
 from eventveil.events import Sensor
 from eventveil.io import detect, open_events
-from eventveil.io.aedat4_writer import Aedat4Writer
-from eventveil.io.reader import Reader
+from eventveil.io.formats.aedat4_writer import Aedat4Writer
+from eventveil.io.formats.reader import Reader
 
 SENSOR = Sensor(20, 10)
 DVS128 = Sensor(128, 128)
@@ -203,9 +203,8 @@ def test_the_door_is_light_to_import():
     assert subprocess.run([sys.executable, "-c", code], check=False, timeout=60).returncode == 0
 
 
-@pytest.mark.parametrize("module", detect.READERS)
-def test_every_reader_says_what_it_reads(module):
-    reader = detect._reader(module)
+@pytest.mark.parametrize("reader", list(detect._readers()))
+def test_every_reader_says_what_it_reads(reader):
     assert issubclass(reader, Reader)
     assert not inspect.isabstract(reader)
     assert reader.suffixes

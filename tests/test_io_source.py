@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from eventveil.errors import EventFileError
 from eventveil.events import EventPacket, Sensor
 from eventveil.io import EventSource
-from eventveil.io.gate import Gate
-from eventveil.io.reader import Reader
+from eventveil.io.formats.reader import Reader
+from eventveil.io.validation.gate import Gate
 
 SENSOR = Sensor(20, 10)
 

@@ -8,7 +8,7 @@ from recordings import SENSOR, assert_same, make_events, read_all, read_with_fau
 
 from eventveil import EventPacket, Sensor
 from eventveil.errors import EventFileError
-from eventveil.io.text import BLOCK, TextReader
+from eventveil.io.formats.text import BLOCK, TextReader
 
 EVENTS = make_events(200)
 

@@ -14,8 +14,8 @@ from recordings import SENSOR, assert_same, cut, join, make_events
 from eventveil import EventPacket, Sensor
 from eventveil.errors import EventError, EventFileError
 from eventveil.io import open_events
-from eventveil.io.csv_writer import CsvWriter
-from eventveil.io.writer import WRITERS, open_writer
+from eventveil.io.formats.csv_writer import CsvWriter
+from eventveil.io.formats.writer import WRITERS, open_writer
 
 EPOCH_US = 1_700_000_000_000_000
 DAY_US = 86_400_000_000

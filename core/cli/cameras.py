@@ -12,7 +12,7 @@ from rich.text import Text
 from eventveil.cli.options import JsonOption, print_json, say, stderr, stdout
 
 if TYPE_CHECKING:
-    from eventveil.io.camera import CameraInfo
+    from eventveil.io.camera.uri import CameraInfo
 
 NONE = 3
 """Exit status where no camera is attached."""
@@ -42,8 +42,8 @@ def cameras(
 
     eventveil cameras && eventveil run dv:// --weights shipped
     """
-    from eventveil.io.camera_listing import list_cameras
-    from eventveil.io.camera_words import udev_rules as rules
+    from eventveil.io.camera.errors import udev_rules as rules
+    from eventveil.io.camera.listing import list_cameras
 
     if udev_rules:
         typer.echo(rules(getpass.getuser()))

@@ -209,7 +209,7 @@ def _watched(line: Line) -> Iterator[Callable[[Status], None]]:
 def _settings(sources: list[str], overrides: list[str], said: dict[str, Any], *, wait: bool = False) -> RunSettings:
     """Settings from a configuration file, or for plain sources; what the options have `said` wins over the file."""
     from eventveil.config import read_yaml, run_settings
-    from eventveil.io.camera import is_camera
+    from eventveil.io.camera.uri import is_camera
 
     is_config = len(sources) == 1 and sources[0].endswith((".yaml", ".yml"))
     if is_config:
@@ -231,7 +231,7 @@ def _settings(sources: list[str], overrides: list[str], said: dict[str, Any], *,
 
 def _waiting(values: dict[str, Any]) -> list[str]:
     """The overrides that let every live camera be waited for."""
-    from eventveil.io.camera import is_camera
+    from eventveil.io.camera.uri import is_camera
 
     uris = [str(source.get("uri")) for source in values.get("sources") or [] if isinstance(source, dict)]
     cameras = [number for number, uri in enumerate(uris) if is_camera(uri)]

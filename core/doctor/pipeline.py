@@ -18,8 +18,8 @@ USB = Path("/sys/bus/usb")
 
 
 def _cameras(_: RunSettings) -> Iterator[Finding]:
-    from eventveil.io.camera_drivers import INSTALL
-    from eventveil.io.camera_listing import list_cameras
+    from eventveil.io.camera.drivers import INSTALL
+    from eventveil.io.camera.listing import list_cameras
 
     found, drivers = list_cameras()
     for driver, state in drivers.items():
@@ -39,7 +39,7 @@ def _cameras(_: RunSettings) -> Iterator[Finding]:
 
 
 def _udev_rules(_: RunSettings) -> Iterator[Finding]:
-    from eventveil.io.camera_words import PRODUCTS, udev_command
+    from eventveil.io.camera.errors import PRODUCTS, udev_command
 
     if sys.platform != "linux" or not USB.exists():
         yield Finding("udev rules", "green", "not needed: there is no USB here that they would be for")

@@ -1,0 +1,91 @@
+"""Which drivers there are on this machine, and which of them opens a camera. Each is imported only when it is used."""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+
+from eventveil.errors import CameraError
+from eventveil.io.camera.uri import (
+    DRIVERS,
+    DV_PROCESSING,
+    DV_TCP,
+    DV_UNIX,
+    METAVISION,
+    NEUROMORPHIC,
+    CameraInfo,
+    CameraUri,
+    Device,
+    Tuning,
+)
+
+MODULES = {DV_PROCESSING: "dv_processing", NEUROMORPHIC: "neuromorphic_drivers", METAVISION: "metavision_hal"}
+INSTALL = {
+    DV_PROCESSING: "pip install 'dv-processing>=2.0.4,<3' (there is none for macOS)",
+    NEUROMORPHIC: "pip install 'eventveil[prophesee]'",
+    METAVISION: "install the Metavision SDK or OpenEB, and let this Python see its packages (PYTHONPATH)",
+}
+
+
+def is_installed(driver: str) -> bool:
+    """Whether this Python finds the driver's package; it is not imported."""
+    return find_spec(MODULES[driver]) is not None
+
+
+def driver_for(uri: CameraUri) -> str:
+    """The driver that opens a camera.
+
+    Raises:
+        CameraError: it is not installed.
+    """
+    wanted = (DV_PROCESSING,) if uri.kind in (DV_TCP, DV_UNIX) else DRIVERS[uri.kind]
+    if uri.driver is not None:
+        wanted = (uri.driver,)
+    for driver in wanted:
+        if is_installed(driver):
+            return driver
+    raise CameraError(
+        str(uri),
+        found=f"no driver for it is installed ({' or '.join(wanted)})",
+        # The last one is the one that comes from the package index.
+        remedy=INSTALL[wanted[-1]],
+        passing=False,
+    )
+
+
+def open_device(uri: CameraUri, tuning: Tuning, max_age_ms: int | None) -> Device:
+    """Open a camera with its driver.
+
+    Raises:
+        CameraError: it is not there, cannot be opened, or does not offer what it is to be told.
+    """
+    driver = driver_for(uri)
+    if uri.kind in (DV_TCP, DV_UNIX):
+        from eventveil.io.camera.network import NetworkStream
+
+        return NetworkStream(uri, tuning)
+    if driver == DV_PROCESSING:
+        from eventveil.io.camera.dv import DvCamera
+
+        return DvCamera(uri, tuning)
+    if driver == METAVISION:
+        from eventveil.io.camera.metavision import MetavisionCamera
+
+        return MetavisionCamera(uri, tuning)
+    from eventveil.io.camera.neuromorphic import NeuromorphicCamera
+
+    return NeuromorphicCamera(uri, tuning, max_age_ms)
+
+
+def discover(driver: str) -> list[CameraInfo]:
+    """The cameras that an installed driver sees; none where it finds no USB at all."""
+    if driver == DV_PROCESSING:
+        from eventveil.io.camera import dv
+
+        return dv.discover()
+    if driver == METAVISION:
+        from eventveil.io.camera import metavision
+
+        return metavision.discover()
+    from eventveil.io.camera import neuromorphic
+
+    return neuromorphic.discover()

@@ -1,0 +1,124 @@
+"""Prophesee's cameras, and those of others, through the Metavision SDK, or OpenEB, its open part.
+
+    eventveil run prophesee://
+    eventveil run prophesee://00050423
+
+The SDK is not on the package index; it is taken where this Python finds it. Its own decoder is used, for its buffers of
+raw bytes cannot be had from Python without going through them byte by byte; coordinates are the sensor's, as in its
+recordings. It tells nothing about events that a camera lost, so that `overflow` is never set here.
+
+Written from the SDK's sources; never run, not even without a camera: see docs/cameras.md.
+
+Source: OpenEB, Python bindings of HAL (hal/python/bindings: DeviceDiscovery, I_EventsStream, I_EventsStreamDecoder,
+I_EventDecoder, I_Geometry, I_HW_Identification, I_LL_Biases, I_ROI, I_ErcModule), and docs.prophesee.ai, "HAL Python".
+"""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import metavision_hal as hal
+import numpy as np
+
+from eventveil.events import Sensor
+from eventveil.io.camera.configure import check_biases, check_roi, refused, tell
+from eventveil.io.camera.errors import absent, in_use, lost
+from eventveil.io.camera.uri import METAVISION, Batch, CameraInfo, CameraUri, Tuning, records
+from eventveil.io.formats.aedat4 import RECORD
+
+
+def discover() -> list[CameraInfo]:
+    """The cameras that the SDK sees."""
+    return [
+        CameraInfo(
+            driver=METAVISION,
+            model=f"{found.integrator_name} ({found.plugin_name})",
+            serial=found.serial,
+            connection=str(found.connection).rpartition(".")[2],
+            uri=f"prophesee://{found.serial}",
+        )
+        for found in hal.DeviceDiscovery.list_available_sources_local()
+    ]
+
+
+class MetavisionCamera:
+    """A camera that the Metavision SDK knows.
+
+    Args:
+        uri: prophesee://, or with a serial number.
+        tuning: biases under the SDK's names (`bias_diff_on`, ...); a region of interest; a limit of the event rate.
+    """
+
+    def __init__(self, uri: CameraUri, tuning: Tuning) -> None:
+        self._uri = uri
+        self._decoded: list[Any] = []
+        self._device = self._open()
+        identification, geometry = self._device.get_i_hw_identification(), self._device.get_i_geometry()
+        self.info = CameraInfo(
+            driver=METAVISION,
+            model=f"{identification.get_integrator()} {identification.get_sensor_info().name}",
+            serial=identification.get_serial(),
+            sensor=Sensor(geometry.get_width(), geometry.get_height()),
+            firmware=str(identification.get_system_info().get("System Version", "")) or None,
+            uri=f"prophesee://{identification.get_serial()}",
+        )
+        self._tune(tuning)
+        self._stream = self._device.get_i_events_stream()
+        self._decoder = self._device.get_i_events_stream_decoder()
+        # The buffer is the SDK's own and filled anew: what is kept of it is copied.
+        self._device.get_i_event_cd_decoder().add_event_buffer_callback(
+            lambda events: self._decoded.append(records(events["t"], events["x"], events["y"], events["p"]))
+        )
+        self._stream.start()
+
+    def read(self) -> Batch | None:
+        """Return the next events."""
+        came = self._stream.poll_buffer()
+        if came < 0:
+            raise lost(self._uri)
+        if came == 0:
+            return None
+        received_ns = time.monotonic_ns()
+        self._decoder.decode(self._stream.get_latest_raw_data())
+        decoded, self._decoded = self._decoded, []
+        if not decoded:
+            return None
+        # As bytes: NumPy would leave the padding of the records out.
+        return Batch(np.concatenate([one.view(np.uint8) for one in decoded]).view(RECORD), received_ns)
+
+    def close(self) -> None:
+        """Give the camera back."""
+        self._stream.stop()
+
+    def _open(self) -> Any:
+        serials = [found.serial for found in hal.DeviceDiscovery.list_available_sources_local()]
+        if not serials or self._uri.name not in ("", *serials):
+            raise absent(self._uri, ", ".join(serials))
+        try:
+            device = hal.DeviceDiscovery.open(self._uri.name)
+        except RuntimeError:
+            raise in_use(self._uri) from None
+        if device is None:
+            raise in_use(self._uri)
+        return device
+
+    def _tune(self, tuning: Tuning) -> None:
+        uri, sensor = self._uri, self.info.sensor
+        assert sensor is not None
+        biases, roi = self._device.get_i_ll_biases(), self._device.get_i_roi()
+        check_biases(uri, tuning, () if biases is None else biases.get_all_biases())
+        check_roi(uri, tuning, sensor)
+        for name, value in tuning.biases.items():
+            tell(uri, f"bias {name}={value}", biases.set, name, value)
+        if tuning.roi is not None:
+            if roi is None:
+                raise refused(uri, "roi", "this camera has none")
+            tell(uri, "roi", roi.set_window, hal.I_ROI.Window(*tuning.roi))
+            tell(uri, "roi", roi.enable, True)
+        if tuning.max_event_rate is not None:
+            control = self._device.get_i_erc_module()
+            if control is None:
+                raise refused(uri, "max_event_rate", "this camera has none")
+            tell(uri, f"max_event_rate {tuning.max_event_rate}", control.set_cd_event_rate, tuning.max_event_rate)
+            tell(uri, "max_event_rate", control.enable, True)

@@ -1,0 +1,151 @@
+"""AEDAT 2.0, the recordings of jAER: comment lines, then address and time of each event, 32 bits each, big-endian.
+
+What an address means depends on the chip, which the comments name. Both chips count y from the bottom and see the scene
+mirrored, so both axes are turned here: x to the right and y down, as in AEDAT 3.1 and AEDAT4 of the same cameras. (jAER
+and libcaer turn them too; readers that give raw addresses show the picture upside down.)
+
+Source: AEDAT 2.0, https://docs.inivation.com/software/software-advanced-usage/file-formats/aedat-2.0.html
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+from typing import ClassVar
+
+import numpy as np
+import numpy.typing as npt
+
+from eventveil.events import EventPacket, Sensor
+from eventveil.io.formats.chips import DVS128, davis_sensors, is_davis, sensor_of
+from eventveil.io.formats.reader import Reader
+
+MAGIC = b"#!AER-DAT2.0"
+WORD = np.dtype(">u4")
+EVENT = 2 * WORD.itemsize
+PACKET_EVENTS = 1 << 16
+_LINE = 1 << 16  # bytes; no comment is longer
+_CONTROL = re.compile(rb"[\x00-\x08\x0b\x0c\x0e-\x1f]")  # never in a comment, soon in an event
+
+Words = npt.NDArray[np.uint32]
+Mask = npt.NDArray[np.bool_]
+
+
+class Aedat2Reader(Reader):
+    """Reads the events of a DVS128 or a DAVIS; frames, motion and external signals are skipped and counted.
+
+    Where no comment names the chip, the geometry that is given to `open_events` tells it. Times are 32 bits wide and
+    begin anew after 72 minutes; they are carried on.
+    """
+
+    format = "AEDAT2"
+    suffixes: ClassVar[tuple[str, ...]] = (".aedat",)
+
+    def __init__(self, path: Path, **options: str) -> None:
+        super().__init__(path, **options)
+        self._file = path.open("rb")
+        try:
+            self._chip = self.metadata["chip"] = self._read_header()
+            self.sensor = self._geometry()
+        except BaseException:
+            self.close()
+            raise
+        self._last = np.zeros(1, np.uint32)  # time of the last event, as in the file
+        self._epoch = 0  # how often time began anew
+
+    @classmethod
+    def recognises(cls, head: bytes) -> bool:
+        """Look for the magic line."""
+        return head.startswith(MAGIC)
+
+    def read_packet(self) -> EventPacket | None:
+        """Return the next 65,536 words, less what is no event."""
+        at = self._file.tell()
+        data = self._file.read(EVENT * PACKET_EVENTS)
+        if not data:
+            return None
+        whole = len(data) - len(data) % EVENT
+        if whole == 0:
+            raise self.fault(
+                "the file is truncated in the middle of an event", "all before it was read", where=f"byte {at}"
+            )
+        self._file.seek(at + whole)
+        words = np.frombuffer(data, WORD, whole // WORD.itemsize).astype(np.uint32).reshape(-1, 2)
+        return self._decode(words[:, 0], self._unwrap(words[:, 1]))
+
+    def close(self) -> None:
+        """Give the file back."""
+        self._file.close()
+
+    def _read_header(self) -> str:
+        """Read the comments up to the first event; return the name of the chip, or ""."""
+        if not self._file.readline(_LINE).startswith(MAGIC):
+            raise self.fault(f"expected {MAGIC.decode()}", "it is no AEDAT 2.0 file", where="byte 0")
+        chip = ""
+        while True:
+            at = self._file.tell()
+            line = self._file.readline(_LINE)
+            if not line.startswith(b"#") or _CONTROL.search(line):
+                self._file.seek(at)
+                return chip
+            key, _, value = line.decode("latin-1").strip("# \r\n").partition(":")
+            if key == "AEChip":
+                chip = value.strip()
+            if key == "End Of ASCII Header":
+                return chip
+
+    def _geometry(self) -> Sensor | None:
+        sensor = sensor_of(self._chip)
+        if self._chip and sensor is None and not is_davis(self._chip):
+            raise self.fault(
+                f"expected a DVS128 or a DAVIS, got the chip {self._chip!r}",
+                "how its addresses are laid out is not known",
+            )
+        return sensor
+
+    def _unwrap(self, times: Words) -> npt.NDArray[np.int64]:
+        before = np.concatenate((self._last, times[:-1]))
+        restarts = self._epoch + np.cumsum((before > times) & (before - times > 1 << 31))
+        self._last, self._epoch = times[-1:], int(restarts[-1])
+        t: npt.NDArray[np.int64] = (restarts << 32) + times
+        return t
+
+    def _decode(self, address: Words, t: npt.NDArray[np.int64]) -> EventPacket:
+        sensor = self.sensor
+        davis = is_davis(self._chip) or sensor in davis_sensors()
+        if sensor is None or not (davis or sensor == DVS128):
+            self._file.seek(0, os.SEEK_END)
+            raise self.fault(
+                f"the file does not name its chip, and none is known with a sensor of {sensor}",
+                "give the geometry of a DVS128 (128x128) or of a DAVIS (240x180, 346x260, ...)",
+            )
+        is_event = self._davis_events(address) if davis else self._dvs128_events(address)
+        address = address[is_event]
+        if davis:
+            x, y, p = address >> 12 & 0x3FF, address >> 22 & 0x1FF, address >> 11 & 1
+        else:
+            x, y, p = address >> 1 & 0x7F, address >> 8 & 0x7F, ~address & 1
+        # A coordinate off the chip wraps to a huge one, and is found where all are checked.
+        return EventPacket.of(t[is_event], sensor.width - 1 - x, sensor.height - 1 - y, p)
+
+    def _davis_events(self, address: Words) -> Mask:
+        sample = address >> 31 == 1
+        motion = sample & (address >> 10 & 3 == 3)
+        special = ~sample & (address >> 10 & 1 == 1)
+        self._skip("APS sample", sample & ~motion)
+        self._skip("IMU sample", motion)
+        self._skip("special event", special)
+        events: Mask = ~(sample | special)
+        return events
+
+    def _dvs128_events(self, address: Words) -> Mask:
+        special = address >> 15 != 0
+        self._skip("special event", special)
+        events: Mask = ~special
+        return events
+
+    def _skip(self, reason: str, which: Mask) -> None:
+        count = int(np.count_nonzero(which))
+        if count:
+            self.skipped[reason] += count

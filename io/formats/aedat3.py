@@ -1,0 +1,171 @@
+"""AEDAT 3.1, the recordings of cAER, in which DVS128 Gesture was released.
+
+Comment lines up to `#!END-HEADER`, then packets: a header of 28 bytes and events of one type from one source, all
+little-endian. Times have 31 bits; how often they began anew stands in each packet's header.
+
+Source: AEDAT 3.1, https://docs.inivation.com/software/software-advanced-usage/file-formats/aedat-3.1.html
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import struct
+from pathlib import Path
+from typing import ClassVar, NamedTuple
+
+import numpy as np
+
+from eventveil.events import EventPacket
+from eventveil.io.formats.chips import sensor_of
+from eventveil.io.formats.reader import Reader
+from eventveil.io.formats.resync import BLOCK, words_at_every_byte
+
+MAGIC = b"#!AER-DAT3.1"
+END = b"#!END-HEADER"
+HEADER = struct.Struct("<2h6i")
+POLARITY = 1
+EVENT = np.dtype([("data", "<u4"), ("time", "<i4")])
+MAX_BYTES = 1 << 26  # of a packet
+_TYPES = {0: "special", 2: "frame", 3: "IMU", 4: "IMU"}
+_LINE = 1 << 16  # bytes; no comment is longer
+
+
+class PacketHeader(NamedTuple):
+    """What stands before the events of a packet, in its order in the file."""
+
+    type: int
+    source: int
+    event_size: int
+    time_offset: int
+    time_overflow: int
+    capacity: int
+    number: int
+    valid: int
+
+
+class Aedat3Reader(Reader):
+    """Reads the polarity events of the first source, packet by packet as recorded.
+
+    Events that are marked invalid, of other types or of other sources are skipped and counted. The geometry follows
+    from the chip that the comments name, as source or as the source of what was recorded again.
+    """
+
+    format = "AEDAT3.1"
+    suffixes: ClassVar[tuple[str, ...]] = (".aedat",)
+
+    def __init__(self, path: Path, **options: str) -> None:
+        super().__init__(path, **options)
+        self._file = path.open("rb")
+        try:
+            self._end = os.fstat(self._file.fileno()).st_size
+            self._read_comments()
+        except BaseException:
+            self.close()
+            raise
+        self._source: int | None = None
+        self._last = self._file.tell() - 1  # where the last packet begins that was found
+        self._packets = 0
+
+    @classmethod
+    def recognises(cls, head: bytes) -> bool:
+        """Look for the magic line."""
+        return head.startswith(MAGIC)
+
+    def read_packet(self) -> EventPacket | None:
+        """Return the valid polarity events of the next packet that holds some."""
+        while (at := self._file.tell()) < self._end:
+            header = self._read_packet_header(at)
+            data = self._file.read(header.event_size * header.number)
+            self._last = at
+            self._packets += 1
+            if header.type == POLARITY and self._source in (None, header.source):
+                self._source = header.source
+                return self._decode(data, header.time_overflow)
+            kind = "polarity" if header.type == POLARITY else _TYPES.get(header.type, "other")
+            self.skipped[f"{kind} event"] += header.number
+        return None
+
+    def close(self) -> None:
+        """Give the file back."""
+        self._file.close()
+
+    def _read_comments(self) -> None:
+        if not self._file.readline(_LINE).startswith(MAGIC):
+            raise self.fault(f"expected {MAGIC.decode()}", "it is no AEDAT 3.1 file", where="byte 0")
+        names = []
+        while not (line := self._file.readline(_LINE)).startswith(END):
+            if not line.startswith(b"#"):
+                raise self.fault(f"expected comments up to {END.decode()}", "the header is damaged or cut off")
+            text = line.decode("latin-1").strip("# \r\n")
+            layout = re.match(r"Format: *(.+)", text)
+            if layout and layout[1] != "RAW":
+                raise self.fault(f"expected the layout RAW, got {layout[1]!r}", "record or convert it as RAW")
+            source = re.match(r"-*Source -?\d+: *(.+)", text)
+            if source:
+                names.append(source[1])
+        self.metadata["sources"] = names
+        self.sensor = next((sensor for name in names if (sensor := sensor_of(name))), None)
+
+    def _read_packet_header(self, at: int) -> PacketHeader:
+        head = self._file.read(HEADER.size)
+        if len(head) == HEADER.size:
+            header = PacketHeader(*HEADER.unpack(head))
+            size = header.event_size * header.number
+            polarity = header.type != POLARITY or (header.event_size, header.time_offset) == (EVENT.itemsize, 4)
+            numbers = 0 <= header.valid <= header.number <= header.capacity and header.time_overflow >= 0
+            fits = header.event_size > 0 and size <= min(MAX_BYTES, self._end - at - HEADER.size)
+            if header.type >= 0 and polarity and numbers and fits:
+                return header
+        # The fault may lie in the size of the packet before, so the search begins in that.
+        follows = self._find_packet(self._last + 1)
+        where = f"packet {self._packets} at byte {at}"
+        self._packets += 1
+        if follows:
+            remedy = "the packet is damaged; read on to go without it"
+            raise self.fault("expected the header of a packet", remedy, where=where, recoverable=True)
+        raise self.fault(
+            "no whole packet follows: the file is truncated or its end is damaged",
+            "all whole packets before were read; copy it again if there is more of it",
+            where=where,
+        )
+
+    def _find_packet(self, at: int) -> bool:
+        """Go to the next packet of polarity events at or behind `at`, or to the end; return whether there is one."""
+        while at < self._end:
+            self._file.seek(at)
+            for place, size in _packets_in(self._file.read(BLOCK), self._source):
+                if at + place + HEADER.size + size <= self._end:
+                    self._file.seek(at + place)
+                    self._last = at + place
+                    return True
+            at += BLOCK - HEADER.size
+        self._file.seek(self._end)
+        return False
+
+    def _decode(self, data: bytes, overflow: int) -> EventPacket:
+        events = np.frombuffer(data, EVENT)
+        valid = events["data"] & 1 == 1
+        if not valid.all():
+            self.skipped["invalid event"] += int(np.count_nonzero(~valid))
+            events = events[valid]
+        address = events["data"].astype(np.uint32)
+        t = events["time"].astype(np.int64) + (overflow << 31)
+        return EventPacket.of(t, address >> 17, address >> 2 & 0x7FFF, address >> 1 & 1)
+
+
+def _packets_in(data: bytes, source: int | None) -> list[tuple[int, int]]:
+    """Find what looks like packets of polarity events: (place, size of the events)."""
+    words = words_at_every_byte(data)
+    count = max(0, len(data) - HEADER.size + 1)
+    kind, event_size, time_offset, overflow, capacity, number, valid = (
+        words[4 * field : 4 * field + count] for field in range(7)
+    )
+    layout = (kind & 0xFFFF == POLARITY) & (event_size == EVENT.itemsize) & (time_offset == 4) & (overflow >> 31 == 0)
+    numbers = (valid <= number) & (number <= capacity) & (number > 0) & (number <= MAX_BYTES // EVENT.itemsize)
+    places = np.flatnonzero(layout & numbers)
+    return [
+        (int(place), EVENT.itemsize * int(number[place]))
+        for place in places
+        if source in (None, int(kind[place]) >> 16)
+    ]

@@ -1,0 +1,77 @@
+"""Writes AEDAT4, readable by DV, dv-processing and faery."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from xml.etree import ElementTree
+
+import numpy as np
+
+from eventveil.events import EventPacket, Sensor
+from eventveil.io.formats.aedat4 import MAGIC, PACKET, RECORD
+from eventveil.io.formats.compression import COMPRESSIONS, compress
+from eventveil.io.formats.flatbuffer import events_head, header
+from eventveil.io.formats.writer import Writer
+
+STREAM = 0
+PACKET_EVENTS = 1 << 16  # at most; who reads in step with time gets no longer a packet than was written
+
+
+class Aedat4Writer(Writer):
+    """Writes one event stream, a packet of the file for each packet that comes.
+
+    The file has no data table, the index at its end for seeking: every reader must do without one, because a recorder
+    that is killed leaves none.
+
+    Args:
+        path: the target.
+        sensor: geometry of the recording.
+        compression: one of "NONE", "LZ4", "LZ4_HIGH", "ZSTD", "ZSTD_HIGH".
+    """
+
+    format = "AEDAT4"
+
+    def __init__(self, path: Path | str, sensor: Sensor, compression: str = "LZ4") -> None:
+        super().__init__(path, sensor)
+        self._compression = compression
+
+    def begin(self) -> None:
+        """Write the magic line and the header."""
+        text = ElementTree.tostring(_information(self.sensor, self._compression))
+        self.file.write(MAGIC + header(COMPRESSIONS.index(self._compression), text))
+
+    def encode(self, packet: EventPacket) -> None:
+        """Write a packet, or several where it is long."""
+        for first in range(0, len(packet), PACKET_EVENTS):
+            part = packet[first : first + PACKET_EVENTS]
+            records = np.zeros(len(part), RECORD)
+            records["t"], records["x"], records["y"], records["p"] = part.t, part.x, part.y, part.p
+            payload = compress(events_head(len(part)) + records.tobytes(), self._compression)
+            self.file.write(PACKET.pack(STREAM, len(payload)) + payload)
+
+    def finish(self) -> None:
+        """Nothing stands behind the last packet."""
+
+
+def _information(sensor: Sensor, compression: str) -> ElementTree.Element:
+    """Describe the stream as DV does: a tree of nodes with typed attributes."""
+    root = ElementTree.Element("dv", version="2.0")
+    streams = ElementTree.SubElement(root, "node", name="outInfo", path="/outInfo/")
+    stream = ElementTree.SubElement(streams, "node", name=f"{STREAM}", path=f"/outInfo/{STREAM}/")
+    _attributes(
+        stream,
+        compression=compression,
+        originalModuleName="eventveil",
+        originalOutputName="events",
+        typeDescription="Array of events (polarity ON/OFF).",
+        typeIdentifier="EVTS",
+    )
+    info = ElementTree.SubElement(stream, "node", name="info", path=f"/outInfo/{STREAM}/info/")
+    _attributes(info, sizeX=sensor.width, sizeY=sensor.height, source="eventveil")
+    return root
+
+
+def _attributes(node: ElementTree.Element, **values: str | int) -> None:
+    for key, value in values.items():
+        kind = "int" if isinstance(value, int) else "string"
+        ElementTree.SubElement(node, "attr", key=key, type=kind).text = str(value)

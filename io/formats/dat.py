@@ -1,0 +1,88 @@
+"""Prophesee DAT: 8-byte events, a 32-bit time in microseconds and the pixel with its polarity.
+
+The data sets of the first cameras (N-CARS) call their events "2d", type 0; later tools call them "cd", type 12.
+They are laid out alike.
+
+Source: Prophesee, "DAT file format" (docs.prophesee.ai).
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+from numba import njit
+
+from eventveil.events import EventPacket
+from eventveil.io.formats.decoder import WordDecoder, empty_columns
+from eventveil.io.formats.prophesee import PropheseeReader, parse_header
+
+EVENT_TYPES = {0x00: "2d", 0x0C: "cd"}
+EVENT_BYTES = 8
+WRAP_US = 1 << 32  # the clock wraps every 71.6 min; a drop by half of it or more is a wrap
+
+
+@njit(cache=True, nogil=True)
+def _decode(  # type: ignore[no-untyped-def]
+    words: npt.NDArray[np.int32], base: int, last: int, t, x, y, p
+) -> tuple[int, int]:
+    """Fill t, x, y, p from (n, 2) words; return the microseconds before the last wrap, and the clock."""
+    for i in range(words.shape[0]):
+        clock = int(words[i, 0]) & 0xFFFFFFFF
+        if last - clock >= WRAP_US // 2:
+            base += WRAP_US
+        last = clock
+        pixel = int(words[i, 1])
+        t[i], x[i], y[i] = base + clock, pixel & 0x3FFF, (pixel >> 14) & 0x3FFF
+        p[i] = (pixel >> 28) & 1 != 0
+    return base, last
+
+
+class DatDecoder(WordDecoder):
+    """Decodes the events of a DAT file.
+
+    Args:
+        origin_us: time of the recording when its clock was zero.
+    """
+
+    word = np.dtype(("<i4", 2))
+
+    def __init__(self, origin_us: int = 0) -> None:
+        super().__init__()
+        self._base, self._last = origin_us, 0
+
+    def _decode_words(self, words: npt.NDArray[np.int32]) -> EventPacket:
+        t, x, y, p = empty_columns(len(words))
+        self._base, self._last = _decode(words, self._base, self._last, t, x, y, p)
+        return EventPacket(t, x, y, p)
+
+
+class DatReader(PropheseeReader):
+    """Reads Prophesee DAT files, version 2, of "2d" and "cd" events."""
+
+    format = "DAT"
+    suffixes = (".dat",)
+    chunk_bytes = 64 * 1024 * EVENT_BYTES
+
+    def __init__(self, path: Path, **options: str) -> None:
+        super().__init__(path, **options)
+        size = self.header.size
+        version = self.header.fields.get("version", "2")
+        kind, event_bytes = (*self.head[size : size + 2], None, None)[:2]
+        if size == 0 or version != "2" or kind not in EVENT_TYPES or event_bytes != EVENT_BYTES:
+            raise self._refuse(
+                'expected a `%` header of version 2, then event type 0 ("2d") or 12 ("cd") and event size 8; '
+                f"found {'a' if size else 'no'} header of version {version}, type {kind}, size {event_bytes}",
+                "read another file, or convert it with the maker's tools",
+                where=f"byte {size}",
+            )
+        self.metadata["event_type"] = EVENT_TYPES[kind]
+        self._start(DatDecoder(self.origin_us), size + 2)
+
+    @classmethod
+    def recognises(cls, head: bytes) -> bool:
+        """Tell by a `%` header that names no RAW encoding, and the type and size of events behind it."""
+        header = parse_header(head)
+        kind_and_size = head[header.size : header.size + 2]
+        return header.size > 0 and header.encoding is None and kind_and_size in {b"\x00\x08", b"\x0c\x08"}

@@ -1,0 +1,167 @@
+"""Prophesee EVT 3.0: 16-bit words, and a decoder that remembers.
+
+The upper four bits of a word are its type. A word says only what is new: a row, the lower or upper 12 bits of the
+time, a column with its polarity (one event), or a mask of 12 or 8 neighbouring columns (as many events as it has
+bits). What is not said stays as it was, across words and chunks.
+
+Three things that the clock does and a decoder must know: the upper half of the time comes before the lower, so that
+the lower counts as 0 in between; it has 24 bits and wraps every 16.8 s; and sensors do set it back by a few
+microseconds, which is passed on as it is: what to do about it is decided behind the readers, for all formats.
+
+Source: Prophesee, "EVT 3.0 Format" (docs.prophesee.ai); words of type 1, which that page leaves out, address the
+rows of another kind of event, whose columns are not to be taken for pixels.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import ClassVar, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+from numba import njit
+
+from eventveil.events import EventPacket
+from eventveil.io.formats.bitmask import ONE, ZERO, count_bits, spreader
+from eventveil.io.formats.decoder import TypedWordDecoder, empty_columns
+from eventveil.io.formats.raw_reader import RawReader
+
+ADDR_Y, OTHER_ADDR_Y, ADDR_X, VECT_BASE_X, VECT_12, VECT_8, TIME_LOW, TIME_HIGH = 0, 1, 2, 3, 4, 5, 6, 8
+# A fall of the upper half by this much or more is a wrap of the clock; a smaller one is a step back.
+HIGH_WRAP = 1 << 11
+GROUP = 4  # single events have words of their own: masks hold several
+FAR = 1 << 15  # a column that masks can reach, but no sensor: where a flood of masks comes to rest
+
+_spread = spreader(GROUP)
+
+
+class State(NamedTuple):
+    """What earlier words have said; -1 where none has yet."""
+
+    base: int  # microseconds before the last wrap
+    high: int
+    low: int
+    row: int
+    column: int
+    polarity: int
+
+
+@njit(cache=True, nogil=True)
+def _count(words: npt.NDArray[np.int16]) -> int:
+    """How many events the words hold at most."""
+    events = 0
+    for i in range(words.size):
+        word = int(words[i]) & 0xFFFF
+        kind = word >> 12
+        single = 1 if kind == ADDR_X else 0
+        twelve = word & 0xFFF if kind == VECT_12 else 0
+        eight = word & 0xFF if kind == VECT_8 else 0
+        events += count_bits(single | twelve | eight)
+    return events
+
+
+@njit(cache=True, nogil=True)
+def _decode(  # type: ignore[no-untyped-def]
+    words: npt.NDArray[np.int16], state: State, t, x, y, p, types
+) -> tuple[int, int, State]:
+    """Fill t, x, y, p, which have room for `_count() + GROUP`; return events, timeless events and the new state."""
+    base, high, low, row, column, polarity = state
+    time = base + (high << 12) + low
+    placed = high >= 0 and row >= 0
+    n = ZERO
+    timeless = 0
+    for i in range(words.size):
+        word = int(words[i]) & 0xFFFF
+        kind = word >> 12
+        if kind == ADDR_X:
+            if placed:
+                t[n], x[n], y[n], p[n] = time, word & 0x7FF, row, (word & 0x800) != 0
+                n += ONE
+            else:
+                timeless += 1
+        elif kind == ADDR_Y:
+            row = word & 0x7FF
+            placed = high >= 0
+        elif kind == TIME_LOW:
+            low = word & 0xFFF
+            time = base + (high << 12) + low
+        elif kind == VECT_BASE_X:
+            column = word & 0x7FF
+            polarity = word & 0x800
+        elif kind in (VECT_12, VECT_8):
+            mask = word & 0xFFF if kind == VECT_12 else word & 0xFF
+            if placed and column >= 0:
+                n = _spread(mask, n, time, column, row, polarity != 0, t, x, y, p)
+            else:
+                timeless += count_bits(mask)
+            if column >= 0:
+                column = min(column + (12 if kind == VECT_12 else 8), FAR)
+        elif kind == TIME_HIGH:
+            new = word & 0xFFF
+            if new != high:
+                low = 0
+            if high - new >= HIGH_WRAP:
+                base += 1 << 24
+            high = new
+            placed = row >= 0
+            time = base + (high << 12) + low
+        else:
+            if kind == OTHER_ADDR_Y:
+                row = -1
+                placed = False
+            types[kind] += 1
+    return int(n), timeless, State(base, high, low, row, column, polarity)
+
+
+class Evt3Decoder(TypedWordDecoder):
+    """Decodes EVT3 bytes, of a file or of a camera.
+
+    Args:
+        origin_us: time of the recording when its clock was zero.
+    """
+
+    word = np.dtype("<i2")
+    reasons: ClassVar[dict[int, str]] = {
+        0x1: "address of another kind of event",
+        0x7: "continuation word",
+        0x9: "padding word",  # Lucid cameras fill their transfers with 0x9999
+        0xA: "external trigger",
+        0xE: "system event",
+        0xF: "continuation word",
+    }
+
+    def __init__(self, origin_us: int = 0) -> None:
+        super().__init__()
+        self._state = State(origin_us, -1, 0, -1, -1, 0)
+        self._taking_up = False
+
+    @property
+    def started(self) -> bool:
+        """Whether the upper half of the time has come."""
+        return self._state.high >= 0
+
+    def take_up(self) -> None:
+        """Go on behind words that are missing: nothing is an event until time, row and column have come again."""
+        self.pending = b""
+        self._state = self._state._replace(row=-1, column=-1)
+        self._taking_up = True
+
+    def _decode_words(self, words: npt.NDArray[np.int16]) -> EventPacket:
+        if self._taking_up:
+            known = np.flatnonzero((words.view(np.uint16) >> 12) == TIME_HIGH)
+            words = words[known[0] if len(known) else len(words) :]
+            self._taking_up = not len(known)
+        t, x, y, p = empty_columns(_count(words) + GROUP)
+        n, self.timeless, self._state = _decode(words, self._state, t, x, y, p, self.types)
+        return EventPacket(t[:n], x[:n], y[:n], p[:n])
+
+
+class Evt3Reader(RawReader):
+    """Reads Prophesee RAW files of EVT3 words."""
+
+    format = "EVT3"
+    encoding = "EVT3"
+
+    def __init__(self, path: Path, **options: str) -> None:
+        super().__init__(path, **options)
+        self._start(Evt3Decoder(self.origin_us), self.header.size)

@@ -1,0 +1,181 @@
+"""What an HDF5 file holds, told by a process of its own: `python -m eventveil.io.formats.hdf5_process FILE UNIT`.
+
+On damaged files the HDF5 library (2.0) may loop for ever, deaf to any signal handler of Python's, or write where it
+must not. Only the kernel ends that, and only with the whole process. It talks on standard output, in messages: a line
+of JSON, behind which those of `kind` packet have the bytes of that many t, x, y, and p, one array after the other.
+
+    {"kind": "file", "place": "CD/events", "sensor": "640x480", "events": 1000000}    first, unless it is a fault
+    {"kind": "packet", "events": 65536}
+    {"kind": "fault", "found": "times of type |S8", "events": 65536}    events that are lost; found null: damaged bytes
+
+Sources: the layout of the DSEC data set (Gehrig et al., 2021), and the HDF5 event files of Prophesee's Metavision SDK.
+"""
+
+from __future__ import annotations
+
+import json
+import resource
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, BinaryIO, Literal
+
+import h5py
+import numpy as np
+
+from eventveil.errors import EventError
+from eventveil.events import EventPacket, Sensor
+from eventveil.io.formats.columns import FIELDS, ColumnError, find_fields, parse_unit, to_packet
+from eventveil.io.formats.hdf5 import PACKET_EVENTS, PLACES
+
+Kind = Literal["file", "packet", "fault"]
+Message = tuple[Kind, dict[str, Any], EventPacket | None]
+
+MAX_ITEM = 1_024  # bytes of an event or an attribute; damaged ones could ask for gigabytes
+CHUNK_CACHE = 16 << 20  # bytes a dataset; a chunk is decompressed as a whole, and twice if it does not stay in here
+CPU_S = 5  # for the header, and for each packet
+FILTERS = {0x8ECF: "ECF (Prophesee)", 32001: "Blosc", 32004: "LZ4", 32008: "Bitshuffle", 32015: "Zstandard"}
+# What h5py raises on damaged bytes.
+DAMAGED = (OSError, RuntimeError, KeyError, ValueError, TypeError, AttributeError, MemoryError)
+
+
+class Hdf5File:
+    """The group `events` with one dataset per column, or the records of Metavision's `CD/events`.
+
+    Args:
+        path: of the file.
+        unit: of t: us, ms, s, ns, a number of microseconds such as 100us, or empty: us, whole numbers.
+
+    Attributes:
+        place: where in the file the events are.
+        events: how many.
+        sensor: as the attributes tell it.
+
+    Raises:
+        ColumnError: it holds no events that could be read.
+        EventError: the geometry is none.
+        OSError, RuntimeError, ...: what h5py raises on damaged bytes, `DAMAGED`.
+    """
+
+    def __init__(self, path: Path, unit: str) -> None:
+        self._unit = parse_unit(unit) if unit else None
+        self._file = h5py.File(path, "r", rdcc_nbytes=CHUNK_CACHE, locking=False)
+        place = next((place for place in PLACES if place in self._file), None)
+        if place is None:
+            raise ColumnError("neither")
+        self.place = place
+        self._datasets, self._fields = self._find_datasets()
+        self.events = self._check_datasets()
+        self.sensor = self._find_sensor()
+
+    def _find_datasets(self) -> tuple[dict[str, Any], dict[str, tuple[str, Any]]]:
+        """Return the datasets by name, and for each of t, x, y, p its dataset and the index in there."""
+        node = self._file[self.place]
+        names = list(node) if isinstance(node, h5py.Group) else list(node.dtype.names or ())
+        found = {field: names[column] for field, column in find_fields(names).items()}
+        if isinstance(node, h5py.Group):
+            return {name: node[name] for name in found.values()}, {field: (name, ...) for field, name in found.items()}
+        return {self.place: node}, {field: (self.place, name) for field, name in found.items()}
+
+    def _check_datasets(self) -> int:
+        """Return how many events there are."""
+        for dataset in self._datasets.values():
+            if not isinstance(dataset, h5py.Dataset) or len(dataset.shape) != 1:
+                raise ColumnError("something other than datasets of one dimension")
+            if dataset.dtype.itemsize > MAX_ITEM:
+                raise ColumnError(f"items of more than {MAX_ITEM} bytes")
+            filters = dataset.id.get_create_plist()
+            for code in (filters.get_filter(place)[0] for place in range(filters.get_nfilters())):
+                if not h5py.h5z.filter_avail(code):
+                    name = FILTERS.get(code, "unknown")
+                    raise ColumnError(
+                        f"data compressed with the filter {name}, number {code}, which is not installed; write the "
+                        "file without it, with the program that made it"
+                    )
+            if dataset.chunks is not None and dataset.chunks[0] * dataset.dtype.itemsize > CHUNK_CACHE:
+                raise ColumnError(f"chunks of more than {CHUNK_CACHE} bytes; repack the file with smaller ones")
+        if len({len(dataset) for dataset in self._datasets.values()}) > 1:
+            raise ColumnError("columns of different lengths")
+        return len(next(iter(self._datasets.values())))
+
+    def _find_sensor(self) -> Sensor | None:
+        """Read the geometry from the attributes of the file or of a group around the events."""
+        place = self._file[self.place]
+        for attributes in (place.attrs, place.parent.attrs, self._file.attrs):
+            if "geometry" in attributes:
+                geometry = _attribute(attributes, "geometry")
+                return Sensor.parse(geometry.decode("ascii") if isinstance(geometry, bytes) else str(geometry))
+            if "width" in attributes and "height" in attributes:
+                return Sensor(int(_attribute(attributes, "width")), int(_attribute(attributes, "height")))
+        return None
+
+    def read(self, first: int, last: int) -> EventPacket:
+        """Read a run of events.
+
+        Raises:
+            ColumnError: they are no events.
+            OSError, RuntimeError, ...: as above.
+        """
+        runs = {name: dataset[first:last] for name, dataset in self._datasets.items()}
+        return to_packet({field: runs[name][index] for field, (name, index) in self._fields.items()}, self._unit)
+
+
+def _attribute(attributes: Any, name: str) -> Any:
+    if attributes.get_id(name).get_storage_size() > MAX_ITEM:
+        raise ColumnError(f"an attribute {name} of more than {MAX_ITEM} bytes")
+    return attributes[name]
+
+
+def messages(path: Path, unit: str) -> Iterator[Message]:
+    """Say what a file holds, then packet by packet."""
+    try:
+        file = Hdf5File(path, unit)
+    except (ColumnError, EventError) as error:
+        yield "fault", {"found": str(error), "events": 0}, None
+        return
+    except DAMAGED:
+        yield "fault", {"found": None, "events": 0}, None
+        return
+    sensor = None if file.sensor is None else str(file.sensor)
+    yield "file", {"place": file.place, "sensor": sensor, "events": file.events}, None
+    for first in range(0, file.events, PACKET_EVENTS):
+        last = min(first + PACKET_EVENTS, file.events)
+        try:
+            packet = file.read(first, last)
+        except ColumnError as error:
+            yield "fault", {"found": str(error), "events": last - first}, None
+        except DAMAGED:
+            yield "fault", {"found": None, "events": last - first}, None
+        else:
+            yield "packet", {"events": len(packet)}, packet
+
+
+def tell(path: Path, unit: str, output: BinaryIO) -> None:
+    """Write all messages of a file."""
+    told = messages(path, unit)
+    while True:
+        _give_time()
+        message = next(told, None)
+        if message is None:
+            return
+        kind, header, packet = message
+        output.write(json.dumps({"kind": kind} | header).encode("ascii") + b"\n")
+        if packet is not None:
+            for field in FIELDS:
+                output.write(np.ascontiguousarray(getattr(packet, field)).view(np.uint8).data)
+        output.flush()
+
+
+def _give_time() -> None:
+    """Let the kernel end this process if the next message takes more than five seconds of processor time."""
+    used = resource.getrusage(resource.RUSAGE_SELF)
+    ends = int(used.ru_utime + used.ru_stime) + CPU_S
+    resource.setrlimit(resource.RLIMIT_CPU, (ends, resource.getrlimit(resource.RLIMIT_CPU)[1]))
+
+
+if __name__ == "__main__":
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # what it holds of the file is not for the disk
+    try:
+        tell(Path(sys.argv[1]), sys.argv[2], sys.stdout.buffer)
+    except BrokenPipeError:
+        sys.stdout = None  # nobody listens any more; nor is Python to write what is left

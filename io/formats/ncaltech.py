@@ -1,0 +1,62 @@
+"""N-Caltech101 and N-MNIST: files of five bytes an event, and nothing else.
+
+Column, row, then one bit of polarity and 23 of time in microseconds, highest first. Row 240 is no row: it tells that
+the camera's own clock, of 13 bits, has overflowed.
+
+Source: Orchard et al., "Converting Static Image Datasets to Spiking Neuromorphic Datasets Using Saccades" (2015), and
+the reader published with the data sets (github.com/gorchard/event-Python).
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from eventveil.events import EventPacket
+from eventveil.io.formats.chunked import ChunkedReader
+from eventveil.io.formats.decoder import WordDecoder
+
+EVENT_BYTES = 5
+OVERFLOW_ROW = 240
+OVERFLOW_US = 1 << 13
+
+
+class NCaltechDecoder(WordDecoder):
+    """Decodes the five-byte events."""
+
+    word = np.dtype((np.uint8, EVENT_BYTES))
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._overflows = 0
+
+    def _decode_words(self, words: npt.NDArray[np.uint8]) -> EventPacket:
+        x, y, high, middle, low = words.T
+        overflow = y == OVERFLOW_ROW
+        overflows = self._overflows + np.cumsum(overflow)
+        self._overflows = int(overflows[-1])
+        if overflow.any():
+            self.skipped["clock overflow"] = self._overflows
+        t = (high & 0x7F).astype(np.int64) << 16 | middle.astype(np.int64) << 8 | low
+        t += overflows * OVERFLOW_US
+        kept = ~overflow
+        return EventPacket(t[kept], x[kept].astype(np.uint16), y[kept].astype(np.uint16), high[kept] >= 0x80)
+
+
+class NCaltechReader(ChunkedReader):
+    """Reads `.bin` files of N-Caltech101 and N-MNIST. They hold no geometry and no sign of their format."""
+
+    format = "N-Caltech101"
+    suffixes = (".bin",)
+    chunk_bytes = 64 * 1024 * EVENT_BYTES
+
+    def __init__(self, path: Path, **options: str) -> None:
+        super().__init__(path, **options)
+        self._start(NCaltechDecoder(), 0)
+
+    @classmethod
+    def recognises(cls, head: bytes) -> bool:  # noqa: ARG003 - there is nothing to see in it
+        """Tell nothing: any bytes could be such events."""
+        return False
