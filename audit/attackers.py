@@ -20,7 +20,7 @@ from eventveil.audit.settings import AuditSettings, train_settings
 from eventveil.audit.subjects import Subject
 from eventveil.errors import AuditError
 from eventveil.models.denoiser import Denoiser, DenoiserConfig
-from eventveil.replay.trials import Dataset
+from eventveil.replay.datasets.trials import Dataset
 from eventveil.training.checkpoint import load_networks
 from eventveil.training.classify import Attacker, Classify
 from eventveil.training.evaluation import Stand

@@ -26,7 +26,7 @@ from eventveil.audit.subjects import Subject
 from eventveil.audit.traits import Trait, traits_of
 from eventveil.models.kinds import Anonymizer
 from eventveil.models.resnet import Classified
-from eventveil.replay.trials import Dataset
+from eventveil.replay.datasets.trials import Dataset
 from eventveil.training.evaluation import Stand
 from eventveil.training.feed import Batch
 from eventveil.training.networks import autocast, channels

@@ -15,7 +15,7 @@ import numpy as np
 
 from eventveil.audit.figures import Part, SubjectReport
 from eventveil.audit.traits import is_simulated
-from eventveil.replay.trials import Dataset
+from eventveil.replay.datasets.trials import Dataset
 from eventveil.stream.certificate import canonical
 from eventveil.training.people import PARTS
 from eventveil.training.run_folder import write_json

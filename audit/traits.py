@@ -14,9 +14,9 @@ from pathlib import Path
 
 import numpy as np
 
-from eventveil.replay.person import Person
-from eventveil.replay.simulated_set import RECIPE
-from eventveil.replay.trials import Dataset, Trial
+from eventveil.replay.datasets.trials import Dataset, Trial
+from eventveil.replay.simulation.dataset import RECIPE
+from eventveil.replay.simulation.person import Person
 
 SUBJECT = re.compile(r"user(\d+)")
 PARTS = ("train", "val", "test")

@@ -16,8 +16,8 @@ import numpy.typing as npt
 
 from eventveil.models import load_weights, shipped
 from eventveil.models.runtime import AnonymizerRuntime
-from eventveil.replay.dvs_gesture import GESTURES
-from eventveil.replay.simulator import DVS128, simulate
+from eventveil.replay.datasets.dvs_gesture import GESTURES
+from eventveil.replay.simulation.camera import DVS128, simulate
 from eventveil.stream.histogram import WindowedHistogrammer
 from eventveil.training.pictures import side_by_side
 

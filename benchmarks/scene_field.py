@@ -17,8 +17,8 @@ from eventveil.events import Sensor
 from eventveil.models.runtime import AnonymizerRuntime, ClassifierRuntime
 from eventveil.models.shipped import ANONYMIZER, GESTURES
 from eventveil.models.weights import load_weights
-from eventveil.replay import dvs_gesture
-from eventveil.replay.simulator import Shot, simulate
+from eventveil.replay.datasets import dvs_gesture
+from eventveil.replay.simulation.camera import Shot, simulate
 from eventveil.stream.geometry import centred
 from eventveil.stream.histogram import WindowedHistogrammer
 

@@ -17,8 +17,8 @@ from rich.console import Console
 from rich.table import Table
 
 from eventveil.events import Sensor
-from eventveil.replay.dvs_gesture import GESTURES
-from eventveil.replay.simulator import Shot, simulate
+from eventveil.replay.datasets.dvs_gesture import GESTURES
+from eventveil.replay.simulation.camera import Shot, simulate
 
 REPEATS = 5
 SIZES = (Sensor(128, 128), Sensor(346, 260), Sensor(640, 480))

@@ -29,7 +29,7 @@ from torch.nn import functional
 
 from eventveil.models.resnet import ResNetClassifier, ResNetConfig
 from eventveil.replay.datasets import open_dataset
-from eventveil.replay.trials import Trial
+from eventveil.replay.datasets.trials import Trial
 from eventveil.training.augment import MIRRORED_GESTURES, AugmentSettings, augment, draw_augmentation
 from eventveil.training.draws import at_random, in_order
 from eventveil.training.rows import RowShape

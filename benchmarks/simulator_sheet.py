@@ -18,8 +18,8 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from eventveil.replay.dvs_gesture import GESTURES
-from eventveil.replay.simulator import DVS128, simulate
+from eventveil.replay.datasets.dvs_gesture import GESTURES
+from eventveil.replay.simulation.camera import DVS128, simulate
 
 SECONDS = 1.45
 MOMENTS_MS = (200, 500, 800)

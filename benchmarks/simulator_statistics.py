@@ -18,8 +18,8 @@ import numpy.typing as npt
 from rich.console import Console
 from rich.table import Table
 
-from eventveil.replay.dvs_gesture import GESTURES
-from eventveil.replay.simulator import DVS128, simulate
+from eventveil.replay.datasets.dvs_gesture import GESTURES
+from eventveil.replay.simulation.camera import DVS128, simulate
 
 PEOPLE = 5
 SECONDS = 1.45  # as long as the real trials

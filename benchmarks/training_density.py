@@ -16,8 +16,8 @@ import numpy as np
 
 from eventveil.models.shipped import ANONYMIZER
 from eventveil.models.weights import load_weights
-from eventveil.replay.simulated_set import plan
-from eventveil.replay.simulator import DVS128, simulate
+from eventveil.replay.simulation.camera import DVS128, simulate
+from eventveil.replay.simulation.dataset import plan
 from eventveil.stream.histogram import WindowedHistogrammer
 
 SUBJECTS, SESSIONS, SECONDS, OFFSETS = 116, 3, 3.0, 2

@@ -18,8 +18,8 @@ import numpy.typing as npt
 from eventveil.events import EventPacket, Sensor, Window
 from eventveil.io.camera.live import LiveCamera
 from eventveil.io.camera.uri import CameraUri, Tuning
-from eventveil.replay.player import Player
-from eventveil.replay.sources import open_programme
+from eventveil.replay.player.player import Player
+from eventveil.replay.player.sources import open_programme
 from eventveil.stream.density import far_from
 from eventveil.stream.hot_pixels import HotPixelSearch
 from eventveil.stream.plan import WindowPlan

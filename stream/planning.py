@@ -7,7 +7,7 @@ from pathlib import Path
 from eventveil.errors import AuditError, ConfigError, WeightsError
 from eventveil.models.metadata import Metadata
 from eventveil.models.weights import Weights, check_fit, load_weights
-from eventveil.replay.sources import CLASSES, RECORDING, look_for
+from eventveil.replay.player.sources import CLASSES, RECORDING, look_for
 from eventveil.stream.certificate import CERTIFICATE, PASSED, Signed
 from eventveil.stream.keys import AllowList, read_folder
 from eventveil.stream.plan import Plan, WindowPlan

@@ -13,9 +13,9 @@ from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
 from eventveil.events import EventPacket
-from eventveil.replay.player import Excerpt
-from eventveil.replay.programme import Programme
-from eventveil.replay.sources import RECORDING
+from eventveil.replay.player.player import Excerpt
+from eventveil.replay.player.sources import RECORDING
+from eventveil.replay.playlist import Programme
 from eventveil.stream.books import CRASH, Entry
 from eventveil.stream.plan import WindowPlan
 from eventveil.stream.settings import SourceSettings

@@ -15,8 +15,8 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_valida
 
 from eventveil.errors import EventError, EventVeilError
 from eventveil.events import Sensor
-from eventveil.replay.player import Excerpt
-from eventveil.replay.sources import SIMULATE, SourceUri
+from eventveil.replay.player.player import Excerpt
+from eventveil.replay.player.sources import SIMULATE, SourceUri
 from eventveil.stream.endpoints import is_local
 from eventveil.stream.logs import Form
 from eventveil.stream.wire import StreamName

@@ -12,10 +12,10 @@ from contextlib import closing
 from typing import Any
 
 from eventveil.events import EventPacket, Sensor, Window
-from eventveil.replay.pace import paced
-from eventveil.replay.player import Player
-from eventveil.replay.sources import open_programme
-from eventveil.replay.truth import Truth
+from eventveil.replay.ground_truth import Truth
+from eventveil.replay.player.pace import paced
+from eventveil.replay.player.player import Player
+from eventveil.replay.player.sources import open_programme
 from eventveil.stream.books import Page
 from eventveil.stream.density import DensityMeter
 from eventveil.stream.histogram import HistogramStats, WindowedHistogrammer

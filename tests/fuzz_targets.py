@@ -36,9 +36,9 @@ from eventveil.models.metadata import Metadata
 from eventveil.models.published import read_state_dict
 from eventveil.models.weights import load_weights, save_weights
 from eventveil.replay.datasets import open_dataset
-from eventveil.replay.retrieval import read_retrieval
-from eventveil.replay.sources import SourceUri
-from eventveil.replay.trials import Dataset
+from eventveil.replay.datasets.retrieval import read_retrieval
+from eventveil.replay.datasets.trials import Dataset
+from eventveil.replay.player.sources import SourceUri
 from eventveil.stream.certificate import Certificate, Judged, Signed, read_key
 from eventveil.stream.hot_pixel_file import HotPixelFile
 from eventveil.stream.keys import AllowList, new_keys, read_public, read_secret

@@ -26,8 +26,8 @@ from eventveil.audit.traits import Trait, traits_of
 from eventveil.models.anonynoise import AnonyNoise, AnonyNoiseConfig
 from eventveil.models.noise import LiveNoise, SeededNoise
 from eventveil.models.reconstruction import FireNet
-from eventveil.replay.person import Person
-from eventveil.replay.trials import Dataset, Trial
+from eventveil.replay.datasets.trials import Dataset, Trial
+from eventveil.replay.simulation.person import Person
 from eventveil.training.baselines import Discard, Gaussian, Pixelate, Scramble
 from eventveil.training.baselines import Identity as Unchanged
 from eventveil.training.evaluation import embedded

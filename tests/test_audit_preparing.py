@@ -12,7 +12,7 @@ import pytest
 import yaml
 from audit_parts import left_behind, values
 
-from eventveil.replay.simulated_set import plan
+from eventveil.replay.simulation.dataset import plan
 
 SUBJECTS, SESSIONS = 5, 2
 PATIENCE_S = 240.0

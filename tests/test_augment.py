@@ -10,8 +10,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from eventveil.replay.dvs_gesture import GESTURES
-from eventveil.replay.gestures import MIRROR, PATHS, Beat
+from eventveil.replay.datasets.dvs_gesture import GESTURES
+from eventveil.replay.simulation.gestures import MIRROR, PATHS, Beat
 from eventveil.training.augment import MIRRORED_GESTURES, augment, draw_augmentation
 from eventveil.training.settings import AugmentSettings
 

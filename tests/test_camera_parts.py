@@ -14,7 +14,7 @@ from eventveil.io.camera.frames import BACKLOG, EVENTS, LOST, OVERFLOW, Head, To
 from eventveil.io.camera.queue import CameraQueue
 from eventveil.io.camera.uri import Batch, CameraInfo, CameraUri, records
 from eventveil.io.formats.aedat4 import RECORD
-from eventveil.replay.sources import SourceUri, open_programme
+from eventveil.replay.player.sources import SourceUri, open_programme
 
 MS, S = 1_000_000, 1_000_000_000  # in nanoseconds
 

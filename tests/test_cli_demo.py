@@ -8,7 +8,7 @@ import subprocess
 import pytest
 from line_setup import PROGRAM
 
-from eventveil.replay.dvs_gesture import GESTURES
+from eventveil.replay.datasets.dvs_gesture import GESTURES
 
 
 @pytest.fixture(scope="module")

@@ -13,9 +13,9 @@ import reference_io as reference
 from eventveil.errors import DatasetError, EventFileError
 from eventveil.events import Sensor
 from eventveil.models.published import GESTURES as TRAINED_GESTURES
-from eventveil.replay.cut import CutSource, open_recording
 from eventveil.replay.datasets import open_dataset
-from eventveil.replay.dvs_gesture import GESTURES
+from eventveil.replay.datasets.clip_source import CutSource, open_recording
+from eventveil.replay.datasets.dvs_gesture import GESTURES
 
 
 def read(trial):

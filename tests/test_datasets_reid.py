@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from eventveil.errors import DatasetError, EventFileError
 from eventveil.events import Sensor
 from eventveil.replay.datasets import open_dataset
-from eventveil.replay.stream_text import open_span, read_span
+from eventveil.replay.datasets.text_spans import open_span, read_span
 
 SENSOR = Sensor(640, 480)
 

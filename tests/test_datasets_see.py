@@ -9,7 +9,7 @@ import pytest
 from eventveil.errors import DatasetError, EventFileError
 from eventveil.events import Sensor
 from eventveil.replay.datasets import open_dataset
-from eventveil.replay.frames import FRAME_US
+from eventveil.replay.datasets.see_frames import FRAME_US
 
 
 def test_index(tmp_path):

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from eventveil.errors import DatasetError
 from eventveil.replay.datasets import open_dataset
-from eventveil.replay.retrieval import draw_retrieval, read_retrieval
-from eventveil.replay.splits import Split, load_split, split_by_person
+from eventveil.replay.datasets.retrieval import draw_retrieval, read_retrieval
+from eventveil.replay.datasets.splits import Split, load_split, split_by_person
 
 
 @pytest.fixture(scope="module")

@@ -12,7 +12,7 @@ from eventveil.config import read_yaml, run_settings
 from eventveil.errors import AccessError, AuditError, ConfigError, DatasetError, EventFileError
 from eventveil.io import open_events
 from eventveil.replay.datasets import open_dataset
-from eventveil.replay.sources import SourceUri
+from eventveil.replay.player.sources import SourceUri
 from eventveil.stream.certificate import read_key
 from eventveil.stream.keys import read_public
 

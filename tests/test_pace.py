@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from strategies import cuts, records, timed
 
 from eventveil import EventPacket
-from eventveil.replay.pace import SLICE_S, paced
+from eventveil.replay.player.pace import SLICE_S, paced
 
 SLICE_US = round(SLICE_S * 1e6)
 

@@ -61,7 +61,7 @@ def test_no_room_is_missing_in_the_list_of_packages():
         ("eventveil.io", "zmq"),
         ("eventveil.io", "torch"),
         ("eventveil.models", "zmq"),
-        ("eventveil.replay.player", "zmq"),
+        ("eventveil.replay.player.player", "zmq"),
         ("eventveil.stream.histogram", "zmq"),
         ("eventveil.stream.histogram", "torch"),
         ("eventveil.training.loop", "zmq"),

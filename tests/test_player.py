@@ -13,9 +13,9 @@ from strategies import cuts, timed
 
 from eventveil import EventPacket, Sensor
 from eventveil.errors import DatasetError, EventFileError
-from eventveil.replay.player import Excerpt, Player
-from eventveil.replay.programme import Piece, Programme
-from eventveil.replay.truth import MOST_SPANS
+from eventveil.replay.ground_truth import MOST_SPANS
+from eventveil.replay.player.player import Excerpt, Player
+from eventveil.replay.playlist import Piece, Programme
 
 SENSOR = Sensor(7, 5)
 

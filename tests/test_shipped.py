@@ -13,8 +13,8 @@ from eventveil.models import load_weights
 from eventveil.models.runtime import AnonymizerRuntime, ClassifierRuntime
 from eventveil.models.shipped import ANONYMIZER, GESTURES
 from eventveil.models.weights import check_fit
-from eventveil.replay import dvs_gesture
-from eventveil.replay.simulator import DVS128, simulate
+from eventveil.replay.datasets import dvs_gesture
+from eventveil.replay.simulation.camera import DVS128, simulate
 from eventveil.stream.density import far_from
 from eventveil.stream.histogram import WindowedHistogrammer
 

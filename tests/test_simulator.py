@@ -18,8 +18,8 @@ from eventveil.cli import app
 from eventveil.errors import EventError, EventFileError
 from eventveil.events import Sensor
 from eventveil.io.source import open_events
-from eventveil.replay.simulated_set import plan, write_trials
-from eventveil.replay.simulator import DVS128, Shot, simulate
+from eventveil.replay.simulation.camera import DVS128, Shot, simulate
+from eventveil.replay.simulation.dataset import plan, write_trials
 
 TINY = Shot(sensor=Sensor(24, 20))
 

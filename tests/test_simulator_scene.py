@@ -12,13 +12,13 @@ from hypothesis import strategies as st
 
 from eventveil.errors import EventError
 from eventveil.events import Sensor
-from eventveil.replay import scene
-from eventveil.replay.body import Body, Figure, View, bend
-from eventveil.replay.chance import Chance, sine
-from eventveil.replay.dvs_gesture import GESTURES
-from eventveil.replay.gestures import Performance
-from eventveil.replay.person import Person
-from eventveil.replay.scene import LIGHTINGS, MARGIN, WHITE, Lighting, background, draw
+from eventveil.replay.datasets.dvs_gesture import GESTURES
+from eventveil.replay.simulation import scene
+from eventveil.replay.simulation.body import Body, Figure, View, bend
+from eventveil.replay.simulation.gestures import Performance
+from eventveil.replay.simulation.person import Person
+from eventveil.replay.simulation.portable_random import Chance, sine
+from eventveil.replay.simulation.scene import LIGHTINGS, MARGIN, WHITE, Lighting, background, draw
 
 SECONDS = np.arange(0, 3, 0.01)
 RIGHT_HANDED = dataclasses.replace(Person.drawn(0, 1), left_handed=False)

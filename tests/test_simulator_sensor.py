@@ -13,8 +13,8 @@ from reference_simulator import Pixel
 
 from eventveil.errors import EventError
 from eventveil.events import Sensor
-from eventveil.replay import event_sensor
-from eventveil.replay.event_sensor import BUS_EVENTS, DARK, LOGARITHM, EventSensor, Pixels
+from eventveil.replay.simulation import sensor
+from eventveil.replay.simulation.sensor import BUS_EVENTS, DARK, LOGARITHM, EventSensor, Pixels
 
 SMALL = Sensor(3, 2)
 STILL = {"mismatch": 0.0, "leak_hz": 0.0, "shot_hz": 0.0}  # pixels that do only what light tells them
@@ -58,7 +58,7 @@ def reference(pictures, pixels, *, seed, noise):
                 refractory=pixels.refractory_us,
                 leak=pixels.leak_hz * (STEP_US / 1e6),
                 shot=int(pixels.shot_hz * (STEP_US / 1e6) * 2**31),
-                key=event_sensor._key(noise, frame),
+                key=sensor._key(noise, frame),
             )
     # A pixel's own events are in order; of events of one time, those of the earlier pixel come first.
     return sorted((event for twin in twins for event in twin.events), key=lambda event: event[0])

@@ -13,10 +13,10 @@ from eventveil.config import run_settings
 from eventveil.errors import ConfigError, EventVeilError
 from eventveil.io.source import open_events
 from eventveil.replay.datasets import open_dataset
-from eventveil.replay.dvs_gesture import GESTURES
-from eventveil.replay.player import Excerpt, Player
-from eventveil.replay.simulator import Shot, simulate
-from eventveil.replay.sources import SourceUri, open_programme
+from eventveil.replay.datasets.dvs_gesture import GESTURES
+from eventveil.replay.player.player import Excerpt, Player
+from eventveil.replay.player.sources import SourceUri, open_programme
+from eventveil.replay.simulation.camera import Shot, simulate
 
 GAP_US = 250_000
 

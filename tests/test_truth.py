@@ -21,7 +21,8 @@ from eventveil.models import save_weights
 from eventveil.models.kinds import initialise
 from eventveil.models.metadata import Metadata
 from eventveil.models.runtime import ClassifierRuntime
-from eventveil.replay import dvs_gesture, sources
+from eventveil.replay.datasets import dvs_gesture
+from eventveil.replay.player import sources
 from eventveil.stream.score import Score, Shown
 
 PERSON, GESTURE, LIGHT = "user8675309", "qwyjibo", "zanzibar"

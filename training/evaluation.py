@@ -15,8 +15,8 @@ import torch
 from torch import nn
 
 from eventveil.models.kinds import Anonymizer
-from eventveil.replay.retrieval import draw_retrieval, read_retrieval
-from eventveil.replay.trials import Dataset
+from eventveil.replay.datasets.retrieval import draw_retrieval, read_retrieval
+from eventveil.replay.datasets.trials import Dataset
 from eventveil.training.draws import Draw, in_order
 from eventveil.training.feed import prepared, targets_of
 from eventveil.training.metrics import Labels, Ranking, embed, left_out, rank

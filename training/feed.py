@@ -15,7 +15,7 @@ import torch
 
 from eventveil.errors import ConfigError
 from eventveil.models.autoencoder import normalise_nonzero
-from eventveil.replay.trials import Trial
+from eventveil.replay.datasets.trials import Trial
 from eventveil.training.augment import MIRRORED_GESTURES, augment, draw_augmentation
 from eventveil.training.draws import Draw, at_random, in_batches
 from eventveil.training.parallel import World

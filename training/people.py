@@ -9,8 +9,8 @@ from pathlib import Path
 
 from eventveil.errors import DatasetError
 from eventveil.replay.datasets import open_dataset
-from eventveil.replay.splits import Split, load_split, split_by_person
-from eventveil.replay.trials import Dataset
+from eventveil.replay.datasets.splits import Split, load_split, split_by_person
+from eventveil.replay.datasets.trials import Dataset
 from eventveil.training.rows import RowShape
 from eventveil.training.settings import DataSettings, WindowSettings
 from eventveil.training.simulated import simulate_set

@@ -20,7 +20,7 @@ from PIL import Image
 
 from eventveil.errors import ConfigError
 from eventveil.events import EventPacket, Sensor
-from eventveil.replay.trials import Trial
+from eventveil.replay.datasets.trials import Trial
 from eventveil.stream.histogram import Mode, WindowedHistogrammer
 
 MAX_COUNT = 65_535  # counts of a window saturate here, as those of the histogrammer do

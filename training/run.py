@@ -12,7 +12,7 @@ from torch import nn
 
 from eventveil.errors import ConfigError
 from eventveil.models.kinds import Anonymizer
-from eventveil.replay.trials import Dataset
+from eventveil.replay.datasets.trials import Dataset
 from eventveil.training import pictures
 from eventveil.training.checkpoint import Progress, load_networks
 from eventveil.training.classify import Attacker, Classify

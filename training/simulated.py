@@ -19,7 +19,11 @@ def simulate_set(folder: Path, settings: SimulateSettings, workers: int, watch: 
     Raises:
         EventFileError: the folder holds another set, or cannot be written.
     """
-    from eventveil.replay.simulated_set import hold_to_recipe, plan, write_trials  # compiles: only who simulates waits
+    from eventveil.replay.simulation.dataset import (  # compiles: only who simulates waits
+        hold_to_recipe,
+        plan,
+        write_trials,
+    )
 
     planned = plan(folder, subjects=settings.subjects, sessions=settings.sessions)
     hold_to_recipe(folder, seed=settings.seed, seconds=settings.seconds, subjects=settings.subjects)
@@ -40,7 +44,7 @@ def simulate_set(folder: Path, settings: SimulateSettings, workers: int, watch: 
 
 
 def _write(planned: list[Any], seed: int, seconds: float) -> None:
-    from eventveil.replay.simulated_set import write_trials
+    from eventveil.replay.simulation.dataset import write_trials
 
     for _ in write_trials(planned, seed=seed, seconds=seconds):
         pass

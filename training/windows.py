@@ -22,7 +22,7 @@ import numpy as np
 import numpy.typing as npt
 
 from eventveil.errors import TrainingError
-from eventveil.replay.trials import Trial
+from eventveil.replay.datasets.trials import Trial
 from eventveil.training.rows import MAX_COUNT, Rows, RowShape, fill
 from eventveil.training.workers import in_processes
 

@@ -12,9 +12,9 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from eventveil.cli.options import JsonOption, print_json, say, stderr, stdout
-from eventveil.replay.census import Row, count_events, table
 from eventveil.replay.datasets import open_dataset
-from eventveil.replay.trials import Dataset, Trial
+from eventveil.replay.datasets.statistics import Row, count_events, table
+from eventveil.replay.datasets.trials import Dataset, Trial
 
 PATIENCE_S = 2.0  # what takes longer shows a progress bar
 MAX_FAULTS_TOLD = 10

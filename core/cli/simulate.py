@@ -36,8 +36,12 @@ def simulate(
 
     Example:  eventveil simulate people --subjects 6 --sessions 2 --seconds 2
     """
-    from eventveil.replay.simulated_set import hold_to_recipe, plan, write_trials  # compiles: only who simulates waits
-    from eventveil.replay.simulator import Shot
+    from eventveil.replay.simulation.camera import Shot
+    from eventveil.replay.simulation.dataset import (  # compiles: only who simulates waits
+        hold_to_recipe,
+        plan,
+        write_trials,
+    )
 
     shot = Shot(distance=distance, camera_motion=camera_motion)
     planned = plan(out, subjects=subjects, sessions=sessions)

@@ -13,11 +13,11 @@ from typing import Any, Self
 
 from eventveil.errors import ConfigError, EventError
 from eventveil.events import EventPacket, Sensor
-from eventveil.replay.chance import Chance
-from eventveil.replay.dvs_gesture import GESTURES
-from eventveil.replay.programme import Piece
-from eventveil.replay.scene import LIGHTINGS
-from eventveil.replay.simulator import Shot, simulate
+from eventveil.replay.datasets.dvs_gesture import GESTURES
+from eventveil.replay.playlist import Piece
+from eventveil.replay.simulation.camera import Shot, simulate
+from eventveil.replay.simulation.portable_random import Chance
+from eventveil.replay.simulation.scene import LIGHTINGS
 
 READ: dict[str, Callable[[str], Any]] = {
     "seed": int,

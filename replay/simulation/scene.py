@@ -14,8 +14,8 @@ import numpy.typing as npt
 from numba import njit
 
 from eventveil.events import Sensor
-from eventveil.replay.body import ACROSS, ALONG, CHECKED, Figure
-from eventveil.replay.chance import Chance, Floats
+from eventveil.replay.simulation.body import ACROSS, ALONG, CHECKED, Figure
+from eventveil.replay.simulation.portable_random import Chance, Floats
 
 WHITE = 60_000.0  # intensity of a perfectly white surface in full light
 MARGIN = 8  # pixels of background around the picture, for the camera to move over

@@ -12,8 +12,8 @@ from pathlib import Path
 from types import ModuleType
 
 from eventveil.errors import DatasetError
-from eventveil.replay import dvs_gesture, event_reid, see
-from eventveil.replay.trials import Dataset
+from eventveil.replay.datasets import dvs_gesture, event_reid, see
+from eventveil.replay.datasets.trials import Dataset
 
 LAYOUTS: tuple[ModuleType, ...] = (dvs_gesture, see, event_reid)
 KINDS = tuple(layout.KIND for layout in LAYOUTS)

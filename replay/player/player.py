@@ -1,7 +1,7 @@
 """Plays a programme as one long stream: piece behind piece, pass behind pass, in times that never decrease.
 
 What is played, and at which times, follows from the programme and the settings alone; at what pace is another matter
-(`eventveil.replay.pace`).
+(`eventveil.replay.player.pace`).
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ from itertools import count
 
 from eventveil.errors import DatasetError, EventVeilError
 from eventveil.events import EventPacket
-from eventveil.replay.programme import Piece, Programme
-from eventveil.replay.truth import Truth
+from eventveil.replay.ground_truth import Truth
+from eventveil.replay.playlist import Piece, Programme
 
 FOREVER_US = 2**63 - 1
 

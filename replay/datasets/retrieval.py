@@ -19,8 +19,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from eventveil.errors import DatasetError
-from eventveil.replay.listing import lines_of
-from eventveil.replay.trials import Dataset, Trial
+from eventveil.replay.datasets.listing import lines_of
+from eventveil.replay.datasets.trials import Dataset, Trial
 
 
 class Retrieval(NamedTuple):

@@ -16,9 +16,9 @@ import numpy as np
 
 from eventveil.errors import EventFileError
 from eventveil.events import EventPacket
-from eventveil.replay.dvs_gesture import GESTURES
-from eventveil.replay.scene import LIGHTINGS
-from eventveil.replay.simulator import Shot, simulate
+from eventveil.replay.datasets.dvs_gesture import GESTURES
+from eventveil.replay.simulation.camera import Shot, simulate
+from eventveil.replay.simulation.scene import LIGHTINGS
 
 TRAIN_SHARE = 23 / 29  # of the people, as in DVS128 Gesture
 USUAL = Shot()

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from eventveil.replay.chance import Floats, sine
-from eventveil.replay.gestures import MIRROR, Paths
-from eventveil.replay.person import Person
+from eventveil.replay.simulation.gestures import MIRROR, Paths
+from eventveil.replay.simulation.person import Person
+from eventveil.replay.simulation.portable_random import Floats, sine
 
 PLAIN, ALONG, ACROSS, CHECKED = range(4)
 TEXTURES = {"hoops": ALONG, "stripes": ACROSS, "checks": CHECKED}

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from eventveil.errors import DatasetError, EventFileError
-from eventveil.replay.trials import Dataset, Trial
+from eventveil.replay.datasets.trials import Dataset, Trial
 
 
 @dataclass(frozen=True, slots=True)

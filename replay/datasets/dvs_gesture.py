@@ -21,9 +21,9 @@ import numpy as np
 
 from eventveil.errors import DatasetError
 from eventveil.events import Sensor
-from eventveil.replay.cut import open_cut, open_recording
-from eventveil.replay.listing import files_in, folders_in, lines_of
-from eventveil.replay.trials import Dataset, Trial
+from eventveil.replay.datasets.clip_source import open_cut, open_recording
+from eventveil.replay.datasets.listing import files_in, folders_in, lines_of
+from eventveil.replay.datasets.trials import Dataset, Trial
 
 KIND = "dvs-gesture"
 GESTURES = (

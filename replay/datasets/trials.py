@@ -13,7 +13,7 @@ from eventveil.errors import DatasetError
 from eventveil.events import EventPacket, Sensor
 from eventveil.io.source import Disorder
 
-NO_SPLIT = "all"  # of a dataset that publishes none; `eventveil.replay.splits` makes one
+NO_SPLIT = "all"  # of a dataset that publishes none; `eventveil.replay.datasets.splits` makes one
 
 
 class PacketSource(Protocol):

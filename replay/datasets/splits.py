@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from eventveil.errors import DatasetError
-from eventveil.replay.trials import Dataset
+from eventveil.replay.datasets.trials import Dataset
 
 
 @dataclass(frozen=True)

@@ -23,10 +23,10 @@ from statistics import median
 
 from eventveil.errors import DatasetError
 from eventveil.events import Sensor
-from eventveil.replay.cut import open_recording
-from eventveil.replay.listing import files_in, folders_in
-from eventveil.replay.stream_text import TextSpan, open_span, read_span
-from eventveil.replay.trials import Dataset, Trial
+from eventveil.replay.datasets.clip_source import open_recording
+from eventveil.replay.datasets.listing import files_in, folders_in
+from eventveil.replay.datasets.text_spans import TextSpan, open_span, read_span
+from eventveil.replay.datasets.trials import Dataset, Trial
 
 KIND = "event-reid"
 SENSOR = Sensor(640, 480)

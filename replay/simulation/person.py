@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Self
 
-from eventveil.replay.chance import Chance
+from eventveil.replay.simulation.portable_random import Chance
 
 HAIR = ("none", "short", "high", "long", "bun")
 PATTERNS = ("plain", "hoops", "stripes", "checks", "print")

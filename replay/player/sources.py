@@ -23,15 +23,15 @@ from eventveil.events import Sensor
 from eventveil.io.camera.uri import EXAMPLES, CameraUri, is_camera
 from eventveil.io.detect import locate
 from eventveil.io.source import Disorder, open_events
-from eventveil.replay import datasets, dvs_gesture, see
-from eventveil.replay.programme import Piece, Programme
-from eventveil.replay.trials import PacketSource, Trial
+from eventveil.replay.datasets import dvs_gesture, index, see
+from eventveil.replay.datasets.trials import PacketSource, Trial
+from eventveil.replay.playlist import Piece, Programme
 
 if TYPE_CHECKING:
-    from eventveil.replay.simulated_people import SimulatedPeople
+    from eventveil.replay.simulation.people import SimulatedPeople
 
 RECORDING, SIMULATE, CAMERA = "recording", "simulate", "camera"
-_DATASETS, _CAMERAS = (f"{kind}:PATH" for kind in datasets.KINDS), (f"{kind}://" for kind in EXAMPLES)
+_DATASETS, _CAMERAS = (f"{kind}:PATH" for kind in index.KINDS), (f"{kind}://" for kind in EXAMPLES)
 KNOWN = f"the path of a recording, {', '.join(_DATASETS)}, {SIMULATE}: or a camera, {', '.join(_CAMERAS)}"
 CLASSES: dict[str, tuple[str, ...]] = {
     dvs_gesture.KIND: dvs_gesture.GESTURES,
@@ -58,7 +58,7 @@ class SourceUri:
     @property
     def is_dataset(self) -> bool:
         """True where there are trials to be put in an order."""
-        return self.kind in datasets.KINDS
+        return self.kind in index.KINDS
 
     @property
     def is_camera(self) -> bool:
@@ -76,7 +76,7 @@ class SourceUri:
             CameraUri.parse(uri)  # which knows what is right
             return cls(CAMERA, uri, {})
         kind, colon, rest = uri.partition(":")
-        if kind in datasets.KINDS and colon:
+        if kind in index.KINDS and colon:
             path, options = locate(rest)
             if not rest.partition("?")[0]:
                 raise ConfigError(f"{uri}: expected the folder of the dataset, as in {kind}:data/folder")
@@ -134,7 +134,7 @@ def look_for(uri: SourceUri) -> None:
     """
     folder = Path(uri.name)
     if uri.is_dataset or (uri.kind == RECORDING and folder.is_dir()):
-        kind = datasets.recognise(folder).KIND
+        kind = index.recognise(folder).KIND
         if kind != uri.kind:
             raise DatasetError(f"{folder}: is no {uri.kind}; play it as {kind}:{folder}")
 
@@ -146,14 +146,14 @@ def _recording(uri: SourceUri, sensor: Sensor | None, on_disorder: Disorder) -> 
 
 
 def _people(uri: SourceUri) -> SimulatedPeople:
-    from eventveil.replay.simulated_people import SimulatedPeople  # compiles: only who simulates waits
+    from eventveil.replay.simulation.people import SimulatedPeople  # compiles: only who simulates waits
 
     return SimulatedPeople.parse(uri.options)
 
 
 def _dataset(uri: SourceUri, sensor: Sensor | None, on_disorder: Disorder, seed: int | None) -> Programme:
     root = Path(uri.name)
-    layout = datasets.recognise(root)
+    layout = index.recognise(root)
     # What is said of a trial, its path to begin with, names a person: that stays out of the line's log.
     try:
         dataset = layout.index(root)

@@ -16,9 +16,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from eventveil.errors import EventError
-from eventveil.replay.chance import Chance, Floats, sine
-from eventveil.replay.dvs_gesture import GESTURES
-from eventveil.replay.person import Person
+from eventveil.replay.datasets.dvs_gesture import GESTURES
+from eventveil.replay.simulation.person import Person
+from eventveil.replay.simulation.portable_random import Chance, Floats, sine
 
 USUAL_REACH_M = 0.53  # shoulder to wrist: the paths below are of such an arm
 MIRROR = np.array([-1.0, 1.0, 1.0])

@@ -16,9 +16,9 @@ from pathlib import Path
 
 from eventveil.errors import DatasetError
 from eventveil.io.source import Disorder
-from eventveil.replay.frames import FRAME_US, FrameSource
-from eventveil.replay.listing import files_in, folders_in
-from eventveil.replay.trials import NO_SPLIT, Dataset, Trial
+from eventveil.replay.datasets.listing import files_in, folders_in
+from eventveil.replay.datasets.see_frames import FRAME_US, FrameSource
+from eventveil.replay.datasets.trials import NO_SPLIT, Dataset, Trial
 
 KIND = "see"
 EMOTIONS = ("angry", "disgust", "fear", "happiness", "neutral", "sadness", "surprise")

@@ -13,12 +13,12 @@ import numpy as np
 
 from eventveil.errors import EventError
 from eventveil.events import EventPacket, Sensor
-from eventveil.replay.body import Body, View
-from eventveil.replay.chance import Chance, Floats, sine
-from eventveil.replay.event_sensor import EventSensor, Pixels
-from eventveil.replay.gestures import Performance
-from eventveil.replay.person import Person
-from eventveil.replay.scene import LIGHTINGS, Lighting, background, draw
+from eventveil.replay.simulation.body import Body, View
+from eventveil.replay.simulation.gestures import Performance
+from eventveil.replay.simulation.person import Person
+from eventveil.replay.simulation.portable_random import Chance, Floats, sine
+from eventveil.replay.simulation.scene import LIGHTINGS, Lighting, background, draw
+from eventveil.replay.simulation.sensor import EventSensor, Pixels
 
 STEP_US = 2_000  # between pictures: the fastest hand moves about one pixel in it, as ESIM asks for
 PACKET_PICTURES = 20

@@ -22,7 +22,7 @@ from numba import njit
 
 from eventveil.errors import EventError
 from eventveil.events import EventPacket, Sensor
-from eventveil.replay.chance import Floats
+from eventveil.replay.simulation.portable_random import Floats
 
 FULL = 65_535  # the brightest value of a picture
 DARK = 0.003  # of full light: what the pixel takes for light in the dark

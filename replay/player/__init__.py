@@ -1,0 +1,1 @@
+"""Sources by their URI, and the player that turns recordings into streams at a chosen pace."""
