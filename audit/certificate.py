@@ -1,4 +1,4 @@
-"""Makes certificate.json: digests and verdicts of an audit, signed. `stream/certificate.py` says what is in it."""
+"""Makes certificate.json: digests and verdicts of an audit, signed; see `stream/protocol/certificate.py`."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 
 from eventveil.audit.report import REPORT, Report, digest
 from eventveil.errors import AuditError
-from eventveil.stream.certificate import CERTIFICATE, Certificate, Judged, Signed, read_key
+from eventveil.stream.protocol.certificate import CERTIFICATE, Certificate, Judged, Signed, read_key
 from eventveil.training.run_folder import write_json
 
 try:

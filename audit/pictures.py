@@ -31,7 +31,7 @@ def voxel_weights(bins: int) -> torch.Tensor:
     Args:
         bins: K.
 
-    Source: the voxel grid of `eventveil.stream.voxel`, integrated over each bin.
+    Source: the voxel grid of `eventveil.stream.histogram.voxel_grid`, integrated over each bin.
     """
     grids = max(1, bins // NODES)
     edge_K = torch.arange(bins + 1, dtype=torch.float64) * (grids / bins)  # in grids; node v of a grid is at v / 4

@@ -16,7 +16,7 @@ import numpy as np
 from eventveil.audit.figures import Part, SubjectReport
 from eventveil.audit.traits import is_simulated
 from eventveil.replay.datasets.trials import Dataset
-from eventveil.stream.certificate import canonical
+from eventveil.stream.protocol.certificate import canonical
 from eventveil.training.people import PARTS
 from eventveil.training.run_folder import write_json
 from eventveil.version import __version__

@@ -39,15 +39,15 @@ from source_stage import Sink, play
 from eventveil import EventPacket
 from eventveil.models.shipped import ANONYMIZER
 from eventveil.stream import subscribe
-from eventveil.stream.books import Books
-from eventveil.stream.door import Door
 from eventveil.stream.histogram import WindowedHistogrammer
-from eventveil.stream.keys import AllowList, new_keys, read_public
-from eventveil.stream.parcel import Parcel
-from eventveil.stream.publish import Provenance, Publisher
+from eventveil.stream.protocol.keys import AllowList, new_keys, read_public
+from eventveil.stream.publisher.public_endpoint import Door
+from eventveil.stream.publisher.publisher import Provenance, Publisher
+from eventveil.stream.runtime.accounting import Books
+from eventveil.stream.runtime.message import Parcel
+from eventveil.stream.runtime.sockets import endpoint_of
+from eventveil.stream.runtime.windows import Origin, Seal
 from eventveil.stream.settings import PublishSettings
-from eventveil.stream.sockets import endpoint_of
-from eventveil.stream.windows import Origin, Seal
 
 CAMERAS, CAMERA_RATE = 8, 2e6
 SUBSCRIBERS, STALLED, THREADS = 100, 10, 25

@@ -30,9 +30,9 @@ from rich.table import Table
 from eventveil.config import run_settings
 from eventveil.models import shipped
 from eventveil.stream import subscribe
-from eventveil.stream.pipeline import Line
-from eventveil.stream.status import Status
-from eventveil.stream.wire import WINDOW
+from eventveil.stream.pipeline.pipeline import Line
+from eventveil.stream.pipeline.status import Status
+from eventveil.stream.protocol.wire import WINDOW
 
 SENSOR = (640, 480)
 PACKET_US = 10_000

@@ -19,8 +19,8 @@ from eventveil.models.shipped import ANONYMIZER, GESTURES
 from eventveil.models.weights import load_weights
 from eventveil.replay.datasets import dvs_gesture
 from eventveil.replay.simulation.camera import Shot, simulate
-from eventveil.stream.geometry import centred
 from eventveil.stream.histogram import WindowedHistogrammer
+from eventveil.stream.histogram.pixel_map import centred
 
 SUBJECTS = 3
 

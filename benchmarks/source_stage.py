@@ -9,12 +9,13 @@ from contextlib import contextmanager
 import zmq
 
 from eventveil import EventPacket
-from eventveil.stream.books import Books
 from eventveil.stream.histogram import HistogramStats
-from eventveil.stream.outbox import Outbox
-from eventveil.stream.runner import Reporter, Signals
+from eventveil.stream.runtime.accounting import Books
+from eventveil.stream.runtime.edge_queue import Outbox
+from eventveil.stream.runtime.reporting import Reporter
+from eventveil.stream.runtime.signals import Signals
 from eventveil.stream.settings import SourceSettings
-from eventveil.stream.source import SourceStage
+from eventveil.stream.stages.recording import SourceStage
 
 
 class Sink:

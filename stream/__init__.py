@@ -8,14 +8,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from eventveil.stream.subscriber import subscribe as subscribe
+    from eventveil.stream.subscriber.client import subscribe as subscribe
 
 __all__ = ["subscribe"]
 
 
 def __getattr__(name: str) -> Any:
     if name == "subscribe":
-        from eventveil.stream.subscriber import subscribe
+        from eventveil.stream.subscriber.client import subscribe
 
         return subscribe
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -7,11 +7,11 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
 from eventveil.stream.histogram import WindowedHistogrammer
-from eventveil.stream.publish import Provenance
+from eventveil.stream.publisher.publisher import Provenance
 from eventveil.stream.settings import RunSettings
 
 if TYPE_CHECKING:
-    from eventveil.stream.scene import View
+    from eventveil.stream.preprocess.view import View
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,10 +8,10 @@ from eventveil.errors import AuditError, ConfigError, WeightsError
 from eventveil.models.metadata import Metadata
 from eventveil.models.weights import Weights, check_fit, load_weights
 from eventveil.replay.player.sources import CLASSES, RECORDING, look_for
-from eventveil.stream.certificate import CERTIFICATE, PASSED, Signed
-from eventveil.stream.keys import AllowList, read_folder
 from eventveil.stream.plan import Plan, WindowPlan
-from eventveil.stream.publish import Provenance
+from eventveil.stream.protocol.certificate import CERTIFICATE, PASSED, Signed
+from eventveil.stream.protocol.keys import AllowList, read_folder
+from eventveil.stream.publisher.publisher import Provenance
 from eventveil.stream.settings import AnonymizeSettings, RunSettings, WindowSettings
 
 

@@ -17,9 +17,9 @@ from eventveil.errors import EventError, EventVeilError
 from eventveil.events import Sensor
 from eventveil.replay.player.player import Excerpt
 from eventveil.replay.player.sources import SIMULATE, SourceUri
-from eventveil.stream.endpoints import is_local
 from eventveil.stream.logs import Form
-from eventveil.stream.wire import StreamName
+from eventveil.stream.protocol.endpoints import is_local
+from eventveil.stream.protocol.wire import StreamName
 
 Device = Annotated[str, Field(pattern=r"^(auto|cpu|cuda(:\d+)?)$")]
 Precision = Literal["fp32", "bf16"]

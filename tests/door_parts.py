@@ -12,12 +12,12 @@ from line_parts import line_ended, needs_ipv6, values, window_header
 
 from eventveil.errors import AccessError
 from eventveil.stream import subscribe
-from eventveil.stream.audience import Audience
-from eventveil.stream.door import Door
-from eventveil.stream.keys import AllowList, new_keys, read_public
+from eventveil.stream.protocol.keys import AllowList, new_keys, read_public
+from eventveil.stream.protocol.wire import encode
+from eventveil.stream.publisher.public_endpoint import Door
+from eventveil.stream.publisher.subscriptions import Audience
+from eventveil.stream.runtime.sockets import endpoint_of
 from eventveil.stream.settings import PublishSettings
-from eventveil.stream.sockets import endpoint_of
-from eventveil.stream.wire import encode
 
 PATIENCE_S = 20
 EVERYWHERE = ["tcp://127.0.0.1:*", pytest.param("tcp://[::1]:*", marks=needs_ipv6), "ipc"]

@@ -39,12 +39,12 @@ from eventveil.replay.datasets import open_dataset
 from eventveil.replay.datasets.retrieval import read_retrieval
 from eventveil.replay.datasets.trials import Dataset
 from eventveil.replay.player.sources import SourceUri
-from eventveil.stream.certificate import Certificate, Judged, Signed, read_key
-from eventveil.stream.hot_pixel_file import HotPixelFile
-from eventveil.stream.keys import AllowList, new_keys, read_public, read_secret
-from eventveil.stream.parcel import pack, unpack
+from eventveil.stream.preprocess.hot_pixel_file import HotPixelFile
+from eventveil.stream.protocol.certificate import Certificate, Judged, Signed, read_key
+from eventveil.stream.protocol.keys import AllowList, new_keys, read_public, read_secret
+from eventveil.stream.protocol.wire import decode, encode
+from eventveil.stream.runtime.message import pack, unpack
 from eventveil.stream.settings import RunSettings
-from eventveil.stream.wire import decode, encode
 from eventveil.training.settings import TrainSettings
 
 SENSOR = Sensor(128, 128)

@@ -13,12 +13,12 @@ import pytest
 import zmq
 
 from eventveil import Sensor
-from eventveil.stream.books import Books
-from eventveil.stream.parcel import Parcel
-from eventveil.stream.publish import Provenance
-from eventveil.stream.runner import Signals
-from eventveil.stream.windows import Origin, RawWindow, Seal
-from eventveil.stream.wire import Geometry, GestureHeader, StateHeader, WindowHeader
+from eventveil.stream.protocol.wire import Geometry, GestureHeader, StateHeader, WindowHeader
+from eventveil.stream.publisher.publisher import Provenance
+from eventveil.stream.runtime.accounting import Books
+from eventveil.stream.runtime.message import Parcel
+from eventveil.stream.runtime.signals import Signals
+from eventveil.stream.runtime.windows import Origin, RawWindow, Seal
 
 SENSOR = Sensor(4, 3)
 DIGEST, OTHER_DIGEST = "ab" * 32, "cd" * 32

@@ -22,9 +22,9 @@ from eventveil.io.formats.writer import open_writer
 from eventveil.models import save_weights
 from eventveil.models.kinds import initialise
 from eventveil.models.metadata import Metadata
-from eventveil.stream.pipeline import Line
+from eventveil.stream.pipeline.pipeline import Line
+from eventveil.stream.pipeline.status import Status
 from eventveil.stream.settings import RunSettings
-from eventveil.stream.status import Status
 
 SENSOR = Sensor(64, 64)
 LABELS = ("clap", "wave", "rest")

@@ -12,9 +12,9 @@ from door_parts import EVERYWHERE, PATIENCE_S, first, logged, make_keys, publish
 
 from eventveil.errors import AccessError, LineError
 from eventveil.stream import subscribe
-from eventveil.stream.audience import MOST_STRANGE
-from eventveil.stream.door import Door
-from eventveil.stream.keys import AllowList, read_folder, read_public
+from eventveil.stream.protocol.keys import AllowList, read_folder, read_public
+from eventveil.stream.publisher.public_endpoint import Door
+from eventveil.stream.publisher.subscriptions import MOST_STRANGE
 from eventveil.stream.settings import PublishSettings
 
 

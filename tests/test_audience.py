@@ -7,10 +7,10 @@ from contextlib import contextmanager
 import zmq
 from line_parts import PATIENCE_MS, PROVENANCE, RUN, SEAL, page, sealed_parcel
 
-from eventveil.stream.audience import MOST_STRANGE, Audience
-from eventveil.stream.publish import Publisher
-from eventveil.stream.sockets import public_socket
-from eventveil.stream.wire import GESTURE, STATE, WINDOW, decode
+from eventveil.stream.protocol.wire import GESTURE, STATE, WINDOW, decode
+from eventveil.stream.publisher.publisher import Publisher
+from eventveil.stream.publisher.subscriptions import MOST_STRANGE, Audience
+from eventveil.stream.runtime.sockets import public_socket
 
 
 @contextmanager

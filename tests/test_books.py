@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from line_parts import end, notice, page, raw_parcel
 
 from eventveil.errors import ConfigError
-from eventveil.stream.balance import balance
-from eventveil.stream.books import AGE, CRASH, NEVER, QUEUE, Books
+from eventveil.stream.runtime.accounting import AGE, CRASH, NEVER, QUEUE, Books
+from eventveil.stream.runtime.balance import balance
 
 STAGES = ("histogram:left", "histogram:right", "anonymize", "publish")
 

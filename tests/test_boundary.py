@@ -18,9 +18,10 @@ from eventveil.errors import BoundaryError
 from eventveil.events import EventPacket
 from eventveil.models import AnonyNoise
 from eventveil.models.runtime import AnonymizerRuntime, ClassifierRuntime
-from eventveil.stream import stages, wire
-from eventveil.stream.status import Status
-from eventveil.stream.windows import RawWindow
+from eventveil.stream.pipeline import worker
+from eventveil.stream.pipeline.status import Status
+from eventveil.stream.protocol import wire
+from eventveil.stream.runtime.windows import RawWindow
 
 CANARY = 31_847
 SPELLINGS = (
@@ -124,7 +125,7 @@ def test_the_canary_does_not_leave_a_line_that_is_wired_past_the_anonymizer(kit,
         def process(self, windows: list[RawWindow]) -> list[RawWindow]:
             return windows
 
-    monkeypatch.setattr(stages, "AnonymizeStage", Forgotten)
+    monkeypatch.setattr(worker, "AnonymizeStage", Forgotten)
     status, heard = run_and_listen(kit, classify__weights=None)
     assert status.failure is not None
     assert BoundaryError.__name__ not in status.failure
@@ -135,7 +136,7 @@ def test_the_canary_does_not_leave_a_line_that_is_wired_past_the_anonymizer(kit,
 
 def test_the_canary_does_not_leave_when_raw_values_wear_another_windows_clothes(kit, monkeypatch, capfd):
     """Raw values in the place of anonymized ones, seal and all else as they were."""
-    process = stages.AnonymizeStage.process
+    process = worker.AnonymizeStage.process
 
     def swap(self, windows):
         good = process(self, windows)
@@ -143,7 +144,7 @@ def test_the_canary_does_not_leave_when_raw_values_wear_another_windows_clothes(
             object.__setattr__(window, "values", raw.counts.reshape(window.values.shape).astype(np.float32))
         return good
 
-    monkeypatch.setattr(stages.AnonymizeStage, "process", swap)
+    monkeypatch.setattr(worker.AnonymizeStage, "process", swap)
     status, heard = run_and_listen(kit)
     assert status.failure is not None
     assert "seal" in status.failure

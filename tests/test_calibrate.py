@@ -18,10 +18,10 @@ from eventveil.errors import EventVeilError
 from eventveil.io.formats.writer import open_writer
 from eventveil.models import load_weights, save_weights
 from eventveil.models.shipped import ANONYMIZER
-from eventveil.stream.calibration import Look, look
-from eventveil.stream.calibration_sheet import draw_sheet, write_private
+from eventveil.stream.calibration.image import draw_sheet, write_private
+from eventveil.stream.calibration.profile import Look, look
 from eventveil.stream.plan import WindowPlan
-from eventveil.stream.scene import View
+from eventveil.stream.preprocess.view import View
 from eventveil.stream.settings import SourceSettings
 
 PLAN = WindowPlan(mode="windows", bins=2, bin_us=100_000, hop=2, size=(10, 10), field=(20, 20))

@@ -14,8 +14,8 @@ from eventveil.cli import app
 from eventveil.models import save_weights
 from eventveil.models.kinds import initialise
 from eventveil.models.metadata import Metadata, TrainedScene
-from eventveil.stream import calibration
-from eventveil.stream.hot_pixel_file import HotPixelFile
+from eventveil.stream.calibration import profile
+from eventveil.stream.preprocess.hot_pixel_file import HotPixelFile
 
 
 @pytest.fixture
@@ -33,7 +33,7 @@ def calibrate(*words):
 
 def test_a_camera_is_looked_at_twice_remembered_and_forgotten(weights, tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
-    monkeypatch.setattr(calibration, "PATIENCE_S", PATIENCE_S)
+    monkeypatch.setattr(profile, "PATIENCE_S", PATIENCE_S)
     fake = fake_camera(tmp_path, monkeypatch, "dv", sensor=(SENSOR.width, SENSOR.height), serial="DXB00010")
     for packet in packets_of(filmed(seconds=4.0)):
         fake.emit(as_dv(packet))

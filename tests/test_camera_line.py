@@ -12,8 +12,8 @@ from camera_parts import PATIENCE_S, as_columns, as_dv, cameras_in_a_line, fake_
 from line_setup import PROGRAM, everything, make_kit
 
 from eventveil import EventPacket
-from eventveil.stream.pipeline import Line
-from eventveil.stream.wire import GESTURE, STATE, WINDOW, decode
+from eventveil.stream.pipeline.pipeline import Line
+from eventveil.stream.protocol.wire import GESTURE, STATE, WINDOW, decode
 
 WINDOW_US = 100_000
 STEP_US = 500

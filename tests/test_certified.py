@@ -18,12 +18,13 @@ from test_subscriber import gesture, state, window
 
 from eventveil.errors import AuditError
 from eventveil.models import load_weights
-from eventveil.stream import certified, subscribe
-from eventveil.stream.certificate import Certificate, Judged, Signed, read_key
-from eventveil.stream.pipeline import Line
+from eventveil.stream import subscribe
+from eventveil.stream.pipeline.pipeline import Line
 from eventveil.stream.planning import plan
-from eventveil.stream.publish import Provenance, Publisher
-from eventveil.stream.wire import STATE, WINDOW, decode
+from eventveil.stream.protocol.certificate import Certificate, Judged, Signed, read_key
+from eventveil.stream.protocol.wire import STATE, WINDOW, decode
+from eventveil.stream.publisher.publisher import Provenance, Publisher
+from eventveil.stream.subscriber import certificate_filter
 
 PATIENCE_S = PATIENCE_MS / 1000
 
@@ -118,7 +119,7 @@ def test_whatever_does_not_fit_is_refused_and_nothing_is_handed_out(keys, case, 
 
 
 def test_a_certificate_that_never_comes_ends_it_within_seconds(keys, monkeypatch):
-    monkeypatch.setattr(certified, "PATIENCE_S", 0.3)
+    monkeypatch.setattr(certificate_filter, "PATIENCE_S", 0.3)
     with pytest.raises(AuditError, match="did not come within 0 s; 1 messages were withheld"):
         list(trusting(keys, window(0, certificate="0" * 64)))
 

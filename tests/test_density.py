@@ -11,7 +11,7 @@ from line_setup import PROGRAM
 
 from eventveil.models import load_weights, save_weights
 from eventveil.models.metadata import TrainedScene
-from eventveil.stream.density import FEWEST, WINDOWS, DensityMeter, far_from
+from eventveil.stream.histogram.density import FEWEST, WINDOWS, DensityMeter, far_from
 
 TRAINED = (30.0, 60.0, 120.0)
 

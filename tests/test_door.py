@@ -15,7 +15,7 @@ from line_parts import needs_ipv6
 
 from eventveil.errors import AccessError, ConfigError, LineError
 from eventveil.stream import subscribe
-from eventveil.stream.keys import read_folder, read_public
+from eventveil.stream.protocol.keys import read_folder, read_public
 
 
 @pytest.fixture

@@ -24,9 +24,9 @@ from fault_parts import PATIENCE_S, Faults, Running, audience, canary_in, files_
 from line_setup import BIN_US, PROGRAM, SENSOR, Kit
 from test_boundary import canary_events
 
-from eventveil.stream.pipeline import Line
-from eventveil.stream.subscriber import NETWORK, Gaps
-from eventveil.stream.wire import GESTURE, WINDOW, decode
+from eventveil.stream.pipeline.pipeline import Line
+from eventveil.stream.protocol.wire import GESTURE, WINDOW, decode
+from eventveil.stream.subscriber.client import NETWORK, Gaps
 
 WINDOW_S = 5 * BIN_US / 1e6
 OFTEN = {"line__restarts": 50, "line__max_age_ms": 2_000, "sources__0__speed": 0.5}

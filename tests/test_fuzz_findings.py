@@ -13,8 +13,8 @@ from eventveil.errors import AccessError, AuditError, ConfigError, DatasetError,
 from eventveil.io import open_events
 from eventveil.replay.datasets import open_dataset
 from eventveil.replay.player.sources import SourceUri
-from eventveil.stream.certificate import read_key
-from eventveil.stream.keys import read_public
+from eventveil.stream.protocol.certificate import read_key
+from eventveil.stream.protocol.keys import read_public
 
 LONG = "natura1" * 100
 

@@ -6,7 +6,7 @@ import pytest
 
 from eventveil import Sensor
 from eventveil.errors import EventError
-from eventveil.stream.geometry import PixelMap, centred
+from eventveil.stream.histogram.pixel_map import PixelMap, centred
 
 
 @pytest.mark.parametrize(

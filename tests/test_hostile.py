@@ -31,8 +31,8 @@ from hostile_parts import (
 from line_setup import PROGRAM, make_kit
 
 from eventveil.stream import subscribe
-from eventveil.stream.keys import AllowList, new_keys, read_folder, read_public
-from eventveil.stream.subscriber import NETWORK
+from eventveil.stream.protocol.keys import AllowList, new_keys, read_folder, read_public
+from eventveil.stream.subscriber.client import NETWORK
 
 pytestmark = [
     pytest.mark.skipif(not os.path.exists("/proc/self/status"), reason="memory is weighed on Linux"),  # noqa: PTH110

@@ -15,7 +15,7 @@ from line_parts import line_ended, values, window_header
 
 from eventveil.errors import WireError
 from eventveil.stream import subscribe
-from eventveil.stream.wire import encode
+from eventveil.stream.protocol.wire import encode
 
 pytestmark = [
     pytest.mark.skipif(not os.path.exists("/proc/self/status"), reason="memory is weighed on Linux"),  # noqa: PTH110

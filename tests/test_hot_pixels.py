@@ -15,9 +15,9 @@ from strategies import records
 
 from eventveil import EventPacket, Sensor
 from eventveil.errors import ConfigError
-from eventveil.stream.hot_pixel_file import HotPixelFile, state_folder
-from eventveil.stream.hot_pixels import MOST_SHARE, HotPixelSearch
-from eventveil.stream.scene import Scene, View
+from eventveil.stream.preprocess.hot_pixel_file import HotPixelFile, state_folder
+from eventveil.stream.preprocess.hot_pixels import MOST_SHARE, HotPixelSearch
+from eventveil.stream.preprocess.view import Scene, View
 from eventveil.stream.settings import SceneSettings
 
 pytestmark = pytest.mark.kernel

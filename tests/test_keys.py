@@ -12,7 +12,7 @@ import zmq
 from zmq.auth import create_certificates, load_certificate
 
 from eventveil.errors import AccessError
-from eventveil.stream.keys import AllowList, KeyPair, new_keys, read_folder, read_public, read_secret
+from eventveil.stream.protocol.keys import AllowList, KeyPair, new_keys, read_folder, read_public, read_secret
 
 
 @pytest.fixture(autouse=True, params=[0o000, 0o022])
@@ -115,7 +115,7 @@ def test_files_of_another_user_are_refused(tmp_path, monkeypatch):
         os.chown(public, 1000, -1)
         os.chown(public.parent / "secret.key", 1000, -1)
         me = 0
-    monkeypatch.setattr("eventveil.stream.keys.os.getuid", lambda: me)
+    monkeypatch.setattr("eventveil.stream.protocol.keys.os.getuid", lambda: me)
     with pytest.raises(AccessError, match=rf"belongs to another user, who may change it; chown {me}"):
         read_public(public)
     with pytest.raises(AccessError, match="belongs to another user"):

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from eventveil.stream.latency import Latency
+from eventveil.stream.runtime.latency import Latency
 
 
 def of(delays):

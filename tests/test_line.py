@@ -21,7 +21,7 @@ from eventveil.io import open_events
 from eventveil.models.runtime import AnonymizerRuntime
 from eventveil.stream import subscribe
 from eventveil.stream.histogram import WindowedHistogrammer
-from eventveil.stream.pipeline import Line
+from eventveil.stream.pipeline.pipeline import Line
 
 
 @pytest.fixture(scope="module")

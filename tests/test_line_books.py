@@ -20,17 +20,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from line_parts import PROVENANCE, RUN, SCORES, SEAL, raw_parcel, signals
 
-from eventveil.stream.anonymize import AnonymizeStage
-from eventveil.stream.balance import balance
-from eventveil.stream.books import CRASH, Books
-from eventveil.stream.classify import ClassifyStage
-from eventveil.stream.outbox import Outbox
-from eventveil.stream.parcel import Parcel
-from eventveil.stream.publish import Publisher
-from eventveil.stream.runner import Relay, receive
-from eventveil.stream.sockets import PrivateSockets
-from eventveil.stream.subscriber import NETWORK, Gaps
-from eventveil.stream.wire import GESTURE, STATE, WINDOW, decode
+from eventveil.stream.protocol.wire import GESTURE, STATE, WINDOW, decode
+from eventveil.stream.publisher.publisher import Publisher
+from eventveil.stream.runtime.accounting import CRASH, Books
+from eventveil.stream.runtime.balance import balance
+from eventveil.stream.runtime.edge_queue import Outbox
+from eventveil.stream.runtime.message import Parcel
+from eventveil.stream.runtime.relay import Relay, receive
+from eventveil.stream.runtime.sockets import PrivateSockets
+from eventveil.stream.stages.transform import AnonymizeStage, ClassifyStage
+from eventveil.stream.subscriber.client import NETWORK, Gaps
 
 SOURCES, BEHIND = ("histogram:a", "histogram:b"), ("anonymize", "classify", "publish")
 PATIENCE_S = 60.0
@@ -173,8 +172,8 @@ def test_books_balance_through_delays_drops_and_deaths(steps, delivery, queue):
     clock = SimpleNamespace(ns=0)
     fake = SimpleNamespace(monotonic=time.monotonic, monotonic_ns=lambda: clock.ns)
     with pytest.MonkeyPatch.context() as monkeypatch:
-        monkeypatch.setattr("eventveil.stream.runner.time", fake)
-        monkeypatch.setattr("eventveil.stream.outbox.REMIND_S", 0.0)
+        monkeypatch.setattr("eventveil.stream.runtime.relay.time", fake)
+        monkeypatch.setattr("eventveil.stream.runtime.edge_queue.REMIND_S", 0.0)
         drive(steps, delivery, queue, clock)
 
 

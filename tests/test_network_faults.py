@@ -21,8 +21,8 @@ from test_boundary import CANARY, canary_events
 from test_faults import assert_books_balance
 
 from eventveil.events import EventPacket
-from eventveil.stream.keys import AllowList, new_keys, read_public
-from eventveil.stream.subscriber import NETWORK
+from eventveil.stream.protocol.keys import AllowList, new_keys, read_public
+from eventveil.stream.subscriber.client import NETWORK
 
 ENDPOINT = f"tcp://{PUBLISHER}:5556"
 MAX_AGE_MS = 2_000

@@ -14,7 +14,7 @@ import pytest
 import zmq
 from fault_parts import running
 
-from eventveil.stream.sockets import PrivateSockets, runtime_folder
+from eventveil.stream.runtime.sockets import PrivateSockets, runtime_folder
 
 NOBODY = 65534
 
@@ -87,7 +87,7 @@ def test_no_process_of_another_user_gets_at_any_socket_of_a_line_that_runs(folde
 
 @pytest.mark.usefixtures("python")
 def test_no_process_of_another_user_reads_a_secret_key(folder):
-    from eventveil.stream.keys import new_keys
+    from eventveil.stream.protocol.keys import new_keys
 
     new_keys(folder / "keys")
     command = ["/bin/cat", str(folder / "keys" / "secret.key")]

@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 from line_parts import end, link, page, raw_parcel, received
 
 from eventveil.errors import LineError
-from eventveil.stream.books import AGE, QUEUE
-from eventveil.stream.outbox import Outbox
-from eventveil.stream.parcel import unpack
+from eventveil.stream.runtime.accounting import AGE, QUEUE
+from eventveil.stream.runtime.edge_queue import Outbox
+from eventveil.stream.runtime.message import unpack
 
 IN_FLIGHT = 2  # what ZeroMQ's own two queues hold of a link with the smallest high-water marks
 
@@ -222,7 +222,7 @@ def test_lossless_nothing_is_missing_and_order_is_kept(actions, capacity):
 
 
 def test_an_end_is_said_again_for_those_who_may_have_died_with_it(monkeypatch):
-    monkeypatch.setattr("eventveil.stream.outbox.REMIND_S", 0.0)
+    monkeypatch.setattr("eventveil.stream.runtime.edge_queue.REMIND_S", 0.0)
     with link(hwm=10) as (push, pull):
         outbox = Outbox(push, 4, "live", page(), never)
         outbox.remind()

@@ -66,8 +66,8 @@ def test_no_room_is_missing_in_the_list_of_packages():
         ("eventveil.stream.histogram", "torch"),
         ("eventveil.training.loop", "zmq"),
         ("eventveil.audit.auditor", "zmq"),
-        ("eventveil.stream.subscriber", "torch"),
-        ("eventveil.stream.stages", "torch"),
+        ("eventveil.stream.subscriber.client", "torch"),
+        ("eventveil.stream.pipeline.worker", "torch"),
     ],
 )
 def test_strangers_stay_out_of_a_room(module, stranger):

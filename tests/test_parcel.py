@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from line_parts import SCORES, end, link, notice, origin, raw_parcel, sealed_parcel, values
 
 from eventveil.errors import WireError
-from eventveil.stream.parcel import Parcel, pack, unpack
-from eventveil.stream.windows import AnonymizedWindow, RawWindow
+from eventveil.stream.runtime.message import Parcel, pack, unpack
+from eventveil.stream.runtime.windows import AnonymizedWindow, RawWindow
 
 VOXELS = Parcel("0", RawWindow(origin(), values()))
 PARCELS = [

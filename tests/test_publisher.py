@@ -31,9 +31,9 @@ from line_parts import (
 )
 
 from eventveil.errors import BoundaryError
-from eventveil.stream.publish import Provenance, Publisher
-from eventveil.stream.windows import AnonymizedWindow, Seal
-from eventveil.stream.wire import GESTURE, STATE, WINDOW, Geometry, decode
+from eventveil.stream.protocol.wire import GESTURE, STATE, WINDOW, Geometry, decode
+from eventveil.stream.publisher.publisher import Provenance, Publisher
+from eventveil.stream.runtime.windows import AnonymizedWindow, Seal
 
 NOW_NS = 1_000_000_000_000
 AGE_NS = 100_000_000  # the greatest there may be: 100 ms

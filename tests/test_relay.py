@@ -16,12 +16,11 @@ from hypothesis import strategies as st
 from line_parts import SCORES, SEAL, end, link, notice, page, raw, raw_parcel, received, signals
 
 from eventveil.errors import AnonymizerError, WireError
-from eventveil.stream.anonymize import AnonymizeStage
-from eventveil.stream.books import AGE, QUEUE, Books
-from eventveil.stream.classify import ClassifyStage
-from eventveil.stream.outbox import Outbox
-from eventveil.stream.parcel import pack, unpack
-from eventveil.stream.runner import Relay, receive
+from eventveil.stream.runtime.accounting import AGE, QUEUE, Books
+from eventveil.stream.runtime.edge_queue import Outbox
+from eventveil.stream.runtime.message import pack, unpack
+from eventveil.stream.runtime.relay import Relay, receive
+from eventveil.stream.stages.transform import AnonymizeStage, ClassifyStage
 
 MAX_AGE_MS = 60_000
 FRESH_NS = time.monotonic_ns() + 3600 * 10**9  # young for as long as the tests run

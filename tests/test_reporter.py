@@ -10,8 +10,8 @@ import zmq
 from line_parts import link, page, received
 
 from eventveil.errors import LineError
-from eventveil.stream.runner import Report, Reporter
-from eventveil.stream.score import MOST_WAITING, NOTES, Seen
+from eventveil.stream.runtime.accuracy import MOST_WAITING, NOTES, Seen
+from eventveil.stream.runtime.reporting import Report, Reporter
 
 
 def test_a_report_tells_the_figures_of_its_stage():
@@ -41,7 +41,7 @@ def test_notes_go_along_with_the_next_report_once():
 def test_a_beat_is_said_once_a_second(monkeypatch):
     now = [100.0]
     monkeypatch.setattr(
-        "eventveil.stream.runner.time", SimpleNamespace(monotonic=lambda: now[0], monotonic_ns=lambda: 0)
+        "eventveil.stream.runtime.reporting.time", SimpleNamespace(monotonic=lambda: now[0], monotonic_ns=lambda: 0)
     )
     with link(hwm=10) as (push, pull):
         reporter = Reporter(page("publish"), push)

@@ -13,9 +13,9 @@ from reference_scene import cleaned, turned
 from strategies import events, records
 
 from eventveil import EventPacket, Sensor
-from eventveil.stream.cleaning import Cleaner
 from eventveil.stream.histogram import WindowedHistogrammer
-from eventveil.stream.scene import Scene, View
+from eventveil.stream.preprocess.noise_filter import Cleaner
+from eventveil.stream.preprocess.view import Scene, View
 from eventveil.stream.settings import SceneSettings
 
 pytestmark = pytest.mark.kernel

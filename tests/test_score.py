@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from eventveil.stream.score import MOST_WAITING, NOTES, Judged, Score, Seen, Shown
+from eventveil.stream.runtime.accuracy import MOST_WAITING, NOTES, Judged, Score, Seen, Shown
 
 LABELS = ("clap", "wave", "roll", "rest")
 

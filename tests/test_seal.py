@@ -13,8 +13,8 @@ from line_parts import SCORES, SEAL, origin, raw, sealed_parcel, values
 
 from eventveil import Sensor
 from eventveil.errors import BoundaryError
-from eventveil.stream.parcel import Parcel, pack, unpack
-from eventveil.stream.windows import AnonymizedWindow, RawWindow, Seal
+from eventveil.stream.runtime.message import Parcel, pack, unpack
+from eventveil.stream.runtime.windows import AnonymizedWindow, RawWindow, Seal
 
 CANARY = 31_337  # stands in raw counts, and must stand in no text
 

@@ -15,8 +15,8 @@ from eventveil.models.shipped import ANONYMIZER, GESTURES
 from eventveil.models.weights import check_fit
 from eventveil.replay.datasets import dvs_gesture
 from eventveil.replay.simulation.camera import DVS128, simulate
-from eventveil.stream.density import far_from
 from eventveil.stream.histogram import WindowedHistogrammer
+from eventveil.stream.histogram.density import far_from
 
 MOST_BYTES = 25_000_000
 STRANGERS = 1  # a seed: those of the training set were drawn with 0

@@ -13,8 +13,8 @@ from line_parts import PATIENCE_MS
 from zmq.utils.monitor import parse_monitor_message
 
 from eventveil.errors import BoundaryError, ConfigError, LineError
-from eventveil.stream.keys import KeyPair
-from eventveil.stream.sockets import (
+from eventveil.stream.protocol.keys import KeyPair
+from eventveil.stream.runtime.sockets import (
     PRIVATE_HWM,
     UNIX_PATH_LIMIT,
     PrivateSockets,
@@ -73,7 +73,7 @@ def test_a_folder_that_others_may_enter_is_refused_and_left_as_it_is(short_folde
 
 def test_a_folder_of_another_user_is_refused(short_folder, monkeypatch):
     other = os.getuid() + 1
-    monkeypatch.setattr("eventveil.stream.sockets.os.getuid", lambda: other)
+    monkeypatch.setattr("eventveil.stream.runtime.sockets.os.getuid", lambda: other)
     with pytest.raises(BoundaryError, match="a folder of yours"):
         runtime_folder(short_folder)
 

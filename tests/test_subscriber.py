@@ -13,8 +13,8 @@ from line_parts import SCORES, gesture_header, line_ended, publisher, values, wi
 
 import eventveil.stream
 from eventveil.errors import ConfigError, WireError
-from eventveil.stream.subscriber import Gaps, subscribe
-from eventveil.stream.wire import GESTURE, STATE, WINDOW, Message, encode
+from eventveil.stream.protocol.wire import GESTURE, STATE, WINDOW, Message, encode
+from eventveil.stream.subscriber.client import Gaps, subscribe
 
 PATIENCE_S = 20  # nothing comes near it: it only keeps a broken test from hanging
 

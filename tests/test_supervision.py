@@ -11,9 +11,9 @@ import pytest
 from line_parts import page, raw_parcel
 
 from eventveil.cli.run_output import Ticker
-from eventveil.stream import supervision
-from eventveil.stream.status import INCIDENTS, Status
-from eventveil.stream.supervision import START_S, Incident, Keeper
+from eventveil.stream.pipeline import supervisor
+from eventveil.stream.pipeline.status import INCIDENTS, Status
+from eventveil.stream.pipeline.supervisor import START_S, Incident, Keeper
 
 HANG_S = 2.0
 
@@ -43,8 +43,8 @@ def now(monkeypatch):
     """The time in seconds, everywhere."""
     at = SimpleNamespace(s=1000.0)
     clock = SimpleNamespace(monotonic=lambda: at.s, monotonic_ns=lambda: round(at.s * 1e9))
-    monkeypatch.setattr(supervision, "time", clock)
-    monkeypatch.setattr("eventveil.stream.books.time", clock)
+    monkeypatch.setattr(supervisor, "time", clock)
+    monkeypatch.setattr("eventveil.stream.runtime.accounting.time", clock)
     return at
 
 
@@ -156,7 +156,7 @@ def test_the_last_incidents_are_kept_and_each_is_told_once(capsys):
 def test_a_folder_for_temporary_files_that_is_too_long_for_a_socket_is_named(tmp_path):
     long = tmp_path / ("long" * 20)
     long.mkdir()
-    code = "from eventveil.stream.supervision import processes; processes()"
+    code = "from eventveil.stream.pipeline.supervisor import processes; processes()"
     environment = os.environ | {"TMPDIR": str(long)}
     done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False)
     assert done.stderr.splitlines()[-1].startswith("eventveil.errors.ConfigError: line.run_as: ")

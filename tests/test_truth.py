@@ -23,7 +23,7 @@ from eventveil.models.metadata import Metadata
 from eventveil.models.runtime import ClassifierRuntime
 from eventveil.replay.datasets import dvs_gesture
 from eventveil.replay.player import sources
-from eventveil.stream.score import Score, Shown
+from eventveil.stream.runtime.accuracy import Score, Shown
 
 PERSON, GESTURE, LIGHT = "user8675309", "qwyjibo", "zanzibar"
 NAMES = (PERSON, "8675309", GESTURE, LIGHT)

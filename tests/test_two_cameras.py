@@ -11,8 +11,8 @@ import pytest
 from line_setup import everything, write_recording
 
 from eventveil import EventPacket, Sensor
-from eventveil.stream.pipeline import Line
-from eventveil.stream.wire import decode
+from eventveil.stream.pipeline.pipeline import Line
+from eventveil.stream.protocol.wire import decode
 
 SENSORS = {"door": Sensor(64, 64), "desk": Sensor(96, 72)}
 SECONDS = {"door": 1.0, "desk": 0.7}

@@ -18,7 +18,7 @@ from line_setup import SIZE, make_kit, write_recording
 from eventveil import EventPacket, Sensor
 from eventveil.models import load_weights, save_weights
 from eventveil.stream import subscribe
-from eventveil.stream.wire import GESTURE, STATE, WINDOW
+from eventveil.stream.protocol.wire import GESTURE, STATE, WINDOW
 
 pytestmark = pytest.mark.timeout(600)  # real processes; patience is in camera_parts
 pytest.importorskip("dv_processing")

@@ -22,11 +22,11 @@ from line_setup import PROGRAM
 from prometheus_client.parser import text_string_to_metric_families
 
 from eventveil.errors import LineError
-from eventveil.stream.books import Books
-from eventveil.stream.latency import BOUNDS_MS, CoarseDelays
-from eventveil.stream.runner import Report
-from eventveil.stream.status import Status
-from eventveil.stream.watching import SILENT_S, Watching
+from eventveil.stream.monitoring.http import SILENT_S, Watching
+from eventveil.stream.pipeline.status import Status
+from eventveil.stream.runtime.accounting import Books
+from eventveil.stream.runtime.latency import BOUNDS_MS, CoarseDelays
+from eventveil.stream.runtime.reporting import Report
 
 PATIENCE_S = 60.0
 MEMBERS = ("histogram:door", "anonymize", "publish")

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from line_parts import DIGEST, LABELS, OTHER_DIGEST, RUN, SCORES, gesture_header, line_ended, values, window_header
 
 from eventveil.errors import WireError
-from eventveil.stream.wire import MAX_HEADER, MAX_VALUES, WindowHeader, decode, encode
+from eventveil.stream.protocol.wire import MAX_HEADER, MAX_VALUES, WindowHeader, decode, encode
 
 ROUND_TRIPS = [
     (window_header(seq=7, t_start_us=-30, t_end_us=2**62, lost={"queue": 3, "age": 1}), values()),
@@ -257,7 +257,7 @@ def test_a_header_cannot_be_made_wrong_here_either():
 
 
 def test_reading_messages_takes_neither_torch_nor_numba():
-    code = "import sys, eventveil.stream.wire; sys.exit('torch' in sys.modules or 'numba' in sys.modules)"
+    code = "import sys, eventveil.stream.protocol.wire; sys.exit('torch' in sys.modules or 'numba' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False, timeout=60).returncode == 0
 
 

@@ -15,7 +15,7 @@ from eventveil.errors import ConfigError
 
 if TYPE_CHECKING:
     from eventveil.models.metadata import Metadata
-    from eventveil.stream.calibration import Look
+    from eventveil.stream.calibration.profile import Look
     from eventveil.stream.settings import SourceSettings
 
 SHOWN = 20  # hot pixels that are named
@@ -103,7 +103,7 @@ def calibrate(
 
 
 def _look(settings: SourceSettings, plan: Any, seconds: float) -> Look:
-    from eventveil.stream.calibration import look
+    from eventveil.stream.calibration.profile import look
 
     columns = TextColumn("{task.description}"), BarColumn(), TextColumn("{task.completed:.1f} of {task.total:.1f} s")
     with Progress(*columns, console=stderr, transient=True, disable=not stderr.is_terminal) as progress:
@@ -128,14 +128,14 @@ def _beside(beside: str | None, weights: Path | None, name: str) -> SourceSettin
 def _draw(seen: Look, beside: SourceSettings | None, plan: Any, seconds: float, out: Path | None) -> Path | None:
     if out is None:
         return None
-    from eventveil.stream.calibration_sheet import draw_sheet, write_private
+    from eventveil.stream.calibration.image import draw_sheet, write_private
 
     write_private(out, draw_sheet(seen, None if beside is None else _look(beside, plan, seconds)))
     return out
 
 
 def _forget(seen: Look) -> None:
-    from eventveil.stream.hot_pixel_file import HotPixelFile
+    from eventveil.stream.preprocess.hot_pixel_file import HotPixelFile
 
     if seen.serial is None:
         say("eventveil: --forget: nothing is remembered of what is no live camera with a serial number")

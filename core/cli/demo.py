@@ -23,7 +23,7 @@ from eventveil.cli.options import say, stdout
 from eventveil.errors import LineError
 
 if TYPE_CHECKING:
-    from eventveil.stream.wire import Message
+    from eventveil.stream.protocol.wire import Message
 
 PROGRAM = [sys.executable, "-m", "eventveil.cli"]
 NOTICE = (

@@ -36,7 +36,7 @@ def new(
 
     On a subscriber's:  eventveil keys new alice   and hand alice/alice.pub to the publisher's operator
     """
-    from eventveil.stream.keys import SECRET, new_keys, read_public
+    from eventveil.stream.protocol.keys import SECRET, new_keys, read_public
 
     public = new_keys(folder, name)
     secret = folder / SECRET
@@ -57,7 +57,7 @@ def allow(
 
     Example:  eventveil keys allow alice.pub --keys keys
     """
-    from eventveil.stream.keys import AllowList, read_folder, read_public
+    from eventveil.stream.protocol.keys import AllowList, read_folder, read_public
 
     read_folder(keys)
     listed = AllowList(keys)
@@ -68,7 +68,7 @@ def allow(
 
 def show(keys: KeysOption = DEFAULT, json: JsonOption = False) -> None:
     """Tell who may subscribe: names and public keys."""
-    from eventveil.stream.keys import AllowList, read_folder
+    from eventveil.stream.protocol.keys import AllowList, read_folder
 
     own = read_folder(keys).public.decode()
     listed = {name: key.decode() for key, name in AllowList(keys).read().items()}
@@ -93,7 +93,7 @@ def revoke(
 
     Example:  eventveil keys revoke alice --keys keys
     """
-    from eventveil.stream.keys import AllowList, read_folder
+    from eventveil.stream.protocol.keys import AllowList, read_folder
 
     read_folder(keys)
     listed = AllowList(keys)

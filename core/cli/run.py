@@ -15,9 +15,9 @@ from eventveil.cli.run_output import Output, Ticker, details_of, print_summary, 
 from eventveil.errors import ConfigError, LineError
 
 if TYPE_CHECKING:
-    from eventveil.stream.pipeline import Line
+    from eventveil.stream.pipeline.pipeline import Line
+    from eventveil.stream.pipeline.status import Status
     from eventveil.stream.settings import RunSettings
-    from eventveil.stream.status import Status
 
 SourcesArgument = Annotated[
     list[str],
@@ -161,7 +161,7 @@ def run(
     if settings.watch.log == "json":
         log_json_lines()
     settings = _with_options(settings, weights or [], wait_for, certificate, allow_untrained=allow_untrained)
-    from eventveil.stream.pipeline import Line
+    from eventveil.stream.pipeline.pipeline import Line
 
     line = Line(settings)
     on_signals(line.stop)
@@ -197,7 +197,7 @@ def _watched(line: Line) -> Iterator[Callable[[Status], None]]:
     if where is None:
         yield lambda _: None
         return
-    from eventveil.stream.watching import Watching
+    from eventveil.stream.monitoring.http import Watching
 
     with Watching(where, line.plan.provenance, line.members.keys, public) as watching:
         host, port = watching.address

@@ -14,8 +14,8 @@ from rich.table import Table
 from eventveil.cli.options import print_json, say, stdout
 
 if TYPE_CHECKING:
-    from eventveil.stream.score import Score
-    from eventveil.stream.status import Status
+    from eventveil.stream.pipeline.status import Status
+    from eventveil.stream.runtime.accuracy import Score
 
 
 def summary_of(status: Status) -> dict[str, Any]:
@@ -58,7 +58,7 @@ def public(status: Status) -> dict[str, Any]:
 
 def details_of(status: Status) -> dict[str, Any]:
     """What became of every window, the stages that were started anew, and the last report of each."""
-    from eventveil.stream.balance import balance
+    from eventveil.stream.runtime.balance import balance
 
     incidents = [asdict(incident) for incident in status.incidents]
     stages = {name: report.model_dump() for name, report in status.stages.items()}

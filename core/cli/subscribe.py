@@ -14,7 +14,7 @@ from eventveil.cli.options import JsonOption, on_signals, print_json, say, stdou
 from eventveil.errors import ConfigError
 
 if TYPE_CHECKING:
-    from eventveil.stream.wire import Message
+    from eventveil.stream.protocol.wire import Message
 
 
 def register(app: typer.Typer) -> None:
@@ -62,7 +62,7 @@ def subscribe(
     certificate covers ends the command with status 2 and the cause. Who the publisher is, --server-key alone tells.
     """
     from eventveil.stream import subscribe as messages
-    from eventveil.stream.wire import STATE
+    from eventveil.stream.protocol.wire import STATE
 
     stopped: list[bool] = []
     on_signals(lambda: stopped.append(True))

@@ -136,7 +136,7 @@ def _synchronised() -> bool | None:
 
 
 def _disk(settings: RunSettings) -> Iterator[Finding]:
-    from eventveil.stream.hot_pixel_file import state_folder
+    from eventveil.stream.preprocess.hot_pixel_file import state_folder
 
     places = {"here": Path.cwd(), "sockets and books": settings.line.runtime_dir or Path(tempfile.gettempdir())}
     for name, place in (places | {"state": state_folder()}).items():

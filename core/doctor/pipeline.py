@@ -99,7 +99,7 @@ def _port(about: str, address: str, host: str, port: int, key: str) -> Finding:
 
 
 def _runtime_folder(settings: RunSettings) -> Iterator[Finding]:
-    from eventveil.stream.sockets import runtime_folder
+    from eventveil.stream.runtime.sockets import runtime_folder
 
     chosen = settings.line.runtime_dir
     if chosen is not None and not chosen.exists():

@@ -1,0 +1,1 @@
+"""Compares what a camera sees with what the network was trained on."""

@@ -1,0 +1,233 @@
+"""Events in, windows out: where packets are cut does not matter, and no event is lost without being counted."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from eventveil.errors import EventError
+from eventveil.events import EventPacket, Sensor, Window
+from eventveil.stream.histogram.count_ring import CountRing
+from eventveil.stream.histogram.pixel_map import PixelMap
+from eventveil.stream.histogram.voxel_grid import VoxelGrid
+
+Mode = Literal["windows", "recording", "voxel"]
+
+# No sum of times may leave int64. Times within 2^62 us (146,000 years) and windows of at most 2^40 us (12 days) keep
+# every bound far from it, whatever stamps a damaged source makes up.
+MAX_TIME_US = 2**62
+MAX_SPAN_US = 2**40
+
+
+@dataclass(frozen=True, slots=True)
+class HistogramStats:
+    """What became of the events: `received == binned + late + outside`, exactly and always.
+
+    Attributes:
+        received: events that have been dealt with. Those of a packet whose windows were not all taken yet, and in
+            "recording" mode those that wait for `finish`, come later.
+        binned: events that are counted in a window.
+        late: events before the first bin that is still open; only a source that goes back in time has them.
+        outside: events that are not on the sensor, not in the crop or not in the field; in "recording" mode also those
+            behind the last bin.
+        saturated: events among the binned ones whose count stood at its maximum already.
+    """
+
+    received: int = 0
+    binned: int = 0
+    late: int = 0
+    outside: int = 0
+    saturated: int = 0
+
+
+class WindowedHistogrammer:
+    """Bins a stream of events into windows of `bins` bins of `bin_us`, one window after the other.
+
+    Bins are half open, `[start + k * bin_us, start + (k + 1) * bin_us)`, and start with the first event or at
+    `start_us`. A window closes with the first event at or behind its end, or once a packet's `until_us` says that the
+    time has passed; quiet times give empty windows. Windows are numbered from 0 without gaps.
+
+    Three modes:
+        windows: event counts of fixed windows, uint16 (K, 2, H, W), index 0 = OFF, 1 = ON, saturating at 65,535.
+        recording: event counts of the whole recording in K bins of `(t_last - t_first) // K`; later events are left
+            out. This is tonic's `ToFrame(n_time_bins=K)` and how AnonyNoise (Bendig et al., WACV 2025) bins a trial.
+            Packets are kept until `finish`, which gives the one window; a recording without events gives none, one
+            that is shorter than K microseconds gives an empty one.
+        voxel: voxel grid of fixed windows, float32 (B, H, W), see `eventveil.stream.histogram.voxel_grid`; `bins` is B,
+        and a window
+            spans `bins * bin_us`.
+
+    Events may go back in time, inside a packet too: what still falls into an open bin is binned, the rest is late.
+
+    Args:
+        sensor: geometry of the camera; events beyond it are counted as outside.
+        size: (W, H) of the result, not larger than the crop; None keeps every pixel. Pixel i of w goes to i * W // w.
+        bins: K, bins of a window.
+        bin_us: length of a bin in microseconds; not in "recording" mode, where the recording decides.
+        hop: how many bins a window moves on, 1 to `bins`; None is `bins`, no overlap. Only "windows" can overlap.
+        mode: as above.
+        crop: (x, y, width, height) in sensor pixels, applied before the scaling.
+        flip_x: mirror left and right.
+        flip_y: mirror top and bottom.
+        start_us: start of the first window; None is the first event's time. Not in "recording" mode.
+        field: (width, height): of the crop, look at so many columns and rows, evenly spread; None looks at all.
+
+    Attributes:
+        stats: what became of the events, as a value of its own that later events do not change.
+
+    Raises:
+        EventError: a setting is out of range or does not go with the mode.
+    """
+
+    def __init__(
+        self,
+        sensor: Sensor,
+        size: tuple[int, int] | None = None,
+        bins: int = 5,
+        bin_us: int | None = None,
+        hop: int | None = None,
+        mode: Mode = "windows",
+        crop: tuple[int, int, int, int] | None = None,
+        flip_x: bool = False,
+        flip_y: bool = False,
+        start_us: int | None = None,
+        field: tuple[int, int] | None = None,
+    ) -> None:
+        self.stats = HistogramStats()
+        self._mode = mode
+        self._bins = _in_range("bins", bins, 1, MAX_SPAN_US)
+        self._pixels = PixelMap.of(sensor, size, crop, field=field, flip_x=flip_x, flip_y=flip_y)
+        self._grid = self._new_grid(bin_us, hop)
+        if start_us is not None:
+            if mode == "recording":
+                raise EventError("recording mode starts with the first event: leave start_us out")
+            _in_range("start_us", start_us, -MAX_TIME_US, MAX_TIME_US)
+        self._t_start_us = start_us
+        self._seq = 0
+        self._recording: list[EventPacket] = []
+        self._packet = EventPacket.empty()
+        self._next = 0  # first event of the packet that is not dealt with
+        self._due = False  # the open window is over and waits to be taken
+        self._finished = False
+
+    def push(self, packet: EventPacket) -> Iterator[Window]:
+        """Bin a packet; the iterator gives the windows that it closes.
+
+        The packet is binned at once as far as its first window's end, and beyond it while the windows are taken: an
+        hour of silence is 72,000 empty windows of 50 ms, of which only the one that was asked for exists. So all of a
+        packet's windows must be taken before the next packet. Whoever breaks off may go on with the iterator
+        later, or with that of `finish`: they share one state, and each window is given once.
+
+        Raises:
+            EventError: windows of the packet before have not been taken, `finish` was called, or the first event's
+                time is beyond all calendars. The packet is then not taken, and nothing of it is counted.
+        """
+        if self._due:
+            raise EventError("windows of the last packet have not been taken: take them all before the next push")
+        if self._finished:
+            raise EventError("finish() has been called: build a new WindowedHistogrammer for a new stream")
+        if self._mode == "recording":
+            if len(packet):
+                self._recording.append(packet)
+            return iter(())
+        if self._t_start_us is None and len(packet):
+            if abs(first_us := int(packet.t[0])) > MAX_TIME_US:
+                raise EventError(f"expected times within {MAX_TIME_US} us of zero: check the time unit of the source")
+            self._t_start_us = first_us
+        self._packet, self._next = packet, 0
+        self._bin()
+        return iter(self._take_due, None)
+
+    def finish(self) -> Iterator[Window]:
+        """End the stream; the iterator gives what windows are left.
+
+        These are the windows of the last packet that were not taken yet and then, if it holds an event that no window
+        has held so far, the open one. (One is enough, overlap or not: every bin that is still kept lies in the
+        open window.)
+        """
+        self._finished = True
+        if self._recording:
+            self._bin_recording()
+        elif not self._due:
+            self._bin()
+        return iter(self._take_due, None)
+
+    def _bin(self) -> None:
+        """Bin the packet until a window is due or no event is left."""
+        if self._t_start_us is None:
+            return  # no event yet, and nothing else starts the windows
+        if self._next < len(self._packet):
+            self._add(self._packet, self._t_start_us)
+        until_us = self._packet.until_us
+        self._due = (
+            self._next < len(self._packet)
+            or (until_us is not None and self._t_start_us + self._grid.span_us <= until_us)
+            or (self._finished and self._grid.unseen > 0)
+        )
+
+    def _add(self, packet: EventPacket, start_us: int) -> None:
+        stop, late, outside, saturated = self._grid.add(packet, self._next, start_us)
+        self._count(stop - self._next, late, outside, saturated)
+        self._next = stop
+
+    def _count(self, received: int, late: int = 0, outside: int = 0, saturated: int = 0) -> None:
+        # A new object at once, so that whoever looks from another thread sees figures that add up.
+        before = self.stats
+        self.stats = HistogramStats(
+            before.received + received,
+            before.binned + received - late - outside,
+            before.late + late,
+            before.outside + outside,
+            before.saturated + saturated,
+        )
+
+    def _take_due(self) -> Window | None:
+        if not self._due or self._t_start_us is None:
+            return None
+        counts, events = self._grid.take()
+        window = Window(self._seq, self._t_start_us, self._t_start_us + self._grid.span_us, counts, events)
+        self._seq += 1
+        self._t_start_us += self._grid.hop_us
+        self._bin()
+        return window
+
+    def _bin_recording(self) -> None:
+        """Bin everything that was kept, now that its length is known, into the one window."""
+        first_us, last_us = int(self._recording[0].t[0]), int(self._recording[-1].t[-1])
+        if abs(first_us) > MAX_TIME_US or last_us - first_us > MAX_SPAN_US:
+            raise EventError(f"expected a recording of at most {MAX_SPAN_US} us within {MAX_TIME_US} us of zero")
+        self._grid = CountRing(self._pixels, self._bins, self._bins, max(0, last_us - first_us) // self._bins)
+        self._t_start_us = first_us
+        for packet in self._recording:
+            inside = packet.t < first_us + self._grid.span_us
+            behind = len(packet) - int(np.count_nonzero(inside))
+            self._count(behind, outside=behind)
+            self._next = 0
+            self._add(EventPacket(packet.t[inside], packet.x[inside], packet.y[inside], packet.p[inside]), first_us)
+        self._recording.clear()
+        self._due = True
+
+    def _new_grid(self, bin_us: int | None, hop: int | None) -> CountRing | VoxelGrid:
+        bins = self._bins
+        hop = bins if hop is None else _in_range("hop", hop, 1, bins)
+        if self._mode == "recording":
+            if bin_us is not None or hop != bins:
+                raise EventError("recording mode divides the recording into its bins: leave bin_us and hop out")
+            return CountRing(self._pixels, bins, bins, 0)
+        bin_us = _in_range("bin_us", bin_us, 1, MAX_SPAN_US // bins)
+        if self._mode == "windows":
+            return CountRing(self._pixels, bins, hop, bin_us)
+        if self._mode != "voxel":
+            raise EventError(f"expected the mode windows, recording or voxel, got {self._mode!r}")
+        if hop != bins:
+            raise EventError(f"voxel grids do not overlap: leave hop out or set it to bins ({bins}), got {hop}")
+        return VoxelGrid(self._pixels, bins, bins * bin_us)
+
+
+def _in_range(name: str, value: int | None, low: int, high: int) -> int:
+    if not isinstance(value, int | np.integer) or not low <= value <= high:
+        raise EventError(f"expected {name} as a whole number from {low} to {high}, got {value!r}")
+    return int(value)

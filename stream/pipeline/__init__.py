@@ -1,0 +1,1 @@
+"""Starts the stages, watches them, restarts them, ends them."""

@@ -1,0 +1,1 @@
+"""Between the camera and the windows: orientation, crop, noise, hot pixels."""

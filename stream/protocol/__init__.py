@@ -1,0 +1,1 @@
+"""What publisher and subscribers agree on: messages, certificates, keys, addresses."""

@@ -1,0 +1,1 @@
+"""What carries windows from stage to stage: messages, queues, sockets, counters, reports."""

@@ -1,0 +1,1 @@
+"""The receiving side. It imports nothing of the publisher or the pipeline."""
