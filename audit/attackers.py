@@ -21,19 +21,19 @@ from eventveil.audit.subjects import Subject
 from eventveil.errors import AuditError
 from eventveil.models.denoiser import Denoiser, DenoiserConfig
 from eventveil.replay.datasets.trials import Dataset
-from eventveil.training.checkpoint import load_networks
-from eventveil.training.classify import Attacker, Classify
-from eventveil.training.evaluation import Stand
-from eventveil.training.feed import Feed, mirrored_targets, people_of
-from eventveil.training.loop import BEST, Reporter, run_stage
-from eventveil.training.networks import channels
-from eventveil.training.parallel import World
-from eventveil.training.people import PARTS, Watch, windows_of
+from eventveil.training.data.loader import Feed, mirrored_targets, people_of
+from eventveil.training.data.split import PARTS, Watch, windows_of
+from eventveil.training.data.windows import Windows
+from eventveil.training.distributed.process_group import World
+from eventveil.training.engine.checkpoint import load_networks
+from eventveil.training.engine.loop import BEST, Reporter, run_stage
+from eventveil.training.engine.run_folder import digest_of
+from eventveil.training.engine.stage import Stage
+from eventveil.training.evaluation.evaluation import Stand
+from eventveil.training.networks.build import channels
 from eventveil.training.randomness import seed_of
-from eventveil.training.run_folder import digest_of
 from eventveil.training.settings import Label, TrainSettings
-from eventveil.training.step import Stage
-from eventveil.training.windows import Windows
+from eventveil.training.stages.classify import Attacker, Classify
 
 
 @dataclass(frozen=True)

@@ -27,15 +27,15 @@ from eventveil.audit.traits import Trait, traits_of
 from eventveil.models.kinds import Anonymizer
 from eventveil.models.resnet import Classified
 from eventveil.replay.datasets.trials import Dataset
-from eventveil.training.evaluation import Stand
-from eventveil.training.feed import Batch
-from eventveil.training.networks import autocast, channels
-from eventveil.training.one_network import OneNetwork
+from eventveil.training.data.loader import Batch
+from eventveil.training.engine.stage import Step
+from eventveil.training.evaluation.confidence import bootstrap_by_person, wilson
+from eventveil.training.evaluation.evaluation import Stand
+from eventveil.training.networks.build import autocast, channels
+from eventveil.training.networks.subjects import RAW, folder_of
 from eventveil.training.randomness import seed_of
 from eventveil.training.settings import StageSettings, TrainSettings
-from eventveil.training.statistics import bootstrap_by_person, wilson
-from eventveil.training.step import Step
-from eventveil.training.subjects import RAW, folder_of
+from eventveil.training.stages.single_network import OneNetwork
 
 LINEAR, CNN = "linear", "cnn"
 SEEN = 16  # rows and columns that a linear probe looks at

@@ -29,10 +29,10 @@ from eventveil.audit.subjects import Subject
 from eventveil.audit.utility import target_jobs, utility_on
 from eventveil.audit.verdict import decide
 from eventveil.errors import AuditError
-from eventveil.training.parallel import World
-from eventveil.training.people import open_split
-from eventveil.training.run_folder import read_json, write_json
-from eventveil.training.subjects import RAW
+from eventveil.training.data.split import open_split
+from eventveil.training.distributed.process_group import World
+from eventveil.training.engine.run_folder import read_json, write_json
+from eventveil.training.networks.subjects import RAW
 
 Hire = Callable[[Plan, Board], AbstractContextManager[Crew]]
 

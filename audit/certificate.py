@@ -9,7 +9,7 @@ from pathlib import Path
 from eventveil.audit.report import REPORT, Report, digest
 from eventveil.errors import AuditError
 from eventveil.stream.protocol.certificate import CERTIFICATE, Certificate, Judged, Signed, read_key
-from eventveil.training.run_folder import write_json
+from eventveil.training.engine.run_folder import write_json
 
 try:
     from cryptography.exceptions import UnsupportedAlgorithm

@@ -17,7 +17,7 @@ from eventveil.audit.attackers import Bench, Plan
 from eventveil.audit.crew import GRACE_S, MOMENT_S, Failed, Steps, attempt, packed, raised
 from eventveil.audit.jobs import Ended, Job, Lost, Moved, News
 from eventveil.errors import AuditError
-from eventveil.training.parallel import join_world
+from eventveil.training.distributed.process_group import join_world
 
 try:
     import ray as typed_in_part

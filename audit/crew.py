@@ -28,8 +28,8 @@ import torch
 from eventveil.audit.attackers import Bench, Plan
 from eventveil.audit.jobs import Ended, Job, Lost, Moved, News, perform
 from eventveil.errors import AuditError, EventVeilError
-from eventveil.training.loop import Interrupted
-from eventveil.training.parallel import World, join_world
+from eventveil.training.distributed.process_group import World, join_world
+from eventveil.training.engine.loop import Interrupted
 
 TELL_EVERY_S = 0.5
 MOMENT_S = 0.5

@@ -14,8 +14,8 @@ from eventveil.audit.figures import Attack, Knowledge
 from eventveil.audit.jobs import Results
 from eventveil.audit.settings import AttackerSettings, AuditSettings
 from eventveil.audit.subjects import Subject
-from eventveil.training.evaluation import embedded
-from eventveil.training.subjects import RAW, folder_of
+from eventveil.training.evaluation.evaluation import embedded
+from eventveil.training.networks.subjects import RAW, folder_of
 
 
 @dataclass(frozen=True)

@@ -26,15 +26,15 @@ from eventveil.audit.subjects import Subject
 from eventveil.models.denoiser import Denoiser
 from eventveil.models.kinds import Anonymizer
 from eventveil.models.noise import NoiseGenerator
-from eventveil.training.baselines import Identity as Unchanged
-from eventveil.training.evaluation import EVALUATION_BATCH, Stand, embedded
-from eventveil.training.feed import Batch
-from eventveil.training.networks import autocast
-from eventveil.training.one_network import OneNetwork
+from eventveil.training.data.loader import Batch
+from eventveil.training.engine.stage import Step
+from eventveil.training.evaluation.confidence import bootstrap_by_person
+from eventveil.training.evaluation.evaluation import EVALUATION_BATCH, Stand, embedded
+from eventveil.training.networks.baselines import Identity as Unchanged
+from eventveil.training.networks.build import autocast
+from eventveil.training.networks.subjects import RAW, folder_of
 from eventveil.training.settings import StageSettings, TrainSettings
-from eventveil.training.statistics import bootstrap_by_person
-from eventveil.training.step import Step
-from eventveil.training.subjects import RAW, folder_of
+from eventveil.training.stages.single_network import OneNetwork
 
 
 @dataclass(frozen=True)

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from eventveil.audit.protocols import Protocol
 from eventveil.models.kinds import Anonymizer
-from eventveil.training.classify import Attacker, Classify
-from eventveil.training.evaluation import Stand, embedded
+from eventveil.training.evaluation.evaluation import Stand, embedded
 from eventveil.training.settings import StageSettings, TrainSettings
+from eventveil.training.stages.classify import Attacker, Classify
 
 
 class Link(Classify):

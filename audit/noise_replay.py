@@ -26,10 +26,10 @@ from eventveil.audit.settings import AuditSettings
 from eventveil.audit.subjects import Subject
 from eventveil.models.kinds import Anonymizer
 from eventveil.models.noise import LiveNoise, NoiseGenerator, SeededNoise
-from eventveil.training.baselines import Identity as Unchanged
+from eventveil.training.evaluation.confidence import bootstrap_by_person
+from eventveil.training.networks.baselines import Identity as Unchanged
+from eventveil.training.networks.subjects import folder_of
 from eventveil.training.randomness import NamedNoise, numpy_generator
-from eventveil.training.statistics import bootstrap_by_person
-from eventveil.training.subjects import folder_of
 
 WINDOWS = 33  # the one that is known, and those that are foretold
 FRESH = 4  # times that each of these is anonymized anew, to know how far apart independent noise is

@@ -16,7 +16,7 @@ from eventveil.audit.report import Report
 from eventveil.audit.sheet import SHEETS
 from eventveil.audit.verdict import below_chance
 from eventveil.errors import AuditError
-from eventveil.training.checkpoint import write_whole
+from eventveil.training.engine.checkpoint import write_whole
 
 try:
     from jinja2 import Environment, PackageLoader, StrictUndefined

@@ -15,9 +15,9 @@ import torch
 from eventveil.errors import AuditError
 from eventveil.models.reconstruction import BINS as NODES
 from eventveil.models.reconstruction import FireNet, State, load_firenet
-from eventveil.training.reconstruct import Picture
+from eventveil.training.objectives.ssim import SIDE
 from eventveil.training.settings import WindowSettings
-from eventveil.training.ssim import SIDE
+from eventveil.training.stages.reconstruction import Picture
 
 DARK, BRIGHT = 0.01, 0.99  # quantiles of a picture that become 0 and 1
 

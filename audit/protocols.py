@@ -22,11 +22,18 @@ import numpy.typing as npt
 
 from eventveil.audit.figures import Advantage, Attack, Figure, Knowledge, Way
 from eventveil.audit.verification import chance_linkability, error_interval, linkability
-from eventveil.training.evaluation import Found, Stand, known_of, labels_of
-from eventveil.training.metrics import Labels, Ranking, cosine, equal_error_rate, left_out, rank_scores
+from eventveil.training.evaluation.confidence import Chance, chance_ranking
+from eventveil.training.evaluation.evaluation import Found, Stand, known_of, labels_of
+from eventveil.training.evaluation.results import identity_result
+from eventveil.training.evaluation.retrieval_metrics import (
+    Labels,
+    Ranking,
+    cosine,
+    equal_error_rate,
+    left_out,
+    rank_scores,
+)
 from eventveil.training.randomness import numpy_generator
-from eventveil.training.results import identity_result
-from eventveil.training.statistics import Chance, chance_ranking
 
 
 @dataclass(frozen=True)

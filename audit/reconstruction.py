@@ -24,13 +24,13 @@ from eventveil.audit.settings import AuditSettings
 from eventveil.audit.sheet import SHEETS, draw_sheet
 from eventveil.audit.subjects import Subject
 from eventveil.io import open_events
-from eventveil.training.baselines import Identity as Unchanged
-from eventveil.training.evaluation import EVALUATION_BATCH, Stand, embedded
+from eventveil.training.evaluation.confidence import bootstrap_by_person
+from eventveil.training.evaluation.evaluation import EVALUATION_BATCH, Stand, embedded
+from eventveil.training.networks.baselines import Identity as Unchanged
+from eventveil.training.networks.subjects import RAW, folder_of
+from eventveil.training.objectives.ssim import psnr, ssim
 from eventveil.training.randomness import numpy_generator
-from eventveil.training.reconstruct import CHANNELS, MAX_PSNR_DB, Pictured
-from eventveil.training.ssim import psnr, ssim
-from eventveil.training.statistics import bootstrap_by_person
-from eventveil.training.subjects import RAW, folder_of
+from eventveil.training.stages.reconstruction import CHANNELS, MAX_PSNR_DB, Pictured
 
 Measure = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 

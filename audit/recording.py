@@ -26,9 +26,9 @@ from eventveil.models.kinds import Anonymizer
 from eventveil.models.noise import LiveNoise
 from eventveil.models.reconstruction import BINS, FireNet, State, load_firenet
 from eventveil.stream.histogram import WindowedHistogrammer
-from eventveil.training.feed import prepared
+from eventveil.training.data.loader import prepared
+from eventveil.training.networks.subjects import folder_of
 from eventveil.training.settings import TrainSettings, WindowSettings
-from eventveil.training.subjects import folder_of
 
 LONGEST_US = 10_000_000  # of the recording that is looked at
 SHORT_US = 40_000  # a grid of the events as they are: FireNet was made for short ones

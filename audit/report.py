@@ -17,8 +17,8 @@ from eventveil.audit.figures import Part, SubjectReport
 from eventveil.audit.traits import is_simulated
 from eventveil.replay.datasets.trials import Dataset
 from eventveil.stream.protocol.certificate import canonical
-from eventveil.training.people import PARTS
-from eventveil.training.run_folder import write_json
+from eventveil.training.data.split import PARTS
+from eventveil.training.engine.run_folder import write_json
 from eventveil.version import __version__
 
 REPORT, SCHEMA = "report.json", "report.schema.json"

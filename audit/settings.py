@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveInt, field_validator, model_validator
 
 from eventveil.audit.architectures import ARCHITECTURES, RESNET
+from eventveil.training.networks.subjects import ANONYMIZER, RAW, baseline
 from eventveil.training.settings import (
     AttackSettings,
     AugmentSettings,
@@ -23,7 +24,6 @@ from eventveil.training.settings import (
     TripletSettings,
     WindowSettings,
 )
-from eventveil.training.subjects import ANONYMIZER, RAW, baseline
 
 
 def _known_once(value: tuple[str, ...]) -> tuple[str, ...]:

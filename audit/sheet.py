@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from eventveil.errors import AuditError
-from eventveil.training.checkpoint import write_whole
+from eventveil.training.engine.checkpoint import write_whole
 
 SHEETS = "pictures"
 WIDE_CM, CELL_CM = 30.0, 6.0  # of a sheet, and at most of one picture

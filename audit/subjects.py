@@ -14,8 +14,8 @@ from eventveil.errors import AuditError
 from eventveil.models import shipped
 from eventveil.models.kinds import Anonymizer
 from eventveil.models.weights import Weights, check_fit, load_weights
+from eventveil.training.networks.subjects import RAW, baseline, folder_of
 from eventveil.training.settings import WindowSettings
-from eventveil.training.subjects import RAW, baseline, folder_of
 
 
 @dataclass(frozen=True)

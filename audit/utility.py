@@ -14,9 +14,9 @@ from eventveil.audit.figures import Class, Figure, Utility
 from eventveil.audit.jobs import Results
 from eventveil.audit.settings import AuditSettings
 from eventveil.audit.subjects import Subject
-from eventveil.training.evaluation import recognise
-from eventveil.training.results import target_result
-from eventveil.training.subjects import RAW, folder_of
+from eventveil.training.evaluation.evaluation import recognise
+from eventveil.training.evaluation.results import target_result
+from eventveil.training.networks.subjects import RAW, folder_of
 
 
 @dataclass(frozen=True)

@@ -12,8 +12,8 @@ import numpy as np
 import numpy.typing as npt
 
 from eventveil.audit.figures import Figure
-from eventveil.training.metrics import Labels
-from eventveil.training.statistics import Interval, expanded_tail
+from eventveil.training.evaluation.confidence import Interval, expanded_tail
+from eventveil.training.evaluation.retrieval_metrics import Labels
 
 STEPS = 512
 LINK_STEPS = 20

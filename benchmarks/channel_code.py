@@ -28,10 +28,10 @@ from torch.nn import functional
 from eventveil.models import NoisyChannel, load_weights
 from eventveil.models.shipped import ANONYMIZER
 from eventveil.replay.datasets import open_dataset
-from eventveil.training.draws import in_order
-from eventveil.training.rows import RowShape
-from eventveil.training.statistics import accuracy_interval
-from eventveil.training.windows import build
+from eventveil.training.data.binned_trials import RowShape
+from eventveil.training.data.sampling import in_order
+from eventveil.training.data.windows import build
+from eventveil.training.evaluation.confidence import accuracy_interval
 
 STEPS, BATCH, RATE = 3_000, 256, 2e-3
 LINKED = (1, 3, 11, 22)

@@ -19,7 +19,7 @@ from eventveil.models.runtime import AnonymizerRuntime
 from eventveil.replay.datasets.dvs_gesture import GESTURES
 from eventveil.replay.simulation.camera import DVS128, simulate
 from eventveil.stream.histogram import WindowedHistogrammer
-from eventveil.training.pictures import side_by_side
+from eventveil.training.stages.plots import side_by_side
 
 SEED = 1  # the people of seed 0 trained the weights that come along
 SHOWN = (0, 1, 4, 7, 8, 9)

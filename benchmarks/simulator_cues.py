@@ -30,11 +30,11 @@ from torch.nn import functional
 from eventveil.models.resnet import ResNetClassifier, ResNetConfig
 from eventveil.replay.datasets import open_dataset
 from eventveil.replay.datasets.trials import Trial
-from eventveil.training.augment import MIRRORED_GESTURES, AugmentSettings, augment, draw_augmentation
-from eventveil.training.draws import at_random, in_order
-from eventveil.training.rows import RowShape
-from eventveil.training.statistics import accuracy_interval
-from eventveil.training.windows import Windows, build
+from eventveil.training.data.augment import MIRRORED_GESTURES, AugmentSettings, augment, draw_augmentation
+from eventveil.training.data.binned_trials import RowShape
+from eventveil.training.data.sampling import at_random, in_order
+from eventveil.training.data.windows import Windows, build
+from eventveil.training.evaluation.confidence import accuracy_interval
 
 BINS, BIN_US, SIZE = 10, 100_000, (64, 64)
 BATCH, PER_TRIAL = 32, 3

@@ -30,12 +30,12 @@ from torch.nn import functional
 
 from eventveil.models.device import choose_device, computes_bf16
 from eventveil.models.kinds import initialise
-from eventveil.training.adversarial import Adversarial
-from eventveil.training.evaluation import Stand
-from eventveil.training.feed import Batch, prepared
-from eventveil.training.parallel import World
+from eventveil.training.data.loader import Batch, prepared
+from eventveil.training.distributed.process_group import World
+from eventveil.training.evaluation.evaluation import Stand
 from eventveil.training.randomness import NamedNoise, torch_generator
 from eventveil.training.settings import TrainSettings
+from eventveil.training.stages.adversarial import Adversarial
 
 TARGETS, PEOPLE, CHANNELS, MARGIN = 11, 23, 10, 4.0
 

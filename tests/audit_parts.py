@@ -13,7 +13,7 @@ from eventveil.audit.board import Board
 from eventveil.audit.crew import Alone, Processes
 from eventveil.audit.settings import AuditSettings
 from eventveil.audit.subjects import Subject
-from eventveil.training.subjects import baseline
+from eventveil.training.networks.subjects import baseline
 
 
 def values(root, **changes):

@@ -17,7 +17,7 @@ from eventveil.audit.auditor import Auditor
 from eventveil.audit.board import Board
 from eventveil.audit.subjects import Subject
 from eventveil.errors import AuditError
-from eventveil.training.baselines import Gaussian, Identity
+from eventveil.training.networks.baselines import Gaussian, Identity
 
 pytest.importorskip("ray", reason="no Ray here: pip install 'eventveil[cluster]'")
 pytestmark = [

@@ -28,11 +28,11 @@ from eventveil.models.noise import LiveNoise, SeededNoise
 from eventveil.models.reconstruction import FireNet
 from eventveil.replay.datasets.trials import Dataset, Trial
 from eventveil.replay.simulation.person import Person
-from eventveil.training.baselines import Discard, Gaussian, Pixelate, Scramble
-from eventveil.training.baselines import Identity as Unchanged
-from eventveil.training.evaluation import embedded
-from eventveil.training.parallel import World
-from eventveil.training.people import open_split
+from eventveil.training.data.split import open_split
+from eventveil.training.distributed.process_group import World
+from eventveil.training.evaluation.evaluation import embedded
+from eventveil.training.networks.baselines import Discard, Gaussian, Pixelate, Scramble
+from eventveil.training.networks.baselines import Identity as Unchanged
 
 pytestmark = pytest.mark.timeout(600)  # half a minute alone; far more beside trainings
 

@@ -16,7 +16,7 @@ from training_parts import planted
 from eventveil.audit.report import Report, write_report
 from eventveil.errors import AuditError
 from eventveil.models.reconstruction import FireNet
-from eventveil.training.baselines import Gaussian, Identity
+from eventveil.training.networks.baselines import Gaussian, Identity
 
 pytestmark = pytest.mark.timeout(600)  # half a minute alone; far more beside trainings
 

@@ -11,9 +11,9 @@ from eventveil.audit.attackers import Bench, Plan
 from eventveil.audit.figures import Advantage, Figure
 from eventveil.audit.protocols import all_linked, linked, protocols_of, search
 from eventveil.audit.verification import chance_linkability, error_interval, linkability
-from eventveil.training.metrics import Labels, equal_error_rate
-from eventveil.training.parallel import World
-from eventveil.training.people import open_split
+from eventveil.training.data.split import open_split
+from eventveil.training.distributed.process_group import World
+from eventveil.training.evaluation.retrieval_metrics import Labels, equal_error_rate
 
 NAMED = {"knowledge": "informed", "architecture": "plain", "seed": 0}
 

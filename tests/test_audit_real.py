@@ -21,10 +21,10 @@ from eventveil.audit.subjects import Subject
 from eventveil.models import shipped
 from eventveil.models.kinds import initialise
 from eventveil.models.weights import load_weights
-from eventveil.training.baselines import Gaussian
-from eventveil.training.baselines import Identity as Unchanged
-from eventveil.training.parallel import World
-from eventveil.training.people import open_split
+from eventveil.training.data.split import open_split
+from eventveil.training.distributed.process_group import World
+from eventveil.training.networks.baselines import Gaussian
+from eventveil.training.networks.baselines import Identity as Unchanged
 
 pytestmark = pytest.mark.timeout(600)  # seconds alone; far more beside trainings
 

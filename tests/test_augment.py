@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from eventveil.replay.datasets.dvs_gesture import GESTURES
 from eventveil.replay.simulation.gestures import MIRROR, PATHS, Beat
-from eventveil.training.augment import MIRRORED_GESTURES, augment, draw_augmentation
+from eventveil.training.data.augment import MIRRORED_GESTURES, augment, draw_augmentation
 from eventveil.training.settings import AugmentSettings
 
 IN_THE_PICTURE = [0, 1, 3, 4]  # x and y of both wrists

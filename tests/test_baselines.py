@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from eventveil.models.noise import LiveNoise, SeededNoise
-from eventveil.training.baselines import Discard, Gaussian, Identity, Pixelate, PolarityDrop, Scramble
+from eventveil.training.networks.baselines import Discard, Gaussian, Identity, Pixelate, PolarityDrop, Scramble
 
 ALL = (Identity(), Gaussian(2.0), Scramble(), Discard(), Pixelate(4), PolarityDrop())
 RANDOM = (Gaussian(2.0), Scramble(), Discard(0.5))

@@ -13,7 +13,7 @@ from dataset_makers import reid, tonic
 from training_parts import Silent, planted, settings, values, watch
 
 from eventveil.errors import ConfigError
-from eventveil.training.parallel import World
+from eventveil.training.distributed.process_group import World
 from eventveil.training.recipe import Recipe
 
 

@@ -11,7 +11,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from eventveil.training.losses import (
+from eventveil.training.objectives.losses import (
     anonymizer_objective,
     batch_hard_triplet,
     bounded_objective,

@@ -64,7 +64,7 @@ def test_no_room_is_missing_in_the_list_of_packages():
         ("eventveil.replay.player.player", "zmq"),
         ("eventveil.stream.histogram", "zmq"),
         ("eventveil.stream.histogram", "torch"),
-        ("eventveil.training.loop", "zmq"),
+        ("eventveil.training.engine.loop", "zmq"),
         ("eventveil.audit.auditor", "zmq"),
         ("eventveil.stream.subscriber.client", "torch"),
         ("eventveil.stream.pipeline.worker", "torch"),

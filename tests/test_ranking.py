@@ -13,7 +13,15 @@ from hypothesis import strategies as st
 
 from eventveil.errors import DatasetError
 from eventveil.models.kinds import initialise
-from eventveil.training.metrics import Labels, cosine, embed, equal_error_rate, left_out, rank, rank_scores
+from eventveil.training.evaluation.retrieval_metrics import (
+    Labels,
+    cosine,
+    embed,
+    equal_error_rate,
+    left_out,
+    rank,
+    rank_scores,
+)
 
 
 @st.composite

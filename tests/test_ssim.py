@@ -11,7 +11,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from eventveil.training.ssim import psnr, ssim
+from eventveil.training.objectives.ssim import psnr, ssim
 
 
 def pictures(seed, batch=2, channels=2, size=(13, 16), scale=1.0):

@@ -9,8 +9,14 @@ import numpy as np
 import pytest
 
 from eventveil.errors import DatasetError
-from eventveil.training.metrics import Labels, left_out, rank_scores
-from eventveil.training.statistics import accuracy_interval, bootstrap_by_person, chance_ranking, expanded_tail, wilson
+from eventveil.training.evaluation.confidence import (
+    accuracy_interval,
+    bootstrap_by_person,
+    chance_ranking,
+    expanded_tail,
+    wilson,
+)
+from eventveil.training.evaluation.retrieval_metrics import Labels, left_out, rank_scores
 
 
 def answers(random, people, each, share, spread):

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 import numpy as np
 import pytest
 
-from eventveil.training.draws import at_random, in_batches, in_order
+from eventveil.training.data.binned_trials import RowShape
+from eventveil.training.data.sampling import at_random, in_batches, in_order
+from eventveil.training.data.windows import Windows
 from eventveil.training.randomness import numpy_generator, seed_of
-from eventveil.training.rows import RowShape
-from eventveil.training.windows import Windows
 
 SHAPE = RowShape.of(mode="windows", bins=3, bin_us=20_000, offsets=2, size=(1, 1), crop=None)  # windows of 6 rows
 

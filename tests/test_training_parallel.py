@@ -15,11 +15,11 @@ from torch import nn
 from training_parts import Silent, planted, settings, values, watch
 
 from eventveil.errors import ConfigError
-from eventveil.training.launch import launch
-from eventveil.training.parallel import World, join_world
+from eventveil.training.distributed.launch import launch
+from eventveil.training.distributed.process_group import World, join_world
+from eventveil.training.distributed.sync_layers import SharedDropout, share_layers
 from eventveil.training.randomness import NamedNoise, torch_generator
 from eventveil.training.recipe import Recipe
-from eventveil.training.shared_layers import SharedDropout, share_layers
 
 # Batch norm, triplets, dropout, noise and augmentation all see the whole batch.
 CHANGES = {
@@ -37,9 +37,9 @@ PROGRAM = """
 import sys, torch
 from torch import distributed, nn
 from torch.nn import functional
-from eventveil.training.parallel import join_world, leave_world
-from eventveil.training.shared_layers import share_layers
-from eventveil.training.losses import batch_hard_triplet
+from eventveil.training.distributed.process_group import join_world, leave_world
+from eventveil.training.distributed.sync_layers import share_layers
+from eventveil.training.objectives.losses import batch_hard_triplet
 
 world = join_world("cpu")
 torch.manual_seed(0)

@@ -13,7 +13,7 @@ import pytest
 from training_parts import Silent, planted, settings, watch
 
 from eventveil.models.weights import check_fit, load_weights
-from eventveil.training.parallel import World
+from eventveil.training.distributed.process_group import World
 from eventveil.training.recipe import Recipe
 
 NETWORK = {"depth": 18, "width": 8, "embedding": 32}

@@ -11,12 +11,12 @@ from training_parts import Silent, settings, watch
 from eventveil.models.reconstruction import FireNet
 from eventveil.models.weights import load_weights
 from eventveil.replay.datasets import open_dataset
-from eventveil.training.baselines import Gaussian, Identity
-from eventveil.training.evaluation import Stand
-from eventveil.training.parallel import World
-from eventveil.training.people import windows_of
+from eventveil.training.data.split import windows_of
+from eventveil.training.distributed.process_group import World
+from eventveil.training.evaluation.evaluation import Stand
+from eventveil.training.networks.baselines import Gaussian, Identity
 from eventveil.training.recipe import Recipe
-from eventveil.training.reconstruct import picture_maker, picture_result
+from eventveil.training.stages.reconstruction import picture_maker, picture_result
 
 CHANGES = {
     "batch": 4,

@@ -16,10 +16,10 @@ import yaml
 from training_parts import Silent, planted, settings, values, watch
 
 from eventveil.errors import TrainingError
-from eventveil.training import checkpoint
-from eventveil.training.checkpoint import write_whole
-from eventveil.training.loop import Interrupted
-from eventveil.training.parallel import World
+from eventveil.training.distributed.process_group import World
+from eventveil.training.engine import checkpoint
+from eventveil.training.engine.checkpoint import write_whole
+from eventveil.training.engine.loop import Interrupted
 from eventveil.training.recipe import Recipe
 
 # With all that could make a difference: noise, dropout, augmentation, straddling, two adversaries, restarts.

@@ -9,9 +9,9 @@ from pydantic import ValidationError
 
 from eventveil.models.metadata import TrainedScene
 from eventveil.replay.datasets import open_dataset
-from eventveil.training.rows import RowShape
-from eventveil.training.scene import trained_scene
-from eventveil.training.windows import build
+from eventveil.training.data.binned_trials import RowShape
+from eventveil.training.data.statistics import trained_scene
+from eventveil.training.data.windows import build
 
 
 def shape(**changes):

@@ -14,17 +14,17 @@ from training_parts import adversarial_stage, anonynoise
 from training_parts import batch as batch_of
 
 from eventveil.errors import ConfigError
-from eventveil.training import networks
-from eventveil.training.learner import Learner, rate_at
-from eventveil.training.losses import (
+from eventveil.training.distributed.process_group import World
+from eventveil.training.engine.learner import Learner, rate_at
+from eventveil.training.networks import build
+from eventveil.training.objectives.losses import (
     batch_hard_triplet,
     coarse_difference,
     event_reid_objective,
     towards_uniform,
 )
-from eventveil.training.parallel import World
+from eventveil.training.objectives.ssim import ssim
 from eventveil.training.settings import RunSettings, ScheduleSettings
-from eventveil.training.ssim import ssim
 
 CPU = torch.device("cpu")
 
@@ -47,9 +47,9 @@ class Rated(nn.Module):
         return self.rated(x_BCHW, self.draw_noise(len(x_BCHW), generator))[0]
 
 
-def published(networks, given, objective):
+def published(build, given, objective):
     """Two forward passes of each helper: one to train it on windows cut off, one for the anonymizer's loss."""
-    anonymizer, kept, adversaries = networks
+    anonymizer, kept, adversaries = build
     anonymized = anonymizer.anonymize(given.x_BCHW, given.noise)
     gradients = {}
     told = kept(anonymized.detach())
@@ -137,7 +137,7 @@ def in_bf16(stage, size):
 
 
 def test_a_step_in_bf16_goes_where_one_in_fp32_does(monkeypatch):
-    monkeypatch.setattr(networks, "computes_bf16", lambda device: True)  # PyTorch emulates it where a CPU has none
+    monkeypatch.setattr(build, "computes_bf16", lambda device: True)  # PyTorch emulates it where a CPU has none
     x_BCHW = torch.poisson(torch.full((8, 4, 24, 24), 0.7), generator=torch.Generator().manual_seed(5))
     given = [replace(batch_of(World()), x_BCHW=x_BCHW) for _ in range(3)]
     full = adversarial_stage(World()).step(given[0], 0)
@@ -152,10 +152,10 @@ def test_a_step_in_bf16_goes_where_one_in_fp32_does(monkeypatch):
 
 
 def test_bf16_is_refused_where_gradients_would_be_memory_never_written(monkeypatch):
-    monkeypatch.setattr(networks, "computes_bf16", lambda device: True)
+    monkeypatch.setattr(build, "computes_bf16", lambda device: True)
     with pytest.raises(ConfigError, match=r"run\.precision: bf16 on a CPU wants windows wider than 16 pixels"):
         in_bf16(adversarial_stage(World()), 16).step(batch_of(World()), 0)
-    monkeypatch.setattr(networks, "computes_bf16", lambda device: False)
+    monkeypatch.setattr(build, "computes_bf16", lambda device: False)
     with pytest.raises(ConfigError, match=r"run\.precision: cpu does not compute in bfloat16"):
         in_bf16(adversarial_stage(World()), 17).step(batch_of(World()), 0)
 

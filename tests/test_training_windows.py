@@ -10,8 +10,8 @@ from training_parts import planted
 from eventveil.errors import ConfigError, TrainingError
 from eventveil.replay.datasets import open_dataset
 from eventveil.stream.histogram import WindowedHistogrammer
-from eventveil.training.rows import RowShape
-from eventveil.training.windows import build
+from eventveil.training.data.binned_trials import RowShape
+from eventveil.training.data.windows import build
 
 
 def shape(**changes):

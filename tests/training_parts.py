@@ -12,11 +12,11 @@ from dataset_makers import tonic_trial
 
 from eventveil.models.anonynoise import AnonyNoise, AnonyNoiseConfig
 from eventveil.models.resnet import ResNetClassifier, ResNetConfig
-from eventveil.training.adversarial import Adversarial
-from eventveil.training.evaluation import Stand
-from eventveil.training.feed import Batch
+from eventveil.training.data.loader import Batch
+from eventveil.training.evaluation.evaluation import Stand
 from eventveil.training.randomness import NamedNoise, torch_generator
 from eventveil.training.settings import TrainSettings
+from eventveil.training.stages.adversarial import Adversarial
 
 # Sums of another number of threads come out in another order, and curves are compared to the last bit.
 torch.set_num_threads(1)

@@ -12,19 +12,19 @@ import torch
 from eventveil.errors import ConfigError
 from eventveil.models.kinds import Anonymizer
 from eventveil.models.resnet import ResNetClassifier
-from eventveil.training import pictures
-from eventveil.training.adversarial import Adversarial
-from eventveil.training.attack import attack_on, train_viewer
-from eventveil.training.checkpoint import load_networks
-from eventveil.training.classify import Attacker, Classify
-from eventveil.training.evaluation import recognise
-from eventveil.training.loop import BEST
-from eventveil.training.networks import new_anonymizer, new_classifier
-from eventveil.training.objectives import NEEDS_PICTURES
+from eventveil.training.engine.checkpoint import load_networks
+from eventveil.training.engine.loop import BEST
+from eventveil.training.evaluation.evaluation import recognise
+from eventveil.training.networks.build import new_anonymizer, new_classifier
+from eventveil.training.networks.subjects import RAW, baseline
+from eventveil.training.objectives.objectives import NEEDS_PICTURES
 from eventveil.training.randomness import numpy_generator
 from eventveil.training.run import Run
 from eventveil.training.settings import Label
-from eventveil.training.subjects import RAW, baseline
+from eventveil.training.stages import plots
+from eventveil.training.stages.adversarial import Adversarial
+from eventveil.training.stages.attack import attack_on, train_viewer
+from eventveil.training.stages.classify import Attacker, Classify
 
 
 class Recipe(Run):
@@ -98,13 +98,13 @@ class Recipe(Run):
         draw = stand.draw
         # Drawn, not every so-many-th: trials are in order, and that would show one gesture only.
         order = numpy_generator(self.settings.seed, "pictures").permutation(len(draw))
-        some = draw[order[: pictures.WINDOWS_SHOWN]]
+        some = draw[order[: plots.WINDOWS_SHOWN]]
         with torch.inference_mode():
             raw = stand.anonymized(baseline(RAW), ("pictures",), some.start)
             anonymized = stand.anonymized(cast("Anonymizer", stage.anonymizer), ("pictures",), some.start)
         titles = [stand.windows.trials[trial].label or "" for trial in some.trial]
         path = self.folder / stage.name / "windows.png"
-        pictures.side_by_side(path, raw.cpu().numpy(), anonymized.cpu().numpy(), titles)
+        plots.side_by_side(path, raw.cpu().numpy(), anonymized.cpu().numpy(), titles)
 
 
 def _begin_from(anonymizer: Any, kept: ResNetClassifier) -> None:

@@ -13,24 +13,24 @@ from torch import nn
 from eventveil.errors import ConfigError
 from eventveil.models.kinds import Anonymizer
 from eventveil.replay.datasets.trials import Dataset
-from eventveil.training import pictures
-from eventveil.training.checkpoint import Progress, load_networks
-from eventveil.training.classify import Attacker, Classify
-from eventveil.training.evaluation import Recognised, Stand
-from eventveil.training.export import export
-from eventveil.training.feed import Feed, mirrored_targets, people_of
-from eventveil.training.loop import BEST, Reporter, run_stage
-from eventveil.training.networks import check_precision
-from eventveil.training.objectives import NEEDS_ADVERSARIES, NEEDS_PICTURES, OBJECTIVES
-from eventveil.training.parallel import World
-from eventveil.training.people import Watch, open_split, windows_of
-from eventveil.training.reconstruct import Picture, picture_maker
-from eventveil.training.run_folder import begin, digest_of
-from eventveil.training.scene import trained_scene
+from eventveil.training.data.loader import Feed, mirrored_targets, people_of
+from eventveil.training.data.split import Watch, open_split, windows_of
+from eventveil.training.data.statistics import trained_scene
+from eventveil.training.data.windows import Windows
+from eventveil.training.distributed.process_group import World
+from eventveil.training.engine.checkpoint import Progress, load_networks
+from eventveil.training.engine.loop import BEST, Reporter, run_stage
+from eventveil.training.engine.run_folder import begin, digest_of
+from eventveil.training.engine.stage import Stage
+from eventveil.training.evaluation.evaluation import Recognised, Stand
+from eventveil.training.networks.build import check_precision
+from eventveil.training.networks.export import export
+from eventveil.training.networks.subjects import ANONYMIZER, ONLY_COUNTS, baseline
+from eventveil.training.objectives.objectives import NEEDS_ADVERSARIES, NEEDS_PICTURES, OBJECTIVES
 from eventveil.training.settings import Label, TrainSettings
-from eventveil.training.step import Stage
-from eventveil.training.subjects import ANONYMIZER, ONLY_COUNTS, baseline
-from eventveil.training.windows import Windows
+from eventveil.training.stages import plots
+from eventveil.training.stages.classify import Attacker, Classify
+from eventveil.training.stages.reconstruction import Picture, picture_maker
 
 EXTRAS = {"tensorboard": "tensorboardX", "pictures": "matplotlib"}  # what settings of `run` need besides
 
@@ -109,7 +109,7 @@ class Run:
             stage, feed, folder, settings.run, self.world, self._reporter, digest=digest_of(settings, kind)
         )
         if self.world.leads and settings.run.pictures and progress.history:
-            pictures.curves(folder / "curves.png", progress.history, progress.best_epoch)
+            plots.curves(folder / "curves.png", progress.history, progress.best_epoch)
         return progress
 
     def load_best(self, stage: Stage) -> None:
@@ -123,7 +123,7 @@ class Run:
         """Draw which targets a classifier takes for which, into the folder of its stage."""
         if self.world.leads and self.settings.run.pictures:
             path = self.folder / stage.name / "confusion.png"
-            pictures.confusion(path, told.said, told.target, self.dataset.classes)
+            plots.confusion(path, told.said, told.target, self.dataset.classes)
 
     def export(self, role: Literal["anonymizer", "target"], network: nn.Module, note: str) -> None:
         """Write the weights that `eventveil run` takes."""

@@ -151,7 +151,7 @@ def _audited(
     from eventveil.audit.page import write_pages
     from eventveil.audit.report import write_report
     from eventveil.audit.subjects import read_weights, subjects_of, with_windows_of
-    from eventveil.training.loop import Interrupted
+    from eventveil.training.engine.loop import Interrupted
 
     held = read_weights(weights)
     settings = with_windows_of(settings, next(iter(held.values())))

@@ -104,7 +104,7 @@ def _run(
     resume: bool,
     json: bool,
 ) -> None:
-    from eventveil.training.launch import launch
+    from eventveil.training.distributed.launch import launch
 
     settings = _settings(config, overrides or [])
     folder = out or Path("runs") / config.stem
@@ -122,9 +122,9 @@ def _run(
 def _work(
     work: Callable[[Recipe], dict[str, Any] | None], settings: TrainSettings, folder: Path, *, resume: bool, json: bool
 ) -> None:
-    from eventveil.training.loop import Interrupted
-    from eventveil.training.parallel import join_world, leave_world
-    from eventveil.training.progress import Bars
+    from eventveil.training.distributed.process_group import join_world, leave_world
+    from eventveil.training.engine.loop import Interrupted
+    from eventveil.training.engine.progress import Bars
     from eventveil.training.recipe import Recipe
 
     world = join_world(settings.run.device)

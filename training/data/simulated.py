@@ -7,8 +7,8 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+from eventveil.training.distributed.workers import in_processes
 from eventveil.training.settings import SimulateSettings
-from eventveil.training.workers import in_processes
 
 CHUNK = 8  # trials that a process makes in one go
 

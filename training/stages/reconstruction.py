@@ -15,10 +15,10 @@ from torch import nn
 from eventveil.models.kinds import Anonymizer
 from eventveil.models.noise import NoiseGenerator
 from eventveil.models.reconstruction import load_firenet
-from eventveil.training.baselines import Identity
-from eventveil.training.evaluation import EVALUATION_BATCH, Stand
-from eventveil.training.ssim import psnr, ssim
-from eventveil.training.statistics import bootstrap_by_person
+from eventveil.training.evaluation.confidence import bootstrap_by_person
+from eventveil.training.evaluation.evaluation import EVALUATION_BATCH, Stand
+from eventveil.training.networks.baselines import Identity
+from eventveil.training.objectives.ssim import psnr, ssim
 
 MAX_PSNR_DB = 100.0  # of pictures that are equal, for which it is infinite
 CHANNELS = 3  # of pictures that a network looks at

@@ -8,9 +8,9 @@ from collections.abc import Sequence
 import torch
 from torch import nn
 
-from eventveil.training.parallel import World
+from eventveil.training.distributed.process_group import World
+from eventveil.training.distributed.sync_layers import share_layers
 from eventveil.training.settings import ScheduleSettings
-from eventveil.training.shared_layers import share_layers
 
 
 class Learner:

@@ -9,11 +9,11 @@ from typing import Protocol
 import torch
 from torch.nn import functional
 
-from eventveil.training.feed import Batch
-from eventveil.training.learner import Gradient, Learner
-from eventveil.training.losses import batch_hard_triplet
-from eventveil.training.objectives import Answer
-from eventveil.training.parallel import World
+from eventveil.training.data.loader import Batch
+from eventveil.training.distributed.process_group import World
+from eventveil.training.engine.learner import Gradient, Learner
+from eventveil.training.objectives.losses import batch_hard_triplet
+from eventveil.training.objectives.objectives import Answer
 from eventveil.training.settings import TripletSettings
 
 

@@ -16,17 +16,17 @@ from torch import nn
 from eventveil.errors import ConfigError
 from eventveil.models.kinds import Anonymizer
 from eventveil.models.weights import load_weights
-from eventveil.training.checkpoint import Progress, load_networks
-from eventveil.training.classify import Attacker, Classify
-from eventveil.training.evaluation import find, recognise
-from eventveil.training.loop import BEST
-from eventveil.training.networks import new_anonymizer, new_classifier, new_denoiser
-from eventveil.training.reconstruct import CHANNELS, Pictured, picture_result, pictures_behind
-from eventveil.training.results import identity_result, target_result
+from eventveil.training.engine.checkpoint import Progress, load_networks
+from eventveil.training.engine.loop import BEST
+from eventveil.training.engine.run_folder import read_json, write_json
+from eventveil.training.evaluation.evaluation import find, recognise
+from eventveil.training.evaluation.results import identity_result, target_result
+from eventveil.training.networks.build import new_anonymizer, new_classifier, new_denoiser
+from eventveil.training.networks.subjects import ANONYMIZER, RAW, baseline, folder_of
 from eventveil.training.run import Run
-from eventveil.training.run_folder import read_json, write_json
 from eventveil.training.settings import Label
-from eventveil.training.subjects import ANONYMIZER, RAW, baseline, folder_of
+from eventveil.training.stages.classify import Attacker, Classify
+from eventveil.training.stages.reconstruction import CHANNELS, Pictured, picture_result, pictures_behind
 
 
 def train_viewer(run: Run) -> nn.Module | None:

@@ -18,12 +18,12 @@ from typing import Any, Protocol
 import torch
 
 from eventveil.errors import TrainingError
-from eventveil.training.checkpoint import Progress, load_stage, save_networks, save_stage
-from eventveil.training.feed import Batch, Feed
-from eventveil.training.logs import Logs
-from eventveil.training.parallel import World
+from eventveil.training.data.loader import Batch, Feed
+from eventveil.training.distributed.process_group import World
+from eventveil.training.engine.checkpoint import Progress, load_stage, save_networks, save_stage
+from eventveil.training.engine.logs import Logs
+from eventveil.training.engine.stage import Stage, Step
 from eventveil.training.settings import RunSettings
-from eventveil.training.step import Stage, Step
 
 LAST, BEST = "last.pt", "best.pt"
 

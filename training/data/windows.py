@@ -23,8 +23,8 @@ import numpy.typing as npt
 
 from eventveil.errors import TrainingError
 from eventveil.replay.datasets.trials import Trial
-from eventveil.training.rows import MAX_COUNT, Rows, RowShape, fill
-from eventveil.training.workers import in_processes
+from eventveil.training.data.binned_trials import MAX_COUNT, Rows, RowShape, fill
+from eventveil.training.distributed.workers import in_processes
 
 VERSION = 1  # of what the digest stands for: raise it when rows are made in another way
 CHUNK = 16  # trials that a process makes in one go

@@ -11,12 +11,12 @@ from torch.nn import functional
 
 from eventveil.models.denoiser import Denoiser
 from eventveil.models.kinds import Anonymizer
-from eventveil.training.evaluation import Stand, find, recognise
-from eventveil.training.feed import Batch
-from eventveil.training.networks import autocast
-from eventveil.training.one_network import OneNetwork
+from eventveil.training.data.loader import Batch
+from eventveil.training.engine.stage import Step, accuracy, answer
+from eventveil.training.evaluation.evaluation import Stand, find, recognise
+from eventveil.training.networks.build import autocast
 from eventveil.training.settings import Label, StageSettings, TrainSettings
-from eventveil.training.step import Step, accuracy, answer
+from eventveil.training.stages.single_network import OneNetwork
 
 
 class Attacker(nn.Module):

@@ -22,13 +22,13 @@ from torch import nn
 
 from eventveil.models.kinds import Anonymizer
 from eventveil.models.resnet import ResNetClassifier
-from eventveil.training.evaluation import Stand, find, recognise
-from eventveil.training.feed import Batch
-from eventveil.training.learner import Gradient, Learner
-from eventveil.training.networks import autocast
-from eventveil.training.objectives import OBJECTIVES, Answer, Evidence
+from eventveil.training.data.loader import Batch
+from eventveil.training.engine.learner import Gradient, Learner
+from eventveil.training.engine.stage import Step, accuracy, answer
+from eventveil.training.evaluation.evaluation import Stand, find, recognise
+from eventveil.training.networks.build import autocast
+from eventveil.training.objectives.objectives import OBJECTIVES, Answer, Evidence
 from eventveil.training.settings import TrainSettings, TripletSettings
-from eventveil.training.step import Step, accuracy, answer
 
 KEPT = "kept"
 

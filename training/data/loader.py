@@ -16,12 +16,12 @@ import torch
 from eventveil.errors import ConfigError
 from eventveil.models.autoencoder import normalise_nonzero
 from eventveil.replay.datasets.trials import Trial
-from eventveil.training.augment import MIRRORED_GESTURES, augment, draw_augmentation
-from eventveil.training.draws import Draw, at_random, in_batches
-from eventveil.training.parallel import World
+from eventveil.training.data.augment import MIRRORED_GESTURES, augment, draw_augmentation
+from eventveil.training.data.sampling import Draw, at_random, in_batches
+from eventveil.training.data.windows import Windows
+from eventveil.training.distributed.process_group import World
 from eventveil.training.randomness import NamedNoise, numpy_generator, torch_generator
 from eventveil.training.settings import TrainSettings
-from eventveil.training.windows import Windows
 
 NOBODY = -1  # in the place of a target or a person that is not known
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from eventveil.errors import TrainingError
-from eventveil.training.checkpoint import write_whole
+from eventveil.training.engine.checkpoint import write_whole
 
 STEPS, EPOCHS = "steps.csv", "epochs.csv"
 

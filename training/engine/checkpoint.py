@@ -12,7 +12,7 @@ from typing import IO, Any
 import torch
 
 from eventveil.errors import TrainingError
-from eventveil.training.learner import Learner
+from eventveil.training.engine.learner import Learner
 
 VERSION = 1
 

@@ -6,8 +6,14 @@ from typing import Any
 
 import numpy as np
 
-from eventveil.training.evaluation import Found, Recognised
-from eventveil.training.statistics import Chance, Interval, accuracy_interval, bootstrap_by_person, chance_ranking
+from eventveil.training.evaluation.confidence import (
+    Chance,
+    Interval,
+    accuracy_interval,
+    bootstrap_by_person,
+    chance_ranking,
+)
+from eventveil.training.evaluation.evaluation import Found, Recognised
 
 
 def target_result(told: Recognised, classes: int) -> dict[str, Any]:

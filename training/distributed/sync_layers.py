@@ -12,7 +12,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from eventveil.training.parallel import World, sum_over
+from eventveil.training.distributed.process_group import World, sum_over
 
 
 def share_layers(network: nn.Module, world: World) -> nn.Module:

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from eventveil.training.metrics import Labels, Masks, matches
+from eventveil.training.evaluation.retrieval_metrics import Labels, Masks, matches
 
 Z95 = NormalDist().inv_cdf(0.975)
 

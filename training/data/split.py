@@ -11,10 +11,10 @@ from eventveil.errors import DatasetError
 from eventveil.replay.datasets import open_dataset
 from eventveil.replay.datasets.splits import Split, load_split, split_by_person
 from eventveil.replay.datasets.trials import Dataset
-from eventveil.training.rows import RowShape
+from eventveil.training.data.binned_trials import RowShape
+from eventveil.training.data.simulated import simulate_set
+from eventveil.training.data.windows import Windows, build
 from eventveil.training.settings import DataSettings, WindowSettings
-from eventveil.training.simulated import simulate_set
-from eventveil.training.windows import Windows, build
 
 PARTS = ("train", "val", "test")
 Watch = Callable[[str, int, int], object]

@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 from eventveil.models.metadata import TrainedScene
-from eventveil.training.windows import Windows
+from eventveil.training.data.windows import Windows
 
 PERCENTILES = (1, 50, 99)
 CHUNK = 4096  # rows summed at once

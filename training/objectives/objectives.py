@@ -15,14 +15,14 @@ from typing import Protocol
 
 import torch
 
-from eventveil.training.losses import (
+from eventveil.training.objectives.losses import (
     anonymizer_objective,
     bounded_objective,
     coarse_difference,
     event_reid_objective,
 )
+from eventveil.training.objectives.ssim import ssim
 from eventveil.training.settings import ObjectiveSettings
-from eventveil.training.ssim import ssim
 
 
 @dataclass(frozen=True, slots=True)

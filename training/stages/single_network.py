@@ -6,9 +6,9 @@ import torch
 from torch import nn
 
 from eventveil.models.kinds import Anonymizer
-from eventveil.training.evaluation import Stand
-from eventveil.training.feed import Batch
-from eventveil.training.learner import Learner
+from eventveil.training.data.loader import Batch
+from eventveil.training.engine.learner import Learner
+from eventveil.training.evaluation.evaluation import Stand
 from eventveil.training.settings import StageSettings, TrainSettings
 
 

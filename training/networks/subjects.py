@@ -12,7 +12,7 @@ from pydantic import ValidationError
 
 from eventveil.errors import ConfigError
 from eventveil.models.kinds import Anonymizer
-from eventveil.training import baselines
+from eventveil.training.networks import baselines
 
 ANONYMIZER = "anonymizer"
 RAW = "raw"

@@ -21,8 +21,8 @@ from typing import Any
 import yaml
 
 from eventveil.errors import TrainingError
-from eventveil.training.checkpoint import write_whole
-from eventveil.training.loop import LAST
+from eventveil.training.engine.checkpoint import write_whole
+from eventveil.training.engine.loop import LAST
 from eventveil.training.settings import TrainSettings
 
 BESIDE_THE_POINT: dict[str, set[str] | bool] = {

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from eventveil.training.windows import Windows
+from eventveil.training.data.windows import Windows
 
 Integers = npt.NDArray[np.int64]
 

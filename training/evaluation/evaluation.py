@@ -17,14 +17,14 @@ from torch import nn
 from eventveil.models.kinds import Anonymizer
 from eventveil.replay.datasets.retrieval import draw_retrieval, read_retrieval
 from eventveil.replay.datasets.trials import Dataset
-from eventveil.training.draws import Draw, in_order
-from eventveil.training.feed import prepared, targets_of
-from eventveil.training.metrics import Labels, Ranking, embed, left_out, rank
-from eventveil.training.networks import autocast
-from eventveil.training.parallel import World
+from eventveil.training.data.loader import prepared, targets_of
+from eventveil.training.data.sampling import Draw, in_order
+from eventveil.training.data.windows import Windows
+from eventveil.training.distributed.process_group import World
+from eventveil.training.evaluation.retrieval_metrics import Labels, Ranking, embed, left_out, rank
+from eventveil.training.networks.build import autocast
 from eventveil.training.randomness import NamedNoise, torch_generator
 from eventveil.training.settings import TrainSettings
-from eventveil.training.windows import Windows
 
 EVALUATION_BATCH = 64
 

@@ -1,0 +1,1 @@
+"""Trials as rows on disk, and the windows that training draws from them."""

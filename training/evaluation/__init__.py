@@ -1,0 +1,1 @@
+"""Figures on people the networks have not seen, with intervals and chance levels."""

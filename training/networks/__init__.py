@@ -1,0 +1,1 @@
+"""Networks for the roles of training, and what they are compared with."""

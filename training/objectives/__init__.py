@@ -1,0 +1,1 @@
+"""Losses and objectives: what the networks are trained for."""

@@ -1,0 +1,1 @@
+"""The stages of a recipe: classifiers, the adversarial stage, attackers, reconstruction."""
