@@ -11,23 +11,23 @@ from contextlib import AbstractContextManager
 from datetime import UTC, datetime
 from pathlib import Path
 
-from eventveil.audit.attackers import Bench, Plan
-from eventveil.audit.attributes import attribute_jobs, attributes_on
-from eventveil.audit.averaging import averaged, averaging_jobs, averaging_on
-from eventveil.audit.board import Board
-from eventveil.audit.crew import Steps
+from eventveil.audit.attacks.attributes import attribute_jobs, attributes_on
+from eventveil.audit.attacks.averaging import averaged, averaging_jobs, averaging_on
+from eventveil.audit.attacks.before_after import recording_jobs
+from eventveil.audit.attacks.identity import attacks_on, identity_jobs
+from eventveil.audit.attacks.inversion import inversion_jobs, inversion_on
+from eventveil.audit.attacks.noise_replay import replay_jobs, replay_on
+from eventveil.audit.attacks.reconstruction import check_reconstruction, reconstruction_jobs, reconstruction_on
+from eventveil.audit.attacks.utility import target_jobs, utility_on
+from eventveil.audit.execution.executors import Steps
+from eventveil.audit.execution.progress import Board
+from eventveil.audit.execution.scheduler import Crew, Job, Lostlings, Results, run_jobs
 from eventveil.audit.figures import SubjectReport
-from eventveil.audit.identity import attacks_on, identity_jobs
-from eventveil.audit.inversion import inversion_jobs, inversion_on
-from eventveil.audit.jobs import Crew, Job, Lostlings, Results, run_jobs
-from eventveil.audit.noise_replay import replay_jobs, replay_on
-from eventveil.audit.reconstruction import check_reconstruction, reconstruction_jobs, reconstruction_on
-from eventveil.audit.recording import recording_jobs
-from eventveil.audit.report import Data, Made, Repeated, Report, digest
+from eventveil.audit.report.report import Data, Made, Repeated, Report, digest
+from eventveil.audit.report.verdict import decide
 from eventveil.audit.settings import AuditSettings
 from eventveil.audit.subjects import Subject
-from eventveil.audit.utility import target_jobs, utility_on
-from eventveil.audit.verdict import decide
+from eventveil.audit.workspace.workspace import Bench, Plan
 from eventveil.errors import AuditError
 from eventveil.training.data.split import open_split
 from eventveil.training.distributed.process_group import World

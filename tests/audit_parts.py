@@ -9,8 +9,8 @@ import torch
 from rich.console import Console
 
 from eventveil.audit.auditor import Auditor
-from eventveil.audit.board import Board
-from eventveil.audit.crew import Alone, Processes
+from eventveil.audit.execution.executors import Alone, Processes
+from eventveil.audit.execution.progress import Board
 from eventveil.audit.settings import AuditSettings
 from eventveil.audit.subjects import Subject
 from eventveil.training.networks.subjects import baseline

@@ -19,8 +19,8 @@ from PIL import Image
 from test_audit_papers import figure, report  # noqa: F401 - a fixture
 
 from eventveil.audit.figures import Attribute, Likeness, Replay
-from eventveil.audit.page import write_pages
-from eventveil.audit.report import Repeated
+from eventveil.audit.report.html import write_pages
+from eventveil.audit.report.report import Repeated
 
 pytest.importorskip("selenium", reason="no selenium here: pip install 'eventveil[test]'")
 from selenium import webdriver

@@ -14,7 +14,7 @@ from rich.console import Console
 from training_parts import planted
 
 from eventveil.audit.auditor import Auditor
-from eventveil.audit.board import Board
+from eventveil.audit.execution.progress import Board
 from eventveil.audit.subjects import Subject
 from eventveil.errors import AuditError
 from eventveil.training.networks.baselines import Gaussian, Identity
@@ -27,7 +27,7 @@ pytestmark = [
 
 from ray.cluster_utils import Cluster as Nodes  # noqa: E402
 
-from eventveil.audit.cluster import Cluster  # noqa: E402
+from eventveil.audit.execution.ray import Cluster  # noqa: E402
 
 PATIENCE_S = 200.0
 SMALL = {

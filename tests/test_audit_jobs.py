@@ -20,10 +20,10 @@ from rich.console import Console
 from training_parts import planted
 from typer.testing import CliRunner
 
-from eventveil.audit import crew as crews
-from eventveil.audit.board import Board, Pace
-from eventveil.audit.jobs import TRIES, Ended, Lost, Lostlings, Moved, Results, run_jobs
-from eventveil.audit.report import Report
+from eventveil.audit.execution import executors as crews
+from eventveil.audit.execution.progress import Board, Pace
+from eventveil.audit.execution.scheduler import TRIES, Ended, Lost, Lostlings, Moved, Results, run_jobs
+from eventveil.audit.report.report import Report
 from eventveil.cli import app
 from eventveil.errors import AuditError, TrainingError
 from eventveil.models.kinds import initialise

@@ -11,18 +11,18 @@ import torch
 from audit_parts import Nothing, settings
 from training_parts import GESTURES, Silent, planted, watch
 
-from eventveil.audit import attributes
-from eventveil.audit.attackers import Bench, Network, Plan
-from eventveil.audit.attributes import Probing, balanced_accuracy
-from eventveil.audit.averaging import Averaged, Overlapped
+from eventveil.audit.attacks import attributes
+from eventveil.audit.attacks.attributes import Probing, balanced_accuracy
+from eventveil.audit.attacks.averaging import Averaged, Overlapped
+from eventveil.audit.attacks.identity import Identity
+from eventveil.audit.attacks.inversion import Denoising, Inverting
+from eventveil.audit.attacks.noise_replay import GENERATORS, Guessing, replay
+from eventveil.audit.attacks.reconstruction import Comparison, Retrieval, others
+from eventveil.audit.execution.scheduler import perform
 from eventveil.audit.figures import Attack, Attribute, Figure, Likeness, Replay
-from eventveil.audit.identity import Identity
-from eventveil.audit.inversion import Denoising, Inverting
-from eventveil.audit.jobs import perform
-from eventveil.audit.noise_replay import GENERATORS, Guessing, replay
-from eventveil.audit.reconstruction import Comparison, Retrieval, others
 from eventveil.audit.subjects import Subject
 from eventveil.audit.traits import Trait, traits_of
+from eventveil.audit.workspace.workspace import Bench, Network, Plan
 from eventveil.models.anonynoise import AnonyNoise, AnonyNoiseConfig
 from eventveil.models.noise import LiveNoise, SeededNoise
 from eventveil.models.reconstruction import FireNet
@@ -181,7 +181,7 @@ def test_where_no_noise_is_drawn_nothing_is_guessed(windows):
 def test_the_audit_guesses_against_the_noise_of_the_line(bench, monkeypatch):
     assert not Replay.model_validate(Guessing("turned", 4).run(bench)["replay"]).succeeded
     # A line whose noise came from a seed would be told.
-    monkeypatch.setattr("eventveil.audit.noise_replay.LiveNoise", lambda: SeededNoise(3))
+    monkeypatch.setattr("eventveil.audit.attacks.noise_replay.LiveNoise", lambda: SeededNoise(3))
     assert Replay.model_validate(Guessing("turned", 4).run(bench)["replay"]).succeeded
 
 

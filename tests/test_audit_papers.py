@@ -13,7 +13,6 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_private_key
 from rich.console import Console
 
-from eventveil.audit.certificate import certify, verify
 from eventveil.audit.figures import (
     Advantage,
     Attack,
@@ -25,9 +24,10 @@ from eventveil.audit.figures import (
     SubjectReport,
     Utility,
 )
-from eventveil.audit.page import page, write_pages
-from eventveil.audit.report import Data, Made, Report, write_report
-from eventveil.audit.verdict import decide
+from eventveil.audit.report.certificate import certify, verify
+from eventveil.audit.report.html import page, write_pages
+from eventveil.audit.report.report import Data, Made, Report, write_report
+from eventveil.audit.report.verdict import decide
 from eventveil.cli import audit
 from eventveil.errors import AuditError
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from eventveil import EventPacket, Sensor
-from eventveil.audit.pictures import grids_of, picture_maker, stretched, voxel_weights
+from eventveil.audit.workspace.pictures import grids_of, picture_maker, stretched, voxel_weights
 from eventveil.errors import AuditError, WeightsError
 from eventveil.models.reconstruction import FireNet
 from eventveil.stream.histogram import WindowedHistogrammer

@@ -13,7 +13,7 @@ import torch
 from audit_parts import Nothing, Watermark, audit, settings
 from training_parts import planted
 
-from eventveil.audit.report import Report, write_report
+from eventveil.audit.report.report import Report, write_report
 from eventveil.errors import AuditError
 from eventveil.models.reconstruction import FireNet
 from eventveil.training.networks.baselines import Gaussian, Identity

@@ -7,10 +7,10 @@ import pytest
 from audit_parts import settings
 from training_parts import Silent, planted, watch
 
-from eventveil.audit.attackers import Bench, Plan
+from eventveil.audit.evaluation.protocols import all_linked, linked, protocols_of, search
+from eventveil.audit.evaluation.verification import chance_linkability, error_interval, linkability
 from eventveil.audit.figures import Advantage, Figure
-from eventveil.audit.protocols import all_linked, linked, protocols_of, search
-from eventveil.audit.verification import chance_linkability, error_interval, linkability
+from eventveil.audit.workspace.workspace import Bench, Plan
 from eventveil.training.data.split import open_split
 from eventveil.training.distributed.process_group import World
 from eventveil.training.evaluation.retrieval_metrics import Labels, equal_error_rate

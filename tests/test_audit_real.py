@@ -11,13 +11,13 @@ import pytest
 from audit_parts import settings
 from training_parts import Silent, planted, watch
 
-from eventveil.audit.attackers import Bench, Plan
+from eventveil.audit.attacks.before_after import BeforeAndAfter
+from eventveil.audit.attacks.identity import Identity
+from eventveil.audit.attacks.inversion import Denoising, Inverting
+from eventveil.audit.attacks.reconstruction import Comparison, Retrieval
 from eventveil.audit.figures import Attack, Figure, Likeness
-from eventveil.audit.identity import Identity
-from eventveil.audit.inversion import Denoising, Inverting
-from eventveil.audit.reconstruction import Comparison, Retrieval
-from eventveil.audit.recording import BeforeAndAfter
 from eventveil.audit.subjects import Subject
+from eventveil.audit.workspace.workspace import Bench, Plan
 from eventveil.models import shipped
 from eventveil.models.kinds import initialise
 from eventveil.models.weights import load_weights

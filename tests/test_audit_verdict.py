@@ -6,7 +6,7 @@ import pytest
 
 from eventveil.audit.auditor import with_dominated
 from eventveil.audit.figures import Advantage, Attack, Figure, SubjectReport, Utility
-from eventveil.audit.verdict import below_chance, decide
+from eventveil.audit.report.verdict import below_chance, decide
 
 
 def attack(value, low, high, *, people=40, by="rank-1", seed=0):

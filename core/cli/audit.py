@@ -18,7 +18,7 @@ from eventveil.errors import AuditError
 if TYPE_CHECKING:
     from eventveil.audit.auditor import Hire
     from eventveil.audit.figures import Advantage, Figure
-    from eventveil.audit.report import Report
+    from eventveil.audit.report.report import Report
     from eventveil.audit.settings import AuditSettings
 
 INTERRUPTED = 130  # exit status: 128 and the number of SIGINT, as shells have it
@@ -111,7 +111,7 @@ def verify(
 
     Example:  eventveil audit verify audit/certificate.json --key public.pem --weights anonymizer.safetensors
     """
-    from eventveil.audit.certificate import verify as hold
+    from eventveil.audit.report.certificate import verify as hold
     from eventveil.models.weights import load_weights
 
     about = None if weights is None else load_weights(weights).digest
@@ -146,10 +146,10 @@ def _audited(
     settings: AuditSettings, weights: list[Path], out: Path, key: Path | None, hire: Hire, *, resume: bool
 ) -> Report:
     from eventveil.audit.auditor import Auditor
-    from eventveil.audit.board import Board
-    from eventveil.audit.certificate import certify
-    from eventveil.audit.page import write_pages
-    from eventveil.audit.report import write_report
+    from eventveil.audit.execution.progress import Board
+    from eventveil.audit.report.certificate import certify
+    from eventveil.audit.report.html import write_pages
+    from eventveil.audit.report.report import write_report
     from eventveil.audit.subjects import read_weights, subjects_of, with_windows_of
     from eventveil.training.engine.loop import Interrupted
 
@@ -172,10 +172,10 @@ def _audited(
 
 def _crew(jobs: int | None, ray: str | None) -> Hire:
     if ray is not None:
-        from eventveil.audit.cluster import Cluster
+        from eventveil.audit.execution.ray import Cluster
 
         return lambda plan, _: Cluster(plan, ray, jobs)
-    from eventveil.audit.crew import Alone, Processes
+    from eventveil.audit.execution.executors import Alone, Processes
 
     return lambda plan, board: Alone(plan, board.moved) if jobs in (None, 1) else Processes(plan, jobs or 1)
 

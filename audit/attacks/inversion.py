@@ -17,12 +17,12 @@ import numpy as np
 import torch
 from torch.nn import functional
 
-from eventveil.audit.attackers import Bench, Network
+from eventveil.audit.attacks.identity import Identity
+from eventveil.audit.execution.scheduler import Results
 from eventveil.audit.figures import Attack, Figure
-from eventveil.audit.identity import Identity
-from eventveil.audit.jobs import Results
 from eventveil.audit.settings import AuditSettings, train_settings
 from eventveil.audit.subjects import Subject
+from eventveil.audit.workspace.workspace import Bench, Network
 from eventveil.models.denoiser import Denoiser
 from eventveil.models.kinds import Anonymizer
 from eventveil.models.noise import NoiseGenerator

@@ -6,7 +6,7 @@ import hashlib
 import os
 from pathlib import Path
 
-from eventveil.audit.report import REPORT, Report, digest
+from eventveil.audit.report.report import REPORT, Report, digest
 from eventveil.errors import AuditError
 from eventveil.stream.protocol.certificate import CERTIFICATE, Certificate, Judged, Signed, read_key
 from eventveil.training.engine.run_folder import write_json

@@ -13,11 +13,11 @@ import torch
 from torch import nn
 
 from eventveil.audit.architectures import POOLED, build
+from eventveil.audit.evaluation.protocols import Protocol, all_linked, protocols_of
 from eventveil.audit.figures import Knowledge
-from eventveil.audit.linking import Link
-from eventveil.audit.protocols import Protocol, all_linked, protocols_of
 from eventveil.audit.settings import AuditSettings, train_settings
 from eventveil.audit.subjects import Subject
+from eventveil.audit.workspace.identity_stage import Link
 from eventveil.errors import AuditError
 from eventveil.models.denoiser import Denoiser, DenoiserConfig
 from eventveil.replay.datasets.trials import Dataset

@@ -20,8 +20,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from eventveil.audit.evaluation.verification import chance_linkability, error_interval, linkability
 from eventveil.audit.figures import Advantage, Attack, Figure, Knowledge, Way
-from eventveil.audit.verification import chance_linkability, error_interval, linkability
 from eventveil.training.evaluation.confidence import Chance, chance_ranking
 from eventveil.training.evaluation.evaluation import Found, Stand, known_of, labels_of
 from eventveil.training.evaluation.results import identity_result

@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from eventveil.audit.figures import Advantage, SubjectReport
-from eventveil.audit.plots import frontier, watched
-from eventveil.audit.report import Report
-from eventveil.audit.sheet import SHEETS
-from eventveil.audit.verdict import below_chance
+from eventveil.audit.report.image_grid import SHEETS
+from eventveil.audit.report.plots import frontier, watched
+from eventveil.audit.report.report import Report
+from eventveil.audit.report.verdict import below_chance
 from eventveil.errors import AuditError
 from eventveil.training.engine.checkpoint import write_whole
 
@@ -69,7 +69,7 @@ def page(report: Report, sheets: Sheets) -> str:
 
 
 def _environment() -> Environment:
-    loader = PackageLoader("eventveil.audit", package_path="")
+    loader = PackageLoader("eventveil.audit.report", package_path="")
     environment = Environment(loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True)
     environment.filters |= {"percent": _percent, "interval": _interval}
     return environment

@@ -19,11 +19,11 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from eventveil.audit.attackers import Bench
+from eventveil.audit.execution.scheduler import Results
 from eventveil.audit.figures import Figure, Replay
-from eventveil.audit.jobs import Results
 from eventveil.audit.settings import AuditSettings
 from eventveil.audit.subjects import Subject
+from eventveil.audit.workspace.workspace import Bench
 from eventveil.models.kinds import Anonymizer
 from eventveil.models.noise import LiveNoise, NoiseGenerator, SeededNoise
 from eventveil.training.evaluation.confidence import bootstrap_by_person

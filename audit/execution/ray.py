@@ -13,9 +13,9 @@ from collections.abc import Sequence
 from types import TracebackType
 from typing import Any, Self
 
-from eventveil.audit.attackers import Bench, Plan
-from eventveil.audit.crew import GRACE_S, MOMENT_S, Failed, Steps, attempt, packed, raised
-from eventveil.audit.jobs import Ended, Job, Lost, Moved, News
+from eventveil.audit.execution.executors import GRACE_S, MOMENT_S, Failed, Steps, attempt, packed, raised
+from eventveil.audit.execution.scheduler import Ended, Job, Lost, Moved, News
+from eventveil.audit.workspace.workspace import Bench, Plan
 from eventveil.errors import AuditError
 from eventveil.training.distributed.process_group import join_world
 

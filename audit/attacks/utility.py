@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 
 from eventveil.audit.architectures import RESNET
-from eventveil.audit.attackers import Bench, Network
+from eventveil.audit.execution.scheduler import Results
 from eventveil.audit.figures import Class, Figure, Utility
-from eventveil.audit.jobs import Results
 from eventveil.audit.settings import AuditSettings
 from eventveil.audit.subjects import Subject
+from eventveil.audit.workspace.workspace import Bench, Network
 from eventveil.training.evaluation.evaluation import recognise
 from eventveil.training.evaluation.results import target_result
 from eventveil.training.networks.subjects import RAW, folder_of

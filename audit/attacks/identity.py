@@ -9,11 +9,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from eventveil.audit.attackers import Bench, Network
+from eventveil.audit.execution.scheduler import Results
 from eventveil.audit.figures import Attack, Knowledge
-from eventveil.audit.jobs import Results
 from eventveil.audit.settings import AttackerSettings, AuditSettings
 from eventveil.audit.subjects import Subject
+from eventveil.audit.workspace.workspace import Bench, Network
 from eventveil.training.evaluation.evaluation import embedded
 from eventveil.training.networks.subjects import RAW, folder_of
 

@@ -14,11 +14,11 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from eventveil.audit.attackers import Bench
-from eventveil.audit.pictures import grids_of, reconstructed
+from eventveil.audit.report.image_grid import SHEETS, draw_sheet
 from eventveil.audit.settings import AuditSettings, train_settings
-from eventveil.audit.sheet import SHEETS, draw_sheet
 from eventveil.audit.subjects import Subject
+from eventveil.audit.workspace.pictures import grids_of, reconstructed
+from eventveil.audit.workspace.workspace import Bench
 from eventveil.errors import AuditError
 from eventveil.events import EventPacket
 from eventveil.io import open_events

@@ -17,8 +17,8 @@ from eventveil.errors import AuditError
 from eventveil.training.engine.run_folder import read_json, write_json
 
 if TYPE_CHECKING:
-    from eventveil.audit.attackers import Bench
-    from eventveil.audit.board import Board
+    from eventveil.audit.execution.progress import Board
+    from eventveil.audit.workspace.workspace import Bench
 
 TRIES = 3  # how often a job is begun whose worker is lost each time
 

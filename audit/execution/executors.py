@@ -25,8 +25,8 @@ from typing import Self
 
 import torch
 
-from eventveil.audit.attackers import Bench, Plan
-from eventveil.audit.jobs import Ended, Job, Lost, Moved, News, perform
+from eventveil.audit.execution.scheduler import Ended, Job, Lost, Moved, News, perform
+from eventveil.audit.workspace.workspace import Bench, Plan
 from eventveil.errors import AuditError, EventVeilError
 from eventveil.training.distributed.process_group import World, join_world
 from eventveil.training.engine.loop import Interrupted

@@ -13,9 +13,9 @@ from collections.abc import Sequence
 
 import torch
 
+from eventveil.audit.attacks.identity import Identity
+from eventveil.audit.execution.scheduler import Results
 from eventveil.audit.figures import Attack, Knowledge
-from eventveil.audit.identity import Identity
-from eventveil.audit.jobs import Results
 from eventveil.audit.settings import AuditSettings
 from eventveil.audit.subjects import Subject
 from eventveil.models.kinds import Anonymizer

@@ -18,12 +18,12 @@ from torch import nn
 from torch.nn import functional
 
 from eventveil.audit.architectures import PLAIN, build
-from eventveil.audit.attackers import Bench
+from eventveil.audit.execution.scheduler import Results
 from eventveil.audit.figures import Attribute, Figure
-from eventveil.audit.jobs import Results
 from eventveil.audit.settings import AuditSettings, train_settings
 from eventveil.audit.subjects import Subject
 from eventveil.audit.traits import Trait, traits_of
+from eventveil.audit.workspace.workspace import Bench
 from eventveil.models.kinds import Anonymizer
 from eventveil.models.resnet import Classified
 from eventveil.replay.datasets.trials import Dataset

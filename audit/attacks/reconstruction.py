@@ -16,13 +16,13 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from eventveil.audit.attackers import Bench, Network
+from eventveil.audit.execution.scheduler import Results
 from eventveil.audit.figures import Attack, Figure, Likeness
-from eventveil.audit.jobs import Results
-from eventveil.audit.pictures import picture_maker
+from eventveil.audit.report.image_grid import SHEETS, draw_sheet
 from eventveil.audit.settings import AuditSettings
-from eventveil.audit.sheet import SHEETS, draw_sheet
 from eventveil.audit.subjects import Subject
+from eventveil.audit.workspace.pictures import picture_maker
+from eventveil.audit.workspace.workspace import Bench, Network
 from eventveil.io import open_events
 from eventveil.training.evaluation.confidence import bootstrap_by_person
 from eventveil.training.evaluation.evaluation import EVALUATION_BATCH, Stand, embedded

@@ -6,7 +6,7 @@ and says little of the person; where people show the same gesture in another ses
 
 from __future__ import annotations
 
-from eventveil.audit.protocols import Protocol
+from eventveil.audit.evaluation.protocols import Protocol
 from eventveil.models.kinds import Anonymizer
 from eventveil.training.evaluation.evaluation import Stand, embedded
 from eventveil.training.settings import StageSettings, TrainSettings

@@ -1,0 +1,1 @@
+"""The attacks: each file one family, from jobs to figures."""

@@ -1,0 +1,1 @@
+"""How attackers are scored: protocols of linking, and intervals by person."""

@@ -1,0 +1,1 @@
+"""Runs the jobs of an audit: here, in several processes, or on a Ray cluster."""

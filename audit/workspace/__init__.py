@@ -1,0 +1,1 @@
+"""What jobs work with: people, their windows, networks trained on a subject."""
