@@ -1,0 +1,227 @@
+"""Jobs of an audit: in order, by several processes, and whatever happens to those, the same figures in the end."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from dataclasses import dataclass
+from types import SimpleNamespace
+
+import pytest
+import torch
+import yaml
+from rich.console import Console
+from small_audits import audit, left_behind, settings, values
+from small_trainings import planted
+from typer.testing import CliRunner
+
+from eventveil.audit.execution import executors as crews
+from eventveil.audit.execution.progress import Board, Pace
+from eventveil.audit.execution.scheduler import TRIES, Ended, Lost, Lostlings, Moved, Results, run_jobs
+from eventveil.audit.report.report import Report
+from eventveil.cli import app
+from eventveil.errors import AuditError, TrainingError
+from eventveil.models.kinds import initialise
+from eventveil.models.metadata import Metadata
+from eventveil.models.weights import load_weights, save_weights
+from eventveil.training.engine.loop import Interrupted
+from eventveil.training.engine.run_folder import write_json
+
+FEW = {"architectures": ["plain"], "epochs": 12}
+SMALL = {"attackers": FEW, "window": {"per_trial": 4, "size": [8, 8]}, "linking": [1], "run": {"validate_every": 4}}
+PATIENCE_S = 90.0
+
+
+@dataclass(frozen=True)
+class Thing:
+    """A job of which only the order matters."""
+
+    name: str
+    after: tuple[str, ...] = ()
+
+    @property
+    def title(self):
+        return f"the job {self.name}"
+
+
+class Clerks:
+    """A crew that does what it is told to: jobs named in `losses` are lost so often first."""
+
+    machine = "a test"
+
+    def __init__(self, work, hands, losses=()):
+        self.hands, self.seen, self.under_way = hands, [], []
+        self._results, self._losses = Results(work), dict(losses)
+
+    def begin(self, job):
+        self.seen.append(job.name)
+        self.under_way.append(job)
+        assert len(self.under_way) <= self.hands
+        assert all(self._results.has(name) for name in job.after)
+
+    def news(self):
+        job = self.under_way.pop()
+        if self._losses.get(job.name, 0):
+            self._losses[job.name] -= 1
+            return [Moved(job.name, 0.5), Lost(job.name, "it vanished")]
+        write_json(self._results.path(job.name), {"found": job.name})
+        return [Moved(job.name, 0.5), Ended(job.name)]
+
+
+def board(said):
+    return Board(Console(quiet=True), said.append)
+
+
+def test_a_job_waits_for_those_it_needs_and_is_not_done_twice(tmp_path):
+    jobs = [Thing("late", ("early", "done")), Thing("early"), Thing("done"), Thing("last", ("late",))]
+    write_json(Results(tmp_path).path("done"), {})
+    clerks = Clerks(tmp_path, 2)
+    run_jobs(jobs, clerks, board([]), tmp_path)
+    assert clerks.seen == ["early", "late", "last"]
+
+
+def test_a_lost_job_is_begun_again_and_noted_for_good(tmp_path):
+    said = []
+    clerks = Clerks(tmp_path, 2, {"a": TRIES - 1})
+    run_jobs([Thing("a"), Thing("b")], clerks, board(said), tmp_path)
+    assert sorted(clerks.seen) == ["a"] * TRIES + ["b"]
+    assert Results(tmp_path).has("a")
+    assert Lostlings(tmp_path).reasons == {"the job a": ["it vanished"] * (TRIES - 1)}
+    assert "lost: the job a (it vanished)" in said
+
+
+def test_a_job_that_is_lost_too_often_ends_the_audit(tmp_path):
+    clerks = Clerks(tmp_path, 1, {"a": TRIES})
+    with pytest.raises(AuditError, match=r"the job a: its worker was lost 3 times \(it vanished\).*fewer --jobs"):
+        run_jobs([Thing("a"), Thing("b")], clerks, board([]), tmp_path)
+
+
+def test_the_time_left_is_that_of_all_jobs_and_leaves_out_what_was_done_earlier():
+    now = [100.0]
+    pace = Pace(lambda: now[0])
+    pace.plan(jobs=5, done=1)
+    assert pace.left_s is None
+    pace.moved("a", 0.5)  # of an audit that goes on
+    pace.moved("b", 0.0)
+    assert pace.left_s is None
+    now[0] = 110.0
+    pace.moved("a", 0.75)
+    pace.moved("b", 0.25)  # half a job in ten seconds
+    assert pace.left_s == pytest.approx(3.0 / 0.05)  # 4 to do, 1 of them done
+    pace.moved("b", 0.0)  # begun again: no time is gained by it
+    assert pace.left_s == pytest.approx(3.0 / 0.05)
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """An audit that nobody disturbed, in one process."""
+    folder = tmp_path_factory.mktemp("whole")
+    root = planted(folder / "planted", train=5, test=3)
+    held = settings(root, **SMALL)
+    model = initialise("anonynoise", {"channels": 4, "noise_std": 0.1}, seed=0)
+    window = {"bins": 2, "bin_us": 60_000, "hop": 2, "size": (8, 8)}
+    save_weights(folder / "noisy.safetensors", model, Metadata.of(model, role="anonymizer", trained=False, **window))
+    report = audit(folder / "out", held, noisy(folder))
+    return SimpleNamespace(folder=folder, root=root, held=held, report=report)
+
+
+def noisy(folder):
+    # In the memory format of the command, for sums in another order would be others.
+    model = load_weights(folder / "noisy.safetensors").model
+    return "noisy", model.to(memory_format=torch.channels_last)
+
+
+@pytest.mark.timeout(600)
+def test_several_processes_find_the_same_and_a_killed_one_is_replaced_and_named(whole, tmp_path, monkeypatch):
+    victim, killed = "noisy/identity-plain-0", []
+
+    def kill():
+        deadline = time.monotonic() + PATIENCE_S
+        while not killed and time.monotonic() < deadline:
+            for worker in [worker for crew in hired for worker in crew._workers if worker is not None]:
+                begun = list((tmp_path / "work" / "attackers").glob("noisy/identity-plain-0/last.pt"))
+                if begun and worker.job is not None and worker.job.name == victim:
+                    os.kill(worker.process.pid, signal.SIGKILL)
+                    killed.append(worker.process.pid)
+                    return
+            time.sleep(0.005)
+
+    hired = []
+    begin = crews.Processes.__enter__
+    monkeypatch.setattr(crews.Processes, "__enter__", lambda self: (hired.append(self), begin(self))[1])
+    hunter = threading.Thread(target=kill)
+    hunter.start()
+    report = audit(tmp_path, whole.held, noisy(whole.folder), jobs=2)
+    hunter.join()
+    assert killed
+    assert report.subjects == whole.report.subjects
+    ((job, reasons),) = [(one.job, one.reasons) for one in report.repeated]
+    assert job == "informed plain, seed 0, on noisy"
+    assert reasons == ("its process was ended by signal 9, Killed",)
+    assert report.made.machine.endswith("cpu, 2 processes of 1 threads")
+
+
+def test_an_error_of_ours_comes_back_as_one_and_a_defect_with_its_traceback():
+    def bench(error):
+        raise error
+
+    failed = crews.attempt(Thing("a"), lambda: bench(TrainingError("the disk is full")))
+    assert str(crews.raised(failed)) == "the job a: the disk is full"
+    assert isinstance(crews.raised(failed), AuditError)
+    failed = crews.attempt(Thing("a"), lambda: bench(ZeroDivisionError("oh")))
+    assert isinstance(crews.raised(failed), RuntimeError)
+    assert "Traceback" in str(crews.raised(failed))
+    with pytest.raises(Interrupted):
+        crews.attempt(Thing("a"), lambda: bench(Interrupted()))
+
+
+def until(condition, process):
+    """Wait for something that a process does."""
+    deadline = time.monotonic() + PATIENCE_S
+    while not condition():
+        assert process.poll() is None, process.communicate()[1]
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+@pytest.mark.timeout(600)
+def test_ctrl_c_and_kill_in_the_middle_lose_nothing(whole, tmp_path):
+    (tmp_path / "mine.yaml").write_text(yaml.safe_dump(values(whole.root, **SMALL)))
+    weights, out = str(whole.folder / "noisy.safetensors"), tmp_path / "out"
+    command = ["audit", "--weights", weights, "--config", str(tmp_path / "mine.yaml"), "--json", "--out", str(out)]
+
+    def begin(*more):
+        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+        program = [sys.executable, "-m", "eventveil.cli", *command, "--jobs", "2", *more]
+        return subprocess.Popen(program, env=os.environ | {"OMP_NUM_THREADS": "1"}, start_new_session=True, **pipes)
+
+    def checkpoints():
+        return {path: path.stat().st_mtime_ns for path in out.glob("work/attackers/*/*/last.pt")}
+
+    first = begin()
+    until(checkpoints, first)
+    os.killpg(first.pid, signal.SIGINT)  # as a terminal does it: everybody gets it
+    _, said = first.communicate()
+    assert first.returncode == 130, said
+    assert "holds all that was done" in said
+    assert "Traceback" not in said
+    assert not left_behind(first.pid, PATIENCE_S)
+
+    before = checkpoints()
+    second = begin("--resume")
+    until(lambda: checkpoints() != before, second)
+    second.kill()
+    second.communicate()
+    assert not left_behind(second.pid, PATIENCE_S)
+    assert not (out / "report.json").exists()
+
+    told = CliRunner().invoke(app, [*command, "--resume"])
+    assert told.exit_code == whole.report.status
+    report = Report.model_validate(json.loads(told.stdout)["report"])
+    assert [one.attacks for one in report.subjects] == [one.attacks for one in whole.report.subjects]
+    assert [one.utility for one in report.subjects] == [one.utility for one in whole.report.subjects]

@@ -1,0 +1,293 @@
+"""Planted truths for those who do not just look: they undo, make pictures, guess noise, average, and probe."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from small_audits import Nothing, settings
+from small_trainings import GESTURES, Silent, planted, watch
+
+from eventveil.audit.attacks import attributes
+from eventveil.audit.attacks.attributes import Probing, balanced_accuracy
+from eventveil.audit.attacks.averaging import Averaged, Overlapped
+from eventveil.audit.attacks.identity import Identity
+from eventveil.audit.attacks.inversion import Denoising, Inverting
+from eventveil.audit.attacks.noise_replay import GENERATORS, Guessing, replay
+from eventveil.audit.attacks.reconstruction import Comparison, Retrieval, others
+from eventveil.audit.execution.scheduler import perform
+from eventveil.audit.figures import Attack, Attribute, Figure, Likeness, Replay
+from eventveil.audit.subjects import Subject
+from eventveil.audit.traits import Trait, traits_of
+from eventveil.audit.workspace.workspace import Bench, Network, Plan
+from eventveil.models.anonynoise import AnonyNoise, AnonyNoiseConfig
+from eventveil.models.noise import LiveNoise, SeededNoise
+from eventveil.models.reconstruction import FireNet
+from eventveil.replay.datasets.trials import Dataset, Trial
+from eventveil.replay.simulation.person import Person
+from eventveil.training.data.split import open_split
+from eventveil.training.distributed.process_group import World
+from eventveil.training.evaluation.evaluation import embedded
+from eventveil.training.networks.baselines import Discard, Gaussian, Pixelate, Scramble
+from eventveil.training.networks.baselines import Identity as Unchanged
+
+pytestmark = pytest.mark.timeout(600)  # half a minute alone; far more beside trainings
+
+
+class Turned:
+    """Hides nothing from whoever turns it back: time and polarity upside down, and louder than its noise."""
+
+    def anonymize(self, x_BCHW, generator, /):
+        return -5 * x_BCHW.flip(1) + generator.normal(x_BCHW.shape, x_BCHW.device)
+
+
+@pytest.fixture(scope="module")
+def bench(tmp_path_factory):
+    """Six test people; the raw windows, some who hide them, and one who learned on the raw ones."""
+    root = planted(tmp_path_factory.mktemp("planted"), train=8, test=6)
+    torch.manual_seed(1)
+    firenet = tmp_path_factory.mktemp("firenet") / "firenet.pth"
+    torch.save(FireNet().state_dict(), firenet)
+    short = {"epochs": 4, "lr": 0.01}
+    held = settings(
+        root, linking=[1], attackers={"architectures": ["plain"], **short},
+        inversion={"architectures": ["plain"], "width": 8, "layers": 4, **short},
+        reconstruction={"weights": str(firenet), "architectures": ["plain"]},
+        probes={"probes": ["linear", "cnn"], **short},
+    )  # fmt: skip
+    work = tmp_path_factory.mktemp("work")
+    subjects = (Subject("raw", Unchanged()), Subject("turned", Turned(), True), Subject("nothing", Nothing(), True))
+    return Bench(Plan(held, subjects, work, open_split(held.data, work, watch)), World(), Silent())
+
+
+def attacks(found):
+    return [Attack.model_validate(attack) for attack in found]
+
+
+def lows(found):
+    return [advantage.low for attack in attacks(found) for advantage in attack.advantages]
+
+
+def gained(found):
+    return np.mean([advantage.value for attack in attacks(found) for advantage in attack.advantages])
+
+
+def chance_lies_within(found):
+    return all(a.low <= 0.02 and a.high >= 0 for attack in attacks(found) for a in attack.advantages)
+
+
+def test_what_can_be_turned_back_is_found_by_who_turns_it_back_alone_or_together(bench):
+    ignorant = Identity("raw", "plain", 0, ("raw", "turned")).run(bench)["attacks"]
+    alone = Inverting("turned", 0, (("plain", 0),)).run(bench)
+    together = Denoising("turned", "plain", 0).run(bench)
+    assert Figure.model_validate(alone["restored"]).low > 0.5
+    assert {attack.knowledge for attack in attacks(alone["attacks"])} == {"inverting"}
+    assert {attack.knowledge for attack in attacks(together["attacks"])} == {"denoising"}
+    assert min(lows(alone["attacks"])) > 0.4
+    assert min(lows(together["attacks"])) > 0.4
+    assert gained(alone["attacks"]) > gained(ignorant["turned"]) + 0.05  # the very same network, without the denoiser
+
+
+def test_what_keeps_nothing_cannot_be_turned_back(bench):
+    alone = Inverting("nothing", 0, (("plain", 0),)).run(bench)
+    assert Figure.model_validate(alone["restored"]).low <= 0
+    assert Figure.model_validate(alone["restored"]).value < 0.1
+    assert chance_lies_within(alone["attacks"])
+    assert chance_lies_within(Denoising("nothing", "plain", 0).run(bench)["attacks"])
+
+
+def test_the_job_of_who_inverts_waits_for_who_learned_on_raw_windows():
+    assert Inverting("turned", 0, (("plain", 0),)).after == (Identity("raw", "plain", 0, ()).name,)
+
+
+def test_the_epoch_is_chosen_by_what_is_linked(bench):
+    asked = Network(bench.subject("raw"), "plain", 0, "identity")
+    bench.attacker(asked)
+    rows = (bench.work / asked.name / "epochs.csv").read_text().splitlines()
+    assert "val_linked_mAP" in rows[0]
+    assert "val_mAP" not in rows[0].split(",")
+
+
+def test_people_are_found_by_pictures_of_raw_windows_and_not_by_pictures_of_noise(bench):
+    found = Retrieval("plain", 0, ("raw", "nothing")).run(bench)["attacks"]
+    assert max(lows(found["raw"])) > 0.4
+    assert chance_lies_within(found["nothing"])
+    assert {attack.knowledge for attack in attacks(found["raw"])} == {"reconstructing"}
+
+
+def test_pictures_are_like_those_of_raw_windows_as_far_as_something_is_kept(bench):
+    by_name = {}
+    for name in ("raw", "turned", "nothing"):
+        perform(Comparison(name), bench)
+        told = json.loads((bench.work / "results" / name / "pictures.json").read_text())
+        by_name[name] = Likeness.model_validate(told["likeness"])
+        assert (bench.work / "pictures" / f"{name}.png").read_bytes()[1:4] == b"PNG"
+    assert by_name["raw"].ssim.value == pytest.approx(1, abs=1e-4)
+    assert by_name["raw"].psnr_db.value == 100
+    assert by_name["raw"].ssim.chance < 0.8  # other people's pictures are others
+    assert by_name["turned"].ssim.low > by_name["turned"].ssim.chance + 0.05
+    nothing = by_name["nothing"].ssim
+    assert abs(nothing.value - nothing.chance) < 0.05
+    assert nothing.value < by_name["turned"].ssim.value
+
+
+def test_chance_is_of_other_people_who_do_the_same(bench):
+    stand = bench.test
+    other = others(stand, 0)
+    assert (stand.persons[other] != stand.persons).all()
+    assert (stand.targets[other] == stand.targets).all()
+
+
+@pytest.fixture(scope="module")
+def windows():
+    generator = torch.Generator().manual_seed(0)
+    x_NCHW = torch.poisson(torch.full((24, 4, 12, 12), 0.5), generator=generator)
+    return x_NCHW, np.array([f"person {number % 6}" for number in range(24)])
+
+
+def noisy():
+    torch.manual_seed(0)
+    return AnonyNoise(AnonyNoiseConfig(channels=4, noise_std=4.0)).eval()
+
+
+@pytest.mark.parametrize("anonymizer", [Gaussian(4.0), Scramble(), Discard(0.5), noisy()])
+@pytest.mark.parametrize("make", GENERATORS)
+def test_noise_of_a_seed_that_is_tried_is_foretold_whatever_drew_it(windows, anonymizer, make):
+    with torch.inference_mode():
+        found = replay(anonymizer, *windows, make(5), 8)
+    assert found.succeeded
+    assert found.explained.low > 0.99
+    assert found.guesses == 24
+
+
+@pytest.mark.parametrize("anonymizer", [Gaussian(4.0), Scramble(), noisy()])
+@pytest.mark.parametrize("noise", [LiveNoise(), SeededNoise(10**9)])
+def test_live_noise_and_a_seed_that_nobody_tried_are_not_foretold(windows, anonymizer, noise):
+    with torch.inference_mode():
+        found = replay(anonymizer, *windows, noise, 8)
+    assert not found.succeeded
+    assert found.explained.low < 0.1
+    assert found.explained.high > -0.1
+
+
+def test_where_no_noise_is_drawn_nothing_is_guessed(windows):
+    found = replay(Pixelate(2), *windows, LiveNoise(), 8)
+    assert (found.noise, found.succeeded, found.explained) == (False, False, None)
+
+
+def test_the_audit_guesses_against_the_noise_of_the_line(bench, monkeypatch):
+    assert not Replay.model_validate(Guessing("turned", 4).run(bench)["replay"]).succeeded
+    # A line whose noise came from a seed would be told.
+    monkeypatch.setattr("eventveil.audit.attacks.noise_replay.LiveNoise", lambda: SeededNoise(3))
+    assert Replay.model_validate(Guessing("turned", 4).run(bench)["replay"]).succeeded
+
+
+@pytest.mark.parametrize("hop", [1, 2, 3, 6])
+def test_windows_that_overlap_show_every_bin_and_take_noise_off_where_they_do(hop):
+    x_BCHW = torch.poisson(torch.full((3, 12, 8, 8), 2.0))
+    torch.testing.assert_close(Overlapped(Unchanged(), 6, hop).anonymize(x_BCHW, SeededNoise(0)), x_BCHW)
+    left = Overlapped(Gaussian(2.0), 6, hop).anonymize(x_BCHW, SeededNoise(0)) - x_BCHW
+    assert left.std().item() == pytest.approx(2.0 / (6 / hop) ** 0.5, rel=0.1)
+    again = Averaged(Gaussian(2.0), 4).anonymize(x_BCHW, SeededNoise(0)) - x_BCHW
+    assert again.std().item() == pytest.approx(1.0, rel=0.1)
+
+
+def test_windows_that_overlap_show_what_happened_in_other_places():
+    seen = []
+
+    class Watching:
+        def anonymize(self, x_BCHW, generator, /):
+            seen.append(x_BCHW.view(1, 4, 2).sum(2).flatten().tolist())
+            return x_BCHW
+
+    x_BCHW = torch.tensor([5.0, 0, 0, 0, 0, 0, 7, 0]).view(1, 8, 1, 1)  # bins 0 and 3
+    Overlapped(Watching(), 4, 1).anonymize(x_BCHW, SeededNoise(0))
+    assert sorted(seen) == sorted(
+        [[0, 0, 0, 5], [0, 0, 5, 0], [0, 5, 0, 0], [5, 0, 0, 7], [0, 0, 7, 0], [0, 7, 0, 0], [7, 0, 0, 0]]
+    )
+
+
+def test_who_averages_windows_that_overlap_beats_who_has_each_event_once(tmp_path):
+    root = planted(tmp_path / "planted", train=8, test=6)
+    held = settings(
+        root, linking=[1], attackers={"architectures": ["plain"], "epochs": 6},
+        window={"bins": 8, "bin_us": 15_000, "offsets": 1},
+    )  # fmt: skip
+    subjects = (Subject("raw", Unchanged()), Subject("once", Gaussian(4.0)),
+                Subject("overlapping", Overlapped(Gaussian(4.0), 8, 1)))  # fmt: skip
+    bench = Bench(Plan(held, subjects, tmp_path, open_split(held.data, tmp_path, watch)), World(), Silent())
+
+    def found(name):
+        embedding_NE = embedded(
+            bench.test, bench.trained(Network(bench.subject(name), "plain", 0, "identity")), None,
+            bench.subject(name).anonymizer, name,
+        )  # fmt: skip
+        told = bench.asked(embedding_NE, knowledge="overlapping", architecture="plain", seed=0)
+        return attacks(told)[-1].advantages[0].value
+
+    assert found("overlapping") > found("once") + 0.2
+
+
+def test_probes_tell_what_is_there_and_nothing_where_nothing_is(bench, monkeypatch):
+    trials = bench.dataset.trials
+    gesture = Trait("gesture", ("a", "b", "c"), {trial.name: GESTURES.index(trial.target) for trial in trials})
+    half = {trial.name: sum(trial.subject.encode()) % 2 for trial in trials}  # of people, and nothing shows it
+    chosen = Trait("half", ("even", "odd"), half)
+    monkeypatch.setattr(attributes, "traits_of", lambda dataset: [gesture, chosen])
+    for probe in ("linear", "cnn"):
+        raw = [Attribute.model_validate(one) for one in Probing("raw", probe).run(bench)["attributes"]]
+        assert [(one.name, one.probe, one.people) for one in raw] == [("gesture", probe, 6), ("half", probe, 6)]
+        assert raw[0].accuracy.low > 0.6
+        assert raw[0].accuracy.chance == pytest.approx(1 / 3)
+        assert raw[1].accuracy.low <= raw[1].accuracy.chance == 0.5
+        assert raw[1].accuracy.high - raw[1].accuracy.low > 0.3  # six people, however many windows
+        for one in Probing("nothing", probe).run(bench)["attributes"]:
+            accuracy = Attribute.model_validate(one).accuracy
+            assert accuracy.low <= accuracy.chance <= accuracy.high
+
+
+def test_balanced_accuracy_is_the_mean_over_classes():
+    right = np.array([0] * 8 + [1] * 2)
+    assert balanced_accuracy(np.stack((np.zeros(10, int), right), axis=1)) == 0.5
+    assert balanced_accuracy(np.stack((right, right), axis=1)) == 1
+    said = np.array([0, 0, 0, 0, 1, 1, 1, 1, 1, 0])
+    assert balanced_accuracy(np.stack((said, right), axis=1)) == 0.5
+
+
+def dataset(root, lighting=("led", "natural")):
+    trials = [
+        Trial(f"{split}/{subject}_{number}", root, f"user{subject:02}", 0, "clap", light or f"camera{number}", light,
+              1, split, opener=None)
+        for split, people in (("train", range(1, 13)), ("val", range(13, 15)), ("test", range(15, 25)))
+        for subject in people
+        for number, light in enumerate(lighting)
+    ]  # fmt: skip
+    return Dataset("dvs-gesture", "x", root, ("clap",), tuple(trials))
+
+
+def test_traits_of_simulated_people_are_those_they_were_drawn_with(tmp_path):
+    (tmp_path / "simulated.json").write_text(json.dumps({"seed": 7, "seconds": 2.0, "subjects": 24}))
+    light, glasses, height = traits_of(dataset(tmp_path))
+    assert (light.name, light.classes) == ("light", ("led", "natural"))
+    assert (glasses.name, glasses.classes) == ("glasses", ("glasses", "none"))
+    assert (height.name, height.classes) == ("height", ("short", "tall"))
+    tall = []
+    for trial in dataset(tmp_path).trials:
+        person = Person.drawn(7, int(trial.subject[4:]))
+        assert glasses.classes[glasses.of[trial.name]] == ("glasses" if person.glasses else "none")
+        tall.append((height.of[trial.name], person.torso + person.head_height))
+    assert min(h for is_tall, h in tall if is_tall) > max(h for is_tall, h in tall if not is_tall)
+
+
+def test_of_real_people_only_the_light_or_the_camera_is_known(tmp_path):
+    assert [trait.name for trait in traits_of(dataset(tmp_path))] == ["light"]
+    assert [trait.name for trait in traits_of(dataset(tmp_path, lighting=(None, None)))] == ["session"]
+    assert traits_of(dataset(tmp_path, lighting=("led",))) == []
+    # Somebody else among simulated people: nothing is said of anybody.
+    (tmp_path / "simulated.json").write_text(json.dumps({"seed": 7}))
+    real = dataset(tmp_path)
+    mixed = replace(real, trials=(*real.trials, replace(real.trials[0], name="x", subject="anna")))
+    assert [trait.name for trait in traits_of(mixed)] == ["light"]

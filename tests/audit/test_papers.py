@@ -1,0 +1,173 @@
+"""The papers of an audit: the page that a privacy officer reads, and the certificate that nobody may change."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import io
+import json
+from html.parser import HTMLParser
+
+import pytest
+from audit_reports import TENSORS, figure
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_private_key
+from rich.console import Console
+
+from eventveil.audit.figures import (
+    Attribute,
+    Likeness,
+    Replay,
+)
+from eventveil.audit.report.certificate import certify, verify
+from eventveil.audit.report.html import page, write_pages
+from eventveil.audit.report.report import write_report
+from eventveil.cli import audit
+from eventveil.errors import AuditError
+
+
+class Links(HTMLParser):
+    """Gathers whatever a page could load, and its text."""
+
+    def __init__(self):
+        super().__init__()
+        self.loaded, self.tags, self.text = [], [], ""
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append(tag)
+        self.loaded += [value for name, value in attrs if name in ("src", "href", "srcset", "data", "action", "style")]
+
+    def handle_data(self, data):
+        self.text += data
+
+
+def test_the_page_loads_nothing_and_begins_with_the_verdicts(report):
+    text = page(report, [])
+    seen = Links()
+    seen.feed(text)
+    assert len(seen.loaded) == 2  # the plots
+    assert all(value.startswith("data:image/svg+xml;base64,") for value in seen.loaded)
+    assert not set(seen.tags) & {"script", "link", "iframe", "object", "embed", "form", "b<i>"}
+    assert "url(" not in text
+    assert "@import" not in text
+    assert "http" not in text.replace("http-equiv", "")
+    assert "default-src 'none'" in text
+    words = " ".join(seen.text.split())
+    assert words.index("hidden<i>: private enough") < words.index("bare: not private") < words.index("Use against")
+    assert "That is no extra privacy" in words
+    assert "a <clap> 50.0 %" in words
+    # Averaging: with the rule, and without it in two ways.
+    assert "4.0 % (1.0 to 7.0) 50.0 % (47.0 to 53.0) 20.0 % (17.0 to 23.0)" in words
+    assert "Not tried: undoing the anonymizer, pictures reconstructed from windows, guessing the noise" in words
+
+
+def test_the_page_tells_what_the_other_attackers_got(report):
+    other = {
+        "restored": figure(0.12),
+        "likeness": Likeness(ssim=figure(0.25, 0.2), psnr_db=figure(11.0, 10.5)),
+        "replay": Replay(noise=True, guesses=768, explained=figure(0.01), succeeded=False),
+        "attributes": (
+            Attribute(name="glasses", probe="cnn", classes=("glasses", "none"), people=40, accuracy=figure(0.6, 0.5)),
+        ),
+    }
+    raw, hidden, bare = report.subjects
+    open_book = hidden.model_copy(update=other)
+    no_noise = bare.model_copy(update={"replay": Replay(noise=False, guesses=0, explained=None, succeeded=False)})
+    seen = Links()
+    seen.feed(page(report.model_copy(update={"subjects": (raw, open_book, no_noise)}), []))
+    words = "".join(seen.text.split())
+    for text in ("hidden<i> 12.0 % (2.0 to 22.0)", "0.250 (0.150 to 0.350; 0.200)", "11.0 (10.9 to 11.1; 10.5)",
+                 "768 1.0 % (-9.0 to 11.0; 0.0 %) It failed", "bare 0 - It draws no noise",
+                 "glasses (glasses, none) cnn 40 60.0 % (50.0 to 70.0; 50.0 %)", "work/pictures.html"):  # fmt: skip
+        assert "".join(text.split()) in words
+    assert "Nottried" not in words
+
+
+@pytest.mark.parametrize("simulated", [False, True])
+def test_pictures_of_real_people_are_in_the_private_page_alone(report, tmp_path, simulated):
+    sheets = tmp_path / "work" / "pictures"
+    sheets.mkdir(parents=True)
+    for name in ("hidden", "recording-hidden"):
+        (sheets / f"{name}.png").write_bytes(f"picture of {name}".encode())
+    held = report.subjects[1].model_copy(update={"likeness": Likeness(ssim=figure(0.2), psnr_db=figure(9.0))})
+    data = report.data.model_copy(update={"simulated": simulated})
+    write_pages(tmp_path, report.model_copy(update={"data": data, "subjects": (report.subjects[0], held)}))
+    public, private = (tmp_path / "report.html").read_text(), (tmp_path / "work" / "pictures.html").read_text()
+    encoded = {
+        name: base64.b64encode(f"picture of {name}".encode()).decode() for name in ("hidden", "recording-hidden")
+    }
+    assert all(picture in private for picture in encoded.values())
+    assert "do not pass this page on" in private
+    assert ("image/png;base64," + encoded["hidden"] in public) == simulated
+    assert encoded["recording-hidden"] not in public
+    assert ("image/png" in public) == simulated
+
+
+def test_the_terminal_shows_all_of_it_in_80_columns(report, monkeypatch):
+    shown = io.StringIO()
+    monkeypatch.setattr(audit, "stdout", Console(file=shown, width=80, soft_wrap=True))
+    audit._print(report)
+    lines = shown.getvalue().splitlines()
+    assert max(map(len, lines)) <= 80
+    assert not [line for line in lines if "…" in line]
+    rows = [" ".join(line.split()) for line in lines]
+    at = rows.index("hidden<i> 4.0 40.0 90.0 90.0")
+    assert rows[at + 1] == "1 to 7 30 to 50 80 to 95 80 to 95"
+    assert rows[-2].startswith("bare: Not private: an attacker gained 50.0%")  # the verdict comes last
+
+
+def test_who_would_put_real_people_into_the_page_is_stopped(report):
+    with pytest.raises(AssertionError, match="private"):
+        page(report, [("hidden", "data:image/png;base64,")])
+
+
+def test_a_certificate_holds_and_nothing_of_it_can_be_changed(report, tmp_path):
+    write_report(tmp_path, report)
+    key = tmp_path / "key.pem"
+    made = certify(tmp_path, report, key)
+    path = tmp_path / "certificate.json"
+    assert key.stat().st_mode & 0o077 == 0
+    assert made.report == hashlib.sha256((tmp_path / "report.json").read_bytes()).hexdigest()
+    assert verify(path, key=key, report=tmp_path / "report.json", weights=TENSORS) == made
+    assert [(one.name, one.status) for one in made.subjects] == [("hidden<i>", 0), ("bare", 1)]
+    held = json.loads(path.read_text())
+    for name, other in {"threshold": 0.5, "evidence": False, "report": "0" * 64, "made": "now"}.items():
+        path.write_text(json.dumps(held | {name: other}))
+        with pytest.raises(AuditError, match="it was changed, do not trust it"):
+            verify(path)
+    subjects = [held["subjects"][1] | {"status": 0}]
+    path.write_text(json.dumps(held | {"subjects": subjects}))
+    with pytest.raises(AuditError, match="it was changed"):
+        verify(path)
+
+
+def test_a_certificate_is_held_to_the_key_the_report_and_the_weights(report, tmp_path):
+    write_report(tmp_path, report)
+    certify(tmp_path, report, tmp_path / "key.pem")
+    path = tmp_path / "certificate.json"
+    private = load_pem_private_key((tmp_path / "key.pem").read_bytes(), None)
+    public = tmp_path / "public.pem"
+    public.write_bytes(private.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo))
+    verify(path, key=public)
+    stranger = Ed25519PrivateKey.generate().public_key()
+    public.write_bytes(stranger.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo))
+    with pytest.raises(AuditError, match="signed with another key"):
+        verify(path, key=public)
+    with pytest.raises(AuditError, match="is not about these weights"):
+        verify(path, weights="cd" * 32)
+    (tmp_path / "report.json").write_text("{}")
+    with pytest.raises(AuditError, match="is not the report"):
+        verify(path, report=tmp_path / "report.json")
+
+
+@pytest.mark.parametrize("content", ["", "{}", "[1]", '{"version": 2}'])
+def test_what_is_no_certificate_or_no_key_is_told(tmp_path, report, content):
+    path = tmp_path / "some"
+    path.write_text(content)
+    with pytest.raises(AuditError, match="expected a certificate of an audit"):
+        verify(path)
+    write_report(tmp_path, report)
+    with pytest.raises(AuditError, match="expected an Ed25519 private key in PEM"):
+        certify(tmp_path, report, path)
+    with pytest.raises(AuditError, match="cannot be read"):
+        verify(tmp_path / "none")

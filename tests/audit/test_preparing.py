@@ -1,0 +1,69 @@
+"""Ctrl-C while an audit makes its people and their windows, by several processes: a clean end, and on from there."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+import yaml
+from small_audits import left_behind, values
+
+from eventveil.replay.simulation.dataset import plan
+
+SUBJECTS, SESSIONS = 5, 2
+PATIENCE_S = 240.0
+
+
+@pytest.fixture
+def interrupted(tmp_path):
+    """Start an audit of simulated people, press Ctrl-C when something is there, and see it end."""
+    config = values(None, data={"root": None, "workers": 2}, window={"bin_us": 100_000, "offsets": 8})
+    config["data"]["simulate"] = {"subjects": SUBJECTS, "sessions": SESSIONS, "seconds": 1.2}
+    (tmp_path / "mine.yaml").write_text(yaml.safe_dump(config))
+    command = ["audit", "--weights", "shipped", "--config", str(tmp_path / "mine.yaml"), "--out", str(tmp_path / "out")]
+
+    def run(there, *more):
+        process = subprocess.Popen(
+            [sys.executable, "-m", "eventveil.cli", *command, *more],
+            env=os.environ | {"OMP_NUM_THREADS": "1"},
+            start_new_session=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        deadline = time.monotonic() + PATIENCE_S
+        while not there():
+            assert process.poll() is None, process.communicate()[1]
+            assert time.monotonic() < deadline
+            time.sleep(0.005)
+        os.killpg(process.pid, signal.SIGINT)  # as a terminal does it: everybody gets it
+        _, said = process.communicate(timeout=PATIENCE_S)
+        assert process.returncode == 130, said
+        assert "Traceback" not in said
+        assert "--resume" in said
+        assert not left_behind(process.pid, PATIENCE_S)
+
+    return run
+
+
+@pytest.mark.timeout(900)
+def test_ctrl_c_while_people_and_windows_are_made(interrupted, tmp_path):
+    work = tmp_path / "out" / "work"
+
+    def trials():
+        return {path: path.stat().st_mtime_ns for path in work.glob("data/*/*/*.npy")}
+
+    interrupted(trials)
+    before = trials()
+    planned = {trial.path for trial in plan(work / "data", subjects=SUBJECTS, sessions=SESSIONS)}
+    assert before.keys() < planned  # stopped in the middle: it did not wait for the rest
+
+    interrupted(lambda: list(work.glob("windows/*.part")), "--resume")
+    after = trials()
+    assert after.keys() == planned
+    assert {path: after[path] for path in before} == before  # what was there is not made again
+    assert not list(work.glob("windows/*.part"))

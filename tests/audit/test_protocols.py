@@ -1,0 +1,200 @@
+"""Who is compared with whom, what chance gives there, and how sure an equal error rate is."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from small_audits import settings
+from small_trainings import Silent, planted, watch
+
+from eventveil.audit.evaluation.protocols import all_linked, linked, protocols_of, search
+from eventveil.audit.evaluation.verification import chance_linkability, error_interval, linkability
+from eventveil.audit.figures import Advantage, Figure
+from eventveil.audit.workspace.workspace import Bench, Plan
+from eventveil.training.data.split import open_split
+from eventveil.training.distributed.process_group import World
+from eventveil.training.evaluation.retrieval_metrics import Labels, equal_error_rate
+
+NAMED = {"knowledge": "informed", "architecture": "plain", "seed": 0}
+
+
+@pytest.fixture(scope="module")
+def stand(tmp_path_factory):
+    root = planted(tmp_path_factory.mktemp("planted"), train=4, test=6, sessions=("led", "natural", "lab"))
+    held = settings(root, window={"size": [8, 8]})
+    work = tmp_path_factory.mktemp("work")
+    plan = Plan(held, (), work, open_split(held.data, work, watch))
+    return Bench(plan, World(), Silent()).stand("test")
+
+
+def embeddings(stand, of):
+    """(N, E) of one-hot vectors: of the person, the gesture or the session of each window."""
+    names = {
+        "person": stand.persons,
+        "gesture": stand.targets,
+        "session": np.array([stand.windows.trials[k].session for k in stand.draw.trial]),
+    }[of]
+    return np.eye(len(np.unique(names)), dtype=np.float32)[np.unique(names, return_inverse=True)[1]]
+
+
+def test_linked_pairs_differ_in_session_and_agree_in_gesture(stand):
+    protocol = linked(stand, 1, 0)
+    window = protocol.members_Tn[:, 0]
+    trials = [stand.windows.trials[k] for k in stand.draw.trial[window]]
+    asked = [trial for trial, asks in zip(trials, protocol.asked_T, strict=True) if asks]
+    others = [trial for trial, asks in zip(trials, protocol.asked_T, strict=True) if not asks]
+    compared = np.argwhere(~protocol.left_out_QG)
+    assert len(compared)
+    for query, entry in compared:
+        assert asked[query].label == others[entry].label
+        assert asked[query].session != others[entry].session
+    assert len({trial.subject for trial in asked}) == 6
+    assert all(len({t.session for t in asked if t.subject == person}) == 1 for person in {t.subject for t in asked})
+
+
+def test_tracks_are_of_one_person_and_session_and_of_the_same_slots(stand):
+    protocol = linked(stand, 3, 0)
+    assert protocol.members_Tn.shape[1] == 3
+    for members, person, session in zip(
+        protocol.members_Tn, protocol.labels.person, protocol.labels.session, strict=True
+    ):
+        trials = [stand.windows.trials[k] for k in stand.draw.trial[members]]
+        assert {trial.subject for trial in trials} == {person}
+        assert {trial.session for trial in trials} == {session}
+    by_block = {}
+    for members, block in zip(protocol.members_Tn, protocol.labels.target, strict=True):
+        by_block.setdefault(block, set()).add(tuple(stand.targets[members]))
+    assert all(len(gestures) == 1 for gestures in by_block.values())
+
+
+@pytest.mark.parametrize("windows", [1, 3])
+def test_who_knows_people_finds_and_verifies_everybody(stand, windows):
+    found = linked(stand, windows, 0).attack(embeddings(stand, "person"), **NAMED)
+    assert found.rank1.value == found.mean_average_precision.value == 1
+    assert found.equal_error_rate.value == 0
+    assert found.equal_error_rate.high < 0.01
+    assert found.linkability.value > 0.9
+    assert [advantage.value for advantage in found.advantages] == [1, 1]
+    assert 0 < found.rank1.chance < 0.3
+    assert found.seconds == pytest.approx(0.12 * windows)
+
+
+@pytest.mark.parametrize("of", ["gesture", "session"])
+def test_who_knows_gestures_or_sessions_is_at_chance_where_both_sides_show_the_same(stand, of):
+    found = linked(stand, 1, 0).attack(embeddings(stand, of), **NAMED)
+    for advantage in found.advantages:
+        assert advantage.low <= 0 <= advantage.high
+        assert abs(advantage.value) < 0.2
+
+
+def test_for_validation_every_session_asks_every_other_one(stand):
+    protocol = all_linked(stand)
+    asked, others = protocol.members_Tn[protocol.asked_T, 0], protocol.members_Tn[~protocol.asked_T, 0]
+    trials = [stand.windows.trials[k] for k in stand.draw.trial]
+    want = {
+        (one, other)
+        for one, a in enumerate(trials)
+        for other, b in enumerate(trials)
+        if a.session != b.session and slot_of(trials, one) == slot_of(trials, other)
+    }
+    got = {(int(asked[q]), int(others[g])) for q, g in np.argwhere(~protocol.left_out_QG)}
+    assert got == want
+    assert protocol.ranking(embeddings(stand, "person")).mean_average_precision == 1
+    assert protocol.ranking(embeddings(stand, "gesture")).mean_average_precision < 0.7
+
+
+def slot_of(trials, number):
+    """The gesture of a window, and which window of its trial it is."""
+    return trials[number].label, sum(trial == trials[number] for trial in trials[:number])
+
+
+def test_who_knows_gestures_is_below_chance_in_the_search_of_the_papers(stand):
+    found = search(stand).attack(embeddings(stand, "gesture"), **NAMED)
+    assert found.rank1.value < found.rank1.chance / 2
+    assert found.advantages[0].value < 0
+    assert found.equal_error_rate is None
+
+
+def test_lengths_that_nobody_was_watched_for_are_left_out(stand):
+    assert [(p.way, p.members_Tn.shape[1]) for p in protocols_of(stand, (1, 3, 1000), 0)] == [
+        ("search", 1), ("linked", 1), ("linked", 3),
+    ]  # fmt: skip
+
+
+def test_an_advantage_is_a_share_of_the_way_from_chance_to_certainty():
+    rank1 = Advantage.of_rank(Figure(value=0.6, low=0.2, high=1.0, chance=0.2))
+    assert (rank1.value, rank1.low, rank1.high) == pytest.approx((0.5, 0.0, 1.0))
+    error = Advantage.of_error(Figure(value=0.4, low=0.3, high=0.5, chance=0.5))
+    assert (error.value, error.low, error.high) == pytest.approx((0.2, 0.0, 0.4))
+
+
+def _sides(people, each):
+    names = np.repeat(np.arange(people), each)
+    return Labels(names, np.zeros(len(names), int), np.arange(len(names)), np.zeros(len(names), int))
+
+
+def test_the_interval_of_an_error_holds_what_a_slow_bootstrap_of_people_gives():
+    random = np.random.default_rng(3)
+    query, gallery = _sides(8, 4), _sides(8, 5)
+    person_E = random.normal(size=(8, 4))
+    one, other = (person_E[side.person] + 1.2 * random.normal(size=(len(side), 4)) for side in (query, gallery))
+    score = one @ other.T
+    none = np.zeros(score.shape, bool)
+    low, high = error_interval(score, query, gallery, none, draws=1000)
+    slow = []
+    for _ in range(400):
+        drawn = random.integers(8, size=8)
+        rows, columns = (np.concatenate([np.flatnonzero(side.person == name) for name in drawn])
+                         for side in (query, gallery))  # fmt: skip
+        part = np.ix_(rows, columns)
+        slow.append(equal_error_rate(score[part], query.of(rows), gallery.of(columns), none[part]))
+    # Percentiles are moved outwards for few people: ours must be a little wider, and not much.
+    inner = np.quantile(slow, (0.025, 0.975))
+    assert low <= inner[0] + 0.01
+    assert high >= inner[1] - 0.01
+    assert high - low < 2 * (inner[1] - inner[0])
+    assert low < equal_error_rate(score, query, gallery, none) < high
+
+
+def _d_of_pairs(genuine, impostor, steps):
+    """The measure D from its definition, pair by pair: of histograms whose steps hold equal weight of both kinds."""
+    weighed = sorted([(s, 0.5 / len(genuine)) for s in genuine] + [(s, 0.5 / len(impostor)) for s in impostor])
+    edges, total = [], 0.0
+    for score, weight in weighed:
+        total += weight
+        if len(edges) < steps - 1 and total >= (len(edges) + 1) / steps - 1e-9:
+            edges.append(score)
+    d = 0.0
+    for step in range(steps):
+        low, high = ([-np.inf, *edges])[step], ([*edges, np.inf])[step]
+        one, two = (sum(low < s <= high for s in side) / len(side) for side in (genuine, impostor))
+        if one > two:
+            ratio = one / two if two else np.inf
+            d += one * (1.0 if np.isinf(ratio) else 2 * ratio / (1 + ratio) - 1)
+    return d
+
+
+@pytest.mark.parametrize("noise", [0.0, 0.4, 1.5])
+def test_linkability_is_its_slow_twin_and_its_interval_holds_it(noise):
+    random = np.random.default_rng(5)
+    query, gallery = _sides(7, 5), _sides(7, 6)
+    person_E = random.normal(size=(7, 4))
+    one, other = (person_E[side.person] + noise * random.normal(size=(len(side), 4)) for side in (query, gallery))
+    score = one @ other.T / np.linalg.norm(one, axis=1)[:, None] / np.linalg.norm(other, axis=1)
+    none = np.zeros(score.shape, bool)
+    same = query.person[:, None] == gallery.person
+    got = linkability(score, query, gallery, none, chance=0.0)
+    assert got.value == pytest.approx(_d_of_pairs(score[same], score[~same], 20), abs=1e-9)
+    assert got.low <= got.value <= got.high
+    if noise == 0:
+        assert got.value == pytest.approx(1)
+
+
+def test_blind_scores_link_as_much_as_chance_says_and_that_is_more_than_nothing():
+    query, gallery = _sides(7, 5), _sides(7, 6)
+    none = np.zeros((len(query), len(gallery)), bool)
+    chance = chance_linkability(query, gallery, none)
+    assert 0 < chance < 0.15
+    random = np.random.default_rng(9)
+    blind = [linkability(random.random(none.shape), query, gallery, none, chance, draws=50).value for _ in range(20)]
+    assert np.mean(blind) == pytest.approx(chance, abs=0.03)

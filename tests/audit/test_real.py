@@ -1,0 +1,94 @@
+"""Real events through inversion and reconstruction: the Event-ReId sample, ten gesture trials, a face.
+
+They see that all works on what cameras recorded, and little more: these are few people, and networks of seconds.
+"""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+from small_audits import settings
+from small_trainings import Silent, planted, watch
+
+from eventveil.audit.attacks.before_after import BeforeAndAfter
+from eventveil.audit.attacks.identity import Identity
+from eventveil.audit.attacks.inversion import Denoising, Inverting
+from eventveil.audit.attacks.reconstruction import Comparison, Retrieval
+from eventveil.audit.figures import Attack, Figure, Likeness
+from eventveil.audit.subjects import Subject
+from eventveil.audit.workspace.workspace import Bench, Plan
+from eventveil.models import shipped
+from eventveil.models.kinds import initialise
+from eventveil.models.weights import load_weights
+from eventveil.training.data.split import open_split
+from eventveil.training.distributed.process_group import World
+from eventveil.training.networks.baselines import Gaussian
+from eventveil.training.networks.baselines import Identity as Unchanged
+
+pytestmark = pytest.mark.timeout(600)  # seconds alone; far more beside trainings
+
+SHORT = {"epochs": 1, "lr": 0.003}
+
+
+def bench_of(held, work, *subjects):
+    plan = Plan(held, (Subject("raw", Unchanged()), *subjects), work, open_split(held.data, work, watch))
+    return Bench(plan, World(), Silent())
+
+
+def attacks(found):
+    return [Attack.model_validate(attack) for attack in found]
+
+
+def likeness(bench, name):
+    return Likeness.model_validate(Comparison(name).run(bench)["likeness"])
+
+
+def test_the_event_reid_sample_goes_through_both(real_data, tmp_path):
+    root = real_data / "event_reid"
+    held = settings(
+        root, linking=[1], batch=8,
+        data={"val_people": 3, "queries": str(root / "query_list.txt"), "gallery": str(root / "gallery_list.txt")},
+        window={"mode": "voxel", "bins": 5, "bin_us": 6_660, "size": [24, 48], "crop": "events", "offsets": 1},
+        attackers=SHORT, inversion={"architectures": ["resnet18"], "width": 8, "layers": 3, **SHORT},
+        reconstruction={"weights": str(real_data / "weights" / "firenet_1000.pth.tar")},
+    )  # fmt: skip
+    network = initialise("event_autoencoder", {}, seed=0)
+    bench = bench_of(held, tmp_path, Subject("untrained", network, True), Subject("noise", Gaussian(3.0), True))
+    assert len(bench.test.draw) == 33
+    raw, noise = likeness(bench, "raw"), likeness(bench, "noise")
+    assert raw.ssim.value == pytest.approx(1, abs=1e-4)
+    assert raw.ssim.chance < 0.7  # FireNet's pictures of two people differ
+    assert noise.ssim.high < 0.5
+    found = Retrieval("resnet18", 0, ("raw", "untrained")).run(bench)["attacks"]
+    assert next((a.way, a.people, a.queries) for a in attacks(found["raw"])) == ("search", 5, 13)
+    Identity("raw", "resnet18", 0, ("raw",)).run(bench)
+    alone = Inverting("untrained", 0, (("resnet18", 0),)).run(bench)
+    assert math.isfinite(Figure.model_validate(alone["restored"]).value)
+    assert {a.knowledge for a in attacks(alone["attacks"])} == {"inverting"}
+    assert {a.knowledge for a in attacks(Denoising("untrained", "resnet18", 0).run(bench)["attacks"])} == {"denoising"}
+
+
+def test_ten_gestures_and_a_face_go_through_both(real_data, tmp_path):
+    root = planted(tmp_path / "data", train=6, test=0)
+    (root / "ibmGestureTest").mkdir()
+    (root / "ibmGestureTest" / "user00_unknown").symlink_to(real_data / "dvs_gesture/ibmGestureTest/user00_unknown")
+    firenet = real_data / "weights" / "firenet_1000.pth.tar"
+    held = settings(
+        root, linking=[1],
+        window={"bins": 10, "bin_us": 100_000, "size": [32, 32], "offsets": 1, "per_trial": 1},
+        inversion={"architectures": ["plain"], "width": 8, "layers": 3, **SHORT},
+        reconstruction={"weights": str(firenet)},
+    )  # fmt: skip
+    network = load_weights(shipped.ANONYMIZER).model
+    bench = bench_of(held, tmp_path / "work", Subject("shipped", network, True), Subject("noise", Gaussian(0.1), True))
+    assert len(bench.test.draw) == 10
+    raw, published, noise = (likeness(bench, name) for name in ("raw", "shipped", "noise"))
+    assert raw.ssim.value == pytest.approx(1, abs=1e-4)
+    assert noise.ssim.value > 0.5 > published.ssim.value  # hardly any noise leaves the picture, the channel does not
+    restored = Figure.model_validate(Inverting("shipped", 0, ()).run(bench)["restored"])
+    assert restored.high < 0.5
+    face = real_data / "recordings" / "tonic_sample.aedat4"
+    BeforeAndAfter("shipped", face, firenet).run(bench)
+    sheet = tmp_path / "work" / "pictures" / "recording-shipped.png"
+    assert sheet.read_bytes()[1:4] == b"PNG"

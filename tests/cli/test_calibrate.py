@@ -1,0 +1,176 @@
+"""`eventveil calibrate`: what is told of a source, what the network would see of it, and who may see the picture."""
+
+from __future__ import annotations
+
+import json
+import stat
+
+import numpy as np
+import pytest
+from PIL import Image
+from preprocess_helpers import PLANTED, SENSOR, filmed, packets_of
+from recordings import make_events
+from typer.testing import CliRunner
+
+from eventveil import EventPacket, Sensor
+from eventveil.cli import app
+from eventveil.errors import EventVeilError
+from eventveil.io.formats.writer import open_writer
+from eventveil.models import load_weights, save_weights
+from eventveil.models.shipped import ANONYMIZER
+from eventveil.stream.calibration.image import draw_sheet, write_private
+from eventveil.stream.calibration.profile import Look, look
+from eventveil.stream.plan import WindowPlan
+from eventveil.stream.preprocess.view import View
+from eventveil.stream.settings import SourceSettings
+
+PLAN = WindowPlan(mode="windows", bins=2, bin_us=100_000, hop=2, size=(10, 10), field=(20, 20))
+
+
+def recording(path, events, sensor=SENSOR):
+    with open_writer(path, sensor) as writer:
+        for packet in packets_of(events):
+            writer.write(packet)
+    return path
+
+
+def source(path, **scene):
+    return SourceSettings.model_validate({"uri": str(path), "scene": scene})
+
+
+def test_what_is_told_is_what_was_planted(tmp_path):
+    events = filmed(seconds=4.0)
+    seen = look(source(recording(tmp_path / "a.aedat4", events)), PLAN, 3.0)
+    first = events[: int(events.t.searchsorted(events.t[0] + 3_000_000))]
+    assert (seen.events, seen.on) == (len(first), np.count_nonzero(first.p))
+    assert seen.seconds == pytest.approx(3.0, abs=0.01)
+    want = np.zeros((30, 40), np.uint32)
+    np.add.at(want, (first.y, first.x), 1)
+    np.testing.assert_array_equal(seen.per_pixel, want)
+    rows, columns = np.nonzero(seen.hot)
+    assert set(zip(columns.tolist(), rows.tolist(), strict=True)) == PLANTED
+    assert seen.view == View(SENSOR, (5, 0, 30, 30), (20, 20))
+
+
+def test_its_windows_are_those_of_the_line(tmp_path):
+    events = filmed(seconds=1.0)
+    path = recording(tmp_path / "a.aedat4", events)
+    seen = look(source(path), PLAN, 1.0)
+    histogrammer = PLAN.histogrammer(seen.view)
+    windows = [window for packet in packets_of(events) for window in histogrammer.push(packet)]
+    assert seen.density == [window.events / 100 for window in windows]
+    assert len(windows) == 4
+    densest = max(windows, key=lambda window: window.events)
+    np.testing.assert_array_equal(seen.window, densest.counts.sum(axis=(0, 1)))
+
+
+def test_a_mask_that_is_asked_for_is_at_work_in_what_the_network_sees(tmp_path):
+    path = recording(tmp_path / "a.aedat4", filmed(seconds=3.2))
+    plain, masked = (look(source(path, pixels="all", hot_pixels=asked), PLAN, 3.0) for asked in ("off", "mask"))
+    assert plain.events == masked.events
+    assert sum(masked.density) < sum(plain.density)
+
+
+def test_hot_pixels_of_a_recording_shorter_than_the_look_are_found(tmp_path):
+    path = recording(tmp_path / "a.aedat4", filmed(seconds=2.0))
+    seen = look(source(path), PLAN, 60.0)
+    assert seen.hot.sum() == len(PLANTED)
+
+
+def test_what_is_shorter_than_a_window_is_shown_and_not_judged(tmp_path):
+    seen = look(source(recording(tmp_path / "a.aedat4", filmed(seconds=0.1))), PLAN, 5.0)
+    assert seen.density == []
+    assert seen.window.sum() > 0
+    assert seen.far_from((1e6, 2e6, 3e6)) is None
+
+
+def test_a_sensor_smaller_than_the_window_says_so(tmp_path):
+    path = recording(tmp_path / "a.aedat4", make_events(50, sensor=Sensor(8, 8)), Sensor(8, 8))
+    with pytest.raises(EventVeilError, match="it only scales down"):
+        look(source(path), PLAN, 1.0)
+
+
+def test_a_look_does_not_tell_what_it_saw():
+    seen = Look(SENSOR, View(SENSOR), np.full((30, 40), 4711, np.uint32), np.zeros((30, 40), np.bool_), events=4711)
+    assert "4711" not in repr(seen)
+
+
+def test_the_picture_is_for_its_owner_and_shows_hot_pixels_red(tmp_path):
+    seen = look(source(recording(tmp_path / "a.aedat4", filmed(seconds=3.2))), PLAN, 3.0)
+    path = tmp_path / "seen.png"
+    path.write_bytes(b"older, and open to all")
+    path.chmod(0o644)
+    write_private(path, draw_sheet(seen, None))
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert list(tmp_path.glob(".seen*")) == []
+    picture = np.asarray(Image.open(path).convert("RGB"))[:, :480]
+    red = (picture[..., 0] > 200) & (picture[..., 1:].max(axis=2) < 30)
+    assert red.any()
+    clean = look(source(recording(tmp_path / "b.aedat4", filmed(set(), seconds=3.2))), PLAN, 3.0)
+    picture = np.asarray(draw_sheet(clean, seen))[40:510, 12:492]
+    assert not ((picture[..., 0] > 200) & (picture[..., 1:].max(axis=2) < 30)).any()
+
+
+def test_a_picture_that_cannot_be_written_says_so(tmp_path):
+    with pytest.raises(EventVeilError, match=r"cannot be written .*--out"):
+        write_private(tmp_path / "no" / "seen.png", Image.new("RGB", (1, 1)))
+
+
+def call(*words):
+    return CliRunner().invoke(app, ["calibrate", *map(str, words)])
+
+
+@pytest.fixture(scope="module")
+def calm(tmp_path_factory):
+    """Two seconds of all but nothing."""
+    path = tmp_path_factory.mktemp("calm") / "calm.aedat4"
+    events = make_events(2_000, sensor=Sensor(320, 240))
+    return recording(path, EventPacket.of(events.t * 500, events.x, events.y, events.p), Sensor(320, 240))
+
+
+def test_the_command_warns_of_a_scene_far_from_the_training(calm):
+    done = call(calm, "--json")
+    told = json.loads(done.stdout)
+    assert done.exit_code == 1
+    assert told["remark"].startswith("far fewer events than in training")
+    assert told["looked_at"] == {"crop": [40, 0, 240, 240], "field": [128, 128]}
+    assert (told["events"], told["sensor"], told["serial"], told["picture"]) == (2_000, "320x240", None, None)
+
+
+def test_simulated_people_are_as_the_training_was_and_stand_beside_themselves(tmp_path):
+    done = call("simulate:", "--seconds", 2.1, "--out", tmp_path / "seen.png", "--json")
+    assert done.exit_code == 0, done.stderr
+    told = json.loads(done.stdout)
+    low, _, high = told["trained_density"]
+    assert low < told["density"][0] <= told["density"][2] < high
+    assert told["remark"] is None
+    assert "only you may read it" in done.stderr
+    assert stat.S_IMODE((tmp_path / "seen.png").stat().st_mode) == 0o600
+
+
+def test_weights_that_do_not_tell_are_said_to_be_no_measure(calm, tmp_path):
+    weights = load_weights(ANONYMIZER)
+    save_weights(tmp_path / "old", weights.model, weights.metadata.model_copy(update={"scene": None}))
+    done = call(calm, "--weights", tmp_path / "old")
+    assert done.exit_code == 1
+    assert "the weights do not tell how dense" in done.stderr
+    assert "not known" in done.stdout
+
+
+def test_a_key_that_is_not_known_is_named(calm):
+    done = call(calm, "--set", "scene.rotat=90")
+    assert isinstance(done.exception, EventVeilError)
+    assert "scene.rotat: unknown key; known here: rotate" in str(done.exception)
+
+
+@pytest.mark.parametrize(
+    ("name", "sensor", "hot"),
+    [("tonic_sample.aedat4", "320x240", 20), ("derived_test_data_evt3_trigger_0.raw", "1280x720", 2)],
+)
+def test_real_cameras_go_through_it(real_data, tmp_path, name, sensor, hot):
+    done = call(real_data / "recordings" / name, "--out", tmp_path / "seen.png", "--json")
+    told = json.loads(done.stdout)
+    assert told["sensor"] == sensor
+    assert len(told["hot_pixels"]) >= hot  # real sensors have some, and these two are seen to
+    assert told["looked_at"]["field"] == [128, 128]
+    assert stat.S_IMODE((tmp_path / "seen.png").stat().st_mode) == 0o600

@@ -1,0 +1,199 @@
+"""`eventveil doctor`: each thing that can be in the way is found, has its colour, and comes with a remedy."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import shutil
+import socket
+import sys
+import tempfile
+from collections import namedtuple
+from pathlib import Path
+
+import pytest
+from certificates import certificate
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from typer.testing import CliRunner
+
+from eventveil import doctor
+from eventveil.cli import app
+from eventveil.cli.doctor import _settings
+from eventveil.config import run_settings
+from eventveil.doctor import machine, pipeline
+from eventveil.io.camera import listing
+from eventveil.io.camera.uri import CameraInfo
+from eventveil.models import load_weights, shipped
+
+PORT = "publish.bind=ipc:///tmp/eventveil-doctor"
+
+
+def settings(*overrides, config=None):
+    return _settings(config, [*overrides])
+
+
+def finding(look, about, *overrides):
+    found = {one.about: one for one in look(settings(*overrides))}
+    return found[about]
+
+
+def test_a_machine_without_camera_gpu_usb_or_sdk_is_looked_at_to_the_end(monkeypatch):
+    monkeypatch.setattr(listing, "is_installed", lambda _: False)
+    monkeypatch.setattr(listing, "usb_cameras", list)
+    monkeypatch.setattr(pipeline, "USB", Path("/no/such/folder"))
+    done = CliRunner().invoke(app, ["doctor", "--json", "--set", PORT])
+    findings = json.loads(done.stdout)
+    assert done.exit_code == 0, findings
+    assert {one["colour"] for one in findings} <= {"green", "amber"}
+    assert all(one["remedy"] for one in findings if one["colour"] != "green")
+    about = [one["about"] for one in findings]
+    for needed in ("python", "packages", "cpu", "gpu", "driver dv-processing", "cameras", "udev rules", "endpoint",
+                   "runtime folder", "weights", "clock", "time synchronisation", "disk, here"):  # fmt: skip
+        assert needed in about
+    assert "could not be looked at" not in done.stdout
+
+
+def test_text_names_colours_and_remedies_and_counts_them():
+    done = CliRunner().invoke(app, ["doctor", "--set", "anonymize.weights=/no/such/file", "--set", PORT])
+    assert done.exit_code == 1
+    assert "red    weights: /no/such/file: cannot be read" in done.stdout
+    assert "1 red" in done.stderr
+
+
+def test_an_address_that_is_taken_is_red():
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        bind = f"tcp://127.0.0.1:{other.getsockname()[1]}"
+        taken = finding(pipeline._endpoint, "endpoint", f"publish.bind={bind}")
+        metrics = finding(pipeline._metrics, "metrics", f"watch.metrics={bind.removeprefix('tcp://')}")
+    assert (taken.colour, metrics.colour) == ("red", "red")
+    assert bind in taken.found
+    assert "watch.metrics" in metrics.remedy
+    assert finding(pipeline._endpoint, "endpoint", f"publish.bind={bind}").colour == "green"
+    assert list(pipeline._metrics(settings())) == []
+
+
+@pytest.mark.parametrize(
+    ("bind", "colour"), [("tcp://127.0.0.1:*", "green"), ("ipc:///tmp/x", "green"), ("ipc:///no/such/x", "red")]
+)
+def test_an_address_without_a_port_of_its_own(bind, colour):
+    assert finding(pipeline._endpoint, "endpoint", f"publish.bind={json.dumps(bind)}").colour == colour
+
+
+def test_a_runtime_folder_that_others_may_enter_is_red(tmp_path):
+    open_to_all = tmp_path / "open"
+    open_to_all.mkdir(mode=0o755)
+    said = f"line.runtime_dir={open_to_all}"
+    assert finding(pipeline._runtime_folder, "runtime folder", said).colour == "red"
+    open_to_all.chmod(0o700)
+    assert finding(pipeline._runtime_folder, "runtime folder", said).colour == "green"
+    new = tmp_path / "new" / "one"
+    assert finding(pipeline._runtime_folder, "runtime folder", f"line.runtime_dir={new}").colour == "green"
+    assert not new.exists(), "a doctor changes nothing"
+
+
+def test_nothing_is_left_behind(monkeypatch):
+    with tempfile.TemporaryDirectory(prefix="eventveil-") as folder:  # short, as names of sockets must be
+        monkeypatch.setenv("XDG_RUNTIME_DIR", folder)
+        assert finding(pipeline._runtime_folder, "runtime folder").colour == "green"
+        assert list(Path(folder).iterdir()) == []
+
+
+def test_weights_that_were_never_audited_are_amber_and_missing_ones_red():
+    found = {one.about: one for one in pipeline._weights(settings())}
+    assert found["weights"].colour == "green"
+    assert "never audited" in found["certificate and settings"].found
+    assert found["certificate and settings"].colour == "amber"
+    assert finding(pipeline._weights, "weights", "anonymize.weights=null").colour == "red"
+
+
+def test_a_certificate_is_found_beside_the_weights(tmp_path):
+    weights = tmp_path / "anonymizer.safetensors"
+    shutil.copy(shipped.ANONYMIZER, weights)
+    text = certificate(Ed25519PrivateKey.generate(), (load_weights(weights).digest, 0))
+    (tmp_path / "certificate.json").write_text(text)
+    found = {one.about: one for one in pipeline._weights(settings(f"anonymize.weights={weights}"))}
+    assert found["certificate"].colour == "green"
+    assert "certificate and settings" not in found
+
+
+def test_a_camera_that_cannot_be_opened_is_red_and_a_driver_that_fails_amber(monkeypatch):
+    there = CameraInfo(driver="", model="EVK4", uri="prophesee://1", problem="no udev rule", remedy="run: this")
+    ready = CameraInfo(driver="dv-processing", model="DVXplorer", uri="dv://2")
+    drivers = {"dv-processing": "ready", "neuromorphic-drivers": "failed when it was asked for cameras"}
+    monkeypatch.setattr(listing, "list_cameras", lambda: ([there, ready], drivers))
+    found = {one.about: one for one in pipeline._cameras(settings())}
+    assert (found["camera EVK4"].colour, found["camera EVK4"].remedy) == ("red", "run: this")
+    assert found["camera DVXplorer"].colour == "green"
+    assert found["driver neuromorphic-drivers"].colour == "amber"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="udev is Linux's")
+def test_udev_rules_are_found_by_what_they_say(tmp_path, monkeypatch):
+    monkeypatch.setattr(pipeline, "USB", tmp_path)
+    monkeypatch.setattr(pipeline, "RULES_FOLDERS", (tmp_path / "none", tmp_path))
+    (tmp_path / "70-mouse.rules").write_text('SUBSYSTEM=="usb", ATTR{idVendor}=="046d", MODE="0666"\n')
+    missing = finding(pipeline._udev_rules, "udev rules")
+    assert missing.colour == "amber"
+    assert "eventveil cameras --udev-rules" in missing.remedy
+    (tmp_path / "65-cameras.rules").write_text('SUBSYSTEM=="usb", ATTRS{idVendor}=="152a", MODE="0600"\n')
+    assert finding(pipeline._udev_rules, "udev rules").colour == "green"
+
+
+def test_a_package_that_is_missing_is_red_and_an_optional_one_amber(monkeypatch):
+    whole = machine._version
+    monkeypatch.setattr(machine, "_version", lambda name: None if name in ("pyzmq", "jinja2") else whole(name))
+    found = {one.about: one for one in machine._packages(settings())}
+    assert (found["packages"].colour, found["packages"].found) == ("red", "not installed: pyzmq")
+    assert found["optional packages"].colour == "amber"
+    assert "jinja2" in found["optional packages"].found
+
+
+@pytest.mark.parametrize(("free", "colour"), [(1e6, "red"), (1e9, "amber"), (1e12, "green")])
+def test_a_disk_that_is_all_but_full(monkeypatch, free, colour):
+    usage = namedtuple("Usage", "total used free")
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage(2e12, 0, free))
+    assert finding(machine._disk, "disk, here").colour == colour
+
+
+def test_a_clock_that_steps_is_told(monkeypatch):
+    steady = finding(machine._clock, "clock")
+    assert steady.colour == "green"
+    steps = itertools.count(2e9, 7)
+    monkeypatch.setattr(machine.time, "time", lambda: next(steps))
+    assert finding(machine._clock, "clock").colour == "amber"
+
+
+@pytest.mark.parametrize(("kept", "colour"), [(True, "green"), (False, "amber"), (None, "green")])
+def test_what_the_kernel_says_of_the_clock_is_told(monkeypatch, kept, colour):
+    monkeypatch.setattr(machine, "_synchronised", lambda: kept)
+    assert finding(machine._clock, "time synchronisation").colour == colour
+
+
+def test_a_look_that_fails_is_a_finding_and_tells_no_values(monkeypatch):
+    def _broken_thing(_):
+        raise KeyError("secret")
+        yield
+
+    monkeypatch.setattr(doctor, "LOOKS", (_broken_thing, machine._python))
+    first, second = doctor.examine(settings())
+    assert (first.about, first.colour, second.about) == ("broken thing", "amber", "python")
+    assert "KeyError" in first.found
+    assert "secret" not in first.found
+
+
+def test_a_gpu_that_is_asked_for_and_not_there_is_red(monkeypatch):
+    import torch
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert finding(machine._gpu, "gpu", "anonymize.device=cuda").colour == "red"
+    assert finding(machine._gpu, "gpu").colour in ("green", "amber")
+
+
+def test_settings_come_from_a_file_and_are_checked(tmp_path):
+    file = tmp_path / "mine.yaml"
+    file.write_text("sources: [{uri: 'simulate:'}]\npublish: {bind: tcp://127.0.0.1:7000}\n")
+    assert settings(config=file) == run_settings(
+        {"sources": [{"uri": "simulate:"}], "publish": {"bind": "tcp://127.0.0.1:7000"}}, name="x"
+    )

@@ -1,0 +1,89 @@
+"""`eventveil keys`, and a line that publishes under keys, as users call them."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+
+import pytest
+from pipeline_setup import PROGRAM, make_kit, subscriber
+from typer.testing import CliRunner
+
+from eventveil.cli import app
+
+
+def keys(*arguments):
+    """A `keys` command of this process; what it raised, or None, and what it printed."""
+    done = CliRunner().invoke(app, ["keys", *map(str, arguments)])
+    return done.exception, done.stdout
+
+
+@pytest.fixture
+def folder(tmp_path):
+    for name in ("line", "alice", "bob"):
+        assert keys("new", tmp_path / name)[0] is None
+    return tmp_path
+
+
+def listed(folder):
+    return json.loads(keys("list", "--keys", folder / "line", "--json")[1])
+
+
+def test_keys_are_made_allowed_listed_and_revoked(folder):
+    made = json.loads(keys("new", folder / "carol", "--json")[1])
+    assert made["public"] == str(folder / "carol" / "carol.pub")
+    assert made["secret"] == str(folder / "carol" / "secret.key")
+    assert listed(folder)["allowed"] == {}
+    keys("allow", made["public"], folder / "bob" / "bob.pub", "--keys", folder / "line")
+    assert listed(folder)["allowed"]["carol"] == made["key"]
+    assert sorted(listed(folder)["allowed"]) == ["bob", "carol"]
+    told = keys("list", "--keys", folder / "line")[1]
+    assert listed(folder)["publisher"] in told
+    assert f"{made['key']}  carol" in told
+    keys("revoke", "bob.pub", "--keys", folder / "line")
+    assert sorted(listed(folder)["allowed"]) == ["carol"]
+
+
+def test_what_cannot_be_done_is_said(folder):
+    for arguments, words in (
+        (("new", folder / "line"), "there is a key already"),
+        (("allow", folder / "alice" / "secret.key", "--keys", folder / "line"), "holds a secret key"),
+        (("allow", folder / "alice" / "alice.pub", "--keys", folder / "none"), "No such file"),
+        (("revoke", "alice", "--keys", folder / "line"), "on it: nobody"),
+        (("list", "--keys", folder / "line" / "line.pub"), "is no folder"),
+    ):
+        assert words in str(keys(*arguments)[0])
+
+
+def test_a_line_under_keys_reaches_whom_it_allows_and_tells_the_others_why_not(folder, tmp_path_factory):
+    kit = make_kit(tmp_path_factory.mktemp("kit"), seconds=0.3)
+    endpoint = f"ipc://{folder}/public"
+    keys("allow", folder / "alice" / "alice.pub", "--keys", folder / "line")
+    said = ["--server-key", str(folder / "line" / "line.pub"), "--key"]
+    weights = ["--weights", str(kit.anonymizer), "--allow-untrained", "--wait-for", "1"]
+    published = ["--set", f"publish.bind={endpoint}", "--set", f"publish.keys={folder / 'line'}", "--json"]
+    with (
+        subscriber(endpoint, *said, str(folder / "bob" / "secret.key")) as bob,
+        subscriber(endpoint) as nobody,
+        subprocess.Popen([*PROGRAM, "run", str(kit.recording), *weights, *published], stdout=subprocess.PIPE) as line,
+    ):
+        bob.finish()
+        nobody.finish()
+        told = [one.process.stderr.read() for one in (bob, nobody)]
+        with subscriber(endpoint, *said, str(folder / "alice" / "secret.key")) as alice:
+            alice.finish()
+        line.communicate(timeout=60)
+    assert [bob.process.returncode, nobody.process.returncode, alice.process.returncode] == [2, 2, 0]
+    assert "eventveil keys allow" in told[0]
+    assert "--server-key and --key" in told[1]
+    assert line.returncode == 0
+    assert len(alice.topic("window")) == 3
+
+
+def test_a_public_address_without_keys_is_refused_before_anything_starts(folder):
+    done = subprocess.run(
+        [*PROGRAM, "run", "none.npy", "--set", "publish.bind=tcp://*:5556"], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 2
+    assert "eventveil keys new" in done.stderr
+    assert "Traceback" not in done.stderr

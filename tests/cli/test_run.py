@@ -1,0 +1,195 @@
+"""`eventveil run` and `eventveil subscribe` as a user calls them: processes, exit statuses, signals, messages."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pipeline_setup
+import pytest
+from pipeline_setup import PROGRAM, Kit, subscriber
+
+from eventveil.models import load_weights, save_weights
+
+
+@pytest.fixture(scope="module")
+def kit(tmp_path_factory: pytest.TempPathFactory) -> Kit:
+    return pipeline_setup.make_kit(tmp_path_factory.mktemp("kit"))
+
+
+@pytest.fixture
+def endpoint() -> Iterator[str]:
+    with tempfile.TemporaryDirectory(prefix="eventveil-") as folder:
+        yield f"ipc://{folder}/public"
+
+
+def run_command(kit: Kit, endpoint: str, *options: str) -> list[str]:
+    weights = ["--weights", str(kit.classifier), "--weights", str(kit.anonymizer)]
+    return [*PROGRAM, "run", str(kit.recording), *weights, "--set", f"publish.bind={endpoint}", *options]
+
+
+def call(*command: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([*command], capture_output=True, text=True, timeout=100, check=False)
+
+
+def test_a_recording_reaches_a_subscriber_and_the_summary_says_so(kit, endpoint):
+    with subscriber(endpoint) as received:
+        done = call(*run_command(kit, endpoint, "--allow-untrained", "--speed", "max", "--wait-for", "1", "--json"))
+        received.finish()
+    assert done.returncode == 0, done.stderr
+    summary = json.loads(done.stdout.splitlines()[-1])
+    assert summary["published_windows"] == len(received.topic("window")) == 10
+    assert summary["published_gestures"] == len(received.topic("gesture")) == 10
+    assert summary["dropped"] == {}
+    assert summary["failure"] is None
+    assert "UNTRAINED" in done.stderr
+
+
+def test_a_configuration_does_the_same(kit, endpoint, tmp_path):
+    config = tmp_path / "line.yaml"
+    config.write_text(
+        f"sources: [{{uri: {kit.recording}, speed: max}}]\n"
+        f"anonymize: {{weights: {kit.anonymizer}, allow_untrained: true}}\n"
+        f"publish: {{bind: '{endpoint}', wait_for: 1}}\n"
+    )
+    with subscriber(endpoint, "--topic", "window") as received:
+        done = call(*PROGRAM, "run", str(config))
+        received.finish()
+    assert done.returncode == 0, done.stderr
+    assert len(received.topic("window")) == 10
+    assert received.topic("gesture") == []
+    assert "published_windows" in done.stdout
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("run_as", ["threads", "processes"])
+def test_a_signal_publishes_what_is_on_its_way_and_stops(kit, endpoint, number, run_as):
+    options = ["--allow-untrained", "--speed", "0.1", "--wait-for", "1", "--json", "--set", f"line.run_as={run_as}"]
+    with subscriber(endpoint) as received:
+        line = subprocess.Popen(
+            run_command(kit, endpoint, *options), stdout=subprocess.PIPE, text=True, start_new_session=True
+        )
+        try:
+            assert line.stdout is not None
+            assert json.loads(line.stdout.readline())["seconds"] >= 1  # it runs
+            os.killpg(line.pid, number)  # as a terminal and a service manager do it: the stages get it, too
+            asked = time.monotonic()
+            output, _ = line.communicate(timeout=30)
+            took = time.monotonic() - asked
+        finally:
+            line.kill()
+        received.finish()
+    assert line.returncode == 0
+    assert took < 15  # of a stream that would have gone on
+    summary = json.loads(output.splitlines()[-1])
+    assert summary["stopped"] is True
+    assert summary["published_windows"] == len(received.topic("window")) == summary["windows"]
+    assert received.messages[-1]["state"] == "ended"
+
+
+@pytest.mark.parametrize("run_as", ["threads", "processes"])
+def test_ctrl_c_before_anything_was_read_ends_cleanly(kit, endpoint, run_as):
+    options = ["--allow-untrained", "--wait-for", "1", "--set", f"line.run_as={run_as}"]
+    line = subprocess.Popen(
+        run_command(kit, endpoint, *options), stderr=subprocess.PIPE, text=True, start_new_session=True
+    )
+    try:
+        assert line.stderr is not None
+        told = ""
+        while "Ctrl-C stops" not in told:
+            told = line.stderr.readline()
+        os.killpg(line.pid, signal.SIGINT)
+        _, told = line.communicate(timeout=30)
+    finally:
+        line.kill()
+    assert line.returncode == 0
+    assert told == ""
+
+
+def test_count_ends_a_subscriber_and_too_few_is_a_failure(kit, endpoint):
+    with subscriber(endpoint, "--count", "3") as few, subscriber(endpoint, "--count", "1000") as many:
+        done = call(*run_command(kit, endpoint, "--allow-untrained", "--speed", "max", "--wait-for", "2"))
+        few.finish()
+        many.finish()
+    assert done.returncode == 0, done.stderr
+    assert few.process.returncode == 0
+    assert len([message for message in few.messages if message["topic"] != "state"]) == 3
+    assert many.process.returncode == 1
+
+
+def refusal_of(done: subprocess.CompletedProcess[str]) -> str:
+    assert done.returncode == 2
+    assert "Traceback" not in done.stderr
+    starting, refusal = done.stderr.splitlines()
+    assert "starting" in starting
+    return refusal
+
+
+def test_untrained_weights_are_refused(kit, endpoint):
+    refusal = refusal_of(call(*run_command(kit, endpoint)))
+    assert "untrained" in refusal
+    assert "--allow-untrained" in refusal
+
+
+def test_no_weights_no_line(kit):
+    assert "--weights" in refusal_of(call(*PROGRAM, "run", str(kit.recording), "--allow-untrained"))
+
+
+def test_weights_for_other_windows_are_refused(kit, endpoint):
+    done = call(*run_command(kit, endpoint, "--allow-untrained", "--set", "window.bins=7"))
+    assert "bins" in refusal_of(done)
+
+
+def test_a_classifier_of_people_is_refused(kit, endpoint, tmp_path):
+    weights = load_weights(kit.classifier)
+    save_weights(tmp_path / "people", weights.model, weights.metadata.model_copy(update={"role": "identity"}))
+    refusal = refusal_of(call(*run_command(kit, endpoint, "--weights", str(tmp_path / "people"))))
+    assert "identity" in refusal
+
+
+def test_a_seed_is_refused(kit, endpoint):
+    refusal = refusal_of(call(*run_command(kit, endpoint, "--set", "anonymize.seed=1")))
+    assert "seed" in refusal
+
+
+def test_a_missing_recording_ends_the_line_with_its_name(kit, endpoint):
+    command = [word.replace(str(kit.recording), "/no/such.aedat4") for word in run_command(kit, endpoint)]
+    done = call(*command, "--allow-untrained", "--json")
+    assert done.returncode == 2
+    assert "/no/such.aedat4" in done.stderr.splitlines()[-1]
+    assert json.loads(done.stdout.splitlines()[-1])["failure"]
+
+
+def test_a_recording_without_geometry_says_how_to_state_it(kit, endpoint, tmp_path):
+    events = tmp_path / "events.csv"
+    events.write_text("t,x,y,p\n0,1,1,1\n")
+    command = [word.replace(str(kit.recording), str(events)) for word in run_command(kit, endpoint)]
+    refused = call(*command, "--allow-untrained")
+    assert refused.returncode == 2
+    assert "--sensor WxH" in refused.stderr
+    assert call(*command, "--allow-untrained", "--sensor", "64x64").returncode == 0
+
+
+def test_an_address_in_use_says_so(kit, tmp_path):
+    import zmq
+
+    with zmq.Context() as context, context.socket(zmq.PUB) as other:
+        port = other.bind_to_random_port("tcp://127.0.0.1")
+        done = call(*run_command(kit, f"tcp://127.0.0.1:{port}", "--allow-untrained"))
+    assert done.returncode == 2
+    assert f"127.0.0.1:{port}" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_subscriber_keeps_messages_and_refuses_what_is_no_endpoint(kit, endpoint, tmp_path):
+    refused = call(*PROGRAM, "subscribe", "somewhere")
+    assert refused.returncode == 2
+    assert "tcp://HOST:PORT" in refused.stderr
+    assert call(*PROGRAM, "subscribe", endpoint, "--timeout", "0.5", "--npz", str(tmp_path / "kept")).returncode == 0
+    assert Path(tmp_path / "kept").is_dir()

@@ -1,0 +1,68 @@
+"""The scene is not the dataset: windows far from those of the training are told of, once, and in the status."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+
+import pipeline_setup
+import pytest
+from pipeline_setup import PROGRAM
+
+from eventveil.models import load_weights, save_weights
+from eventveil.models.metadata import TrainedScene
+from eventveil.stream.histogram.density import FEWEST, WINDOWS, DensityMeter, far_from
+
+TRAINED = (30.0, 60.0, 120.0)
+
+
+@pytest.mark.parametrize(
+    ("middle", "most", "words"),
+    [
+        (60.0, 90.0, None),
+        (0.0, 11.0, None),  # nobody moves, as a rule; when somebody did, it was much as in training
+        (0.0, 9.9, "far fewer"),
+        (350.0, 900.0, None),
+        (361.0, 400.0, "far more"),
+        (None, None, None),
+    ],
+)
+def test_far_is_three_times_beyond_what_nearly_all_windows_had(middle, most, words):
+    said = far_from(TRAINED, middle, most)
+    assert said is None if words is None else said.startswith(words)
+
+
+def test_weights_that_do_not_tell_are_not_held_to_anything():
+    assert far_from(None, 1e6, 1e6) is None
+
+
+def test_the_meter_looks_back_on_the_latest_windows():
+    meter = DensityMeter(pixels=10)
+    for _ in range(FEWEST - 1):
+        meter.add(1000)
+    assert meter.values() == {"density": None, "density_most": None}
+    meter.add(1000)
+    assert meter.values() == {"density": 100.0, "density_most": 100.0}
+    for _ in range(WINDOWS - 2):
+        meter.add(20)
+    assert meter.values() == {"density": 2.0, "density_most": 100.0}
+    meter.add(20)
+    meter.add(20)
+    assert meter.values() == {"density": 2.0, "density_most": 2.0}
+
+
+def test_a_running_line_says_so_once_and_in_its_status(tmp_path):
+    kit = pipeline_setup.make_kit(tmp_path, seconds=3.0)
+    weights = load_weights(kit.anonymizer)
+    scene = TrainedScene(field=(64, 64), density=(1000, 2000, 3000))
+    save_weights(kit.anonymizer, weights.model, weights.metadata.model_copy(update={"scene": scene}))
+    command = [
+        *PROGRAM, "run", str(kit.recording), "--weights", str(kit.anonymizer), "--allow-untrained",
+        "--set", f"publish.bind=ipc://{tmp_path}/public",
+    ]  # fmt: skip
+    shown = subprocess.run(command, capture_output=True, text=True, timeout=100, check=True)
+    assert shown.stderr.count("stream 0: far fewer events than in training") == 1
+    told = subprocess.run([*command, "--json"], capture_output=True, text=True, timeout=100, check=True)
+    last = json.loads(told.stdout.splitlines()[-1])
+    assert last["far_from_training"]["0"].startswith("far fewer")
+    assert last["stages"]["histogram:0"]["values"]["density"] > 0

@@ -1,0 +1,165 @@
+"""What is wrong with a stage, how long it is waited for, and how often it is started anew."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from types import SimpleNamespace
+
+import pytest
+from pipeline_helpers import page, raw_parcel
+
+from eventveil.cli.run_output import Ticker
+from eventveil.stream.pipeline import supervisor
+from eventveil.stream.pipeline.status import INCIDENTS, Status
+from eventveil.stream.pipeline.supervisor import START_S, Incident, Keeper
+
+HANG_S = 2.0
+
+
+class Member:
+    """Stands for a process."""
+
+    def __init__(self, made):
+        self.exitcode = None
+        made.append(self)
+
+    def start(self):
+        pass
+
+    def is_alive(self):
+        return self.exitcode is None
+
+    def kill(self):
+        self.exitcode = -9
+
+    def join(self):
+        pass
+
+
+@pytest.fixture
+def now(monkeypatch):
+    """The time in seconds, everywhere."""
+    at = SimpleNamespace(s=1000.0)
+    clock = SimpleNamespace(monotonic=lambda: at.s, monotonic_ns=lambda: round(at.s * 1e9))
+    monkeypatch.setattr(supervisor, "time", clock)
+    monkeypatch.setattr("eventveil.stream.runtime.accounting.time", clock)
+    return at
+
+
+@pytest.fixture
+def made():
+    return []
+
+
+@pytest.fixture
+def keeper(now, made):
+    kept = Keeper(page(), lambda: Member(made), restarts=2, hang_s=HANG_S)
+    kept.start()
+    return kept
+
+
+def at_work(keeper):
+    """Let it be ready, and have handed on a window."""
+    keeper.is_ready()
+    keeper.page["0"].arrived(raw_parcel(0))
+    keeper.page["0"].sent += 1
+    keeper.page.pulse()
+
+
+@pytest.mark.parametrize(
+    ("code", "words"),
+    [(-9, "killed by SIGKILL"), (-11, "killed by SIGSEGV"), (-40, "killed by signal 40"), (3, "died (exit code 3)")],
+)
+def test_a_process_that_is_gone_is_told_with_what_ended_it(keeper, made, code, words):
+    assert keeper.trouble() is None
+    made[0].exitcode = code
+    assert keeper.trouble() == f"the stage {'was ' if code < 0 else ''}{words}"
+
+
+def test_a_stage_at_work_that_gives_no_sign_of_life_hangs(keeper, now):
+    at_work(keeper)
+    now.s += HANG_S - 0.1
+    assert keeper.trouble() is None
+    now.s += 0.2
+    assert keeper.trouble() == "gave no sign of life for 2.1 s"
+    keeper.page.pulse()
+    assert keeper.trouble() is None
+
+
+def test_a_stage_that_has_handed_nothing_on_may_load_and_compile(keeper, now):
+    now.s += START_S - 1
+    assert keeper.trouble() is None
+    keeper.is_ready()
+    assert keeper.trouble() is None
+    now.s += 2
+    assert keeper.trouble() is not None
+
+
+def test_a_stage_that_needs_long_for_a_batch_is_given_ten_times_that(keeper, now):
+    at_work(keeper)
+    keeper.page.work_ns = 1_500_000_000
+    now.s += 14
+    assert keeper.trouble() is None
+    now.s += 2
+    assert keeper.trouble() is not None
+
+
+def test_threads_do_not_hang(now, made):
+    kept = Keeper(page(), lambda: Member(made), restarts=0, hang_s=None)
+    kept.start()
+    at_work(kept)
+    now.s += 1e6
+    assert kept.trouble() is None
+    assert not kept.may_restart()
+
+
+def test_a_fresh_start_closes_the_books_and_tells_how_long_it_took(keeper, now, made):
+    at_work(keeper)
+    keeper.page["0"].arrived(raw_parcel(1))
+    incident = keeper.restart("why", 12.3456)
+    assert (made[0].exitcode, len(made), keeper.page.life) == (-9, 2, 3)  # the page of `page()` had a life already
+    assert keeper.page.dropped() == {"crash": 1}
+    assert (incident.stage, incident.reason, incident.at_s, incident.back_s) == ("anonymize", "why", 12.346, None)
+    now.s += 0.75
+    keeper.is_ready()
+    assert incident.back_s == 0.75
+
+
+def test_only_so_many_fresh_starts_within_a_minute(keeper, now):
+    allowed = []
+    for _ in range(4):
+        allowed.append(keeper.may_restart())
+        if allowed[-1]:
+            keeper.restart("why", 0)
+        now.s += 15
+    assert allowed == [True, True, False, False]
+    now.s += 1  # 61 s behind the first one, 46 s behind the second
+    assert keeper.may_restart()
+    keeper.restart("why", 0)
+    assert not keeper.may_restart()
+
+
+def test_the_last_incidents_are_kept_and_each_is_told_once(capsys):
+    status, ticker = Status(), Ticker()
+    ticker(status)
+    for number in range(INCIDENTS + 3):
+        status.note(Incident("anonymize", f"reason {number};", at_s=number))
+        ticker(status)
+        ticker(status)
+    told = [line.split()[3] for line in capsys.readouterr().err.splitlines() if "started anew" in line]
+    assert told == [f"{number};;" for number in range(INCIDENTS + 3)]
+    assert [incident.at_s for incident in status.incidents] == list(range(3, INCIDENTS + 3))
+
+
+def test_a_folder_for_temporary_files_that_is_too_long_for_a_socket_is_named(tmp_path):
+    long = tmp_path / ("long" * 20)
+    long.mkdir()
+    code = "from eventveil.stream.pipeline.supervisor import processes; processes()"
+    environment = os.environ | {"TMPDIR": str(long)}
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False)
+    assert done.stderr.splitlines()[-1].startswith("eventveil.errors.ConfigError: line.run_as: ")
+    assert "set TMPDIR" in done.stderr
+    assert str(long) in done.stderr
+    assert list(long.iterdir()) == []

@@ -1,0 +1,126 @@
+"""The list of those who may subscribe, while the line runs: who comes onto it, who is taken off, and has to leave."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections import deque
+
+import pytest
+import zmq
+from endpoint_helpers import EVERYWHERE, PATIENCE_S, first, logged, make_keys, publishing, refusal, who
+
+from eventveil.errors import AccessError, LineError
+from eventveil.stream import subscribe
+from eventveil.stream.protocol.keys import AllowList, read_folder, read_public
+from eventveil.stream.publisher.public_endpoint import Door
+from eventveil.stream.publisher.subscriptions import MOST_STRANGE
+from eventveil.stream.settings import PublishSettings
+
+
+@pytest.fixture
+def keys(tmp_path):
+    return make_keys(tmp_path)
+
+
+def test_the_list_is_read_while_the_line_runs(keys):
+    with publishing(keys) as line:
+        refusal(line.endpoint, **who(keys, "bob"))
+        AllowList(keys).allow(read_public(keys.parent / "bob" / "bob.pub"))
+        assert eventually(lambda: first(line.endpoint, **who(keys, "bob"))).topic == "window"
+
+
+def eventually(ask):
+    """The answer, as soon as access is no longer denied."""
+    deadline = time.monotonic() + PATIENCE_S
+    while True:
+        try:
+            return ask()
+        except AccessError:
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+
+
+@pytest.mark.parametrize("where", EVERYWHERE)
+def test_who_is_revoked_has_to_leave_and_the_others_come_back(keys, tmp_path, where, caplog):
+    AllowList(keys).allow(read_public(keys.parent / "bob" / "bob.pub"))
+    bind = f"ipc://{tmp_path}/public" if where == "ipc" else where
+    with publishing(keys, bind) as line:
+        alice = subscribe(line.endpoint, ("window",), timeout_s=PATIENCE_S, **who(keys, "alice"))
+        bob = subscribe(line.endpoint, ("window",), timeout_s=PATIENCE_S, **who(keys, "bob"))
+        assert next(alice).topic == next(bob).topic == "window"
+        AllowList(keys).revoke("bob")
+        with pytest.raises(AccessError, match="does not know this key"):
+            deque(zip(bob, alice, strict=False), maxlen=0)
+        last = next(alice)
+        deadline = time.monotonic() + PATIENCE_S
+        while line.door.counts()["handshakes"] < 3:  # two that came, and one that came back
+            assert time.monotonic() < deadline
+            last = next(alice)
+        assert next(alice).header.seq > last.header.seq
+        alice.close()
+    assert logged(caplog, "1 were taken off the list")
+
+
+def test_who_was_never_there_is_revoked_without_disturbing_anybody(keys, caplog):
+    AllowList(keys).allow(read_public(keys.parent / "bob" / "bob.pub"))
+    caplog.set_level(logging.INFO, "eventveil.door")
+    with publishing(keys) as line:
+        alice = subscribe(line.endpoint, ("window",), timeout_s=PATIENCE_S, **who(keys, "alice"))
+        next(alice)
+        AllowList(keys).revoke("bob")
+        deadline = time.monotonic() + PATIENCE_S
+        while not logged(caplog, "read anew"):
+            assert time.monotonic() < deadline
+            assert next(alice).missing == {}
+        assert line.door.counts()["handshakes"] == 1
+        alice.close()
+
+
+def test_who_makes_trouble_is_shut_out_and_the_others_are_not(keys, caplog):
+    AllowList(keys).allow(read_public(keys.parent / "bob" / "bob.pub"))
+    bob = read_folder(keys.parent / "bob")
+    with publishing(keys) as line, zmq.Context() as context, context.socket(zmq.XSUB) as trouble:
+        alice = subscribe(line.endpoint, ("window",), timeout_s=PATIENCE_S, **who(keys, "alice"))
+        next(alice)
+        trouble.linger, trouble.curve_serverkey = 0, read_folder(keys).public
+        trouble.curve_publickey, trouble.curve_secretkey = bob.public, bob.secret
+        trouble.connect(line.endpoint)
+        for number in range(MOST_STRANGE + 1):
+            trouble.send(b"\x01no-topic-%d" % number)
+        line.wait_for("subscribers_expelled")
+        assert "does not know this key" in refusal(line.endpoint, **who(keys, "bob"))
+        line.wait_for("handshakes", 3)
+        assert next(alice).topic == "window"
+        alice.close()
+    (record,) = logged(caplog, "is thrown out")
+    assert bob.public.decode() in record.getMessage()
+
+
+def test_a_list_that_can_no_longer_be_trusted_lets_nobody_new_in_until_it_is_mended(keys, caplog):
+    with publishing(keys) as line:
+        alice = subscribe(line.endpoint, ("window",), timeout_s=PATIENCE_S, **who(keys, "alice"))
+        next(alice)
+        (keys / "allowed").chmod(0o777)
+        deadline = time.monotonic() + PATIENCE_S
+        while not logged(caplog, "nobody new may subscribe until this is mended"):
+            assert time.monotonic() < deadline
+            next(alice)
+        assert "does not know this key" in refusal(line.endpoint, **who(keys, "alice"))
+        (keys / "allowed").chmod(0o700)
+        assert eventually(lambda: first(line.endpoint, **who(keys, "alice"))).topic == "window"
+        next(alice)
+        alice.close()
+        assert line.door.counts()["handshakes"] == 2
+
+
+def test_a_doorman_that_dies_ends_the_line(keys):
+    with zmq.Context() as context:
+        door = Door(PublishSettings(bind="tcp://127.0.0.1:*", keys=keys), context)
+        try:
+            door.tend()
+            door._list.close()
+            with pytest.raises(LineError, match="the doorman of the public socket died"):
+                door.tend()
+        finally:
+            door.close()

@@ -1,0 +1,203 @@
+"""The public socket under keys: who gets in, and who does not and learns why."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import socket as sockets
+import threading
+import time
+
+import pytest
+import zmq
+from endpoint_helpers import EVERYWHERE, PATIENCE_S, first, logged, make_keys, publishing, refusal, who
+from pipeline_helpers import needs_ipv6
+
+from eventveil.errors import AccessError, ConfigError, LineError
+from eventveil.stream import subscribe
+from eventveil.stream.protocol.keys import read_folder, read_public
+
+
+@pytest.fixture
+def keys(tmp_path):
+    return make_keys(tmp_path)
+
+
+@pytest.mark.parametrize("where", EVERYWHERE)
+def test_who_is_on_the_list_gets_in_encrypted_and_is_counted(keys, tmp_path, where):
+    bind = f"ipc://{tmp_path}/public" if where == "ipc" else where
+    with publishing(keys, bind) as line:
+        assert first(line.endpoint, **who(keys, "alice")).topic == "window"
+        counts = line.door.counts()
+        assert (counts["connections"], counts["handshakes"]) == (1, 1)
+        assert sum(counts.values()) == 2
+
+
+@pytest.mark.parametrize(
+    ("bind", "reached"),
+    [
+        ("tcp://127.0.0.1:*", ["127.0.0.1", "localhost"]),
+        ("tcp://*:*", ["127.0.0.1"]),
+        pytest.param("tcp://[::1]:*", ["[::1]", "::1"], marks=needs_ipv6),
+        pytest.param("tcp://[::ffff:127.0.0.1]:*", ["127.0.0.1", "[::ffff:127.0.0.1]"], marks=needs_ipv6),
+        pytest.param("tcp://[::]:*", ["[::1]", "127.0.0.1", "localhost"], marks=needs_ipv6),
+    ],
+)
+def test_a_publisher_is_reached_by_the_addresses_that_it_is_bound_to(keys, bind, reached):
+    with publishing(keys, bind) as line:
+        port = line.endpoint.rpartition(":")[2]
+        for host in reached:
+            assert first(f"tcp://{host}:{port}", **who(keys, "alice")).topic == "window"
+
+
+def test_nobody_is_served_unencrypted(keys):
+    with publishing(keys) as line, zmq.Context() as context, context.socket(zmq.SUB) as listener:
+        listener.linger = 0
+        listener.subscribe(b"")
+        listener.connect(line.endpoint)
+        line.wait_for("connections")
+        assert first(line.endpoint, **who(keys, "alice"))
+        assert not listener.poll(200)
+
+
+def test_who_is_not_on_the_list_is_told_so_at_both_ends(keys, caplog):
+    with publishing(keys) as line:
+        told = refusal(line.endpoint, **who(keys, "bob"))
+        assert "does not know this key" in told
+        assert "eventveil keys allow" in told
+        line.wait_for("handshakes_not_allowed")
+        assert line.door.counts()["handshakes"] == 0
+    (record,) = logged(caplog, "not on the list")
+    bob = read_public(keys.parent / "bob" / "bob.pub").key.decode()
+    assert f"{bob} from 127.0.0.1" in record.getMessage()
+
+
+def test_who_takes_the_publisher_for_another_is_told_so_at_both_ends(keys, caplog):
+    with publishing(keys) as line:
+        assert "--server-key" in refusal(line.endpoint, **who(keys, "alice", server="bob"))
+        line.wait_for("handshakes_wrong_key", 3)
+    assert logged(caplog, "takes this publisher for one with another key")
+
+
+def test_who_has_no_keys_is_told_so_at_both_ends(keys, caplog):
+    with publishing(keys) as line:
+        assert "give --server-key and --key" in refusal(line.endpoint)
+        line.wait_for("connections")
+        with zmq.Context() as context, context.socket(zmq.SUB) as plain:
+            plain.linger, plain.plain_username, plain.plain_password = 0, b"alice", b"secret"
+            plain.connect(line.endpoint)
+            line.wait_for("connections", 2)
+    assert logged(caplog, "could not connect")
+
+
+def test_who_expects_keys_where_there_are_none_is_told_so(keys):
+    with publishing(None) as line:
+        told = refusal(line.endpoint, **who(keys, "alice"))
+    # Whichever end notices first hangs up; where it is always the other one, only that much is known.
+    assert (
+        "uses no keys, so it is not the publisher" in told
+        or "another key than the one of --server-key, or none" in told
+    )
+
+
+@pytest.mark.parametrize("answer", [b"HTTP/1.1 400 Bad Request\r\n\r\n", b"SSH-2.0-OpenSSH_9\r\n", b"\xff" * 300])
+def test_what_is_no_publisher_at_all_is_told_so(keys, answer):
+    with sockets.create_server(("127.0.0.1", 0)) as server:
+
+        def serve():
+            connection, _ = server.accept()
+            with connection, contextlib.suppress(ConnectionError):
+                connection.sendall(answer)
+                connection.recv(1000)
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        told = refusal(f"tcp://127.0.0.1:{server.getsockname()[1]}", **who(keys, "alice"))
+        thread.join()
+    assert "check host and port" in told
+
+
+def test_nobody_there_is_waited_for(keys, tmp_path):
+    bind, got = f"ipc://{tmp_path}/late", []
+    thread = threading.Thread(target=lambda: got.append(first(bind, **who(keys, "alice"))))
+    thread.start()
+    time.sleep(0.2)
+    with publishing(keys, bind):
+        thread.join(PATIENCE_S)
+    assert got[0].topic == "window"
+
+
+def test_a_publisher_that_hangs_breaks_off_and_comes_back_is_waited_for(keys, caplog):
+    """Silent connections are no broken ones: together they do not look like a publisher that refuses everybody."""
+    with sockets.create_server(("127.0.0.1", 0)) as server:
+        bind, got = f"tcp://127.0.0.1:{server.getsockname()[1]}", []
+        thread = threading.Thread(target=lambda: got.append(first(bind, **who(keys, "alice"))))
+        thread.start()
+        for _ in range(2):
+            with server.accept()[0] as hanging:
+                while hanging.recv(100):
+                    pass
+        server.accept()[0].close()
+    with publishing(keys, bind):
+        thread.join(PATIENCE_S)
+    assert got[0].topic == "window"
+    assert logged(caplog, "somebody is there and does not answer as a publisher does")
+
+
+def test_a_publisher_that_comes_back_is_found_again(keys, tmp_path, caplog):
+    bind = f"ipc://{tmp_path}/public"
+    with publishing(keys, bind) as line:
+        messages = subscribe(bind, ("window",), timeout_s=PATIENCE_S, **who(keys, "alice"))
+        assert next(messages).topic == "window"
+        line.end(announce=False)
+    with publishing(keys, bind) as again:
+        assert all(next(messages).topic == "window" for _ in range(20))
+        assert again.door.counts()["handshakes"] == 1
+        messages.close()
+    assert logged(caplog, "the connection to the publisher was lost; trying again")
+
+
+def test_one_key_alone_is_a_mistake(keys):
+    for option in ("server_key", "key"):
+        with pytest.raises(ConfigError, match="give both"):
+            first("tcp://127.0.0.1:1", **{option: who(keys, "alice")[option]})
+
+
+def test_a_publishers_keys_are_checked_before_anything_is_bound(keys):
+    (keys / "secret.key").chmod(0o644)
+    with pytest.raises(AccessError, match="chmod 600"), publishing(keys):
+        pass
+    (keys / "secret.key").chmod(0o600)
+    with publishing(keys) as line, pytest.raises(LineError, match="cannot bind"), publishing(keys, line.endpoint):
+        pass
+
+
+def test_a_subscribers_secret_that_others_may_get_at_is_refused(keys):
+    with publishing(keys) as line:
+        (keys.parent / "alice" / "secret.key").chmod(0o640)
+        with pytest.raises(AccessError, match="chmod 600"):
+            first(line.endpoint, **who(keys, "alice"))
+        assert line.door.counts()["connections"] == 0
+
+
+def test_a_thousand_failures_are_counted_and_a_few_are_logged(keys, caplog):
+    with publishing(keys) as line:
+        where = line.endpoint.removeprefix("tcp://").split(":")
+        began = time.monotonic()
+        for _ in range(300):
+            with sockets.create_connection((where[0], int(where[1]))) as stranger:
+                stranger.sendall(b"\xff" * 64)
+        line.wait_for("connections", 300)
+        assert first(line.endpoint, **who(keys, "alice")).topic == "window"
+        took = time.monotonic() - began
+    assert 1 <= len(logged(caplog, "could not connect")) <= 6 * (took + 1)
+
+
+def test_the_keys_stand_in_no_message_of_the_line(keys, caplog):
+    caplog.set_level(logging.DEBUG)
+    with publishing(keys) as line:
+        first(line.endpoint, **who(keys, "alice"))
+        refusal(line.endpoint, **who(keys, "bob"))
+        told = refusal(line.endpoint, **who(keys, "alice", server="bob"))
+    secrets = [read_folder(keys.parent / name).secret.decode() for name in ("keys", "alice", "bob")]
+    assert not [secret for secret in secrets if secret in caplog.text + told]

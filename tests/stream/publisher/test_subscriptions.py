@@ -1,0 +1,122 @@
+"""Who listens at the public socket: each subscriber counts once, and nobody has to."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+
+import zmq
+from pipeline_helpers import PATIENCE_MS, PROVENANCE, RUN, SEAL, page, sealed_parcel
+
+from eventveil.stream.protocol.wire import GESTURE, STATE, WINDOW, decode
+from eventveil.stream.publisher.publisher import Publisher
+from eventveil.stream.publisher.subscriptions import MOST_STRANGE, Audience
+from eventveil.stream.runtime.sockets import public_socket
+
+
+@contextmanager
+def stage_door(endpoint="tcp://127.0.0.1:*"):
+    """The public socket, its audience, and a way to make sockets that connect to it."""
+    with zmq.Context() as context:
+        opened = []
+
+        def connect(kind, *topics):
+            socket = context.socket(kind)
+            opened.append(socket)
+            socket.linger, socket.rcvtimeo = 0, PATIENCE_MS
+            for topic in topics:
+                socket.subscribe(topic)
+            socket.connect(public.last_endpoint.decode())
+            return socket
+
+        with public_socket(endpoint, 10, context) as public:
+            public.linger = 0
+            try:
+                yield public, Audience(public), connect
+            finally:
+                for socket in opened:
+                    socket.close()
+
+
+def settled(public, audience, count):
+    """Wait until the audience is so large; what it is in the end."""
+    for _ in range(20):
+        if audience.count() == count:
+            break
+        public.poll(PATIENCE_MS // 20)
+    return audience.count()
+
+
+def test_each_subscriber_counts_once_however_many_topics_it_wants():
+    with stage_door() as (public, audience, connect):
+        assert audience.count() == 0
+        connect(zmq.SUB, "window", "gesture", "state")
+        assert settled(public, audience, 1) == 1
+        connect(zmq.SUB, "gesture")
+        assert settled(public, audience, 2) == 2
+        everything = connect(zmq.SUB, "")
+        assert settled(public, audience, 3) == 3
+        assert audience.values() == {"subscribers": 3.0}
+        everything.close()
+        assert settled(public, audience, 2) == 2
+
+
+def test_who_is_counted_misses_nothing_of_any_topic():
+    with stage_door() as (public, audience, connect):
+        subscriber = connect(zmq.SUB, "window", "gesture", "state")
+        assert settled(public, audience, 1) == 1
+        publisher = Publisher(public, SEAL, PROVENANCE, page("publish"), run=RUN, max_age_ms=None)
+        publisher.take(sealed_parcel())
+        publisher.announce("ended")
+        assert [decode(subscriber.recv_multipart()).topic for _ in range(3)] == [WINDOW, GESTURE, STATE]
+
+
+def test_a_strangers_words_are_no_subscriptions():
+    with stage_door() as (public, audience, connect):
+        connect(zmq.SUB, "window")
+        assert settled(public, audience, 1) == 1
+        stranger = connect(zmq.XSUB)
+        stranger.send(b"\x02window")
+        stranger.send(b"\x01gesture")
+        stranger.send(b"\x01gesture-not")
+        stranger.send(b"")
+        stranger.send(b"\x01window")
+        assert settled(public, audience, 2) == 2
+
+
+def test_who_subscribes_to_much_that_is_no_topic_is_named_and_the_others_are_not():
+    with stage_door() as (public, audience, connect):
+        connect(zmq.SUB, "window", "gesture", "state", "win")
+        stranger = connect(zmq.XSUB)
+        for number in range(MOST_STRANGE):
+            stranger.send(b"\x01no-topic-%d" % number)
+        connect(zmq.SUB, "window")
+        assert settled(public, audience, 2) == 2
+        assert audience.unruly() is None
+        stranger.send(b"\x01windows")
+        stranger.send(b"\x01gesture")
+        stranger.send(b"\x01gesture")
+        while audience.unruly() is None:
+            assert public.poll(PATIENCE_MS)
+            audience.count()
+        assert audience.unruly() is None  # told once
+
+
+def test_who_takes_back_what_is_no_topic_is_forgiven():
+    with stage_door() as (public, audience, connect):
+        stranger = connect(zmq.XSUB)
+        for number in range(2 * MOST_STRANGE):
+            stranger.send(b"\x01no-topic-%d" % number)
+            stranger.send(b"\x00no-topic-%d" % number)
+        stranger.send(b"\x01window")
+        while audience.count() == 0:
+            assert public.poll(PATIENCE_MS)
+            assert audience.unruly() is None
+
+
+def test_nobody_has_to_listen():
+    with stage_door() as (public, audience, _):
+        publisher = Publisher(public, SEAL, PROVENANCE, page("publish"), run=RUN, max_age_ms=None)
+        for seq in range(50):
+            publisher.take(sealed_parcel(seq))
+        assert publisher.figures()["counts"]["windows"] == 50
+        assert audience.count() == 0

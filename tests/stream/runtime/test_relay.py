@@ -1,0 +1,290 @@
+"""A stage between two sockets: order, age, batches, ends and faults."""
+
+from __future__ import annotations
+
+import itertools
+import time
+from collections import Counter
+from contextlib import contextmanager
+from dataclasses import replace
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pipeline_helpers import SCORES, SEAL, end, link, notice, page, raw, raw_parcel, received, signals
+
+from eventveil.errors import AnonymizerError, WireError
+from eventveil.stream.runtime.accounting import AGE, QUEUE, Books
+from eventveil.stream.runtime.edge_queue import Outbox
+from eventveil.stream.runtime.message import pack, unpack
+from eventveil.stream.runtime.relay import Relay, receive
+from eventveil.stream.stages.transform import AnonymizeStage, ClassifyStage
+
+MAX_AGE_MS = 60_000
+FRESH_NS = time.monotonic_ns() + 3600 * 10**9  # young for as long as the tests run
+STALE_NS = time.monotonic_ns() - 2 * MAX_AGE_MS * 1_000_000
+
+
+class Doubling:
+    """A stage that doubles counts, and notes how many windows came at once."""
+
+    def __init__(self):
+        self.batches = []
+
+    def process(self, windows):
+        self.batches.append(len(windows))
+        return [replace(window, counts=window.counts * np.uint16(2)) for window in windows]
+
+
+class Beats:
+    """A reporter that calls something at each beat."""
+
+    def __init__(self, on_beat=lambda: None):
+        self.beat = on_beat
+
+
+class Reader:
+    """Whoever is behind a relay: reads one parcel whenever it is called, and keeps them all."""
+
+    def __init__(self, pull):
+        self._pull = pull
+        self.parcels = []
+
+    def __call__(self):
+        if self._pull.poll(0):
+            self.parcels.append(unpack(self._pull.recv_multipart()))
+        return False  # asked as `aborted`: no
+
+    def all(self):
+        self.parcels += [unpack(frames) for frames in received(self._pull)]
+        return self.parcels
+
+
+@contextmanager
+def relay(parcels, stage=None, *, streams="0", batch=4, max_age_ms=None, hwm=1000, queue=100, delivery="lossless"):
+    """A relay whose inbox holds the parcels, and the reader behind its outbox, which is called while that waits."""
+    with link(hwm=1000) as (feed, inbox), link(hwm=hwm) as (push, pull):
+        for parcel in parcels:
+            feed.send_multipart(pack(parcel))
+        reader = Reader(pull)
+        books = Books(["anonymize"], streams)["anonymize"]
+        outbox = Outbox(push, queue, delivery, books, aborted=reader)
+        stage = stage or Doubling()
+        yield Relay(stage, inbox, outbox, books, batch=batch, max_age_ms=max_age_ms), reader
+
+
+def run(parcels, stage=None, **settings):
+    """What comes out of a relay that runs to its end, and its figures then."""
+    with relay(parcels, stage, **settings) as (stage_relay, reader):
+        stage_relay.run(signals(), Beats())
+        return reader.all(), stage_relay.figures()
+
+
+def names(parcels):
+    return [(p.stream, None if p.window is None else p.window.origin.seq) for p in parcels]
+
+
+def test_windows_go_through_the_stage_in_order_and_the_end_comes_last():
+    got, figures = run([*(raw_parcel(seq) for seq in range(10)), end()])
+    assert names(got) == [("0", seq) for seq in [*range(10), None]]
+    for seq, parcel in enumerate(got[:-1]):
+        np.testing.assert_array_equal(parcel.window.counts, raw(seq).counts * 2)
+    assert figures["counts"] == {"received": 10, "sent": 10, "waiting": 0}
+    assert figures["dropped"] == {}
+    assert sum(figures["age"].counts) == 10
+
+
+def test_what_has_arrived_runs_as_one_batch_of_at_most_so_many():
+    stage = Doubling()
+    run([*(raw_parcel(seq) for seq in range(10)), end()], stage, batch=4)
+    assert stage.batches == [4, 4, 2]
+
+
+def test_a_stage_is_not_called_for_ends_alone():
+    stage = Doubling()
+    got, _ = run([end("a"), end("b")], stage, streams="ab")
+    assert names(got) == [("a", None), ("b", None)]
+    assert stage.batches == []
+
+
+def test_a_word_about_the_camera_keeps_its_place_and_is_no_end():
+    got, figures = run([raw_parcel(0), notice("camera_lost"), notice("camera_back"), raw_parcel(1), end()])
+    assert [(p.window and p.window.origin.seq, p.notice) for p in got] == [
+        (0, None), (None, "camera_lost"), (None, "camera_back"), (1, None), (None, None),
+    ]  # fmt: skip
+    assert figures["counts"]["received"] == 2
+
+
+def test_it_works_until_every_stream_has_ended():
+    parcels = [raw_parcel(0, "a"), end("a"), raw_parcel(0, "b"), raw_parcel(1, "b"), end("b"), raw_parcel(9, "b")]
+    got, _ = run(parcels, streams="ab", batch=1)
+    assert names(got) == [("a", 0), ("a", None), ("b", 0), ("b", 1), ("b", None)]
+
+
+def test_windows_that_waited_too_long_are_given_up_before_work_is_spent_on_them():
+    stage = Doubling()
+    ages = [FRESH_NS, STALE_NS, STALE_NS, FRESH_NS, STALE_NS]
+    parcels = [*(raw_parcel(seq, closed_ns=closed_ns) for seq, closed_ns in enumerate(ages)), end()]
+    got, figures = run(parcels, stage, batch=100, max_age_ms=MAX_AGE_MS)
+    assert [(name, parcel.lost) for (_, name), parcel in zip(names(got), got, strict=True)] == [
+        (0, {}),
+        (3, {AGE: 2}),
+        (None, {AGE: 3}),
+    ]
+    assert stage.batches == [2]
+    assert figures["counts"] == {"received": 5, "sent": 2, "waiting": 0}
+    assert figures["dropped"] == {AGE: 3}
+
+
+def test_without_a_greatest_age_the_oldest_window_goes_through():
+    got, _ = run([raw_parcel(closed_ns=0), end()], max_age_ms=None)
+    assert names(got) == [("0", 0), ("0", None)]
+
+
+@given(
+    st.lists(st.tuples(st.sampled_from("ab"), st.booleans(), st.integers(0, 2)), max_size=30),
+    st.integers(1, 5),
+    st.integers(1, 4),
+)
+def test_every_gap_is_explained_behind_a_relay(windows, batch, queue):
+    """Whatever was lost before it, by age or to newer windows: counts and numbers agree, stream by stream."""
+    made, earlier, parcels = Counter(), Counter(), []
+    for stream, fresh, lost_before in windows:
+        made[stream] += lost_before
+        earlier[stream] += lost_before
+        closed_ns = FRESH_NS if fresh else STALE_NS
+        parcels.append(raw_parcel(made[stream], stream, lost={"earlier": earlier[stream]}, closed_ns=closed_ns))
+        made[stream] += 1
+    beats = itertools.count()
+    parcels += [end(stream, {"earlier": earlier[stream]}, made[stream]) for stream in "ab"]
+    live = {"streams": "ab", "batch": batch, "max_age_ms": MAX_AGE_MS, "hwm": 1, "queue": queue, "delivery": "live"}
+    with relay(parcels, **live) as (stage_relay, reader):
+
+        def read_now_and_then():
+            figures = stage_relay.figures()
+            counts = figures["counts"]
+            assert counts["received"] == counts["sent"] + sum(figures["dropped"].values()) + counts["waiting"]
+            if next(beats) % 3 == 2:
+                reader()
+
+        stage_relay.run(signals(), Beats(read_now_and_then))
+        got = reader.all()
+        dropped = stage_relay.figures()["dropped"]
+    came = Counter()
+    for parcel in got:
+        assert parcel.seq - came[parcel.stream] == parcel.lost.total()
+        came[parcel.stream] += 1
+    told = sum((parcel.lost for parcel in got if parcel.ends), Counter())
+    assert told == Counter(dropped) + Counter(earlier=earlier.total())
+    assert set(dropped) <= {AGE, QUEUE}
+
+
+def test_a_full_outbox_holds_the_relay_back_but_not_its_reports():
+    """Lossless: what cannot be handed on is not taken in either, and the relay tells so instead of blocking."""
+    waiting, read = [], 0
+    parcels = [*(raw_parcel(seq) for seq in range(30)), end()]
+    with relay(parcels, batch=1, hwm=1, queue=3) as (stage_relay, reader):
+
+        def read_at_every_other_beat():
+            nonlocal read
+            counts = stage_relay.figures()["counts"]
+            if counts["received"] < 30:
+                assert len(reader.parcels) == read  # or the outbox had to wait, and called the reader itself
+            waiting.append(counts["waiting"])
+            if len(waiting) % 2:
+                reader()
+            read = len(reader.parcels)
+
+        stage_relay.run(signals(), Beats(read_at_every_other_beat))
+        got = reader.all()
+        assert stage_relay.figures()["dropped"] == {}
+    assert names(got) == [("0", seq) for seq in [*range(30), None]]
+    assert max(waiting) == 3
+
+
+def test_a_batch_that_does_not_fit_waits_in_the_outbox():
+    waiting = []
+    parcels = [*(raw_parcel(seq) for seq in range(30)), end()]
+    with relay(parcels, batch=8, hwm=1, queue=3) as (stage_relay, reader):
+
+        def read_one():
+            waiting.append(stage_relay.figures()["counts"]["waiting"])
+            reader()
+
+        stage_relay.run(signals(), Beats(read_one))
+        got = reader.all()
+    assert names(got) == [("0", seq) for seq in [*range(30), None]]
+    assert max(waiting) == 3
+
+
+class Broken:
+    def process(self, windows):
+        raise AnonymizerError("the network failed")
+
+
+def test_a_stage_that_raises_ends_the_relay_and_nothing_of_the_batch_comes_out():
+    with relay([raw_parcel(0), raw_parcel(1), end()], Broken()) as (stage_relay, reader):
+        with pytest.raises(AnonymizerError, match="the network failed"):
+            stage_relay.run(signals(), Beats())
+        assert reader.all() == []
+        assert stage_relay.figures()["counts"]["sent"] == 0
+
+
+def test_an_anonymizer_that_makes_fewer_windows_lets_none_out():
+    stage = AnonymizeStage(lambda counts: np.zeros((len(counts) - 1, 2, 3, 4), np.float32), SEAL)
+    with relay([raw_parcel(0), raw_parcel(1), end()], stage) as (stage_relay, reader):
+        with pytest.raises(AnonymizerError, match="expected 2 anonymized windows, got 1"):
+            stage_relay.run(signals(), Beats())
+        assert reader.all() == []
+
+
+def test_raw_windows_become_sealed_and_then_classified_ones():
+    def blur(counts):
+        return np.stack([window.reshape(2, 3, 4) + np.float32(0.5) for window in counts])
+
+    anonymized, _ = run(
+        [raw_parcel(0, "a"), raw_parcel(4, "b", {"queue": 4}), end("a"), end("b")],
+        AnonymizeStage(blur, SEAL),
+        streams="ab",
+    )
+    classified, _ = run(anonymized, ClassifyStage(lambda values: np.stack([SCORES] * len(values))), streams="ab")
+    assert names(classified) == [("a", 0), ("b", 4), ("a", None), ("b", None)]
+    for parcel in classified[:2]:
+        window = SEAL.check(parcel.window)
+        counts = raw(window.origin.seq).counts.reshape(2, 3, 4)
+        np.testing.assert_array_equal(window.values, counts + np.float32(0.5))
+        np.testing.assert_array_equal(window.scores, SCORES)
+
+
+def test_a_strangers_message_on_the_private_wire_ends_the_relay():
+    with link(hwm=10) as (feed, inbox), link() as (push, _):
+        feed.send_multipart([b"{}", b"", b""])
+        stage_relay = Relay(
+            Doubling(), inbox, Outbox(push, 1, "live", page(), lambda: False), page(), batch=1, max_age_ms=None
+        )
+        with pytest.raises(WireError):
+            stage_relay.run(signals(), Beats())
+
+
+def test_an_abort_ends_a_relay_that_waits_for_windows():
+    told = signals()
+    with relay([raw_parcel(0)]) as (stage_relay, reader):
+        stage_relay.run(told, Beats(told.abort.set))
+        assert stage_relay.figures()["counts"]["received"] == 1
+        assert len(reader.all()) == 1
+
+
+def test_a_supervisor_that_is_gone_is_an_abort():
+    assert signals().aborted() is False
+    assert replace(signals(), parent=SimpleNamespace(is_alive=lambda: False)).aborted() is True
+
+
+def test_receiving_takes_what_has_arrived_and_no_more_than_asked():
+    with link(hwm=10) as (push, pull):
+        assert receive(pull, 3) == []
+        for seq in range(4):
+            push.send_multipart(pack(raw_parcel(seq)))
+        assert names(receive(pull, 3)) == [("0", 0), ("0", 1), ("0", 2)]
+        assert names(receive(pull, 3)) == [("0", 3)]

@@ -1,0 +1,183 @@
+"""Who may make which socket: private ones never leave the machine, and their folder lets nobody else in."""
+
+from __future__ import annotations
+
+import os
+import stat
+import tempfile
+from pathlib import Path
+
+import pytest
+import zmq
+from pipeline_helpers import PATIENCE_MS
+from zmq.utils.monitor import parse_monitor_message
+
+from eventveil.errors import BoundaryError, ConfigError, LineError
+from eventveil.stream.protocol.keys import KeyPair
+from eventveil.stream.runtime.sockets import (
+    PRIVATE_HWM,
+    UNIX_PATH_LIMIT,
+    PrivateSockets,
+    connect,
+    endpoint_of,
+    public_socket,
+    runtime_folder,
+    subscriber_socket,
+)
+
+
+@pytest.fixture
+def context():
+    with zmq.Context() as made:
+        yield made
+
+
+@pytest.fixture
+def short_folder():
+    """A folder whose path leaves room for a socket's name."""
+    with tempfile.TemporaryDirectory(prefix="ev-", dir="/tmp") as folder:
+        yield Path(folder)
+
+
+def mode(folder):
+    return stat.S_IMODE(folder.stat().st_mode)
+
+
+def test_a_runtime_folder_is_made_for_its_owner_alone(short_folder, monkeypatch):
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(short_folder))
+    folder = runtime_folder(None)
+    assert folder.parent == short_folder
+    assert mode(folder) == 0o700
+    assert runtime_folder(None) != folder
+
+
+@pytest.mark.parametrize("umask", [0o000, 0o022])
+def test_a_chosen_folder_is_made_for_its_owner_alone(short_folder, umask):
+    before = os.umask(umask)
+    try:
+        folder = runtime_folder(short_folder / "line")
+    finally:
+        os.umask(before)
+    assert folder == short_folder / "line"
+    assert mode(folder) == 0o700
+    assert runtime_folder(folder) == folder
+
+
+@pytest.mark.parametrize("bits", [0o755, 0o750, 0o710, 0o701, 0o704, 0o770, 0o777])
+def test_a_folder_that_others_may_enter_is_refused_and_left_as_it_is(short_folder, bits):
+    short_folder.chmod(bits)
+    with pytest.raises(BoundaryError, match=f"{short_folder}.*mode 0700; chmod 700 it"):
+        runtime_folder(short_folder)
+    assert mode(short_folder) == bits
+
+
+def test_a_folder_of_another_user_is_refused(short_folder, monkeypatch):
+    other = os.getuid() + 1
+    monkeypatch.setattr("eventveil.stream.runtime.sockets.os.getuid", lambda: other)
+    with pytest.raises(BoundaryError, match="a folder of yours"):
+        runtime_folder(short_folder)
+
+
+def test_a_folder_too_long_for_a_socket_is_refused(short_folder):
+    longest = UNIX_PATH_LIMIT - len("/anonymize.sock") - len(f"{short_folder}/")
+    assert runtime_folder(short_folder / ("x" * longest))
+    with pytest.raises(ConfigError, match=r"line\.runtime_dir: .* is too long for a socket"):
+        runtime_folder(short_folder / ("x" * (longest + 1)))
+    with pytest.raises(ConfigError, match="is too long for a socket"):
+        runtime_folder(short_folder / ("\N{BLACK STAR}" * (longest // 2)))  # three bytes each
+
+
+@pytest.mark.parametrize("below", ["", "/line"])
+def test_a_path_that_is_no_folder_is_refused(short_folder, below):
+    (short_folder / "file").write_text("here")
+    with pytest.raises(ConfigError, match=r"line\.runtime_dir: .* cannot be made"):
+        runtime_folder(Path(f"{short_folder}/file{below}"))
+
+
+def test_a_private_socket_passes_what_it_is_given_and_stays_in_memory(context):
+    sockets = PrivateSockets("line", context)
+    with sockets.pull("publish") as pull, sockets.push("publish") as push:
+        assert pull.last_endpoint == b"inproc://line-publish"
+        pull.rcvtimeo = PATIENCE_MS
+        push.send(b"window")
+        assert pull.recv() == b"window"
+        assert (pull.rcvhwm, push.sndhwm) == (PRIVATE_HWM, PRIVATE_HWM)
+
+
+def test_a_private_socket_passes_what_it_is_given_and_stays_in_its_folder(context, short_folder):
+    sockets = PrivateSockets(short_folder, context)
+    with sockets.push("publish") as push, sockets.pull("publish") as pull:
+        pull.rcvtimeo = PATIENCE_MS
+        push.send(b"window")
+        assert pull.recv() == b"window"
+        assert [path.name for path in short_folder.iterdir()] == ["publish.sock"]
+
+
+@pytest.mark.parametrize("base", ["tcp://127.0.0.1:5599", "tcp://*", "@tcp://"])
+@pytest.mark.parametrize("name", ["publish", ":5599", "/tcp://127.0.0.1:5599"])
+def test_a_private_socket_cannot_be_asked_for_the_network(context, base, name):
+    with PrivateSockets(base, context).pull(name) as pull, PrivateSockets(base, context).push(name) as push:
+        assert pull.last_endpoint.startswith(b"inproc://")
+        assert push.last_endpoint.startswith(b"inproc://")
+
+
+def test_a_port_in_use_is_told_with_its_remedy(context):
+    with public_socket("tcp://127.0.0.1:*", 10, context) as first:
+        taken = first.last_endpoint.decode()
+        with pytest.raises(LineError, match=rf"publish\.bind: cannot bind {taken}: .*another eventveil running there"):
+            public_socket(taken, 10, context)
+
+
+@pytest.mark.parametrize("bind", ["tcp://192.0.2.1:5599", "tcp://nowhere", "udp://*:1"])
+def test_an_address_that_is_not_this_machines_is_refused(context, bind):
+    with pytest.raises(LineError, match=r"publish\.bind: cannot bind"):
+        public_socket(bind, 10, context, KeyPair(*zmq.curve_keypair()))
+
+
+PUBLIC = ["tcp://*:*", "tcp://0.0.0.0:*", "tcp://lo:*", "tcp://192.0.2.1:5599", "udp://*:1"]
+PUBLIC_6 = ["tcp://[::]:*", "tcp://:::*", "tcp://[::ffff:0.0.0.0]:*", "tcp://[::ffff:192.0.2.1]:5599"]
+
+
+@pytest.mark.parametrize("bind", PUBLIC + PUBLIC_6)
+def test_without_keys_no_address_is_bound_that_others_can_reach(context, bind):
+    with pytest.raises(BoundaryError, match="others can reach"):
+        public_socket(bind, 10, context)
+
+
+def test_with_keys_nobody_gets_in_while_nobody_answers_for_the_list(context):
+    pair = KeyPair(*zmq.curve_keypair())
+    with public_socket("tcp://127.0.0.1:*", 10, context, pair) as public:
+        with subscriber_socket(("window",), 2, context, (pair.public, pair)) as subscriber:
+            monitor = subscriber.get_monitor_socket(
+                zmq.Event.HANDSHAKE_SUCCEEDED | zmq.Event.HANDSHAKE_FAILED_NO_DETAIL
+            )
+            connect(subscriber, endpoint_of(public))
+            for _ in range(3):
+                assert monitor.poll(PATIENCE_MS)
+                assert parse_monitor_message(monitor.recv_multipart())["event"] == zmq.Event.HANDSHAKE_FAILED_NO_DETAIL
+            subscriber.disable_monitor()
+            monitor.close()
+        assert not public.poll(0)
+
+
+def test_a_subscriber_behind_its_queue_misses_messages_and_holds_nobody_up(context):
+    with public_socket("tcp://127.0.0.1:*", 3, context) as public:
+        public.rcvtimeo = PATIENCE_MS
+        assert public.sndhwm == 3
+        with subscriber_socket(("window",), 2, context) as subscriber:
+            connect(subscriber, endpoint_of(public))
+            assert subscriber.rcvhwm == 2
+            assert public.recv() == b"\x01window"
+            for _ in range(2000):
+                public.send_multipart([b"window", bytes(20_000)], zmq.NOBLOCK)
+        assert public.recv() == b"\x00window"
+
+
+def test_a_strangers_subscription_of_a_gigabyte_is_cut_off(context):
+    with public_socket("tcp://127.0.0.1:*", 3, context) as public, context.socket(zmq.XSUB) as stranger:
+        public.rcvtimeo, stranger.linger = PATIENCE_MS, 0
+        stranger.connect(public.last_endpoint.decode())
+        stranger.send(b"\x01" + bytes(100_000))
+        with subscriber_socket(("window",), 2, context) as subscriber:
+            connect(subscriber, endpoint_of(public))
+            assert public.recv() == b"\x01window"

@@ -1,0 +1,268 @@
+"""The certificate on the line: in every header, shown to whoever comes, and refused wherever it does not fit."""
+
+from __future__ import annotations
+
+import tempfile
+import threading
+from hashlib import sha256
+from types import SimpleNamespace
+
+import pytest
+import zmq
+from certificates import certificate
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+from pipeline_helpers import (
+    DIGEST,
+    OTHER_DIGEST,
+    PATIENCE_MS,
+    RUN,
+    SEAL,
+    gesture,
+    link,
+    page,
+    publisher,
+    received,
+    sealed_parcel,
+    state,
+    window,
+)
+from pipeline_setup import Kit, make_kit, run_and_listen, subscriber
+
+from eventveil.errors import AuditError
+from eventveil.models import load_weights
+from eventveil.stream import subscribe
+from eventveil.stream.pipeline.pipeline import Line
+from eventveil.stream.planning import plan
+from eventveil.stream.protocol.certificate import Signed, read_key
+from eventveil.stream.protocol.wire import STATE, WINDOW, decode
+from eventveil.stream.publisher.publisher import Provenance, Publisher
+from eventveil.stream.subscriber import certificate_filter
+
+PATIENCE_S = PATIENCE_MS / 1000
+
+
+@pytest.fixture(scope="module")
+def keys(tmp_path_factory):
+    """Somebody who audits, and a stranger: private keys, and files of their public halves."""
+    folder = tmp_path_factory.mktemp("keys")
+    held = {}
+    for name in ("auditor", "stranger"):
+        private = Ed25519PrivateKey.generate()
+        path = folder / f"{name}.pem"
+        path.write_bytes(private.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo))
+        held[name] = SimpleNamespace(private=private, path=path)
+    return SimpleNamespace(**held)
+
+
+def digest(text):
+    return sha256(text.encode()).hexdigest()
+
+
+def shown(text):
+    return state(state="certificate", certificate=text)
+
+
+def trusting(keys, *messages, key="auditor"):
+    """What a subscriber hands out who asks for the auditor's certificate."""
+    with publisher(*messages) as endpoint:
+        messages = subscribe(endpoint, require_certificate=getattr(keys, key).path, timeout_s=2 * PATIENCE_S)
+        yield from messages
+
+
+def test_what_comes_before_the_certificate_is_withheld_and_counted(keys):
+    text = certificate(keys.auditor.private, (DIGEST, 0))
+    own = {"certificate": digest(text)}
+    early = [window(0, **own), gesture(0, **own), window(2, lost={"queue": 1}, **own)]
+    late = [window(3, lost={"queue": 1}, **own), gesture(1, **own), window(4, lost={"queue": 1}, **own)]
+    got = list(trusting(keys, *early, shown(text), *late, shown(text), state()))
+    assert [(m.topic, getattr(m.header, "seq", m.header.shape)) for m in got] == [
+        (STATE, (0,)), (WINDOW, 3), ("gesture", 1), (WINDOW, 4), (STATE, (0,)),
+    ]  # fmt: skip
+    assert got[1].missing == {"certificate": 2, "queue": 1}
+    assert got[2].missing == {"certificate": 1}
+    assert got[3].missing == {}
+
+
+@pytest.mark.parametrize(
+    ("case", "words"),
+    [
+        ("never audited", "have no certificate"),
+        ("wrong key", "was signed with another key"),
+        ("failing verdict", "did not pass their audit: Not private: found"),
+        ("not measured", "did not pass their audit"),
+        ("swapped weights", "is not about the weights of this line"),
+        ("changed", "it was changed"),
+        ("no certificate at all", "expected a certificate of an audit"),
+        ("forged digest", "did not come before the line ended, only one with digest .*; 2 messages were withheld"),
+        ("never shown", "did not come before the line ended; 2 messages were withheld"),
+    ],
+)
+def test_whatever_does_not_fit_is_refused_and_nothing_is_handed_out(keys, case, words):
+    texts = {
+        "wrong key": certificate(keys.stranger.private, (DIGEST, 0)),
+        "failing verdict": certificate(keys.auditor.private, (OTHER_DIGEST, 0), (DIGEST, 1)),
+        "not measured": certificate(keys.auditor.private, (DIGEST, 0), (DIGEST, 2)),
+        "swapped weights": certificate(keys.auditor.private, (OTHER_DIGEST, 0)),
+        "changed": certificate(keys.auditor.private, (DIGEST, 1)).replace('"status": 1', '"status": 0'),
+        "no certificate at all": "[]",
+    }
+    text = texts.get(case, certificate(keys.auditor.private, (DIGEST, 0)))
+    own = {"certificate": {"never audited": None, "forged digest": "0" * 64}.get(case, digest(text))}
+    first = [] if case == "never shown" else [shown(text)]
+    got = []
+    with pytest.raises(AuditError, match=words):
+        got.extend(trusting(keys, *first, window(0, **own), window(1, **own), state()))
+    assert not [message for message in got if message.topic != STATE]
+
+
+def test_a_certificate_that_never_comes_ends_it_within_seconds(keys, monkeypatch):
+    monkeypatch.setattr(certificate_filter, "PATIENCE_S", 0.3)
+    with pytest.raises(AuditError, match="did not come within 0 s; 1 messages were withheld"):
+        list(trusting(keys, window(0, certificate="0" * 64)))
+
+
+def test_a_line_that_changes_its_weights_is_held_to_its_new_certificate(keys):
+    first = certificate(keys.auditor.private, (DIGEST, 0))
+    second = certificate(keys.auditor.private, (OTHER_DIGEST, 0))
+    changed = {"certificate": digest(second), "anonymizer": OTHER_DIGEST}
+    messages = [shown(first), window(0, certificate=digest(first)), window(1, **changed), shown(second)]
+    got = list(trusting(keys, *messages, window(2, **changed), state()))
+    assert [m.header.seq for m in got if m.topic == WINDOW] == [0, 2]
+    with pytest.raises(AuditError, match="is not about the weights"):
+        list(trusting(keys, shown(first), window(0, certificate=digest(first), anonymizer=OTHER_DIGEST)))
+
+
+def test_without_the_demand_everything_comes_and_the_certificate_once(keys):
+    text = certificate(keys.auditor.private, (DIGEST, 0))
+    with publisher(shown(text), window(), shown(text), window(1), shown(text), state()) as endpoint:
+        got = list(subscribe(endpoint, timeout_s=PATIENCE_S))
+    assert [m.header.state for m in got if m.topic == STATE] == ["certificate", "ended"]
+    assert [m.header.seq for m in got if m.topic == WINDOW] == [0, 1]
+
+
+def test_a_certificate_said_again_is_no_sign_of_life(keys):
+    text, stop = certificate(keys.auditor.private, (DIGEST, 0)), threading.Event()
+
+    with zmq.Context() as context, context.socket(zmq.PUB) as socket:
+        socket.linger = 0
+        port = socket.bind_to_random_port("tcp://127.0.0.1")
+
+        def repeat():
+            while not stop.wait(0.2):
+                socket.send_multipart(shown(text))
+
+        thread = threading.Thread(target=repeat)
+        thread.start()
+        try:
+            got = list(subscribe(f"tcp://127.0.0.1:{port}", timeout_s=1.0))
+        finally:
+            stop.set()
+            thread.join()
+    assert len(got) <= 1
+
+
+def test_the_publisher_shows_its_certificate_again_and_again():
+    now = [0]
+    provenance = Provenance(DIGEST, trained=True, certificate="12" * 32, certificate_text="{}")
+    with link(hwm=100) as (push, pull):
+        own = Publisher(push, SEAL, provenance, page("publish"), run=RUN, max_age_ms=None, clock_ns=lambda: now[0])
+        counts = []
+        for now_ms in (0, 10, 1_999, 2_000, 2_001, 4_100):
+            now[0] = now_ms * 1_000_000
+            own.certify()
+            counts.append(len(received(pull)))
+        own.take(sealed_parcel(0, scores=None))
+        (frames,) = received(pull)
+    assert counts == [1, 0, 0, 1, 0, 1]
+    assert decode(frames).header.certificate == "12" * 32
+
+
+@pytest.fixture(scope="module")
+def kit(tmp_path_factory) -> Kit:
+    return make_kit(tmp_path_factory.mktemp("kit"), seconds=0.5)
+
+
+@pytest.fixture
+def endpoint(tmp_path_factory):
+    with tempfile.TemporaryDirectory(prefix="eventveil-") as folder:
+        yield f"ipc://{folder}/public"
+
+
+@pytest.fixture
+def beside(kit):
+    """Write a certificate beside the weights; gone afterwards."""
+    path = kit.anonymizer.with_name("certificate.json")
+    yield lambda text: path.write_text(text)
+    path.unlink(missing_ok=True)
+
+
+def test_a_line_takes_the_certificate_beside_its_weights_and_a_subscriber_in_another_process_trusts_it(
+    kit, keys, endpoint, beside
+):
+    text = certificate(keys.auditor.private, (load_weights(kit.anonymizer).digest, 0))
+    beside(text)
+    with subscriber(endpoint, "--require-certificate", str(keys.auditor.path)) as trusts:
+        status = Line(kit.settings(endpoint)).run()
+        assert status.failure is None
+        messages = trusts.finish()
+    assert trusts.process.returncode == 0
+    windows = trusts.topic("window")
+    withheld = sum(message["missing"].get("certificate", 0) for message in windows)
+    assert len(windows) + withheld == 5
+    assert windows
+    assert {message["certificate"] for message in windows} == {digest(text)}
+    assert next(message["state"] for message in messages if message["topic"] == STATE) == "certificate"
+
+
+def test_a_subscriber_in_another_process_says_why_it_refuses(kit, keys, endpoint):
+    with subscriber(endpoint, "--require-certificate", str(keys.auditor.path)) as refuses:
+        Line(kit.settings(endpoint)).run()
+        refuses.process.wait(60)
+        assert refuses.process.returncode == 2
+        assert "have no certificate" in refuses.process.stderr.read()
+        assert not refuses.topic("window")
+
+
+def test_nobody_who_was_audited_says_nothing_and_others_say_so(kit, keys, beside):
+    weights = load_weights(kit.anonymizer).digest
+    settings = kit.settings("tcp://127.0.0.1:5999")
+    assert plan(settings).provenance.certificate is None
+    beside(certificate(keys.auditor.private, (weights, 0)))
+    made = plan(settings)
+    assert made.provenance.certificate == Signed.read(kit.anonymizer.with_name("certificate.json")).digest
+    assert not [remark for remark in made.remarks if "audit" in remark]
+    beside(certificate(keys.auditor.private, (weights, 1)))
+    assert any("did not pass its audit" in remark for remark in plan(settings).remarks)
+    beside(certificate(keys.auditor.private, (OTHER_DIGEST, 0)))
+    assert plan(settings).provenance.certificate is None
+    beside(certificate(keys.auditor.private, (weights, 1)).replace('"status": 1', '"status": 0'))
+    with pytest.raises(AuditError, match="it was changed"):
+        plan(settings)
+
+
+def test_a_certificate_that_is_named_must_be_about_these_weights(kit, keys, tmp_path):
+    path = tmp_path / "mine.json"
+    settings = kit.settings("tcp://127.0.0.1:5999", anonymize__certificate=str(path))
+    with pytest.raises(AuditError, match="cannot be read"):
+        plan(settings)
+    path.write_text(certificate(keys.auditor.private, (OTHER_DIGEST, 0)))
+    with pytest.raises(AuditError, match=r"is not about .*anonymizer.safetensors .*: refused"):
+        plan(settings)
+    text = certificate(keys.auditor.private, (load_weights(kit.anonymizer).digest, 0))
+    path.write_text(text)
+    assert plan(settings).provenance.certificate == digest(text)
+    _, heard = run_and_listen(kit, anonymize__certificate=str(path))
+    seen = [decode(frames).header for frames in heard]
+    assert {header.certificate for header in seen if hasattr(header, "anonymizer")} == {digest(text)}
+    assert next(header.certificate for header in seen if getattr(header, "state", "") == "certificate") == text
+
+
+def test_a_key_is_read_from_either_half_and_nothing_else(keys, tmp_path):
+    assert read_key(keys.auditor.path) != read_key(keys.stranger.path)
+    path = tmp_path / "key"
+    path.write_text("no key")
+    with pytest.raises(AuditError, match="expected an Ed25519 public key in PEM"):
+        read_key(path)
+    with pytest.raises(AuditError, match="cannot be read"):
+        subscribe("tcp://127.0.0.1:5999", require_certificate=tmp_path / "none").__next__()

@@ -1,0 +1,55 @@
+"""A report of an audit, written by hand, for the tests of what is made of it."""
+
+from __future__ import annotations
+
+from eventveil.audit.figures import (
+    Advantage,
+    Attack,
+    Class,
+    Figure,
+    SubjectReport,
+    Utility,
+)
+from eventveil.audit.report.report import Data, Made, Report
+from eventveil.audit.report.verdict import decide
+
+TENSORS = "ab" * 32
+
+
+def attack(value, way="linked", windows=1, knowledge="informed"):
+    share = Figure(value=0.2, low=0.1, high=0.3, chance=0.1)
+    error = Figure(value=0.4, low=0.3, high=0.5, chance=0.5) if way == "linked" else None
+    advantage = Advantage(by="rank-1", value=value, low=value - 0.03, high=value + 0.03)
+    return Attack(
+        knowledge=knowledge, architecture="plain", seed=0, way=way, windows=windows, seconds=float(windows),
+        people=40, queries=100, gallery=200, rank1=share, rank5=share, rank10=share, mean_average_precision=share,
+        equal_error_rate=error, advantages=(advantage,),
+    )  # fmt: skip
+
+
+def subject(name, leak, *, audited=False):
+    attacks = (attack(-0.2, "search"), attack(leak), attack(leak, windows=5))
+    figure = Figure(value=0.9, low=0.8, high=0.95, chance=0.1)
+    return SubjectReport(
+        name=name, audited=audited, weights=TENSORS if audited else None,
+        about={"note": "<b>note</b>", "trained": False} if audited else None, attacks=attacks,
+        averaging=(attack(0.5, knowledge="averaging"), attack(0.2, knowledge="overlapping")) if audited else (),
+        utility=Utility(retrained=figure, as_it_is=figure, classes=(Class(name="a <clap>", windows=3, accuracy=0.5),)),
+        verdict=decide(attacks, (attack(0.8),), threshold=0.1, precision=0.05) if audited else None,
+    )  # fmt: skip
+
+
+def report():
+    made = Made.of("2026-01-01T00:00:00+00:00", "eventveil audit <script>", 60.0, "cpu")
+    data = Data(
+        kind="dvs-gesture", layout="x", simulated=False, people={"train": 60, "val": 8, "test": 40},
+        trials={"train": 1, "val": 1, "test": 1}, sessions=80, classes=("a <clap>",), index="1" * 64, split="2" * 64,
+    )  # fmt: skip
+    return Report(
+        made=made, evidence=True, threshold=0.1, precision=0.05, settings={"averaging": 10}, data=data,
+        subjects=(subject("raw", 0.8), subject("hidden<i>", 0.04, audited=True), subject("bare", 0.5, audited=True)),
+    )  # fmt: skip
+
+
+def figure(value, chance=0.0):
+    return Figure(value=value, low=value - 0.1, high=value + 0.1, chance=chance)

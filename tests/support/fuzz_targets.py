@@ -1,0 +1,304 @@
+"""What reads bytes of others, in one list: each with good bytes to begin with, and how to feed it any.
+
+Whatever the bytes, a target may raise errors of our own tree and no others, in bounded time and memory. The tests feed
+each of them a thousand inputs, scripts/fuzz-nightly a hundred thousand.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import shutil
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cache, partial
+from importlib.resources import files
+from pathlib import Path
+
+import dataset_makers
+import pipeline_helpers
+import torch
+import yaml
+from all_formats import FORMATS
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from recordings import make_events
+
+from eventveil import Sensor
+from eventveil.audit.settings import AuditSettings
+from eventveil.config import checked, read_yaml, run_settings
+from eventveil.errors import EventFileError, EventVeilError
+from eventveil.io import open_events
+from eventveil.io.formats.hdf5_process import messages
+from eventveil.models.kinds import initialise
+from eventveil.models.metadata import Metadata
+from eventveil.models.published import read_state_dict
+from eventveil.models.weights import load_weights, save_weights
+from eventveil.replay.datasets import open_dataset
+from eventveil.replay.datasets.retrieval import read_retrieval
+from eventveil.replay.datasets.trials import Dataset
+from eventveil.replay.player.sources import SourceUri
+from eventveil.stream.preprocess.hot_pixel_file import HotPixelFile
+from eventveil.stream.protocol.certificate import Certificate, Judged, Signed, read_key
+from eventveil.stream.protocol.keys import AllowList, new_keys, read_public, read_secret
+from eventveil.stream.protocol.wire import decode, encode
+from eventveil.stream.runtime.message import pack, unpack
+from eventveil.stream.settings import RunSettings
+from eventveil.training.settings import TrainSettings
+
+SENSOR = Sensor(128, 128)
+MOST_EVENTS = 2_000_000  # a reader that would give more from a few kilobytes has been seen at work
+_BETWEEN = b"\x00--frame--\x00"  # between the frames of a message
+
+
+@dataclass(frozen=True)
+class Target:
+    """Something that reads bytes of others.
+
+    Attributes:
+        name: as `--only` of scripts/fuzz-nightly takes it.
+        seeds: good bytes; called with a folder to make them in.
+        feed: takes bytes, and a folder that no other target uses.
+        apart: a process of its own does this, because a library that we cannot mend may end it or loop for ever.
+    """
+
+    name: str
+    seeds: Callable[[Path], Sequence[bytes]]
+    feed: Callable[[bytes, Path], object]
+    apart: bool = False
+
+
+def _write(data: bytes, folder: Path, name: str) -> Path:
+    path = folder / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(data)
+    return path
+
+
+# Recordings
+
+
+def _recordings(name: str, folder: Path) -> list[bytes]:
+    path = folder / f"seed{FORMATS[name].suffix}"
+    seeds = []
+    for count in (1, 40):
+        FORMATS[name].write(path, make_events(count, sensor=SENSOR, start_us=100), SENSOR)
+        seeds.append(path.read_bytes())
+    path.unlink()
+    return seeds
+
+
+def _read(name: str, data: bytes, folder: Path) -> None:
+    path = _write(data, folder, f"recording{FORMATS[name].suffix}")
+    order = ("raise", "sort", "clip")[len(data) % 3]
+    events, going_on = 0, True
+    with open_events(path, sensor=SENSOR, on_disorder=order) as source:
+        while going_on and events < MOST_EVENTS:
+            try:
+                packet = next(source, None)
+            except EventFileError as fault:
+                going_on = fault.recoverable
+            else:
+                going_on = packet is not None
+                events += 0 if packet is None else len(packet)
+
+
+def _read_hdf5(data: bytes, folder: Path) -> None:
+    """What the process does that `Hdf5Reader` starts; starting it a thousand times takes minutes."""
+    path = _write(data, folder, "recording.h5")
+    events = 0
+    for kind, told, packet in messages(path, ""):
+        events += told["events"] if kind == "fault" or packet is not None else 0
+        if events >= MOST_EVENTS:
+            break
+
+
+# Messages
+
+
+def _messages(_: Path) -> list[bytes]:
+    messages = [
+        encode(pipeline_helpers.window_header(), pipeline_helpers.values()),
+        encode(pipeline_helpers.gesture_header(), pipeline_helpers.SCORES),
+        encode(pipeline_helpers.line_ended(lost={"window": {"queue": 3}})),
+    ]
+    return [_BETWEEN.join(bytes(frame) for frame in frames) for frames in messages]
+
+
+def _parcels(_: Path) -> list[bytes]:
+    parcels = (
+        pipeline_helpers.raw_parcel(3),
+        pipeline_helpers.sealed_parcel(4, lost={"queue": 2}),
+        pipeline_helpers.end(),
+    )
+    return [_BETWEEN.join(bytes(frame) for frame in pack(parcel)) for parcel in parcels]
+
+
+# Settings
+
+
+def _ready(*names: str) -> list[bytes]:
+    """The ready files, without the comments, which take PyYAML's time."""
+    texts = [(files("eventveil.configs") / name).read_text() for name in names]
+    return [yaml.safe_dump(yaml.safe_load(text), sort_keys=False).encode() for text in texts]
+
+
+def _configure(model: type, data: bytes, folder: Path) -> None:
+    path = _write(data, folder, "settings.yaml")
+    checked(model, read_yaml(path, model), name="settings.yaml")
+
+
+def _override(data: bytes, _: Path) -> None:
+    overrides = data.decode("utf-8", "replace").split("\n")
+    run_settings({"sources": [{"uri": "a.npy"}]}, overrides, name="command line")
+
+
+# Datasets
+
+
+def _dataset(make: Callable[[Path], object], name: str, folder: Path) -> list[bytes]:
+    shutil.rmtree(folder / "set", ignore_errors=True)
+    make(folder / "set")
+    return [(folder / "set" / name).read_bytes()]
+
+
+def _index(name: str, data: bytes, folder: Path) -> None:
+    _write(data, folder / "set", name)
+    open_dataset(folder / "set")
+
+
+def _see(root: Path) -> None:
+    names = [f"{n}_{n:02}_F_20_frontal_normal_happiness_90_take001" for n in (1, 2)]
+    for name in names:
+        dataset_makers.sequence(root, name, [dataset_makers.frame()] * 2)
+    rows = [{"filename": name} for name in names]
+    (root / "see_metadata.json").write_text(json.dumps({"train": rows[:1], "query": rows[1:], "gallery": []}))
+
+
+def _reid(root: Path) -> None:
+    (root / "001" / "cam01").mkdir(parents=True)
+    rows = "".join(f"{1000 * n} {n} {n} {n % 2}\n" for n in range(100))
+    (root / "001" / "cam01" / "events.txt").write_text(rows)
+
+
+def _retrieval(name: str, data: bytes, folder: Path) -> None:
+    read_retrieval(_people(folder), _write(data, folder, name), split="train")
+
+
+@cache
+def _people(folder: Path) -> Dataset:
+    dataset_makers.release(folder / "people")
+    return open_dataset(folder / "people")
+
+
+# Keys, certificates, weights
+
+
+def _key_files(folder: Path) -> list[bytes]:
+    shutil.rmtree(folder / "keys", ignore_errors=True)
+    public = new_keys(folder / "keys")
+    return [public.read_bytes(), (public.parent / "secret.key").read_bytes()]
+
+
+def _keys(data: bytes, folder: Path) -> None:
+    path = folder / "keys" / "allowed" / "alice.pub"
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    path.write_bytes(data)
+    path.chmod(0o600)
+    for read in (lambda: AllowList(folder / "keys").read(), lambda: read_public(path), lambda: read_secret(path)):
+        with contextlib.suppress(EventVeilError):
+            read()
+
+
+def _certificates(_: Path) -> list[bytes]:
+    key = Ed25519PrivateKey.generate()
+    public = key.public_key().public_bytes(serialization.Encoding.Raw, serialization.PublicFormat.Raw)
+    judged = Judged(name="a", weights="ab" * 32, status=0, verdict="private enough")
+    unsigned = Certificate(
+        made="2026-01-01", eventveil="0", evidence=True, threshold=0.1, config="ab" * 32, data="ab" * 32,
+        report="ab" * 32, subjects=(judged,), public_key=public.hex(), signature="",
+    )  # fmt: skip
+    signed = unsigned.model_copy(update={"signature": key.sign(unsigned.signed).hex()})
+    return [signed.model_dump_json().encode()]
+
+
+def _pems(_: Path) -> list[bytes]:
+    key = Ed25519PrivateKey.generate()
+    form, plain = serialization.Encoding.PEM, serialization.NoEncryption()
+    return [
+        key.private_bytes(form, serialization.PrivateFormat.PKCS8, plain),
+        key.public_key().public_bytes(form, serialization.PublicFormat.SubjectPublicKeyInfo),
+    ]
+
+
+def _weights(folder: Path) -> list[bytes]:
+    model = initialise("event_autoencoder", {}, seed=1)
+    window = {"bins": 5, "bin_us": 1000, "hop": 5, "size": (16, 12), "representation": "voxel"}
+    save_weights(folder / "seed", model, Metadata.of(model, role="anonymizer", trained=True, **window))
+    return [(folder / "seed").read_bytes()]
+
+
+def _pickles(_: Path) -> list[bytes]:
+    file = io.BytesIO()
+    torch.save({"convs1.0.weight": torch.zeros(2, 2), "convs1.0.bias": torch.zeros(2)}, file)
+    return [file.getvalue()]
+
+
+def _hot_pixels(_: Path) -> list[bytes]:
+    return [json.dumps({"serial": "a", "sensor": str(SENSOR), "pixels": [[1, 2], [127, 0]]}).encode()]
+
+
+def _remembered(data: bytes, folder: Path) -> None:
+    file = HotPixelFile("a", SENSOR, folder)
+    _write(data, folder, file.path.name)
+    file.load()
+
+
+TONIC = partial(dataset_makers.tonic, people=(("ibmGestureTrain", (1,)),), classes=(0,))
+RELEASE = dataset_makers.release
+
+TARGETS = {
+    target.name: target
+    for target in (
+        *(
+            Target(f"recording {name}", partial(_recordings, name), partial(_read, name))
+            for name in FORMATS
+            if name != "HDF5"
+        ),
+        Target("recording HDF5", partial(_recordings, "HDF5"), _read_hdf5, apart=True),
+        Target("message", _messages, lambda data, _: decode(data.split(_BETWEEN))),
+        Target("parcel", _parcels, lambda data, _: unpack(data.split(_BETWEEN))),
+        Target("line settings", lambda _: _ready("live.yaml", "replay.yaml"), partial(_configure, RunSettings)),
+        Target("training settings", lambda _: _ready("train/simulated_small.yaml"), partial(_configure, TrainSettings)),
+        Target("audit settings", lambda _: _ready("audit/quick.yaml"), partial(_configure, AuditSettings)),
+        Target("override", lambda _: [b"line.delivery=live", b"sources.0.speed=max\nwindow.size=[64, 48]"], _override),
+        Target(
+            "source",
+            lambda _: [b"dvs-gesture:a?split=test", b"simulate:?seed=1&distance=1.2", b"file:///a.npy?unit=ms"],
+            lambda data, _: SourceUri.parse(data.decode("utf-8", "surrogateescape")),
+        ),
+        *(
+            Target(f"index of {what}", partial(_dataset, make, name), partial(_index, name))
+            for what, make, name in (
+                ("trials", TONIC, "ibmGestureTrain/user01_natural/0.npy"),
+                ("recordings", RELEASE, "trials_to_train.txt"),
+                ("labels", RELEASE, "user01_natural_labels.csv"),
+                ("sequences", _see, "see_metadata.json"),
+                ("people", _reid, "001/cam01/events.txt"),
+            )
+        ),
+        Target("queries", lambda _: [b"user01_natural.aedat#1\nuser01_led.aedat#2\n"], partial(_retrieval, "list.txt")),
+        Target(
+            "queries of SEE",
+            lambda _: [b'{"query": [{"filename": "user01_natural.aedat#1"}]}'],
+            partial(_retrieval, "list.json"),
+        ),
+        Target("keys", _key_files, _keys),
+        Target("certificate", _certificates, lambda data, _: Signed.parse(data, "certificate.json")),
+        Target("key of a certificate", _pems, lambda data, folder: read_key(_write(data, folder, "key.pem"))),
+        Target("weights", _weights, lambda data, folder: load_weights(_write(data, folder, "weights"))),
+        Target("published weights", _pickles, lambda data, folder: read_state_dict(_write(data, folder, "a.pth"))),
+        Target("hot pixels", _hot_pixels, _remembered),
+    )
+}

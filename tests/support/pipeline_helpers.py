@@ -1,0 +1,170 @@
+"""Small parts of a line for its tests: windows, messages, and real sockets that the test owns and closes."""
+
+from __future__ import annotations
+
+import itertools
+import socket
+import threading
+from collections import Counter
+from contextlib import contextmanager
+
+import numpy as np
+import pytest
+import zmq
+
+from eventveil import Sensor
+from eventveil.stream.protocol.wire import Geometry, GestureHeader, StateHeader, WindowHeader, encode
+from eventveil.stream.publisher.publisher import Provenance
+from eventveil.stream.runtime.accounting import Books
+from eventveil.stream.runtime.message import Parcel
+from eventveil.stream.runtime.signals import Signals
+from eventveil.stream.runtime.windows import Origin, RawWindow, Seal
+
+SENSOR = Sensor(4, 3)
+DIGEST, OTHER_DIGEST = "ab" * 32, "cd" * 32
+LABELS = ("clap", "wave", "roll")
+SCORES = np.array([0.25, 0.5, 0.25], np.float32)
+PROVENANCE = Provenance(DIGEST, trained=False, classifier=OTHER_DIGEST, classifier_trained=True, labels=LABELS)
+SEAL = Seal(b"k" * 32)
+STREAMS = ("0", "1", "a", "b", "c", "cam")
+RUN = "12ab" * 4
+PATIENCE_MS = 5_000  # how long a test waits for what must come
+
+_names = itertools.count()
+
+
+def _has_ipv6():
+    try:
+        with socket.create_server(("::1", 0), family=socket.AF_INET6):
+            return True
+    except OSError:
+        return False
+
+
+needs_ipv6 = pytest.mark.skipif(not _has_ipv6(), reason="this machine has no ::1")
+
+
+def origin(seq=0, stream="0", *, start_us=None, span_us=10, closed_ns=0, incidents=()):
+    """Where and when; windows lie side by side unless `start_us` says otherwise."""
+    start_us = seq * 10 if start_us is None else start_us
+    return Origin(stream, SENSOR, seq, start_us, start_us + span_us, closed_ns, dict(incidents))
+
+
+def values(seed=0):
+    """What an anonymizer may make: float32 (C, H, W)."""
+    return np.random.default_rng(seed).normal(0, 3, (2, 3, 4)).astype(np.float32)
+
+
+def raw(seq=0, stream="0", **where):
+    """A raw window with counts that tell it from any other."""
+    return RawWindow(origin(seq, stream, **where), np.arange(seq, seq + 24, dtype=np.uint16).reshape(1, 2, 3, 4))
+
+
+def raw_parcel(seq=0, stream="0", lost=None, **where):
+    """A raw window on its way."""
+    return Parcel(stream, raw(seq, stream, **where), Counter(lost))
+
+
+def sealed_parcel(seq=0, stream="0", *, scores=SCORES, lost=None, **where):
+    """An anonymized and classified window on its way to the publisher."""
+    window = SEAL.set(origin(seq, stream, **where), values(seq))
+    return Parcel(stream, window if scores is None else window.with_scores(scores), Counter(lost))
+
+
+def end(stream="0", lost=None, made=0):
+    """The end of a stream."""
+    return Parcel(stream, None, Counter(lost), made=made)
+
+
+def window_header(**changed):
+    """The header of a window, as a publisher writes it."""
+    common = {"sensor": Geometry(width=4, height=3), "stream": "0", "seq": 0, "t_start_us": 0, "t_end_us": 10}
+    proof = {"run": RUN, "life": 1, "age_ms": 1.5, "anonymizer": DIGEST, "trained": False}
+    return WindowHeader.model_validate({"shape": (2, 3, 4)} | common | proof | changed)
+
+
+def gesture_header(**changed):
+    """The header of a gesture, as a publisher writes it."""
+    seen = {"shape": (3,), "labels": LABELS, "label": "wave", "probability": 0.5}
+    who = {"classifier": OTHER_DIGEST, "classifier_trained": True}
+    common = window_header().model_dump(exclude={"shape", "sensor"}) | {"sensor": Geometry(width=4, height=3)}
+    return GestureHeader.model_validate(common | seen | who | changed)
+
+
+def notice(what, stream="0", lost=None):
+    """A word about the camera."""
+    return Parcel(stream, None, Counter(lost), what)
+
+
+def line_ended(state="ended", **changed):
+    """The message that ends a subscription."""
+    return StateHeader.model_validate({"state": state} | changed)
+
+
+@contextmanager
+def link(hwm=1):
+    """A connected PUSH/PULL pair in this process; nothing survives the test."""
+    name = f"inproc://link-{next(_names)}"
+    with zmq.Context() as context, context.socket(zmq.PULL) as pull, context.socket(zmq.PUSH) as push:
+        pull.rcvhwm = push.sndhwm = hwm
+        pull.linger = push.linger = 0
+        pull.rcvtimeo = push.sndtimeo = PATIENCE_MS
+        pull.bind(name)
+        push.connect(name)
+        yield push, pull
+
+
+def received(pull):
+    """All messages that have arrived, as lists of bytes."""
+    messages = []
+    while pull.poll(0):
+        messages.append(pull.recv_multipart())
+    return messages
+
+
+def signals():
+    """What a supervisor tells: nothing yet."""
+    return Signals.of(Books((), ()))
+
+
+def page(stage="anonymize"):
+    """The books of a stage that has done nothing yet, for any of the streams that tests use."""
+    books = Books((stage,), STREAMS)[stage]
+    books.life = 1
+    return books
+
+
+@contextmanager
+def publisher(*messages, topics=3):
+    """A publisher on a free TCP port, in a thread: sends the messages once so many topics are subscribed to.
+
+    Yields the endpoint. A message is a list of frames.
+    """
+    with zmq.Context() as context, context.socket(zmq.XPUB) as public:
+        public.linger, public.rcvtimeo = 0, PATIENCE_MS
+        port = public.bind_to_random_port("tcp://127.0.0.1")
+
+        def publish():
+            for _ in range(topics):
+                public.recv()
+            for frames in messages:
+                public.send_multipart(frames)
+
+        thread = threading.Thread(target=publish)
+        thread.start()
+        try:
+            yield f"tcp://127.0.0.1:{port}"
+        finally:
+            thread.join()
+
+
+def window(seq=0, **changed):
+    return [bytes(frame) for frame in encode(window_header(seq=seq, **changed), values(seq))]
+
+
+def gesture(seq=0, **changed):
+    return [bytes(frame) for frame in encode(gesture_header(seq=seq, **changed), SCORES)]
+
+
+def state(**changed):
+    return [bytes(frame) for frame in encode(line_ended(**changed))]

@@ -1,0 +1,254 @@
+"""What happens when something breaks: real processes, killed, halted, starved; and a canary that must not come out.
+
+docs/reliability.md tells for each fault what happens, how long it takes, what is lost and where that is counted.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+import urllib.request
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pipeline_setup
+import pytest
+from canary import canary_events, canary_in, files_with_canary
+from fault_injection import PATIENCE_S, Faults, Running, assert_books_balance, audience, running
+from pipeline_setup import BIN_US, PROGRAM, SENSOR, Kit
+
+from eventveil.stream.pipeline.pipeline import Line
+from eventveil.stream.protocol.wire import GESTURE, WINDOW, decode
+from eventveil.stream.subscriber.client import NETWORK, Gaps
+
+WINDOW_S = 5 * BIN_US / 1e6
+OFTEN = {"line__restarts": 50, "line__max_age_ms": 2_000, "sources__0__speed": 0.5}
+CRASHES = {
+    "raise": "(RuntimeError)",
+    "cuda": "(AcceleratorError)",
+    "memory": "(OutOfMemoryError)",
+    "host memory": "(MemoryError)",
+}
+pytestmark = pytest.mark.timeout(600)  # real processes; patience is in fault_injection
+
+
+@pytest.fixture(scope="module")
+def kit(tmp_path_factory: pytest.TempPathFactory) -> Kit:
+    kit = pipeline_setup.make_kit(tmp_path_factory.mktemp("faults"))
+    pipeline_setup.write_recording(kit.recording, canary_events(), SENSOR)
+    return kit
+
+
+@pytest.fixture
+def folder() -> Iterator[Path]:
+    # Not tmp_path: the path of a socket may not be longer than about a hundred bytes.
+    with tempfile.TemporaryDirectory(prefix="ev-") as name:
+        yield Path(name)
+
+
+@pytest.fixture
+def faults(tmp_path) -> Faults:
+    return Faults(tmp_path)
+
+
+def decoded(messages):
+    """Messages with what is missing before them."""
+    gaps = Gaps()
+    return [gaps.note(decode(frames)) for frames in messages]
+
+
+def assert_told(messages):
+    """Each subscriber is told of every window: it came, or why not; nothing is put down to the network."""
+    for topic in (WINDOW, GESTURE):
+        of_topic = [message for message in messages if message.topic == topic]
+        missing = sum((Counter(message.missing) for message in of_topic), Counter())
+        assert not missing[NETWORK]
+        first, last = of_topic[0].header, of_topic[-1].header
+        assert last.seq - first.seq + 1 == len(of_topic) + missing.total()
+        # No bin is published twice, whoever was started anew in between.
+        if topic == WINDOW:
+            ends = [message.header.t_end_us for message in of_topic]
+            starts = [message.header.t_start_us for message in of_topic]
+            assert all(start >= end for start, end in zip(starts[1:], ends, strict=False))
+
+
+def assert_the_canary_stayed_inside(line: Running, folder: Path, heard) -> None:
+    assert not any(canary_in(frame) for messages in heard for message in messages for frame in message)
+    assert not canary_in("".join(line.told).encode())
+    assert files_with_canary(folder) == []
+
+
+def test_whatever_breaks_the_line_goes_on_and_tells_of_every_window(kit, folder, faults):
+    """One line, and all that may befall it: at the end the books of everybody agree, and the canary stayed inside."""
+    endpoint, port = f"ipc://{folder}/public", free_port()
+    settings = OFTEN | {"watch__metrics": f"127.0.0.1:{port}"}
+    with audience(endpoint, readers=3, stalled=10) as heard, running(kit, folder, endpoint, faults, **settings) as line:
+        line.wait_for(lambda beat: beat["published_windows"] > 3)
+        for stage in ("anonymize", "classify", "publish", "histogram:0"):
+            line.kill(stage)
+            assert_books_balance(line.back(stage, "the stage was killed by SIGKILL"))
+        for fault, told in CRASHES.items():
+            faults.set(fault)
+            assert_books_balance(line.back("anonymize", told))
+        line.kill("classify", signal.SIGSTOP)
+        assert_books_balance(line.back("classify", "gave no sign of life for "))
+        faults.set("clock")  # an hour back
+        published = line.beats[-1]["published_windows"]
+        line.wait_for(lambda beat: beat["published_windows"] > published + 3)
+        pages = [page(port, path) for path in ("metrics", "status", "healthz")]
+        summary = line.stop()
+        assert line.process.returncode == 0, line.errors
+    for beat in line.beats:
+        assert_books_balance(beat)
+    assert summary["books"]["in_flight"] == 0
+    assert summary["dropped"]["crash"] > 0
+    assert faults.seen()
+    for messages in heard:
+        understood = decoded(messages)
+        assert_told(understood)
+        ages = [message.header.age_ms for message in understood if message.topic == WINDOW]
+        assert max(ages) <= OFTEN["line__max_age_ms"]
+        assert {message.header.life for message in understood if message.topic == WINDOW} >= {1, 2}
+        last = [message.header for message in understood if message.topic == "state"]
+        assert [header.state for header in last] == ["ended", "ended"]
+        lost = {reason: count for reason, count in summary["dropped"].items() if count}
+        assert last[0].lost == {WINDOW: lost, GESTURE: lost}
+    assert not any(canary_in(told) for told in pages)
+    assert_the_canary_stayed_inside(line, folder, heard)
+
+
+def page(port: int, path: str) -> bytes:
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/{path}", timeout=30) as answer:
+        return answer.read()
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        return server.getsockname()[1]
+
+
+def test_values_that_are_not_finite_end_the_line_at_once_and_none_comes_out(kit, folder, faults):
+    endpoint = f"ipc://{folder}/public"
+    with audience(endpoint, readers=1, stalled=0) as heard, running(kit, folder, endpoint, faults, **OFTEN) as line:
+        line.wait_for(lambda beat: beat["published_windows"] > 1)
+        faults.set("nan")
+        summary = line.end()
+        assert line.process.returncode == 2
+    assert summary["failure"] == "anonymize: the anonymizer made values that are not finite; use other weights"
+    assert f"eventveil: the line failed: {summary['failure']}" in line.errors.replace("\n", " ")
+    assert summary["incidents"] == []
+    assert_books_balance(summary)
+    assert heard[0][-1][0] == b"state"
+    assert json.loads(heard[0][-1][1])["state"] == "failed"
+    windows = sum(message[0] == b"window" for message in heard[0])
+    assert windows == summary["books"]["stages"]["publish"]["sent"]
+    assert_the_canary_stayed_inside(line, folder, heard)
+
+
+def test_a_port_in_use_is_told_before_anything_is_read(kit):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        endpoint = f"tcp://127.0.0.1:{taken.getsockname()[1]}"
+        status = Line(kit.settings(endpoint)).run()
+    assert f"publish.bind: cannot bind {endpoint}: Address already in use" in status.failure
+    assert status.total("histogram", "received") == 0
+
+
+@pytest.fixture
+def small_disk(tmp_path) -> Iterator[Path]:
+    """A file system of 64 KiB."""
+    command = ["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", str(tmp_path)]
+    if subprocess.run(command, capture_output=True, check=False).returncode:
+        pytest.skip("may not mount a small file system")
+    yield tmp_path
+    subprocess.run(["umount", str(tmp_path)], check=True)
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="has no /dev/full, the disk that is always full")
+def test_full_disks_end_the_log_and_the_recording_and_not_the_line(kit, folder, small_disk):
+    """Standard output and error of the line find no room, nor does one of two subscribers for what it keeps."""
+    endpoint = f"ipc://{folder}/public"
+    weights = ["--weights", str(kit.anonymizer), "--weights", str(kit.classifier), "--allow-untrained"]
+    options = ["--speed", "max", "--wait-for", "2", "--json", f"--set=publish.bind={endpoint}"]
+    command = [*PROGRAM, "run", str(kit.recording), *options, *weights]
+    with (
+        pipeline_setup.subscriber(endpoint) as received,
+        pipeline_setup.subscriber(endpoint, "--npz", str(small_disk)) as keeping,
+        Path("/dev/full").open("w") as full,
+    ):
+        done = subprocess.run(command, stdout=full, stderr=full, timeout=PATIENCE_S, check=False)
+        received.finish(PATIENCE_S)
+        keeping.process.wait(PATIENCE_S)
+        assert keeping.process.stderr is not None
+        assert "cannot be written: No space left on device; free some space" in keeping.process.stderr.read()
+        assert keeping.process.returncode == 2
+    assert done.returncode == 2  # something is wrong, and nobody could be told what
+    assert len(received.topic("window")) == 5
+    assert received.messages[-1]["state"] == "ended"
+    kept = sorted(small_disk.glob("*.npz"))
+    assert kept
+    for path in kept:  # what is there is whole
+        with np.load(path) as whole:
+            assert set(whole) == {"values", "header"}
+
+
+def test_too_slow_an_anonymizer_publishes_young_windows_and_a_stage_that_dies_too_often_ends_the_line(
+    kit, folder, faults
+):
+    """It needs ten times as long as there is."""
+    endpoint = f"ipc://{folder}/public"
+    settings = {"sources__0__speed": 2.0, "line__max_age_ms": 4_000, "line__queue": 2, "anonymize__batch": 1}
+    settings |= {"line__restarts": 1}
+    faults.set("slow")
+    with audience(endpoint, readers=1, stalled=0) as heard, running(kit, folder, endpoint, faults, **settings) as line:
+        line.wait_for(lambda beat: beat["published_windows"] > 3 and sum(beat["dropped"].values()) > 3)
+        line.kill("classify")
+        line.wait_for(lambda beat: beat["incidents"] and beat["incidents"][0]["back_s"] is not None)
+        line.kill("classify")
+        summary = line.end()
+    assert line.process.returncode == 2
+    assert summary["failure"] == (
+        "classify: the stage was killed by SIGKILL; it had been started anew 1 times in a minute"
+    )
+    assert_books_balance(summary)
+    windows = [message for message in decoded(heard[0]) if message.topic == WINDOW]
+    assert 0 < max(message.header.age_ms for message in windows) <= 4_000
+
+
+@pytest.mark.nightly
+@pytest.mark.parametrize("stage", ["histogram:0", "anonymize", "classify", "publish"])
+def test_a_stage_that_is_halted_for_ten_seconds_is_replaced_meanwhile(kit, folder, stage):
+    endpoint = f"ipc://{folder}/public"
+    with audience(endpoint, readers=1, stalled=0) as heard, running(kit, folder, endpoint, **OFTEN) as line:
+        halted = line.wait_for(lambda beat: beat["published_windows"] > 3)["stages"][stage]["pid"]
+        os.kill(halted, signal.SIGSTOP)
+        stopped = time.monotonic()
+        beat = line.back(stage, "gave no sign of life for ")
+        time.sleep(max(0.0, 10 - (time.monotonic() - stopped)))
+        with pytest.raises(ProcessLookupError):
+            os.kill(halted, signal.SIGCONT)
+        assert beat["incidents"][0]["stage"] == stage
+        summary = line.stop()
+        assert line.process.returncode == 0, line.errors
+    assert_books_balance(summary)
+    assert_told(decoded(heard[0]))
+    assert_the_canary_stayed_inside(line, folder, heard)
+
+
+@pytest.mark.nightly
+def test_a_hundred_subscribers_hear_everything_beside_ten_that_never_read(kit, folder):
+    endpoint = f"ipc://{folder}/public"
+    with audience(endpoint, 100, 10) as heard, running(kit, folder, endpoint, publish__wait_for=110, **OFTEN) as line:
+        line.wait_for(lambda beat: beat["published_windows"] > 30)
+        summary = line.stop()
+    published = summary["books"]["stages"]["publish"]["sent"]
+    for messages in heard:
+        understood = decoded(messages)
+        assert sum(message.topic == WINDOW for message in understood) == published
+        assert_told(understood)

@@ -1,0 +1,243 @@
+"""A live camera at the head of a whole line: windows while it is there, a word when it is gone, on when it is back."""
+
+from __future__ import annotations
+
+import threading
+import time
+from contextlib import contextmanager
+
+import numpy as np
+import pytest
+from camera_helpers import PATIENCE_S, as_columns, as_dv, cameras_in_a_line, fake_camera
+from pipeline_setup import PROGRAM, everything, make_kit
+
+from eventveil import EventPacket
+from eventveil.stream.pipeline.pipeline import Line
+from eventveil.stream.protocol.wire import GESTURE, STATE, WINDOW, decode
+
+WINDOW_US = 100_000
+STEP_US = 500
+EVENTS = np.dtype([("t", "<u8"), ("x", "<u2"), ("y", "<u2"), ("on", "?")])
+
+
+@pytest.fixture(scope="module")
+def kit(tmp_path_factory):
+    return make_kit(tmp_path_factory.mktemp("kit"), seconds=0.2)
+
+
+def events(windows, *, first_us=0):
+    """Events for so many windows, and the one that closes the last; every 500 us, in the middle of the sensor."""
+    t = np.arange(first_us, first_us + windows * WINDOW_US + 1, STEP_US)
+    return EventPacket.of(t, 20 + t // STEP_US % 24, np.full(len(t), 30), t // STEP_US % 2)
+
+
+class Running:
+    """A line that runs in a thread, and what it has published."""
+
+    def __init__(self, line, heard):
+        self._line, self._heard = line, heard
+        self.status = None
+        self._thread = threading.Thread(target=self._run)
+        self._thread.start()
+
+    def _run(self):
+        self.status = self._line.run()
+
+    def messages(self, topic):
+        return [message for message in map(decode, list(self._heard)) if message.topic == topic]
+
+    def windows(self):
+        return [message.header for message in self.messages(WINDOW)]
+
+    def states(self):
+        return [(message.header.state, message.header.stream) for message in self.messages(STATE)]
+
+    def wait_for(self, condition):
+        deadline = time.monotonic() + PATIENCE_S
+        while not condition():
+            assert time.monotonic() < deadline, (len(self.windows()), self.states(), self._line.status.failure)
+            assert self._thread.is_alive(), self._line.status.failure
+            time.sleep(0.02)
+
+    def finish(self, *, stop=True):
+        if stop:
+            self._line.stop()
+        self._thread.join(PATIENCE_S)
+        assert self.status is not None
+        return self.status
+
+
+@contextmanager
+def running(kit, uri, camera=None, **changes):
+    """A line with this camera; lossless, so that every window is expected, unless `changes` say otherwise."""
+    settings = {"wait": True, "quiet_ms": 60_000} | (camera or {})
+    with everything() as (endpoint, heard):
+        sources = [{"uri": uri, "stream": "cam", "camera": settings}]
+        line = Running(Line(kit.settings(endpoint, sources=sources, **changes)), heard)
+        try:
+            yield line
+        finally:
+            line.finish()
+
+
+def test_a_camera_that_is_unplugged_is_missed_and_its_stream_goes_on_when_it_is_back(kit, tmp_path, monkeypatch):
+    fake = fake_camera(tmp_path, monkeypatch, "dv", sensor=(64, 64))
+    fake.unplug()
+    with running(kit, "dv://") as line:
+        fake.plug()
+        fake.emit(as_dv(events(3, first_us=7_000_000)))
+        line.wait_for(lambda: len(line.windows()) == 3)
+        assert [window.t_start_us for window in line.windows()] == [7_000_000, 7_100_000, 7_200_000]
+        fake.unplug()
+        line.wait_for(lambda: line.states() == [("camera_lost", "cam")])
+        before = len(line.windows())  # the one that was open went out with what it had
+        assert before == 4
+        fake.plug(sensor=(128, 96), serial="FAKE0002")  # another camera, whose clock begins at zero
+        line.wait_for(lambda: line.states()[1:] == [("camera_back", "cam")])
+        fake.emit(as_dv(events(3)))
+        line.wait_for(lambda: len(line.windows()) == before + 3)
+        status = line.finish()
+    windows = line.windows()
+    assert [window.seq for window in windows] == list(range(len(windows)))
+    starts = [window.t_start_us for window in windows]
+    assert starts[before] >= windows[before - 1].t_end_us  # no bin twice
+    assert np.diff(starts[before:]).tolist() == [WINDOW_US] * (len(starts) - before - 1)
+    assert {(window.sensor.width, window.sensor.height) for window in windows[:before]} == {(64, 64)}
+    assert {(window.sensor.width, window.sensor.height) for window in windows[before:]} == {(128, 96)}
+    assert [window.incidents for window in windows[:before]] == [{}] * before
+    assert [window.incidents for window in windows[before:]] == [{"away": 1, "clock": 1}] * (len(windows) - before)
+    assert (status.failure, status.stopped) == (None, True)
+    assert status.total("histogram", "camera_losses") == 1
+    assert status.total("histogram", "camera_read") == status.total("histogram", "received") == 2 * len(events(3))
+
+
+def test_a_camera_whose_clock_goes_on_fills_no_bin_twice(kit, tmp_path, monkeypatch):
+    fake = fake_camera(tmp_path, monkeypatch, "dv", sensor=(64, 64))
+    with running(kit, "dv://") as line:
+        fake.emit(as_dv(events(2)))
+        line.wait_for(lambda: len(line.windows()) == 2)
+        fake.unplug()
+        line.wait_for(lambda: line.states() == [("camera_lost", "cam")])
+        fake.plug()
+        line.wait_for(lambda: len(line.states()) == 2)
+        fake.emit(as_dv(events(2, first_us=2 * WINDOW_US + STEP_US)))  # as if it had been away for no time
+        line.wait_for(lambda: len(line.windows()) == 4)
+        status = line.finish()
+    assert [window.t_start_us for window in line.windows()[:4]] == [0, 100_000, 200_000, 300_000]
+    assert status.total("histogram", "camera_late") == WINDOW_US // STEP_US - 1  # the third window was out already
+    assert status.total("publish", "windows") == status.total("histogram", "windows")
+
+
+def test_what_a_camera_loses_is_told_in_the_next_header(kit, tmp_path, monkeypatch):
+    pytest.importorskip("neuromorphic_drivers")
+    fake = fake_camera(tmp_path, monkeypatch, "neuromorphic", model="iniVation DAVIS 346", sensor=(346, 260))
+    all_events = events(9)
+    first, second, third = (all_events[low : low + 601] for low in (0, 600, 1200))
+    with running(kit, "dv://?driver=neuromorphic-drivers", line__delivery="live", line__max_age_ms=60_000) as line:
+        fake.emit(as_columns(first, EVENTS))
+        line.wait_for(lambda: len(line.windows()) >= 2)
+        fake.emit(as_columns(second, EVENTS), holes=[0])
+        line.wait_for(lambda: len(line.windows()) >= 5)
+        fake.emit(as_columns(second, EVENTS), delay_s=100.0)  # too old for this line: the driver gives it up
+        line.wait_for(lambda: fake.told("cleared") == 0)
+        fake.emit(as_columns(third, EVENTS))
+        line.wait_for(lambda: len(line.windows()) >= 8)
+        line.finish()
+    told = [window.incidents for window in line.windows()]
+    assert told[:4] == [{}, {}, {}, {"overflow": 1}]
+    assert told[-1] == {"overflow": 1, "backlog": 1}
+    assert [message.header.incidents for message in line.messages(GESTURE)] == told
+    assert {message.header.sensor.width for message in line.messages(WINDOW)} == {346}
+
+
+def test_a_camera_that_stays_away_ends_the_line_with_all_that_it_had_seen(kit, tmp_path, monkeypatch):
+    fake = fake_camera(tmp_path, monkeypatch, "dv", sensor=(64, 64))
+    source = {"uri": "dv://", "stream": "cam", "camera": {"quiet_ms": 60_000, "reconnect_s": 0.3}}
+    with everything() as (endpoint, heard), cameras_in_a_line(kit, tmp_path, endpoint, [source]) as line:
+        fake.emit(as_dv(events(2)))
+        line.wait_for(lambda beat: beat["published_windows"] == 2)
+        fake.unplug()
+        summary = line.end()
+    assert line.process.returncode == 2
+    assert summary["failure"] == (
+        "histogram:cam: dv://: no such camera is attached; plug it in, or see with `eventveil cameras` what is in the "
+        "way; --wait waits for it"
+    )
+    messages = [decode(frames) for frames in heard]
+    assert sum(message.topic == WINDOW for message in messages) == 3
+    states = [(message.header.state, message.header.stream) for message in messages if message.topic == STATE]
+    assert states == [("camera_lost", "cam"), ("ended", "cam"), ("ended", None)]  # all that was seen was published
+
+
+def test_what_happened_to_a_camera_is_not_forgotten_when_its_stage_is_started_anew(kit, tmp_path, monkeypatch):
+    pytest.importorskip("neuromorphic_drivers")
+    fake = fake_camera(tmp_path, monkeypatch, "neuromorphic", model="iniVation DAVIS 346", sensor=(346, 260))
+    source = {"uri": "dv://?driver=neuromorphic-drivers", "stream": "cam", "camera": {"quiet_ms": 60_000}}
+    live = {"line__delivery": "live", "line__max_age_ms": 600_000}
+    first, second = events(3), events(3, first_us=10 * WINDOW_US)
+    with everything() as (endpoint, heard), cameras_in_a_line(kit, tmp_path, endpoint, [source], **live) as line:
+        fake.emit(as_columns(first, EVENTS), holes=[0])
+        published = line.wait_for(lambda beat: beat["published_windows"] == 3)
+        line.kill("histogram:cam")
+        line.wait_for(lambda beat: beat["incidents"] and beat["incidents"][0]["back_s"] is not None)
+        fake.emit(as_columns(second, EVENTS), holes=[0])
+        line.wait_for(lambda beat: beat["published_windows"] >= published["published_windows"] + 3)
+        line.stop()
+    assert line.process.returncode == 0, line.errors
+    headers = [message.header for message in map(decode, heard) if message.topic == WINDOW]
+    told = [header.incidents.get("overflow", 0) for header in headers]
+    assert told == [1] * 3 + [2] * (len(told) - 3)
+    assert headers[3].seq > headers[2].seq + 1  # what nobody saw meanwhile is a gap, and said to be one
+    assert headers[3].lost["crash"] == headers[3].seq - 3
+
+
+def test_windows_of_a_quiet_camera_close_by_the_clock(kit, tmp_path, monkeypatch):
+    fake = fake_camera(tmp_path, monkeypatch, "dv", sensor=(64, 64))
+    with running(kit, "dv://", {"quiet_ms": 50}) as line:
+        fake.emit(as_dv(events(1)))
+        line.wait_for(lambda: len(line.windows()) >= 4)
+        line.finish()
+    assert np.diff([window.t_start_us for window in line.windows()]).tolist() == [WINDOW_US] * (len(line.windows()) - 1)
+
+
+def test_so_many_seconds_of_a_camera_are_read_where_that_is_asked_for(kit, tmp_path, monkeypatch):
+    fake = fake_camera(tmp_path, monkeypatch, "dv", sensor=(64, 64))
+    with everything() as (endpoint, heard):
+        source = {"uri": "dv://", "stop_s": 0.25, "camera": {"wait": True, "quiet_ms": 60_000}}
+        line = Running(Line(kit.settings(endpoint, sources=[source])), heard)
+        fake.emit(as_dv(events(5, first_us=123)))
+        status = line.finish(stop=False)
+    assert (status.failure, status.stopped) == (None, False)
+    assert status.total("histogram", "received") == 250_000 // STEP_US
+    assert [state for state, _ in line.states()] == ["ended", "ended"]
+    assert len(line.windows()) == 3
+
+
+def test_the_command_waits_for_a_camera_and_stops_when_it_is_told(kit, tmp_path, monkeypatch):
+    import json
+    import signal
+    import subprocess
+
+    fake = fake_camera(tmp_path, monkeypatch, "dv", sensor=(64, 64))
+    fake.unplug()
+    weights = ["--weights", str(kit.anonymizer), "--weights", str(kit.classifier), "--allow-untrained"]
+    with everything() as (endpoint, heard):
+        command = [*PROGRAM, "run", "dv://", "--wait", *weights, "--json", "--set", f"publish.bind={endpoint}"]
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        try:
+            waiting = json.loads(process.stdout.readline())
+            assert waiting["camera"]["camera_away"] == 1
+            fake.plug()
+            fake.emit(as_dv(events(3)))
+            deadline = time.monotonic() + PATIENCE_S
+            while sum(frames[0] == b"window" for frames in list(heard)) < 3:
+                assert time.monotonic() < deadline
+                time.sleep(0.05)
+            process.send_signal(signal.SIGINT)
+            out, err = process.communicate(timeout=PATIENCE_S)
+        finally:
+            process.kill()
+            process.communicate()
+    assert process.returncode == 0, err
+    last = json.loads(out.splitlines()[-1])
+    assert (last["stopped"], last["failure"], last["camera"]["camera_read"]) == (True, None, len(events(3)))

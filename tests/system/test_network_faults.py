@@ -1,0 +1,178 @@
+"""A line and a subscriber on two machines, as far as they know: the network between them is slow, lossy, or cut."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import lossy_link
+import numpy as np
+import pipeline_setup
+import pytest
+from canary import CANARY, canary_events, canary_in, files_with_canary
+from fault_injection import PATIENCE_S, Faults, Running, assert_books_balance, running
+from lossy_link import PUBLISHER, Link
+from pipeline_setup import BIN_US, BINS, SENSOR, Kit, Subscriber, subscriber
+
+from eventveil.events import EventPacket
+from eventveil.stream.protocol.keys import AllowList, new_keys, read_public
+from eventveil.stream.subscriber.client import NETWORK
+
+ENDPOINT = f"tcp://{PUBLISHER}:5556"
+MAX_AGE_MS = 2_000
+SPEED = 0.5  # five windows of 40 KB a second: about what TCP brings through a link that loses one packet in twenty
+WINDOWS = 40
+pytestmark = pytest.mark.timeout(600)
+
+
+@pytest.fixture
+def link() -> Iterator[Link]:
+    with lossy_link.link() as made:
+        yield made
+
+
+def canary_and_more() -> Iterator[EventPacket]:
+    """Half a second with the canary, and then what keeps windows coming."""
+    yield from canary_events()
+    for start in range(500_000, WINDOWS * BINS * BIN_US + 1, BIN_US):
+        t = np.arange(start, start + BIN_US, 200)
+        yield EventPacket.of(t, t // 200 % SENSOR.width, t // 1000 % SENSOR.height, t // 400 % 2)
+
+
+@pytest.fixture(scope="module")
+def kit(tmp_path_factory) -> Kit:
+    """A recording that begins with the canary."""
+    kit = pipeline_setup.make_kit(tmp_path_factory.mktemp("network"))
+    pipeline_setup.write_recording(kit.recording, canary_and_more(), SENSOR)
+    return kit
+
+
+@pytest.fixture
+def keys(tmp_path_factory) -> Path:
+    """A folder with a short name: paths of sockets in it must not be longer than 107 bytes."""
+    folder = tmp_path_factory.mktemp("keys")
+    for name in ("line", "alice"):
+        new_keys(folder / name)
+    AllowList(folder / "line").allow(read_public(folder / "alice" / "alice.pub"))
+    return folder
+
+
+@contextmanager
+def line_and_subscriber(
+    link: Link, kit: Kit, keys: Path, faults: Faults, *options: str, **settings: object
+) -> Iterator[tuple[Running, Subscriber]]:
+    """A line at one end of the link that begins when the subscriber is there, at the other."""
+    said = ("--server-key", str(keys / "line" / "line.pub"), "--key", str(keys / "alice" / "secret.key"))
+    patience = ("--timeout", str(PATIENCE_S))
+    settings |= {"sources__0__speed": SPEED, "line__max_age_ms": MAX_AGE_MS, "publish__keys": str(keys / "line")}
+    folder = keys / "of the line"
+    folder.mkdir()
+    with (
+        running(kit, folder, ENDPOINT, faults, within=link.publisher.within, publish__wait_for=1, **settings) as line,
+        subscriber(ENDPOINT, *said, *patience, *options, within=link.subscriber.within) as received,
+    ):
+        yield line, received
+    assert faults.seen()
+    assert files_with_canary(folder) == []
+
+
+def assert_in_order_and_explained(received: Subscriber, beat: dict) -> Counter[str]:
+    """Windows came in order, young as they left; what is missing is counted. Returns why windows are missing."""
+    assert_books_balance(beat)
+    for topic in ("window", "gesture"):
+        messages = received.topic(topic)
+        numbers = [message["seq"] for message in messages]
+        missing = sum((Counter(message["missing"]) for message in messages), Counter())
+        assert numbers == sorted(set(numbers))
+        assert numbers[-1] - numbers[0] + 1 == len(numbers) + missing.total()
+        assert max(message["age_ms"] for message in messages) <= MAX_AGE_MS
+    missing = sum((Counter(message["missing"]) for message in received.topic("window")), Counter())
+    # What the line did not send it counted itself; all else that did not arrive it has sent.
+    lost_there = Counter({reason: missing[reason] for reason in missing if reason != NETWORK})
+    assert lost_there <= Counter(beat["dropped"])
+    assert beat["published_windows"] >= len(received.topic("window")) + missing[NETWORK]
+    return missing
+
+
+def assert_nothing_to_be_read(packets: bytes, kept: list[np.ndarray]) -> None:
+    """What passed is encrypted: neither the canary nor what was published, not even that it is a window."""
+    assert not canary_in(packets)
+    assert b"anonymizer" not in packets
+    assert kept
+    assert not any(values.tobytes()[:64] in packets for values in kept)
+
+
+def test_the_link_shows_what_passes_and_loses_and_delays_and_can_be_cut(link):
+    """Else the tests below would prove nothing."""
+    serve = (
+        f"import socket; s = socket.create_server(({PUBLISHER!r}, 5000)); print(flush=True); c = s.accept()[0]; "
+        "c.sendall(c.recv(100))"
+    )
+    ask = f"import socket; c = socket.create_connection(({PUBLISHER!r}, 5000)); c.sendall(b'it is {CANARY}'); c.recv(9)"
+    link.delay_s = (0.05, 0.06)
+    with subprocess.Popen([*link.publisher.within, sys.executable, "-c", serve], stdout=subprocess.PIPE) as server:
+        assert server.stdout is not None
+        server.stdout.readline()  # it listens
+        began = time.monotonic()
+        subprocess.run([*link.subscriber.within, sys.executable, "-c", ask], check=True)
+        assert time.monotonic() - began > 4 * 0.05
+        server.wait(60)
+    assert canary_in(link.seen())
+    assert link.lost == 0
+    link.cut = True
+    with pytest.raises(subprocess.TimeoutExpired):
+        subprocess.run([*link.subscriber.within, sys.executable, "-c", ask], check=True, timeout=1)
+    assert link.lost > 0
+
+
+def test_over_a_link_that_delays_reorders_and_loses_packets_all_windows_arrive_in_order(link, kit, keys, tmp_path):
+    link.delay_s, link.loss = (0.05, 0.15), 0.05
+    queue = 10 * WINDOWS  # nothing is too much for it, whatever the network does
+    settings = {"sources__0__loop": False, "publish__queue": queue}
+    kept = tmp_path / "kept"
+    with line_and_subscriber(link, kit, keys, Faults(tmp_path), "--npz", str(kept), **settings) as (line, received):
+        summary = line.end()
+        assert line.process.returncode == 0, line.errors
+        received.finish()
+        assert received.process.returncode == 0
+    assert link.lost > 20
+    missing = assert_in_order_and_explained(received, summary)
+    assert not missing[NETWORK]
+    assert len(received.topic("window")) == summary["published_windows"]
+    assert received.messages[-1]["state"] == "ended"
+    assert_nothing_to_be_read(link.seen(), [np.load(path)["values"] for path in kept.glob("window-*.npz")])
+
+
+def test_a_link_that_is_cut_and_mended_is_noticed_and_the_gap_is_put_down_to_the_network(link, kit, keys, tmp_path):
+    link.delay_s = (0.05, 0.15)
+    with line_and_subscriber(link, kit, keys, Faults(tmp_path), publish__queue=8) as (line, received):
+        wait_for_more(received, 10)
+        assert received.process.stderr is not None
+        link.cut = True
+        assert "the connection to the publisher was lost; trying again" in received.process.stderr.readline()
+        heard = len(received.topic("window"))
+        published = line.beats[-1]["published_windows"]
+        beat = line.wait_for(lambda beat: beat["published_windows"] > published + 3)  # the line minds nothing
+        assert_books_balance(beat)
+        assert len(received.topic("window")) == heard
+        link.cut = False
+        wait_for_more(received, 10)
+        summary = line.stop()
+        assert summary["stages"]["publish"]["counts"]["handshakes"] >= 2
+    missing = assert_in_order_and_explained(received, summary)
+    assert missing[NETWORK] > 3
+    assert {message["life"] for message in received.topic("window")} == {1}
+    assert not canary_in(link.seen())
+
+
+def wait_for_more(received: Subscriber, windows: int) -> None:
+    """Wait until so many more windows have come to a subscriber that lives."""
+    wanted = len(received.topic("window")) + windows
+    while len(received.topic("window")) < wanted:
+        assert received.process.poll() is None
+        time.sleep(0.05)

@@ -1,0 +1,92 @@
+"""What others call, and where it may be imported from: public names, rooms, the wheel's contents."""
+
+from __future__ import annotations
+
+import importlib
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+PUBLIC = {
+    "eventveil": ["EventPacket", "Sensor", "Window", "__version__"],
+    "eventveil.io": ["EventSource", "open_events"],
+    "eventveil.models": [
+        "AnonyNoise",
+        "Denoiser",
+        "EventAutoencoder",
+        "NoisyChannel",
+        "ResNetClassifier",
+        "load_weights",
+        "save_weights",
+    ],
+    "eventveil.stream": ["subscribe"],
+    "eventveil.replay.datasets": ["open_dataset"],
+    "eventveil.stream.histogram": ["HistogramStats", "Mode", "WindowedHistogrammer"],
+}
+ROOMS = ["audit", "configs", "io", "models", "replay", "stream", "training"]
+REPOSITORY = Path(__file__).parents[2]
+
+
+@pytest.mark.parametrize("module", PUBLIC)
+def test_the_public_names_are_these(module):
+    loaded = importlib.import_module(module)
+    assert set(PUBLIC[module]) <= set(dir(loaded)) | {name for name in PUBLIC[module] if hasattr(loaded, name)}
+    if hasattr(loaded, "__all__"):
+        assert sorted(loaded.__all__) == sorted(PUBLIC[module])
+
+
+@pytest.mark.parametrize("room", ROOMS)
+def test_every_room_is_installed_with_all_its_files(room):
+    installed = files_below(Path(importlib.import_module(f"eventveil.{room}").__file__).parent)
+    if (REPOSITORY / room).is_dir():
+        assert installed == files_below(REPOSITORY / room)
+    assert len(installed) > 1
+
+
+def files_below(folder):
+    suffixes = (".py", ".yaml", ".j2", ".safetensors")
+    return {str(path.relative_to(folder)) for path in folder.rglob("*") if path.suffix in suffixes}
+
+
+@pytest.mark.skipif(not (REPOSITORY / "core").is_dir(), reason="only the repository can be compared with its list")
+def test_no_room_is_missing_in_the_list_of_packages():
+    import tomllib
+
+    listed = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["tool"]["setuptools"]["packages"]
+    faces = [face for room in ("core", *ROOMS) for face in (REPOSITORY / room).rglob("__init__.py")]
+    parts = [face.parent.relative_to(REPOSITORY).parts for face in faces]
+    packages = {".".join(("eventveil", *(part for part in names if part != "core"))) for names in parts}
+    assert packages == set(listed)
+
+
+@pytest.mark.parametrize(
+    ("module", "stranger"),
+    [
+        ("eventveil", "torch"),
+        ("eventveil.io", "zmq"),
+        ("eventveil.io", "torch"),
+        ("eventveil.models", "zmq"),
+        ("eventveil.replay.player.player", "zmq"),
+        ("eventveil.stream.histogram", "zmq"),
+        ("eventveil.stream.histogram", "torch"),
+        ("eventveil.training.engine.loop", "zmq"),
+        ("eventveil.audit.auditor", "zmq"),
+        ("eventveil.stream.subscriber.client", "torch"),
+        ("eventveil.stream.pipeline.worker", "torch"),
+    ],
+)
+def test_strangers_stay_out_of_a_room(module, stranger):
+    # In a fresh interpreter, because import-linter does not see what an __init__ brings along.
+    code = f"import sys, {module}; sys.exit({stranger!r} in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_the_program_tells_its_version_and_its_commands():
+    program = [sys.executable, "-m", "eventveil.cli"]
+    version = subprocess.run([*program, "--version"], capture_output=True, text=True, check=True).stdout
+    assert version.split() == ["eventveil", importlib.import_module("eventveil").__version__]
+    told = subprocess.run([*program, "--help"], capture_output=True, text=True, check=True).stdout
+    for command in ("run", "subscribe", "info", "convert", "weights", "demo"):
+        assert command in told

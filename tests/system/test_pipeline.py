@@ -1,0 +1,252 @@
+"""The whole line: a recording in, anonymized windows and gestures out, at a subscriber in another process."""
+
+from __future__ import annotations
+
+import os
+import select
+import subprocess
+import tempfile
+import threading
+from collections.abc import Iterator
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import pipeline_setup
+import pytest
+from pipeline_setup import BIN_US, BINS, LABELS, PROGRAM, SENSOR, SIZE, Kit, subscriber
+
+from eventveil.events import Sensor
+from eventveil.io import open_events
+from eventveil.models.runtime import AnonymizerRuntime
+from eventveil.stream import subscribe
+from eventveil.stream.histogram import WindowedHistogrammer
+from eventveil.stream.pipeline.pipeline import Line
+
+
+@pytest.fixture(scope="module")
+def kit(tmp_path_factory: pytest.TempPathFactory) -> Kit:
+    return pipeline_setup.make_kit(tmp_path_factory.mktemp("kit"))
+
+
+@pytest.fixture
+def endpoint() -> Iterator[str]:
+    # Not tmp_path: the path of a socket may not be longer than about a hundred bytes.
+    with tempfile.TemporaryDirectory(prefix="eventveil-") as folder:
+        yield f"ipc://{folder}/public"
+
+
+def expected_windows(kit: Kit, hop: int = BINS) -> list:
+    histogrammer = WindowedHistogrammer(SENSOR, size=SIZE, bins=BINS, bin_us=BIN_US, hop=hop)
+    with open_events(kit.recording) as source:
+        windows = [window for packet in source for window in histogrammer.push(packet)]
+    return windows + list(histogrammer.finish())
+
+
+@pytest.mark.parametrize("run_as", ["threads", "processes"])
+def test_every_window_of_a_recording_arrives_anonymized_and_classified(kit, endpoint, tmp_path, run_as):
+    expected = expected_windows(kit)
+    with subscriber(endpoint, "--npz", str(tmp_path / "kept")) as received:
+        status = Line(kit.settings(endpoint, line__run_as=run_as)).run()
+        messages = received.finish()
+    assert status.failure is None
+    windows, gestures = received.topic("window"), received.topic("gesture")
+    assert [message["seq"] for message in windows] == [window.seq for window in expected]
+    assert [message["t_start_us"] for message in windows] == [window.t_start_us for window in expected]
+    assert [message["t_end_us"] for message in gestures] == [window.t_end_us for window in expected]
+    assert all(message["lost"] == message["missing"] == {} for message in windows + gestures)
+    assert all(message["trained"] is False and message["certificate"] is None for message in windows)
+    assert all(message["label"] in LABELS for message in gestures)
+    assert [message["state"] for message in messages[-2:]] == ["ended", "ended"]
+    assert [message["stream"] for message in messages[-2:]] == ["0", None]
+    assert (
+        status.total("histogram", "received") == status.total("histogram", "binned") == sum(w.events for w in expected)
+    )
+    for window in expected:
+        kept = np.load(tmp_path / "kept" / f"window-0-{window.seq:08d}.npz")["values"]
+        assert kept.shape == (2 * BINS, SIZE[1], SIZE[0])
+        assert not np.array_equal(kept.round(), window.counts.reshape(kept.shape))
+
+
+REAL = {
+    "tonic_sample.aedat4": None,
+    "expelliarmus_evt3_sample.raw": "1280x720",
+    "faery_evt2.raw": "640x480",
+    "loris_NCARS_obj_004397_td.dat": "120x100",
+    "faery_dvs.es": None,
+    "foam90.aedat": None,
+    "dvs_gesture_class3_us.npy": "128x128",
+}
+
+
+@pytest.mark.parametrize("name", REAL)
+def test_a_real_recording_goes_through_the_whole_line(kit, endpoint, real_data, name):
+    uri = str(real_data / "recordings" / name)
+    source = {"uri": uri, "sensor": REAL[name], "speed": "max"}
+    with open_events(uri, sensor=Sensor.parse(REAL[name]) if REAL[name] else None) as events:
+        histogrammer = WindowedHistogrammer(events.sensor, size=SIZE, bins=BINS, bin_us=BIN_US)
+        expected = [window.seq for packet in events for window in histogrammer.push(packet)]
+        expected += [window.seq for window in histogrammer.finish()]
+    with subscriber(endpoint) as received:
+        status = Line(kit.settings(endpoint, sources=[source])).run()
+        received.finish()
+    assert status.failure is None
+    assert [message["seq"] for message in received.topic("window")] == expected
+    assert [message["seq"] for message in received.topic("gesture")] == expected
+    assert status.total("histogram", "received") == histogrammer.stats.received
+
+
+def test_two_sources_fan_into_one_anonymizer_and_stay_apart(kit, endpoint):
+    sources = [{"uri": str(kit.recording), "stream": name, "speed": "max"} for name in ("left", "right")]
+    with subscriber(endpoint) as received:
+        status = Line(kit.settings(endpoint, sources=sources)).run()
+        messages = received.finish()
+    assert status.failure is None
+    expected = [window.seq for window in expected_windows(kit)]
+    for name in ("left", "right"):
+        assert [m["seq"] for m in received.topic("window") if m["stream"] == name] == expected
+        ended = next(i for i, m in enumerate(messages) if m["topic"] == "state" and m["stream"] == name)
+        assert ended > max(i for i, m in enumerate(messages) if m["topic"] != "state" and m["stream"] == name)
+
+
+def test_live_delivery_gives_up_the_oldest_and_accounts_for_every_window(kit, endpoint, monkeypatch):
+    slow = threading.Event()
+    anonymize = AnonymizerRuntime.__call__
+    monkeypatch.setattr(
+        AnonymizerRuntime, "__call__", lambda self, counts: (slow.wait(0.15), anonymize(self, counts))[1]
+    )
+    settings = kit.settings(endpoint, line__delivery="live", line__queue=2, anonymize__batch=1, line__max_age_ms=60_000)
+    with subscriber(endpoint) as received:
+        status = Line(settings).run()
+        received.finish()
+    produced, published = status.total("histogram", "windows"), status.total("publish", "windows")
+    assert published < produced
+    assert published + status.dropped()["queue"] == produced
+    windows = received.topic("window")
+    assert windows[-1]["seq"] == produced - 1  # the newest wins
+    assert all(set(message["missing"]) <= {"queue"} for message in windows)
+    assert sum(message["missing"].get("queue", 0) for message in windows[1:]) + windows[0]["lost"].get(
+        "queue", 0
+    ) == sum(status.dropped().values())
+
+
+def test_live_delivery_publishes_nothing_older_than_asked(kit, endpoint, monkeypatch):
+    anonymize = AnonymizerRuntime.__call__
+    slow = threading.Event()
+    monkeypatch.setattr(
+        AnonymizerRuntime, "__call__", lambda self, counts: (slow.wait(0.2), anonymize(self, counts))[1]
+    )
+    settings = kit.settings(endpoint, line__delivery="live", line__queue=8, anonymize__batch=1, line__max_age_ms=300)
+    with subscriber(endpoint) as received:
+        status = Line(settings).run()
+        received.finish()
+    assert status.dropped()["age"] > 0
+    assert all(message["age_ms"] <= 300 for message in received.topic("window"))
+    assert status.total("publish", "windows") + sum(status.dropped().values()) == status.total("histogram", "windows")
+
+
+def test_windows_that_share_bins_are_classified_but_published_once(kit, endpoint):
+    expected = expected_windows(kit, hop=2)
+    with subscriber(endpoint) as received:
+        status = Line(kit.settings(endpoint, window__hop=2)).run()
+        received.finish()
+    windows, gestures = received.topic("window"), received.topic("gesture")
+    assert [message["seq"] for message in gestures] == [window.seq for window in expected]
+    assert all(a["t_end_us"] <= b["t_start_us"] for a, b in pairwise(windows))
+    assert len(windows) + status.dropped()["overlap"] == len(expected)
+    assert all(message["missing"] in ({}, {"overlap": 2}) for message in windows)
+
+
+def test_a_whole_recording_can_be_one_window(kit, endpoint):
+    with subscriber(endpoint) as received:
+        status = Line(kit.settings(endpoint, window__mode="recording")).run()
+        received.finish()
+    assert status.failure is None
+    assert len(received.topic("window")) == 1
+
+
+@pytest.mark.parametrize("broken", ["raises", "not finite", "unchanged"])
+def test_an_anonymizer_that_fails_publishes_nothing_and_ends_the_line(kit, endpoint, monkeypatch, broken):
+    def anonymize(self, x_BCHW, generator):
+        if broken == "raises":
+            raise RuntimeError("pixel 3 holds 12345")
+        return x_BCHW * float("nan") if broken == "not finite" else x_BCHW
+
+    from eventveil.models import AnonyNoise
+
+    monkeypatch.setattr(AnonymizerRuntime, "warm_up", lambda self, batch=1: None)
+    monkeypatch.setattr(AnonyNoise, "anonymize", anonymize)
+    with subscriber(endpoint) as received:
+        status = Line(kit.settings(endpoint)).run()
+        received.finish()
+        assert received.process.returncode == 1
+    assert status.failure is not None
+    assert status.failure.startswith("anonymize")
+    assert "12345" not in status.failure
+    assert {message["topic"] for message in received.messages} == {"state"}
+    assert received.messages[-1]["state"] == "failed"
+
+
+def test_a_source_that_fails_is_published_up_to_its_fault(kit, endpoint, tmp_path):
+    damaged = tmp_path / "damaged.aedat4"
+    whole = kit.recording.read_bytes()
+    damaged.write_bytes(whole[: int(len(whole) * 0.6)])
+    with subscriber(endpoint) as received:
+        status = Line(kit.settings(endpoint, sources=[{"uri": str(damaged), "speed": "max"}])).run()
+        received.finish()
+    assert status.failure is not None
+    assert str(damaged) in status.failure
+    assert 3 <= len(received.topic("window")) < len(expected_windows(kit))
+    assert len(received.topic("window")) == status.total("histogram", "windows")
+
+
+def test_a_stage_that_is_killed_ends_the_line_with_its_name_where_it_may_not_be_started_anew(kit, endpoint):
+    source = {"uri": str(kit.recording), "speed": 0.1}
+    line = Line(kit.settings(endpoint, line__run_as="processes", line__restarts=0, sources=[source]))
+    with subscriber(endpoint) as received:
+        status = line.run(lambda status: line.members["anonymize"].kill())
+        received.finish()
+    assert status.failure == "anonymize: the stage was killed by SIGKILL"
+    assert received.messages[-1]["state"] == "failed"
+    assert not any(member.is_alive() for member in line.members.values())
+
+
+def descendants(pid: int) -> set[int]:
+    children = {
+        int(child)
+        for task in Path(f"/proc/{pid}/task").iterdir()
+        for child in task.joinpath("children").read_text().split()
+    }
+    return children.union(*map(descendants, children))
+
+
+@pytest.mark.skipif(not hasattr(os, "pidfd_open"), reason="waits for other processes' children by pidfd")
+def test_stages_leave_when_their_supervisor_is_killed(kit, endpoint):
+    options = ["--speed", "0.1", "--loop", "--allow-untrained", "--wait-for", "1", "--set", "line.run_as=processes"]
+    weights = ["--weights", str(kit.anonymizer), "--weights", str(kit.classifier), "--set", f"publish.bind={endpoint}"]
+    supervisor = subprocess.Popen([*PROGRAM, "run", str(kit.recording), *options, *weights], stderr=subprocess.PIPE)
+    try:
+        first = next(subscribe(endpoint, timeout_s=60))
+        assert first.topic == "window"
+        pids = descendants(supervisor.pid)
+        assert len(pids) >= 4
+        stages = [os.pidfd_open(pid) for pid in pids]
+    finally:
+        supervisor.kill()
+        supervisor.communicate()
+    gone = [bool(select.select([stage], [], [], 10)[0]) for stage in stages]
+    for stage in stages:
+        os.close(stage)
+    assert all(gone)
+
+
+def test_the_line_stops_when_asked_and_publishes_what_was_on_its_way(kit, endpoint):
+    settings = kit.settings(endpoint, sources=[{"uri": str(kit.recording), "speed": 0.1}])
+    line = Line(settings)
+    with subscriber(endpoint) as received:
+        status = line.run(lambda status: line.stop())
+        received.finish()
+    assert status.stopped
+    assert status.failure is None
+    assert received.messages[-1]["state"] == "ended"
+    assert len(received.topic("window")) == status.total("histogram", "windows") >= 1

@@ -1,0 +1,185 @@
+"""Two processes learn what one would: same batches, same noise, same curve."""
+
+from __future__ import annotations
+
+import csv
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+from small_trainings import Silent, planted, settings, values, watch
+from torch import nn
+
+from eventveil.errors import ConfigError
+from eventveil.training.distributed.launch import launch
+from eventveil.training.distributed.process_group import World, join_world
+from eventveil.training.distributed.sync_layers import SharedDropout, share_layers
+from eventveil.training.randomness import NamedNoise, torch_generator
+from eventveil.training.recipe import Recipe
+
+# Batch norm, triplets, dropout, noise and augmentation all see the whole batch.
+CHANGES = {
+    "augment": {"rotation_deg": 20, "padding": 0.2},
+    "adversarial": {
+        "epochs": 2,
+        "from_pretrained": False,
+        "objective": {"name": "target-triplet"},
+        # Small: the first steps of Adam follow the signs of gradients, and those of some weights are all rounding.
+        "helpers": {"lr": 1e-5},
+        "anonymizer": {"lr": 1e-5},
+    },
+}
+PROGRAM = """
+import sys, torch
+from torch import distributed, nn
+from torch.nn import functional
+from eventveil.training.distributed.process_group import join_world, leave_world
+from eventveil.training.distributed.sync_layers import share_layers
+from eventveil.training.objectives.losses import batch_hard_triplet
+
+world = join_world("cpu")
+torch.manual_seed(0)
+x = torch.randn(8, 3, 5, 5, generator=torch.Generator().manual_seed(1)) * 3 + 10
+person = torch.arange(8) // 2
+network = share_layers(nn.Sequential(nn.BatchNorm2d(3), nn.Conv2d(3, 2, 3), nn.Flatten(), nn.BatchNorm1d(18)), world)
+own = x[world.part(8)].requires_grad_()
+embedding = network(own)
+triplet = batch_hard_triplet(world.gather(embedding), world.gather(person[world.part(8)]))
+loss = triplet + embedding.square().mean() * 0.1
+parameters = list(network.parameters())
+gradients = torch.autograd.grad(loss, [own, *parameters])
+from small_trainings import adversarial_stage, batch
+stage = adversarial_stage(world)
+step = stage.step(batch(world), 0)
+result = {
+    "step": [list(gradient._parts) for gradient in step.gradients],
+    "own": world.gather(gradients[0]) / world.size,
+    "gradients": world.average(gradients[1:]),
+    "state": network.state_dict(),
+    "total": world.total(torch.tensor(float(world.rank + 1))),
+}
+if world.leads:
+    torch.save(result, sys.argv[1])
+leave_world()
+"""
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory):
+    return planted(tmp_path_factory.mktemp("planted"))
+
+
+def together(command, processes, tmp_path):
+    """Run a command in several processes that know of each other."""
+    import socket
+
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = str(probe.getsockname()[1])
+    common = os.environ | {
+        "PYTHONPATH": str(Path(__file__).parents[1] / "support"),
+        "MASTER_ADDR": "127.0.0.1",
+        "MASTER_PORT": port,
+        "WORLD_SIZE": str(processes),
+    }
+    running = [
+        subprocess.Popen(command, env=common | {"RANK": str(rank), "LOCAL_RANK": str(rank), "OMP_NUM_THREADS": "1"})
+        for rank in range(processes)
+    ]
+    assert [process.wait(100) for process in running] == [0] * processes
+
+
+def test_batch_norm_triplets_and_gradients_are_those_of_the_whole_batch(tmp_path):
+    results = []
+    for processes in (1, 2):
+        path = tmp_path / f"{processes}.pt"
+        together([sys.executable, "-c", PROGRAM, str(path)], processes, tmp_path)
+        results.append(torch.load(path, weights_only=True))
+    one, two = results
+    torch.testing.assert_close(two["own"], one["own"], rtol=1e-3, atol=1e-5)
+    assert one["own"].abs().max() > 1e-3
+    for ours, theirs in zip(two["gradients"], one["gradients"], strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-3, atol=1e-5)
+    assert [len(parts) for parts in one["step"]] == [len(parts) for parts in two["step"]]
+    for ours, theirs in zip(two["step"], one["step"], strict=True):
+        flat, wanted = (torch.cat([part.flatten() for part in parts]) for parts in (ours, theirs))
+        assert (flat - wanted).norm() < 1e-3 * wanted.norm()
+        assert wanted.norm() > 1
+    assert one["state"].keys() == two["state"].keys()
+    for name, value in one["state"].items():
+        torch.testing.assert_close(two["state"][name], value)
+    assert (one["total"], two["total"]) == (1, 3)
+
+
+def test_two_processes_train_as_one(root, tmp_path):
+    Recipe(settings(root, **CHANGES), tmp_path / "one", World(), Silent(), watch).adversarial()
+    config = tmp_path / "config.yaml"
+    config.write_text(yaml.safe_dump(values(root, **CHANGES)))
+    command = ["train", "adversarial", str(config), "--out", str(tmp_path / "two"), "--devices", "2"]
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    done = subprocess.run(
+        [sys.executable, "-m", "eventveil.cli", *command], env=environment, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    curves = []
+    for name in ("one", "two"):
+        with (tmp_path / name / "adversarial" / "steps.csv").open(newline="") as file:
+            curves.append([{key: float(value) for key, value in row.items()} for row in csv.DictReader(file)])
+    assert len(curves[0]) == len(curves[1]) == 6
+    for one, two in zip(*curves, strict=True):
+        # Accuracies jump where two classes are as likely as each other, which in the beginning they all are.
+        losses = [{key: value for key, value in row.items() if "accuracy" not in key} for row in (one, two)]
+        assert losses[1] == pytest.approx(losses[0], rel=0.02, abs=0.02)
+    told = [row["adversary_loss"] for row in curves[0]]
+    assert max(told) > 1.05 * min(told)  # they tell of something: no two batches are alike
+
+
+def test_noise_and_dropout_of_parts_are_those_of_the_whole():
+    whole = NamedNoise(torch_generator(torch.device("cpu"), "a")).normal((6, 2, 3), torch.device("cpu"))
+    parts = [
+        NamedNoise(torch_generator(torch.device("cpu"), "a"), rank, 3).normal((2, 2, 3), torch.device("cpu"))
+        for rank in range(3)
+    ]
+    assert torch.equal(torch.cat(parts), whole)
+    x = torch.ones(6, 50)
+    dropped = []
+    for world in (World(), World(rank=0, size=2), World(rank=1, size=2)):
+        torch.manual_seed(5)
+        dropped.append(SharedDropout(0.3, world)(x[world.part(6)]))
+    assert torch.equal(torch.cat(dropped[1:]), dropped[0])
+    assert dropped[0].unique().tolist() == pytest.approx([0.0, 1 / 0.7])
+    assert 0.2 < (dropped[0] == 0).float().mean() < 0.4
+    assert SharedDropout(0.3, World()).eval()(x) is x
+
+
+def test_one_process_keeps_pytorchs_own_batch_norm():
+    network = share_layers(nn.Sequential(nn.BatchNorm2d(2), nn.Sequential(nn.Dropout(0.5))), World())
+    assert type(network[0]) is nn.BatchNorm2d
+    assert type(network[1][0]) is SharedDropout
+
+
+def test_a_batch_that_cannot_be_shared_is_refused():
+    with pytest.raises(ConfigError, match="3 processes cannot share 8 windows evenly"):
+        World(size=3).part(8)
+    assert World(rank=1, size=2).part(8) == slice(4, 8)
+
+
+def test_a_device_that_is_not_there_is_refused():
+    if not torch.cuda.is_available():
+        with pytest.raises(ConfigError, match="PyTorch sees 0 CUDA devices"):
+            join_world("cuda")
+
+
+def test_several_machines_need_to_know_of_each_other(monkeypatch):
+    for name in ("MASTER_ADDR", "MASTER_PORT", "NODE_RANK"):
+        monkeypatch.delenv(name, raising=False)
+    with pytest.raises(ConfigError, match=r"set MASTER_ADDR, MASTER_PORT, NODE_RANK in the environment"):
+        launch(["train"], 1, 2)
+
+
+def test_the_launcher_tells_of_the_first_failure():
+    assert launch(["train", "all", "missing.yaml"], 2, 1) == 2

@@ -1,0 +1,99 @@
+"""The Event-ReId method in the same trainer: people are told apart, pictures are the secret."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from dataset_makers import events_of, reid_windows
+from small_trainings import Silent, settings, watch
+
+from eventveil.models.reconstruction import FireNet
+from eventveil.models.weights import load_weights
+from eventveil.replay.datasets import open_dataset
+from eventveil.training.data.split import windows_of
+from eventveil.training.distributed.process_group import World
+from eventveil.training.evaluation.evaluation import Stand
+from eventveil.training.networks.baselines import Gaussian, Identity
+from eventveil.training.recipe import Recipe
+from eventveil.training.stages.reconstruction import picture_maker, picture_result
+
+CHANGES = {
+    "batch": 4,
+    "window": {"mode": "voxel", "bins": 5, "bin_us": 6_660, "size": [16, 24], "crop": "events", "offsets": 1},
+    "anonymizer": {"kind": "event_autoencoder"},
+    "adversarial": {"epochs": 2, "keep": "identity", "adversaries": 0, "objective": {"name": "structure-picture"}},
+    "attack": {"epochs": 1, "of": ["identity"], "against": ["raw", "anonymizer"], "denoiser": True,
+               "session_disjoint": False},
+    "data": {"val_people": 2},
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory):
+    """Six people for training and two for tests, three windows before each of two cameras."""
+    folder, windows = tmp_path_factory.mktemp("reid"), {}
+    for split, people in (("train", range(1, 7)), ("test", range(1, 3))):
+        for person in people:
+            for camera in (1, 2):
+                for number in (1, 2, 3):
+                    rows = events_of([person, camera, number], 300, 33_000, 20 + person, 40)
+                    windows[f"{split}/{person:03}_c{camera}_{number:03}.txt"] = rows + np.array([0, 300, 200, 0])
+    return reid_windows(folder, windows)
+
+
+@pytest.fixture(scope="module")
+def firenet(tmp_path_factory):
+    """A file of FireNet with weights drawn at random."""
+    torch.manual_seed(0)
+    path = tmp_path_factory.mktemp("firenet") / "firenet.pth"
+    torch.save(FireNet().state_dict(), path)
+    return path
+
+
+def chosen(root, firenet):
+    return settings(root, **CHANGES | {"adversarial": CHANGES["adversarial"] | {"reconstruction": str(firenet)}})
+
+
+def test_the_whole_recipe_leaves_an_anonymizer_of_voxels(root, firenet, tmp_path):
+    reporter = Silent()
+    results = Recipe(chosen(root, firenet), tmp_path, World(), reporter, watch).all()
+    weights = load_weights(tmp_path / "weights" / "anonymizer.safetensors").metadata
+    assert (weights.kind, weights.representation, weights.bins, weights.size) == (
+        "event_autoencoder",
+        "voxel",
+        5,
+        (16, 24),
+    )
+    assert not (tmp_path / "weights" / "gestures.safetensors").exists()
+    rows = [row for row in reporter.rows if "objective" in row]
+    assert len(rows) == 2
+    assert all(np.isfinite(list(row.values())).all() for row in rows)
+    assert set(results) == {"raw-denoised", "anonymizer-denoised"}
+    for result in results.values():
+        assert set(result) == {"identity", "picture", "picture_retrieval"}
+        assert 0 <= result["picture_retrieval"]["rank1"]["value"] <= 1
+        low, high = result["picture"]["ssim"]["interval_95"]
+        assert low <= result["picture"]["ssim"]["value"] <= high
+
+
+def test_pictures_of_raw_voxels_are_alike_and_noise_spoils_them(root, firenet, tmp_path):
+    own = chosen(root, firenet)
+    dataset = open_dataset(root)
+    stand = Stand("test", dataset, windows_of(dataset, "test", own.data, own.window, tmp_path, watch), own, World())
+    picture = picture_maker(firenet, torch.device("cpu"))
+    raw = picture_result(stand, picture, None, Identity(), "a")
+    noisy = picture_result(stand, picture, None, Gaussian(3.0), "a")
+    assert raw["ssim"]["value"] == pytest.approx(1.0, abs=1e-5)
+    assert noisy["ssim"]["value"] < 0.99
+    assert noisy["psnr_db"]["value"] < raw["psnr_db"]["value"]
+    assert (raw["windows"], raw["people"]) == (12, 2)
+
+
+def test_the_published_sample_goes_through(real_data, tmp_path):
+    firenet = real_data / "weights" / "firenet_1000.pth.tar"
+    own = chosen(real_data / "event_reid", firenet)
+    people = len({trial.subject for trial in open_dataset(real_data / "event_reid").of("train")})
+    own = own.model_copy(update={"data": own.data.model_copy(update={"val_people": people - 3})})
+    Recipe(own, tmp_path, World(), Silent(), watch).pretrain()
+    assert (tmp_path / "pretrain" / "identity" / "best.pt").exists()

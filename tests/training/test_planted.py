@@ -1,0 +1,138 @@
+"""A truth that was planted is found, and hidden: people with a watermark, gestures with a cue, and nothing else.
+
+The whole recipe runs once, in one run folder; what came out is looked at from several sides.
+"""
+
+from __future__ import annotations
+
+import json
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from small_trainings import Silent, planted, settings, watch
+
+from eventveil.models.weights import check_fit, load_weights
+from eventveil.training.distributed.process_group import World
+from eventveil.training.recipe import Recipe
+
+NETWORK = {"depth": 18, "width": 8, "embedding": 32}
+CHANGES = {
+    "batch": 16,
+    "people_per_batch": 4,
+    "window": {"per_trial": 8, "size": [16, 16]},
+    "target": NETWORK | {"logarithm": True},
+    "identity": NETWORK,
+    "triplet": {"margin": 0.5, "normalise": True},
+    "pretrain": {"epochs": 5, "lr": 0.01},
+    "adversarial": {
+        "epochs": 8,
+        "objective": {"name": "uniform", "weight": 1.0, "rate_weight": 0.05},
+        "anonymizer": {"lr": 0.005, "clip": 1.0},
+        "helpers": {"lr": 0.005, "schedule": "cosine"},
+        "best_by": "last",
+    },
+    "anonymizer": {"kind": "noisy_channel", "config": {"code": 2, "width": 8, "pen": 8}},
+    "attack": {"epochs": 6, "lr": 0.005, "against": ["raw", "anonymizer"]},
+    "run": {"tensorboard": True, "pictures": True, "validate_every": 5},
+}
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    root, folder = planted(tmp_path_factory.mktemp("planted"), train=14, test=5), tmp_path_factory.mktemp("run")
+    reporter = Silent()
+    results = Recipe(settings(root, **CHANGES), folder, World(), reporter, watch).all()
+    return SimpleNamespace(folder=folder, results=results, rows=reporter.rows, root=root)
+
+
+def test_the_person_is_hidden_and_the_gesture_kept_under_fresh_attackers(run):
+    raw, hidden = run.results["raw"], run.results["anonymizer"]
+    assert raw["target"]["accuracy"]["value"] > 0.9
+    assert raw["identity"]["rank1"]["value"] > 0.6
+    assert hidden["target"]["accuracy"]["value"] > 0.9
+    chance = raw["identity"]["rank1"]["chance"]
+    above = [result["identity"]["rank1"]["value"] - chance for result in (raw, hidden)]
+    assert above[1] < above[0] / 2
+    assert hidden["identity"]["mAP"]["value"] < raw["identity"]["mAP"]["value"]
+
+
+def test_every_figure_has_its_interval_and_its_chance(run):
+    for result in run.results.values():
+        figures = [
+            result["target"]["accuracy"],
+            *(result["identity"][name] for name in ("rank1", "rank5", "rank10", "mAP")),
+        ]
+        for figure in figures:
+            low, high = figure["interval_95"]
+            assert low <= figure["value"] <= high
+            assert 0 < figure["chance"] <= 1
+        assert result["target"]["accuracy"]["chance"] == pytest.approx(1 / 3)
+        assert result["target"]["people"] == result["identity"]["people"] == 5
+    assert json.loads((run.folder / "results.json").read_text()) == run.results
+
+
+def test_nobody_is_on_two_sides(run):
+    people = json.loads((run.folder / "split.json").read_text())["people"]
+    assert {part: len(names) for part, names in people.items()} == {"train": 12, "val": 2, "test": 5}
+    assert len({name for names in people.values() for name in names}) == 19
+    assert people["test"] == ["user15", "user16", "user17", "user18", "user19"]
+
+
+def test_what_comes_out_fits_together_and_says_what_it_is(run):
+    anonymizer, gestures = (
+        load_weights(run.folder / "weights" / f"{name}.safetensors") for name in ("anonymizer", "gestures")
+    )
+    check_fit(anonymizer, gestures, representation="histogram", bins=2, bin_us=60_000, size=(16, 16))
+    for weights in (anonymizer, gestures):
+        assert weights.metadata.trained
+        assert weights.metadata.hop == 2
+        assert weights.metadata.scene.field == (128, 128)
+        low, middle, high = weights.metadata.scene.density
+        assert 0 < low <= middle <= high
+        assert weights.metadata.note.startswith("eventveil train, settings ")
+    assert anonymizer.metadata.config["code"] == 2
+    assert gestures.metadata.labels[3] == "right arm clockwise"
+
+
+def test_the_run_folder_holds_logs_and_pictures(run):
+    for stage in (
+        "pretrain/target",
+        "pretrain/identity",
+        "adversarial",
+        "attack/raw/target",
+        "attack/anonymizer/identity",
+    ):
+        names = {entry.name for entry in (run.folder / stage).iterdir()}
+        assert names >= {"settings.yaml", "last.pt", "best.pt", "steps.csv", "epochs.csv", "curves.png", "tensorboard"}
+        assert any((run.folder / stage / "tensorboard").iterdir())
+    for picture in (
+        "pretrain/target/confusion.png",
+        "adversarial/windows.png",
+        "attack/anonymizer/target/confusion.png",
+    ):
+        assert (run.folder / picture).read_bytes().startswith(b"\x89PNG")
+    assert not list(run.folder.rglob("*.part"))
+
+
+def test_losses_went_down(run):
+    by_stage = {}
+    for row in run.rows:
+        by_stage.setdefault(tuple(sorted(set(row) - {"val_accuracy", "val_rank1", "val_mAP", "val_score"})), []).append(
+            row
+        )
+    targets = next(rows for names, rows in by_stage.items() if "loss" in names and "triplet" not in names)
+    assert targets[3]["loss"] < targets[0]["loss"] / 2
+    assert np.isfinite([value for row in run.rows for value in row.values()]).all()
+
+
+def test_a_test_is_made_once_and_another_subject_is_added(run):
+    path = run.folder / "attack" / "raw" / "result.json"
+    path.write_text(json.dumps(run.results["raw"] | {"identity": {"made": "once"}}))
+    more = settings(
+        run.root, **CHANGES | {"attack": CHANGES["attack"] | {"against": ["raw", "gaussian:2"], "of": ["identity"]}}
+    )
+    results = Recipe(more, run.folder, World(), Silent(), watch, resume=True).attack()
+    assert results["raw"]["identity"] == {"made": "once"}
+    assert results["gaussian-2"]["identity"]["queries"] > 0
+    assert set(json.loads((run.folder / "results.json").read_text())) == {"raw", "anonymizer", "gaussian-2"}

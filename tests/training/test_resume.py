@@ -1,0 +1,189 @@
+"""Runs that are killed, stopped or go wrong: nothing is lost, and what goes on is what would have been."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+import torch
+import yaml
+from small_trainings import Silent, planted, settings, values, watch
+
+from eventveil.errors import TrainingError
+from eventveil.training.distributed.process_group import World
+from eventveil.training.engine import checkpoint
+from eventveil.training.engine.checkpoint import write_whole
+from eventveil.training.engine.loop import Interrupted
+from eventveil.training.recipe import Recipe
+
+# With all that could make a difference: noise, dropout, augmentation, straddling, two adversaries, restarts.
+CHANGES = {
+    "window": {"per_trial": 2, "straddle": 0.5},
+    "augment": {"rotation_deg": 20, "padding": 0.2},
+    "adversarial": {"epochs": 3, "from_pretrained": False, "adversaries": 2, "restart_every": 1, "helper_steps": 2},
+    "run": {"save_every_s": 1e-6},
+}
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory):
+    return planted(tmp_path_factory.mktemp("planted"))
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(root, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("uninterrupted")
+    Recipe(settings(root, **CHANGES), folder, World(), Silent(), watch).adversarial()
+    return folder
+
+
+def rows(folder, name="steps.csv"):
+    with (folder / "adversarial" / name).open(newline="") as file:
+        return [{key: value for key, value in row.items() if key != "samples_per_s"} for row in csv.DictReader(file)]
+
+
+def start(root, folder, *options, **changes):
+    """Start the program and return it once some steps of the adversarial stage are saved."""
+    config = folder.parent / "config.yaml"
+    config.write_text(yaml.safe_dump(values(root, **(CHANGES | changes))))
+    command = [sys.executable, "-m", "eventveil.cli", "train", "adversarial", str(config), "--out", str(folder)]
+    return subprocess.Popen(
+        [*command, *options], stderr=subprocess.PIPE, text=True, env=os.environ | {"OMP_NUM_THREADS": "1"}
+    )
+
+
+def until_steps(process, folder, count):
+    deadline = time.monotonic() + 90
+    while time.monotonic() < deadline and process.poll() is None:
+        path = folder / "adversarial" / "steps.csv"
+        if path.exists() and len(path.read_text().splitlines()) > count:
+            return
+        time.sleep(0.01)
+    pytest.fail(f"the run did not get to step {count}: {process.communicate()[1]}")
+
+
+def same_weights(one, other):
+    names = ("last.pt", "best.pt")
+    for name in names:
+        states = [torch.load(folder / "adversarial" / name, weights_only=True)["networks"] for folder in (one, other)]
+        for network, state in states[0].items():
+            for key, value in state.items():
+                assert torch.equal(value, states[1][network][key]), (name, network, key)
+
+
+def test_a_killed_run_goes_on_as_if_nothing_had_been(root, uninterrupted, tmp_path):
+    folder = tmp_path / "run"
+    process = start(root, folder)
+    until_steps(process, folder, 8)  # of 6 in an epoch: in the midst of the second
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    saved = torch.load(folder / "adversarial" / "last.pt", weights_only=True)["progress"]
+    assert saved["epoch"] < 3
+    (folder / "adversarial" / ".last.pt.1.part").write_bytes(b"killed while it wrote")
+    recipe = Recipe(settings(root, **CHANGES), folder, World(), Silent(), watch, resume=True)
+    recipe.adversarial()
+    assert rows(folder) == rows(uninterrupted)
+    assert rows(folder, "epochs.csv") == rows(uninterrupted, "epochs.csv")
+    assert len(rows(folder)) == 18
+    same_weights(folder, uninterrupted)
+    assert not list(folder.rglob("*.part"))
+
+
+@pytest.mark.parametrize(("at", "saved"), [(8, (1, 3)), (18, (3, 0))])  # in the midst, and with the very last step
+def test_going_on_wherever_it_was_stopped_is_exact(root, uninterrupted, tmp_path, at, saved):
+    folder = tmp_path / "run"
+
+    class Stopping(Silent):
+        steps = 0
+
+        def step(self, told, windows):
+            self.steps += 1
+            if self.steps == at:
+                os.kill(os.getpid(), signal.SIGINT)
+
+    with pytest.raises(Interrupted):
+        Recipe(settings(root, **CHANGES), folder, World(), Stopping(), watch).adversarial()
+    progress = torch.load(folder / "adversarial" / "last.pt", weights_only=True)["progress"]
+    assert (progress["epoch"], progress["step"]) == saved
+    Recipe(settings(root, **CHANGES), folder, World(), Silent(), watch, resume=True).adversarial()
+    assert rows(folder) == rows(uninterrupted)
+    same_weights(folder, uninterrupted)
+
+
+def test_ctrl_c_ends_the_step_saves_and_says_how_to_go_on(root, tmp_path):
+    folder = tmp_path / "run"
+    process = start(root, folder)
+    until_steps(process, folder, 2)
+    process.send_signal(signal.SIGINT)
+    told = process.communicate(timeout=60)[1]
+    assert process.returncode == 130
+    assert "Go on with the same command and --resume" in told
+    assert "Traceback" not in told
+    progress = torch.load(folder / "adversarial" / "last.pt", weights_only=True)["progress"]
+    assert len(rows(folder)) == 6 * progress["epoch"] + progress["step"]
+
+
+def test_a_stage_is_not_begun_twice_by_mistake(root, uninterrupted):
+    with pytest.raises(TrainingError, match="was begun here already; go on with --resume"):
+        Recipe(settings(root, **CHANGES), uninterrupted, World(), Silent(), watch).adversarial()
+
+
+def test_other_settings_do_not_go_on(root, uninterrupted):
+    other = settings(root, **CHANGES | {"batch": 4})
+    with pytest.raises(TrainingError, match="was begun with other settings"):
+        Recipe(other, uninterrupted, World(), Silent(), watch, resume=True).adversarial()
+    elsewhere = settings(root, **CHANGES | {"run": {"save_every_s": 7}, "attack": {"epochs": 9}})
+    Recipe(elsewhere, uninterrupted, World(), Silent(), watch, resume=True).adversarial()  # finished: nothing to do
+
+
+def test_what_is_not_finite_ends_the_run_and_names_the_batch(root, tmp_path):
+    folder = tmp_path / "run"
+    wild = CHANGES | {"adversarial": CHANGES["adversarial"] | {"helpers": {"lr": 1e30}}}
+    process = start(root, folder, **wild)
+    told = process.communicate(timeout=90)[1]
+    assert process.returncode == 2
+    assert "not finite in epoch 0, step" in told
+    assert "Traceback" not in told
+    assert "user0" not in told  # who it was stays in the run folder
+    named = json.loads((folder / "adversarial" / "not_finite.json").read_text())
+    assert len(named["trials"]) == 8
+    assert all(name.startswith("ibmGestureTrain/user0") for name in named["trials"])
+    saved = torch.load(folder / "adversarial" / "last.pt", weights_only=True)
+    assert saved["progress"]["step"] == named["step"]
+
+
+def test_a_full_disk_leaves_the_older_file(tmp_path):
+    path = tmp_path / "last.pt"
+    path.write_bytes(b"older")
+
+    def write(file):
+        file.write(b"half")
+        raise OSError(28, "No space left on device")
+
+    with pytest.raises(TrainingError, match=r"last\.pt: cannot be written \(No space left on device\); make space"):
+        write_whole(path, write)
+    assert path.read_bytes() == b"older"
+    assert [entry.name for entry in tmp_path.iterdir()] == ["last.pt"]
+
+
+@pytest.mark.parametrize("content", [b"", b"not a checkpoint", b"PK\x03\x04"])
+def test_a_file_that_is_no_checkpoint_is_named(tmp_path, content):
+    path = tmp_path / "last.pt"
+    path.write_bytes(content)
+    with pytest.raises(TrainingError, match=r"last\.pt: is no checkpoint of training"):
+        checkpoint.load_networks(path, "the test")
+
+
+def test_weights_that_are_needed_and_not_there_are_named(root, tmp_path):
+    with pytest.raises(
+        TrainingError, match=r"pretrain/target/best\.pt: the adversarial stage .*train that stage first"
+    ):
+        Recipe(settings(root), tmp_path / "run", World(), Silent(), watch).adversarial()
+    with pytest.raises(TrainingError, match=r"adversarial/best\.pt: the attack on the anonymizer"):
+        Recipe(settings(root), tmp_path / "run", World(), Silent(), watch).attack()
