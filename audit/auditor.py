@@ -20,21 +20,21 @@ from eventveil.audit.attacks.noise_replay import replay_jobs, replay_on
 from eventveil.audit.attacks.reconstruction import check_reconstruction, reconstruction_jobs, reconstruction_on
 from eventveil.audit.attacks.utility import target_jobs, utility_on
 from eventveil.audit.execution.executors import Steps
-from eventveil.audit.execution.progress import Board
-from eventveil.audit.execution.scheduler import Crew, Job, Lostlings, Results, run_jobs
+from eventveil.audit.execution.progress import AuditProgress
+from eventveil.audit.execution.scheduler import Executor, Job, Results, RetryLog, run_jobs
 from eventveil.audit.figures import SubjectReport
-from eventveil.audit.report.report import Data, Made, Repeated, Report, digest
+from eventveil.audit.report.report import AuditReport, Data, Made, Repeated, digest
 from eventveil.audit.report.verdict import decide
 from eventveil.audit.settings import AuditSettings
 from eventveil.audit.subjects import Subject
-from eventveil.audit.workspace.workspace import Bench, Plan
+from eventveil.audit.workspace.workspace import AuditPlan, AuditWorkspace
 from eventveil.errors import AuditError
 from eventveil.training.data.split import open_split
-from eventveil.training.distributed.process_group import World
+from eventveil.training.distributed.process_group import ProcessGroup
 from eventveil.training.engine.run_folder import read_json, write_json
 from eventveil.training.networks.subjects import RAW
 
-Hire = Callable[[Plan, Board], AbstractContextManager[Crew]]
+MakeExecutor = Callable[[AuditPlan, AuditProgress], AbstractContextManager[Executor]]
 
 
 class Auditor:
@@ -54,15 +54,21 @@ class Auditor:
     """
 
     def __init__(
-        self, settings: AuditSettings, subjects: Sequence[Subject], folder: Path, board: Board, *, resume: bool = False
+        self,
+        settings: AuditSettings,
+        subjects: Sequence[Subject],
+        folder: Path,
+        board: AuditProgress,
+        *,
+        resume: bool = False,
     ) -> None:
         self._settings, self._subjects, self._board = settings, tuple(subjects), board
         self._work = folder.absolute() / "work"
         check_reconstruction(settings)
         self._begin(resume=resume)
         dataset = open_split(settings.data, self._work, board.watch)
-        self._plan = Plan(settings, (*self._subjects, *averaged(settings, self._subjects)), self._work, dataset)
-        bench = Bench(self._plan, World(), Steps(), board.watch)
+        self._plan = AuditPlan(settings, (*self._subjects, *averaged(settings, self._subjects)), self._work, dataset)
+        bench = AuditWorkspace(self._plan, ProcessGroup(), Steps(), board.watch)
         bench.prepare()
         if not any(protocol.way == "linked" for protocol in bench.protocols):
             raise AuditError(
@@ -85,11 +91,11 @@ class Auditor:
         found += attribute_jobs(self._settings, self._subjects, self._plan.dataset)
         return found
 
-    def run(self, hire: Hire, command: str = "") -> Report:
+    def run(self, make_executor: MakeExecutor, command: str = "") -> AuditReport:
         """Do all jobs, and decide.
 
         Args:
-            hire: makes the crew that does them.
+            make_executor: makes the crew that does them.
             command: how the program was called.
 
         Raises:
@@ -98,9 +104,9 @@ class Auditor:
             TrainingError: a training cannot go on, or a file cannot be written.
         """
         began, at = time.monotonic(), datetime.now(UTC).isoformat(timespec="seconds")
-        with hire(self._plan, self._board) as crew:
-            run_jobs(self.jobs, crew, self._board, self._work)
-            machine = crew.machine
+        with make_executor(self._plan, self._board) as executor:
+            run_jobs(self.jobs, executor, self._board, self._work)
+            machine = executor.machine
         reports = [self._subject(subject) for subject in self._subjects]
         on_raw = next(report.attacks for report in reports if report.name == RAW)
         own = self._settings
@@ -116,8 +122,8 @@ class Auditor:
             ) if report.audited else report
             for report in reports
         ]  # fmt: skip
-        lost = Lostlings(self._work).reasons
-        return Report(
+        lost = RetryLog(self._work).reasons
+        return AuditReport(
             made=Made.of(at, command, round(time.monotonic() - began, 1), machine),
             evidence=own.evidence,
             threshold=own.threshold,

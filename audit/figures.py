@@ -15,13 +15,13 @@ Knowledge = Literal["ignorant", "informed", "denoising", "inverting", "reconstru
 Way = Literal["search", "linked"]
 
 
-class Part(BaseModel):
+class ReportModel(BaseModel):
     """Base of all parts of a report."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-class Figure(Part):
+class Figure(ReportModel):
     """A share, its 95 % interval, and what blind guessing gives in the very same protocol."""
 
     value: float
@@ -36,7 +36,7 @@ class Figure(Part):
         return cls(value=held["value"], low=low, high=high, chance=held["chance"])
 
 
-class Advantage(Part):
+class Advantage(ReportModel):
     """What is gained over blind guessing; below 0 where chance would do better, which protects nobody."""
 
     by: Literal["rank-1", "verification"]
@@ -56,7 +56,7 @@ class Advantage(Part):
         return cls(by="verification", value=1 - 2 * error.value, low=1 - 2 * error.high, high=1 - 2 * error.low)
 
 
-class Attack(Part):
+class Attack(ReportModel):
     """What one attacker got in one protocol.
 
     Attributes:
@@ -98,7 +98,7 @@ class Attack(Part):
         return f"{self.knowledge} {self.architecture}, seed {self.seed}"
 
 
-class Class(Part):
+class Class(ReportModel):
     """How well one class of the target is recognised."""
 
     name: str
@@ -106,7 +106,7 @@ class Class(Part):
     accuracy: float
 
 
-class Utility(Part):
+class Utility(ReportModel):
     """What is left of the target.
 
     Attributes:
@@ -120,7 +120,7 @@ class Utility(Part):
     classes: tuple[Class, ...]
 
 
-class Likeness(Part):
+class Likeness(ReportModel):
     """How like pictures from anonymized windows are to those from raw ones; chance is the like of other people's.
 
     Attributes:
@@ -132,7 +132,7 @@ class Likeness(Part):
     psnr_db: Figure
 
 
-class Replay(Part):
+class Replay(ReportModel):
     """What one got who knows the weights, saw one raw window, and guessed the seed of the noise.
 
     Attributes:
@@ -148,7 +148,7 @@ class Replay(Part):
     succeeded: bool
 
 
-class Attribute(Part):
+class Attribute(ReportModel):
     """How well a probe tells something about a person, or the light, of unseen people.
 
     Attributes:
@@ -166,14 +166,14 @@ class Attribute(Part):
     accuracy: Figure
 
 
-class Found(Part):
+class StrongestAttack(ReportModel):
     """One advantage, and by whom."""
 
     attack: Attack
     advantage: Advantage
 
 
-class Verdict(Part):
+class Verdict(ReportModel):
     """Whether the threshold is held.
 
     Attributes:
@@ -186,12 +186,12 @@ class Verdict(Part):
 
     status: Literal[0, 1, 2]
     text: str
-    strongest: Found
-    decisive: Found
+    strongest: StrongestAttack
+    decisive: StrongestAttack
     people_needed: int | None = None
 
 
-class SubjectReport(Part):
+class SubjectReport(ReportModel):
     """All about one anonymizer.
 
     Attributes:
@@ -225,21 +225,23 @@ class SubjectReport(Part):
     verdict: Verdict | None = None
 
     @property
-    def strongest(self) -> Found:
+    def strongest(self) -> StrongestAttack:
         """The highest advantage."""
         return strongest(self.attacks)
 
 
-def advantages(attacks: tuple[Attack, ...]) -> list[Found]:
+def advantages(attacks: tuple[Attack, ...]) -> list[StrongestAttack]:
     """Every advantage of every attack."""
-    return [Found(attack=attack, advantage=advantage) for attack in attacks for advantage in attack.advantages]
+    return [
+        StrongestAttack(attack=attack, advantage=advantage) for attack in attacks for advantage in attack.advantages
+    ]
 
 
-def strongest(attacks: tuple[Attack, ...]) -> Found:
+def strongest(attacks: tuple[Attack, ...]) -> StrongestAttack:
     """The highest advantage."""
     return max(advantages(attacks), key=lambda found: found.advantage.value)
 
 
-def decisive(attacks: tuple[Attack, ...]) -> Found:
+def decisive(attacks: tuple[Attack, ...]) -> StrongestAttack:
     """The advantage whose interval reaches highest."""
     return max(advantages(attacks), key=lambda found: found.advantage.high)

@@ -20,9 +20,9 @@ from eventveil.training.settings import (
     RunSettings,
     Settings,
     StageSettings,
+    TrainingWindowSettings,
     TrainSettings,
     TripletSettings,
-    WindowSettings,
 )
 
 
@@ -110,7 +110,7 @@ class AuditSettings(Settings):
     batch: int = Field(default=32, ge=4)
     optimizer: Literal["adamw", "adam"] = "adamw"
     data: DataSettings
-    window: WindowSettings
+    window: TrainingWindowSettings
     augment: AugmentSettings = AugmentSettings()
     attackers: AttackerSettings = AttackerSettings()
     inversion: InversionSettings = InversionSettings()

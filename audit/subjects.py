@@ -15,7 +15,7 @@ from eventveil.models import shipped
 from eventveil.models.kinds import Anonymizer
 from eventveil.models.weights import Weights, check_fit, load_weights
 from eventveil.training.networks.subjects import RAW, baseline, folder_of
-from eventveil.training.settings import WindowSettings
+from eventveil.training.settings import TrainingWindowSettings
 
 
 @dataclass(frozen=True)
@@ -82,7 +82,7 @@ def with_windows_of(settings: AuditSettings, weights: Weights) -> AuditSettings:
         "hop": held.hop,
         "straddle": settings.window.straddle if mode == "windows" else 0.0,
     }
-    window = WindowSettings.model_validate(settings.window.model_dump() | changed)
+    window = TrainingWindowSettings.model_validate(settings.window.model_dump() | changed)
     return settings.model_copy(update={"window": window})
 
 

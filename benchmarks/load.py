@@ -41,10 +41,10 @@ from eventveil.models.shipped import ANONYMIZER
 from eventveil.stream import subscribe
 from eventveil.stream.histogram import WindowedHistogrammer
 from eventveil.stream.protocol.keys import AllowList, new_keys, read_public
-from eventveil.stream.publisher.public_endpoint import Door
+from eventveil.stream.publisher.public_endpoint import PublicEndpoint
 from eventveil.stream.publisher.publisher import Provenance, Publisher
-from eventveil.stream.runtime.accounting import Books
-from eventveil.stream.runtime.message import Parcel
+from eventveil.stream.runtime.accounting import PipelineCounters
+from eventveil.stream.runtime.message import StageMessage
 from eventveil.stream.runtime.sockets import endpoint_of
 from eventveil.stream.runtime.windows import Origin, Seal
 from eventveil.stream.settings import PublishSettings
@@ -111,21 +111,21 @@ def publisher(folder: Path, clients: int) -> Iterator[tuple[Publisher, str, list
         listed.allow(read_public(public))
         keys.append(public.with_name("secret.key"))
     with zmq.Context() as context:
-        door = Door(PublishSettings(bind="tcp://127.0.0.1:*", keys=server), context)
+        door = PublicEndpoint(PublishSettings(bind="tcp://127.0.0.1:*", keys=server), context)
         try:
             provenance = Provenance("ab" * 32, trained=True)
-            page = Books(("publish",), ("0",))["publish"]
+            page = PipelineCounters(("publish",), ("0",))["publish"]
             publish = Publisher(door.socket, SEAL, provenance, page, run="0" * 16, max_age_ms=None)
             yield publish, endpoint_of(door.socket), keys
         finally:
             door.close()
 
 
-def parcel(seq: int, values: np.ndarray) -> Parcel:
+def parcel(seq: int, values: np.ndarray) -> StageMessage:
     """A window that says in its start when it was published."""
     now_ns = time.monotonic_ns()
     origin = Origin("0", DVS128, seq, now_ns // 1000, now_ns // 1000 + 1, now_ns)
-    return Parcel("0", SEAL.set(origin, values))
+    return StageMessage("0", SEAL.set(origin, values))
 
 
 def listen(endpoint: str, server_key: Path, keys: list[Path], seconds: float, results: Any) -> None:

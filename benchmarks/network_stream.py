@@ -30,7 +30,7 @@ from rich.table import Table
 from eventveil.config import run_settings
 from eventveil.models import shipped
 from eventveil.stream import subscribe
-from eventveil.stream.pipeline.pipeline import Line
+from eventveil.stream.pipeline.pipeline import Pipeline
 from eventveil.stream.pipeline.status import Status
 from eventveil.stream.protocol.wire import WINDOW
 
@@ -114,7 +114,7 @@ def run(rate_mev: float, seconds: float, delivery: str) -> tuple[dict[str, float
     assert sender.stdout is not None
     assert sender.stdin is not None
     sender.stdout.readline()
-    line = Line(settings(port, endpoint, delivery))
+    line = Pipeline(settings(port, endpoint, delivery))
     done, listener = threading.Thread(target=line.run), threading.Thread(target=listen, daemon=True)
     done.start()
     listener.start()

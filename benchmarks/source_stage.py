@@ -10,12 +10,12 @@ import zmq
 
 from eventveil import EventPacket
 from eventveil.stream.histogram import HistogramStats
-from eventveil.stream.runtime.accounting import Books
-from eventveil.stream.runtime.edge_queue import Outbox
-from eventveil.stream.runtime.reporting import Reporter
+from eventveil.stream.runtime.accounting import PipelineCounters
+from eventveil.stream.runtime.edge_queue import EdgeSender
+from eventveil.stream.runtime.reporting import StageReporter
 from eventveil.stream.runtime.signals import Signals
 from eventveil.stream.settings import SourceSettings
-from eventveil.stream.stages.recording import SourceStage
+from eventveil.stream.stages.recording import RecordingSource
 
 
 class Sink:
@@ -41,15 +41,19 @@ class Sink:
 
 
 @contextmanager
-def stage(sink: Sink, **source: object) -> Iterator[tuple[SourceStage, Signals, Reporter]]:
+def stage(sink: Sink, **source: object) -> Iterator[tuple[RecordingSource, Signals, StageReporter]]:
     """The source stage, with sockets to nobody who minds."""
-    books = Books(("histogram:0",), ("0",))
+    books = PipelineCounters(("histogram:0",), ("0",))
     signals, page = Signals.of(books), books["histogram:0"]
     with zmq.Context() as context, context.socket(zmq.PULL) as pull, context.socket(zmq.PUSH) as push:
         pull.bind("inproc://end")
         push.connect("inproc://end")
-        outbox = Outbox(push, 4, "lossless", page, signals.aborted)
-        yield SourceStage(SourceSettings.model_validate(source), sink, outbox, page), signals, Reporter(page, push)
+        outbox = EdgeSender(push, 4, "lossless", page, signals.aborted)
+        yield (
+            RecordingSource(SourceSettings.model_validate(source), sink, outbox, page),
+            signals,
+            StageReporter(page, push),
+        )
 
 
 def play(sink: Sink, **source: object) -> float:

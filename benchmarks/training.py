@@ -31,8 +31,8 @@ from torch.nn import functional
 from eventveil.models.device import choose_device, computes_bf16
 from eventveil.models.kinds import initialise
 from eventveil.training.data.loader import Batch, prepared
-from eventveil.training.distributed.process_group import World
-from eventveil.training.evaluation.evaluation import Stand
+from eventveil.training.distributed.process_group import ProcessGroup
+from eventveil.training.evaluation.evaluation import EvaluationSet
 from eventveil.training.randomness import NamedNoise, torch_generator
 from eventveil.training.settings import TrainSettings
 from eventveil.training.stages.adversarial import Adversarial
@@ -130,7 +130,9 @@ def ours(
     helper = {"depth": options.depth, "channels": CHANNELS}
     target = initialise("resnet_classifier", helper | {"classes": TARGETS}, seed=1)
     identity = initialise("resnet_classifier", helper | {"classes": PEOPLE}, seed=2)
-    stand = Stand("val", None, None, settings, World(device=device))  # a step asks it for the world alone
+    stand = EvaluationSet(
+        "val", None, None, settings, ProcessGroup(device=device)
+    )  # a step asks it for the world alone
     stage = Adversarial(initialise("anonynoise", {}, seed=0), target, [identity], None, None, settings, stand)
     for learner in stage.learners.values():
         learner.network.train()

@@ -14,7 +14,7 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from eventveil.errors import ConfigError
-from eventveil.stream.settings import RunSettings
+from eventveil.stream.settings import PipelineSettings
 
 Model = TypeVar("Model", bound=BaseModel)
 
@@ -33,7 +33,7 @@ class _Loader(yaml.SafeLoader):
 _Loader.add_implicit_resolver(_BOOL, re.compile(r"^(true|True|TRUE|false|False|FALSE)$"), list("tTfF"))
 
 
-def read_yaml(path: Path, model: type[BaseModel] = RunSettings) -> dict[str, Any]:
+def read_yaml(path: Path, model: type[BaseModel] = PipelineSettings) -> dict[str, Any]:
     """Read the keys and values of a YAML file.
 
     Args:
@@ -54,9 +54,9 @@ def read_yaml(path: Path, model: type[BaseModel] = RunSettings) -> dict[str, Any
     return values
 
 
-def run_settings(values: Mapping[str, Any], overrides: Sequence[str] = (), *, name: str) -> RunSettings:
+def run_settings(values: Mapping[str, Any], overrides: Sequence[str] = (), *, name: str) -> PipelineSettings:
     """Check the settings of a line; arguments and errors as in `checked`."""
-    return checked(RunSettings, values, overrides, name=name)
+    return checked(PipelineSettings, values, overrides, name=name)
 
 
 def checked(

@@ -39,7 +39,7 @@ PREFIXES: Mapping[str, tuple[str, ...]] = {
 # torchvision names the children of a ResNet; the published classifier numbers them, in the same order.
 TORCHVISION = {"conv1": 0, "bn1": 1, "layer1": 4, "layer2": 5, "layer3": 6, "layer4": 7}
 
-State = dict[str, torch.Tensor]
+StateDict = dict[str, torch.Tensor]
 
 
 def read_pickle(path: Path) -> object:
@@ -67,7 +67,7 @@ def read_pickle(path: Path) -> object:
     return content
 
 
-def read_state_dict(path: Path) -> State:
+def read_state_dict(path: Path) -> StateDict:
     """Read the tensors of a `.pth` file by name, without the `module.` that DataParallel puts before each.
 
     Raises:
@@ -133,7 +133,7 @@ def load_torchvision(model: ResNetClassifier, state: Mapping[str, torch.Tensor],
     Raises:
         WeightsError: the state is not that of a torchvision ResNet of the model's depth.
     """
-    backbone: State = {}
+    backbone: StateDict = {}
     for name, tensor in state.items():
         child, _, rest = name.partition(".")
         if child != "fc":
@@ -148,7 +148,7 @@ def load_torchvision(model: ResNetClassifier, state: Mapping[str, torch.Tensor],
     model.backbone.load_state_dict(backbone)
 
 
-def _choose_network(path: Path, state: State, role: Role | None) -> tuple[State, Role]:
+def _choose_network(path: Path, state: StateDict, role: Role | None) -> tuple[StateDict, Role]:
     """Pick the tensors of one network, and find out its role where it was not given."""
     prefixes = sorted({prefix for known in PREFIXES.values() for prefix in known if _under(state, prefix)})
     if prefixes:
@@ -171,11 +171,11 @@ def _choose_network(path: Path, state: State, role: Role | None) -> tuple[State,
     raise WeightsError(f"{path}: not a state dict of AnonyNoise's code: none of {', '.join(found)} is in it")
 
 
-def _under(state: State, prefix: str) -> State:
+def _under(state: StateDict, prefix: str) -> StateDict:
     return {name.removeprefix(prefix): tensor for name, tensor in state.items() if name.startswith(prefix)}
 
 
-def _anonynoise_config(state: State, channels: int, noise_std: float, output: str) -> dict[str, Any]:
+def _anonynoise_config(state: StateDict, channels: int, noise_std: float, output: str) -> dict[str, Any]:
     channels_in, channels_out = state["convs1.0.weight"].shape[1], len(state["convs3.2.weight"])
     if (channels_in, channels_out) not in {(a * channels, b * channels) for a in (1, 2) for b in (1, 2)}:
         channels = channels_in // 2  # other bins than was said: the standard network tells which
@@ -187,7 +187,7 @@ def _anonynoise_config(state: State, channels: int, noise_std: float, output: st
     }
 
 
-def _resnet_config(state: State) -> dict[str, Any]:
+def _resnet_config(state: StateDict) -> dict[str, Any]:
     bottleneck = "backbone.4.0.conv3.weight" in state
     third_block = "backbone.4.2.conv1.weight" in state
     width, channels = state["backbone.0.weight"].shape[:2]

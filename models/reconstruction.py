@@ -27,7 +27,7 @@ BINS = 5
 FEATURES = 16
 
 
-class State(NamedTuple):
+class RecurrentState(NamedTuple):
     """What the network remembers of the windows before: float32 (B, F, H, W) of each of its two recurrent blocks."""
 
     head: torch.Tensor
@@ -38,7 +38,7 @@ class Reconstructed(NamedTuple):
     """A picture, float32 (B, 1, H, W), dark 0 and bright 1, give or take; and the state to go on with."""
 
     picture: torch.Tensor
-    state: State
+    state: RecurrentState
 
 
 class FireNet(nn.Module):
@@ -48,7 +48,7 @@ class FireNet(nn.Module):
         super().__init__()
         self.net = _Network()
 
-    def forward(self, x_BCHW: torch.Tensor, state: State | None = None) -> Reconstructed:
+    def forward(self, x_BCHW: torch.Tensor, state: RecurrentState | None = None) -> Reconstructed:
         """Turn normalised voxel grids, float32 (B, 5, H, W), into pictures.
 
         Args:
@@ -62,13 +62,13 @@ class FireNet(nn.Module):
             raise ValueError(f"expected (B, {BINS}, H, W), got {tuple(x_BCHW.shape)}")
         if state is None:
             nothing = x_BCHW.new_zeros((len(x_BCHW), FEATURES, *x_BCHW.shape[2:]))
-            state = State(nothing, nothing)
+            state = RecurrentState(nothing, nothing)
         head = self.net.head(x_BCHW, state.head)
         residual = self.net.resblocks[0](head, state.residual)
         picture = self.net.pred(self.net.resblocks[1](residual))
-        return Reconstructed(picture, State(head, residual))
+        return Reconstructed(picture, RecurrentState(head, residual))
 
-    def reconstruct(self, x_BCHW: torch.Tensor, state: State | None = None) -> Reconstructed:
+    def reconstruct(self, x_BCHW: torch.Tensor, state: RecurrentState | None = None) -> Reconstructed:
         """Normalise voxel grids as the network was trained to have them, and turn them into pictures."""
         return self(normalise_nonzero(x_BCHW), state)  # type: ignore[no-any-return]
 

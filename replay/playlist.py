@@ -10,7 +10,7 @@ from eventveil.events import EventPacket, Sensor
 
 
 @dataclass(frozen=True, slots=True)
-class Piece:
+class Clip:
     """What is played in one piece: a recording, a trial of a dataset, a simulated take.
 
     Attributes:
@@ -28,18 +28,19 @@ class Piece:
 
 
 @dataclass(frozen=True, slots=True)
-class Programme:
+class Playlist:
     """What a source plays in one pass, and again and again where it is looped.
 
     Attributes:
         sensor: geometry, of all pieces.
-        pieces: the pieces of a pass, by its number from 0; may be endless.
+        clips: the pieces of a pass, by its number from 0; may be endless.
         begins_us: time at which the stream begins; None: with the time of its first event.
-        instead: what an error says of a piece that cannot be read, where the error's own words, the path of a trial
+        public_error: what an error says of a piece that cannot be read, where the error's own words, the path of a
+        trial
             among them, would name a person; None where they may be told.
     """
 
     sensor: Sensor
-    pieces: Callable[[int], Iterable[Piece]]
+    clips: Callable[[int], Iterable[Clip]]
     begins_us: int | None = None
-    instead: str | None = None
+    public_error: str | None = None

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal
 
 from eventveil.stream.histogram import WindowedHistogrammer
 from eventveil.stream.publisher.publisher import Provenance
-from eventveil.stream.settings import RunSettings
+from eventveil.stream.settings import PipelineSettings
 
 if TYPE_CHECKING:
     from eventveil.stream.preprocess.view import View
@@ -58,7 +58,7 @@ class WindowPlan:
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class PipelinePlan:
     """A line that can be started: plain values, so that they can be handed to another process.
 
     Attributes:
@@ -67,7 +67,7 @@ class Plan:
         run: a name for this run that no other has: subscribers tell by it whether a publisher goes on or begins anew.
     """
 
-    settings: RunSettings
+    settings: PipelineSettings
     window: WindowPlan
     provenance: Provenance
     judged: tuple[str, ...] = ()

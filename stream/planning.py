@@ -8,14 +8,14 @@ from eventveil.errors import AuditError, ConfigError, WeightsError
 from eventveil.models.metadata import Metadata
 from eventveil.models.weights import Weights, check_fit, load_weights
 from eventveil.replay.player.sources import CLASSES, RECORDING, look_for
-from eventveil.stream.plan import Plan, WindowPlan
+from eventveil.stream.plan import PipelinePlan, WindowPlan
 from eventveil.stream.protocol.certificate import CERTIFICATE, PASSED, Signed
 from eventveil.stream.protocol.keys import AllowList, read_folder
 from eventveil.stream.publisher.publisher import Provenance
-from eventveil.stream.settings import AnonymizeSettings, RunSettings, WindowSettings
+from eventveil.stream.settings import AnonymizeSettings, PipelineSettings, WindowSettings
 
 
-def plan(settings: RunSettings) -> Plan:
+def plan(settings: PipelineSettings) -> PipelinePlan:
     """Load and check what the line needs.
 
     Raises:
@@ -46,7 +46,7 @@ def plan(settings: RunSettings) -> Plan:
     if window.mode == "recording":
         _refuse_what_is_no_recording(settings)
     judged, remarks = _judged(settings, provenance)
-    return Plan(settings, window, provenance, judged, (*strangers, *word, *remarks))
+    return PipelinePlan(settings, window, provenance, judged, (*strangers, *word, *remarks))
 
 
 def _check_keys(keys: Path | None) -> tuple[str, ...]:
@@ -59,7 +59,7 @@ def _check_keys(keys: Path | None) -> tuple[str, ...]:
     return (f"{keys}: nobody may subscribe yet; `eventveil keys allow CLIENT.pub --keys {keys}`, also while it runs",)
 
 
-def _anonymizer(settings: RunSettings) -> Weights:
+def _anonymizer(settings: PipelineSettings) -> Weights:
     path = settings.anonymize.weights
     if path is None:
         raise ConfigError(
@@ -100,7 +100,7 @@ def _certificate(settings: AnonymizeSettings, anonymizer: Weights) -> tuple[Sign
     )
 
 
-def _refuse_what_is_no_recording(settings: RunSettings) -> None:
+def _refuse_what_is_no_recording(settings: PipelineSettings) -> None:
     for source in settings.sources:
         if source.loop or source.where.kind != RECORDING:
             raise ConfigError(
@@ -109,7 +109,7 @@ def _refuse_what_is_no_recording(settings: RunSettings) -> None:
             )
 
 
-def _judged(settings: RunSettings, provenance: Provenance) -> tuple[tuple[str, ...], tuple[str, ...]]:
+def _judged(settings: PipelineSettings, provenance: Provenance) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """The streams whose gestures can be held against the truth, by the labels' text; and remarks on the others."""
     judged, remarks = [], []
     for source in settings.sources:

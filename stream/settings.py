@@ -256,7 +256,7 @@ class WatchSettings(Settings):
     log: Form = "text"
 
 
-class RunSettings(Settings):
+class PipelineSettings(Settings):
     """Everything that `eventveil run` needs."""
 
     sources: tuple[SourceSettings, ...]

@@ -24,7 +24,7 @@ from eventveil.training.settings import Label
 from eventveil.training.stages import plots
 from eventveil.training.stages.adversarial import Adversarial
 from eventveil.training.stages.attack import attack_on, train_viewer
-from eventveil.training.stages.classify import Attacker, Classify
+from eventveil.training.stages.classify import Attacker, ClassifierStage
 
 
 class Recipe(Run):
@@ -84,7 +84,7 @@ class Recipe(Run):
             Attacker(network).load_state_dict(states["attacker"])
         return network
 
-    def _draw_confusion(self, stage: Classify) -> None:
+    def _draw_confusion(self, stage: ClassifierStage) -> None:
         if not self.settings.run.pictures:
             return
         self.load_best(stage)

@@ -13,23 +13,23 @@ from torch import nn
 from eventveil.errors import ConfigError
 from eventveil.models.kinds import Anonymizer
 from eventveil.replay.datasets.trials import Dataset
-from eventveil.training.data.loader import Feed, mirrored_targets, people_of
+from eventveil.training.data.loader import BatchLoader, mirrored_targets, people_of
 from eventveil.training.data.split import Watch, open_split, windows_of
 from eventveil.training.data.statistics import trained_scene
 from eventveil.training.data.windows import Windows
-from eventveil.training.distributed.process_group import World
+from eventveil.training.distributed.process_group import ProcessGroup
 from eventveil.training.engine.checkpoint import Progress, load_networks
-from eventveil.training.engine.loop import BEST, Reporter, run_stage
+from eventveil.training.engine.loop import BEST, ProgressReporter, run_stage
 from eventveil.training.engine.run_folder import begin, digest_of
 from eventveil.training.engine.stage import Stage
-from eventveil.training.evaluation.evaluation import Recognised, Stand
+from eventveil.training.evaluation.evaluation import EvaluationSet, Recognised
 from eventveil.training.networks.build import check_precision
 from eventveil.training.networks.export import export
 from eventveil.training.networks.subjects import ANONYMIZER, ONLY_COUNTS, baseline
 from eventveil.training.objectives.objectives import NEEDS_ADVERSARIES, NEEDS_PICTURES, OBJECTIVES
 from eventveil.training.settings import Label, TrainSettings
 from eventveil.training.stages import plots
-from eventveil.training.stages.classify import Attacker, Classify
+from eventveil.training.stages.classify import Attacker, ClassifierStage
 from eventveil.training.stages.reconstruction import Picture, picture_maker
 
 EXTRAS = {"tensorboard": "tensorboardX", "pictures": "matplotlib"}  # what settings of `run` need besides
@@ -58,8 +58,8 @@ class Run:
         self,
         settings: TrainSettings,
         folder: Path,
-        world: World,
-        reporter: Reporter,
+        world: ProcessGroup,
+        reporter: ProgressReporter,
         watch: Watch,
         *,
         resume: bool = False,
@@ -81,9 +81,9 @@ class Run:
         """How many targets there are, or people for training."""
         return len(self.dataset.classes) if label == "target" else len(people_of(self.dataset.of("train")))
 
-    def stand(self, part: str) -> Stand:
+    def stand(self, part: str) -> EvaluationSet:
         """People to be evaluated on."""
-        return Stand(part, self.dataset, self._part(part), self.settings, self.world)
+        return EvaluationSet(part, self.dataset, self._part(part), self.settings, self.world)
 
     @cached_property
     def picture(self) -> Picture:
@@ -92,10 +92,12 @@ class Run:
         assert path is not None
         return picture_maker(path, self.world.device)
 
-    def classify(self, name: str, label: Label, attacker: Attacker, anonymizer: Anonymizer, stage: str) -> Classify:
+    def classify(
+        self, name: str, label: Label, attacker: Attacker, anonymizer: Anonymizer, stage: str
+    ) -> ClassifierStage:
         """A stage that trains a classifier alone, as `pretrain` or `attack` say."""
         schedule = self.settings.pretrain if stage == "pretrain" else self.settings.attack
-        return Classify(name, label, attacker, anonymizer, self.settings, schedule, self.stand("val"))
+        return ClassifierStage(name, label, attacker, anonymizer, self.settings, schedule, self.stand("val"))
 
     def train(self, stage: Stage, kind: str) -> Progress:
         """Train a stage to its end, or go on with it; `kind` is pretrain, adversarial or attack."""
@@ -104,7 +106,7 @@ class Run:
             begin(folder, settings, resume=self._resume)
         self.world.wait()
         mirrored = mirrored_targets(self.dataset.kind, len(self.dataset.classes))
-        feed = Feed(self._part("train"), settings, stage.name, mirrored, self.world)
+        feed = BatchLoader(self._part("train"), settings, stage.name, mirrored, self.world)
         progress = run_stage(
             stage, feed, folder, settings.run, self.world, self._reporter, digest=digest_of(settings, kind)
         )
@@ -150,7 +152,7 @@ class Run:
         return make() if made is None else made
 
 
-def _check(settings: TrainSettings, world: World) -> None:
+def _check(settings: TrainSettings, world: ProcessGroup) -> None:
     own = settings.adversarial
     name = own.objective.name
     if name not in OBJECTIVES:

@@ -20,7 +20,7 @@ from pydantic import (
     model_validator,
 )
 
-Part = Annotated[float, Field(ge=0, le=1)]
+Share = Annotated[float, Field(ge=0, le=1)]
 Label = Literal["target", "identity"]
 
 
@@ -60,7 +60,7 @@ class DataSettings(Settings):
         return self
 
 
-class WindowSettings(Settings):
+class TrainingWindowSettings(Settings):
     """How trials become windows."""
 
     mode: Literal["windows", "recording", "voxel"] = "windows"
@@ -70,7 +70,7 @@ class WindowSettings(Settings):
     crop: tuple[int, int, int, int] | Literal["events"] | None = None
     offsets: PositiveInt = 4
     per_trial: PositiveInt = 1
-    straddle: Part = 0.0
+    straddle: Share = 0.0
     hop: PositiveInt | None = None
 
     @model_validator(mode="after")
@@ -93,7 +93,7 @@ class AugmentSettings(Settings):
         mirror: whether left and right are exchanged in half of the windows; targets follow.
     """
 
-    padding: Part = 1 / 12
+    padding: Share = 1 / 12
     rotation_deg: float = Field(default=15.0, ge=0, le=180)
     mirror: bool = False
 
@@ -206,7 +206,7 @@ class TrainSettings(Settings):
     people_per_batch: PositiveInt | None = None
     optimizer: Literal["adamw", "adam"] = "adamw"
     data: DataSettings
-    window: WindowSettings
+    window: TrainingWindowSettings
     augment: AugmentSettings = AugmentSettings()
     anonymizer: AnonymizerSettings = AnonymizerSettings()
     target: ClassifierSettings = ClassifierSettings()

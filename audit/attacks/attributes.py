@@ -23,19 +23,19 @@ from eventveil.audit.figures import Attribute, Figure
 from eventveil.audit.settings import AuditSettings, train_settings
 from eventveil.audit.subjects import Subject
 from eventveil.audit.traits import Trait, traits_of
-from eventveil.audit.workspace.workspace import Bench
+from eventveil.audit.workspace.workspace import AuditWorkspace
 from eventveil.models.kinds import Anonymizer
 from eventveil.models.resnet import Classified
 from eventveil.replay.datasets.trials import Dataset
 from eventveil.training.data.loader import Batch
 from eventveil.training.engine.stage import Step
 from eventveil.training.evaluation.confidence import bootstrap_by_person, wilson
-from eventveil.training.evaluation.evaluation import Stand
+from eventveil.training.evaluation.evaluation import EvaluationSet
 from eventveil.training.networks.build import autocast, channels
 from eventveil.training.networks.subjects import RAW, folder_of
 from eventveil.training.randomness import seed_of
 from eventveil.training.settings import StageSettings, TrainSettings
-from eventveil.training.stages.single_network import OneNetwork
+from eventveil.training.stages.single_network import SingleNetwork
 
 LINEAR, CNN = "linear", "cnn"
 SEEN = 16  # rows and columns that a linear probe looks at
@@ -68,7 +68,7 @@ class Probing:
         """It needs nobody."""
         return ()
 
-    def run(self, bench: Bench) -> dict[str, Any]:
+    def run(self, bench: AuditWorkspace) -> dict[str, Any]:
         """Train it, and let it tell the attributes of test people."""
         traits, subject, own = traits_of(bench.dataset), bench.subject(self.subject), bench.settings.probes
         settings = train_settings(bench.settings, pooled=False, schedule=own)
@@ -98,7 +98,7 @@ class LinearProbe(nn.Module):
         return Classified(seen, self.classifier(seen))
 
 
-class Probe(OneNetwork):
+class Probe(SingleNetwork):
     """The stage that trains a probe; each class of an attribute counts alike, however many windows it has.
 
     Args:
@@ -121,7 +121,7 @@ class Probe(OneNetwork):
         anonymizer: Anonymizer,
         settings: TrainSettings,
         schedule: StageSettings,
-        stand: Stand,
+        stand: EvaluationSet,
     ) -> None:
         super().__init__(name, "probe", network, anonymizer, settings, schedule, stand)
         self._network = network
@@ -157,7 +157,7 @@ def balanced_accuracy(pairs_N2: npt.NDArray[np.int64]) -> float:
     return float(np.mean([(said_N[right_N == k] == k).mean() for k in np.unique(right_N)]))
 
 
-def _told(trait: Trait, probe: str, said_N: npt.NDArray[np.int64], stand: Stand) -> Attribute:
+def _told(trait: Trait, probe: str, said_N: npt.NDArray[np.int64], stand: EvaluationSet) -> Attribute:
     """Whoever says the same of all windows is right in one of K classes: that is chance."""
     pairs_N2 = np.stack((said_N, _labels(trait, stand)), axis=1)
     people = len(np.unique(stand.persons))
@@ -173,7 +173,7 @@ def _told(trait: Trait, probe: str, said_N: npt.NDArray[np.int64], stand: Stand)
     return Attribute(name=trait.name, probe=probe, classes=trait.classes, people=people, accuracy=accuracy)
 
 
-def _labels(trait: Trait, stand: Stand) -> npt.NDArray[np.int64]:
+def _labels(trait: Trait, stand: EvaluationSet) -> npt.NDArray[np.int64]:
     own = np.array([trait.of[trial.name] for trial in stand.windows.trials])
     return np.asarray(own[stand.draw.trial])
 

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 
 import torch
 
-from eventveil.audit.attacks.identity import Identity
+from eventveil.audit.attacks.identity import IdentityAttack
 from eventveil.audit.execution.scheduler import Results
 from eventveil.audit.figures import Attack, Knowledge
 from eventveil.audit.settings import AuditSettings
@@ -88,12 +88,12 @@ def averaged(settings: AuditSettings, subjects: Sequence[Subject]) -> list[Subje
     return found
 
 
-def averaging_jobs(settings: AuditSettings, subjects: Sequence[Subject]) -> list[Identity]:
+def averaging_jobs(settings: AuditSettings, subjects: Sequence[Subject]) -> list[IdentityAttack]:
     """The jobs of all who average: one attacker each, of the first build and seed."""
     own, jobs = settings.attackers, []
     for subject in averaged(settings, subjects):
         knowledge: Knowledge = "overlapping" if isinstance(subject.anonymizer, Overlapped) else "averaging"
-        jobs.append(Identity(subject.name, own.architectures[0], own.seeds[0], (subject.name,), knowledge))
+        jobs.append(IdentityAttack(subject.name, own.architectures[0], own.seeds[0], (subject.name,), knowledge))
     return jobs
 
 

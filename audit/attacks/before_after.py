@@ -18,17 +18,17 @@ from eventveil.audit.report.image_grid import SHEETS, draw_sheet
 from eventveil.audit.settings import AuditSettings, train_settings
 from eventveil.audit.subjects import Subject
 from eventveil.audit.workspace.pictures import grids_of, reconstructed
-from eventveil.audit.workspace.workspace import Bench
+from eventveil.audit.workspace.workspace import AuditWorkspace
 from eventveil.errors import AuditError
 from eventveil.events import EventPacket
 from eventveil.io import open_events
 from eventveil.models.kinds import Anonymizer
 from eventveil.models.noise import LiveNoise
-from eventveil.models.reconstruction import BINS, FireNet, State, load_firenet
+from eventveil.models.reconstruction import BINS, FireNet, RecurrentState, load_firenet
 from eventveil.stream.histogram import WindowedHistogrammer
 from eventveil.training.data.loader import prepared
 from eventveil.training.networks.subjects import folder_of
-from eventveil.training.settings import TrainSettings, WindowSettings
+from eventveil.training.settings import TrainingWindowSettings, TrainSettings
 
 LONGEST_US = 10_000_000  # of the recording that is looked at
 SHORT_US = 40_000  # a grid of the events as they are: FireNet was made for short ones
@@ -63,7 +63,7 @@ class BeforeAndAfter:
         """It needs nobody."""
         return ()
 
-    def run(self, bench: Bench) -> dict[str, Any]:
+    def run(self, bench: AuditWorkspace) -> dict[str, Any]:
         """Draw it; nothing is measured."""
         device, subject = bench.world.device, bench.subject(self.subject)
         network = load_firenet(self.weights).to(device)
@@ -99,7 +99,7 @@ def _as_it_is(path: Path, network: FireNet, device: torch.device) -> npt.NDArray
     """The picture of the raw events, in the sensor's full resolution, at the end."""
     histogrammer: WindowedHistogrammer | None = None
     picture: torch.Tensor | None = None
-    state: State | None = None
+    state: RecurrentState | None = None
     for sensor, packet in _packets(path):
         histogrammer = histogrammer or WindowedHistogrammer(sensor, bins=BINS, bin_us=SHORT_US // BINS, mode="voxel")
         for window in histogrammer.push(packet):
@@ -133,9 +133,9 @@ def _windows(
     return raw, anonymizer.anonymize(raw, LiveNoise())
 
 
-def _last_picture(network: FireNet, x_NCHW: torch.Tensor, window: WindowSettings) -> npt.NDArray[np.float32]:
+def _last_picture(network: FireNet, x_NCHW: torch.Tensor, window: TrainingWindowSettings) -> npt.NDArray[np.float32]:
     """The picture of the last window, with what was seen in those before it."""
-    state: State | None = None
+    state: RecurrentState | None = None
     for x_1CHW in torch.split(x_NCHW, 1):
         picture, state = reconstructed(network, grids_of(x_1CHW, window), state)
     return np.asarray(picture[0, 0].cpu().numpy())

@@ -13,13 +13,13 @@ from eventveil.audit.execution.scheduler import Results
 from eventveil.audit.figures import Attack, Knowledge
 from eventveil.audit.settings import AttackerSettings, AuditSettings
 from eventveil.audit.subjects import Subject
-from eventveil.audit.workspace.workspace import Bench, Network
+from eventveil.audit.workspace.workspace import AuditWorkspace, Network
 from eventveil.training.evaluation.evaluation import embedded
 from eventveil.training.networks.subjects import RAW, folder_of
 
 
 @dataclass(frozen=True)
-class Identity:
+class IdentityAttack:
     """The job of one attacker.
 
     Attributes:
@@ -50,7 +50,7 @@ class Identity:
         """It needs nobody."""
         return ()
 
-    def run(self, bench: Bench) -> dict[str, Any]:
+    def run(self, bench: AuditWorkspace) -> dict[str, Any]:
         """Train it, and test it in every protocol: attacks by the subject they are on."""
         asked = Network(bench.subject(self.learned_on), self.architecture, self.seed, "identity")
         network = bench.trained(asked)
@@ -63,11 +63,11 @@ class Identity:
         return {"attacks": found}
 
 
-def identity_jobs(settings: AuditSettings, subjects: Sequence[Subject]) -> list[Identity]:
+def identity_jobs(settings: AuditSettings, subjects: Sequence[Subject]) -> list[IdentityAttack]:
     """The jobs of all attackers; those who learn on raw windows come first."""
     names = [subject.name for subject in subjects]
     return [
-        Identity(name, architecture, seed, tuple(names) if name == RAW else (name,))
+        IdentityAttack(name, architecture, seed, tuple(names) if name == RAW else (name,))
         for name in sorted(names, key=lambda name: name != RAW)
         for architecture, seed in _networks(settings.attackers)
     ]
@@ -78,7 +78,7 @@ def attacks_on(name: str, settings: AuditSettings, results: Results) -> tuple[At
     found: list[Attack] = []
     for architecture, seed in _networks(settings.attackers):
         for learned_on in dict.fromkeys((RAW, name)):
-            done = results.of(Identity(learned_on, architecture, seed, ()).name)
+            done = results.of(IdentityAttack(learned_on, architecture, seed, ()).name)
             found += [Attack.model_validate(attack) for attack in done["attacks"][name]]
     return tuple(found)
 

@@ -17,24 +17,24 @@ import numpy as np
 import torch
 from torch.nn import functional
 
-from eventveil.audit.attacks.identity import Identity
+from eventveil.audit.attacks.identity import IdentityAttack
 from eventveil.audit.execution.scheduler import Results
 from eventveil.audit.figures import Attack, Figure
 from eventveil.audit.settings import AuditSettings, train_settings
 from eventveil.audit.subjects import Subject
-from eventveil.audit.workspace.workspace import Bench, Network
+from eventveil.audit.workspace.workspace import AuditWorkspace, Network
 from eventveil.models.denoiser import Denoiser
 from eventveil.models.kinds import Anonymizer
 from eventveil.models.noise import NoiseGenerator
 from eventveil.training.data.loader import Batch
 from eventveil.training.engine.stage import Step
 from eventveil.training.evaluation.confidence import bootstrap_by_person
-from eventveil.training.evaluation.evaluation import EVALUATION_BATCH, Stand, embedded
-from eventveil.training.networks.baselines import Identity as Unchanged
+from eventveil.training.evaluation.evaluation import EVALUATION_BATCH, EvaluationSet, embedded
+from eventveil.training.networks.baselines import Unchanged as Unchanged
 from eventveil.training.networks.build import autocast
 from eventveil.training.networks.subjects import RAW, folder_of
 from eventveil.training.settings import StageSettings, TrainSettings
-from eventveil.training.stages.single_network import OneNetwork
+from eventveil.training.stages.single_network import SingleNetwork
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,7 @@ class Denoising:
         """It needs nobody."""
         return ()
 
-    def run(self, bench: Bench) -> dict[str, Any]:
+    def run(self, bench: AuditWorkspace) -> dict[str, Any]:
         """Train it, and test it in every protocol."""
         subject = bench.subject(self.subject)
         asked = Network(subject, self.architecture, self.seed, "identity", denoised=True)
@@ -104,9 +104,9 @@ class Inverting:
     @property
     def after(self) -> tuple[str, ...]:
         """Those who learned on raw windows."""
-        return tuple(Identity(RAW, architecture, seed, ()).name for architecture, seed in self.identifiers)
+        return tuple(IdentityAttack(RAW, architecture, seed, ()).name for architecture, seed in self.identifiers)
 
-    def run(self, bench: Bench) -> dict[str, Any]:
+    def run(self, bench: AuditWorkspace) -> dict[str, Any]:
         """Train the denoiser, measure how much of raw windows it gives back, and let the others look at that."""
         subject, own = bench.subject(self.subject), bench.settings.inversion
         settings = train_settings(bench.settings, pooled=False, schedule=own)
@@ -123,7 +123,7 @@ class Inverting:
         return {"attacks": attacks, "restored": restored.model_dump(mode="json")}
 
 
-class Invert(OneNetwork):
+class Invert(SingleNetwork):
     """The stage that trains a denoiser to give raw windows back, by mean squared error.
 
     Args:
@@ -144,7 +144,7 @@ class Invert(OneNetwork):
         anonymizer: Anonymizer,
         settings: TrainSettings,
         schedule: StageSettings,
-        stand: Stand,
+        stand: EvaluationSet,
     ) -> None:
         super().__init__(name, "denoiser", denoiser, anonymizer, settings, schedule, stand)
         self._denoiser = denoiser
@@ -160,7 +160,7 @@ class Invert(OneNetwork):
         return {"val_restored": restored_share(self.stand, self._denoiser, self.anonymizer, self.name, epoch).value}
 
 
-def restored_share(stand: Stand, denoiser: Denoiser, anonymizer: Anonymizer, *name: Any) -> Figure:
+def restored_share(stand: EvaluationSet, denoiser: Denoiser, anonymizer: Anonymizer, *name: Any) -> Figure:
     """How much of what raw windows differ by is given back: 1 - squared error / squared distance from the mean window.
 
     0, which is chance, is what the mean window in the place of every window would get; 1 is every window, exactly.
@@ -195,7 +195,7 @@ class _WithRaw:
         return torch.cat((x_BCHW, self._anonymizer.anonymize(x_BCHW, generator)), dim=1)
 
 
-def _mean_window(stand: Stand) -> torch.Tensor:
+def _mean_window(stand: EvaluationSet) -> torch.Tensor:
     start = stand.draw.start
     parts = [start[at : at + EVALUATION_BATCH] for at in range(0, len(start), EVALUATION_BATCH)]
     sums = [stand.anonymized(Unchanged(), ("mean",), part).double().sum(0) for part in parts]

@@ -23,11 +23,11 @@ from eventveil.audit.execution.scheduler import Results
 from eventveil.audit.figures import Figure, Replay
 from eventveil.audit.settings import AuditSettings
 from eventveil.audit.subjects import Subject
-from eventveil.audit.workspace.workspace import Bench
+from eventveil.audit.workspace.workspace import AuditWorkspace
 from eventveil.models.kinds import Anonymizer
 from eventveil.models.noise import LiveNoise, NoiseGenerator, SeededNoise
 from eventveil.training.evaluation.confidence import bootstrap_by_person
-from eventveil.training.networks.baselines import Identity as Unchanged
+from eventveil.training.networks.baselines import Unchanged as Unchanged
 from eventveil.training.networks.subjects import folder_of
 from eventveil.training.randomness import NamedNoise, numpy_generator
 
@@ -81,7 +81,7 @@ class Guessing:
         """It needs nobody."""
         return ()
 
-    def run(self, bench: Bench) -> dict[str, Any]:
+    def run(self, bench: AuditWorkspace) -> dict[str, Any]:
         """Guess, against noise as the line draws it."""
         stand = bench.test
         some = numpy_generator(bench.settings.seed, "audit", "replay").permutation(len(stand.draw))[:WINDOWS]

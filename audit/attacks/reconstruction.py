@@ -22,11 +22,11 @@ from eventveil.audit.report.image_grid import SHEETS, draw_sheet
 from eventveil.audit.settings import AuditSettings
 from eventveil.audit.subjects import Subject
 from eventveil.audit.workspace.pictures import picture_maker
-from eventveil.audit.workspace.workspace import Bench, Network
+from eventveil.audit.workspace.workspace import AuditWorkspace, Network
 from eventveil.io import open_events
 from eventveil.training.evaluation.confidence import bootstrap_by_person
-from eventveil.training.evaluation.evaluation import EVALUATION_BATCH, Stand, embedded
-from eventveil.training.networks.baselines import Identity as Unchanged
+from eventveil.training.evaluation.evaluation import EVALUATION_BATCH, EvaluationSet, embedded
+from eventveil.training.networks.baselines import Unchanged as Unchanged
 from eventveil.training.networks.subjects import RAW, folder_of
 from eventveil.training.objectives.ssim import psnr, ssim
 from eventveil.training.randomness import numpy_generator
@@ -36,7 +36,7 @@ Measure = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 
 
 @dataclass(frozen=True)
-class Retrieval:
+class RetrievalAttack:
     """The job of one who learned to tell people apart by pictures of raw windows, and looks at pictures of others.
 
     Attributes:
@@ -63,7 +63,7 @@ class Retrieval:
         """It needs nobody."""
         return ()
 
-    def run(self, bench: Bench) -> dict[str, Any]:
+    def run(self, bench: AuditWorkspace) -> dict[str, Any]:
         """Train it, and test it in every protocol: attacks by the subject they are on."""
         picture = _picture_of(bench)
         raw = bench.subject(RAW)
@@ -105,7 +105,7 @@ class Comparison:
         """It needs nobody."""
         return ()
 
-    def run(self, bench: Bench) -> dict[str, Any]:
+    def run(self, bench: AuditWorkspace) -> dict[str, Any]:
         """Compare, and draw."""
         subject, picture, stand = bench.subject(self.subject), _picture_of(bench), bench.test
         name = ("audit", self.subject, "pictures")
@@ -129,7 +129,7 @@ class Comparison:
         return {"likeness": likeness.model_dump(mode="json")}
 
 
-def others(stand: Stand, seed: int) -> npt.NDArray[np.int64]:
+def others(stand: EvaluationSet, seed: int) -> npt.NDArray[np.int64]:
     """(N,) for each window another person's, drawn, of the same target where there is one.
 
     Where there is but one person it is another trial's.
@@ -145,7 +145,7 @@ def others(stand: Stand, seed: int) -> npt.NDArray[np.int64]:
     return found
 
 
-def draw_some(stand: Stand, count: int, seed: int) -> npt.NDArray[np.int64]:
+def draw_some(stand: EvaluationSet, count: int, seed: int) -> npt.NDArray[np.int64]:
     """Windows to be shown: of one person each, as far as there are so many; those in which much happens."""
     random = numpy_generator(seed, "audit", "shown")
     persons = stand.persons
@@ -184,7 +184,7 @@ def _psnr(one: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
     return psnr(one, other, data_range=1.0).clamp(max=MAX_PSNR_DB)
 
 
-def _picture_of(bench: Bench) -> Any:
+def _picture_of(bench: AuditWorkspace) -> Any:
     path = bench.settings.reconstruction.weights
     assert path is not None
     return picture_maker(path, bench.settings.window, bench.world.device)
@@ -205,13 +205,13 @@ def check_reconstruction(settings: AuditSettings) -> None:
         open_events(own.recording).close()
 
 
-def reconstruction_jobs(settings: AuditSettings, subjects: Sequence[Subject]) -> list[Retrieval | Comparison]:
+def reconstruction_jobs(settings: AuditSettings, subjects: Sequence[Subject]) -> list[RetrievalAttack | Comparison]:
     """The jobs of all who make pictures."""
     own = settings.reconstruction
     if own.weights is None:
         return []
     names = tuple(subject.name for subject in subjects)
-    retrieval = [Retrieval(architecture, seed, names) for architecture in own.architectures for seed in own.seeds]
+    retrieval = [RetrievalAttack(architecture, seed, names) for architecture in own.architectures for seed in own.seeds]
     return [*retrieval, *map(Comparison, names)]
 
 
@@ -221,7 +221,7 @@ def reconstruction_on(
     """Who found people by pictures of a subject's windows, and how like those of raw windows these are."""
     attacks: list[Attack] = []
     for job in reconstruction_jobs(settings, ()):
-        if isinstance(job, Retrieval):
+        if isinstance(job, RetrievalAttack):
             attacks += [Attack.model_validate(attack) for attack in results.of(job.name)["attacks"][name]]
     done = results.of(Comparison(name).name)
     return tuple(attacks), Likeness.model_validate(done["likeness"]) if done else None

@@ -13,7 +13,7 @@ from eventveil.audit.execution.scheduler import Results
 from eventveil.audit.figures import Class, Figure, Utility
 from eventveil.audit.settings import AuditSettings
 from eventveil.audit.subjects import Subject
-from eventveil.audit.workspace.workspace import Bench, Network
+from eventveil.audit.workspace.workspace import AuditWorkspace, Network
 from eventveil.training.evaluation.evaluation import recognise
 from eventveil.training.evaluation.results import target_result
 from eventveil.training.networks.subjects import RAW, folder_of
@@ -48,7 +48,7 @@ class Target:
         """It needs nobody."""
         return ()
 
-    def run(self, bench: Bench) -> dict[str, Any]:
+    def run(self, bench: AuditWorkspace) -> dict[str, Any]:
         """Train it, and let it say what it sees: accuracy, and that of each class, by the subject."""
         network = bench.trained(Network(bench.subject(self.learned_on), RESNET, self.seed, "target"))
         classes = bench.dataset.classes

@@ -23,7 +23,7 @@ import numpy.typing as npt
 from eventveil.audit.evaluation.verification import chance_linkability, error_interval, linkability
 from eventveil.audit.figures import Advantage, Attack, Figure, Knowledge, Way
 from eventveil.training.evaluation.confidence import Chance, chance_ranking
-from eventveil.training.evaluation.evaluation import Found, Stand, known_of, labels_of
+from eventveil.training.evaluation.evaluation import EvaluationSet, IdentityRanking, known_of, labels_of
 from eventveil.training.evaluation.results import identity_result
 from eventveil.training.evaluation.retrieval_metrics import (
     Labels,
@@ -44,7 +44,7 @@ class Protocol:
         way: search or linked.
         members_Tn: the windows of each track.
         labels: of each track.
-        asked_T: which tracks are queries; the others are the gallery.
+        query_mask_T: which tracks are queries; the others are the gallery.
         left_out_QG: what is not compared.
         seconds: that a track lasts; None of whole recordings.
     """
@@ -52,19 +52,19 @@ class Protocol:
     way: Way
     members_Tn: npt.NDArray[np.int64]
     labels: Labels
-    asked_T: npt.NDArray[np.bool_]
+    query_mask_T: npt.NDArray[np.bool_]
     left_out_QG: npt.NDArray[np.bool_]
     seconds: float | None
 
     @cached_property
     def query(self) -> Labels:
         """Labels of the queries."""
-        return self.labels.of(self.asked_T)
+        return self.labels.of(self.query_mask_T)
 
     @cached_property
     def gallery(self) -> Labels:
         """Labels of the gallery."""
-        return self.labels.of(~self.asked_T)
+        return self.labels.of(~self.query_mask_T)
 
     @cached_property
     def chance(self) -> Chance:
@@ -90,7 +90,7 @@ class Protocol:
         """Look for everybody by these embeddings of all windows."""
         score_QG = self._scores(embedding_NE)
         ranking = rank_scores(score_QG, self.query, self.gallery, self.left_out_QG)
-        held = identity_result(Found(ranking, self.query, self.gallery, self.left_out_QG), self.chance)
+        held = identity_result(IdentityRanking(ranking, self.query, self.gallery, self.left_out_QG), self.chance)
         rank1 = Figure.of(held["rank1"])
         pairs = self.way == "linked"
         error = self._error(score_QG) if pairs else None
@@ -119,7 +119,7 @@ class Protocol:
 
     def _scores(self, embedding_NE: npt.NDArray[np.float32]) -> npt.NDArray[np.floating[Any]]:
         track_TE = _unit(embedding_NE)[self.members_Tn].mean(1)
-        return cosine(track_TE[self.asked_T], track_TE[~self.asked_T])
+        return cosine(track_TE[self.query_mask_T], track_TE[~self.query_mask_T])
 
     def _linkability(self, score_QG: npt.NDArray[np.floating[Any]]) -> Figure:
         return linkability(score_QG, self.query, self.gallery, self.left_out_QG, self.chance_linkability)
@@ -130,7 +130,7 @@ class Protocol:
         return Figure(value=value, low=min(low, value), high=max(high, value), chance=0.5)
 
 
-def search(stand: Stand) -> Protocol:
+def search(stand: EvaluationSet) -> Protocol:
     """Return the protocol of the papers, with other sessions only."""
     labels, asked = labels_of(stand)
     members = np.arange(len(labels))[:, None]
@@ -138,7 +138,7 @@ def search(stand: Stand) -> Protocol:
     return Protocol("search", members, labels, asked, out, _seconds(stand, 1))
 
 
-def linked(stand: Stand, windows: int, seed: int) -> Protocol:
+def linked(stand: EvaluationSet, windows: int, seed: int) -> Protocol:
     """Return the protocol for tracks of so many windows.
 
     A slot is a gesture and which window of it in its session. Slots are put in one random order for everybody and
@@ -166,7 +166,7 @@ def linked(stand: Stand, windows: int, seed: int) -> Protocol:
     return Protocol("linked", members_Tn, labels, asked, _unlike(labels, asked), _seconds(stand, windows))
 
 
-def all_linked(stand: Stand) -> Protocol:
+def all_linked(stand: EvaluationSet) -> Protocol:
     """Return the protocol in which every window asks, and every other session answers: for validation, of few people.
 
     Where one drawn session of each person asks, it may be that those of two people never meet.
@@ -177,12 +177,12 @@ def all_linked(stand: Stand) -> Protocol:
     return Protocol("linked", one.members_Tn[twice], labels, asked, _unlike(labels, asked), one.seconds)
 
 
-def _unlike(labels: Labels, asked_T: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
+def _unlike(labels: Labels, query_mask_T: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
     """(Q, G) tracks of other gestures, and of sessions of the same name.
 
     These have the same light or camera: with them, whoever tells lights apart would rank others first.
     """
-    query, gallery = labels.of(asked_T), labels.of(~asked_T)
+    query, gallery = labels.of(query_mask_T), labels.of(~query_mask_T)
     return np.asarray((query.target[:, None] != gallery.target) | (query.session[:, None] == gallery.session))
 
 
@@ -190,7 +190,7 @@ Slots = dict[tuple[str, str], dict[tuple[int, int], int]]
 """By person and session: the window in each slot."""
 
 
-def _by_slot(stand: Stand) -> Slots:
+def _by_slot(stand: EvaluationSet) -> Slots:
     labels = known_of(stand)
     held: Slots = defaultdict(dict)
     seen: dict[tuple[str, str, int], int] = defaultdict(int)
@@ -208,13 +208,13 @@ def _sessions(held: Slots) -> dict[str, list[str]]:
     return sessions
 
 
-def protocols_of(stand: Stand, linking: tuple[int, ...], seed: int) -> list[Protocol]:
+def protocols_of(stand: EvaluationSet, linking: tuple[int, ...], seed: int) -> list[Protocol]:
     """Return all protocols that the people of a stand allow for."""
     held = [search(stand), *(linked(stand, windows, seed) for windows in linking)]
     return [protocol for protocol in held if protocol.can_be_asked]
 
 
-def _seconds(stand: Stand, windows: int) -> float | None:
+def _seconds(stand: EvaluationSet, windows: int) -> float | None:
     window = stand.settings.window
     return None if window.bin_us is None else windows * window.bins * window.bin_us / 1e6
 

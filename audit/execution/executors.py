@@ -26,9 +26,9 @@ from typing import Self
 import torch
 
 from eventveil.audit.execution.scheduler import Ended, Job, Lost, Moved, News, perform
-from eventveil.audit.workspace.workspace import Bench, Plan
+from eventveil.audit.workspace.workspace import AuditPlan, AuditWorkspace
 from eventveil.errors import AuditError, EventVeilError
-from eventveil.training.distributed.process_group import World, join_world
+from eventveil.training.distributed.process_group import ProcessGroup, join_group
 from eventveil.training.engine.loop import Interrupted
 
 TELL_EVERY_S = 0.5
@@ -68,7 +68,7 @@ class Steps:
         """Tell nothing: the step before did."""
 
 
-class Alone:
+class InProcessExecutor:
     """Does jobs in this process, one after the other.
 
     Args:
@@ -76,12 +76,12 @@ class Alone:
         moved: called with the name of a job and its share, while it is done.
     """
 
-    hands = 1
+    slots = 1
 
-    def __init__(self, plan: Plan, moved: Callable[[str, float], object]) -> None:
+    def __init__(self, plan: AuditPlan, moved: Callable[[str, float], object]) -> None:
         self._job: Job | None = None
         self._reporter = Steps(moved)
-        self._bench = Bench(plan, join_world(plan.settings.run.device), self._reporter)
+        self._bench = AuditWorkspace(plan, join_group(plan.settings.run.device), self._reporter)
         self.machine = f"{self._bench.world.device.type}, {torch.get_num_threads()} threads"
 
     def __enter__(self) -> Self:
@@ -95,7 +95,7 @@ class Alone:
         self._job = job
         self._reporter.name = job.name
 
-    def news(self) -> Sequence[News]:
+    def poll(self) -> Sequence[News]:
         """Do the job that was begun."""
         assert self._job is not None
         perform(self._job, self._bench)
@@ -117,21 +117,21 @@ class _Worker:
     job: Job | None = None
 
 
-class Processes:
+class ProcessExecutor:
     """Does jobs in processes of this machine, which share its cores.
 
     Args:
         plan: of the audit; its windows are made already, and every process maps the same files.
-        hands: how many processes.
+        slots: how many processes.
     """
 
-    def __init__(self, plan: Plan, hands: int) -> None:
-        self.hands = hands
+    def __init__(self, plan: AuditPlan, slots: int) -> None:
+        self.slots = slots
         self._packed = packed(plan)
-        self._workers: list[_Worker | None] = [None] * hands
-        self._threads = max(1, torch.get_num_threads() // hands)
+        self._workers: list[_Worker | None] = [None] * slots
+        self._threads = max(1, torch.get_num_threads() // slots)
         device = "cuda" if on_cuda(plan.settings.run.device) else "cpu"
-        self.machine = f"{device}, {hands} processes of {self._threads} threads"
+        self.machine = f"{device}, {slots} processes of {self._threads} threads"
         self._previous: signal.Handlers | int | Callable[[int, FrameType | None], object] | None = None
 
     def __enter__(self) -> Self:
@@ -165,7 +165,7 @@ class Processes:
         with suppress(OSError):  # it is gone, as the news will tell
             worker.pipe.send(job)
 
-    def news(self) -> Sequence[News]:
+    def poll(self) -> Sequence[News]:
         """Wait a moment for what workers tell, or for one to be gone."""
         workers = {worker.process.sentinel: worker for worker in self._workers if worker is not None}
         ready = wait([*workers, *(worker.pipe for worker in workers.values())], MOMENT_S)
@@ -211,7 +211,7 @@ class Processes:
         return _Worker(process, here)
 
 
-def packed(plan: Plan) -> bytes:
+def packed(plan: AuditPlan) -> bytes:
     """A plan as bytes, with its networks in main memory and not shared by file descriptors, which end with us."""
     for subject in plan.subjects:
         if isinstance(subject.anonymizer, torch.nn.Module):
@@ -224,13 +224,13 @@ def on_cuda(device: str) -> bool:
     return device == "cuda" or (device == "auto" and torch.cuda.is_available())
 
 
-def place(device: str, number: int) -> World:
+def place(device: str, number: int) -> ProcessGroup:
     """The device of a worker: several share the CUDA devices of a machine in turn."""
     if not on_cuda(device):
-        return World()
+        return ProcessGroup()
     own = torch.device("cuda", number % max(1, torch.cuda.device_count()))
     torch.cuda.set_device(own)
-    return World(device=own)
+    return ProcessGroup(device=own)
 
 
 def _why(exitcode: int | None) -> str:
@@ -249,9 +249,9 @@ def _work(held: bytes, number: int, threads: int, pipe: Connection) -> None:
     reporter = Steps(lambda name, share: _send(pipe, Moved(name, share)))
 
     @cache
-    def bench() -> Bench:
-        plan: Plan = pickle.loads(held)
-        return Bench(plan, place(plan.settings.run.device, number), reporter)
+    def bench() -> AuditWorkspace:
+        plan: AuditPlan = pickle.loads(held)
+        return AuditWorkspace(plan, place(plan.settings.run.device, number), reporter)
 
     # EOFError: who gives jobs is gone. Interrupted: somebody asked to stop, and everything is saved.
     with suppress(EOFError, Interrupted):
@@ -261,7 +261,7 @@ def _work(held: bytes, number: int, threads: int, pipe: Connection) -> None:
             _send(pipe, attempt(job, bench))
 
 
-def attempt(job: Job, bench: Callable[[], Bench]) -> Ended | Failed:
+def attempt(job: Job, bench: Callable[[], AuditWorkspace]) -> Ended | Failed:
     """Do a job in a process of which only bytes come back.
 
     Raises:

@@ -12,7 +12,7 @@ TELL_EVERY_S = 30.0
 ENOUGH = 0.05  # of a job done, before anybody says how long the rest takes
 
 
-class Pace:
+class Eta:
     """How long the rest takes, from how fast jobs went so far; all jobs count alike.
 
     Args:
@@ -47,7 +47,7 @@ class Pace:
         return max(0.0, rest) * (self._clock() - self._began) / gained
 
 
-class Board:
+class AuditProgress:
     """Progress of a whole audit: a bar for each job under way, and how long all of them will take.
 
     Args:
@@ -62,11 +62,11 @@ class Board:
         self._say = say or (lambda text: console.print(text, markup=False, highlight=False))
         self._bar: dict[str, TaskID] = {}
         self._titles: dict[str, str] = {}
-        self._pace = Pace()
+        self._pace = Eta()
         self._jobs = self._begun = self._ended = 0
         self._told_s = time.monotonic()
 
-    def __enter__(self) -> Board:
+    def __enter__(self) -> AuditProgress:
         self._bars.start()
         return self
 

@@ -15,9 +15,9 @@ from typing import Any, Self
 
 from eventveil.audit.execution.executors import GRACE_S, MOMENT_S, Failed, Steps, attempt, packed, raised
 from eventveil.audit.execution.scheduler import Ended, Job, Lost, Moved, News
-from eventveil.audit.workspace.workspace import Bench, Plan
+from eventveil.audit.workspace.workspace import AuditPlan, AuditWorkspace
 from eventveil.errors import AuditError
-from eventveil.training.distributed.process_group import join_world
+from eventveil.training.distributed.process_group import join_group
 
 try:
     import ray as typed_in_part
@@ -35,26 +35,26 @@ WHY = {
 }
 
 
-class Cluster:
+class RayExecutor:
     """Does jobs in tasks of a Ray cluster, one core each, and one GPU where there are some.
 
     Args:
         plan: of the audit; its windows are made already.
         address: of the cluster, as "head:6379", or "auto" for the one that runs on this machine.
-        hands: how many jobs at once; None: as many as there is room for, however that changes.
+        slots: how many jobs at once; None: as many as there is room for, however that changes.
 
     Raises:
         AuditError: there is no such cluster.
     """
 
-    def __init__(self, plan: Plan, address: str, hands: int | None = None) -> None:
+    def __init__(self, plan: AuditPlan, address: str, slots: int | None = None) -> None:
         try:
             ray.init(address, log_to_driver=False, logging_level=logging.ERROR)
         except (ConnectionError, ValueError, RuntimeError) as error:
             raise AuditError(
                 f"--ray {address}: no Ray cluster answers ({_first_line(error)}); start one with: ray start --head"
             ) from error
-        self._most = hands
+        self._most = slots
         self._needs: dict[str, float] = {"num_cpus": 1}
         if plan.settings.run.device != "cpu" and ray.cluster_resources().get("GPU", 0):
             self._needs["num_gpus"] = 1
@@ -68,7 +68,7 @@ class Cluster:
         self.machine = f"{'cuda' if 'num_gpus' in self._needs else 'cpu'}, a Ray cluster of {nodes} nodes"
 
     @property
-    def hands(self) -> int:
+    def slots(self) -> int:
         """How many jobs are done at once."""
         held = ray.cluster_resources()
         room = held.get("GPU", 0) if "num_gpus" in self._needs else held.get("CPU", 0)
@@ -92,7 +92,7 @@ class Cluster:
         """Hand a job in."""
         self._under_way[self._task.remote(self._packed, job, self._post)] = job
 
-    def news(self) -> Sequence[News]:
+    def poll(self) -> Sequence[News]:
         """Wait a moment for a task to end, and ask how far the others are."""
         ended, _ = ray.wait(list(self._under_way), timeout=MOMENT_S)
         heard: list[News] = [] if ended else self._posted()
@@ -140,8 +140,8 @@ def _task(held: bytes, job: Job, post: Any) -> Ended | Failed:
     reporter = Steps(lambda name, share: post.leave.remote(name, share))
     reporter.name = job.name
 
-    def bench() -> Bench:
-        plan: Plan = pickle.loads(held)
-        return Bench(plan, join_world(plan.settings.run.device), reporter)
+    def bench() -> AuditWorkspace:
+        plan: AuditPlan = pickle.loads(held)
+        return AuditWorkspace(plan, join_group(plan.settings.run.device), reporter)
 
     return attempt(job, bench)

@@ -17,8 +17,8 @@ from eventveil.errors import AuditError
 from eventveil.training.engine.run_folder import read_json, write_json
 
 if TYPE_CHECKING:
-    from eventveil.audit.execution.progress import Board
-    from eventveil.audit.workspace.workspace import Bench
+    from eventveil.audit.execution.progress import AuditProgress
+    from eventveil.audit.workspace.workspace import AuditWorkspace
 
 TRIES = 3  # how often a job is begun whose worker is lost each time
 
@@ -41,7 +41,7 @@ class Job(Protocol):
     @property
     def after(self) -> tuple[str, ...]: ...  # noqa: D102
 
-    def run(self, bench: Bench) -> dict[str, Any]:
+    def run(self, bench: AuditWorkspace) -> dict[str, Any]:
         """Do it, and return plain values that name no person.
 
         Raises:
@@ -74,7 +74,7 @@ class Results:
         return read_json(self.path(name))
 
 
-def perform(job: Job, bench: Bench) -> None:
+def perform(job: Job, bench: AuditWorkspace) -> None:
     """Do a job, wherever this process runs, and write what came out.
 
     Raises:
@@ -112,16 +112,16 @@ class Lost:
 News = Moved | Ended | Lost
 
 
-class Crew(Protocol):
+class Executor(Protocol):
     """Who does jobs. A context manager: whoever leaves it with jobs under way stops them, and all is saved.
 
     Attributes:
-        hands: how many jobs are done at once; one at least, and it may change.
+        slots: how many jobs are done at once; one at least, and it may change.
         machine: what on, in words.
     """
 
     @property
-    def hands(self) -> int: ...  # noqa: D102 - see above
+    def slots(self) -> int: ...  # noqa: D102 - see above
 
     @property
     def machine(self) -> str: ...  # noqa: D102
@@ -130,7 +130,7 @@ class Crew(Protocol):
         """Begin a job; not more than there are hands."""
         ...
 
-    def news(self) -> Sequence[News]:
+    def poll(self) -> Sequence[News]:
         """Wait a moment for something to happen to the jobs that were begun.
 
         Raises:
@@ -140,7 +140,7 @@ class Crew(Protocol):
         ...
 
 
-class Lostlings:
+class RetryLog:
     """Jobs that were begun again because a worker was lost; kept, so that the report of a resumed audit names them.
 
     Args:
@@ -157,14 +157,14 @@ class Lostlings:
         write_json(self._path, self.reasons)
 
 
-def run_jobs(jobs: Sequence[Job], crew: Crew, board: Board, work: Path) -> None:
+def run_jobs(jobs: Sequence[Job], executor: Executor, board: AuditProgress, work: Path) -> None:
     """Do all jobs that are not done yet, each after those that it needs.
 
     Raises:
         AuditError: a job cannot be done, or its worker was lost too often.
         Interrupted, KeyboardInterrupt: somebody asked to stop; everything is saved.
     """
-    results, lostlings = Results(work), Lostlings(work)
+    results, lostlings = Results(work), RetryLog(work)
     by_name = {job.name: job for job in jobs}
     assert len(by_name) == len(jobs), "two jobs have one name"
     done = {job.name for job in jobs if results.has(job.name)}
@@ -173,14 +173,14 @@ def run_jobs(jobs: Sequence[Job], crew: Crew, board: Board, work: Path) -> None:
     board.plan(len(jobs), len(done))
     under_way: set[str] = set()
     while waiting or under_way:
-        free = max(0, crew.hands - len(under_way))
+        free = max(0, executor.slots - len(under_way))
         for job in [job for job in waiting if done.issuperset(job.after)][:free]:
             waiting.remove(job)
             under_way.add(job.name)
             board.begin(job.name, job.title)
-            crew.begin(job)
+            executor.begin(job)
         assert under_way, f"jobs wait for one another or for jobs that there are not: {[job.name for job in waiting]}"
-        for news in crew.news():
+        for news in executor.poll():
             match news:
                 case Moved(name, share):
                     board.moved(name, share)

@@ -6,9 +6,9 @@ import hashlib
 import os
 from pathlib import Path
 
-from eventveil.audit.report.report import REPORT, Report, digest
+from eventveil.audit.report.report import REPORT, AuditReport, digest
 from eventveil.errors import AuditError
-from eventveil.stream.protocol.certificate import CERTIFICATE, Certificate, Judged, Signed, read_key
+from eventveil.stream.protocol.certificate import CERTIFICATE, Certificate, CertifiedSubject, Signed, read_key
 from eventveil.training.engine.run_folder import write_json
 
 try:
@@ -25,7 +25,7 @@ except ImportError:
     raise AuditError("certificates need cryptography; pip install 'eventveil[audit]'") from None
 
 
-def certify(folder: Path, report: Report, key: Path) -> Certificate:
+def certify(folder: Path, report: AuditReport, key: Path) -> Certificate:
     """Sign the report that lies in a folder, and write certificate.json beside it.
 
     Args:
@@ -48,7 +48,7 @@ def certify(folder: Path, report: Report, key: Path) -> Certificate:
         data=report.data.index,
         report=_digest_of_file(folder / REPORT),
         subjects=tuple(
-            Judged(name=one.name, weights=one.weights, status=one.verdict.status, verdict=one.verdict.text)
+            CertifiedSubject(name=one.name, weights=one.weights, status=one.verdict.status, verdict=one.verdict.text)
             for one in report.audited
             if one.verdict is not None
         ),

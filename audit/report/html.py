@@ -13,7 +13,7 @@ from typing import Any
 from eventveil.audit.figures import Advantage, SubjectReport
 from eventveil.audit.report.image_grid import SHEETS
 from eventveil.audit.report.plots import frontier, watched
-from eventveil.audit.report.report import Report
+from eventveil.audit.report.report import AuditReport
 from eventveil.audit.report.verdict import below_chance
 from eventveil.errors import AuditError
 from eventveil.training.engine.checkpoint import write_whole
@@ -31,7 +31,7 @@ Sheets = list[tuple[str, str]]
 """Names of picture sheets, and the sheets as data URIs."""
 
 
-def write_pages(folder: Path, report: Report) -> None:
+def write_pages(folder: Path, report: AuditReport) -> None:
     """Write report.html, and work/pictures.html where pictures were made.
 
     Raises:
@@ -44,7 +44,7 @@ def write_pages(folder: Path, report: Report) -> None:
     _write(folder / PAGE, page(report, shown))
 
 
-def page(report: Report, sheets: Sheets) -> str:
+def page(report: AuditReport, sheets: Sheets) -> str:
     """Return the page; whatever comes from files, as names and notes, is escaped.
 
     Args:
@@ -86,7 +86,7 @@ def _sheets(folder: Path) -> Sheets:
     ]
 
 
-def _not_tried(report: Report) -> list[str]:
+def _not_tried(report: AuditReport) -> list[str]:
     """What this audit left out, in words."""
     subjects = report.audited
     parts = {

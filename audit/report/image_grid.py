@@ -17,11 +17,11 @@ from eventveil.training.engine.checkpoint import write_whole
 SHEETS = "pictures"
 WIDE_CM, CELL_CM = 30.0, 6.0  # of a sheet, and at most of one picture
 
-Row = tuple[str, Sequence[npt.NDArray[np.float32]]]
+GridRow = tuple[str, Sequence[npt.NDArray[np.float32]]]
 """What is shown in a row, and (H, W) of each column."""
 
 
-def draw_sheet(path: Path, rows: Sequence[Row], titles: Sequence[str]) -> None:
+def draw_sheet(path: Path, rows: Sequence[GridRow], titles: Sequence[str]) -> None:
     """Draw windows and pictures, each in a scale of its own.
 
     Args:

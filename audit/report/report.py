@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from eventveil.audit.figures import Part, SubjectReport
+from eventveil.audit.figures import ReportModel, SubjectReport
 from eventveil.audit.traits import is_simulated
 from eventveil.replay.datasets.trials import Dataset
 from eventveil.stream.protocol.certificate import canonical
@@ -24,7 +24,7 @@ from eventveil.version import __version__
 REPORT, SCHEMA = "report.json", "report.schema.json"
 
 
-class Data(Part):
+class Data(ReportModel):
     """What was audited on.
 
     Attributes:
@@ -67,7 +67,7 @@ class Data(Part):
         )
 
 
-class Made(Part):
+class Made(ReportModel):
     """When, by what and on what an audit was made."""
 
     at: str
@@ -94,14 +94,14 @@ class Made(Part):
         )
 
 
-class Repeated(Part):
+class Repeated(ReportModel):
     """A job that was begun again because its worker was lost, each time for a reason."""
 
     job: str
     reasons: tuple[str, ...]
 
 
-class Report(Part):
+class AuditReport(ReportModel):
     """An audit.
 
     Attributes:
@@ -138,14 +138,14 @@ class Report(Part):
         return 1 if 1 in held else max(held, default=0)
 
 
-def write_report(folder: Path, report: Report) -> None:
+def write_report(folder: Path, report: AuditReport) -> None:
     """Write report.json and its schema.
 
     Raises:
         TrainingError: they cannot be written.
     """
     write_json(folder / REPORT, report.model_dump(mode="json"))
-    write_json(folder / SCHEMA, Report.model_json_schema())
+    write_json(folder / SCHEMA, AuditReport.model_json_schema())
 
 
 def digest(content: Any) -> str:

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from eventveil.audit.evaluation.protocols import Protocol
 from eventveil.models.kinds import Anonymizer
-from eventveil.training.evaluation.evaluation import Stand, embedded
+from eventveil.training.evaluation.evaluation import EvaluationSet, embedded
 from eventveil.training.settings import StageSettings, TrainSettings
-from eventveil.training.stages.classify import Attacker, Classify
+from eventveil.training.stages.classify import Attacker, ClassifierStage
 
 
-class Link(Classify):
+class IdentityStage(ClassifierStage):
     """Train a network to tell people apart; the best epoch is the one that links validation people best.
 
     Args:
@@ -33,7 +33,7 @@ class Link(Classify):
         anonymizer: Anonymizer,
         settings: TrainSettings,
         schedule: StageSettings,
-        stand: Stand,
+        stand: EvaluationSet,
         protocol: Protocol,
     ) -> None:
         super().__init__(name, "identity", attacker, anonymizer, settings, schedule, stand)

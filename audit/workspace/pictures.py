@@ -14,9 +14,9 @@ import torch
 
 from eventveil.errors import AuditError
 from eventveil.models.reconstruction import BINS as NODES
-from eventveil.models.reconstruction import FireNet, State, load_firenet
+from eventveil.models.reconstruction import FireNet, RecurrentState, load_firenet
 from eventveil.training.objectives.ssim import SIDE
-from eventveil.training.settings import WindowSettings
+from eventveil.training.settings import TrainingWindowSettings
 from eventveil.training.stages.reconstruction import Picture
 
 DARK, BRIGHT = 0.01, 0.99  # quantiles of a picture that become 0 and 1
@@ -49,7 +49,7 @@ def _below(distance: torch.Tensor) -> torch.Tensor:
     return torch.where(near < 0, (1 + near).square() / 2, 1 - (1 - near).square() / 2)
 
 
-def grids_of(x_BCHW: torch.Tensor, window: WindowSettings) -> torch.Tensor:
+def grids_of(x_BCHW: torch.Tensor, window: TrainingWindowSettings) -> torch.Tensor:
     """Voxel grids (B, G, 5, H, W) of windows, anonymized or not.
 
     Args:
@@ -64,8 +64,8 @@ def grids_of(x_BCHW: torch.Tensor, window: WindowSettings) -> torch.Tensor:
 
 
 def reconstructed(
-    network: FireNet, grids_BGVHW: torch.Tensor, state: State | None = None
-) -> tuple[torch.Tensor, State]:
+    network: FireNet, grids_BGVHW: torch.Tensor, state: RecurrentState | None = None
+) -> tuple[torch.Tensor, RecurrentState]:
     """The picture (B, 1, H, W), from 0 to 1, behind the last of the grids, and what the network remembers then.
 
     Source: brightness is stretched as E2VID's players do it (Rebecq et al., 2019), so that a faint picture counts, too.
@@ -86,7 +86,7 @@ def stretched(picture_B1HW: torch.Tensor) -> torch.Tensor:
     return bright.clamp(0, 1)
 
 
-def picture_maker(path: Path, window: WindowSettings, device: torch.device) -> Picture:
+def picture_maker(path: Path, window: TrainingWindowSettings, device: torch.device) -> Picture:
     """Read FireNet, and return what makes a picture of each window by itself.
 
     Raises:

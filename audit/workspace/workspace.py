@@ -17,27 +17,27 @@ from eventveil.audit.evaluation.protocols import Protocol, all_linked, protocols
 from eventveil.audit.figures import Knowledge
 from eventveil.audit.settings import AuditSettings, train_settings
 from eventveil.audit.subjects import Subject
-from eventveil.audit.workspace.identity_stage import Link
+from eventveil.audit.workspace.identity_stage import IdentityStage
 from eventveil.errors import AuditError
 from eventveil.models.denoiser import Denoiser, DenoiserConfig
 from eventveil.replay.datasets.trials import Dataset
-from eventveil.training.data.loader import Feed, mirrored_targets, people_of
+from eventveil.training.data.loader import BatchLoader, mirrored_targets, people_of
 from eventveil.training.data.split import PARTS, Watch, windows_of
 from eventveil.training.data.windows import Windows
-from eventveil.training.distributed.process_group import World
+from eventveil.training.distributed.process_group import ProcessGroup
 from eventveil.training.engine.checkpoint import load_networks
-from eventveil.training.engine.loop import BEST, Reporter, run_stage
+from eventveil.training.engine.loop import BEST, ProgressReporter, run_stage
 from eventveil.training.engine.run_folder import digest_of
 from eventveil.training.engine.stage import Stage
-from eventveil.training.evaluation.evaluation import Stand
+from eventveil.training.evaluation.evaluation import EvaluationSet
 from eventveil.training.networks.build import channels
 from eventveil.training.randomness import seed_of
 from eventveil.training.settings import Label, TrainSettings
-from eventveil.training.stages.classify import Attacker, Classify
+from eventveil.training.stages.classify import Attacker, ClassifierStage
 
 
 @dataclass(frozen=True)
-class Plan:
+class AuditPlan:
     """All that a bench is made of; it can be sent to another process.
 
     Attributes:
@@ -80,7 +80,7 @@ class Network:
         return f"attackers/{self.subject.folder}/{before}{self.label}-{self.architecture}-{self.seed}"
 
 
-class Bench:
+class AuditWorkspace:
     """People, their windows, and the networks that are trained on them.
 
     Args:
@@ -94,7 +94,11 @@ class Bench:
     """
 
     def __init__(
-        self, plan: Plan, world: World, reporter: Reporter, watch: Watch = lambda _what, _done, _of: None
+        self,
+        plan: AuditPlan,
+        world: ProcessGroup,
+        reporter: ProgressReporter,
+        watch: Watch = lambda _what, _done, _of: None,
     ) -> None:
         if not plan.work.is_dir():
             raise AuditError(
@@ -123,7 +127,7 @@ class Bench:
             self._part(part)
 
     @cached_property
-    def test(self) -> Stand:
+    def test(self) -> EvaluationSet:
         """The people whom attackers look for."""
         return self.stand("test")
 
@@ -171,9 +175,9 @@ class Bench:
         attacker = Attacker(network, self.denoiser(asked.name) if asked.denoised else None)
         learns = (attacker, asked.subject.anonymizer, settings, settings.attack, self.stand("val", pooled=pooled))
         if asked.label == "identity":
-            self.train(Link(asked.name, *learns, self.validation), settings)
+            self.train(IdentityStage(asked.name, *learns, self.validation), settings)
         else:
-            self.train(Classify(asked.name, asked.label, *learns), settings)
+            self.train(ClassifierStage(asked.name, asked.label, *learns), settings)
         return attacker
 
     def denoiser(self, *name: Any) -> Denoiser:
@@ -192,7 +196,7 @@ class Bench:
             TrainingError: a loss is not finite, or a file cannot be written.
         """
         mirrored = mirrored_targets(self.dataset.kind, len(self.dataset.classes))
-        feed = Feed(self._part("train"), settings, stage.name, mirrored, self.world)
+        feed = BatchLoader(self._part("train"), settings, stage.name, mirrored, self.world)
         folder, digest = self.work / stage.name, digest_of(settings, "attack")
         run_stage(stage, feed, folder, settings.run, self.world, self._reporter, digest=digest)
         _, states = load_networks(folder / BEST, stage.name)
@@ -210,9 +214,11 @@ class Bench:
         ]
         return [attack.model_dump(mode="json") for attack in found]
 
-    def stand(self, part: str, *, pooled: bool = False) -> Stand:
+    def stand(self, part: str, *, pooled: bool = False) -> EvaluationSet:
         """People to be looked at."""
-        return Stand(part, self.dataset, self._part(part), train_settings(self.settings, pooled=pooled), self.world)
+        return EvaluationSet(
+            part, self.dataset, self._part(part), train_settings(self.settings, pooled=pooled), self.world
+        )
 
     def _classes(self, label: Label) -> int:
         return len(self.dataset.classes) if label == "target" else len(people_of(self.dataset.of("train")))

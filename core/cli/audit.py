@@ -16,9 +16,9 @@ from eventveil.cli.options import JsonOption, print_json, say, stderr, stdout
 from eventveil.errors import AuditError
 
 if TYPE_CHECKING:
-    from eventveil.audit.auditor import Hire
+    from eventveil.audit.auditor import MakeExecutor
     from eventveil.audit.figures import Advantage, Figure
-    from eventveil.audit.report.report import Report
+    from eventveil.audit.report.report import AuditReport
     from eventveil.audit.settings import AuditSettings
 
 INTERRUPTED = 130  # exit status: 128 and the number of SIGINT, as shells have it
@@ -86,7 +86,7 @@ def run(
     if not weights or out is None:
         raise AuditError("expected --weights FILE and --out DIR; see eventveil audit --help")
     settings = _settings(config, data, threshold, overrides or [])
-    report = _audited(settings, weights, out, key, _crew(jobs, ray), resume=resume)
+    report = _audited(settings, weights, out, key, _executor(jobs, ray), resume=resume)
     if json:
         print_json({"out": str(out), "status": report.status, "report": report.model_dump(mode="json")})
     else:
@@ -143,10 +143,16 @@ def _quoted(path: Path) -> str:
 
 
 def _audited(
-    settings: AuditSettings, weights: list[Path], out: Path, key: Path | None, hire: Hire, *, resume: bool
-) -> Report:
+    settings: AuditSettings,
+    weights: list[Path],
+    out: Path,
+    key: Path | None,
+    make_executor: MakeExecutor,
+    *,
+    resume: bool,
+) -> AuditReport:
     from eventveil.audit.auditor import Auditor
-    from eventveil.audit.execution.progress import Board
+    from eventveil.audit.execution.progress import AuditProgress
     from eventveil.audit.report.certificate import certify
     from eventveil.audit.report.html import write_pages
     from eventveil.audit.report.report import write_report
@@ -158,8 +164,8 @@ def _audited(
     subjects = subjects_of(held, settings)
     command = shlex.join(["eventveil", *sys.argv[1:]])
     try:
-        with Board(stderr) as board:
-            report = Auditor(settings, subjects, out, board, resume=resume).run(hire, command)
+        with AuditProgress(stderr) as board:
+            report = Auditor(settings, subjects, out, board, resume=resume).run(make_executor, command)
     except (Interrupted, KeyboardInterrupt):
         say(f"eventveil: stopped; {out} holds all that was done. Go on with the same command and --resume")
         raise typer.Exit(INTERRUPTED) from None
@@ -170,17 +176,19 @@ def _audited(
     return report
 
 
-def _crew(jobs: int | None, ray: str | None) -> Hire:
+def _executor(jobs: int | None, ray: str | None) -> MakeExecutor:
     if ray is not None:
-        from eventveil.audit.execution.ray import Cluster
+        from eventveil.audit.execution.ray import RayExecutor
 
-        return lambda plan, _: Cluster(plan, ray, jobs)
-    from eventveil.audit.execution.executors import Alone, Processes
+        return lambda plan, _: RayExecutor(plan, ray, jobs)
+    from eventveil.audit.execution.executors import InProcessExecutor, ProcessExecutor
 
-    return lambda plan, board: Alone(plan, board.moved) if jobs in (None, 1) else Processes(plan, jobs or 1)
+    return lambda plan, board: (
+        InProcessExecutor(plan, board.moved) if jobs in (None, 1) else ProcessExecutor(plan, jobs or 1)
+    )
 
 
-def _print(report: Report) -> None:
+def _print(report: AuditReport) -> None:
     """Figures that fit into 80 columns, who was the strongest, and the verdicts last, where one looks first."""
     figures = [Column(name, justify="right") for name in ("advantage", "EER", "retrained", "as it is")]
     table = Table("anonymizer", *figures, box=SIMPLE, title="Unseen people, per cent; below, the 95 % interval")

@@ -15,7 +15,7 @@ from eventveil.errors import ConfigError
 
 if TYPE_CHECKING:
     from eventveil.models.metadata import Metadata
-    from eventveil.stream.calibration.profile import Look
+    from eventveil.stream.calibration.profile import SourceProfile
     from eventveil.stream.settings import SourceSettings
 
 SHOWN = 20  # hot pixels that are named
@@ -102,14 +102,14 @@ def calibrate(
         raise typer.Exit(1)
 
 
-def _look(settings: SourceSettings, plan: Any, seconds: float) -> Look:
-    from eventveil.stream.calibration.profile import look
+def _look(settings: SourceSettings, plan: Any, seconds: float) -> SourceProfile:
+    from eventveil.stream.calibration.profile import profile_source
 
     columns = TextColumn("{task.description}"), BarColumn(), TextColumn("{task.completed:.1f} of {task.total:.1f} s")
     with Progress(*columns, console=stderr, transient=True, disable=not stderr.is_terminal) as progress:
         task = progress.add_task(f"looking at {settings.uri}", total=2 * seconds)
         try:
-            return look(settings, plan, seconds, lambda done: progress.update(task, completed=done))
+            return profile_source(settings, plan, seconds, lambda done: progress.update(task, completed=done))
         except KeyboardInterrupt:
             say("eventveil: interrupted; nothing was written or remembered")
             raise typer.Exit(130) from None
@@ -125,7 +125,9 @@ def _beside(beside: str | None, weights: Path | None, name: str) -> SourceSettin
     return checked(SourceSettings, {"uri": beside or "simulate:"}, name=name)
 
 
-def _draw(seen: Look, beside: SourceSettings | None, plan: Any, seconds: float, out: Path | None) -> Path | None:
+def _draw(
+    seen: SourceProfile, beside: SourceSettings | None, plan: Any, seconds: float, out: Path | None
+) -> Path | None:
     if out is None:
         return None
     from eventveil.stream.calibration.image import draw_sheet, write_private
@@ -134,7 +136,7 @@ def _draw(seen: Look, beside: SourceSettings | None, plan: Any, seconds: float, 
     return out
 
 
-def _forget(seen: Look) -> None:
+def _forget(seen: SourceProfile) -> None:
     from eventveil.stream.preprocess.hot_pixel_file import HotPixelFile
 
     if seen.serial is None:
@@ -145,7 +147,7 @@ def _forget(seen: Look) -> None:
         say(f"eventveil: nothing was remembered of {seen.serial}")
 
 
-def _told(seen: Look, settings: SourceSettings, trained: Metadata) -> dict[str, Any]:
+def _told(seen: SourceProfile, settings: SourceSettings, trained: Metadata) -> dict[str, Any]:
     """What was seen, as plain values; no event among them, only how many there were."""
     rates = seen.per_pixel / seen.seconds if seen.seconds else np.zeros(seen.per_pixel.shape)
     rows, columns = np.nonzero(seen.hot)
@@ -174,14 +176,14 @@ def _told(seen: Look, settings: SourceSettings, trained: Metadata) -> dict[str, 
     }
 
 
-def _remark(seen: Look, density: tuple[float, float, float] | None) -> str | None:
+def _remark(seen: SourceProfile, density: tuple[float, float, float] | None) -> str | None:
     if not seen.events:
         return "not one event came: is the lens open, does anything move, is the camera the right one?"
     if not seen.density:
         return "it was shorter than one window: whether events are as dense as in training cannot be told"
     if density is None:
         return "the weights do not tell how dense events were in their training: nothing to compare with"
-    return seen.far_from(density)
+    return seen.training_mismatch(density)
 
 
 def _print(told: dict[str, Any]) -> None:

@@ -13,7 +13,7 @@ from rich.table import Table
 
 from eventveil.cli.options import JsonOption, print_json, say, stderr, stdout
 from eventveil.replay.datasets import open_dataset
-from eventveil.replay.datasets.statistics import Row, count_events, table
+from eventveil.replay.datasets.statistics import StatisticsRow, count_events, table
 from eventveil.replay.datasets.trials import Dataset, Trial
 
 PATIENCE_S = 2.0  # what takes longer shows a progress bar
@@ -59,7 +59,7 @@ def check(path: PathArgument, json: JsonOption = False) -> None:
         raise typer.Exit(1)
 
 
-def _as_json(dataset: Dataset, rows: dict[str, Row]) -> dict[str, object]:
+def _as_json(dataset: Dataset, rows: dict[str, StatisticsRow]) -> dict[str, object]:
     return {
         "kind": dataset.kind,
         "layout": dataset.layout,
@@ -68,7 +68,7 @@ def _as_json(dataset: Dataset, rows: dict[str, Row]) -> dict[str, object]:
     }
 
 
-def _print_table(dataset: Dataset, rows: dict[str, Row]) -> None:
+def _print_table(dataset: Dataset, rows: dict[str, StatisticsRow]) -> None:
     shown = Table(title=dataset.layout, title_justify="left")
     shown.add_column("split")
     for name in ("people", "classes", "trials", "minutes", "events"):

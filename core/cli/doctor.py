@@ -13,7 +13,7 @@ from rich.text import Text
 from eventveil.cli.options import JsonOption, print_json, say, stderr, stdout
 
 if TYPE_CHECKING:
-    from eventveil.stream.settings import RunSettings
+    from eventveil.stream.settings import PipelineSettings
 
 STYLES = {"green": "green", "amber": "yellow", "red": "bold red"}
 
@@ -66,7 +66,7 @@ def doctor(
         raise typer.Exit(1)
 
 
-def _settings(config: Path | None, overrides: list[str]) -> RunSettings:
+def _settings(config: Path | None, overrides: list[str]) -> PipelineSettings:
     from eventveil.config import read_yaml, run_settings
     from eventveil.models import shipped
 

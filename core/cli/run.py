@@ -15,9 +15,9 @@ from eventveil.cli.run_output import Output, Ticker, details_of, print_summary, 
 from eventveil.errors import ConfigError, LineError
 
 if TYPE_CHECKING:
-    from eventveil.stream.pipeline.pipeline import Line
+    from eventveil.stream.pipeline.pipeline import Pipeline
     from eventveil.stream.pipeline.status import Status
-    from eventveil.stream.settings import RunSettings
+    from eventveil.stream.settings import PipelineSettings
 
 SourcesArgument = Annotated[
     list[str],
@@ -161,9 +161,9 @@ def run(
     if settings.watch.log == "json":
         log_json_lines()
     settings = _with_options(settings, weights or [], wait_for, certificate, allow_untrained=allow_untrained)
-    from eventveil.stream.pipeline.pipeline import Line
+    from eventveil.stream.pipeline.pipeline import Pipeline
 
-    line = Line(settings)
+    line = Pipeline(settings)
     on_signals(line.stop)
     if not line.plan.provenance.trained:
         say("eventveil: THE ANONYMIZER IS UNTRAINED: what is published protects nobody (--allow-untrained)")
@@ -191,22 +191,24 @@ def run(
 
 
 @contextmanager
-def _watched(line: Line) -> Iterator[Callable[[Status], None]]:
+def _watched(line: Pipeline) -> Iterator[Callable[[Status], None]]:
     """Let others see how the line goes, where that is asked for."""
     where = line.plan.settings.watch.metrics
     if where is None:
         yield lambda _: None
         return
-    from eventveil.stream.monitoring.http import Watching
+    from eventveil.stream.monitoring.http import StatusServer
 
-    with Watching(where, line.plan.provenance, line.members.keys, public) as watching:
+    with StatusServer(where, line.plan.provenance, line.members.keys, public) as watching:
         host, port = watching.address
         place = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
         say(f"eventveil: how it goes is told on http://{place}/metrics (eventveil status {place})")
         yield watching.beat
 
 
-def _settings(sources: list[str], overrides: list[str], said: dict[str, Any], *, wait: bool = False) -> RunSettings:
+def _settings(
+    sources: list[str], overrides: list[str], said: dict[str, Any], *, wait: bool = False
+) -> PipelineSettings:
     """Settings from a configuration file, or for plain sources; what the options have `said` wins over the file."""
     from eventveil.config import read_yaml, run_settings
     from eventveil.io.camera.uri import is_camera
@@ -241,13 +243,13 @@ def _waiting(values: dict[str, Any]) -> list[str]:
 
 
 def _with_options(
-    settings: RunSettings,
+    settings: PipelineSettings,
     weights: list[Path],
     wait_for: int | None,
     certificate: Path | None,
     *,
     allow_untrained: bool,
-) -> RunSettings:
+) -> PipelineSettings:
     """Settings with each weights file in its place, as its role says."""
     from eventveil.models import shipped
     from eventveil.models.weights import load_weights

@@ -15,7 +15,7 @@ from eventveil.cli.options import print_json, say, stdout
 
 if TYPE_CHECKING:
     from eventveil.stream.pipeline.status import Status
-    from eventveil.stream.runtime.accuracy import Score
+    from eventveil.stream.runtime.accuracy import LiveAccuracy
 
 
 def summary_of(status: Status) -> dict[str, Any]:
@@ -128,7 +128,7 @@ class Ticker:
         self._seconds, self._events, self._windows = status.seconds, events, windows
 
 
-def _told(score: Score | None) -> str:
+def _told(score: LiveAccuracy | None) -> str:
     """How well it goes, where that is known."""
     figures = {} if score is None else score.figures()
     if not figures.get("judged"):

@@ -122,12 +122,12 @@ def _run(
 def _work(
     work: Callable[[Recipe], dict[str, Any] | None], settings: TrainSettings, folder: Path, *, resume: bool, json: bool
 ) -> None:
-    from eventveil.training.distributed.process_group import join_world, leave_world
+    from eventveil.training.distributed.process_group import join_group, leave_group
     from eventveil.training.engine.loop import Interrupted
     from eventveil.training.engine.progress import Bars
     from eventveil.training.recipe import Recipe
 
-    world = join_world(settings.run.device)
+    world = join_group(settings.run.device)
     try:
         with Bars(stderr, quiet=not world.leads) as bars:
             results = work(Recipe(settings, folder, world, bars, bars.watch, resume=resume))
@@ -136,7 +136,7 @@ def _work(
             say(f"eventveil: stopped; {folder} holds all that was done. Go on with the same command and --resume")
         raise typer.Exit(INTERRUPTED) from None
     finally:
-        leave_world()
+        leave_group()
     if world.leads:
         say(f"eventveil: done; everything is in {folder}")
         if json:

@@ -21,7 +21,9 @@ if TYPE_CHECKING:
 Bins = Annotated[int, typer.Option(min=1, help="Bins in a window.")]
 Hop = Annotated[int | None, typer.Option(min=1, help="Bins from one window to the next; as many as a window has.")]
 Size = Annotated[str, typer.Option(metavar="WxH", help="Width and height of a window, pixels.")]
-Labels = Annotated[str | None, typer.Option(help="Names of a classifier's classes, in order, with commas between.")]
+LabelsOption = Annotated[
+    str | None, typer.Option(help="Names of a classifier's classes, in order, with commas between.")
+]
 
 
 def register(app: typer.Typer) -> None:
@@ -43,7 +45,7 @@ def import_anonynoise(
     bin_us: Annotated[int | None, typer.Option(min=1, help="Microseconds a bin; without, whole recordings.")] = None,
     hop: Hop = None,
     size: Size = "128x128",
-    labels: Labels = None,
+    labels: LabelsOption = None,
     noise_std: Annotated[float, typer.Option(min=0, help="Standard deviation of the noise in training.")] = 1.0,
     output: Annotated[str, typer.Option(help="Variant of the anonymizer's output: x+f*n, f or x+f.")] = "x+f*n",
 ) -> None:
@@ -69,7 +71,7 @@ def init(
     bin_us: Annotated[int, typer.Option(min=1, help="Microseconds a bin.")] = 20_000,
     hop: Hop = None,
     size: Size = "128x128",
-    labels: Labels = None,
+    labels: LabelsOption = None,
     noise_std: Annotated[float, typer.Option(min=0, help="Of anonynoise: standard deviation of the noise.")] = 32.0,
     depth: Annotated[int, typer.Option(help="Of resnet_classifier: 18, 34 or 50.")] = 18,
     width: Annotated[int, typer.Option(min=1, help="Of resnet_classifier: channels of the first layer.")] = 64,

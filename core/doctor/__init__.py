@@ -10,12 +10,12 @@ from collections.abc import Iterator
 
 from eventveil.doctor import machine, pipeline
 from eventveil.doctor.finding import Finding
-from eventveil.stream.settings import RunSettings
+from eventveil.stream.settings import PipelineSettings
 
 LOOKS = (*machine.LOOKS, *pipeline.LOOKS)
 
 
-def examine(settings: RunSettings) -> Iterator[Finding]:
+def examine(settings: PipelineSettings) -> Iterator[Finding]:
     """Look at everything that a line with these settings needs, one finding at a time."""
     for look in LOOKS:
         try:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Literal
 
-from eventveil.stream.settings import RunSettings
+from eventveil.stream.settings import PipelineSettings
 
 Colour = Literal["green", "amber", "red"]
 
@@ -28,4 +28,4 @@ class Finding:
     remedy: str | None = None
 
 
-Look = Callable[[RunSettings], Iterator[Finding]]
+Check = Callable[[PipelineSettings], Iterator[Finding]]

@@ -14,8 +14,8 @@ from collections.abc import Iterator
 from importlib import metadata
 from pathlib import Path
 
-from eventveil.doctor.finding import Colour, Finding, Look
-from eventveil.stream.settings import RunSettings
+from eventveil.doctor.finding import Check, Colour, Finding
+from eventveil.stream.settings import PipelineSettings
 
 CPUINFO = Path("/proc/cpuinfo")
 LITTLE_BYTES, LEAST_BYTES = 2e9, 100e6
@@ -25,13 +25,13 @@ UNSYNCHRONISED = 0x0040  # STA_UNSYNC of <sys/timex.h>
 TIMEX_BYTES, TIMEX_STATUS = 512, 40  # more than any struct timex has; where its status stands on 64-bit Linux
 
 
-def _python(_: RunSettings) -> Iterator[Finding]:
+def _python(_: PipelineSettings) -> Iterator[Finding]:
     # An older one than is needed does not get here: pip refuses to install for it.
     told = f"{platform.python_version()} on {platform.system()} {platform.machine()}"
     yield Finding("python", "green", told)
 
 
-def _packages(_: RunSettings) -> Iterator[Finding]:
+def _packages(_: PipelineSettings) -> Iterator[Finding]:
     needed, extras = [], []
     for requirement in metadata.requires("eventveil") or []:
         name, conditions = re.match(r"[\w.-]+", requirement)[0], requirement.partition(";")[2]  # type: ignore[index]
@@ -61,7 +61,7 @@ def _version(name: str) -> str | None:
         return None
 
 
-def _cpu(_: RunSettings) -> Iterator[Finding]:
+def _cpu(_: PipelineSettings) -> Iterator[Finding]:
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     flags = set(re.findall(r"\w+", CPUINFO.read_text())) if CPUINFO.exists() else set()
     has = [name for name, flag in (("AVX2", "avx2"), ("AVX-512", "avx512f"), ("AVX512-BF16", "avx512_bf16"),
@@ -75,7 +75,7 @@ def _cpu(_: RunSettings) -> Iterator[Finding]:
         yield Finding("cpu", "green", told)
 
 
-def _gpu(settings: RunSettings) -> Iterator[Finding]:
+def _gpu(settings: PipelineSettings) -> Iterator[Finding]:
     import torch
 
     if torch.cuda.is_available():
@@ -93,7 +93,7 @@ def _gpu(settings: RunSettings) -> Iterator[Finding]:
         yield Finding("gpu", "green", found)
 
 
-def _clock(_: RunSettings) -> Iterator[Finding]:
+def _clock(_: PipelineSettings) -> Iterator[Finding]:
     def offset_s() -> float:
         return time.time() - time.monotonic()
 
@@ -135,7 +135,7 @@ def _synchronised() -> bool | None:
     return not status & UNSYNCHRONISED
 
 
-def _disk(settings: RunSettings) -> Iterator[Finding]:
+def _disk(settings: PipelineSettings) -> Iterator[Finding]:
     from eventveil.stream.preprocess.hot_pixel_file import state_folder
 
     places = {"here": Path.cwd(), "sockets and books": settings.line.runtime_dir or Path(tempfile.gettempdir())}
@@ -150,4 +150,4 @@ def _disk(settings: RunSettings) -> Iterator[Finding]:
             yield Finding("state folder", "amber", f"{there}: hot pixels cannot be remembered there", remedy)
 
 
-LOOKS: tuple[Look, ...] = (_python, _packages, _cpu, _gpu, _clock, _disk)
+LOOKS: tuple[Check, ...] = (_python, _packages, _cpu, _gpu, _clock, _disk)

@@ -9,15 +9,15 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from eventveil.doctor.finding import Finding, Look
+from eventveil.doctor.finding import Check, Finding
 from eventveil.errors import EventVeilError
-from eventveil.stream.settings import RunSettings
+from eventveil.stream.settings import PipelineSettings
 
 RULES_FOLDERS = (Path("/etc/udev/rules.d"), Path("/run/udev/rules.d"), Path("/usr/lib/udev/rules.d"))
 USB = Path("/sys/bus/usb")
 
 
-def _cameras(_: RunSettings) -> Iterator[Finding]:
+def _cameras(_: PipelineSettings) -> Iterator[Finding]:
     from eventveil.io.camera.drivers import INSTALL
     from eventveil.io.camera.listing import list_cameras
 
@@ -38,7 +38,7 @@ def _cameras(_: RunSettings) -> Iterator[Finding]:
         yield Finding("cameras", "green", "none attached; `eventveil run simulate:` does without")
 
 
-def _udev_rules(_: RunSettings) -> Iterator[Finding]:
+def _udev_rules(_: PipelineSettings) -> Iterator[Finding]:
     from eventveil.io.camera.errors import PRODUCTS, udev_command
 
     if sys.platform != "linux" or not USB.exists():
@@ -60,7 +60,7 @@ def _text(file: Path) -> str:
         return ""
 
 
-def _endpoint(settings: RunSettings) -> Iterator[Finding]:
+def _endpoint(settings: PipelineSettings) -> Iterator[Finding]:
     bind = settings.publish.bind
     tcp = re.fullmatch(r"tcp://\[?([^/\]]+)\]?:(\d+|\*)", bind)
     if tcp is None or tcp[2] == "*":
@@ -80,7 +80,7 @@ def _endpoint(settings: RunSettings) -> Iterator[Finding]:
     yield _port("endpoint", bind, "" if tcp[1] == "*" else tcp[1], int(tcp[2]), "publish.bind")
 
 
-def _metrics(settings: RunSettings) -> Iterator[Finding]:
+def _metrics(settings: PipelineSettings) -> Iterator[Finding]:
     if settings.watch.metrics is not None:
         host, port = settings.watch.metrics
         yield _port("metrics", f"{host}:{port}", host, port, "watch.metrics")
@@ -98,7 +98,7 @@ def _port(about: str, address: str, host: str, port: int, key: str) -> Finding:
     return Finding(about, "green", f"{address} is free")
 
 
-def _runtime_folder(settings: RunSettings) -> Iterator[Finding]:
+def _runtime_folder(settings: PipelineSettings) -> Iterator[Finding]:
     from eventveil.stream.runtime.sockets import runtime_folder
 
     chosen = settings.line.runtime_dir
@@ -124,7 +124,7 @@ def _runtime_folder(settings: RunSettings) -> Iterator[Finding]:
     yield Finding("runtime folder", "green", told)
 
 
-def _weights(settings: RunSettings) -> Iterator[Finding]:
+def _weights(settings: PipelineSettings) -> Iterator[Finding]:
     from eventveil.stream.planning import plan
 
     try:
@@ -143,4 +143,4 @@ def _weights(settings: RunSettings) -> Iterator[Finding]:
         yield Finding("certificate and settings", "amber", remark, "docs/audit.md tells how an anonymizer is audited")
 
 
-LOOKS: tuple[Look, ...] = (_cameras, _udev_rules, _endpoint, _metrics, _runtime_folder, _weights)
+LOOKS: tuple[Check, ...] = (_cameras, _udev_rules, _endpoint, _metrics, _runtime_folder, _weights)

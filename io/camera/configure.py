@@ -39,7 +39,7 @@ def check_roi(uri: CameraUri, tuning: Tuning, sensor: Sensor) -> None:
         raise refused(uri, f"roi {list(tuning.roi)}", f"[x, y, width, height] does not lie on its {sensor} pixels")
 
 
-def tell(uri: CameraUri, what: str, setter: Callable[..., Any], *values: Any) -> None:
+def apply(uri: CameraUri, what: str, setter: Callable[..., Any], *values: Any) -> None:
     """Have a driver set something.
 
     Raises:

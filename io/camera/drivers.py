@@ -12,9 +12,9 @@ from eventveil.io.camera.uri import (
     DV_UNIX,
     METAVISION,
     NEUROMORPHIC,
+    CameraDevice,
     CameraInfo,
     CameraUri,
-    Device,
     Tuning,
 )
 
@@ -52,7 +52,7 @@ def driver_for(uri: CameraUri) -> str:
     )
 
 
-def open_device(uri: CameraUri, tuning: Tuning, max_age_ms: int | None) -> Device:
+def open_device(uri: CameraUri, tuning: Tuning, max_age_ms: int | None) -> CameraDevice:
     """Open a camera with its driver.
 
     Raises:

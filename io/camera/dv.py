@@ -21,9 +21,9 @@ import dv_processing as dv
 import numpy as np
 
 from eventveil.events import Sensor
-from eventveil.io.camera.configure import check_biases, check_roi, refused, tell
+from eventveil.io.camera.configure import apply, check_biases, check_roi, refused
 from eventveil.io.camera.errors import absent, in_use, lost
-from eventveil.io.camera.uri import DV, DV_PROCESSING, Batch, CameraInfo, CameraUri, Tuning
+from eventveil.io.camera.uri import DV, DV_PROCESSING, CameraBatch, CameraInfo, CameraUri, Tuning
 from eventveil.io.formats.aedat4 import RECORD
 
 INTERVAL = timedelta(milliseconds=5)  # how often the driver hands events over; its own 10 ms would add to the latency
@@ -74,11 +74,11 @@ class DvCamera:
         self._camera.setTimeInterval(INTERVAL)
         self._tune(tuning)
 
-    def read(self) -> Batch | None:
+    def read(self) -> CameraBatch | None:
         """Return the next events."""
         events = self._camera.getNextEventBatch()
         if events is not None and len(events):
-            return Batch(as_records(events), time.monotonic_ns())
+            return CameraBatch(as_records(events), time.monotonic_ns())
         if not self._camera.isRunning():
             raise lost(self._uri)
         return None
@@ -105,9 +105,9 @@ class DvCamera:
         check_biases(uri, tuning, setters)
         check_roi(uri, tuning, sensor)
         for name, value in tuning.biases.items():
-            tell(uri, f"bias {name}={value}", setters[name], value)
+            apply(uri, f"bias {name}={value}", setters[name], value)
         if tuning.roi is not None:
-            tell(uri, "roi", camera.setCropArea, tuning.roi)
+            apply(uri, "roi", camera.setCropArea, tuning.roi)
 
     def _biases(self) -> dict[str, Callable[[int], Any]]:
         """What sets each bias of this camera."""

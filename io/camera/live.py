@@ -31,7 +31,7 @@ QUIET_MS = 100
 
 
 @dataclass(frozen=True, slots=True)
-class CameraBooks:
+class CameraCounters:
     """What became of the events of a camera: `read == delivered + dropped + late + damaged`, behind every packet.
 
     Attributes:
@@ -104,9 +104,9 @@ class LiveCamera:
         return self.info.sensor
 
     @property
-    def books(self) -> CameraBooks:
+    def books(self) -> CameraCounters:
         """What became of all events so far."""
-        return CameraBooks(
+        return CameraCounters(
             read=self._before.read + self._now.read,
             delivered=self._delivered,
             dropped=self._before.dropped + self._now.dropped,
@@ -253,7 +253,7 @@ class OpenCamera:
         self._camera = camera
 
     @property
-    def books(self) -> CameraBooks:
+    def books(self) -> CameraCounters:
         """What became of all events so far."""
         return self._camera.books
 

@@ -22,9 +22,9 @@ import metavision_hal as hal
 import numpy as np
 
 from eventveil.events import Sensor
-from eventveil.io.camera.configure import check_biases, check_roi, refused, tell
+from eventveil.io.camera.configure import apply, check_biases, check_roi, refused
 from eventveil.io.camera.errors import absent, in_use, lost
-from eventveil.io.camera.uri import METAVISION, Batch, CameraInfo, CameraUri, Tuning, records
+from eventveil.io.camera.uri import METAVISION, CameraBatch, CameraInfo, CameraUri, Tuning, records
 from eventveil.io.formats.aedat4 import RECORD
 
 
@@ -72,7 +72,7 @@ class MetavisionCamera:
         )
         self._stream.start()
 
-    def read(self) -> Batch | None:
+    def read(self) -> CameraBatch | None:
         """Return the next events."""
         came = self._stream.poll_buffer()
         if came < 0:
@@ -85,7 +85,7 @@ class MetavisionCamera:
         if not decoded:
             return None
         # As bytes: NumPy would leave the padding of the records out.
-        return Batch(np.concatenate([one.view(np.uint8) for one in decoded]).view(RECORD), received_ns)
+        return CameraBatch(np.concatenate([one.view(np.uint8) for one in decoded]).view(RECORD), received_ns)
 
     def close(self) -> None:
         """Give the camera back."""
@@ -110,15 +110,15 @@ class MetavisionCamera:
         check_biases(uri, tuning, () if biases is None else biases.get_all_biases())
         check_roi(uri, tuning, sensor)
         for name, value in tuning.biases.items():
-            tell(uri, f"bias {name}={value}", biases.set, name, value)
+            apply(uri, f"bias {name}={value}", biases.set, name, value)
         if tuning.roi is not None:
             if roi is None:
                 raise refused(uri, "roi", "this camera has none")
-            tell(uri, "roi", roi.set_window, hal.I_ROI.Window(*tuning.roi))
-            tell(uri, "roi", roi.enable, True)
+            apply(uri, "roi", roi.set_window, hal.I_ROI.Window(*tuning.roi))
+            apply(uri, "roi", roi.enable, True)
         if tuning.max_event_rate is not None:
             control = self._device.get_i_erc_module()
             if control is None:
                 raise refused(uri, "max_event_rate", "this camera has none")
-            tell(uri, f"max_event_rate {tuning.max_event_rate}", control.set_cd_event_rate, tuning.max_event_rate)
-            tell(uri, "max_event_rate", control.enable, True)
+            apply(uri, f"max_event_rate {tuning.max_event_rate}", control.set_cd_event_rate, tuning.max_event_rate)
+            apply(uri, "max_event_rate", control.enable, True)

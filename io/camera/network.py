@@ -27,7 +27,7 @@ from eventveil.errors import CameraError
 from eventveil.events import Sensor
 from eventveil.io.camera.configure import refused
 from eventveil.io.camera.dv import as_records
-from eventveil.io.camera.uri import DV_PROCESSING, DV_TCP, Batch, CameraInfo, CameraUri, Tuning
+from eventveil.io.camera.uri import DV_PROCESSING, DV_TCP, CameraBatch, CameraInfo, CameraUri, Tuning
 
 CONNECT_S = 4
 
@@ -55,11 +55,11 @@ class NetworkStream:
             uri=str(uri),
         )
 
-    def read(self) -> Batch | None:
+    def read(self) -> CameraBatch | None:
         """Return the next events."""
         events = self._reader.getNextEventBatch()
         if events is not None and len(events):
-            return Batch(as_records(events), time.monotonic_ns())
+            return CameraBatch(as_records(events), time.monotonic_ns())
         if not self._reader.isRunning():
             raise self._error("the peer has closed the connection", "start it again", passing=True)
         return None

@@ -20,9 +20,9 @@ import neuromorphic_drivers as nd
 
 from eventveil.errors import CameraError
 from eventveil.events import Sensor
-from eventveil.io.camera.configure import check_biases, check_roi, refused, tell
+from eventveil.io.camera.configure import apply, check_biases, check_roi, refused
 from eventveil.io.camera.errors import absent, in_use, lost, no_rights
-from eventveil.io.camera.uri import DV, NEUROMORPHIC, Batch, CameraInfo, CameraUri, Tuning, joined, records
+from eventveil.io.camera.uri import DV, NEUROMORPHIC, CameraBatch, CameraInfo, CameraUri, Tuning, joined, records
 
 if TYPE_CHECKING:
     from eventveil.io.formats.evt3 import Evt3Decoder
@@ -92,7 +92,7 @@ class NeuromorphicCamera:
             uri=str(uri),
         )
 
-    def read(self) -> Batch | None:
+    def read(self) -> CameraBatch | None:
         """Return the next events."""
         try:
             status, packet = next(self._device)
@@ -106,7 +106,7 @@ class NeuromorphicCamera:
         events = self._events(packet) if self._decoder is None else self._decode(packet, status.ring.overflow_indices)
         if not len(events) and not overflow:
             return None
-        return Batch(events, time.monotonic_ns() - round(status.delay() * 1e9), overflow)
+        return CameraBatch(events, time.monotonic_ns() - round(status.delay() * 1e9), overflow)
 
     def close(self) -> None:
         """Give the camera back."""
@@ -124,13 +124,13 @@ class NeuromorphicCamera:
             raise no_rights(self._uri)  # it will not even tell its number
         raise absent(self._uri, ", ".join(one.serial for one in listed))
 
-    def _give_up(self, status: Any) -> Batch:
+    def _give_up(self, status: Any) -> CameraBatch:
         """Let the driver forget what waits: this packet is too old, and most of those behind it will be."""
         self._device.clear_backlog(until=0)
         if self._decoder is not None:
             self._decoder.take_up()
         discarded = status.ring.raw_packets + status.ring.backlog
-        return Batch(records((), (), (), ()), time.monotonic_ns(), discarded=discarded)
+        return CameraBatch(records((), (), (), ()), time.monotonic_ns(), discarded=discarded)
 
     def _has_overflown(self, status: Any, packet: Any) -> bool:
         before, self._missing = self._missing, status.ring.dropped_packets
@@ -200,7 +200,7 @@ def _biases(uri: CameraUri, module: Any, tuning: Tuning) -> Any:
             if field.type is bool and value not in (0, 1):
                 raise refused(uri, f"bias {field.name}={value}", "it is 0 or 1")
             setattr(biases, field.name, value)
-            tell(uri, f"bias {field.name}={value}", biases.serialize)
+            apply(uri, f"bias {field.name}={value}", biases.serialize)
     return biases
 
 

@@ -22,7 +22,7 @@ from eventveil.errors import CameraError
 from eventveil.io.camera.drivers import open_device
 from eventveil.io.camera.frames import EVENTS, LOST, OPENED, TICK, Head, Totals, words
 from eventveil.io.camera.queue import CameraQueue
-from eventveil.io.camera.uri import CameraUri, Device, Tuning
+from eventveil.io.camera.uri import CameraDevice, CameraUri, Tuning
 
 OPEN_S = 60  # to open a camera: some load their firmware, and the first time a decoder is compiled
 STUCK_S = 5  # for one round, which takes milliseconds
@@ -73,7 +73,7 @@ def _say(line: socket.socket, kind: int, said: dict[str, Any], totals: Totals | 
     line.sendall(Head(kind, 0, len(body), time.monotonic_ns(), totals or Totals()).pack() + body)
 
 
-def _serve(line: socket.socket, device: Device, queue: CameraQueue, uri: CameraUri) -> None:
+def _serve(line: socket.socket, device: CameraDevice, queue: CameraQueue, uri: CameraUri) -> None:
     line.setblocking(False)
     out = _Out(line)
     told_ns = 0

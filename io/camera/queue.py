@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import deque
 
 from eventveil.io.camera.frames import BACKLOG, OVERFLOW, Totals
-from eventveil.io.camera.uri import Batch
+from eventveil.io.camera.uri import CameraBatch
 
 MAX_BYTES = 256 << 20  # of events that wait: 1.7 s of a camera at its limit of 10 million events a second
 
@@ -29,14 +29,14 @@ class CameraQueue:
         self.totals = Totals()
         self._max_age_ns = max_age_ns
         self._max_bytes = max_bytes
-        self._waiting: deque[Batch] = deque()
+        self._waiting: deque[CameraBatch] = deque()
         self._bytes = 0
         self._flags = 0
 
     def __len__(self) -> int:
         return len(self._waiting)
 
-    def put(self, batch: Batch) -> None:
+    def put(self, batch: CameraBatch) -> None:
         """Take a batch; the oldest ones give way to it where there is no room."""
         if batch.overflow:
             self._flags |= OVERFLOW
@@ -57,7 +57,7 @@ class CameraQueue:
                 break
             self._drop()
 
-    def take(self) -> tuple[Batch, int, Totals]:
+    def take(self) -> tuple[CameraBatch, int, Totals]:
         """Return the oldest batch, the flags since the last one, and totals that balance with it and all before it."""
         batch = self._waiting.popleft()
         self._bytes -= batch.events.nbytes

@@ -146,7 +146,7 @@ class CameraInfo:
 
 
 @dataclass(slots=True, eq=False)
-class Batch:
+class CameraBatch:
     """What a driver handed over at once.
 
     Attributes:
@@ -162,7 +162,7 @@ class Batch:
     discarded: int = 0
 
 
-class Device(Protocol):
+class CameraDevice(Protocol):
     """An open camera, as its adapter shows it. Used in one thread, in the camera's own process.
 
     Attributes:
@@ -171,7 +171,7 @@ class Device(Protocol):
 
     info: CameraInfo
 
-    def read(self) -> Batch | None:
+    def read(self) -> CameraBatch | None:
         """Return what has come; None: nothing yet. May wait for some milliseconds, never longer.
 
         Raises:

@@ -35,7 +35,7 @@ FAR = 1 << 15  # a column that masks can reach, but no sensor: where a flood of 
 _spread = spreader(GROUP)
 
 
-class State(NamedTuple):
+class DecoderState(NamedTuple):
     """What earlier words have said; -1 where none has yet."""
 
     base: int  # microseconds before the last wrap
@@ -62,8 +62,8 @@ def _count(words: npt.NDArray[np.int16]) -> int:
 
 @njit(cache=True, nogil=True)
 def _decode(  # type: ignore[no-untyped-def]
-    words: npt.NDArray[np.int16], state: State, t, x, y, p, types
-) -> tuple[int, int, State]:
+    words: npt.NDArray[np.int16], state: DecoderState, t, x, y, p, types
+) -> tuple[int, int, DecoderState]:
     """Fill t, x, y, p, which have room for `_count() + GROUP`; return events, timeless events and the new state."""
     base, high, low, row, column, polarity = state
     time = base + (high << 12) + low
@@ -110,7 +110,7 @@ def _decode(  # type: ignore[no-untyped-def]
                 row = -1
                 placed = False
             types[kind] += 1
-    return int(n), timeless, State(base, high, low, row, column, polarity)
+    return int(n), timeless, DecoderState(base, high, low, row, column, polarity)
 
 
 class Evt3Decoder(TypedWordDecoder):
@@ -132,7 +132,7 @@ class Evt3Decoder(TypedWordDecoder):
 
     def __init__(self, origin_us: int = 0) -> None:
         super().__init__()
-        self._state = State(origin_us, -1, 0, -1, -1, 0)
+        self._state = DecoderState(origin_us, -1, 0, -1, -1, 0)
         self._taking_up = False
 
     @property

@@ -25,7 +25,7 @@ MAX_PIXELS = 1 << 11
 MAX_GAP_US = 1 << 40  # 12.7 days without an event: half a megabyte of time words
 
 
-class State(NamedTuple):
+class EncoderState(NamedTuple):
     """What the words so far have said; -1 where none has yet."""
 
     high: int  # upper part of the time, not wrapped
@@ -34,7 +34,7 @@ class State(NamedTuple):
 
 
 @njit(cache=True, nogil=True)
-def _encode(t, x, y, p, origin: int, state: State, words) -> tuple[int, State]:  # type: ignore[no-untyped-def]
+def _encode(t, x, y, p, origin: int, state: EncoderState, words) -> tuple[int, EncoderState]:  # type: ignore[no-untyped-def]
     """Fill `words`, which has room for `_most_words()`; return how many and the new state."""
     high, low, row = state
     n = 0
@@ -56,7 +56,7 @@ def _encode(t, x, y, p, origin: int, state: State, words) -> tuple[int, State]: 
             n += 1
         words[n] = ADDR_X << 12 | (0x800 if p[i] else 0) | int(x[i])
         n += 1
-    return n, State(high, low, row)
+    return n, EncoderState(high, low, row)
 
 
 def _most_words(t: npt.NDArray[np.int64], since: int) -> int:
@@ -73,7 +73,7 @@ class Evt3Writer(Writer):
         """Refuse a sensor too large for the words; the header waits for the time of the first event."""
         if max(self.sensor.width, self.sensor.height) > MAX_PIXELS:
             raise self._unfit(f"expected a sensor of up to {MAX_PIXELS}x{MAX_PIXELS} pixels, got {self.sensor}")
-        self._state = State(-1, 0, -1)
+        self._state = EncoderState(-1, 0, -1)
         self._origin = self._until = 0
 
     def encode(self, packet: EventPacket) -> None:

@@ -28,8 +28,8 @@ from eventveil.events import EventPacket, Sensor
 from eventveil.io.formats.columns import FIELDS, ColumnError, find_fields, parse_unit, to_packet
 from eventveil.io.formats.hdf5 import PACKET_EVENTS, PLACES
 
-Kind = Literal["file", "packet", "fault"]
-Message = tuple[Kind, dict[str, Any], EventPacket | None]
+MessageKind = Literal["file", "packet", "fault"]
+Hdf5Message = tuple[MessageKind, dict[str, Any], EventPacket | None]
 
 MAX_ITEM = 1_024  # bytes of an event or an attribute; damaged ones could ask for gigabytes
 CHUNK_CACHE = 16 << 20  # bytes a dataset; a chunk is decompressed as a whole, and twice if it does not stay in here
@@ -126,7 +126,7 @@ def _attribute(attributes: Any, name: str) -> Any:
     return attributes[name]
 
 
-def messages(path: Path, unit: str) -> Iterator[Message]:
+def messages(path: Path, unit: str) -> Iterator[Hdf5Message]:
     """Say what a file holds, then packet by packet."""
     try:
         file = Hdf5File(path, unit)

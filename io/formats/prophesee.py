@@ -29,7 +29,7 @@ _ENCODINGS = {"2.0": "EVT2", "2.1": "EVT21", "3.0": "EVT3"}
 
 
 @dataclass(frozen=True, slots=True)
-class Header:
+class PropheseeHeader:
     """What the lines say.
 
     Attributes:
@@ -77,7 +77,7 @@ class Header:
         return origin_us
 
 
-def parse_header(head: bytes) -> Header:
+def parse_header(head: bytes) -> PropheseeHeader:
     """Read the header lines at the start of a file; a file without any has an empty header of size 0."""
     fields: dict[str, str] = {}
     size = 0
@@ -89,7 +89,7 @@ def parse_header(head: bytes) -> Header:
         if key:
             fields[key.lower()] = value.strip()
     options = dict(part.strip().split("=", 1) for part in fields.get("format", "").split(";") if "=" in part)
-    return Header(fields, options, size)
+    return PropheseeHeader(fields, options, size)
 
 
 class PropheseeReader(ChunkedReader):

@@ -1,8 +1,8 @@
 """What to do with events whose time goes back: refuse them, or put them right and count them.
 
-A clock that steps back (a chip that was reset, two buses merged without care) is repaired only on demand. `Clip` keeps
-the order of arrival and raises late times; `Sort` keeps the times and changes the order. Both count the same thing:
-events that came with a time below that of an event before them.
+A clock that steps back (a chip that was reset, two buses merged without care) is repaired only on demand.
+`ClipDisorder` keeps the order of arrival and raises late times; `SortDisorder` keeps the times and changes the order.
+Both count the same thing: events that came with a time below that of an event before them.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class Order(Protocol):
         """Return what is held back. Further packets may follow, for a reading may go on behind a fault."""
 
 
-class Refuse:
+class RefuseDisorder:
     """Lets through packets that have been found in order."""
 
     repairs = False
@@ -59,7 +59,7 @@ class Refuse:
         return EventPacket.empty()
 
 
-class Clip(Refuse):
+class ClipDisorder(RefuseDisorder):
     """Raises the time of each late event to the latest time before it."""
 
     repairs = True
@@ -74,7 +74,7 @@ class Clip(Refuse):
         return super().push(packet)
 
 
-class Sort:
+class SortDisorder:
     """Sorts events by time, stably, holding back one packet.
 
     An event finds its place among those of its own packet and the one before. One that is later still is clipped to
@@ -87,7 +87,7 @@ class Sort:
         self.disorders = 0
         self.floor_us = DAWN_US
         self._held = EventPacket.empty()
-        self._out = Clip()
+        self._out = ClipDisorder()
 
     def push(self, packet: EventPacket) -> EventPacket:
         """Return as many events as were held back, and hold back as many as came."""

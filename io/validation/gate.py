@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from eventveil.events import EventPacket, Sensor
 from eventveil.io.validation.checks import Fault, first_fault
-from eventveil.io.validation.disorder import Clip, Order, Refuse, Sort
+from eventveil.io.validation.disorder import ClipDisorder, Order, RefuseDisorder, SortDisorder
 
-ORDERS: dict[str, type[Order]] = {"raise": Refuse, "sort": Sort, "clip": Clip}
+ORDERS: dict[str, type[Order]] = {"raise": RefuseDisorder, "sort": SortDisorder, "clip": ClipDisorder}
 
 
 class Gate:

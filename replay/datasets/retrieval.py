@@ -23,14 +23,14 @@ from eventveil.replay.datasets.listing import lines_of
 from eventveil.replay.datasets.trials import Dataset, Trial
 
 
-class Retrieval(NamedTuple):
+class QueryGallery(NamedTuple):
     """Queries, and the gallery that is searched for each."""
 
     query: tuple[Trial, ...]
     gallery: tuple[Trial, ...]
 
 
-def draw_retrieval(trials: Iterable[Trial], seed: int) -> Retrieval:
+def draw_retrieval(trials: Iterable[Trial], seed: int) -> QueryGallery:
     """Draw one query per person and class, or per person and camera where there are no classes.
 
     The draw is that of a digest of seed and name: the same on every machine.
@@ -50,7 +50,9 @@ def draw_retrieval(trials: Iterable[Trial], seed: int) -> Retrieval:
     return _part(trials, drawn)
 
 
-def read_retrieval(dataset: Dataset, queries: Path, gallery: Path | None = None, *, split: str = "test") -> Retrieval:
+def read_retrieval(
+    dataset: Dataset, queries: Path, gallery: Path | None = None, *, split: str = "test"
+) -> QueryGallery:
     """Take queries, and gallery if there is a list of it, from given lists; a trial that is named twice counts once.
 
     Args:
@@ -78,7 +80,7 @@ def _digest(seed: int, trial: Trial) -> bytes:
     return hashlib.sha256(f"{seed}/{trial.name}".encode()).digest()
 
 
-def _part(trials: tuple[Trial, ...], asked: set[str]) -> Retrieval:
+def _part(trials: tuple[Trial, ...], asked: set[str]) -> QueryGallery:
     query = tuple(trial for trial in trials if trial.name in asked)
     gallery = tuple(trial for trial in trials if trial.name not in asked)
     if not query or not gallery:
@@ -86,7 +88,7 @@ def _part(trials: tuple[Trial, ...], asked: set[str]) -> Retrieval:
             f"expected queries and a gallery, got {len(query)} and {len(gallery)} trials; "
             "a person needs two trials of a class, or of a camera"
         )
-    return Retrieval(query, gallery)
+    return QueryGallery(query, gallery)
 
 
 def _named(trials: tuple[Trial, ...], path: Path, side: str) -> set[str]:

@@ -10,7 +10,7 @@ from eventveil.replay.datasets.trials import Dataset, Trial
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class StatisticsRow:
     """One row of the table; the fields are the keys of `eventveil datasets check --json`.
 
     Attributes:
@@ -62,15 +62,15 @@ def _events_of(trial: Trial, fault: Callable[[Exception], object]) -> int:
     return events
 
 
-def table(dataset: Dataset, events: dict[str, int]) -> dict[str, Row]:
+def table(dataset: Dataset, events: dict[str, int]) -> dict[str, StatisticsRow]:
     """Return a row for each split, and one for the whole dataset under "total"."""
     rows = {split: _row(dataset.of(split), events) for split in dataset.splits}
     return {**rows, "total": _row(dataset.trials, events)}
 
 
-def _row(trials: Iterable[Trial], events: dict[str, int]) -> Row:
+def _row(trials: Iterable[Trial], events: dict[str, int]) -> StatisticsRow:
     trials = tuple(trials)
-    return Row(
+    return StatisticsRow(
         people=len({trial.subject for trial in trials}),
         classes=len({trial.target for trial in trials if trial.target is not None}),
         trials=len(trials),

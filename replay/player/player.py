@@ -13,7 +13,7 @@ from itertools import count
 from eventveil.errors import DatasetError, EventVeilError
 from eventveil.events import EventPacket
 from eventveil.replay.ground_truth import Truth
-from eventveil.replay.playlist import Piece, Programme
+from eventveil.replay.playlist import Clip, Playlist
 
 FOREVER_US = 2**63 - 1
 
@@ -46,11 +46,11 @@ class Player:
         truth: what is true of what has been played so far.
     """
 
-    def __init__(self, programme: Programme, excerpt: Excerpt) -> None:
+    def __init__(self, playlist: Playlist, excerpt: Excerpt) -> None:
         self.truth = Truth()
-        self._programme = programme
+        self._playlist = playlist
         self._excerpt = excerpt
-        self._begin_us = programme.begins_us  # of the pass, whether its beginning is played or not
+        self._begin_us = playlist.begins_us  # of the pass, whether its beginning is played or not
         self._end_us = 0  # of the piece that was played last
 
     def __iter__(self) -> Generator[EventPacket, None, None]:
@@ -71,25 +71,27 @@ class Player:
 
     def _pass(self, number: int) -> Iterator[EventPacket]:
         at_us = self._begin_us
-        for piece in self._programme.pieces(number):
+        for clip in self._playlist.clips(number):
             if at_us is not None and at_us >= self._high_us:
                 return
-            if at_us is not None and 0 < piece.duration_us <= self._low_us - at_us:
-                self._end_us = at_us + piece.duration_us  # left out without opening it
+            if at_us is not None and 0 < clip.duration_us <= self._low_us - at_us:
+                self._end_us = at_us + clip.duration_us  # left out without opening it
             else:
-                packets = self._piece(piece, at_us)
+                packets = self._clip(clip, at_us)
                 yield from (
-                    packets if self._programme.instead is None else _in_other_words(packets, self._programme.instead)
+                    packets
+                    if self._playlist.public_error is None
+                    else _in_other_words(packets, self._playlist.public_error)
                 )
             at_us = self._end_us + self._excerpt.gap_us
 
-    def _piece(self, piece: Piece, at_us: int | None) -> Iterator[EventPacket]:
+    def _clip(self, clip: Clip, at_us: int | None) -> Iterator[EventPacket]:
         """Play a piece that begins at `at_us`; None: where its own times say."""
-        self._end_us = (at_us or 0) + piece.duration_us
+        self._end_us = (at_us or 0) + clip.duration_us
         begun = False
         last: EventPacket | None = None
         low_us, high_us = self._low_us, self._high_us
-        with piece.open() as packets:
+        with clip.open() as packets:
             for packet in _rebased(packets, at_us):
                 if at_us is None:
                     at_us = self._begin_us = self._end_us = int(packet.t[0])
@@ -99,8 +101,8 @@ class Player:
                     self._end_us = max(self._end_us, packet.until_us)
                 whole = low_us <= at_us and high_us == FOREVER_US  # most are, and at speed max each microsecond counts
                 played = packet if whole else _within(packet, low_us, high_us)
-                if not begun and piece.label is not None and (len(played) or played.until_us is not None):
-                    self.truth.begin(piece.label, piece.subject or "", max(at_us, low_us))
+                if not begun and clip.label is not None and (len(played) or played.until_us is not None):
+                    self.truth.begin(clip.label, clip.subject or "", max(at_us, low_us))
                     begun = True
                 yield played  # an empty one, too: whoever plays can look up
                 if played.until_us == high_us:
@@ -121,11 +123,11 @@ class Player:
         return FOREVER_US if stop_us is None else (self._begin_us or 0) + stop_us
 
 
-def _in_other_words(packets: Iterator[EventPacket], instead: str) -> Iterator[EventPacket]:
+def _in_other_words(packets: Iterator[EventPacket], public_error: str) -> Iterator[EventPacket]:
     try:
         yield from packets
     except EventVeilError:
-        raise DatasetError(instead) from None
+        raise DatasetError(public_error) from None
 
 
 def _within(packet: EventPacket, low_us: int, high_us: int) -> EventPacket:

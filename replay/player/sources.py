@@ -25,7 +25,7 @@ from eventveil.io.detect import locate
 from eventveil.io.source import Disorder, open_events
 from eventveil.replay.datasets import dvs_gesture, index, see
 from eventveil.replay.datasets.trials import PacketSource, Trial
-from eventveil.replay.playlist import Piece, Programme
+from eventveil.replay.playlist import Clip, Playlist
 
 if TYPE_CHECKING:
     from eventveil.replay.simulation.people import SimulatedPeople
@@ -99,9 +99,9 @@ class SourceUri:
         return cls(RECORDING, uri, {})
 
 
-def open_programme(
+def open_playlist(
     uri: SourceUri, *, sensor: Sensor | None, on_disorder: Disorder, shuffle: bool, seed: int | None
-) -> Programme:
+) -> Playlist:
     """Open a source: look for it, and tell what is to be played.
 
     Args:
@@ -122,7 +122,7 @@ def open_programme(
     if uri.kind == SIMULATE:
         people = _people(uri)
         _hold(sensor, people.shot.sensor, "simulate:?sensor=WxH changes it")
-        return Programme(people.shot.sensor, lambda _: people.takes(), begins_us=0)
+        return Playlist(people.shot.sensor, lambda _: people.takes(), begins_us=0)
     return _dataset(uri, sensor, on_disorder, (secrets.randbits(32) if seed is None else seed) if shuffle else None)
 
 
@@ -139,10 +139,10 @@ def look_for(uri: SourceUri) -> None:
             raise DatasetError(f"{folder}: is no {uri.kind}; play it as {kind}:{folder}")
 
 
-def _recording(uri: SourceUri, sensor: Sensor | None, on_disorder: Disorder) -> Programme:
-    piece = Piece(partial(open_events, uri.name, sensor=sensor, on_disorder=on_disorder))
+def _recording(uri: SourceUri, sensor: Sensor | None, on_disorder: Disorder) -> Playlist:
+    clip = Clip(partial(open_events, uri.name, sensor=sensor, on_disorder=on_disorder))
     with open_events(uri.name, sensor=sensor, on_disorder=on_disorder) as events:
-        return Programme(events.sensor, lambda _: (piece,))
+        return Playlist(events.sensor, lambda _: (clip,))
 
 
 def _people(uri: SourceUri) -> SimulatedPeople:
@@ -151,7 +151,7 @@ def _people(uri: SourceUri) -> SimulatedPeople:
     return SimulatedPeople.parse(uri.options)
 
 
-def _dataset(uri: SourceUri, sensor: Sensor | None, on_disorder: Disorder, seed: int | None) -> Programme:
+def _dataset(uri: SourceUri, sensor: Sensor | None, on_disorder: Disorder, seed: int | None) -> Playlist:
     root = Path(uri.name)
     layout = index.recognise(root)
     # What is said of a trial, its path to begin with, names a person: that stays out of the line's log.
@@ -161,17 +161,17 @@ def _dataset(uri: SourceUri, sensor: Sensor | None, on_disorder: Disorder, seed:
             held = packets.sensor
     except EventVeilError:
         raise DatasetError(f"{root}: cannot be played; `eventveil datasets check {root}` tells why") from None
-    instead = (
+    public_error = (
         f"{root}: a trial cannot be read, or is not of {held} as the first one; "
         f"`eventveil datasets check {root}` tells what cannot be read"
     )
     _hold(sensor, held, "leave the sensor out")
     trials: Sequence[Trial] = dataset.of(uri.options["split"]) if "split" in uri.options else dataset.trials
 
-    def pieces(number: int) -> list[Piece]:
-        return [_piece(trial, held, on_disorder) for trial in _order(trials, seed, number)]
+    def clips(number: int) -> list[Clip]:
+        return [_clip(trial, held, on_disorder) for trial in _order(trials, seed, number)]
 
-    return Programme(held, pieces, begins_us=0, instead=instead)
+    return Playlist(held, clips, begins_us=0, public_error=public_error)
 
 
 def _order(trials: Sequence[Trial], seed: int | None, number: int) -> Sequence[Trial]:
@@ -181,8 +181,8 @@ def _order(trials: Sequence[Trial], seed: int | None, number: int) -> Sequence[T
     return sorted(trials, key=lambda trial: hashlib.sha256(f"{seed}/{number}/{trial.name}".encode()).digest())
 
 
-def _piece(trial: Trial, sensor: Sensor, on_disorder: Disorder) -> Piece:
-    return Piece(partial(_open_trial, trial, sensor, on_disorder), trial.duration_us, trial.label, trial.subject)
+def _clip(trial: Trial, sensor: Sensor, on_disorder: Disorder) -> Clip:
+    return Clip(partial(_open_trial, trial, sensor, on_disorder), trial.duration_us, trial.label, trial.subject)
 
 
 def _open_trial(trial: Trial, sensor: Sensor, on_disorder: Disorder) -> PacketSource:

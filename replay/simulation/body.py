@@ -25,7 +25,7 @@ ARM_PARTS = 8  # upper arm, forearm, palm, four fingers, thumb
 
 
 @dataclass(frozen=True, slots=True)
-class View:
+class Viewpoint:
     """Where the person stands in the picture: pixels a metre, and the neck's place in pixels."""
 
     scale: float
@@ -34,7 +34,7 @@ class View:
 
 
 @dataclass(frozen=True, slots=True)
-class Figure:
+class BodyShapes:
     """Shapes of n frames.
 
     Attributes:
@@ -51,14 +51,14 @@ class Figure:
 class Body:
     """Turns wrist paths of one person into figures."""
 
-    def __init__(self, person: Person, view: View) -> None:
+    def __init__(self, person: Person, view: Viewpoint) -> None:
         self._person = person
         self._view = view
         self._ends: list[Floats] = []
         self._halves: list[float] = []
         self._looks: list[tuple[float, ...]] = []
 
-    def figure(self, paths: Paths, beat: Floats, t_s: Floats) -> Figure:
+    def figure(self, paths: Paths, beat: Floats, t_s: Floats) -> BodyShapes:
         """Return the shapes at the times `t_s` (n,), the wrists going where `paths` want them, as far as they reach."""
         person = self._person
         self._ends, self._halves, self._looks = [], [], []
@@ -75,7 +75,7 @@ class Body:
         # The arm that is nearer to the camera is drawn last.
         swapped = paths[0][:, 2] > paths[1][:, 2]
         order[swapped, body_parts:] = np.roll(order[swapped, body_parts:], ARM_PARTS, axis=1)
-        return Figure(self._project(), np.array(self._looks), order)
+        return BodyShapes(self._project(), np.array(self._looks), order)
 
     def _bar(self, a: Floats, b: Floats, half_a: float, half_b: float, look: tuple[float, ...]) -> None:
         """Add a bar between two points in metres (n, 3), with half widths in metres."""

@@ -13,10 +13,10 @@ import numpy as np
 
 from eventveil.errors import EventError
 from eventveil.events import EventPacket, Sensor
-from eventveil.replay.simulation.body import Body, View
+from eventveil.replay.simulation.body import Body, Viewpoint
 from eventveil.replay.simulation.gestures import Performance
 from eventveil.replay.simulation.person import Person
-from eventveil.replay.simulation.portable_random import Chance, Floats, sine
+from eventveil.replay.simulation.portable_random import Floats, PortableRandom, sine
 from eventveil.replay.simulation.scene import LIGHTINGS, Lighting, background, draw
 from eventveil.replay.simulation.sensor import EventSensor, Pixels
 
@@ -80,8 +80,8 @@ def simulate(
     shot = shot or Shot()
     name = (seed, subject, session)
     person = Person.drawn(seed, subject)
-    performance = Performance(gesture, person, Chance("take", *name, gesture, take))
-    place, placing = Chance("room", *name), Chance("place", *name, gesture, take)
+    performance = Performance(gesture, person, PortableRandom("take", *name, gesture, take))
+    place, placing = PortableRandom("room", *name), PortableRandom("place", *name, gesture, take)
     wall = background(shot.sensor, place)
     body = Body(person, _view(shot, place, placing))
     lighting = Lighting.named(LIGHTINGS[session % len(LIGHTINGS)])
@@ -96,13 +96,13 @@ def simulate(
         yield sensor.watch(draw(wall, shift, figure, _light(lighting, t_s), lighting.side, shot.sensor))
 
 
-def _view(shot: Shot, place: Chance, placing: Chance) -> View:
+def _view(shot: Shot, place: PortableRandom, placing: PortableRandom) -> Viewpoint:
     """Where the person stands: chosen for the visit, and a little anew for each gesture."""
     width, height = shot.sensor.width, shot.sensor.height
     near = place.uniform(0.9, 1.1) * placing.uniform(0.97, 1.03) / shot.distance
     across = place.uniform(-0.06, 0.06) + placing.uniform(-0.02, 0.02)
     down = place.uniform(-0.03, 0.03) + placing.uniform(-0.01, 0.01)
-    return View(0.78 * near * min(width, height), (0.5 + across) * width, (0.52 + down) * height)
+    return Viewpoint(0.78 * near * min(width, height), (0.5 + across) * width, (0.52 + down) * height)
 
 
 def _light(lighting: Lighting, t_s: Floats) -> Floats:

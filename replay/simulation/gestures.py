@@ -18,7 +18,7 @@ import numpy as np
 from eventveil.errors import EventError
 from eventveil.replay.datasets.dvs_gesture import GESTURES
 from eventveil.replay.simulation.person import Person
-from eventveil.replay.simulation.portable_random import Chance, Floats, sine
+from eventveil.replay.simulation.portable_random import Floats, PortableRandom, sine
 
 USUAL_REACH_M = 0.53  # shoulder to wrist: the paths below are of such an arm
 MIRROR = np.array([-1.0, 1.0, 1.0])
@@ -55,7 +55,7 @@ class Performance:
         EventError: no such gesture.
     """
 
-    def __init__(self, gesture: int, person: Person, chance: Chance) -> None:
+    def __init__(self, gesture: int, person: Person, chance: PortableRandom) -> None:
         if not 0 <= gesture < len(GESTURES):
             raise EventError(f"expected a gesture from 0 to {len(GESTURES) - 1}, got {gesture}")
         self._person = person

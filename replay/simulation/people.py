@@ -14,9 +14,9 @@ from typing import Any, Self
 from eventveil.errors import ConfigError, EventError
 from eventveil.events import EventPacket, Sensor
 from eventveil.replay.datasets.dvs_gesture import GESTURES
-from eventveil.replay.playlist import Piece
+from eventveil.replay.playlist import Clip
 from eventveil.replay.simulation.camera import Shot, simulate
-from eventveil.replay.simulation.portable_random import Chance
+from eventveil.replay.simulation.portable_random import PortableRandom
 from eventveil.replay.simulation.scene import LIGHTINGS
 
 READ: dict[str, Callable[[str], Any]] = {
@@ -82,11 +82,11 @@ class SimulatedPeople:
         except EventError as error:
             raise ConfigError(f"simulate: {error}") from None
 
-    def takes(self) -> Iterator[Piece]:
+    def takes(self) -> Iterator[Clip]:
         """Yield one take after the other, without end."""
         for turn in count():
             for subject, gesture in self._order(turn):
-                yield Piece(
+                yield Clip(
                     open=partial(self._filmed, turn, subject, gesture),
                     duration_us=round(self.seconds * 1e6),
                     label=GESTURES[gesture],
@@ -95,7 +95,7 @@ class SimulatedPeople:
 
     @contextmanager
     def _filmed(self, turn: int, subject: int, gesture: int) -> Iterator[Iterator[EventPacket]]:
-        session = Chance("stream", self.seed, turn, subject, gesture).pick(range(len(LIGHTINGS)))
+        session = PortableRandom("stream", self.seed, turn, subject, gesture).pick(range(len(LIGHTINGS)))
         packets = simulate(
             self.seed,
             subject=subject,

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Self
 
-from eventveil.replay.simulation.portable_random import Chance
+from eventveil.replay.simulation.portable_random import PortableRandom
 
 HAIR = ("none", "short", "high", "long", "bun")
 PATTERNS = ("plain", "hoops", "stripes", "checks", "print")
@@ -68,7 +68,7 @@ class Person:
     @classmethod
     def drawn(cls, seed: int, number: int) -> Self:
         """Draw the person of this number; the same seed and number give the same person."""
-        chance = Chance(seed, "person", number)
+        chance = PortableRandom(seed, "person", number)
         size = chance.uniform(0.9, 1.1)
         return cls(
             shoulder=size * chance.uniform(0.16, 0.21),

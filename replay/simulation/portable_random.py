@@ -17,8 +17,8 @@ T = TypeVar("T")
 Floats = npt.NDArray[np.float64]
 
 
-class Chance:
-    """A stream of draws that belongs to a name, as `Chance(seed, "person", 3)`; equal names give equal draws."""
+class PortableRandom:
+    """Random draws that belong to a name, as `PortableRandom(seed, "person", 3)`: equal names, equal draws."""
 
     def __init__(self, *name: Any) -> None:
         self._name = "/".join(map(str, name))

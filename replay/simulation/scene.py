@@ -14,8 +14,8 @@ import numpy.typing as npt
 from numba import njit
 
 from eventveil.events import Sensor
-from eventveil.replay.simulation.body import ACROSS, ALONG, CHECKED, Figure
-from eventveil.replay.simulation.portable_random import Chance, Floats
+from eventveil.replay.simulation.body import ACROSS, ALONG, CHECKED, BodyShapes
+from eventveil.replay.simulation.portable_random import Floats, PortableRandom
 
 WHITE = 60_000.0  # intensity of a perfectly white surface in full light
 MARGIN = 8  # pixels of background around the picture, for the camera to move over
@@ -46,7 +46,7 @@ class Lighting:
         return cls(level, side, flicker, hertz)
 
 
-def background(sensor: Sensor, chance: Chance) -> Floats:
+def background(sensor: Sensor, chance: PortableRandom) -> Floats:
     """Return a room's wall with things on it, lightness (height + 2 * MARGIN, width + 2 * MARGIN)."""
     height, width = sensor.height + 2 * MARGIN, sensor.width + 2 * MARGIN
     y, x = np.mgrid[0:height, 0:width] * 1.0
@@ -64,7 +64,7 @@ def background(sensor: Sensor, chance: Chance) -> Floats:
 
 
 def draw(
-    wall: Floats, shift: Floats, figure: Figure, light: Floats, side: float, sensor: Sensor
+    wall: Floats, shift: Floats, figure: BodyShapes, light: Floats, side: float, sensor: Sensor
 ) -> npt.NDArray[np.uint16]:
     """Draw figures before a wall.
 

@@ -14,7 +14,7 @@ import numpy.typing as npt
 from PIL import Image, ImageDraw
 
 from eventveil.errors import ConfigError
-from eventveil.stream.calibration.profile import Look
+from eventveil.stream.calibration.profile import SourceProfile
 
 SIDE = 480  # of a panel, pixels
 MARGIN, TITLE = 12, 34
@@ -22,7 +22,7 @@ PAPER, INK, ALARM = (255, 255, 255), (30, 30, 30), (200, 0, 0)
 NOTICE = "PRIVATE: made of raw events of whoever was before the camera. Keep it to yourself, delete it when done."
 
 
-def draw_sheet(look: Look, beside: Look | None) -> Image.Image:
+def draw_sheet(look: SourceProfile, beside: SourceProfile | None) -> Image.Image:
     """Draw a source beside one that looks as the training did; None: nobody knows one."""
     panels = [
         (_rates(look), f"events per pixel, {look.seconds:.2f} s (hot pixels: red)"),
@@ -59,7 +59,7 @@ def write_private(path: Path, picture: Image.Image) -> None:
         ) from error
 
 
-def _rates(look: Look) -> Image.Image:
+def _rates(look: SourceProfile) -> Image.Image:
     """The whole sensor as the camera has it, in logarithms: one event is told from none, and a hot pixel burns red."""
     shade = np.log1p(look.per_pixel.astype(np.float64))
     grey = (255 * shade / max(float(shade.max()), 1e-9)).astype(np.uint8)

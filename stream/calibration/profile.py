@@ -19,11 +19,11 @@ from eventveil.events import EventPacket, Sensor, Window
 from eventveil.io.camera.live import LiveCamera
 from eventveil.io.camera.uri import CameraUri, Tuning
 from eventveil.replay.player.player import Player
-from eventveil.replay.player.sources import open_programme
-from eventveil.stream.histogram.density import far_from
+from eventveil.replay.player.sources import open_playlist
+from eventveil.stream.histogram.density import training_mismatch
 from eventveil.stream.plan import WindowPlan
 from eventveil.stream.preprocess.hot_pixels import HotPixelSearch
-from eventveil.stream.preprocess.view import Scene, View
+from eventveil.stream.preprocess.view import SceneFilter, View
 from eventveil.stream.settings import CameraSettings, SourceSettings
 
 PATIENCE_S = 5.0  # that a camera is given beyond the time that is asked for: it may see nothing at all
@@ -33,7 +33,7 @@ Watch = Callable[[float], object]
 
 
 @dataclass(slots=True)
-class Look:
+class SourceProfile:
     """What a source is like.
 
     Attributes:
@@ -65,14 +65,16 @@ class Look:
         # What was seen stays out of logs.
         return f"Look({self.sensor})"
 
-    def far_from(self, trained: tuple[float, float, float] | None) -> str | None:
+    def training_mismatch(self, trained: tuple[float, float, float] | None) -> str | None:
         """How its windows differ from those of the training, if they do by far."""
         if not self.density:
             return None
-        return far_from(trained, float(np.median(self.density)), max(self.density))
+        return training_mismatch(trained, float(np.median(self.density)), max(self.density))
 
 
-def look(source: SourceSettings, plan: WindowPlan, seconds: float, watch: Watch = lambda _: None) -> Look:
+def profile_source(
+    source: SourceSettings, plan: WindowPlan, seconds: float, watch: Watch = lambda _: None
+) -> SourceProfile:
     """Look at a source for a while, and see it as the network would.
 
     Args:
@@ -87,7 +89,7 @@ def look(source: SourceSettings, plan: WindowPlan, seconds: float, watch: Watch 
     with _opened(source, seconds) as (sensor, serial, play):
         view = View.of(sensor, source.scene, plan.size, plan.field)
         search = HotPixelSearch(sensor, seconds)
-        seen = Look(sensor, view, search.counts, np.zeros(search.counts.shape, np.bool_), serial)
+        seen = SourceProfile(sensor, view, search.counts, np.zeros(search.counts.shape, np.bool_), serial)
         first_us: int | None = None
         for packet in play():
             search.add(packet)
@@ -99,12 +101,12 @@ def look(source: SourceSettings, plan: WindowPlan, seconds: float, watch: Watch 
             watch(seen.seconds)
         # Of a recording that is shorter, the whole of it is the time in which a hot pixel fires all along.
         seen.hot = search.found() if search.over else _over_its_own_time(search, sensor, play, seen)
-        _as_the_network_sees_it(seen, Scene(sensor, source.scene, view, serial=serial), plan, play(), watch)
+        _as_the_network_sees_it(seen, SceneFilter(sensor, source.scene, view, serial=serial), plan, play(), watch)
     return seen
 
 
 def _over_its_own_time(
-    search: HotPixelSearch, sensor: Sensor, play: Callable[[], Iterator[EventPacket]], seen: Look
+    search: HotPixelSearch, sensor: Sensor, play: Callable[[], Iterator[EventPacket]], seen: SourceProfile
 ) -> npt.NDArray[np.bool_]:
     if seen.seconds <= 0 or seen.serial is not None:
         return search.found()
@@ -115,7 +117,7 @@ def _over_its_own_time(
 
 
 def _as_the_network_sees_it(
-    seen: Look, scene: Scene, plan: WindowPlan, packets: Iterator[EventPacket], watch: Watch
+    seen: SourceProfile, scene: SceneFilter, plan: WindowPlan, packets: Iterator[EventPacket], watch: Watch
 ) -> None:
     if scene.masks:
         scene.mask(seen.hot)
@@ -159,7 +161,7 @@ def _opened(
             yield camera.sensor, camera.info.serial, lambda: _watched(camera, seconds)
         return
     given: dict[str, Any] = {"sensor": source.sensor, "on_disorder": source.on_disorder}
-    programme = open_programme(source.where, **given, shuffle=source.shuffle, seed=source.seed)
+    programme = open_playlist(source.where, **given, shuffle=source.shuffle, seed=source.seed)
     excerpt = replace(source.excerpt, stop_us=source.excerpt.start_us + round(seconds * 1e6), loop=False)
     yield programme.sensor, None, lambda: iter(Player(programme, excerpt))
 

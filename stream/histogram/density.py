@@ -40,7 +40,7 @@ class DensityMeter:
         return {"density": float(np.median(self._latest)), "density_most": max(self._latest)}
 
 
-def far_from(trained: Trained | None, middle: float | None, most: float | None) -> str | None:
+def training_mismatch(trained: Trained | None, middle: float | None, most: float | None) -> str | None:
     """Say how the windows differ from those of the training, if they do by far; None where they do not.
 
     Too many is judged by the middle window. Too few is judged by the busiest one: where nobody moves, most windows are

@@ -39,10 +39,10 @@ log = logging.getLogger("eventveil.metrics")
 SILENT_S = 5.0  # a supervisor that has beaten, and not for so long, hangs
 PATIENCE_S = 5.0  # for a caller to say what he wants
 
-Answer = tuple[HTTPStatus, str, bytes]
+HttpAnswer = tuple[HTTPStatus, str, bytes]
 
 
-class Watching:
+class StatusServer:
     """Serves what the line was told to be like at its last beat. A context manager.
 
     Args:
@@ -96,7 +96,7 @@ class Watching:
         self._beaten_s = self._clock()
         self._collector.status = status
 
-    def _answer(self, path: str, accepts: str) -> Answer:
+    def _answer(self, path: str, accepts: str) -> HttpAnswer:
         if path == "/metrics":
             encode, kind = choose_encoder(accepts)
             return HTTPStatus.OK, kind, encode(self._registry)
@@ -126,14 +126,14 @@ class Watching:
         return f"not ready: {', '.join(missing)}" if missing else ""
 
 
-def _verdict(trouble: str) -> Answer:
+def _verdict(trouble: str) -> HttpAnswer:
     code = HTTPStatus.SERVICE_UNAVAILABLE if trouble else HTTPStatus.OK
     return code, "text/plain", f"{trouble or 'ok'}\n".encode()
 
 
 class _Server(ThreadingHTTPServer):
     daemon_threads = True
-    answer: Callable[[str, str], Answer]
+    answer: Callable[[str, str], HttpAnswer]
 
     def __init__(self, bind: tuple[str, int]) -> None:
         self.address_family = socket.AF_INET6 if ip_address(bind[0]).version == 6 else socket.AF_INET

@@ -18,7 +18,7 @@ from prometheus_client.core import (
 )
 from prometheus_client.registry import Collector
 
-from eventveil.stream.runtime.accounting import SOURCE, Books
+from eventveil.stream.runtime.accounting import SOURCE, PipelineCounters
 from eventveil.stream.runtime.balance import balance
 from eventveil.stream.runtime.latency import BOUNDS_MS
 from eventveil.version import __version__
@@ -26,7 +26,7 @@ from eventveil.version import __version__
 if TYPE_CHECKING:
     from eventveil.stream.pipeline.status import Status
     from eventveil.stream.publisher.publisher import Provenance
-    from eventveil.stream.runtime.reporting import Report
+    from eventveil.stream.runtime.reporting import StageReport
 
 UNUSED = ("late", "outside", "saturated")  # events that are in no window, by reason
 PREFIX, CAMERA = "eventveil_", "camera_"
@@ -88,7 +88,7 @@ def _of_sources(status: Status) -> Iterator[Metric]:
     yield from (events, unused, camera, away)
 
 
-def _of_books(books: Books) -> Iterator[Metric]:
+def _of_books(books: PipelineCounters) -> Iterator[Metric]:
     """What became of every window: read from the books at this moment, not from a report."""
     told = balance(books)
     received = CounterMetricFamily(f"{PREFIX}windows_received", "that a stage took in, or made", labels=("stage",))
@@ -109,7 +109,7 @@ def _of_books(books: Books) -> Iterator[Metric]:
     yield from (received, sent, dropped, in_flight, balanced)
 
 
-def _of_stages(stages: Mapping[str, Report]) -> Iterator[Metric]:
+def _of_stages(stages: Mapping[str, StageReport]) -> Iterator[Metric]:
     restarts = CounterMetricFamily(f"{PREFIX}stage_restarts", "of a stage by the supervisor", labels=("stage",))
     alive = GaugeMetricFamily(f"{PREFIX}stage_up", "1 while a stage works", labels=("stage",))
     age = HistogramMetricFamily(
@@ -124,7 +124,7 @@ def _of_stages(stages: Mapping[str, Report]) -> Iterator[Metric]:
     yield from (restarts, alive, age)
 
 
-def _of_subscribers(report: Report | None) -> Iterator[Metric]:
+def _of_subscribers(report: StageReport | None) -> Iterator[Metric]:
     if report is None:
         return
     counts = report.counts

@@ -23,11 +23,11 @@ from typing import Any
 import zmq
 
 from eventveil.stream.pipeline.status import Status
-from eventveil.stream.pipeline.supervisor import START_S, Keeper, processes
+from eventveil.stream.pipeline.supervisor import START_S, StageSupervisor, processes
 from eventveil.stream.pipeline.worker import (
     ENDED_FLUSH_MS,
     REPORTS,
-    Post,
+    StageAddress,
     run_anonymize,
     run_classify,
     run_histogram,
@@ -35,20 +35,20 @@ from eventveil.stream.pipeline.worker import (
     serve,
 )
 from eventveil.stream.planning import plan
-from eventveil.stream.runtime.accounting import CRASH, FILE, SOURCE, Books
-from eventveil.stream.runtime.accuracy import NOTES, Score
-from eventveil.stream.runtime.reporting import Report
+from eventveil.stream.runtime.accounting import CRASH, FILE, SOURCE, PipelineCounters
+from eventveil.stream.runtime.accuracy import NOTES, LiveAccuracy
+from eventveil.stream.runtime.reporting import StageReport
 from eventveil.stream.runtime.signals import Signals
 from eventveil.stream.runtime.sockets import PrivateSockets, runtime_folder
 from eventveil.stream.runtime.windows import Seal
-from eventveil.stream.settings import RunSettings
+from eventveil.stream.settings import PipelineSettings
 
 STOP_S = 2.0  # to publish what is on its way once a stop was asked for
 LEAVE_S = 0.5  # to leave after that
 HALTED_S = 0.4  # without a look at the stages, and what they did meanwhile is not known
 
 
-class Line:
+class Pipeline:
     """A line that can be run once.
 
     Args:
@@ -59,7 +59,7 @@ class Line:
         BoundaryError: the runtime folder is open to others.
     """
 
-    def __init__(self, settings: RunSettings) -> None:
+    def __init__(self, settings: PipelineSettings) -> None:
         self.plan = plan(_with_an_order(settings))
         line, judged = settings.line, self.plan.judged
         self._processes = line.run_as == "processes"
@@ -68,13 +68,13 @@ class Line:
         self._own_folder = self._processes and line.runtime_dir is None
         jobs = self._jobs()
         file = self._base / FILE if isinstance(self._base, Path) else None
-        books = Books(tuple(jobs), [source.stream for source in settings.sources], file)
+        books = PipelineCounters(tuple(jobs), [source.stream for source in settings.sources], file)
         self._signals = Signals.of(books)
-        score = Score(self.plan.provenance.labels, judged) if judged else None
+        score = LiveAccuracy(self.plan.provenance.labels, judged) if judged else None
         self.status = Status(books=books, score=score, trained=self.plan.window.density)
         self._jobs_of = jobs
         self.members: dict[str, Any] = {}  # the thread or process of each stage
-        self._keepers: dict[str, Keeper] = {}
+        self._keepers: dict[str, StageSupervisor] = {}
         self._asked_to_stop = False
         self._stop_by: float | None = None
 
@@ -121,7 +121,7 @@ class Line:
         line = self.plan.settings.line
         shared = {} if self._processes else {"context": context}
         for name, job in reversed(self._jobs_of.items()):  # who is sent to before who sends
-            post = Post(name, self._base, self.status.books)
+            post = StageAddress(name, self._base, self.status.books)
             make = partial(
                 self._member,
                 target=serve,
@@ -131,7 +131,7 @@ class Line:
                 daemon=True,
             )
             restarts, hang_s = (line.restarts, line.hang_s) if self._processes else (0, None)
-            self._keepers[name] = Keeper(self.status.books[name], make, restarts=restarts, hang_s=hang_s)
+            self._keepers[name] = StageSupervisor(self.status.books[name], make, restarts=restarts, hang_s=hang_s)
             self._keepers[name].start()
             self.members[name] = self._keepers[name].member
 
@@ -161,7 +161,7 @@ class Line:
         while reports.poll(milliseconds):
             milliseconds = 0
             words, notes = reports.recv_multipart()
-            report = Report.model_validate_json(words)
+            report = StageReport.model_validate_json(words)
             if self.status.score is not None:
                 self.status.score.take(NOTES.validate_json(notes))
             keeper = self._keepers[report.stage]
@@ -183,12 +183,12 @@ class Line:
 
     def _look_after(self, reports: zmq.Socket[bytes]) -> None:
         for name, keeper in self._keepers.items():
-            trouble = keeper.trouble()
-            if trouble is None or self._signals.abort.is_set():
+            failure = keeper.failure()
+            if failure is None or self._signals.abort.is_set():
                 continue
             self._listen(reports, 200)  # its last words may still be on their way
-            if self._heard(name) != "failed" and keeper.trouble() is not None:
-                self._revive(name, trouble)
+            if self._heard(name) != "failed" and keeper.failure() is not None:
+                self._revive(name, failure)
 
     def _revive(self, name: str, reason: str) -> None:
         """Start a stage anew, or end the line with the reason."""
@@ -240,7 +240,7 @@ class Line:
                 shutil.rmtree(self._base, ignore_errors=True)
 
 
-def _with_an_order(settings: RunSettings) -> RunSettings:
+def _with_an_order(settings: PipelineSettings) -> PipelineSettings:
     """Draw the orders of shuffled trials now: a source that is started anew plays on in the same one."""
     sources = [
         source.model_copy(update={"seed": secrets.randbits(32)}) if source.shuffle and source.seed is None else source

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections import deque
 from dataclasses import dataclass, field
 
-from eventveil.stream.histogram.density import Trained, far_from
+from eventveil.stream.histogram.density import Trained, training_mismatch
 from eventveil.stream.pipeline.supervisor import Incident
-from eventveil.stream.runtime.accounting import SOURCE, Books
-from eventveil.stream.runtime.accuracy import Score
-from eventveil.stream.runtime.reporting import Report
+from eventveil.stream.runtime.accounting import SOURCE, PipelineCounters
+from eventveil.stream.runtime.accuracy import LiveAccuracy
+from eventveil.stream.runtime.reporting import StageReport
 
-INCIDENTS = 100  # that are told of, the last ones: a line that runs for months must not grow with them
+MAX_INCIDENTS = 100  # that are told of, the last ones: a line that runs for months must not grow with them
 
 
 @dataclass(slots=True)
@@ -31,11 +31,11 @@ class Status:
     """
 
     seconds: float = 0.0
-    stages: dict[str, Report] = field(default_factory=dict)
-    score: Score | None = None
+    stages: dict[str, StageReport] = field(default_factory=dict)
+    score: LiveAccuracy | None = None
     restarts: int = 0
-    incidents: deque[Incident] = field(default_factory=lambda: deque(maxlen=INCIDENTS))
-    books: Books = field(default_factory=lambda: Books((), ()))
+    incidents: deque[Incident] = field(default_factory=lambda: deque(maxlen=MAX_INCIDENTS))
+    books: PipelineCounters = field(default_factory=lambda: PipelineCounters((), ()))
     trained: Trained | None = None
     failure: str | None = None
     stopped: bool = False
@@ -49,7 +49,9 @@ class Status:
         """How the windows of each stream differ from those of the training, of those that do by far."""
         sources = {name: one.values for name, one in self.stages.items() if name.startswith(SOURCE)}
         said = {
-            name.removeprefix(SOURCE): far_from(self.trained, values.get("density"), values.get("density_most"))
+            name.removeprefix(SOURCE): training_mismatch(
+                self.trained, values.get("density"), values.get("density_most")
+            )
             for name, values in sources.items()
         }
         return {stream: words for stream, words in said.items() if words is not None}

@@ -24,7 +24,7 @@ from multiprocessing import forkserver
 from typing import Any
 
 from eventveil.errors import ConfigError
-from eventveil.stream.runtime.accounting import Page
+from eventveil.stream.runtime.accounting import StageCounters
 
 PRELOAD = ["eventveil.stream.pipeline.worker", "eventveil.models.runtime", "eventveil.models.weights"]
 START_S = 60.0
@@ -87,7 +87,7 @@ class Incident:
     back_s: float | None = None
 
 
-class Keeper:
+class StageSupervisor:
     """Keeps one stage.
 
     Args:
@@ -101,7 +101,7 @@ class Keeper:
         ready: whether this life has been ready.
     """
 
-    def __init__(self, page: Page, make: Callable[[], Any], *, restarts: int, hang_s: float | None) -> None:
+    def __init__(self, page: StageCounters, make: Callable[[], Any], *, restarts: int, hang_s: float | None) -> None:
         self.page = page
         self.member: Any = None
         self.ready = False
@@ -127,7 +127,7 @@ class Keeper:
             self._incident.back_s = round(time.monotonic() - self._began_s, 3)
             self._incident = None
 
-    def trouble(self) -> str | None:
+    def failure(self) -> str | None:
         """What is wrong with the stage, or None."""
         if not self.member.is_alive():
             return _ended_by(getattr(self.member, "exitcode", None))
@@ -146,7 +146,7 @@ class Keeper:
         """End this life, close its books and begin the next one."""
         self._began_s = time.monotonic()
         self.end()
-        self.page.bury()
+        self.page.close_after_crash()
         self._lately.append(self._began_s)
         self._incident = Incident(self.page.name, reason, round(at_s, 3))
         self.start()

@@ -19,26 +19,26 @@ import zmq
 
 from eventveil.errors import CrashError, EventVeilError, WeightsError
 from eventveil.stream.logs import log_json_lines
-from eventveil.stream.plan import Plan
-from eventveil.stream.publisher.public_endpoint import Door
+from eventveil.stream.plan import PipelinePlan
+from eventveil.stream.publisher.public_endpoint import PublicEndpoint
 from eventveil.stream.publisher.publisher import Publisher
-from eventveil.stream.publisher.subscriptions import Audience
-from eventveil.stream.runtime.accounting import Books
-from eventveil.stream.runtime.edge_queue import Outbox
-from eventveil.stream.runtime.relay import POLL_MS, Relay, Stage, receive
-from eventveil.stream.runtime.reporting import Reporter
+from eventveil.stream.publisher.subscriptions import SubscriptionTracker
+from eventveil.stream.runtime.accounting import PipelineCounters
+from eventveil.stream.runtime.edge_queue import EdgeSender
+from eventveil.stream.runtime.relay import POLL_MS, Relay, Transform, receive
+from eventveil.stream.runtime.reporting import StageReporter
 from eventveil.stream.runtime.signals import Signals
 from eventveil.stream.runtime.sockets import PrivateSockets
 from eventveil.stream.runtime.windows import Seal
 from eventveil.stream.settings import ModelSettings
-from eventveil.stream.stages.camera import LiveStage
-from eventveil.stream.stages.recording import SourceStage
-from eventveil.stream.stages.transform import AnonymizeStage, ClassifyStage
+from eventveil.stream.stages.camera import CameraSource
+from eventveil.stream.stages.recording import RecordingSource
+from eventveil.stream.stages.transform import AnonymizeTransform, ClassifyTransform
 
 if TYPE_CHECKING:
     from eventveil.models.weights import Weights
 
-Kept = TypeVar("Kept", bound=zmq.Socket[bytes] | Door)
+Kept = TypeVar("Kept", bound=zmq.Socket[bytes] | PublicEndpoint)
 REPORTS = "reports"
 NETWORKS = ("anonymize", "classify")
 STOPPED_FLUSH_MS = 300  # how long subscribers may still take what is published when the line is stopped or fails
@@ -46,7 +46,7 @@ ENDED_FLUSH_MS = 10_000  # and when it has come to its end
 
 
 @dataclass(frozen=True, slots=True)
-class Post:
+class StageAddress:
     """Where a stage stands: what it needs to find the others.
 
     Attributes:
@@ -57,22 +57,22 @@ class Post:
 
     name: str
     base: str | Path
-    books: Books
+    books: PipelineCounters
 
 
-class Bench:
+class StageContext:
     """A stage's sockets, made in the thread that uses them and closed at its end."""
 
-    def __init__(self, post: Post, plan: Plan, context: zmq.Context[zmq.Socket[bytes]]) -> None:
+    def __init__(self, post: StageAddress, plan: PipelinePlan, context: zmq.Context[zmq.Socket[bytes]]) -> None:
         self.context = context
         self.name = post.name
         self.plan = plan
         self.page = post.books[post.name]
         self.signals = Signals.of(post.books)
         self._sockets = PrivateSockets(post.base, context)
-        self._open: list[zmq.Socket[bytes] | Door] = []
-        self._outbox: Outbox | None = None
-        self.report = Reporter(self.page, self.keep(self._sockets.push(REPORTS, hwm=64)))
+        self._open: list[zmq.Socket[bytes] | PublicEndpoint] = []
+        self._outbox: EdgeSender | None = None
+        self.report = StageReporter(self.page, self.keep(self._sockets.push(REPORTS, hwm=64)))
 
     def keep(self, socket: Kept) -> Kept:
         """Close this socket when the stage ends."""
@@ -83,14 +83,14 @@ class Bench:
         """The receiving end of the edge to this stage."""
         return self.keep(self._sockets.pull(self.name))
 
-    def outbox(self, to: str) -> Outbox:
+    def outbox(self, to: str) -> EdgeSender:
         """The sending end of the edge to another stage."""
         line = self.plan.settings.line
         socket = self.keep(self._sockets.push(to))
-        self._outbox = Outbox(socket, line.queue, line.delivery, self.page, self._aborted)
+        self._outbox = EdgeSender(socket, line.queue, line.delivery, self.page, self._aborted)
         return self._outbox
 
-    def stay(self) -> None:
+    def wait_for_shutdown(self) -> None:
         """Stay when all is done, until the supervisor lets everybody go.
 
         A socket that is closed drops what the next stage has not taken yet; only when the last stage has ended is it
@@ -98,7 +98,7 @@ class Bench:
         """
         while not self.signals.abort.wait(POLL_MS / 1000) and not self._aborted():
             if self._outbox is not None:
-                self._outbox.remind()
+                self._outbox.resend_end_of_stream()
 
     def close(self) -> None:
         """Wait until the supervisor lets everybody go, and close the sockets."""
@@ -113,7 +113,11 @@ class Bench:
 
 
 def serve(
-    post: Post, plan: Plan, run: Callable[..., None], *args: Any, context: zmq.Context[zmq.Socket[bytes]] | None = None
+    post: StageAddress,
+    plan: PipelinePlan,
+    run: Callable[..., None],
+    *args: Any,
+    context: zmq.Context[zmq.Socket[bytes]] | None = None,
 ) -> None:
     """Run a stage to its end and tell the supervisor how it ended. The whole life of a thread or process.
 
@@ -127,11 +131,11 @@ def serve(
     own = context is None
     if own and plan.settings.watch.log == "json":
         log_json_lines()
-    bench = Bench(post, plan, context or zmq.Context())
+    bench = StageContext(post, plan, context or zmq.Context())
     try:
         run(bench, *args)
         bench.report.say("ended")
-        bench.stay()
+        bench.wait_for_shutdown()
     except CrashError as error:
         bench.report.say("crashed", str(error))
     except EventVeilError as error:
@@ -155,14 +159,14 @@ def _place(error: Exception) -> str:
     return ours[-1] if ours else "an unknown place"
 
 
-def run_histogram(bench: Bench, number: int) -> None:
+def run_histogram(bench: StageContext, number: int) -> None:
     """Read one source, when everybody behind it is ready."""
     source = bench.plan.settings.sources[number]
     plan, outbox, page = bench.plan, bench.outbox("anonymize"), bench.page
     if source.where.is_camera:
-        stage: SourceStage = LiveStage(source, plan.window, outbox, page, max_age_ms=plan.max_age_ms)
+        stage: RecordingSource = CameraSource(source, plan.window, outbox, page, max_age_ms=plan.max_age_ms)
     else:
-        stage = SourceStage(source, plan.window, outbox, page, judged=source.stream in plan.judged)
+        stage = RecordingSource(source, plan.window, outbox, page, judged=source.stream in plan.judged)
     bench.report.figures = stage.figures
     bench.report.say("ready")
     signals = bench.signals
@@ -171,7 +175,7 @@ def run_histogram(bench: Bench, number: int) -> None:
     stage.run(signals, bench.report)
 
 
-def run_anonymize(bench: Bench, key: bytes) -> None:
+def run_anonymize(bench: StageContext, key: bytes) -> None:
     """Anonymize windows."""
     # torch is imported where networks run: the other processes of a line stay small.
     from eventveil.models.runtime import AnonymizerRuntime
@@ -181,10 +185,10 @@ def run_anonymize(bench: Bench, key: bytes) -> None:
     runtime = AnonymizerRuntime(weights, device=settings.device, precision=settings.precision)
     runtime.warm_up()
     to: Literal["classify", "publish"] = "publish" if provenance.classifier is None else "classify"
-    _relay(bench, AnonymizeStage(runtime, Seal(key)), to, max_age_ms=bench.plan.max_age_ms)
+    _relay(bench, AnonymizeTransform(runtime, Seal(key)), to, max_age_ms=bench.plan.max_age_ms)
 
 
-def run_classify(bench: Bench) -> None:
+def run_classify(bench: StageContext) -> None:
     """Recognise gestures."""
     from eventveil.models.runtime import ClassifierRuntime
 
@@ -192,7 +196,7 @@ def run_classify(bench: Bench) -> None:
     weights = _load(settings, bench.plan.provenance.classifier)
     runtime = ClassifierRuntime(weights, device=settings.device, precision=settings.precision)
     runtime.warm_up()
-    _relay(bench, ClassifyStage(runtime), "publish", max_age_ms=None)
+    _relay(bench, ClassifyTransform(runtime), "publish", max_age_ms=None)
 
 
 def _load(settings: ModelSettings, digest: str | None) -> Weights:
@@ -206,7 +210,9 @@ def _load(settings: ModelSettings, digest: str | None) -> Weights:
     return weights
 
 
-def _relay(bench: Bench, stage: Stage, to: Literal["classify", "publish"], *, max_age_ms: int | None) -> None:
+def _relay(
+    bench: StageContext, stage: Transform, to: Literal["classify", "publish"], *, max_age_ms: int | None
+) -> None:
     settings = bench.plan.settings
     relay = Relay(
         stage,
@@ -221,13 +227,13 @@ def _relay(bench: Bench, stage: Stage, to: Literal["classify", "publish"], *, ma
     relay.run(bench.signals, bench.report)
 
 
-def run_publish(bench: Bench, key: bytes) -> None:
+def run_publish(bench: StageContext, key: bytes) -> None:
     """Publish what may be published, until every stream has ended or the line is aborted."""
     settings, signals = bench.plan.settings, bench.signals
-    door = bench.keep(Door(settings.publish, bench.context))
+    door = bench.keep(PublicEndpoint(settings.publish, bench.context))
     public = door.socket
     inbox = bench.inbox()
-    audience = Audience(public)
+    audience = SubscriptionTracker(public)
     plan = bench.plan
     note = bench.report.note if plan.judged else None
     publisher = Publisher(
@@ -245,7 +251,7 @@ def run_publish(bench: Bench, key: bytes) -> None:
     while audience.count() < wanted and not (signals.stop.is_set() or signals.aborted()):
         public.poll(POLL_MS)
         bench.page.pulse()
-        door.tend(audience.unruly())
+        door.service(audience.abusive_client())
     bench.report.say("ready")
     try:
         while bench.page.running() and not signals.aborted():
@@ -254,7 +260,7 @@ def run_publish(bench: Bench, key: bytes) -> None:
                 for parcel in receive(inbox, most=16):
                     publisher.take(parcel)
             audience.count()
-            door.tend(audience.unruly())
+            door.service(audience.abusive_client())
             bench.report.beat()
     finally:  # subscribers are told, whatever was refused here
         running = bench.page.running()

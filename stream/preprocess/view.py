@@ -74,7 +74,7 @@ class View:
         )
 
 
-class Scene:
+class SceneFilter:
     """One source on its way to the histogrammer.
 
     Args:

@@ -23,13 +23,13 @@ PASSED = 0
 Sha256 = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
 
 
-class Part(BaseModel):
+class SignedModel(BaseModel):
     """Base of what is signed."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-class Judged(Part):
+class CertifiedSubject(SignedModel):
     """One anonymizer of the audit: name of its weights file, SHA-256 of its tensors, exit status and words."""
 
     name: str
@@ -38,7 +38,7 @@ class Judged(Part):
     verdict: str
 
 
-class Certificate(Part):
+class Certificate(SignedModel):
     """What is signed, and the signature.
 
     Attributes:
@@ -63,7 +63,7 @@ class Certificate(Part):
     config: Sha256
     data: Sha256
     report: Sha256
-    subjects: tuple[Judged, ...]
+    subjects: tuple[CertifiedSubject, ...]
     public_key: Sha256
     signature: Annotated[str, Field(pattern="^([0-9a-f]{128})?$")]
 
@@ -72,7 +72,7 @@ class Certificate(Part):
         """What the signature is over."""
         return canonical(self.model_dump(mode="json", exclude={"signature"}))
 
-    def about(self, weights: str) -> Judged | None:
+    def about(self, weights: str) -> CertifiedSubject | None:
         """The verdict on weights, by the SHA-256 of their tensors; None where it is not about them.
 
         Two weights files with the same tensors are one anonymizer: then the worse verdict counts.

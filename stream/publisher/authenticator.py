@@ -25,7 +25,7 @@ LOOK_S = 1.0  # how often the list is looked at
 log = logging.getLogger("eventveil.door")
 
 
-class Admission:
+class CurveAuthenticator:
     """Answers libzmq whether a key is on the list, in a thread of its own.
 
     Args:
@@ -69,7 +69,7 @@ class Admission:
         with self._lock:
             self._shut_out.add(key)
 
-    def look(self) -> None:
+    def reload_if_changed(self) -> None:
         """Read the list where it has changed, at most once a second. One that cannot be trusted lets nobody new in."""
         now = time.monotonic()
         if now < self._next_look:

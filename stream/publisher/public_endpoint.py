@@ -23,7 +23,7 @@ from zmq.utils.monitor import parse_monitor_message
 
 from eventveil.errors import LineError
 from eventveil.stream.protocol.keys import AllowList, read_folder
-from eventveil.stream.publisher.authenticator import LOOK_S, Admission
+from eventveil.stream.publisher.authenticator import LOOK_S, CurveAuthenticator
 from eventveil.stream.runtime.sockets import bind_public, endpoint_of, public_socket
 from eventveil.stream.settings import PublishSettings
 
@@ -76,7 +76,7 @@ _EVENTS = (
 log = logging.getLogger("eventveil.door")
 
 
-class Door:
+class PublicEndpoint:
     """The socket that leaves the machine, bound, with a doorman in threads of its own.
 
     Args:
@@ -92,7 +92,7 @@ class Door:
     def __init__(self, settings: PublishSettings, context: zmq.Context[zmq.Socket[bytes]]) -> None:
         _make_room()
         pair = None if settings.keys is None else read_folder(settings.keys)
-        self._list = None if settings.keys is None else Admission(AllowList(settings.keys), context)
+        self._list = None if settings.keys is None else CurveAuthenticator(AllowList(settings.keys), context)
         try:
             self.socket = public_socket(settings.bind, settings.queue, context, pair)
         except BaseException:
@@ -112,11 +112,12 @@ class Door:
         """Connections and handshakes so far."""
         return {reason: self._counts[reason] for reason in (CONNECTED, SUCCEEDED, *_WORDS, EXPELLED)}
 
-    def tend(self, unruly: str | None = None) -> None:
+    def service(self, abusive_client: str | None = None) -> None:
         """Make those leave who were taken off the list, or make trouble. For the thread that uses the socket.
 
         Args:
-            unruly: the key of a subscriber to be shut out until the line is started anew; "" for one without keys, who
+            abusive_client: the key of a subscriber to be shut out until the line is started anew; "" for one without
+            keys, who
                 can only be thrown out with everybody else.
 
         Raises:
@@ -124,15 +125,15 @@ class Door:
         """
         if not self._watcher.is_alive() or (self._list is not None and not self._list.answers):
             raise LineError("the doorman of the public socket died: who may connect is not known any more")
-        if unruly is not None:
+        if abusive_client is not None:
             self._counts[EXPELLED] += 1
             log.warning(
                 "publish: a subscriber asked for what is not there, again and again, and is thrown out: %s",
-                unruly or "one without a key",
+                abusive_client or "one without a key",
             )
             if self._list is not None:
-                self._list.shut_out(unruly.encode())
-        if unruly is not None or (self._list is not None and self._list.take_revoked()):
+                self._list.shut_out(abusive_client.encode())
+        if abusive_client is not None or (self._list is not None and self._list.take_revoked()):
             self._ask_everybody_in_anew()
 
     def close(self) -> None:
@@ -169,7 +170,7 @@ class Door:
                         return
                     self._note(event)
                 if self._list is not None:
-                    self._list.look()
+                    self._list.reload_if_changed()
 
     def _note(self, event: Any) -> None:
         if event["event"] == zmq.Event.CLOSED:

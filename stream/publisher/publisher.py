@@ -26,10 +26,10 @@ from eventveil.stream.protocol.wire import (
     WindowHeader,
     encode,
 )
-from eventveil.stream.runtime.accounting import AGE, OVERLAP, Page
-from eventveil.stream.runtime.accuracy import Seen
+from eventveil.stream.runtime.accounting import AGE, OVERLAP, StageCounters
+from eventveil.stream.runtime.accuracy import Prediction
 from eventveil.stream.runtime.latency import CoarseDelays, Latency
-from eventveil.stream.runtime.message import Parcel
+from eventveil.stream.runtime.message import StageMessage
 from eventveil.stream.runtime.windows import AnonymizedWindow, Seal
 
 CERTIFY_EVERY_NS = 2_000_000_000
@@ -77,11 +77,11 @@ class Publisher:
         socket: zmq.Socket[bytes],
         seal: Seal,
         provenance: Provenance,
-        page: Page,
+        page: StageCounters,
         *,
         run: str,
         max_age_ms: int | None,
-        note: Callable[[Seen], None] | None = None,
+        note: Callable[[Prediction], None] | None = None,
         clock_ns: Callable[[], int] = time.monotonic_ns,
     ) -> None:
         self._recent = Latency()
@@ -109,7 +109,7 @@ class Publisher:
         all_p50, all_p99 = self._all.percentile(0.5), self._all.percentile(0.99)
         return {"latency_p50_ms": p50, "latency_p99_ms": p99, "all_p50_ms": all_p50, "all_p99_ms": all_p99}
 
-    def take(self, parcel: Parcel) -> None:
+    def take(self, parcel: StageMessage) -> None:
         """Let a window out, or withhold it and count why; or announce the end of a stream, or a word about its camera.
 
         Raises:
@@ -139,7 +139,7 @@ class Publisher:
         reason = "the line stopped before its streams had ended; its own log says why" if state == "failed" else ""
         self._send(StateHeader(state=state, reason=reason))
 
-    def _publish(self, window: AnonymizedWindow, parcel: Parcel) -> None:
+    def _publish(self, window: AnonymizedWindow, parcel: StageMessage) -> None:
         entry = self._page[window.origin.stream]
         age_ms = (self._clock_ns() - window.origin.closed_ns) / 1e6
         if self._max_age_ms is not None and age_ms > self._max_age_ms:
@@ -158,19 +158,19 @@ class Publisher:
             entry.gestures += 1
             self._send(gesture, window.scores)
             if self._note is not None:
-                self._note(Seen(stream=gesture.stream, seq=gesture.seq, label=gesture.label))
+                self._note(Prediction(stream=gesture.stream, seq=gesture.seq, label=gesture.label))
         self._recent.add(age_ms)
         self._all.add(age_ms)
         self._ages.add(age_ms)
 
-    def _lost(self, parcel: Parcel, topic: str) -> dict[str, int]:
+    def _lost(self, parcel: StageMessage, topic: str) -> dict[str, int]:
         """Why numbers are missing before a parcel in a topic, since its stream began."""
         lost = parcel.lost + self._page[parcel.stream].dropped()
         if topic == GESTURE:
             del lost[OVERLAP]  # of windows that are withheld because of it the gesture is published
         return dict(lost)
 
-    def _common(self, window: AnonymizedWindow, parcel: Parcel, topic: str, age_ms: float) -> dict[str, object]:
+    def _common(self, window: AnonymizedWindow, parcel: StageMessage, topic: str, age_ms: float) -> dict[str, object]:
         origin = window.origin
         return {
             "stream": origin.stream,
@@ -188,13 +188,13 @@ class Publisher:
             "certificate": self._provenance.certificate,
         }
 
-    def _window_header(self, window: AnonymizedWindow, parcel: Parcel, age_ms: float) -> WindowHeader:
+    def _window_header(self, window: AnonymizedWindow, parcel: StageMessage, age_ms: float) -> WindowHeader:
         return WindowHeader.model_validate(
             self._common(window, parcel, WINDOW, age_ms) | {"shape": window.values.shape}
         )
 
     def _gesture_header(
-        self, window: AnonymizedWindow, scores: np.ndarray, parcel: Parcel, age_ms: float
+        self, window: AnonymizedWindow, scores: np.ndarray, parcel: StageMessage, age_ms: float
     ) -> GestureHeader:
         labels = self._provenance.labels
         # The scores are not under the seal, so their form is: as many probabilities as there are labels.

@@ -20,7 +20,7 @@ _KNOWN = frozenset(topic[:n].encode() for topic in HEADERS for n in range(len(to
 _STEP = {b"\x01": 1, b"\x00": -1}  # others are no subscriptions
 
 
-class Audience:
+class SubscriptionTracker:
     """Takes note of the subscriptions that the public socket is told of.
 
     Args:
@@ -44,7 +44,7 @@ class Audience:
         everything = self._topics[b""]
         return everything + max((n for topic, n in self._topics.items() if topic), default=0)
 
-    def unruly(self) -> str | None:
+    def abusive_client(self) -> str | None:
         """The key of a subscriber who is to be shut out ("" without keys), or None; told once."""
         if time.monotonic() < self._told_until:  # what is read now was sent before
             self._strange.clear()

@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from eventveil.errors import ConfigError
-from eventveil.stream.runtime.message import Parcel
+from eventveil.stream.runtime.message import StageMessage
 
 QUEUE, AGE, OVERLAP, CRASH = "queue", "age", "overlap", "crash"
 """Why a window is given up: it gave way to a newer one; it is older than `max_age_ms`; it shares bins with a published
@@ -53,7 +53,7 @@ class _Cell:
         holder.cells[self._place] = value
 
 
-class Entry:
+class StreamCounters:
     """What one stage did with the windows of one stream: `received == sent + given up + in_flight`, always.
 
     Attributes:
@@ -93,7 +93,7 @@ class Entry:
         )  # first: who reads another process's must not find more gone than came
         return self.received - gone
 
-    def arrived(self, parcel: Parcel) -> bool:
+    def arrived(self, parcel: StageMessage) -> bool:
         """Book a parcel in, and let it take along what was missed before it.
 
         Returns:
@@ -112,8 +112,8 @@ class Entry:
         return True
 
 
-class Page:
-    """The books of one stage: an `Entry` for each stream, and signs of life.
+class StageCounters:
+    """The books of one stage: an `StreamCounters` for each stream, and signs of life.
 
     Attributes:
         name: of the stage.
@@ -128,15 +128,15 @@ class Page:
     events, binned, late, outside, saturated = _Cell(3), _Cell(4), _Cell(5), _Cell(6), _Cell(7)
     overflow, backlog, away, clock = _Cell(8), _Cell(9), _Cell(10), _Cell(11)
 
-    def __init__(self, name: str, cells: memoryview, entries: dict[str, Entry]) -> None:
+    def __init__(self, name: str, cells: memoryview, entries: dict[str, StreamCounters]) -> None:
         self.name = name
         self.cells = cells
         self._entries = entries
 
-    def __getitem__(self, stream: str) -> Entry:
+    def __getitem__(self, stream: str) -> StreamCounters:
         return self._entries[stream]
 
-    def __iter__(self) -> Iterator[tuple[str, Entry]]:
+    def __iter__(self) -> Iterator[tuple[str, StreamCounters]]:
         return iter(self._entries.items())
 
     def total(self, count: str) -> int:
@@ -160,7 +160,7 @@ class Page:
         """Give a sign of life."""
         self.beat_ns = time.monotonic_ns()
 
-    def bury(self) -> None:
+    def close_after_crash(self) -> None:
         """Close the books of a stage that has died: what was in it is lost. The next one is told of ends anew."""
         for entry in self._entries.values():
             entry.crash += entry.in_flight
@@ -191,7 +191,7 @@ class Flag:
         return self.is_set()
 
 
-class Books:
+class PipelineCounters:
     """The books of all stages.
 
     Args:
@@ -221,28 +221,28 @@ class Books:
     def __reduce__(self) -> tuple[Any, ...]:
         return _opened, (self.stages, self.streams, self._file)  # another process is told where they lie, no more
 
-    def __getitem__(self, stage: str) -> Page:
+    def __getitem__(self, stage: str) -> StageCounters:
         return self._pages[stage]
 
     def flag(self, number: int) -> Flag:
         """One of eight signals."""
         return Flag(self._cells[number : number + 1])
 
-    def _page(self, name: str, at: int) -> Page:
+    def _page(self, name: str, at: int) -> StageCounters:
         entries = {}
         for number, stream in enumerate(self.streams):
             first = at + _PAGE + number * _ENTRY
             if not name.startswith(SOURCE) or name == SOURCE + stream:
-                entries[stream] = Entry(self._cells[first : first + _ENTRY])
-        return Page(name, self._cells[at : at + _PAGE], entries)
+                entries[stream] = StreamCounters(self._cells[first : first + _ENTRY])
+        return StageCounters(name, self._cells[at : at + _PAGE], entries)
 
     def dropped(self) -> dict[str, int]:
         """Windows lost in the whole line, by reason."""
         return dict(sum((Counter(page.dropped()) for page in self._pages.values()), Counter[str]()))
 
 
-def _opened(stages: Sequence[str], streams: Sequence[str], file: Path | None) -> Books:
-    return Books(stages, streams, file, new=False)
+def _opened(stages: Sequence[str], streams: Sequence[str], file: Path | None) -> PipelineCounters:
+    return PipelineCounters(stages, streams, file, new=False)
 
 
 def _shared(path: Path, size: int, *, new: bool) -> mmap.mmap:

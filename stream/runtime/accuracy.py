@@ -17,7 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 from eventveil.stream.runtime.latency import Latency
 
 
-class Shown(BaseModel):
+class GroundTruth(BaseModel):
     """What a window shows.
 
     Attributes:
@@ -40,7 +40,7 @@ class Shown(BaseModel):
     since_us: int
 
 
-class Seen(BaseModel):
+class Prediction(BaseModel):
     """What was recognised in a window."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -51,7 +51,7 @@ class Seen(BaseModel):
     label: str
 
 
-Note = Shown | Seen
+Note = GroundTruth | Prediction
 NOTES: TypeAdapter[list[Note]] = TypeAdapter(list[Note])
 
 
@@ -59,14 +59,14 @@ MOST_WAITING = 50_000  # notes a stream, far above what can be on its way at onc
 
 
 @dataclass(frozen=True, slots=True)
-class Judged:
+class Outcome:
     """A window that was judged: the `label` of what it shows, and the one that was `recognised`."""
 
     label: str
     recognised: str
 
 
-class Score:
+class LiveAccuracy:
     """Keeps the score.
 
     Notes of each side come in the order of their windows. One without its counterpart is passed over: the window was
@@ -81,10 +81,10 @@ class Score:
     """
 
     def __init__(self, labels: Collection[str], streams: Collection[str]) -> None:
-        self.last: dict[str, Judged] = {}
+        self.last: dict[str, Outcome] = {}
         self._labels = labels
-        self._shown: dict[str, deque[Shown]] = {stream: deque(maxlen=MOST_WAITING) for stream in streams}
-        self._seen: dict[str, deque[Seen]] = {stream: deque(maxlen=MOST_WAITING) for stream in streams}
+        self._shown: dict[str, deque[GroundTruth]] = {stream: deque(maxlen=MOST_WAITING) for stream in streams}
+        self._seen: dict[str, deque[Prediction]] = {stream: deque(maxlen=MOST_WAITING) for stream in streams}
         self._trial = dict.fromkeys(streams, -1)  # judged last
         self._undecided: set[str] = set()  # streams whose trial has not been recognised yet
         self._judged, self._right, self._trials, self._trials_right = 0, 0, 0, 0
@@ -96,14 +96,14 @@ class Score:
         for note in notes:
             if note.stream not in self._trial:
                 continue
-            if isinstance(note, Shown):
+            if isinstance(note, GroundTruth):
                 if note.label in self._labels:
                     self._shown[note.stream].append(note)
             else:
                 self._seen[note.stream].append(note)
             self._match(self._shown[note.stream], self._seen[note.stream])
 
-    def _match(self, shown: deque[Shown], seen: deque[Seen]) -> None:
+    def _match(self, shown: deque[GroundTruth], seen: deque[Prediction]) -> None:
         while shown and seen:
             if shown[0].seq < seen[0].seq:
                 shown.popleft()
@@ -112,14 +112,14 @@ class Score:
             else:
                 self._judge(shown.popleft(), seen.popleft())
 
-    def _judge(self, shown: Shown, seen: Seen) -> None:
+    def _judge(self, shown: GroundTruth, seen: Prediction) -> None:
         if shown.trial != self._trial[shown.stream]:
             self._trial[shown.stream] = shown.trial
             self._trials += 1
             self._subjects.add(shown.subject)
             self._undecided.add(shown.stream)
         self._judged += 1
-        self.last[shown.stream] = Judged(shown.label, seen.label)
+        self.last[shown.stream] = Outcome(shown.label, seen.label)
         if shown.label == seen.label:
             self._right += 1
             if shown.stream in self._undecided:

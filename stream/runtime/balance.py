@@ -10,12 +10,12 @@ from collections import Counter
 from collections.abc import Iterable
 from typing import Any
 
-from eventveil.stream.runtime.accounting import CRASH, SOURCE, Books, Entry
+from eventveil.stream.runtime.accounting import CRASH, SOURCE, PipelineCounters, StreamCounters
 
 _Figures = dict[str, Any]
 
 
-def balance(books: Books) -> _Figures:
+def balance(books: PipelineCounters) -> _Figures:
     """The balance as plain values, at any moment of a running line or at its end.
 
     `balanced` says that nothing left more often than it came. Stages are read against the stream, so that what passes
@@ -40,7 +40,7 @@ def balance(books: Books) -> _Figures:
     }
 
 
-def _read(entry: Entry) -> _Figures:
+def _read(entry: StreamCounters) -> _Figures:
     left = {"sent": entry.sent, "dropped": entry.dropped(), "missed": entry.missed}
     return left | {"received": entry.received}  # last: it is never behind what has left
 

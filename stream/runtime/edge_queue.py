@@ -23,13 +23,13 @@ from typing import Literal
 import zmq
 
 from eventveil.errors import LineError
-from eventveil.stream.runtime.accounting import QUEUE, Page
-from eventveil.stream.runtime.message import Parcel, pack
+from eventveil.stream.runtime.accounting import QUEUE, StageCounters
+from eventveil.stream.runtime.message import StageMessage, pack
 
-REMIND_S = 1.0
+RESEND_S = 1.0
 
 
-class Outbox:
+class EdgeSender:
     """The sending end of an edge.
 
     Args:
@@ -45,7 +45,7 @@ class Outbox:
         socket: zmq.Socket[bytes],
         capacity: int,
         delivery: Literal["lossless", "live"],
-        page: Page,
+        page: StageCounters,
         aborted: Callable[[], bool],
     ) -> None:
         self._socket = socket
@@ -53,8 +53,8 @@ class Outbox:
         self._live = delivery == "live"
         self._page = page
         self._aborted = aborted
-        self._waiting: deque[Parcel] = deque()
-        self._ends: dict[str, Parcel] = {}
+        self._waiting: deque[StageMessage] = deque()
+        self._ends: dict[str, StageMessage] = {}
         self._remind_s = 0.0
 
     def __len__(self) -> int:
@@ -70,12 +70,12 @@ class Outbox:
         """True where the stage should take nothing in: only `lossless` holds it back."""
         return not self._live and len(self._waiting) >= self._capacity
 
-    def put(self, parcel: Parcel) -> None:
+    def put(self, parcel: StageMessage) -> None:
         """Queue a parcel; may block (`lossless`) or give up the oldest one (`live`)."""
         parcel.lost.update(self._page[parcel.stream].dropped())
         if parcel.ends:
             self._ends[parcel.stream] = parcel
-            self._remind_s = time.monotonic() + REMIND_S
+            self._remind_s = time.monotonic() + RESEND_S
         self._waiting.append(parcel)
         self.flush()
         while len(self._waiting) > self._capacity:
@@ -89,11 +89,11 @@ class Outbox:
         while self._waiting and self._send(self._waiting[0]):
             self._waiting.popleft()
 
-    def remind(self) -> None:
+    def resend_end_of_stream(self) -> None:
         """Say once a second which streams have ended, where that can be done without waiting."""
         now_s = time.monotonic()
         if self._ends and not self._waiting and now_s >= self._remind_s:
-            self._remind_s = now_s + REMIND_S
+            self._remind_s = now_s + RESEND_S
             all(self._send(parcel) for parcel in self._ends.values())
 
     def wait(self, milliseconds: int) -> None:
@@ -113,7 +113,7 @@ class Outbox:
         self.wait(int(seconds * 1000))
         self.flush()
 
-    def _send(self, parcel: Parcel) -> bool:
+    def _send(self, parcel: StageMessage) -> bool:
         if not self._socket.poll(0, zmq.POLLOUT):
             return False
         frames = pack(parcel)

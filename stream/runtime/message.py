@@ -17,11 +17,11 @@ from pydantic import BaseModel, ConfigDict, NonNegativeInt, TypeAdapter, Validat
 from eventveil.errors import EventError, WireError
 from eventveil.stream.runtime.windows import AnonymizedWindow, Origin, RawWindow
 
-Notice = Literal["camera_lost", "camera_back"]
+CameraNotice = Literal["camera_lost", "camera_back"]
 
 
 @dataclass(slots=True, eq=False)
-class Parcel:
+class StageMessage:
     """One window on its way, or a word about its camera, or the end of its stream.
 
     Attributes:
@@ -36,7 +36,7 @@ class Parcel:
     stream: str
     window: RawWindow | AnonymizedWindow | None
     lost: Counter[str] = field(default_factory=Counter)
-    notice: Notice | None = None
+    notice: CameraNotice | None = None
     made: int = 0
 
     @property
@@ -66,7 +66,7 @@ class _Header(BaseModel):
     seal: str = ""
 
 
-def pack(parcel: Parcel) -> list[Any]:
+def pack(parcel: StageMessage) -> list[Any]:
     """Turn a parcel into frames, without copying its arrays."""
     window = parcel.window
     header = _Header(kind=parcel.notice or "end", stream=parcel.stream, lost=parcel.lost, made=parcel.made)
@@ -82,7 +82,7 @@ def pack(parcel: Parcel) -> list[Any]:
     return [header.model_dump_json().encode(), array.data, scores]
 
 
-def unpack(frames: Sequence[Any]) -> Parcel:
+def unpack(frames: Sequence[Any]) -> StageMessage:
     """Turn frames into a parcel; the arrays are read-only views of the frames.
 
     Raises:
@@ -93,16 +93,16 @@ def unpack(frames: Sequence[Any]) -> Parcel:
         header = _Header.model_validate_json(bytes(header_bytes))
         lost = Counter(header.lost)
         if header.kind == "end":
-            return Parcel(header.stream, None, lost, made=header.made)
+            return StageMessage(header.stream, None, lost, made=header.made)
         if header.kind in ("camera_lost", "camera_back"):
-            return Parcel(header.stream, None, lost, header.kind)
+            return StageMessage(header.stream, None, lost, header.kind)
         array = np.frombuffer(payload, header.dtype).reshape(header.shape)
         origin = _ORIGIN.validate_python(header.origin)
         if header.kind == "raw":
-            return Parcel(header.stream, RawWindow(origin, array), lost)
+            return StageMessage(header.stream, RawWindow(origin, array), lost)
         window = AnonymizedWindow(origin, array.view(np.float32), bytes.fromhex(header.seal))
         seen = np.frombuffer(scores, "<f4")
-        return Parcel(header.stream, window.with_scores(seen) if seen.size else window, lost)
+        return StageMessage(header.stream, window.with_scores(seen) if seen.size else window, lost)
     except (ValidationError, ValueError, EventError) as error:
         # The cause could quote the payload's bytes: only its kind is told.
         raise WireError(f"a message inside the line is malformed ({type(error).__name__})") from None

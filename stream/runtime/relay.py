@@ -8,17 +8,17 @@ from typing import Any, Protocol
 
 import zmq
 
-from eventveil.stream.runtime.accounting import AGE, Page
-from eventveil.stream.runtime.edge_queue import Outbox
+from eventveil.stream.runtime.accounting import AGE, StageCounters
+from eventveil.stream.runtime.edge_queue import EdgeSender
 from eventveil.stream.runtime.latency import CoarseDelays
-from eventveil.stream.runtime.message import Parcel, unpack
-from eventveil.stream.runtime.reporting import Reporter
+from eventveil.stream.runtime.message import StageMessage, unpack
+from eventveil.stream.runtime.reporting import StageReporter
 from eventveil.stream.runtime.signals import Signals
 
 POLL_MS = 50  # how soon a stage that has nothing to do notices a signal
 
 
-class Stage(Protocol):
+class Transform(Protocol):
     """A stage in the middle of the line: a batch of windows in, as many out, in order."""
 
     def process(self, windows: Sequence[Any]) -> Sequence[Any]:
@@ -39,10 +39,10 @@ class Relay:
 
     def __init__(
         self,
-        stage: Stage,
+        stage: Transform,
         inbox: zmq.Socket[bytes],
-        outbox: Outbox,
-        page: Page,
+        outbox: EdgeSender,
+        page: StageCounters,
         *,
         batch: int,
         max_age_ms: int | None,
@@ -62,11 +62,11 @@ class Relay:
         counts = {"received": page.total("received"), "sent": page.total("sent"), "waiting": self._outbox.windows}
         return {"counts": counts, "dropped": page.dropped(), "age": self._ages.report()}
 
-    def run(self, signals: Signals, report: Reporter) -> None:
+    def run(self, signals: Signals, report: StageReporter) -> None:
         """Work until every stream has ended or the line is aborted."""
         while self._page.running() and not signals.aborted():
             self._outbox.flush()
-            self._outbox.remind()
+            self._outbox.resend_end_of_stream()
             if self._outbox.full:
                 self._outbox.wait(POLL_MS)
             elif self._inbox.poll(5 if len(self._outbox) else POLL_MS):
@@ -75,7 +75,7 @@ class Relay:
         while not signals.aborted() and not self._outbox.drain(0.5):
             report.beat()
 
-    def _handle(self, parcels: Sequence[Parcel]) -> None:
+    def _handle(self, parcels: Sequence[StageMessage]) -> None:
         parcels = [parcel for parcel in parcels if self._page[parcel.stream].arrived(parcel)]
         fresh = [parcel for parcel in parcels if parcel.window is not None and not self._too_old(parcel)]
         results = iter(self._process(fresh) if fresh else ())
@@ -90,7 +90,7 @@ class Relay:
             else:
                 self._page[parcel.stream].drop(AGE)
 
-    def _process(self, parcels: Sequence[Parcel]) -> Sequence[Any]:
+    def _process(self, parcels: Sequence[StageMessage]) -> Sequence[Any]:
         began_ns = time.monotonic_ns()
         results = self._stage.process([parcel.window for parcel in parcels])
         if self._batches:  # the first batch may have to wait for a device or a compiler, and sets no example
@@ -98,15 +98,15 @@ class Relay:
         self._batches += 1
         return results
 
-    def _too_old(self, parcel: Parcel) -> bool:
+    def _too_old(self, parcel: StageMessage) -> bool:
         assert parcel.window is not None
         age_ns = time.monotonic_ns() - parcel.window.origin.closed_ns
         return self._max_age_ns is not None and age_ns > self._max_age_ns
 
 
-def receive(inbox: zmq.Socket[bytes], most: int) -> list[Parcel]:
+def receive(inbox: zmq.Socket[bytes], most: int) -> list[StageMessage]:
     """Take what has arrived, at most so many parcels."""
-    parcels: list[Parcel] = []
+    parcels: list[StageMessage] = []
     while len(parcels) < most:
         try:
             frames = inbox.recv_multipart(zmq.NOBLOCK, copy=False)

@@ -12,14 +12,14 @@ import zmq
 from pydantic import BaseModel, ConfigDict
 
 from eventveil.errors import LineError
-from eventveil.stream.runtime.accounting import Page
+from eventveil.stream.runtime.accounting import StageCounters
 from eventveil.stream.runtime.accuracy import MOST_WAITING, NOTES, Note
 from eventveil.stream.runtime.latency import Delays
 
 BEAT_S = 1.0
 
 
-class Report(BaseModel):
+class StageReport(BaseModel):
     """What a stage tells the supervisor.
 
     Attributes:
@@ -48,7 +48,7 @@ class Report(BaseModel):
     reason: str = ""
 
 
-class Reporter:
+class StageReporter:
     """A stage's voice. What it notes goes along with its next report, as a frame of its own.
 
     Args:
@@ -58,7 +58,7 @@ class Reporter:
     """
 
     def __init__(
-        self, page: Page, socket: zmq.Socket[bytes], figures: Callable[[], dict[str, Any]] | None = None
+        self, page: StageCounters, socket: zmq.Socket[bytes], figures: Callable[[], dict[str, Any]] | None = None
     ) -> None:
         self.stage = page.name
         self.figures: Callable[[], dict[str, Any]] = figures or dict
@@ -75,7 +75,7 @@ class Reporter:
         """Send a report; one that finds the supervisor's queue full is not worth blocking for."""
         self._page.pulse()
         who = {"stage": self.stage, "life": self._page.life, "pid": os.getpid()}
-        report = Report.model_validate(who | {"kind": kind, "reason": reason} | self.figures())
+        report = StageReport.model_validate(who | {"kind": kind, "reason": reason} | self.figures())
         try:
             frames = [report.model_dump_json().encode(), NOTES.dump_json(list(self._notes))]
             self._socket.send_multipart(frames, zmq.NOBLOCK)

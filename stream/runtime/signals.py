@@ -6,7 +6,7 @@ import multiprocessing
 from dataclasses import dataclass
 from typing import Protocol
 
-from eventveil.stream.runtime.accounting import Books, Flag
+from eventveil.stream.runtime.accounting import Flag, PipelineCounters
 
 
 class Parent(Protocol):
@@ -33,7 +33,7 @@ class Signals:
     parent: Parent | None
 
     @classmethod
-    def of(cls, books: Books) -> Signals:
+    def of(cls, books: PipelineCounters) -> Signals:
         """The signals that lie with a line's books, for a stage of this thread or process."""
         return cls(books.flag(0), books.flag(1), books.flag(2), multiprocessing.parent_process())
 

@@ -16,17 +16,17 @@ from eventveil.io.camera.live import LiveCamera
 from eventveil.io.camera.uri import CameraUri, Tuning
 from eventveil.stream.histogram import WindowedHistogrammer
 from eventveil.stream.plan import WindowPlan
-from eventveil.stream.preprocess.view import Scene, View
-from eventveil.stream.runtime.accounting import CRASH, Page
-from eventveil.stream.runtime.edge_queue import Outbox
-from eventveil.stream.runtime.message import Notice, Parcel
-from eventveil.stream.runtime.reporting import Reporter
+from eventveil.stream.preprocess.view import SceneFilter, View
+from eventveil.stream.runtime.accounting import CRASH, StageCounters
+from eventveil.stream.runtime.edge_queue import EdgeSender
+from eventveil.stream.runtime.message import CameraNotice, StageMessage
+from eventveil.stream.runtime.reporting import StageReporter
 from eventveil.stream.runtime.signals import Signals
 from eventveil.stream.settings import SourceSettings
-from eventveil.stream.stages.recording import SourceStage, Stopped
+from eventveil.stream.stages.recording import RecordingSource, Stopped
 
 
-class LiveStage(SourceStage):
+class CameraSource(RecordingSource):
     """Reads one camera until the line is stopped, or the camera stays away for too long.
 
     Each time the camera is there, a histogrammer begins anew: windows do not reach over a gap, and a camera of another
@@ -42,7 +42,13 @@ class LiveStage(SourceStage):
     """
 
     def __init__(
-        self, source: SourceSettings, window: WindowPlan, outbox: Outbox, page: Page, *, max_age_ms: int | None
+        self,
+        source: SourceSettings,
+        window: WindowPlan,
+        outbox: EdgeSender,
+        page: StageCounters,
+        *,
+        max_age_ms: int | None,
     ) -> None:
         super().__init__(source, window, outbox, page)
         self._settings = settings = source.camera
@@ -67,7 +73,7 @@ class LiveStage(SourceStage):
         figures["counts"] |= camera | {"camera_losses": self._losses, "camera_away": int(self._away)}
         return figures
 
-    def _read(self, signals: Signals, report: Reporter) -> None:
+    def _read(self, signals: Signals, report: StageReporter) -> None:
         def rest(seconds: float) -> None:
             self._outbox.flush()
             report.beat()
@@ -109,13 +115,13 @@ class LiveStage(SourceStage):
             if not signals.aborted():
                 self._finish(histogrammer)
 
-    def _look(self) -> Scene:
+    def _look(self) -> SceneFilter:
         """The scene of the camera that is there now: the same one, where it is the same camera."""
         camera = (self._camera.sensor, self._camera.info.serial)
         if self._scene is None or camera != self._looked_at:
             sensor, serial = self._looked_at = camera
             view = View.of(sensor, self._source.scene, self._window.size, self._window.field)
-            self._scene = Scene(sensor, self._source.scene, view, serial=serial)
+            self._scene = SceneFilter(sensor, self._source.scene, view, serial=serial)
         return self._scene
 
     def _finish(self, histogrammer: WindowedHistogrammer) -> None:
@@ -157,5 +163,5 @@ class LiveStage(SourceStage):
         kept = packet[: int(packet.t.searchsorted(self._stop_us))]
         return EventPacket(kept.t, kept.x, kept.y, kept.p, self._stop_us), True
 
-    def _say(self, notice: Notice) -> None:
-        self._outbox.put(Parcel(self._source.stream, None, notice=notice))
+    def _say(self, notice: CameraNotice) -> None:
+        self._outbox.put(StageMessage(self._source.stream, None, notice=notice))

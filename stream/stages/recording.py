@@ -15,16 +15,16 @@ from eventveil.events import EventPacket, Sensor, Window
 from eventveil.replay.ground_truth import Truth
 from eventveil.replay.player.pace import paced
 from eventveil.replay.player.player import Player
-from eventveil.replay.player.sources import open_programme
+from eventveil.replay.player.sources import open_playlist
 from eventveil.stream.histogram import HistogramStats, WindowedHistogrammer
 from eventveil.stream.histogram.density import DensityMeter
 from eventveil.stream.plan import WindowPlan
-from eventveil.stream.preprocess.view import Scene, View
-from eventveil.stream.runtime.accounting import Page
-from eventveil.stream.runtime.accuracy import Shown
-from eventveil.stream.runtime.edge_queue import Outbox
-from eventveil.stream.runtime.message import Parcel
-from eventveil.stream.runtime.reporting import Reporter
+from eventveil.stream.preprocess.view import SceneFilter, View
+from eventveil.stream.runtime.accounting import StageCounters
+from eventveil.stream.runtime.accuracy import GroundTruth
+from eventveil.stream.runtime.edge_queue import EdgeSender
+from eventveil.stream.runtime.message import StageMessage
+from eventveil.stream.runtime.reporting import StageReporter
 from eventveil.stream.runtime.signals import Signals
 from eventveil.stream.runtime.windows import Origin, RawWindow
 from eventveil.stream.settings import SourceSettings
@@ -37,7 +37,7 @@ class Stopped(Exception):  # noqa: N818 - not an error: somebody asked for it
     """The line is to stop."""
 
 
-class SourceStage:
+class RecordingSource:
     """Reads one source to its end, or until the line is stopped.
 
     Args:
@@ -49,7 +49,13 @@ class SourceStage:
     """
 
     def __init__(
-        self, source: SourceSettings, window: WindowPlan, outbox: Outbox, page: Page, *, judged: bool = False
+        self,
+        source: SourceSettings,
+        window: WindowPlan,
+        outbox: EdgeSender,
+        page: StageCounters,
+        *,
+        judged: bool = False,
     ) -> None:
         self._source = source
         self._window = window
@@ -59,7 +65,7 @@ class SourceStage:
         self._entry = page[source.stream]
         self._before = self._counted()  # events of what was made before
         self._at_work: WindowedHistogrammer | None = None
-        self._scene: Scene | None = None
+        self._scene: SceneFilter | None = None
         self._density = DensityMeter(window.size[0] * window.size[1])
 
     def figures(self) -> dict[str, Any]:
@@ -72,7 +78,7 @@ class SourceStage:
         counts = events | {"windows": entry.received, "sent": entry.sent, "waiting": self._outbox.windows}
         return {"counts": counts, "dropped": page.dropped(), "values": self._density.values()}
 
-    def run(self, signals: Signals, report: Reporter) -> None:
+    def run(self, signals: Signals, report: StageReporter) -> None:
         """Send all windows and the end of the stream, also behind a fault of the source, which is then raised."""
         fault: Exception | None = None
         try:
@@ -81,15 +87,15 @@ class SourceStage:
         except Exception as error:
             fault = error
         self._entry.ended = 1
-        self._outbox.put(Parcel(self._source.stream, None, made=self._entry.received))
+        self._outbox.put(StageMessage(self._source.stream, None, made=self._entry.received))
         while not signals.aborted() and not self._outbox.drain(0.5):
             report.beat()
         if fault is not None:
             raise fault
 
-    def _read(self, signals: Signals, report: Reporter) -> None:
+    def _read(self, signals: Signals, report: StageReporter) -> None:
         source = self._source
-        programme = open_programme(
+        playlist = open_playlist(
             source.where,
             sensor=source.sensor,
             on_disorder=source.on_disorder,
@@ -99,17 +105,17 @@ class SourceStage:
         excerpt = source.excerpt
         resume_us = resume_at(source, self._window, self._entry)
         if resume_us is not None and not is_read_again(source):
-            programme, excerpt = moved(programme, excerpt, self._entry, resume_us)
-        view = View.of(programme.sensor, source.scene, self._window.size, self._window.field)
-        self._scene = scene = Scene(programme.sensor, source.scene, view)
+            playlist, excerpt = moved(playlist, excerpt, self._entry, resume_us)
+        view = View.of(playlist.sensor, source.scene, self._window.size, self._window.field)
+        self._scene = scene = SceneFilter(playlist.sensor, source.scene, view)
         self._at_work = histogrammer = self._window.histogrammer(view, resume_us)
-        player = Player(programme, excerpt)
+        player = Player(playlist, excerpt)
 
         def send(windows: Iterable[Window]) -> None:
             for window in windows:
                 if self._judged:
                     self._note(window, player.truth, report)
-                self._send(window, programme.sensor)
+                self._send(window, playlist.sensor)
                 self._count(histogrammer.stats)  # not with each packet: of those there are far too many
 
         with closing(iter(player)) as packets:
@@ -125,7 +131,7 @@ class SourceStage:
                     send(histogrammer.finish())
                 self._count(histogrammer.stats)
 
-    def _paced(self, packets: Iterable[EventPacket], signals: Signals, report: Reporter) -> Iterable[EventPacket]:
+    def _paced(self, packets: Iterable[EventPacket], signals: Signals, report: StageReporter) -> Iterable[EventPacket]:
         def look_up() -> Iterator[EventPacket]:
             next_s = 0.0
             for packet in packets:
@@ -153,7 +159,7 @@ class SourceStage:
         entry.until_us, entry.closed_ns = window.t_end_us, origin.closed_ns
         entry.received += 1
         self._density.add(window.events)
-        self._outbox.put(Parcel(stream, RawWindow(origin, window.counts)))
+        self._outbox.put(StageMessage(stream, RawWindow(origin, window.counts)))
 
     def _incidents(self) -> dict[str, int]:
         """What happened to the camera so far: nothing happens to a recording."""
@@ -171,12 +177,12 @@ class SourceStage:
         self._page.outside = self._before.outside + stats.outside
         self._page.saturated = self._before.saturated + stats.saturated
 
-    def _note(self, window: Window, truth: Truth, report: Reporter) -> None:
+    def _note(self, window: Window, truth: Truth, report: StageReporter) -> None:
         """Tell the supervisor, and nobody else, what a window shows."""
         span = truth.of(window.t_start_us, window.t_end_us)
         if span is not None:
             report.note(
-                Shown(
+                GroundTruth(
                     stream=self._source.stream,
                     seq=self._entry.received,  # it is noted before it is sent
                     trial=span.trial,

@@ -15,13 +15,13 @@ from dataclasses import replace
 from eventveil.events import EventPacket
 from eventveil.replay.player.player import Excerpt
 from eventveil.replay.player.sources import RECORDING
-from eventveil.replay.playlist import Programme
+from eventveil.replay.playlist import Playlist
 from eventveil.stream.plan import WindowPlan
-from eventveil.stream.runtime.accounting import CRASH, Entry
+from eventveil.stream.runtime.accounting import CRASH, StreamCounters
 from eventveil.stream.settings import SourceSettings
 
 
-def resume_at(source: SourceSettings, window: WindowPlan, entry: Entry) -> int | None:
+def resume_at(source: SourceSettings, window: WindowPlan, entry: StreamCounters) -> int | None:
     """Start of the next window, in the stream's time; None where none was made yet. Counts what is lost meanwhile."""
     if not entry.received or window.hop_us is None:
         return None
@@ -38,12 +38,12 @@ def is_read_again(source: SourceSettings) -> bool:
     return (source.where.kind == RECORDING or source.where.is_dataset) and not source.loop
 
 
-def moved(programme: Programme, excerpt: Excerpt, entry: Entry, at_us: int) -> tuple[Programme, Excerpt]:
+def moved(playlist: Playlist, excerpt: Excerpt, entry: StreamCounters, at_us: int) -> tuple[Playlist, Excerpt]:
     """What is left of a source that is not read again, beginning at a time of the stream."""
     stop_us = excerpt.stop_us
     if stop_us is not None and not excerpt.loop:
         stop_us = max(stop_us - (at_us - entry.start_us), excerpt.start_us)
-    return replace(programme, begins_us=at_us - excerpt.start_us), replace(excerpt, stop_us=stop_us)
+    return replace(playlist, begins_us=at_us - excerpt.start_us), replace(excerpt, stop_us=stop_us)
 
 
 def behind(packets: Iterable[EventPacket], at_us: int) -> Iterator[EventPacket]:

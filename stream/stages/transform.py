@@ -11,10 +11,10 @@ import numpy.typing as npt
 from eventveil.errors import AnonymizerError
 from eventveil.stream.runtime.windows import AnonymizedWindow, RawWindow, Seal
 
-Anonymize = Callable[[Sequence[npt.NDArray[Any]]], npt.NDArray[np.float32]]
+AnonymizeFunction = Callable[[Sequence[npt.NDArray[Any]]], npt.NDArray[np.float32]]
 
 
-class AnonymizeStage:
+class AnonymizeTransform:
     """Runs what has arrived, from however many streams, as one batch.
 
     Args:
@@ -22,7 +22,7 @@ class AnonymizeStage:
         seal: the mark that lets a window pass the publisher.
     """
 
-    def __init__(self, anonymize: Anonymize, seal: Seal) -> None:
+    def __init__(self, anonymize: AnonymizeFunction, seal: Seal) -> None:
         self._anonymize = anonymize
         self._seal = seal
 
@@ -38,17 +38,17 @@ class AnonymizeStage:
         return [self._seal.set(window.origin, value) for window, value in zip(windows, values, strict=True)]
 
 
-Classify = Callable[[npt.NDArray[np.float32]], npt.NDArray[np.float32]]
+ClassifyFunction = Callable[[npt.NDArray[np.float32]], npt.NDArray[np.float32]]
 
 
-class ClassifyStage:
+class ClassifyTransform:
     """Adds scores to anonymized windows.
 
     Args:
         classify: the network, `eventveil.models.runtime.ClassifierRuntime`: (N, C, H, W) to (N, classes).
     """
 
-    def __init__(self, classify: Classify) -> None:
+    def __init__(self, classify: ClassifyFunction) -> None:
         self._classify = classify
 
     def process(self, windows: Sequence[AnonymizedWindow]) -> list[AnonymizedWindow]:

@@ -16,7 +16,7 @@ from eventveil.stream.protocol.wire import CERTIFICATE_STATE, Message, StateHead
 PATIENCE_S = 6.0  # for a certificate that a line repeats every other second
 
 
-class Doorkeeper:
+class CertificateFilter:
     """Tells for each message whether it may be handed out.
 
     Args:
@@ -31,7 +31,7 @@ class Doorkeeper:
         self._waiting_since: float | None = None
         self._withheld = 0
 
-    def lets_in(self, message: Message) -> bool:
+    def accepts(self, message: Message) -> bool:
         """Whether a message may be handed out now; words about the line may, for they are of no window.
 
         Raises:

@@ -25,8 +25,8 @@ from eventveil.stream.protocol.wire import (
 )
 from eventveil.stream.runtime.accounting import CRASH
 from eventveil.stream.runtime.sockets import connect, subscriber_socket
-from eventveil.stream.subscriber.certificate_filter import Doorkeeper
-from eventveil.stream.subscriber.connection_monitor import Handshake
+from eventveil.stream.subscriber.certificate_filter import CertificateFilter
+from eventveil.stream.subscriber.connection_monitor import ConnectionMonitor
 
 NETWORK = "network"
 """Reason for what was published and did not arrive."""
@@ -77,13 +77,13 @@ def subscribe(
     # `state` comes last: the publisher counts a subscriber when its first subscription arrives.
     wanted = tuple(dict.fromkeys((*topics, STATE)))
     gaps = Gaps()
-    doorkeeper = None if require_certificate is None else Doorkeeper(read_key(Path(require_certificate)))
+    doorkeeper = None if require_certificate is None else CertificateFilter(read_key(Path(require_certificate)))
     certificate: str | None = None
     identity = _identity(server_key, key)
     with (
         zmq.Context() as context,
         subscriber_socket(wanted, queue, context, identity) as socket,
-        Handshake(socket, endpoint, keys=identity is not None) as handshake,
+        ConnectionMonitor(socket, endpoint, keys=identity is not None) as handshake,
     ):
         connect(socket, endpoint)
         last = time.monotonic()
@@ -96,7 +96,7 @@ def subscribe(
                     return
                 continue
             message = decode([frame.buffer for frame in socket.recv_multipart(copy=False)])
-            if doorkeeper is not None and not doorkeeper.lets_in(message):
+            if doorkeeper is not None and not doorkeeper.accepts(message):
                 gaps.withhold(message)
                 continue
             if message.topic == STATE and message.header.state == CERTIFICATE_STATE:

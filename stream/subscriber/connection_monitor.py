@@ -29,7 +29,7 @@ _NO_PUBLISHER = "what answers there does not speak ZeroMQ's protocol as a publis
 log = logging.getLogger("eventveil.subscribe")
 
 
-class Handshake:
+class ConnectionMonitor:
     """Watches a subscriber's socket.
 
     Args:

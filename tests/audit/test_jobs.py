@@ -21,9 +21,9 @@ from small_trainings import planted
 from typer.testing import CliRunner
 
 from eventveil.audit.execution import executors as crews
-from eventveil.audit.execution.progress import Board, Pace
-from eventveil.audit.execution.scheduler import TRIES, Ended, Lost, Lostlings, Moved, Results, run_jobs
-from eventveil.audit.report.report import Report
+from eventveil.audit.execution.progress import AuditProgress, Eta
+from eventveil.audit.execution.scheduler import TRIES, Ended, Lost, Moved, Results, RetryLog, run_jobs
+from eventveil.audit.report.report import AuditReport
 from eventveil.cli import app
 from eventveil.errors import AuditError, TrainingError
 from eventveil.models.kinds import initialise
@@ -54,17 +54,17 @@ class Clerks:
 
     machine = "a test"
 
-    def __init__(self, work, hands, losses=()):
-        self.hands, self.seen, self.under_way = hands, [], []
+    def __init__(self, work, slots, losses=()):
+        self.slots, self.seen, self.under_way = slots, [], []
         self._results, self._losses = Results(work), dict(losses)
 
     def begin(self, job):
         self.seen.append(job.name)
         self.under_way.append(job)
-        assert len(self.under_way) <= self.hands
+        assert len(self.under_way) <= self.slots
         assert all(self._results.has(name) for name in job.after)
 
-    def news(self):
+    def poll(self):
         job = self.under_way.pop()
         if self._losses.get(job.name, 0):
             self._losses[job.name] -= 1
@@ -74,7 +74,7 @@ class Clerks:
 
 
 def board(said):
-    return Board(Console(quiet=True), said.append)
+    return AuditProgress(Console(quiet=True), said.append)
 
 
 def test_a_job_waits_for_those_it_needs_and_is_not_done_twice(tmp_path):
@@ -91,7 +91,7 @@ def test_a_lost_job_is_begun_again_and_noted_for_good(tmp_path):
     run_jobs([Thing("a"), Thing("b")], clerks, board(said), tmp_path)
     assert sorted(clerks.seen) == ["a"] * TRIES + ["b"]
     assert Results(tmp_path).has("a")
-    assert Lostlings(tmp_path).reasons == {"the job a": ["it vanished"] * (TRIES - 1)}
+    assert RetryLog(tmp_path).reasons == {"the job a": ["it vanished"] * (TRIES - 1)}
     assert "lost: the job a (it vanished)" in said
 
 
@@ -103,7 +103,7 @@ def test_a_job_that_is_lost_too_often_ends_the_audit(tmp_path):
 
 def test_the_time_left_is_that_of_all_jobs_and_leaves_out_what_was_done_earlier():
     now = [100.0]
-    pace = Pace(lambda: now[0])
+    pace = Eta(lambda: now[0])
     pace.plan(jobs=5, done=1)
     assert pace.left_s is None
     pace.moved("a", 0.5)  # of an audit that goes on
@@ -143,7 +143,7 @@ def test_several_processes_find_the_same_and_a_killed_one_is_replaced_and_named(
     def kill():
         deadline = time.monotonic() + PATIENCE_S
         while not killed and time.monotonic() < deadline:
-            for worker in [worker for crew in hired for worker in crew._workers if worker is not None]:
+            for worker in [worker for executor in hired for worker in executor._workers if worker is not None]:
                 begun = list((tmp_path / "work" / "attackers").glob("noisy/identity-plain-0/last.pt"))
                 if begun and worker.job is not None and worker.job.name == victim:
                     os.kill(worker.process.pid, signal.SIGKILL)
@@ -152,8 +152,8 @@ def test_several_processes_find_the_same_and_a_killed_one_is_replaced_and_named(
             time.sleep(0.005)
 
     hired = []
-    begin = crews.Processes.__enter__
-    monkeypatch.setattr(crews.Processes, "__enter__", lambda self: (hired.append(self), begin(self))[1])
+    begin = crews.ProcessExecutor.__enter__
+    monkeypatch.setattr(crews.ProcessExecutor, "__enter__", lambda self: (hired.append(self), begin(self))[1])
     hunter = threading.Thread(target=kill)
     hunter.start()
     report = audit(tmp_path, whole.held, noisy(whole.folder), jobs=2)
@@ -222,6 +222,6 @@ def test_ctrl_c_and_kill_in_the_middle_lose_nothing(whole, tmp_path):
 
     told = CliRunner().invoke(app, [*command, "--resume"])
     assert told.exit_code == whole.report.status
-    report = Report.model_validate(json.loads(told.stdout)["report"])
+    report = AuditReport.model_validate(json.loads(told.stdout)["report"])
     assert [one.attacks for one in report.subjects] == [one.attacks for one in whole.report.subjects]
     assert [one.utility for one in report.subjects] == [one.utility for one in whole.report.subjects]

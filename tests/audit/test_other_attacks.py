@@ -14,25 +14,25 @@ from small_trainings import GESTURES, Silent, planted, watch
 from eventveil.audit.attacks import attributes
 from eventveil.audit.attacks.attributes import Probing, balanced_accuracy
 from eventveil.audit.attacks.averaging import Averaged, Overlapped
-from eventveil.audit.attacks.identity import Identity
+from eventveil.audit.attacks.identity import IdentityAttack
 from eventveil.audit.attacks.inversion import Denoising, Inverting
 from eventveil.audit.attacks.noise_replay import GENERATORS, Guessing, replay
-from eventveil.audit.attacks.reconstruction import Comparison, Retrieval, others
+from eventveil.audit.attacks.reconstruction import Comparison, RetrievalAttack, others
 from eventveil.audit.execution.scheduler import perform
 from eventveil.audit.figures import Attack, Attribute, Figure, Likeness, Replay
 from eventveil.audit.subjects import Subject
 from eventveil.audit.traits import Trait, traits_of
-from eventveil.audit.workspace.workspace import Bench, Network, Plan
+from eventveil.audit.workspace.workspace import AuditPlan, AuditWorkspace, Network
 from eventveil.models.anonynoise import AnonyNoise, AnonyNoiseConfig
 from eventveil.models.noise import LiveNoise, SeededNoise
 from eventveil.models.reconstruction import FireNet
 from eventveil.replay.datasets.trials import Dataset, Trial
 from eventveil.replay.simulation.person import Person
 from eventveil.training.data.split import open_split
-from eventveil.training.distributed.process_group import World
+from eventveil.training.distributed.process_group import ProcessGroup
 from eventveil.training.evaluation.evaluation import embedded
 from eventveil.training.networks.baselines import Discard, Gaussian, Pixelate, Scramble
-from eventveil.training.networks.baselines import Identity as Unchanged
+from eventveil.training.networks.baselines import Unchanged as Unchanged
 
 pytestmark = pytest.mark.timeout(600)  # half a minute alone; far more beside trainings
 
@@ -60,7 +60,7 @@ def bench(tmp_path_factory):
     )  # fmt: skip
     work = tmp_path_factory.mktemp("work")
     subjects = (Subject("raw", Unchanged()), Subject("turned", Turned(), True), Subject("nothing", Nothing(), True))
-    return Bench(Plan(held, subjects, work, open_split(held.data, work, watch)), World(), Silent())
+    return AuditWorkspace(AuditPlan(held, subjects, work, open_split(held.data, work, watch)), ProcessGroup(), Silent())
 
 
 def attacks(found):
@@ -80,7 +80,7 @@ def chance_lies_within(found):
 
 
 def test_what_can_be_turned_back_is_found_by_who_turns_it_back_alone_or_together(bench):
-    ignorant = Identity("raw", "plain", 0, ("raw", "turned")).run(bench)["attacks"]
+    ignorant = IdentityAttack("raw", "plain", 0, ("raw", "turned")).run(bench)["attacks"]
     alone = Inverting("turned", 0, (("plain", 0),)).run(bench)
     together = Denoising("turned", "plain", 0).run(bench)
     assert Figure.model_validate(alone["restored"]).low > 0.5
@@ -100,7 +100,7 @@ def test_what_keeps_nothing_cannot_be_turned_back(bench):
 
 
 def test_the_job_of_who_inverts_waits_for_who_learned_on_raw_windows():
-    assert Inverting("turned", 0, (("plain", 0),)).after == (Identity("raw", "plain", 0, ()).name,)
+    assert Inverting("turned", 0, (("plain", 0),)).after == (IdentityAttack("raw", "plain", 0, ()).name,)
 
 
 def test_the_epoch_is_chosen_by_what_is_linked(bench):
@@ -112,7 +112,7 @@ def test_the_epoch_is_chosen_by_what_is_linked(bench):
 
 
 def test_people_are_found_by_pictures_of_raw_windows_and_not_by_pictures_of_noise(bench):
-    found = Retrieval("plain", 0, ("raw", "nothing")).run(bench)["attacks"]
+    found = RetrievalAttack("plain", 0, ("raw", "nothing")).run(bench)["attacks"]
     assert max(lows(found["raw"])) > 0.4
     assert chance_lies_within(found["nothing"])
     assert {attack.knowledge for attack in attacks(found["raw"])} == {"reconstructing"}
@@ -218,7 +218,9 @@ def test_who_averages_windows_that_overlap_beats_who_has_each_event_once(tmp_pat
     )  # fmt: skip
     subjects = (Subject("raw", Unchanged()), Subject("once", Gaussian(4.0)),
                 Subject("overlapping", Overlapped(Gaussian(4.0), 8, 1)))  # fmt: skip
-    bench = Bench(Plan(held, subjects, tmp_path, open_split(held.data, tmp_path, watch)), World(), Silent())
+    bench = AuditWorkspace(
+        AuditPlan(held, subjects, tmp_path, open_split(held.data, tmp_path, watch)), ProcessGroup(), Silent()
+    )
 
     def found(name):
         embedding_NE = embedded(

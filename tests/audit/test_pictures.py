@@ -11,7 +11,7 @@ from eventveil.audit.workspace.pictures import grids_of, picture_maker, stretche
 from eventveil.errors import AuditError, WeightsError
 from eventveil.models.reconstruction import FireNet
 from eventveil.stream.histogram import WindowedHistogrammer
-from eventveil.training.settings import WindowSettings
+from eventveil.training.settings import TrainingWindowSettings
 
 
 @pytest.mark.parametrize("bins", [1, 2, 3, 5, 7, 10, 12])
@@ -35,7 +35,7 @@ def test_the_grid_from_counts_is_that_of_events_spread_evenly_over_their_bins(bi
 
 
 def window(**changes):
-    return WindowSettings(**{"bins": 5, "bin_us": 10_000, "size": (12, 12)} | changes)
+    return TrainingWindowSettings(**{"bins": 5, "bin_us": 10_000, "size": (12, 12)} | changes)
 
 
 def test_polarities_count_with_their_signs():

@@ -13,10 +13,10 @@ import torch
 from small_audits import Nothing, Watermark, audit, settings
 from small_trainings import planted
 
-from eventveil.audit.report.report import Report, write_report
+from eventveil.audit.report.report import AuditReport, write_report
 from eventveil.errors import AuditError
 from eventveil.models.reconstruction import FireNet
-from eventveil.training.networks.baselines import Gaussian, Identity
+from eventveil.training.networks.baselines import Gaussian, Unchanged
 
 pytestmark = pytest.mark.timeout(600)  # half a minute alone; far more beside trainings
 
@@ -84,7 +84,7 @@ def test_progress_tells_each_job_and_how_long_the_rest_takes(run):
 def test_the_report_is_whole_and_names_nobody(run, tmp_path):
     write_report(tmp_path, run.report)
     text = (tmp_path / "report.json").read_text()
-    assert Report.model_validate_json(text) == run.report
+    assert AuditReport.model_validate_json(text) == run.report
     people = [f"user{number:02}" for number in range(1, 15)]
     assert not [name for name in people if name in text]
     assert json.loads(text)["data"]["people"] == {"train": 6, "val": 2, "test": 6}
@@ -115,7 +115,7 @@ def test_doing_nothing_is_not_private_whoever_attacks(root, tmp_path):
         inversion={"architectures": ["plain"], "width": 16, "layers": 2, "epochs": 10, "lr": 0.01},
         reconstruction={"weights": str(tmp_path / "firenet.pth"), "architectures": ["plain"]}, guesses=1,
     )  # fmt: skip
-    identity = audit(tmp_path / "audit", held, ("identity", Identity())).subjects[1]
+    identity = audit(tmp_path / "audit", held, ("identity", Unchanged())).subjects[1]
     assert identity.verdict.status == 1
     attackers = {(attack.knowledge, attack.architecture) for attack in identity.attacks}
     assert {knowledge for knowledge, _ in attackers} == {

@@ -10,9 +10,9 @@ from small_trainings import Silent, planted, watch
 from eventveil.audit.evaluation.protocols import all_linked, linked, protocols_of, search
 from eventveil.audit.evaluation.verification import chance_linkability, error_interval, linkability
 from eventveil.audit.figures import Advantage, Figure
-from eventveil.audit.workspace.workspace import Bench, Plan
+from eventveil.audit.workspace.workspace import AuditPlan, AuditWorkspace
 from eventveil.training.data.split import open_split
-from eventveil.training.distributed.process_group import World
+from eventveil.training.distributed.process_group import ProcessGroup
 from eventveil.training.evaluation.retrieval_metrics import Labels, equal_error_rate
 
 NAMED = {"knowledge": "informed", "architecture": "plain", "seed": 0}
@@ -23,8 +23,8 @@ def stand(tmp_path_factory):
     root = planted(tmp_path_factory.mktemp("planted"), train=4, test=6, sessions=("led", "natural", "lab"))
     held = settings(root, window={"size": [8, 8]})
     work = tmp_path_factory.mktemp("work")
-    plan = Plan(held, (), work, open_split(held.data, work, watch))
-    return Bench(plan, World(), Silent()).stand("test")
+    plan = AuditPlan(held, (), work, open_split(held.data, work, watch))
+    return AuditWorkspace(plan, ProcessGroup(), Silent()).stand("test")
 
 
 def embeddings(stand, of):
@@ -41,8 +41,8 @@ def test_linked_pairs_differ_in_session_and_agree_in_gesture(stand):
     protocol = linked(stand, 1, 0)
     window = protocol.members_Tn[:, 0]
     trials = [stand.windows.trials[k] for k in stand.draw.trial[window]]
-    asked = [trial for trial, asks in zip(trials, protocol.asked_T, strict=True) if asks]
-    others = [trial for trial, asks in zip(trials, protocol.asked_T, strict=True) if not asks]
+    asked = [trial for trial, asks in zip(trials, protocol.query_mask_T, strict=True) if asks]
+    others = [trial for trial, asks in zip(trials, protocol.query_mask_T, strict=True) if not asks]
     compared = np.argwhere(~protocol.left_out_QG)
     assert len(compared)
     for query, entry in compared:
@@ -89,7 +89,7 @@ def test_who_knows_gestures_or_sessions_is_at_chance_where_both_sides_show_the_s
 
 def test_for_validation_every_session_asks_every_other_one(stand):
     protocol = all_linked(stand)
-    asked, others = protocol.members_Tn[protocol.asked_T, 0], protocol.members_Tn[~protocol.asked_T, 0]
+    asked, others = protocol.members_Tn[protocol.query_mask_T, 0], protocol.members_Tn[~protocol.query_mask_T, 0]
     trials = [stand.windows.trials[k] for k in stand.draw.trial]
     want = {
         (one, other)

@@ -14,10 +14,10 @@ from small_audits import audit, settings
 from small_trainings import planted
 
 from eventveil.audit.auditor import Auditor
-from eventveil.audit.execution.progress import Board
+from eventveil.audit.execution.progress import AuditProgress
 from eventveil.audit.subjects import Subject
 from eventveil.errors import AuditError
-from eventveil.training.networks.baselines import Gaussian, Identity
+from eventveil.training.networks.baselines import Gaussian, Unchanged
 
 pytest.importorskip("ray", reason="no Ray here: pip install 'eventveil[cluster]'")
 pytestmark = [
@@ -27,7 +27,7 @@ pytestmark = [
 
 from ray.cluster_utils import Cluster as Nodes  # noqa: E402
 
-from eventveil.audit.execution.ray import Cluster  # noqa: E402
+from eventveil.audit.execution.ray import RayExecutor  # noqa: E402
 
 PATIENCE_S = 200.0
 SMALL = {
@@ -75,9 +75,9 @@ def test_a_lost_node_and_a_lost_worker_change_no_figure_and_are_named(nodes, tmp
         os.kill(at_work()[0], signal.SIGKILL)
 
     def on_cluster():
-        subjects = [Subject("raw", Identity()), Subject("noisy", Gaussian(0.5), audited=True)]
-        auditor = Auditor(held, subjects, tmp_path / "out", Board(Console(quiet=True), said.append))
-        return auditor.run(lambda plan, _: Cluster(plan, cluster.address))
+        subjects = [Subject("raw", Unchanged()), Subject("noisy", Gaussian(0.5), audited=True)]
+        auditor = Auditor(held, subjects, tmp_path / "out", AuditProgress(Console(quiet=True), said.append))
+        return auditor.run(lambda plan, _: RayExecutor(plan, cluster.address))
 
     harmful = threading.Thread(target=harm)
     harmful.start()
@@ -93,4 +93,4 @@ def test_a_lost_node_and_a_lost_worker_change_no_figure_and_are_named(nodes, tmp
 
 def test_a_cluster_that_is_not_there_is_told():
     with pytest.raises(AuditError, match=r"--ray auto: no Ray cluster answers.*ray start --head"):
-        Cluster(None, "auto")
+        RayExecutor(None, "auto")

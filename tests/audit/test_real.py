@@ -12,19 +12,19 @@ from small_audits import settings
 from small_trainings import Silent, planted, watch
 
 from eventveil.audit.attacks.before_after import BeforeAndAfter
-from eventveil.audit.attacks.identity import Identity
+from eventveil.audit.attacks.identity import IdentityAttack
 from eventveil.audit.attacks.inversion import Denoising, Inverting
-from eventveil.audit.attacks.reconstruction import Comparison, Retrieval
+from eventveil.audit.attacks.reconstruction import Comparison, RetrievalAttack
 from eventveil.audit.figures import Attack, Figure, Likeness
 from eventveil.audit.subjects import Subject
-from eventveil.audit.workspace.workspace import Bench, Plan
+from eventveil.audit.workspace.workspace import AuditPlan, AuditWorkspace
 from eventveil.models import shipped
 from eventveil.models.kinds import initialise
 from eventveil.models.weights import load_weights
 from eventveil.training.data.split import open_split
-from eventveil.training.distributed.process_group import World
+from eventveil.training.distributed.process_group import ProcessGroup
 from eventveil.training.networks.baselines import Gaussian
-from eventveil.training.networks.baselines import Identity as Unchanged
+from eventveil.training.networks.baselines import Unchanged as Unchanged
 
 pytestmark = pytest.mark.timeout(600)  # seconds alone; far more beside trainings
 
@@ -32,8 +32,8 @@ SHORT = {"epochs": 1, "lr": 0.003}
 
 
 def bench_of(held, work, *subjects):
-    plan = Plan(held, (Subject("raw", Unchanged()), *subjects), work, open_split(held.data, work, watch))
-    return Bench(plan, World(), Silent())
+    plan = AuditPlan(held, (Subject("raw", Unchanged()), *subjects), work, open_split(held.data, work, watch))
+    return AuditWorkspace(plan, ProcessGroup(), Silent())
 
 
 def attacks(found):
@@ -60,9 +60,9 @@ def test_the_event_reid_sample_goes_through_both(real_data, tmp_path):
     assert raw.ssim.value == pytest.approx(1, abs=1e-4)
     assert raw.ssim.chance < 0.7  # FireNet's pictures of two people differ
     assert noise.ssim.high < 0.5
-    found = Retrieval("resnet18", 0, ("raw", "untrained")).run(bench)["attacks"]
+    found = RetrievalAttack("resnet18", 0, ("raw", "untrained")).run(bench)["attacks"]
     assert next((a.way, a.people, a.queries) for a in attacks(found["raw"])) == ("search", 5, 13)
-    Identity("raw", "resnet18", 0, ("raw",)).run(bench)
+    IdentityAttack("raw", "resnet18", 0, ("raw",)).run(bench)
     alone = Inverting("untrained", 0, (("resnet18", 0),)).run(bench)
     assert math.isfinite(Figure.model_validate(alone["restored"]).value)
     assert {a.knowledge for a in attacks(alone["attacks"])} == {"inverting"}

@@ -19,7 +19,7 @@ from eventveil.io.formats.writer import open_writer
 from eventveil.models import load_weights, save_weights
 from eventveil.models.shipped import ANONYMIZER
 from eventveil.stream.calibration.image import draw_sheet, write_private
-from eventveil.stream.calibration.profile import Look, look
+from eventveil.stream.calibration.profile import SourceProfile, profile_source
 from eventveil.stream.plan import WindowPlan
 from eventveil.stream.preprocess.view import View
 from eventveil.stream.settings import SourceSettings
@@ -40,7 +40,7 @@ def source(path, **scene):
 
 def test_what_is_told_is_what_was_planted(tmp_path):
     events = filmed(seconds=4.0)
-    seen = look(source(recording(tmp_path / "a.aedat4", events)), PLAN, 3.0)
+    seen = profile_source(source(recording(tmp_path / "a.aedat4", events)), PLAN, 3.0)
     first = events[: int(events.t.searchsorted(events.t[0] + 3_000_000))]
     assert (seen.events, seen.on) == (len(first), np.count_nonzero(first.p))
     assert seen.seconds == pytest.approx(3.0, abs=0.01)
@@ -55,7 +55,7 @@ def test_what_is_told_is_what_was_planted(tmp_path):
 def test_its_windows_are_those_of_the_line(tmp_path):
     events = filmed(seconds=1.0)
     path = recording(tmp_path / "a.aedat4", events)
-    seen = look(source(path), PLAN, 1.0)
+    seen = profile_source(source(path), PLAN, 1.0)
     histogrammer = PLAN.histogrammer(seen.view)
     windows = [window for packet in packets_of(events) for window in histogrammer.push(packet)]
     assert seen.density == [window.events / 100 for window in windows]
@@ -66,19 +66,21 @@ def test_its_windows_are_those_of_the_line(tmp_path):
 
 def test_a_mask_that_is_asked_for_is_at_work_in_what_the_network_sees(tmp_path):
     path = recording(tmp_path / "a.aedat4", filmed(seconds=3.2))
-    plain, masked = (look(source(path, pixels="all", hot_pixels=asked), PLAN, 3.0) for asked in ("off", "mask"))
+    plain, masked = (
+        profile_source(source(path, pixels="all", hot_pixels=asked), PLAN, 3.0) for asked in ("off", "mask")
+    )
     assert plain.events == masked.events
     assert sum(masked.density) < sum(plain.density)
 
 
 def test_hot_pixels_of_a_recording_shorter_than_the_look_are_found(tmp_path):
     path = recording(tmp_path / "a.aedat4", filmed(seconds=2.0))
-    seen = look(source(path), PLAN, 60.0)
+    seen = profile_source(source(path), PLAN, 60.0)
     assert seen.hot.sum() == len(PLANTED)
 
 
 def test_what_is_shorter_than_a_window_is_shown_and_not_judged(tmp_path):
-    seen = look(source(recording(tmp_path / "a.aedat4", filmed(seconds=0.1))), PLAN, 5.0)
+    seen = profile_source(source(recording(tmp_path / "a.aedat4", filmed(seconds=0.1))), PLAN, 5.0)
     assert seen.density == []
     assert seen.window.sum() > 0
     assert seen.far_from((1e6, 2e6, 3e6)) is None
@@ -87,16 +89,18 @@ def test_what_is_shorter_than_a_window_is_shown_and_not_judged(tmp_path):
 def test_a_sensor_smaller_than_the_window_says_so(tmp_path):
     path = recording(tmp_path / "a.aedat4", make_events(50, sensor=Sensor(8, 8)), Sensor(8, 8))
     with pytest.raises(EventVeilError, match="it only scales down"):
-        look(source(path), PLAN, 1.0)
+        profile_source(source(path), PLAN, 1.0)
 
 
 def test_a_look_does_not_tell_what_it_saw():
-    seen = Look(SENSOR, View(SENSOR), np.full((30, 40), 4711, np.uint32), np.zeros((30, 40), np.bool_), events=4711)
+    seen = SourceProfile(
+        SENSOR, View(SENSOR), np.full((30, 40), 4711, np.uint32), np.zeros((30, 40), np.bool_), events=4711
+    )
     assert "4711" not in repr(seen)
 
 
 def test_the_picture_is_for_its_owner_and_shows_hot_pixels_red(tmp_path):
-    seen = look(source(recording(tmp_path / "a.aedat4", filmed(seconds=3.2))), PLAN, 3.0)
+    seen = profile_source(source(recording(tmp_path / "a.aedat4", filmed(seconds=3.2))), PLAN, 3.0)
     path = tmp_path / "seen.png"
     path.write_bytes(b"older, and open to all")
     path.chmod(0o644)
@@ -106,7 +110,7 @@ def test_the_picture_is_for_its_owner_and_shows_hot_pixels_red(tmp_path):
     picture = np.asarray(Image.open(path).convert("RGB"))[:, :480]
     red = (picture[..., 0] > 200) & (picture[..., 1:].max(axis=2) < 30)
     assert red.any()
-    clean = look(source(recording(tmp_path / "b.aedat4", filmed(set(), seconds=3.2))), PLAN, 3.0)
+    clean = profile_source(source(recording(tmp_path / "b.aedat4", filmed(set(), seconds=3.2))), PLAN, 3.0)
     picture = np.asarray(draw_sheet(clean, seen))[40:510, 12:492]
     assert not ((picture[..., 0] > 200) & (picture[..., 1:].max(axis=2) < 30)).any()
 

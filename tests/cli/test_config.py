@@ -14,7 +14,7 @@ from pydantic import BaseModel
 from eventveil import Sensor
 from eventveil.config import read_yaml, run_settings
 from eventveil.errors import ConfigError
-from eventveil.stream.settings import RunSettings
+from eventveil.stream.settings import PipelineSettings
 
 MINIMAL = {"sources": [{"uri": "a.aedat4"}]}
 TWO = {"sources": [{"uri": "a", "stream": "left"}, {"uri": "b", "stream": "right"}], "line": {"queue": 8}}
@@ -281,7 +281,7 @@ def test_a_ready_configuration_loads_and_holds_every_key(name):
     path = Path(str(files("eventveil.configs") / name))
     values = read_yaml(path)
     settings = run_settings(values, name=name)
-    assert set(keys_in(values)) == set(every_key(RunSettings))
+    assert set(keys_in(values)) == set(every_key(PipelineSettings))
     assert settings.line.delivery == ("live" if name == "live.yaml" else "lossless")
     assert settings.anonymize.allow_untrained is False
     assert settings.publish.bind.startswith("tcp://127.0.0.1:")
@@ -291,5 +291,5 @@ def test_a_ready_configuration_loads_and_holds_every_key(name):
 def test_a_ready_configuration_explains_every_key_in_place(name):
     lines = Path(str(files("eventveil.configs") / name)).read_text(encoding="utf-8").splitlines()
     keys = [line for line in lines if re.match(r"^ +(- )?\w+:", line)]
-    assert len(keys) >= len(set(every_key(RunSettings)))
+    assert len(keys) >= len(set(every_key(PipelineSettings)))
     assert [line for line in keys if "#" not in line] == []

@@ -16,7 +16,8 @@ from recordings import SENSOR, assert_same, cut, join, make_events
 from typer.testing import CliRunner
 
 from eventveil import EventPacket, Sensor
-from eventveil.cli.files import register
+from eventveil.cli import convert as convert_command
+from eventveil.cli import info as info_command
 from eventveil.errors import EventError, EventFileError
 from eventveil.io import open_events
 from eventveil.io.formats.writer import WRITERS, open_writer
@@ -32,7 +33,8 @@ KEYS = [
 def eventveil():
     """Run a command as the program does; its own errors come out as exceptions."""
     app = typer.Typer()
-    register(app)
+    info_command.register(app)
+    convert_command.register(app)
 
     def run(*words, status=0):
         result = CliRunner().invoke(app, [str(word) for word in words])
@@ -205,7 +207,7 @@ def test_convert_of_a_sensor_larger_than_stated(tmp_path, eventveil):
 
 INTERRUPT = """
 import sys, typer
-from eventveil import cli_files
+from eventveil.cli import convert
 from eventveil.io.formats.csv_writer import CsvWriter
 encode = CsvWriter.encode
 def slowly(self, packet):
@@ -214,7 +216,7 @@ def slowly(self, packet):
     sys.stdin.readline()  # until the test interrupts
 CsvWriter.encode = slowly
 app = typer.Typer()
-cli_files.register(app)
+convert.register(app)
 app(["convert", *sys.argv[1:]])
 """
 

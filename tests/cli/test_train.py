@@ -13,7 +13,7 @@ from dataset_makers import reid, tonic
 from small_trainings import Silent, planted, settings, values, watch
 
 from eventveil.errors import ConfigError
-from eventveil.training.distributed.process_group import World
+from eventveil.training.distributed.process_group import ProcessGroup
 from eventveil.training.recipe import Recipe
 
 
@@ -112,7 +112,7 @@ def test_what_is_not_installed_is_told_before_anybody_is_simulated(tmp_path, mon
     monkeypatch.setitem(sys.modules, package, None)  # as if it were not there
     own = settings(None, data={"root": None, "simulate": {"subjects": 4}}, run={key: True})
     with pytest.raises(ConfigError, match=rf"run\.{key}: {package} is not installed; pip install"):
-        Recipe(own, tmp_path / "run", World(), Silent(), watch)
+        Recipe(own, tmp_path / "run", ProcessGroup(), Silent(), watch)
     assert not list(tmp_path.iterdir())
 
 

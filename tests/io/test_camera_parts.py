@@ -12,9 +12,9 @@ from eventveil.config import run_settings
 from eventveil.errors import ConfigError
 from eventveil.io.camera.frames import BACKLOG, EVENTS, LOST, OVERFLOW, Head, Totals, frame, room_for, words
 from eventveil.io.camera.queue import CameraQueue
-from eventveil.io.camera.uri import Batch, CameraInfo, CameraUri, records
+from eventveil.io.camera.uri import CameraBatch, CameraInfo, CameraUri, records
 from eventveil.io.formats.aedat4 import RECORD
-from eventveil.replay.player.sources import SourceUri, open_programme
+from eventveil.replay.player.sources import SourceUri, open_playlist
 
 MS, S = 1_000_000, 1_000_000_000  # in nanoseconds
 
@@ -70,7 +70,7 @@ def test_what_is_known_of_a_camera_travels_as_json():
 
 
 def batch(n, received_ns=0, **what):
-    return Batch(records(range(n), [1] * n, [2] * n, [True] * n), received_ns, **what)
+    return CameraBatch(records(range(n), [1] * n, [2] * n, [True] * n), received_ns, **what)
 
 
 def taken(queue):
@@ -193,4 +193,4 @@ def test_what_does_not_go_with_a_camera_is_refused(source, complaint):
 def test_a_camera_cannot_be_played():
     asked = {"sensor": None, "on_disorder": "raise", "shuffle": False, "seed": None}
     with pytest.raises(ConfigError, match="dv://: is a live camera, and cannot be played; `eventveil run dv://` reads"):
-        open_programme(SourceUri.parse("dv://"), **asked)
+        open_playlist(SourceUri.parse("dv://"), **asked)

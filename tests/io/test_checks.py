@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from eventveil.events import EventPacket, Sensor
 from eventveil.io.validation import checks
 from eventveil.io.validation.checks import first_fault
-from eventveil.io.validation.disorder import DAWN_US, Clip, Sort
+from eventveil.io.validation.disorder import DAWN_US, ClipDisorder, SortDisorder
 from eventveil.io.validation.gate import Gate
 
 pytestmark = pytest.mark.kernel
@@ -167,13 +167,13 @@ def push_all(order, events, cuts):
 
 @given(disordered, cuts)
 def test_clip_raises_late_times_wherever_packets_are_cut(events, cuts):
-    clip = Clip()
+    clip = ClipDisorder()
     assert (push_all(clip, events, cuts), clip.disorders) == reference.clipped(events)
 
 
 @given(disordered, cuts)
 def test_sort_counts_what_clip_counts_and_loses_nothing(events, cuts):
-    sort = Sort()
+    sort = SortDisorder()
     out = push_all(sort, events, cuts)
     assert sort.disorders == reference.clipped(events)[1]
     assert [event[0] for event in out] == sorted(event[0] for event in out)
@@ -182,11 +182,11 @@ def test_sort_counts_what_clip_counts_and_loses_nothing(events, cuts):
 
 @given(disordered, st.integers(0, 40))
 def test_sort_is_exact_and_stable_over_two_packets(events, cut):
-    assert push_all(Sort(), events, [cut]) == sorted(events, key=lambda event: event[0])
+    assert push_all(SortDisorder(), events, [cut]) == sorted(events, key=lambda event: event[0])
 
 
 def test_sort_clips_what_comes_after_its_horizon():
-    sort = Sort()
+    sort = SortDisorder()
     late = [(10, 0, 0, 0)], [(20, 1, 0, 0)], [(5, 2, 0, 0)], [(30, 3, 0, 0)]
     out = [event for part in late for event in reference.rows(sort.push(columns(part)))]
     assert out + reference.rows(sort.finish()) == [(10, 0, 0, 0), (10, 2, 0, 0), (20, 1, 0, 0), (30, 3, 0, 0)]

@@ -10,7 +10,7 @@ import torch
 
 from eventveil.errors import WeightsError
 from eventveil.io import open_events
-from eventveil.models.reconstruction import FireNet, State, load_firenet
+from eventveil.models.reconstruction import FireNet, RecurrentState, load_firenet
 from eventveil.stream.histogram import WindowedHistogrammer
 
 # Names and shapes of the published state dict.
@@ -87,10 +87,10 @@ def test_reconstructing_normalises_first(network):
 def test_the_state_is_what_is_remembered(network):
     first, second = voxels(1, seed=1), voxels(1, seed=2)
     state = network(first).state
-    assert isinstance(state, State)
+    assert isinstance(state, RecurrentState)
     with_past, without = network(second, state).picture, network(second).picture
     assert not torch.allclose(with_past, without)
-    nothing = State(torch.zeros_like(state.head), torch.zeros_like(state.residual))
+    nothing = RecurrentState(torch.zeros_like(state.head), torch.zeros_like(state.residual))
     assert torch.equal(network(second, nothing).picture, without)
 
 

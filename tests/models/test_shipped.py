@@ -16,7 +16,7 @@ from eventveil.models.weights import check_fit
 from eventveil.replay.datasets import dvs_gesture
 from eventveil.replay.simulation.camera import DVS128, simulate
 from eventveil.stream.histogram import WindowedHistogrammer
-from eventveil.stream.histogram.density import far_from
+from eventveil.stream.histogram.density import training_mismatch
 
 MOST_BYTES = 25_000_000
 STRANGERS = 1  # a seed: those of the training set were drawn with 0
@@ -57,7 +57,7 @@ def test_strangers_are_as_dense_as_they_say_that_their_training_was(strangers):
     low, middle, high = scene.density
     assert low < min(density) <= max(density) < high  # 22 windows of which 2 % may lie outside
     assert abs(np.median(density) - middle) < 0.3 * middle
-    assert far_from(scene.density, float(np.median(density)), max(density)) is None
+    assert training_mismatch(scene.density, float(np.median(density)), max(density)) is None
 
 
 def test_they_recognise_strangers_through_what_is_published(strangers):

@@ -15,7 +15,7 @@ from eventveil import EventPacket, Sensor
 from eventveil.errors import DatasetError, EventFileError
 from eventveil.replay.ground_truth import MOST_SPANS
 from eventveil.replay.player.player import Excerpt, Player
-from eventveil.replay.playlist import Piece, Programme
+from eventveil.replay.playlist import Clip, Playlist
 
 SENSOR = Sensor(7, 5)
 
@@ -32,7 +32,7 @@ class Reel:
         self.packets = packets
         self.fault = fault
         self.opened = self.closed = 0
-        self.piece = Piece(self.open, duration_us, label, subject)
+        self.clip = Clip(self.open, duration_us, label, subject)
 
     @contextmanager
     def open(self):
@@ -48,12 +48,12 @@ class Reel:
             raise self.fault
 
 
-def programme(*reels, begins_us=0, instead=None):
-    return Programme(SENSOR, lambda _: [reel.piece for reel in reels], begins_us, instead)
+def playlist(*reels, begins_us=0, public_error=None):
+    return Playlist(SENSOR, lambda _: [reel.clip for reel in reels], begins_us, public_error)
 
 
 def played(*reels, begins_us=0, **excerpt):
-    return list(Player(programme(*reels, begins_us=begins_us), Excerpt(**excerpt)))
+    return list(Player(playlist(*reels, begins_us=begins_us), Excerpt(**excerpt)))
 
 
 def times(packets):
@@ -85,7 +85,7 @@ def test_a_recording_keeps_its_times_and_its_arrays():
 
 
 def test_a_looped_recording_goes_on_behind_itself():
-    stream = iter(Player(programme(Reel(packet_at(100, 150)), begins_us=None), Excerpt(loop=True, gap_us=20)))
+    stream = iter(Player(playlist(Reel(packet_at(100, 150)), begins_us=None), Excerpt(loop=True, gap_us=20)))
     assert times(islice(stream, 3)) == [100, 150, 170, 220, 240, 290]
 
 
@@ -95,7 +95,7 @@ def test_a_loop_over_nothing_ends():
 
 
 def test_a_loop_over_one_event_moves_on():
-    stream = iter(Player(programme(Reel(packet_at(5))), Excerpt(loop=True)))
+    stream = iter(Player(playlist(Reel(packet_at(5))), Excerpt(loop=True)))
     assert times(islice(stream, 3)) == [0, 1, 2]
 
 
@@ -131,14 +131,14 @@ def test_what_lies_before_the_start_is_not_opened_where_its_length_is_known():
 
 def test_an_excerpt_is_looped_as_such():
     stream = iter(
-        Player(programme(Reel(packet_at(0, 10, 20, 30))), Excerpt(loop=True, start_us=10, stop_us=30, gap_us=5))
+        Player(playlist(Reel(packet_at(0, 10, 20, 30))), Excerpt(loop=True, start_us=10, stop_us=30, gap_us=5))
     )
     assert times(islice(stream, 3)) == [10, 20, 35, 45, 60, 70]
 
 
 def test_a_player_that_is_left_closes_what_is_open():
     reel = Reel(packet_at(0), packet_at(1))
-    packets = iter(Player(programme(reel), Excerpt()))
+    packets = iter(Player(playlist(reel), Excerpt()))
     next(packets)
     packets.close()
     assert reel.closed == 1
@@ -147,11 +147,11 @@ def test_a_player_that_is_left_closes_what_is_open():
 def test_an_error_is_told_as_it_is_or_in_the_words_of_the_programme():
     fault = EventFileError("user07.npy", format=None, expected="broken", remedy="none")
     reel = Reel(packet_at(0), fault=fault)
-    packets = iter(Player(programme(reel), Excerpt()))
+    packets = iter(Player(playlist(reel), Excerpt()))
     next(packets)
     with pytest.raises(EventFileError):
         next(packets)
-    packets = iter(Player(programme(reel, instead="not all can be read"), Excerpt()))
+    packets = iter(Player(playlist(reel, public_error="not all can be read"), Excerpt()))
     next(packets)
     with pytest.raises(DatasetError) as caught:
         next(packets)
@@ -168,10 +168,10 @@ def length(steps, spare):
     return 0 if spare is None else sum(steps[1:]) + spare
 
 
-def straight(pieces, gap_us):
+def straight(clips, gap_us):
     """The slow twin: times and marks of one pass from 0, and the end of the last piece."""
     t, marks, at, end = [], [], 0, 0
-    for mark, (_, steps, spare) in enumerate(pieces):
+    for mark, (_, steps, spare) in enumerate(clips):
         own = [at + sum(steps[1 : k + 1]) for k in range(len(steps))]
         t += own
         marks += [mark] * len(own)
@@ -180,30 +180,30 @@ def straight(pieces, gap_us):
     return np.array(t), np.array(marks), end
 
 
-def reels(data, pieces):
+def reels(data, clips):
     made = []
-    for mark, (first, steps, spare) in enumerate(pieces):
+    for mark, (first, steps, spare) in enumerate(clips):
         whole = packet_at(*(first + np.cumsum([0, *steps[1:]])), mark=mark)
         made.append(Reel(*data.draw(cuts(whole)), duration_us=length(steps, spare)))
     return made
 
 
 @given(PIECES, st.sampled_from([0, 1, 50]), st.integers(0, 120), st.one_of(st.none(), st.integers(1, 300)), st.data())
-def test_an_excerpt_holds_exactly_the_events_from_start_to_stop(pieces, gap_us, start_us, length_us, data):
+def test_an_excerpt_holds_exactly_the_events_from_start_to_stop(clips, gap_us, start_us, length_us, data):
     stop_us = None if length_us is None else start_us + length_us
-    got = played(*reels(data, pieces), start_us=start_us, stop_us=stop_us, gap_us=gap_us)
-    t, marks, _ = straight(pieces, gap_us)
+    got = played(*reels(data, clips), start_us=start_us, stop_us=stop_us, gap_us=gap_us)
+    t, marks, _ = straight(clips, gap_us)
     inside = (t >= start_us) & (t < (np.inf if stop_us is None else stop_us))
     assert times(got) == t[inside].tolist()
     assert np.concatenate([EventPacket.empty().x, *(packet.x for packet in got)]).tolist() == marks[inside].tolist()
 
 
 @given(PIECES, st.sampled_from([0, 1, 50]), st.data())
-def test_a_loop_loses_nothing_and_repeats_itself(pieces, gap_us, data):
-    made = reels(data, pieces)
-    t, _, end = straight(pieces, gap_us)
+def test_a_loop_loses_nothing_and_repeats_itself(clips, gap_us, data):
+    made = reels(data, clips)
+    t, _, end = straight(clips, gap_us)
     got = []
-    for packet in Player(programme(*made), Excerpt(loop=True, gap_us=gap_us)):
+    for packet in Player(playlist(*made), Excerpt(loop=True, gap_us=gap_us)):
         got += packet.t.tolist()
         if len(got) >= 3 * len(t):
             break
@@ -212,8 +212,8 @@ def test_a_loop_loses_nothing_and_repeats_itself(pieces, gap_us, data):
 
 
 @given(PIECES, st.integers(0, 60), st.integers(1, 200), st.booleans(), st.data())
-def test_times_never_decrease_and_promises_hold(pieces, start_us, length_us, loop, data):
-    made = reels(data, pieces)
+def test_times_never_decrease_and_promises_hold(clips, start_us, length_us, loop, data):
+    made = reels(data, clips)
     for reel in made:
         # Behind each packet the promise that its own last event, or a little more, allows.
         ends = [int(packet.t[-1]) for packet in reel.packets if len(packet)]
@@ -224,7 +224,7 @@ def test_times_never_decrease_and_promises_hold(pieces, start_us, length_us, loo
         reel.packets.append(timed(packet_at(), ends[-1] + data.draw(st.integers(0, 30))))
     excerpt = Excerpt(start_us=start_us, stop_us=start_us + length_us, loop=loop, gap_us=3)
     last = promised = -(10**9)
-    for packet in islice(Player(programme(*made), excerpt), 60):
+    for packet in islice(Player(playlist(*made), excerpt), 60):
         assert (np.diff(packet.t) >= 0).all()
         if len(packet):
             assert packet.t[0] >= max(last, promised)
@@ -236,7 +236,7 @@ def test_times_never_decrease_and_promises_hold(pieces, start_us, length_us, loo
 def test_the_truth_of_a_window_is_what_fills_most_of_it():
     one = Reel(packet_at(0, 99), duration_us=100, label="wave", subject="a")
     other = Reel(packet_at(0, 49), duration_us=50, label="clap", subject="b")
-    player = Player(programme(one, other), Excerpt(gap_us=40))
+    player = Player(playlist(one, other), Excerpt(gap_us=40))
     list(player)
     spans = [player.truth.of(start, start + 60) for start in range(0, 240, 10)]
     assert [span and span.label for span in spans] == (
@@ -251,7 +251,7 @@ def test_the_truth_of_a_window_is_what_fills_most_of_it():
 
 def test_the_truth_that_nobody_asks_for_is_forgotten():
     trials = [Reel(packet_at(0, 99), duration_us=100, label="wave", subject="a") for _ in range(MOST_SPANS + 9)]
-    player = Player(programme(*trials), Excerpt())
+    player = Player(playlist(*trials), Excerpt())
     list(player)
     assert len(player.truth._spans) == MOST_SPANS
     last_us = 100 * (len(trials) - 1)

@@ -14,10 +14,10 @@ from eventveil.errors import EventError
 from eventveil.events import Sensor
 from eventveil.replay.datasets.dvs_gesture import GESTURES
 from eventveil.replay.simulation import scene
-from eventveil.replay.simulation.body import Body, Figure, View, bend
+from eventveil.replay.simulation.body import Body, BodyShapes, Viewpoint, bend
 from eventveil.replay.simulation.gestures import Performance
 from eventveil.replay.simulation.person import Person
-from eventveil.replay.simulation.portable_random import Chance, sine
+from eventveil.replay.simulation.portable_random import PortableRandom, sine
 from eventveil.replay.simulation.scene import LIGHTINGS, MARGIN, WHITE, Lighting, background, draw
 
 SECONDS = np.arange(0, 3, 0.01)
@@ -56,12 +56,12 @@ def test_bars_without_length_and_beyond_the_picture_are_drawn_too():
 def figure(n=1, *, parts=()):
     looks = np.array([(0.5, 0, 1.0, 0.0, 0.0), (1.0, 0, 1.0, 0.0, 0.0)])[: len(parts)].reshape(len(parts), 5)
     shapes = np.tile(np.array(parts, np.float64).reshape(len(parts), 6), (n, 1, 1))
-    return Figure(shapes, looks, np.tile(np.arange(len(parts)), (n, 1)))
+    return BodyShapes(shapes, looks, np.tile(np.arange(len(parts)), (n, 1)))
 
 
 @pytest.mark.kernel
 def test_the_camera_moves_against_the_room_and_the_person_alike():
-    wall = background(SMALL, Chance(1))
+    wall = background(SMALL, PortableRandom(1))
     disc = (5.0, 4.0, 6.0, 4.0, 2.0, 2.0)
     still, moved = draw(wall, np.array([(0.0, 0.0), (2.0, 1.0)]), figure(2, parts=[disc]), np.ones(2), 0.0, SMALL)
     np.testing.assert_allclose(moved[:-1, :-2].astype(int), still[1:, 2:].astype(int), atol=1)
@@ -76,14 +76,14 @@ def test_what_is_nearer_is_drawn_over_what_is_farther_and_light_is_light():
     grey, white = (5.0, 4.0, 6.0, 4.0, 2.0, 2.0), (5.0, 4.0, 6.0, 4.0, 1.0, 1.0)
     two = figure(2, parts=[grey, white])
     two.order[1] = [1, 0]
-    over, under = draw(background(SMALL, Chance(1)), np.zeros((2, 2)), two, np.array([1.0, 0.5]), 0.0, SMALL)
+    over, under = draw(background(SMALL, PortableRandom(1)), np.zeros((2, 2)), two, np.array([1.0, 0.5]), 0.0, SMALL)
     assert over[4, 5] == WHITE
     assert under[4, 5] == WHITE * 0.5 * 0.5
 
 
 @pytest.mark.kernel
 def test_a_camera_cannot_leave_the_room():
-    draw(background(SMALL, Chance(1)), np.array([(99.0, -99.0)]), figure(), np.ones(1), 0.0, SMALL)
+    draw(background(SMALL, PortableRandom(1)), np.array([(99.0, -99.0)]), figure(), np.ones(1), 0.0, SMALL)
 
 
 def test_a_person_is_the_same_again_and_nobody_else():
@@ -93,10 +93,12 @@ def test_a_person_is_the_same_again_and_nobody_else():
 
 
 def test_draws_are_even_and_belong_to_their_name():
-    draws = [Chance("a", 1).uniform(2, 4)] + [chance.uniform(2, 4) for chance in [Chance("b")] for _ in range(1000)]
+    draws = [PortableRandom("a", 1).uniform(2, 4)] + [
+        chance.uniform(2, 4) for chance in [PortableRandom("b")] for _ in range(1000)
+    ]
     assert 2 <= min(draws) < 2.02 < 3.98 < max(draws) < 4
-    assert Chance("a", 1).bits() == Chance("a/1").bits() != Chance("a", 2).bits()
-    chance = Chance("c")
+    assert PortableRandom("a", 1).bits() == PortableRandom("a/1").bits() != PortableRandom("a", 2).bits()
+    chance = PortableRandom("c")
     assert {chance.pick("xyz") for _ in range(50)} == set("xyz")
 
 
@@ -106,7 +108,7 @@ def test_the_sine_is_one():
 
 
 def paths(gesture, person=RIGHT_HANDED, take=0):
-    return Performance(gesture, person, Chance("take", take)).at(SECONDS)[0]
+    return Performance(gesture, person, PortableRandom("take", take)).at(SECONDS)[0]
 
 
 def turning(path):
@@ -151,7 +153,7 @@ def test_a_gesture_varies_with_the_take_and_the_person_but_not_with_where_it_is_
     one = paths(gesture)
     assert any((a != b).any() for a, b in zip(one, paths(gesture, take=1), strict=True))
     assert any((a != b).any() for a, b in zip(one, paths(gesture, Person.drawn(0, 2)), strict=True))
-    performance = Performance(gesture, RIGHT_HANDED, Chance("take", 0))
+    performance = Performance(gesture, RIGHT_HANDED, PortableRandom("take", 0))
     parts = [performance.at(SECONDS[:100])[0], performance.at(SECONDS[100:])[0]]
     for hand in (0, 1):
         np.testing.assert_array_equal(np.concatenate([part[hand] for part in parts]), one[hand])
@@ -160,7 +162,7 @@ def test_a_gesture_varies_with_the_take_and_the_person_but_not_with_where_it_is_
 @pytest.mark.parametrize("gesture", [-1, 11])
 def test_there_are_eleven_gestures(gesture):
     with pytest.raises(EventError, match="a gesture from 0 to 10"):
-        Performance(gesture, RIGHT_HANDED, Chance(0))
+        Performance(gesture, RIGHT_HANDED, PortableRandom(0))
 
 
 @given(st.lists(st.tuples(*[st.floats(-1, 1)] * 3), min_size=1, max_size=5))
@@ -176,7 +178,7 @@ def test_arms_keep_their_lengths_wherever_the_hand_wants_to_be(wanted):
 
 
 def test_the_nearer_arm_is_drawn_last():
-    body = Body(RIGHT_HANDED, View(100, 64, 64))
+    body = Body(RIGHT_HANDED, Viewpoint(100, 64, 64))
     near, far = np.array([[-0.2, 0.2, 0.4]]), np.array([[0.2, 0.2, 0.1]])
     two = body.figure(
         (np.concatenate((near, far * (-1, 1, 1))), np.concatenate((far, near * (-1, 1, 1)))), np.zeros(2), np.zeros(2)

@@ -15,15 +15,15 @@ from eventveil.io.source import open_events
 from eventveil.replay.datasets import open_dataset
 from eventveil.replay.datasets.dvs_gesture import GESTURES
 from eventveil.replay.player.player import Excerpt, Player
-from eventveil.replay.player.sources import SourceUri, open_programme
+from eventveil.replay.player.sources import SourceUri, open_playlist
 from eventveil.replay.simulation.camera import Shot, simulate
 
 GAP_US = 250_000
 
 
-def programme(uri, **changed):
+def playlist(uri, **changed):
     asked = {"sensor": None, "on_disorder": "raise", "shuffle": False, "seed": None, **changed}
-    return open_programme(SourceUri.parse(uri), **asked)
+    return open_playlist(SourceUri.parse(uri), **asked)
 
 
 def joined(packets):
@@ -36,7 +36,7 @@ def test_a_recording_plays_as_it_is_with_the_options_of_its_format(tmp_path):
     uri = f"{path}?columns=x,y,p,t&unit=ms"
     with open_events(uri, sensor=Sensor(128, 128)) as source:
         expected = joined(source)
-    got = joined(Player(programme(uri, sensor=Sensor(128, 128)), Excerpt()))
+    got = joined(Player(playlist(uri, sensor=Sensor(128, 128)), Excerpt()))
     for one, other in zip(got, expected, strict=True):
         np.testing.assert_array_equal(one, other)
 
@@ -51,7 +51,7 @@ def test_a_dataset_plays_its_trials_one_behind_the_other(tmp_path, kind, maker, 
         (f"{kind}:{tmp_path}/set", dataset.trials),
         (f"{kind}:{tmp_path}/set?split={split}", dataset.of(split)),
     ):
-        t, x, _, _ = joined(Player(programme(uri), Excerpt(gap_us=GAP_US)))
+        t, x, _, _ = joined(Player(playlist(uri), Excerpt(gap_us=GAP_US)))
         at, times, columns = 0, [], []
         for trial in trials:
             with trial.open() as packets:
@@ -67,7 +67,7 @@ def test_a_dataset_plays_its_trials_one_behind_the_other(tmp_path, kind, maker, 
 
 def test_see_plays_its_frames_with_their_quiet_times(tmp_path):
     make.see(tmp_path, people=("001",), emotions=("angry",))
-    player = Player(programme(f"see:{tmp_path}"), Excerpt(gap_us=GAP_US))
+    player = Player(playlist(f"see:{tmp_path}"), Excerpt(gap_us=GAP_US))
     packets = list(player)
     assert np.diff(joined(packets)[0]).max() >= GAP_US
     assert player.truth.of(0, 1_000).label == "angry"
@@ -77,10 +77,10 @@ def test_a_shuffled_order_is_the_seeds_and_another_one_each_time_around(tmp_path
     root = make.tonic(tmp_path)
 
     def order(seed, number):
-        return [(piece.subject, piece.label, piece.duration_us) for piece in shuffled(seed).pieces(number)]
+        return [(clip.subject, clip.label, clip.duration_us) for clip in shuffled(seed).clips(number)]
 
     def shuffled(seed):
-        return programme(f"dvs-gesture:{root}", shuffle=True, seed=seed)
+        return playlist(f"dvs-gesture:{root}", shuffle=True, seed=seed)
 
     plain = [(trial.subject, trial.label, trial.duration_us) for trial in open_dataset(root).trials]
     assert order(5, 0) == order(5, 0)
@@ -91,8 +91,8 @@ def test_a_shuffled_order_is_the_seeds_and_another_one_each_time_around(tmp_path
 
 def test_a_shuffled_loop_loses_nothing(tmp_path):
     root = make.tonic(tmp_path, people=(("ibmGestureTest", (24,)),), classes=range(4))
-    once = joined(Player(programme(f"dvs-gesture:{root}"), Excerpt()))
-    player = iter(Player(programme(f"dvs-gesture:{root}", shuffle=True, seed=1), Excerpt(loop=True)))
+    once = joined(Player(playlist(f"dvs-gesture:{root}"), Excerpt()))
+    player = iter(Player(playlist(f"dvs-gesture:{root}", shuffle=True, seed=1), Excerpt(loop=True)))
     t, x, y, _ = joined(islice(player, 3 * 8))
     assert len(t) == 3 * len(once[0])
     assert (np.diff(t) >= 0).all()
@@ -106,34 +106,34 @@ def test_times_that_go_back_in_a_trial_are_put_right_where_asked(tmp_path):
     rows[[10, 40], 0] = rows[[40, 10], 0]
     make.tonic_trial(tmp_path, "ibmGestureTest/user01_led/0.npy", rows)
     with pytest.raises(EventVeilError, match="datasets check"):
-        list(Player(programme(f"dvs-gesture:{tmp_path}"), Excerpt()))
+        list(Player(playlist(f"dvs-gesture:{tmp_path}"), Excerpt()))
     for policy in ("sort", "clip"):
-        t = joined(Player(programme(f"dvs-gesture:{tmp_path}", on_disorder=policy), Excerpt()))[0]
+        t = joined(Player(playlist(f"dvs-gesture:{tmp_path}", on_disorder=policy), Excerpt()))[0]
         assert len(t) == len(rows)
         assert (np.diff(t) >= 0).all()
 
 
 def test_simulated_people_go_on_with_everybody_making_every_gesture():
-    people = programme("simulate:?seed=3&subjects=2&seconds=0.5")
-    pieces = list(islice(people.pieces(0), 44))
-    for turn in (pieces[:22], pieces[22:]):
-        made = {(piece.subject, piece.label) for piece in turn}
+    people = playlist("simulate:?seed=3&subjects=2&seconds=0.5")
+    clips = list(islice(people.clips(0), 44))
+    for turn in (clips[:22], clips[22:]):
+        made = {(clip.subject, clip.label) for clip in turn}
         assert made == {(f"user{subject:02d}", label) for subject in (1, 2) for label in GESTURES}
-    assert pieces[:22] != pieces[22:]
-    again = list(islice(programme("simulate:?seed=3&subjects=2&seconds=0.5").pieces(0), 44))
-    assert [(piece.subject, piece.label) for piece in again] == [(piece.subject, piece.label) for piece in pieces]
+    assert clips[:22] != clips[22:]
+    again = list(islice(playlist("simulate:?seed=3&subjects=2&seconds=0.5").clips(0), 44))
+    assert [(clip.subject, clip.label) for clip in again] == [(clip.subject, clip.label) for clip in clips]
 
 
 def test_a_simulated_take_is_what_the_simulator_makes():
     shot = {"distance": 1.5, "camera_motion": 2.0, "sensor": Sensor(24, 20)}
     uri = "simulate:?seed=3&subjects=1&seconds=0.2&distance=1.5&camera_motion=2&sensor=24x20"
-    people = programme(uri)
-    piece = next(iter(people.pieces(0)))
-    with piece.open() as packets:
+    people = playlist(uri)
+    clip = next(iter(people.clips(0)))
+    with clip.open() as packets:
         got = joined(packets)
     sessions = [
         joined(
-            simulate(3, subject=1, session=session, gesture=GESTURES.index(piece.label), seconds=0.2, shot=Shot(**shot))
+            simulate(3, subject=1, session=session, gesture=GESTURES.index(clip.label), seconds=0.2, shot=Shot(**shot))
         )
         for session in range(5)
     ]
@@ -142,7 +142,7 @@ def test_a_simulated_take_is_what_the_simulator_makes():
 
 
 def test_a_far_start_does_not_simulate_what_lies_before():
-    player = Player(programme("simulate:?seconds=0.2&sensor=24x20"), Excerpt(start_us=10**10, stop_us=10**10 + 300_000))
+    player = Player(playlist("simulate:?seconds=0.2&sensor=24x20"), Excerpt(start_us=10**10, stop_us=10**10 + 300_000))
     t = joined(player)[0]
     assert 10**10 <= t[0] <= t[-1] < 10**10 + 300_000
 
@@ -186,19 +186,19 @@ def test_wrong_folders_say_what_was_looked_for_and_what_is_there(tmp_path):
         f"dvs-gesture:{root}?split=train": "expected a split of test, got 'train'",
     }.items():
         with pytest.raises(EventVeilError) as caught:
-            programme(uri)
+            playlist(uri)
         assert words in str(caught.value)
     with pytest.raises(ConfigError, match="a sensor of 128x128, not 64x64"):
-        programme(f"dvs-gesture:{root}", sensor=Sensor(64, 64))
+        playlist(f"dvs-gesture:{root}", sensor=Sensor(64, 64))
     with pytest.raises(ConfigError, match="sensor=WxH"):
-        programme("simulate:", sensor=Sensor(64, 64))
+        playlist("simulate:", sensor=Sensor(64, 64))
 
 
 def test_a_dataset_with_a_fault_names_nobody(tmp_path):
     make.tonic(tmp_path, people=(("ibmGestureTest", (24,)),), classes=(0,))
     (tmp_path / "ibmGestureTest" / "user24_natural" / "12.npy").touch()
     with pytest.raises(EventVeilError) as caught:
-        programme(f"dvs-gesture:{tmp_path}")
+        playlist(f"dvs-gesture:{tmp_path}")
     assert str(caught.value) == f"{tmp_path}: cannot be played; `eventveil datasets check {tmp_path}` tells why"
 
 
@@ -223,9 +223,9 @@ def test_options_that_do_not_fit_are_refused(source, words):
 
 def test_the_real_trials_play_as_one_stream(real_data):
     folder = real_data / "dvs_gesture"
-    player = Player(programme(f"dvs-gesture:{folder}"), Excerpt(gap_us=500_000))
+    player = Player(playlist(f"dvs-gesture:{folder}"), Excerpt(gap_us=500_000))
     t = joined(player)[0]
     assert (np.diff(t) >= 0).all()
     assert t[-1] == pytest.approx(9 * 1.95e6 + 1.45e6, abs=20_000)
-    t = joined(Player(programme(f"event-reid:{real_data / 'event_reid'}?split=test"), Excerpt()))[0]
+    t = joined(Player(playlist(f"event-reid:{real_data / 'event_reid'}?split=test"), Excerpt()))[0]
     assert (np.diff(t) >= 0).all()

@@ -10,7 +10,7 @@ from eventveil.audit.figures import (
     SubjectReport,
     Utility,
 )
-from eventveil.audit.report.report import Data, Made, Report
+from eventveil.audit.report.report import AuditReport, Data, Made
 from eventveil.audit.report.verdict import decide
 
 TENSORS = "ab" * 32
@@ -45,7 +45,7 @@ def report():
         kind="dvs-gesture", layout="x", simulated=False, people={"train": 60, "val": 8, "test": 40},
         trials={"train": 1, "val": 1, "test": 1}, sessions=80, classes=("a <clap>",), index="1" * 64, split="2" * 64,
     )  # fmt: skip
-    return Report(
+    return AuditReport(
         made=made, evidence=True, threshold=0.1, precision=0.05, settings={"averaging": 10}, data=data,
         subjects=(subject("raw", 0.8), subject("hidden<i>", 0.04, audited=True), subject("bare", 0.5, audited=True)),
     )  # fmt: skip

@@ -6,14 +6,16 @@ import json
 
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from eventveil.stream.protocol.certificate import Certificate, Judged
+from eventveil.stream.protocol.certificate import Certificate, CertifiedSubject
 
 
 def certificate(private, *subjects, **changed):
     """Text of a signed certificate; subjects as (SHA-256 of tensors, exit status)."""
     public = private.public_key().public_bytes(Encoding.Raw, PublicFormat.Raw).hex()
     judged = tuple(
-        Judged(name=f"w{n}", weights=digest, status=status, verdict="Held." if status == 0 else "Not private: found.")
+        CertifiedSubject(
+            name=f"w{n}", weights=digest, status=status, verdict="Held." if status == 0 else "Not private: found."
+        )
         for n, (digest, status) in enumerate(subjects)
     )
     unsigned = Certificate(

@@ -14,8 +14,8 @@ from eventveil.errors import AccessError
 from eventveil.stream import subscribe
 from eventveil.stream.protocol.keys import AllowList, new_keys, read_public
 from eventveil.stream.protocol.wire import encode
-from eventveil.stream.publisher.public_endpoint import Door
-from eventveil.stream.publisher.subscriptions import Audience
+from eventveil.stream.publisher.public_endpoint import PublicEndpoint
+from eventveil.stream.publisher.subscriptions import SubscriptionTracker
 from eventveil.stream.runtime.sockets import endpoint_of
 from eventveil.stream.settings import PublishSettings
 
@@ -55,19 +55,19 @@ class Publishing:
     def _run(self, bind, keys):
         with zmq.Context() as context:
             try:
-                self.door = Door(PublishSettings(bind=bind, keys=keys), context)
+                self.door = PublicEndpoint(PublishSettings(bind=bind, keys=keys), context)
             except Exception as error:
                 self.failure = error
                 self._opened.set()
                 return
-            audience = Audience(self.door.socket)
+            audience = SubscriptionTracker(self.door.socket)
             self.endpoint = endpoint_of(self.door.socket)
             self._opened.set()
             try:
                 seq = 0
                 while not self._done.wait(0.01):
                     audience.count()
-                    self.door.tend(audience.unruly())
+                    self.door.service(audience.abusive_client())
                     self.door.socket.send_multipart(encode(window_header(seq=seq), values(seq)))
                     seq += 1
                 if self._announce:

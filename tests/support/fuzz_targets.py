@@ -40,11 +40,11 @@ from eventveil.replay.datasets.retrieval import read_retrieval
 from eventveil.replay.datasets.trials import Dataset
 from eventveil.replay.player.sources import SourceUri
 from eventveil.stream.preprocess.hot_pixel_file import HotPixelFile
-from eventveil.stream.protocol.certificate import Certificate, Judged, Signed, read_key
+from eventveil.stream.protocol.certificate import Certificate, CertifiedSubject, Signed, read_key
 from eventveil.stream.protocol.keys import AllowList, new_keys, read_public, read_secret
 from eventveil.stream.protocol.wire import decode, encode
 from eventveil.stream.runtime.message import pack, unpack
-from eventveil.stream.settings import RunSettings
+from eventveil.stream.settings import PipelineSettings
 from eventveil.training.settings import TrainSettings
 
 SENSOR = Sensor(128, 128)
@@ -214,7 +214,7 @@ def _keys(data: bytes, folder: Path) -> None:
 def _certificates(_: Path) -> list[bytes]:
     key = Ed25519PrivateKey.generate()
     public = key.public_key().public_bytes(serialization.Encoding.Raw, serialization.PublicFormat.Raw)
-    judged = Judged(name="a", weights="ab" * 32, status=0, verdict="private enough")
+    judged = CertifiedSubject(name="a", weights="ab" * 32, status=0, verdict="private enough")
     unsigned = Certificate(
         made="2026-01-01", eventveil="0", evidence=True, threshold=0.1, config="ab" * 32, data="ab" * 32,
         report="ab" * 32, subjects=(judged,), public_key=public.hex(), signature="",
@@ -269,7 +269,7 @@ TARGETS = {
         Target("recording HDF5", partial(_recordings, "HDF5"), _read_hdf5, apart=True),
         Target("message", _messages, lambda data, _: decode(data.split(_BETWEEN))),
         Target("parcel", _parcels, lambda data, _: unpack(data.split(_BETWEEN))),
-        Target("line settings", lambda _: _ready("live.yaml", "replay.yaml"), partial(_configure, RunSettings)),
+        Target("line settings", lambda _: _ready("live.yaml", "replay.yaml"), partial(_configure, PipelineSettings)),
         Target("training settings", lambda _: _ready("train/simulated_small.yaml"), partial(_configure, TrainSettings)),
         Target("audit settings", lambda _: _ready("audit/quick.yaml"), partial(_configure, AuditSettings)),
         Target("override", lambda _: [b"line.delivery=live", b"sources.0.speed=max\nwindow.size=[64, 48]"], _override),

@@ -15,8 +15,8 @@ import zmq
 from eventveil import Sensor
 from eventveil.stream.protocol.wire import Geometry, GestureHeader, StateHeader, WindowHeader, encode
 from eventveil.stream.publisher.publisher import Provenance
-from eventveil.stream.runtime.accounting import Books
-from eventveil.stream.runtime.message import Parcel
+from eventveil.stream.runtime.accounting import PipelineCounters
+from eventveil.stream.runtime.message import StageMessage
 from eventveil.stream.runtime.signals import Signals
 from eventveil.stream.runtime.windows import Origin, RawWindow, Seal
 
@@ -62,18 +62,18 @@ def raw(seq=0, stream="0", **where):
 
 def raw_parcel(seq=0, stream="0", lost=None, **where):
     """A raw window on its way."""
-    return Parcel(stream, raw(seq, stream, **where), Counter(lost))
+    return StageMessage(stream, raw(seq, stream, **where), Counter(lost))
 
 
 def sealed_parcel(seq=0, stream="0", *, scores=SCORES, lost=None, **where):
     """An anonymized and classified window on its way to the publisher."""
     window = SEAL.set(origin(seq, stream, **where), values(seq))
-    return Parcel(stream, window if scores is None else window.with_scores(scores), Counter(lost))
+    return StageMessage(stream, window if scores is None else window.with_scores(scores), Counter(lost))
 
 
 def end(stream="0", lost=None, made=0):
     """The end of a stream."""
-    return Parcel(stream, None, Counter(lost), made=made)
+    return StageMessage(stream, None, Counter(lost), made=made)
 
 
 def window_header(**changed):
@@ -93,7 +93,7 @@ def gesture_header(**changed):
 
 def notice(what, stream="0", lost=None):
     """A word about the camera."""
-    return Parcel(stream, None, Counter(lost), what)
+    return StageMessage(stream, None, Counter(lost), what)
 
 
 def line_ended(state="ended", **changed):
@@ -124,12 +124,12 @@ def received(pull):
 
 def signals():
     """What a supervisor tells: nothing yet."""
-    return Signals.of(Books((), ()))
+    return Signals.of(PipelineCounters((), ()))
 
 
 def page(stage="anonymize"):
     """The books of a stage that has done nothing yet, for any of the streams that tests use."""
-    books = Books((stage,), STREAMS)[stage]
+    books = PipelineCounters((stage,), STREAMS)[stage]
     books.life = 1
     return books
 

@@ -22,9 +22,9 @@ from eventveil.io.formats.writer import open_writer
 from eventveil.models import save_weights
 from eventveil.models.kinds import initialise
 from eventveil.models.metadata import Metadata
-from eventveil.stream.pipeline.pipeline import Line
+from eventveil.stream.pipeline.pipeline import Pipeline
 from eventveil.stream.pipeline.status import Status
-from eventveil.stream.settings import RunSettings
+from eventveil.stream.settings import PipelineSettings
 
 SENSOR = Sensor(64, 64)
 LABELS = ("clap", "wave", "rest")
@@ -40,7 +40,7 @@ class Kit:
     anonymizer: Path
     classifier: Path
 
-    def settings(self, endpoint: str, **changes: Any) -> RunSettings:
+    def settings(self, endpoint: str, **changes: Any) -> PipelineSettings:
         """A lossless line as fast as it goes that waits for one subscriber; `changes` as `a__b=value`."""
         values = {
             "sources": [{"uri": str(self.recording), "speed": "max"}],
@@ -139,5 +139,5 @@ def everything() -> Iterator[tuple[str, list[list[bytes]]]]:
 def run_and_listen(kit: Kit, **changes: Any) -> tuple[Status, list[list[bytes]]]:
     """Run a line and return its status and every message that anybody at all could have received."""
     with everything() as (endpoint, heard):
-        status = Line(kit.settings(endpoint, **changes)).run()
+        status = Pipeline(kit.settings(endpoint, **changes)).run()
     return status, heard

@@ -9,8 +9,8 @@ import torch
 from rich.console import Console
 
 from eventveil.audit.auditor import Auditor
-from eventveil.audit.execution.executors import Alone, Processes
-from eventveil.audit.execution.progress import Board
+from eventveil.audit.execution.executors import InProcessExecutor, ProcessExecutor
+from eventveil.audit.execution.progress import AuditProgress
 from eventveil.audit.settings import AuditSettings
 from eventveil.audit.subjects import Subject
 from eventveil.training.networks.subjects import baseline
@@ -48,9 +48,11 @@ def audit(folder, held, *anonymizers, resume=False, tell=lambda _text: None, job
     """Audit anonymizers, given as (name, anonymizer), beside raw windows."""
     subjects = [Subject("raw", baseline("raw"))]
     subjects += [Subject(name, anonymizer, audited=True) for name, anonymizer in anonymizers]
-    board = Board(Console(quiet=True), tell)
+    board = AuditProgress(Console(quiet=True), tell)
     auditor = Auditor(held, subjects, folder, board, resume=resume)
-    return auditor.run(lambda plan, _: Alone(plan, board.moved) if jobs == 1 else Processes(plan, jobs), "a test")
+    return auditor.run(
+        lambda plan, _: InProcessExecutor(plan, board.moved) if jobs == 1 else ProcessExecutor(plan, jobs), "a test"
+    )
 
 
 class Nothing:

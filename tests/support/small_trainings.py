@@ -13,7 +13,7 @@ from dataset_makers import tonic_trial
 from eventveil.models.anonynoise import AnonyNoise, AnonyNoiseConfig
 from eventveil.models.resnet import ResNetClassifier, ResNetConfig
 from eventveil.training.data.loader import Batch
-from eventveil.training.evaluation.evaluation import Stand
+from eventveil.training.evaluation.evaluation import EvaluationSet
 from eventveil.training.randomness import NamedNoise, torch_generator
 from eventveil.training.settings import TrainSettings
 from eventveil.training.stages.adversarial import Adversarial
@@ -121,7 +121,7 @@ def adversarial_stage(world, anonymizer=None, adversaries=1, **changes):
     torch.manual_seed(0)
     chosen = settings("nowhere", adversarial={"adversaries": adversaries, **changes})
     networks = [classifier(PEOPLE) for _ in range(adversaries)]
-    stand = Stand("val", None, None, chosen, world)
+    stand = EvaluationSet("val", None, None, chosen, world)
     stage = Adversarial(anonymizer, classifier(CLASSES), networks, lambda k, n: classifier(PEOPLE), None, chosen, stand)
     for learner in stage.learners.values():
         learner.network.train()

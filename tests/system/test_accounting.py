@@ -22,13 +22,13 @@ from pipeline_helpers import PROVENANCE, RUN, SCORES, SEAL, raw_parcel, signals
 
 from eventveil.stream.protocol.wire import GESTURE, STATE, WINDOW, decode
 from eventveil.stream.publisher.publisher import Publisher
-from eventveil.stream.runtime.accounting import CRASH, Books
+from eventveil.stream.runtime.accounting import CRASH, PipelineCounters
 from eventveil.stream.runtime.balance import balance
-from eventveil.stream.runtime.edge_queue import Outbox
-from eventveil.stream.runtime.message import Parcel
+from eventveil.stream.runtime.edge_queue import EdgeSender
+from eventveil.stream.runtime.message import StageMessage
 from eventveil.stream.runtime.relay import Relay, receive
 from eventveil.stream.runtime.sockets import PrivateSockets
-from eventveil.stream.stages.transform import AnonymizeStage, ClassifyStage
+from eventveil.stream.stages.transform import AnonymizeTransform, ClassifyTransform
 from eventveil.stream.subscriber.client import NETWORK, Gaps
 
 SOURCES, BEHIND = ("histogram:a", "histogram:b"), ("anonymize", "classify", "publish")
@@ -40,7 +40,7 @@ class Line:
     """A line in one thread, whose stages work when they are told to, and can be killed."""
 
     def __init__(self, folder, context, delivery, queue):
-        self.books = Books((*SOURCES, *BEHIND), ("a", "b"))
+        self.books = PipelineCounters((*SOURCES, *BEHIND), ("a", "b"))
         self._sockets = PrivateSockets(folder, context)
         self._delivery, self._queue = delivery, queue
         self._public = context.socket(zmq.PUSH)
@@ -63,7 +63,7 @@ class Line:
         """As kill -9 does: the sockets are gone, with what was in them and in the stage."""
         for socket in self._open.pop(name):
             socket.close(linger=0)
-        self.books[name].bury()
+        self.books[name].close_after_crash()
         self.start(name)
 
     def work(self, name):
@@ -78,7 +78,7 @@ class Line:
 
     def end(self, stream):
         made = self.books[f"histogram:{stream}"][stream].received
-        self._do[f"histogram:{stream}"](Parcel(stream, None, made=made))
+        self._do[f"histogram:{stream}"](StageMessage(stream, None, made=made))
 
     def close(self):
         for socket in (*functools.reduce(operator.iadd, self._open.values(), []), self._public, self.heard):
@@ -88,7 +88,7 @@ class Line:
         socket = self._sockets.push(to)
         # Lossless would block: there is nobody who could make room meanwhile, so it takes any number.
         queue = self._queue if self._delivery == "live" else 10_000
-        return Outbox(socket, queue, self._delivery, self.books[name], lambda: False), socket
+        return EdgeSender(socket, queue, self._delivery, self.books[name], lambda: False), socket
 
     def _source(self, name):
         outbox, socket = self._outbox(name, "anonymize")
@@ -97,14 +97,14 @@ class Line:
             if parcel is not None:
                 outbox.put(parcel)
             outbox.flush()
-            outbox.remind()
+            outbox.resend_end_of_stream()
 
         return send, [socket]
 
     def _relay(self, name):
         pull = self._sockets.pull(name)
         outbox, push = self._outbox(name, "classify" if name == "anonymize" else "publish")
-        stage = AnonymizeStage(blurred, SEAL) if name == "anonymize" else ClassifyStage(scored)
+        stage = AnonymizeTransform(blurred, SEAL) if name == "anonymize" else ClassifyTransform(scored)
         relay = Relay(
             stage, pull, outbox, self.books[name], batch=3, max_age_ms=MAX_AGE_MS if name == "anonymize" else None
         )
@@ -113,7 +113,7 @@ class Line:
             told = signals()
             relay.run(told, SimpleNamespace(beat=told.abort.set))
             outbox.flush()
-            outbox.remind()
+            outbox.resend_end_of_stream()
 
         return once, [pull, push]
 
@@ -173,7 +173,7 @@ def test_books_balance_through_delays_drops_and_deaths(steps, delivery, queue):
     fake = SimpleNamespace(monotonic=time.monotonic, monotonic_ns=lambda: clock.ns)
     with pytest.MonkeyPatch.context() as monkeypatch:
         monkeypatch.setattr("eventveil.stream.runtime.relay.time", fake)
-        monkeypatch.setattr("eventveil.stream.runtime.edge_queue.REMIND_S", 0.0)
+        monkeypatch.setattr("eventveil.stream.runtime.edge_queue.RESEND_S", 0.0)
         drive(steps, delivery, queue, clock)
 
 

@@ -24,7 +24,7 @@ from canary import canary_events, canary_in, files_with_canary
 from fault_injection import PATIENCE_S, Faults, Running, assert_books_balance, audience, running
 from pipeline_setup import BIN_US, PROGRAM, SENSOR, Kit
 
-from eventveil.stream.pipeline.pipeline import Line
+from eventveil.stream.pipeline.pipeline import Pipeline
 from eventveil.stream.protocol.wire import GESTURE, WINDOW, decode
 from eventveil.stream.subscriber.client import NETWORK, Gaps
 
@@ -155,7 +155,7 @@ def test_values_that_are_not_finite_end_the_line_at_once_and_none_comes_out(kit,
 def test_a_port_in_use_is_told_before_anything_is_read(kit):
     with socket.create_server(("127.0.0.1", 0)) as taken:
         endpoint = f"tcp://127.0.0.1:{taken.getsockname()[1]}"
-        status = Line(kit.settings(endpoint)).run()
+        status = Pipeline(kit.settings(endpoint)).run()
     assert f"publish.bind: cannot bind {endpoint}: Address already in use" in status.failure
     assert status.total("histogram", "received") == 0
 

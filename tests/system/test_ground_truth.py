@@ -23,7 +23,7 @@ from eventveil.models.metadata import Metadata
 from eventveil.models.runtime import ClassifierRuntime
 from eventveil.replay.datasets import dvs_gesture
 from eventveil.replay.player import sources
-from eventveil.stream.runtime.accuracy import Score, Shown
+from eventveil.stream.runtime.accuracy import GroundTruth, LiveAccuracy
 
 PERSON, GESTURE, LIGHT = "user8675309", "qwyjibo", "zanzibar"
 NAMES = (PERSON, "8675309", GESTURE, LIGHT)
@@ -58,8 +58,8 @@ def words(monkeypatch):
 def told(monkeypatch):
     """All notes that reach the supervisor."""
     notes = []
-    take = Score.take
-    monkeypatch.setattr(Score, "take", lambda self, some: (notes.extend(some), take(self, some)))
+    take = LiveAccuracy.take
+    monkeypatch.setattr(LiveAccuracy, "take", lambda self, some: (notes.extend(some), take(self, some)))
     return notes
 
 
@@ -70,7 +70,7 @@ def source(people, **more):
 def test_the_truth_reaches_the_supervisor_and_never_the_network(kit, people, words, told, capfd):
     status, heard = run_and_listen(kit, sources=source(people))
     assert status.failure is None
-    shown = [note for note in told if isinstance(note, Shown)]
+    shown = [note for note in told if isinstance(note, GroundTruth)]
     assert {note.subject for note in shown} == {PERSON}
     assert [(note.trial, note.label) for note in shown] == [
         *[(0, LABELS[0])] * 5, *[(1, LABELS[1])] * 5, *[(2, GESTURE)] * 5

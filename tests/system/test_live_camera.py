@@ -12,7 +12,7 @@ from camera_helpers import PATIENCE_S, as_columns, as_dv, cameras_in_a_line, fak
 from pipeline_setup import PROGRAM, everything, make_kit
 
 from eventveil import EventPacket
-from eventveil.stream.pipeline.pipeline import Line
+from eventveil.stream.pipeline.pipeline import Pipeline
 from eventveil.stream.protocol.wire import GESTURE, STATE, WINDOW, decode
 
 WINDOW_US = 100_000
@@ -73,7 +73,7 @@ def running(kit, uri, camera=None, **changes):
     settings = {"wait": True, "quiet_ms": 60_000} | (camera or {})
     with everything() as (endpoint, heard):
         sources = [{"uri": uri, "stream": "cam", "camera": settings}]
-        line = Running(Line(kit.settings(endpoint, sources=sources, **changes)), heard)
+        line = Running(Pipeline(kit.settings(endpoint, sources=sources, **changes)), heard)
         try:
             yield line
         finally:
@@ -204,7 +204,7 @@ def test_so_many_seconds_of_a_camera_are_read_where_that_is_asked_for(kit, tmp_p
     fake = fake_camera(tmp_path, monkeypatch, "dv", sensor=(64, 64))
     with everything() as (endpoint, heard):
         source = {"uri": "dv://", "stop_s": 0.25, "camera": {"wait": True, "quiet_ms": 60_000}}
-        line = Running(Line(kit.settings(endpoint, sources=[source])), heard)
+        line = Running(Pipeline(kit.settings(endpoint, sources=[source])), heard)
         fake.emit(as_dv(events(5, first_us=123)))
         status = line.finish(stop=False)
     assert (status.failure, status.stopped) == (None, False)

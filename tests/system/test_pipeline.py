@@ -21,7 +21,7 @@ from eventveil.io import open_events
 from eventveil.models.runtime import AnonymizerRuntime
 from eventveil.stream import subscribe
 from eventveil.stream.histogram import WindowedHistogrammer
-from eventveil.stream.pipeline.pipeline import Line
+from eventveil.stream.pipeline.pipeline import Pipeline
 
 
 @pytest.fixture(scope="module")
@@ -47,7 +47,7 @@ def expected_windows(kit: Kit, hop: int = BINS) -> list:
 def test_every_window_of_a_recording_arrives_anonymized_and_classified(kit, endpoint, tmp_path, run_as):
     expected = expected_windows(kit)
     with subscriber(endpoint, "--npz", str(tmp_path / "kept")) as received:
-        status = Line(kit.settings(endpoint, line__run_as=run_as)).run()
+        status = Pipeline(kit.settings(endpoint, line__run_as=run_as)).run()
         messages = received.finish()
     assert status.failure is None
     windows, gestures = received.topic("window"), received.topic("gesture")
@@ -88,7 +88,7 @@ def test_a_real_recording_goes_through_the_whole_line(kit, endpoint, real_data, 
         expected = [window.seq for packet in events for window in histogrammer.push(packet)]
         expected += [window.seq for window in histogrammer.finish()]
     with subscriber(endpoint) as received:
-        status = Line(kit.settings(endpoint, sources=[source])).run()
+        status = Pipeline(kit.settings(endpoint, sources=[source])).run()
         received.finish()
     assert status.failure is None
     assert [message["seq"] for message in received.topic("window")] == expected
@@ -99,7 +99,7 @@ def test_a_real_recording_goes_through_the_whole_line(kit, endpoint, real_data, 
 def test_two_sources_fan_into_one_anonymizer_and_stay_apart(kit, endpoint):
     sources = [{"uri": str(kit.recording), "stream": name, "speed": "max"} for name in ("left", "right")]
     with subscriber(endpoint) as received:
-        status = Line(kit.settings(endpoint, sources=sources)).run()
+        status = Pipeline(kit.settings(endpoint, sources=sources)).run()
         messages = received.finish()
     assert status.failure is None
     expected = [window.seq for window in expected_windows(kit)]
@@ -117,7 +117,7 @@ def test_live_delivery_gives_up_the_oldest_and_accounts_for_every_window(kit, en
     )
     settings = kit.settings(endpoint, line__delivery="live", line__queue=2, anonymize__batch=1, line__max_age_ms=60_000)
     with subscriber(endpoint) as received:
-        status = Line(settings).run()
+        status = Pipeline(settings).run()
         received.finish()
     produced, published = status.total("histogram", "windows"), status.total("publish", "windows")
     assert published < produced
@@ -138,7 +138,7 @@ def test_live_delivery_publishes_nothing_older_than_asked(kit, endpoint, monkeyp
     )
     settings = kit.settings(endpoint, line__delivery="live", line__queue=8, anonymize__batch=1, line__max_age_ms=300)
     with subscriber(endpoint) as received:
-        status = Line(settings).run()
+        status = Pipeline(settings).run()
         received.finish()
     assert status.dropped()["age"] > 0
     assert all(message["age_ms"] <= 300 for message in received.topic("window"))
@@ -148,7 +148,7 @@ def test_live_delivery_publishes_nothing_older_than_asked(kit, endpoint, monkeyp
 def test_windows_that_share_bins_are_classified_but_published_once(kit, endpoint):
     expected = expected_windows(kit, hop=2)
     with subscriber(endpoint) as received:
-        status = Line(kit.settings(endpoint, window__hop=2)).run()
+        status = Pipeline(kit.settings(endpoint, window__hop=2)).run()
         received.finish()
     windows, gestures = received.topic("window"), received.topic("gesture")
     assert [message["seq"] for message in gestures] == [window.seq for window in expected]
@@ -159,7 +159,7 @@ def test_windows_that_share_bins_are_classified_but_published_once(kit, endpoint
 
 def test_a_whole_recording_can_be_one_window(kit, endpoint):
     with subscriber(endpoint) as received:
-        status = Line(kit.settings(endpoint, window__mode="recording")).run()
+        status = Pipeline(kit.settings(endpoint, window__mode="recording")).run()
         received.finish()
     assert status.failure is None
     assert len(received.topic("window")) == 1
@@ -177,7 +177,7 @@ def test_an_anonymizer_that_fails_publishes_nothing_and_ends_the_line(kit, endpo
     monkeypatch.setattr(AnonymizerRuntime, "warm_up", lambda self, batch=1: None)
     monkeypatch.setattr(AnonyNoise, "anonymize", anonymize)
     with subscriber(endpoint) as received:
-        status = Line(kit.settings(endpoint)).run()
+        status = Pipeline(kit.settings(endpoint)).run()
         received.finish()
         assert received.process.returncode == 1
     assert status.failure is not None
@@ -192,7 +192,7 @@ def test_a_source_that_fails_is_published_up_to_its_fault(kit, endpoint, tmp_pat
     whole = kit.recording.read_bytes()
     damaged.write_bytes(whole[: int(len(whole) * 0.6)])
     with subscriber(endpoint) as received:
-        status = Line(kit.settings(endpoint, sources=[{"uri": str(damaged), "speed": "max"}])).run()
+        status = Pipeline(kit.settings(endpoint, sources=[{"uri": str(damaged), "speed": "max"}])).run()
         received.finish()
     assert status.failure is not None
     assert str(damaged) in status.failure
@@ -202,7 +202,7 @@ def test_a_source_that_fails_is_published_up_to_its_fault(kit, endpoint, tmp_pat
 
 def test_a_stage_that_is_killed_ends_the_line_with_its_name_where_it_may_not_be_started_anew(kit, endpoint):
     source = {"uri": str(kit.recording), "speed": 0.1}
-    line = Line(kit.settings(endpoint, line__run_as="processes", line__restarts=0, sources=[source]))
+    line = Pipeline(kit.settings(endpoint, line__run_as="processes", line__restarts=0, sources=[source]))
     with subscriber(endpoint) as received:
         status = line.run(lambda status: line.members["anonymize"].kill())
         received.finish()
@@ -242,7 +242,7 @@ def test_stages_leave_when_their_supervisor_is_killed(kit, endpoint):
 
 def test_the_line_stops_when_asked_and_publishes_what_was_on_its_way(kit, endpoint):
     settings = kit.settings(endpoint, sources=[{"uri": str(kit.recording), "speed": 0.1}])
-    line = Line(settings)
+    line = Pipeline(settings)
     with subscriber(endpoint) as received:
         status = line.run(lambda status: line.stop())
         received.finish()

@@ -11,7 +11,7 @@ import pytest
 from pipeline_setup import everything, write_recording
 
 from eventveil import EventPacket, Sensor
-from eventveil.stream.pipeline.pipeline import Line
+from eventveil.stream.pipeline.pipeline import Pipeline
 from eventveil.stream.protocol.wire import decode
 
 SENSORS = {"door": Sensor(64, 64), "desk": Sensor(96, 72)}
@@ -39,7 +39,7 @@ def told(tmp_path_factory):
         {"uri": str(folder / "desk.aedat4"), "stream": "desk", "speed": "max", "scene": {"rotate": 180}},
     ]
     with everything() as (endpoint, heard):
-        status = Line(kit.settings(endpoint, sources=sources)).run()
+        status = Pipeline(kit.settings(endpoint, sources=sources)).run()
     assert status.failure is None
     return [decode(frames) for frames in heard], status
 

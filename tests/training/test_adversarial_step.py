@@ -14,7 +14,7 @@ from torch import nn
 from torch.nn import functional
 
 from eventveil.errors import ConfigError
-from eventveil.training.distributed.process_group import World
+from eventveil.training.distributed.process_group import ProcessGroup
 from eventveil.training.engine.learner import Learner, rate_at
 from eventveil.training.networks import build
 from eventveil.training.objectives.losses import (
@@ -77,11 +77,11 @@ def published(build, given, objective):
 @pytest.mark.parametrize("objective", ["target-triplet", "uniform"])
 @pytest.mark.parametrize("adversaries", [1, 2])
 def test_one_forward_pass_gives_the_gradients_of_two(objective, adversaries):
-    stage = adversarial_stage(World(), anonynoise(), adversaries, objective={"name": objective, "weight": 0.7})
+    stage = adversarial_stage(ProcessGroup(), anonynoise(), adversaries, objective={"name": objective, "weight": 0.7})
     twin = copy.deepcopy((stage.anonymizer, stage.kept, stage.adversaries))
     before = [parameter.clone() for learner in stage.learners.values() for parameter in learner.parameters]
-    step = stage.step(batch_of(World()), 0)
-    want = published(twin, batch_of(World()), objective)
+    step = stage.step(batch_of(ProcessGroup()), 0)
+    want = published(twin, batch_of(ProcessGroup()), objective)
     got = {"kept": step.gradients[0], "anonymizer": step.gradients[-1]}
     got |= {f"adversary{k}": gradient for k, gradient in enumerate(step.gradients[1:-1])}
     assert got.keys() == want.keys()
@@ -95,14 +95,16 @@ def test_one_forward_pass_gives_the_gradients_of_two(objective, adversaries):
 
 
 def test_likeness_keeps_the_target_and_the_windows_and_asks_no_adversary():
-    stage = adversarial_stage(World(), anonynoise(), adversaries=0, objective={"name": "likeness", "weight": 0.3})
+    stage = adversarial_stage(
+        ProcessGroup(), anonynoise(), adversaries=0, objective={"name": "likeness", "weight": 0.3}
+    )
     anonymizer, kept = copy.deepcopy((stage.anonymizer, stage.kept))
-    given = batch_of(World())
+    given = batch_of(ProcessGroup())
     anonymized = anonymizer.anonymize(given.x_BCHW, given.noise)
     loss = functional.cross_entropy(kept(anonymized).logits, given.target_B)
     loss = loss + 0.3 * coarse_difference(given.x_BCHW, anonymized)
     want = torch.autograd.grad(loss, list(anonymizer.parameters()))
-    kept_gradient, gradient = stage.step(batch_of(World()), 0).gradients
+    kept_gradient, gradient = stage.step(batch_of(ProcessGroup()), 0).gradients
     assert kept_gradient.norm > 0
     for ours, theirs in zip(gradient._parts, want, strict=True):
         torch.testing.assert_close(ours, theirs, rtol=1e-3, atol=1e-5)
@@ -111,11 +113,11 @@ def test_likeness_keeps_the_target_and_the_windows_and_asks_no_adversary():
 def test_an_objective_weighs_the_loss_of_what_is_kept():
     weights = {"alpha": 0.5, "beta": 2.0, "gamma": 0.3}
     objective = {"name": "structure-picture", **weights}
-    stage = adversarial_stage(World(), anonynoise(), adversaries=0, objective=objective)
+    stage = adversarial_stage(ProcessGroup(), anonynoise(), adversaries=0, objective=objective)
     picture = stage._picture = lambda x_BCHW: x_BCHW[:, :1].sigmoid()
     anonymizer, kept = copy.deepcopy((stage.anonymizer, stage.kept))
-    large = batch_of(World()).x_BCHW.repeat(1, 1, 2, 2)
-    given, twice = (replace(batch_of(World()), x_BCHW=large) for _ in range(2))
+    large = batch_of(ProcessGroup()).x_BCHW.repeat(1, 1, 2, 2)
+    given, twice = (replace(batch_of(ProcessGroup()), x_BCHW=large) for _ in range(2))
     anonymized = anonymizer.anonymize(given.x_BCHW, given.noise)
     structure_B = ssim(given.x_BCHW, anonymized, data_range=1.0)
     picture_B = ssim(picture(anonymized), picture(given.x_BCHW), data_range=1.0)
@@ -139,9 +141,9 @@ def in_bf16(stage, size):
 def test_a_step_in_bf16_goes_where_one_in_fp32_does(monkeypatch):
     monkeypatch.setattr(build, "computes_bf16", lambda device: True)  # PyTorch emulates it where a CPU has none
     x_BCHW = torch.poisson(torch.full((8, 4, 24, 24), 0.7), generator=torch.Generator().manual_seed(5))
-    given = [replace(batch_of(World()), x_BCHW=x_BCHW) for _ in range(3)]
-    full = adversarial_stage(World()).step(given[0], 0)
-    half, again = (in_bf16(adversarial_stage(World()), 24).step(batch, 0) for batch in given[1:])
+    given = [replace(batch_of(ProcessGroup()), x_BCHW=x_BCHW) for _ in range(3)]
+    full = adversarial_stage(ProcessGroup()).step(given[0], 0)
+    half, again = (in_bf16(adversarial_stage(ProcessGroup()), 24).step(batch, 0) for batch in given[1:])
     for name in ("kept_loss", "adversary_loss", "mean_change", "objective"):
         torch.testing.assert_close(half.values[name].float(), full.values[name], rtol=0.05, atol=0.0)
     for one, other, same in zip(full.gradients, half.gradients, again.gradients, strict=True):
@@ -154,36 +156,36 @@ def test_a_step_in_bf16_goes_where_one_in_fp32_does(monkeypatch):
 def test_bf16_is_refused_where_gradients_would_be_memory_never_written(monkeypatch):
     monkeypatch.setattr(build, "computes_bf16", lambda device: True)
     with pytest.raises(ConfigError, match=r"run\.precision: bf16 on a CPU wants windows wider than 16 pixels"):
-        in_bf16(adversarial_stage(World()), 16).step(batch_of(World()), 0)
+        in_bf16(adversarial_stage(ProcessGroup()), 16).step(batch_of(ProcessGroup()), 0)
     monkeypatch.setattr(build, "computes_bf16", lambda device: False)
     with pytest.raises(ConfigError, match=r"run\.precision: cpu does not compute in bfloat16"):
-        in_bf16(adversarial_stage(World()), 17).step(batch_of(World()), 0)
+        in_bf16(adversarial_stage(ProcessGroup()), 17).step(batch_of(ProcessGroup()), 0)
 
 
 def test_a_step_is_taken_by_everybody():
-    stage = adversarial_stage(World(), anonynoise())
+    stage = adversarial_stage(ProcessGroup(), anonynoise())
     before = {name: copy.deepcopy(learner.network.state_dict()) for name, learner in stage.learners.items()}
-    for gradient in stage.step(batch_of(World()), 0).gradients:
+    for gradient in stage.step(batch_of(ProcessGroup()), 0).gradients:
         gradient.step()
     for name, learner in stage.learners.items():
         assert any(not torch.equal(value, before[name][key]) for key, value in learner.network.state_dict().items())
 
 
 def test_helpers_are_trained_more_often_than_the_anonymizer():
-    stage = adversarial_stage(World(), anonynoise(), helper_steps=3)
-    kinds = [len(stage.step(batch_of(World()), number).gradients) for number in range(6)]
+    stage = adversarial_stage(ProcessGroup(), anonynoise(), helper_steps=3)
+    kinds = [len(stage.step(batch_of(ProcessGroup()), number).gradients) for number in range(6)]
     assert kinds == [2, 2, 3, 2, 2, 3]
-    assert "objective" not in stage.step(batch_of(World()), 0).values
+    assert "objective" not in stage.step(batch_of(ProcessGroup()), 0).values
 
 
 def test_the_rate_of_an_anonymizer_is_pressed_down():
     torch.manual_seed(0)
     anonymizer = Rated()
-    plain = adversarial_stage(World(), copy.deepcopy(anonymizer)).step(batch_of(World()), 0)
+    plain = adversarial_stage(ProcessGroup(), copy.deepcopy(anonymizer)).step(batch_of(ProcessGroup()), 0)
     pressed = adversarial_stage(
-        World(), copy.deepcopy(anonymizer), objective={"name": "uniform", "rate_weight": 0.3}
-    ).step(batch_of(World()), 0)
-    rate = anonymizer.rated(batch_of(World()).x_BCHW, torch.zeros(8, 4, 8, 8))[1]
+        ProcessGroup(), copy.deepcopy(anonymizer), objective={"name": "uniform", "rate_weight": 0.3}
+    ).step(batch_of(ProcessGroup()), 0)
+    rate = anonymizer.rated(batch_of(ProcessGroup()).x_BCHW, torch.zeros(8, 4, 8, 8))[1]
     torch.testing.assert_close(pressed.values["rate_nats"], rate)
     want = torch.autograd.grad(rate, list(anonymizer.parameters()))
     for with_it, without, part in zip(pressed.gradients[-1]._parts, plain.gradients[-1]._parts, want, strict=True):
@@ -191,9 +193,9 @@ def test_the_rate_of_an_anonymizer_is_pressed_down():
 
 
 def test_adversaries_are_restarted_in_turn_and_only_when_an_epoch_begins():
-    stage = adversarial_stage(World(), anonynoise(), 2, restart_every=2)
+    stage = adversarial_stage(ProcessGroup(), anonynoise(), 2, restart_every=2)
     weights = lambda k: stage.adversaries[k].backbone[0].weight.clone()  # noqa: E731
-    for gradient in stage.step(batch_of(World()), 0).gradients:
+    for gradient in stage.step(batch_of(ProcessGroup()), 0).gradients:
         gradient.step()
     seen = [(weights(0), weights(1))]
     for epoch, step in ((0, 0), (1, 0), (2, 3), (2, 0), (4, 0)):
@@ -217,14 +219,14 @@ def test_learning_rates_follow_their_schedule(schedule, rates):
 @pytest.mark.parametrize(("optimizer", "moved"), [("adamw", True), ("adam", False)])
 def test_weight_decay_is_adamws(optimizer, moved):
     network = nn.Conv2d(1, 1, 1)
-    learner = Learner(network, ScheduleSettings(lr=0.1, weight_decay=0.5), optimizer, 1, World())
+    learner = Learner(network, ScheduleSettings(lr=0.1, weight_decay=0.5), optimizer, 1, ProcessGroup())
     before = network.weight.clone()
     learner.as_gradient([torch.zeros_like(p) for p in learner.parameters]).step()
     assert bool((network.weight != before).all()) is moved
 
 
 def test_a_long_gradient_is_clipped():
-    learner = Learner(nn.Linear(2, 1, bias=False), ScheduleSettings(clip=0.5), "adam", 1, World())
+    learner = Learner(nn.Linear(2, 1, bias=False), ScheduleSettings(clip=0.5), "adam", 1, ProcessGroup())
     gradient = learner.as_gradient([torch.tensor([[3.0, 4.0]])])
     assert gradient.norm == 5
     torch.testing.assert_close(gradient._parts[0], torch.tensor([[0.3, 0.4]]))

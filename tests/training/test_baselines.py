@@ -12,9 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from eventveil.models.noise import LiveNoise, SeededNoise
-from eventveil.training.networks.baselines import Discard, Gaussian, Identity, Pixelate, PolarityDrop, Scramble
+from eventveil.training.networks.baselines import Discard, Gaussian, Pixelate, PolarityDrop, Scramble, Unchanged
 
-ALL = (Identity(), Gaussian(2.0), Scramble(), Discard(), Pixelate(4), PolarityDrop())
+ALL = (Unchanged(), Gaussian(2.0), Scramble(), Discard(), Pixelate(4), PolarityDrop())
 RANDOM = (Gaussian(2.0), Scramble(), Discard(0.5))
 
 
@@ -49,7 +49,7 @@ def test_all_randomness_is_the_generators(baseline):
 
 def test_identity_is_the_raw_end():
     x = counts()
-    assert torch.equal(Identity().anonymize(x, LiveNoise()), x)
+    assert torch.equal(Unchanged().anonymize(x, LiveNoise()), x)
 
 
 def test_gaussian_noise_has_the_standard_deviation_asked_for():

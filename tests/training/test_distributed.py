@@ -16,7 +16,7 @@ from torch import nn
 
 from eventveil.errors import ConfigError
 from eventveil.training.distributed.launch import launch
-from eventveil.training.distributed.process_group import World, join_world
+from eventveil.training.distributed.process_group import ProcessGroup, join_group
 from eventveil.training.distributed.sync_layers import SharedDropout, share_layers
 from eventveil.training.randomness import NamedNoise, torch_generator
 from eventveil.training.recipe import Recipe
@@ -116,7 +116,7 @@ def test_batch_norm_triplets_and_gradients_are_those_of_the_whole_batch(tmp_path
 
 
 def test_two_processes_train_as_one(root, tmp_path):
-    Recipe(settings(root, **CHANGES), tmp_path / "one", World(), Silent(), watch).adversarial()
+    Recipe(settings(root, **CHANGES), tmp_path / "one", ProcessGroup(), Silent(), watch).adversarial()
     config = tmp_path / "config.yaml"
     config.write_text(yaml.safe_dump(values(root, **CHANGES)))
     command = ["train", "adversarial", str(config), "--out", str(tmp_path / "two"), "--devices", "2"]
@@ -147,31 +147,31 @@ def test_noise_and_dropout_of_parts_are_those_of_the_whole():
     assert torch.equal(torch.cat(parts), whole)
     x = torch.ones(6, 50)
     dropped = []
-    for world in (World(), World(rank=0, size=2), World(rank=1, size=2)):
+    for world in (ProcessGroup(), ProcessGroup(rank=0, size=2), ProcessGroup(rank=1, size=2)):
         torch.manual_seed(5)
         dropped.append(SharedDropout(0.3, world)(x[world.part(6)]))
     assert torch.equal(torch.cat(dropped[1:]), dropped[0])
     assert dropped[0].unique().tolist() == pytest.approx([0.0, 1 / 0.7])
     assert 0.2 < (dropped[0] == 0).float().mean() < 0.4
-    assert SharedDropout(0.3, World()).eval()(x) is x
+    assert SharedDropout(0.3, ProcessGroup()).eval()(x) is x
 
 
 def test_one_process_keeps_pytorchs_own_batch_norm():
-    network = share_layers(nn.Sequential(nn.BatchNorm2d(2), nn.Sequential(nn.Dropout(0.5))), World())
+    network = share_layers(nn.Sequential(nn.BatchNorm2d(2), nn.Sequential(nn.Dropout(0.5))), ProcessGroup())
     assert type(network[0]) is nn.BatchNorm2d
     assert type(network[1][0]) is SharedDropout
 
 
 def test_a_batch_that_cannot_be_shared_is_refused():
     with pytest.raises(ConfigError, match="3 processes cannot share 8 windows evenly"):
-        World(size=3).part(8)
-    assert World(rank=1, size=2).part(8) == slice(4, 8)
+        ProcessGroup(size=3).part(8)
+    assert ProcessGroup(rank=1, size=2).part(8) == slice(4, 8)
 
 
 def test_a_device_that_is_not_there_is_refused():
     if not torch.cuda.is_available():
         with pytest.raises(ConfigError, match="PyTorch sees 0 CUDA devices"):
-            join_world("cuda")
+            join_group("cuda")
 
 
 def test_several_machines_need_to_know_of_each_other(monkeypatch):

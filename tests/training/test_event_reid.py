@@ -12,9 +12,9 @@ from eventveil.models.reconstruction import FireNet
 from eventveil.models.weights import load_weights
 from eventveil.replay.datasets import open_dataset
 from eventveil.training.data.split import windows_of
-from eventveil.training.distributed.process_group import World
-from eventveil.training.evaluation.evaluation import Stand
-from eventveil.training.networks.baselines import Gaussian, Identity
+from eventveil.training.distributed.process_group import ProcessGroup
+from eventveil.training.evaluation.evaluation import EvaluationSet
+from eventveil.training.networks.baselines import Gaussian, Unchanged
 from eventveil.training.recipe import Recipe
 from eventveil.training.stages.reconstruction import picture_maker, picture_result
 
@@ -57,7 +57,7 @@ def chosen(root, firenet):
 
 def test_the_whole_recipe_leaves_an_anonymizer_of_voxels(root, firenet, tmp_path):
     reporter = Silent()
-    results = Recipe(chosen(root, firenet), tmp_path, World(), reporter, watch).all()
+    results = Recipe(chosen(root, firenet), tmp_path, ProcessGroup(), reporter, watch).all()
     weights = load_weights(tmp_path / "weights" / "anonymizer.safetensors").metadata
     assert (weights.kind, weights.representation, weights.bins, weights.size) == (
         "event_autoencoder",
@@ -80,9 +80,11 @@ def test_the_whole_recipe_leaves_an_anonymizer_of_voxels(root, firenet, tmp_path
 def test_pictures_of_raw_voxels_are_alike_and_noise_spoils_them(root, firenet, tmp_path):
     own = chosen(root, firenet)
     dataset = open_dataset(root)
-    stand = Stand("test", dataset, windows_of(dataset, "test", own.data, own.window, tmp_path, watch), own, World())
+    stand = EvaluationSet(
+        "test", dataset, windows_of(dataset, "test", own.data, own.window, tmp_path, watch), own, ProcessGroup()
+    )
     picture = picture_maker(firenet, torch.device("cpu"))
-    raw = picture_result(stand, picture, None, Identity(), "a")
+    raw = picture_result(stand, picture, None, Unchanged(), "a")
     noisy = picture_result(stand, picture, None, Gaussian(3.0), "a")
     assert raw["ssim"]["value"] == pytest.approx(1.0, abs=1e-5)
     assert noisy["ssim"]["value"] < 0.99
@@ -95,5 +97,5 @@ def test_the_published_sample_goes_through(real_data, tmp_path):
     own = chosen(real_data / "event_reid", firenet)
     people = len({trial.subject for trial in open_dataset(real_data / "event_reid").of("train")})
     own = own.model_copy(update={"data": own.data.model_copy(update={"val_people": people - 3})})
-    Recipe(own, tmp_path, World(), Silent(), watch).pretrain()
+    Recipe(own, tmp_path, ProcessGroup(), Silent(), watch).pretrain()
     assert (tmp_path / "pretrain" / "identity" / "best.pt").exists()

@@ -13,7 +13,7 @@ import pytest
 from small_trainings import Silent, planted, settings, watch
 
 from eventveil.models.weights import check_fit, load_weights
-from eventveil.training.distributed.process_group import World
+from eventveil.training.distributed.process_group import ProcessGroup
 from eventveil.training.recipe import Recipe
 
 NETWORK = {"depth": 18, "width": 8, "embedding": 32}
@@ -42,7 +42,7 @@ CHANGES = {
 def run(tmp_path_factory):
     root, folder = planted(tmp_path_factory.mktemp("planted"), train=14, test=5), tmp_path_factory.mktemp("run")
     reporter = Silent()
-    results = Recipe(settings(root, **CHANGES), folder, World(), reporter, watch).all()
+    results = Recipe(settings(root, **CHANGES), folder, ProcessGroup(), reporter, watch).all()
     return SimpleNamespace(folder=folder, results=results, rows=reporter.rows, root=root)
 
 
@@ -132,7 +132,7 @@ def test_a_test_is_made_once_and_another_subject_is_added(run):
     more = settings(
         run.root, **CHANGES | {"attack": CHANGES["attack"] | {"against": ["raw", "gaussian:2"], "of": ["identity"]}}
     )
-    results = Recipe(more, run.folder, World(), Silent(), watch, resume=True).attack()
+    results = Recipe(more, run.folder, ProcessGroup(), Silent(), watch, resume=True).attack()
     assert results["raw"]["identity"] == {"made": "once"}
     assert results["gaussian-2"]["identity"]["queries"] > 0
     assert set(json.loads((run.folder / "results.json").read_text())) == {"raw", "anonymizer", "gaussian-2"}

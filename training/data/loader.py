@@ -19,7 +19,7 @@ from eventveil.replay.datasets.trials import Trial
 from eventveil.training.data.augment import MIRRORED_GESTURES, augment, draw_augmentation
 from eventveil.training.data.sampling import Draw, at_random, in_batches
 from eventveil.training.data.windows import Windows
-from eventveil.training.distributed.process_group import World
+from eventveil.training.distributed.process_group import ProcessGroup
 from eventveil.training.randomness import NamedNoise, numpy_generator, torch_generator
 from eventveil.training.settings import TrainSettings
 
@@ -50,7 +50,7 @@ class Batch:
         return len(self.trials)
 
 
-class Feed:
+class BatchLoader:
     """The training windows of a stage.
 
     Args:
@@ -65,7 +65,12 @@ class Feed:
     """
 
     def __init__(
-        self, windows: Windows, settings: TrainSettings, stage: str, mirrored_targets: tuple[int, ...], world: World
+        self,
+        windows: Windows,
+        settings: TrainSettings,
+        stage: str,
+        mirrored_targets: tuple[int, ...],
+        world: ProcessGroup,
     ) -> None:
         self.people = people_of(windows.trials)
         self._windows = windows

@@ -14,14 +14,14 @@ from eventveil.replay.datasets.trials import Dataset
 from eventveil.training.data.binned_trials import RowShape
 from eventveil.training.data.simulated import simulate_set
 from eventveil.training.data.windows import Windows, build
-from eventveil.training.settings import DataSettings, WindowSettings
+from eventveil.training.settings import DataSettings, TrainingWindowSettings
 
 PARTS = ("train", "val", "test")
 Watch = Callable[[str, int, int], object]
 """Called with what is being done, how much of it is done, and of how much."""
 
 
-def row_shape(settings: WindowSettings) -> RowShape:
+def row_shape(settings: TrainingWindowSettings) -> RowShape:
     """The rows that the windows of these settings are made of."""
     return RowShape.of(
         mode=settings.mode,
@@ -69,7 +69,7 @@ def workers_of(settings: DataSettings) -> int:
 
 
 def windows_of(
-    dataset: Dataset, part: str, settings: DataSettings, window: WindowSettings, run: Path, watch: Watch
+    dataset: Dataset, part: str, settings: DataSettings, window: TrainingWindowSettings, run: Path, watch: Watch
 ) -> Windows:
     """Make or find the windows of one part."""
     return build(

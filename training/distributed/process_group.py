@@ -22,7 +22,7 @@ from eventveil.errors import ConfigError
 
 
 @dataclass(frozen=True, slots=True)
-class World:
+class ProcessGroup:
     """This process among those that train together.
 
     Attributes:
@@ -126,7 +126,7 @@ class _SumOver(torch.autograd.Function):
         return gradient
 
 
-def join_world(device: str) -> World:
+def join_group(device: str) -> ProcessGroup:
     """Join the processes that the environment tells of, as `torchrun` and our own launcher set it; else be alone.
 
     Args:
@@ -144,13 +144,13 @@ def join_world(device: str) -> World:
     if on_cuda:
         torch.cuda.set_device(place)
     if size == 1:
-        return World(device=place)
+        return ProcessGroup(device=place)
     if not distributed.is_initialized():
         distributed.init_process_group("nccl" if on_cuda else "gloo")
-    return World(int(os.environ["RANK"]), size, local_rank, place)
+    return ProcessGroup(int(os.environ["RANK"]), size, local_rank, place)
 
 
-def leave_world() -> None:
+def leave_group() -> None:
     """Leave the processes that train together."""
     if distributed.is_initialized():
         with suppress(RuntimeError):  # the others may be gone already

@@ -12,10 +12,10 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from eventveil.training.distributed.process_group import World, sum_over
+from eventveil.training.distributed.process_group import ProcessGroup, sum_over
 
 
-def share_layers(network: nn.Module, world: World) -> nn.Module:
+def share_layers(network: nn.Module, world: ProcessGroup) -> nn.Module:
     """Put shared layers in the place of a network's batch norms and dropouts; returns the network."""
     for name, child in network.named_children():
         if isinstance(child, nn.Dropout):
@@ -30,7 +30,7 @@ def share_layers(network: nn.Module, world: World) -> nn.Module:
 class SharedDropout(nn.Dropout):
     """Dropout whose mask is drawn for the whole batch, from PyTorch's own generator, which is seeded at each step."""
 
-    def __init__(self, p: float, world: World) -> None:
+    def __init__(self, p: float, world: ProcessGroup) -> None:
         super().__init__(p)
         self._world = world
 

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import torch
 from torch import nn
 
-from eventveil.training.distributed.process_group import World
+from eventveil.training.distributed.process_group import ProcessGroup
 from eventveil.training.distributed.sync_layers import share_layers
 from eventveil.training.settings import ScheduleSettings
 
@@ -30,7 +30,7 @@ class Learner:
     """
 
     def __init__(
-        self, network: nn.Module, schedule: ScheduleSettings, optimizer: str, epochs: int, world: World
+        self, network: nn.Module, schedule: ScheduleSettings, optimizer: str, epochs: int, world: ProcessGroup
     ) -> None:
         self.network = share_layers(network.requires_grad_(True), world).to(world.device)
         self.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]

@@ -18,8 +18,8 @@ from typing import Any, Protocol
 import torch
 
 from eventveil.errors import TrainingError
-from eventveil.training.data.loader import Batch, Feed
-from eventveil.training.distributed.process_group import World
+from eventveil.training.data.loader import Batch, BatchLoader
+from eventveil.training.distributed.process_group import ProcessGroup
 from eventveil.training.engine.checkpoint import Progress, load_stage, save_networks, save_stage
 from eventveil.training.engine.logs import Logs
 from eventveil.training.engine.stage import Stage, Step
@@ -32,7 +32,7 @@ class Interrupted(Exception):  # noqa: N818 - it is no error: somebody asked for
     """Ctrl-C or SIGTERM: the step was finished, the checkpoint is written."""
 
 
-class Reporter(Protocol):
+class ProgressReporter(Protocol):
     """Who shows how it goes."""
 
     def begin(self, stage: str, steps: int, done: int) -> None:
@@ -49,7 +49,14 @@ class Reporter(Protocol):
 
 
 def run_stage(
-    stage: Stage, feed: Feed, folder: Path, run: RunSettings, world: World, reporter: Reporter, *, digest: str
+    stage: Stage,
+    feed: BatchLoader,
+    folder: Path,
+    run: RunSettings,
+    world: ProcessGroup,
+    reporter: ProgressReporter,
+    *,
+    digest: str,
 ) -> Progress:
     """Train a stage from where its folder says that it is, to its end.
 
@@ -88,11 +95,11 @@ class _Loop:
     def __init__(
         self,
         stage: Stage,
-        feed: Feed,
+        feed: BatchLoader,
         folder: Path,
         run: RunSettings,
-        world: World,
-        reporter: Reporter,
+        world: ProcessGroup,
+        reporter: ProgressReporter,
         digest: str,
         progress: Progress,
     ) -> None:

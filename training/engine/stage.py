@@ -10,10 +10,10 @@ import torch
 from torch.nn import functional
 
 from eventveil.training.data.loader import Batch
-from eventveil.training.distributed.process_group import World
+from eventveil.training.distributed.process_group import ProcessGroup
 from eventveil.training.engine.learner import Gradient, Learner
 from eventveil.training.objectives.losses import batch_hard_triplet
-from eventveil.training.objectives.objectives import Answer
+from eventveil.training.objectives.objectives import HelperOutput
 from eventveil.training.settings import TripletSettings
 
 
@@ -58,9 +58,12 @@ class Stage(Protocol):
         ...
 
 
-def answer(
-    output: tuple[torch.Tensor, torch.Tensor], label_B: torch.Tensor, triplet: TripletSettings | None, world: World
-) -> Answer:
+def helper_losses(
+    output: tuple[torch.Tensor, torch.Tensor],
+    label_B: torch.Tensor,
+    triplet: TripletSettings | None,
+    world: ProcessGroup,
+) -> HelperOutput:
     """What a helper says of a batch, with its losses; those with `triplet` settings are trained to tell people apart.
 
     Positives and negatives are looked for in the whole batch, whoever has which part of it.
@@ -68,10 +71,10 @@ def answer(
     embedding_BE, logits_BK = output
     cross_entropy = functional.cross_entropy(logits_BK, label_B)
     if triplet is None:
-        return Answer(embedding_BE, logits_BK, cross_entropy, torch.zeros_like(cross_entropy))
+        return HelperOutput(embedding_BE, logits_BK, cross_entropy, torch.zeros_like(cross_entropy))
     compared_BE = functional.normalize(embedding_BE.float(), dim=1) if triplet.normalise else embedding_BE
     loss = batch_hard_triplet(world.gather(compared_BE), world.gather(label_B), triplet.margin)
-    return Answer(embedding_BE, logits_BK, cross_entropy, loss)
+    return HelperOutput(embedding_BE, logits_BK, cross_entropy, loss)
 
 
 def accuracy(logits_BK: torch.Tensor, label_B: torch.Tensor) -> torch.Tensor:

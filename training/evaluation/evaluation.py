@@ -20,7 +20,7 @@ from eventveil.replay.datasets.trials import Dataset
 from eventveil.training.data.loader import prepared, targets_of
 from eventveil.training.data.sampling import Draw, in_order
 from eventveil.training.data.windows import Windows
-from eventveil.training.distributed.process_group import World
+from eventveil.training.distributed.process_group import ProcessGroup
 from eventveil.training.evaluation.retrieval_metrics import Labels, Ranking, embed, left_out, rank
 from eventveil.training.networks.build import autocast
 from eventveil.training.randomness import NamedNoise, torch_generator
@@ -30,7 +30,7 @@ EVALUATION_BATCH = 64
 
 
 @dataclass(frozen=True)
-class Stand:
+class EvaluationSet:
     """People to be evaluated on, and how.
 
     Attributes:
@@ -45,7 +45,7 @@ class Stand:
     dataset: Dataset
     windows: Windows
     settings: TrainSettings
-    world: World
+    world: ProcessGroup
 
     @property
     def draw(self) -> Draw:
@@ -107,7 +107,7 @@ class Recognised:
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class IdentityRanking:
     """How well people were found, with what is needed to say what chance would give."""
 
     ranking: Ranking
@@ -117,25 +117,27 @@ class Found:
 
 
 def recognise(
-    stand: Stand, network: nn.Module, before: nn.Module | None, anonymizer: Anonymizer, *name: Any
+    stand: EvaluationSet, network: nn.Module, before: nn.Module | None, anonymizer: Anonymizer, *name: Any
 ) -> Recognised:
     """Let a classifier of the target, in eval mode and behind a denoiser if there is one, say what it sees."""
     logits = stand.outputs(lambda x: network(_through(before, x)).logits, anonymizer, *name)
     return Recognised(logits.argmax(1), stand.targets, stand.persons)
 
 
-def find(stand: Stand, network: nn.Module, before: nn.Module | None, anonymizer: Anonymizer, *name: Any) -> Found:
+def find(
+    stand: EvaluationSet, network: nn.Module, before: nn.Module | None, anonymizer: Anonymizer, *name: Any
+) -> IdentityRanking:
     """Let a network that tells people apart find the person of each query among the others."""
     embedding_NE = embedded(stand, network, before, anonymizer, *name)
     labels, asked = labels_of(stand)
     query, gallery = labels.of(asked), labels.of(~asked)
     disjoint = stand.settings.attack.session_disjoint
     ranking = rank(embedding_NE[asked], embedding_NE[~asked], query, gallery, session_disjoint=disjoint)
-    return Found(ranking, query, gallery, left_out(query, gallery, session_disjoint=disjoint))
+    return IdentityRanking(ranking, query, gallery, left_out(query, gallery, session_disjoint=disjoint))
 
 
 def embedded(
-    stand: Stand, network: nn.Module, before: nn.Module | None, anonymizer: Anonymizer, *name: Any
+    stand: EvaluationSet, network: nn.Module, before: nn.Module | None, anonymizer: Anonymizer, *name: Any
 ) -> npt.NDArray[np.float32]:
     """Embed every anonymized window, summed with its mirror image: float32 (N, E)."""
 
@@ -150,7 +152,7 @@ def _through(before: nn.Module | None, x_BCHW: torch.Tensor) -> torch.Tensor:
     return x_BCHW if before is None else before(x_BCHW)
 
 
-def labels_of(stand: Stand) -> tuple[Labels, npt.NDArray[np.bool_]]:
+def labels_of(stand: EvaluationSet) -> tuple[Labels, npt.NDArray[np.bool_]]:
     """What is known of each window, (N,), and which of them are queries."""
     data = stand.settings.data
     trials = stand.dataset.of(stand.part)
@@ -163,7 +165,7 @@ def labels_of(stand: Stand) -> tuple[Labels, npt.NDArray[np.bool_]]:
     return labels, np.array([name in names for name in labels.trial])
 
 
-def known_of(stand: Stand) -> Labels:
+def known_of(stand: EvaluationSet) -> Labels:
     """What is known of each window, (N,)."""
     own = [stand.windows.trials[number] for number in stand.draw.trial]
     return Labels(

@@ -13,7 +13,7 @@ from eventveil.training.evaluation.confidence import (
     bootstrap_by_person,
     chance_ranking,
 )
-from eventveil.training.evaluation.evaluation import Found, Recognised
+from eventveil.training.evaluation.evaluation import IdentityRanking, Recognised
 
 
 def target_result(told: Recognised, classes: int) -> dict[str, Any]:
@@ -26,7 +26,7 @@ def target_result(told: Recognised, classes: int) -> dict[str, Any]:
     }
 
 
-def identity_result(found: Found, chance: Chance | None = None) -> dict[str, Any]:
+def identity_result(found: IdentityRanking, chance: Chance | None = None) -> dict[str, Any]:
     """Rank-1, -5 and -10 and mAP, with 95 % intervals and what a ranking at random would give.
 
     Args:

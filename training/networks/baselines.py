@@ -24,7 +24,7 @@ _settings = ConfigDict(extra="forbid")
 
 
 @dataclass(frozen=True, config=_settings)
-class Identity:
+class Unchanged:
     """Leaves windows as they are: the raw end of every comparison."""
 
     def anonymize(self, x_BCHW: torch.Tensor, _generator: NoiseGenerator, /) -> torch.Tensor:

@@ -23,7 +23,7 @@ _WITH_NUMBER: dict[str, Callable[[float], Anonymizer]] = {
     "pixelate": lambda size: baselines.Pixelate(size),  # type: ignore[arg-type]  # pydantic holds it to whole numbers
 }
 _ALONE: dict[str, Callable[[], Anonymizer]] = {
-    RAW: baselines.Identity,
+    RAW: baselines.Unchanged,
     "scramble": baselines.Scramble,
     "polarity": baselines.PolarityDrop,
 }

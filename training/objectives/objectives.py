@@ -26,7 +26,7 @@ from eventveil.training.settings import ObjectiveSettings
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class HelperOutput:
     """What a helper says of anonymized windows, and its own losses.
 
     Attributes:
@@ -47,7 +47,7 @@ class Answer:
 
 
 @dataclass(frozen=True, slots=True)
-class Evidence:
+class ForwardPass:
     """What one forward pass gives.
 
     Attributes:
@@ -62,35 +62,35 @@ class Evidence:
     raw_BCHW: torch.Tensor
     anonymized_BCHW: torch.Tensor
     kept_loss: torch.Tensor
-    adversaries: tuple[Answer, ...]
+    adversaries: tuple[HelperOutput, ...]
     picture: Callable[[torch.Tensor], torch.Tensor] | None
 
 
 class Objective(Protocol):
     """What stands in `OBJECTIVES`."""
 
-    def __call__(self, evidence: Evidence, settings: ObjectiveSettings, /) -> torch.Tensor:
+    def __call__(self, evidence: ForwardPass, settings: ObjectiveSettings, /) -> torch.Tensor:
         """Return a scalar, to be made small."""
         ...
 
 
-def target_triplet(evidence: Evidence, _settings: ObjectiveSettings) -> torch.Tensor:
+def target_triplet(evidence: ForwardPass, _settings: ObjectiveSettings) -> torch.Tensor:
     """The published objective of AnonyNoise; it has no floor. See `losses.anonymizer_objective`."""
     return anonymizer_objective(evidence.kept_loss, _mean(answer.triplet for answer in evidence.adversaries))
 
 
-def uniform(evidence: Evidence, settings: ObjectiveSettings) -> torch.Tensor:
+def uniform(evidence: ForwardPass, settings: ObjectiveSettings) -> torch.Tensor:
     """A bounded one: no adversary is to prefer anybody. See `losses.bounded_objective`."""
     answers = evidence.adversaries
     return _mean(bounded_objective(evidence.kept_loss, answer.logits_BK, settings.weight) for answer in answers)
 
 
-def likeness(evidence: Evidence, settings: ObjectiveSettings) -> torch.Tensor:
+def likeness(evidence: ForwardPass, settings: ObjectiveSettings) -> torch.Tensor:
     """Keep the target, and where something moves; for anonymizers whose rate does the rest. No adversary is asked."""
     return evidence.kept_loss + settings.weight * coarse_difference(evidence.raw_BCHW, evidence.anonymized_BCHW)
 
 
-def structure_picture(evidence: Evidence, settings: ObjectiveSettings) -> torch.Tensor:
+def structure_picture(evidence: ForwardPass, settings: ObjectiveSettings) -> torch.Tensor:
     """The objective of the Event-ReId method. See `losses.event_reid_objective`."""
     assert evidence.picture is not None
     with torch.no_grad():

@@ -24,10 +24,10 @@ from eventveil.models.kinds import Anonymizer
 from eventveil.models.resnet import ResNetClassifier
 from eventveil.training.data.loader import Batch
 from eventveil.training.engine.learner import Gradient, Learner
-from eventveil.training.engine.stage import Step, accuracy, answer
-from eventveil.training.evaluation.evaluation import Stand, find, recognise
+from eventveil.training.engine.stage import Step, accuracy, helper_losses
+from eventveil.training.evaluation.evaluation import EvaluationSet, find, recognise
 from eventveil.training.networks.build import autocast
-from eventveil.training.objectives.objectives import OBJECTIVES, Answer, Evidence
+from eventveil.training.objectives.objectives import OBJECTIVES, ForwardPass, HelperOutput
 from eventveil.training.settings import TrainSettings, TripletSettings
 
 KEPT = "kept"
@@ -56,7 +56,7 @@ class Adversarial:
         fresh: Callable[[int, int], ResNetClassifier],
         picture: Callable[[torch.Tensor], torch.Tensor] | None,
         settings: TrainSettings,
-        stand: Stand,
+        stand: EvaluationSet,
     ) -> None:
         own = settings.adversarial
         self.epochs = own.epochs
@@ -99,7 +99,7 @@ class Adversarial:
             answers = {name: self._ask(name, learner, seen_BCHW, batch) for name, learner in self._helpers.items()}
             adversaries = tuple(told for name, told in answers.items() if name != KEPT)
             kept_loss = answers[KEPT].loss.detach().requires_grad_(anonymizing)
-            evidence = Evidence(batch.x_BCHW, seen_BCHW, kept_loss, adversaries, self._picture)
+            evidence = ForwardPass(batch.x_BCHW, seen_BCHW, kept_loss, adversaries, self._picture)
             chosen = settings.adversarial.objective
             objective = OBJECTIVES[chosen.name](evidence, chosen) if anonymizing else None
         values = self._values(answers[KEPT], evidence, batch)
@@ -112,7 +112,7 @@ class Adversarial:
         gradients.append(self._through(gradient_BCHW, anonymized_BCHW, rate, values))
         return Step(values, gradients)
 
-    def _helped(self, answers: dict[str, Answer], seen_BCHW: torch.Tensor) -> tuple[list[Gradient], torch.Tensor]:
+    def _helped(self, answers: dict[str, HelperOutput], seen_BCHW: torch.Tensor) -> tuple[list[Gradient], torch.Tensor]:
         """Return the gradients of the helpers, and that of the loss of what is kept for the windows."""
         kept = self._helpers[KEPT]
         of_kept = torch.autograd.grad(answers[KEPT].loss, [*kept.parameters, seen_BCHW], allow_unused=True)
@@ -122,10 +122,12 @@ class Adversarial:
                 gradients.append(learner.gradient(answers[name].loss, keep_graph=True))
         return gradients, of_kept[-1]
 
-    def _ask(self, name: str, learner: Learner, seen_BCHW: torch.Tensor, batch: Batch) -> Answer:
+    def _ask(self, name: str, learner: Learner, seen_BCHW: torch.Tensor, batch: Batch) -> HelperOutput:
         keeps_target = name == KEPT and self._settings.adversarial.keep == "target"
         label_B = batch.target_B if keeps_target else batch.person_B
-        return answer(learner.network(seen_BCHW), label_B, None if keeps_target else self._triplet(name), self._world)
+        return helper_losses(
+            learner.network(seen_BCHW), label_B, None if keeps_target else self._triplet(name), self._world
+        )
 
     def _triplet(self, name: str) -> TripletSettings:
         triplet = self._settings.triplet
@@ -165,7 +167,7 @@ class Adversarial:
         parts = torch.autograd.grad(outputs, self._anonymizer.parameters, incoming, allow_unused=True)
         return self._anonymizer.as_gradient(parts)
 
-    def _values(self, kept: Answer, evidence: Evidence, batch: Batch) -> dict[str, torch.Tensor]:
+    def _values(self, kept: HelperOutput, evidence: ForwardPass, batch: Batch) -> dict[str, torch.Tensor]:
         keep = self._settings.adversarial.keep
         kept_B = batch.target_B if keep == "target" else batch.person_B
         change = (evidence.anonymized_BCHW.detach() - evidence.raw_BCHW).abs().mean()

@@ -25,7 +25,7 @@ from eventveil.training.networks.build import new_anonymizer, new_classifier, ne
 from eventveil.training.networks.subjects import ANONYMIZER, RAW, baseline, folder_of
 from eventveil.training.run import Run
 from eventveil.training.settings import Label
-from eventveil.training.stages.classify import Attacker, Classify
+from eventveil.training.stages.classify import Attacker, ClassifierStage
 from eventveil.training.stages.reconstruction import CHANNELS, Pictured, picture_result, pictures_behind
 
 
@@ -80,7 +80,7 @@ def attack_on(run: Run, subject: str, viewer: nn.Module | None) -> dict[str, Any
     return {name: done}
 
 
-def _trained(run: Run, name: str, label: Label, anonymizer: Anonymizer) -> tuple[Classify, Progress]:
+def _trained(run: Run, name: str, label: Label, anonymizer: Anonymizer) -> tuple[ClassifierStage, Progress]:
     own = run.settings.attack
     named = ("attack", own.seed, label, name)
     network = new_classifier(label, run.classes(label), run.settings, *named)
@@ -89,7 +89,7 @@ def _trained(run: Run, name: str, label: Label, anonymizer: Anonymizer) -> tuple
     return stage, run.train(stage, "attack")
 
 
-def _tested(run: Run, stage: Classify, label: Label, anonymizer: Anonymizer) -> dict[str, Any]:
+def _tested(run: Run, stage: ClassifierStage, label: Label, anonymizer: Anonymizer) -> dict[str, Any]:
     stand, attacker = run.stand("test"), stage.attacker
     if label == "identity":
         return identity_result(find(stand, attacker.classifier, attacker.denoiser, anonymizer, stage.name))
@@ -98,7 +98,7 @@ def _tested(run: Run, stage: Classify, label: Label, anonymizer: Anonymizer) -> 
     return target_result(told, len(run.dataset.classes))
 
 
-def _seen(run: Run, stage: Classify, anonymizer: Anonymizer, viewer: nn.Module) -> dict[str, Any]:
+def _seen(run: Run, stage: ClassifierStage, anonymizer: Anonymizer, viewer: nn.Module) -> dict[str, Any]:
     """How like pictures are to those of raw windows, and who is found by them, both turned back by the denoiser."""
     stand, before = run.stand("test"), stage.attacker.denoiser
     picture = pictures_behind(before, run.picture)

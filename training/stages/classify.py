@@ -12,11 +12,11 @@ from torch.nn import functional
 from eventveil.models.denoiser import Denoiser
 from eventveil.models.kinds import Anonymizer
 from eventveil.training.data.loader import Batch
-from eventveil.training.engine.stage import Step, accuracy, answer
-from eventveil.training.evaluation.evaluation import Stand, find, recognise
+from eventveil.training.engine.stage import Step, accuracy, helper_losses
+from eventveil.training.evaluation.evaluation import EvaluationSet, find, recognise
 from eventveil.training.networks.build import autocast
 from eventveil.training.settings import Label, StageSettings, TrainSettings
-from eventveil.training.stages.single_network import OneNetwork
+from eventveil.training.stages.single_network import SingleNetwork
 
 
 class Attacker(nn.Module):
@@ -28,7 +28,7 @@ class Attacker(nn.Module):
         self.denoiser = denoiser
 
 
-class Classify(OneNetwork):
+class ClassifierStage(SingleNetwork):
     """Train a classifier of the target, or of people, on what an anonymizer that does not change lets through.
 
     Args:
@@ -49,7 +49,7 @@ class Classify(OneNetwork):
         anonymizer: Anonymizer,
         settings: TrainSettings,
         schedule: StageSettings,
-        stand: Stand,
+        stand: EvaluationSet,
     ) -> None:
         super().__init__(name, "attacker", attacker, anonymizer, settings, schedule, stand)
         self.score: str | None = "val_accuracy" if label == "target" else "val_mAP"
@@ -67,7 +67,7 @@ class Classify(OneNetwork):
                 x_BCHW = self.attacker.denoiser(x_BCHW).float()
                 values["denoised_mse"] = functional.mse_loss(x_BCHW, batch.x_BCHW)
             output = self.attacker.classifier(x_BCHW)
-            told = answer(output, label_B, settings.triplet if self._label == "identity" else None, world)
+            told = helper_losses(output, label_B, settings.triplet if self._label == "identity" else None, world)
         loss = told.loss + settings.attack.denoiser_weight * values.get("denoised_mse", torch.zeros_like(told.loss))
         gradient = self.learner.gradient(loss)
         values |= {"loss": loss, "accuracy": accuracy(told.logits_BK, label_B)}

@@ -16,8 +16,8 @@ from eventveil.models.kinds import Anonymizer
 from eventveil.models.noise import NoiseGenerator
 from eventveil.models.reconstruction import load_firenet
 from eventveil.training.evaluation.confidence import bootstrap_by_person
-from eventveil.training.evaluation.evaluation import EVALUATION_BATCH, Stand
-from eventveil.training.networks.baselines import Identity
+from eventveil.training.evaluation.evaluation import EVALUATION_BATCH, EvaluationSet
+from eventveil.training.networks.baselines import Unchanged
 from eventveil.training.objectives.ssim import psnr, ssim
 
 MAX_PSNR_DB = 100.0  # of pictures that are equal, for which it is infinite
@@ -42,7 +42,7 @@ def pictures_behind(before: nn.Module | None, picture: Picture) -> Picture:
 
 
 def picture_result(
-    stand: Stand, picture: Picture, before: nn.Module | None, anonymizer: Anonymizer, *name: Any
+    stand: EvaluationSet, picture: Picture, before: nn.Module | None, anonymizer: Anonymizer, *name: Any
 ) -> dict[str, Any]:
     """SSIM and PSNR of pictures of anonymized windows against pictures of raw ones, with 95 % intervals by person.
 
@@ -53,7 +53,7 @@ def picture_result(
         anonymizer: what windows go through.
         name: of the noise.
     """
-    wanted = torch.from_numpy(stand.outputs(picture, Identity(), *name))
+    wanted = torch.from_numpy(stand.outputs(picture, Unchanged(), *name))
     seen = torch.from_numpy(stand.outputs(pictures_behind(before, picture), anonymizer, *name))
     likeness: dict[str, list[torch.Tensor]] = {"ssim": [], "psnr_db": []}
     for seen_B1HW, wanted_B1HW in zip(

@@ -8,11 +8,11 @@ from torch import nn
 from eventveil.models.kinds import Anonymizer
 from eventveil.training.data.loader import Batch
 from eventveil.training.engine.learner import Learner
-from eventveil.training.evaluation.evaluation import Stand
+from eventveil.training.evaluation.evaluation import EvaluationSet
 from eventveil.training.settings import StageSettings, TrainSettings
 
 
-class OneNetwork:
+class SingleNetwork:
     """A stage without its `step`, `score` and `validate` (`training.step.Stage`), which its heirs bring.
 
     Args:
@@ -33,7 +33,7 @@ class OneNetwork:
         anonymizer: Anonymizer,
         settings: TrainSettings,
         schedule: StageSettings,
-        stand: Stand,
+        stand: EvaluationSet,
     ) -> None:
         self.name = name
         self.epochs = schedule.epochs

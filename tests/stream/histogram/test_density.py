@@ -11,7 +11,7 @@ from pipeline_setup import PROGRAM
 
 from eventveil.models import load_weights, save_weights
 from eventveil.models.metadata import TrainedScene
-from eventveil.stream.histogram.density import FEWEST, WINDOWS, DensityMeter, far_from
+from eventveil.stream.histogram.density import FEWEST, WINDOWS, DensityMeter, training_mismatch
 
 TRAINED = (30.0, 60.0, 120.0)
 
@@ -28,12 +28,12 @@ TRAINED = (30.0, 60.0, 120.0)
     ],
 )
 def test_far_is_three_times_beyond_what_nearly_all_windows_had(middle, most, words):
-    said = far_from(TRAINED, middle, most)
+    said = training_mismatch(TRAINED, middle, most)
     assert said is None if words is None else said.startswith(words)
 
 
 def test_weights_that_do_not_tell_are_not_held_to_anything():
-    assert far_from(None, 1e6, 1e6) is None
+    assert training_mismatch(None, 1e6, 1e6) is None
 
 
 def test_the_meter_looks_back_on_the_latest_windows():

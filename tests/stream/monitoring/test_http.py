@@ -22,18 +22,18 @@ from pipeline_setup import PROGRAM
 from prometheus_client.parser import text_string_to_metric_families
 
 from eventveil.errors import LineError
-from eventveil.stream.monitoring.http import SILENT_S, Watching
+from eventveil.stream.monitoring.http import SILENT_S, StatusServer
 from eventveil.stream.pipeline.status import Status
-from eventveil.stream.runtime.accounting import Books
+from eventveil.stream.runtime.accounting import PipelineCounters
 from eventveil.stream.runtime.latency import BOUNDS_MS, CoarseDelays
-from eventveil.stream.runtime.reporting import Report
+from eventveil.stream.runtime.reporting import StageReport
 
 PATIENCE_S = 60.0
 MEMBERS = ("histogram:door", "anonymize", "publish")
 
 
 def report(stage, kind="beat", **told):
-    return Report(stage=stage, kind=kind, **told)
+    return StageReport(stage=stage, kind=kind, **told)
 
 
 def a_status(**changed):
@@ -54,7 +54,7 @@ def a_status(**changed):
 
 def the_books():
     """Of nine windows: one is in the source, one dropped by it, two are on the first edge, one was dropped behind."""
-    books = Books(MEMBERS, ["door"])
+    books = PipelineCounters(MEMBERS, ["door"])
     for stage, (received, sent) in zip(MEMBERS, ((9, 7), (5, 4), (3, 2)), strict=True):
         books[stage]["door"].received, books[stage]["door"].sent = received, sent
     books["histogram:door"]["door"].drop("queue")
@@ -71,7 +71,7 @@ def now():
 @pytest.fixture
 def watching(now):
     figures = lambda status: {"seconds": status.seconds}  # noqa: E731
-    with Watching(("127.0.0.1", 0), PROVENANCE, lambda: MEMBERS, figures, clock=lambda: now[0]) as page:
+    with StatusServer(("127.0.0.1", 0), PROVENANCE, lambda: MEMBERS, figures, clock=lambda: now[0]) as page:
         yield page
 
 
@@ -182,7 +182,7 @@ def test_a_page_in_a_browser_cannot_ask_in_its_users_place(watching):
 @needs_ipv6
 @pytest.mark.parametrize("host", ["::1", "::ffff:127.0.0.1"])
 def test_a_loopback_address_of_ipv6_answers_local_names_alone(host):
-    with Watching((host, 0), PROVENANCE, lambda: MEMBERS, lambda _: {}) as page:
+    with StatusServer((host, 0), PROVENANCE, lambda: MEMBERS, lambda _: {}) as page:
         address = (f"[{host}]", page.address[1])
         assert get(address, "/healthz") == (200, "ok\n")
         assert get(address, "/healthz", Host="evil.example") == (403, "call it by a local name\n")
@@ -200,7 +200,7 @@ def test_strangers_who_speak_no_http_or_say_nothing_harm_nobody(watching, capfd)
 
 def test_an_address_in_use_is_told_before_anything_is_served(watching):
     with pytest.raises(LineError, match=r"the metrics' address cannot be taken.*watch\.metrics"):
-        Watching(watching.address, PROVENANCE, tuple, lambda _: {})
+        StatusServer(watching.address, PROVENANCE, tuple, lambda _: {})
 
 
 def test_nobody_there_is_an_error_that_says_what_to_do():

@@ -12,8 +12,8 @@ from pipeline_helpers import page, raw_parcel
 
 from eventveil.cli.run_output import Ticker
 from eventveil.stream.pipeline import supervisor
-from eventveil.stream.pipeline.status import INCIDENTS, Status
-from eventveil.stream.pipeline.supervisor import START_S, Incident, Keeper
+from eventveil.stream.pipeline.status import MAX_INCIDENTS, Status
+from eventveil.stream.pipeline.supervisor import START_S, Incident, StageSupervisor
 
 HANG_S = 2.0
 
@@ -55,7 +55,7 @@ def made():
 
 @pytest.fixture
 def keeper(now, made):
-    kept = Keeper(page(), lambda: Member(made), restarts=2, hang_s=HANG_S)
+    kept = StageSupervisor(page(), lambda: Member(made), restarts=2, hang_s=HANG_S)
     kept.start()
     return kept
 
@@ -73,45 +73,45 @@ def at_work(keeper):
     [(-9, "killed by SIGKILL"), (-11, "killed by SIGSEGV"), (-40, "killed by signal 40"), (3, "died (exit code 3)")],
 )
 def test_a_process_that_is_gone_is_told_with_what_ended_it(keeper, made, code, words):
-    assert keeper.trouble() is None
+    assert keeper.failure() is None
     made[0].exitcode = code
-    assert keeper.trouble() == f"the stage {'was ' if code < 0 else ''}{words}"
+    assert keeper.failure() == f"the stage {'was ' if code < 0 else ''}{words}"
 
 
 def test_a_stage_at_work_that_gives_no_sign_of_life_hangs(keeper, now):
     at_work(keeper)
     now.s += HANG_S - 0.1
-    assert keeper.trouble() is None
+    assert keeper.failure() is None
     now.s += 0.2
-    assert keeper.trouble() == "gave no sign of life for 2.1 s"
+    assert keeper.failure() == "gave no sign of life for 2.1 s"
     keeper.page.pulse()
-    assert keeper.trouble() is None
+    assert keeper.failure() is None
 
 
 def test_a_stage_that_has_handed_nothing_on_may_load_and_compile(keeper, now):
     now.s += START_S - 1
-    assert keeper.trouble() is None
+    assert keeper.failure() is None
     keeper.is_ready()
-    assert keeper.trouble() is None
+    assert keeper.failure() is None
     now.s += 2
-    assert keeper.trouble() is not None
+    assert keeper.failure() is not None
 
 
 def test_a_stage_that_needs_long_for_a_batch_is_given_ten_times_that(keeper, now):
     at_work(keeper)
     keeper.page.work_ns = 1_500_000_000
     now.s += 14
-    assert keeper.trouble() is None
+    assert keeper.failure() is None
     now.s += 2
-    assert keeper.trouble() is not None
+    assert keeper.failure() is not None
 
 
 def test_threads_do_not_hang(now, made):
-    kept = Keeper(page(), lambda: Member(made), restarts=0, hang_s=None)
+    kept = StageSupervisor(page(), lambda: Member(made), restarts=0, hang_s=None)
     kept.start()
     at_work(kept)
     now.s += 1e6
-    assert kept.trouble() is None
+    assert kept.failure() is None
     assert not kept.may_restart()
 
 
@@ -144,13 +144,13 @@ def test_only_so_many_fresh_starts_within_a_minute(keeper, now):
 def test_the_last_incidents_are_kept_and_each_is_told_once(capsys):
     status, ticker = Status(), Ticker()
     ticker(status)
-    for number in range(INCIDENTS + 3):
+    for number in range(MAX_INCIDENTS + 3):
         status.note(Incident("anonymize", f"reason {number};", at_s=number))
         ticker(status)
         ticker(status)
     told = [line.split()[3] for line in capsys.readouterr().err.splitlines() if "started anew" in line]
-    assert told == [f"{number};;" for number in range(INCIDENTS + 3)]
-    assert [incident.at_s for incident in status.incidents] == list(range(3, INCIDENTS + 3))
+    assert told == [f"{number};;" for number in range(MAX_INCIDENTS + 3)]
+    assert [incident.at_s for incident in status.incidents] == list(range(3, MAX_INCIDENTS + 3))
 
 
 def test_a_folder_for_temporary_files_that_is_too_long_for_a_socket_is_named(tmp_path):

@@ -17,7 +17,7 @@ from eventveil import EventPacket, Sensor
 from eventveil.errors import ConfigError
 from eventveil.stream.preprocess.hot_pixel_file import HotPixelFile, state_folder
 from eventveil.stream.preprocess.hot_pixels import MOST_SHARE, HotPixelSearch
-from eventveil.stream.preprocess.view import Scene, View
+from eventveil.stream.preprocess.view import SceneFilter, View
 from eventveil.stream.settings import SceneSettings
 
 pytestmark = pytest.mark.kernel
@@ -95,7 +95,7 @@ def test_a_scene_that_stands_out_as_a_whole_is_left_alone():
 
 def scene(serial=None, **settings):
     settings = SceneSettings.model_validate(settings)
-    return Scene(SENSOR, settings, View.of(SENSOR, settings, (1, 1)), serial=serial)
+    return SceneFilter(SENSOR, settings, View.of(SENSOR, settings, (1, 1)), serial=serial)
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ from strategies import events, records
 from eventveil import EventPacket, Sensor
 from eventveil.stream.histogram import WindowedHistogrammer
 from eventveil.stream.preprocess.noise_filter import Cleaner
-from eventveil.stream.preprocess.view import Scene, View
+from eventveil.stream.preprocess.view import SceneFilter, View
 from eventveil.stream.settings import SceneSettings
 
 pytestmark = pytest.mark.kernel
@@ -38,7 +38,7 @@ def window(events, sensor, scene, *, size=None, trained=None):
         flip_x=view.flip_x,
         flip_y=view.flip_y,
     )
-    list(histogrammer.push(Scene(sensor, settings, view).see(events)))
+    list(histogrammer.push(SceneFilter(sensor, settings, view).see(events)))
     return next(histogrammer.finish()).counts[0]
 
 
@@ -85,13 +85,13 @@ def test_a_camera_like_those_of_the_training_is_taken_as_it_is():
 def test_polarity_is_swapped_and_nothing_else():
     events = make_events(50, sensor=WIDE)
     scene = SceneSettings(swap_polarity=True)
-    seen = Scene(WIDE, scene, View.of(WIDE, scene, (1, 1))).see(events)
+    seen = SceneFilter(WIDE, scene, View.of(WIDE, scene, (1, 1))).see(events)
     assert_same(seen, EventPacket(events.t, events.x, events.y, ~events.p))
 
 
 def test_a_scene_that_asks_for_nothing_hands_packets_on_untouched():
     events = make_events(50, sensor=WIDE)
-    scene = Scene(WIDE, SceneSettings(), View.of(WIDE, SceneSettings(), (1, 1)))
+    scene = SceneFilter(WIDE, SceneSettings(), View.of(WIDE, SceneSettings(), (1, 1)))
     assert scene.see(events) is events
     assert scene.counts() == {"hot_pixels": 0, "hot": 0, "noise": 0}
 

@@ -13,7 +13,7 @@ from endpoint_helpers import EVERYWHERE, PATIENCE_S, first, logged, make_keys, p
 from eventveil.errors import AccessError, LineError
 from eventveil.stream import subscribe
 from eventveil.stream.protocol.keys import AllowList, read_folder, read_public
-from eventveil.stream.publisher.public_endpoint import Door
+from eventveil.stream.publisher.public_endpoint import PublicEndpoint
 from eventveil.stream.publisher.subscriptions import MOST_STRANGE
 from eventveil.stream.settings import PublishSettings
 
@@ -80,14 +80,14 @@ def test_who_was_never_there_is_revoked_without_disturbing_anybody(keys, caplog)
 def test_who_makes_trouble_is_shut_out_and_the_others_are_not(keys, caplog):
     AllowList(keys).allow(read_public(keys.parent / "bob" / "bob.pub"))
     bob = read_folder(keys.parent / "bob")
-    with publishing(keys) as line, zmq.Context() as context, context.socket(zmq.XSUB) as trouble:
+    with publishing(keys) as line, zmq.Context() as context, context.socket(zmq.XSUB) as failure:
         alice = subscribe(line.endpoint, ("window",), timeout_s=PATIENCE_S, **who(keys, "alice"))
         next(alice)
-        trouble.linger, trouble.curve_serverkey = 0, read_folder(keys).public
-        trouble.curve_publickey, trouble.curve_secretkey = bob.public, bob.secret
-        trouble.connect(line.endpoint)
+        failure.linger, failure.curve_serverkey = 0, read_folder(keys).public
+        failure.curve_publickey, failure.curve_secretkey = bob.public, bob.secret
+        failure.connect(line.endpoint)
         for number in range(MOST_STRANGE + 1):
-            trouble.send(b"\x01no-topic-%d" % number)
+            failure.send(b"\x01no-topic-%d" % number)
         line.wait_for("subscribers_expelled")
         assert "does not know this key" in refusal(line.endpoint, **who(keys, "bob"))
         line.wait_for("handshakes", 3)
@@ -116,11 +116,11 @@ def test_a_list_that_can_no_longer_be_trusted_lets_nobody_new_in_until_it_is_men
 
 def test_a_doorman_that_dies_ends_the_line(keys):
     with zmq.Context() as context:
-        door = Door(PublishSettings(bind="tcp://127.0.0.1:*", keys=keys), context)
+        door = PublicEndpoint(PublishSettings(bind="tcp://127.0.0.1:*", keys=keys), context)
         try:
-            door.tend()
+            door.service()
             door._list.close()
             with pytest.raises(LineError, match="the doorman of the public socket died"):
-                door.tend()
+                door.service()
         finally:
             door.close()

@@ -9,7 +9,7 @@ from pipeline_helpers import PATIENCE_MS, PROVENANCE, RUN, SEAL, page, sealed_pa
 
 from eventveil.stream.protocol.wire import GESTURE, STATE, WINDOW, decode
 from eventveil.stream.publisher.publisher import Publisher
-from eventveil.stream.publisher.subscriptions import MOST_STRANGE, Audience
+from eventveil.stream.publisher.subscriptions import MOST_STRANGE, SubscriptionTracker
 from eventveil.stream.runtime.sockets import public_socket
 
 
@@ -31,7 +31,7 @@ def stage_door(endpoint="tcp://127.0.0.1:*"):
         with public_socket(endpoint, 10, context) as public:
             public.linger = 0
             try:
-                yield public, Audience(public), connect
+                yield public, SubscriptionTracker(public), connect
             finally:
                 for socket in opened:
                     socket.close()
@@ -91,14 +91,14 @@ def test_who_subscribes_to_much_that_is_no_topic_is_named_and_the_others_are_not
             stranger.send(b"\x01no-topic-%d" % number)
         connect(zmq.SUB, "window")
         assert settled(public, audience, 2) == 2
-        assert audience.unruly() is None
+        assert audience.abusive_client() is None
         stranger.send(b"\x01windows")
         stranger.send(b"\x01gesture")
         stranger.send(b"\x01gesture")
-        while audience.unruly() is None:
+        while audience.abusive_client() is None:
             assert public.poll(PATIENCE_MS)
             audience.count()
-        assert audience.unruly() is None  # told once
+        assert audience.abusive_client() is None  # told once
 
 
 def test_who_takes_back_what_is_no_topic_is_forgiven():
@@ -110,7 +110,7 @@ def test_who_takes_back_what_is_no_topic_is_forgiven():
         stranger.send(b"\x01window")
         while audience.count() == 0:
             assert public.poll(PATIENCE_MS)
-            assert audience.unruly() is None
+            assert audience.abusive_client() is None
 
 
 def test_nobody_has_to_listen():

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from pipeline_helpers import end, notice, page, raw_parcel
 
 from eventveil.errors import ConfigError
-from eventveil.stream.runtime.accounting import AGE, CRASH, NEVER, QUEUE, Books
+from eventveil.stream.runtime.accounting import AGE, CRASH, NEVER, QUEUE, PipelineCounters
 from eventveil.stream.runtime.balance import balance
 
 STAGES = ("histogram:left", "histogram:right", "anonymize", "publish")
@@ -65,28 +65,28 @@ def test_what_was_in_a_stage_that_died_is_lost_and_ends_are_asked_for_anew():
     books["a"].sent += 2
     books["a"].drop(AGE)
     books["b"].arrived(end("b"))
-    books.bury()
+    books.close_after_crash()
     assert (books["a"].crash, books["a"].in_flight) == (2, 0)
     assert books.dropped() == {AGE: 1, CRASH: 2}
     assert books.running() == len(list(books))
 
 
 def test_a_source_that_died_behind_its_end_need_not_read_again():
-    source = Books(("histogram:0",), ("0",))["histogram:0"]
+    source = PipelineCounters(("histogram:0",), ("0",))["histogram:0"]
     source["0"].ended = 1
-    source.bury()
+    source.close_after_crash()
     assert source["0"].ended == 1
 
 
 def test_each_source_keeps_the_books_of_its_own_stream():
-    books = Books(STAGES, ("left", "right"))
+    books = PipelineCounters(STAGES, ("left", "right"))
     assert [[name for name, _ in books[stage]] for stage in STAGES] == [
         ["left"], ["right"], ["left", "right"], ["left", "right"],
     ]  # fmt: skip
 
 
 def test_the_balance_names_stages_and_edges():
-    books = Books(STAGES, ("left", "right"))
+    books = PipelineCounters(STAGES, ("left", "right"))
     for stream, made in (("left", 5), ("right", 3)):
         source, anonymizer, publisher = (books[stage][stream] for stage in (f"histogram:{stream}", *STAGES[2:]))
         source.received, source.sent = made, made
@@ -112,7 +112,7 @@ def write_into(books):
 
 
 def test_another_process_writes_into_the_same_books(tmp_path):
-    books = Books(STAGES, ("left",), tmp_path / "books")
+    books = PipelineCounters(STAGES, ("left",), tmp_path / "books")
     writer = multiprocessing.get_context("spawn").Process(target=write_into, args=(books,))
     writer.start()
     writer.join()
@@ -122,10 +122,10 @@ def test_another_process_writes_into_the_same_books(tmp_path):
 
 def test_the_file_is_its_owners_and_new_each_time(tmp_path):
     path = tmp_path / "books"
-    first = Books(STAGES, ("left",), path)
+    first = PipelineCounters(STAGES, ("left",), path)
     first["publish"]["left"].until_us = 5
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
-    second = Books(STAGES, ("left",), path)
+    second = PipelineCounters(STAGES, ("left",), path)
     assert second["publish"]["left"].until_us == NEVER
     assert first["publish"]["left"].until_us == 5
     assert pickle.loads(pickle.dumps(second))["publish"]["left"].until_us == NEVER
@@ -133,7 +133,7 @@ def test_the_file_is_its_owners_and_new_each_time(tmp_path):
 
 def test_books_that_find_no_room_say_so(tmp_path):
     with pytest.raises(ConfigError, match=r"line\.runtime_dir: .*books cannot be made: .*; choose a folder with room"):
-        Books(STAGES, ("left",), tmp_path / "nowhere" / "books")
+        PipelineCounters(STAGES, ("left",), tmp_path / "nowhere" / "books")
 
 
 @given(
@@ -164,7 +164,7 @@ def test_every_number_is_received_given_up_or_missed_through_any_deaths(steps):
             made[stream] += 1
             given_up[stream][QUEUE] += 1
         elif step == "die":
-            books.bury()
+            books.close_after_crash()
             for name in "ab":
                 fates[name]["in the stage"] += in_hand[name]
             in_hand.clear()

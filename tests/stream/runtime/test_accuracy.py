@@ -9,21 +9,21 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from eventveil.stream.runtime.accuracy import MOST_WAITING, NOTES, Judged, Score, Seen, Shown
+from eventveil.stream.runtime.accuracy import MOST_WAITING, NOTES, GroundTruth, LiveAccuracy, Outcome, Prediction
 
 LABELS = ("clap", "wave", "roll", "rest")
 
 
 def shown(seq, label="wave", trial=0, subject="ann", since_us=100, stream="0"):
-    return Shown(stream=stream, seq=seq, trial=trial, label=label, subject=subject, since_us=since_us)
+    return GroundTruth(stream=stream, seq=seq, trial=trial, label=label, subject=subject, since_us=since_us)
 
 
 def seen(seq, label="wave", stream="0"):
-    return Seen(stream=stream, seq=seq, label=label)
+    return Prediction(stream=stream, seq=seq, label=label)
 
 
 def score_of(*notes, streams=("0",)):
-    score = Score(LABELS, streams)
+    score = LiveAccuracy(LABELS, streams)
     score.take(notes)
     return score
 
@@ -58,7 +58,7 @@ def test_windows_are_judged_by_their_numbers_and_trials_by_their_first_right_win
         "trials_right": 2,
         "first_right_s": pytest.approx(0.1, rel=0.02),  # half of 0.3 and 0.1 stay below
     }
-    assert score.last == {"0": Judged("roll", "rest")}
+    assert score.last == {"0": Outcome("roll", "rest")}
 
 
 def test_what_the_classifier_cannot_say_is_not_judged():
@@ -79,7 +79,7 @@ def test_whatever_was_given_up_and_in_whatever_batches_both_sides_come_each_is_j
     left = [shown(seq) for seq, what in enumerate(windows) if what != "seen"]
     right = [seen(seq) for seq, what in enumerate(windows) if what != "shown"]
     pick = random.Random(seed)
-    score = Score(LABELS, ("0",))
+    score = LiveAccuracy(LABELS, ("0",))
     while left or right:
         side = left if left and (not right or pick.random() < 0.5) else right
         batch = pick.randint(1, 5)
@@ -90,7 +90,7 @@ def test_whatever_was_given_up_and_in_whatever_batches_both_sides_come_each_is_j
 
 @pytest.mark.parametrize("sides", [("shown", "seen"), ("shown",), ("seen",)])
 def test_what_is_kept_does_not_grow_with_the_time(sides):
-    score, sizes = Score(LABELS, ("0",)), []
+    score, sizes = LiveAccuracy(LABELS, ("0",)), []
     begin = 1_000_000  # as long in bytes as all numbers behind it
     for seq in range(begin, begin + 100_000):
         trial = seq // 7

@@ -11,7 +11,7 @@ from pipeline_helpers import end, link, page, raw_parcel, received
 
 from eventveil.errors import LineError
 from eventveil.stream.runtime.accounting import AGE, QUEUE
-from eventveil.stream.runtime.edge_queue import Outbox
+from eventveil.stream.runtime.edge_queue import EdgeSender
 from eventveil.stream.runtime.message import unpack
 
 IN_FLIGHT = 2  # what ZeroMQ's own two queues hold of a link with the smallest high-water marks
@@ -37,7 +37,7 @@ def put_all(outbox, count, stream="0"):
 
 def test_what_can_be_sent_is_sent_at_once():
     with link(hwm=10) as (push, pull):
-        outbox = Outbox(push, 1, "lossless", books := page(), never)
+        outbox = EdgeSender(push, 1, "lossless", books := page(), never)
         put_all(outbox, 5)
         assert (len(outbox), books.total("sent"), outbox.full) == (0, 5, False)
         assert numbers(taken(pull)) == [0, 1, 2, 3, 4]
@@ -45,7 +45,7 @@ def test_what_can_be_sent_is_sent_at_once():
 
 def test_lossless_says_when_it_is_full():
     with link() as (push, _):
-        outbox = Outbox(push, 3, "lossless", books := page(), never)
+        outbox = EdgeSender(push, 3, "lossless", books := page(), never)
         put_all(outbox, IN_FLIGHT + 2)
         assert (len(outbox), outbox.full) == (2, False)
         outbox.put(raw_parcel(9))
@@ -60,7 +60,7 @@ def test_lossless_blocks_until_there_is_room_and_loses_nothing():
             got.append(unpack(pull.recv_multipart()))
             return False
 
-        outbox = Outbox(push, 2, "lossless", books := page(), receive_one)
+        outbox = EdgeSender(push, 2, "lossless", books := page(), receive_one)
         put_all(outbox, 20)
         assert len(got) >= 20 - IN_FLIGHT - 2
         assert len(outbox) == 2
@@ -74,7 +74,7 @@ def test_lossless_blocks_until_there_is_room_and_loses_nothing():
 
 def test_an_abort_while_blocked_is_an_error():
     with link() as (push, _):
-        outbox = Outbox(push, 1, "lossless", page(), lambda: True)
+        outbox = EdgeSender(push, 1, "lossless", page(), lambda: True)
         put_all(outbox, IN_FLIGHT + 1)
         with pytest.raises(LineError, match="before everything had been handed on"):
             outbox.put(raw_parcel(9))
@@ -84,7 +84,7 @@ def test_an_abort_while_blocked_is_an_error():
 
 def test_draining_gives_up_when_its_time_is_over():
     with link() as (push, pull):
-        outbox = Outbox(push, 4, "live", page(), never)
+        outbox = EdgeSender(push, 4, "live", page(), never)
         put_all(outbox, IN_FLIGHT + 2)
         assert outbox.drain(0) is False
         pull.recv_multipart()
@@ -99,7 +99,7 @@ def test_live_never_blocks_and_gives_up_the_oldest():
         raise AssertionError("live delivery has no reason to wait")
 
     with link() as (push, pull):
-        outbox = Outbox(push, 3, "live", books := page(), aborted)
+        outbox = EdgeSender(push, 3, "live", books := page(), aborted)
         put_all(outbox, 10)
         assert (len(outbox), outbox.full) == (3, False)
         first = taken(pull)
@@ -114,7 +114,7 @@ def test_live_never_blocks_and_gives_up_the_oldest():
 
 def test_what_is_told_of_earlier_stages_is_told_on():
     with link() as (push, pull):
-        outbox = Outbox(push, 1, "live", page(), never)
+        outbox = EdgeSender(push, 1, "live", page(), never)
         put_all(outbox, IN_FLIGHT)
         outbox.put(raw_parcel(4, lost={AGE: 2}))
         outbox.put(raw_parcel(6, lost={AGE: 3}))
@@ -125,7 +125,7 @@ def test_what_is_told_of_earlier_stages_is_told_on():
 
 def test_a_loss_waits_for_the_next_parcel_of_its_own_stream():
     with link() as (push, pull):
-        outbox = Outbox(push, 1, "live", page(), never)
+        outbox = EdgeSender(push, 1, "live", page(), never)
         put_all(outbox, IN_FLIGHT)
         outbox.put(raw_parcel(0, "a"))
         outbox.put(raw_parcel(0, "b"))  # a's only window gives way to b's
@@ -137,7 +137,7 @@ def test_a_loss_waits_for_the_next_parcel_of_its_own_stream():
 
 def test_ends_are_never_given_up_and_carry_the_last_losses():
     with link() as (push, pull):
-        outbox = Outbox(push, 1, "live", books := page(), never)
+        outbox = EdgeSender(push, 1, "live", books := page(), never)
         put_all(outbox, IN_FLIGHT)
         outbox.put(raw_parcel(0, "a"))
         for stream in "abc":
@@ -165,7 +165,7 @@ ACTIONS = st.lists(
 def test_live_every_gap_is_explained_by_the_parcel_behind_it(actions, capacity):
     made, got = Counter(), []
     with link() as (push, pull):
-        outbox = Outbox(push, capacity, "live", books := page(), never)
+        outbox = EdgeSender(push, capacity, "live", books := page(), never)
         for action in actions:
             verb, _, stream = action.partition(" ")
             if verb == "take":
@@ -204,7 +204,9 @@ def assert_explained(parcels, made):
 def test_lossless_nothing_is_missing_and_order_is_kept(actions, capacity):
     made, got = [], []
     with link() as (push, pull):
-        outbox = Outbox(push, capacity, "lossless", books := page(), lambda: got.append(unpack(pull.recv_multipart())))
+        outbox = EdgeSender(
+            push, capacity, "lossless", books := page(), lambda: got.append(unpack(pull.recv_multipart()))
+        )
         for action in actions:
             if action == "take":
                 got += taken(pull)
@@ -222,14 +224,14 @@ def test_lossless_nothing_is_missing_and_order_is_kept(actions, capacity):
 
 
 def test_an_end_is_said_again_for_those_who_may_have_died_with_it(monkeypatch):
-    monkeypatch.setattr("eventveil.stream.runtime.edge_queue.REMIND_S", 0.0)
+    monkeypatch.setattr("eventveil.stream.runtime.edge_queue.RESEND_S", 0.0)
     with link(hwm=10) as (push, pull):
-        outbox = Outbox(push, 4, "live", page(), never)
-        outbox.remind()
+        outbox = EdgeSender(push, 4, "live", page(), never)
+        outbox.resend_end_of_stream()
         outbox.put(raw_parcel(0, "a"))
         outbox.put(end("a", {AGE: 1}, made=2))
         outbox.put(end("b"))
-        outbox.remind()
+        outbox.resend_end_of_stream()
         got = taken(pull)
     assert [(parcel.stream, parcel.seq, parcel.lost, parcel.ends) for parcel in got] == [
         ("a", 0, {}, False),
@@ -239,8 +241,8 @@ def test_an_end_is_said_again_for_those_who_may_have_died_with_it(monkeypatch):
 
 def test_an_end_is_not_said_again_before_what_waits():
     with link() as (push, _):
-        outbox = Outbox(push, 9, "live", page(), never)
+        outbox = EdgeSender(push, 9, "live", page(), never)
         put_all(outbox, IN_FLIGHT + 1)
         outbox.put(end())
-        outbox.remind()
+        outbox.resend_end_of_stream()
         assert len(outbox) == 2

@@ -13,14 +13,14 @@ from hypothesis import strategies as st
 from pipeline_helpers import SCORES, end, link, notice, origin, raw_parcel, sealed_parcel, values
 
 from eventveil.errors import WireError
-from eventveil.stream.runtime.message import Parcel, pack, unpack
+from eventveil.stream.runtime.message import StageMessage, pack, unpack
 from eventveil.stream.runtime.windows import AnonymizedWindow, RawWindow
 
-VOXELS = Parcel("0", RawWindow(origin(), values()))
+VOXELS = StageMessage("0", RawWindow(origin(), values()))
 PARCELS = [
     raw_parcel(seq=5, stream="cam", lost={"queue": 2}, start_us=-50),
     VOXELS,
-    Parcel("0", RawWindow(origin(), np.zeros((0, 2, 3, 4), np.uint16))),
+    StageMessage("0", RawWindow(origin(), np.zeros((0, 2, 3, 4), np.uint16))),
     sealed_parcel(seq=9, lost={"queue": 1, "age": 3}, closed_ns=2**62),
     sealed_parcel(scores=None),
     raw_parcel(incidents={"overflow": 3, "away": 1}),
@@ -71,9 +71,9 @@ def test_the_counts_of_what_was_lost_can_be_added_to():
 
 def test_strided_arrays_travel_in_the_order_of_their_axes():
     counts = np.arange(96, dtype=np.uint16).reshape(2, 2, 4, 6)[:, :, ::-1, ::2]
-    same(over_the_wire(Parcel("0", RawWindow(origin(), counts))).window.counts, counts)
+    same(over_the_wire(StageMessage("0", RawWindow(origin(), counts))).window.counts, counts)
     window = sealed_parcel().window.with_scores(np.arange(6, dtype=np.float32)[::2])
-    same(over_the_wire(Parcel("0", window)).window.scores, window.scores)
+    same(over_the_wire(StageMessage("0", window)).window.scores, window.scores)
 
 
 def test_arrays_are_not_copied():

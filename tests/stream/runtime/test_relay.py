@@ -16,11 +16,11 @@ from hypothesis import strategies as st
 from pipeline_helpers import SCORES, SEAL, end, link, notice, page, raw, raw_parcel, received, signals
 
 from eventveil.errors import AnonymizerError, WireError
-from eventveil.stream.runtime.accounting import AGE, QUEUE, Books
-from eventveil.stream.runtime.edge_queue import Outbox
+from eventveil.stream.runtime.accounting import AGE, QUEUE, PipelineCounters
+from eventveil.stream.runtime.edge_queue import EdgeSender
 from eventveil.stream.runtime.message import pack, unpack
 from eventveil.stream.runtime.relay import Relay, receive
-from eventveil.stream.stages.transform import AnonymizeStage, ClassifyStage
+from eventveil.stream.stages.transform import AnonymizeTransform, ClassifyTransform
 
 MAX_AGE_MS = 60_000
 FRESH_NS = time.monotonic_ns() + 3600 * 10**9  # young for as long as the tests run
@@ -69,8 +69,8 @@ def relay(parcels, stage=None, *, streams="0", batch=4, max_age_ms=None, hwm=100
         for parcel in parcels:
             feed.send_multipart(pack(parcel))
         reader = Reader(pull)
-        books = Books(["anonymize"], streams)["anonymize"]
-        outbox = Outbox(push, queue, delivery, books, aborted=reader)
+        books = PipelineCounters(["anonymize"], streams)["anonymize"]
+        outbox = EdgeSender(push, queue, delivery, books, aborted=reader)
         stage = stage or Doubling()
         yield Relay(stage, inbox, outbox, books, batch=batch, max_age_ms=max_age_ms), reader
 
@@ -233,7 +233,7 @@ def test_a_stage_that_raises_ends_the_relay_and_nothing_of_the_batch_comes_out()
 
 
 def test_an_anonymizer_that_makes_fewer_windows_lets_none_out():
-    stage = AnonymizeStage(lambda counts: np.zeros((len(counts) - 1, 2, 3, 4), np.float32), SEAL)
+    stage = AnonymizeTransform(lambda counts: np.zeros((len(counts) - 1, 2, 3, 4), np.float32), SEAL)
     with relay([raw_parcel(0), raw_parcel(1), end()], stage) as (stage_relay, reader):
         with pytest.raises(AnonymizerError, match="expected 2 anonymized windows, got 1"):
             stage_relay.run(signals(), Beats())
@@ -246,10 +246,10 @@ def test_raw_windows_become_sealed_and_then_classified_ones():
 
     anonymized, _ = run(
         [raw_parcel(0, "a"), raw_parcel(4, "b", {"queue": 4}), end("a"), end("b")],
-        AnonymizeStage(blur, SEAL),
+        AnonymizeTransform(blur, SEAL),
         streams="ab",
     )
-    classified, _ = run(anonymized, ClassifyStage(lambda values: np.stack([SCORES] * len(values))), streams="ab")
+    classified, _ = run(anonymized, ClassifyTransform(lambda values: np.stack([SCORES] * len(values))), streams="ab")
     assert names(classified) == [("a", 0), ("b", 4), ("a", None), ("b", None)]
     for parcel in classified[:2]:
         window = SEAL.check(parcel.window)
@@ -262,7 +262,7 @@ def test_a_strangers_message_on_the_private_wire_ends_the_relay():
     with link(hwm=10) as (feed, inbox), link() as (push, _):
         feed.send_multipart([b"{}", b"", b""])
         stage_relay = Relay(
-            Doubling(), inbox, Outbox(push, 1, "live", page(), lambda: False), page(), batch=1, max_age_ms=None
+            Doubling(), inbox, EdgeSender(push, 1, "live", page(), lambda: False), page(), batch=1, max_age_ms=None
         )
         with pytest.raises(WireError):
             stage_relay.run(signals(), Beats())

@@ -10,25 +10,25 @@ import zmq
 from pipeline_helpers import link, page, received
 
 from eventveil.errors import LineError
-from eventveil.stream.runtime.accuracy import MOST_WAITING, NOTES, Seen
-from eventveil.stream.runtime.reporting import Report, Reporter
+from eventveil.stream.runtime.accuracy import MOST_WAITING, NOTES, Prediction
+from eventveil.stream.runtime.reporting import StageReport, StageReporter
 
 
 def test_a_report_tells_the_figures_of_its_stage():
     with link(hwm=10) as (push, pull):
-        reporter = Reporter(page("classify"), push, lambda: {"counts": {"sent": 3}, "dropped": {"age": 1}})
+        reporter = StageReporter(page("classify"), push, lambda: {"counts": {"sent": 3}, "dropped": {"age": 1}})
         reporter.say("failed", "why")
         words, notes = pull.recv_multipart()
-    assert Report.model_validate_json(words) == Report(
+    assert StageReport.model_validate_json(words) == StageReport(
         stage="classify", pid=os.getpid(), kind="failed", counts={"sent": 3}, dropped={"age": 1}, reason="why"
     )
     assert notes == b"[]"
 
 
 def test_notes_go_along_with_the_next_report_once():
-    notes = [Seen(stream="0", seq=3, label="wave"), Seen(stream="0", seq=4, label="clap")]
+    notes = [Prediction(stream="0", seq=3, label="wave"), Prediction(stream="0", seq=4, label="clap")]
     with link(hwm=10) as (push, pull):
-        reporter = Reporter(page("publish"), push)
+        reporter = StageReporter(page("publish"), push)
         for note in notes:
             reporter.note(note)
         reporter.say("beat")
@@ -44,7 +44,7 @@ def test_a_beat_is_said_once_a_second(monkeypatch):
         "eventveil.stream.runtime.reporting.time", SimpleNamespace(monotonic=lambda: now[0], monotonic_ns=lambda: 0)
     )
     with link(hwm=10) as (push, pull):
-        reporter = Reporter(page("publish"), push)
+        reporter = StageReporter(page("publish"), push)
         said = []
         for now[0] in (100.0, 100.9, 101.0, 101.5, 101.99, 102.0, 110.0, 110.5):
             reporter.beat()
@@ -54,7 +54,7 @@ def test_a_beat_is_said_once_a_second(monkeypatch):
 
 def test_a_supervisor_that_does_not_listen_costs_beats_but_no_last_word():
     with zmq.Context() as context, context.socket(zmq.PUSH) as nobody:
-        reporter = Reporter(page("publish"), nobody)
+        reporter = StageReporter(page("publish"), nobody)
         reporter.say("beat")
         with pytest.raises(LineError, match="publish: the supervisor does not listen"):
             reporter.say("ended")
@@ -63,22 +63,22 @@ def test_a_supervisor_that_does_not_listen_costs_beats_but_no_last_word():
 def test_notes_wait_for_a_supervisor_that_listens():
     with zmq.Context() as context, context.socket(zmq.PULL) as pull, context.socket(zmq.PUSH) as push:
         push.sndtimeo = pull.rcvtimeo = 5_000
-        reporter = Reporter(page("publish"), push)
-        reporter.note(note := Seen(stream="0", seq=3, label="wave"))
+        reporter = StageReporter(page("publish"), push)
+        reporter.note(note := Prediction(stream="0", seq=3, label="wave"))
         reporter.say("beat")  # nobody is there
         pull.bind("inproc://late")
         push.connect("inproc://late")
         reporter.say("ended")
         words, notes = pull.recv_multipart()
-    assert Report.model_validate_json(words).kind == "ended"
+    assert StageReport.model_validate_json(words).kind == "ended"
     assert NOTES.validate_json(notes) == [note]
 
 
 def test_the_last_notes_are_kept_where_the_supervisor_does_not_listen():
     with zmq.Context() as context, context.socket(zmq.PUSH) as nobody, link(hwm=10) as (push, pull):
-        reporter = Reporter(page("publish"), nobody)
+        reporter = StageReporter(page("publish"), nobody)
         for seq in range(MOST_WAITING + 7):
-            reporter.note(Seen(stream="0", seq=seq, label="wave"))
+            reporter.note(Prediction(stream="0", seq=seq, label="wave"))
         reporter.say("beat")
         reporter._socket = push
         reporter.say("beat")

@@ -13,7 +13,7 @@ from pipeline_helpers import SCORES, SEAL, origin, raw, sealed_parcel, values
 
 from eventveil import Sensor
 from eventveil.errors import BoundaryError
-from eventveil.stream.runtime.message import Parcel, pack, unpack
+from eventveil.stream.runtime.message import StageMessage, pack, unpack
 from eventveil.stream.runtime.windows import AnonymizedWindow, RawWindow, Seal
 
 CANARY = 31_337  # stands in raw counts, and must stand in no text
@@ -43,7 +43,7 @@ def test_it_passes_behind_a_wire_and_in_any_layout():
     assert SEAL.check(strided) is strided
 
 
-@pytest.mark.parametrize("thing", [raw(), None, b"window", values(), Parcel("0", None), Counter()])
+@pytest.mark.parametrize("thing", [raw(), None, b"window", values(), StageMessage("0", None), Counter()])
 def test_nothing_else_passes(thing):
     assert f"got {type(thing).__name__}" in refusal(thing)
 
@@ -122,6 +122,6 @@ def test_no_text_holds_values(kind):
     sealed = SEAL.set(origin(), counts.astype(np.float32))
     scored = sealed.with_scores(np.array([CANARY], np.float32))
     thing = {"raw": RawWindow(origin(), counts), "anonymized": sealed, "scored": scored}.get(kind)
-    thing = Parcel("0", RawWindow(origin(), counts)) if thing is None else thing
+    thing = StageMessage("0", RawWindow(origin(), counts)) if thing is None else thing
     texts = [repr(thing), str(thing), f"{thing}", refusal(thing, seal=Seal(b"another"))]
     assert not any(str(CANARY) in text for text in texts)

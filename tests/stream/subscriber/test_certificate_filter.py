@@ -32,7 +32,7 @@ from pipeline_setup import Kit, make_kit, run_and_listen, subscriber
 from eventveil.errors import AuditError
 from eventveil.models import load_weights
 from eventveil.stream import subscribe
-from eventveil.stream.pipeline.pipeline import Line
+from eventveil.stream.pipeline.pipeline import Pipeline
 from eventveil.stream.planning import plan
 from eventveil.stream.protocol.certificate import Signed, read_key
 from eventveil.stream.protocol.wire import STATE, WINDOW, decode
@@ -203,7 +203,7 @@ def test_a_line_takes_the_certificate_beside_its_weights_and_a_subscriber_in_ano
     text = certificate(keys.auditor.private, (load_weights(kit.anonymizer).digest, 0))
     beside(text)
     with subscriber(endpoint, "--require-certificate", str(keys.auditor.path)) as trusts:
-        status = Line(kit.settings(endpoint)).run()
+        status = Pipeline(kit.settings(endpoint)).run()
         assert status.failure is None
         messages = trusts.finish()
     assert trusts.process.returncode == 0
@@ -217,7 +217,7 @@ def test_a_line_takes_the_certificate_beside_its_weights_and_a_subscriber_in_ano
 
 def test_a_subscriber_in_another_process_says_why_it_refuses(kit, keys, endpoint):
     with subscriber(endpoint, "--require-certificate", str(keys.auditor.path)) as refuses:
-        Line(kit.settings(endpoint)).run()
+        Pipeline(kit.settings(endpoint)).run()
         refuses.process.wait(60)
         assert refuses.process.returncode == 2
         assert "have no certificate" in refuses.process.stderr.read()
