@@ -35,9 +35,8 @@ class Playlist:
         sensor: geometry, of all pieces.
         clips: the pieces of a pass, by its number from 0; may be endless.
         begins_us: time at which the stream begins; None: with the time of its first event.
-        public_error: what an error says of a piece that cannot be read, where the error's own words, the path of a
-        trial
-            among them, would name a person; None where they may be told.
+        public_error: the message for a clip that cannot be read, where the error's own text (it holds the trial's
+            path) would name a person; None where that text may be shown.
     """
 
     sensor: Sensor

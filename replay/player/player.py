@@ -74,7 +74,8 @@ class Player:
         for clip in self._playlist.clips(number):
             if at_us is not None and at_us >= self._high_us:
                 return
-            if at_us is not None and 0 < clip.duration_us <= self._low_us - at_us:
+            # Its last event may lie at its very end, so a clip that ends where the excerpt starts is still opened.
+            if at_us is not None and 0 < clip.duration_us < self._low_us - at_us:
                 self._end_us = at_us + clip.duration_us  # left out without opening it
             else:
                 packets = self._clip(clip, at_us)

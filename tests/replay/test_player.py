@@ -125,7 +125,7 @@ def test_what_lies_behind_the_stop_is_not_read():
 
 def test_what_lies_before_the_start_is_not_opened_where_its_length_is_known():
     before, at = Reel(packet_at(0, 9), duration_us=10), Reel(packet_at(0, 9), duration_us=10)
-    assert times(played(before, at, start_us=10, gap_us=2)) == [12, 21]
+    assert times(played(before, at, start_us=11, gap_us=2)) == [12, 21]
     assert before.opened == 0
 
 
