@@ -83,7 +83,7 @@ def test_what_is_shorter_than_a_window_is_shown_and_not_judged(tmp_path):
     seen = profile_source(source(recording(tmp_path / "a.aedat4", filmed(seconds=0.1))), PLAN, 5.0)
     assert seen.density == []
     assert seen.window.sum() > 0
-    assert seen.far_from((1e6, 2e6, 3e6)) is None
+    assert seen.training_mismatch((1e6, 2e6, 3e6)) is None
 
 
 def test_a_sensor_smaller_than_the_window_says_so(tmp_path):

@@ -217,7 +217,7 @@ def slowly(self, packet):
 CsvWriter.encode = slowly
 app = typer.Typer()
 convert.register(app)
-app(["convert", *sys.argv[1:]])
+app(sys.argv[1:])
 """
 
 

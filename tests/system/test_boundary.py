@@ -103,7 +103,7 @@ def test_the_canary_does_not_leave_a_line_that_is_wired_past_the_anonymizer(kit,
         def process(self, windows: list[RawWindow]) -> list[RawWindow]:
             return windows
 
-    monkeypatch.setattr(worker, "AnonymizeStage", Forgotten)
+    monkeypatch.setattr(worker, "AnonymizeTransform", Forgotten)
     status, heard = run_and_listen(kit, classify__weights=None)
     assert status.failure is not None
     assert BoundaryError.__name__ not in status.failure
@@ -114,7 +114,7 @@ def test_the_canary_does_not_leave_a_line_that_is_wired_past_the_anonymizer(kit,
 
 def test_the_canary_does_not_leave_when_raw_values_wear_another_windows_clothes(kit, monkeypatch, capfd):
     """Raw values in the place of anonymized ones, seal and all else as they were."""
-    process = worker.AnonymizeStage.process
+    process = worker.AnonymizeTransform.process
 
     def swap(self, windows):
         good = process(self, windows)
@@ -122,7 +122,7 @@ def test_the_canary_does_not_leave_when_raw_values_wear_another_windows_clothes(
             object.__setattr__(window, "values", raw.counts.reshape(window.values.shape).astype(np.float32))
         return good
 
-    monkeypatch.setattr(worker.AnonymizeStage, "process", swap)
+    monkeypatch.setattr(worker.AnonymizeTransform, "process", swap)
     status, heard = run_and_listen(kit)
     assert status.failure is not None
     assert "seal" in status.failure

@@ -109,13 +109,13 @@ def test_the_recognised_is_held_against_the_shown(kit, people, words, monkeypatc
 def test_what_a_classifier_does_not_know_is_remarked(kit, people, words):
     status, _ = run_and_listen(kit, sources=source(people))
     assert status.score is not None
-    line = pipeline_setup.Line(kit.settings("ipc:///tmp/never", sources=source(people)))
+    line = pipeline_setup.Pipeline(kit.settings("ipc:///tmp/never", sources=source(people)))
     assert line.plan.judged == ("0",)
     assert line.plan.remarks[0].endswith(f"gesture 9, {GESTURE}: these are not judged")
 
 
 def test_without_a_word_in_common_there_is_no_accuracy(kit, people):
-    line = pipeline_setup.Line(kit.settings("ipc:///tmp/never", sources=source(people)))
+    line = pipeline_setup.Pipeline(kit.settings("ipc:///tmp/never", sources=source(people)))
     assert line.plan.judged == ()
     assert "knows none of its classes (hand clapping" in line.plan.remarks[0]
     assert line.status.score is None
@@ -123,7 +123,7 @@ def test_without_a_word_in_common_there_is_no_accuracy(kit, people):
 
 def test_without_a_classifier_there_is_no_accuracy(kit, people):
     settings = kit.settings("ipc:///tmp/never", sources=source(people), classify__weights=None)
-    assert pipeline_setup.Line(settings).plan.remarks == (f"dvs-gesture:{people}: no classifier, so no accuracy",)
+    assert pipeline_setup.Pipeline(settings).plan.remarks == (f"dvs-gesture:{people}: no classifier, so no accuracy",)
 
 
 def test_an_error_in_a_trial_names_nobody(kit, people, tmp_path, words, capfd):
@@ -171,7 +171,7 @@ def test_whole_recordings_as_windows_refuse_what_plays_on(kit, people):
         ({"uri": str(kit.recording), "loop": True}, "without a loop"),
     ):
         with pytest.raises(ConfigError, match=told):
-            pipeline_setup.Line(kit.settings("ipc:///tmp/never", sources=[source_of], window__mode="recording"))
+            pipeline_setup.Pipeline(kit.settings("ipc:///tmp/never", sources=[source_of], window__mode="recording"))
 
 
 def test_real_trials_go_through_the_whole_line_with_their_truth(kit, real_data, tmp_path):
