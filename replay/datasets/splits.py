@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from eventveil.errors import DatasetError
+from eventveil.files import write_atomic
 from eventveil.replay.datasets.trials import Dataset
 
 
@@ -40,7 +41,7 @@ class Split:
 
     def save(self, path: Path) -> None:
         """Write the split as JSON."""
-        path.write_text(json.dumps(asdict(self), indent=2) + "\n", encoding="utf-8")
+        write_atomic(path, (json.dumps(asdict(self), indent=2) + "\n").encode())
 
     def apply(self, dataset: Dataset) -> Dataset:
         """Return the dataset with the trials of this split, in its parts; trials of other people are left out.

@@ -16,6 +16,7 @@ import numpy as np
 
 from eventveil.errors import EventFileError
 from eventveil.events import EventPacket
+from eventveil.files import atomic_file, remove_parts, write_atomic
 from eventveil.replay.datasets.dvs_gesture import GESTURES
 from eventveil.replay.simulation.camera import Shot, simulate
 from eventveil.replay.simulation.scene import LIGHTINGS
@@ -80,7 +81,7 @@ def hold_to_recipe(folder: Path, *, seed: int, seconds: float, subjects: int, sh
     try:
         folder.mkdir(parents=True, exist_ok=True)
         if not path.exists():
-            path.write_text(recipe, encoding="utf-8")
+            write_atomic(path, recipe.encode())
         found = path.read_text(encoding="utf-8")
     except OSError as error:
         raise EventFileError(
@@ -119,12 +120,11 @@ def _write(path: Path, packets: list[EventPacket]) -> None:
     for column, name in enumerate("xyp"):
         table[:, column] = np.concatenate([getattr(packet, name) for packet in packets])
     table[:, 3] = np.concatenate([packet.t for packet in packets]) / 1e3
-    part = path.with_suffix(".part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with part.open("wb") as file:
+        remove_parts(path)
+        with atomic_file(path) as file:
             np.save(file, table)
-        part.replace(path)
     except OSError as error:
         raise EventFileError(
             path, format="NPY", expected=f"cannot write: {error.strerror}", remedy="check the folder and its free space"

@@ -5,8 +5,6 @@ It shows raw events, and so whoever was before the camera. The file is its owner
 
 from __future__ import annotations
 
-import io
-import os
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +12,7 @@ import numpy.typing as npt
 from PIL import Image, ImageDraw
 
 from eventveil.errors import ConfigError
+from eventveil.files import atomic_file
 from eventveil.stream.calibration.profile import SourceProfile
 
 SIDE = 480  # of a panel, pixels
@@ -45,15 +44,10 @@ def write_private(path: Path, picture: Image.Image) -> None:
     Raises:
         ConfigError: it cannot be written.
     """
-    data = io.BytesIO()
-    picture.save(data, format="PNG")
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
-        with os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
-            file.write(data.getvalue())
-        part.replace(path)
+        with atomic_file(path, private=True) as file:
+            picture.save(file, format="PNG")
     except OSError as error:
-        part.unlink(missing_ok=True)
         raise ConfigError(
             f"{path}: cannot be written ({error.strerror or error}); check folder and space, or leave --out out"
         ) from error

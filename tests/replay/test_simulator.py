@@ -150,7 +150,7 @@ def test_an_interrupted_run_goes_on_where_it_was(people):
     bytes_before = lost.read_bytes()
     times = {path: path.stat().st_mtime_ns for path in files if path != lost}
     lost.unlink()
-    lost.with_suffix(".part").write_bytes(b"half a file")
+    lost.with_name(f".{lost.name}.1.part").write_bytes(b"half a file")
     assert command(people, "--subjects", 2, "--sessions", 1, "--seconds", 0.1, "--seed", 7).exit_code == 0
     assert lost.read_bytes() == bytes_before
     assert not list(people.rglob("*.part"))

@@ -70,12 +70,12 @@ def at_work(keeper):
 
 @pytest.mark.parametrize(
     ("code", "words"),
-    [(-9, "killed by SIGKILL"), (-11, "killed by SIGSEGV"), (-40, "killed by signal 40"), (3, "died (exit code 3)")],
+    [(-9, "killed by SIGKILL"), (-11, "killed by SIGSEGV"), (-40, "killed by signal 40"), (3, "exit status 3")],
 )
 def test_a_process_that_is_gone_is_told_with_what_ended_it(keeper, made, code, words):
     assert keeper.failure() is None
     made[0].exitcode = code
-    assert keeper.failure() == f"the stage {'was ' if code < 0 else ''}{words}"
+    assert keeper.failure() == f"the stage {'was' if code < 0 else 'ended with'} {words}"
 
 
 def test_a_stage_at_work_that_gives_no_sign_of_life_hangs(keeper, now):
