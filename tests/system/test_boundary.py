@@ -1,7 +1,8 @@
-"""The privacy boundary, tried with a canary: a number in the raw events that may turn up nowhere outside.
+"""The privacy boundary, tested with a canary: a number in the raw events that must not appear anywhere outside.
 
-One pixel fires exactly `CANARY` times in one bin and in another `CANARY` times the other way: as a count, a float or a
-text it would be seen in whatever leaves. The canary must be found in the raw windows, or the test would prove nothing.
+One pixel fires exactly `CANARY` times in one bin, and in another bin `CANARY` times with the other polarity. The tests
+search all that leaves for this number as a count, a float or a text. The canary must be found in the raw windows, or
+they would prove nothing.
 """
 
 from __future__ import annotations
@@ -108,12 +109,12 @@ def test_the_canary_does_not_leave_a_line_that_is_wired_past_the_anonymizer(kit,
     assert status.failure is not None
     assert BoundaryError.__name__ not in status.failure
     assert "only an AnonymizedWindow may be published" in status.failure
-    assert [json.loads(message[1])["state"] for message in heard] == ["failed"]  # subscribers need not wait for ever
+    assert [json.loads(message[1])["state"] for message in heard] == ["failed"]  # subscribers do not wait for ever
     assert_nothing_came_through(status, heard, capfd)
 
 
 def test_the_canary_does_not_leave_when_raw_values_wear_another_windows_clothes(kit, monkeypatch, capfd):
-    """Raw values in the place of anonymized ones, seal and all else as they were."""
+    """Raw values in place of anonymized ones, with the seal and everything else unchanged."""
     process = worker.AnonymizeTransform.process
 
     def swap(self, windows):

@@ -1,7 +1,7 @@
-"""Ground truth: known to the line's supervisor, and to nobody on the network.
+"""Ground truth: the supervisor knows it, and it never reaches the network.
 
-A dataset with a person and a gesture of unusual names is played through a whole line while a subscriber of everything
-listens. Both names must be found on the private side, or the test would prove nothing.
+A dataset with unusual names of a person and a gesture is played through a whole pipeline, with a subscriber to
+everything. Both names must be found on the private side, or the test would prove nothing.
 """
 
 from __future__ import annotations
@@ -48,31 +48,31 @@ def people(tmp_path_factory: pytest.TempPathFactory):
 
 @pytest.fixture
 def words(monkeypatch):
-    """Let the dataset's classes be those of the kit's classifier, and one that nobody else says."""
+    """Give the dataset the classes of the kit's classifier, and one with a unique name."""
     classes = (*LABELS, *(f"gesture {k}" for k in range(3, 10)), GESTURE)
     monkeypatch.setattr(dvs_gesture, "GESTURES", classes)
     monkeypatch.setitem(sources.CLASSES, "dvs-gesture", classes)
 
 
 @pytest.fixture
-def told(monkeypatch):
+def notes(monkeypatch):
     """All notes that reach the supervisor."""
-    notes = []
+    all_notes = []
     take = LiveAccuracy.take
-    monkeypatch.setattr(LiveAccuracy, "take", lambda self, some: (notes.extend(some), take(self, some)))
-    return notes
+    monkeypatch.setattr(LiveAccuracy, "take", lambda self, new: (all_notes.extend(new), take(self, new)))
+    return all_notes
 
 
 def source(people, **more):
     return [{"uri": f"dvs-gesture:{people}", "speed": "max", "gap_s": 0.3} | more]
 
 
-def test_the_truth_reaches_the_supervisor_and_never_the_network(kit, people, words, told, capfd):
+def test_the_truth_reaches_the_supervisor_and_never_the_network(kit, people, words, notes, capfd):
     status, heard = run_and_listen(kit, sources=source(people))
     assert status.failure is None
-    shown = [note for note in told if isinstance(note, GroundTruth)]
-    assert {note.subject for note in shown} == {PERSON}
-    assert [(note.trial, note.label) for note in shown] == [
+    truths = [note for note in notes if isinstance(note, GroundTruth)]
+    assert {note.subject for note in truths} == {PERSON}
+    assert [(note.trial, note.label) for note in truths] == [
         *[(0, LABELS[0])] * 5, *[(1, LABELS[1])] * 5, *[(2, GESTURE)] * 5
     ]  # fmt: skip
     assert sum(message[0] == b"gesture" for message in heard) > 10
@@ -82,20 +82,20 @@ def test_the_truth_reaches_the_supervisor_and_never_the_network(kit, people, wor
 
 
 def test_the_recognised_is_held_against_the_shown(kit, people, words, monkeypatch):
-    """A classifier that says "wave" from the fourth window on; trials are of 0.5 s with gaps of 0.3 s."""
+    """The classifier predicts "wave" from the fourth window on; trials last 0.5 s, with gaps of 0.3 s."""
     windows = []
 
-    def say(self, batch):
+    def predict(self, batch):
         windows.extend(batch)
         first = len(windows) - len(batch)
         return np.eye(len(LABELS), dtype=np.float32)[[0 if first + k < 3 else 1 for k in range(len(batch))]]
 
     monkeypatch.setattr(ClassifierRuntime, "warm_up", lambda self, batch=1: None)
-    monkeypatch.setattr(ClassifierRuntime, "__call__", say)
+    monkeypatch.setattr(ClassifierRuntime, "__call__", predict)
     status, _ = run_and_listen(kit, sources=source(people))
     assert status.failure is None
     assert status.score.figures() == {
-        "judged": 10,  # the third gesture is not the classifier's
+        "judged": 10,  # the classifier does not know the third gesture
         "right": 3 + 5,
         "accuracy": 0.8,
         "chance": pytest.approx(1 / 3, abs=1e-4),
@@ -141,7 +141,7 @@ def test_an_error_in_a_trial_names_nobody(kit, people, tmp_path, words, capfd):
     checked = subprocess.run(
         [*PROGRAM, "datasets", "check", str(root)], capture_output=True, text=True, timeout=100, check=False
     )
-    assert PERSON in checked.stderr  # who asks is told
+    assert PERSON in checked.stderr  # the local check names the file
 
 
 @pytest.mark.parametrize("run_as", ["threads", "processes"])
@@ -165,13 +165,13 @@ def test_the_command_tells_the_accuracy_and_nobody_else_the_truth(kit, people, t
 
 
 def test_whole_recordings_as_windows_refuse_what_plays_on(kit, people):
-    for source_of, told in (
+    for changes, message in (
         ({"uri": f"dvs-gesture:{people}"}, "plays on as one long stream"),
         ({"uri": "simulate:"}, "plays on as one long stream"),
         ({"uri": str(kit.recording), "loop": True}, "without a loop"),
     ):
-        with pytest.raises(ConfigError, match=told):
-            pipeline_setup.Pipeline(kit.settings("ipc:///tmp/never", sources=[source_of], window__mode="recording"))
+        with pytest.raises(ConfigError, match=message):
+            pipeline_setup.Pipeline(kit.settings("ipc:///tmp/never", sources=[changes], window__mode="recording"))
 
 
 def test_real_trials_go_through_the_whole_line_with_their_truth(kit, real_data, tmp_path):

@@ -1,4 +1,4 @@
-"""A live camera at the head of a whole line: windows while it is there, a word when it is gone, on when it is back."""
+"""A live camera at the head of a whole pipeline: windows while it is attached, notices when it leaves and returns."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ def kit(tmp_path_factory):
 
 
 def events(windows, *, first_us=0):
-    """Events for so many windows, and the one that closes the last; every 500 us, in the middle of the sensor."""
+    """Events for this many windows, and the one that closes the last; every 500 us, in the middle of the sensor."""
     t = np.arange(first_us, first_us + windows * WINDOW_US + 1, STEP_US)
     return EventPacket.of(t, 20 + t // STEP_US % 24, np.full(len(t), 30), t // STEP_US % 2)
 
 
 class Running:
-    """A line that runs in a thread, and what it has published."""
+    """A pipeline that runs in a thread, and the messages it has published."""
 
     def __init__(self, line, heard):
         self._line, self._heard = line, heard
@@ -69,7 +69,7 @@ class Running:
 
 @contextmanager
 def running(kit, uri, camera=None, **changes):
-    """A line with this camera; lossless, so that every window is expected, unless `changes` say otherwise."""
+    """A pipeline with this camera; lossless, so that every window is expected, unless `changes` say otherwise."""
     settings = {"wait": True, "quiet_ms": 60_000} | (camera or {})
     with everything() as (endpoint, heard):
         sources = [{"uri": uri, "stream": "cam", "camera": settings}]
@@ -90,7 +90,7 @@ def test_a_camera_that_is_unplugged_is_missed_and_its_stream_goes_on_when_it_is_
         assert [window.t_start_us for window in line.windows()] == [7_000_000, 7_100_000, 7_200_000]
         fake.unplug()
         line.wait_for(lambda: line.states() == [("camera_lost", "cam")])
-        before = len(line.windows())  # the one that was open went out with what it had
+        before = len(line.windows())  # the open window was published with its events so far
         assert before == 4
         fake.plug(sensor=(128, 96), serial="FAKE0002")  # another camera, whose clock begins at zero
         line.wait_for(lambda: line.states()[1:] == [("camera_back", "cam")])
@@ -120,11 +120,11 @@ def test_a_camera_whose_clock_goes_on_fills_no_bin_twice(kit, tmp_path, monkeypa
         line.wait_for(lambda: line.states() == [("camera_lost", "cam")])
         fake.plug()
         line.wait_for(lambda: len(line.states()) == 2)
-        fake.emit(as_dv(events(2, first_us=2 * WINDOW_US + STEP_US)))  # as if it had been away for no time
+        fake.emit(as_dv(events(2, first_us=2 * WINDOW_US + STEP_US)))  # as if it had not been away
         line.wait_for(lambda: len(line.windows()) == 4)
         status = line.finish()
     assert [window.t_start_us for window in line.windows()[:4]] == [0, 100_000, 200_000, 300_000]
-    assert status.total("histogram", "camera_late") == WINDOW_US // STEP_US - 1  # the third window was out already
+    assert status.total("histogram", "camera_late") == WINDOW_US // STEP_US - 1  # the third window was published before
     assert status.total("publish", "windows") == status.total("histogram", "windows")
 
 
@@ -138,15 +138,15 @@ def test_what_a_camera_loses_is_told_in_the_next_header(kit, tmp_path, monkeypat
         line.wait_for(lambda: len(line.windows()) >= 2)
         fake.emit(as_columns(second, EVENTS), holes=[0])
         line.wait_for(lambda: len(line.windows()) >= 5)
-        fake.emit(as_columns(second, EVENTS), delay_s=100.0)  # too old for this line: the driver gives it up
+        fake.emit(as_columns(second, EVENTS), delay_s=100.0)  # too old for this pipeline: the driver drops it
         line.wait_for(lambda: fake.told("cleared") == 0)
         fake.emit(as_columns(third, EVENTS))
         line.wait_for(lambda: len(line.windows()) >= 8)
         line.finish()
-    told = [window.incidents for window in line.windows()]
-    assert told[:4] == [{}, {}, {}, {"overflow": 1}]
-    assert told[-1] == {"overflow": 1, "backlog": 1}
-    assert [message.header.incidents for message in line.messages(GESTURE)] == told
+    incidents = [window.incidents for window in line.windows()]
+    assert incidents[:4] == [{}, {}, {}, {"overflow": 1}]
+    assert incidents[-1] == {"overflow": 1, "backlog": 1}
+    assert [message.header.incidents for message in line.messages(GESTURE)] == incidents
     assert {message.header.sensor.width for message in line.messages(WINDOW)} == {346}
 
 
@@ -166,7 +166,7 @@ def test_a_camera_that_stays_away_ends_the_line_with_all_that_it_had_seen(kit, t
     messages = [decode(frames) for frames in heard]
     assert sum(message.topic == WINDOW for message in messages) == 3
     states = [(message.header.state, message.header.stream) for message in messages if message.topic == STATE]
-    assert states == [("camera_lost", "cam"), ("ended", "cam"), ("ended", None)]  # all that was seen was published
+    assert states == [("camera_lost", "cam"), ("ended", "cam"), ("ended", None)]  # everything recorded was published
 
 
 def test_what_happened_to_a_camera_is_not_forgotten_when_its_stage_is_started_anew(kit, tmp_path, monkeypatch):
@@ -185,9 +185,9 @@ def test_what_happened_to_a_camera_is_not_forgotten_when_its_stage_is_started_an
         line.stop()
     assert line.process.returncode == 0, line.errors
     headers = [message.header for message in map(decode, heard) if message.topic == WINDOW]
-    told = [header.incidents.get("overflow", 0) for header in headers]
-    assert told == [1] * 3 + [2] * (len(told) - 3)
-    assert headers[3].seq > headers[2].seq + 1  # what nobody saw meanwhile is a gap, and said to be one
+    overflows = [header.incidents.get("overflow", 0) for header in headers]
+    assert overflows == [1] * 3 + [2] * (len(overflows) - 3)
+    assert headers[3].seq > headers[2].seq + 1  # windows that could not be made meanwhile are a gap, and counted
     assert headers[3].lost["crash"] == headers[3].seq - 3
 
 
