@@ -132,7 +132,7 @@ class StageSupervisor:
         if not self.member.is_alive():
             return _ended_by(getattr(self.member, "exitcode", None))
         silent_s = (time.monotonic_ns() - self.counters.beat_ns) / 1e9
-        if self._hang_s is not None and silent_s > self._patience_s(self._hang_s):
+        if self._hang_s is not None and silent_s > self._silence_limit_s(self._hang_s):
             return f"gave no sign of life for {silent_s:.1f} s"
         return None
 
@@ -156,7 +156,7 @@ class StageSupervisor:
         self.member.kill()
         self.member.join()
 
-    def _patience_s(self, hang_s: float) -> float:
+    def _silence_limit_s(self, hang_s: float) -> float:
         if not (self.ready and self.counters.total("sent")):
             return max(START_S, hang_s)
         return max(hang_s, BATCHES * self.counters.work_ns / 1e9)

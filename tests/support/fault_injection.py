@@ -225,7 +225,7 @@ def running(
 @contextmanager
 def subscribers(endpoint: str, readers: int, stalled: int) -> Iterator[list[list[list[bytes]]]]:
     """Subscribers to everything: some that read, whose messages are yielded, and some that never read."""
-    heard: list[list[list[bytes]]] = [[] for _ in range(readers)]
+    received: list[list[list[bytes]]] = [[] for _ in range(readers)]
     done = threading.Event()
 
     def listen() -> None:
@@ -239,7 +239,7 @@ def subscribers(endpoint: str, readers: int, stalled: int) -> Iterator[list[list
                 each.connect(endpoint)
                 if number < readers:
                     poller.register(each, zmq.POLLIN)
-            messages = dict(zip(sockets, heard, strict=False))
+            messages = dict(zip(sockets, received, strict=False))
             while not done.is_set():
                 for ready, _ in poller.poll(50):
                     messages[ready].append(ready.recv_multipart())
@@ -249,7 +249,7 @@ def subscribers(endpoint: str, readers: int, stalled: int) -> Iterator[list[list
     listener = threading.Thread(target=listen)
     listener.start()
     try:
-        yield heard
+        yield received
     finally:
         done.set()
         listener.join()

@@ -115,22 +115,22 @@ def everything() -> Iterator[tuple[str, list[list[bytes]]]]:
     """Yield an endpoint for a pipeline, and all messages that any subscriber could have received there."""
     with tempfile.TemporaryDirectory(prefix="eventveil-") as folder, zmq.Context() as context:
         endpoint = f"ipc://{folder}/public"
-        heard: list[list[bytes]] = []
+        published: list[list[bytes]] = []
         done = threading.Event()
 
         def listen() -> None:
-            with context.socket(zmq.SUB) as everything:
-                everything.rcvhwm = 0
-                everything.subscribe(b"")
-                everything.connect(endpoint)
-                while everything.poll(200) or not done.is_set():
-                    if everything.poll(0):
-                        heard.append(everything.recv_multipart())
+            with context.socket(zmq.SUB) as socket:
+                socket.rcvhwm = 0
+                socket.subscribe(b"")
+                socket.connect(endpoint)
+                while socket.poll(200) or not done.is_set():
+                    if socket.poll(0):
+                        published.append(socket.recv_multipart())
 
         listener = threading.Thread(target=listen)
         listener.start()
         try:
-            yield endpoint, heard
+            yield endpoint, published
         finally:
             done.set()
             listener.join()
@@ -138,6 +138,6 @@ def everything() -> Iterator[tuple[str, list[list[bytes]]]]:
 
 def run_and_listen(kit: Kit, **changes: Any) -> tuple[Status, list[list[bytes]]]:
     """Run a pipeline; return its status and every message that any subscriber could have received."""
-    with everything() as (endpoint, heard):
+    with everything() as (endpoint, published):
         status = Pipeline(kit.settings(endpoint, **changes)).run()
-    return status, heard
+    return status, published

@@ -44,9 +44,9 @@ class Line:
         self._sockets = PrivateSockets(folder, context)
         self._delivery, self._queue = delivery, queue
         self._public = context.socket(zmq.PUSH)
-        self.heard = context.socket(zmq.PULL)
-        self._public.sndhwm = self.heard.rcvhwm = 0
-        self.heard.bind("inproc://public")
+        self.subscriber = context.socket(zmq.PULL)
+        self._public.sndhwm = self.subscriber.rcvhwm = 0
+        self.subscriber.bind("inproc://public")
         self._public.connect("inproc://public")
         self.now_ns = 0
         self._open = {}
@@ -81,7 +81,7 @@ class Line:
         self._do[f"histogram:{stream}"](StageMessage(stream, None, made=made))
 
     def close(self):
-        for socket in (*functools.reduce(operator.iadd, self._open.values(), []), self._public, self.heard):
+        for socket in (*functools.reduce(operator.iadd, self._open.values(), []), self._public, self.subscriber):
             socket.close(linger=0)
 
     def _sender(self, name, to):
@@ -208,8 +208,8 @@ def drive(steps, delivery, queue, clock):
 def assert_explained(line):
     """A subscriber that received all that was published knows of every other window why it is missing."""
     gaps, missing, received = Gaps(), Counter(), Counter()
-    while line.heard.poll(0):
-        message = gaps.note(decode(line.heard.recv_multipart()))
+    while line.subscriber.poll(0):
+        message = gaps.note(decode(line.subscriber.recv_multipart()))
         if message.topic == STATE:
             lost = sum(message.header.lost[GESTURE].values())
             made = line.counters[f"histogram:{message.header.stream}"][message.header.stream].received

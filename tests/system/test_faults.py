@@ -79,8 +79,8 @@ def assert_explained(messages):
             assert all(start >= end for start, end in zip(starts[1:], ends, strict=False))
 
 
-def assert_the_canary_stayed_inside(line: Running, folder: Path, heard) -> None:
-    assert not any(canary_in(frame) for messages in heard for message in messages for frame in message)
+def assert_the_canary_stayed_inside(line: Running, folder: Path, received) -> None:
+    assert not any(canary_in(frame) for messages in received for message in messages for frame in message)
     assert not canary_in("".join(line.output).encode())
     assert files_with_canary(folder) == []
 
@@ -90,7 +90,7 @@ def test_whatever_breaks_the_line_goes_on_and_tells_of_every_window(kit, folder,
     endpoint, port = f"ipc://{folder}/public", free_port()
     settings = OFTEN | {"watch__metrics": f"127.0.0.1:{port}"}
     with (
-        subscribers(endpoint, readers=3, stalled=10) as heard,
+        subscribers(endpoint, readers=3, stalled=10) as received,
         running(kit, folder, endpoint, faults, **settings) as line,
     ):
         line.wait_for(lambda beat: beat["published_windows"] > 3)
@@ -113,18 +113,18 @@ def test_whatever_breaks_the_line_goes_on_and_tells_of_every_window(kit, folder,
     assert summary["books"]["in_flight"] == 0
     assert summary["dropped"]["crash"] > 0
     assert faults.seen()
-    for messages in heard:
-        published = decoded(messages)
-        assert_explained(published)
-        ages = [message.header.age_ms for message in published if message.topic == WINDOW]
+    for messages in received:
+        decoded_messages = decoded(messages)
+        assert_explained(decoded_messages)
+        ages = [message.header.age_ms for message in decoded_messages if message.topic == WINDOW]
         assert max(ages) <= OFTEN["line__max_age_ms"]
-        assert {message.header.life for message in published if message.topic == WINDOW} >= {1, 2}
-        ends = [message.header for message in published if message.topic == "state"]
+        assert {message.header.life for message in decoded_messages if message.topic == WINDOW} >= {1, 2}
+        ends = [message.header for message in decoded_messages if message.topic == "state"]
         assert [header.state for header in ends] == ["ended", "ended"]
         lost = {reason: count for reason, count in summary["dropped"].items() if count}
         assert ends[0].lost == {WINDOW: lost, GESTURE: lost}
     assert not any(canary_in(page) for page in pages)
-    assert_the_canary_stayed_inside(line, folder, heard)
+    assert_the_canary_stayed_inside(line, folder, received)
 
 
 def get_page(port: int, path: str) -> bytes:
@@ -139,7 +139,10 @@ def free_port() -> int:
 
 def test_values_that_are_not_finite_end_the_line_at_once_and_none_comes_out(kit, folder, faults):
     endpoint = f"ipc://{folder}/public"
-    with subscribers(endpoint, readers=1, stalled=0) as heard, running(kit, folder, endpoint, faults, **OFTEN) as line:
+    with (
+        subscribers(endpoint, readers=1, stalled=0) as received,
+        running(kit, folder, endpoint, faults, **OFTEN) as line,
+    ):
         line.wait_for(lambda beat: beat["published_windows"] > 1)
         faults.set("nan")
         summary = line.end()
@@ -148,11 +151,11 @@ def test_values_that_are_not_finite_end_the_line_at_once_and_none_comes_out(kit,
     assert f"eventveil: the line failed: {summary['failure']}" in line.errors.replace("\n", " ")
     assert summary["incidents"] == []
     assert_counters_balance(summary)
-    assert heard[0][-1][0] == b"state"
-    assert json.loads(heard[0][-1][1])["state"] == "failed"
-    windows = sum(message[0] == b"window" for message in heard[0])
+    assert received[0][-1][0] == b"state"
+    assert json.loads(received[0][-1][1])["state"] == "failed"
+    windows = sum(message[0] == b"window" for message in received[0])
     assert windows == summary["books"]["stages"]["publish"]["sent"]
-    assert_the_canary_stayed_inside(line, folder, heard)
+    assert_the_canary_stayed_inside(line, folder, received)
 
 
 def test_a_port_in_use_is_told_before_anything_is_read(kit):
@@ -210,7 +213,7 @@ def test_too_slow_an_anonymizer_publishes_young_windows_and_a_stage_that_dies_to
     settings |= {"line__restarts": 1}
     faults.set("slow")
     with (
-        subscribers(endpoint, readers=1, stalled=0) as heard,
+        subscribers(endpoint, readers=1, stalled=0) as received,
         running(kit, folder, endpoint, faults, **settings) as line,
     ):
         line.wait_for(lambda beat: beat["published_windows"] > 3 and sum(beat["dropped"].values()) > 3)
@@ -223,7 +226,7 @@ def test_too_slow_an_anonymizer_publishes_young_windows_and_a_stage_that_dies_to
         "classify: the stage was killed by SIGKILL; it had already been restarted 1 times within a minute"
     )
     assert_counters_balance(summary)
-    windows = [message for message in decoded(heard[0]) if message.topic == WINDOW]
+    windows = [message for message in decoded(received[0]) if message.topic == WINDOW]
     assert 0 < max(message.header.age_ms for message in windows) <= 4_000
 
 
@@ -231,7 +234,7 @@ def test_too_slow_an_anonymizer_publishes_young_windows_and_a_stage_that_dies_to
 @pytest.mark.parametrize("stage", ["histogram:0", "anonymize", "classify", "publish"])
 def test_a_stage_that_is_halted_for_ten_seconds_is_replaced_meanwhile(kit, folder, stage):
     endpoint = f"ipc://{folder}/public"
-    with subscribers(endpoint, readers=1, stalled=0) as heard, running(kit, folder, endpoint, **OFTEN) as line:
+    with subscribers(endpoint, readers=1, stalled=0) as received, running(kit, folder, endpoint, **OFTEN) as line:
         halted = line.wait_for(lambda beat: beat["published_windows"] > 3)["stages"][stage]["pid"]
         os.kill(halted, signal.SIGSTOP)
         stopped = time.monotonic()
@@ -243,21 +246,21 @@ def test_a_stage_that_is_halted_for_ten_seconds_is_replaced_meanwhile(kit, folde
         summary = line.stop()
         assert line.process.returncode == 0, line.errors
     assert_counters_balance(summary)
-    assert_explained(decoded(heard[0]))
-    assert_the_canary_stayed_inside(line, folder, heard)
+    assert_explained(decoded(received[0]))
+    assert_the_canary_stayed_inside(line, folder, received)
 
 
 @pytest.mark.nightly
 def test_a_hundred_subscribers_hear_everything_beside_ten_that_never_read(kit, folder):
     endpoint = f"ipc://{folder}/public"
     with (
-        subscribers(endpoint, 100, 10) as heard,
+        subscribers(endpoint, 100, 10) as received,
         running(kit, folder, endpoint, publish__wait_for=110, **OFTEN) as line,
     ):
         line.wait_for(lambda beat: beat["published_windows"] > 30)
         summary = line.stop()
     published = summary["books"]["stages"]["publish"]["sent"]
-    for messages in heard:
-        received = decoded(messages)
-        assert sum(message.topic == WINDOW for message in received) == published
-        assert_explained(received)
+    for messages in received:
+        decoded_messages = decoded(messages)
+        assert sum(message.topic == WINDOW for message in decoded_messages) == published
+        assert_explained(decoded_messages)

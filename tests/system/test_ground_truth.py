@@ -68,15 +68,15 @@ def source(people, **more):
 
 
 def test_the_truth_reaches_the_supervisor_and_never_the_network(kit, people, words, notes, capfd):
-    status, heard = run_and_listen(kit, sources=source(people))
+    status, published = run_and_listen(kit, sources=source(people))
     assert status.failure is None
     truths = [note for note in notes if isinstance(note, GroundTruth)]
     assert {note.subject for note in truths} == {PERSON}
     assert [(note.trial, note.label) for note in truths] == [
         *[(0, LABELS[0])] * 5, *[(1, LABELS[1])] * 5, *[(2, GESTURE)] * 5
     ]  # fmt: skip
-    assert sum(message[0] == b"gesture" for message in heard) > 10
-    assert not [name for name in NAMES for message in heard for frame in message if name.encode() in frame]
+    assert sum(message[0] == b"gesture" for message in published) > 10
+    assert not [name for name in NAMES for message in published for frame in message if name.encode() in frame]
     written = "".join(capfd.readouterr()) + repr(status) + json.dumps(status.score.figures())
     assert not [name for name in NAMES if name in written]
 
@@ -134,10 +134,10 @@ def test_an_error_in_a_trial_names_nobody(kit, people, tmp_path, words, capfd):
     table = np.load(path)
     table[50, 0] = 999  # beyond the sensor
     np.save(path, table)
-    status, heard = run_and_listen(kit, sources=source(root))
+    status, published = run_and_listen(kit, sources=source(root))
     assert status.failure is not None
     assert f"eventveil datasets check {root}" in status.failure
-    assert not re.search("|".join(NAMES), "".join(capfd.readouterr()) + repr(status) + repr(heard))
+    assert not re.search("|".join(NAMES), "".join(capfd.readouterr()) + repr(status) + repr(published))
     checked = subprocess.run(
         [*PROGRAM, "datasets", "check", str(root)], capture_output=True, text=True, timeout=100, check=False
     )
@@ -150,7 +150,7 @@ def test_the_command_tells_the_accuracy_and_nobody_else_the_truth(kit, people, t
     make_classifier(classifier)
     options = ["--allow-untrained", "--wait-for", "1", "--json", "--speed", "max", "--shuffle", "--seed", "3"]
     weights = ["--weights", str(kit.anonymizer), "--weights", str(classifier), "--set", f"line.run_as={run_as}"]
-    with pipeline_setup.everything() as (endpoint, heard):
+    with pipeline_setup.everything() as (endpoint, published):
         command = [*PROGRAM, "run", f"dvs-gesture:{people}", *options, *weights, "--set", f"publish.bind={endpoint}"]
         done = subprocess.run(command, capture_output=True, text=True, timeout=100, check=False)
     assert done.returncode == 0, done.stderr
@@ -158,9 +158,9 @@ def test_the_command_tells_the_accuracy_and_nobody_else_the_truth(kit, people, t
     assert (truth["judged"], truth["people"], truth["trials"]) == (15, 1, 3)
     assert truth["chance"] == pytest.approx(1 / 11, abs=1e-4)
     assert 0 <= truth["right"] <= 15
-    assert len([message for message in heard if message[0] == b"gesture"]) >= 15
+    assert len([message for message in published if message[0] == b"gesture"]) >= 15
     private = [name.encode() for name in (PERSON, "8675309", LIGHT)]
-    assert not [name for name in private for message in heard for frame in message if name in frame]
+    assert not [name for name in private for message in published for frame in message if name in frame]
     assert PERSON not in done.stdout + done.stderr.replace(str(people), "")
 
 
@@ -178,12 +178,12 @@ def test_real_trials_go_through_the_whole_line_with_their_truth(kit, real_data, 
     classifier = tmp_path / "gestures.safetensors"
     make_classifier(classifier)
     settings = {"sources": source(real_data / "dvs_gesture"), "classify__weights": str(classifier)}
-    status, heard = run_and_listen(kit, **settings)
+    status, published = run_and_listen(kit, **settings)
     assert status.failure is None
     figures = status.score.figures()
     assert (figures["trials"], figures["people"]) == (10, 1)
     assert figures["judged"] in range(10 * 14, 10 * 16)  # trials of 1.45 s in windows of 0.1 s
-    assert sum(message[0] == b"gesture" for message in heard) >= figures["judged"]
+    assert sum(message[0] == b"gesture" for message in published) >= figures["judged"]
 
 
 def make_classifier(path):

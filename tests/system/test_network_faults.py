@@ -155,11 +155,11 @@ def test_a_link_that_is_cut_and_mended_is_noticed_and_the_gap_is_put_down_to_the
         assert received.process.stderr is not None
         link.cut = True
         assert "the connection to the publisher was lost; trying again" in received.process.stderr.readline()
-        heard = len(received.topic("window"))
+        before = len(received.topic("window"))
         published = line.beats[-1]["published_windows"]
         beat = line.wait_for(lambda beat: beat["published_windows"] > published + 3)  # the pipeline is unaffected
         assert_counters_balance(beat)
-        assert len(received.topic("window")) == heard
+        assert len(received.topic("window")) == before
         link.cut = False
         wait_for_more(received, 10)
         summary = line.stop()

@@ -38,10 +38,10 @@ def result(tmp_path_factory):
         {"uri": str(folder / "door.aedat4"), "stream": "door", "speed": "max", "scene": {"mirror": True}},
         {"uri": str(folder / "desk.aedat4"), "stream": "desk", "speed": "max", "scene": {"rotate": 180}},
     ]
-    with everything() as (endpoint, heard):
+    with everything() as (endpoint, published):
         status = Pipeline(kit.settings(endpoint, sources=sources)).run()
     assert status.failure is None
-    return [decode(frames) for frames in heard], status
+    return [decode(frames) for frames in published], status
 
 
 @pytest.mark.parametrize("topic", ["window", "gesture"])

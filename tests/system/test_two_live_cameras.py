@@ -101,33 +101,37 @@ def test_each_stream_is_of_its_own_camera_and_goes_on_when_the_other_is_unplugge
     }
     sources = [{"uri": uri, "stream": name, **settings} for name, uri in uris.items()]
     endpoint = f"ipc://{tmp_path}/public"
-    heard = Listener(endpoint)
+    listener = Listener(endpoint)
     with cameras_in_a_line(kit, tmp_path, endpoint, sources) as line:
         door.emit(as_columns(events("door", 3), COLUMNS))
         sender.say("clients 1")
         sender.say("4")
-        wait_until(lambda: [len(heard.of(WINDOW, name)) for name in uris] == [3, 3])
+        wait_until(lambda: [len(listener.of(WINDOW, name)) for name in uris] == [3, 3])
         door.unplug()
-        wait_until(lambda: heard.states("door") == ["camera_lost"])
+        wait_until(lambda: listener.states("door") == ["camera_lost"])
         sender.say("3")
-        wait_until(lambda: len(heard.of(WINDOW, "desk")) == 6)
+        wait_until(lambda: len(listener.of(WINDOW, "desk")) == 6)
         door.plug()
-        wait_until(lambda: heard.states("door") == ["camera_lost", "camera_back"])
+        wait_until(lambda: listener.states("door") == ["camera_lost", "camera_back"])
         door.emit(as_columns(events("door", 3, begins_us=0), COLUMNS))  # its clock restarts at zero
         sender.say("3")
-        wait_until(lambda: [len(heard.of(WINDOW, name)) for name in uris] == [7, 9])
+        wait_until(lambda: [len(listener.of(WINDOW, name)) for name in uris] == [7, 9])
         summary = line.stop()
-    heard.finish()
+    listener.finish()
     assert line.process.returncode == 0, line.errors
-    assert (heard.states("door")[2:], heard.states("desk"), heard.states(None)) == (["ended"], ["ended"], ["ended"])
+    assert (listener.states("door")[2:], listener.states("desk"), listener.states(None)) == (
+        ["ended"],
+        ["ended"],
+        ["ended"],
+    )
     for name in uris:
-        check_the_windows(name, heard)
+        check_the_windows(name, listener)
         check_the_counts(name, summary["stages"][f"histogram:{name}"]["counts"])
     assert summary["dropped"] == {}
 
 
-def check_the_windows(name, heard):
-    windows, gestures = heard.of(WINDOW, name), heard.of(GESTURE, name)
+def check_the_windows(name, listener):
+    windows, gestures = listener.of(WINDOW, name), listener.of(GESTURE, name)
     headers = [message.header for message in windows]
     assert [header.seq for header in headers] == list(range(8 if name == "door" else 10))
     assert [message.header.seq for message in gestures] == [header.seq for header in headers]

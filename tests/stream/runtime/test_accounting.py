@@ -183,31 +183,31 @@ def test_books_that_find_no_room_say_so(tmp_path):
 
 @given(
     st.lists(
-        st.tuples(st.sampled_from(["take", "send", "age", "lost", "given up", "die"]), st.sampled_from("ab")),
+        st.tuples(st.sampled_from(["take", "send", "age", "lost", "dropped", "die"]), st.sampled_from("ab")),
         max_size=60,
     )
 )
 def test_every_number_is_received_given_up_or_missed_through_any_deaths(steps):
     """What a stage counts and reports to the next one, against a plain count of every window's fate."""
     counters = stage_counters()
-    made, given_up, fates = Counter(), {"a": Counter(), "b": Counter()}, {"a": Counter(), "b": Counter()}
+    made, dropped, fates = Counter(), {"a": Counter(), "b": Counter()}, {"a": Counter(), "b": Counter()}
     in_hand = Counter()
     for step, stream in steps:
         stream_counters = counters[stream]
         if step == "take":
-            message = raw_message(made[stream], stream, dict(given_up[stream]))
+            message = raw_message(made[stream], stream, dict(dropped[stream]))
             made[stream] += 1
             assert stream_counters.arrived(message)
             in_hand[stream] += 1
-            before = given_up[stream].total() + fates[stream]["on the way"] + stream_counters.received - 1
+            before = dropped[stream].total() + fates[stream]["on the way"] + stream_counters.received - 1
             assert made[stream] - 1 == before
-            assert message.lost.total() == given_up[stream].total() + fates[stream]["on the way"]
+            assert message.lost.total() == dropped[stream].total() + fates[stream]["on the way"]
         elif step == "lost":
             made[stream] += 1
             fates[stream]["on the way"] += 1
-        elif step == "given up":
+        elif step == "dropped":
             made[stream] += 1
-            given_up[stream][QUEUE] += 1
+            dropped[stream][QUEUE] += 1
         elif step == "die":
             counters.close_after_crash()
             for name in "ab":
@@ -221,6 +221,6 @@ def test_every_number_is_received_given_up_or_missed_through_any_deaths(steps):
                 stream_counters.drop(AGE)
         assert counters[stream].in_flight == in_hand[stream]
     for stream in "ab":
-        counters[stream].arrived(end(stream, given_up[stream], made[stream]))
+        counters[stream].arrived(end(stream, dropped[stream], made[stream]))
         assert counters[stream].missed == fates[stream]["on the way"]
         assert counters[stream].crash == fates[stream]["in the stage"]

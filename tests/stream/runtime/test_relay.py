@@ -268,9 +268,9 @@ def test_a_strangers_message_on_the_private_wire_ends_the_relay():
 
 
 def test_an_abort_ends_a_relay_that_waits_for_windows():
-    line = signals()
+    stage_signals = signals()
     with relay([raw_message(0)]) as (stage_relay, reader):
-        stage_relay.run(line, Beats(line.abort.set))
+        stage_relay.run(stage_signals, Beats(stage_signals.abort.set))
         assert stage_relay.figures()["counts"]["received"] == 1
         assert len(reader.all()) == 1
 
