@@ -26,7 +26,7 @@ REPORT_FLUSH_MS = 200  # how long a leaving stage may take to deliver its last r
 HANDSHAKE_MS = 3000  # how long a subscriber may take to identify itself
 ANSWER_MS = 2500  # how long a publisher may take to answer
 CONNECT_MS = 5000  # how long to wait for an address before trying again: the kernel alone waits for minutes
-KEEPALIVE_IDLE_S, KEEPALIVE_INTERVAL_S, KEEPALIVE_PROBES = 5, 1, 5
+KEEPALIVE_IDLE_S, KEEPALIVE_INTERVAL_S, KEEPALIVE_PROBES = 5, 1, 5  # when to probe a silent peer, and how often
 ZAP_DOMAIN = "eventveil"  # the domain under which libzmq asks whether a key may connect
 
 
