@@ -49,7 +49,7 @@ class LineCollector(Collector):
         yield from self._weights()
         if self.status is not None:
             yield from _of_sources(self.status)
-            yield from _of_books(self.status.books)
+            yield from _of_books(self.status.counters)
             yield from _of_stages(self.status.stages)
             yield from _of_subscribers(self.status.stages.get("publish"))
             yield GaugeMetricFamily(f"{PREFIX}running_seconds", "since the sources began", self.status.seconds)

@@ -1,7 +1,7 @@
-"""The only maker of sockets. Private ones live in memory or in a folder that only its owner may enter.
+"""The only module that creates sockets. Private ones live in memory or in a folder that only its owner may enter.
 
-There is one function for each side of the privacy boundary and no way to ask the private one for a network address:
-its endpoints are built here from a base that is `inproc://` or `ipc://` by construction.
+There is one function for each side of the privacy boundary. The private side cannot open a network address: its
+endpoints are built here from a base that is `inproc://` or `ipc://` by construction.
 """
 
 from __future__ import annotations
@@ -17,25 +17,25 @@ from eventveil.errors import BoundaryError, ConfigError, LineError
 from eventveil.stream.protocol.endpoints import is_ipv6, is_local
 from eventveil.stream.protocol.keys import KeyPair
 
-# A private queue holds this many parcels on either side of a socket. The smallest there is: what waits for a slow
-# stage waits in its sender's `Outbox`, where the oldest can still be dropped and counted.
+# Messages in a private queue, on either side of a socket. The smallest possible number: what waits for a slow stage
+# waits in its sender's `EdgeSender`, where the oldest can still be dropped and counted.
 PRIVATE_HWM = 1
 UNIX_PATH_LIMIT = 100  # bytes; the kernel's own limit is 104 to 108
-RECONNECT_MS = 20  # how soon a sender finds a receiver that was started anew
-REPORT_FLUSH_MS = 200  # how long a stage that leaves may still deliver its last report
-HANDSHAKE_MS = 3000  # how long a subscriber may take to say who it is
+RECONNECT_MS = 20  # how soon a sender finds a receiver that was restarted
+REPORT_FLUSH_MS = 200  # how long a leaving stage may take to deliver its last report
+HANDSHAKE_MS = 3000  # how long a subscriber may take to identify itself
 ANSWER_MS = 2500  # how long a publisher may take to answer
-CONNECT_MS = 5000  # how long an address may not answer at all until it is tried anew: the kernel alone waits minutes
-GONE_S, ASK_EVERY_S, ASK_TIMES = 5, 1, 5  # who is silent for so long is asked so often, and then taken for gone
-ZAP_DOMAIN = "eventveil"  # under which libzmq asks whether a key may connect
+CONNECT_MS = 5000  # how long to wait for an address before trying again: the kernel alone waits for minutes
+KEEPALIVE_IDLE_S, KEEPALIVE_INTERVAL_S, KEEPALIVE_PROBES = 5, 1, 5  # when to probe a silent peer, and how often
+ZAP_DOMAIN = "eventveil"  # the domain under which libzmq asks whether a key may connect
 
 
 def runtime_folder(chosen: Path | None) -> Path:
-    """Return a folder for the line's private sockets that only this user may enter; made where there is none.
+    """Return a folder for the private sockets that only this user may enter; create it if it does not exist.
 
     Raises:
         BoundaryError: the folder belongs to another user, or others may enter it.
-        ConfigError: it cannot be made, or its path is too long for a socket.
+        ConfigError: it cannot be created, or its path is too long for a socket.
     """
     try:
         if chosen is None:
@@ -45,18 +45,20 @@ def runtime_folder(chosen: Path | None) -> Path:
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError as error:
         raise ConfigError(
-            f"line.runtime_dir: {error.filename} cannot be made: {error.strerror}; choose a folder that can"
+            f"line.runtime_dir: cannot create {error.filename}: {error.strerror}; choose another folder"
         ) from error
     state = folder.stat()
     if hasattr(os, "getuid") and (state.st_uid != os.getuid() or stat.S_IMODE(state.st_mode) & 0o077):
-        raise BoundaryError(f"{folder}: raw windows may only pass a folder of yours with mode 0700; chmod 700 it")
+        raise BoundaryError(
+            f"{folder}: raw windows may only pass through a folder that you own, with mode 0700; chmod 700 it"
+        )
     if len(os.fsencode(folder)) + len("/anonymize.sock") > UNIX_PATH_LIMIT:
         raise ConfigError(f"line.runtime_dir: {folder} is too long for a socket; choose a path under 80 bytes")
     return folder
 
 
 class PrivateSockets:
-    """Sockets between the stages of one line.
+    """Sockets between the stages of one pipeline.
 
     Args:
         base: an `inproc://` name or the runtime folder.
@@ -73,14 +75,14 @@ class PrivateSockets:
         return f"inproc://{self._base}-{name}"
 
     def pull(self, name: str, hwm: int = PRIVATE_HWM) -> zmq.Socket[bytes]:
-        """The receiving end of an edge: binds, so that several senders may fan in."""
+        """Return the receiving end of an edge. It binds, so that several senders may fan in."""
         socket = self._context.socket(zmq.PULL)
         socket.rcvhwm, socket.linger = hwm, 0
         socket.bind(self._endpoint(name))
         return socket
 
     def push(self, name: str, hwm: int = PRIVATE_HWM) -> zmq.Socket[bytes]:
-        """The sending end of an edge. It must stay open until all has arrived: closing drops what is under way."""
+        """Return the sending end of an edge. Keep it open until all has arrived: closing drops what is in flight."""
         socket = self._context.socket(zmq.PUSH)
         socket.sndhwm, socket.linger = hwm, REPORT_FLUSH_MS
         socket.reconnect_ivl = RECONNECT_MS
@@ -91,28 +93,28 @@ class PrivateSockets:
 def public_socket(
     bind: str, queue: int, context: zmq.Context[zmq.Socket[bytes]], keys: KeyPair | None = None
 ) -> zmq.Socket[bytes]:
-    """The one socket that leaves the machine. XPUB, because it tells when somebody subscribes.
+    """Return the one socket that leaves the machine. XPUB, because it reports subscriptions.
 
     Args:
         bind: the address.
-        queue: messages kept for a subscriber that is slow.
+        queue: messages kept for a slow subscriber.
         context: of this process.
-        keys: with them everything is encrypted, and nobody connects while nobody answers for the list
+        keys: with them everything is encrypted, and all connections are refused until an authenticator answers
             (stream/publisher/authenticator.py).
 
     Raises:
-        BoundaryError: others could reach the address, and there are no keys.
+        BoundaryError: other machines could reach the address, and there are no keys.
         LineError: the address is in use, or not this machine's.
     """
     socket = context.socket(zmq.XPUB)
     socket.sndhwm, socket.linger = queue, 0
-    # libzmq takes in what has arrived in one go, and remembers it: it has to come by few. A short queue alone does not
-    # do it: it fills as fast as it is emptied, unless there is little room in the kernel, too.
+    # libzmq reads all that has arrived at once, and keeps it in memory, so little may arrive at a time. A short queue
+    # alone is not enough: it refills as fast as it is emptied, unless the kernel's buffer is small, too.
     socket.rcvhwm, socket.rcvbuf = 10, 1024
-    socket.setsockopt(zmq.MAXMSGSIZE, 1024)  # of what comes in: subscriptions and handshakes, which are short
-    socket.setsockopt(zmq.HANDSHAKE_IVL, HANDSHAKE_MS)  # who connects and says nothing holds a descriptor
-    socket.setsockopt(zmq.XPUB_VERBOSER, 1)  # each subscriber counts, not only the first of a topic
-    _notice_who_is_gone(socket)
+    socket.setsockopt(zmq.MAXMSGSIZE, 1024)  # of incoming messages: subscriptions and handshakes, which are short
+    socket.setsockopt(zmq.HANDSHAKE_IVL, HANDSHAKE_MS)  # a silent connection holds a descriptor
+    socket.setsockopt(zmq.XPUB_VERBOSER, 1)  # reports each subscriber, not only the first of a topic
+    _enable_keepalive(socket)
     if keys is not None:
         socket.curve_server = True
         socket.curve_secretkey = keys.secret
@@ -126,24 +128,26 @@ def public_socket(
     return socket
 
 
-def _notice_who_is_gone(socket: zmq.Socket[bytes]) -> None:
-    """Let the kernel find out who left without a word: a cut cable, a machine without power.
+def _enable_keepalive(socket: zmq.Socket[bytes]) -> None:
+    """Let the kernel detect peers that vanished silently: a cut cable, a machine without power.
 
-    A subscriber sends nothing, so without being asked to it would wait on a dead connection for ever.
+    A subscriber sends nothing, so without keepalive it would wait on a dead connection for ever.
     """
     socket.tcp_keepalive = 1
-    socket.tcp_keepalive_idle, socket.tcp_keepalive_intvl, socket.tcp_keepalive_cnt = GONE_S, ASK_EVERY_S, ASK_TIMES
+    socket.tcp_keepalive_idle = KEEPALIVE_IDLE_S
+    socket.tcp_keepalive_intvl = KEEPALIVE_INTERVAL_S
+    socket.tcp_keepalive_cnt = KEEPALIVE_PROBES
 
 
 def bind_public(socket: zmq.Socket[bytes], bind: str) -> None:
     """Bind the public socket.
 
     Raises:
-        BoundaryError: others could reach the address, and the socket has no keys.
+        BoundaryError: other machines could reach the address, and the socket has no keys.
         LineError: the address is in use, or not this machine's.
     """
-    if not (is_local(bind) or socket.curve_server):  # the settings refuse it, too: this is the last look
-        raise BoundaryError(f"publish.bind: others can reach {bind}, and there are no keys: refused")
+    if not (is_local(bind) or socket.curve_server):  # the settings refuse it, too; this is the last check
+        raise BoundaryError(f"publish.bind: other machines can reach {bind}, and there are no keys: refused")
     socket.ipv6 = is_ipv6(bind)
     try:
         socket.bind(bind)
@@ -152,7 +156,7 @@ def bind_public(socket: zmq.Socket[bytes], bind: str) -> None:
 
 
 def endpoint_of(socket: zmq.Socket[bytes]) -> str:
-    """Where a socket is bound in the end: with its port, where any free one was asked for."""
+    """Return the address that a socket is bound to, with its port if any free one was requested."""
     return bytes(socket.getsockopt(zmq.LAST_ENDPOINT)).rstrip(b"\0").decode()
 
 
@@ -162,20 +166,20 @@ def subscriber_socket(
     context: zmq.Context[zmq.Socket[bytes]],
     identity: tuple[bytes, KeyPair] | None = None,
 ) -> zmq.Socket[bytes]:
-    """A subscriber's socket, not connected yet.
+    """Return a subscriber's socket, not connected yet.
 
     Args:
         topics: to subscribe to.
         queue: messages kept for a slow caller.
         context: of this process.
-        identity: the publisher's public key and the subscriber's own keys; with them only that publisher is heard.
+        identity: the publisher's public key and the subscriber's own keys; with them only that publisher is accepted.
     """
     socket = context.socket(zmq.SUB)
     socket.rcvhwm, socket.linger = queue, 0
-    socket.setsockopt(zmq.MAXMSGSIZE, 300 << 20)  # a stranger's frame may not eat the machine
+    socket.setsockopt(zmq.MAXMSGSIZE, 300 << 20)  # a stranger's frame must not exhaust the memory
     socket.setsockopt(zmq.HANDSHAKE_IVL, ANSWER_MS)
     socket.setsockopt(zmq.CONNECT_TIMEOUT, CONNECT_MS)
-    _notice_who_is_gone(socket)
+    _enable_keepalive(socket)
     if identity is not None:
         socket.curve_serverkey, pair = identity
         socket.curve_publickey, socket.curve_secretkey = pair.public, pair.secret
@@ -185,17 +189,17 @@ def subscriber_socket(
 
 
 def connect(socket: zmq.Socket[bytes], endpoint: str) -> None:
-    """Connect to a publisher; one that is not there yet is waited for, and one that returns is found again.
+    """Connect to a publisher, which need not be there yet; ZeroMQ reconnects to one that returns.
 
     Raises:
-        ConfigError: the endpoint is not one.
+        ConfigError: the endpoint is invalid.
     """
-    said = f"cannot connect to {endpoint!r}: "
+    problem = f"cannot connect to {endpoint!r}: "
     expected = "expected tcp://HOST:PORT or ipc://PATH"
     if not endpoint.startswith(("tcp://", "ipc://")):  # inproc:// would wait for ever
-        raise ConfigError(said + expected)
+        raise ConfigError(problem + expected)
     socket.ipv6 = is_ipv6(endpoint)
     try:
         socket.connect(endpoint)
     except zmq.ZMQError as error:
-        raise ConfigError(f"{said}{error}; {expected}") from error
+        raise ConfigError(f"{problem}{error}; {expected}") from error
