@@ -56,8 +56,17 @@ def build(kind: str, config: Mapping[str, Any]) -> nn.Module:
         KeyError: there is no such kind.
         pydantic.ValidationError: a setting is unknown or out of range.
     """
-    entry = KINDS[kind]
-    return entry.model(TypeAdapter(entry.config).validate_python(dict(config)))
+    return KINDS[kind].model(parse_config(kind, config))
+
+
+def parse_config(kind: str, config: Mapping[str, Any]) -> Any:
+    """Check the settings of a kind and return them as its config dataclass, without building the network.
+
+    Raises:
+        KeyError: there is no such kind.
+        pydantic.ValidationError: a setting is unknown or out of range.
+    """
+    return TypeAdapter(KINDS[kind].config).validate_python(dict(config))
 
 
 def describe(model: nn.Module) -> tuple[str, dict[str, Any]]:

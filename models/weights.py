@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,7 @@ from torch import nn
 
 from eventveil.errors import WeightsError
 from eventveil.files import write_atomic
-from eventveil.models.kinds import Representation, build, describe
+from eventveil.models.kinds import Representation, build, describe, parse_config
 from eventveil.models.metadata import FORMAT_VERSION, Digests, Metadata, first_finding
 
 METADATA_KEY = "eventveil"
@@ -84,22 +85,38 @@ def load_weights(path: Path | str) -> Weights:
             gives the path, what was expected, and what to do.
     """
     path = Path(path)
-    text, tensors = _read(path)
-    metadata = _parse_metadata(path, text)
-    try:
-        # On "meta" nothing is allocated: a file that claims a network of any size costs no more than its own bytes.
-        with torch.device("meta"):
-            model = build(metadata.kind, metadata.config)
-    except ValidationError as error:
-        raise WeightsError(
-            f"{path}: config of {metadata.kind}: {first_finding(error)}; write the file again"
-        ) from error
+    with _open(path) as file:
+        metadata = _parse_metadata(path, file.metadata())
+        # A copy: the file may change under a tensor that is mapped into memory.
+        tensors = {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118 - no mapping
+    # On "meta" nothing is allocated: a file that claims a network of any size costs no more than its own bytes.
+    with torch.device("meta"):
+        model = build(metadata.kind, metadata.config)
     check_tensors(path, model, tensors)
     digest = digest_of(tensors)
     if digest != metadata.digests.tensors:
         raise WeightsError(f"{path}: the tensors do not match the digest in the file; it is damaged, fetch it again")
     model.load_state_dict(tensors, assign=True)
     return Weights(model.eval().requires_grad_(False), metadata, digest)
+
+
+def read_metadata(path: Path) -> Metadata:
+    """Read what a weights file says about itself: the safetensors header alone, no tensor.
+
+    Use it to learn the role, labels or window of a file. Values that are not finite, tensors of another network and a
+    wrong digest are found only by `load_weights`.
+
+    Raises:
+        WeightsError: the file is missing, truncated or no safetensors file, or its metadata is absent, malformed or of
+            a later version; the message is the one of `load_weights`.
+
+    >>> from eventveil.models.shipped import ANONYMIZER
+    >>> metadata = read_metadata(ANONYMIZER)
+    >>> metadata.kind, metadata.role, metadata.window_shape
+    ('noisy_channel', 'anonymizer', (10, 2, 32, 32))
+    """
+    with _open(path) as file:
+        return _parse_metadata(path, file.metadata())
 
 
 def check_fit(
@@ -180,12 +197,12 @@ def digest_of(tensors: Mapping[str, torch.Tensor]) -> str:
     return digest.hexdigest()
 
 
-def _read(path: Path) -> tuple[str | None, dict[str, torch.Tensor]]:
+@contextmanager
+def _open(path: Path) -> Iterator[Any]:  # safetensors types none of its methods
+    """Open a safetensors file. Its header is checked here: it must be well formed and account for every byte."""
     try:
         with safe_open(path, framework="pt") as file:
-            text = (file.metadata() or {}).get(METADATA_KEY)
-            # A copy: the file may change under a tensor that is mapped into memory.
-            return text, {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118 - no mapping
+            yield file
     except SafetensorError as error:
         raise WeightsError(
             f"{path}: expected a safetensors file, got something else or a part of one ({error}); "
@@ -195,7 +212,8 @@ def _read(path: Path) -> tuple[str | None, dict[str, torch.Tensor]]:
         raise WeightsError(f"{path}: cannot be read ({error.strerror or error}); check the path") from error
 
 
-def _parse_metadata(path: Path, text: str | None) -> Metadata:
+def _parse_metadata(path: Path, header: Mapping[str, str] | None) -> Metadata:
+    text = (header or {}).get(METADATA_KEY)
     if text is None:
         raise WeightsError(
             f"{path}: a safetensors file without metadata of eventveil; "
@@ -207,9 +225,18 @@ def _parse_metadata(path: Path, text: str | None) -> Metadata:
             raise WeightsError(
                 f"{path}: weights format {version}, this eventveil knows {FORMAT_VERSION}; update eventveil"
             )
-        return Metadata.model_validate_json(text)
+        metadata = Metadata.model_validate_json(text)
     except ValidationError as error:
         raise WeightsError(f"{path}: metadata: {first_finding(error)}; write the file again") from error
+    try:
+        parse_config(metadata.kind, metadata.config)
+    except ValidationError as error:
+        raise WeightsError(
+            f"{path}: config of {metadata.kind}: {first_finding(error)}; write the file again"
+        ) from error
+    if metadata.digests.tensors is None:
+        raise WeightsError(f"{path}: metadata without the digest of the tensors; write the file again")
+    return metadata
 
 
 def _check_finite(path: Path, tensors: Mapping[str, torch.Tensor]) -> None:

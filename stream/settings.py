@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 import re
+from functools import cached_property
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -150,7 +151,7 @@ class SourceSettings(Settings):
                 raise ValueError(f"{why}; leave {key} out for {self.uri!r}")
         return self
 
-    @property
+    @cached_property
     def where(self) -> SourceUri:
         """What the URI names."""
         return SourceUri.parse(self.uri)

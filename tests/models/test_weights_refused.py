@@ -12,7 +12,7 @@ from weights_helpers import NARROW, anonymizer_file, classifier
 
 from eventveil.errors import WeightsError
 from eventveil.models import load_weights, save_weights
-from eventveil.models.weights import METADATA_KEY
+from eventveil.models.weights import METADATA_KEY, read_metadata
 
 
 @pytest.fixture
@@ -28,9 +28,9 @@ def rewrite(path, tensors=None, text=None, **changes):
     safetensors.torch.save_file(tensors, path, {METADATA_KEY: text or json.dumps(metadata | changes)})
 
 
-def refusal(path):
+def refusal(path, read=load_weights):
     with pytest.raises(WeightsError) as caught:
-        load_weights(path)
+        read(path)
     message = str(caught.value)
     assert message.startswith(f"{path}: ")
     assert "\n" not in message
@@ -109,6 +109,41 @@ def test_tensors_that_are_not_the_models_are_refused_by_name(file, change, words
     change(tensors)
     rewrite(file, tensors)
     assert words in refusal(file)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda t: t.pop("convs2.0.bias"),
+        lambda t: t["convs3.2.bias"].fill_(float("nan")),
+        lambda t: t["convs3.2.bias"].add_(1e-3),
+    ],
+)
+def test_metadata_is_read_from_the_header_alone(file, change):
+    metadata = load_weights(file).metadata
+    tensors = safetensors.torch.load_file(file)
+    change(tensors)
+    rewrite(file, tensors)
+    assert read_metadata(file) == metadata
+    refusal(file)
+
+
+def test_metadata_is_refused_in_the_words_of_loading(tmp_path, file):
+    (tmp_path / "text").write_bytes(b"hello " * 99)
+    (tmp_path / "part").write_bytes(file.read_bytes()[:-1])
+    torch.save({"a": torch.zeros(1)}, tmp_path / "a.pth")
+    safetensors.torch.save_file({"a": torch.zeros(1)}, tmp_path / "bare")
+    safetensors.torch.save_file({"a": torch.zeros(1)}, tmp_path / "other", {"format": "pt"})
+    changes = (
+        {"format_version": 9}, {"role": "target"}, {"no_such_key": 1}, {"digests": {"tensors": None}},
+        {"config": {"channels": 4, "depth": 3}},
+    )  # fmt: skip
+    for number, change in enumerate(changes):
+        rewrite(anonymizer_file(tmp_path / f"changed {number}"), **change)
+    bad = [path for path in (*tmp_path.iterdir(), tmp_path / "nothing", tmp_path) if path != file]
+    assert len(bad) == 12
+    for path in bad:
+        assert refusal(path, read_metadata) == refusal(path)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="peak memory is counted in other units elsewhere")

@@ -107,7 +107,7 @@ def test_somebody_is_on_each_side(tmp_path, subjects, train):
 
 @pytest.mark.parametrize(("subjects", "sessions"), [(1, 1), (5, 0), (5, 6), (1000, 1)])
 def test_sets_that_cannot_be_are_refused(tmp_path, subjects, sessions):
-    with pytest.raises(EventFileError, match="a set is of 2 to 999 subjects and 1 to 5 sessions"):
+    with pytest.raises(EventFileError, match="a set has 2 to 999 subjects and 1 to 5 sessions"):
         plan(tmp_path, subjects=subjects, sessions=sessions)
 
 
