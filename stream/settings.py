@@ -5,18 +5,20 @@ A key that is not known here is refused; what is not said has the value given he
 
 from __future__ import annotations
 
+import contextlib
 import math
-import re
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
+from pydantic import BeforeValidator, Field, field_validator, model_validator
 
+from eventveil.addresses import parse_port, split_host_port
 from eventveil.errors import EventError, EventVeilError
 from eventveil.events import Sensor
 from eventveil.replay.player.player import Excerpt
 from eventveil.replay.player.sources import SIMULATE, SourceUri
+from eventveil.settings import Settings
 from eventveil.stream.logs import Form
 from eventveil.stream.protocol.endpoints import is_local
 from eventveil.stream.protocol.wire import StreamName
@@ -24,12 +26,6 @@ from eventveil.stream.protocol.wire import StreamName
 Device = Annotated[str, Field(pattern=r"^(auto|cpu|cuda(:\d+)?)$")]
 Precision = Literal["fp32", "bf16"]
 MAX_SECONDS = 1e9  # 31 years; times in microseconds stay far from the ends of int64
-
-
-class Settings(BaseModel):
-    """Base of all settings: immutable, and a key that is not known is an error."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 def _sensor(value: object) -> Sensor | None:
@@ -46,15 +42,13 @@ def _address(value: object) -> tuple[str, int] | None:
     """Read `127.0.0.1:9464` or `[::1]:9464`."""
     if value is None or isinstance(value, tuple):
         return value
-    host, _, port = str(value).rpartition(":")
-    host = host.removeprefix("[").removesuffix("]")
-    try:
+    host, text = split_host_port(str(value))
+    port = parse_port(text)
+    with contextlib.suppress(ValueError):
         ip_address(host)
-        if port.isdecimal() and int(port) <= 65_535:
-            return host, int(port)
-    except ValueError:
-        pass
-    raise ValueError(f"expected an address of this machine and a port, as in 127.0.0.1:9464, got {value!r}")
+        if port is not None:
+            return host, port
+    raise ValueError(f"expected an IP address of this machine and a port, such as 127.0.0.1:9464, got {value!r}")
 
 
 def _speed(value: object) -> float | Literal["max"]:
@@ -88,7 +82,7 @@ class CameraSettings(Settings):
     wait: bool = False
     reconnect_s: float = Field(default=60.0, ge=0, le=MAX_SECONDS)
     quiet_ms: int = Field(default=100, ge=1, le=60_000)
-    biases: dict[str, int] = {}
+    biases: dict[str, int] = Field(default_factory=dict)
     roi: tuple[int, int, int, int] | None = None
     max_event_rate: int | None = Field(default=None, ge=1, le=1_000_000_000)
 
@@ -213,9 +207,11 @@ class PublishSettings(Settings):
     @field_validator("bind")
     @classmethod
     def _endpoint(cls, value: str) -> str:
-        # ZeroMQ takes a port modulo 65,536: a mistyped one would publish somewhere else, without a word.
-        tcp = re.fullmatch(r"tcp://[^/]+:(\d{1,5}|\*)", value)
-        if not value.startswith("ipc://") and (tcp is None or (tcp[1] != "*" and int(tcp[1]) > 65_535)):
+        if value.startswith("ipc://"):
+            return value
+        # ZeroMQ takes a port modulo 65,536: with a mistyped one, it would silently publish somewhere else.
+        host, port = split_host_port(value.removeprefix("tcp://"))
+        if not value.startswith("tcp://") or not host or "/" in host or (port != "*" and parse_port(port) is None):
             raise ValueError(f"expected tcp://HOST:PORT or ipc://PATH, got {value!r}")
         return value
 
@@ -237,7 +233,7 @@ class LineSettings(Settings):
     queue: int = Field(default=4, ge=1)
     max_age_ms: int = Field(default=1000, ge=1)
     restarts: int = Field(default=3, ge=0)
-    hang_s: float = Field(default=5.0, ge=0.5)
+    hang_s: float = Field(default=5.0, ge=0.5, allow_inf_nan=True)  # inf: a silent stage is never restarted
     runtime_dir: Path | None = None
 
     @field_validator("runtime_dir", mode="before")

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from ipaddress import IPv4Address, IPv6Address, ip_address
 
+from eventveil.addresses import split_host_port
+
 
 def is_local(endpoint: str) -> bool:
     """Whether nobody outside this machine can connect: `ipc://`, or `tcp://` on a loopback address.
@@ -31,7 +33,7 @@ def is_loopback(address: IPv4Address | IPv6Address | None) -> bool:
 
 
 def _host(endpoint: str) -> str:
-    return endpoint.removeprefix("tcp://").rpartition(":")[0].removeprefix("[").removesuffix("]")
+    return split_host_port(endpoint.removeprefix("tcp://"))[0]
 
 
 def _address(endpoint: str) -> IPv4Address | IPv6Address | None:

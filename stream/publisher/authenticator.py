@@ -18,7 +18,7 @@ from zmq.auth.thread import ThreadAuthenticator
 
 from eventveil.errors import AccessError
 from eventveil.stream.protocol.keys import AllowList
-from eventveil.stream.runtime.sockets import ZAP_DOMAIN
+from eventveil.stream.publisher.public_socket import ZAP_DOMAIN
 
 LOOK_S = 1.0  # how often the list is looked at
 

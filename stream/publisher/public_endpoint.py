@@ -24,7 +24,7 @@ from zmq.utils.monitor import parse_monitor_message
 from eventveil.errors import LineError
 from eventveil.stream.protocol.keys import AllowList, read_folder
 from eventveil.stream.publisher.authenticator import LOOK_S, CurveAuthenticator
-from eventveil.stream.runtime.sockets import bind_public, endpoint_of, public_socket
+from eventveil.stream.publisher.public_socket import bind_public, endpoint_of, public_socket
 from eventveil.stream.settings import PublishSettings
 
 CONNECTED, SUCCEEDED, NOT_ALLOWED, WRONG_KEY, NO_CURVE, GARBLED, LEFT = (

@@ -1,7 +1,7 @@
-"""The only maker of sockets. Private ones live in memory or in a folder that only its owner may enter.
+"""The private sockets between the stages. They live in memory or in a folder that only its owner may enter.
 
-There is one function for each side of the privacy boundary and no way to ask the private one for a network address:
-its endpoints are built here from a base that is `inproc://` or `ipc://` by construction.
+They cannot be given a network address: their endpoints are built here from a base that is `inproc://` or `ipc://` by
+construction. The public socket is opened in stream/publisher/public_socket.py.
 """
 
 from __future__ import annotations
@@ -13,9 +13,7 @@ from pathlib import Path
 
 import zmq
 
-from eventveil.errors import BoundaryError, ConfigError, LineError
-from eventveil.stream.protocol.endpoints import is_ipv6, is_local
-from eventveil.stream.protocol.keys import KeyPair
+from eventveil.errors import BoundaryError, ConfigError
 
 # A private queue holds this many parcels on either side of a socket. The smallest there is: what waits for a slow
 # stage waits in its sender's `Outbox`, where the oldest can still be dropped and counted.
@@ -23,11 +21,6 @@ PRIVATE_HWM = 1
 UNIX_PATH_LIMIT = 100  # bytes; the kernel's own limit is 104 to 108
 RECONNECT_MS = 20  # how soon a sender finds a receiver that was started anew
 REPORT_FLUSH_MS = 200  # how long a stage that leaves may still deliver its last report
-HANDSHAKE_MS = 3000  # how long a subscriber may take to say who it is
-ANSWER_MS = 2500  # how long a publisher may take to answer
-CONNECT_MS = 5000  # how long an address may not answer at all until it is tried anew: the kernel alone waits minutes
-GONE_S, ASK_EVERY_S, ASK_TIMES = 5, 1, 5  # who is silent for so long is asked so often, and then taken for gone
-ZAP_DOMAIN = "eventveil"  # under which libzmq asks whether a key may connect
 
 
 def runtime_folder(chosen: Path | None) -> Path:
@@ -86,116 +79,3 @@ class PrivateSockets:
         socket.reconnect_ivl = RECONNECT_MS
         socket.connect(self._endpoint(name))
         return socket
-
-
-def public_socket(
-    bind: str, queue: int, context: zmq.Context[zmq.Socket[bytes]], keys: KeyPair | None = None
-) -> zmq.Socket[bytes]:
-    """The one socket that leaves the machine. XPUB, because it tells when somebody subscribes.
-
-    Args:
-        bind: the address.
-        queue: messages kept for a subscriber that is slow.
-        context: of this process.
-        keys: with them everything is encrypted, and nobody connects while nobody answers for the list
-            (stream/publisher/authenticator.py).
-
-    Raises:
-        BoundaryError: others could reach the address, and there are no keys.
-        LineError: the address is in use, or not this machine's.
-    """
-    socket = context.socket(zmq.XPUB)
-    socket.sndhwm, socket.linger = queue, 0
-    # libzmq takes in what has arrived in one go, and remembers it: it has to come by few. A short queue alone does not
-    # do it: it fills as fast as it is emptied, unless there is little room in the kernel, too.
-    socket.rcvhwm, socket.rcvbuf = 10, 1024
-    socket.setsockopt(zmq.MAXMSGSIZE, 1024)  # of what comes in: subscriptions and handshakes, which are short
-    socket.setsockopt(zmq.HANDSHAKE_IVL, HANDSHAKE_MS)  # who connects and says nothing holds a descriptor
-    socket.setsockopt(zmq.XPUB_VERBOSER, 1)  # each subscriber counts, not only the first of a topic
-    _notice_who_is_gone(socket)
-    if keys is not None:
-        socket.curve_server = True
-        socket.curve_secretkey = keys.secret
-        socket.zap_domain = ZAP_DOMAIN.encode()
-        socket.setsockopt(zmq.ZAP_ENFORCE_DOMAIN, 1)  # fail closed; see stream/publisher/authenticator.py
-    try:
-        bind_public(socket, bind)
-    except BaseException:
-        socket.close(linger=0)
-        raise
-    return socket
-
-
-def _notice_who_is_gone(socket: zmq.Socket[bytes]) -> None:
-    """Let the kernel find out who left without a word: a cut cable, a machine without power.
-
-    A subscriber sends nothing, so without being asked to it would wait on a dead connection for ever.
-    """
-    socket.tcp_keepalive = 1
-    socket.tcp_keepalive_idle, socket.tcp_keepalive_intvl, socket.tcp_keepalive_cnt = GONE_S, ASK_EVERY_S, ASK_TIMES
-
-
-def bind_public(socket: zmq.Socket[bytes], bind: str) -> None:
-    """Bind the public socket.
-
-    Raises:
-        BoundaryError: others could reach the address, and the socket has no keys.
-        LineError: the address is in use, or not this machine's.
-    """
-    if not (is_local(bind) or socket.curve_server):  # the settings refuse it, too: this is the last look
-        raise BoundaryError(f"publish.bind: others can reach {bind}, and there are no keys: refused")
-    socket.ipv6 = is_ipv6(bind)
-    try:
-        socket.bind(bind)
-    except zmq.ZMQError as error:
-        raise LineError(f"publish.bind: cannot bind {bind}: {error}; is another eventveil running there?") from error
-
-
-def endpoint_of(socket: zmq.Socket[bytes]) -> str:
-    """Where a socket is bound in the end: with its port, where any free one was asked for."""
-    return bytes(socket.getsockopt(zmq.LAST_ENDPOINT)).rstrip(b"\0").decode()
-
-
-def subscriber_socket(
-    topics: tuple[str, ...],
-    queue: int,
-    context: zmq.Context[zmq.Socket[bytes]],
-    identity: tuple[bytes, KeyPair] | None = None,
-) -> zmq.Socket[bytes]:
-    """A subscriber's socket, not connected yet.
-
-    Args:
-        topics: to subscribe to.
-        queue: messages kept for a slow caller.
-        context: of this process.
-        identity: the publisher's public key and the subscriber's own keys; with them only that publisher is heard.
-    """
-    socket = context.socket(zmq.SUB)
-    socket.rcvhwm, socket.linger = queue, 0
-    socket.setsockopt(zmq.MAXMSGSIZE, 300 << 20)  # a stranger's frame may not eat the machine
-    socket.setsockopt(zmq.HANDSHAKE_IVL, ANSWER_MS)
-    socket.setsockopt(zmq.CONNECT_TIMEOUT, CONNECT_MS)
-    _notice_who_is_gone(socket)
-    if identity is not None:
-        socket.curve_serverkey, pair = identity
-        socket.curve_publickey, socket.curve_secretkey = pair.public, pair.secret
-    for topic in topics:
-        socket.subscribe(topic)
-    return socket
-
-
-def connect(socket: zmq.Socket[bytes], endpoint: str) -> None:
-    """Connect to a publisher; one that is not there yet is waited for, and one that returns is found again.
-
-    Raises:
-        ConfigError: the endpoint is not one.
-    """
-    said = f"cannot connect to {endpoint!r}: "
-    expected = "expected tcp://HOST:PORT or ipc://PATH"
-    if not endpoint.startswith(("tcp://", "ipc://")):  # inproc:// would wait for ever
-        raise ConfigError(said + expected)
-    socket.ipv6 = is_ipv6(endpoint)
-    try:
-        socket.connect(endpoint)
-    except zmq.ZMQError as error:
-        raise ConfigError(f"{said}{error}; {expected}") from error

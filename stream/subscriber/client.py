@@ -24,9 +24,9 @@ from eventveil.stream.protocol.wire import (
     decode,
 )
 from eventveil.stream.runtime.accounting import CRASH
-from eventveil.stream.runtime.sockets import connect, subscriber_socket
 from eventveil.stream.subscriber.certificate_filter import CertificateFilter
 from eventveil.stream.subscriber.connection_monitor import ConnectionMonitor
+from eventveil.stream.subscriber.subscriber_socket import connect, subscriber_socket
 
 NETWORK = "network"
 """Reason for what was published and did not arrive."""

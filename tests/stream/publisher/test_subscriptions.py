@@ -8,9 +8,9 @@ import zmq
 from pipeline_helpers import PATIENCE_MS, PROVENANCE, RUN, SEAL, page, sealed_parcel
 
 from eventveil.stream.protocol.wire import GESTURE, STATE, WINDOW, decode
+from eventveil.stream.publisher.public_socket import public_socket
 from eventveil.stream.publisher.publisher import Publisher
 from eventveil.stream.publisher.subscriptions import MOST_STRANGE, SubscriptionTracker
-from eventveil.stream.runtime.sockets import public_socket
 
 
 @contextmanager
