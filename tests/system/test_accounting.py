@@ -209,7 +209,7 @@ def assert_told(line):
     """A subscriber that got all that was published can tell of every other window why it did not come."""
     gaps, missing, seen = Gaps(), Counter(), Counter()
     while line.heard.poll(0):
-        message = gaps.note(decode(line.heard.recv_multipart()))
+        message = gaps.fill_in(decode(line.heard.recv_multipart()))
         if message.topic == STATE:
             lost = sum(message.header.lost[GESTURE].values())
             made = line.books[f"histogram:{message.header.stream}"][message.header.stream].received

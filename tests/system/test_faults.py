@@ -61,7 +61,7 @@ def faults(tmp_path) -> Faults:
 def decoded(messages):
     """Messages with what is missing before them."""
     gaps = Gaps()
-    return [gaps.note(decode(frames)) for frames in messages]
+    return [gaps.fill_in(decode(frames)) for frames in messages]
 
 
 def assert_told(messages):
