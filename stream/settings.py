@@ -1,6 +1,6 @@
-"""The settings of the line. configs/replay.yaml and configs/live.yaml explain each key.
+"""The settings of a pipeline. configs/replay.yaml and configs/live.yaml explain each key.
 
-A key that is not known here is refused; what is not said has the value given here.
+Unknown keys are refused; missing keys take the defaults given here.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ from eventveil.stream.protocol.wire import StreamName
 
 Device = Annotated[str, Field(pattern=r"^(auto|cpu|cuda(:\d+)?)$")]
 Precision = Literal["fp32", "bf16"]
-MAX_SECONDS = 1e9  # 31 years; times in microseconds stay far from the ends of int64
+MAX_SECONDS = 1e9  # 31 years; in microseconds, still far from the limits of int64
 
 
 def _sensor(value: object) -> Sensor | None:
-    """Read `346x260` as a sensor."""
+    """Parse a sensor such as `346x260`."""
     if value is None or isinstance(value, Sensor):
         return value
     try:
@@ -39,7 +39,7 @@ def _sensor(value: object) -> Sensor | None:
 
 
 def _address(value: object) -> tuple[str, int] | None:
-    """Read `127.0.0.1:9464` or `[::1]:9464`."""
+    """Parse an address such as `127.0.0.1:9464` or `[::1]:9464`."""
     if value is None or isinstance(value, tuple):
         return value
     host, text = split_host_port(str(value))
@@ -52,7 +52,7 @@ def _address(value: object) -> tuple[str, int] | None:
 
 
 def _speed(value: object) -> float | Literal["max"]:
-    """Read a factor, or `max`."""
+    """Parse a factor, or `max`."""
     if value == "max":
         return "max"
     try:
@@ -65,7 +65,7 @@ def _speed(value: object) -> float | Literal["max"]:
 
 
 class SceneSettings(Settings):
-    """How a camera is mounted, and how what it sees is made to look like what the network was trained on."""
+    """How the camera is mounted, and how its view is fitted to that of the training data."""
 
     rotate: Literal[0, 90, 180, 270] = 0
     mirror: bool = False
@@ -77,7 +77,7 @@ class SceneSettings(Settings):
 
 
 class CameraSettings(Settings):
-    """How a live camera is opened, kept, and what it is told."""
+    """How a live camera is opened, reconnected and configured."""
 
     wait: bool = False
     reconnect_s: float = Field(default=60.0, ge=0, le=MAX_SECONDS)
@@ -88,7 +88,7 @@ class CameraSettings(Settings):
 
 
 class SourceSettings(Settings):
-    """One recording, dataset, simulated or live camera that feeds the line."""
+    """One source of the pipeline: a recording, a dataset, a simulated camera or a live one."""
 
     uri: str
     stream: StreamName = "0"
@@ -116,42 +116,40 @@ class SourceSettings(Settings):
     @model_validator(mode="after")
     def _fits_the_source(self) -> Self:
         if self.stop_s is not None and self.stop_s <= self.start_s:
-            raise ValueError(f"expected stop_s behind start_s, got {self.stop_s:g} and {self.start_s:g}")
+            raise ValueError(f"expected stop_s after start_s, got {self.stop_s:g} and {self.start_s:g}")
         if self.shuffle and not self.where.is_dataset:
-            raise ValueError(f"shuffle is for the trials of a dataset, and {self.uri!r} is none; leave it out")
+            raise ValueError(f"shuffle is for the trials of a dataset, and {self.uri!r} is not a dataset; leave it out")
         if self.seed is not None and not self.shuffle:
-            raise ValueError(
-                "seed draws the order of shuffled trials, and nothing else; give shuffle, too, or leave it out"
-            )
+            raise ValueError("seed sets only the order of shuffled trials; give shuffle, too, or leave it out")
         if self.loop and self.where.kind == SIMULATE:
-            raise ValueError("simulate: goes on without end by itself; leave loop out")
+            raise ValueError("simulate: never ends; leave loop out")
         if self.camera != CameraSettings() and not self.where.is_camera:
-            raise ValueError(f"camera is for live cameras, as dv://, and {self.uri!r} is none; leave it out")
+            raise ValueError(f"camera is for live cameras, such as dv://, and {self.uri!r} is not one; leave it out")
         return self
 
     @model_validator(mode="after")
     def _fits_a_camera(self) -> Self:
         if not self.where.is_camera:
             return self
-        for key, is_said, why in (
-            ("sensor", self.sensor is not None, "the camera tells its geometry itself"),
-            ("on_disorder", self.on_disorder != "raise", "times of a live camera are put right, and counted"),
-            ("speed", self.speed != 1.0, "a live camera has its own"),
-            ("start_s", self.start_s > 0, "a live camera begins when it is opened"),
-            ("loop", self.loop, "a live camera goes on by itself"),
+        for key, is_set, why in (
+            ("sensor", self.sensor is not None, "a live camera reports its own geometry"),
+            ("on_disorder", self.on_disorder != "raise", "times of a live camera are always corrected, and counted"),
+            ("speed", self.speed != 1.0, "a live camera runs in real time"),
+            ("start_s", self.start_s > 0, "a live camera starts when it is opened"),
+            ("loop", self.loop, "a live camera never ends"),
         ):
-            if is_said:
+            if is_set:
                 raise ValueError(f"{why}; leave {key} out for {self.uri!r}")
         return self
 
     @property
     def where(self) -> SourceUri:
-        """What the URI names."""
+        """The parsed URI."""
         return SourceUri.parse(self.uri)
 
     @property
     def excerpt(self) -> Excerpt:
-        """What is played of the source."""
+        """The part of the source that is played."""
         return Excerpt(
             start_us=round(self.start_s * 1e6),
             stop_us=None if self.stop_s is None else round(self.stop_s * 1e6),
@@ -161,7 +159,7 @@ class SourceSettings(Settings):
 
 
 class WindowSettings(Settings):
-    """How events become windows. None: as the anonymizer's weights say."""
+    """How events become windows. None takes the value from the anonymizer's weights."""
 
     mode: Literal["windows", "recording"] | None = None
     bins: int | None = Field(default=None, ge=1)
@@ -171,7 +169,7 @@ class WindowSettings(Settings):
 
 
 class ModelSettings(Settings):
-    """One network of the line."""
+    """One network of the pipeline."""
 
     weights: Path | None = None
     device: Device = "auto"
@@ -180,16 +178,16 @@ class ModelSettings(Settings):
     @model_validator(mode="before")
     @classmethod
     def _no_seed(cls, values: Any) -> Any:
-        # Noise that can be replayed can be subtracted (threat 3 in the design).
+        # Reproducible noise can be subtracted (see the threats in docs/architecture.md).
         if isinstance(values, dict) and "seed" in values:
             raise ValueError(
-                "a seed is refused: live noise is keyed from the operating system's entropy; remove 'seed'"
+                "a seed is refused: live noise takes its key from the operating system's entropy; remove 'seed'"
             )
         return values
 
 
 class AnonymizeSettings(ModelSettings):
-    """The anonymizer; without its weights nothing starts."""
+    """The anonymizer; without its weights, nothing starts."""
 
     allow_untrained: bool = False
     certificate: Path | None = None
@@ -197,7 +195,7 @@ class AnonymizeSettings(ModelSettings):
 
 
 class PublishSettings(Settings):
-    """The only network endpoint, and the folder of keys that it is encrypted with."""
+    """The public endpoint, and the folder of keys that encrypts it."""
 
     bind: str = "tcp://127.0.0.1:5556"
     keys: Path | None = None
@@ -219,14 +217,14 @@ class PublishSettings(Settings):
     def _others_need_keys(self) -> Self:
         if self.keys is None and not is_local(self.bind):
             raise ValueError(
-                f"others can reach {self.bind}, and without keys anybody could listen: `eventveil keys new keys` makes "
-                "some, publish.keys: keys takes them (or stay on this machine, with tcp://127.0.0.1:5556)"
+                f"others can reach {self.bind}, and without keys anyone could subscribe: create keys with `eventveil "
+                "keys new keys` and set publish.keys: keys, or stay on this machine, with tcp://127.0.0.1:5556"
             )
         return self
 
 
 class LineSettings(Settings):
-    """How the stages are run and what happens when one of them is too slow."""
+    """How the stages run, and what happens when one of them is too slow."""
 
     delivery: Literal["lossless", "live"] = "lossless"
     run_as: Literal["threads", "processes"] = "threads"
@@ -239,14 +237,14 @@ class LineSettings(Settings):
     @field_validator("runtime_dir", mode="before")
     @classmethod
     def _is_a_folder(cls, value: object) -> object:
-        # Raw windows pass there. No endpoint can be given for them, and none is quietly taken for a folder's name.
+        # It holds the sockets for raw windows. They have no address, and an address is not taken for a folder's name.
         if isinstance(value, str) and "://" in value:
-            raise ValueError(f"expected a folder: raw windows pass sockets in it, and never an address; got {value!r}")
+            raise ValueError(f"expected a folder for the sockets of raw windows, never an address; got {value!r}")
         return value
 
 
 class WatchSettings(Settings):
-    """How others see how the line does."""
+    """How a running pipeline can be monitored."""
 
     metrics: Annotated[tuple[str, int] | None, BeforeValidator(_address)] = None
     log: Form = "text"
@@ -265,10 +263,10 @@ class PipelineSettings(Settings):
 
     @field_validator("sources")
     @classmethod
-    def _some_with_names_of_their_own(cls, sources: tuple[SourceSettings, ...]) -> tuple[SourceSettings, ...]:
+    def _have_unique_names(cls, sources: tuple[SourceSettings, ...]) -> tuple[SourceSettings, ...]:
         if not sources:
             raise ValueError("expected at least one source, got none")
         names = [source.stream for source in sources]
         if len(set(names)) != len(names):
-            raise ValueError(f"every source needs a stream name of its own, got {names}")
+            raise ValueError(f"every source needs its own stream name, got {names}")
         return sources

@@ -135,7 +135,7 @@ def _stages(stages: Mapping[str, StageReport]) -> Iterator[Metric]:
     )
     alive = GaugeMetricFamily(f"{PREFIX}stage_up", "1 while a stage is running.", labels=("stage",))
     age = HistogramMetricFamily(
-        f"{PREFIX}window_age_seconds", "Age of windows leaving a stage, measured from when their last event could arrive.",
+        f"{PREFIX}window_age_seconds", "Age of windows leaving a stage, since their last event could arrive.",
         labels=("stage",),
     )  # fmt: skip
     for stage, report in stages.items():

@@ -2,7 +2,7 @@
 
 Published: each `AnonymizedWindow` that carries the anonymizer's seal, and the gesture recognised in it. Withheld: in
 live delivery, windows older than `max_age_ms`; always, windows that share a bin with a published one, because fresh
-noise on the same events can be averaged away (threat 1 in docs/architecture.md).
+noise on the same events can be averaged away (see the threats in docs/architecture.md).
 """
 
 from __future__ import annotations

@@ -247,7 +247,7 @@ def test_a_certificate_that_is_named_must_be_about_these_weights(kit, keys, tmp_
     with pytest.raises(AuditError, match="cannot be read"):
         plan(settings)
     path.write_text(certificate(keys.auditor.private, (OTHER_DIGEST, 0)))
-    with pytest.raises(AuditError, match=r"is not about .*anonymizer.safetensors .*: refused"):
+    with pytest.raises(AuditError, match=r"does not cover .*anonymizer.safetensors .*: refused"):
         plan(settings)
     text = certificate(keys.auditor.private, (load_weights(kit.anonymizer).digest, 0))
     path.write_text(text)
