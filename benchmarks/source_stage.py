@@ -43,16 +43,16 @@ class Sink:
 @contextmanager
 def stage(sink: Sink, **source: object) -> Iterator[tuple[RecordingSource, Signals, StageReporter]]:
     """The source stage, with sockets to nobody who minds."""
-    books = PipelineCounters(("histogram:0",), ("0",))
-    signals, page = Signals.of(books), books["histogram:0"]
+    pipeline = PipelineCounters(("histogram:0",), ("0",))
+    signals, counters = Signals.of(pipeline), pipeline["histogram:0"]
     with zmq.Context() as context, context.socket(zmq.PULL) as pull, context.socket(zmq.PUSH) as push:
         pull.bind("inproc://end")
         push.connect("inproc://end")
-        outbox = EdgeSender(push, 4, "lossless", page, signals.aborted)
+        sender = EdgeSender(push, 4, "lossless", counters, signals.aborted)
         yield (
-            RecordingSource(SourceSettings.model_validate(source), sink, outbox, page),
+            RecordingSource(SourceSettings.model_validate(source), sink, sender, counters),
             signals,
-            StageReporter(page, push),
+            StageReporter(counters, push),
         )
 
 

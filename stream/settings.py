@@ -217,8 +217,8 @@ class PublishSettings(Settings):
     def _others_need_keys(self) -> Self:
         if self.keys is None and not is_local(self.bind):
             raise ValueError(
-                f"others can reach {self.bind}, and without keys anyone could subscribe: create keys with `eventveil "
-                "keys new keys` and set publish.keys: keys, or stay on this machine, with tcp://127.0.0.1:5556"
+                f"other machines can reach {self.bind}, and without keys anyone could subscribe: create keys with "
+                "`eventveil keys new keys` and set publish.keys: keys, or stay on this machine, with tcp://127.0.0.1:5556"
             )
         return self
 

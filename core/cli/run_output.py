@@ -62,7 +62,7 @@ def details_of(status: Status) -> dict[str, Any]:
 
     incidents = [asdict(incident) for incident in status.incidents]
     stages = {name: report.model_dump() for name, report in status.stages.items()}
-    return {"books": balance(status.books), "incidents": incidents, "stages": stages}
+    return {"books": balance(status.counters), "incidents": incidents, "stages": stages}
 
 
 def tell_json(status: Status) -> None:

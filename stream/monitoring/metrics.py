@@ -52,7 +52,7 @@ class PipelineCollector(Collector):
         yield from self._weights()
         if self.status is not None:
             yield from _sources(self.status)
-            yield from _windows(self.status.books)
+            yield from _windows(self.status.counters)
             yield from _stages(self.status.stages)
             yield from _subscribers(self.status.stages.get("publish"))
             yield GaugeMetricFamily(

@@ -1,1 +1,1 @@
-"""Starts the stages, watches them, restarts them, ends them."""
+"""The pipeline: starts, supervises, restarts and ends the stages."""

@@ -1,11 +1,11 @@
-"""The line: which stages there are, how they are wired, and the supervisor that starts, watches and ends them.
+"""The pipeline: its stages, how they are connected, and the supervisor that starts, monitors and ends them.
 
     histogram (one per source) --> anonymize --> classify --> publish
 
-The receiving side of each edge binds, so several sources fan into one anonymizer. Without a classifier its stage is
-left out. Nobody waits for ever: a stage that raises ends the line; one whose process dies, hangs or crashes is started
-anew a few times (`eventveil.stream.pipeline.supervisor`) before it does; a stopped line has `STOP_S` to drain, and
-stages whose supervisor is gone leave by themselves.
+The receiving end of each edge binds, so several sources fan into one anonymizer. Without a classifier its stage is
+left out. No part waits for ever: a stage that raises ends the pipeline; one whose process dies, hangs or crashes is
+restarted a few times (`eventveil.stream.pipeline.supervisor`) before it ends the pipeline; a stopped pipeline has
+`STOP_S` to drain; and stages whose supervisor is gone leave by themselves.
 """
 
 from __future__ import annotations
@@ -25,7 +25,6 @@ import zmq
 from eventveil.stream.pipeline.status import Status
 from eventveil.stream.pipeline.supervisor import START_S, StageSupervisor, processes
 from eventveil.stream.pipeline.worker import (
-    ENDED_FLUSH_MS,
     REPORTS,
     StageAddress,
     run_anonymize,
@@ -35,6 +34,7 @@ from eventveil.stream.pipeline.worker import (
     serve,
 )
 from eventveil.stream.planning import plan
+from eventveil.stream.publisher.loop import ENDED_FLUSH_MS
 from eventveil.stream.runtime.accounting import CRASH, FILE, SOURCE, PipelineCounters
 from eventveil.stream.runtime.accuracy import NOTES, LiveAccuracy
 from eventveil.stream.runtime.reporting import StageReport
@@ -43,43 +43,43 @@ from eventveil.stream.runtime.sockets import PrivateSockets, runtime_folder
 from eventveil.stream.runtime.windows import Seal
 from eventveil.stream.settings import PipelineSettings
 
-STOP_S = 2.0  # to publish what is on its way once a stop was asked for
+STOP_S = 2.0  # to publish windows in flight after a stop
 LEAVE_S = 0.5  # to leave after that
-HALTED_S = 0.4  # without a look at the stages, and what they did meanwhile is not known
+HALTED_S = 0.4  # after a longer gap between two checks of the stages, their heartbeats prove nothing
 
 
 class Pipeline:
-    """A line that can be run once.
+    """A pipeline that can be run once.
 
     Args:
-        settings: what to run; weights are loaded and checked here, before anything starts.
+        settings: what to run. Weights are loaded and checked here, before anything starts.
 
     Raises:
         ConfigError, WeightsError: see `eventveil.stream.planning.plan`.
-        BoundaryError: the runtime folder is open to others.
+        BoundaryError: other users may enter the runtime folder.
     """
 
     def __init__(self, settings: PipelineSettings) -> None:
-        self.plan = plan(_with_an_order(settings))
+        self.plan = plan(_with_seeds(settings))
         line, judged = settings.line, self.plan.judged
         self._processes = line.run_as == "processes"
         self._member: Any = processes().Process if self._processes else threading.Thread
         self._base: str | Path = runtime_folder(line.runtime_dir) if self._processes else uuid.uuid4().hex
         self._own_folder = self._processes and line.runtime_dir is None
-        jobs = self._jobs()
+        jobs = self._plan_jobs()
         file = self._base / FILE if isinstance(self._base, Path) else None
-        books = PipelineCounters(tuple(jobs), [source.stream for source in settings.sources], file)
-        self._signals = Signals.of(books)
+        counters = PipelineCounters(tuple(jobs), [source.stream for source in settings.sources], file)
+        self._signals = Signals.of(counters)
         score = LiveAccuracy(self.plan.provenance.labels, judged) if judged else None
-        self.status = Status(books=books, score=score, trained=self.plan.window.density)
-        self._jobs_of = jobs
+        self.status = Status(counters=counters, score=score, trained=self.plan.window.density)
+        self._jobs = jobs
         self.members: dict[str, Any] = {}  # the thread or process of each stage
-        self._keepers: dict[str, StageSupervisor] = {}
-        self._asked_to_stop = False
+        self._supervisors: dict[str, StageSupervisor] = {}
+        self._stopping = False
         self._stop_by: float | None = None
 
-    def _jobs(self) -> dict[str, tuple[Any, ...]]:
-        """What each stage does, down the line."""
+    def _plan_jobs(self) -> dict[str, tuple[Any, ...]]:
+        """Return the function of each stage with its arguments, in order from source to publisher."""
         key = Seal.new_key()
         sources = enumerate(self.plan.settings.sources)
         jobs: dict[str, tuple[Any, ...]] = {f"{SOURCE}{source.stream}": (run_histogram, n) for n, source in sources}
@@ -89,20 +89,20 @@ class Pipeline:
         return jobs | {"publish": (run_publish, key)}
 
     def stop(self) -> None:
-        """End the streams, publish what is on its way, and leave. Asked twice: leave at once."""
-        if self._asked_to_stop:
+        """End the streams, publish the windows in flight, and leave; when called again, leave at once."""
+        if self._stopping:
             self._signals.abort.set()
-        self._asked_to_stop = True
+        self._stopping = True
         self._signals.stop.set()
 
     def run(self, on_beat: Callable[[Status], None] = lambda _: None) -> Status:
-        """Run to the end of all streams, to a failure, or until stopped.
+        """Run until all streams have ended, a stage fails, or `stop` is called.
 
         Args:
             on_beat: called about once a second with the status so far.
 
         Returns:
-            The status at the end; `failure` says whether it ended well.
+            The status at the end; `failure` is None if all went well.
         """
         with zmq.Context() as context, PrivateSockets(self._base, context).pull(REPORTS, hwm=1000) as reports:
             try:
@@ -110,41 +110,40 @@ class Pipeline:
                 self._supervise(reports, on_beat)
             finally:
                 self._leave(reports)
-        lost = self.status.books.dropped().get(CRASH, 0)
+        lost = self.status.counters.dropped().get(CRASH, 0)
         if lost and self.plan.settings.line.delivery == "lossless" and self.status.failure is None:
-            self.status.failure = (
-                f"{lost} windows were lost with a stage that died: lossless delivery promised them all"
-            )
+            self.status.failure = f"{lost} windows were lost with a stage that died, although delivery is lossless"
         return self.status
 
     def _start(self, context: zmq.Context[zmq.Socket[bytes]]) -> None:
         line = self.plan.settings.line
         shared = {} if self._processes else {"context": context}
-        for name, job in reversed(self._jobs_of.items()):  # who is sent to before who sends
-            post = StageAddress(name, self._base, self.status.books)
+        for name, job in reversed(self._jobs.items()):  # receivers before senders
+            address = StageAddress(name, self._base, self.status.counters)
             make = partial(
                 self._member,
                 target=serve,
-                args=(post, self.plan, *job),
+                args=(address, self.plan, *job),
                 kwargs=shared,
                 name=f"eventveil {name}",
                 daemon=True,
             )
             restarts, hang_s = (line.restarts, line.hang_s) if self._processes else (0, None)
-            self._keepers[name] = StageSupervisor(self.status.books[name], make, restarts=restarts, hang_s=hang_s)
-            self._keepers[name].start()
-            self.members[name] = self._keepers[name].member
+            supervisor = StageSupervisor(self.status.counters[name], make, restarts=restarts, hang_s=hang_s)
+            self._supervisors[name] = supervisor
+            supervisor.start()
+            self.members[name] = supervisor.member
 
     def _supervise(self, reports: zmq.Socket[bytes], on_beat: Callable[[Status], None]) -> None:
-        next_beat = began = looked = time.monotonic()
+        next_beat = began = checked = time.monotonic()
         while True:
-            self._listen(reports, 50)
+            self._receive(reports, 50)
             now = time.monotonic()
-            if now - looked > HALTED_S:  # we were halted ourselves, and everybody with us perhaps
-                for keeper in self._keepers.values():
-                    keeper.page.pulse()
-            looked = now
-            ready = all(keeper.ready for keeper in self._keepers.values())
+            if now - checked > HALTED_S:  # this process was halted, and perhaps all stages with it
+                for supervisor in self._supervisors.values():
+                    supervisor.counters.pulse()
+            checked = now
+            ready = all(supervisor.ready for supervisor in self._supervisors.values())
             if not self._signals.go.is_set() and ready:
                 self._signals.go.set()
                 next_beat, began = now + 1.0, now
@@ -152,69 +151,69 @@ class Pipeline:
                 next_beat += 1.0
                 self.status.seconds = now - began
                 on_beat(self.status)
-            self._look_after(reports)
+            self._check_stages(reports)
             self.status.seconds = now - began
             if self._finished(now):
                 return
 
-    def _listen(self, reports: zmq.Socket[bytes], milliseconds: int) -> None:
+    def _receive(self, reports: zmq.Socket[bytes], milliseconds: int) -> None:
         while reports.poll(milliseconds):
             milliseconds = 0
-            words, notes = reports.recv_multipart()
-            report = StageReport.model_validate_json(words)
+            frame, notes = reports.recv_multipart()
+            report = StageReport.model_validate_json(frame)
             if self.status.score is not None:
                 self.status.score.take(NOTES.validate_json(notes))
-            keeper = self._keepers[report.stage]
-            if report.life != keeper.page.life:
-                continue  # last words of one that has been replaced
+            supervisor = self._supervisors[report.stage]
+            if report.life != supervisor.counters.life:
+                continue  # the last report of a process that has been replaced
             self.status.stages[report.stage] = report
             if report.kind == "failed":
                 self._fail(report.stage, report.reason)
             elif report.kind == "crashed":
-                self._revive(report.stage, report.reason)
-            elif not keeper.ready:
-                keeper.is_ready()
+                self._restart(report.stage, report.reason)
+            elif not supervisor.ready:
+                supervisor.is_ready()
 
     def _fail(self, stage: str, reason: str) -> None:
         self.status.failure = self.status.failure or f"{stage}: {reason}"
-        # A source that fails has sent on all that it had read: that is still published. Any other stage's failure
-        # closes the line at once.
+        # A source that fails has sent all that it had read, and that is still published. The failure of any other stage
+        # ends the pipeline at once.
         (self._signals.stop if stage.startswith(SOURCE) else self._signals.abort).set()
 
-    def _look_after(self, reports: zmq.Socket[bytes]) -> None:
-        for name, keeper in self._keepers.items():
-            failure = keeper.failure()
+    def _check_stages(self, reports: zmq.Socket[bytes]) -> None:
+        for name, supervisor in self._supervisors.items():
+            failure = supervisor.failure()
             if failure is None or self._signals.abort.is_set():
                 continue
-            self._listen(reports, 200)  # its last words may still be on their way
-            if self._heard(name) != "failed" and keeper.failure() is not None:
-                self._revive(name, failure)
+            self._receive(reports, 200)  # its last report may still be in flight
+            if self._last_report(name) != "failed" and supervisor.failure() is not None:
+                self._restart(name, failure)
 
-    def _revive(self, name: str, reason: str) -> None:
-        """Start a stage anew, or end the line with the reason."""
-        keeper = self._keepers[name]
+    def _restart(self, name: str, reason: str) -> None:
+        """Restart a stage, or end the pipeline with the reason."""
+        supervisor = self._supervisors[name]
         stopping, restarts = self._signals.stop.is_set(), self.plan.settings.line.restarts
-        if stopping or not keeper.may_restart():
+        if stopping or not supervisor.may_restart():
             never = stopping or not self._processes or not restarts
-            often = "" if never else f"; it had been started anew {restarts} times in a minute"
-            self.status.failure = self.status.failure or f"{name}: {reason}{often}"
+            limit = "" if never else f"; it had already been restarted {restarts} times within a minute"
+            self.status.failure = self.status.failure or f"{name}: {reason}{limit}"
             self._signals.abort.set()
             return
-        self.status.note(keeper.restart(reason, self.status.seconds))
-        self.members[name] = keeper.member
+        self.status.note(supervisor.restart(reason, self.status.seconds))
+        self.members[name] = supervisor.member
 
-    def _heard(self, name: str) -> str | None:
-        """The kind of the last report of a stage's present life."""
+    def _last_report(self, name: str) -> str | None:
+        """Return the kind of the last report from a stage's present life."""
         report = self.status.stages.get(name)
-        return report.kind if report is not None and report.life == self.status.books[name].life else None
+        return report.kind if report is not None and report.life == self.status.counters[name].life else None
 
     def _ended(self, name: str) -> bool:
-        return self._heard(name) in ("ended", "failed")
+        return self._last_report(name) in ("ended", "failed")
 
     def _finished(self, now: float) -> bool:
-        if self._signals.abort.is_set() or all(map(self._ended, self._keepers)):
+        if self._signals.abort.is_set() or all(map(self._ended, self._supervisors)):
             return True
-        if not self._asked_to_stop:
+        if not self._stopping:
             return False
         self.status.stopped = self.status.failure is None
         if not self._signals.go.is_set():
@@ -225,23 +224,23 @@ class Pipeline:
         return now > self._stop_by
 
     def _leave(self, reports: zmq.Socket[bytes]) -> None:
-        in_peace = self.status.failure is None and not self.status.stopped
+        ended = self.status.failure is None and not self.status.stopped
         self._signals.abort.set()
-        # Threads cannot be killed, and one that reads its weights still has to close its sockets.
+        # Threads cannot be killed, and one that is loading weights still has to close its sockets.
         leave_s = LEAVE_S if self._processes else START_S
-        deadline = time.monotonic() + (ENDED_FLUSH_MS / 1000 if in_peace else 0) + leave_s
-        for keeper in self._keepers.values():
-            keeper.member.join(max(0.01, deadline - time.monotonic()))
-        self._listen(reports, 0)
+        deadline = time.monotonic() + (ENDED_FLUSH_MS / 1000 if ended else 0) + leave_s
+        for supervisor in self._supervisors.values():
+            supervisor.member.join(max(0.01, deadline - time.monotonic()))
+        self._receive(reports, 0)
         if self._processes:
-            for keeper in self._keepers.values():
-                keeper.end()
+            for supervisor in self._supervisors.values():
+                supervisor.end()
             if self._own_folder:
                 shutil.rmtree(self._base, ignore_errors=True)
 
 
-def _with_an_order(settings: PipelineSettings) -> PipelineSettings:
-    """Draw the orders of shuffled trials now: a source that is started anew plays on in the same one."""
+def _with_seeds(settings: PipelineSettings) -> PipelineSettings:
+    """Draw the seeds of shuffled trials now, so that a restarted source continues in the same order."""
     sources = [
         source.model_copy(update={"seed": secrets.randbits(32)}) if source.shuffle and source.seed is None else source
         for source in settings.sources

@@ -1,4 +1,4 @@
-"""What the supervisor knows of a line: for its summary, its pages, and whoever waits for it."""
+"""What the supervisor knows about a pipeline, for its summary, its status pages and its callers."""
 
 from __future__ import annotations
 
@@ -11,23 +11,23 @@ from eventveil.stream.runtime.accounting import SOURCE, PipelineCounters
 from eventveil.stream.runtime.accuracy import LiveAccuracy
 from eventveil.stream.runtime.reporting import StageReport
 
-MAX_INCIDENTS = 100  # that are told of, the last ones: a line that runs for months must not grow with them
+MAX_INCIDENTS = 100  # only the latest are kept: the memory of a pipeline that runs for months must not grow
 
 
 @dataclass(slots=True)
 class Status:
-    """What is known of a running line, or of one that has ended.
+    """The state of a pipeline that runs or has ended.
 
     Attributes:
         seconds: since the sources began.
         stages: the last report of each stage.
-        score: what was recognised, held against what is known to be shown; None where nothing is.
-        books: what became of every window, exact at any moment.
-        restarts: how often stages were started anew.
-        incidents: the last of these.
-        trained: density of the anonymizer's training windows, where its weights tell it.
-        failure: why the line failed, or None.
-        stopped: True where somebody stopped it before its streams had ended.
+        score: live accuracy; None where no ground truth is known.
+        counters: what became of every window, exact at any moment.
+        restarts: number of restarts of stages.
+        incidents: the latest of them.
+        trained: density of the anonymizer's training windows, if its weights record it.
+        failure: why the pipeline failed, or None.
+        stopped: whether the user stopped it before its streams had ended.
     """
 
     seconds: float = 0.0
@@ -35,35 +35,35 @@ class Status:
     score: LiveAccuracy | None = None
     restarts: int = 0
     incidents: deque[Incident] = field(default_factory=lambda: deque(maxlen=MAX_INCIDENTS))
-    books: PipelineCounters = field(default_factory=lambda: PipelineCounters((), ()))
+    counters: PipelineCounters = field(default_factory=lambda: PipelineCounters((), ()))
     trained: Trained | None = None
     failure: str | None = None
     stopped: bool = False
 
     def note(self, incident: Incident) -> None:
-        """Note that a stage was started anew."""
+        """Note the restart of a stage."""
         self.restarts += 1
         self.incidents.append(incident)
 
     def far_from_training(self) -> dict[str, str]:
-        """How the windows of each stream differ from those of the training, of those that do by far."""
-        sources = {name: one.values for name, one in self.stages.items() if name.startswith(SOURCE)}
-        said = {
+        """Describe, by stream, how its windows differ from those of the training; only where they do by far."""
+        sources = {name: report.values for name, report in self.stages.items() if name.startswith(SOURCE)}
+        mismatches = {
             name.removeprefix(SOURCE): training_mismatch(
                 self.trained, values.get("density"), values.get("density_most")
             )
             for name, values in sources.items()
         }
-        return {stream: words for stream, words in said.items() if words is not None}
+        return {stream: mismatch for stream, mismatch in mismatches.items() if mismatch is not None}
 
     def total(self, stage: str, count: str) -> int:
-        """The sum of a count over the stages whose name begins so."""
+        """Return the sum of a count over the stages whose name begins with `stage`."""
         return sum(report.counts.get(count, 0) for name, report in self.stages.items() if name.startswith(stage))
 
     def value(self, stage: str, name: str) -> float | None:
-        """A figure of a stage's last report."""
+        """Return a value of a stage's last report."""
         return self.stages[stage].values.get(name) if stage in self.stages else None
 
     def dropped(self) -> dict[str, int]:
-        """Windows lost, by reason, in all stages together and on the way between them."""
-        return self.books.dropped()
+        """Return the windows lost in all stages and on all edges, by reason."""
+        return self.counters.dropped()

@@ -1,11 +1,10 @@
-"""Keeps one stage of a line alive: starts it, notices that it died, hangs or crashed, and starts it anew.
+"""Supervises one stage of a pipeline: starts it, notices when it dies, hangs or crashes, and restarts it.
 
-A stage that hangs cannot be told from one that works long, but by a measure of its own: it is given ten times as long
-as it took for a batch so far, and never less than `line.hang_s`. Until it has handed on its first window it may have
-to load weights and to compile, and is given a minute.
+A hanging stage looks like a busy one, so each stage sets its own limit: ten times its longest batch so far, and never
+less than `line.hang_s`. Until it has sent its first window it may have to load weights and compile, and gets a minute.
 
-Restarts are few: who fails more often within a minute has a reason that a fresh start does not cure. Threads cannot be
-killed, so there is nothing to start anew: a stage that fails there ends the line.
+Restarts are limited: a stage that fails more often within a minute has a fault that a restart does not cure. Threads
+cannot be killed and hence not restarted: a stage that fails in a thread ends the pipeline.
 """
 
 from __future__ import annotations
@@ -72,13 +71,13 @@ def _deaf() -> Iterator[None]:
 
 @dataclass(slots=True)
 class Incident:
-    """A stage that had to be started anew.
+    """A stage that had to be restarted.
 
     Attributes:
         stage: its name.
         reason: what happened to it.
         at_s: when that was noticed, in seconds since the sources began.
-        back_s: how long it took until the stage was ready again; None: it is not yet.
+        back_s: seconds until the stage was ready again; None: it is not ready yet.
     """
 
     stage: str
@@ -88,67 +87,67 @@ class Incident:
 
 
 class StageSupervisor:
-    """Keeps one stage.
+    """Supervises one stage.
 
     Args:
-        page: the stage's books.
-        make: makes its thread or process.
-        restarts: how often in a minute it may be started anew; 0: never.
-        hang_s: after how long without a sign of life it is given up; None: never.
+        counters: of the stage.
+        make: creates its thread or process.
+        restarts: how often it may be restarted within a minute; 0: never.
+        hang_s: seconds without a sign of life after which it counts as hanging; None: never.
 
     Attributes:
         member: the thread or process of its present life.
         ready: whether this life has been ready.
     """
 
-    def __init__(self, page: StageCounters, make: Callable[[], Any], *, restarts: int, hang_s: float | None) -> None:
-        self.page = page
+    def __init__(
+        self, counters: StageCounters, make: Callable[[], Any], *, restarts: int, hang_s: float | None
+    ) -> None:
+        self.counters = counters
         self.member: Any = None
         self.ready = False
         self._make = make
         self._restarts = restarts
         self._hang_s = hang_s
-        self._lately: deque[float] = deque(maxlen=max(restarts, 1))
+        self._restarted_s: deque[float] = deque(maxlen=max(restarts, 1))  # times of the latest restarts
         self._incident: Incident | None = None
-        self._began_s = 0.0
 
     def start(self) -> None:
-        """Begin a life."""
-        self.page.life += 1
-        self.page.pulse()
+        """Start a thread or process for the stage."""
+        self.counters.life += 1
+        self.counters.pulse()
         self.ready = False
         self.member = self._make()
         self.member.start()
 
     def is_ready(self) -> None:
-        """Note that this life can work."""
+        """Note that the stage is ready for work."""
         self.ready = True
         if self._incident is not None:
-            self._incident.back_s = round(time.monotonic() - self._began_s, 3)
+            self._incident.back_s = round(time.monotonic() - self._restarted_s[-1], 3)
             self._incident = None
 
     def failure(self) -> str | None:
-        """What is wrong with the stage, or None."""
+        """Return what is wrong with the stage, or None."""
         if not self.member.is_alive():
             return _ended_by(getattr(self.member, "exitcode", None))
-        silent_s = (time.monotonic_ns() - self.page.beat_ns) / 1e9
-        if self._hang_s is not None and silent_s > self._patience_s(self._hang_s):
+        silent_s = (time.monotonic_ns() - self.counters.beat_ns) / 1e9
+        if self._hang_s is not None and silent_s > self._silence_limit_s(self._hang_s):
             return f"gave no sign of life for {silent_s:.1f} s"
         return None
 
     def may_restart(self) -> bool:
-        """Whether it has been started anew few enough times in the last minute."""
+        """Whether the number of restarts within the last minute allows another one."""
         if self._restarts == 0:
             return False
-        return len(self._lately) < self._restarts or time.monotonic() - self._lately[0] > MINUTE_S
+        return len(self._restarted_s) < self._restarts or time.monotonic() - self._restarted_s[0] > MINUTE_S
 
     def restart(self, reason: str, at_s: float) -> Incident:
-        """End this life, close its books and begin the next one."""
-        self._began_s = time.monotonic()
+        """Kill the stage, count its in-flight windows as crashed, and start it again."""
+        self._restarted_s.append(time.monotonic())
         self.end()
-        self.page.close_after_crash()
-        self._lately.append(self._began_s)
-        self._incident = Incident(self.page.name, reason, round(at_s, 3))
+        self.counters.close_after_crash()
+        self._incident = Incident(self.counters.name, reason, round(at_s, 3))
         self.start()
         return self._incident
 
@@ -157,10 +156,10 @@ class StageSupervisor:
         self.member.kill()
         self.member.join()
 
-    def _patience_s(self, hang_s: float) -> float:
-        if not (self.ready and self.page.total("sent")):
+    def _silence_limit_s(self, hang_s: float) -> float:
+        if not (self.ready and self.counters.total("sent")):
             return max(START_S, hang_s)
-        return max(hang_s, BATCHES * self.page.work_ns / 1e9)
+        return max(hang_s, BATCHES * self.counters.work_ns / 1e9)
 
 
 def _ended_by(code: int | None) -> str:

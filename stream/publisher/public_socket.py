@@ -30,7 +30,7 @@ def public_socket(
             (stream/publisher/authenticator.py).
 
     Raises:
-        BoundaryError: the address is reachable from other machines, and there are no keys.
+        BoundaryError: other machines can reach the address, and there are no keys.
         LineError: the address is in use or does not belong to this machine.
     """
     socket = context.socket(zmq.XPUB)
@@ -59,11 +59,11 @@ def bind_public(socket: zmq.Socket[bytes], bind: str) -> None:
     """Bind the public socket.
 
     Raises:
-        BoundaryError: the address is reachable from other machines, and the socket has no keys.
+        BoundaryError: other machines can reach the address, and the socket has no keys.
         LineError: the address is in use or does not belong to this machine.
     """
     if not (is_local(bind) or socket.curve_server):  # the settings refuse this too; here is the last check
-        raise BoundaryError(f"publish.bind: others can reach {bind}, and there are no keys: refused")
+        raise BoundaryError(f"publish.bind: other machines can reach {bind}, and there are no keys: refused")
     socket.ipv6 = is_ipv6(bind)
     try:
         socket.bind(bind)

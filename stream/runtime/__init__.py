@@ -1,1 +1,1 @@
-"""What carries windows from stage to stage: messages, queues, sockets, counters, reports."""
+"""The runtime that moves windows from stage to stage: messages, queues, sockets, counters and reports."""

@@ -1,21 +1,21 @@
-"""The books of a line: what each stage took in, handed on and gave up, stream by stream, exact at any moment.
+"""Exact counts of every window: what each stage of a pipeline received, sent and dropped, stream by stream.
 
-A stage that is killed cannot report any more. So its books do not lie with it but in memory that it shares with the
-supervisor: a file in the runtime folder, or, where stages are threads, plain memory. They hold numbers of windows and
-nothing of what is in them.
+A killed stage can no longer report. Its counters therefore lie in memory that it shares with the supervisor: a file in
+the runtime folder for processes, plain memory for threads. They hold numbers of windows, never their contents.
 
-At whatever instruction a stage is killed, each window is in one place. It is counted *after* it was taken in and
-*before* it is handed on, each time with a single store. What was lost on the way to a stage, that stage finds out by
-itself: of every window it is known which number it has and how many before it were given up on purpose, so
+Wherever a stage is killed, each window is in exactly one place. A window is counted *after* it was received and
+*before* it is sent, each time with a single store. A stage detects by itself what was lost on the way to it, because
+every window carries its number and the number of windows dropped on purpose before it:
 
-    number = received before it + given up before it + missed
+    number = received before it + dropped before it + missed
 
-and whatever is missed was lost with a stage that died. What was in a stage when it died is counted by the supervisor.
-Both go to subscribers under the reason `crash`.
+The missed windows were lost with a stage that died. The supervisor counts the windows that were inside a stage when it
+died. Subscribers see both under the reason `crash`.
 """
 
 from __future__ import annotations
 
+import ctypes
 import mmap
 import os
 import time
@@ -28,153 +28,179 @@ from eventveil.errors import ConfigError
 from eventveil.stream.runtime.message import StageMessage
 
 QUEUE, AGE, OVERLAP, CRASH = "queue", "age", "overlap", "crash"
-"""Why a window is given up: it gave way to a newer one; it is older than `max_age_ms`; it shares bins with a published
-one; it was in a stage, or on the way to one, that died."""
+"""Why a window is dropped: a newer one took its place in a full queue; it is older than `max_age_ms`; it shares bins
+with a published one; it was in a stage that died, or on the way to one."""
 
 INCIDENTS: Final = ("overflow", "backlog", "away", "clock")
-"""What may happen to a live camera, as `eventveil.io.camera.live` has it."""
+"""What may happen to a live camera, as defined in `eventveil.io.camera.live`."""
 
 SOURCE: Final = "histogram:"
-FILE: Final = "books"
+FILE: Final = "counters"
 NEVER: Final = -(1 << 63)
-_FLAGS, _PAGE, _ENTRY = 8, 16, 16  # cells of 8 bytes: a store into one is whole or has not happened
 
 
-class _Cell:
-    """A number in shared memory that reads and writes like an attribute."""
-
-    def __init__(self, place: int) -> None:
-        self._place = place
-
-    def __get__(self, holder: Any, _: type) -> int:
-        return int(holder.cells[self._place])
-
-    def __set__(self, holder: Any, value: int) -> None:
-        holder.cells[self._place] = value
+def _integers(*names: str) -> tuple[tuple[str, type[ctypes.c_int64]], ...]:
+    """Fields of eight bytes each, hence aligned: a store is whole or has not happened, even if the writer is killed."""
+    return tuple((name, ctypes.c_int64) for name in names)
 
 
-class StreamCounters:
-    """What one stage did with the windows of one stream: `received == sent + given up + in_flight`, always.
+class StreamCounters(ctypes.Structure):
+    """What one stage did with the windows of one stream: `received == sent + dropped + in_flight`, always.
 
     Attributes:
-        received: windows taken in; of a source, made.
-        sent: windows handed on; of the publisher, published.
-        queue, age, overlap, crash: windows given up here, by reason.
-        missed: windows that were lost on their way here.
+        received: windows received; for a source, made.
+        sent: windows sent; for the publisher, published.
+        queue, age, overlap, crash: windows dropped here, by reason.
+        missed: windows lost on their way here.
         next: number that the next window should have.
-        ended: 1 once the end of the stream was taken in; of a source, once all is made.
-        gestures: of the publisher, gestures published.
-        start_us: of a source, when its first window began.
-        closed_ns: of a source, when its last window was complete, on this machine's monotonic clock.
-        until_us: of a source, the end of its last window; of the publisher, no bin before may be published again.
+        ended: 1 once the end of the stream was received; for a source, once all its windows are made.
+        gestures: for the publisher, gestures published.
+        start_us: for a source, start of its first window.
+        closed_ns: for a source, when its last window was complete, on this machine's monotonic clock.
+        until_us: for a source, end of its last window; for the publisher, no bin before this may be published again.
     """
 
-    received, sent = _Cell(0), _Cell(1)
-    queue, age, overlap, crash = _Cell(2), _Cell(3), _Cell(4), _Cell(5)
-    missed, next, ended, gestures = _Cell(6), _Cell(7), _Cell(8), _Cell(9)
-    start_us, closed_ns, until_us = _Cell(10), _Cell(11), _Cell(12)
-
-    def __init__(self, cells: memoryview) -> None:
-        self.cells = cells
+    _fields_ = _integers(
+        "received", "sent", "queue", "age", "overlap", "crash", "missed", "next", "ended", "gestures", "start_us",
+        "closed_ns", "until_us",
+    )  # fmt: skip
+    received: int
+    sent: int
+    queue: int
+    age: int
+    overlap: int
+    crash: int
+    missed: int
+    next: int
+    ended: int
+    gestures: int
+    start_us: int
+    closed_ns: int
+    until_us: int
 
     def drop(self, reason: str, windows: int = 1) -> None:
-        """Give up windows."""
+        """Count windows as dropped."""
         setattr(self, reason, getattr(self, reason) + windows)
 
+    def skip(self, windows: int) -> None:
+        """Count windows that a source could not make while its process was dead."""
+        self.received += windows
+        self.drop(CRASH, windows)
+
     def dropped(self) -> Counter[str]:
-        """Windows given up here, by reason."""
+        """Windows dropped here, by reason."""
         return +Counter({reason: getattr(self, reason) for reason in (QUEUE, AGE, OVERLAP, CRASH)})
 
     @property
     def in_flight(self) -> int:
-        """Windows that are here: taken in, and neither handed on nor given up yet."""
-        gone = (
-            self.sent + self.dropped().total()
-        )  # first: who reads another process's must not find more gone than came
+        """Windows inside the stage: received, and neither sent nor dropped yet."""
+        # Read first: while another process counts, no more windows may seem to leave than were received.
+        gone = self.sent + self.dropped().total()
         return self.received - gone
 
-    def arrived(self, parcel: StageMessage) -> bool:
-        """Book a parcel in, and let it take along what was missed before it.
+    def arrived(self, message: StageMessage) -> bool:
+        """Count a message as received, and add the windows missed before it to its losses.
 
         Returns:
-            False for one to be passed over: a window given up for lost before, or an end that was told already.
+            False if the message is to be ignored: its window already counts as lost, or the stream has ended already.
         """
-        if self.ended or (parcel.window is not None and parcel.seq < self.next):
+        if self.ended or (message.window is not None and message.seq < self.next):
             return False
-        if parcel.notice is None:
-            self.missed = max(self.missed, parcel.seq - self.received - parcel.lost.total())
+        if message.notice is None:
+            self.missed = max(self.missed, message.seq - self.received - message.lost.total())
         if self.missed:
-            parcel.lost[CRASH] += self.missed
-        if parcel.window is not None:
+            message.lost[CRASH] += self.missed
+        if message.window is not None:
             self.received += 1
-            self.next = parcel.seq + 1
-        self.ended = int(parcel.ends)
+            self.next = message.seq + 1
+        self.ended = int(message.ends)
         return True
 
 
-class StageCounters:
-    """The books of one stage: an `StreamCounters` for each stream, and signs of life.
+class StageCounters(ctypes.Structure):
+    """The counters of one stage: its heartbeat, and `StreamCounters` for each stream.
 
     Attributes:
         name: of the stage.
-        life: 1, and one more each time that the stage is started anew.
-        beat_ns: when it last gave a sign of life, on this machine's monotonic clock.
-        work_ns: the longest time that it worked on a batch, in which no sign can be given.
+        life: 1, plus one for each restart of the stage.
+        beat_ns: time of its last heartbeat, on this machine's monotonic clock.
+        work_ns: the longest time it worked on one batch, during which it cannot beat.
         events, binned, late, outside, saturated: of a source, as in `eventveil.stream.histogram.HistogramStats`.
-        overflow, backlog, away, clock: of a live camera, in or before how many windows that happened.
+        overflow, backlog, away, clock: for a live camera, the number of windows in or before which that happened.
     """
 
-    life, beat_ns, work_ns = _Cell(0), _Cell(1), _Cell(2)
-    events, binned, late, outside, saturated = _Cell(3), _Cell(4), _Cell(5), _Cell(6), _Cell(7)
-    overflow, backlog, away, clock = _Cell(8), _Cell(9), _Cell(10), _Cell(11)
+    _fields_ = _integers(
+        "life", "beat_ns", "work_ns", "events", "binned", "late", "outside", "saturated", "overflow", "backlog", "away",
+        "clock",
+    )  # fmt: skip
+    life: int
+    beat_ns: int
+    work_ns: int
+    events: int
+    binned: int
+    late: int
+    outside: int
+    saturated: int
+    overflow: int
+    backlog: int
+    away: int
+    clock: int
+    name: str
+    _streams: dict[str, StreamCounters]
 
-    def __init__(self, name: str, cells: memoryview, entries: dict[str, StreamCounters]) -> None:
-        self.name = name
-        self.cells = cells
-        self._entries = entries
+    @classmethod
+    def at(cls, memory: bytearray | mmap.mmap, offset: int, name: str, streams: Sequence[str]) -> StageCounters:
+        """View a stage's part of the shared memory; a source has counters of its own stream alone."""
+        counters = cls.from_buffer(memory, offset)
+        counters.name = name
+        first = offset + ctypes.sizeof(cls)
+        counters._streams = {
+            stream: StreamCounters.from_buffer(memory, first + number * ctypes.sizeof(StreamCounters))
+            for number, stream in enumerate(streams)
+            if not name.startswith(SOURCE) or name == SOURCE + stream
+        }
+        return counters
 
     def __getitem__(self, stream: str) -> StreamCounters:
-        return self._entries[stream]
+        return self._streams[stream]
 
     def __iter__(self) -> Iterator[tuple[str, StreamCounters]]:
-        return iter(self._entries.items())
+        return iter(self._streams.items())
 
     def total(self, count: str) -> int:
         """The sum of a count over all streams."""
-        return sum(getattr(entry, count) for entry in self._entries.values())
+        return sum(getattr(stream, count) for stream in self._streams.values())
 
     def dropped(self) -> dict[str, int]:
         """Windows lost here or on the way here, by reason."""
-        reasons = sum((entry.dropped() for entry in self._entries.values()), Counter[str]())
+        reasons = sum((stream.dropped() for stream in self._streams.values()), Counter[str]())
         return dict(reasons + Counter({CRASH: self.total("missed")}))
 
     def running(self) -> int:
-        """How many streams have not ended here."""
-        return sum(not entry.ended for entry in self._entries.values())
+        """Number of streams that have not ended here."""
+        return sum(not stream.ended for stream in self._streams.values())
 
     def incidents(self) -> dict[str, int]:
         """What happened to a live camera so far, by kind."""
         return {kind: count for kind in INCIDENTS if (count := getattr(self, kind))}
 
     def pulse(self) -> None:
-        """Give a sign of life."""
+        """Record a heartbeat."""
         self.beat_ns = time.monotonic_ns()
 
     def close_after_crash(self) -> None:
-        """Close the books of a stage that has died: what was in it is lost. The next one is told of ends anew."""
-        for entry in self._entries.values():
-            entry.crash += entry.in_flight
+        """Count the in-flight windows of a dead stage as crashed, and let its successor receive the ends again."""
+        for stream in self._streams.values():
+            stream.crash += stream.in_flight
             if not self.name.startswith(SOURCE):
-                entry.ended = 0
+                stream.ended = 0
 
 
-class Flag:
-    """A signal of the supervisor's. It has no lock: a stage killed or halted while it looks holds nobody else up."""
+class Flag(ctypes.Structure):
+    """A signal from the supervisor. It has no lock, so a stage killed or halted while reading it blocks no other."""
 
-    raised = _Cell(0)
-
-    def __init__(self, cells: memoryview) -> None:
-        self.cells = cells
+    _fields_ = _integers("raised")
+    raised: int
 
     def is_set(self) -> bool:
         """Whether it is set."""
@@ -185,20 +211,29 @@ class Flag:
         self.raised = 1
 
     def wait(self, seconds: float) -> bool:
-        """Sleep for so long, unless it is set; return whether it is."""
+        """Sleep for this long unless it is set; return whether it is."""
         if not self.is_set():
             time.sleep(seconds)
         return self.is_set()
 
 
+class Flags(ctypes.Structure):
+    """All signals from the supervisor; `eventveil.stream.runtime.signals` explains them."""
+
+    _fields_ = (("go", Flag), ("stop", Flag), ("abort", Flag))
+    go: Flag
+    stop: Flag
+    abort: Flag
+
+
 class PipelineCounters:
-    """The books of all stages.
+    """The counters of all stages, and the supervisor's flags.
 
     Args:
-        stages: their names, down the line; those of sources are `histogram:STREAM`.
+        stages: their names in order from source to publisher; those of sources are `histogram:STREAM`.
         streams: names of the streams.
-        file: where they lie, for processes; None: in memory of this process.
-        new: make them; False reads those that somebody else made.
+        file: the shared file, for processes; None: memory of this process.
+        new: create the file; False opens an existing one.
 
     Raises:
         ConfigError: the file cannot be made.
@@ -209,36 +244,28 @@ class PipelineCounters:
     ) -> None:
         self.stages, self.streams = tuple(stages), tuple(streams)
         self._file = file
-        per_stage = _PAGE + len(streams) * _ENTRY
-        size = 8 * (_FLAGS + len(stages) * per_stage)
-        self._cells = memoryview(bytearray(size) if file is None else _shared(file, size, new=new)).cast("q")
-        self._pages = {name: self._page(name, _FLAGS + number * per_stage) for number, name in enumerate(self.stages)}
+        per_stage = ctypes.sizeof(StageCounters) + len(streams) * ctypes.sizeof(StreamCounters)
+        size = ctypes.sizeof(Flags) + len(stages) * per_stage
+        memory = bytearray(size) if file is None else _shared(file, size, new=new)
+        self.flags = Flags.from_buffer(memory)
+        self._stages = {
+            name: StageCounters.at(memory, ctypes.sizeof(Flags) + number * per_stage, name, self.streams)
+            for number, name in enumerate(self.stages)
+        }
         if new:
-            for page in self._pages.values():
-                for _, entry in page:
-                    entry.until_us = NEVER
+            for stage in self._stages.values():
+                for _, stream in stage:
+                    stream.until_us = NEVER
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _opened, (self.stages, self.streams, self._file)  # another process is told where they lie, no more
+        return _opened, (self.stages, self.streams, self._file)  # another process opens the file; no counts are copied
 
     def __getitem__(self, stage: str) -> StageCounters:
-        return self._pages[stage]
-
-    def flag(self, number: int) -> Flag:
-        """One of eight signals."""
-        return Flag(self._cells[number : number + 1])
-
-    def _page(self, name: str, at: int) -> StageCounters:
-        entries = {}
-        for number, stream in enumerate(self.streams):
-            first = at + _PAGE + number * _ENTRY
-            if not name.startswith(SOURCE) or name == SOURCE + stream:
-                entries[stream] = StreamCounters(self._cells[first : first + _ENTRY])
-        return StageCounters(name, self._cells[at : at + _PAGE], entries)
+        return self._stages[stage]
 
     def dropped(self) -> dict[str, int]:
-        """Windows lost in the whole line, by reason."""
-        return dict(sum((Counter(page.dropped()) for page in self._pages.values()), Counter[str]()))
+        """Windows lost in the whole pipeline, by reason."""
+        return dict(sum((Counter(stage.dropped()) for stage in self._stages.values()), Counter[str]()))
 
 
 def _opened(stages: Sequence[str], streams: Sequence[str], file: Path | None) -> PipelineCounters:
@@ -252,11 +279,11 @@ def _shared(path: Path, size: int, *, new: bool) -> mmap.mmap:
             path.unlink(missing_ok=True)
         handle = os.open(path, os.O_RDWR | (os.O_CREAT | os.O_EXCL if new else 0), 0o600)
         if new:
-            os.write(handle, bytes(size))  # takes the room: a full disk is told of now, not by a signal later
+            os.write(handle, bytes(size))  # reserves the space: a full disk is an error now, not a signal later
         return mmap.mmap(handle, size)
     except OSError as error:
         raise ConfigError(
-            f"line.runtime_dir: {path} cannot be made: {error.strerror}; choose a folder with room"
+            f"line.runtime_dir: cannot create {path}: {error.strerror}; choose a folder with room"
         ) from error
     finally:
         if handle >= 0:

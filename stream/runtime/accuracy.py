@@ -1,8 +1,8 @@
-"""What was shown beside what was recognised: the live score of a line that knows what is being done.
+"""Live accuracy: compares what each window shows with what was recognised in it, where the ground truth is known.
 
-Two private notes meet here, at the supervisor. The source, who knows the truth, says for each window what it shows; the
-publisher says for each gesture what was recognised. Both come with the stages' reports (`stream/runtime/reporting.py`),
-which stay on this machine. The publisher, whose socket leaves it, is never told the truth.
+Two kinds of private note meet at the supervisor: the source notes the ground truth of each window, the publisher each
+gesture that was recognised. Both travel with the stages' reports (`stream/runtime/reporting.py`), which stay on this
+machine. The publisher, whose socket leaves it, never receives the ground truth.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ class GroundTruth(BaseModel):
         stream: name of the source.
         seq: number of the window in its stream.
         trial: number of the trial in its stream.
-        label: what is done in it.
-        subject: who does it; out of logs.
+        label: the gesture.
+        subject: the person; kept out of logs.
         since_us: from the beginning of the trial to the end of the window.
     """
 
@@ -55,36 +55,36 @@ Note = GroundTruth | Prediction
 NOTES: TypeAdapter[list[Note]] = TypeAdapter(list[Note])
 
 
-MOST_WAITING = 50_000  # notes a stream, far above what can be on its way at once
+MOST_WAITING = 50_000  # notes per stream, far more than can be in flight at once
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """A window that was judged: the `label` of what it shows, and the one that was `recognised`."""
+    """A judged window: the `label` of what it shows, and the label that was `recognised`."""
 
     label: str
     recognised: str
 
 
 class LiveAccuracy:
-    """Keeps the score.
+    """Matches ground truth with predictions and counts how many are right.
 
-    Notes of each side come in the order of their windows. One without its counterpart is passed over: the window was
-    given up on its way, or shows nothing. What is kept does not grow with the time.
+    Notes of each kind come in the order of their windows. One without its counterpart is skipped: the window was
+    dropped on its way, or shows nothing. Memory is bounded, however long the pipeline runs.
 
     Args:
         labels: the classes of the classifier; a window that shows anything else is not judged.
         streams: the streams that are judged.
 
     Attributes:
-        last: of each stream, the window that was judged last.
+        last: the last judged window of each stream.
     """
 
     def __init__(self, labels: Collection[str], streams: Collection[str]) -> None:
         self.last: dict[str, Outcome] = {}
         self._labels = labels
-        self._shown: dict[str, deque[GroundTruth]] = {stream: deque(maxlen=MOST_WAITING) for stream in streams}
-        self._seen: dict[str, deque[Prediction]] = {stream: deque(maxlen=MOST_WAITING) for stream in streams}
+        self._truths: dict[str, deque[GroundTruth]] = {stream: deque(maxlen=MOST_WAITING) for stream in streams}
+        self._predictions: dict[str, deque[Prediction]] = {stream: deque(maxlen=MOST_WAITING) for stream in streams}
         self._trial = dict.fromkeys(streams, -1)  # judged last
         self._undecided: set[str] = set()  # streams whose trial has not been recognised yet
         self._judged, self._right, self._trials, self._trials_right = 0, 0, 0, 0
@@ -92,47 +92,47 @@ class LiveAccuracy:
         self._subjects: set[str] = set()
 
     def take(self, notes: Iterable[Note]) -> None:
-        """Take notes of one side or of both."""
+        """Take notes of one kind or of both."""
         for note in notes:
             if note.stream not in self._trial:
                 continue
             if isinstance(note, GroundTruth):
                 if note.label in self._labels:
-                    self._shown[note.stream].append(note)
+                    self._truths[note.stream].append(note)
             else:
-                self._seen[note.stream].append(note)
-            self._match(self._shown[note.stream], self._seen[note.stream])
+                self._predictions[note.stream].append(note)
+            self._match(self._truths[note.stream], self._predictions[note.stream])
 
-    def _match(self, shown: deque[GroundTruth], seen: deque[Prediction]) -> None:
-        while shown and seen:
-            if shown[0].seq < seen[0].seq:
-                shown.popleft()
-            elif shown[0].seq > seen[0].seq:
-                seen.popleft()
+    def _match(self, truths: deque[GroundTruth], predictions: deque[Prediction]) -> None:
+        while truths and predictions:
+            if truths[0].seq < predictions[0].seq:
+                truths.popleft()
+            elif truths[0].seq > predictions[0].seq:
+                predictions.popleft()
             else:
-                self._judge(shown.popleft(), seen.popleft())
+                self._judge(truths.popleft(), predictions.popleft())
 
-    def _judge(self, shown: GroundTruth, seen: Prediction) -> None:
-        if shown.trial != self._trial[shown.stream]:
-            self._trial[shown.stream] = shown.trial
+    def _judge(self, truth: GroundTruth, prediction: Prediction) -> None:
+        if truth.trial != self._trial[truth.stream]:
+            self._trial[truth.stream] = truth.trial
             self._trials += 1
-            self._subjects.add(shown.subject)
-            self._undecided.add(shown.stream)
+            self._subjects.add(truth.subject)
+            self._undecided.add(truth.stream)
         self._judged += 1
-        self.last[shown.stream] = Outcome(shown.label, seen.label)
-        if shown.label == seen.label:
+        self.last[truth.stream] = Outcome(truth.label, prediction.label)
+        if truth.label == prediction.label:
             self._right += 1
-            if shown.stream in self._undecided:
-                self._undecided.remove(shown.stream)
+            if truth.stream in self._undecided:
+                self._undecided.remove(truth.stream)
                 self._trials_right += 1
-                self._first_right.add(shown.since_us / 1e3)
+                self._first_right.add(truth.since_us / 1e3)
 
     def figures(self) -> dict[str, float | int | None]:
-        """The score so far, as plain values; no label and nobody's name.
+        """Return the figures so far as plain values, without labels or names of people.
 
-        `judged` windows of `trials` by `people` different people, of which `right` showed what was recognised:
-        `accuracy`, beside `chance`, that of guessing among the labels. In `trials_right` trials a window was right, the
-        first one ending `first_right_s` after the trial's beginning (median, to 2 %; camera time).
+        `judged` windows from `trials` of `people` different people; `right` of them were recognised correctly, which
+        gives `accuracy`; `chance` is the accuracy of guessing among the labels. `trials_right` trials had a window that
+        was right, and the first such window ended `first_right_s` after the trial began (median, to 2 %; camera time).
         """
         first_right_ms = self._first_right.percentile(0.5)
         return {

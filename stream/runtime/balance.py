@@ -1,7 +1,7 @@
-"""The balance of a line's books: of each stage and of each edge what came, what left, and what is on its way.
+"""The balance of a pipeline's counters: what entered, what left and what is in flight, for each stage and each edge.
 
-of a stage    received = sent + dropped + in_flight
-of an edge    sent = received + dropped + in_flight
+for a stage    received = sent + dropped + in_flight
+for an edge    sent = received + dropped + in_flight
 """
 
 from __future__ import annotations
@@ -15,23 +15,24 @@ from eventveil.stream.runtime.accounting import CRASH, SOURCE, PipelineCounters,
 _Figures = dict[str, Any]
 
 
-def balance(books: PipelineCounters) -> _Figures:
-    """The balance as plain values, at any moment of a running line or at its end.
+def balance(counters: PipelineCounters) -> _Figures:
+    """Return the balance as plain values, at any moment of a running pipeline or at its end.
 
-    `balanced` says that nothing left more often than it came. Stages are read against the stream, so that what passes
-    from one to the next meanwhile counts as on its way.
+    `balanced` says that nothing left more often than it entered. The last stage is read first, so that what passes from
+    one stage to the next meanwhile counts as in flight.
     """
-    read: dict[str, dict[str, _Figures]] = {}
+    stages_read: dict[str, dict[str, _Figures]] = {}
     edges: dict[str, _Figures] = {}
-    for name in reversed(books.stages):
-        behind = next((later for later in reversed(read) if not later.startswith(SOURCE)), None)
-        read[name] = {stream: _read(entry) for stream, entry in books[name]}
-        if behind is not None:
-            edges[f"{name} > {behind}"] = _edge(_sum(read[name].values()), _sum(read[behind][s] for s in read[name]))
-    stages = {name: _sum(read[name].values()) for name in books.stages}
+    for name in reversed(counters.stages):
+        receiver = next((later for later in reversed(stages_read) if not later.startswith(SOURCE)), None)
+        streams = stages_read[name] = {stream: _read(each) for stream, each in counters[name]}
+        if receiver is not None:
+            received = _sum(stages_read[receiver][stream] for stream in streams)
+            edges[f"{name} > {receiver}"] = _edge(_sum(streams.values()), received)
+    stages = {name: _sum(stages_read[name].values()) for name in counters.stages}
     places = [*stages.values(), *edges.values()]
     for figures in stages.values():
-        del figures["missed"]  # is the edge's
+        del figures["missed"]  # belongs to the edge
     return {
         "stages": stages,
         "edges": dict(reversed(edges.items())),
@@ -40,20 +41,20 @@ def balance(books: PipelineCounters) -> _Figures:
     }
 
 
-def _read(entry: StreamCounters) -> _Figures:
-    left = {"sent": entry.sent, "dropped": entry.dropped(), "missed": entry.missed}
-    return left | {"received": entry.received}  # last: it is never behind what has left
+def _read(counters: StreamCounters) -> _Figures:
+    gone = {"sent": counters.sent, "dropped": counters.dropped(), "missed": counters.missed}
+    return gone | {"received": counters.received}  # last: it is never less than what has left
 
 
-def _sum(entries: Iterable[_Figures]) -> _Figures:
-    entries = list(entries)
-    dropped = sum((entry["dropped"] for entry in entries), Counter[str]())
-    received, sent, missed = (sum(entry[count] for entry in entries) for count in ("received", "sent", "missed"))
+def _sum(streams: Iterable[_Figures]) -> _Figures:
+    streams = list(streams)
+    dropped = sum((stream["dropped"] for stream in streams), Counter[str]())
+    received, sent, missed = (sum(stream[count] for stream in streams) for count in ("received", "sent", "missed"))
     in_flight = received - sent - dropped.total()
     return {"received": received, "sent": sent, "dropped": dict(dropped), "missed": missed, "in_flight": in_flight}
 
 
-def _edge(stage: _Figures, behind: _Figures) -> _Figures:
-    lost = {CRASH: behind["missed"]} if behind["missed"] else {}
-    in_flight = stage["sent"] - behind["received"] - behind["missed"]
-    return {"sent": stage["sent"], "received": behind["received"], "dropped": lost, "in_flight": in_flight}
+def _edge(sender: _Figures, receiver: _Figures) -> _Figures:
+    lost = {CRASH: receiver["missed"]} if receiver["missed"] else {}
+    in_flight = sender["sent"] - receiver["received"] - receiver["missed"]
+    return {"sent": sender["sent"], "received": receiver["received"], "dropped": lost, "in_flight": in_flight}

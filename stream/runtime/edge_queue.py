@@ -1,16 +1,16 @@
-"""What waits between two stages, and the one place where a window gives way to a newer one.
+"""The queue between two stages, and the one place where a newer window displaces an older one.
 
-ZeroMQ's own queues can refuse or block, but not give up their oldest message and say so. They are therefore kept as
-short as they go, and what has to wait, waits here, at its sender:
+ZeroMQ's own queues can refuse or block, but they cannot drop their oldest message and report it. They are therefore
+kept as short as possible, and what has to wait, waits here, at the sender:
 
-- `lossless`: a full outbox blocks the stage, that one the stage before it, and so on back to the recording.
-- `live`: a full outbox gives up its oldest window. The newest wins, because nobody waits for an old gesture.
+- `lossless`: a full queue blocks the stage, which blocks the stage before it, and so on back to the recording.
+- `live`: when the queue is full, the oldest window is dropped. The newest wins, because an old gesture is of no use.
 
-Every window given up is counted under its reason, and the count travels with the next parcel of its stream: whoever
-sees a number missing is told why.
+Every dropped window is counted under its reason, and the count travels with the next message of its stream: a receiver
+that finds a number missing knows why.
 
-The end of a stream is said again and again, once a second: whoever took it in may have died before it was handed on.
-Who knows it already passes it over.
+The end of a stream is resent once a second, because a receiver may have died before it sent the end on. A receiver that
+has it already ignores it.
 """
 
 from __future__ import annotations
@@ -34,10 +34,10 @@ class EdgeSender:
 
     Args:
         socket: where to send.
-        capacity: parcels that may wait here.
+        capacity: messages that may wait here.
         delivery: what to do when more come.
-        page: the stage's books.
-        aborted: asked while blocked; True means the line is being torn down.
+        counters: of the stage.
+        aborted: called while blocked; True means that the pipeline is shutting down.
     """
 
     def __init__(
@@ -45,17 +45,17 @@ class EdgeSender:
         socket: zmq.Socket[bytes],
         capacity: int,
         delivery: Literal["lossless", "live"],
-        page: StageCounters,
+        counters: StageCounters,
         aborted: Callable[[], bool],
     ) -> None:
         self._socket = socket
         self._capacity = capacity
         self._live = delivery == "live"
-        self._page = page
+        self._counters = counters
         self._aborted = aborted
         self._waiting: deque[StageMessage] = deque()
         self._ends: dict[str, StageMessage] = {}
-        self._remind_s = 0.0
+        self._resend_at_s = 0.0
 
     def __len__(self) -> int:
         return len(self._waiting)
@@ -63,20 +63,20 @@ class EdgeSender:
     @property
     def windows(self) -> int:
         """How many windows wait here."""
-        return sum(parcel.window is not None for parcel in self._waiting)
+        return sum(message.window is not None for message in self._waiting)
 
     @property
     def full(self) -> bool:
-        """True where the stage should take nothing in: only `lossless` holds it back."""
+        """Whether the stage should receive nothing: only `lossless` holds it back."""
         return not self._live and len(self._waiting) >= self._capacity
 
-    def put(self, parcel: StageMessage) -> None:
-        """Queue a parcel; may block (`lossless`) or give up the oldest one (`live`)."""
-        parcel.lost.update(self._page[parcel.stream].dropped())
-        if parcel.ends:
-            self._ends[parcel.stream] = parcel
-            self._remind_s = time.monotonic() + RESEND_S
-        self._waiting.append(parcel)
+    def put(self, message: StageMessage) -> None:
+        """Queue a message; may block (`lossless`) or drop the oldest window (`live`)."""
+        message.lost.update(self._counters[message.stream].dropped())
+        if message.ends:
+            self._ends[message.stream] = message
+            self._resend_at_s = time.monotonic() + RESEND_S
+        self._waiting.append(message)
         self.flush()
         while len(self._waiting) > self._capacity:
             if not self._live:
@@ -90,18 +90,18 @@ class EdgeSender:
             self._waiting.popleft()
 
     def resend_end_of_stream(self) -> None:
-        """Say once a second which streams have ended, where that can be done without waiting."""
+        """Send the ends of ended streams again, once a second, if that needs no waiting."""
         now_s = time.monotonic()
-        if self._ends and not self._waiting and now_s >= self._remind_s:
-            self._remind_s = now_s + RESEND_S
-            all(self._send(parcel) for parcel in self._ends.values())
+        if self._ends and not self._waiting and now_s >= self._resend_at_s:
+            self._resend_at_s = now_s + RESEND_S
+            all(self._send(message) for message in self._ends.values())
 
     def wait(self, milliseconds: int) -> None:
-        """Wait until something can be sent, at most so long."""
+        """Wait at most this long until something can be sent."""
         self._socket.poll(milliseconds, zmq.POLLOUT)
 
     def drain(self, seconds: float) -> bool:
-        """Send all that waits, for at most so long; True if nothing is left."""
+        """Send all that waits, for at most this long; return whether nothing is left."""
         deadline = time.monotonic() + seconds
         while self._waiting and time.monotonic() < deadline:
             self._send_within(0.1)
@@ -109,32 +109,32 @@ class EdgeSender:
 
     def _send_within(self, seconds: float) -> None:
         if self._aborted():
-            raise LineError("the line was stopped before everything had been handed on")
+            raise LineError("the line was stopped before all windows were sent")
         self.wait(int(seconds * 1000))
         self.flush()
 
-    def _send(self, parcel: StageMessage) -> bool:
+    def _send(self, message: StageMessage) -> bool:
         if not self._socket.poll(0, zmq.POLLOUT):
             return False
-        frames = pack(parcel)
-        # Counted first: killed behind the sending, a stage would leave a window that came and never went.
-        entry, windows = self._page[parcel.stream], parcel.window is not None
-        entry.sent += windows
+        frames = pack(message)
+        # Counted first: otherwise a stage killed right after sending leaves a window that was received but never sent.
+        counters, windows = self._counters[message.stream], message.window is not None
+        counters.sent += windows
         try:
             self._socket.send_multipart(frames, zmq.NOBLOCK, copy=False)
         except zmq.Again:
-            entry.sent -= windows
+            counters.sent -= windows
             return False
         return True
 
     def _drop_oldest(self) -> bool:
-        # The end of a stream is no window and is never given up.
-        oldest = next((parcel for parcel in self._waiting if parcel.window is not None), None)
+        # The end of a stream is not a window and is never dropped.
+        oldest = next((message for message in self._waiting if message.window is not None), None)
         if oldest is None:
             return False
         self._waiting.remove(oldest)
-        self._page[oldest.stream].drop(QUEUE)
-        for parcel in self._waiting:  # all of its stream are newer
-            if parcel.stream == oldest.stream:
-                parcel.lost[QUEUE] += 1
+        self._counters[oldest.stream].drop(QUEUE)
+        for message in self._waiting:  # all messages of its stream are newer
+            if message.stream == oldest.stream:
+                message.lost[QUEUE] += 1
         return True

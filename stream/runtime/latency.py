@@ -1,4 +1,4 @@
-"""Percentiles of delays in bounded memory: counts in buckets that grow by 2 %, however long the line runs."""
+"""Percentiles of delays in bounded memory, however long the pipeline runs: counts in buckets that grow by 2 %."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ GROWTH = 1.02
 SMALLEST_MS = 1e-3
 BUCKETS = 1200  # up to about 20,000 seconds
 BOUNDS_MS = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1_000, 2_000, 5_000, 10_000)
-"""Upper bounds, included, of the coarse buckets that a stage reports."""
+"""Inclusive upper bounds of the coarse buckets that a stage reports, in milliseconds."""
 
 
 class Latency:
@@ -23,19 +23,19 @@ class Latency:
 
     def add(self, delay_ms: float) -> None:
         """Count one delay, in milliseconds."""
-        place = math.log(max(delay_ms, SMALLEST_MS) / SMALLEST_MS, GROWTH)
-        self._counts[min(int(place), BUCKETS - 1)] += 1
+        bucket = math.log(max(delay_ms, SMALLEST_MS) / SMALLEST_MS, GROWTH)
+        self._counts[min(int(bucket), BUCKETS - 1)] += 1
 
     def percentile(self, share: float) -> float | None:
-        """The delay in milliseconds that `share` (0 to 1) of all stay below, or None where there are none."""
+        """Return the delay in milliseconds that a `share` (0 to 1) of all delays stay below; None without delays."""
         total = int(self._counts.sum())
         if total == 0:
             return None
-        place = int(np.searchsorted(np.cumsum(self._counts), share * total))
-        return float(SMALLEST_MS * GROWTH ** (min(place, BUCKETS - 1) + 0.5))
+        bucket = int(np.searchsorted(np.cumsum(self._counts), share * total))
+        return float(SMALLEST_MS * GROWTH ** (min(bucket, BUCKETS - 1) + 0.5))
 
     def take(self) -> tuple[float | None, float | None]:
-        """Return p50 and p99 since the last call, and start anew."""
+        """Return p50 and p99 since the last call, and reset."""
         result = self.percentile(0.5), self.percentile(0.99)
         self._counts[:] = 0
         return result
@@ -45,8 +45,8 @@ class Delays(BaseModel):
     """Delays since the start, in coarse buckets.
 
     Attributes:
-        counts: those up to each of `BOUNDS_MS` and above the one before; the last one of all above.
-        sum_ms: all of them together.
+        counts: delays per bucket, each up to one of `BOUNDS_MS`; the last bucket holds all longer ones.
+        sum_ms: the sum of all delays.
     """
 
     model_config = ConfigDict(extra="forbid")

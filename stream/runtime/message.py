@@ -1,7 +1,7 @@
-"""The private wire format: what the stages of one line hand on to each other, in memory or between processes.
+"""The private wire format: the messages between the stages of one pipeline, in memory or between processes.
 
-Frames: `[header, payload, scores]`. It never leaves the machine and both ends are the same version of the same
-program, so it is as plain as can be; still a header is checked, and nothing is ever unpickled.
+Frames: `[header, payload, scores]`. They never leave the machine, and both ends run the same version of the same
+program, so the format is plain; the header is still checked, and nothing is ever unpickled.
 """
 
 from __future__ import annotations
@@ -22,15 +22,15 @@ CameraNotice = Literal["camera_lost", "camera_back"]
 
 @dataclass(slots=True, eq=False)
 class StageMessage:
-    """One window on its way, or a word about its camera, or the end of its stream.
+    """A window, a notice about the camera, or the end of a stream.
 
     Attributes:
         stream: name of the source.
-        window: the window; None where this is no window.
-        lost: windows of this stream given up before this one since the stream began, by reason. A running total: a
-            parcel that is lost takes no explanation with it.
-        notice: what happened to the camera; None, without a window: the stream has ended.
-        made: of the end, how many windows the stream had.
+        window: the window; None for a notice or an end.
+        lost: windows of this stream dropped before this one since the stream began, by reason. A running total, so that
+            a lost message takes no explanation with it.
+        notice: what happened to the camera; without a notice and a window, the stream has ended.
+        made: for an end, how many windows the stream had.
     """
 
     stream: str
@@ -41,12 +41,12 @@ class StageMessage:
 
     @property
     def ends(self) -> bool:
-        """Whether nothing more comes of this stream."""
+        """Whether this is the end of the stream."""
         return self.window is None and self.notice is None
 
     @property
     def seq(self) -> int:
-        """The number of the window in its stream; of the end, the number that a further window would have."""
+        """The number of the window in its stream; for an end, the number that another window would have."""
         return self.made if self.window is None else self.window.origin.seq
 
 
@@ -66,10 +66,10 @@ class _Header(BaseModel):
     seal: str = ""
 
 
-def pack(parcel: StageMessage) -> list[Any]:
-    """Turn a parcel into frames, without copying its arrays."""
-    window = parcel.window
-    header = _Header(kind=parcel.notice or "end", stream=parcel.stream, lost=parcel.lost, made=parcel.made)
+def pack(message: StageMessage) -> list[Any]:
+    """Turn a message into frames, without copying its arrays."""
+    window = message.window
+    header = _Header(kind=message.notice or "end", stream=message.stream, lost=message.lost, made=message.made)
     if window is None:
         return [header.model_dump_json().encode(), b"", b""]
     array = np.ascontiguousarray(window.counts if isinstance(window, RawWindow) else window.values)
@@ -83,10 +83,10 @@ def pack(parcel: StageMessage) -> list[Any]:
 
 
 def unpack(frames: Sequence[Any]) -> StageMessage:
-    """Turn frames into a parcel; the arrays are read-only views of the frames.
+    """Turn frames into a message; the arrays are read-only views of the frames.
 
     Raises:
-        WireError: the frames are not a parcel.
+        WireError: the frames are not a message.
     """
     try:
         header_bytes, payload, scores = frames
@@ -101,8 +101,8 @@ def unpack(frames: Sequence[Any]) -> StageMessage:
         if header.kind == "raw":
             return StageMessage(header.stream, RawWindow(origin, array), lost)
         window = AnonymizedWindow(origin, array.view(np.float32), bytes.fromhex(header.seal))
-        seen = np.frombuffer(scores, "<f4")
-        return StageMessage(header.stream, window.with_scores(seen) if seen.size else window, lost)
+        probabilities = np.frombuffer(scores, "<f4")
+        return StageMessage(header.stream, window.with_scores(probabilities) if probabilities.size else window, lost)
     except (ValidationError, ValueError, EventError) as error:
-        # The cause could quote the payload's bytes: only its kind is told.
+        # The cause could quote the payload's bytes, so only its type is reported.
         raise WireError(f"a message inside the line is malformed ({type(error).__name__})") from None

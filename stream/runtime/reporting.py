@@ -1,4 +1,4 @@
-"""The reports of the stages to the supervisor: one a second, and one at every turn of a stage."""
+"""The stages' reports to the supervisor: one a second, and one at each change of a stage's state."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ BEAT_S = 1.0
 
 
 class StageReport(BaseModel):
-    """What a stage tells the supervisor.
+    """A stage's report to the supervisor.
 
     Attributes:
         stage: its name.
-        life: 1, and one more each time that it was started anew.
+        life: 1, plus one for each restart.
         pid: of its process.
-        kind: `ready`, `beat` (once a second), `ended`, `failed` with a reason, or `crashed` with one: a fresh start may
+        kind: `ready`, `beat` (once a second), `ended`, `failed` with a reason, or `crashed` with one if a restart may
             help.
         counts: totals since the start: windows received, sent, ...
-        dropped: windows given up here since the start, by reason.
-        age: of windows leaving the stage, since the start; None where it makes them.
+        dropped: windows dropped here since the start, by reason.
+        age: of the windows that left the stage since the start; None for a source.
         values: figures of the last second, such as latencies; of the whole run in the last report.
         reason: what went wrong; free of event data.
     """
@@ -49,45 +49,49 @@ class StageReport(BaseModel):
 
 
 class StageReporter:
-    """A stage's voice. What it notes goes along with its next report, as a frame of its own.
+    """Sends a stage's status reports to the supervisor. Notes travel with the next report, in a frame of their own.
 
     Args:
-        page: the stage's books.
+        counters: of the stage.
         socket: to the supervisor.
-        figures: called for the current counts, drops and values.
+        figures: returns the current counts, drops and values.
     """
 
     def __init__(
-        self, page: StageCounters, socket: zmq.Socket[bytes], figures: Callable[[], dict[str, Any]] | None = None
+        self, counters: StageCounters, socket: zmq.Socket[bytes], figures: Callable[[], dict[str, Any]] | None = None
     ) -> None:
-        self.stage = page.name
+        self.stage = counters.name
         self.figures: Callable[[], dict[str, Any]] = figures or dict
-        self._page = page
+        self._counters = counters
         self._socket = socket
         self._next_beat = time.monotonic() + BEAT_S
-        self._notes: deque[Note] = deque(maxlen=MOST_WAITING)  # while the supervisor is halted they wait
+        self._notes: deque[Note] = deque(maxlen=MOST_WAITING)  # they wait here while the supervisor is halted
 
     def note(self, note: Note) -> None:
         """Note what a window shows, or what was recognised in it."""
         self._notes.append(note)
 
-    def say(self, kind: str, reason: str = "") -> None:
-        """Send a report; one that finds the supervisor's queue full is not worth blocking for."""
-        self._page.pulse()
-        who = {"stage": self.stage, "life": self._page.life, "pid": os.getpid()}
-        report = StageReport.model_validate(who | {"kind": kind, "reason": reason} | self.figures())
+    def send(self, kind: str, reason: str = "") -> None:
+        """Send a report without blocking; a beat that finds the supervisor's queue full is skipped.
+
+        Raises:
+            LineError: the queue is full, and the report is not a beat.
+        """
+        self._counters.pulse()
+        identity = {"stage": self.stage, "life": self._counters.life, "pid": os.getpid()}
+        report = StageReport.model_validate(identity | {"kind": kind, "reason": reason} | self.figures())
         try:
             frames = [report.model_dump_json().encode(), NOTES.dump_json(list(self._notes))]
             self._socket.send_multipart(frames, zmq.NOBLOCK)
             self._notes.clear()
         except zmq.Again:
             if kind != "beat":
-                raise LineError(f"{self.stage}: the supervisor does not listen any more") from None
+                raise LineError(f"{self.stage}: the supervisor no longer receives reports") from None
 
     def beat(self) -> None:
-        """Give a sign of life, and report once a second."""
-        self._page.pulse()
+        """Record a heartbeat, and report once a second."""
+        self._counters.pulse()
         now = time.monotonic()
         if now >= self._next_beat:
             self._next_beat = now + BEAT_S
-            self.say("beat")
+            self.send("beat")

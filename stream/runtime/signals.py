@@ -1,4 +1,4 @@
-"""The signals of the supervisor to the stages: go, stop, abort."""
+"""The supervisor's signals to the stages: go, stop, abort."""
 
 from __future__ import annotations
 
@@ -10,21 +10,21 @@ from eventveil.stream.runtime.accounting import Flag, PipelineCounters
 
 
 class Parent(Protocol):
-    """What is asked of the process that started this one."""
+    """The process that started this one."""
 
     def is_alive(self) -> bool:
-        """Whether it is still there."""
+        """Whether it still runs."""
 
 
 @dataclass(frozen=True, slots=True)
 class Signals:
-    """What the supervisor tells the stages.
+    """The supervisor's signals, as a stage sees them.
 
     Attributes:
         go: every stage is ready: sources may begin.
-        stop: sources end their streams; what is on its way is still published.
-        abort: everybody leaves now.
-        parent: the supervisor's process, where it is another one; when it is gone, that is an abort, too.
+        stop: sources end their streams; windows in flight are still published.
+        abort: all stages leave now.
+        parent: the supervisor's process, if it is another one; its death is an abort, too.
     """
 
     go: Flag
@@ -33,9 +33,10 @@ class Signals:
     parent: Parent | None
 
     @classmethod
-    def of(cls, books: PipelineCounters) -> Signals:
-        """The signals that lie with a line's books, for a stage of this thread or process."""
-        return cls(books.flag(0), books.flag(1), books.flag(2), multiprocessing.parent_process())
+    def of(cls, counters: PipelineCounters) -> Signals:
+        """Return the signals of a pipeline, for a stage of this thread or process."""
+        flags = counters.flags
+        return cls(flags.go, flags.stop, flags.abort, multiprocessing.parent_process())
 
     def aborted(self) -> bool:
         """Whether to leave now."""

@@ -15,20 +15,20 @@ import zmq
 
 from eventveil.errors import BoundaryError, ConfigError
 
-# A private queue holds this many parcels on either side of a socket. The smallest there is: what waits for a slow
-# stage waits in its sender's `Outbox`, where the oldest can still be dropped and counted.
+# Messages in a private queue, on either side of a socket. The smallest possible number: what waits for a slow stage
+# waits in its sender's `EdgeSender`, where the oldest can still be dropped and counted.
 PRIVATE_HWM = 1
 UNIX_PATH_LIMIT = 100  # bytes; the kernel's own limit is 104 to 108
-RECONNECT_MS = 20  # how soon a sender finds a receiver that was started anew
-REPORT_FLUSH_MS = 200  # how long a stage that leaves may still deliver its last report
+RECONNECT_MS = 20  # how soon a sender finds a receiver that was restarted
+REPORT_FLUSH_MS = 200  # how long a leaving stage may take to deliver its last report
 
 
 def runtime_folder(chosen: Path | None) -> Path:
-    """Return a folder for the line's private sockets that only this user may enter; made where there is none.
+    """Return a folder for the private sockets that only this user may enter; create it if it does not exist.
 
     Raises:
         BoundaryError: the folder belongs to another user, or others may enter it.
-        ConfigError: it cannot be made, or its path is too long for a socket.
+        ConfigError: it cannot be created, or its path is too long for a socket.
     """
     try:
         if chosen is None:
@@ -38,18 +38,20 @@ def runtime_folder(chosen: Path | None) -> Path:
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError as error:
         raise ConfigError(
-            f"line.runtime_dir: {error.filename} cannot be made: {error.strerror}; choose a folder that can"
+            f"line.runtime_dir: cannot create {error.filename}: {error.strerror}; choose another folder"
         ) from error
     state = folder.stat()
     if hasattr(os, "getuid") and (state.st_uid != os.getuid() or stat.S_IMODE(state.st_mode) & 0o077):
-        raise BoundaryError(f"{folder}: raw windows may only pass a folder of yours with mode 0700; chmod 700 it")
+        raise BoundaryError(
+            f"{folder}: raw windows may only pass through a folder that you own, with mode 0700; chmod 700 it"
+        )
     if len(os.fsencode(folder)) + len("/anonymize.sock") > UNIX_PATH_LIMIT:
         raise ConfigError(f"line.runtime_dir: {folder} is too long for a socket; choose a path under 80 bytes")
     return folder
 
 
 class PrivateSockets:
-    """Sockets between the stages of one line.
+    """Sockets between the stages of one pipeline.
 
     Args:
         base: an `inproc://` name or the runtime folder.
@@ -66,14 +68,14 @@ class PrivateSockets:
         return f"inproc://{self._base}-{name}"
 
     def pull(self, name: str, hwm: int = PRIVATE_HWM) -> zmq.Socket[bytes]:
-        """The receiving end of an edge: binds, so that several senders may fan in."""
+        """Return the receiving end of an edge. It binds, so that several senders may fan in."""
         socket = self._context.socket(zmq.PULL)
         socket.rcvhwm, socket.linger = hwm, 0
         socket.bind(self._endpoint(name))
         return socket
 
     def push(self, name: str, hwm: int = PRIVATE_HWM) -> zmq.Socket[bytes]:
-        """The sending end of an edge. It must stay open until all has arrived: closing drops what is under way."""
+        """Return the sending end of an edge. Keep it open until all has arrived: closing drops what is in flight."""
         socket = self._context.socket(zmq.PUSH)
         socket.sndhwm, socket.linger = hwm, REPORT_FLUSH_MS
         socket.reconnect_ivl = RECONNECT_MS

@@ -1,10 +1,10 @@
-"""What travels along the line: raw windows on its private half, anonymized windows behind the anonymizer.
+"""The windows in a pipeline: raw ones before the anonymizer, anonymized ones after it.
 
-The difference between the two is the privacy boundary, and it is held twice. By type: the publisher takes an
+The difference between the two is the privacy boundary, and it is enforced twice. By type: the publisher takes an
 `AnonymizedWindow` and nothing else. And by seal, because between processes types are only bytes: the anonymizer marks
-each window with a keyed digest over its origin and its values, the publisher checks it, and nobody else holds the key,
-which is made anew for each run. A stage wired wrongly, a buffer mixed up on the way, a raw window posing as an
-anonymized one: none of them carries a valid seal, and none of them comes out.
+each window with a keyed digest of its origin and values, and the publisher checks it. No other stage holds the key,
+which is new for each run. A stage wired wrongly, a buffer mixed up on the way, a raw window posing as an anonymized
+one: none of them carries a valid seal, so none of them is published.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from eventveil.events import Sensor
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """Where and when a window was seen.
+    """Where and when a window was recorded.
 
     Attributes:
         stream: name of the source, as subscribers see it.
@@ -33,7 +33,7 @@ class Origin:
         t_start_us: start of the window, camera time.
         t_end_us: end of the window (excluded), camera time.
         closed_ns: when the window was complete, on this machine's monotonic clock: its age counts from here.
-        incidents: what happened to the camera, by kind: in or before how many windows since the stream began.
+        incidents: what happened to the camera: by kind, the number of windows so far in or before which it happened.
     """
 
     stream: str
@@ -47,7 +47,7 @@ class Origin:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class RawWindow:
-    """A window before the anonymizer: counts of real events. Never to leave the machine.
+    """A window before the anonymizer: counts of real events. It must never leave the machine.
 
     Attributes:
         origin: where and when.
@@ -63,13 +63,13 @@ class RawWindow:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class AnonymizedWindow:
-    """A window behind the anonymizer: what may be published.
+    """A window after the anonymizer: the only kind that may be published.
 
     Attributes:
         origin: where and when.
-        values: float32 (C, H, W), what the anonymizer made.
+        values: float32 (C, H, W), the anonymizer's output.
         seal: the anonymizer's mark over origin and values; see `Seal`.
-        scores: float32 (classes,), what the classifier saw in it, or None before (or without) a classifier.
+        scores: float32 (classes,), the classifier's output; None before (or without) a classifier.
     """
 
     origin: Origin
@@ -78,7 +78,7 @@ class AnonymizedWindow:
     scores: npt.NDArray[np.float32] | None = None
 
     def with_scores(self, scores: npt.NDArray[np.float32]) -> AnonymizedWindow:
-        """The same window, classified."""
+        """Return the same window, classified."""
         return replace(self, scores=scores)
 
     def __repr__(self) -> str:
@@ -86,10 +86,10 @@ class AnonymizedWindow:
 
 
 class Seal:
-    """The mark that the anonymizer sets and the publisher checks: HMAC-SHA256 under a key of this run.
+    """The mark that the anonymizer sets and the publisher checks: HMAC-SHA256 under a key that is new for each run.
 
     Args:
-        key: 32 secret bytes that only the anonymizer and the publisher of one run are given.
+        key: 32 secret bytes, known only to the anonymizer and the publisher of one run.
     """
 
     def __init__(self, key: bytes) -> None:
@@ -97,18 +97,18 @@ class Seal:
 
     @staticmethod
     def new_key() -> bytes:
-        """A fresh key from the operating system's entropy."""
+        """Return a fresh key from the operating system's entropy."""
         return secrets.token_bytes(32)
 
     def set(self, origin: Origin, values: npt.NDArray[np.float32]) -> AnonymizedWindow:
-        """Make the anonymized window. Only the anonymizer calls this."""
+        """Return a sealed window. Only the anonymizer calls this."""
         return AnonymizedWindow(origin, values, self._mark(origin, values))
 
     def check(self, window: object) -> AnonymizedWindow:
-        """Return the window if the anonymizer made it, exactly as it is now.
+        """Return the window if the anonymizer made it and it has not changed since.
 
         Raises:
-            BoundaryError: it is not an `AnonymizedWindow`, or its seal does not fit.
+            BoundaryError: it is not an `AnonymizedWindow`, or its seal is not valid.
         """
         if not isinstance(window, AnonymizedWindow):
             raise BoundaryError(f"only an AnonymizedWindow may be published, got {type(window).__name__}: refused")

@@ -1,13 +1,15 @@
-"""The histogram stage of a live camera: windows while it is there, a word when it is not, and on again when it is back.
+"""The histogram stage of a live camera: emits windows while it is attached, and notices when it leaves and returns.
 
-What differs from a recording: nobody knows the geometry before the camera is open; it may be gone at any moment, and
-another one may come back in its place; and a window that closes while nothing moves closes by the clock.
+A camera differs from a recording. Its geometry is unknown until it is open; it may vanish at any moment, and another
+one may take its place; and while nothing moves, its windows close by the clock.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import closing
 from dataclasses import asdict
+from functools import partial
 from typing import Any
 
 from eventveil.errors import CameraError
@@ -17,40 +19,43 @@ from eventveil.io.camera.uri import CameraUri, Tuning
 from eventveil.stream.histogram import WindowedHistogrammer
 from eventveil.stream.plan import WindowPlan
 from eventveil.stream.preprocess.view import SceneFilter, View
-from eventveil.stream.runtime.accounting import CRASH, StageCounters
+from eventveil.stream.runtime.accounting import StageCounters
 from eventveil.stream.runtime.edge_queue import EdgeSender
-from eventveil.stream.runtime.message import CameraNotice, StageMessage
 from eventveil.stream.runtime.reporting import StageReporter
 from eventveil.stream.runtime.signals import Signals
 from eventveil.stream.settings import SourceSettings
-from eventveil.stream.stages.recording import RecordingSource, Stopped
+from eventveil.stream.stages.emitter import Stopped, WindowEmitter
 
 
-class CameraSource(RecordingSource):
-    """Reads one camera until the line is stopped, or the camera stays away for too long.
+class CameraSource:
+    """Reads one camera until the pipeline is stopped, or the camera stays away for too long.
 
-    Each time the camera is there, a histogrammer begins anew: windows do not reach over a gap, and a camera of another
-    geometry may take the place of the first. Numbers and times go on.
+    Implements `eventveil.stream.runtime.stage.Source`. Each time the camera is attached, a new histogrammer begins:
+    windows do not span a gap, and a camera of another geometry may take the place of the first. Numbers and times
+    continue.
 
     Args:
-        source: which camera, and what it is told.
+        source: which camera, and its settings.
         window: how to cut its events into windows.
-        outbox: where the windows go.
-        page: the stage's books: of one that is started anew, with what was made before.
-        max_age_ms: events that have waited longer are given up before they are read; None: only those that are too
-            many to be kept.
+        sender: where the windows go.
+        counters: of the stage; after a restart they hold what was made before it.
+        max_age_ms: events that have waited longer are dropped before they are read; None: only those that do not fit
+            into memory.
     """
 
     def __init__(
         self,
         source: SourceSettings,
         window: WindowPlan,
-        outbox: EdgeSender,
-        page: StageCounters,
+        sender: EdgeSender,
+        counters: StageCounters,
         *,
         max_age_ms: int | None,
     ) -> None:
-        super().__init__(source, window, outbox, page)
+        self._source = source
+        self._window = window
+        self._counters = counters
+        self._emitter = WindowEmitter(source.stream, sender, counters, window.size[0] * window.size[1])
         self._settings = settings = source.camera
         self._camera = LiveCamera(
             CameraUri.parse(source.uri),
@@ -60,52 +65,54 @@ class CameraSource(RecordingSource):
         )
         self._away = True
         self._losses = 0
-        self._looked_at: tuple[Sensor, str | None] | None = None
-        self._anew = self._entry.received > 0
-        if self._anew:
-            self._camera.resume(self._entry.until_us, self._entry.closed_ns)
+        self._scene: SceneFilter | None = None
+        self._scene_of: tuple[Sensor, str | None] | None = None  # geometry and serial number
+        self._restarted = self._emitter.counters.received > 0
+        if self._restarted:
+            self._camera.resume(self._emitter.counters.until_us, self._emitter.counters.closed_ns)
         self._stop_us: int | None = None
 
     def figures(self) -> dict[str, Any]:
-        """Counts and drops so far, with the camera's books."""
-        figures = super().figures()
+        """Counts and drops so far, with the camera's own."""
+        figures = self._emitter.figures(self._scene)
         camera = {f"camera_{name}": count for name, count in asdict(self._camera.books).items()}
         figures["counts"] |= camera | {"camera_losses": self._losses, "camera_away": int(self._away)}
         return figures
 
+    def run(self, signals: Signals, report: StageReporter) -> None:
+        """Send all windows and the end of the stream, even after a fault of the camera, which is then raised."""
+        self._emitter.emit_stream(partial(self._read, signals, report), signals, report)
+
     def _read(self, signals: Signals, report: StageReporter) -> None:
-        def rest(seconds: float) -> None:
-            self._outbox.flush()
-            report.beat()
-            if signals.stop.wait(seconds) or signals.aborted():
-                raise Stopped
+        def pause(seconds: float) -> None:
+            self._emitter.pause(seconds, signals, report)
 
         with closing(self._camera):
             try:
-                self._camera.connect(None if self._settings.wait else 0.0, rest)
-                while self._watch(signals, rest):
-                    self._say("camera_lost")
-                    self._camera.connect(self._settings.reconnect_s, rest)
-                    self._say("camera_back")
+                self._camera.connect(None if self._settings.wait else 0.0, pause)
+                while self._read_until_lost(signals, pause):
+                    self._emitter.notify("camera_lost")
+                    self._camera.connect(self._settings.reconnect_s, pause)
+                    self._emitter.notify("camera_back")
             except Stopped:
                 pass
 
-    def _watch(self, signals: Signals, rest: Any) -> bool:
-        """Read while the camera is there; return True where it was lost, and False where enough was read."""
+    def _read_until_lost(self, signals: Signals, pause: Callable[[float], None]) -> bool:
+        """Read while the camera is attached; return True once it is lost, False once the excerpt is over."""
         self._away = False
-        scene = self._look()
+        scene = self._scene_filter()
         histogrammer = self._window.histogrammer(scene.view)
         try:
             while True:
-                rest(0)
+                pause(0)
                 packet = self._camera.read()
                 if packet is None:
                     continue
-                packet, enough = self._until_stop(packet)
+                packet, over = self._cut_at_stop(packet)
                 for window in histogrammer.push(scene.see(packet)):
-                    self._send(window, self._camera.sensor)
-                self._count(histogrammer.stats)
-                if enough:
+                    self._emit(window)
+                self._emitter.count_events(histogrammer.stats)
+                if over:
                     return False
         except CameraError:
             self._losses += 1
@@ -115,41 +122,40 @@ class CameraSource(RecordingSource):
             if not signals.aborted():
                 self._finish(histogrammer)
 
-    def _look(self) -> SceneFilter:
-        """The scene of the camera that is there now: the same one, where it is the same camera."""
+    def _scene_filter(self) -> SceneFilter:
+        """Return the filter for the attached camera: the same object as long as it is the same camera."""
         camera = (self._camera.sensor, self._camera.info.serial)
-        if self._scene is None or camera != self._looked_at:
-            sensor, serial = self._looked_at = camera
+        if self._scene is None or camera != self._scene_of:
+            sensor, serial = self._scene_of = camera
             view = View.of(sensor, self._source.scene, self._window.size, self._window.field)
             self._scene = SceneFilter(sensor, self._source.scene, view, serial=serial)
         return self._scene
 
     def _finish(self, histogrammer: WindowedHistogrammer) -> None:
-        """Send what is left, and let the next histogrammer take up where this one ends."""
+        """Emit what is left; the next histogrammer continues the counts of this one."""
         for window in histogrammer.finish():
-            self._send(window, self._camera.sensor)
-        self._count(histogrammer.stats)
-        self._before = self._counted()
+            self._emit(window)
+        self._emitter.count_events(histogrammer.stats)
+        self._emitter.start_histogrammer()
 
-    def _send(self, window: Window, sensor: Sensor) -> None:
+    def _emit(self, window: Window) -> None:
         self._camera.not_before(window.t_end_us)  # no bin is filled, or published, twice
-        hop_us = self._window.hop_us
-        if self._anew and hop_us is not None:
-            # What would have been seen since the stage's process died was not; there is a gap, and it is counted.
-            missed = max(0, window.t_start_us - self._entry.until_us) // hop_us
-            self._entry.received += missed
-            self._entry.drop(CRASH, missed)
-        self._anew = False
-        super()._send(window, sensor)
+        hop_us, counters = self._window.hop_us, self._emitter.counters
+        if self._restarted and hop_us is not None:
+            # What happened since the stage's process died was not recorded; the gap is counted.
+            counters.skip(max(0, window.t_start_us - counters.until_us) // hop_us)
+        self._restarted = False
+        self._emitter.emit(window, self._camera.sensor, self._incidents())
 
     def _incidents(self) -> dict[str, int]:
+        """Count the camera's latest incidents; return all so far, by kind."""
         for kind in self._camera.incidents:
-            setattr(self._page, kind, getattr(self._page, kind) + 1)
+            setattr(self._counters, kind, getattr(self._counters, kind) + 1)
         self._camera.incidents.clear()
-        return self._page.incidents()
+        return self._counters.incidents()
 
-    def _until_stop(self, packet: EventPacket) -> tuple[EventPacket, bool]:
-        """Leave out what lies behind the end that the settings name; tell whether that has come."""
+    def _cut_at_stop(self, packet: EventPacket) -> tuple[EventPacket, bool]:
+        """Leave out the events after the end of the excerpt; return whether that end has come."""
         stop_us = self._source.excerpt.stop_us
         if stop_us is None:
             return packet, False
@@ -157,11 +163,8 @@ class CameraSource(RecordingSource):
             if not len(packet):
                 return packet, False
             self._stop_us = int(packet.t[0]) + stop_us
-        come_to_us = packet.until_us if packet.until_us is not None else int(packet.t[-1]) if len(packet) else None
-        if come_to_us is None or come_to_us < self._stop_us:
+        until_us = packet.until_us if packet.until_us is not None else int(packet.t[-1]) if len(packet) else None
+        if until_us is None or until_us < self._stop_us:
             return packet, False
         kept = packet[: int(packet.t.searchsorted(self._stop_us))]
         return EventPacket(kept.t, kept.x, kept.y, kept.p, self._stop_us), True
-
-    def _say(self, notice: CameraNotice) -> None:
-        self._outbox.put(StageMessage(self._source.stream, None, notice=notice))

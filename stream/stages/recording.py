@@ -1,7 +1,7 @@
-"""The histogram stage: a source of events, paced or not, through the histogrammer, into the line.
+"""The histogram stage of a recording, dataset or simulation: plays events, paced or not, and emits windows.
 
-Reader, clock and histogrammer share one thread: events are many and windows are few, so the first socket stands
-behind the histogram.
+Reader, clock and histogrammer share one thread: events are many and windows are few, so the first socket comes after
+the histogram.
 """
 
 from __future__ import annotations
@@ -9,92 +9,71 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import closing
+from functools import partial
 from typing import Any
 
-from eventveil.events import EventPacket, Sensor, Window
+from eventveil.events import EventPacket, Window
 from eventveil.replay.ground_truth import Truth
 from eventveil.replay.player.pace import paced
 from eventveil.replay.player.player import Player
 from eventveil.replay.player.sources import open_playlist
-from eventveil.stream.histogram import HistogramStats, WindowedHistogrammer
-from eventveil.stream.histogram.density import DensityMeter
+from eventveil.stream.histogram import WindowedHistogrammer
 from eventveil.stream.plan import WindowPlan
 from eventveil.stream.preprocess.view import SceneFilter, View
 from eventveil.stream.runtime.accounting import StageCounters
 from eventveil.stream.runtime.accuracy import GroundTruth
 from eventveil.stream.runtime.edge_queue import EdgeSender
-from eventveil.stream.runtime.message import StageMessage
 from eventveil.stream.runtime.reporting import StageReporter
 from eventveil.stream.runtime.signals import Signals
-from eventveil.stream.runtime.windows import Origin, RawWindow
 from eventveil.stream.settings import SourceSettings
-from eventveil.stream.stages.resume import behind, is_read_again, moved, resume_at
+from eventveil.stream.stages.emitter import Stopped, WindowEmitter
+from eventveil.stream.stages.resume import can_be_reread, continued, resume_at, skip_before
 
-LOOK_UP_S = 0.01  # how often a stage that reads as fast as it goes looks up; more often would cost a tenth of its rate
-
-
-class Stopped(Exception):  # noqa: N818 - not an error: somebody asked for it
-    """The line is to stop."""
+POLL_S = 0.01  # how often a stage that reads at full speed polls for signals; more often would cost a tenth of its rate
+LONGEST_SLEEP_S = 0.05
 
 
 class RecordingSource:
-    """Reads one source to its end, or until the line is stopped.
+    """Reads one source to its end, or until the pipeline is stopped.
+
+    Implements `eventveil.stream.runtime.stage.Source`.
 
     Args:
         source: what to read, and how fast.
         window: how to cut it into windows.
-        outbox: where the windows go.
-        page: the stage's books: of one that is started anew, with what was made before.
-        judged: tell the supervisor what each window shows, where that is known.
+        sender: where the windows go.
+        counters: of the stage; after a restart they hold what was made before it.
+        judged: report to the supervisor what each window shows, where that is known.
     """
 
     def __init__(
         self,
         source: SourceSettings,
         window: WindowPlan,
-        outbox: EdgeSender,
-        page: StageCounters,
+        sender: EdgeSender,
+        counters: StageCounters,
         *,
         judged: bool = False,
     ) -> None:
         self._source = source
         self._window = window
-        self._outbox = outbox
         self._judged = judged
-        self._page = page
-        self._entry = page[source.stream]
-        self._before = self._counted()  # events of what was made before
-        self._at_work: WindowedHistogrammer | None = None
+        self._emitter = WindowEmitter(source.stream, sender, counters, window.size[0] * window.size[1])
+        self._histogrammer: WindowedHistogrammer | None = None
         self._scene: SceneFilter | None = None
-        self._density = DensityMeter(window.size[0] * window.size[1])
 
     def figures(self) -> dict[str, Any]:
         """Counts and drops so far."""
-        page, entry = self._page, self._entry
-        if self._at_work is not None:
-            self._count(self._at_work.stats)
-        events = {"received": page.events, "binned": page.binned, "late": page.late, "outside": page.outside}
-        events |= {"saturated": page.saturated} | ({} if self._scene is None else self._scene.counts())
-        counts = events | {"windows": entry.received, "sent": entry.sent, "waiting": self._outbox.windows}
-        return {"counts": counts, "dropped": page.dropped(), "values": self._density.values()}
+        if self._histogrammer is not None:
+            self._emitter.count_events(self._histogrammer.stats)
+        return self._emitter.figures(self._scene)
 
     def run(self, signals: Signals, report: StageReporter) -> None:
-        """Send all windows and the end of the stream, also behind a fault of the source, which is then raised."""
-        fault: Exception | None = None
-        try:
-            if not self._entry.ended:
-                self._read(signals, report)
-        except Exception as error:
-            fault = error
-        self._entry.ended = 1
-        self._outbox.put(StageMessage(self._source.stream, None, made=self._entry.received))
-        while not signals.aborted() and not self._outbox.drain(0.5):
-            report.beat()
-        if fault is not None:
-            raise fault
+        """Send all windows and the end of the stream, even after a fault of the source, which is then raised."""
+        self._emitter.emit_stream(partial(self._read, signals, report), signals, report)
 
     def _read(self, signals: Signals, report: StageReporter) -> None:
-        source = self._source
+        source, counters = self._source, self._emitter.counters
         playlist = open_playlist(
             source.where,
             sensor=source.sensor,
@@ -103,88 +82,61 @@ class RecordingSource:
             seed=source.seed,
         )
         excerpt = source.excerpt
-        resume_us = resume_at(source, self._window, self._entry)
-        if resume_us is not None and not is_read_again(source):
-            playlist, excerpt = moved(playlist, excerpt, self._entry, resume_us)
+        resume_us = resume_at(source, self._window, counters)
+        if resume_us is not None and not can_be_reread(source):
+            playlist, excerpt = continued(playlist, excerpt, counters, resume_us)
         view = View.of(playlist.sensor, source.scene, self._window.size, self._window.field)
         self._scene = scene = SceneFilter(playlist.sensor, source.scene, view)
-        self._at_work = histogrammer = self._window.histogrammer(view, resume_us)
+        self._histogrammer = histogrammer = self._window.histogrammer(view, resume_us)
         player = Player(playlist, excerpt)
 
-        def send(windows: Iterable[Window]) -> None:
+        def emit(windows: Iterable[Window]) -> None:
             for window in windows:
                 if self._judged:
                     self._note(window, player.truth, report)
-                self._send(window, playlist.sensor)
-                self._count(histogrammer.stats)  # not with each packet: of those there are far too many
+                self._emitter.emit(window, playlist.sensor)
+                self._emitter.count_events(histogrammer.stats)  # not with each packet: there are far too many of them
 
         with closing(iter(player)) as packets:
             try:
-                left = packets if resume_us is None else behind(packets, resume_us)
-                for packet in self._paced(left, signals, report):
-                    send(histogrammer.push(scene.see(packet)))
+                new = packets if resume_us is None else skip_before(packets, resume_us)
+                for packet in self._paced(new, signals, report):
+                    emit(histogrammer.push(scene.see(packet)))
             except Stopped:
                 pass
             finally:
-                # Whatever ended the reading: what was binned before it still goes out.
+                # Whatever ended the reading, what was binned before is still sent.
                 if not signals.aborted():
-                    send(histogrammer.finish())
-                self._count(histogrammer.stats)
+                    emit(histogrammer.finish())
+                self._emitter.count_events(histogrammer.stats)
 
     def _paced(self, packets: Iterable[EventPacket], signals: Signals, report: StageReporter) -> Iterable[EventPacket]:
-        def look_up() -> Iterator[EventPacket]:
+        def poll_signals() -> Iterator[EventPacket]:
             next_s = 0.0
             for packet in packets:
                 now_s = time.monotonic()
                 if now_s >= next_s:
-                    next_s = now_s + LOOK_UP_S
+                    next_s = now_s + POLL_S
                     report.beat()
                     if signals.stop.is_set() or signals.aborted():
                         raise Stopped
                 yield packet
 
         def sleep(seconds: float) -> None:
-            self._outbox.flush()
-            report.beat()
-            if signals.stop.wait(min(seconds, 0.05)) or signals.aborted():
-                raise Stopped
+            self._emitter.pause(min(seconds, LONGEST_SLEEP_S), signals, report)
 
-        return look_up() if self._source.speed == "max" else paced(look_up(), speed=self._source.speed, sleep=sleep)
-
-    def _send(self, window: Window, sensor: Sensor) -> None:
-        stream, entry, span = self._source.stream, self._entry, (window.t_start_us, window.t_end_us)
-        origin = Origin(stream, sensor, entry.received, *span, time.monotonic_ns(), self._incidents())
-        if not entry.received:
-            entry.start_us = window.t_start_us
-        entry.until_us, entry.closed_ns = window.t_end_us, origin.closed_ns
-        entry.received += 1
-        self._density.add(window.events)
-        self._outbox.put(StageMessage(stream, RawWindow(origin, window.counts)))
-
-    def _incidents(self) -> dict[str, int]:
-        """What happened to the camera so far: nothing happens to a recording."""
-        return {}
-
-    def _counted(self) -> HistogramStats:
-        page = self._page
-        return HistogramStats(page.events, page.binned, page.late, page.outside, page.saturated)
-
-    def _count(self, stats: HistogramStats) -> None:
-        """Book what became of the events, with those of histogrammers and lives before."""
-        self._page.events = self._before.received + stats.received
-        self._page.binned = self._before.binned + stats.binned
-        self._page.late = self._before.late + stats.late
-        self._page.outside = self._before.outside + stats.outside
-        self._page.saturated = self._before.saturated + stats.saturated
+        if self._source.speed == "max":
+            return poll_signals()
+        return paced(poll_signals(), speed=self._source.speed, sleep=sleep)
 
     def _note(self, window: Window, truth: Truth, report: StageReporter) -> None:
-        """Tell the supervisor, and nobody else, what a window shows."""
+        """Report to the supervisor, and to no other stage, what a window shows."""
         span = truth.of(window.t_start_us, window.t_end_us)
         if span is not None:
             report.note(
                 GroundTruth(
                     stream=self._source.stream,
-                    seq=self._entry.received,  # it is noted before it is sent
+                    seq=self._emitter.counters.received,  # the window is noted before it is sent
                     trial=span.trial,
                     label=span.label,
                     subject=span.subject,

@@ -1,4 +1,7 @@
-"""The transform stages: anonymize (raw windows in, sealed anonymized windows out) and classify (adds scores)."""
+"""The transforms: anonymize (raw windows in, sealed anonymized windows out) and classify (adds scores).
+
+Both implement `eventveil.stream.runtime.stage.Transform`.
+"""
 
 from __future__ import annotations
 
@@ -15,11 +18,11 @@ AnonymizeFunction = Callable[[Sequence[npt.NDArray[Any]]], npt.NDArray[np.float3
 
 
 class AnonymizeTransform:
-    """Runs what has arrived, from however many streams, as one batch.
+    """Anonymizes what has arrived, from any number of streams, as one batch.
 
     Args:
-        anonymize: the network, `eventveil.models.runtime.AnonymizerRuntime`; checks its own output.
-        seal: the mark that lets a window pass the publisher.
+        anonymize: the network, `eventveil.models.runtime.AnonymizerRuntime`, which checks its own output.
+        seal: the mark without which the publisher refuses a window.
     """
 
     def __init__(self, anonymize: AnonymizeFunction, seal: Seal) -> None:
@@ -30,11 +33,11 @@ class AnonymizeTransform:
         """Anonymize a batch.
 
         Raises:
-            AnonymizerError: the network failed. No window of the batch comes out.
+            AnonymizerError: the network failed. No window of the batch is returned.
         """
         values = self._anonymize([window.counts for window in windows])
         if len(values) != len(windows):
-            raise AnonymizerError(f"expected {len(windows)} anonymized windows, got {len(values)}: none is let out")
+            raise AnonymizerError(f"expected {len(windows)} anonymized windows, got {len(values)}: none is published")
         return [self._seal.set(window.origin, value) for window, value in zip(windows, values, strict=True)]
 
 

@@ -64,7 +64,9 @@ def test_a_local_address_does_without_keys(bind):
 @pytest.mark.parametrize("bind", PUBLIC)
 def test_an_address_that_others_can_reach_takes_keys(bind):
     told = complaint(MINIMAL | {"publish": {"bind": bind}})
-    assert told.startswith(f"mine.yaml: publish: others can reach {bind}, and without keys anyone could subscribe")
+    assert told.startswith(
+        f"mine.yaml: publish: other machines can reach {bind}, and without keys anyone could subscribe"
+    )
     assert "eventveil keys new" in told
 
 

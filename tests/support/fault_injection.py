@@ -1,8 +1,8 @@
-"""What tests of faults need: `eventveil run` as a user starts it, with faults planted in its processes, and a canary.
+"""Support for tests of faults: `eventveil run` as a user starts it, with faults planted in its processes, and a canary.
 
-Faults are planted where Python itself starts (`sitecustomize`), so that the program knows nothing of them and every
-process of the line has them. They lie in wait until a file of their name is there, and take it away; but for `clock`
-(an hour back) and `slow` (half a second a window), which last.
+Faults are planted where Python itself starts (`sitecustomize`), so the program need not know them and every process of
+the pipeline has them. A fault happens once a file of its name exists, and removes that file; only `clock` (an hour
+back) and `slow` (half a second per window) last.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ import zmq
 from canary import CANARY
 from pipeline_setup import PROGRAM, Kit
 
-PATIENCE_S = 240.0  # nothing comes near it: it only keeps a broken test from hanging
+PATIENCE_S = 240.0  # far longer than any test needs: it only keeps a broken test from hanging
 
 PLANTED = """
 import importlib.abc, importlib.util, os, pathlib, sys, time
@@ -75,7 +75,7 @@ sys.meta_path.insert(0, Planter())
 
 
 class Faults:
-    """Where faults lie in wait.
+    """Triggers the planted faults.
 
     Args:
         folder: an empty one.
@@ -89,11 +89,11 @@ class Faults:
         self.environment = {"PYTHONPATH": path, "FAULTS": str(self._here), "CANARY": str(CANARY)}
 
     def set(self, name: str) -> None:
-        """Let a fault happen at the next occasion."""
+        """Make a fault happen at the next opportunity."""
         (self._here / name).touch()
 
     def seen(self) -> bool:
-        """Whether the canary has been in the anonymizer's hands."""
+        """Whether the canary has reached the anonymizer."""
         return (self._here / "seen").exists()
 
 
@@ -101,13 +101,14 @@ class Running:
     """`eventveil run --json` in a process of its own, in an empty folder.
 
     Attributes:
-        beats: what it told, once a second, and at its end.
+        beats: its reports, once a second and at the end.
+        output: all lines of its standard output and error.
     """
 
     def __init__(self, process: subprocess.Popen[str]) -> None:
         self.process = process
         self.beats: list[dict[str, Any]] = []
-        self.told: list[str] = []
+        self.output: list[str] = []
         self._errors: list[str] = []
         streams = ((process.stdout, self._beat), (process.stderr, self._errors.append))
         self._readers = [threading.Thread(target=self._read, args=each, daemon=True) for each in streams]
@@ -116,7 +117,7 @@ class Running:
 
     def _read(self, stream: Any, take: Callable[[str], None]) -> None:
         for line in stream:
-            self.told.append(line)
+            self.output.append(line)
             take(line)
 
     def _beat(self, line: str) -> None:
@@ -124,14 +125,14 @@ class Running:
 
     @property
     def errors(self) -> str:
-        """What it said on standard error."""
+        """Its standard error."""
         return "".join(self._errors)
 
-    def wait_for(self, happened: Callable[[dict[str, Any]], Any]) -> dict[str, Any]:
-        """Wait for a beat in which something has happened."""
+    def wait_for(self, condition: Callable[[dict[str, Any]], Any]) -> dict[str, Any]:
+        """Wait for a beat that fulfils a condition."""
         deadline = time.monotonic() + PATIENCE_S
         while time.monotonic() < deadline:
-            if self.beats and happened(self.beats[-1]):
+            if self.beats and condition(self.beats[-1]):
                 return self.beats[-1]
             assert self.process.poll() is None, self.errors
             time.sleep(0.05)
@@ -142,7 +143,7 @@ class Running:
         os.kill(self.wait_for(lambda beat: stage in beat["stages"])["stages"][stage]["pid"], number)
 
     def back(self, stage: str, reason: str) -> dict[str, Any]:
-        """Wait until a stage has been started anew for a reason, all are ready, and windows come out again."""
+        """Wait until a stage was restarted for a reason, all are ready, and windows are published again."""
         beat = self.wait_for(
             lambda beat: (
                 any(one["stage"] == stage and reason in one["reason"] for one in beat["incidents"])
@@ -153,7 +154,7 @@ class Running:
         return self.wait_for(lambda beat: beat["books"]["stages"]["publish"]["sent"] > published)
 
     def stop(self) -> dict[str, Any]:
-        """Ask it to stop, wait for its end, and return its summary."""
+        """Stop it, wait for its end, and return its summary."""
         self.process.send_signal(signal.SIGINT)
         return self.end()
 
@@ -165,7 +166,7 @@ class Running:
         return self.beats[-1]
 
     def close(self) -> None:
-        """Wait for its last words."""
+        """Wait for its last output."""
         self.process.wait(PATIENCE_S)
         for reader, stream in zip(self._readers, (self.process.stdout, self.process.stderr), strict=True):
             reader.join(PATIENCE_S)
@@ -177,7 +178,7 @@ class Running:
 def line_of(
     kit: Kit, source: Path, settings: dict[str, Any], *, within: Sequence[str] = (), **process: Any
 ) -> Iterator[Running]:
-    """Run a line of processes over a source or configuration, with untrained weights; `settings` as `a__b`.
+    """Run a pipeline of processes on a source or configuration, with untrained weights; `settings` as `a__b`.
 
     `within` goes before the command, and `process` is what `subprocess.Popen` takes.
     """
@@ -204,9 +205,9 @@ def running(
     within: Sequence[str] = (),
     **settings: Any,
 ) -> Iterator[Running]:
-    """Run a live line over the kit's recording again and again; `settings` and `within` as of `line_of`.
+    """Run a live pipeline on the kit's recording in a loop; `settings` and `within` as for `line_of`.
 
-    Its own files go to `folder`: the sockets' folder, its home, its temporary files, and a core, if it dumped one.
+    Its files go to `folder`: the folder of its sockets, its home, its temporary files, and its core dump, if any.
     """
     defaults = {
         "publish__bind": endpoint,
@@ -222,9 +223,9 @@ def running(
 
 
 @contextmanager
-def audience(endpoint: str, readers: int, stalled: int) -> Iterator[list[list[list[bytes]]]]:
-    """Subscribers to everything: some that read, whose messages are yielded, and some that never do."""
-    heard: list[list[list[bytes]]] = [[] for _ in range(readers)]
+def subscribers(endpoint: str, readers: int, stalled: int) -> Iterator[list[list[list[bytes]]]]:
+    """Subscribers to everything: some that read, whose messages are yielded, and some that never read."""
+    received: list[list[list[bytes]]] = [[] for _ in range(readers)]
     done = threading.Event()
 
     def listen() -> None:
@@ -238,28 +239,28 @@ def audience(endpoint: str, readers: int, stalled: int) -> Iterator[list[list[li
                 each.connect(endpoint)
                 if number < readers:
                     poller.register(each, zmq.POLLIN)
-            places = dict(zip(sockets, heard, strict=False))
+            messages = dict(zip(sockets, received, strict=False))
             while not done.is_set():
                 for ready, _ in poller.poll(50):
-                    places[ready].append(ready.recv_multipart())
+                    messages[ready].append(ready.recv_multipart())
             for each in sockets:
                 each.close()
 
     listener = threading.Thread(target=listen)
     listener.start()
     try:
-        yield heard
+        yield received
     finally:
         done.set()
         listener.join()
 
 
-def assert_books_balance(beat):
-    """At any moment: nothing is on its way twice, and all that was made is in one place."""
-    books = beat["books"]
-    assert books["balanced"]
-    made = sum(stage["received"] for name, stage in books["stages"].items() if name.startswith("histogram"))
+def assert_counters_balance(beat):
+    """At any moment, every window that was made is in exactly one place."""
+    balance = beat["books"]
+    assert balance["balanced"]
+    made = sum(stage["received"] for name, stage in balance["stages"].items() if name.startswith("histogram"))
     lost = sum(beat["dropped"].values())
-    assert made == books["stages"]["publish"]["sent"] + lost + books["in_flight"]
-    for stage in books["stages"].values():
+    assert made == balance["stages"]["publish"]["sent"] + lost + balance["in_flight"]
+    for stage in balance["stages"].values():
         assert stage["received"] == stage["sent"] + sum(stage["dropped"].values()) + stage["in_flight"]

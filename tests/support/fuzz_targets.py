@@ -128,8 +128,8 @@ def _messages(_: Path) -> list[bytes]:
 
 def _parcels(_: Path) -> list[bytes]:
     parcels = (
-        pipeline_helpers.raw_parcel(3),
-        pipeline_helpers.sealed_parcel(4, lost={"queue": 2}),
+        pipeline_helpers.raw_message(3),
+        pipeline_helpers.sealed_message(4, lost={"queue": 2}),
         pipeline_helpers.end(),
     )
     return [_BETWEEN.join(bytes(frame) for frame in pack(parcel)) for parcel in parcels]

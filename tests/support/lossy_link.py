@@ -1,7 +1,7 @@
 """Two network namespaces and a cable between them that delays, reorders and loses packets, or is cut.
 
-Each end is a TUN device whose other side is held here, so that real TCP of the kernel has real losses to mend, and
-everything that passes can be looked at. No kernel module for it is needed; the right to make namespaces is.
+Each end is a TUN device whose other side is open here, so the kernel's own TCP has to recover real losses, and
+every packet can be inspected. This needs no kernel module, only the right to create namespaces.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ import pytest
 PUBLISHER, SUBSCRIBER = "192.0.2.1", "192.0.2.2"  # addresses for documentation (RFC 5737)
 _TUNSETIFF, _IFF_TUN, _IFF_NO_PI = 0x400454CA, 0x0001, 0x1000
 _LARGEST = 1 << 16
-_STEP_S = 0.05  # how soon the end of the test is noticed
+_STEP_S = 0.05  # how soon the thread notices the end of the test
 
 
 @dataclass(frozen=True)
 class End:
-    """One namespace: `within` goes before a command that is to run in it."""
+    """One namespace; `within` goes before a command to run it there."""
 
     pid: int
 
@@ -39,31 +39,31 @@ class End:
 
 
 class Link:
-    """What lies between the two ends. Packets overtake each other where their delays say so.
+    """The cable between the two ends. Packets overtake each other if their delays differ enough.
 
     Attributes:
-        delay_s: least and greatest delay of a packet; each has its own.
-        loss: which part of the packets is lost.
-        cut: whether nothing passes, and nothing that was on its way arrives.
-        lost: how many packets did not arrive.
+        delay_s: shortest and longest delay of a packet; each packet has its own.
+        loss: fraction of packets that is lost.
+        cut: whether the cable is cut: nothing passes, not even packets in flight.
+        lost: number of packets that did not arrive.
     """
 
     def __init__(self, publisher: End, subscriber: End, devices: tuple[int, int]) -> None:
         self.publisher, self.subscriber = publisher, subscriber
         self.delay_s, self.loss, self.cut, self.lost = (0.0, 0.0), 0.0, False, 0
         self._devices = devices
-        self._seen: list[bytes] = []
-        self._chance = random.Random(1)
+        self._packets: list[bytes] = []
+        self._random = random.Random(1)
         self._done = threading.Event()
         self._thread = threading.Thread(target=self._pass_on)
 
-    def seen(self) -> bytes:
-        """All packets that were sent, one behind the other."""
-        return b"".join(self._seen)
+    def packets(self) -> bytes:
+        """All packets that were sent, concatenated."""
+        return b"".join(self._packets)
 
     @contextmanager
     def passing(self) -> Iterator[Link]:
-        """Pass packets on meanwhile."""
+        """Pass packets on in a thread."""
         self._thread.start()
         try:
             yield self
@@ -73,17 +73,17 @@ class Link:
 
     def _pass_on(self) -> None:
         others = dict(zip(self._devices, reversed(self._devices), strict=True))
-        under_way: list[tuple[float, int, int, bytes]] = []  # due, number, to, packet
+        in_flight: list[tuple[float, int, int, bytes]] = []  # due, number, to, packet
         while not self._done.is_set():
-            wait_s = max(0.0, under_way[0][0] - time.monotonic()) if under_way else _STEP_S
+            wait_s = max(0.0, in_flight[0][0] - time.monotonic()) if in_flight else _STEP_S
             for device in select.select(self._devices, [], [], min(wait_s, _STEP_S))[0]:
                 packet = os.read(device, _LARGEST)
-                self._seen.append(packet)
-                due = time.monotonic() + self._chance.uniform(*self.delay_s)
-                heapq.heappush(under_way, (due, len(self._seen), others[device], packet))
-            while under_way and under_way[0][0] <= time.monotonic():
-                _, _, to, packet = heapq.heappop(under_way)
-                if self.cut or self._chance.random() < self.loss:
+                self._packets.append(packet)
+                due = time.monotonic() + self._random.uniform(*self.delay_s)
+                heapq.heappush(in_flight, (due, len(self._packets), others[device], packet))
+            while in_flight and in_flight[0][0] <= time.monotonic():
+                _, _, to, packet = heapq.heappop(in_flight)
+                if self.cut or self._random.random() < self.loss:
                     self.lost += 1
                 else:
                     os.write(to, packet)
@@ -91,7 +91,7 @@ class Link:
 
 @contextmanager
 def link() -> Iterator[Link]:
-    """Make both ends; without the right to, the test is skipped. Nothing is left, however the test ends."""
+    """Create both ends, or skip the test without the right to. Everything is removed, however the test ends."""
     with ExitStack() as stack:
         try:
             ends = [stack.enter_context(_namespace()) for _ in range(2)]
@@ -103,18 +103,18 @@ def link() -> Iterator[Link]:
 
 @contextmanager
 def _namespace() -> Iterator[End]:
-    """A namespace without a name: it lives as long as its process, which ends with the pipe to it."""
+    """A namespace without a name: it lives as long as its process, which ends when the pipe to it closes."""
     command = ["unshare", "--net", "sh", "-c", "echo made; exec cat"]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as holder:
-        assert holder.stdout is not None
-        assert holder.stderr is not None
-        if not holder.stdout.readline():
-            raise PermissionError(holder.stderr.read().decode().strip())
-        yield End(holder.pid)
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        if not process.stdout.readline():
+            raise PermissionError(process.stderr.read().decode().strip())
+        yield End(process.pid)
 
 
 def _device(stack: ExitStack, end: End, address: str) -> int:
-    """Give a namespace its one device, and return our side of it."""
+    """Create the one device of a namespace, and return our side of it."""
     ours = os.open("/dev/net/tun", os.O_RDWR)
     stack.callback(os.close, ours)
     request = fcntl.ioctl(ours, _TUNSETIFF, struct.pack("16sH22x", b"ev%d", _IFF_TUN | _IFF_NO_PI))

@@ -1,4 +1,4 @@
-"""Small parts of a line for its tests: windows, messages, and real sockets that the test owns and closes."""
+"""Small parts of a pipeline for its tests: windows, messages, and real sockets that the test owns and closes."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ PROVENANCE = Provenance(DIGEST, trained=False, classifier=OTHER_DIGEST, classifi
 SEAL = Seal(b"k" * 32)
 STREAMS = ("0", "1", "a", "b", "c", "cam")
 RUN = "12ab" * 4
-PATIENCE_MS = 5_000  # how long a test waits for what must come
+PATIENCE_MS = 5_000  # how long a test waits for a message that must come
 
 _names = itertools.count()
 
@@ -45,28 +45,28 @@ needs_ipv6 = pytest.mark.skipif(not _has_ipv6(), reason="this machine has no ::1
 
 
 def origin(seq=0, stream="0", *, start_us=None, span_us=10, closed_ns=0, incidents=()):
-    """Where and when; windows lie side by side unless `start_us` says otherwise."""
+    """Where and when; windows are adjacent unless `start_us` says otherwise."""
     start_us = seq * 10 if start_us is None else start_us
     return Origin(stream, SENSOR, seq, start_us, start_us + span_us, closed_ns, dict(incidents))
 
 
 def values(seed=0):
-    """What an anonymizer may make: float32 (C, H, W)."""
+    """Possible output of an anonymizer: float32 (C, H, W)."""
     return np.random.default_rng(seed).normal(0, 3, (2, 3, 4)).astype(np.float32)
 
 
 def raw(seq=0, stream="0", **where):
-    """A raw window with counts that tell it from any other."""
+    """A raw window with counts that no other window has."""
     return RawWindow(origin(seq, stream, **where), np.arange(seq, seq + 24, dtype=np.uint16).reshape(1, 2, 3, 4))
 
 
-def raw_parcel(seq=0, stream="0", lost=None, **where):
-    """A raw window on its way."""
+def raw_message(seq=0, stream="0", lost=None, **where):
+    """A message with a raw window."""
     return StageMessage(stream, raw(seq, stream, **where), Counter(lost))
 
 
-def sealed_parcel(seq=0, stream="0", *, scores=SCORES, lost=None, **where):
-    """An anonymized and classified window on its way to the publisher."""
+def sealed_message(seq=0, stream="0", *, scores=SCORES, lost=None, **where):
+    """A message with an anonymized and classified window, for the publisher."""
     window = SEAL.set(origin(seq, stream, **where), values(seq))
     return StageMessage(stream, window if scores is None else window.with_scores(scores), Counter(lost))
 
@@ -79,21 +79,21 @@ def end(stream="0", lost=None, made=0):
 def window_header(**changed):
     """The header of a window, as a publisher writes it."""
     common = {"sensor": Geometry(width=4, height=3), "stream": "0", "seq": 0, "t_start_us": 0, "t_end_us": 10}
-    proof = {"run": RUN, "life": 1, "age_ms": 1.5, "anonymizer": DIGEST, "trained": False}
-    return WindowHeader.model_validate({"shape": (2, 3, 4)} | common | proof | changed)
+    origin = {"run": RUN, "life": 1, "age_ms": 1.5, "anonymizer": DIGEST, "trained": False}
+    return WindowHeader.model_validate({"shape": (2, 3, 4)} | common | origin | changed)
 
 
 def gesture_header(**changed):
     """The header of a gesture, as a publisher writes it."""
-    seen = {"shape": (3,), "labels": LABELS, "label": "wave", "probability": 0.5}
-    who = {"classifier": OTHER_DIGEST, "classifier_trained": True}
+    gesture = {"shape": (3,), "labels": LABELS, "label": "wave", "probability": 0.5}
+    classifier = {"classifier": OTHER_DIGEST, "classifier_trained": True}
     common = window_header().model_dump(exclude={"shape", "sensor"}) | {"sensor": Geometry(width=4, height=3)}
-    return GestureHeader.model_validate(common | seen | who | changed)
+    return GestureHeader.model_validate(common | gesture | classifier | changed)
 
 
-def notice(what, stream="0", lost=None):
-    """A word about the camera."""
-    return StageMessage(stream, None, Counter(lost), what)
+def notice(kind, stream="0", lost=None):
+    """A notice about the camera."""
+    return StageMessage(stream, None, Counter(lost), kind)
 
 
 def line_ended(state="ended", **changed):
@@ -123,20 +123,20 @@ def received(pull):
 
 
 def signals():
-    """What a supervisor tells: nothing yet."""
+    """A supervisor's signals, none of them set."""
     return Signals.of(PipelineCounters((), ()))
 
 
-def page(stage="anonymize"):
-    """The books of a stage that has done nothing yet, for any of the streams that tests use."""
-    books = PipelineCounters((stage,), STREAMS)[stage]
-    books.life = 1
-    return books
+def stage_counters(stage="anonymize"):
+    """The counters of a new stage, for all streams that tests use."""
+    counters = PipelineCounters((stage,), STREAMS)[stage]
+    counters.life = 1
+    return counters
 
 
 @contextmanager
 def publisher(*messages, topics=3):
-    """A publisher on a free TCP port, in a thread: sends the messages once so many topics are subscribed to.
+    """A publisher on a free TCP port, in a thread: sends the messages once `topics` subscriptions have come.
 
     Yields the endpoint. A message is a list of frames.
     """

@@ -1,4 +1,4 @@
-"""What whole-line tests need: a recording, weights for it, settings, and a subscriber in another process."""
+"""Support for tests of whole pipelines: a recording, weights, settings, and a subscriber in another process."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class Kit:
     classifier: Path
 
     def settings(self, endpoint: str, **changes: Any) -> PipelineSettings:
-        """A lossless line as fast as it goes that waits for one subscriber; `changes` as `a__b=value`."""
+        """Settings of a lossless pipeline at full speed that waits for one subscriber; `changes` as `a__b=value`."""
         values = {
             "sources": [{"uri": str(self.recording), "speed": "max"}],
             "anonymize": {"weights": str(self.anonymizer), "allow_untrained": True, "device": "cpu"},
@@ -100,7 +100,7 @@ class Subscriber:
 
 @contextmanager
 def subscriber(endpoint: str, *options: str, within: Sequence[str] = ()) -> Iterator[Subscriber]:
-    """Start a subscriber; whatever happens, it is gone afterwards. `within` goes before the command."""
+    """Start a subscriber and kill it afterwards, whatever happens. `within` goes before the command."""
     command = [*within, *PROGRAM, "subscribe", endpoint, "--json", "--timeout", "60", *options]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     try:
@@ -112,32 +112,32 @@ def subscriber(endpoint: str, *options: str, within: Sequence[str] = ()) -> Iter
 
 @contextmanager
 def everything() -> Iterator[tuple[str, list[list[bytes]]]]:
-    """Give a line an endpoint, and collect every message that anybody at all could have received there."""
+    """Yield an endpoint for a pipeline, and all messages that any subscriber could have received there."""
     with tempfile.TemporaryDirectory(prefix="eventveil-") as folder, zmq.Context() as context:
         endpoint = f"ipc://{folder}/public"
-        heard: list[list[bytes]] = []
+        published: list[list[bytes]] = []
         done = threading.Event()
 
         def listen() -> None:
-            with context.socket(zmq.SUB) as everything:
-                everything.rcvhwm = 0
-                everything.subscribe(b"")
-                everything.connect(endpoint)
-                while everything.poll(200) or not done.is_set():
-                    if everything.poll(0):
-                        heard.append(everything.recv_multipart())
+            with context.socket(zmq.SUB) as socket:
+                socket.rcvhwm = 0
+                socket.subscribe(b"")
+                socket.connect(endpoint)
+                while socket.poll(200) or not done.is_set():
+                    if socket.poll(0):
+                        published.append(socket.recv_multipart())
 
         listener = threading.Thread(target=listen)
         listener.start()
         try:
-            yield endpoint, heard
+            yield endpoint, published
         finally:
             done.set()
             listener.join()
 
 
 def run_and_listen(kit: Kit, **changes: Any) -> tuple[Status, list[list[bytes]]]:
-    """Run a line and return its status and every message that anybody at all could have received."""
-    with everything() as (endpoint, heard):
+    """Run a pipeline; return its status and every message that any subscriber could have received."""
+    with everything() as (endpoint, published):
         status = Pipeline(kit.settings(endpoint, **changes)).run()
-    return status, heard
+    return status, published

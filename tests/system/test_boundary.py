@@ -1,7 +1,8 @@
-"""The privacy boundary, tried with a canary: a number in the raw events that may turn up nowhere outside.
+"""The privacy boundary, tested with a canary: a number in the raw events that must not appear anywhere outside.
 
-One pixel fires exactly `CANARY` times in one bin and in another `CANARY` times the other way: as a count, a float or a
-text it would be seen in whatever leaves. The canary must be found in the raw windows, or the test would prove nothing.
+One pixel fires exactly `CANARY` times in one bin, and in another bin `CANARY` times with the other polarity. The tests
+search all that leaves for this number as a count, a float or a text. The canary must be found in the raw windows, or
+they would prove nothing.
 """
 
 from __future__ import annotations
@@ -34,9 +35,11 @@ def sightings(messages: list[list[bytes]]) -> list[bytes]:
     return [spelling for spelling in SPELLINGS for message in messages for frame in message if spelling in frame]
 
 
-def assert_nothing_came_through(status: Status, heard: list[list[bytes]], capfd: pytest.CaptureFixture[str]) -> None:
-    assert {message[0] for message in heard} <= {topic.encode() for topic in wire.HEADERS}
-    assert not sightings(heard)
+def assert_nothing_came_through(
+    status: Status, published: list[list[bytes]], capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert {message[0] for message in published} <= {topic.encode() for topic in wire.HEADERS}
+    assert not sightings(published)
     written = "".join(capfd.readouterr()) + repr(status)
     assert str(CANARY) not in written
 
@@ -54,10 +57,10 @@ def test_the_canary_is_really_in_the_raw_windows(kit, monkeypatch):
 
 
 def test_the_canary_does_not_leave_a_line_that_works(kit, capfd):
-    status, heard = run_and_listen(kit)
+    status, published = run_and_listen(kit)
     assert status.failure is None
-    assert sum(message[0] == b"window" for message in heard) == 500_000 // BIN_US // BINS
-    assert_nothing_came_through(status, heard, capfd)
+    assert sum(message[0] == b"window" for message in published) == 500_000 // BIN_US // BINS
+    assert_nothing_came_through(status, published, capfd)
 
 
 def raise_with_data(self, x_BCHW, generator):
@@ -80,19 +83,19 @@ def overflow(self, x_BCHW, generator):
 def test_the_canary_does_not_leave_when_the_anonymizer_fails(kit, monkeypatch, capfd, fault):
     monkeypatch.setattr(AnonymizerRuntime, "warm_up", lambda self, batch=1: None)
     monkeypatch.setattr(AnonyNoise, "anonymize", fault)
-    status, heard = run_and_listen(kit)
+    status, published = run_and_listen(kit)
     assert status.failure is not None
-    assert [message[0] for message in heard] == [b"state"]
-    assert_nothing_came_through(status, heard, capfd)
+    assert [message[0] for message in published] == [b"state"]
+    assert_nothing_came_through(status, published, capfd)
 
 
 def test_the_canary_does_not_leave_when_the_classifier_fails(kit, monkeypatch, capfd):
     monkeypatch.setattr(ClassifierRuntime, "warm_up", lambda self, batch=1: None)
     monkeypatch.setattr(ClassifierRuntime, "__call__", lambda self, windows: 1 / 0)
-    status, heard = run_and_listen(kit)
+    status, published = run_and_listen(kit)
     assert status.failure is not None
     assert status.failure.startswith("classify: ZeroDivisionError")
-    assert_nothing_came_through(status, heard, capfd)
+    assert_nothing_came_through(status, published, capfd)
 
 
 def test_the_canary_does_not_leave_a_line_that_is_wired_past_the_anonymizer(kit, monkeypatch, capfd):
@@ -104,16 +107,16 @@ def test_the_canary_does_not_leave_a_line_that_is_wired_past_the_anonymizer(kit,
             return windows
 
     monkeypatch.setattr(worker, "AnonymizeTransform", Forgotten)
-    status, heard = run_and_listen(kit, classify__weights=None)
+    status, published = run_and_listen(kit, classify__weights=None)
     assert status.failure is not None
     assert BoundaryError.__name__ not in status.failure
     assert "only an AnonymizedWindow may be published" in status.failure
-    assert [json.loads(message[1])["state"] for message in heard] == ["failed"]  # subscribers need not wait for ever
-    assert_nothing_came_through(status, heard, capfd)
+    assert [json.loads(message[1])["state"] for message in published] == ["failed"]  # subscribers do not wait for ever
+    assert_nothing_came_through(status, published, capfd)
 
 
 def test_the_canary_does_not_leave_when_raw_values_wear_another_windows_clothes(kit, monkeypatch, capfd):
-    """Raw values in the place of anonymized ones, seal and all else as they were."""
+    """Raw values in place of anonymized ones, with the seal and everything else unchanged."""
     process = worker.AnonymizeTransform.process
 
     def swap(self, windows):
@@ -123,16 +126,16 @@ def test_the_canary_does_not_leave_when_raw_values_wear_another_windows_clothes(
         return good
 
     monkeypatch.setattr(worker.AnonymizeTransform, "process", swap)
-    status, heard = run_and_listen(kit)
+    status, published = run_and_listen(kit)
     assert status.failure is not None
     assert "seal" in status.failure
-    assert [json.loads(message[1])["state"] for message in heard] == ["failed"]
-    assert_nothing_came_through(status, heard, capfd)
+    assert [json.loads(message[1])["state"] for message in published] == ["failed"]
+    assert_nothing_came_through(status, published, capfd)
 
 
 def test_the_canary_does_not_leave_in_an_error_of_the_source(kit, capfd, tmp_path):
     cut = tmp_path / "cut.aedat4"
     cut.write_bytes(kit.recording.read_bytes()[:-3_000])
-    status, heard = run_and_listen(kit, sources=[{"uri": str(cut), "speed": "max"}])
+    status, published = run_and_listen(kit, sources=[{"uri": str(cut), "speed": "max"}])
     assert status.failure is not None
-    assert_nothing_came_through(status, heard, capfd)
+    assert_nothing_came_through(status, published, capfd)

@@ -1,6 +1,6 @@
-"""What happens when something breaks: real processes, killed, halted, starved; and a canary that must not come out.
+"""Faults: real processes are killed, halted and starved, and a canary must not leave.
 
-docs/reliability.md tells for each fault what happens, how long it takes, what is lost and where that is counted.
+docs/reliability.md lists for each fault what happens, how long it takes, what is lost and where that is counted.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ import numpy as np
 import pipeline_setup
 import pytest
 from canary import canary_events, canary_in, files_with_canary
-from fault_injection import PATIENCE_S, Faults, Running, assert_books_balance, audience, running
+from fault_injection import PATIENCE_S, Faults, Running, assert_counters_balance, running, subscribers
 from pipeline_setup import BIN_US, PROGRAM, SENSOR, Kit
 
 from eventveil.stream.pipeline.pipeline import Pipeline
@@ -48,7 +48,7 @@ def kit(tmp_path_factory: pytest.TempPathFactory) -> Kit:
 
 @pytest.fixture
 def folder() -> Iterator[Path]:
-    # Not tmp_path: the path of a socket may not be longer than about a hundred bytes.
+    # Not tmp_path: the path of a socket must not exceed about a hundred bytes.
     with tempfile.TemporaryDirectory(prefix="ev-") as name:
         yield Path(name)
 
@@ -59,74 +59,77 @@ def faults(tmp_path) -> Faults:
 
 
 def decoded(messages):
-    """Messages with what is missing before them."""
+    """Messages, each with the windows missing before it."""
     gaps = Gaps()
     return [gaps.fill_in(decode(frames)) for frames in messages]
 
 
-def assert_told(messages):
-    """Each subscriber is told of every window: it came, or why not; nothing is put down to the network."""
+def assert_explained(messages):
+    """Each subscriber knows of every window that it came or why not, and blames nothing on the network."""
     for topic in (WINDOW, GESTURE):
         of_topic = [message for message in messages if message.topic == topic]
         missing = sum((Counter(message.missing) for message in of_topic), Counter())
         assert not missing[NETWORK]
         first, last = of_topic[0].header, of_topic[-1].header
         assert last.seq - first.seq + 1 == len(of_topic) + missing.total()
-        # No bin is published twice, whoever was started anew in between.
+        # No bin is published twice, whatever stage was restarted in between.
         if topic == WINDOW:
             ends = [message.header.t_end_us for message in of_topic]
             starts = [message.header.t_start_us for message in of_topic]
             assert all(start >= end for start, end in zip(starts[1:], ends, strict=False))
 
 
-def assert_the_canary_stayed_inside(line: Running, folder: Path, heard) -> None:
-    assert not any(canary_in(frame) for messages in heard for message in messages for frame in message)
-    assert not canary_in("".join(line.told).encode())
+def assert_the_canary_stayed_inside(line: Running, folder: Path, received) -> None:
+    assert not any(canary_in(frame) for messages in received for message in messages for frame in message)
+    assert not canary_in("".join(line.output).encode())
     assert files_with_canary(folder) == []
 
 
 def test_whatever_breaks_the_line_goes_on_and_tells_of_every_window(kit, folder, faults):
-    """One line, and all that may befall it: at the end the books of everybody agree, and the canary stayed inside."""
+    """One pipeline and all faults: at the end all counters agree, and the canary stayed inside."""
     endpoint, port = f"ipc://{folder}/public", free_port()
     settings = OFTEN | {"watch__metrics": f"127.0.0.1:{port}"}
-    with audience(endpoint, readers=3, stalled=10) as heard, running(kit, folder, endpoint, faults, **settings) as line:
+    with (
+        subscribers(endpoint, readers=3, stalled=10) as received,
+        running(kit, folder, endpoint, faults, **settings) as line,
+    ):
         line.wait_for(lambda beat: beat["published_windows"] > 3)
         for stage in ("anonymize", "classify", "publish", "histogram:0"):
             line.kill(stage)
-            assert_books_balance(line.back(stage, "the stage was killed by SIGKILL"))
-        for fault, told in CRASHES.items():
+            assert_counters_balance(line.back(stage, "the stage was killed by SIGKILL"))
+        for fault, reason in CRASHES.items():
             faults.set(fault)
-            assert_books_balance(line.back("anonymize", told))
+            assert_counters_balance(line.back("anonymize", reason))
         line.kill("classify", signal.SIGSTOP)
-        assert_books_balance(line.back("classify", "gave no sign of life for "))
+        assert_counters_balance(line.back("classify", "gave no sign of life for "))
         faults.set("clock")  # an hour back
         published = line.beats[-1]["published_windows"]
         line.wait_for(lambda beat: beat["published_windows"] > published + 3)
-        pages = [page(port, path) for path in ("metrics", "status", "healthz")]
+        pages = [get_page(port, path) for path in ("metrics", "status", "healthz")]
         summary = line.stop()
         assert line.process.returncode == 0, line.errors
     for beat in line.beats:
-        assert_books_balance(beat)
+        assert_counters_balance(beat)
     assert summary["books"]["in_flight"] == 0
     assert summary["dropped"]["crash"] > 0
     assert faults.seen()
-    for messages in heard:
-        understood = decoded(messages)
-        assert_told(understood)
-        ages = [message.header.age_ms for message in understood if message.topic == WINDOW]
+    for messages in received:
+        decoded_messages = decoded(messages)
+        assert_explained(decoded_messages)
+        ages = [message.header.age_ms for message in decoded_messages if message.topic == WINDOW]
         assert max(ages) <= OFTEN["line__max_age_ms"]
-        assert {message.header.life for message in understood if message.topic == WINDOW} >= {1, 2}
-        last = [message.header for message in understood if message.topic == "state"]
-        assert [header.state for header in last] == ["ended", "ended"]
+        assert {message.header.life for message in decoded_messages if message.topic == WINDOW} >= {1, 2}
+        ends = [message.header for message in decoded_messages if message.topic == "state"]
+        assert [header.state for header in ends] == ["ended", "ended"]
         lost = {reason: count for reason, count in summary["dropped"].items() if count}
-        assert last[0].lost == {WINDOW: lost, GESTURE: lost}
-    assert not any(canary_in(told) for told in pages)
-    assert_the_canary_stayed_inside(line, folder, heard)
+        assert ends[0].lost == {WINDOW: lost, GESTURE: lost}
+    assert not any(canary_in(page) for page in pages)
+    assert_the_canary_stayed_inside(line, folder, received)
 
 
-def page(port: int, path: str) -> bytes:
-    with urllib.request.urlopen(f"http://127.0.0.1:{port}/{path}", timeout=30) as answer:
-        return answer.read()
+def get_page(port: int, path: str) -> bytes:
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/{path}", timeout=30) as response:
+        return response.read()
 
 
 def free_port() -> int:
@@ -136,7 +139,10 @@ def free_port() -> int:
 
 def test_values_that_are_not_finite_end_the_line_at_once_and_none_comes_out(kit, folder, faults):
     endpoint = f"ipc://{folder}/public"
-    with audience(endpoint, readers=1, stalled=0) as heard, running(kit, folder, endpoint, faults, **OFTEN) as line:
+    with (
+        subscribers(endpoint, readers=1, stalled=0) as received,
+        running(kit, folder, endpoint, faults, **OFTEN) as line,
+    ):
         line.wait_for(lambda beat: beat["published_windows"] > 1)
         faults.set("nan")
         summary = line.end()
@@ -144,12 +150,12 @@ def test_values_that_are_not_finite_end_the_line_at_once_and_none_comes_out(kit,
     assert summary["failure"] == "anonymize: the anonymizer made values that are not finite; use other weights"
     assert f"eventveil: the line failed: {summary['failure']}" in line.errors.replace("\n", " ")
     assert summary["incidents"] == []
-    assert_books_balance(summary)
-    assert heard[0][-1][0] == b"state"
-    assert json.loads(heard[0][-1][1])["state"] == "failed"
-    windows = sum(message[0] == b"window" for message in heard[0])
+    assert_counters_balance(summary)
+    assert received[0][-1][0] == b"state"
+    assert json.loads(received[0][-1][1])["state"] == "failed"
+    windows = sum(message[0] == b"window" for message in received[0])
     assert windows == summary["books"]["stages"]["publish"]["sent"]
-    assert_the_canary_stayed_inside(line, folder, heard)
+    assert_the_canary_stayed_inside(line, folder, received)
 
 
 def test_a_port_in_use_is_told_before_anything_is_read(kit):
@@ -172,7 +178,7 @@ def small_disk(tmp_path) -> Iterator[Path]:
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="has no /dev/full, the disk that is always full")
 def test_full_disks_end_the_log_and_the_recording_and_not_the_line(kit, folder, small_disk):
-    """Standard output and error of the line find no room, nor does one of two subscribers for what it keeps."""
+    """The standard output and error of the pipeline find no room, nor do the files of one of two subscribers."""
     endpoint = f"ipc://{folder}/public"
     weights = ["--weights", str(kit.anonymizer), "--weights", str(kit.classifier), "--allow-untrained"]
     options = ["--speed", "max", "--wait-for", "2", "--json", f"--set=publish.bind={endpoint}"]
@@ -188,25 +194,28 @@ def test_full_disks_end_the_log_and_the_recording_and_not_the_line(kit, folder, 
         assert keeping.process.stderr is not None
         assert "cannot be written: No space left on device; free some space" in keeping.process.stderr.read()
         assert keeping.process.returncode == 2
-    assert done.returncode == 2  # something is wrong, and nobody could be told what
+    assert done.returncode == 2  # it failed, and there was no room to say why
     assert len(received.topic("window")) == 5
     assert received.messages[-1]["state"] == "ended"
-    kept = sorted(small_disk.glob("*.npz"))
-    assert kept
-    for path in kept:  # what is there is whole
-        with np.load(path) as whole:
-            assert set(whole) == {"values", "header"}
+    files = sorted(small_disk.glob("*.npz"))
+    assert files
+    for path in files:  # each file is complete
+        with np.load(path) as arrays:
+            assert set(arrays) == {"values", "header"}
 
 
 def test_too_slow_an_anonymizer_publishes_young_windows_and_a_stage_that_dies_too_often_ends_the_line(
     kit, folder, faults
 ):
-    """It needs ten times as long as there is."""
+    """The anonymizer needs ten times as long as the source gives it."""
     endpoint = f"ipc://{folder}/public"
     settings = {"sources__0__speed": 2.0, "line__max_age_ms": 4_000, "line__queue": 2, "anonymize__batch": 1}
     settings |= {"line__restarts": 1}
     faults.set("slow")
-    with audience(endpoint, readers=1, stalled=0) as heard, running(kit, folder, endpoint, faults, **settings) as line:
+    with (
+        subscribers(endpoint, readers=1, stalled=0) as received,
+        running(kit, folder, endpoint, faults, **settings) as line,
+    ):
         line.wait_for(lambda beat: beat["published_windows"] > 3 and sum(beat["dropped"].values()) > 3)
         line.kill("classify")
         line.wait_for(lambda beat: beat["incidents"] and beat["incidents"][0]["back_s"] is not None)
@@ -214,10 +223,10 @@ def test_too_slow_an_anonymizer_publishes_young_windows_and_a_stage_that_dies_to
         summary = line.end()
     assert line.process.returncode == 2
     assert summary["failure"] == (
-        "classify: the stage was killed by SIGKILL; it had been started anew 1 times in a minute"
+        "classify: the stage was killed by SIGKILL; it had already been restarted 1 times within a minute"
     )
-    assert_books_balance(summary)
-    windows = [message for message in decoded(heard[0]) if message.topic == WINDOW]
+    assert_counters_balance(summary)
+    windows = [message for message in decoded(received[0]) if message.topic == WINDOW]
     assert 0 < max(message.header.age_ms for message in windows) <= 4_000
 
 
@@ -225,7 +234,7 @@ def test_too_slow_an_anonymizer_publishes_young_windows_and_a_stage_that_dies_to
 @pytest.mark.parametrize("stage", ["histogram:0", "anonymize", "classify", "publish"])
 def test_a_stage_that_is_halted_for_ten_seconds_is_replaced_meanwhile(kit, folder, stage):
     endpoint = f"ipc://{folder}/public"
-    with audience(endpoint, readers=1, stalled=0) as heard, running(kit, folder, endpoint, **OFTEN) as line:
+    with subscribers(endpoint, readers=1, stalled=0) as received, running(kit, folder, endpoint, **OFTEN) as line:
         halted = line.wait_for(lambda beat: beat["published_windows"] > 3)["stages"][stage]["pid"]
         os.kill(halted, signal.SIGSTOP)
         stopped = time.monotonic()
@@ -236,19 +245,22 @@ def test_a_stage_that_is_halted_for_ten_seconds_is_replaced_meanwhile(kit, folde
         assert beat["incidents"][0]["stage"] == stage
         summary = line.stop()
         assert line.process.returncode == 0, line.errors
-    assert_books_balance(summary)
-    assert_told(decoded(heard[0]))
-    assert_the_canary_stayed_inside(line, folder, heard)
+    assert_counters_balance(summary)
+    assert_explained(decoded(received[0]))
+    assert_the_canary_stayed_inside(line, folder, received)
 
 
 @pytest.mark.nightly
 def test_a_hundred_subscribers_hear_everything_beside_ten_that_never_read(kit, folder):
     endpoint = f"ipc://{folder}/public"
-    with audience(endpoint, 100, 10) as heard, running(kit, folder, endpoint, publish__wait_for=110, **OFTEN) as line:
+    with (
+        subscribers(endpoint, 100, 10) as received,
+        running(kit, folder, endpoint, publish__wait_for=110, **OFTEN) as line,
+    ):
         line.wait_for(lambda beat: beat["published_windows"] > 30)
         summary = line.stop()
     published = summary["books"]["stages"]["publish"]["sent"]
-    for messages in heard:
-        understood = decoded(messages)
-        assert sum(message.topic == WINDOW for message in understood) == published
-        assert_told(understood)
+    for messages in received:
+        decoded_messages = decoded(messages)
+        assert sum(message.topic == WINDOW for message in decoded_messages) == published
+        assert_explained(decoded_messages)

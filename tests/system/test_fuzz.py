@@ -1,7 +1,6 @@
-"""A thousand wrong inputs for everything that reads bytes of others: errors of our own tree, little memory, and an end.
+"""A thousand wrong inputs for each reader of foreign bytes: it raises our own errors, needs little memory, and ends.
 
-scripts/fuzz-nightly feeds each of them a hundred thousand. What it found lies in tests/system/test_fuzz_findings.py,
-for ever.
+scripts/fuzz-nightly feeds each a hundred thousand. Its findings are kept in tests/system/test_fuzz_findings.py.
 """
 
 from __future__ import annotations
@@ -21,23 +20,23 @@ from mutations import mutate
 from eventveil.errors import EventVeilError
 
 INPUTS = 1000
-pytestmark = pytest.mark.timeout(600)  # a thousand inputs take seconds, but on a crowded machine minutes
+pytestmark = pytest.mark.timeout(600)  # a thousand inputs take seconds, on a busy machine minutes
 MIB = 1 << 20
 
 
 @pytest.fixture(scope="module")
 def places():
-    """A folder for each target, in memory where there is such a place, and its seeds; made once."""
-    made = {}
+    """A folder for each target, in memory if possible, and its seeds; made once."""
+    folders = {}
     memory = Path("/dev/shm")
     root = Path(tempfile.mkdtemp(prefix="ev-fuzz-", dir=memory if os.access(memory, os.W_OK) else None))
 
     def place(target):
-        if target.name not in made:
-            folder = root / str(len(made))
+        if target.name not in folders:
+            folder = root / str(len(folders))
             folder.mkdir()
-            made[target.name] = folder, target.seeds(folder)
-        return made[target.name]
+            folders[target.name] = folder, target.seeds(folder)
+        return folders[target.name]
 
     yield place
     shutil.rmtree(root)
@@ -45,7 +44,7 @@ def places():
 
 @contextlib.contextmanager
 def bounded():
-    """No more than 512 MiB of memory beyond what there is."""
+    """Allow no more than 512 MiB of additional memory."""
     limits = resource.getrlimit(resource.RLIMIT_AS)
     if Path("/proc/self/statm").exists():
         used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()

@@ -1,4 +1,4 @@
-"""What fuzzing has found: each of these once raised something that was no error of ours."""
+"""Findings of the fuzzer: each of these inputs once raised something other than one of our errors."""
 
 from __future__ import annotations
 
@@ -104,7 +104,7 @@ def test_a_table_whose_header_is_no_python(tmp_path, header):
 
 
 def test_a_key_of_another_kind_that_is_too_short(tmp_path):
-    x448 = bytes.fromhex("302e020100300506032b656f04220420") + bytes(32)  # of 56 bytes by rights
+    x448 = bytes.fromhex("302e020100300506032b656f04220420") + bytes(32)  # 56 bytes would be right
     path = tmp_path / "key.pem"
     path.write_bytes(b"-----BEGIN PRIVATE KEY-----\n" + base64.encodebytes(x448) + b"-----END PRIVATE KEY-----\n")
     with pytest.raises(AuditError, match="expected an Ed25519 public key in PEM"):

@@ -1,4 +1,4 @@
-"""CUDA held to the CPU: the same values for the same noise, and closed when the device fails. Skips without a GPU."""
+"""CUDA against the CPU: same noise, same values; and fail-closed when the device fails. Skipped without a GPU."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ def anonymizer(kind="anonynoise", **config):
     voxel = kind == "event_autoencoder"
     model = initialise(kind, config | ({} if voxel else {"noise_std": 32.0}), seed=1)
     if not voxel:
-        model.convs3[2].bias.data.fill_(1.0)  # f around 1: untrained, x + f alone is too near to x to be let out
+        model.convs3[2].bias.data.fill_(1.0)  # f around 1: untrained, x + f alone is too close to x to be published
     window = WINDOW | {"representation": "voxel" if voxel else "histogram"}
     return Weights(model, Metadata.of(model, role="anonymizer", **window), "")
 
 
 def classifier(depth=50):
     model = initialise("resnet_classifier", {"depth": depth, "width": 16, "classes": 5}, seed=1)
-    model.classifier[0].weight.data *= 100  # away from even odds
+    model.classifier[0].weight.data *= 100  # away from a uniform output
     return Weights(model, Metadata.of(model, role="target", labels=tuple("abcde"), **WINDOW), "")
 
 
@@ -46,7 +46,7 @@ def windows(n, seed=0):
 
 
 def assert_close(got, want, precision):
-    """Relative to the largest value: single values near zero have no relative error worth the name."""
+    """Relative to the largest value: for single values near zero a relative error is meaningless."""
     assert got.dtype == want.dtype == np.float32
     assert np.abs(got - want).max() <= TOLERANCE[precision] * np.abs(want).max()
 
@@ -56,7 +56,7 @@ def assert_close(got, want, precision):
 @pytest.mark.parametrize("output", OUTPUTS)
 def test_cuda_anonymizes_as_the_cpu_does(precision, n, output):
     weights = anonymizer(output=output)
-    # Counts of 65,535 dwarf all else in a comparison; here they stay small.
+    # Counts of 65,535 would dominate the comparison; here they stay small.
     counts = [np.minimum(window, 9) for window in windows(n)]
     want = AnonymizerRuntime(weights, device="cpu", noise=SeededNoise(2))(counts)
     got = AnonymizerRuntime(weights, device="cuda", precision=precision, noise=SeededNoise(2))(counts)
@@ -120,7 +120,7 @@ def test_results_are_the_callers_own():
 def test_a_cuda_error_lets_nothing_out():
     class TooMuch:
         def normal(self, shape, device):
-            return torch.empty(1 << 60, device=device)  # an honest error of the device: out of memory
+            return torch.empty(1 << 60, device=device)  # a genuine device error: out of memory
 
     with pytest.raises(AnonymizerError, match=r"failed on cuda \(OutOfMemoryError\)"):
         AnonymizerRuntime(anonymizer(), device="cuda", noise=TooMuch())(windows(2))

@@ -1,7 +1,7 @@
-"""Ground truth: known to the line's supervisor, and to nobody on the network.
+"""Ground truth: the supervisor knows it, and it never reaches the network.
 
-A dataset with a person and a gesture of unusual names is played through a whole line while a subscriber of everything
-listens. Both names must be found on the private side, or the test would prove nothing.
+A dataset with unusual names of a person and a gesture is played through a whole pipeline, with a subscriber to
+everything. Both names must be found on the private side, or the test would prove nothing.
 """
 
 from __future__ import annotations
@@ -48,54 +48,54 @@ def people(tmp_path_factory: pytest.TempPathFactory):
 
 @pytest.fixture
 def words(monkeypatch):
-    """Let the dataset's classes be those of the kit's classifier, and one that nobody else says."""
+    """Give the dataset the classes of the kit's classifier, and one with a unique name."""
     classes = (*LABELS, *(f"gesture {k}" for k in range(3, 10)), GESTURE)
     monkeypatch.setattr(dvs_gesture, "GESTURES", classes)
     monkeypatch.setitem(sources.CLASSES, "dvs-gesture", classes)
 
 
 @pytest.fixture
-def told(monkeypatch):
+def notes(monkeypatch):
     """All notes that reach the supervisor."""
-    notes = []
+    all_notes = []
     take = LiveAccuracy.take
-    monkeypatch.setattr(LiveAccuracy, "take", lambda self, some: (notes.extend(some), take(self, some)))
-    return notes
+    monkeypatch.setattr(LiveAccuracy, "take", lambda self, new: (all_notes.extend(new), take(self, new)))
+    return all_notes
 
 
 def source(people, **more):
     return [{"uri": f"dvs-gesture:{people}", "speed": "max", "gap_s": 0.3} | more]
 
 
-def test_the_truth_reaches_the_supervisor_and_never_the_network(kit, people, words, told, capfd):
-    status, heard = run_and_listen(kit, sources=source(people))
+def test_the_truth_reaches_the_supervisor_and_never_the_network(kit, people, words, notes, capfd):
+    status, published = run_and_listen(kit, sources=source(people))
     assert status.failure is None
-    shown = [note for note in told if isinstance(note, GroundTruth)]
-    assert {note.subject for note in shown} == {PERSON}
-    assert [(note.trial, note.label) for note in shown] == [
+    truths = [note for note in notes if isinstance(note, GroundTruth)]
+    assert {note.subject for note in truths} == {PERSON}
+    assert [(note.trial, note.label) for note in truths] == [
         *[(0, LABELS[0])] * 5, *[(1, LABELS[1])] * 5, *[(2, GESTURE)] * 5
     ]  # fmt: skip
-    assert sum(message[0] == b"gesture" for message in heard) > 10
-    assert not [name for name in NAMES for message in heard for frame in message if name.encode() in frame]
+    assert sum(message[0] == b"gesture" for message in published) > 10
+    assert not [name for name in NAMES for message in published for frame in message if name.encode() in frame]
     written = "".join(capfd.readouterr()) + repr(status) + json.dumps(status.score.figures())
     assert not [name for name in NAMES if name in written]
 
 
 def test_the_recognised_is_held_against_the_shown(kit, people, words, monkeypatch):
-    """A classifier that says "wave" from the fourth window on; trials are of 0.5 s with gaps of 0.3 s."""
+    """The classifier predicts "wave" from the fourth window on; trials last 0.5 s, with gaps of 0.3 s."""
     windows = []
 
-    def say(self, batch):
+    def predict(self, batch):
         windows.extend(batch)
         first = len(windows) - len(batch)
         return np.eye(len(LABELS), dtype=np.float32)[[0 if first + k < 3 else 1 for k in range(len(batch))]]
 
     monkeypatch.setattr(ClassifierRuntime, "warm_up", lambda self, batch=1: None)
-    monkeypatch.setattr(ClassifierRuntime, "__call__", say)
+    monkeypatch.setattr(ClassifierRuntime, "__call__", predict)
     status, _ = run_and_listen(kit, sources=source(people))
     assert status.failure is None
     assert status.score.figures() == {
-        "judged": 10,  # the third gesture is not the classifier's
+        "judged": 10,  # the classifier does not know the third gesture
         "right": 3 + 5,
         "accuracy": 0.8,
         "chance": pytest.approx(1 / 3, abs=1e-4),
@@ -134,14 +134,14 @@ def test_an_error_in_a_trial_names_nobody(kit, people, tmp_path, words, capfd):
     table = np.load(path)
     table[50, 0] = 999  # beyond the sensor
     np.save(path, table)
-    status, heard = run_and_listen(kit, sources=source(root))
+    status, published = run_and_listen(kit, sources=source(root))
     assert status.failure is not None
     assert f"eventveil datasets check {root}" in status.failure
-    assert not re.search("|".join(NAMES), "".join(capfd.readouterr()) + repr(status) + repr(heard))
+    assert not re.search("|".join(NAMES), "".join(capfd.readouterr()) + repr(status) + repr(published))
     checked = subprocess.run(
         [*PROGRAM, "datasets", "check", str(root)], capture_output=True, text=True, timeout=100, check=False
     )
-    assert PERSON in checked.stderr  # who asks is told
+    assert PERSON in checked.stderr  # the local check names the file
 
 
 @pytest.mark.parametrize("run_as", ["threads", "processes"])
@@ -150,7 +150,7 @@ def test_the_command_tells_the_accuracy_and_nobody_else_the_truth(kit, people, t
     make_classifier(classifier)
     options = ["--allow-untrained", "--wait-for", "1", "--json", "--speed", "max", "--shuffle", "--seed", "3"]
     weights = ["--weights", str(kit.anonymizer), "--weights", str(classifier), "--set", f"line.run_as={run_as}"]
-    with pipeline_setup.everything() as (endpoint, heard):
+    with pipeline_setup.everything() as (endpoint, published):
         command = [*PROGRAM, "run", f"dvs-gesture:{people}", *options, *weights, "--set", f"publish.bind={endpoint}"]
         done = subprocess.run(command, capture_output=True, text=True, timeout=100, check=False)
     assert done.returncode == 0, done.stderr
@@ -158,32 +158,32 @@ def test_the_command_tells_the_accuracy_and_nobody_else_the_truth(kit, people, t
     assert (truth["judged"], truth["people"], truth["trials"]) == (15, 1, 3)
     assert truth["chance"] == pytest.approx(1 / 11, abs=1e-4)
     assert 0 <= truth["right"] <= 15
-    assert len([message for message in heard if message[0] == b"gesture"]) >= 15
+    assert len([message for message in published if message[0] == b"gesture"]) >= 15
     private = [name.encode() for name in (PERSON, "8675309", LIGHT)]
-    assert not [name for name in private for message in heard for frame in message if name in frame]
+    assert not [name for name in private for message in published for frame in message if name in frame]
     assert PERSON not in done.stdout + done.stderr.replace(str(people), "")
 
 
 def test_whole_recordings_as_windows_refuse_what_plays_on(kit, people):
-    for source_of, told in (
+    for changes, message in (
         ({"uri": f"dvs-gesture:{people}"}, "plays as one continuous stream"),
         ({"uri": "simulate:"}, "plays as one continuous stream"),
         ({"uri": str(kit.recording), "loop": True}, "without a loop"),
     ):
-        with pytest.raises(ConfigError, match=told):
-            pipeline_setup.Pipeline(kit.settings("ipc:///tmp/never", sources=[source_of], window__mode="recording"))
+        with pytest.raises(ConfigError, match=message):
+            pipeline_setup.Pipeline(kit.settings("ipc:///tmp/never", sources=[changes], window__mode="recording"))
 
 
 def test_real_trials_go_through_the_whole_line_with_their_truth(kit, real_data, tmp_path):
     classifier = tmp_path / "gestures.safetensors"
     make_classifier(classifier)
     settings = {"sources": source(real_data / "dvs_gesture"), "classify__weights": str(classifier)}
-    status, heard = run_and_listen(kit, **settings)
+    status, published = run_and_listen(kit, **settings)
     assert status.failure is None
     figures = status.score.figures()
     assert (figures["trials"], figures["people"]) == (10, 1)
     assert figures["judged"] in range(10 * 14, 10 * 16)  # trials of 1.45 s in windows of 0.1 s
-    assert sum(message[0] == b"gesture" for message in heard) >= figures["judged"]
+    assert sum(message[0] == b"gesture" for message in published) >= figures["judged"]
 
 
 def make_classifier(path):

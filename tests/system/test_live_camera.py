@@ -1,4 +1,4 @@
-"""A live camera at the head of a whole line: windows while it is there, a word when it is gone, on when it is back."""
+"""A live camera at the head of a whole pipeline: windows while it is attached, notices when it leaves and returns."""
 
 from __future__ import annotations
 
@@ -26,16 +26,16 @@ def kit(tmp_path_factory):
 
 
 def events(windows, *, first_us=0):
-    """Events for so many windows, and the one that closes the last; every 500 us, in the middle of the sensor."""
+    """Events for this many windows, and the one that closes the last; every 500 us, in the middle of the sensor."""
     t = np.arange(first_us, first_us + windows * WINDOW_US + 1, STEP_US)
     return EventPacket.of(t, 20 + t // STEP_US % 24, np.full(len(t), 30), t // STEP_US % 2)
 
 
 class Running:
-    """A line that runs in a thread, and what it has published."""
+    """A pipeline that runs in a thread, and the messages it has published."""
 
-    def __init__(self, line, heard):
-        self._line, self._heard = line, heard
+    def __init__(self, line, published):
+        self._line, self._published = line, published
         self.status = None
         self._thread = threading.Thread(target=self._run)
         self._thread.start()
@@ -44,7 +44,7 @@ class Running:
         self.status = self._line.run()
 
     def messages(self, topic):
-        return [message for message in map(decode, list(self._heard)) if message.topic == topic]
+        return [message for message in map(decode, list(self._published)) if message.topic == topic]
 
     def windows(self):
         return [message.header for message in self.messages(WINDOW)]
@@ -69,11 +69,11 @@ class Running:
 
 @contextmanager
 def running(kit, uri, camera=None, **changes):
-    """A line with this camera; lossless, so that every window is expected, unless `changes` say otherwise."""
+    """A pipeline with this camera; lossless, so that every window is expected, unless `changes` say otherwise."""
     settings = {"wait": True, "quiet_ms": 60_000} | (camera or {})
-    with everything() as (endpoint, heard):
+    with everything() as (endpoint, published):
         sources = [{"uri": uri, "stream": "cam", "camera": settings}]
-        line = Running(Pipeline(kit.settings(endpoint, sources=sources, **changes)), heard)
+        line = Running(Pipeline(kit.settings(endpoint, sources=sources, **changes)), published)
         try:
             yield line
         finally:
@@ -90,7 +90,7 @@ def test_a_camera_that_is_unplugged_is_missed_and_its_stream_goes_on_when_it_is_
         assert [window.t_start_us for window in line.windows()] == [7_000_000, 7_100_000, 7_200_000]
         fake.unplug()
         line.wait_for(lambda: line.states() == [("camera_lost", "cam")])
-        before = len(line.windows())  # the one that was open went out with what it had
+        before = len(line.windows())  # the open window was published with its events so far
         assert before == 4
         fake.plug(sensor=(128, 96), serial="FAKE0002")  # another camera, whose clock begins at zero
         line.wait_for(lambda: line.states()[1:] == [("camera_back", "cam")])
@@ -120,11 +120,11 @@ def test_a_camera_whose_clock_goes_on_fills_no_bin_twice(kit, tmp_path, monkeypa
         line.wait_for(lambda: line.states() == [("camera_lost", "cam")])
         fake.plug()
         line.wait_for(lambda: len(line.states()) == 2)
-        fake.emit(as_dv(events(2, first_us=2 * WINDOW_US + STEP_US)))  # as if it had been away for no time
+        fake.emit(as_dv(events(2, first_us=2 * WINDOW_US + STEP_US)))  # as if it had not been away
         line.wait_for(lambda: len(line.windows()) == 4)
         status = line.finish()
     assert [window.t_start_us for window in line.windows()[:4]] == [0, 100_000, 200_000, 300_000]
-    assert status.total("histogram", "camera_late") == WINDOW_US // STEP_US - 1  # the third window was out already
+    assert status.total("histogram", "camera_late") == WINDOW_US // STEP_US - 1  # the third window was published before
     assert status.total("publish", "windows") == status.total("histogram", "windows")
 
 
@@ -138,22 +138,22 @@ def test_what_a_camera_loses_is_told_in_the_next_header(kit, tmp_path, monkeypat
         line.wait_for(lambda: len(line.windows()) >= 2)
         fake.emit(as_columns(second, EVENTS), holes=[0])
         line.wait_for(lambda: len(line.windows()) >= 5)
-        fake.emit(as_columns(second, EVENTS), delay_s=100.0)  # too old for this line: the driver gives it up
+        fake.emit(as_columns(second, EVENTS), delay_s=100.0)  # too old for this pipeline: the driver drops it
         line.wait_for(lambda: fake.told("cleared") == 0)
         fake.emit(as_columns(third, EVENTS))
         line.wait_for(lambda: len(line.windows()) >= 8)
         line.finish()
-    told = [window.incidents for window in line.windows()]
-    assert told[:4] == [{}, {}, {}, {"overflow": 1}]
-    assert told[-1] == {"overflow": 1, "backlog": 1}
-    assert [message.header.incidents for message in line.messages(GESTURE)] == told
+    incidents = [window.incidents for window in line.windows()]
+    assert incidents[:4] == [{}, {}, {}, {"overflow": 1}]
+    assert incidents[-1] == {"overflow": 1, "backlog": 1}
+    assert [message.header.incidents for message in line.messages(GESTURE)] == incidents
     assert {message.header.sensor.width for message in line.messages(WINDOW)} == {346}
 
 
 def test_a_camera_that_stays_away_ends_the_line_with_all_that_it_had_seen(kit, tmp_path, monkeypatch):
     fake = fake_camera(tmp_path, monkeypatch, "dv", sensor=(64, 64))
     source = {"uri": "dv://", "stream": "cam", "camera": {"quiet_ms": 60_000, "reconnect_s": 0.3}}
-    with everything() as (endpoint, heard), cameras_in_a_line(kit, tmp_path, endpoint, [source]) as line:
+    with everything() as (endpoint, published), cameras_in_a_line(kit, tmp_path, endpoint, [source]) as line:
         fake.emit(as_dv(events(2)))
         line.wait_for(lambda beat: beat["published_windows"] == 2)
         fake.unplug()
@@ -163,10 +163,10 @@ def test_a_camera_that_stays_away_ends_the_line_with_all_that_it_had_seen(kit, t
         "histogram:cam: dv://: no such camera is attached; plug it in, or see with `eventveil cameras` what is in the "
         "way; --wait waits for it"
     )
-    messages = [decode(frames) for frames in heard]
+    messages = [decode(frames) for frames in published]
     assert sum(message.topic == WINDOW for message in messages) == 3
     states = [(message.header.state, message.header.stream) for message in messages if message.topic == STATE]
-    assert states == [("camera_lost", "cam"), ("ended", "cam"), ("ended", None)]  # all that was seen was published
+    assert states == [("camera_lost", "cam"), ("ended", "cam"), ("ended", None)]  # everything recorded was published
 
 
 def test_what_happened_to_a_camera_is_not_forgotten_when_its_stage_is_started_anew(kit, tmp_path, monkeypatch):
@@ -175,19 +175,19 @@ def test_what_happened_to_a_camera_is_not_forgotten_when_its_stage_is_started_an
     source = {"uri": "dv://?driver=neuromorphic-drivers", "stream": "cam", "camera": {"quiet_ms": 60_000}}
     live = {"line__delivery": "live", "line__max_age_ms": 600_000}
     first, second = events(3), events(3, first_us=10 * WINDOW_US)
-    with everything() as (endpoint, heard), cameras_in_a_line(kit, tmp_path, endpoint, [source], **live) as line:
+    with everything() as (endpoint, published), cameras_in_a_line(kit, tmp_path, endpoint, [source], **live) as line:
         fake.emit(as_columns(first, EVENTS), holes=[0])
-        published = line.wait_for(lambda beat: beat["published_windows"] == 3)
+        third = line.wait_for(lambda beat: beat["published_windows"] == 3)
         line.kill("histogram:cam")
         line.wait_for(lambda beat: beat["incidents"] and beat["incidents"][0]["back_s"] is not None)
         fake.emit(as_columns(second, EVENTS), holes=[0])
-        line.wait_for(lambda beat: beat["published_windows"] >= published["published_windows"] + 3)
+        line.wait_for(lambda beat: beat["published_windows"] >= third["published_windows"] + 3)
         line.stop()
     assert line.process.returncode == 0, line.errors
-    headers = [message.header for message in map(decode, heard) if message.topic == WINDOW]
-    told = [header.incidents.get("overflow", 0) for header in headers]
-    assert told == [1] * 3 + [2] * (len(told) - 3)
-    assert headers[3].seq > headers[2].seq + 1  # what nobody saw meanwhile is a gap, and said to be one
+    headers = [message.header for message in map(decode, published) if message.topic == WINDOW]
+    overflows = [header.incidents.get("overflow", 0) for header in headers]
+    assert overflows == [1] * 3 + [2] * (len(overflows) - 3)
+    assert headers[3].seq > headers[2].seq + 1  # windows that could not be made meanwhile are a gap, and counted
     assert headers[3].lost["crash"] == headers[3].seq - 3
 
 
@@ -202,9 +202,9 @@ def test_windows_of_a_quiet_camera_close_by_the_clock(kit, tmp_path, monkeypatch
 
 def test_so_many_seconds_of_a_camera_are_read_where_that_is_asked_for(kit, tmp_path, monkeypatch):
     fake = fake_camera(tmp_path, monkeypatch, "dv", sensor=(64, 64))
-    with everything() as (endpoint, heard):
+    with everything() as (endpoint, published):
         source = {"uri": "dv://", "stop_s": 0.25, "camera": {"wait": True, "quiet_ms": 60_000}}
-        line = Running(Pipeline(kit.settings(endpoint, sources=[source])), heard)
+        line = Running(Pipeline(kit.settings(endpoint, sources=[source])), published)
         fake.emit(as_dv(events(5, first_us=123)))
         status = line.finish(stop=False)
     assert (status.failure, status.stopped) == (None, False)
@@ -221,7 +221,7 @@ def test_the_command_waits_for_a_camera_and_stops_when_it_is_told(kit, tmp_path,
     fake = fake_camera(tmp_path, monkeypatch, "dv", sensor=(64, 64))
     fake.unplug()
     weights = ["--weights", str(kit.anonymizer), "--weights", str(kit.classifier), "--allow-untrained"]
-    with everything() as (endpoint, heard):
+    with everything() as (endpoint, published):
         command = [*PROGRAM, "run", "dv://", "--wait", *weights, "--json", "--set", f"publish.bind={endpoint}"]
         process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
         try:
@@ -230,7 +230,7 @@ def test_the_command_waits_for_a_camera_and_stops_when_it_is_told(kit, tmp_path,
             fake.plug()
             fake.emit(as_dv(events(3)))
             deadline = time.monotonic() + PATIENCE_S
-            while sum(frames[0] == b"window" for frames in list(heard)) < 3:
+            while sum(frames[0] == b"window" for frames in list(published)) < 3:
                 assert time.monotonic() < deadline
                 time.sleep(0.05)
             process.send_signal(signal.SIGINT)

@@ -1,4 +1,4 @@
-"""A line and a subscriber on two machines, as far as they know: the network between them is slow, lossy, or cut."""
+"""A pipeline and a subscriber, each in a network namespace of its own: the network is slow, lossy, or cut."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import numpy as np
 import pipeline_setup
 import pytest
 from canary import CANARY, canary_events, canary_in, files_with_canary
-from fault_injection import PATIENCE_S, Faults, Running, assert_books_balance, running
+from fault_injection import PATIENCE_S, Faults, Running, assert_counters_balance, running
 from lossy_link import PUBLISHER, Link
 from pipeline_setup import BIN_US, BINS, SENSOR, Kit, Subscriber, subscriber
 
@@ -25,19 +25,19 @@ from eventveil.stream.subscriber.client import NETWORK
 
 ENDPOINT = f"tcp://{PUBLISHER}:5556"
 MAX_AGE_MS = 2_000
-SPEED = 0.5  # five windows of 40 KB a second: about what TCP brings through a link that loses one packet in twenty
+SPEED = 0.5  # five windows of 40 KB a second: about what TCP carries over a link that loses one packet in twenty
 WINDOWS = 40
 pytestmark = pytest.mark.timeout(600)
 
 
 @pytest.fixture
 def link() -> Iterator[Link]:
-    with lossy_link.link() as made:
-        yield made
+    with lossy_link.link() as new:
+        yield new
 
 
 def canary_and_more() -> Iterator[EventPacket]:
-    """Half a second with the canary, and then what keeps windows coming."""
+    """Half a second with the canary, then events that keep windows coming."""
     yield from canary_events()
     for start in range(500_000, WINDOWS * BINS * BIN_US + 1, BIN_US):
         t = np.arange(start, start + BIN_US, 200)
@@ -54,7 +54,7 @@ def kit(tmp_path_factory) -> Kit:
 
 @pytest.fixture
 def keys(tmp_path_factory) -> Path:
-    """A folder with a short name: paths of sockets in it must not be longer than 107 bytes."""
+    """A folder with a short name: paths of sockets in it must not exceed 107 bytes."""
     folder = tmp_path_factory.mktemp("keys")
     for name in ("line", "alice"):
         new_keys(folder / name)
@@ -66,15 +66,15 @@ def keys(tmp_path_factory) -> Path:
 def line_and_subscriber(
     link: Link, kit: Kit, keys: Path, faults: Faults, *options: str, **settings: object
 ) -> Iterator[tuple[Running, Subscriber]]:
-    """A line at one end of the link that begins when the subscriber is there, at the other."""
-    said = ("--server-key", str(keys / "line" / "line.pub"), "--key", str(keys / "alice" / "secret.key"))
+    """A pipeline at one end of the link, which begins once the subscriber at the other end is there."""
+    key_options = ("--server-key", str(keys / "line" / "line.pub"), "--key", str(keys / "alice" / "secret.key"))
     patience = ("--timeout", str(PATIENCE_S))
     settings |= {"sources__0__speed": SPEED, "line__max_age_ms": MAX_AGE_MS, "publish__keys": str(keys / "line")}
     folder = keys / "of the line"
     folder.mkdir()
     with (
         running(kit, folder, ENDPOINT, faults, within=link.publisher.within, publish__wait_for=1, **settings) as line,
-        subscriber(ENDPOINT, *said, *patience, *options, within=link.subscriber.within) as received,
+        subscriber(ENDPOINT, *key_options, *patience, *options, within=link.subscriber.within) as received,
     ):
         yield line, received
     assert faults.seen()
@@ -82,8 +82,8 @@ def line_and_subscriber(
 
 
 def assert_in_order_and_explained(received: Subscriber, beat: dict) -> Counter[str]:
-    """Windows came in order, young as they left; what is missing is counted. Returns why windows are missing."""
-    assert_books_balance(beat)
+    """Windows came in order and were fresh; missing ones are counted. Returns why windows are missing."""
+    assert_counters_balance(beat)
     for topic in ("window", "gesture"):
         messages = received.topic(topic)
         numbers = [message["seq"] for message in messages]
@@ -92,23 +92,23 @@ def assert_in_order_and_explained(received: Subscriber, beat: dict) -> Counter[s
         assert numbers[-1] - numbers[0] + 1 == len(numbers) + missing.total()
         assert max(message["age_ms"] for message in messages) <= MAX_AGE_MS
     missing = sum((Counter(message["missing"]) for message in received.topic("window")), Counter())
-    # What the line did not send it counted itself; all else that did not arrive it has sent.
-    lost_there = Counter({reason: missing[reason] for reason in missing if reason != NETWORK})
-    assert lost_there <= Counter(beat["dropped"])
+    # The pipeline counted the windows that it dropped; it has sent all others that did not arrive.
+    dropped = Counter({reason: missing[reason] for reason in missing if reason != NETWORK})
+    assert dropped <= Counter(beat["dropped"])
     assert beat["published_windows"] >= len(received.topic("window")) + missing[NETWORK]
     return missing
 
 
-def assert_nothing_to_be_read(packets: bytes, kept: list[np.ndarray]) -> None:
-    """What passed is encrypted: neither the canary nor what was published, not even that it is a window."""
+def assert_nothing_to_be_read(packets: bytes, windows: list[np.ndarray]) -> None:
+    """All packets are encrypted: they show neither the canary, nor published values, nor that these are windows."""
     assert not canary_in(packets)
     assert b"anonymizer" not in packets
-    assert kept
-    assert not any(values.tobytes()[:64] in packets for values in kept)
+    assert windows
+    assert not any(values.tobytes()[:64] in packets for values in windows)
 
 
 def test_the_link_shows_what_passes_and_loses_and_delays_and_can_be_cut(link):
-    """Else the tests below would prove nothing."""
+    """Otherwise the tests below would prove nothing."""
     serve = (
         f"import socket; s = socket.create_server(({PUBLISHER!r}, 5000)); print(flush=True); c = s.accept()[0]; "
         "c.sendall(c.recv(100))"
@@ -117,12 +117,12 @@ def test_the_link_shows_what_passes_and_loses_and_delays_and_can_be_cut(link):
     link.delay_s = (0.05, 0.06)
     with subprocess.Popen([*link.publisher.within, sys.executable, "-c", serve], stdout=subprocess.PIPE) as server:
         assert server.stdout is not None
-        server.stdout.readline()  # it listens
+        server.stdout.readline()  # wait until it listens
         began = time.monotonic()
         subprocess.run([*link.subscriber.within, sys.executable, "-c", ask], check=True)
         assert time.monotonic() - began > 4 * 0.05
         server.wait(60)
-    assert canary_in(link.seen())
+    assert canary_in(link.packets())
     assert link.lost == 0
     link.cut = True
     with pytest.raises(subprocess.TimeoutExpired):
@@ -132,7 +132,7 @@ def test_the_link_shows_what_passes_and_loses_and_delays_and_can_be_cut(link):
 
 def test_over_a_link_that_delays_reorders_and_loses_packets_all_windows_arrive_in_order(link, kit, keys, tmp_path):
     link.delay_s, link.loss = (0.05, 0.15), 0.05
-    queue = 10 * WINDOWS  # nothing is too much for it, whatever the network does
+    queue = 10 * WINDOWS  # never full, whatever the network does
     settings = {"sources__0__loop": False, "publish__queue": queue}
     kept = tmp_path / "kept"
     with line_and_subscriber(link, kit, keys, Faults(tmp_path), "--npz", str(kept), **settings) as (line, received):
@@ -145,7 +145,7 @@ def test_over_a_link_that_delays_reorders_and_loses_packets_all_windows_arrive_i
     assert not missing[NETWORK]
     assert len(received.topic("window")) == summary["published_windows"]
     assert received.messages[-1]["state"] == "ended"
-    assert_nothing_to_be_read(link.seen(), [np.load(path)["values"] for path in kept.glob("window-*.npz")])
+    assert_nothing_to_be_read(link.packets(), [np.load(path)["values"] for path in kept.glob("window-*.npz")])
 
 
 def test_a_link_that_is_cut_and_mended_is_noticed_and_the_gap_is_put_down_to_the_network(link, kit, keys, tmp_path):
@@ -155,11 +155,11 @@ def test_a_link_that_is_cut_and_mended_is_noticed_and_the_gap_is_put_down_to_the
         assert received.process.stderr is not None
         link.cut = True
         assert "the connection to the publisher was lost; trying again" in received.process.stderr.readline()
-        heard = len(received.topic("window"))
+        before = len(received.topic("window"))
         published = line.beats[-1]["published_windows"]
-        beat = line.wait_for(lambda beat: beat["published_windows"] > published + 3)  # the line minds nothing
-        assert_books_balance(beat)
-        assert len(received.topic("window")) == heard
+        beat = line.wait_for(lambda beat: beat["published_windows"] > published + 3)  # the pipeline is unaffected
+        assert_counters_balance(beat)
+        assert len(received.topic("window")) == before
         link.cut = False
         wait_for_more(received, 10)
         summary = line.stop()
@@ -167,11 +167,11 @@ def test_a_link_that_is_cut_and_mended_is_noticed_and_the_gap_is_put_down_to_the
     missing = assert_in_order_and_explained(received, summary)
     assert missing[NETWORK] > 3
     assert {message["life"] for message in received.topic("window")} == {1}
-    assert not canary_in(link.seen())
+    assert not canary_in(link.packets())
 
 
 def wait_for_more(received: Subscriber, windows: int) -> None:
-    """Wait until so many more windows have come to a subscriber that lives."""
+    """Wait until a live subscriber has received this many more windows."""
     wanted = len(received.topic("window")) + windows
     while len(received.topic("window")) < wanted:
         assert received.process.poll() is None

@@ -1,4 +1,4 @@
-"""Raw windows pass sockets that processes of other users cannot connect to. Needs the right to start one: root."""
+"""Processes of other users cannot connect to the sockets that carry raw windows. Needs root to start one."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from eventveil.stream.runtime.sockets import PrivateSockets, runtime_folder
 
 NOBODY = 65534
 
-# What another user tries: the socket by its name, the folder's list, and a socket of his own in the stage's place.
+# What another user tries: connect to the socket, list the folder, bind another socket in it, and delete the socket.
 TRY = """
 import os, socket, sys
 path = sys.argv[1]
-for what in (lambda: socket.socket(socket.AF_UNIX).connect(path), lambda: os.listdir(os.path.dirname(path)),
-             lambda: socket.socket(socket.AF_UNIX).bind(path + ".other"), lambda: os.unlink(path)):
+for attempt in (lambda: socket.socket(socket.AF_UNIX).connect(path), lambda: os.listdir(os.path.dirname(path)),
+                lambda: socket.socket(socket.AF_UNIX).bind(path + ".other"), lambda: os.unlink(path)):
     try:
-        what()
+        attempt()
         print("done")
     except OSError as error:
         print(type(error).__name__)
@@ -33,7 +33,7 @@ for what in (lambda: socket.socket(socket.AF_UNIX).connect(path), lambda: os.lis
 
 
 def as_nobody(path: Path, python: str) -> list[str]:
-    """What happens to another user who tries."""
+    """Return the results of another user's attempts."""
     done = subprocess.run(
         [python, "-I", "-S", "-c", TRY, path],
         user=NOBODY, group=NOBODY, extra_groups=[], cwd="/", env={}, capture_output=True, text=True, check=True,
@@ -43,15 +43,15 @@ def as_nobody(path: Path, python: str) -> list[str]:
 
 @pytest.fixture
 def folder():
-    """A folder whose parents anybody may enter, as /tmp is."""
-    with tempfile.TemporaryDirectory(prefix="ev-", dir="/tmp") as made:
-        Path(made).chmod(0o755)
-        yield Path(made)
+    """A folder whose parents any user may enter, such as /tmp."""
+    with tempfile.TemporaryDirectory(prefix="ev-", dir="/tmp") as name:
+        Path(name).chmod(0o755)
+        yield Path(name)
 
 
 @pytest.fixture
 def python(folder):
-    """A Python that another user may run: ours often lies in a folder that is closed to others."""
+    """A Python that another user may run: ours is often in a folder closed to other users."""
     if not hasattr(os, "geteuid") or os.geteuid() != 0:
         pytest.skip("only root may start a process of another user")
     for python in (sys.executable, "/usr/bin/python3"):
@@ -69,7 +69,7 @@ def test_no_process_of_another_user_gets_at_a_raw_endpoint(folder, chosen, pytho
         endpoint = Path(pull.getsockopt(zmq.LAST_ENDPOINT).rstrip(b"\0").decode().removeprefix("ipc://"))
         assert endpoint.is_socket()
         assert as_nobody(endpoint, python) == ["PermissionError"] * 4
-        # Were it not for the folder, he could: the very same is done where anybody may enter.
+        # Only the folder prevents it: where any user may enter, the same attempts succeed.
         runtime.chmod(0o777)
         endpoint.chmod(0o777)
         assert as_nobody(endpoint, python) == ["done"] * 4

@@ -1,4 +1,4 @@
-"""What others call, and where it may be imported from: public names, rooms, the wheel's contents."""
+"""The package: public names, allowed imports, and the contents of the wheel."""
 
 from __future__ import annotations
 
@@ -55,8 +55,8 @@ def test_no_room_is_missing_in_the_list_of_packages():
     import tomllib
 
     listed = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["tool"]["setuptools"]["packages"]
-    faces = [face for room in ("core", *ROOMS) for face in (REPOSITORY / room).rglob("__init__.py")]
-    parts = [face.parent.relative_to(REPOSITORY).parts for face in faces]
+    inits = [init for room in ("core", *ROOMS) for init in (REPOSITORY / room).rglob("__init__.py")]
+    parts = [init.parent.relative_to(REPOSITORY).parts for init in inits]
     packages = {".".join(("eventveil", *(part for part in names if part != "core"))) for names in parts}
     assert packages == set(listed)
 
@@ -78,7 +78,7 @@ def test_no_room_is_missing_in_the_list_of_packages():
     ],
 )
 def test_strangers_stay_out_of_a_room(module, stranger):
-    # In a fresh interpreter, because import-linter does not see what an __init__ brings along.
+    # In a fresh interpreter, because import-linter does not see the imports of an __init__.
     code = f"import sys, {module}; sys.exit({stranger!r} in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
@@ -87,6 +87,6 @@ def test_the_program_tells_its_version_and_its_commands():
     program = [sys.executable, "-m", "eventveil.cli"]
     version = subprocess.run([*program, "--version"], capture_output=True, text=True, check=True).stdout
     assert version.split() == ["eventveil", importlib.import_module("eventveil").__version__]
-    told = subprocess.run([*program, "--help"], capture_output=True, text=True, check=True).stdout
+    help_text = subprocess.run([*program, "--help"], capture_output=True, text=True, check=True).stdout
     for command in ("run", "subscribe", "info", "convert", "weights", "demo"):
-        assert command in told
+        assert command in help_text

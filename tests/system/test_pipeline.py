@@ -1,4 +1,4 @@
-"""The whole line: a recording in, anonymized windows and gestures out, at a subscriber in another process."""
+"""The whole pipeline: a recording in, anonymized windows and gestures out, to a subscriber in another process."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def kit(tmp_path_factory: pytest.TempPathFactory) -> Kit:
 
 @pytest.fixture
 def endpoint() -> Iterator[str]:
-    # Not tmp_path: the path of a socket may not be longer than about a hundred bytes.
+    # Not tmp_path: the path of a socket must not exceed about a hundred bytes.
     with tempfile.TemporaryDirectory(prefix="eventveil-") as folder:
         yield f"ipc://{folder}/public"
 
@@ -63,9 +63,9 @@ def test_every_window_of_a_recording_arrives_anonymized_and_classified(kit, endp
         status.total("histogram", "received") == status.total("histogram", "binned") == sum(w.events for w in expected)
     )
     for window in expected:
-        kept = np.load(tmp_path / "kept" / f"window-0-{window.seq:08d}.npz")["values"]
-        assert kept.shape == (2 * BINS, SIZE[1], SIZE[0])
-        assert not np.array_equal(kept.round(), window.counts.reshape(kept.shape))
+        values = np.load(tmp_path / "kept" / f"window-0-{window.seq:08d}.npz")["values"]
+        assert values.shape == (2 * BINS, SIZE[1], SIZE[0])
+        assert not np.array_equal(values.round(), window.counts.reshape(values.shape))
 
 
 REAL = {
@@ -220,7 +220,7 @@ def descendants(pid: int) -> set[int]:
     return children.union(*map(descendants, children))
 
 
-@pytest.mark.skipif(not hasattr(os, "pidfd_open"), reason="waits for other processes' children by pidfd")
+@pytest.mark.skipif(not hasattr(os, "pidfd_open"), reason="waits for processes that are not its children by pidfd")
 def test_stages_leave_when_their_supervisor_is_killed(kit, endpoint):
     options = ["--speed", "0.1", "--loop", "--allow-untrained", "--wait-for", "1", "--set", "line.run_as=processes"]
     weights = ["--weights", str(kit.anonymizer), "--weights", str(kit.classifier), "--set", f"publish.bind={endpoint}"]
@@ -234,10 +234,10 @@ def test_stages_leave_when_their_supervisor_is_killed(kit, endpoint):
     finally:
         supervisor.kill()
         supervisor.communicate()
-    gone = [bool(select.select([stage], [], [], 10)[0]) for stage in stages]
+    ended = [bool(select.select([stage], [], [], 10)[0]) for stage in stages]
     for stage in stages:
         os.close(stage)
-    assert all(gone)
+    assert all(ended)
 
 
 def test_the_line_stops_when_asked_and_publishes_what_was_on_its_way(kit, endpoint):

@@ -1,4 +1,4 @@
-"""Two cameras of different sensors, each mounted in its own way, through one anonymizer: told apart to the very end."""
+"""Two cameras with different sensors and mountings share one anonymizer: their streams stay apart to the end."""
 
 from __future__ import annotations
 
@@ -27,26 +27,26 @@ def corner(left: int, top: int, side: int, seconds: float) -> Iterator[EventPack
 
 
 @pytest.fixture(scope="module")
-def told(tmp_path_factory):
-    """What anybody could hear of such a line, as messages; and its status."""
+def result(tmp_path_factory):
+    """All messages that such a pipeline publishes, and its status."""
     folder = tmp_path_factory.mktemp("two")
     kit = pipeline_setup.make_kit(folder)
-    # The upper left of what is looked at: of the desk's 96x72 that is the middle, 72x72.
+    # The upper left of the crop; for the desk's 96x72 that is the middle 72x72.
     write_recording(folder / "door.aedat4", corner(0, 0, 16, SECONDS["door"]), SENSORS["door"])
     write_recording(folder / "desk.aedat4", corner(12, 0, 18, SECONDS["desk"]), SENSORS["desk"])
     sources = [
         {"uri": str(folder / "door.aedat4"), "stream": "door", "speed": "max", "scene": {"mirror": True}},
         {"uri": str(folder / "desk.aedat4"), "stream": "desk", "speed": "max", "scene": {"rotate": 180}},
     ]
-    with everything() as (endpoint, heard):
+    with everything() as (endpoint, published):
         status = Pipeline(kit.settings(endpoint, sources=sources)).run()
     assert status.failure is None
-    return [decode(frames) for frames in heard], status
+    return [decode(frames) for frames in published], status
 
 
 @pytest.mark.parametrize("topic", ["window", "gesture"])
-def test_each_stream_comes_whole_and_under_its_own_name(told, topic):
-    messages, _ = told
+def test_each_stream_comes_whole_and_under_its_own_name(result, topic):
+    messages, _ = result
     numbers = defaultdict(list)
     for message in messages:
         if message.topic == topic:
@@ -56,8 +56,8 @@ def test_each_stream_comes_whole_and_under_its_own_name(told, topic):
     assert numbers == {"door": list(range(10)), "desk": list(range(7))}
 
 
-def test_each_stream_ends_for_itself(told):
-    messages, _ = told
+def test_each_stream_ends_for_itself(result):
+    messages, _ = result
     ends = [
         message.header.stream for message in messages if message.topic == "state" and message.header.state == "ended"
     ]
@@ -65,9 +65,9 @@ def test_each_stream_ends_for_itself(told):
     assert ends[-1] is None
 
 
-def test_each_camera_is_mounted_in_its_own_way(told):
-    """Noise is where events are; untrained, the anonymizer leaves that to be seen."""
-    messages, _ = told
+def test_each_camera_is_mounted_in_its_own_way(result):
+    """Noise is where events are: an untrained anonymizer does not hide that."""
+    messages, _ = result
     busy = {name: np.zeros((32, 32)) for name in SENSORS}
     for message in messages:
         if message.topic == "window":
@@ -76,8 +76,8 @@ def test_each_camera_is_mounted_in_its_own_way(told):
     assert quarters == {"door": 1, "desk": 3}  # upper right, lower right
 
 
-def test_every_event_is_accounted_for_by_camera(told):
-    _, status = told
+def test_every_event_is_accounted_for_by_camera(result):
+    _, status = result
     for name, side in (("door", 16), ("desk", 18)):
         counts = status.stages[f"histogram:{name}"].counts
         assert counts["received"] == counts["binned"] == round(SECONDS[name] * 1000) * side**2

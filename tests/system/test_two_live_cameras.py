@@ -1,7 +1,7 @@
-"""Two live cameras into one anonymizer: each stream shows its own camera, whatever becomes of the other.
+"""Two live cameras share one anonymizer: each stream shows its own camera, whatever happens to the other.
 
 One is plugged in (a fake below neuromorphic-drivers), one sends over the network (dv-processing's own NetworkWriter in
-another process). The weights let the counts be seen through the noise, so that windows tell whose they are.
+another process). The weights leave the counts visible through the noise, so that each window reveals its camera.
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ pytest.importorskip("neuromorphic_drivers")
 WINDOW_US = 100_000
 COLUMNS = np.dtype([("t", "<u8"), ("x", "<u2"), ("y", "<u2"), ("on", "?")])  # of neuromorphic-drivers
 SENSORS = {"door": Sensor(346, 260), "desk": Sensor(640, 480)}
-PLACES = {"door": (4, 5), "desk": (25, 20)}  # column and row of a window in which all events of a camera are
+PLACES = {"door": (4, 5), "desk": (25, 20)}  # column and row of all events of a camera, in its windows
 STEPS_US = {"door": 500, "desk": 250}  # from event to event
 BEGINS_US = {"door": 7_000_000, "desk": 1_700_000_000_000_000}
-NOISE = 30  # of a pixel, all bins together, its standard deviation is 3.2
+NOISE = 30  # bound on the noise of a pixel, summed over all bins; its standard deviation is 3.2
 
 
 def events(name, windows, begins_us=None):
-    """Events of a camera for so many windows, and the one that closes the last."""
+    """Events of a camera for this many windows, and the one that closes the last."""
     begins_us = BEGINS_US[name] if begins_us is None else begins_us
     t = np.arange(begins_us, begins_us + windows * WINDOW_US + 1, STEPS_US[name])
     sensor, (column, row) = SENSORS[name], PLACES[name]
@@ -47,7 +47,7 @@ def events(name, windows, begins_us=None):
 
 @pytest.fixture(scope="module")
 def kit(tmp_path_factory):
-    """A kit whose anonymizer adds noise of one event to each value, and nothing else."""
+    """A kit whose anonymizer only adds noise of one event to each value."""
     kit = make_kit(tmp_path_factory.mktemp("kit"), seconds=0.2)
     weights = load_weights(kit.anonymizer)
     with torch.no_grad():
@@ -61,7 +61,7 @@ def kit(tmp_path_factory):
 
 @pytest.fixture
 def sender(tmp_path):
-    """The camera on the network: one packet a window."""
+    """The camera on the network: one packet per window."""
     sent = events("desk", 10)
     per_window = WINDOW_US // STEPS_US["desk"]
     packets = (sent[at : at + per_window] for at in range(0, len(sent), per_window))
@@ -101,33 +101,37 @@ def test_each_stream_is_of_its_own_camera_and_goes_on_when_the_other_is_unplugge
     }
     sources = [{"uri": uri, "stream": name, **settings} for name, uri in uris.items()]
     endpoint = f"ipc://{tmp_path}/public"
-    heard = Listener(endpoint)
+    listener = Listener(endpoint)
     with cameras_in_a_line(kit, tmp_path, endpoint, sources) as line:
         door.emit(as_columns(events("door", 3), COLUMNS))
         sender.say("clients 1")
         sender.say("4")
-        wait_until(lambda: [len(heard.of(WINDOW, name)) for name in uris] == [3, 3])
+        wait_until(lambda: [len(listener.of(WINDOW, name)) for name in uris] == [3, 3])
         door.unplug()
-        wait_until(lambda: heard.states("door") == ["camera_lost"])
+        wait_until(lambda: listener.states("door") == ["camera_lost"])
         sender.say("3")
-        wait_until(lambda: len(heard.of(WINDOW, "desk")) == 6)
+        wait_until(lambda: len(listener.of(WINDOW, "desk")) == 6)
         door.plug()
-        wait_until(lambda: heard.states("door") == ["camera_lost", "camera_back"])
-        door.emit(as_columns(events("door", 3, begins_us=0), COLUMNS))  # its clock begins anew
+        wait_until(lambda: listener.states("door") == ["camera_lost", "camera_back"])
+        door.emit(as_columns(events("door", 3, begins_us=0), COLUMNS))  # its clock restarts at zero
         sender.say("3")
-        wait_until(lambda: [len(heard.of(WINDOW, name)) for name in uris] == [7, 9])
+        wait_until(lambda: [len(listener.of(WINDOW, name)) for name in uris] == [7, 9])
         summary = line.stop()
-    heard.finish()
+    listener.finish()
     assert line.process.returncode == 0, line.errors
-    assert (heard.states("door")[2:], heard.states("desk"), heard.states(None)) == (["ended"], ["ended"], ["ended"])
+    assert (listener.states("door")[2:], listener.states("desk"), listener.states(None)) == (
+        ["ended"],
+        ["ended"],
+        ["ended"],
+    )
     for name in uris:
-        check_the_windows(name, heard)
-        check_the_books(name, summary["stages"][f"histogram:{name}"]["counts"])
+        check_the_windows(name, listener)
+        check_the_counts(name, summary["stages"][f"histogram:{name}"]["counts"])
     assert summary["dropped"] == {}
 
 
-def check_the_windows(name, heard):
-    windows, gestures = heard.of(WINDOW, name), heard.of(GESTURE, name)
+def check_the_windows(name, listener):
+    windows, gestures = listener.of(WINDOW, name), listener.of(GESTURE, name)
     headers = [message.header for message in windows]
     assert [header.seq for header in headers] == list(range(8 if name == "door" else 10))
     assert [message.header.seq for message in gestures] == [header.seq for header in headers]
@@ -139,7 +143,7 @@ def check_the_windows(name, heard):
         assert (message.missing, message.header.lost) == ({}, {})
         picture = message.array.sum(axis=0)
         count, picture[row, column] = picture[row, column], 0
-        assert abs(picture).max() < NOISE  # nothing of the other one's
+        assert abs(picture).max() < NOISE  # no events of the other camera
         if is_whole(name, message.header.seq):
             assert abs(count - WINDOW_US // STEPS_US[name]) < NOISE
     starts = np.array([header.t_start_us for header in headers])
@@ -154,14 +158,14 @@ def check_the_windows(name, heard):
 
 
 def is_whole(name, seq):
-    """Whether a window is not one that was cut short by the unplugging, or by the end."""
+    """Whether a window was not cut short by the unplugging or by the end."""
     return seq not in ((3, 7) if name == "door" else (9,))
 
 
-def check_the_books(name, counts):
+def check_the_counts(name, counts):
     sent = 2 * len(events("door", 3)) if name == "door" else len(events("desk", 10)) - 1
-    read, given_up = counts["camera_read"], [counts[f"camera_{why}"] for why in ("dropped", "late", "damaged")]
-    assert (read, counts["camera_delivered"], given_up) == (sent, sent, [0, 0, 0])
+    read, dropped = counts["camera_read"], [counts[f"camera_{why}"] for why in ("dropped", "late", "damaged")]
+    assert (read, counts["camera_delivered"], dropped) == (sent, sent, [0, 0, 0])
     assert (counts["received"], counts["binned"], counts["outside"]) == (sent, sent, 0)
     assert counts["camera_losses"] == (1 if name == "door" else 0)
     assert counts["windows"] == counts["sent"] == (8 if name == "door" else 10)

@@ -49,7 +49,7 @@ def a_status(**changed):
             "publish", counts={"gestures": 3, "connections": 9, "handshakes": 5}, values={"subscribers": 4.0}
         ),
     }
-    return Status(seconds=5.0, stages=stages, books=the_books(), **changed)
+    return Status(seconds=5.0, stages=stages, counters=the_books(), **changed)
 
 
 def the_books():

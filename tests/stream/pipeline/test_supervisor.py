@@ -1,4 +1,4 @@
-"""What is wrong with a stage, how long it is waited for, and how often it is started anew."""
+"""Supervision: how failures of a stage are found, how long a silent stage may live, and how often it is restarted."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import sys
 from types import SimpleNamespace
 
 import pytest
-from pipeline_helpers import page, raw_parcel
+from pipeline_helpers import raw_message, stage_counters
 
 from eventveil.cli.run_output import Ticker
 from eventveil.stream.pipeline import supervisor
@@ -19,7 +19,7 @@ HANG_S = 2.0
 
 
 class Member:
-    """Stands for a process."""
+    """A stand-in for a process."""
 
     def __init__(self, made):
         self.exitcode = None
@@ -40,7 +40,7 @@ class Member:
 
 @pytest.fixture
 def now(monkeypatch):
-    """The time in seconds, everywhere."""
+    """The time in seconds, for the supervisor and the counters."""
     at = SimpleNamespace(s=1000.0)
     clock = SimpleNamespace(monotonic=lambda: at.s, monotonic_ns=lambda: round(at.s * 1e9))
     monkeypatch.setattr(supervisor, "time", clock)
@@ -54,91 +54,95 @@ def made():
 
 
 @pytest.fixture
-def keeper(now, made):
-    kept = StageSupervisor(page(), lambda: Member(made), restarts=2, hang_s=HANG_S)
-    kept.start()
-    return kept
+def supervised(now, made):
+    stage = StageSupervisor(stage_counters(), lambda: Member(made), restarts=2, hang_s=HANG_S)
+    stage.start()
+    return stage
 
 
-def at_work(keeper):
-    """Let it be ready, and have handed on a window."""
-    keeper.is_ready()
-    keeper.page["0"].arrived(raw_parcel(0))
-    keeper.page["0"].sent += 1
-    keeper.page.pulse()
+def at_work(supervised):
+    """Make the stage ready, with one window sent."""
+    supervised.is_ready()
+    supervised.counters["0"].arrived(raw_message(0))
+    supervised.counters["0"].sent += 1
+    supervised.counters.pulse()
 
 
 @pytest.mark.parametrize(
-    ("code", "words"),
+    ("code", "message"),
     [(-9, "killed by SIGKILL"), (-11, "killed by SIGSEGV"), (-40, "killed by signal 40"), (3, "died (exit code 3)")],
 )
-def test_a_process_that_is_gone_is_told_with_what_ended_it(keeper, made, code, words):
-    assert keeper.failure() is None
+def test_a_process_that_is_gone_is_told_with_what_ended_it(supervised, made, code, message):
+    assert supervised.failure() is None
     made[0].exitcode = code
-    assert keeper.failure() == f"the stage {'was ' if code < 0 else ''}{words}"
+    assert supervised.failure() == f"the stage {'was ' if code < 0 else ''}{message}"
 
 
-def test_a_stage_at_work_that_gives_no_sign_of_life_hangs(keeper, now):
-    at_work(keeper)
+def test_a_stage_at_work_that_gives_no_sign_of_life_hangs(supervised, now):
+    at_work(supervised)
     now.s += HANG_S - 0.1
-    assert keeper.failure() is None
+    assert supervised.failure() is None
     now.s += 0.2
-    assert keeper.failure() == "gave no sign of life for 2.1 s"
-    keeper.page.pulse()
-    assert keeper.failure() is None
+    assert supervised.failure() == "gave no sign of life for 2.1 s"
+    supervised.counters.pulse()
+    assert supervised.failure() is None
 
 
-def test_a_stage_that_has_handed_nothing_on_may_load_and_compile(keeper, now):
+def test_a_stage_that_has_handed_nothing_on_may_load_and_compile(supervised, now):
     now.s += START_S - 1
-    assert keeper.failure() is None
-    keeper.is_ready()
-    assert keeper.failure() is None
+    assert supervised.failure() is None
+    supervised.is_ready()
+    assert supervised.failure() is None
     now.s += 2
-    assert keeper.failure() is not None
+    assert supervised.failure() is not None
 
 
-def test_a_stage_that_needs_long_for_a_batch_is_given_ten_times_that(keeper, now):
-    at_work(keeper)
-    keeper.page.work_ns = 1_500_000_000
+def test_a_stage_that_needs_long_for_a_batch_is_given_ten_times_that(supervised, now):
+    at_work(supervised)
+    supervised.counters.work_ns = 1_500_000_000
     now.s += 14
-    assert keeper.failure() is None
+    assert supervised.failure() is None
     now.s += 2
-    assert keeper.failure() is not None
+    assert supervised.failure() is not None
 
 
 def test_threads_do_not_hang(now, made):
-    kept = StageSupervisor(page(), lambda: Member(made), restarts=0, hang_s=None)
-    kept.start()
-    at_work(kept)
+    stage = StageSupervisor(stage_counters(), lambda: Member(made), restarts=0, hang_s=None)
+    stage.start()
+    at_work(stage)
     now.s += 1e6
-    assert kept.failure() is None
-    assert not kept.may_restart()
+    assert stage.failure() is None
+    assert not stage.may_restart()
 
 
-def test_a_fresh_start_closes_the_books_and_tells_how_long_it_took(keeper, now, made):
-    at_work(keeper)
-    keeper.page["0"].arrived(raw_parcel(1))
-    incident = keeper.restart("why", 12.3456)
-    assert (made[0].exitcode, len(made), keeper.page.life) == (-9, 2, 3)  # the page of `page()` had a life already
-    assert keeper.page.dropped() == {"crash": 1}
+def test_a_fresh_start_closes_the_books_and_tells_how_long_it_took(supervised, now, made):
+    at_work(supervised)
+    supervised.counters["0"].arrived(raw_message(1))
+    incident = supervised.restart("why", 12.3456)
+    assert (made[0].exitcode, len(made), supervised.counters.life) == (
+        -9,
+        2,
+        3,
+    )  # the counters began with a life
+    assert supervised.counters.dropped() == {"crash": 1}
     assert (incident.stage, incident.reason, incident.at_s, incident.back_s) == ("anonymize", "why", 12.346, None)
     now.s += 0.75
-    keeper.is_ready()
+    supervised.is_ready()
     assert incident.back_s == 0.75
 
 
-def test_only_so_many_fresh_starts_within_a_minute(keeper, now):
+def test_only_so_many_fresh_starts_within_a_minute(supervised, now):
     allowed = []
     for _ in range(4):
-        allowed.append(keeper.may_restart())
+        allowed.append(supervised.may_restart())
         if allowed[-1]:
-            keeper.restart("why", 0)
+            supervised.restart("why", 0)
         now.s += 15
     assert allowed == [True, True, False, False]
-    now.s += 1  # 61 s behind the first one, 46 s behind the second
-    assert keeper.may_restart()
-    keeper.restart("why", 0)
-    assert not keeper.may_restart()
+    now.s += 1  # 61 s after the first one, 46 s after the second
+    assert supervised.may_restart()
+    supervised.restart("why", 0)
+    assert not supervised.may_restart()
 
 
 def test_the_last_incidents_are_kept_and_each_is_told_once(capsys):
@@ -148,8 +152,8 @@ def test_the_last_incidents_are_kept_and_each_is_told_once(capsys):
         status.note(Incident("anonymize", f"reason {number};", at_s=number))
         ticker(status)
         ticker(status)
-    told = [line.split()[3] for line in capsys.readouterr().err.splitlines() if "started anew" in line]
-    assert told == [f"{number};;" for number in range(MAX_INCIDENTS + 3)]
+    reasons = [line.split()[3] for line in capsys.readouterr().err.splitlines() if "started anew" in line]
+    assert reasons == [f"{number};;" for number in range(MAX_INCIDENTS + 3)]
     assert [incident.at_s for incident in status.incidents] == list(range(3, MAX_INCIDENTS + 3))
 
 

@@ -22,11 +22,11 @@ from pipeline_helpers import (
     link,
     notice,
     origin,
-    page,
     raw,
-    raw_parcel,
+    raw_message,
     received,
-    sealed_parcel,
+    sealed_message,
+    stage_counters,
     values,
 )
 
@@ -44,7 +44,13 @@ def publishing(*, max_age_ms=None, provenance=PROVENANCE, now_ns=NOW_NS, books=N
     """A publisher, and what has come out of it so far."""
     with link(hwm=1000) as (push, pull):
         publisher = Publisher(
-            push, SEAL, provenance, books or page("publish"), run=RUN, max_age_ms=max_age_ms, clock_ns=lambda: now_ns
+            push,
+            SEAL,
+            provenance,
+            books or stage_counters("publish"),
+            run=RUN,
+            max_age_ms=max_age_ms,
+            clock_ns=lambda: now_ns,
         )
         yield publisher, lambda: [decode(frames) for frames in received(pull)]
 
@@ -62,7 +68,7 @@ def topics_and_numbers(messages):
 
 
 def test_a_window_and_its_gesture_go_out_as_they_are():
-    window, gesture = published(sealed_parcel(6, "cam", lost={"queue": 6}, closed_ns=NOW_NS - 1_234_567))
+    window, gesture = published(sealed_message(6, "cam", lost={"queue": 6}, closed_ns=NOW_NS - 1_234_567))
     assert (window.topic, gesture.topic) == (WINDOW, GESTURE)
     np.testing.assert_array_equal(window.array, values(6))
     np.testing.assert_array_equal(gesture.array, SCORES)
@@ -78,7 +84,7 @@ def test_a_window_and_its_gesture_go_out_as_they_are():
 
 def test_without_a_classifier_only_the_window_goes_out():
     provenance = Provenance(OTHER_DIGEST, trained=True)
-    (window,) = published(sealed_parcel(scores=None), provenance=provenance)
+    (window,) = published(sealed_message(scores=None), provenance=provenance)
     assert (window.topic, window.header.anonymizer, window.header.trained) == (WINDOW, OTHER_DIGEST, True)
 
 
@@ -92,8 +98,8 @@ FORGED = AnonymizedWindow(origin(), raw().counts.astype(np.float32), bytes(32))
         FORGED,
         FORGED.with_scores(SCORES),
         Seal(b"of another run").set(origin(), values()),
-        replace(sealed_parcel().window, values=values(99)),
-        replace(sealed_parcel().window, origin=origin(stream="1")),
+        replace(sealed_message().window, values=values(99)),
+        replace(sealed_message().window, origin=origin(stream="1")),
         b"a window",
     ],
 )
@@ -101,7 +107,7 @@ FORGED = AnonymizedWindow(origin(), raw().counts.astype(np.float32), bytes(32))
 def test_what_is_not_the_anonymizers_is_refused_and_nothing_comes_out(window, max_age_ms):
     with publishing(max_age_ms=max_age_ms) as (publisher, out):
         with pytest.raises(BoundaryError):
-            publisher.take(replace_window(raw_parcel(), window))
+            publisher.take(replace_window(raw_message(), window))
         assert out() == []
         assert publisher.figures()["counts"]["windows"] == 0
 
@@ -126,21 +132,21 @@ def replace_window(parcel, window):
 def test_scores_that_are_no_probabilities_are_refused(scores):
     with publishing() as (publisher, out):
         with pytest.raises(BoundaryError, match="scores that are not 3 probabilities: refused") as caught:
-            publisher.take(sealed_parcel(scores=scores))
+            publisher.take(sealed_message(scores=scores))
         assert GESTURE not in [message.topic for message in out()]
     assert "250" not in str(caught.value)
 
 
 def test_scores_are_refused_where_there_is_no_classifier():
     with publishing(provenance=Provenance(DIGEST, trained=True)) as (publisher, _), pytest.raises(BoundaryError):
-        publisher.take(sealed_parcel())
+        publisher.take(sealed_message())
 
 
 def test_a_window_too_old_is_withheld_in_live_delivery_and_counted():
     old, young = NOW_NS - AGE_NS - 1, NOW_NS - AGE_NS
     with publishing(max_age_ms=100) as (publisher, out):
-        publisher.take(sealed_parcel(seq=0, closed_ns=old))
-        publisher.take(sealed_parcel(seq=1, closed_ns=young))
+        publisher.take(sealed_message(seq=0, closed_ns=old))
+        publisher.take(sealed_message(seq=1, closed_ns=young))
         messages = out()
         assert topics_and_numbers(messages) == [(WINDOW, 1), (GESTURE, 1)]
         assert [message.header.lost for message in messages] == [{"age": 1}, {"age": 1}]
@@ -151,17 +157,17 @@ def test_a_window_too_old_is_withheld_in_live_delivery_and_counted():
 
 
 def test_no_window_is_too_old_in_lossless_delivery():
-    messages = published(sealed_parcel(closed_ns=NOW_NS - 3600 * 10**9), max_age_ms=None)
+    messages = published(sealed_message(closed_ns=NOW_NS - 3600 * 10**9), max_age_ms=None)
     assert topics_and_numbers(messages) == [(WINDOW, 0), (GESTURE, 0)]
     assert messages[0].header.age_ms == 3_600_000
 
 
 def test_a_window_from_the_future_has_no_age():
-    assert published(sealed_parcel(closed_ns=NOW_NS + 5))[0].header.age_ms == 0
+    assert published(sealed_message(closed_ns=NOW_NS + 5))[0].header.age_ms == 0
 
 
 def overlapping(count, hop_us, **where):
-    return [sealed_parcel(seq, start_us=seq * hop_us, span_us=10, **where) for seq in range(count)]
+    return [sealed_message(seq, start_us=seq * hop_us, span_us=10, **where) for seq in range(count)]
 
 
 def test_of_windows_that_overlap_one_is_published_and_all_gestures():
@@ -190,20 +196,20 @@ def test_windows_of_other_streams_do_not_overlap():
 
 
 def test_a_window_before_the_published_one_is_withheld_too():
-    messages = published(sealed_parcel(0, start_us=100), sealed_parcel(1, start_us=50))
+    messages = published(sealed_message(0, start_us=100), sealed_message(1, start_us=50))
     assert topics_and_numbers(messages) == [(WINDOW, 0), (GESTURE, 0), (GESTURE, 1)]
 
 
 def test_a_withheld_window_does_not_withhold_the_ones_it_overlaps():
     """Too old to be published, it shows nothing: what shares its bins may go out."""
-    old = sealed_parcel(0, start_us=0, closed_ns=NOW_NS - 2 * AGE_NS)
-    young = sealed_parcel(1, start_us=4, closed_ns=NOW_NS)
+    old = sealed_message(0, start_us=0, closed_ns=NOW_NS - 2 * AGE_NS)
+    young = sealed_message(1, start_us=4, closed_ns=NOW_NS)
     assert topics_and_numbers(published(old, young, max_age_ms=100)) == [(WINDOW, 1), (GESTURE, 1)]
 
 
 def test_what_happened_to_the_camera_is_told():
     lost, back, window, _ = published(
-        notice("camera_lost", "cam"), notice("camera_back", "cam"), sealed_parcel(stream="cam", incidents={"away": 1})
+        notice("camera_lost", "cam"), notice("camera_back", "cam"), sealed_message(stream="cam", incidents={"away": 1})
     )
     assert [(one.topic, one.header.state, one.header.stream) for one in (lost, back)] == [
         (STATE, "camera_lost", "cam"), (STATE, "camera_back", "cam"),
@@ -243,7 +249,7 @@ def test_every_gap_is_explained_and_no_bin_is_published_twice(steps):
         starts[stream] += hop_us
         closed_ns = NOW_NS - 2 * AGE_NS if old else NOW_NS
         parcels.append(
-            sealed_parcel(seq, stream, lost={"queue": lost[stream]}, start_us=starts[stream], closed_ns=closed_ns)
+            sealed_message(seq, stream, lost={"queue": lost[stream]}, start_us=starts[stream], closed_ns=closed_ns)
         )
     with publishing(max_age_ms=100) as (publisher, out):
         for parcel in [*parcels, *(end(stream, {"queue": lost[stream]}, made[stream]) for stream in "ab")]:
@@ -275,7 +281,7 @@ def test_the_delays_of_what_was_published_are_told():
     with publishing(max_age_ms=100) as (publisher, _):
         assert publisher.values() == dict.fromkeys(["latency_p50_ms", "latency_p99_ms", "all_p50_ms", "all_p99_ms"])
         for seq, delay_ms in enumerate([10, 10, 50, 500]):
-            publisher.take(sealed_parcel(seq, closed_ns=NOW_NS - delay_ms * 1_000_000))
+            publisher.take(sealed_message(seq, closed_ns=NOW_NS - delay_ms * 1_000_000))
         told = publisher.values()
         assert (told["latency_p50_ms"], told["latency_p99_ms"]) == pytest.approx((10, 50), rel=0.02)
         told = publisher.values()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import contextmanager
 
 import zmq
-from pipeline_helpers import PATIENCE_MS, PROVENANCE, RUN, SEAL, page, sealed_parcel
+from pipeline_helpers import PATIENCE_MS, PROVENANCE, RUN, SEAL, sealed_message, stage_counters
 
 from eventveil.stream.protocol.wire import GESTURE, STATE, WINDOW, decode
 from eventveil.stream.publisher.public_socket import public_socket
@@ -64,8 +64,8 @@ def test_who_is_counted_misses_nothing_of_any_topic():
     with stage_door() as (public, audience, connect):
         subscriber = connect(zmq.SUB, "window", "gesture", "state")
         assert settled(public, audience, 1) == 1
-        publisher = Publisher(public, SEAL, PROVENANCE, page("publish"), run=RUN, max_age_ms=None)
-        publisher.take(sealed_parcel())
+        publisher = Publisher(public, SEAL, PROVENANCE, stage_counters("publish"), run=RUN, max_age_ms=None)
+        publisher.take(sealed_message())
         publisher.announce("ended")
         assert [decode(subscriber.recv_multipart()).topic for _ in range(3)] == [WINDOW, GESTURE, STATE]
 
@@ -115,8 +115,8 @@ def test_who_takes_back_what_is_no_topic_is_forgiven():
 
 def test_nobody_has_to_listen():
     with stage_door() as (public, audience, _):
-        publisher = Publisher(public, SEAL, PROVENANCE, page("publish"), run=RUN, max_age_ms=None)
+        publisher = Publisher(public, SEAL, PROVENANCE, stage_counters("publish"), run=RUN, max_age_ms=None)
         for seq in range(50):
-            publisher.take(sealed_parcel(seq))
+            publisher.take(sealed_message(seq))
         assert publisher.figures()["counts"]["windows"] == 50
         assert audience.count() == 0

@@ -1,4 +1,4 @@
-"""What was shown beside what was recognised: who is judged, when, and what comes of it."""
+"""Live accuracy: which windows are judged, and the figures that result."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ def shown(seq, label="wave", trial=0, subject="ann", since_us=100, stream="0"):
     return GroundTruth(stream=stream, seq=seq, trial=trial, label=label, subject=subject, since_us=since_us)
 
 
-def seen(seq, label="wave", stream="0"):
+def recognised(seq, label="wave", stream="0"):
     return Prediction(stream=stream, seq=seq, label=label)
 
 
-def score_of(*notes, streams=("0",)):
-    score = LiveAccuracy(LABELS, streams)
-    score.take(notes)
-    return score
+def accuracy_of(*notes, streams=("0",)):
+    accuracy = LiveAccuracy(LABELS, streams)
+    accuracy.take(notes)
+    return accuracy
 
 
 def test_nothing_is_said_before_anything_is_judged():
-    assert score_of(shown(0), seen(1)).figures() == {
+    assert accuracy_of(shown(0), recognised(1)).figures() == {
         "judged": 0,
         "right": 0,
         "accuracy": None,
@@ -42,13 +42,13 @@ def test_nothing_is_said_before_anything_is_judged():
 
 
 def test_windows_are_judged_by_their_numbers_and_trials_by_their_first_right_window():
-    score = score_of(
+    accuracy = accuracy_of(
         *(shown(seq, since_us=100_000 * (seq + 1)) for seq in range(4)),
         *(shown(seq, "clap", 1, "bob", 100_000 * (seq - 3)) for seq in range(4, 6)),
         *(shown(seq, "roll", 2, "ann", 100_000 * (seq - 5)) for seq in range(6, 8)),
-        *map(seen, range(8), ["clap", "rest", "wave", "wave", "clap", "clap", "rest", "rest"]),
+        *map(recognised, range(8), ["clap", "rest", "wave", "wave", "clap", "clap", "rest", "rest"]),
     )
-    assert score.figures() == {
+    assert accuracy.figures() == {
         "judged": 8,
         "right": 4,
         "accuracy": 0.5,
@@ -56,61 +56,62 @@ def test_windows_are_judged_by_their_numbers_and_trials_by_their_first_right_win
         "people": 2,
         "trials": 3,
         "trials_right": 2,
-        "first_right_s": pytest.approx(0.1, rel=0.02),  # half of 0.3 and 0.1 stay below
+        "first_right_s": pytest.approx(0.1, rel=0.02),  # the median: half of 0.3 and 0.1 stay below
     }
-    assert score.last == {"0": Outcome("roll", "rest")}
+    assert accuracy.last == {"0": Outcome("roll", "rest")}
 
 
 def test_what_the_classifier_cannot_say_is_not_judged():
-    assert score_of(shown(0, "juggling"), seen(0), shown(1), seen(1)).figures()["judged"] == 1
+    assert accuracy_of(shown(0, "juggling"), recognised(0), shown(1), recognised(1)).figures()["judged"] == 1
 
 
 def test_streams_are_judged_apart_and_others_not_at_all():
-    score = score_of(
-        shown(0, "clap", stream="a"), seen(0, "wave", stream="b"), seen(0, "clap", stream="a"),
-        shown(0, "clap", stream="c"), seen(0, "clap", stream="c"), shown(0, "wave", stream="b"), streams=("a", "b"),
+    accuracy = accuracy_of(
+        shown(0, "clap", stream="a"), recognised(0, "wave", stream="b"), recognised(0, "clap", stream="a"),
+        shown(0, "clap", stream="c"), recognised(0, "clap", stream="c"), shown(0, "wave", stream="b"),
+        streams=("a", "b"),
     )  # fmt: skip
-    assert (score.figures()["judged"], score.figures()["right"], score.figures()["trials"]) == (2, 2, 2)
-    assert set(score.last) == {"a", "b"}
+    assert (accuracy.figures()["judged"], accuracy.figures()["right"], accuracy.figures()["trials"]) == (2, 2, 2)
+    assert set(accuracy.last) == {"a", "b"}
 
 
 @given(st.lists(st.sampled_from(["both", "shown", "seen"]), max_size=40), st.integers(0, 10**6))
 def test_whatever_was_given_up_and_in_whatever_batches_both_sides_come_each_is_judged_once(windows, seed):
     left = [shown(seq) for seq, what in enumerate(windows) if what != "seen"]
-    right = [seen(seq) for seq, what in enumerate(windows) if what != "shown"]
+    right = [recognised(seq) for seq, what in enumerate(windows) if what != "shown"]
     pick = random.Random(seed)
-    score = LiveAccuracy(LABELS, ("0",))
+    accuracy = LiveAccuracy(LABELS, ("0",))
     while left or right:
         side = left if left and (not right or pick.random() < 0.5) else right
         batch = pick.randint(1, 5)
-        score.take(side[:batch])
+        accuracy.take(side[:batch])
         del side[:batch]
-    assert score.figures()["judged"] == score.figures()["right"] == windows.count("both")
+    assert accuracy.figures()["judged"] == accuracy.figures()["right"] == windows.count("both")
 
 
 @pytest.mark.parametrize("sides", [("shown", "seen"), ("shown",), ("seen",)])
 def test_what_is_kept_does_not_grow_with_the_time(sides):
-    score, sizes = LiveAccuracy(LABELS, ("0",)), []
-    begin = 1_000_000  # as long in bytes as all numbers behind it
+    accuracy, sizes = LiveAccuracy(LABELS, ("0",)), []
+    begin = 1_000_000  # takes as many bytes as all later numbers
     for seq in range(begin, begin + 100_000):
         trial = seq // 7
         note = {
             "shown": shown(seq, LABELS[seq % 3], trial, f"user{trial % 50:02d}", since_us=150_000 * (seq % 7 + 1)),
-            "seen": seen(seq),
+            "seen": recognised(seq),
         }
-        score.take(note[side] for side in sides)
+        accuracy.take(note[side] for side in sides)
         if seq - begin in (MOST_WAITING, 99_999):
-            sizes.append(len(pickle.dumps(score)))
-    assert sizes[1] <= sizes[0] + 20  # the counts themselves may have become a few bytes longer
+            sizes.append(len(pickle.dumps(accuracy)))
+    assert sizes[1] <= sizes[0] + 20  # the counts themselves may take a few more bytes
 
 
 def test_notes_survive_the_wire_and_hide_who_it_is():
-    notes = [shown(3, subject="user8675309"), seen(3)]
+    notes = [shown(3, subject="user8675309"), recognised(3)]
     assert NOTES.validate_json(NOTES.dump_json(notes)) == notes
     assert "user8675309" not in repr(notes)
 
 
 @pytest.mark.parametrize("key", ["label", "subject"])
 def test_figures_are_numbers_alone(key):
-    figures = score_of(shown(0), seen(0)).figures()
+    figures = accuracy_of(shown(0), recognised(0)).figures()
     assert getattr(shown(0), key) not in str(figures)

@@ -1,4 +1,4 @@
-"""Percentiles of delays, against numpy's on all delays kept."""
+"""Percentiles of delays, against numpy's percentiles of the same delays."""
 
 from __future__ import annotations
 

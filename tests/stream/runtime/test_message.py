@@ -1,4 +1,4 @@
-"""The private wire format: parcels come out as they went in, and anything else is a WireError that quotes nothing."""
+"""The private wire format: messages survive it unchanged, and anything else is a WireError that quotes no data."""
 
 from __future__ import annotations
 
@@ -10,20 +10,20 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from pipeline_helpers import SCORES, end, link, notice, origin, raw_parcel, sealed_parcel, values
+from pipeline_helpers import SCORES, end, link, notice, origin, raw_message, sealed_message, values
 
 from eventveil.errors import WireError
 from eventveil.stream.runtime.message import StageMessage, pack, unpack
 from eventveil.stream.runtime.windows import AnonymizedWindow, RawWindow
 
 VOXELS = StageMessage("0", RawWindow(origin(), values()))
-PARCELS = [
-    raw_parcel(seq=5, stream="cam", lost={"queue": 2}, start_us=-50),
+MESSAGES = [
+    raw_message(seq=5, stream="cam", lost={"queue": 2}, start_us=-50),
     VOXELS,
     StageMessage("0", RawWindow(origin(), np.zeros((0, 2, 3, 4), np.uint16))),
-    sealed_parcel(seq=9, lost={"queue": 1, "age": 3}, closed_ns=2**62),
-    sealed_parcel(scores=None),
-    raw_parcel(incidents={"overflow": 3, "away": 1}),
+    sealed_message(seq=9, lost={"queue": 1, "age": 3}, closed_ns=2**62),
+    sealed_message(scores=None),
+    raw_message(incidents={"overflow": 3, "away": 1}),
     end("cam", {"age": 7}, made=12),
     end(),
     notice("camera_lost", "cam", {"queue": 1}),
@@ -31,9 +31,9 @@ PARCELS = [
 ]
 
 
-def over_the_wire(parcel):
+def over_the_wire(message):
     with link() as (push, pull):
-        push.send_multipart(pack(parcel), copy=False)
+        push.send_multipart(pack(message), copy=False)
         return unpack([frame.buffer for frame in pull.recv_multipart(copy=False)])
 
 
@@ -46,24 +46,24 @@ def same(one, other):
         assert one.shape == other.shape
 
 
-@pytest.mark.parametrize("parcel", PARCELS)
-def test_what_is_packed_is_unpacked(parcel):
-    got = over_the_wire(parcel)
+@pytest.mark.parametrize("message", MESSAGES)
+def test_what_is_packed_is_unpacked(message):
+    got = over_the_wire(message)
     assert (got.stream, got.seq, got.lost, type(got.window)) == (
-        parcel.stream, parcel.seq, parcel.lost, type(parcel.window)
+        message.stream, message.seq, message.lost, type(message.window)
     )  # fmt: skip
-    assert (got.notice, got.ends) == (parcel.notice, parcel.window is None and parcel.notice is None)
-    if isinstance(parcel.window, RawWindow):
-        same(got.window.counts, parcel.window.counts)
-        assert got.window.origin == parcel.window.origin
-    if isinstance(parcel.window, AnonymizedWindow):
-        same(got.window.values, parcel.window.values)
-        same(got.window.scores, parcel.window.scores)
-        assert (got.window.origin, got.window.seal) == (parcel.window.origin, parcel.window.seal)
+    assert (got.notice, got.ends) == (message.notice, message.window is None and message.notice is None)
+    if isinstance(message.window, RawWindow):
+        same(got.window.counts, message.window.counts)
+        assert got.window.origin == message.window.origin
+    if isinstance(message.window, AnonymizedWindow):
+        same(got.window.values, message.window.values)
+        same(got.window.scores, message.window.scores)
+        assert (got.window.origin, got.window.seal) == (message.window.origin, message.window.seal)
 
 
 def test_the_counts_of_what_was_lost_can_be_added_to():
-    got = over_the_wire(raw_parcel(lost={"queue": 2}))
+    got = over_the_wire(raw_message(lost={"queue": 2}))
     assert isinstance(got.lost, Counter)
     got.lost.update({"age": 1})
     assert got.lost == {"queue": 2, "age": 1}
@@ -72,14 +72,14 @@ def test_the_counts_of_what_was_lost_can_be_added_to():
 def test_strided_arrays_travel_in_the_order_of_their_axes():
     counts = np.arange(96, dtype=np.uint16).reshape(2, 2, 4, 6)[:, :, ::-1, ::2]
     same(over_the_wire(StageMessage("0", RawWindow(origin(), counts))).window.counts, counts)
-    window = sealed_parcel().window.with_scores(np.arange(6, dtype=np.float32)[::2])
+    window = sealed_message().window.with_scores(np.arange(6, dtype=np.float32)[::2])
     same(over_the_wire(StageMessage("0", window)).window.scores, window.scores)
 
 
 def test_arrays_are_not_copied():
-    parcel = raw_parcel()
-    assert np.shares_memory(np.asarray(pack(parcel)[1]), parcel.window.counts)
-    frames = [bytes(frame) for frame in pack(parcel)]
+    message = raw_message()
+    assert np.shares_memory(np.asarray(pack(message)[1]), message.window.counts)
+    frames = [bytes(frame) for frame in pack(message)]
     assert np.shares_memory(unpack(frames).window.counts, np.frombuffer(frames[1], np.uint8))
 
 
@@ -88,8 +88,8 @@ def refused(frames):
         unpack(frames)
 
 
-def changed(parcel=None, *, payload=None, scores=None, **header):
-    frames = [bytes(frame) for frame in pack(parcel or raw_parcel())]
+def changed(message=None, *, payload=None, scores=None, **header):
+    frames = [bytes(frame) for frame in pack(message or raw_message())]
     keys = json.loads(frames[0]) | header
     payload = frames[1] if payload is None else payload
     return [json.dumps(keys).encode(), payload, frames[2] if scores is None else scores]
@@ -141,8 +141,8 @@ def test_a_payload_of_another_size_is_refused(payload):
 
 
 def test_a_seal_or_scores_that_are_none_are_refused():
-    refused(changed(sealed_parcel(), seal="not hexadecimal"))
-    refused(changed(sealed_parcel(), scores=SCORES.tobytes()[:-1]))
+    refused(changed(sealed_message(), seal="not hexadecimal"))
+    refused(changed(sealed_message(), scores=SCORES.tobytes()[:-1]))
 
 
 @given(st.lists(st.binary(max_size=30), max_size=4))
@@ -157,9 +157,9 @@ def test_random_frames_give_a_wire_error(frames):
         max_size=3,
     ),
     st.sampled_from([None, b"", b"\0" * 96]),
-    st.sampled_from(PARCELS),
+    st.sampled_from(MESSAGES),
 )
-def test_a_parcel_with_any_change_is_read_or_refused(header, payload, parcel):
+def test_a_parcel_with_any_change_is_read_or_refused(header, payload, message):
     with contextlib.suppress(WireError):
-        got = unpack(changed(parcel, payload=payload, **header))
+        got = unpack(changed(message, payload=payload, **header))
         assert got.window is None or isinstance(got.window, RawWindow | AnonymizedWindow)

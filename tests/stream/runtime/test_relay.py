@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from pipeline_helpers import SCORES, SEAL, end, link, notice, page, raw, raw_parcel, received, signals
+from pipeline_helpers import SCORES, SEAL, end, link, notice, raw, raw_message, received, signals, stage_counters
 
 from eventveil.errors import AnonymizerError, WireError
 from eventveil.stream.runtime.accounting import AGE, QUEUE, PipelineCounters
@@ -28,7 +28,7 @@ STALE_NS = time.monotonic_ns() - 2 * MAX_AGE_MS * 1_000_000
 
 
 class Doubling:
-    """A stage that doubles counts, and notes how many windows came at once."""
+    """A transform that doubles counts, and records the size of each batch."""
 
     def __init__(self):
         self.batches = []
@@ -46,51 +46,51 @@ class Beats:
 
 
 class Reader:
-    """Whoever is behind a relay: reads one parcel whenever it is called, and keeps them all."""
+    """The receiver after a relay: reads one message whenever it is called, and keeps them all."""
 
     def __init__(self, pull):
         self._pull = pull
-        self.parcels = []
+        self.messages = []
 
     def __call__(self):
         if self._pull.poll(0):
-            self.parcels.append(unpack(self._pull.recv_multipart()))
-        return False  # asked as `aborted`: no
+            self.messages.append(unpack(self._pull.recv_multipart()))
+        return False  # it is called as `aborted`
 
     def all(self):
-        self.parcels += [unpack(frames) for frames in received(self._pull)]
-        return self.parcels
+        self.messages += [unpack(frames) for frames in received(self._pull)]
+        return self.messages
 
 
 @contextmanager
-def relay(parcels, stage=None, *, streams="0", batch=4, max_age_ms=None, hwm=1000, queue=100, delivery="lossless"):
-    """A relay whose inbox holds the parcels, and the reader behind its outbox, which is called while that waits."""
-    with link(hwm=1000) as (feed, inbox), link(hwm=hwm) as (push, pull):
-        for parcel in parcels:
-            feed.send_multipart(pack(parcel))
+def relay(messages, stage=None, *, streams="0", batch=4, max_age_ms=None, hwm=1000, queue=100, delivery="lossless"):
+    """A relay with these messages waiting, and the reader after its sender, which is called while that waits."""
+    with link(hwm=1000) as (feed, receiver), link(hwm=hwm) as (push, pull):
+        for message in messages:
+            feed.send_multipart(pack(message))
         reader = Reader(pull)
-        books = PipelineCounters(["anonymize"], streams)["anonymize"]
-        outbox = EdgeSender(push, queue, delivery, books, aborted=reader)
+        counters = PipelineCounters(["anonymize"], streams)["anonymize"]
+        sender = EdgeSender(push, queue, delivery, counters, aborted=reader)
         stage = stage or Doubling()
-        yield Relay(stage, inbox, outbox, books, batch=batch, max_age_ms=max_age_ms), reader
+        yield Relay(stage, receiver, sender, counters, batch=batch, max_age_ms=max_age_ms), reader
 
 
-def run(parcels, stage=None, **settings):
-    """What comes out of a relay that runs to its end, and its figures then."""
-    with relay(parcels, stage, **settings) as (stage_relay, reader):
+def run(messages, stage=None, **settings):
+    """The messages that a relay sends until its end, and its figures then."""
+    with relay(messages, stage, **settings) as (stage_relay, reader):
         stage_relay.run(signals(), Beats())
         return reader.all(), stage_relay.figures()
 
 
-def names(parcels):
-    return [(p.stream, None if p.window is None else p.window.origin.seq) for p in parcels]
+def names(messages):
+    return [(p.stream, None if p.window is None else p.window.origin.seq) for p in messages]
 
 
 def test_windows_go_through_the_stage_in_order_and_the_end_comes_last():
-    got, figures = run([*(raw_parcel(seq) for seq in range(10)), end()])
+    got, figures = run([*(raw_message(seq) for seq in range(10)), end()])
     assert names(got) == [("0", seq) for seq in [*range(10), None]]
-    for seq, parcel in enumerate(got[:-1]):
-        np.testing.assert_array_equal(parcel.window.counts, raw(seq).counts * 2)
+    for seq, message in enumerate(got[:-1]):
+        np.testing.assert_array_equal(message.window.counts, raw(seq).counts * 2)
     assert figures["counts"] == {"received": 10, "sent": 10, "waiting": 0}
     assert figures["dropped"] == {}
     assert sum(figures["age"].counts) == 10
@@ -98,7 +98,7 @@ def test_windows_go_through_the_stage_in_order_and_the_end_comes_last():
 
 def test_what_has_arrived_runs_as_one_batch_of_at_most_so_many():
     stage = Doubling()
-    run([*(raw_parcel(seq) for seq in range(10)), end()], stage, batch=4)
+    run([*(raw_message(seq) for seq in range(10)), end()], stage, batch=4)
     assert stage.batches == [4, 4, 2]
 
 
@@ -110,7 +110,7 @@ def test_a_stage_is_not_called_for_ends_alone():
 
 
 def test_a_word_about_the_camera_keeps_its_place_and_is_no_end():
-    got, figures = run([raw_parcel(0), notice("camera_lost"), notice("camera_back"), raw_parcel(1), end()])
+    got, figures = run([raw_message(0), notice("camera_lost"), notice("camera_back"), raw_message(1), end()])
     assert [(p.window and p.window.origin.seq, p.notice) for p in got] == [
         (0, None), (None, "camera_lost"), (None, "camera_back"), (1, None), (None, None),
     ]  # fmt: skip
@@ -118,17 +118,17 @@ def test_a_word_about_the_camera_keeps_its_place_and_is_no_end():
 
 
 def test_it_works_until_every_stream_has_ended():
-    parcels = [raw_parcel(0, "a"), end("a"), raw_parcel(0, "b"), raw_parcel(1, "b"), end("b"), raw_parcel(9, "b")]
-    got, _ = run(parcels, streams="ab", batch=1)
+    messages = [raw_message(0, "a"), end("a"), raw_message(0, "b"), raw_message(1, "b"), end("b"), raw_message(9, "b")]
+    got, _ = run(messages, streams="ab", batch=1)
     assert names(got) == [("a", 0), ("a", None), ("b", 0), ("b", 1), ("b", None)]
 
 
 def test_windows_that_waited_too_long_are_given_up_before_work_is_spent_on_them():
     stage = Doubling()
     ages = [FRESH_NS, STALE_NS, STALE_NS, FRESH_NS, STALE_NS]
-    parcels = [*(raw_parcel(seq, closed_ns=closed_ns) for seq, closed_ns in enumerate(ages)), end()]
-    got, figures = run(parcels, stage, batch=100, max_age_ms=MAX_AGE_MS)
-    assert [(name, parcel.lost) for (_, name), parcel in zip(names(got), got, strict=True)] == [
+    messages = [*(raw_message(seq, closed_ns=closed_ns) for seq, closed_ns in enumerate(ages)), end()]
+    got, figures = run(messages, stage, batch=100, max_age_ms=MAX_AGE_MS)
+    assert [(name, message.lost) for (_, name), message in zip(names(got), got, strict=True)] == [
         (0, {}),
         (3, {AGE: 2}),
         (None, {AGE: 3}),
@@ -139,7 +139,7 @@ def test_windows_that_waited_too_long_are_given_up_before_work_is_spent_on_them(
 
 
 def test_without_a_greatest_age_the_oldest_window_goes_through():
-    got, _ = run([raw_parcel(closed_ns=0), end()], max_age_ms=None)
+    got, _ = run([raw_message(closed_ns=0), end()], max_age_ms=None)
     assert names(got) == [("0", 0), ("0", None)]
 
 
@@ -149,18 +149,18 @@ def test_without_a_greatest_age_the_oldest_window_goes_through():
     st.integers(1, 4),
 )
 def test_every_gap_is_explained_behind_a_relay(windows, batch, queue):
-    """Whatever was lost before it, by age or to newer windows: counts and numbers agree, stream by stream."""
-    made, earlier, parcels = Counter(), Counter(), []
+    """Counts and numbers agree in each stream, wherever windows are dropped: before the relay, by age, by the queue."""
+    made, earlier, messages = Counter(), Counter(), []
     for stream, fresh, lost_before in windows:
         made[stream] += lost_before
         earlier[stream] += lost_before
         closed_ns = FRESH_NS if fresh else STALE_NS
-        parcels.append(raw_parcel(made[stream], stream, lost={"earlier": earlier[stream]}, closed_ns=closed_ns))
+        messages.append(raw_message(made[stream], stream, lost={"earlier": earlier[stream]}, closed_ns=closed_ns))
         made[stream] += 1
     beats = itertools.count()
-    parcels += [end(stream, {"earlier": earlier[stream]}, made[stream]) for stream in "ab"]
+    messages += [end(stream, {"earlier": earlier[stream]}, made[stream]) for stream in "ab"]
     live = {"streams": "ab", "batch": batch, "max_age_ms": MAX_AGE_MS, "hwm": 1, "queue": queue, "delivery": "live"}
-    with relay(parcels, **live) as (stage_relay, reader):
+    with relay(messages, **live) as (stage_relay, reader):
 
         def read_now_and_then():
             figures = stage_relay.figures()
@@ -173,29 +173,29 @@ def test_every_gap_is_explained_behind_a_relay(windows, batch, queue):
         got = reader.all()
         dropped = stage_relay.figures()["dropped"]
     came = Counter()
-    for parcel in got:
-        assert parcel.seq - came[parcel.stream] == parcel.lost.total()
-        came[parcel.stream] += 1
-    told = sum((parcel.lost for parcel in got if parcel.ends), Counter())
-    assert told == Counter(dropped) + Counter(earlier=earlier.total())
+    for message in got:
+        assert message.seq - came[message.stream] == message.lost.total()
+        came[message.stream] += 1
+    lost = sum((message.lost for message in got if message.ends), Counter())
+    assert lost == Counter(dropped) + Counter(earlier=earlier.total())
     assert set(dropped) <= {AGE, QUEUE}
 
 
 def test_a_full_outbox_holds_the_relay_back_but_not_its_reports():
-    """Lossless: what cannot be handed on is not taken in either, and the relay tells so instead of blocking."""
+    """Lossless: a relay that cannot send does not receive either, and keeps reporting instead of blocking."""
     waiting, read = [], 0
-    parcels = [*(raw_parcel(seq) for seq in range(30)), end()]
-    with relay(parcels, batch=1, hwm=1, queue=3) as (stage_relay, reader):
+    messages = [*(raw_message(seq) for seq in range(30)), end()]
+    with relay(messages, batch=1, hwm=1, queue=3) as (stage_relay, reader):
 
         def read_at_every_other_beat():
             nonlocal read
             counts = stage_relay.figures()["counts"]
             if counts["received"] < 30:
-                assert len(reader.parcels) == read  # or the outbox had to wait, and called the reader itself
+                assert len(reader.messages) == read  # otherwise the sender had to wait and called the reader itself
             waiting.append(counts["waiting"])
             if len(waiting) % 2:
                 reader()
-            read = len(reader.parcels)
+            read = len(reader.messages)
 
         stage_relay.run(signals(), Beats(read_at_every_other_beat))
         got = reader.all()
@@ -206,8 +206,8 @@ def test_a_full_outbox_holds_the_relay_back_but_not_its_reports():
 
 def test_a_batch_that_does_not_fit_waits_in_the_outbox():
     waiting = []
-    parcels = [*(raw_parcel(seq) for seq in range(30)), end()]
-    with relay(parcels, batch=8, hwm=1, queue=3) as (stage_relay, reader):
+    messages = [*(raw_message(seq) for seq in range(30)), end()]
+    with relay(messages, batch=8, hwm=1, queue=3) as (stage_relay, reader):
 
         def read_one():
             waiting.append(stage_relay.figures()["counts"]["waiting"])
@@ -225,7 +225,7 @@ class Broken:
 
 
 def test_a_stage_that_raises_ends_the_relay_and_nothing_of_the_batch_comes_out():
-    with relay([raw_parcel(0), raw_parcel(1), end()], Broken()) as (stage_relay, reader):
+    with relay([raw_message(0), raw_message(1), end()], Broken()) as (stage_relay, reader):
         with pytest.raises(AnonymizerError, match="the network failed"):
             stage_relay.run(signals(), Beats())
         assert reader.all() == []
@@ -234,7 +234,7 @@ def test_a_stage_that_raises_ends_the_relay_and_nothing_of_the_batch_comes_out()
 
 def test_an_anonymizer_that_makes_fewer_windows_lets_none_out():
     stage = AnonymizeTransform(lambda counts: np.zeros((len(counts) - 1, 2, 3, 4), np.float32), SEAL)
-    with relay([raw_parcel(0), raw_parcel(1), end()], stage) as (stage_relay, reader):
+    with relay([raw_message(0), raw_message(1), end()], stage) as (stage_relay, reader):
         with pytest.raises(AnonymizerError, match="expected 2 anonymized windows, got 1"):
             stage_relay.run(signals(), Beats())
         assert reader.all() == []
@@ -245,33 +245,32 @@ def test_raw_windows_become_sealed_and_then_classified_ones():
         return np.stack([window.reshape(2, 3, 4) + np.float32(0.5) for window in counts])
 
     anonymized, _ = run(
-        [raw_parcel(0, "a"), raw_parcel(4, "b", {"queue": 4}), end("a"), end("b")],
+        [raw_message(0, "a"), raw_message(4, "b", {"queue": 4}), end("a"), end("b")],
         AnonymizeTransform(blur, SEAL),
         streams="ab",
     )
     classified, _ = run(anonymized, ClassifyTransform(lambda values: np.stack([SCORES] * len(values))), streams="ab")
     assert names(classified) == [("a", 0), ("b", 4), ("a", None), ("b", None)]
-    for parcel in classified[:2]:
-        window = SEAL.check(parcel.window)
+    for message in classified[:2]:
+        window = SEAL.check(message.window)
         counts = raw(window.origin.seq).counts.reshape(2, 3, 4)
         np.testing.assert_array_equal(window.values, counts + np.float32(0.5))
         np.testing.assert_array_equal(window.scores, SCORES)
 
 
 def test_a_strangers_message_on_the_private_wire_ends_the_relay():
-    with link(hwm=10) as (feed, inbox), link() as (push, _):
+    with link(hwm=10) as (feed, receiver), link() as (push, _):
         feed.send_multipart([b"{}", b"", b""])
-        stage_relay = Relay(
-            Doubling(), inbox, EdgeSender(push, 1, "live", page(), lambda: False), page(), batch=1, max_age_ms=None
-        )
+        sender = EdgeSender(push, 1, "live", stage_counters(), lambda: False)
+        stage_relay = Relay(Doubling(), receiver, sender, stage_counters(), batch=1, max_age_ms=None)
         with pytest.raises(WireError):
             stage_relay.run(signals(), Beats())
 
 
 def test_an_abort_ends_a_relay_that_waits_for_windows():
-    told = signals()
-    with relay([raw_parcel(0)]) as (stage_relay, reader):
-        stage_relay.run(told, Beats(told.abort.set))
+    stage_signals = signals()
+    with relay([raw_message(0)]) as (stage_relay, reader):
+        stage_relay.run(stage_signals, Beats(stage_signals.abort.set))
         assert stage_relay.figures()["counts"]["received"] == 1
         assert len(reader.all()) == 1
 
@@ -285,6 +284,6 @@ def test_receiving_takes_what_has_arrived_and_no_more_than_asked():
     with link(hwm=10) as (push, pull):
         assert receive(pull, 3) == []
         for seq in range(4):
-            push.send_multipart(pack(raw_parcel(seq)))
+            push.send_multipart(pack(raw_message(seq)))
         assert names(receive(pull, 3)) == [("0", 0), ("0", 1), ("0", 2)]
         assert names(receive(pull, 3)) == [("0", 3)]

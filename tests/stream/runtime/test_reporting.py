@@ -1,4 +1,4 @@
-"""The voice in which a stage reports to its supervisor."""
+"""The reports of a stage to its supervisor."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from types import SimpleNamespace
 
 import pytest
 import zmq
-from pipeline_helpers import link, page, received
+from pipeline_helpers import link, received, stage_counters
 
 from eventveil.errors import LineError
 from eventveil.stream.runtime.accuracy import MOST_WAITING, NOTES, Prediction
@@ -16,10 +16,12 @@ from eventveil.stream.runtime.reporting import StageReport, StageReporter
 
 def test_a_report_tells_the_figures_of_its_stage():
     with link(hwm=10) as (push, pull):
-        reporter = StageReporter(page("classify"), push, lambda: {"counts": {"sent": 3}, "dropped": {"age": 1}})
-        reporter.say("failed", "why")
-        words, notes = pull.recv_multipart()
-    assert StageReport.model_validate_json(words) == StageReport(
+        reporter = StageReporter(
+            stage_counters("classify"), push, lambda: {"counts": {"sent": 3}, "dropped": {"age": 1}}
+        )
+        reporter.send("failed", "why")
+        report, notes = pull.recv_multipart()
+    assert StageReport.model_validate_json(report) == StageReport(
         stage="classify", pid=os.getpid(), kind="failed", counts={"sent": 3}, dropped={"age": 1}, reason="why"
     )
     assert notes == b"[]"
@@ -28,11 +30,11 @@ def test_a_report_tells_the_figures_of_its_stage():
 def test_notes_go_along_with_the_next_report_once():
     notes = [Prediction(stream="0", seq=3, label="wave"), Prediction(stream="0", seq=4, label="clap")]
     with link(hwm=10) as (push, pull):
-        reporter = StageReporter(page("publish"), push)
+        reporter = StageReporter(stage_counters("publish"), push)
         for note in notes:
             reporter.note(note)
-        reporter.say("beat")
-        reporter.say("ended")
+        reporter.send("beat")
+        reporter.send("ended")
         first, second = (NOTES.validate_json(frames[1]) for frames in (pull.recv_multipart(), pull.recv_multipart()))
     assert first == notes
     assert second == []
@@ -44,43 +46,43 @@ def test_a_beat_is_said_once_a_second(monkeypatch):
         "eventveil.stream.runtime.reporting.time", SimpleNamespace(monotonic=lambda: now[0], monotonic_ns=lambda: 0)
     )
     with link(hwm=10) as (push, pull):
-        reporter = StageReporter(page("publish"), push)
-        said = []
+        reporter = StageReporter(stage_counters("publish"), push)
+        reports = []
         for now[0] in (100.0, 100.9, 101.0, 101.5, 101.99, 102.0, 110.0, 110.5):
             reporter.beat()
-            said.append(len(received(pull)))
-    assert said == [0, 0, 1, 0, 0, 1, 1, 0]
+            reports.append(len(received(pull)))
+    assert reports == [0, 0, 1, 0, 0, 1, 1, 0]
 
 
 def test_a_supervisor_that_does_not_listen_costs_beats_but_no_last_word():
-    with zmq.Context() as context, context.socket(zmq.PUSH) as nobody:
-        reporter = StageReporter(page("publish"), nobody)
-        reporter.say("beat")
-        with pytest.raises(LineError, match="publish: the supervisor does not listen"):
-            reporter.say("ended")
+    with zmq.Context() as context, context.socket(zmq.PUSH) as unconnected:
+        reporter = StageReporter(stage_counters("publish"), unconnected)
+        reporter.send("beat")
+        with pytest.raises(LineError, match="publish: the supervisor no longer receives reports"):
+            reporter.send("ended")
 
 
 def test_notes_wait_for_a_supervisor_that_listens():
     with zmq.Context() as context, context.socket(zmq.PULL) as pull, context.socket(zmq.PUSH) as push:
         push.sndtimeo = pull.rcvtimeo = 5_000
-        reporter = StageReporter(page("publish"), push)
+        reporter = StageReporter(stage_counters("publish"), push)
         reporter.note(note := Prediction(stream="0", seq=3, label="wave"))
-        reporter.say("beat")  # nobody is there
+        reporter.send("beat")  # no supervisor is connected
         pull.bind("inproc://late")
         push.connect("inproc://late")
-        reporter.say("ended")
-        words, notes = pull.recv_multipart()
-    assert StageReport.model_validate_json(words).kind == "ended"
+        reporter.send("ended")
+        report, notes = pull.recv_multipart()
+    assert StageReport.model_validate_json(report).kind == "ended"
     assert NOTES.validate_json(notes) == [note]
 
 
 def test_the_last_notes_are_kept_where_the_supervisor_does_not_listen():
-    with zmq.Context() as context, context.socket(zmq.PUSH) as nobody, link(hwm=10) as (push, pull):
-        reporter = StageReporter(page("publish"), nobody)
+    with zmq.Context() as context, context.socket(zmq.PUSH) as unconnected, link(hwm=10) as (push, pull):
+        reporter = StageReporter(stage_counters("publish"), unconnected)
         for seq in range(MOST_WAITING + 7):
             reporter.note(Prediction(stream="0", seq=seq, label="wave"))
-        reporter.say("beat")
+        reporter.send("beat")
         reporter._socket = push
-        reporter.say("beat")
+        reporter.send("beat")
         notes = NOTES.validate_json(pull.recv_multipart()[1])
     assert (len(notes), notes[0].seq, notes[-1].seq) == (MOST_WAITING, 7, MOST_WAITING + 6)

@@ -1,4 +1,4 @@
-"""The privacy boundary's seal: what the anonymizer made passes, exactly as it was made, and nothing else."""
+"""The seal of the privacy boundary: only unchanged output of the anonymizer passes."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from pipeline_helpers import SCORES, SEAL, origin, raw, sealed_parcel, values
+from pipeline_helpers import SCORES, SEAL, origin, raw, sealed_message, values
 
 from eventveil import Sensor
 from eventveil.errors import BoundaryError
 from eventveil.stream.runtime.message import StageMessage, pack, unpack
 from eventveil.stream.runtime.windows import AnonymizedWindow, RawWindow, Seal
 
-CANARY = 31_337  # stands in raw counts, and must stand in no text
+CANARY = 31_337  # occurs in raw counts, and must not occur in any text
 
 
 def anonymized():
@@ -37,7 +37,7 @@ def test_what_the_anonymizer_made_passes_as_it_is():
 
 
 def test_it_passes_behind_a_wire_and_in_any_layout():
-    window = unpack([bytes(frame) for frame in pack(sealed_parcel(seq=3))]).window
+    window = unpack([bytes(frame) for frame in pack(sealed_message(seq=3))]).window
     assert SEAL.check(window) is window
     strided = replace(window, values=np.asfortranarray(window.values))
     assert SEAL.check(strided) is strided
@@ -58,7 +58,7 @@ def test_raw_counts_in_the_coat_of_an_anonymized_window_are_refused():
 
 
 def test_a_window_posing_as_anonymized_on_the_private_wire_is_refused():
-    header, _, scores = pack(sealed_parcel(seq=3))
+    header, _, scores = pack(sealed_message(seq=3))
     counts = np.full((2, 3, 4), CANARY, np.float32)
     refusal(unpack([header, counts.tobytes(), bytes(scores)]).window)
 
@@ -116,7 +116,7 @@ def test_another_windows_seal_is_refused():
     refusal(replace(one, values=other.values))
 
 
-@pytest.mark.parametrize("kind", ["raw", "anonymized", "scored", "parcel"])
+@pytest.mark.parametrize("kind", ["raw", "anonymized", "scored", "message"])
 def test_no_text_holds_values(kind):
     counts = np.full((1, 2, 3, 4), CANARY, np.uint16)
     sealed = SEAL.set(origin(), counts.astype(np.float32))

@@ -68,7 +68,7 @@ def test_a_folder_that_others_may_enter_is_refused_and_left_as_it_is(short_folde
 def test_a_folder_of_another_user_is_refused(short_folder, monkeypatch):
     other = os.getuid() + 1
     monkeypatch.setattr("eventveil.stream.runtime.sockets.os.getuid", lambda: other)
-    with pytest.raises(BoundaryError, match="a folder of yours"):
+    with pytest.raises(BoundaryError, match="a folder that you own"):
         runtime_folder(short_folder)
 
 
@@ -84,7 +84,7 @@ def test_a_folder_too_long_for_a_socket_is_refused(short_folder):
 @pytest.mark.parametrize("below", ["", "/line"])
 def test_a_path_that_is_no_folder_is_refused(short_folder, below):
     (short_folder / "file").write_text("here")
-    with pytest.raises(ConfigError, match=r"line\.runtime_dir: .* cannot be made"):
+    with pytest.raises(ConfigError, match=r"line\.runtime_dir: cannot create .*; choose another folder"):
         runtime_folder(Path(f"{short_folder}/file{below}"))
 
 

@@ -20,10 +20,10 @@ from pipeline_helpers import (
     SEAL,
     gesture,
     link,
-    page,
     publisher,
     received,
-    sealed_parcel,
+    sealed_message,
+    stage_counters,
     state,
     window,
 )
@@ -166,13 +166,15 @@ def test_the_publisher_shows_its_certificate_again_and_again():
     now = [0]
     provenance = Provenance(DIGEST, trained=True, certificate="12" * 32, certificate_text="{}")
     with link(hwm=100) as (push, pull):
-        own = Publisher(push, SEAL, provenance, page("publish"), run=RUN, max_age_ms=None, clock_ns=lambda: now[0])
+        own = Publisher(
+            push, SEAL, provenance, stage_counters("publish"), run=RUN, max_age_ms=None, clock_ns=lambda: now[0]
+        )
         counts = []
         for now_ms in (0, 10, 1_999, 2_000, 2_001, 4_100):
             now[0] = now_ms * 1_000_000
             own.certify()
             counts.append(len(received(pull)))
-        own.take(sealed_parcel(0, scores=None))
+        own.take(sealed_message(0, scores=None))
         (frames,) = received(pull)
     assert counts == [1, 0, 0, 1, 0, 1]
     assert decode(frames).header.certificate == "12" * 32

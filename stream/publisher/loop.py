@@ -1,0 +1,79 @@
+"""Runs the publisher between its two sockets: receive, publish, serve the subscribers."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import zmq
+
+from eventveil.stream.publisher.public_endpoint import PublicEndpoint
+from eventveil.stream.publisher.publisher import Publisher
+from eventveil.stream.publisher.subscriptions import SubscriptionTracker
+from eventveil.stream.runtime.accounting import StageCounters
+from eventveil.stream.runtime.relay import POLL_MS, receive
+from eventveil.stream.runtime.reporting import StageReporter
+from eventveil.stream.runtime.signals import Signals
+from eventveil.stream.runtime.stage import Sink
+
+BATCH = 16  # messages published before subscribers are served again
+STOPPED_FLUSH_MS = 300  # how long subscribers may take to receive the rest after a stop or a failure
+ENDED_FLUSH_MS = 10_000  # and after the end of all streams
+
+
+class PublishLoop:
+    """Publishes until every stream has ended or the pipeline is aborted.
+
+    Args:
+        publisher: decides what is published.
+        endpoint: the public socket, already bound.
+        receiver: the socket that messages come from.
+        counters: of the stage; they also say how many streams have to end.
+    """
+
+    def __init__(
+        self, publisher: Publisher, endpoint: PublicEndpoint, receiver: zmq.Socket[bytes], counters: StageCounters
+    ) -> None:
+        self._publisher = publisher
+        self._endpoint = endpoint
+        self._receiver = receiver
+        self._counters = counters
+        self._subscriptions = SubscriptionTracker(endpoint.socket)
+
+    def figures(self) -> dict[str, Any]:
+        """Counts, drops and values so far, of the publisher, the public endpoint and its subscribers."""
+        figures = self._publisher.figures()
+        values = self._publisher.values() | self._subscriptions.values()
+        return figures | {"counts": figures["counts"] | self._endpoint.counts(), "values": values}
+
+    def wait_for_subscribers(self, wanted: int, signals: Signals) -> None:
+        """Wait until this many subscribers are there, or the pipeline is to stop."""
+        while self._subscriptions.count() < wanted and not (signals.stop.is_set() or signals.aborted()):
+            self._endpoint.socket.poll(POLL_MS)
+            self._counters.pulse()
+            self._endpoint.service(self._subscriptions.abusive_client())
+
+    def run(self, signals: Signals, report: StageReporter) -> None:
+        """Publish until every stream has ended or the pipeline is aborted.
+
+        Raises:
+            BoundaryError: a message did not carry an anonymized window: nothing more is published.
+        """
+        try:
+            while self._counters.running() and not signals.aborted():
+                self._publisher.certify()
+                if self._receiver.poll(POLL_MS):
+                    _deliver(self._receiver, self._publisher)
+                self._subscriptions.count()
+                self._endpoint.service(self._subscriptions.abusive_client())
+                report.beat()
+        finally:  # subscribers learn of the end, whatever was refused here
+            running = self._counters.running()
+            self._publisher.announce("failed" if running else "ended")
+            # After a stop the user is waiting; otherwise even a slow subscriber may receive the end of the recording.
+            hurry = running or signals.stop.is_set()
+            self._endpoint.socket.linger = STOPPED_FLUSH_MS if hurry else ENDED_FLUSH_MS
+
+
+def _deliver(receiver: zmq.Socket[bytes], sink: Sink) -> None:
+    for message in receive(receiver, BATCH):
+        sink.take(message)
