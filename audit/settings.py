@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveInt, field_validator, model_validator
 
 from eventveil.audit.architectures import ARCHITECTURES, RESNET
+from eventveil.settings import Settings
 from eventveil.training.networks.subjects import ANONYMIZER, RAW, baseline
 from eventveil.training.settings import (
     AttackSettings,
@@ -18,7 +19,6 @@ from eventveil.training.settings import (
     ClassifierSettings,
     DataSettings,
     RunSettings,
-    Settings,
     StageSettings,
     TrainingWindowSettings,
     TrainSettings,

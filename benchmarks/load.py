@@ -42,10 +42,10 @@ from eventveil.stream import subscribe
 from eventveil.stream.histogram import WindowedHistogrammer
 from eventveil.stream.protocol.keys import AllowList, new_keys, read_public
 from eventveil.stream.publisher.public_endpoint import PublicEndpoint
+from eventveil.stream.publisher.public_socket import endpoint_of
 from eventveil.stream.publisher.publisher import Provenance, Publisher
 from eventveil.stream.runtime.accounting import PipelineCounters
 from eventveil.stream.runtime.message import StageMessage
-from eventveil.stream.runtime.sockets import endpoint_of
 from eventveil.stream.runtime.windows import Origin, Seal
 from eventveil.stream.settings import PublishSettings
 

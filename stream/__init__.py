@@ -1,6 +1,6 @@
-"""The line: histogram, anonymize, classify, publish, and the subscriber at its end.
+"""The pipeline (histogram, anonymize, classify, publish) and the subscriber to it.
 
-`subscribe` is imported when it is asked for: the histogrammer, which training uses too, does without ZeroMQ.
+`subscribe` is imported on first use, so that the histogrammer, which training uses too, does not need ZeroMQ.
 """
 
 from __future__ import annotations

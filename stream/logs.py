@@ -1,7 +1,7 @@
-"""What the line logs, as JSON for machines: one object a line, on standard error.
+"""Logs as JSON: one object per line, on standard error. Without it, warnings are lines of text.
 
-Without this, warnings are lines of text. An exception's text and traceback are left out on purpose: a library's message
-may quote the values it stumbled over, and logs are outside the boundary.
+The text and traceback of exceptions are left out on purpose: a library's message may quote the values that caused it,
+and logs are outside the privacy boundary.
 """
 
 from __future__ import annotations
@@ -17,20 +17,20 @@ ROOT = "eventveil"
 
 
 class JsonLines(logging.Formatter):
-    """One JSON object a line: time (ISO 8601, UTC), level, logger, message."""
+    """Formats a record as one JSON object: time (ISO 8601, UTC), level, logger, message."""
 
     def format(self, record: logging.LogRecord) -> str:  # noqa: D102 - as in the class above
-        told = {
+        entry = {
             "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
             "level": record.levelname.lower(),
             "logger": record.name,
             "message": record.getMessage(),
         }
-        return json.dumps(told)
+        return json.dumps(entry)
 
 
 def log_json_lines() -> None:
-    """Let all that this process logs be JSON. Called once in each process of a line."""
+    """Log as JSON in this process. Call it once in each process of a pipeline."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(JsonLines())
     root = logging.getLogger(ROOT)

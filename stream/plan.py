@@ -1,4 +1,4 @@
-"""What will run, with nothing left open: plain values that can be handed to another process, and no torch in sight."""
+"""The resolved plan of a pipeline: plain values that can be passed to another process, without torch."""
 
 from __future__ import annotations
 
@@ -16,11 +16,17 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class WindowPlan:
-    """How events become windows, with nothing left open.
+    """How events become windows, with all defaults resolved.
 
     Attributes:
-        field: (width, height) in pixels of what windows showed in training, where the weights tell it.
-        density: events per pixel of a window in training: few, as many as most had, many; likewise.
+        mode: what a window is; see `WindowedHistogrammer`.
+        bins: bins of a window.
+        bin_us: length of a bin in microseconds; None where a whole recording is one window.
+        hop: bins from the start of a window to that of the next; None is `bins`.
+        size: (width, height) of a window in cells.
+        field: (width, height) in sensor pixels that windows covered in training; None if the weights do not say.
+        density: 1 %, 50 % and 99 % quantile of the events per pixel of a training window; None if the weights do not
+            say.
     """
 
     mode: Literal["windows", "recording", "voxel"]
@@ -33,14 +39,14 @@ class WindowPlan:
 
     @property
     def hop_us(self) -> int | None:
-        """From the start of a window to that of the next; None where a whole recording is one."""
+        """Time from the start of a window to that of the next; None where a whole recording is one window."""
         return None if self.bin_us is None else self.bin_us * (self.hop or self.bins)
 
     def histogrammer(self, view: View, start_us: int | None = None) -> WindowedHistogrammer:
-        """A histogrammer for one source; its first window begins at `start_us`, or with the first event.
+        """Return a histogrammer for one source; its first window starts at `start_us`, or with the first event.
 
         Raises:
-            EventError: the sensor is smaller than the window, or does not hold the crop.
+            EventError: the sensor is smaller than the window, or does not contain the crop.
         """
         return WindowedHistogrammer(
             view.sensor,
@@ -59,12 +65,15 @@ class WindowPlan:
 
 @dataclass(frozen=True, slots=True)
 class PipelinePlan:
-    """A line that can be started: plain values, so that they can be handed to another process.
+    """A pipeline that is ready to start.
 
     Attributes:
-        judged: the streams of which it is known what they show, in words that the classifier has, too.
-        remarks: what the user should know about the others.
-        run: a name for this run that no other has: subscribers tell by it whether a publisher goes on or begins anew.
+        settings: the settings that it was made from.
+        window: how events become windows.
+        provenance: the weights in use.
+        judged: streams whose ground truth has classes that the classifier knows: their accuracy is measured.
+        remarks: what the user should know before the pipeline starts.
+        run: a unique name of this run, by which subscribers distinguish a restarted publisher from a new run.
     """
 
     settings: PipelineSettings
@@ -76,6 +85,6 @@ class PipelinePlan:
 
     @property
     def max_age_ms(self) -> int | None:
-        """How old a window may be; None where nothing may be dropped."""
+        """The age above which a window is dropped; None in lossless delivery."""
         line = self.settings.line
         return line.max_age_ms if line.delivery == "live" else None

@@ -1,40 +1,36 @@
-"""The settings of the line. configs/replay.yaml and configs/live.yaml explain each key.
+"""The settings of a pipeline. configs/replay.yaml and configs/live.yaml explain each key.
 
-A key that is not known here is refused; what is not said has the value given here.
+Unknown keys are refused; missing keys take the defaults given here.
 """
 
 from __future__ import annotations
 
+import contextlib
 import math
-import re
 from functools import cached_property
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
+from pydantic import BeforeValidator, Field, field_validator, model_validator
 
+from eventveil.addresses import parse_port, split_host_port
 from eventveil.errors import EventError, EventVeilError
 from eventveil.events import Sensor
 from eventveil.replay.player.player import Excerpt
 from eventveil.replay.player.sources import SIMULATE, SourceUri
+from eventveil.settings import Settings
 from eventveil.stream.logs import Form
 from eventveil.stream.protocol.endpoints import is_local
 from eventveil.stream.protocol.wire import StreamName
 
 Device = Annotated[str, Field(pattern=r"^(auto|cpu|cuda(:\d+)?)$")]
 Precision = Literal["fp32", "bf16"]
-MAX_SECONDS = 1e9  # 31 years; times in microseconds stay far from the ends of int64
-
-
-class Settings(BaseModel):
-    """Base of all settings: immutable, and a key that is not known is an error."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
+MAX_SECONDS = 1e9  # 31 years; in microseconds, still far from the limits of int64
 
 
 def _sensor(value: object) -> Sensor | None:
-    """Read `346x260` as a sensor."""
+    """Parse a sensor such as `346x260`."""
     if value is None or isinstance(value, Sensor):
         return value
     try:
@@ -44,22 +40,20 @@ def _sensor(value: object) -> Sensor | None:
 
 
 def _address(value: object) -> tuple[str, int] | None:
-    """Read `127.0.0.1:9464` or `[::1]:9464`."""
+    """Parse an address such as `127.0.0.1:9464` or `[::1]:9464`."""
     if value is None or isinstance(value, tuple):
         return value
-    host, _, port = str(value).rpartition(":")
-    host = host.removeprefix("[").removesuffix("]")
-    try:
+    host, text = split_host_port(str(value))
+    port = parse_port(text)
+    with contextlib.suppress(ValueError):
         ip_address(host)
-        if port.isdecimal() and int(port) <= 65_535:
-            return host, int(port)
-    except ValueError:
-        pass
-    raise ValueError(f"expected an address of this machine and a port, as in 127.0.0.1:9464, got {value!r}")
+        if port is not None:
+            return host, port
+    raise ValueError(f"expected an IP address of this machine and a port, such as 127.0.0.1:9464, got {value!r}")
 
 
 def _speed(value: object) -> float | Literal["max"]:
-    """Read a factor, or `max`."""
+    """Parse a factor, or `max`."""
     if value == "max":
         return "max"
     try:
@@ -72,7 +66,7 @@ def _speed(value: object) -> float | Literal["max"]:
 
 
 class SceneSettings(Settings):
-    """How a camera is mounted, and how what it sees is made to look like what the network was trained on."""
+    """How the camera is mounted, and how its view is fitted to that of the training data."""
 
     rotate: Literal[0, 90, 180, 270] = 0
     mirror: bool = False
@@ -84,18 +78,18 @@ class SceneSettings(Settings):
 
 
 class CameraSettings(Settings):
-    """How a live camera is opened, kept, and what it is told."""
+    """How a live camera is opened, reconnected and configured."""
 
     wait: bool = False
     reconnect_s: float = Field(default=60.0, ge=0, le=MAX_SECONDS)
     quiet_ms: int = Field(default=100, ge=1, le=60_000)
-    biases: dict[str, int] = {}
+    biases: dict[str, int] = Field(default_factory=dict)
     roi: tuple[int, int, int, int] | None = None
     max_event_rate: int | None = Field(default=None, ge=1, le=1_000_000_000)
 
 
 class SourceSettings(Settings):
-    """One recording, dataset, simulated or live camera that feeds the line."""
+    """One source of the pipeline: a recording, a dataset, a simulated camera or a live one."""
 
     uri: str
     stream: StreamName = "0"
@@ -123,42 +117,40 @@ class SourceSettings(Settings):
     @model_validator(mode="after")
     def _fits_the_source(self) -> Self:
         if self.stop_s is not None and self.stop_s <= self.start_s:
-            raise ValueError(f"expected stop_s behind start_s, got {self.stop_s:g} and {self.start_s:g}")
+            raise ValueError(f"expected stop_s after start_s, got {self.stop_s:g} and {self.start_s:g}")
         if self.shuffle and not self.where.is_dataset:
-            raise ValueError(f"shuffle is for the trials of a dataset, and {self.uri!r} is none; leave it out")
+            raise ValueError(f"shuffle is for the trials of a dataset, and {self.uri!r} is not a dataset; leave it out")
         if self.seed is not None and not self.shuffle:
-            raise ValueError(
-                "seed draws the order of shuffled trials, and nothing else; give shuffle, too, or leave it out"
-            )
+            raise ValueError("seed sets only the order of shuffled trials; give shuffle, too, or leave it out")
         if self.loop and self.where.kind == SIMULATE:
-            raise ValueError("simulate: goes on without end by itself; leave loop out")
+            raise ValueError("simulate: never ends; leave loop out")
         if self.camera != CameraSettings() and not self.where.is_camera:
-            raise ValueError(f"camera is for live cameras, as dv://, and {self.uri!r} is none; leave it out")
+            raise ValueError(f"camera is for live cameras, such as dv://, and {self.uri!r} is not one; leave it out")
         return self
 
     @model_validator(mode="after")
     def _fits_a_camera(self) -> Self:
         if not self.where.is_camera:
             return self
-        for key, is_said, why in (
-            ("sensor", self.sensor is not None, "the camera tells its geometry itself"),
-            ("on_disorder", self.on_disorder != "raise", "times of a live camera are put right, and counted"),
-            ("speed", self.speed != 1.0, "a live camera has its own"),
-            ("start_s", self.start_s > 0, "a live camera begins when it is opened"),
-            ("loop", self.loop, "a live camera goes on by itself"),
+        for key, is_set, why in (
+            ("sensor", self.sensor is not None, "a live camera reports its own geometry"),
+            ("on_disorder", self.on_disorder != "raise", "times of a live camera are always corrected, and counted"),
+            ("speed", self.speed != 1.0, "a live camera runs in real time"),
+            ("start_s", self.start_s > 0, "a live camera starts when it is opened"),
+            ("loop", self.loop, "a live camera never ends"),
         ):
-            if is_said:
+            if is_set:
                 raise ValueError(f"{why}; leave {key} out for {self.uri!r}")
         return self
 
     @cached_property
     def where(self) -> SourceUri:
-        """What the URI names."""
+        """The parsed URI."""
         return SourceUri.parse(self.uri)
 
     @property
     def excerpt(self) -> Excerpt:
-        """What is played of the source."""
+        """The part of the source that is played."""
         return Excerpt(
             start_us=round(self.start_s * 1e6),
             stop_us=None if self.stop_s is None else round(self.stop_s * 1e6),
@@ -168,7 +160,7 @@ class SourceSettings(Settings):
 
 
 class WindowSettings(Settings):
-    """How events become windows. None: as the anonymizer's weights say."""
+    """How events become windows. None takes the value from the anonymizer's weights."""
 
     mode: Literal["windows", "recording"] | None = None
     bins: int | None = Field(default=None, ge=1)
@@ -178,7 +170,7 @@ class WindowSettings(Settings):
 
 
 class ModelSettings(Settings):
-    """One network of the line."""
+    """One network of the pipeline."""
 
     weights: Path | None = None
     device: Device = "auto"
@@ -187,16 +179,16 @@ class ModelSettings(Settings):
     @model_validator(mode="before")
     @classmethod
     def _no_seed(cls, values: Any) -> Any:
-        # Noise that can be replayed can be subtracted (threat 3 in the design).
+        # Reproducible noise can be subtracted (see the threats in docs/architecture.md).
         if isinstance(values, dict) and "seed" in values:
             raise ValueError(
-                "a seed is refused: live noise is keyed from the operating system's entropy; remove 'seed'"
+                "a seed is refused: live noise takes its key from the operating system's entropy; remove 'seed'"
             )
         return values
 
 
 class AnonymizeSettings(ModelSettings):
-    """The anonymizer; without its weights nothing starts."""
+    """The anonymizer; without its weights, nothing starts."""
 
     allow_untrained: bool = False
     certificate: Path | None = None
@@ -204,7 +196,7 @@ class AnonymizeSettings(ModelSettings):
 
 
 class PublishSettings(Settings):
-    """The only network endpoint, and the folder of keys that it is encrypted with."""
+    """The public endpoint, and the folder of keys that encrypts it."""
 
     bind: str = "tcp://127.0.0.1:5556"
     keys: Path | None = None
@@ -214,9 +206,11 @@ class PublishSettings(Settings):
     @field_validator("bind")
     @classmethod
     def _endpoint(cls, value: str) -> str:
-        # ZeroMQ takes a port modulo 65,536: a mistyped one would publish somewhere else, without a word.
-        tcp = re.fullmatch(r"tcp://[^/]+:(\d{1,5}|\*)", value)
-        if not value.startswith("ipc://") and (tcp is None or (tcp[1] != "*" and int(tcp[1]) > 65_535)):
+        if value.startswith("ipc://"):
+            return value
+        # ZeroMQ takes a port modulo 65,536: with a mistyped one, it would silently publish somewhere else.
+        host, port = split_host_port(value.removeprefix("tcp://"))
+        if not value.startswith("tcp://") or not host or "/" in host or (port != "*" and parse_port(port) is None):
             raise ValueError(f"expected tcp://HOST:PORT or ipc://PATH, got {value!r}")
         return value
 
@@ -224,34 +218,34 @@ class PublishSettings(Settings):
     def _others_need_keys(self) -> Self:
         if self.keys is None and not is_local(self.bind):
             raise ValueError(
-                f"others can reach {self.bind}, and without keys anybody could listen: `eventveil keys new keys` makes "
-                "some, publish.keys: keys takes them (or stay on this machine, with tcp://127.0.0.1:5556)"
+                f"other machines can reach {self.bind}, and without keys anyone could subscribe: create keys with "
+                "`eventveil keys new keys` and set publish.keys: keys, or stay on this machine, with tcp://127.0.0.1:5556"
             )
         return self
 
 
 class LineSettings(Settings):
-    """How the stages are run and what happens when one of them is too slow."""
+    """How the stages run, and what happens when one of them is too slow."""
 
     delivery: Literal["lossless", "live"] = "lossless"
     run_as: Literal["threads", "processes"] = "threads"
     queue: int = Field(default=4, ge=1)
     max_age_ms: int = Field(default=1000, ge=1)
     restarts: int = Field(default=3, ge=0)
-    hang_s: float = Field(default=5.0, ge=0.5)
+    hang_s: float = Field(default=5.0, ge=0.5, allow_inf_nan=True)  # inf: a silent stage is never restarted
     runtime_dir: Path | None = None
 
     @field_validator("runtime_dir", mode="before")
     @classmethod
     def _is_a_folder(cls, value: object) -> object:
-        # Raw windows pass there. No endpoint can be given for them, and none is quietly taken for a folder's name.
+        # It holds the sockets for raw windows. They have no address, and an address is not taken for a folder's name.
         if isinstance(value, str) and "://" in value:
-            raise ValueError(f"expected a folder: raw windows pass sockets in it, and never an address; got {value!r}")
+            raise ValueError(f"expected a folder for the sockets of raw windows, never an address; got {value!r}")
         return value
 
 
 class WatchSettings(Settings):
-    """How others see how the line does."""
+    """How a running pipeline can be monitored."""
 
     metrics: Annotated[tuple[str, int] | None, BeforeValidator(_address)] = None
     log: Form = "text"
@@ -270,10 +264,10 @@ class PipelineSettings(Settings):
 
     @field_validator("sources")
     @classmethod
-    def _some_with_names_of_their_own(cls, sources: tuple[SourceSettings, ...]) -> tuple[SourceSettings, ...]:
+    def _have_unique_names(cls, sources: tuple[SourceSettings, ...]) -> tuple[SourceSettings, ...]:
         if not sources:
             raise ValueError("expected at least one source, got none")
         names = [source.stream for source in sources]
         if len(set(names)) != len(names):
-            raise ValueError(f"every source needs a stream name of its own, got {names}")
+            raise ValueError(f"every source needs its own stream name, got {names}")
         return sources

@@ -9,8 +9,6 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
-    BaseModel,
-    ConfigDict,
     Field,
     NonNegativeFloat,
     NonNegativeInt,
@@ -20,14 +18,10 @@ from pydantic import (
     model_validator,
 )
 
+from eventveil.settings import Settings
+
 Share = Annotated[float, Field(ge=0, le=1)]
 Label = Literal["target", "identity"]
-
-
-class Settings(BaseModel):
-    """Base of all settings: immutable, a key that is not known is an error, and so is a number without end."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class SimulateSettings(Settings):
@@ -102,7 +96,7 @@ class AnonymizerSettings(Settings):
     """The network that is trained to anonymize."""
 
     kind: str = "anonynoise"
-    config: dict[str, Any] = {}
+    config: dict[str, Any] = Field(default_factory=dict)
 
 
 class ClassifierSettings(Settings):

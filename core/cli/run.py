@@ -252,14 +252,14 @@ def _with_options(
 ) -> PipelineSettings:
     """Settings with each weights file in its place, as its role says."""
     from eventveil.models import shipped
-    from eventveil.models.weights import load_weights
+    from eventveil.models.weights import read_metadata
 
     if Path(shipped.NAME) in weights and not Path(shipped.NAME).exists():
         weights = [path for path in weights if path != Path(shipped.NAME)] + [shipped.ANONYMIZER, shipped.GESTURES]
     places = {"anonymizer": "anonymize", "target": "classify"}
     changed: dict[str, Any] = {}
     for path in weights:
-        role = load_weights(path).metadata.role
+        role = read_metadata(path).role
         if role not in places:
             raise ConfigError(f"--weights {path}: a network of role {role!r} has no place in the line")
         if places[role] in changed:

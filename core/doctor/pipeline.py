@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
-import re
 import socket
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+from eventveil.addresses import split_host_port
 from eventveil.doctor.finding import Check, Finding
 from eventveil.errors import EventVeilError
 from eventveil.stream.settings import PipelineSettings
@@ -62,10 +62,11 @@ def _text(file: Path) -> str:
 
 def _endpoint(settings: PipelineSettings) -> Iterator[Finding]:
     bind = settings.publish.bind
-    tcp = re.fullmatch(r"tcp://\[?([^/\]]+)\]?:(\d+|\*)", bind)
-    if tcp is None or tcp[2] == "*":
+    host, port = split_host_port(bind.removeprefix("tcp://"))
+    tcp = bind.startswith("tcp://")
+    if not tcp or port == "*":
         folder = Path(bind.removeprefix("ipc://")).parent
-        usable = tcp is not None or os.access(folder, os.W_OK)
+        usable = tcp or os.access(folder, os.W_OK)
         yield (
             Finding("endpoint", "green", f"{bind} can be made")
             if usable
@@ -77,7 +78,7 @@ def _endpoint(settings: PipelineSettings) -> Iterator[Finding]:
             )
         )
         return
-    yield _port("endpoint", bind, "" if tcp[1] == "*" else tcp[1], int(tcp[2]), "publish.bind")
+    yield _port("endpoint", bind, "" if host == "*" else host, int(port), "publish.bind")
 
 
 def _metrics(settings: PipelineSettings) -> Iterator[Finding]:

@@ -23,6 +23,7 @@ from typing import Any
 
 import dv_processing as dv
 
+from eventveil.addresses import split_host_port
 from eventveil.errors import CameraError
 from eventveil.events import Sensor
 from eventveil.io.camera.configure import refused
@@ -71,9 +72,9 @@ class NetworkStream:
     def _connect(self) -> Any:
         if self._uri.kind != DV_TCP:
             return self._reached(lambda: dv.io.NetworkReader(self._uri.name))
-        host, _, port = self._uri.name.rpartition(":")
+        host, port = split_host_port(self._uri.name)
         try:
-            address = socket.getaddrinfo(host.strip("[]"), int(port), type=socket.SOCK_STREAM)[0][4][0]
+            address = socket.getaddrinfo(host, int(port), type=socket.SOCK_STREAM)[0][4][0]
         except OSError:
             raise self._error(f"the name {host} is not known", "see to its spelling", passing=True) from None
         if not self._uri.options:

@@ -15,6 +15,7 @@ from urllib.parse import parse_qsl
 import numpy as np
 import numpy.typing as npt
 
+from eventveil.addresses import parse_port, split_host_port
 from eventveil.errors import ConfigError
 from eventveil.events import EventPacket, Sensor
 from eventveil.io.formats.aedat4 import RECORD
@@ -67,8 +68,8 @@ class CameraUri:
 
     def _check(self, uri: str) -> None:
         if self.kind == DV_TCP:
-            host, _, port = self.name.rpartition(":")
-            if not host or not (port.isdecimal() and 0 < int(port) < 65_536):
+            host, port = split_host_port(self.name)
+            if not host or not parse_port(port):
                 raise ConfigError(f"{uri}: expected a host and a port, as in {EXAMPLES[DV_TCP]}")
             if len(self.options) == 1:
                 raise ConfigError(f"{uri}: TLS takes both, certificate=FILE.pem and key=FILE.pem, of this client")

@@ -1,1 +1,1 @@
-"""Compares what a camera sees with what the network was trained on."""
+"""Compares the view of a camera with the data that the network was trained on."""

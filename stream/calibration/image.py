@@ -1,6 +1,7 @@
-"""A picture of what a source is like: rate per pixel, what the network sees of it, and what it saw in training.
+"""Draws the profile of a source: event rate per pixel, the network's input, and an input from training.
 
-It shows raw events, and so whoever was before the camera. The file is its owner's alone, and says what it is.
+The image shows raw events, and so the person in front of the camera. Only its owner may read the file, and the image
+says that it is private.
 """
 
 from __future__ import annotations
@@ -15,31 +16,31 @@ from eventveil.errors import ConfigError
 from eventveil.files import atomic_file
 from eventveil.stream.calibration.profile import SourceProfile
 
-SIDE = 480  # of a panel, pixels
+SIDE = 480  # width and height of a panel, pixels
 MARGIN, TITLE = 12, 34
 PAPER, INK, ALARM = (255, 255, 255), (30, 30, 30), (200, 0, 0)
-NOTICE = "PRIVATE: made of raw events of whoever was before the camera. Keep it to yourself, delete it when done."
+NOTICE = "PRIVATE: made from raw events of the people in front of the camera. Do not share it; delete it when done."
 
 
-def draw_sheet(look: SourceProfile, beside: SourceProfile | None) -> Image.Image:
-    """Draw a source beside one that looks as the training did; None: nobody knows one."""
+def draw_sheet(profile: SourceProfile, training: SourceProfile | None) -> Image.Image:
+    """Draw a source beside one that resembles the training data, or None if there is none."""
     panels = [
-        (_rates(look), f"events per pixel, {look.seconds:.2f} s (hot pixels: red)"),
-        (_window(look.window), f"what the network sees of {look.sensor}"),
-        (_window(None if beside is None else beside.window), "training" if beside else "training: not known"),
+        (_rates(profile), f"events per pixel, {profile.seconds:.2f} s (hot pixels: red)"),
+        (_window(profile.window), f"what the network sees of {profile.sensor}"),
+        (_window(None if training is None else training.window), "training" if training else "training: unknown"),
     ]
     sheet = Image.new("RGB", (len(panels) * (SIDE + MARGIN) + MARGIN, SIDE + 2 * TITLE + MARGIN), PAPER)
-    pen = ImageDraw.Draw(sheet)
+    draw = ImageDraw.Draw(sheet)
     for number, (panel, title) in enumerate(panels):
         left = MARGIN + number * (SIDE + MARGIN)
         sheet.paste(panel, (left + (SIDE - panel.width) // 2, TITLE + (SIDE - panel.height) // 2))
-        pen.text((left, 12), title, fill=INK)
-    pen.text((MARGIN, SIDE + TITLE + MARGIN), NOTICE, fill=ALARM)
+        draw.text((left, 12), title, fill=INK)
+    draw.text((MARGIN, SIDE + TITLE + MARGIN), NOTICE, fill=ALARM)
     return sheet
 
 
 def write_private(path: Path, picture: Image.Image) -> None:
-    """Write a picture in one step, as a file that its owner alone may read.
+    """Write an image atomically, to a file that only its owner may read.
 
     Raises:
         ConfigError: it cannot be written.
@@ -53,17 +54,17 @@ def write_private(path: Path, picture: Image.Image) -> None:
         ) from error
 
 
-def _rates(look: SourceProfile) -> Image.Image:
-    """The whole sensor as the camera has it, in logarithms: one event is told from none, and a hot pixel burns red."""
-    shade = np.log1p(look.per_pixel.astype(np.float64))
+def _rates(profile: SourceProfile) -> Image.Image:
+    """Draw the whole sensor on a logarithmic scale, where one event differs from none; hot pixels are red."""
+    shade = np.log1p(profile.per_pixel.astype(np.float64))
     grey = (255 * shade / max(float(shade.max()), 1e-9)).astype(np.uint8)
     colour = np.stack([grey] * 3, axis=2)
-    colour[look.hot] = (255, 0, 0)
+    colour[profile.hot] = (255, 0, 0)
     return _fitted(Image.fromarray(colour))
 
 
 def _window(counts: npt.NDArray[np.float32] | None) -> Image.Image:
-    """A window in grey, from its first to its last per cent: windows of other densities look alike."""
+    """Draw a window in grey, scaled from its 1st to its 99th percentile, so that windows of any density compare."""
     if counts is None:
         return Image.new("RGB", (SIDE, SIDE), (230, 230, 230))
     low, high = np.percentile(counts, (1, 99))
@@ -74,5 +75,5 @@ def _window(counts: npt.NDArray[np.float32] | None) -> Image.Image:
 def _fitted(picture: Image.Image) -> Image.Image:
     scale = SIDE / max(picture.size)
     size = (max(1, round(picture.width * scale)), max(1, round(picture.height * scale)))
-    # What is made smaller keeps its brightest pixels as little else does; what is made larger keeps its pixels square.
+    # BOX keeps bright pixels visible when it shrinks an image; NEAREST keeps pixels square when it enlarges one.
     return picture.resize(size, Image.Resampling.BOX if scale < 1 else Image.Resampling.NEAREST)

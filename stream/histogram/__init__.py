@@ -1,4 +1,4 @@
-"""Events in, windows out: the histogrammer, and what it counts with. Imports nothing else of `eventveil.stream`."""
+"""The histogrammer: bins events into windows. It imports nothing else of `eventveil.stream`."""
 
 from eventveil.stream.histogram.histogrammer import HistogramStats, Mode, WindowedHistogrammer
 

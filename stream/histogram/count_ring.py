@@ -1,7 +1,7 @@
-"""The counting of events into bins: one compiled pass, and the ring of bins it fills.
+"""Counts events into a ring of bins in one compiled pass.
 
-Overlapping windows share bins. A ring holds the bins of the window that is open; closing it drops the oldest `hop`
-bins and reuses their place. An event is therefore touched once, however many windows it ends up in.
+Overlapping windows share bins. The ring holds the bins of the open window; closing that window drops the oldest `hop`
+bins and reuses their memory. Each event is therefore processed once, however many windows contain it.
 """
 
 from __future__ import annotations
@@ -15,24 +15,24 @@ from eventveil.records import are_records, as_words
 from eventveil.stream.histogram.kernels import ByLayout, types
 from eventveil.stream.histogram.pixel_map import PixelMap
 
-MAX_COUNT = 65_535  # a count is a uint16 and stays there: a wrapped count would show a busy pixel as a quiet one
+MAX_COUNT = 65_535  # a uint16 count saturates here: if it wrapped, a busy pixel would look like a quiet one
 
-# Events are counted in blocks: one loop finds their cells, a second counts. The first then works on many events per
-# instruction, which makes both together nearly twice as fast as one loop for all.
+# Events are counted in blocks: one loop finds their cells, a second one counts. The first then processes many events
+# per instruction, which makes both together nearly twice as fast as a single loop.
 BLOCK = 128
 
-_index = np.uintp  # numba must allow for negative indices, at two instructions each, unless they are unsigned
+_index = np.uintp  # with signed indices, numba adds two instructions to each access to handle negative ones
 
 
 @njit(nogil=True)
 def _locate_columns(t, x, y, p, i, m, bin_start, bin_end, left, top, width, cells, block):  # type: ignore[no-untyped-def]
-    """Write where in their bin `m` events are counted to `block`; return whether all lie in the bin and inside."""
+    """Write the cells of `m` events to `block`; return whether all events are in the bin and inside the crop."""
     columns, rows = np.uint32(width), np.uint32(cells // width)
     strays = False
     for k in range(m):
         event = i + _index(k)
         time = t[event]
-        # A coordinate before the first kept one wraps around and is too large: one comparison finds both.
+        # A coordinate before the first kept one wraps around and is too large: one comparison covers both sides.
         column = np.uint32(np.int64(x[event]) - left)
         row = np.uint32(np.int64(y[event]) - top)
         strays |= (time < bin_start) | (bin_end <= time) | (column >= columns) | (row >= rows)
@@ -42,7 +42,7 @@ def _locate_columns(t, x, y, p, i, m, bin_start, bin_end, left, top, width, cell
 
 @njit(nogil=True)
 def _locate_records(t, i, m, bin_start, bin_end, left, top, width, cells, block):  # type: ignore[no-untyped-def]
-    """The same for events in records of 16 bytes."""
+    """Do the same for events in records of 16 bytes."""
     columns, rows = np.uint32(width), np.uint32(cells // width)
     words = as_words(t[i : i + m])
     strays = False
@@ -57,10 +57,10 @@ def _locate_records(t, i, m, bin_start, bin_end, left, top, width, cells, block)
 
 @njit(nogil=True)
 def _locate(t, x, y, p, i, m, bin_start, bin_end, columns, rows, cells, block):  # type: ignore[no-untyped-def]
-    """Write where in their bin the events are counted to `block`, `m` at most, up to one that is not in the bin.
+    """Write the cells of at most `m` events to `block`, up to the first event that is not in the bin.
 
     Returns:
-        How many were looked at, and how many of them are in `block`, for those outside are left out.
+        The number of events read, and the number written: events outside the crop are left out.
     """
     k, kept = _index(0), _index(0)
     while k < m and bin_start <= t[i + k] and t[i + k] < bin_end:
@@ -77,7 +77,7 @@ def _locate(t, x, y, p, i, m, bin_start, bin_end, columns, rows, cells, block): 
 
 @njit(nogil=True)
 def _add(counts, base, block, kept):  # type: ignore[no-untyped-def]
-    """Count the events of a block; return how many found their count at its maximum."""
+    """Count the events of a block; return how many could not be counted because their count was at its maximum."""
     saturated = 0
     for k in range(kept):
         cell = base + _index(block[_index(k)])
@@ -90,15 +90,15 @@ def _add(counts, base, block, kept):  # type: ignore[no-untyped-def]
 
 
 def _count(t, x, y, p, begin, counts, in_bin, first_bin, start_us, bin_us, pixels):  # type: ignore[no-untyped-def]
-    """Count events from `begin` until one is at or behind the window's end, in any order of time.
+    """Count the events from `begin` to the first one at or after the window's end, in any order of time.
 
-    The columns of the packet come with p as bytes; `counts` is the flat ring, (bins, 2, cells); `in_bin` (bins,) has
-    how many events each bin holds; `first_bin`, below `bins`, is the ring's place of the window's first bin, which
-    starts at `start_us`; `pixels` are the fields of `PixelMap` that `CountRing` picks.
+    t, x, y and p are the columns of the packet, with p as bytes; `counts` is the flat ring, (bins, 2, cells); `in_bin`
+    (bins,) is the number of events in each bin; `first_bin`, below `bins`, is the position in the ring of the window's
+    first bin, which starts at `start_us`; `pixels` are the fields of `PixelMap` that `CountRing` passes.
 
     Returns:
-        Index of the event that it stopped at (the number of events if none is left), and how many were late, outside
-        and saturated.
+        Index of the event that it stopped at (the number of events if none is left), and the numbers of late, outside
+        and saturated events.
     """
     left, top, width, unscaled, columns, rows = pixels
     bins = in_bin.size
@@ -113,7 +113,7 @@ def _count(t, x, y, p, begin, counts, in_bin, first_bin, start_us, bin_us, pixel
             late += 1
             i += _index(1)
             continue
-        # Division finds the bin, once; comparisons then tell how many events stay in it.
+        # One division finds the bin; comparisons then find how many of the next events are in it, too.
         k = (t[i] - start_us) // bin_us
         bin_start = start_us + k * bin_us
         bin_end = bin_start + bin_us
@@ -123,14 +123,14 @@ def _count(t, x, y, p, begin, counts, in_bin, first_bin, start_us, bin_us, pixel
         while m == _index(BLOCK):
             m = min(n - i, m)
             kept = m
-            whole = False
+            all_inside = False
             if in_columns:
-                whole = _locate_columns(
+                all_inside = _locate_columns(
                     t, x, y, p, i, m, bin_start, bin_end, left, top, width, np.int32(cells), block
                 )  # fmt: skip
             elif in_records:
-                whole = _locate_records(t, i, m, bin_start, bin_end, left, top, width, np.int32(cells), block)
-            if not whole:
+                all_inside = _locate_records(t, i, m, bin_start, bin_end, left, top, width, np.int32(cells), block)
+            if not all_inside:
                 m, kept = _locate(t, x, y, p, i, m, bin_start, bin_end, columns, rows, cells, block)
             saturated += _add(counts, base, block, kept)
             in_bin[place] += np.int64(kept)
@@ -150,15 +150,15 @@ class CountRing:
     """The counts of the open window.
 
     Args:
-        pixels: where each sensor pixel is counted.
+        pixels: the cell of each sensor pixel.
         bins: bins of a window, K.
-        hop: bins that the window moves on by, 1 to K.
+        hop: bins from the start of a window to that of the next, 1 to K.
         bin_us: length of a bin in microseconds.
 
     Attributes:
         span_us: length of a window.
-        hop_us: how far the window moves on.
-        unseen: events counted since the last `take`, which no window has held yet.
+        hop_us: time from the start of a window to that of the next.
+        unseen: events counted since the last `take`, which no window has contained yet.
     """
 
     def __init__(self, pixels: PixelMap, bins: int, hop: int, bin_us: int) -> None:
@@ -174,13 +174,13 @@ class CountRing:
         self._bin_us = bin_us
         self._first_bin = 0
         self._in_bin = np.zeros(bins, np.int64)
-        self._counts = self._fresh()
+        self._counts = self._zeros()
 
     def add(self, packet: EventPacket, begin: int, start_us: int) -> tuple[int, int, int, int]:
-        """Count the packet's events from `begin` on, up to one at or behind the end of the window at `start_us`.
+        """Count the packet's events from `begin` to the first one at or after the end of the window at `start_us`.
 
         Returns:
-            Index of that event, or `len(packet)`; and how many were late, outside and saturated.
+            Index of that event, or `len(packet)`; and the numbers of late, outside and saturated events.
         """
         t, x, y, p = packet.t, packet.x, packet.y, packet.p.view(np.uint8)
         stop, late, outside, saturated = _count_packet(
@@ -191,11 +191,11 @@ class CountRing:
         return stop, late, outside, saturated
 
     def take(self) -> tuple[npt.NDArray[np.uint16], int]:
-        """Give the window's counts (K, 2, H, W) away, with the number of its events, and move on by the hop."""
+        """Return the window's counts (K, 2, H, W) and the number of its events, and advance by the hop."""
         events = int(self._in_bin.sum())
         bins = len(self._in_bin)
         if self._hop == bins:
-            window, self._counts = self._counts, self._fresh()
+            window, self._counts = self._counts, self._zeros()
             self._in_bin[:] = 0
         else:
             oldest = (self._first_bin + np.arange(bins)) % bins
@@ -206,5 +206,5 @@ class CountRing:
         self.unseen = 0
         return window, events
 
-    def _fresh(self) -> npt.NDArray[np.uint16]:
+    def _zeros(self) -> npt.NDArray[np.uint16]:
         return np.zeros(self._shape, np.uint16)

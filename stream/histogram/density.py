@@ -1,7 +1,7 @@
-"""How dense events are in the windows of a source, and whether that is what the network was trained on.
+"""Measures the event density of a source's windows and compares it with that of the training data.
 
-Density is events per pixel of the window, all bins and both polarities together: what a network sees, whatever the
-sensor, the crop and the length of a window. A network that was trained on tens of them will make little of hundreds.
+Density is the number of events per pixel of a window, over all bins and both polarities: it describes the network's
+input independently of sensor, crop and window length. A network trained on a density of tens fails on hundreds.
 """
 
 from __future__ import annotations
@@ -10,16 +10,16 @@ from collections import deque
 
 import numpy as np
 
-FAR = 3.0  # so many times beyond what nearly all training windows had
-WINDOWS = 20  # looked back on
-FEWEST = 5  # before which nothing is said
+FAR = 3.0  # a mismatch exceeds the range of nearly all training windows by this factor
+WINDOWS = 20  # number of latest windows that are compared
+MIN_WINDOWS = 5  # with fewer, nothing is reported
 
 Trained = tuple[float, float, float]
-"""1 %, 50 % and 99 % of the training windows had no more; see `models.metadata.TrainedScene`."""
+"""The 1 %, 50 % and 99 % quantiles of the density of training windows; see `models.metadata.TrainedScene`."""
 
 
 class DensityMeter:
-    """Looks at the latest windows of one source.
+    """Measures the density of the latest windows of one source.
 
     Args:
         pixels: width times height of a window.
@@ -30,40 +30,40 @@ class DensityMeter:
         self._latest: deque[float] = deque(maxlen=WINDOWS)
 
     def add(self, events: int) -> None:
-        """Take a window with so many events into account."""
+        """Add a window with this many events."""
         self._latest.append(events / self._pixels)
 
     def values(self) -> dict[str, float | None]:
-        """The middle one and the highest of the latest windows, for a report; None before there are enough."""
-        if len(self._latest) < FEWEST:
+        """Return the median and the maximum over the latest windows, for a report; None until there are enough."""
+        if len(self._latest) < MIN_WINDOWS:
             return {"density": None, "density_most": None}
         return {"density": float(np.median(self._latest)), "density_most": max(self._latest)}
 
 
-def training_mismatch(trained: Trained | None, middle: float | None, most: float | None) -> str | None:
-    """Say how the windows differ from those of the training, if they do by far; None where they do not.
+def training_mismatch(trained: Trained | None, median: float | None, maximum: float | None) -> str | None:
+    """Describe how the windows differ from those of the training, if they differ by far; else return None.
 
-    Too many is judged by the middle window. Too few is judged by the busiest one: where nobody moves, most windows are
-    all but empty, and that is as it should be.
+    Too many events are detected by the median window. Too few are detected by the densest one: without motion, most
+    windows are rightly almost empty.
 
     Args:
-        trained: of the weights; None where they do not tell.
-        middle: density of the middle one of the windows, None where there are none yet.
-        most: of the densest.
+        trained: density in training; None if the weights do not say.
+        median: median density of the windows; None if there are none yet.
+        maximum: density of the densest window.
     """
-    if trained is None or middle is None or most is None:
+    if trained is None or median is None or maximum is None:
         return None
     low, _, high = trained
-    if middle > FAR * high:
+    if median > FAR * high:
         return (
-            f"far more events than in training: {middle:.3g} per pixel of a window, and there hardly one had more than "
-            f"{high:.3g}; lower the camera's sensitivity or event rate, mask hot pixels, filter noise "
-            "(scene.noise_us), or look at what it sees with `eventveil calibrate`"
+            f"far more events than in training: {median:.3g} per pixel of a window, where training windows rarely had "
+            f"more than {high:.3g}; lower the camera's sensitivity or event rate, mask hot pixels, filter noise "
+            "(scene.noise_us), or inspect its view with `eventveil calibrate`"
         )
-    if most < low / FAR:
+    if maximum < low / FAR:
         return (
-            f"far fewer events than in training: at most {most:.3g} per pixel of a window, and there hardly one had "
-            f"less than {low:.3g}; is somebody there, is the lens open and in focus, is the camera sensitive enough? "
-            "`eventveil calibrate` shows what it sees"
+            f"far fewer events than in training: at most {maximum:.3g} per pixel of a window, where training windows "
+            f"rarely had less than {low:.3g}; is a person in view, is the lens open and in focus, is the sensitivity "
+            "high enough? `eventveil calibrate` shows the camera's view"
         )
     return None

@@ -1,4 +1,4 @@
-"""Events in, windows out: where packets are cut does not matter, and no event is lost without being counted."""
+"""Bins events into windows. Packet boundaries do not matter, and every event is accounted for."""
 
 from __future__ import annotations
 
@@ -16,24 +16,24 @@ from eventveil.stream.histogram.voxel_grid import VoxelGrid
 
 Mode = Literal["windows", "recording", "voxel"]
 
-# No sum of times may leave int64. Times within 2^62 us (146,000 years) and windows of at most 2^40 us (12 days) keep
-# every bound far from it, whatever stamps a damaged source makes up.
+# No sum of times may overflow int64. Times within 2^62 us (146,000 years) and windows of at most 2^40 us (12 days) keep
+# every bound far from that, whatever timestamps a damaged source contains.
 MAX_TIME_US = 2**62
 MAX_SPAN_US = 2**40
 
 
 @dataclass(frozen=True, slots=True)
 class HistogramStats:
-    """What became of the events: `received == binned + late + outside`, exactly and always.
+    """Where the events went: `received == binned + late + outside`, exactly and always.
 
     Attributes:
-        received: events that have been dealt with. Those of a packet whose windows were not all taken yet, and in
-            "recording" mode those that wait for `finish`, come later.
-        binned: events that are counted in a window.
-        late: events before the first bin that is still open; only a source that goes back in time has them.
+        received: events processed so far. Events of a packet whose windows were not all taken yet, and in "recording"
+            mode those that wait for `finish`, are added later.
+        binned: events in a window.
+        late: events before the first open bin; only a source that goes back in time has them.
         outside: events that are not on the sensor, not in the crop or not in the field; in "recording" mode also those
-            behind the last bin.
-        saturated: events among the binned ones whose count stood at its maximum already.
+            after the last bin.
+        saturated: binned events whose count was already at its maximum.
     """
 
     received: int = 0
@@ -44,42 +44,42 @@ class HistogramStats:
 
 
 class WindowedHistogrammer:
-    """Bins a stream of events into windows of `bins` bins of `bin_us`, one window after the other.
+    """Bins a stream of events into consecutive windows of `bins` bins of `bin_us` each.
 
     Bins are half open, `[start + k * bin_us, start + (k + 1) * bin_us)`, and start with the first event or at
-    `start_us`. A window closes with the first event at or behind its end, or once a packet's `until_us` says that the
-    time has passed; quiet times give empty windows. Windows are numbered from 0 without gaps.
+    `start_us`. A window closes with the first event at or after its end, or once a packet's `until_us` reaches its end;
+    times without events give empty windows. Windows are numbered from 0 without gaps.
 
     Three modes:
         windows: event counts of fixed windows, uint16 (K, 2, H, W), index 0 = OFF, 1 = ON, saturating at 65,535.
         recording: event counts of the whole recording in K bins of `(t_last - t_first) // K`; later events are left
             out. This is tonic's `ToFrame(n_time_bins=K)` and how AnonyNoise (Bendig et al., WACV 2025) bins a trial.
-            Packets are kept until `finish`, which gives the one window; a recording without events gives none, one
+            Packets are kept until `finish`, which returns the single window; a recording without events gives none, one
             that is shorter than K microseconds gives an empty one.
         voxel: voxel grid of fixed windows, float32 (B, H, W), see `eventveil.stream.histogram.voxel_grid`; `bins` is B,
-        and a window
-            spans `bins * bin_us`.
+            and a window spans `bins * bin_us`.
 
-    Events may go back in time, inside a packet too: what still falls into an open bin is binned, the rest is late.
+    Events may go back in time, even within a packet: those in an open bin are binned, the others are late.
 
     Args:
         sensor: geometry of the camera; events beyond it are counted as outside.
         size: (W, H) of the result, not larger than the crop; None keeps every pixel. Pixel i of w goes to i * W // w.
         bins: K, bins of a window.
-        bin_us: length of a bin in microseconds; not in "recording" mode, where the recording decides.
-        hop: how many bins a window moves on, 1 to `bins`; None is `bins`, no overlap. Only "windows" can overlap.
+        bin_us: length of a bin in microseconds; not in "recording" mode, where the recording determines it.
+        hop: bins from the start of a window to that of the next, 1 to `bins`; None is `bins`, without overlap. Only
+            "windows" can overlap.
         mode: as above.
         crop: (x, y, width, height) in sensor pixels, applied before the scaling.
         flip_x: mirror left and right.
         flip_y: mirror top and bottom.
         start_us: start of the first window; None is the first event's time. Not in "recording" mode.
-        field: (width, height): of the crop, look at so many columns and rows, evenly spread; None looks at all.
+        field: (width, height): use this many evenly spaced columns and rows of the crop; None uses all.
 
     Attributes:
-        stats: what became of the events, as a value of its own that later events do not change.
+        stats: where the events went; an immutable value, replaced as events are processed.
 
     Raises:
-        EventError: a setting is out of range or does not go with the mode.
+        EventError: a setting is out of range or does not fit the mode.
     """
 
     def __init__(
@@ -109,21 +109,21 @@ class WindowedHistogrammer:
         self._seq = 0
         self._recording: list[EventPacket] = []
         self._packet = EventPacket.empty()
-        self._next = 0  # first event of the packet that is not dealt with
-        self._due = False  # the open window is over and waits to be taken
+        self._next = 0  # first event of the packet that is not processed yet
+        self._due = False  # the open window is complete and waits to be taken
         self._finished = False
 
     def push(self, packet: EventPacket) -> Iterator[Window]:
-        """Bin a packet; the iterator gives the windows that it closes.
+        """Bin a packet and return an iterator over the windows that it closes.
 
-        The packet is binned at once as far as its first window's end, and beyond it while the windows are taken: an
-        hour of silence is 72,000 empty windows of 50 ms, of which only the one that was asked for exists. So all of a
-        packet's windows must be taken before the next packet. Whoever breaks off may go on with the iterator
-        later, or with that of `finish`: they share one state, and each window is given once.
+        The packet is binned at once up to the end of its first window, and further as windows are taken: an hour of
+        silence is 72,000 empty windows of 50 ms, of which only the current one is in memory. Take all windows of a
+        packet before you push the next one. An interrupted iteration can be continued with the same iterator or with
+        that of `finish`: they share their state, and each window is returned once.
 
         Raises:
-            EventError: windows of the packet before have not been taken, `finish` was called, or the first event's
-                time is beyond all calendars. The packet is then not taken, and nothing of it is counted.
+            EventError: windows of the previous packet have not been taken, `finish` was called, or the first event's
+                time is out of range. The packet is then rejected, and none of its events is counted.
         """
         if self._due:
             raise EventError("windows of the last packet have not been taken: take them all before the next push")
@@ -142,11 +142,11 @@ class WindowedHistogrammer:
         return iter(self._take_due, None)
 
     def finish(self) -> Iterator[Window]:
-        """End the stream; the iterator gives what windows are left.
+        """End the stream and return an iterator over the remaining windows.
 
-        These are the windows of the last packet that were not taken yet and then, if it holds an event that no window
-        has held so far, the open one. (One is enough, overlap or not: every bin that is still kept lies in the
-        open window.)
+        These are the windows of the last packet that were not taken yet and then the open window, if it contains an
+        event that no window has contained so far. (One is enough, overlap or not: all remaining bins are in the open
+        window.)
         """
         self._finished = True
         if self._recording:
@@ -158,7 +158,7 @@ class WindowedHistogrammer:
     def _bin(self) -> None:
         """Bin the packet until a window is due or no event is left."""
         if self._t_start_us is None:
-            return  # no event yet, and nothing else starts the windows
+            return  # the windows start with the first event
         if self._next < len(self._packet):
             self._add(self._packet, self._t_start_us)
         until_us = self._packet.until_us
@@ -174,7 +174,7 @@ class WindowedHistogrammer:
         self._next = stop
 
     def _count(self, received: int, late: int = 0, outside: int = 0, saturated: int = 0) -> None:
-        # A new object at once, so that whoever looks from another thread sees figures that add up.
+        # Replaced as one object, so that another thread reads consistent numbers.
         before = self.stats
         self.stats = HistogramStats(
             before.received + received,
@@ -195,7 +195,7 @@ class WindowedHistogrammer:
         return window
 
     def _bin_recording(self) -> None:
-        """Bin everything that was kept, now that its length is known, into the one window."""
+        """Bin the kept packets into the single window, now that the length of the recording is known."""
         first_us, last_us = int(self._recording[0].t[0]), int(self._recording[-1].t[-1])
         if abs(first_us) > MAX_TIME_US or last_us - first_us > MAX_SPAN_US:
             raise EventError(f"expected a recording of at most {MAX_SPAN_US} us within {MAX_TIME_US} us of zero")
@@ -203,8 +203,8 @@ class WindowedHistogrammer:
         self._t_start_us = first_us
         for packet in self._recording:
             inside = packet.t < first_us + self._grid.span_us
-            behind = len(packet) - int(np.count_nonzero(inside))
-            self._count(behind, outside=behind)
+            after = len(packet) - int(np.count_nonzero(inside))
+            self._count(after, outside=after)
             self._next = 0
             self._add(EventPacket(packet.t[inside], packet.x[inside], packet.y[inside], packet.p[inside]), first_us)
         self._recording.clear()

@@ -1,6 +1,6 @@
-"""Kernels over the fields of a packet, compiled before the first event comes: for arrays in one piece and for views.
+"""Kernels over the fields of a packet, compiled before the first event arrives: for contiguous arrays and for views.
 
-A reader may hand over strided views of its records; loops over arrays in one piece are faster.
+A reader may pass strided views of its records; loops over contiguous arrays are faster.
 """
 
 from __future__ import annotations
@@ -11,27 +11,27 @@ from typing import Any
 from numba import njit
 from numba import types as numba_types
 
-types: Any = numba_types  # numba's own annotations change from version to version
+types: Any = numba_types  # numba's annotations change from version to version
 
 
 def event_columns(layout: str) -> tuple[Any, ...]:
-    """Numba's types of t, x, y and p in the memory layout "C" (contiguous) or "A" (any strides).
+    """Return Numba's types of t, x, y and p in the memory layout "C" (contiguous) or "A" (any strides).
 
-    Read-only and unaligned is what every array may be taken for, whoever made it; so one compilation, done before
-    the first event comes, serves all.
+    Every array may be treated as read-only and unaligned, so one compilation per layout, done before the first event
+    arrives, serves all arrays.
     """
     fields = (types.int64, types.uint16, types.uint16, types.uint8)
     return tuple(types.Array(field, 1, layout, readonly=True, aligned=False) for field in fields)
 
 
 class ByLayout:
-    """A kernel, compiled for both layouts.
+    """A kernel compiled for both memory layouts.
 
     Args:
-        kernel: its first arguments are fields of a packet.
-        fields: how many: 3 are t, x, y, and 4 also p, as uint8.
-        returns: numba's type of what it returns.
-        others: those of its other arguments.
+        kernel: function whose first arguments are fields of a packet.
+        fields: number of these: 3 for t, x, y; 4 for t, x, y, p, with p as uint8.
+        returns: Numba's type of the result.
+        others: Numba's types of the other arguments.
     """
 
     def __init__(self, kernel: Callable[..., Any], fields: int, returns: Any, *others: Any) -> None:
@@ -41,6 +41,6 @@ class ByLayout:
         )
 
     def __call__(self, *arguments: Any) -> Any:
-        """Run it."""
+        """Call the kernel compiled for the layout of these fields."""
         contiguous = all(field.flags.c_contiguous for field in arguments[: self._fields])
         return (self._contiguous if contiguous else self._strided)(*arguments)

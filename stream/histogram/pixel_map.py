@@ -1,10 +1,10 @@
-"""From sensor pixels to histogram cells: crop, thin out, scale down and flip as two lookups.
+"""Maps sensor pixels to histogram cells: crops, thins out, scales down and flips with two table lookups.
 
-All of these treat columns apart from rows. So each is a table, made once, and the pass over the events pays two loads
-for the whole geometry. A table has one entry for every coordinate an event can hold (a uint16), which makes any
-coordinate a safe index; what lies outside leads to a sum no cell has.
+All of these treat columns and rows separately, so each is a table, built once: the whole geometry costs two loads per
+event. A table has one entry for every coordinate that an event can hold (a uint16), so that any coordinate is a safe
+index; coordinates outside map to a sum that no cell has.
 
-Where pixels are neither scaled nor flipped, arithmetic gives the same cells; the histogram's kernel makes use of it.
+If pixels are neither scaled nor flipped, arithmetic gives the same cells; the histogram's kernel uses that.
 """
 
 from __future__ import annotations
@@ -23,16 +23,16 @@ MAX_CELLS = 2**30  # twice this many, the cells of both polarities, must still f
 
 @dataclass(frozen=True, slots=True, eq=False)
 class PixelMap:
-    """Where each sensor pixel is counted: in cell `columns[x] + rows[y]`, or nowhere if that is not below `cells`.
+    """The cell that counts each sensor pixel: `columns[x] + rows[y]`, or none if that is not below `cells`.
 
     Attributes:
         left: first column of the sensor that is kept.
         top: first row of the sensor that is kept.
-        width: columns of the histogram.
-        height: rows of the histogram.
+        width: number of columns of the histogram.
+        height: number of rows of the histogram.
         unscaled: whether the cell is `(y - top) * width + (x - left)`, neither scaled nor flipped.
-        columns: uint32 (65536,), column of the cell, or `cells` where x is outside.
-        rows: uint32 (65536,), row of the cell times `width`, or `cells` where y is outside.
+        columns: uint32 (65536,), column of the cell, or `cells` if x is outside.
+        rows: uint32 (65536,), row of the cell times `width`, or `cells` if y is outside.
     """
 
     left: int
@@ -45,7 +45,7 @@ class PixelMap:
 
     @property
     def cells(self) -> int:
-        """How many cells one histogram of one polarity has."""
+        """Number of cells of one histogram of one polarity."""
         return self.width * self.height
 
     @classmethod
@@ -59,25 +59,25 @@ class PixelMap:
         flip_x: bool = False,
         flip_y: bool = False,
     ) -> Self:
-        """Crop, then thin out to the field, then scale, then flip.
+        """Build a map that crops, then thins out to the field, then scales, then flips.
 
         Args:
             sensor: geometry of the camera.
-            size: (width, height) of the result, not larger than what is kept of the sensor; None keeps every pixel.
+            size: (width, height) of the result, not larger than the kept part of the sensor; None keeps every pixel.
             crop: (x, y, width, height) in sensor pixels; None keeps the whole sensor.
-            field: (width, height): look at so many columns and rows of what is kept, evenly spread, and leave out the
-                pixels between them, as a camera of fewer pixels would; None, or more than are kept, looks at all.
+            field: (width, height): use this many evenly spaced columns and rows of the kept part and leave out the
+                pixels between them, as a camera with fewer pixels would; None, or more than are kept, uses all.
             flip_x: mirror left and right: the result's columns in reverse order.
             flip_y: mirror top and bottom.
 
         Raises:
-            EventError: the crop leaves the sensor, or the size is larger than the crop or the field.
+            EventError: the crop exceeds the sensor, or the size exceeds the crop or the field.
         """
         left, top, kept_width, kept_height = _checked_crop(sensor, crop)
-        seen_width, seen_height = kept_width, kept_height
+        used_width, used_height = kept_width, kept_height
         if field is not None:
-            seen_width, seen_height = min(field[0], kept_width), min(field[1], kept_height)
-        width, height = _checked_size(size, seen_width, seen_height)
+            used_width, used_height = min(field[0], kept_width), min(field[1], kept_height)
+        width, height = _checked_size(size, used_width, used_height)
         cells = width * height
         whole = (width, height) == (kept_width, kept_height)
         return cls(
@@ -86,17 +86,17 @@ class PixelMap:
             width,
             height,
             unscaled=whole and not (flip_x or flip_y),
-            columns=_table(left, kept_width, seen_width, width, flip=flip_x, stride=1, outside=cells),
-            rows=_table(top, kept_height, seen_height, height, flip=flip_y, stride=width, outside=cells),
+            columns=_table(left, kept_width, used_width, width, flip=flip_x, stride=1, outside=cells),
+            rows=_table(top, kept_height, used_height, height, flip=flip_y, stride=width, outside=cells),
         )
 
 
 def centred(sensor: Sensor, shape: tuple[int, int]) -> tuple[int, int, int, int]:
-    """The largest part in the middle of a sensor that has the aspect of `shape`: (x, y, width, height) in pixels.
+    """Return the largest centred crop with the aspect ratio of `shape`: (x, y, width, height) in sensor pixels.
 
     Args:
         sensor: geometry of the camera.
-        shape: (width, height), of which only the ratio counts.
+        shape: (width, height); only the ratio counts.
     """
     width = min(sensor.width, max(1, sensor.height * shape[0] // shape[1]))
     height = min(sensor.height, max(1, sensor.width * shape[1] // shape[0]))
@@ -125,16 +125,16 @@ def _checked_size(size: tuple[int, int] | None, kept_width: int, kept_height: in
 
 
 def _table(
-    first: int, kept: int, seen: int, cells: int, *, flip: bool, stride: int, outside: int
+    first: int, kept: int, used: int, cells: int, *, flip: bool, stride: int, outside: int
 ) -> npt.NDArray[np.uint32]:
-    """Index of the cell, times `stride`, for each of the 65,536 coordinates; the one at `first` is in cell 0.
+    """Return the index of the cell, times `stride`, for each of the 65,536 coordinates; `first` is in cell 0.
 
-    Of the `kept` coordinates `seen` are looked at: the middle one of each of as many equal parts.
+    Of the `kept` coordinates, `used` are counted: the middle one of each of as many equal parts.
     """
-    number = np.arange(seen, dtype=np.int64)
-    index = number * cells // seen
+    number = np.arange(used, dtype=np.int64)
+    index = number * cells // used
     if flip:
         index = cells - 1 - index
     table = np.full(MAX_PIXELS, outside, np.uint32)
-    table[first + (2 * number + 1) * kept // (2 * seen)] = index * stride
+    table[first + (2 * number + 1) * kept // (2 * used)] = index * stride
     return table

@@ -1,9 +1,9 @@
-"""The voxel grid: polarities with their signs, each event shared between its two neighbours in time.
+"""The voxel grid: signed polarities, each event split between its two neighbouring nodes in time.
 
 A. Z. Zhu, L. Yuan, K. Chaney, K. Daniilidis, "Unsupervised Event-based Learning of Optical Flow, Depth, and
 Egomotion", CVPR 2019, equations (1) to (3): node position t* = (B - 1) (t - t_first) / (t_last - t_first), weight
 max(0, 1 - |node - t*|), value +1 or -1. Here first and last are the ends of a fixed window, so that a grid does not
-depend on which events happen to be in it. Normalisation belongs to the network that asks for it.
+depend on which events happen to be in it. Normalisation is left to the network that needs it.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ _SIGNATURE = types.UniTuple(types.int64, 3)(
 
 @njit(_SIGNATURE, nogil=True, cache=True)
 def _spread(t, x, y, p, begin, grid, start_us, end_us, columns, rows):  # type: ignore[no-untyped-def]
-    """Add events from `begin` until one is at or behind `end_us` to the grid (nodes, cells).
+    """Add the events from `begin` to the first one at or after `end_us` to the grid (nodes, cells).
 
     Returns:
-        Index of the event that it stopped at, and how many were late and outside.
+        Index of the event that it stopped at, and the numbers of late and outside events.
     """
     nodes = grid.shape[0]
     cells = _index(grid.shape[1])
@@ -55,12 +55,17 @@ def _spread(t, x, y, p, begin, grid, start_us, end_us, columns, rows):  # type: 
 
 
 class VoxelGrid:
-    """The voxel grid of the open window; `add` and `take` as `CountRing` has them.
+    """The voxel grid of the open window, with the interface of `CountRing`.
 
     Args:
-        pixels: where each sensor pixel belongs.
-        nodes: nodes in time, B; the first lies on the window's start, the last on its end.
-        span_us: length of the window, which is also how far it moves on.
+        pixels: the cell of each sensor pixel.
+        nodes: number of nodes in time, B; the first is at the window's start, the last at its end.
+        span_us: length of a window, and also the step to the next one.
+
+    Attributes:
+        span_us: as given.
+        hop_us: the same.
+        unseen: events added since the last `take`, which no window has contained yet.
     """
 
     def __init__(self, pixels: PixelMap, nodes: int, span_us: int) -> None:
@@ -71,7 +76,7 @@ class VoxelGrid:
         self._grid = np.zeros((nodes, pixels.cells), np.float32)
 
     def add(self, packet: EventPacket, begin: int, start_us: int) -> tuple[int, int, int, int]:
-        """Add the packet's events from `begin` on; nothing here can saturate."""
+        """Add the packet's events from `begin` on; a voxel grid never saturates."""
         stop, late, outside = _spread(
             packet.t, packet.x, packet.y, packet.p.view(np.uint8), begin, self._grid, start_us,
             start_us + self.span_us, self._pixels.columns, self._pixels.rows,
@@ -80,7 +85,7 @@ class VoxelGrid:
         return stop, late, outside, 0
 
     def take(self) -> tuple[npt.NDArray[np.float32], int]:
-        """Give the grid (B, H, W) away, with the number of its events, and begin the next."""
+        """Return the grid (B, H, W) and the number of its events, and start the next one."""
         grid, self._grid = self._grid, np.zeros_like(self._grid)
         events, self.unseen = self.unseen, 0
         return grid.reshape(-1, self._pixels.height, self._pixels.width), events

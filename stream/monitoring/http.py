@@ -1,12 +1,12 @@
-"""A small web page for machines: how the line does, for Prometheus, for orchestrators, and for `eventveil status`.
+"""An HTTP server that reports how a pipeline does: to Prometheus, to orchestrators, and to `eventveil status`.
 
-/metrics    for Prometheus
-/healthz    200 while the supervisor works and nothing has failed, else 503 and why
-/readyz     200 once every stage is ready, else 503 and which are not
-/status     all of it as JSON
+/metrics    metrics for Prometheus
+/healthz    200 while the supervisor works and nothing has failed, else 503 and the cause
+/readyz     200 once every stage is ready, else 503 and the stages that are not
+/status     the full status as JSON
 
-Whoever can reach it can read counts and delays: it is bound to loopback unless said otherwise. On loopback it answers
-only those who call it by a local name, so that a web page in somebody's browser cannot ask in their place.
+Every client that can connect can read counts and delays, so the server binds to loopback by default. On loopback it
+answers only requests for a local host name, so that a web page in a browser on this machine cannot read it.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import choose_encoder
 
 from eventveil.errors import LineError
-from eventveil.stream.monitoring.metrics import LineCollector
+from eventveil.stream.monitoring.metrics import PipelineCollector
 from eventveil.stream.protocol.endpoints import is_loopback
 
 if TYPE_CHECKING:
@@ -36,24 +36,27 @@ if TYPE_CHECKING:
     from eventveil.stream.publisher.publisher import Provenance
 
 log = logging.getLogger("eventveil.metrics")
-SILENT_S = 5.0  # a supervisor that has beaten, and not for so long, hangs
-PATIENCE_S = 5.0  # for a caller to say what he wants
+SILENT_S = 5.0  # without a heartbeat for this long, the supervisor counts as hanging
+PATIENCE_S = 5.0  # how long a client may take to send its request
 
-HttpAnswer = tuple[HTTPStatus, str, bytes]
+Response = tuple[HTTPStatus, str, bytes]  # code, content type, body
 
 
 class StatusServer:
-    """Serves what the line was told to be like at its last beat. A context manager.
+    """Serves the status of the pipeline as of its last heartbeat. A context manager.
 
     Args:
         bind: (host, port); port 0 takes a free one.
-        provenance: which weights are at work.
-        members: names of the stages that have been started.
-        figures: a status as plain values.
-        clock: seconds, monotonic.
+        provenance: the weights in use.
+        members: returns the names of the stages that have been started.
+        figures: returns a status as plain values.
+        clock: monotonic time in seconds.
+
+    Attributes:
+        address: (host, port) that the server is bound to.
 
     Raises:
-        LineError: the address is in use, or not this machine's.
+        LineError: the address is in use or does not belong to this machine.
     """
 
     def __init__(
@@ -64,21 +67,21 @@ class StatusServer:
         figures: Callable[[Status], Mapping[str, Any]],
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._collector = LineCollector(provenance)
+        self._collector = PipelineCollector(provenance)
         self._registry = CollectorRegistry()
         self._registry.register(self._collector)
         self._members = members
         self._figures = figures
         self._clock = clock
-        self._beaten_s: float | None = None  # a line that begins waits for weights, kernels, and subscribers
+        self._last_beat_s: float | None = None  # a starting pipeline waits for weights, kernels, and subscribers
         try:
             self._server = _Server(bind)
         except OSError as error:
             raise LineError(
-                f"{bind[0]}:{bind[1]}: the metrics' address cannot be taken: {error.strerror}; choose another with "
+                f"{bind[0]}:{bind[1]}: cannot serve metrics at this address: {error.strerror}; choose another with "
                 "watch.metrics"
             ) from error
-        self._server.answer = self._answer
+        self._server.respond = self._respond
         self.address = (str(self._server.server_address[0]), int(self._server.server_address[1]))
         self._thread = threading.Thread(target=self._server.serve_forever, name="eventveil metrics", daemon=True)
 
@@ -92,56 +95,58 @@ class StatusServer:
         self._server.server_close()
 
     def beat(self, status: Status) -> None:
-        """Take note of how the line does. The supervisor calls it about once a second."""
-        self._beaten_s = self._clock()
+        """Store the current status. The supervisor calls this about once a second."""
+        self._last_beat_s = self._clock()
         self._collector.status = status
 
-    def _answer(self, path: str, accepts: str) -> HttpAnswer:
+    def _respond(self, path: str, accepts: str) -> Response:
         if path == "/metrics":
-            encode, kind = choose_encoder(accepts)
-            return HTTPStatus.OK, kind, encode(self._registry)
+            encode, content_type = choose_encoder(accepts)
+            return HTTPStatus.OK, content_type, encode(self._registry)
         if path == "/healthz":
-            return _verdict(self._unwell())
+            return _probe_response(self._health_problem())
         if path == "/readyz":
-            return _verdict(self._unwell() or self._unready())
+            return _probe_response(self._readiness_problem())
         if path == "/status":
             status = self._collector.status
-            told = {} if status is None else dict(self._figures(status))
-            state = {"healthy": not self._unwell(), "ready": not (self._unwell() or self._unready())}
-            return HTTPStatus.OK, "application/json", json.dumps(told | state).encode()
+            figures = {} if status is None else dict(self._figures(status))
+            state = {"healthy": not self._health_problem(), "ready": not self._readiness_problem()}
+            return HTTPStatus.OK, "application/json", json.dumps(figures | state).encode()
         return HTTPStatus.NOT_FOUND, "text/plain", b"/metrics, /healthz, /readyz or /status\n"
 
-    def _unwell(self) -> str:
-        silent_s = 0.0 if self._beaten_s is None else self._clock() - self._beaten_s
+    def _health_problem(self) -> str:
+        silent_s = 0.0 if self._last_beat_s is None else self._clock() - self._last_beat_s
         if silent_s > SILENT_S:
-            return f"the supervisor has said nothing for {silent_s:.0f} s"
+            return f"the supervisor has not reported for {silent_s:.0f} s"
         status = self._collector.status
-        return "" if status is None or status.failure is None else "the line has failed; its log says why"
+        return "" if status is None or status.failure is None else "the line has failed; see its log"
 
-    def _unready(self) -> str:
+    def _readiness_problem(self) -> str:
+        if problem := self._health_problem():
+            return problem
         if self._collector.status is None:
             return "not ready: the line is starting"
-        known = self._collector.status.stages
-        missing = [name for name in self._members() if name not in known or known[name].kind not in ("ready", "beat")]
+        stages = self._collector.status.stages
+        missing = [name for name in self._members() if name not in stages or stages[name].kind not in ("ready", "beat")]
         return f"not ready: {', '.join(missing)}" if missing else ""
 
 
-def _verdict(trouble: str) -> HttpAnswer:
-    code = HTTPStatus.SERVICE_UNAVAILABLE if trouble else HTTPStatus.OK
-    return code, "text/plain", f"{trouble or 'ok'}\n".encode()
+def _probe_response(problem: str) -> Response:
+    code = HTTPStatus.SERVICE_UNAVAILABLE if problem else HTTPStatus.OK
+    return code, "text/plain", f"{problem or 'ok'}\n".encode()
 
 
 class _Server(ThreadingHTTPServer):
     daemon_threads = True
-    answer: Callable[[str, str], HttpAnswer]
+    respond: Callable[[str, str], Response]
 
     def __init__(self, bind: tuple[str, int]) -> None:
         self.address_family = socket.AF_INET6 if ip_address(bind[0]).version == 6 else socket.AF_INET
         super().__init__(bind, _Handler)
 
     def handle_error(self, *_: object) -> None:
-        """A caller who leaves early is no news, and a traceback may quote values: the type will do."""
-        log.warning("a caller was not answered: %s", type(sys.exception()).__name__)
+        """Log the type of the error alone: clients often disconnect early, and a traceback may quote values."""
+        log.warning("a request was not answered: %s", type(sys.exception()).__name__)
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -149,29 +154,27 @@ class _Handler(BaseHTTPRequestHandler):
     server: _Server
 
     def do_GET(self) -> None:
-        if self._from_elsewhere():
-            return self._reply(HTTPStatus.FORBIDDEN, "text/plain", b"call it by a local name\n")
-        return self._reply(*self.server.answer(self.path.partition("?")[0], self.headers.get("Accept", "")))
+        if self._names_another_host():
+            return self._reply(HTTPStatus.FORBIDDEN, "text/plain", b"use a local host name, such as localhost\n")
+        return self._reply(*self.server.respond(self.path.partition("?")[0], self.headers.get("Accept", "")))
 
-    def _from_elsewhere(self) -> bool:
-        """Whether a caller of a loopback address names another host: a browser that was lured here does."""
+    def _names_another_host(self) -> bool:
+        """Return whether a request to a loopback address names another host, as DNS rebinding does."""
         if not is_loopback(ip_address(str(self.server.server_address[0]))):
             return False
-        host = (
-            self.headers.get("Host", "localhost").rpartition("]")[0].removeprefix("[")
-            or (self.headers.get("Host", "localhost").partition(":")[0])
-        )
+        header = self.headers.get("Host", "localhost")
+        host = header.rpartition("]")[0].removeprefix("[") or header.partition(":")[0]
         try:
             return host != "localhost" and not is_loopback(ip_address(host))
         except ValueError:
             return True
 
-    def _reply(self, code: HTTPStatus, kind: str, body: bytes) -> None:
+    def _reply(self, code: HTTPStatus, content_type: str, body: bytes) -> None:
         self.send_response(code)
-        self.send_header("Content-Type", kind)
+        self.send_header("Content-Type", content_type)
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
         self.wfile.write(body)
 
     def log_message(self, *_: object) -> None:
-        """Say nothing: whoever scrapes does so for ever."""
+        """Log nothing: a scraper sends requests for ever."""

@@ -1,7 +1,7 @@
-"""What a running line tells Prometheus: the stages' last reports, as metric families.
+"""Metrics for Prometheus: the stages' latest reports, as metric families.
 
-Only counts, delays, digests and the names that the user gave to streams: nothing of events, windows, or the truth.
-https://prometheus.io/docs/instrumenting/writing_exporters/ is followed in names and units.
+They contain only counts, delays, digests and the stream names that the user chose: nothing of events, windows, or
+ground truth. Names and units follow https://prometheus.io/docs/instrumenting/writing_exporters/.
 """
 
 from __future__ import annotations
@@ -28,16 +28,19 @@ if TYPE_CHECKING:
     from eventveil.stream.publisher.publisher import Provenance
     from eventveil.stream.runtime.reporting import StageReport
 
-UNUSED = ("late", "outside", "saturated")  # events that are in no window, by reason
+UNUSED = ("late", "outside", "saturated")  # reasons why no window counts an event
 PREFIX, CAMERA = "eventveil_", "camera_"
-HANDSHAKES = "handshakes"  # how the publisher's counts of them begin (stream/publisher/public_endpoint.py)
+HANDSHAKES = "handshakes"  # prefix of the publisher's handshake counts (stream/publisher/public_endpoint.py)
 
 
-class LineCollector(Collector):
-    """The metrics of a line at the time of its last beat.
+class PipelineCollector(Collector):
+    """Collects the metrics of a pipeline as of its last heartbeat.
 
     Args:
-        provenance: which weights are at work.
+        provenance: the weights in use.
+
+    Attributes:
+        status: the last status; None before the first heartbeat.
     """
 
     def __init__(self, provenance: Provenance) -> None:
@@ -45,34 +48,43 @@ class LineCollector(Collector):
         self.status: Status | None = None
 
     def collect(self) -> Iterator[Metric]:
-        """Yield all families; of a line that has not begun those of its weights alone."""
+        """Yield all families; before the first heartbeat, only those of version and weights."""
         yield from self._weights()
         if self.status is not None:
-            yield from _of_sources(self.status)
-            yield from _of_books(self.status.counters)
-            yield from _of_stages(self.status.stages)
-            yield from _of_subscribers(self.status.stages.get("publish"))
-            yield GaugeMetricFamily(f"{PREFIX}running_seconds", "since the sources began", self.status.seconds)
+            yield from _sources(self.status)
+            yield from _windows(self.status.counters)
+            yield from _stages(self.status.stages)
+            yield from _subscribers(self.status.stages.get("publish"))
+            yield GaugeMetricFamily(
+                f"{PREFIX}running_seconds", "Seconds since the sources started.", self.status.seconds
+            )
 
     def _weights(self) -> Iterator[Metric]:
-        yield InfoMetricFamily(f"{PREFIX}version", "of eventveil", {"version": __version__})
-        own = self._provenance
+        yield InfoMetricFamily(f"{PREFIX}version", "Version of eventveil.", {"version": __version__})
+        provenance = self._provenance
         info = InfoMetricFamily(
-            f"{PREFIX}weights", "networks at work, by the SHA-256 of their files, and the audit's certificate",
+            f"{PREFIX}weights", "Networks in use, by the SHA-256 of their tensors, with the audit certificate.",
             labels=("role",),
         )  # fmt: skip
-        told = {"digest": own.anonymizer, "trained": str(own.trained).lower(), "certificate": own.certificate or ""}
-        info.add_metric(("anonymizer",), told)
-        if own.classifier is not None:
-            info.add_metric(("target",), {"digest": own.classifier, "trained": str(own.classifier_trained).lower()})
+        anonymizer = {
+            "digest": provenance.anonymizer,
+            "trained": str(provenance.trained).lower(),
+            "certificate": provenance.certificate or "",
+        }
+        info.add_metric(("anonymizer",), anonymizer)
+        if provenance.classifier is not None:
+            trained = str(provenance.classifier_trained).lower()
+            info.add_metric(("target",), {"digest": provenance.classifier, "trained": trained})
         yield info
 
 
-def _of_sources(status: Status) -> Iterator[Metric]:
-    events = CounterMetricFamily(f"{PREFIX}events", "read from a source", labels=("stream",))
-    unused = CounterMetricFamily(f"{PREFIX}events_unused", "that are in no window", labels=("stream", "reason"))
-    camera = CounterMetricFamily(f"{PREFIX}camera", "its events, by what became", labels=("stream", "what"))
-    away = GaugeMetricFamily(f"{PREFIX}camera_away", "1 while a live camera is not there", labels=("stream",))
+def _sources(status: Status) -> Iterator[Metric]:
+    events = CounterMetricFamily(f"{PREFIX}events", "Events read from a source.", labels=("stream",))
+    unused = CounterMetricFamily(
+        f"{PREFIX}events_unused", "Events that no window counts, by reason.", labels=("stream", "reason")
+    )
+    camera = CounterMetricFamily(f"{PREFIX}camera", "Counters of a live camera.", labels=("stream", "what"))
+    away = GaugeMetricFamily(f"{PREFIX}camera_away", "1 while a live camera is disconnected.", labels=("stream",))
     for stage, report in status.stages.items():
         if not stage.startswith(SOURCE):
             continue
@@ -80,40 +92,50 @@ def _of_sources(status: Status) -> Iterator[Metric]:
         events.add_metric((stream,), report.counts.get("received", 0))
         for reason in UNUSED:
             unused.add_metric((stream, reason), report.counts.get(reason, 0))
-        told = {name.removeprefix(CAMERA): n for name, n in report.counts.items() if name.startswith(CAMERA)}
-        if told:
-            away.add_metric((stream,), told.pop("away"))
-        for what, number in told.items():
+        counters = {name.removeprefix(CAMERA): n for name, n in report.counts.items() if name.startswith(CAMERA)}
+        if counters:
+            away.add_metric((stream,), counters.pop("away"))
+        for what, number in counters.items():
             camera.add_metric((stream, what), number)
     yield from (events, unused, camera, away)
 
 
-def _of_books(books: PipelineCounters) -> Iterator[Metric]:
-    """What became of every window: read from the books at this moment, not from a report."""
-    told = balance(books)
-    received = CounterMetricFamily(f"{PREFIX}windows_received", "that a stage took in, or made", labels=("stage",))
-    sent = CounterMetricFamily(f"{PREFIX}windows_sent", "that a stage passed on, or published", labels=("stage",))
-    dropped = CounterMetricFamily(
-        f"{PREFIX}windows_dropped", "lost in a stage, or on an edge between two", labels=("place", "reason")
+def _windows(counters: PipelineCounters) -> Iterator[Metric]:
+    """Yield where every window is, read from the shared counters at this moment, not from a report."""
+    windows = balance(counters)
+    received = CounterMetricFamily(
+        f"{PREFIX}windows_received", "Windows that a stage received, or made.", labels=("stage",)
     )
-    in_flight = GaugeMetricFamily(f"{PREFIX}windows_in_flight", "in a stage, or on an edge", labels=("place",))
-    for stage, figures in told["stages"].items():
+    sent = CounterMetricFamily(
+        f"{PREFIX}windows_sent", "Windows that a stage passed on, or published.", labels=("stage",)
+    )
+    dropped = CounterMetricFamily(
+        f"{PREFIX}windows_dropped", "Windows lost in a stage, or on an edge between two.", labels=("place", "reason")
+    )
+    in_flight = GaugeMetricFamily(
+        f"{PREFIX}windows_in_flight", "Windows in a stage, or on an edge between two.", labels=("place",)
+    )
+    for stage, figures in windows["stages"].items():
         received.add_metric((stage,), figures["received"])
         sent.add_metric((stage,), figures["sent"])
-    for place, figures in (told["stages"] | told["edges"]).items():
+    for place, figures in (windows["stages"] | windows["edges"]).items():
         in_flight.add_metric((place,), figures["in_flight"])
         for reason, number in figures["dropped"].items():
             dropped.add_metric((place, reason), number)
-    balanced = GaugeMetricFamily(f"{PREFIX}books_balanced", "1: nothing left more often than it came")
-    balanced.add_metric((), float(told["balanced"]))
+    balanced = GaugeMetricFamily(
+        f"{PREFIX}books_balanced", "1 while no stage or edge has sent more windows than it received."
+    )
+    balanced.add_metric((), float(windows["balanced"]))
     yield from (received, sent, dropped, in_flight, balanced)
 
 
-def _of_stages(stages: Mapping[str, StageReport]) -> Iterator[Metric]:
-    restarts = CounterMetricFamily(f"{PREFIX}stage_restarts", "of a stage by the supervisor", labels=("stage",))
-    alive = GaugeMetricFamily(f"{PREFIX}stage_up", "1 while a stage works", labels=("stage",))
+def _stages(stages: Mapping[str, StageReport]) -> Iterator[Metric]:
+    restarts = CounterMetricFamily(
+        f"{PREFIX}stage_restarts", "Restarts of a stage by the supervisor.", labels=("stage",)
+    )
+    alive = GaugeMetricFamily(f"{PREFIX}stage_up", "1 while a stage is running.", labels=("stage",))
     age = HistogramMetricFamily(
-        f"{PREFIX}window_age_seconds", "of windows leaving a stage, counted from when their last event could come",
+        f"{PREFIX}window_age_seconds", "Age of windows leaving a stage, since their last event could arrive.",
         labels=("stage",),
     )  # fmt: skip
     for stage, report in stages.items():
@@ -124,14 +146,18 @@ def _of_stages(stages: Mapping[str, StageReport]) -> Iterator[Metric]:
     yield from (restarts, alive, age)
 
 
-def _of_subscribers(report: StageReport | None) -> Iterator[Metric]:
+def _subscribers(report: StageReport | None) -> Iterator[Metric]:
     if report is None:
         return
     counts = report.counts
-    yield CounterMetricFamily(f"{PREFIX}gestures_published", "to subscribers", counts.get("gestures", 0))
-    yield GaugeMetricFamily(f"{PREFIX}subscribers", "at the moment", report.values.get("subscribers") or 0.0)
-    yield CounterMetricFamily(f"{PREFIX}connections", "to the public socket", counts.get("connections", 0))
-    handshakes = CounterMetricFamily(f"{PREFIX}handshakes", "on the public socket", labels=("outcome",))
+    yield CounterMetricFamily(f"{PREFIX}gestures_published", "Gestures published.", counts.get("gestures", 0))
+    yield GaugeMetricFamily(
+        f"{PREFIX}subscribers", "Subscribers connected now.", report.values.get("subscribers") or 0.0
+    )
+    yield CounterMetricFamily(f"{PREFIX}connections", "Connections to the public socket.", counts.get("connections", 0))
+    handshakes = CounterMetricFamily(
+        f"{PREFIX}handshakes", "Handshakes on the public socket, by outcome.", labels=("outcome",)
+    )
     for name, number in counts.items():
         if name.startswith(HANDSHAKES):
             handshakes.add_metric((name.removeprefix(HANDSHAKES).lstrip("_") or "succeeded",), number)
@@ -139,7 +165,7 @@ def _of_subscribers(report: StageReport | None) -> Iterator[Metric]:
 
 
 def _buckets(counts: Iterable[int]) -> list[tuple[str, float]]:
-    """Counts per bucket as Prometheus wants them: each with all below it."""
+    """Return cumulative counts per bucket, as Prometheus expects them."""
     total, buckets = 0, []
     for bound, number in zip((*BOUNDS_MS, None), counts, strict=True):
         total += number

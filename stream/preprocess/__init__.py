@@ -1,1 +1,1 @@
-"""Between the camera and the windows: orientation, crop, noise, hot pixels."""
+"""Preprocesses events between the camera and the windows: orientation, crop, noise, hot pixels."""

@@ -1,6 +1,6 @@
-"""What is remembered of a camera's hot pixels: one small file for each serial number, in the user's state folder.
+"""Stores the hot pixels of each camera between runs: one small file per serial number, in the user's state folder.
 
-It says where a sensor is broken, and nothing of what it saw; but it names a camera, so only its owner may read it.
+The file says which pixels are defective, not what the camera saw. But it names a camera, so only its owner may read it.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ from eventveil.files import write_atomic
 Mask = npt.NDArray[np.bool_]
 
 
-class _Kept(BaseModel):
-    """The file: whose pixels these are, and where: a list of [x, y]."""
+class _StoredPixels(BaseModel):
+    """The content of the file: the camera, and its hot pixels as a list of [x, y]."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -32,44 +32,46 @@ class _Kept(BaseModel):
 
 
 def state_folder() -> Path:
-    """The folder of what is remembered between runs: `$XDG_STATE_HOME/eventveil`, as a rule in ~/.local/state."""
-    # The specification: a path that is not absolute is to be ignored.
-    named = Path(os.environ.get("XDG_STATE_HOME", ""))
-    return (named if named.is_absolute() else Path.home() / ".local" / "state") / "eventveil"
+    """Return the folder for state between runs: `$XDG_STATE_HOME/eventveil`, by default in ~/.local/state."""
+    state_home = Path(os.environ.get("XDG_STATE_HOME", ""))  # the specification says to ignore a relative path
+    return (state_home if state_home.is_absolute() else Path.home() / ".local" / "state") / "eventveil"
 
 
 class HotPixelFile:
-    """The hot pixels of one camera, between runs.
+    """The stored hot pixels of one camera.
 
     Args:
-        serial: its serial number.
-        sensor: its geometry.
-        folder: of all cameras.
+        serial: serial number of the camera.
+        sensor: geometry of the camera.
+        folder: folder of the files of all cameras; by default in `state_folder`.
+
+    Attributes:
+        path: the file.
     """
 
     def __init__(self, serial: str, sensor: Sensor, folder: Path | None = None) -> None:
         self._serial, self._sensor = serial, sensor
-        # What a device says of itself is not to be trusted with a path.
+        # The serial number comes from the device, so it must not choose a path.
         name = re.sub(r"[^A-Za-z0-9-]", "_", serial)[:64]
         self.path = (folder or state_folder() / "hot_pixels") / f"{name}-{sensor}.json"
 
     def load(self) -> Mask | None:
-        """The pixels that were hot: bool (height, width); None where there is no such file, or it is damaged."""
+        """Return the hot pixels, bool (height, width); None if the file is missing or damaged."""
         try:
-            kept = _Kept.model_validate_json(self.path.read_bytes())
+            stored = _StoredPixels.model_validate_json(self.path.read_bytes())
         except (OSError, ValidationError):
             return None
-        if (kept.serial, kept.sensor) != (self._serial, str(self._sensor)):
+        if (stored.serial, stored.sensor) != (self._serial, str(self._sensor)):
             return None
         hot = np.zeros((self._sensor.height, self._sensor.width), np.bool_)
-        for x, y in kept.pixels:
+        for x, y in stored.pixels:
             if not (0 <= x < self._sensor.width and 0 <= y < self._sensor.height):
                 return None
             hot[y, x] = True
         return hot
 
     def save(self, hot: Mask) -> None:
-        """Remember these, in one step and for the owner alone.
+        """Store hot pixels atomically, in a file that only its owner may read.
 
         Raises:
             ConfigError: the file cannot be written.
@@ -86,7 +88,7 @@ class HotPixelFile:
             ) from error
 
     def forget(self) -> bool:
-        """Forget them; tell whether there was something to forget.
+        """Delete the stored hot pixels; return whether there were any.
 
         Raises:
             ConfigError: the file cannot be removed.

@@ -1,8 +1,8 @@
-"""The scene is not the dataset: makes what a camera sees look like what the network was trained on.
+"""Fits the view of a camera to the scenes that the network was trained on.
 
-How the camera hangs there is set right first, then its middle is looked at in the shape of the training scenes, with as
-many pixels as those had. All of this costs nothing for an event: it is in the tables of `PixelMap`, and a camera on its
-side has columns for rows. Events that nobody caused are left out before, by `Cleaner`.
+The view is first turned upright; then its centre is cropped to the aspect ratio of the training scenes and thinned out
+to their resolution. This costs nothing per event: it is part of the tables of `PixelMap`, and a quarter turn swaps
+columns and rows. `NoiseFilter` removes sensor noise before.
 """
 
 from __future__ import annotations
@@ -18,21 +18,22 @@ from eventveil.events import EventPacket, Sensor
 from eventveil.stream.histogram.pixel_map import centred
 from eventveil.stream.preprocess.hot_pixel_file import HotPixelFile
 from eventveil.stream.preprocess.hot_pixels import HotPixelSearch
-from eventveil.stream.preprocess.noise_filter import Cleaner
+from eventveil.stream.preprocess.noise_filter import NoiseFilter
 from eventveil.stream.settings import SceneSettings
 
-SEARCH_S = 3.0  # how long hot pixels are searched for; until then they count
+SEARCH_S = 3.0  # how long to search for hot pixels; until then their events are kept
 
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """A sensor set upright, and what is looked at of it.
+    """A sensor turned upright, and the part of it that is used.
 
     Attributes:
-        sensor: its geometry upright, in which the next three are meant.
+        sensor: upright geometry, in whose pixels the other attributes are given.
         crop: (x, y, width, height) that is kept; None keeps all of it.
-        field: (width, height) in pixels that are looked at of that; None looks at all.
-        flip_x, flip_y: mirror left and right, top and bottom.
+        field: (width, height) in pixels to which the crop is thinned out; None uses all pixels.
+        flip_x: mirror left and right.
+        flip_y: mirror top and bottom.
         turned: whether its rows are columns of the camera.
     """
 
@@ -47,15 +48,15 @@ class View:
     def of(
         cls, sensor: Sensor, scene: SceneSettings, size: tuple[int, int], trained: tuple[int, int] | None = None
     ) -> Self:
-        """Look at a sensor as the settings say.
+        """Return the view of a sensor that the settings describe.
 
         Args:
             sensor: geometry of the camera.
-            scene: how it is mounted, and what of it is looked at.
+            scene: how the camera is mounted, and which part of its view is used.
             size: (width, height) of the windows.
-            trained: (width, height) in pixels of what windows showed in training, where that is known.
+            trained: (width, height) in pixels that windows covered in training, if known.
         """
-        # A quarter turn clockwise is rows for columns, mirrored left and right; two of them mirror both ways.
+        # A quarter turn clockwise swaps rows and columns and mirrors left and right; two of them mirror both ways.
         turned = scene.rotate in (90, 270)
         upright = Sensor(sensor.height, sensor.width) if turned else sensor
         crop: tuple[int, int, int, int] | None = None
@@ -75,60 +76,60 @@ class View:
 
 
 class SceneFilter:
-    """One source on its way to the histogrammer.
+    """Filters the packets of one source for the histogrammer.
 
     Args:
         sensor: geometry of the camera.
-        scene: how it is to be seen.
-        view: made of both.
-        serial: of a live camera, whose hot pixels are remembered.
+        scene: the settings of the scene.
+        view: `View.of` both.
+        serial: serial number of a live camera, whose hot pixels are stored.
 
     Attributes:
         view: as given.
-        masks: whether hot pixels are left out.
+        masks: whether hot pixels are removed.
     """
 
     def __init__(self, sensor: Sensor, scene: SceneSettings, view: View, *, serial: str | None = None) -> None:
         self.view = view
         self._swap = scene.swap_polarity
-        self._cleaner = Cleaner(sensor, scene.noise_us)
+        self._filter = NoiseFilter(sensor, scene.noise_us)
         self._search: HotPixelSearch | None = None
-        self._kept_in: HotPixelFile | None = None
-        self._unkept = 0
+        self._file: HotPixelFile | None = None
+        self._unsaved = 0
         self.masks = scene.hot_pixels not in ("auto", "off") or (scene.hot_pixels == "auto" and serial is not None)
         if not self.masks:
             return
         if serial is not None:
-            self._kept_in = HotPixelFile(serial, sensor)
+            self._file = HotPixelFile(serial, sensor)
             if scene.hot_pixels != "anew":
-                self._cleaner.hot = self._kept_in.load()
-        if self._cleaner.hot is None:
+                self._filter.hot = self._file.load()
+        if self._filter.hot is None:
             self._search = HotPixelSearch(sensor, SEARCH_S)
 
     def counts(self) -> dict[str, int]:
-        """What was left out so far, and how many pixels are known to be hot; `unkept` where they will be forgotten."""
-        hot = 0 if self._cleaner.hot is None else int(np.count_nonzero(self._cleaner.hot))
-        counts = {"hot_pixels": hot, "hot": self._cleaner.masked, "noise": self._cleaner.lonely}
-        return counts | ({"unkept": self._unkept} if self._unkept else {})
+        """Return the events removed so far and the number of hot pixels; `unkept` if those could not be saved."""
+        hot = 0 if self._filter.hot is None else int(np.count_nonzero(self._filter.hot))
+        counts = {"hot_pixels": hot, "hot": self._filter.masked, "noise": self._filter.isolated}
+        return counts | ({"unkept": self._unsaved} if self._unsaved else {})
 
     def see(self, packet: EventPacket) -> EventPacket:
-        """Return a packet as the histogrammer of `view` is to get it."""
+        """Return a packet as the histogrammer of `view` expects it."""
         if self._search is not None:
             self._search.add(packet)
-            if self._search.over:
-                self.mask(self._search.found())
-        packet = self._cleaner(packet)
+            if self._search.is_over:
+                self.mask(self._search.hot_pixels())
+        packet = self._filter(packet)
         p = ~packet.p if self._swap else packet.p
         if self.view.turned:
             return EventPacket(packet.t, packet.y, packet.x, p, packet.until_us)
         return EventPacket(packet.t, packet.x, packet.y, p, packet.until_us) if self._swap else packet
 
     def mask(self, hot: npt.NDArray[np.bool_]) -> None:
-        """Leave these out from now on, and remember them where the camera is known: bool (height, width)."""
+        """Remove hot pixels, bool (height, width), from now on; store them if the camera has a serial number."""
         self._search = None
-        self._cleaner.hot = hot
-        if self._kept_in is not None:
+        self._filter.hot = hot
+        if self._file is not None:
             try:
-                self._kept_in.save(hot)
-            except ConfigError:  # they are known for this run; that is worth more than the file
-                self._unkept = 1
+                self._file.save(hot)
+            except ConfigError:  # the mask works for this run without the file, so the run continues
+                self._unsaved = 1

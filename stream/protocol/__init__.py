@@ -1,1 +1,1 @@
-"""What publisher and subscribers agree on: messages, certificates, keys, addresses."""
+"""What publishers and subscribers share: message format, certificates, keys, endpoints."""

@@ -2,11 +2,11 @@
 
     DIR/secret.key      the secret key; it never leaves this machine
     DIR/NAME.pub        the public key, to hand out
-    DIR/allowed/*.pub   a publisher's list of those who may subscribe
+    DIR/allowed/*.pub   a publisher's list of allowed subscribers
 
-Files are ZeroMQ certificates (keys in Z85, in ZPL), as pyzmq and CZMQ read and write them. Whoever can read a secret
-key listens in its owner's name, and whoever can write the list lets himself in: files and folders that others may get
-at are refused.
+Files are ZeroMQ certificates (keys in Z85, in ZPL), as pyzmq and CZMQ read and write them. A secret key lets its reader
+subscribe as its owner, and write access to the list lets anyone subscribe, so files and folders that other users can
+access are refused.
 """
 
 from __future__ import annotations
@@ -28,19 +28,19 @@ from eventveil.errors import AccessError
 from eventveil.files import create_private
 
 SECRET, PUBLIC_SUFFIX, ALLOWED = "secret.key", ".pub", "allowed"
-MAX_FILE = 1 << 16  # bytes; a certificate has some 300
-NAME = re.compile(r"[A-Za-z0-9_@-][A-Za-z0-9._@-]{0,63}")  # names of files, and shown in logs
-_READABLE, _WRITABLE = 0o077, 0o022  # what others may not do with secrets, and with public keys
+MAX_FILE = 1 << 16  # bytes; a certificate has about 300
+NAME = re.compile(r"[A-Za-z0-9_@-][A-Za-z0-9._@-]{0,63}")  # used as a file name, and shown in logs
+_READABLE, _WRITABLE = 0o077, 0o022  # permissions that others must not have on secrets, and on public keys
 
 _ABOUT_SECRET = (
-    "#  eventveil: SECRET key, CURVE. Whoever has it subscribes or publishes in your name: keep it to yourself."
+    "#  eventveil: SECRET key, CURVE. Anyone who has it can subscribe or publish in your name: keep it to yourself."
 )
-_ABOUT_PUBLIC = "#  eventveil: public key, CURVE. To be handed out, on a way that nobody can change it on."
+_ABOUT_PUBLIC = "#  eventveil: public key, CURVE. Hand it out over a trusted channel: a substitute would be accepted."
 
 
 @dataclass(frozen=True, slots=True)
 class PublicKey:
-    """Whom somebody is known by: a name, which is the file's, and 40 characters of Z85."""
+    """The public key of a publisher or subscriber: its name, which is that of the file, and 40 characters of Z85."""
 
     name: str
     key: bytes
@@ -48,32 +48,32 @@ class PublicKey:
 
 @dataclass(frozen=True, slots=True)
 class KeyPair:
-    """Both keys in Z85. The secret one is in no representation."""
+    """Both keys in Z85. The secret one is left out of `repr`."""
 
     public: bytes
     secret: bytes = field(repr=False)
 
 
 def new_keys(folder: Path, name: str | None = None) -> Path:
-    """Make a key pair: `secret.key` and `NAME.pub` in a folder for its owner alone.
+    """Create a key pair: `secret.key` and `NAME.pub`, in a folder that only its owner may enter.
 
     Args:
-        folder: made where there is none.
-        name: who that is; the folder's name unless said.
+        folder: created if missing.
+        name: name of the key's owner; by default, the folder's name.
 
     Returns:
         The path of the public key.
 
     Raises:
-        AccessError: there is a key already, the name is none, or the folder is open to others or cannot be made.
+        AccessError: a key exists already, the name is not valid, or the folder is open to others or cannot be created.
     """
     name = folder.absolute().name if name is None else name
     if not NAME.fullmatch(name):
-        raise AccessError(f"{name!r} is no name for a key: expected 1 to 64 of A-Z a-z 0-9 . _ @ -; give --name NAME")
+        raise AccessError(f"{name!r} is not a key name: expected 1 to 64 of A-Z a-z 0-9 . _ @ -; give --name NAME")
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError as error:
-        raise AccessError(f"{folder}: cannot be made: {error.strerror}; choose another folder") from error
+        raise AccessError(f"{folder}: cannot be created: {error.strerror}; choose another folder") from error
     check_folder(folder)
     public, secret = zmq.curve_keypair()
     _write(folder / SECRET, _ABOUT_SECRET, name, public, secret)
@@ -86,121 +86,125 @@ def read_secret(path: Path) -> KeyPair:
     """Read a secret key file.
 
     Raises:
-        AccessError: it cannot be read, holds no secret key, or others may get at it.
+        AccessError: it cannot be read, holds no secret key, or others can access it.
     """
     public, secret = _read(path, _READABLE)
     if secret is None:
-        raise AccessError(f"{path}: holds no secret key; expected the file {SECRET} that `eventveil keys new` made")
+        raise AccessError(f"{path}: holds no secret key; expected the file {SECRET} that `eventveil keys new` creates")
     try:
         derived = zmq.curve_public(secret)
     except (zmq.ZMQError, ValueError):
-        raise AccessError(f"{path}: the secret key is no CURVE key; make a new one with `eventveil keys new`") from None
+        raise AccessError(
+            f"{path}: the secret key is not a CURVE key; create a new pair with `eventveil keys new`"
+        ) from None
     if derived != public:
-        raise AccessError(f"{path}: the two keys do not belong together; make new ones with `eventveil keys new`")
+        raise AccessError(
+            f"{path}: the public and the secret key do not match; create a new pair with `eventveil keys new`"
+        )
     return KeyPair(public, secret)
 
 
 def read_public(path: Path) -> PublicKey:
-    """Read a public key file, named after its file.
+    """Read a public key file; the key takes its name from the file.
 
     Raises:
-        AccessError: it cannot be read, holds no public key or a secret one besides, or others may change it.
+        AccessError: it cannot be read, holds no public key or also a secret one, or others can change it.
     """
     public, secret = _read(path, _WRITABLE)
     if secret is not None:
-        raise AccessError(f"{path}: holds a secret key, which belongs to one place only; give the {PUBLIC_SUFFIX} file")
+        raise AccessError(f"{path}: holds a secret key, which must not be copied; give the {PUBLIC_SUFFIX} file")
     if not NAME.fullmatch(path.stem):
-        raise AccessError(f"{path}: expected a name of 1 to 64 of A-Z a-z 0-9 . _ @ -; rename it")
+        raise AccessError(f"{path}: expected a name of 1 to 64 of A-Z a-z 0-9 . _ @ -; rename the file")
     return PublicKey(path.stem, public)
 
 
 def read_folder(folder: Path) -> KeyPair:
-    """Read the secret key of a folder, with the folder's rights checked.
+    """Check the permissions of a folder and read its secret key.
 
     Raises:
-        AccessError: as `read_secret`, or the folder is missing or open to others.
+        AccessError: as in `read_secret`, or the folder is missing or open to others.
     """
     check_folder(folder)
     return read_secret(folder / SECRET)
 
 
 def check_folder(folder: Path) -> None:
-    """Hold a folder to being its owner's alone.
+    """Check that a folder belongs to this user and that no other user may enter it.
 
     Raises:
-        AccessError: it is missing, no folder, or others may enter it.
+        AccessError: it is missing, is not a folder, or others may enter it.
     """
     try:
         state = folder.stat()
     except OSError as error:
-        raise AccessError(f"{folder}: {error.strerror}; `eventveil keys new {folder}` makes keys there") from error
+        raise AccessError(f"{folder}: {error.strerror}; `eventveil keys new {folder}` creates keys there") from error
     if not stat.S_ISDIR(state.st_mode):
-        raise AccessError(f"{folder}: is no folder; `eventveil keys new DIR` makes one with keys")
-    _check_rights(folder, state, _READABLE, "700")
+        raise AccessError(f"{folder}: is not a folder; `eventveil keys new DIR` creates one with keys")
+    _check_permissions(folder, state, _READABLE, "700")
 
 
 class AllowList:
-    """Who may subscribe: the public keys in a folder.
+    """The allowed subscribers: the public keys in a folder.
 
     Args:
-        keys: the publisher's folder of keys; the list lies in its folder `allowed`.
+        keys: the publisher's folder of keys; the list is its folder `allowed`.
     """
 
     def __init__(self, keys: Path) -> None:
         self.folder = keys / ALLOWED
 
     def read(self) -> dict[bytes, str]:
-        """Names by key; none where there is no list yet.
+        """Return the names by key; empty if there is no list yet.
 
         Raises:
-            AccessError: the folder or one of its files is not as it must be.
+            AccessError: the folder or one of its files is malformed or open to others.
         """
         if not self.folder.exists():
             return {}
         check_folder(self.folder)
-        found = [read_public(path) for path in sorted(self.folder.glob(f"*{PUBLIC_SUFFIX}"))]
-        return {one.key: one.name for one in found}
+        keys = [read_public(path) for path in sorted(self.folder.glob(f"*{PUBLIC_SUFFIX}"))]
+        return {key.key: key.name for key in keys}
 
     def state(self) -> tuple[object, ...]:
-        """A value that changes whenever the list may have changed."""
+        """Return a value that changes whenever the list may have changed."""
         with contextlib.suppress(OSError), os.scandir(self.folder) as entries:
-            states = sorted((entry.name, *_state_of(entry.stat())) for entry in entries)
-            return (*_state_of(self.folder.stat()), *states)
+            states = sorted((entry.name, *_fingerprint(entry.stat())) for entry in entries)
+            return (*_fingerprint(self.folder.stat()), *states)
         return ()
 
     def allow(self, public: PublicKey) -> Path:
-        """Let somebody subscribe; who is on the list already stays there.
+        """Add a key to the list and return its file; a key that is already on the list stays as it is.
 
         Raises:
-            AccessError: the name is another one's, or the list cannot be written.
+            AccessError: the name belongs to another key, or the list cannot be written.
         """
-        known = self.read()
+        names = self.read()
         path = self.folder / f"{public.name}{PUBLIC_SUFFIX}"
-        if public.key in known:
-            return self.folder / f"{known[public.key]}{PUBLIC_SUFFIX}"
-        if public.name in known.values():
-            raise AccessError(f"{path}: is another one's key; revoke it first, or rename the new file")
+        if public.key in names:
+            return self.folder / f"{names[public.key]}{PUBLIC_SUFFIX}"
+        if public.name in names.values():
+            raise AccessError(f"{path}: holds another key; revoke it first, or rename the new file")
         try:
             self.folder.mkdir(mode=0o700, exist_ok=True)
         except OSError as error:
-            raise AccessError(f"{self.folder}: cannot be made: {error.strerror}") from error
+            raise AccessError(f"{self.folder}: cannot be created: {error.strerror}") from error
         _write(path, _ABOUT_PUBLIC, public.name, public.key)
         return path
 
     def revoke(self, name: str) -> None:
-        """Take somebody off the list.
+        """Remove a key from the list.
 
         Raises:
-            AccessError: nobody of that name is on it.
+            AccessError: no key of that name is on it.
         """
-        known = self.read()
-        if name not in known.values():
-            listed = ", ".join(sorted(known.values())) or "nobody"
-            raise AccessError(f"{self.folder}: no {name!r} on the list; on it: {listed}")
+        names = self.read()
+        if name not in names.values():
+            listed = ", ".join(sorted(names.values())) or "no key"
+            raise AccessError(f"{self.folder}: {name!r} is not on the list; on it: {listed}")
         (self.folder / f"{name}{PUBLIC_SUFFIX}").unlink()
 
 
-def _state_of(state: os.stat_result) -> tuple[int, ...]:
+def _fingerprint(state: os.stat_result) -> tuple[int, ...]:
     return state.st_ino, state.st_mode, state.st_uid, state.st_size, state.st_mtime_ns, state.st_ctime_ns
 
 
@@ -211,37 +215,35 @@ def _write(path: Path, about: str, name: str, public: bytes, secret: bytes | Non
     try:
         create_private(path, "\n".join([*lines, ""]).encode("ascii"))
     except FileExistsError:
-        raise AccessError(
-            f"{path}: there is a key already, and it is not written over; choose another folder"
-        ) from None
+        raise AccessError(f"{path}: a key exists already and is not overwritten; choose another folder") from None
     except OSError as error:
         raise AccessError(f"{path}: cannot be written: {error.strerror}; choose another folder") from error
 
 
-def _read(path: Path, closed: int) -> tuple[bytes, bytes | None]:
-    """The keys in a file that is the owner's, and that others may not get at."""
+def _read(path: Path, forbidden: int) -> tuple[bytes, bytes | None]:
+    """Read the keys in a file that belongs to this user and on which others lack the `forbidden` permissions."""
     try:
         state = path.stat()
         if not stat.S_ISREG(state.st_mode) or state.st_size > MAX_FILE:
-            raise AccessError(f"{path}: is no key file; `eventveil keys new` makes one")
-        _check_rights(path, state, closed, "600" if closed == _READABLE else "go-w")
+            raise AccessError(f"{path}: is not a key file; `eventveil keys new` creates one")
+        _check_permissions(path, state, forbidden, "600" if forbidden == _READABLE else "go-w")
         public, secret = load_certificate(path)
     except OSError as error:
         raise AccessError(f"{path}: cannot be read: {error.strerror}; check the path") from error
-    except (ValueError, IndexError):  # no line with a key, or one without a value
-        raise AccessError(f"{path}: holds no public key; expected a file that `eventveil keys new` made") from None
+    except (ValueError, IndexError):  # the file has no line with a key, or the line has no value
+        raise AccessError(f"{path}: holds no public key; expected a file that `eventveil keys new` creates") from None
     if not _is_key(public) or (secret is not None and not _is_key(secret)):
-        raise AccessError(f"{path}: the key is no CURVE key: expected 40 characters of Z85; get the file once more")
+        raise AccessError(f"{path}: the key is not a CURVE key: expected 40 characters of Z85; fetch the file again")
     return public, secret
 
 
-def _check_rights(path: Path, state: os.stat_result, closed: int, mend: str) -> None:
+def _check_permissions(path: Path, state: os.stat_result, forbidden: int, mode: str) -> None:
     quoted = shlex.quote(str(path))
     if state.st_uid not in (os.getuid(), 0):  # root could read and change it anyway
-        raise AccessError(f"{path}: belongs to another user, who may change it; chown {os.getuid()} {quoted}")
-    if state.st_mode & closed:
-        mode = stat.S_IMODE(state.st_mode)
-        raise AccessError(f"{path}: others may get at it (mode {mode:04o}): refused; chmod {mend} {quoted}")
+        raise AccessError(f"{path}: belongs to another user, who can change it; chown {os.getuid()} {quoted}")
+    if state.st_mode & forbidden:
+        current = stat.S_IMODE(state.st_mode)
+        raise AccessError(f"{path}: others can access it (mode {current:04o}): refused; chmod {mode} {quoted}")
 
 
 def _is_key(text: bytes) -> bool:

@@ -1,8 +1,8 @@
-"""The public wire format: message <-> bytes. docs/wire-format.md writes it out for every other language.
+"""The public wire format: message <-> bytes. docs/wire-format.md specifies it for other languages.
 
 A message is three frames, `[topic, header, payload]`: the topic in ASCII, the header in JSON, the payload as the raw
-little-endian array that the header's `shape` and `dtype` describe. The receiver decides what dtypes it takes; nothing
-is ever unpickled.
+little-endian array that the header's `shape` and `dtype` describe. The receiver decides which dtypes it accepts;
+nothing is ever unpickled.
 """
 
 from __future__ import annotations
@@ -20,16 +20,16 @@ from eventveil.errors import WireError
 
 VERSION: Final = 1
 WINDOW, GESTURE, STATE = "window", "gesture", "state"
-MAX_VALUES = 1 << 26  # of one payload: 256 MiB of float32, far above any camera, far below a bomb
+MAX_VALUES = 1 << 26  # of one payload: 256 MiB of float32, far above any camera, and small enough to be harmless
 MAX_HEADER = 1 << 20  # bytes
-# Headers are filled up with spaces to a multiple of this: encryption does not hide how long a message is, and without
-# them its length would tell which gesture's name is in it.
+# Headers are padded with spaces to a multiple of this: encryption does not hide the length of a message, and without
+# padding the length would reveal which gesture's name is in it.
 HEADER_STEP = 1024
 MAX_CERTIFICATE = 1 << 18  # characters
 CERTIFICATE_STATE: Final = "certificate"
 
-Name = Annotated[str, Field(max_length=256, pattern=r"^\P{Cc}*$")]  # shown on terminals: no control characters
-StreamName = Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,64}$")]  # subscribers make names of files from it
+Name = Annotated[str, Field(max_length=256, pattern=r"^\P{Cc}*$")]  # printed on terminals: no control characters
+StreamName = Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,64}$")]  # subscribers build file names from it
 Count = Annotated[int, Field(ge=0, lt=1 << 63)]
 Time = Annotated[int, Field(ge=-(1 << 63), lt=1 << 63)]
 Axis = Annotated[int, Field(ge=1, le=MAX_VALUES)]
@@ -37,7 +37,7 @@ Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
 
 class Header(BaseModel):
-    """What every header has. Keys that are not known are refused, and so is a value of another type than documented."""
+    """Base of all headers. Unknown keys and values of another type than documented are refused."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
@@ -47,7 +47,7 @@ class Header(BaseModel):
 
 
 class Geometry(BaseModel):
-    """The camera's pixels, before crop and scale."""
+    """Size of the sensor in pixels, before cropping and scaling."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
@@ -56,22 +56,22 @@ class Geometry(BaseModel):
 
 
 class StreamHeader(Header):
-    """What windows and gestures have in common.
+    """The part of the header that windows and gestures share.
 
     Attributes:
         stream: name of the source.
-        run: name of the line's run, another one each time that it is started: numbers begin anew with it.
-        life: 1, and one more each time that the publisher was started anew within the run: numbers go on.
-        sensor: its geometry.
+        run: name of the pipeline's run, a new one at each start; `seq` then starts again.
+        life: 1, plus 1 for each restart of the publisher within the run; `seq` then continues.
+        sensor: geometry of the camera.
         seq: number of the window in its stream; a jump of more than one is a gap.
         t_start_us: start of the window, camera time in microseconds.
         t_end_us: end of the window, excluded.
-        age_ms: from the window's end on this machine's clock to its publication.
-        lost: why numbers are missing in this topic, counted by reason since the stream began.
-        incidents: what happened to the camera, by kind: in or before how many windows since the stream began.
-        anonymizer: SHA-256 of the anonymizer's weights file.
-        trained: False while the anonymizer is untrained: the noise is then no protection.
-        certificate: SHA-256 of the audit certificate of these weights, or None: never audited.
+        age_ms: time from the window's end, on this machine's clock, to its publication.
+        lost: windows missing in this topic since the stream began, by reason.
+        incidents: windows in or before which something happened to the camera, by kind, since the stream began.
+        anonymizer: SHA-256 of the anonymizer's tensors.
+        trained: False if the anonymizer is untrained: its noise does not protect.
+        certificate: SHA-256 of the audit certificate of these weights, or None if they were never audited.
     """
 
     stream: StreamName
@@ -102,8 +102,8 @@ class GestureHeader(StreamHeader):
         labels: the classes, in the order of the payload.
         label: the most probable one.
         probability: of that label.
-        classifier: SHA-256 of the classifier's weights file.
-        classifier_trained: False while the classifier is untrained: its gestures then mean nothing.
+        classifier: SHA-256 of the classifier's tensors.
+        classifier_trained: False if the classifier is untrained: its gestures mean nothing.
     """
 
     shape: tuple[Axis]
@@ -115,16 +115,16 @@ class GestureHeader(StreamHeader):
 
 
 class StateHeader(Header):
-    """What happened to a stream or to the whole line, or what is said of it; the payload is empty.
+    """A change of state of a stream or of the whole pipeline; the payload is empty.
 
     Attributes:
-        state: `ended` (all of it was published), `failed` (the line stopped, `reason` says why), `camera_lost` (nothing
-            comes of this stream until) `camera_back`, `certificate` (said again every other second, for those who came
+        state: `ended` (all of it was published), `failed` (the pipeline stopped, `reason` says why), `camera_lost` (the
+            stream pauses until) `camera_back`, `certificate` (repeated every two seconds, for subscribers that join
             late).
-        stream: which stream, or None for the whole line.
-        reason: in words, where there is one.
-        lost: windows lost by topic and reason since the stream began, the ones behind its last message included.
-        certificate: text of the audit certificate, in state `certificate`; its SHA-256 is the one in the other headers.
+        stream: the stream, or None for the whole pipeline.
+        reason: the cause in words, if there is one.
+        lost: windows lost since the stream began, by topic and reason, including those after its last message.
+        certificate: text of the audit certificate, in state `certificate`; its SHA-256 is in the other headers.
     """
 
     shape: tuple[Literal[0]] = (0,)
@@ -140,14 +140,14 @@ HEADERS: dict[str, type[Header]] = {WINDOW: WindowHeader, GESTURE: GestureHeader
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Message:
-    """A message as a subscriber sees it.
+    """A message as a subscriber receives it.
 
     Attributes:
         topic: `window`, `gesture` or `state`.
         header: a `WindowHeader`, `GestureHeader` or `StateHeader`, by topic.
         array: the payload, read-only.
-        missing: what is missing between this message and the one received before it in its topic and stream, by
-            reason; `network` is what was published and did not arrive.
+        missing: windows missing between this message and the previous one of its topic and stream, by reason;
+            `network` counts those that were published and did not arrive.
     """
 
     topic: str
@@ -157,7 +157,7 @@ class Message:
 
 
 def encode(header: Header, array: npt.NDArray[np.float32] | None = None) -> list[Any]:
-    """Turn a header and its payload into frames; shape and dtype must already stand in the header."""
+    """Encode a header and its payload as frames; the header must already contain shape and dtype."""
     topic = next(topic for topic, kind in HEADERS.items() if isinstance(header, kind))
     payload = b"" if array is None else np.ascontiguousarray(array, dtype="<f4").data
     text = header.model_dump_json(exclude_none=False).encode()
@@ -165,11 +165,11 @@ def encode(header: Header, array: npt.NDArray[np.float32] | None = None) -> list
 
 
 def decode(frames: Sequence[Any]) -> Message:
-    """Turn frames into a message.
+    """Decode frames into a message.
 
     Raises:
-        WireError: not three frames, an unknown topic or version, a header that is not as documented, or a payload
-            whose size is not that of its shape.
+        WireError: not three frames, an unknown topic or version, a header that breaks the format, or a payload whose
+            size does not match its shape.
     """
     if len(frames) != 3:
         raise WireError(
@@ -184,17 +184,17 @@ def decode(frames: Sequence[Any]) -> Message:
     try:
         header = kind.model_validate_json(bytes(frames[1]))
     except ValidationError as error:
-        first = error.errors(include_url=False, include_input=False)[0]
-        place = ".".join(str(part) for part in first["loc"]) or "header"
+        finding = error.errors(include_url=False, include_input=False)[0]
+        place = ".".join(str(part) for part in finding["loc"]) or "header"
         raise WireError(
-            f"{topic} header: {place[:64]!r}: {first['msg']} (this is version {VERSION} of the format)"
+            f"{topic} header: {place[:64]!r}: {finding['msg']} (this is version {VERSION} of the format)"
         ) from None
     return Message(topic, header, _payload(header, memoryview(frames[2])))
 
 
 def _payload(header: Header, payload: memoryview) -> npt.NDArray[np.float32]:
     values = math.prod(header.shape)
-    # The size is checked in Python's unbounded integers, before numpy is asked for anything.
+    # Python's integers are unbounded, so check the size before numpy allocates anything.
     if values > MAX_VALUES or values * 4 != payload.nbytes:
         raise WireError(
             f"expected a payload of shape {list(header.shape)} in float32 (at most {MAX_VALUES} values), "

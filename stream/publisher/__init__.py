@@ -1,1 +1,1 @@
-"""The public side: the only code that opens a public socket and sends what passed the boundary."""
+"""The publisher. It alone opens a public socket and sends windows and gestures across the privacy boundary."""

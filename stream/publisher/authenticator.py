@@ -1,10 +1,11 @@
-"""Who may connect to the public socket: those on the list, which is read anew while the line runs.
+"""Decides who may connect to the public socket: the keys on the list, which is reloaded while the pipeline runs.
 
-libzmq asks for each handshake (ZAP, ZeroMQ RFC 27). Fail closed: it lets everybody in whose encryption works while
-nobody answers, unless it is told not to (`ZAP_ENFORCE_DOMAIN` in stream/runtime/sockets.py).
+libzmq asks for each handshake (ZAP, ZeroMQ RFC 27). Fail closed: by default, libzmq accepts every client whose
+encryption works while no authenticator answers; `ZAP_ENFORCE_DOMAIN` in stream/publisher/public_socket.py prevents
+that.
 
-The list is looked at once a second. Whoever is taken off it can no longer connect; that who is connected has to leave
-is the business of stream/publisher/public_endpoint.py.
+The list is checked for changes once a second. A key that is removed can no longer connect; closing its connection is up
+to stream/publisher/public_endpoint.py.
 """
 
 from __future__ import annotations
@@ -18,100 +19,103 @@ from zmq.auth.thread import ThreadAuthenticator
 
 from eventveil.errors import AccessError
 from eventveil.stream.protocol.keys import AllowList
-from eventveil.stream.runtime.sockets import ZAP_DOMAIN
+from eventveil.stream.publisher.public_socket import ZAP_DOMAIN
 
-LOOK_S = 1.0  # how often the list is looked at
+RELOAD_S = 1.0  # how often the list is checked for changes
 
 log = logging.getLogger("eventveil.door")
 
 
 class CurveAuthenticator:
-    """Answers libzmq whether a key is on the list, in a thread of its own.
+    """Tells libzmq whether a key is on the list, from a thread of its own.
 
     Args:
         allowed: the list.
-        context: the process's.
+        context: this process's context.
 
     Raises:
-        AccessError: the list is not as it must be.
+        AccessError: the list is malformed, or others can change it.
     """
 
     def __init__(self, allowed: AllowList, context: zmq.Context[zmq.Socket[bytes]]) -> None:
         self._list = allowed
         self._state = allowed.state()
-        self._known = allowed.read()
-        self._admitted: set[bytes] = set()  # who may be connected now
-        self._shut_out: set[bytes] = set()
+        self._allowed = allowed.read()
+        self._admitted: set[bytes] = set()  # keys that may be connected now
+        self._banned: set[bytes] = set()
         self._lock = threading.Lock()
         self._revoked = threading.Event()
-        self._next_look = time.monotonic() + LOOK_S
+        self._next_check = time.monotonic() + RELOAD_S
         self.last_refused = ""
         self._authenticator = _Authenticator(context)
         self._authenticator.configure_curve_callback(ZAP_DOMAIN, self)
         self._authenticator.start()
 
     @property
-    def answers(self) -> bool:
-        """Whether somebody answers libzmq."""
+    def is_alive(self) -> bool:
+        """Whether the thread that answers libzmq runs."""
         return self._authenticator.is_alive()
 
     def callback(self, _: str, key: bytes) -> bool:
-        """Whether this key (Z85) may connect; called by the authenticator's thread for each handshake."""
+        """Return whether a key (Z85) may connect. The authenticator's thread calls this for each handshake."""
         with self._lock:
-            if key not in self._known or key in self._shut_out:
+            if key not in self._allowed or key in self._banned:
                 self.last_refused = f"{key.decode()} from {self._authenticator.address}"
                 return False
             self._admitted.add(key)
             return True
 
-    def shut_out(self, key: bytes) -> None:
-        """Let a key in no longer, whatever the list says."""
+    def ban(self, key: bytes) -> None:
+        """Refuse a key from now on, even if it is on the list."""
         with self._lock:
-            self._shut_out.add(key)
+            self._banned.add(key)
 
     def reload_if_changed(self) -> None:
-        """Read the list where it has changed, at most once a second. One that cannot be trusted lets nobody new in."""
+        """Reload the list if it has changed, at most once a second. While it cannot be trusted, refuse every key."""
         now = time.monotonic()
-        if now < self._next_look:
+        if now < self._next_check:
             return
-        self._next_look = now + LOOK_S
+        self._next_check = now + RELOAD_S
         state = self._list.state()
         if state != self._state:
             self._state = state
-            self._read()
+            self._reload()
 
-    def _read(self) -> None:
+    def _reload(self) -> None:
         try:
-            known = self._list.read()
+            allowed = self._list.read()
         except (AccessError, OSError) as error:
-            log.warning("publish: nobody new may subscribe until this is mended: %s", error)
+            log.warning("publish: no new subscriber is accepted until this is fixed: %s", error)
             with self._lock:
-                self._known = {}
+                self._allowed = {}
             return
         with self._lock:
-            self._known = known
-            gone = self._admitted - known.keys()
-        log.info("publish: the list of those who may subscribe was read anew: %d on it", len(known))
-        if gone:
-            log.warning("publish: %d were taken off the list: all connections are made anew, but for theirs", len(gone))
+            self._allowed = allowed
+            removed = self._admitted - allowed.keys()
+        log.info("publish: reloaded the list of allowed subscribers: %d keys", len(allowed))
+        if removed:
+            log.warning(
+                "publish: %d subscribers were removed from the list: closing all connections; the others reconnect",
+                len(removed),
+            )
             self._revoked.set()
 
     def take_revoked(self) -> bool:
-        """Whether somebody was taken off the list who may be connected; asked once, it is taken as done."""
+        """Return whether a key that may be connected was removed from the list since the last call."""
         if not self._revoked.is_set():
             return False
         self._revoked.clear()
         with self._lock:
-            self._admitted.intersection_update(self._known)
+            self._admitted.intersection_update(self._allowed)
         return True
 
     def close(self) -> None:
-        """Stop answering: from now on nobody can connect."""
+        """Stop answering: from now on, every handshake is refused."""
         self._authenticator.stop()
 
 
 class _Authenticator(ThreadAuthenticator):
-    """pyzmq's, which remembers where the request that it is answering came from."""
+    """pyzmq's authenticator, extended to remember the address of the request that it is answering."""
 
     address = ""
 

@@ -1,12 +1,12 @@
-"""The public socket and its doorman: who may connect, who tried and could not, and who has to leave.
+"""The public endpoint: binds the public socket, controls who connects, counts handshakes, and disconnects clients.
 
-With keys, everything on the socket is encrypted and both ends are known to each other (CURVE, ZeroMQ RFC 26): a
-subscriber must know the publisher's public key, and the publisher must have the subscriber's on its list, which
-stream/publisher/authenticator.py asks.
+With keys, everything on the socket is encrypted and both ends are authenticated (CURVE, ZeroMQ RFC 26): a subscriber
+must know the publisher's public key, and the publisher must have the subscriber's key on its list, which
+stream/publisher/authenticator.py reads.
 
-Whoever is taken off that list has to leave: ZeroMQ cannot close one connection of many, so the address is given up and
-taken anew at once. All subscribers come back by themselves within a fraction of a second, but for the one who may not.
-What was published meanwhile they count as lost by the network.
+A subscriber that is removed from that list is disconnected. ZeroMQ cannot close a single connection, so the address is
+unbound and bound again at once. All other subscribers reconnect by themselves within a fraction of a second; they count
+what was published meanwhile as lost by the network.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ from zmq.utils.monitor import parse_monitor_message
 
 from eventveil.errors import LineError
 from eventveil.stream.protocol.keys import AllowList, read_folder
-from eventveil.stream.publisher.authenticator import LOOK_S, CurveAuthenticator
-from eventveil.stream.runtime.sockets import bind_public, endpoint_of, public_socket
+from eventveil.stream.publisher.authenticator import RELOAD_S, CurveAuthenticator
+from eventveil.stream.publisher.public_socket import bind_public, endpoint_of, public_socket
 from eventveil.stream.settings import PublishSettings
 
 CONNECTED, SUCCEEDED, NOT_ALLOWED, WRONG_KEY, NO_CURVE, GARBLED, LEFT = (
@@ -37,18 +37,18 @@ CONNECTED, SUCCEEDED, NOT_ALLOWED, WRONG_KEY, NO_CURVE, GARBLED, LEFT = (
     "handshakes_left",
 )
 EXPELLED = "subscribers_expelled"
-"""Counts of the publisher's reports: who connected at all, handshakes that succeeded, those that failed, by reason.
+"""Counts in the publisher's reports: connections, handshakes that succeeded, and those that failed, by reason.
 
-Connections of which nothing more is counted spoke no ZeroMQ at all, have not ended their handshake, or sent a frame
+A connection without a handshake count did not speak ZeroMQ at all, has not completed its handshake, or sent a frame
 that is too large for one.
 """
 
-_WORDS = {
-    NOT_ALLOWED: "the key is not on the list of those who may subscribe (`eventveil keys allow`)",
-    WRONG_KEY: "the subscriber takes this publisher for one with another key (`subscribe --server-key`)",
+_DESCRIPTIONS = {
+    NOT_ALLOWED: "its key is not on the list of allowed subscribers (`eventveil keys allow`)",
+    WRONG_KEY: "it expects a publisher with another key (`subscribe --server-key`)",
     NO_CURVE: "only one of the two ends uses keys (`subscribe --server-key --key`, publish.keys)",
-    GARBLED: "what came is not ZeroMQ's protocol",
-    LEFT: "the other end left, or said nothing, before it was over",
+    GARBLED: "it does not follow ZeroMQ's protocol",
+    LEFT: "it disconnected or stayed silent during the handshake",
 }
 _REASONS: dict[int, str] = {
     zmq.Event.ACCEPTED: CONNECTED,
@@ -60,7 +60,7 @@ _PROTOCOL: dict[int, str] = {
     zmq.PROTOCOL_ERROR_ZMTP_CRYPTOGRAPHIC: WRONG_KEY,
     zmq.PROTOCOL_ERROR_ZMTP_MECHANISM_MISMATCH: NO_CURVE,
 }
-_LOG_EVERY_S = 1.0  # a line for each reason at most so often: strangers may come by thousands
+_LOG_EVERY_S = 1.0  # at most one message per reason in this time: clients may fail by the thousand
 _REBIND_S = 2.0
 _DESCRIPTORS = 1 << 16
 _EVENTS = (
@@ -77,83 +77,87 @@ log = logging.getLogger("eventveil.door")
 
 
 class PublicEndpoint:
-    """The socket that leaves the machine, bound, with a doorman in threads of its own.
+    """The bound public socket, with an authenticator and a monitor in threads of their own.
 
     Args:
-        settings: address, queue, and the folder of keys; without one, no encryption, and local addresses only.
-        context: the process's.
+        settings: address, queue, and the folder of keys; without keys, nothing is encrypted, and only local addresses
+            are accepted.
+        context: this process's context.
+
+    Attributes:
+        socket: the XPUB socket.
 
     Raises:
-        AccessError: the keys or the list of those who may subscribe are not as they must be.
+        AccessError: the keys or the list of allowed subscribers are malformed or open to others.
         BoundaryError: a public address without keys.
-        LineError: the address is in use, or not this machine's.
+        LineError: the address is in use or does not belong to this machine.
     """
 
     def __init__(self, settings: PublishSettings, context: zmq.Context[zmq.Socket[bytes]]) -> None:
-        _make_room()
+        _raise_descriptor_limit()
         pair = None if settings.keys is None else read_folder(settings.keys)
-        self._list = None if settings.keys is None else CurveAuthenticator(AllowList(settings.keys), context)
+        self._authenticator = None if settings.keys is None else CurveAuthenticator(AllowList(settings.keys), context)
         try:
             self.socket = public_socket(settings.bind, settings.queue, context, pair)
         except BaseException:
-            if self._list is not None:
-                self._list.close()
+            if self._authenticator is not None:
+                self._authenticator.close()
             raise
         self._counts: Counter[str] = Counter()
         self._released = threading.Event()
-        self._notices = _Notices()
-        # Nothing may wait in libzmq until it is read: its network thread would wait, too.
+        self._failures = _FailureLog()
+        # The queue of the monitor must not fill up: libzmq's network thread would wait for it.
         monitor = self.socket.get_monitor_socket(_EVENTS)
         monitor.rcvhwm = 0
-        self._watcher = threading.Thread(target=self._watch, args=(monitor,), name="eventveil door", daemon=True)
-        self._watcher.start()
+        self._monitor = threading.Thread(target=self._run_monitor, args=(monitor,), name="eventveil door", daemon=True)
+        self._monitor.start()
 
     def counts(self) -> dict[str, int]:
-        """Connections and handshakes so far."""
-        return {reason: self._counts[reason] for reason in (CONNECTED, SUCCEEDED, *_WORDS, EXPELLED)}
+        """Return the connections and handshakes so far, by outcome."""
+        return {reason: self._counts[reason] for reason in (CONNECTED, SUCCEEDED, *_DESCRIPTIONS, EXPELLED)}
 
     def service(self, abusive_client: str | None = None) -> None:
-        """Make those leave who were taken off the list, or make trouble. For the thread that uses the socket.
+        """Disconnect subscribers that were removed from the list or are abusive. Call it from the socket's thread.
 
         Args:
-            abusive_client: the key of a subscriber to be shut out until the line is started anew; "" for one without
-            keys, who
-                can only be thrown out with everybody else.
+            abusive_client: the key of a subscriber to refuse until the pipeline restarts; "" without keys, where it can
+                only be disconnected together with all others.
 
         Raises:
-            LineError: the address was lost, or the doorman died: nobody would be told apart any more.
+            LineError: the address was lost, or the authenticator or the monitor died: connections are unchecked.
         """
-        if not self._watcher.is_alive() or (self._list is not None and not self._list.answers):
-            raise LineError("the doorman of the public socket died: who may connect is not known any more")
+        if not self._monitor.is_alive() or (self._authenticator is not None and not self._authenticator.is_alive):
+            raise LineError("the authenticator or monitor of the public socket died: connections cannot be checked")
         if abusive_client is not None:
             self._counts[EXPELLED] += 1
             log.warning(
-                "publish: a subscriber asked for what is not there, again and again, and is thrown out: %s",
+                "publish: disconnecting a subscriber that keeps subscribing to unknown topics: %s",
                 abusive_client or "one without a key",
             )
-            if self._list is not None:
-                self._list.shut_out(abusive_client.encode())
-        if abusive_client is not None or (self._list is not None and self._list.take_revoked()):
-            self._ask_everybody_in_anew()
+            if self._authenticator is not None:
+                self._authenticator.ban(abusive_client.encode())
+        if abusive_client is not None or (self._authenticator is not None and self._authenticator.take_revoked()):
+            self._disconnect_all()
 
     def close(self) -> None:
-        """Close the socket and let the doorman go."""
+        """Close the socket and stop the authenticator and the monitor."""
         if not self.socket.closed:
             self.socket.disable_monitor()
-            self._watcher.join()
+            self._monitor.join()
             self.socket.close()
-        if self._list is not None:
-            self._list.close()
+        if self._authenticator is not None:
+            self._authenticator.close()
 
-    def _ask_everybody_in_anew(self) -> None:
-        where = endpoint_of(self.socket)
+    def _disconnect_all(self) -> None:
+        """Unbind the address and bind it again: those who may connect come back by themselves."""
+        endpoint = endpoint_of(self.socket)
         self._released.clear()
-        self.socket.unbind(where)
+        self.socket.unbind(endpoint)
         self._released.wait(_REBIND_S)
         deadline = time.monotonic() + _REBIND_S
         while True:
             try:
-                bind_public(self.socket, where)
+                bind_public(self.socket, endpoint)
             except LineError:
                 if time.monotonic() > deadline:
                     raise
@@ -161,34 +165,34 @@ class PublicEndpoint:
             else:
                 return
 
-    def _watch(self, monitor: zmq.Socket[bytes]) -> None:
+    def _run_monitor(self, monitor: zmq.Socket[bytes]) -> None:
         with monitor:
             while True:
-                if monitor.poll(int(LOOK_S * 1000)):
+                if monitor.poll(int(RELOAD_S * 1000)):
                     event = parse_monitor_message(monitor.recv_multipart())
                     if event["event"] == zmq.Event.MONITOR_STOPPED:
                         return
-                    self._note(event)
-                if self._list is not None:
-                    self._list.reload_if_changed()
+                    self._count(event)
+                if self._authenticator is not None:
+                    self._authenticator.reload_if_changed()
 
-    def _note(self, event: Any) -> None:
+    def _count(self, event: Any) -> None:
         if event["event"] == zmq.Event.CLOSED:
             self._released.set()
             return
         reason = _reason(event["event"], event["value"])
         self._counts[reason] += 1
-        if reason == NOT_ALLOWED and self._list is not None:
-            self._notices.warn(reason, f"{_WORDS[reason]}: {self._list.last_refused}")
-        elif reason in _WORDS:
-            self._notices.warn(reason, _WORDS[reason])
+        if reason == NOT_ALLOWED and self._authenticator is not None:
+            self._failures.warn(reason, f"{_DESCRIPTIONS[reason]}: {self._authenticator.last_refused}")
+        elif reason in _DESCRIPTIONS:
+            self._failures.warn(reason, _DESCRIPTIONS[reason])
 
 
-def _make_room() -> None:
-    """Let this process have more descriptors than strangers can take.
+def _raise_descriptor_limit() -> None:
+    """Allow this process more file descriptors than unknown clients can occupy.
 
-    Whoever connects and says nothing holds one for `HANDSHAKE_MS`; of the 1,024 that are usual none would be left soon
-    for recordings and sockets.
+    A client that connects and stays silent holds one for `public_socket.HANDSHAKE_MS`. With the usual limit of 1,024,
+    none would soon be left for recordings and sockets.
     """
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = _DESCRIPTORS if hard == resource.RLIM_INFINITY else min(hard, _DESCRIPTORS)
@@ -202,19 +206,19 @@ def _reason(event: int, value: int) -> str:
     return _REASONS[event]
 
 
-class _Notices:
-    """Log lines about failed handshakes: at most one a second for each reason, with how many there were."""
+class _FailureLog:
+    """Logs failed handshakes: at most one message a second for each reason, with the number of failures."""
 
     def __init__(self) -> None:
-        self._next: dict[str, float] = {}
-        self._untold: Counter[str] = Counter()
+        self._next_s: dict[str, float] = {}
+        self._unlogged: Counter[str] = Counter()
 
-    def warn(self, reason: str, words: str) -> None:
+    def warn(self, reason: str, description: str) -> None:
         now = time.monotonic()
-        self._untold[reason] += 1
-        if now < self._next.get(reason, now):
+        self._unlogged[reason] += 1
+        if now < self._next_s.get(reason, now):
             return
-        more = f" ({self._untold[reason]} since the last such line)" if self._untold[reason] > 1 else ""
-        log.warning("publish: a subscriber could not connect: %s%s", words, more)
-        self._next[reason] = now + _LOG_EVERY_S
-        self._untold[reason] = 0
+        more = f" ({self._unlogged[reason]} since the last such message)" if self._unlogged[reason] > 1 else ""
+        log.warning("publish: a subscriber could not connect: %s%s", description, more)
+        self._next_s[reason] = now + _LOG_EVERY_S
+        self._unlogged[reason] = 0

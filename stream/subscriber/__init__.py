@@ -1,1 +1,1 @@
-"""The receiving side. It imports nothing of the publisher or the pipeline."""
+"""The subscriber. It imports nothing from the publisher or the pipeline."""

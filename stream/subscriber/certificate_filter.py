@@ -1,7 +1,7 @@
-"""What a subscriber lets in who asks for a certificate: messages about weights that passed an audit, and nothing else.
+"""Filters messages for a subscriber that requires a certificate: only those of weights that passed an audit pass.
 
-Fail closed: a message whose certificate is not known yet is withheld and counted; one that cannot be covered by any, or
-whose certificate does not come within seconds, ends the subscription with the cause.
+Fail closed: a message whose certificate has not arrived yet is withheld and counted. A message that no certificate can
+cover, or whose certificate does not arrive within seconds, ends the subscription with the cause.
 """
 
 from __future__ import annotations
@@ -13,79 +13,81 @@ from eventveil.errors import AuditError
 from eventveil.stream.protocol.certificate import PASSED, Signed
 from eventveil.stream.protocol.wire import CERTIFICATE_STATE, Message, StateHeader, StreamHeader
 
-PATIENCE_S = 6.0  # for a certificate that a line repeats every other second
+PATIENCE_S = 6.0  # how long to wait for a certificate, which a publisher repeats every two seconds
 
 
 class CertificateFilter:
-    """Tells for each message whether it may be handed out.
+    """Decides for each message whether the caller may receive it.
 
     Args:
-        key: public key of whom the subscriber trusts, as `certificate.read_key` gives it.
-        clock: seconds.
+        key: public key of the auditor that the subscriber trusts, as `certificate.read_key` returns it.
+        clock: monotonic time in seconds.
     """
 
     def __init__(self, key: str, clock: Callable[[], float] = time.monotonic) -> None:
         self._key = key
         self._clock = clock
-        self._known: Signed | None = None
+        self._signed: Signed | None = None
         self._waiting_since: float | None = None
         self._withheld = 0
 
     def accepts(self, message: Message) -> bool:
-        """Whether a message may be handed out now; words about the line may, for they are of no window.
+        """Return whether the caller may receive a message now. State messages always pass: they hold no window.
 
         Raises:
-            AuditError: it is not covered by a passing certificate of the trusted key, and never will be; or the line
-                has ended before a certificate came.
+            AuditError: no passing certificate of the trusted key covers the message or ever will, or the pipeline ended
+                before a certificate arrived.
         """
         header = message.header
         if isinstance(header, StateHeader):
-            self._heard(header)
+            self._read_state(header)
             return True
         assert isinstance(header, StreamHeader)
         if header.certificate is None:
             raise AuditError(
-                f"refused: the weights of this line (tensors {header.anonymizer[:16]}) have no certificate: nobody has "
-                "shown whom they hide"
+                f"refused: the weights of this line (tensors {header.anonymizer[:16]}) have no certificate: no audit "
+                "shows what they hide"
             )
-        if self._known is None or self._known.digest != header.certificate:
+        if self._signed is None or self._signed.digest != header.certificate:
             self._withheld += 1
             self._waiting_since = self._waiting_since or self._clock()
             return False
-        judged = self._known.certificate.about(header.anonymizer)
-        if judged is None:
+        subject = self._signed.certificate.about(header.anonymizer)
+        if subject is None:
             raise AuditError(
-                f"refused: the certificate {header.certificate[:16]} is not about the weights of this line (tensors "
+                f"refused: the certificate {header.certificate[:16]} does not cover the weights of this line (tensors "
                 f"{header.anonymizer[:16]})"
             )
-        if judged.status != PASSED:
-            raise AuditError(f"refused: the weights of this line did not pass their audit: {_plain(judged.verdict)}")
+        if subject.status != PASSED:
+            raise AuditError(
+                f"refused: the weights of this line did not pass their audit: {_printable(subject.verdict)}"
+            )
         self._waiting_since = None
         return True
 
     def check(self) -> None:
-        """Look at the clock.
+        """Check how long the certificate has been awaited.
 
         Raises:
-            AuditError: the certificate that messages name has not come.
+            AuditError: the certificate that the messages name has not arrived in time.
         """
         if self._waiting_since is not None and self._clock() - self._waiting_since > PATIENCE_S:
-            raise self._never_came(f"within {PATIENCE_S:.0f} s")
+            raise self._missing(f"within {PATIENCE_S:.0f} s")
 
-    def _heard(self, header: StateHeader) -> None:
+    def _read_state(self, header: StateHeader) -> None:
         if header.state == CERTIFICATE_STATE and header.certificate is not None:
-            self._known = Signed.parse(header.certificate.encode(), "refused: the certificate of this line", self._key)
+            self._signed = Signed.parse(header.certificate.encode(), "refused: the certificate of this line", self._key)
         elif header.stream is None and self._waiting_since is not None:
-            raise self._never_came("before the line ended")
+            raise self._missing("before the line ended")
 
-    def _never_came(self, when: str) -> AuditError:
-        other = "" if self._known is None else f", only one with digest {self._known.digest[:16]}"
+    def _missing(self, when: str) -> AuditError:
+        other = "" if self._signed is None else f", only one with digest {self._signed.digest[:16]}"
         return AuditError(
-            f"refused: the certificate that the messages name did not come {when}{other}; {self._withheld} messages "
+            f"refused: the certificate that the messages name did not arrive {when}{other}; {self._withheld} messages "
             "were withheld"
         )
 
 
-def _plain(text: str) -> str:
-    """Text of a file for a terminal."""
+def _printable(text: str) -> str:
+    """Replace control characters, so that text from a certificate cannot affect the terminal."""
     return "".join(letter if letter.isprintable() else " " for letter in text)

@@ -1,4 +1,4 @@
-"""The receiving end: messages, checked, with what is missing between them."""
+"""Subscribes to a publisher: yields checked messages, each with the windows that are missing before it."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ from eventveil.stream.protocol.wire import (
     decode,
 )
 from eventveil.stream.runtime.accounting import CRASH
-from eventveil.stream.runtime.sockets import connect, subscriber_socket
 from eventveil.stream.subscriber.certificate_filter import CertificateFilter
 from eventveil.stream.subscriber.connection_monitor import ConnectionMonitor
+from eventveil.stream.subscriber.subscriber_socket import connect, subscriber_socket
 
 NETWORK = "network"
-"""Reason for what was published and did not arrive."""
+"""Reason for windows that were published and did not arrive."""
 WITHHELD = "certificate"
-"""Reason for what arrived before the certificate that was asked for."""
+"""Reason for windows that arrived before the required certificate."""
 POLL_MS = 100
 
 
@@ -46,66 +46,65 @@ def subscribe(
     timeout_s: float | None = None,
     stop: Callable[[], bool] = lambda: False,
 ) -> Iterator[Message]:
-    """Yield what a publisher publishes, until it says that the line has ended.
+    """Yield the messages of a publisher until its pipeline ends.
 
-    A publisher that is not there yet is waited for. Each message carries in `missing` what is missing before it, by
-    reason. The messages that say what happened to the line (topic `state`) come too, whatever the topics.
+    Waits for a publisher that is not there yet. The `missing` of each message counts the windows missing before it, by
+    reason. Messages of the topic `state`, about the pipeline itself, always come too.
 
     Args:
         endpoint: `tcp://HOST:PORT` or `ipc://PATH`.
         topics: `window`, `gesture` or both.
-        server_key: file with the public key of the one publisher to listen to; with it everything is encrypted.
-        key: file with your own secret key, which that publisher has on its list. Both, or neither.
-        require_certificate: file with the Ed25519 public key of whose audits are trusted. Then only messages about
-            weights that passed such an audit are handed out; those that come before the certificate are not, and are
-            counted as `certificate`.
-        queue: messages kept for a slow caller; more are lost, and counted as `network`.
-        timeout_s: end after so long without a message; None waits for ever.
-        stop: asked ten times a second; True ends the iteration.
+        server_key: file with the public key of the publisher to accept; with keys, everything is encrypted.
+        key: file with your own secret key, whose public half is on that publisher's list. Give both keys or neither.
+        require_certificate: file with the Ed25519 public key of a trusted auditor. Only messages of weights that passed
+            its audit are yielded; those that arrive before the certificate are counted as `certificate`.
+        queue: how many messages are kept for a slow caller; the excess is lost and counted as `network`.
+        timeout_s: end after this long without a message; None waits for ever.
+        stop: called ten times a second; returning True ends the iteration.
 
     Raises:
-        ConfigError: the endpoint or a topic is not one, or one of the two keys is missing.
-        AccessError: a key file is wrong or open to others; or, within seconds, the publisher refuses the key, is not
-            the one of `server_key`, or only one of the two ends uses keys. One that is not there is waited for.
-        AuditError: the key cannot be read; or, within seconds, what comes has no certificate of that key, or one that
-            is about other weights, or that they did not pass.
-        WireError: a message is not as docs/wire-format.md says; iterate anew to go on.
+        ConfigError: the endpoint or a topic is not valid, or one of the two keys is missing.
+        AccessError: a key file is malformed or open to others; or, within seconds, the publisher refuses the key, has
+            another key than `server_key`, or only one of the two ends uses keys.
+        AuditError: the auditor's key cannot be read; or, within seconds, the messages have no certificate of that key,
+            or their certificate covers other weights or a failed audit.
+        WireError: a message breaks the format of docs/wire-format.md; subscribe again to continue.
     """
     unknown = set(topics) - set(HEADERS)
     if unknown:
         raise ConfigError(f"unknown topics {sorted(unknown)}; known: {', '.join(HEADERS)}")
     # `state` comes last: the publisher counts a subscriber when its first subscription arrives.
-    wanted = tuple(dict.fromkeys((*topics, STATE)))
+    subscriptions = tuple(dict.fromkeys((*topics, STATE)))
     gaps = Gaps()
-    doorkeeper = None if require_certificate is None else CertificateFilter(read_key(Path(require_certificate)))
+    certificate_filter = None if require_certificate is None else CertificateFilter(read_key(Path(require_certificate)))
     certificate: str | None = None
     identity = _identity(server_key, key)
     with (
         zmq.Context() as context,
-        subscriber_socket(wanted, queue, context, identity) as socket,
-        ConnectionMonitor(socket, endpoint, keys=identity is not None) as handshake,
+        subscriber_socket(subscriptions, queue, context, identity) as socket,
+        ConnectionMonitor(socket, endpoint, keys=identity is not None) as connection,
     ):
         connect(socket, endpoint)
-        last = time.monotonic()
+        last_message_s = time.monotonic()
         while not stop():
-            if doorkeeper is not None:
-                doorkeeper.check()
+            if certificate_filter is not None:
+                certificate_filter.check()
             if not socket.poll(POLL_MS):
-                handshake.check()
-                if timeout_s is not None and time.monotonic() - last > timeout_s:
+                connection.check()
+                if timeout_s is not None and time.monotonic() - last_message_s > timeout_s:
                     return
                 continue
             message = decode([frame.buffer for frame in socket.recv_multipart(copy=False)])
-            if doorkeeper is not None and not doorkeeper.accepts(message):
+            if certificate_filter is not None and not certificate_filter.accepts(message):
                 gaps.withhold(message)
                 continue
             if message.topic == STATE and message.header.state == CERTIFICATE_STATE:
-                if message.header.certificate != certificate:  # the others say it again for those who came late
+                if message.header.certificate != certificate:  # else a repetition for late subscribers
                     certificate = message.header.certificate
                     yield message
                 continue
-            last = time.monotonic()
-            yield gaps.note(message)
+            last_message_s = time.monotonic()
+            yield gaps.fill_in(message)
             if message.topic == STATE and message.header.stream is None:
                 return
 
@@ -115,16 +114,16 @@ def _identity(server_key: Path | str | None, key: Path | str | None) -> tuple[by
         return None
     if server_key is None or key is None:
         raise ConfigError(
-            "keys: give both, the publisher's public key (server_key) and your own secret one (key), or neither"
+            "keys: give both the publisher's public key (server_key) and your own secret key (key), or neither"
         )
     return read_public(Path(server_key)).key, read_secret(Path(key))
 
 
 class Gaps:
-    """Explains the numbers that are missing between one message and the next of its topic and stream.
+    """Explains gaps in the numbers between consecutive messages of a topic and stream.
 
-    In another run numbers begin anew. In another life of the publisher they go on, and what it does not know of was
-    under way when the one before it died.
+    Numbers start again in a new run. In a new life of the publisher they continue; a window that this publisher does
+    not account for was in flight when the previous one crashed.
     """
 
     def __init__(self) -> None:
@@ -132,13 +131,13 @@ class Gaps:
         self._withheld: dict[tuple[str, str], Counter[str]] = {}
 
     def withhold(self, message: Message) -> None:
-        """Count a message that is not handed out as missing before the next one."""
-        missing = Counter(self.note(message).missing)
+        """Count a message that is not yielded as missing before the next one."""
+        missing = Counter(self.fill_in(message).missing)
         missing[WITHHELD] += 1
         self._withheld[message.topic, message.header.stream] = missing
 
-    def note(self, message: Message) -> Message:
-        """Return the message with `missing` filled in; `network` is what no reason explains."""
+    def fill_in(self, message: Message) -> Message:
+        """Return the message with `missing` filled in; `network` counts what no other reason explains."""
         header = message.header
         if not isinstance(header, StreamHeader):
             return message

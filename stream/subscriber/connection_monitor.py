@@ -1,4 +1,4 @@
-"""What a subscriber hears of its connection: why the publisher and it do not come together, instead of silence."""
+"""Watches a subscriber's connection, to report why it cannot be established instead of waiting in silence."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from zmq.utils.monitor import parse_monitor_message
 
 from eventveil.errors import AccessError, WireError
 
-RETRY_S = 0.5  # libzmq says at once that it will try again, where it will
-PATIENCE_S = 1.5  # a connection that broke off is no proof: publishers are killed, too
+RETRY_S = 0.5  # if libzmq reconnects, it reports so at once
+PATIENCE_S = 1.5  # one broken connection proves nothing: the publisher may have been killed
 _EVENTS = (
     zmq.Event.CONNECTED
     | zmq.Event.DISCONNECTED
@@ -24,17 +24,18 @@ _EVENTS = (
     | zmq.Event.HANDSHAKE_FAILED_PROTOCOL
     | zmq.Event.HANDSHAKE_FAILED_NO_DETAIL
 )
-_NO_PUBLISHER = "what answers there does not speak ZeroMQ's protocol as a publisher does; check host and port"
+_NO_PUBLISHER = "the peer does not speak ZeroMQ's protocol as a publisher does; check host and port"
+_NEEDS_KEYS = "the publisher accepts only subscribers with a key: give --server-key and --key (`eventveil keys new`)"
 
 log = logging.getLogger("eventveil.subscribe")
 
 
 class ConnectionMonitor:
-    """Watches a subscriber's socket.
+    """Watches a subscriber's socket. A context manager.
 
     Args:
-        socket: the SUB socket. Watched from its first moment on: before it is connected.
-        endpoint: where it connects to, for messages.
+        socket: the SUB socket, not connected yet, so that no event is missed.
+        endpoint: the endpoint that it connects to, for messages.
         keys: whether it uses keys.
     """
 
@@ -43,10 +44,10 @@ class ConnectionMonitor:
         self._monitor = socket.get_monitor_socket(_EVENTS)
         self._endpoint = endpoint
         self._keys = keys
-        self._undecided = False
-        self._together = False
-        self._lost_at: float | None = None
-        self._failing_since: float | None = None
+        self._connecting = False  # the last event was CONNECTED
+        self._established = False  # the last event was HANDSHAKE_SUCCEEDED
+        self._disconnected_s: float | None = None
+        self._failing_since_s: float | None = None
         self._warned = False
 
     def __enter__(self) -> Self:
@@ -57,62 +58,62 @@ class ConnectionMonitor:
         self._monitor.close()
 
     def check(self) -> None:
-        """Look at what has happened since the last call.
+        """Process the events since the last call.
 
         Raises:
-            AccessError: the two ends do not come together, with the likely cause.
-            WireError: what was sent was so wrong that libzmq gave the connection up for good.
+            AccessError: the connection cannot be established; the message names the likely cause.
+            WireError: the peer's bytes made libzmq give up the connection for good.
         """
         while self._monitor.poll(0):
             event = parse_monitor_message(self._monitor.recv_multipart())
-            self._note(event["event"], event["value"])
-        if self._lost_at is not None and time.monotonic() - self._lost_at > RETRY_S:
+            self._process(event["event"], event["value"])
+        if self._disconnected_s is not None and time.monotonic() - self._disconnected_s > RETRY_S:
             raise WireError(
-                f"{self._endpoint}: sent what is no message, or one too large, and is not listened to any more"
+                f"{self._endpoint}: sent an invalid or too large message, and the connection was closed for good"
             )
 
-    def _note(self, event: int, value: int) -> None:
-        # What ends without a word about the handshake was no ZeroMQ, and libzmq does not try again.
-        self._lost_at = time.monotonic() if event == zmq.Event.DISCONNECTED else None
-        was_undecided, self._undecided = self._undecided, event == zmq.Event.CONNECTED
-        was_together, self._together = self._together, event == zmq.Event.HANDSHAKE_SUCCEEDED
-        if self._together:
-            self._failing_since = None
+    def _process(self, event: int, value: int) -> None:
+        # A connection that ends without a handshake event was not ZeroMQ, and libzmq does not reconnect.
+        self._disconnected_s = time.monotonic() if event == zmq.Event.DISCONNECTED else None
+        was_connecting, self._connecting = self._connecting, event == zmq.Event.CONNECTED
+        was_established, self._established = self._established, event == zmq.Event.HANDSHAKE_SUCCEEDED
+        if self._established:
+            self._failing_since_s = None
         elif event == zmq.Event.HANDSHAKE_FAILED_AUTH:
             raise AccessError(
-                f"{self._endpoint}: the publisher does not know this key, and refused it; its operator can let you "
-                "in with `eventveil keys allow` and your .pub file"
+                f"{self._endpoint}: the publisher does not know this key and refused it; its operator can add your "
+                ".pub file with `eventveil keys allow`"
             )
         elif event == zmq.Event.HANDSHAKE_FAILED_PROTOCOL:
             raise AccessError(f"{self._endpoint}: {self._mismatch(value)}")
         elif event == zmq.Event.HANDSHAKE_FAILED_NO_DETAIL:
-            self._broke_off(value)
-        elif event == zmq.Event.DISCONNECTED and was_together:
+            self._interrupted(value)
+        elif event == zmq.Event.DISCONNECTED and was_established:
             log.warning("%s: the connection to the publisher was lost; trying again", self._endpoint)
-        elif event == zmq.Event.DISCONNECTED and was_undecided:
+        elif event == zmq.Event.DISCONNECTED and was_connecting:
             raise AccessError(f"{self._endpoint}: {_NO_PUBLISHER}")
 
     def _mismatch(self, value: int) -> str:
         if value != zmq.PROTOCOL_ERROR_ZMTP_MECHANISM_MISMATCH:
             return _NO_PUBLISHER
         if self._keys:
-            return "what answers there uses no keys, so it is not the publisher that was asked for; check host and port"
-        return "the publisher lets in only those with a key: give --server-key and --key (`eventveil keys new`)"
+            return "the peer uses no keys, so it is not the publisher with the given key; check host and port"
+        return _NEEDS_KEYS
 
-    def _broke_off(self, error: int) -> None:
-        """The other end closed the connection, or (EAGAIN) said nothing: a publisher that hangs may yet answer."""
+    def _interrupted(self, error: int) -> None:
+        """Handle a handshake that the peer broke off, or (EAGAIN) did not answer: it may only be busy."""
         now = time.monotonic()
-        self._failing_since = None if error == errno.EAGAIN else self._failing_since or now
-        if self._failing_since is not None and now - self._failing_since > PATIENCE_S:
+        self._failing_since_s = None if error == errno.EAGAIN else self._failing_since_s or now
+        if self._failing_since_s is not None and now - self._failing_since_s > PATIENCE_S:
             cause = (
                 "the publisher has another key than the one of --server-key, or none: ask its operator"
                 if self._keys
-                else "the publisher lets in only those with a key: give --server-key and --key (`eventveil keys new`)"
+                else _NEEDS_KEYS
             )
             raise AccessError(
-                f"{self._endpoint}: every connection is broken off; most likely {cause} (or a proxy stands there, with "
-                "no publisher behind it)"
+                f"{self._endpoint}: the peer closes every connection; most likely {cause} (or it is a proxy without a "
+                "publisher)"
             )
         if not self._warned:
-            log.warning("%s: somebody is there and does not answer as a publisher does; trying again", self._endpoint)
+            log.warning("%s: the peer does not answer as a publisher does; trying again", self._endpoint)
             self._warned = True

@@ -164,7 +164,7 @@ def test_a_certificate_is_held_to_the_key_the_report_and_the_weights(report, tmp
 def test_what_is_no_certificate_or_no_key_is_told(tmp_path, report, content):
     path = tmp_path / "some"
     path.write_text(content)
-    with pytest.raises(AuditError, match="expected a certificate of an audit"):
+    with pytest.raises(AuditError, match="expected an audit certificate"):
         verify(path)
     write_report(tmp_path, report)
     with pytest.raises(AuditError, match="expected an Ed25519 private key in PEM"):

@@ -64,7 +64,9 @@ def test_a_local_address_does_without_keys(bind):
 @pytest.mark.parametrize("bind", PUBLIC)
 def test_an_address_that_others_can_reach_takes_keys(bind):
     told = complaint(MINIMAL | {"publish": {"bind": bind}})
-    assert told.startswith(f"mine.yaml: publish: others can reach {bind}, and without keys anybody could listen")
+    assert told.startswith(
+        f"mine.yaml: publish: other machines can reach {bind}, and without keys anyone could subscribe"
+    )
     assert "eventveil keys new" in told
 
 
@@ -72,7 +74,7 @@ def test_an_address_that_others_can_reach_takes_keys(bind):
 def test_raw_windows_pass_a_folder_and_never_an_address(folder):
     told = complaint(MINIMAL | {"line": {"runtime_dir": folder}})
     assert told == (
-        "mine.yaml: line.runtime_dir: expected a folder: raw windows pass sockets in it, and never an address; "
+        "mine.yaml: line.runtime_dir: expected a folder for the sockets of raw windows, never an address; "
         f"got {folder!r}"
     )
 
@@ -119,7 +121,7 @@ def test_an_unknown_key_is_named_with_those_that_are_known(values, words):
         ({"sources": [{"stream": "0"}]}, f"sources.0.uri: is missing; known here: {SOURCE_KEYS}"),
         ({"sources": []}, "sources: expected at least one source, got none"),
         ({"sources": {"uri": "a"}}, "sources: Input should be a valid tuple"),
-        ({"sources": [{"uri": "a"}, {"uri": "b"}]}, "sources: every source needs a stream name of its own, got ['0', "),
+        ({"sources": [{"uri": "a"}, {"uri": "b"}]}, "sources: every source needs its own stream name, got ['0', "),
         ({"sources": [{"uri": "a", "speed": "fast"}]}, "sources.0.speed: expected a factor from 0.1 to 100, such "),
         ({"sources": [{"uri": "a", "sensor": "big"}]}, "sources.0.sensor: expected a sensor as WIDTHxHEIGHT, for "),
         ({"sources": [{"uri": "a", "sensor": "0x3"}]}, "sources.0.sensor: a sensor is 1 to 65536 pixels wide and "),

@@ -46,11 +46,11 @@ def test_keys_are_made_allowed_listed_and_revoked(folder):
 
 def test_what_cannot_be_done_is_said(folder):
     for arguments, words in (
-        (("new", folder / "line"), "there is a key already"),
+        (("new", folder / "line"), "a key exists already"),
         (("allow", folder / "alice" / "secret.key", "--keys", folder / "line"), "holds a secret key"),
         (("allow", folder / "alice" / "alice.pub", "--keys", folder / "none"), "No such file"),
-        (("revoke", "alice", "--keys", folder / "line"), "on it: nobody"),
-        (("list", "--keys", folder / "line" / "line.pub"), "is no folder"),
+        (("revoke", "alice", "--keys", folder / "line"), "on it: no key"),
+        (("list", "--keys", folder / "line" / "line.pub"), "is not a folder"),
     ):
         assert words in str(keys(*arguments)[0])
 

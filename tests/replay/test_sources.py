@@ -205,11 +205,11 @@ def test_a_dataset_with_a_fault_names_nobody(tmp_path):
 @pytest.mark.parametrize(
     ("source", "words"),
     [
-        ({"uri": "a", "start_s": 5, "stop_s": 5}, "expected stop_s behind start_s, got 5 and 5"),
-        ({"uri": "a", "shuffle": True}, "shuffle is for the trials of a dataset, and 'a' is none"),
+        ({"uri": "a", "start_s": 5, "stop_s": 5}, "expected stop_s after start_s, got 5 and 5"),
+        ({"uri": "a", "shuffle": True}, "shuffle is for the trials of a dataset, and 'a' is not a dataset"),
         ({"uri": "simulate:", "shuffle": True}, "shuffle is for the trials of a dataset"),
-        ({"uri": "see:a", "seed": 3}, "seed draws the order of shuffled trials, and nothing else"),
-        ({"uri": "simulate:", "loop": True}, "goes on without end by itself"),
+        ({"uri": "see:a", "seed": 3}, "seed sets only the order of shuffled trials"),
+        ({"uri": "simulate:", "loop": True}, "simulate: never ends"),
         ({"uri": "a", "start_s": -1}, "greater than or equal to 0"),
         ({"uri": "a", "gap_s": float("nan")}, "gap_s"),
         ({"uri": "a", "stop_s": float("inf")}, "stop_s"),

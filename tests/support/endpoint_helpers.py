@@ -15,8 +15,8 @@ from eventveil.stream import subscribe
 from eventveil.stream.protocol.keys import AllowList, new_keys, read_public
 from eventveil.stream.protocol.wire import encode
 from eventveil.stream.publisher.public_endpoint import PublicEndpoint
+from eventveil.stream.publisher.public_socket import endpoint_of
 from eventveil.stream.publisher.subscriptions import SubscriptionTracker
-from eventveil.stream.runtime.sockets import endpoint_of
 from eventveil.stream.settings import PublishSettings
 
 PATIENCE_S = 20

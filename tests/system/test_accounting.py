@@ -209,7 +209,7 @@ def assert_explained(line):
     """A subscriber that received all that was published knows of every other window why it is missing."""
     gaps, missing, received = Gaps(), Counter(), Counter()
     while line.subscriber.poll(0):
-        message = gaps.note(decode(line.subscriber.recv_multipart()))
+        message = gaps.fill_in(decode(line.subscriber.recv_multipart()))
         if message.topic == STATE:
             lost = sum(message.header.lost[GESTURE].values())
             made = line.counters[f"histogram:{message.header.stream}"][message.header.stream].received

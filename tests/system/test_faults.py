@@ -61,7 +61,7 @@ def faults(tmp_path) -> Faults:
 def decoded(messages):
     """Messages, each with the windows missing before it."""
     gaps = Gaps()
-    return [gaps.note(decode(frames)) for frames in messages]
+    return [gaps.fill_in(decode(frames)) for frames in messages]
 
 
 def assert_explained(messages):

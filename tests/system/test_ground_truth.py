@@ -111,7 +111,7 @@ def test_what_a_classifier_does_not_know_is_remarked(kit, people, words):
     assert status.score is not None
     line = pipeline_setup.Pipeline(kit.settings("ipc:///tmp/never", sources=source(people)))
     assert line.plan.judged == ("0",)
-    assert line.plan.remarks[0].endswith(f"gesture 9, {GESTURE}: these are not judged")
+    assert line.plan.remarks[0].endswith(f"gesture 9, {GESTURE}: accuracy ignores these")
 
 
 def test_without_a_word_in_common_there_is_no_accuracy(kit, people):
@@ -166,8 +166,8 @@ def test_the_command_tells_the_accuracy_and_nobody_else_the_truth(kit, people, t
 
 def test_whole_recordings_as_windows_refuse_what_plays_on(kit, people):
     for changes, message in (
-        ({"uri": f"dvs-gesture:{people}"}, "plays on as one long stream"),
-        ({"uri": "simulate:"}, "plays on as one long stream"),
+        ({"uri": f"dvs-gesture:{people}"}, "plays as one continuous stream"),
+        ({"uri": "simulate:"}, "plays as one continuous stream"),
         ({"uri": str(kit.recording), "loop": True}, "without a loop"),
     ):
         with pytest.raises(ConfigError, match=message):

@@ -11,7 +11,7 @@ from pipeline_setup import PROGRAM
 
 from eventveil.models import load_weights, save_weights
 from eventveil.models.metadata import TrainedScene
-from eventveil.stream.histogram.density import FEWEST, WINDOWS, DensityMeter, training_mismatch
+from eventveil.stream.histogram.density import MIN_WINDOWS, WINDOWS, DensityMeter, training_mismatch
 
 TRAINED = (30.0, 60.0, 120.0)
 
@@ -38,7 +38,7 @@ def test_weights_that_do_not_tell_are_not_held_to_anything():
 
 def test_the_meter_looks_back_on_the_latest_windows():
     meter = DensityMeter(pixels=10)
-    for _ in range(FEWEST - 1):
+    for _ in range(MIN_WINDOWS - 1):
         meter.add(1000)
     assert meter.values() == {"density": None, "density_most": None}
     meter.add(1000)

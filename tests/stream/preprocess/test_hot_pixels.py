@@ -16,7 +16,7 @@ from strategies import records
 from eventveil import EventPacket, Sensor
 from eventveil.errors import ConfigError
 from eventveil.stream.preprocess.hot_pixel_file import HotPixelFile, state_folder
-from eventveil.stream.preprocess.hot_pixels import MOST_SHARE, HotPixelSearch
+from eventveil.stream.preprocess.hot_pixels import MAX_SHARE, HotPixelSearch
 from eventveil.stream.preprocess.view import SceneFilter, View
 from eventveil.stream.settings import SceneSettings
 
@@ -28,7 +28,7 @@ SECONDS = 3.0
 def searched(packets, seconds=SECONDS):
     search = HotPixelSearch(SENSOR, seconds)
     for packet in packets:
-        if not search.over:
+        if not search.is_over:
             search.add(packet)
     return search
 
@@ -42,8 +42,8 @@ def places(hot):
 def test_planted_pixels_are_found_and_no_others(in_records):
     packets = [records(packet) if in_records else packet for packet in packets_of(filmed())]
     search = searched(packets)
-    assert search.over
-    assert places(search.found()) == PLANTED
+    assert search.is_over
+    assert places(search.hot_pixels()) == PLANTED
 
 
 @pytest.mark.parametrize("seed", range(4))
@@ -58,24 +58,24 @@ def test_the_search_equals_the_slow_twin(seed):
     for packet in packets_of(events, 1000):
         search.add(packet)
     want = hot_pixels(events, sensor, seconds=SECONDS)
-    assert places(search.found()) == want
+    assert places(search.hot_pixels()) == want
     assert want, "a twin that finds nothing proves nothing"
     assert search.counts.sum() == len(events)
 
 
 def test_the_search_is_over_when_the_camera_says_so_though_nothing_moves():
     search = searched([filmed(seconds=1.0), EventPacket.empty(until_us=2_900_000)])
-    assert not search.over
+    assert not search.is_over
     search.add(EventPacket.empty(until_us=3_100_000))
-    assert search.over
+    assert search.is_over
 
 
 def test_silence_before_the_first_event_begins_nothing():
     search = HotPixelSearch(SENSOR, SECONDS)
     search.add(EventPacket.empty(until_us=10**9))
-    assert not search.over
+    assert not search.is_over
     search.add(EventPacket.of([10**9], [1], [2], [True]))
-    assert not search.over
+    assert not search.is_over
     assert search.counts.sum() == 1
 
 
@@ -89,8 +89,8 @@ def test_events_off_the_sensor_are_passed_over():
 def test_a_scene_that_stands_out_as_a_whole_is_left_alone():
     xs, ys = np.meshgrid(np.arange(0, 40, 5), np.arange(0, 30, 5))
     everywhere = set(zip(xs.ravel().tolist(), ys.ravel().tolist(), strict=True))
-    assert len(everywhere) > MOST_SHARE * 40 * 30
-    assert not searched(packets_of(filmed(everywhere))).found().any()
+    assert len(everywhere) > MAX_SHARE * 40 * 30
+    assert not searched(packets_of(filmed(everywhere))).hot_pixels().any()
 
 
 def scene(serial=None, **settings):

@@ -14,7 +14,7 @@ from strategies import events, records
 
 from eventveil import EventPacket, Sensor
 from eventveil.stream.histogram import WindowedHistogrammer
-from eventveil.stream.preprocess.noise_filter import Cleaner
+from eventveil.stream.preprocess.noise_filter import NoiseFilter
 from eventveil.stream.preprocess.view import SceneFilter, View
 from eventveil.stream.settings import SceneSettings
 
@@ -104,17 +104,17 @@ def test_a_scene_that_asks_for_nothing_hands_packets_on_untouched():
 )
 def test_cleaning_equals_the_slow_twin(stream, hot, noise_us, in_records):
     sensor = Sensor(6, 4)  # smaller than where events may be: those beyond are none of its business
-    cleaner = Cleaner(sensor, noise_us)
+    noise_filter = NoiseFilter(sensor, noise_us)
     if hot:
-        cleaner.hot = np.zeros((sensor.height, sensor.width), np.bool_)
+        noise_filter.hot = np.zeros((sensor.height, sensor.width), np.bool_)
         for x, y in hot:
-            cleaner.hot[y, x] = True
-    got = [cleaner(records(packet) if in_records else packet) for packet in stream]
+            noise_filter.hot[y, x] = True
+    got = [noise_filter(records(packet) if in_records else packet) for packet in stream]
     kept, masked, lonely = cleaned(stream, sensor, hot=hot, noise_us=noise_us)
     for packet, indices, came in zip(stream, kept, got, strict=True):
         assert_same(came, EventPacket(packet.t[indices], packet.x[indices], packet.y[indices], packet.p[indices]))
         assert came.until_us == packet.until_us
-    assert (cleaner.masked, cleaner.lonely) == (masked, lonely)
+    assert (noise_filter.masked, noise_filter.isolated) == (masked, lonely)
 
 
 @pytest.mark.parametrize("noise_us", [2_000, 5_000, 10_000])
@@ -131,7 +131,7 @@ def test_the_very_events_are_kept_that_dv_processing_keeps(noise_us):
     kept = theirs.generateEvents().numpy()
     assert 0 < len(kept) < n
     assert_same(
-        Cleaner(sensor, noise_us)(noise),
+        NoiseFilter(sensor, noise_us)(noise),
         EventPacket.of(kept["timestamp"], kept["x"], kept["y"], kept["polarity"]),
     )
 
@@ -145,5 +145,5 @@ def test_noise_goes_and_an_edge_stays():
     )
     steps = np.repeat(np.arange(100), 100)  # a line of 100 pixels that moves by one every 10 ms
     edge = EventPacket.of(steps * 10_000 + np.tile(np.arange(100), 100), steps, np.tile(np.arange(100), 100), steps % 2)
-    assert len(Cleaner(sensor, 5_000)(noise)) < 0.02 * len(noise)
-    assert len(Cleaner(sensor, 5_000)(edge)) > 0.98 * len(edge)
+    assert len(NoiseFilter(sensor, 5_000)(noise)) < 0.02 * len(noise)
+    assert len(NoiseFilter(sensor, 5_000)(edge)) > 0.98 * len(edge)

@@ -14,7 +14,7 @@ from eventveil.errors import AccessError, LineError
 from eventveil.stream import subscribe
 from eventveil.stream.protocol.keys import AllowList, read_folder, read_public
 from eventveil.stream.publisher.public_endpoint import PublicEndpoint
-from eventveil.stream.publisher.subscriptions import MOST_STRANGE
+from eventveil.stream.publisher.subscriptions import MAX_UNKNOWN
 from eventveil.stream.settings import PublishSettings
 
 
@@ -59,7 +59,7 @@ def test_who_is_revoked_has_to_leave_and_the_others_come_back(keys, tmp_path, wh
             last = next(alice)
         assert next(alice).header.seq > last.header.seq
         alice.close()
-    assert logged(caplog, "1 were taken off the list")
+    assert logged(caplog, "1 subscribers were removed from the list")
 
 
 def test_who_was_never_there_is_revoked_without_disturbing_anybody(keys, caplog):
@@ -70,7 +70,7 @@ def test_who_was_never_there_is_revoked_without_disturbing_anybody(keys, caplog)
         next(alice)
         AllowList(keys).revoke("bob")
         deadline = time.monotonic() + PATIENCE_S
-        while not logged(caplog, "read anew"):
+        while not logged(caplog, "reloaded the list of allowed subscribers"):
             assert time.monotonic() < deadline
             assert next(alice).missing == {}
         assert line.door.counts()["handshakes"] == 1
@@ -86,14 +86,14 @@ def test_who_makes_trouble_is_shut_out_and_the_others_are_not(keys, caplog):
         failure.linger, failure.curve_serverkey = 0, read_folder(keys).public
         failure.curve_publickey, failure.curve_secretkey = bob.public, bob.secret
         failure.connect(line.endpoint)
-        for number in range(MOST_STRANGE + 1):
+        for number in range(MAX_UNKNOWN + 1):
             failure.send(b"\x01no-topic-%d" % number)
         line.wait_for("subscribers_expelled")
         assert "does not know this key" in refusal(line.endpoint, **who(keys, "bob"))
         line.wait_for("handshakes", 3)
         assert next(alice).topic == "window"
         alice.close()
-    (record,) = logged(caplog, "is thrown out")
+    (record,) = logged(caplog, "disconnecting a subscriber")
     assert bob.public.decode() in record.getMessage()
 
 
@@ -103,7 +103,7 @@ def test_a_list_that_can_no_longer_be_trusted_lets_nobody_new_in_until_it_is_men
         next(alice)
         (keys / "allowed").chmod(0o777)
         deadline = time.monotonic() + PATIENCE_S
-        while not logged(caplog, "nobody new may subscribe until this is mended"):
+        while not logged(caplog, "no new subscriber is accepted until this is fixed"):
             assert time.monotonic() < deadline
             next(alice)
         assert "does not know this key" in refusal(line.endpoint, **who(keys, "alice"))
@@ -119,8 +119,8 @@ def test_a_doorman_that_dies_ends_the_line(keys):
         door = PublicEndpoint(PublishSettings(bind="tcp://127.0.0.1:*", keys=keys), context)
         try:
             door.service()
-            door._list.close()
-            with pytest.raises(LineError, match="the doorman of the public socket died"):
+            door._authenticator.close()
+            with pytest.raises(LineError, match="the authenticator or monitor of the public socket died"):
                 door.service()
         finally:
             door.close()

@@ -8,9 +8,9 @@ import zmq
 from pipeline_helpers import PATIENCE_MS, PROVENANCE, RUN, SEAL, sealed_message, stage_counters
 
 from eventveil.stream.protocol.wire import GESTURE, STATE, WINDOW, decode
+from eventveil.stream.publisher.public_socket import public_socket
 from eventveil.stream.publisher.publisher import Publisher
-from eventveil.stream.publisher.subscriptions import MOST_STRANGE, SubscriptionTracker
-from eventveil.stream.runtime.sockets import public_socket
+from eventveil.stream.publisher.subscriptions import MAX_UNKNOWN, SubscriptionTracker
 
 
 @contextmanager
@@ -87,7 +87,7 @@ def test_who_subscribes_to_much_that_is_no_topic_is_named_and_the_others_are_not
     with stage_door() as (public, audience, connect):
         connect(zmq.SUB, "window", "gesture", "state", "win")
         stranger = connect(zmq.XSUB)
-        for number in range(MOST_STRANGE):
+        for number in range(MAX_UNKNOWN):
             stranger.send(b"\x01no-topic-%d" % number)
         connect(zmq.SUB, "window")
         assert settled(public, audience, 2) == 2
@@ -104,7 +104,7 @@ def test_who_subscribes_to_much_that_is_no_topic_is_named_and_the_others_are_not
 def test_who_takes_back_what_is_no_topic_is_forgiven():
     with stage_door() as (public, audience, connect):
         stranger = connect(zmq.XSUB)
-        for number in range(2 * MOST_STRANGE):
+        for number in range(2 * MAX_UNKNOWN):
             stranger.send(b"\x01no-topic-%d" % number)
             stranger.send(b"\x00no-topic-%d" % number)
         stranger.send(b"\x01window")

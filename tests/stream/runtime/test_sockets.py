@@ -1,4 +1,4 @@
-"""Sockets: private ones never leave the machine, and only their owner may enter their folder."""
+"""Private sockets never leave the machine, and only their owner may enter their folder."""
 
 from __future__ import annotations
 
@@ -10,19 +10,13 @@ from pathlib import Path
 import pytest
 import zmq
 from pipeline_helpers import PATIENCE_MS
-from zmq.utils.monitor import parse_monitor_message
 
-from eventveil.errors import BoundaryError, ConfigError, LineError
-from eventveil.stream.protocol.keys import KeyPair
+from eventveil.errors import BoundaryError, ConfigError
 from eventveil.stream.runtime.sockets import (
     PRIVATE_HWM,
     UNIX_PATH_LIMIT,
     PrivateSockets,
-    connect,
-    endpoint_of,
-    public_socket,
     runtime_folder,
-    subscriber_socket,
 )
 
 
@@ -119,65 +113,3 @@ def test_a_private_socket_cannot_be_asked_for_the_network(context, base, name):
     with PrivateSockets(base, context).pull(name) as pull, PrivateSockets(base, context).push(name) as push:
         assert pull.last_endpoint.startswith(b"inproc://")
         assert push.last_endpoint.startswith(b"inproc://")
-
-
-def test_a_port_in_use_is_told_with_its_remedy(context):
-    with public_socket("tcp://127.0.0.1:*", 10, context) as first:
-        taken = first.last_endpoint.decode()
-        with pytest.raises(LineError, match=rf"publish\.bind: cannot bind {taken}: .*another eventveil running there"):
-            public_socket(taken, 10, context)
-
-
-@pytest.mark.parametrize("bind", ["tcp://192.0.2.1:5599", "tcp://nowhere", "udp://*:1"])
-def test_an_address_that_is_not_this_machines_is_refused(context, bind):
-    with pytest.raises(LineError, match=r"publish\.bind: cannot bind"):
-        public_socket(bind, 10, context, KeyPair(*zmq.curve_keypair()))
-
-
-PUBLIC = ["tcp://*:*", "tcp://0.0.0.0:*", "tcp://lo:*", "tcp://192.0.2.1:5599", "udp://*:1"]
-PUBLIC_6 = ["tcp://[::]:*", "tcp://:::*", "tcp://[::ffff:0.0.0.0]:*", "tcp://[::ffff:192.0.2.1]:5599"]
-
-
-@pytest.mark.parametrize("bind", PUBLIC + PUBLIC_6)
-def test_without_keys_no_address_is_bound_that_others_can_reach(context, bind):
-    with pytest.raises(BoundaryError, match="other machines can reach"):
-        public_socket(bind, 10, context)
-
-
-def test_with_keys_nobody_gets_in_while_nobody_answers_for_the_list(context):
-    pair = KeyPair(*zmq.curve_keypair())
-    with public_socket("tcp://127.0.0.1:*", 10, context, pair) as public:
-        with subscriber_socket(("window",), 2, context, (pair.public, pair)) as subscriber:
-            monitor = subscriber.get_monitor_socket(
-                zmq.Event.HANDSHAKE_SUCCEEDED | zmq.Event.HANDSHAKE_FAILED_NO_DETAIL
-            )
-            connect(subscriber, endpoint_of(public))
-            for _ in range(3):
-                assert monitor.poll(PATIENCE_MS)
-                assert parse_monitor_message(monitor.recv_multipart())["event"] == zmq.Event.HANDSHAKE_FAILED_NO_DETAIL
-            subscriber.disable_monitor()
-            monitor.close()
-        assert not public.poll(0)
-
-
-def test_a_subscriber_behind_its_queue_misses_messages_and_holds_nobody_up(context):
-    with public_socket("tcp://127.0.0.1:*", 3, context) as public:
-        public.rcvtimeo = PATIENCE_MS
-        assert public.sndhwm == 3
-        with subscriber_socket(("window",), 2, context) as subscriber:
-            connect(subscriber, endpoint_of(public))
-            assert subscriber.rcvhwm == 2
-            assert public.recv() == b"\x01window"
-            for _ in range(2000):
-                public.send_multipart([b"window", bytes(20_000)], zmq.NOBLOCK)
-        assert public.recv() == b"\x00window"
-
-
-def test_a_strangers_subscription_of_a_gigabyte_is_cut_off(context):
-    with public_socket("tcp://127.0.0.1:*", 3, context) as public, context.socket(zmq.XSUB) as stranger:
-        public.rcvtimeo, stranger.linger = PATIENCE_MS, 0
-        stranger.connect(public.last_endpoint.decode())
-        stranger.send(b"\x01" + bytes(100_000))
-        with subscriber_socket(("window",), 2, context) as subscriber:
-            connect(subscriber, endpoint_of(public))
-            assert public.recv() == b"\x01window"

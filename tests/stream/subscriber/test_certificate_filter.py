@@ -91,11 +91,11 @@ def test_what_comes_before_the_certificate_is_withheld_and_counted(keys):
         ("wrong key", "was signed with another key"),
         ("failing verdict", "did not pass their audit: Not private: found"),
         ("not measured", "did not pass their audit"),
-        ("swapped weights", "is not about the weights of this line"),
+        ("swapped weights", "does not cover the weights of this line"),
         ("changed", "it was changed"),
-        ("no certificate at all", "expected a certificate of an audit"),
-        ("forged digest", "did not come before the line ended, only one with digest .*; 2 messages were withheld"),
-        ("never shown", "did not come before the line ended; 2 messages were withheld"),
+        ("no certificate at all", "expected an audit certificate"),
+        ("forged digest", "did not arrive before the line ended, only one with digest .*; 2 messages were withheld"),
+        ("never shown", "did not arrive before the line ended; 2 messages were withheld"),
     ],
 )
 def test_whatever_does_not_fit_is_refused_and_nothing_is_handed_out(keys, case, words):
@@ -118,7 +118,7 @@ def test_whatever_does_not_fit_is_refused_and_nothing_is_handed_out(keys, case, 
 
 def test_a_certificate_that_never_comes_ends_it_within_seconds(keys, monkeypatch):
     monkeypatch.setattr(certificate_filter, "PATIENCE_S", 0.3)
-    with pytest.raises(AuditError, match="did not come within 0 s; 1 messages were withheld"):
+    with pytest.raises(AuditError, match="did not arrive within 0 s; 1 messages were withheld"):
         list(trusting(keys, window(0, certificate="0" * 64)))
 
 
@@ -129,7 +129,7 @@ def test_a_line_that_changes_its_weights_is_held_to_its_new_certificate(keys):
     messages = [shown(first), window(0, certificate=digest(first)), window(1, **changed), shown(second)]
     got = list(trusting(keys, *messages, window(2, **changed), state()))
     assert [m.header.seq for m in got if m.topic == WINDOW] == [0, 2]
-    with pytest.raises(AuditError, match="is not about the weights"):
+    with pytest.raises(AuditError, match="does not cover the weights"):
         list(trusting(keys, shown(first), window(0, certificate=digest(first), anonymizer=OTHER_DIGEST)))
 
 
@@ -249,7 +249,7 @@ def test_a_certificate_that_is_named_must_be_about_these_weights(kit, keys, tmp_
     with pytest.raises(AuditError, match="cannot be read"):
         plan(settings)
     path.write_text(certificate(keys.auditor.private, (OTHER_DIGEST, 0)))
-    with pytest.raises(AuditError, match=r"is not about .*anonymizer.safetensors .*: refused"):
+    with pytest.raises(AuditError, match=r"does not cover .*anonymizer.safetensors .*: refused"):
         plan(settings)
     text = certificate(keys.auditor.private, (load_weights(kit.anonymizer).digest, 0))
     path.write_text(text)

@@ -152,7 +152,7 @@ def message(seq, lost=None, *, topic=WINDOW, **more):
 
 def missing(*messages):
     gaps = Gaps()
-    return [gaps.note(one).missing for one in messages]
+    return [gaps.fill_in(one).missing for one in messages]
 
 
 def test_numbers_without_gaps_miss_nothing():
@@ -202,7 +202,7 @@ def test_what_was_under_way_when_the_publisher_died_is_told_as_that():
 
 def test_states_pass_as_they_are():
     ended = Message(STATE, line_ended(stream="0", lost={"window": {"queue": 3}}), values())
-    assert Gaps().note(ended) is ended
+    assert Gaps().fill_in(ended) is ended
 
 
 def test_what_is_missing_arrives_with_the_message():
@@ -219,7 +219,7 @@ def test_whatever_happens_to_a_window_is_told_exactly(fates):
     seqs, lost, true, told = dict.fromkeys("ab", 0), {"a": {}, "b": {}}, {"a": {}, "b": {}}, {"a": {}, "b": {}}
     gaps = Gaps()
     for stream in "ab":
-        gaps.note(message(0, stream=stream))
+        gaps.fill_in(message(0, stream=stream))
     unseen = {"a": {}, "b": {}}  # since the last message that arrived
     for stream, fate in fates:
         seqs[stream] += 1
@@ -229,5 +229,5 @@ def test_whatever_happens_to_a_window_is_told_exactly(fates):
             unseen[stream][fate] = unseen[stream].get(fate, 0) + 1
             continue
         true[stream], unseen[stream] = unseen[stream], {}
-        told[stream] = gaps.note(message(seqs[stream], dict(lost[stream]), stream=stream)).missing
+        told[stream] = gaps.fill_in(message(seqs[stream], dict(lost[stream]), stream=stream)).missing
         assert told[stream] == true[stream]

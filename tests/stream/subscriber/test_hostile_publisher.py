@@ -140,5 +140,5 @@ def test_after_a_message_that_was_cut_off_a_subscriber_goes_on(answer):
 )
 def test_a_publisher_that_sends_no_frames_is_listened_to_no_longer_and_that_is_said(answer):
     (told,) = heard(answer, message(WINDOW))
-    assert "is not listened to any more" in told
+    assert "the connection was closed for good" in told
     assert heard(message(WINDOW) + answer)[0] == "window"

@@ -1,0 +1,20 @@
+"""Parses `HOST:PORT`, for endpoints, cameras on the network and the status server alike."""
+
+from __future__ import annotations
+
+MAX_PORT = 65_535
+
+
+def split_host_port(text: str) -> tuple[str, str]:
+    """Split `HOST:PORT` at its last colon and remove the brackets of an IPv6 address.
+
+    Returns:
+        Host and port as text, as of `127.0.0.1:9464`, `[::1]:9464` or `*:*`; either is empty where it is missing.
+    """
+    host, _, port = text.rpartition(":")
+    return host.removeprefix("[").removesuffix("]"), port
+
+
+def parse_port(text: str) -> int | None:
+    """Return the port number, from 0 to 65,535; None if the text is not one."""
+    return int(text) if text.isdecimal() and len(text) <= 5 and int(text) <= MAX_PORT else None

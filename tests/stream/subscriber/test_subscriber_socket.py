@@ -1,0 +1,29 @@
+"""The subscriber's socket against a real public one."""
+
+from __future__ import annotations
+
+import pytest
+import zmq
+from pipeline_helpers import PATIENCE_MS
+
+from eventveil.stream.publisher.public_socket import endpoint_of, public_socket
+from eventveil.stream.subscriber.subscriber_socket import connect, subscriber_socket
+
+
+@pytest.fixture
+def context():
+    with zmq.Context() as made:
+        yield made
+
+
+def test_a_subscriber_behind_its_queue_misses_messages_and_holds_nobody_up(context):
+    with public_socket("tcp://127.0.0.1:*", 3, context) as public:
+        public.rcvtimeo = PATIENCE_MS
+        assert public.sndhwm == 3
+        with subscriber_socket(("window",), 2, context) as subscriber:
+            connect(subscriber, endpoint_of(public))
+            assert subscriber.rcvhwm == 2
+            assert public.recv() == b"\x01window"
+            for _ in range(2000):
+                public.send_multipart([b"window", bytes(20_000)], zmq.NOBLOCK)
+        assert public.recv() == b"\x00window"
