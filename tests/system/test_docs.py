@@ -48,8 +48,6 @@ from eventveil.replay.datasets import open_dataset
 from eventveil.stream.pipeline.pipeline import Pipeline
 
 ENDPOINT = "tcp://127.0.0.1:5556"
-
-
 LEFT_OUT = ("MissingParameter", "NoArgsIsHelpError")
 """How the command line refuses a command whose arguments are left out."""
 
