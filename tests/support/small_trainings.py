@@ -16,7 +16,7 @@ from eventveil.training.data.loader import Batch
 from eventveil.training.evaluation.evaluation import EvaluationSet
 from eventveil.training.randomness import NamedNoise, torch_generator
 from eventveil.training.settings import TrainSettings
-from eventveil.training.stages.adversarial import Adversarial
+from eventveil.training.stages.adversarial import AdversarialStage
 
 # Sums of another number of threads come out in another order, and curves are compared to the last bit.
 torch.set_num_threads(1)
@@ -115,22 +115,24 @@ def anonynoise():
     return network
 
 
-def adversarial_stage(world, anonymizer=None, adversaries=1, **changes):
+def adversarial_stage(group, anonymizer=None, adversaries=1, **changes):
     """The stage alone, without a dataset, in training mode."""
     anonymizer = anonymizer or anonynoise()
     torch.manual_seed(0)
     chosen = settings("nowhere", adversarial={"adversaries": adversaries, **changes})
     networks = [classifier(PEOPLE) for _ in range(adversaries)]
-    stand = EvaluationSet("val", None, None, chosen, world)
-    stage = Adversarial(anonymizer, classifier(CLASSES), networks, lambda k, n: classifier(PEOPLE), None, chosen, stand)
+    evaluation_set = EvaluationSet("val", None, None, chosen, group)
+    stage = AdversarialStage(
+        anonymizer, classifier(CLASSES), networks, lambda k, n: classifier(PEOPLE), None, chosen, evaluation_set
+    )
     for learner in stage.learners.values():
         learner.network.train()
     return stage
 
 
-def batch(world):
+def batch(group):
     """This process's part of eight windows (4, 8, 8) of four people."""
     x = torch.poisson(torch.full((8, 4, 8, 8), 0.7), generator=torch.Generator().manual_seed(1))
-    part, noise = world.part(8), torch_generator(torch.device("cpu"), "noise")
+    part, noise = group.part(8), torch_generator(torch.device("cpu"), "noise")
     target, person = torch.arange(8) % CLASSES, torch.arange(8) // 2
-    return Batch(x[part], target[part], person[part], NamedNoise(noise, world.rank, world.size), ("a",) * 8)
+    return Batch(x[part], target[part], person[part], NamedNoise(noise, group.rank, group.size), ("a",) * 8)

@@ -15,7 +15,7 @@ from torch.nn import functional
 
 from eventveil.errors import ConfigError
 from eventveil.training.distributed.process_group import ProcessGroup
-from eventveil.training.engine.learner import Learner, rate_at
+from eventveil.training.engine.learner import Learner, learning_rate
 from eventveil.training.networks import build
 from eventveil.training.objectives.losses import (
     batch_hard_triplet,
@@ -155,7 +155,7 @@ def test_a_step_in_bf16_goes_where_one_in_fp32_does(monkeypatch):
 
 def test_bf16_is_refused_where_gradients_would_be_memory_never_written(monkeypatch):
     monkeypatch.setattr(build, "computes_bf16", lambda device: True)
-    with pytest.raises(ConfigError, match=r"run\.precision: bf16 on a CPU wants windows wider than 16 pixels"):
+    with pytest.raises(ConfigError, match=r"run\.precision: bf16 on a CPU needs windows wider than 16 pixels"):
         in_bf16(adversarial_stage(ProcessGroup()), 16).step(batch_of(ProcessGroup()), 0)
     monkeypatch.setattr(build, "computes_bf16", lambda device: False)
     with pytest.raises(ConfigError, match=r"run\.precision: cpu does not compute in bfloat16"):
@@ -213,7 +213,7 @@ def test_adversaries_are_restarted_in_turn_and_only_when_an_epoch_begins():
 )
 def test_learning_rates_follow_their_schedule(schedule, rates):
     chosen = ScheduleSettings(lr=1.0, schedule=schedule, step_epochs=2)
-    assert [rate_at(chosen, epoch, 4) for epoch in range(4)] == pytest.approx(rates, abs=1e-6)
+    assert [learning_rate(chosen, epoch, 4) for epoch in range(4)] == pytest.approx(rates, abs=1e-6)
 
 
 @pytest.mark.parametrize(("optimizer", "moved"), [("adamw", True), ("adam", False)])

@@ -37,34 +37,34 @@ PROGRAM = """
 import sys, torch
 from torch import distributed, nn
 from torch.nn import functional
-from eventveil.training.distributed.process_group import join_world, leave_world
+from eventveil.training.distributed.process_group import join_group, leave_group
 from eventveil.training.distributed.sync_layers import share_layers
 from eventveil.training.objectives.losses import batch_hard_triplet
 
-world = join_world("cpu")
+group = join_group("cpu")
 torch.manual_seed(0)
 x = torch.randn(8, 3, 5, 5, generator=torch.Generator().manual_seed(1)) * 3 + 10
 person = torch.arange(8) // 2
-network = share_layers(nn.Sequential(nn.BatchNorm2d(3), nn.Conv2d(3, 2, 3), nn.Flatten(), nn.BatchNorm1d(18)), world)
-own = x[world.part(8)].requires_grad_()
+network = share_layers(nn.Sequential(nn.BatchNorm2d(3), nn.Conv2d(3, 2, 3), nn.Flatten(), nn.BatchNorm1d(18)), group)
+own = x[group.part(8)].requires_grad_()
 embedding = network(own)
-triplet = batch_hard_triplet(world.gather(embedding), world.gather(person[world.part(8)]))
+triplet = batch_hard_triplet(group.gather(embedding), group.gather(person[group.part(8)]))
 loss = triplet + embedding.square().mean() * 0.1
 parameters = list(network.parameters())
 gradients = torch.autograd.grad(loss, [own, *parameters])
 from small_trainings import adversarial_stage, batch
-stage = adversarial_stage(world)
-step = stage.step(batch(world), 0)
+stage = adversarial_stage(group)
+step = stage.step(batch(group), 0)
 result = {
     "step": [list(gradient._parts) for gradient in step.gradients],
-    "own": world.gather(gradients[0]) / world.size,
-    "gradients": world.average(gradients[1:]),
+    "own": group.gather(gradients[0]) / group.size,
+    "gradients": group.average(gradients[1:]),
     "state": network.state_dict(),
-    "total": world.total(torch.tensor(float(world.rank + 1))),
+    "total": group.total(torch.tensor(float(group.rank + 1))),
 }
-if world.leads:
+if group.leads:
     torch.save(result, sys.argv[1])
-leave_world()
+leave_group()
 """
 
 
@@ -116,7 +116,7 @@ def test_batch_norm_triplets_and_gradients_are_those_of_the_whole_batch(tmp_path
 
 
 def test_two_processes_train_as_one(root, tmp_path):
-    Recipe(settings(root, **CHANGES), tmp_path / "one", ProcessGroup(), Silent(), watch).adversarial()
+    Recipe(settings(root, **CHANGES), tmp_path / "one", ProcessGroup(), Silent(), watch).train_anonymizer()
     config = tmp_path / "config.yaml"
     config.write_text(yaml.safe_dump(values(root, **CHANGES)))
     command = ["train", "adversarial", str(config), "--out", str(tmp_path / "two"), "--devices", "2"]
@@ -147,9 +147,9 @@ def test_noise_and_dropout_of_parts_are_those_of_the_whole():
     assert torch.equal(torch.cat(parts), whole)
     x = torch.ones(6, 50)
     dropped = []
-    for world in (ProcessGroup(), ProcessGroup(rank=0, size=2), ProcessGroup(rank=1, size=2)):
+    for group in (ProcessGroup(), ProcessGroup(rank=0, size=2), ProcessGroup(rank=1, size=2)):
         torch.manual_seed(5)
-        dropped.append(SharedDropout(0.3, world)(x[world.part(6)]))
+        dropped.append(SharedDropout(0.3, group)(x[group.part(6)]))
     assert torch.equal(torch.cat(dropped[1:]), dropped[0])
     assert dropped[0].unique().tolist() == pytest.approx([0.0, 1 / 0.7])
     assert 0.2 < (dropped[0] == 0).float().mean() < 0.4

@@ -11,7 +11,7 @@ from small_trainings import Silent, settings, watch
 from eventveil.models.reconstruction import FireNet
 from eventveil.models.weights import load_weights
 from eventveil.replay.datasets import open_dataset
-from eventveil.training.data.split import windows_of
+from eventveil.training.data.split import load_or_build_windows
 from eventveil.training.distributed.process_group import ProcessGroup
 from eventveil.training.evaluation.evaluation import EvaluationSet
 from eventveil.training.networks.baselines import Gaussian, Unchanged
@@ -57,7 +57,7 @@ def chosen(root, firenet):
 
 def test_the_whole_recipe_leaves_an_anonymizer_of_voxels(root, firenet, tmp_path):
     reporter = Silent()
-    results = Recipe(chosen(root, firenet), tmp_path, ProcessGroup(), reporter, watch).all()
+    results = Recipe(chosen(root, firenet), tmp_path, ProcessGroup(), reporter, watch).run_all()
     weights = load_weights(tmp_path / "weights" / "anonymizer.safetensors").metadata
     assert (weights.kind, weights.representation, weights.bins, weights.size) == (
         "event_autoencoder",
@@ -80,12 +80,16 @@ def test_the_whole_recipe_leaves_an_anonymizer_of_voxels(root, firenet, tmp_path
 def test_pictures_of_raw_voxels_are_alike_and_noise_spoils_them(root, firenet, tmp_path):
     own = chosen(root, firenet)
     dataset = open_dataset(root)
-    stand = EvaluationSet(
-        "test", dataset, windows_of(dataset, "test", own.data, own.window, tmp_path, watch), own, ProcessGroup()
+    evaluation_set = EvaluationSet(
+        "test",
+        dataset,
+        load_or_build_windows(dataset, "test", own.data, own.window, tmp_path, watch),
+        own,
+        ProcessGroup(),
     )
     picture = picture_maker(firenet, torch.device("cpu"))
-    raw = picture_result(stand, picture, None, Unchanged(), "a")
-    noisy = picture_result(stand, picture, None, Gaussian(3.0), "a")
+    raw = picture_result(evaluation_set, picture, None, Unchanged(), "a")
+    noisy = picture_result(evaluation_set, picture, None, Gaussian(3.0), "a")
     assert raw["ssim"]["value"] == pytest.approx(1.0, abs=1e-5)
     assert noisy["ssim"]["value"] < 0.99
     assert noisy["psnr_db"]["value"] < raw["psnr_db"]["value"]

@@ -42,7 +42,7 @@ CHANGES = {
 def run(tmp_path_factory):
     root, folder = planted(tmp_path_factory.mktemp("planted"), train=14, test=5), tmp_path_factory.mktemp("run")
     reporter = Silent()
-    results = Recipe(settings(root, **CHANGES), folder, ProcessGroup(), reporter, watch).all()
+    results = Recipe(settings(root, **CHANGES), folder, ProcessGroup(), reporter, watch).run_all()
     return SimpleNamespace(folder=folder, results=results, rows=reporter.rows, root=root)
 
 

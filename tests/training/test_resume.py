@@ -39,7 +39,7 @@ def root(tmp_path_factory):
 @pytest.fixture(scope="module")
 def uninterrupted(root, tmp_path_factory):
     folder = tmp_path_factory.mktemp("uninterrupted")
-    Recipe(settings(root, **CHANGES), folder, ProcessGroup(), Silent(), watch).adversarial()
+    Recipe(settings(root, **CHANGES), folder, ProcessGroup(), Silent(), watch).train_anonymizer()
     return folder
 
 
@@ -87,7 +87,7 @@ def test_a_killed_run_goes_on_as_if_nothing_had_been(root, uninterrupted, tmp_pa
     assert saved["epoch"] < 3
     (folder / "adversarial" / ".last.pt.1.part").write_bytes(b"killed while it wrote")
     recipe = Recipe(settings(root, **CHANGES), folder, ProcessGroup(), Silent(), watch, resume=True)
-    recipe.adversarial()
+    recipe.train_anonymizer()
     assert rows(folder) == rows(uninterrupted)
     assert rows(folder, "epochs.csv") == rows(uninterrupted, "epochs.csv")
     assert len(rows(folder)) == 18
@@ -108,10 +108,10 @@ def test_going_on_wherever_it_was_stopped_is_exact(root, uninterrupted, tmp_path
                 os.kill(os.getpid(), signal.SIGINT)
 
     with pytest.raises(Interrupted):
-        Recipe(settings(root, **CHANGES), folder, ProcessGroup(), Stopping(), watch).adversarial()
+        Recipe(settings(root, **CHANGES), folder, ProcessGroup(), Stopping(), watch).train_anonymizer()
     progress = torch.load(folder / "adversarial" / "last.pt", weights_only=True)["progress"]
     assert (progress["epoch"], progress["step"]) == saved
-    Recipe(settings(root, **CHANGES), folder, ProcessGroup(), Silent(), watch, resume=True).adversarial()
+    Recipe(settings(root, **CHANGES), folder, ProcessGroup(), Silent(), watch, resume=True).train_anonymizer()
     assert rows(folder) == rows(uninterrupted)
     same_weights(folder, uninterrupted)
 
@@ -130,18 +130,18 @@ def test_ctrl_c_ends_the_step_saves_and_says_how_to_go_on(root, tmp_path):
 
 
 def test_a_stage_is_not_begun_twice_by_mistake(root, uninterrupted):
-    with pytest.raises(TrainingError, match="was begun here already; go on with --resume"):
-        Recipe(settings(root, **CHANGES), uninterrupted, ProcessGroup(), Silent(), watch).adversarial()
+    with pytest.raises(TrainingError, match="this stage was already started; resume it with --resume"):
+        Recipe(settings(root, **CHANGES), uninterrupted, ProcessGroup(), Silent(), watch).train_anonymizer()
 
 
 def test_other_settings_do_not_go_on(root, uninterrupted):
     other = settings(root, **CHANGES | {"batch": 4})
-    with pytest.raises(TrainingError, match="was begun with other settings"):
-        Recipe(other, uninterrupted, ProcessGroup(), Silent(), watch, resume=True).adversarial()
+    with pytest.raises(TrainingError, match=r"this stage was started with other settings; .*its settings\.yaml"):
+        Recipe(other, uninterrupted, ProcessGroup(), Silent(), watch, resume=True).train_anonymizer()
     elsewhere = settings(root, **CHANGES | {"run": {"save_every_s": 7}, "attack": {"epochs": 9}})
     Recipe(
         elsewhere, uninterrupted, ProcessGroup(), Silent(), watch, resume=True
-    ).adversarial()  # finished: nothing to do
+    ).train_anonymizer()  # finished: nothing to do
 
 
 def test_what_is_not_finite_ends_the_run_and_names_the_batch(root, tmp_path):
@@ -178,7 +178,7 @@ def test_a_full_disk_leaves_the_older_file(tmp_path):
 def test_a_file_that_is_no_checkpoint_is_named(tmp_path, content):
     path = tmp_path / "last.pt"
     path.write_bytes(content)
-    with pytest.raises(TrainingError, match=r"last\.pt: is no checkpoint of training"):
+    with pytest.raises(TrainingError, match=r"last\.pt: is not a training checkpoint"):
         checkpoint.load_networks(path, "the test")
 
 
@@ -186,6 +186,6 @@ def test_weights_that_are_needed_and_not_there_are_named(root, tmp_path):
     with pytest.raises(
         TrainingError, match=r"pretrain/target/best\.pt: the adversarial stage .*train that stage first"
     ):
-        Recipe(settings(root), tmp_path / "run", ProcessGroup(), Silent(), watch).adversarial()
+        Recipe(settings(root), tmp_path / "run", ProcessGroup(), Silent(), watch).train_anonymizer()
     with pytest.raises(TrainingError, match=r"adversarial/best\.pt: the attack on the anonymizer"):
         Recipe(settings(root), tmp_path / "run", ProcessGroup(), Silent(), watch).attack()

@@ -119,7 +119,7 @@ def test_overrides_reach_every_depth():
         ({"window": {"mode": "voxel", "straddle": 0.5}}, "window: only windows of mode windows can straddle"),
         ({"window": {"crop": "events"}}, "window: crop events, the box around a trial's events, is for mode voxel"),
         ({"people_per_batch": 3}, "people_per_batch: expected a number that divides the batch, got 3"),
-        ({"attack": {"of": []}}, "attack.of: expected one entry or more, each once, got []"),
+        ({"attack": {"of": []}}, "attack.of: expected at least one entry and no duplicates, got []"),
         ({"pretrain": {"lr": float("inf")}}, "pretrain.lr: Input should be a finite number"),
         ({"run": {"device": "gpu"}}, "run.device: String should match pattern"),
     ],
