@@ -154,9 +154,9 @@ class Run:
 
     def _once_per_machine(self, make: Callable[[], Any]) -> Any:
         """Call `make` in one process of each machine first; the others then find the files it wrote."""
-        made = make() if self.group.local_rank == 0 else None
+        result = make() if self.group.local_rank == 0 else None
         self.group.wait()
-        return make() if made is None else made
+        return make() if result is None else result
 
 
 def _check(settings: TrainSettings, group: ProcessGroup) -> None:

@@ -1,4 +1,4 @@
-"""Similarity of pictures: Wang's formula pixel by pixel, and what it must say of simple pairs."""
+"""Picture similarity: Wang's formula pixel by pixel, and its values for simple pairs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What weights say of their training: the pixels that windows showed, and how dense events were in them."""
+"""Statistics of the training windows that weights carry: field of view and event density."""
 
 from __future__ import annotations
 

@@ -94,7 +94,7 @@ def _gathered(x_B: torch.Tensor, size: int) -> torch.Tensor:
 
 
 class _Gather(torch.autograd.Function):
-    """Forward: gather all parts. Backward: sum the gradients of all processes with respect to the own part."""
+    """Forward: gather all parts. Backward: sum the gradients of all processes with respect to this process's part."""
 
     @staticmethod
     def forward(ctx: Any, x_B: torch.Tensor, rank: int, size: int) -> torch.Tensor:

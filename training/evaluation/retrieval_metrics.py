@@ -218,7 +218,7 @@ def _average_precision(match_QG: Masks) -> npt.NDArray[np.float64]:
     match, the mean of the precision at it and the precision just before it.
     """
     place_G = np.arange(1, match_QG.shape[1] + 1)
-    found_QG = match_QG.cumsum(1)
-    here_QG = found_QG / place_G
-    before_QG = np.where(place_G > 1, (found_QG - 1) / np.maximum(place_G - 1, 1), 1.0)
-    return np.asarray((match_QG * (here_QG + before_QG) / 2).sum(1) / found_QG[:, -1])
+    hits_QG = match_QG.cumsum(1)
+    precision_QG = hits_QG / place_G
+    previous_QG = np.where(place_G > 1, (hits_QG - 1) / np.maximum(place_G - 1, 1), 1.0)
+    return np.asarray((match_QG * (precision_QG + previous_QG) / 2).sum(1) / hits_QG[:, -1])
