@@ -35,7 +35,7 @@ from eventveil.training.distributed.process_group import ProcessGroup
 from eventveil.training.evaluation.evaluation import EvaluationSet
 from eventveil.training.randomness import NamedNoise, torch_generator
 from eventveil.training.settings import TrainSettings
-from eventveil.training.stages.adversarial import Adversarial
+from eventveil.training.stages.adversarial import AdversarialStage
 
 TARGETS, PEOPLE, CHANNELS, MARGIN = 11, 23, 10, 4.0
 
@@ -132,8 +132,8 @@ def ours(
     identity = initialise("resnet_classifier", helper | {"classes": PEOPLE}, seed=2)
     stand = EvaluationSet(
         "val", None, None, settings, ProcessGroup(device=device)
-    )  # a step asks it for the world alone
-    stage = Adversarial(initialise("anonynoise", {}, seed=0), target, [identity], None, None, settings, stand)
+    )  # a step uses only its process group
+    stage = AdversarialStage(initialise("anonynoise", {}, seed=0), target, [identity], None, None, settings, stand)
     for learner in stage.learners.values():
         learner.network.train()
     noise = NamedNoise(torch_generator(device, "noise"))

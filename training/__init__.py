@@ -1,1 +1,1 @@
-"""Training and attacks: what makes the weights, and what tries to see through them."""
+"""Trains the anonymizer and its classifiers, and attacks the result."""

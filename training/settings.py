@@ -1,6 +1,6 @@
 """The settings of training. The files in configs/train/ explain each key.
 
-A key that is not known here is refused; what is not said has the value given here.
+Unknown keys are refused; missing keys take the defaults given here.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ Label = Literal["target", "identity"]
 
 
 class SimulateSettings(Settings):
-    """A simulated set to make first, as `eventveil simulate` makes it."""
+    """A simulated dataset to generate first, as `eventveil simulate` does."""
 
     subjects: int = Field(default=29, ge=2, le=999)
     sessions: int = Field(default=4, ge=1, le=5)
@@ -34,7 +34,7 @@ class SimulateSettings(Settings):
 
 
 class DataSettings(Settings):
-    """Which trials, and who is for what."""
+    """Which trials to use, and how people are split into train, val and test."""
 
     root: Path | None = None
     simulate: SimulateSettings | None = None
@@ -48,14 +48,14 @@ class DataSettings(Settings):
     workers: NonNegativeInt = 0
 
     @model_validator(mode="after")
-    def _from_somewhere(self) -> Self:
+    def _names_a_source(self) -> Self:
         if self.root is None and self.simulate is None:
             raise ValueError("expected root, the folder of a dataset, or simulate, to make one; got neither")
         return self
 
 
 class TrainingWindowSettings(Settings):
-    """How trials become windows."""
+    """How trials are cut into windows."""
 
     mode: Literal["windows", "recording", "voxel"] = "windows"
     bins: PositiveInt = 5
@@ -68,7 +68,7 @@ class TrainingWindowSettings(Settings):
     hop: PositiveInt | None = None
 
     @model_validator(mode="after")
-    def _agrees_with_itself(self) -> Self:
+    def _is_consistent(self) -> Self:
         if (self.mode == "recording") != (self.bin_us is None):
             raise ValueError("mode recording divides the trial into its bins and takes no bin_us; the others need one")
         if self.mode != "windows" and self.straddle:
@@ -79,12 +79,12 @@ class TrainingWindowSettings(Settings):
 
 
 class AugmentSettings(Settings):
-    """How far training windows are changed; the defaults are those of AnonyNoise for gestures.
+    """How training windows are augmented; the defaults are those of AnonyNoise for gestures.
 
     Attributes:
         padding: share of width and height by which a window is padded with zeros before it is cropped to its size.
-        rotation_deg: turned by up to so many degrees either way.
-        mirror: whether left and right are exchanged in half of the windows; targets follow.
+        rotation_deg: largest rotation in either direction.
+        mirror: flip half of the windows horizontally, and their targets accordingly.
     """
 
     padding: Share = 1 / 12
@@ -93,25 +93,25 @@ class AugmentSettings(Settings):
 
 
 class AnonymizerSettings(Settings):
-    """The network that is trained to anonymize."""
+    """The anonymizer."""
 
     kind: str = "anonynoise"
     config: dict[str, Any] = Field(default_factory=dict)
 
 
 class ClassifierSettings(Settings):
-    """A ResNet, for the target, for identity, and for attackers of either."""
+    """A ResNet that classifies the target or identity; attackers use it too."""
 
     depth: Literal[18, 34, 50] = 50
-    # Below 8, the backward pass of a ResNet's shortcuts (1x1, stride 2, channels last) writes beyond its memory in
-    # PyTorch 2.13 on CPUs with AVX2 and no more.
+    # Below 8, the backward pass of a ResNet's shortcuts (1x1, stride 2, channels last) writes out of bounds in
+    # PyTorch 2.13 on CPUs whose widest vector extension is AVX2.
     width: int = Field(default=64, ge=8)
     embedding: PositiveInt = 512
     logarithm: bool = False
 
 
 class ScheduleSettings(Settings):
-    """How one network is trained."""
+    """Learning rate, weight decay and clipping of one network."""
 
     lr: PositiveFloat = 1e-4
     schedule: Literal["constant", "cosine", "step"] = "cosine"
@@ -122,20 +122,20 @@ class ScheduleSettings(Settings):
 
 
 class TripletSettings(Settings):
-    """The triplet loss of networks that tell people apart."""
+    """The triplet loss of identity networks."""
 
     margin: PositiveFloat = 4.0
     normalise: bool = False
 
 
 class StageSettings(ScheduleSettings):
-    """A stage that trains classifiers alone."""
+    """A stage that trains a single network."""
 
     epochs: PositiveInt = 200
 
 
 class ObjectiveSettings(Settings):
-    """What the anonymizer is trained for."""
+    """The objective of the anonymizer, and its weights."""
 
     name: str = "target-triplet"
     weight: NonNegativeFloat = 1.0
@@ -146,7 +146,7 @@ class ObjectiveSettings(Settings):
 
 
 class AdversarialSettings(Settings):
-    """The anonymizer against its adversaries."""
+    """The stage that trains the anonymizer against adversaries."""
 
     epochs: PositiveInt = 300
     keep: Label = "target"
@@ -163,7 +163,7 @@ class AdversarialSettings(Settings):
 
 
 class AttackSettings(StageSettings):
-    """Fresh attackers on what comes out of an anonymizer that is frozen."""
+    """Fresh attackers on the output of a frozen anonymizer."""
 
     against: tuple[str, ...] = ("anonymizer",)
     of: tuple[Label, ...] = ("target", "identity")
@@ -175,14 +175,14 @@ class AttackSettings(StageSettings):
 
     @field_validator("against", "of")
     @classmethod
-    def _some_and_once(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+    def _not_empty_and_unique(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         if not value or len(set(value)) < len(value):
-            raise ValueError(f"expected one entry or more, each once, got {list(value)}")
+            raise ValueError(f"expected at least one entry and no duplicates, got {list(value)}")
         return value
 
 
 class RunSettings(Settings):
-    """On what it runs, and how often it is looked at; none of it changes what is learned, but for precision."""
+    """Device, precision, and how often to save and validate; only the precision affects what is learned."""
 
     device: str = Field(default="auto", pattern=r"^(auto|cpu|cuda)$")
     precision: Literal["fp32", "bf16"] = "fp32"
@@ -193,7 +193,7 @@ class RunSettings(Settings):
 
 
 class TrainSettings(Settings):
-    """Everything that `eventveil train` needs."""
+    """All settings of `eventveil train`."""
 
     seed: NonNegativeInt = 0
     batch: int = Field(default=32, ge=2)
@@ -213,7 +213,7 @@ class TrainSettings(Settings):
 
     @field_validator("people_per_batch")
     @classmethod
-    def _shares_the_batch(cls, value: int | None, info: Any) -> int | None:
+    def _divides_the_batch(cls, value: int | None, info: Any) -> int | None:
         if value is not None and info.data.get("batch", value) % value:
             raise ValueError(f"expected a number that divides the batch, got {value}")
         return value

@@ -24,7 +24,6 @@ from eventveil.audit.settings import AuditSettings, train_settings
 from eventveil.audit.subjects import Subject
 from eventveil.audit.traits import Trait, traits_of
 from eventveil.audit.workspace.workspace import AuditWorkspace
-from eventveil.models.kinds import Anonymizer
 from eventveil.models.resnet import Classified
 from eventveil.replay.datasets.trials import Dataset
 from eventveil.training.data.loader import Batch
@@ -34,8 +33,7 @@ from eventveil.training.evaluation.evaluation import EvaluationSet
 from eventveil.training.networks.build import autocast, channels
 from eventveil.training.networks.subjects import RAW, folder_of
 from eventveil.training.randomness import seed_of
-from eventveil.training.settings import StageSettings, TrainSettings
-from eventveil.training.stages.single_network import SingleNetwork
+from eventveil.training.stages.single_network import SingleNetwork, StageInputs
 
 LINEAR, CNN = "linear", "cnn"
 SEEN = 16  # rows and columns that a linear probe looks at
@@ -74,9 +72,9 @@ class Probing:
         settings = train_settings(bench.settings, pooled=False, schedule=own)
         folder = f"attackers/{subject.folder}/probe-{self.probe}"
         network = _network(self.probe, traits, bench.settings, folder)
-        stage = Probe(folder, network, traits, subject.anonymizer, settings, own, bench.stand("val"))
-        bench.train(stage, settings)
-        logits_NK = bench.test.outputs(lambda x: network(x).logits, subject.anonymizer, "audit", folder)
+        inputs = StageInputs(folder, subject.anonymizer, settings, own, bench.stand("val"))
+        bench.train(Probe(inputs, network, traits), settings)
+        logits_NK = bench.test.compute_outputs(lambda x: network(x).logits, subject.anonymizer, "audit", folder)
         return {
             "attributes": [
                 _told(trait, self.probe, said_N, bench.test).model_dump(mode="json")
@@ -102,50 +100,39 @@ class Probe(SingleNetwork):
     """The stage that trains a probe; each class of an attribute counts alike, however many windows it has.
 
     Args:
-        name: of its folder.
+        inputs: what every stage needs.
         network: what is trained; its logits are those of all attributes, one behind the other.
         traits: what it is to tell.
-        anonymizer: what windows went through.
-        settings: of a training.
-        schedule: of this one.
-        stand: people for validation.
     """
 
     score: str | None = "val_balanced"
 
-    def __init__(
-        self,
-        name: str,
-        network: nn.Module,
-        traits: Sequence[Trait],
-        anonymizer: Anonymizer,
-        settings: TrainSettings,
-        schedule: StageSettings,
-        stand: EvaluationSet,
-    ) -> None:
-        super().__init__(name, "probe", network, anonymizer, settings, schedule, stand)
+    def __init__(self, inputs: StageInputs, network: nn.Module, traits: Sequence[Trait]) -> None:
+        super().__init__(inputs, "probe", network)
         self._network = network
         self._traits = traits
-        trained = [trial.name for trial in stand.dataset.of("train")]
-        self._weights = [_balance(trait, trained).to(stand.world.device) for trait in traits]
+        trained = [trial.name for trial in self.evaluation_set.dataset.of("train")]
+        self._weights = [_balance(trait, trained).to(self.evaluation_set.group.device) for trait in traits]
 
     def step(self, batch: Batch, number: int) -> Step:  # noqa: ARG002 - all steps are alike
         """Compute a step: the sum of the attributes' cross-entropies."""
-        world = self.stand.world
-        names = batch.trials[world.part(batch.everybody)]
-        with autocast(self.settings, world.device):
-            logits_BK = self._network(self.seen(batch)).logits.float()
-        loss = torch.zeros((), device=world.device)
+        group = self.evaluation_set.group
+        names = batch.trials[group.part(batch.global_size)]
+        with autocast(self.settings, group.device):
+            logits_BK = self._network(self.anonymize(batch)).logits.float()
+        loss = torch.zeros((), device=group.device)
         for trait, weight_K, own_BK in zip(self._traits, self._weights, _parted(logits_BK, self._traits), strict=True):
-            label_B = torch.tensor([trait.of[name] for name in names], device=world.device)
+            label_B = torch.tensor([trait.of[name] for name in names], device=group.device)
             loss = loss + functional.cross_entropy(own_BK, label_B, weight_K)
         return Step({"loss": loss}, [self.learner.gradient(loss)])
 
     def validate(self, epoch: int) -> dict[str, float]:
         """Mean over the attributes of the balanced accuracy on validation people, with fresh noise."""
-        logits_NK = self.stand.outputs(lambda x: self._network(x).logits, self.anonymizer, self.name, epoch)
+        logits_NK = self.evaluation_set.compute_outputs(
+            lambda x: self._network(x).logits, self.anonymizer, self.name, epoch
+        )
         values = [
-            balanced_accuracy(np.stack((said_N, _labels(trait, self.stand)), axis=1))
+            balanced_accuracy(np.stack((said_N, _labels(trait, self.evaluation_set)), axis=1))
             for trait, said_N in zip(self._traits, _said(logits_NK, self._traits), strict=True)
         ]
         return {"val_balanced": float(np.mean(values))}

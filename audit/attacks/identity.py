@@ -14,7 +14,7 @@ from eventveil.audit.figures import Attack, Knowledge
 from eventveil.audit.settings import AttackerSettings, AuditSettings
 from eventveil.audit.subjects import Subject
 from eventveil.audit.workspace.workspace import AuditWorkspace, Network
-from eventveil.training.evaluation.evaluation import embedded
+from eventveil.training.evaluation.evaluation import embed_windows
 from eventveil.training.networks.subjects import RAW, folder_of
 
 
@@ -57,7 +57,7 @@ class IdentityAttack:
         found: dict[str, Any] = {}
         for name in self.tested_on:
             anonymizer = bench.subject(name).anonymizer
-            embedding_NE = embedded(bench.test, network, None, anonymizer, "audit", name, asked.name)
+            embedding_NE = embed_windows(bench.test, network, None, anonymizer, "audit", name, asked.name)
             knowledge = self.knowledge if name == self.learned_on else "ignorant"
             found[name] = bench.asked(embedding_NE, knowledge=knowledge, architecture=self.architecture, seed=self.seed)
         return {"attacks": found}

@@ -29,12 +29,11 @@ from eventveil.models.noise import NoiseGenerator
 from eventveil.training.data.loader import Batch
 from eventveil.training.engine.stage import Step
 from eventveil.training.evaluation.confidence import bootstrap_by_person
-from eventveil.training.evaluation.evaluation import EVALUATION_BATCH, EvaluationSet, embedded
+from eventveil.training.evaluation.evaluation import EVALUATION_BATCH, EvaluationSet, embed_windows
 from eventveil.training.networks.baselines import Unchanged as Unchanged
 from eventveil.training.networks.build import autocast
 from eventveil.training.networks.subjects import RAW, folder_of
-from eventveil.training.settings import StageSettings, TrainSettings
-from eventveil.training.stages.single_network import SingleNetwork
+from eventveil.training.stages.single_network import SingleNetwork, StageInputs
 
 
 @dataclass(frozen=True)
@@ -70,7 +69,7 @@ class Denoising:
         subject = bench.subject(self.subject)
         asked = Network(subject, self.architecture, self.seed, "identity", denoised=True)
         attacker = bench.attacker(asked)
-        embedding_NE = embedded(
+        embedding_NE = embed_windows(
             bench.test, attacker.classifier, attacker.denoiser, subject.anonymizer, "audit", self.subject, asked.name
         )
         attacks = bench.asked(embedding_NE, knowledge="denoising", architecture=self.architecture, seed=self.seed)
@@ -112,13 +111,15 @@ class Inverting:
         settings = train_settings(bench.settings, pooled=False, schedule=own)
         folder = f"attackers/{subject.folder}/denoiser-{self.seed}"
         denoiser = bench.denoiser(folder)
-        stage = Invert(folder, denoiser, subject.anonymizer, settings, own, bench.stand("val"))
-        bench.train(stage, settings)
+        inputs = StageInputs(folder, subject.anonymizer, settings, own, bench.stand("val"))
+        bench.train(Invert(inputs, denoiser), settings)
         restored = restored_share(bench.test, denoiser, subject.anonymizer, "audit", folder)
         attacks: list[dict[str, Any]] = []
         for architecture, seed in self.identifiers:
             identifier = bench.attacker(Network(bench.subject(RAW), architecture, seed, "identity")).classifier
-            embedding_NE = embedded(bench.test, identifier, denoiser, subject.anonymizer, "audit", folder, architecture)
+            embedding_NE = embed_windows(
+                bench.test, identifier, denoiser, subject.anonymizer, "audit", folder, architecture
+            )
             attacks += bench.asked(embedding_NE, knowledge="inverting", architecture=architecture, seed=seed)
         return {"attacks": attacks, "restored": restored.model_dump(mode="json")}
 
@@ -127,37 +128,27 @@ class Invert(SingleNetwork):
     """The stage that trains a denoiser to give raw windows back, by mean squared error.
 
     Args:
-        name: of its folder.
+        inputs: what every stage needs.
         denoiser: what is trained.
-        anonymizer: what windows went through.
-        settings: of a training.
-        schedule: of this one.
-        stand: people for validation.
     """
 
     score: str | None = "val_restored"
 
-    def __init__(
-        self,
-        name: str,
-        denoiser: Denoiser,
-        anonymizer: Anonymizer,
-        settings: TrainSettings,
-        schedule: StageSettings,
-        stand: EvaluationSet,
-    ) -> None:
-        super().__init__(name, "denoiser", denoiser, anonymizer, settings, schedule, stand)
+    def __init__(self, inputs: StageInputs, denoiser: Denoiser) -> None:
+        super().__init__(inputs, "denoiser", denoiser)
         self._denoiser = denoiser
 
     def step(self, batch: Batch, number: int) -> Step:  # noqa: ARG002 - all steps are alike
         """Compute a step."""
-        with autocast(self.settings, self.stand.world.device):
-            loss = functional.mse_loss(self._denoiser(self.seen(batch)).float(), batch.x_BCHW)
+        with autocast(self.settings, self.evaluation_set.group.device):
+            loss = functional.mse_loss(self._denoiser(self.anonymize(batch)).float(), batch.x_BCHW)
         return Step({"loss": loss}, [self.learner.gradient(loss)])
 
     def validate(self, epoch: int) -> dict[str, float]:
         """How much of the windows of validation people is given back, with fresh noise."""
-        return {"val_restored": restored_share(self.stand, self._denoiser, self.anonymizer, self.name, epoch).value}
+        return {
+            "val_restored": restored_share(self.evaluation_set, self._denoiser, self.anonymizer, self.name, epoch).value
+        }
 
 
 def restored_share(stand: EvaluationSet, denoiser: Denoiser, anonymizer: Anonymizer, *name: Any) -> Figure:
@@ -174,7 +165,7 @@ def restored_share(stand: EvaluationSet, denoiser: Denoiser, anonymizer: Anonymi
         parts = [(other - raw_BCHW).square().mean((1, 2, 3)) for other in (guess_BCHW, mean_CHW)]
         return torch.stack(parts, dim=1)
 
-    error_N2 = stand.outputs(errors, _WithRaw(anonymizer), *name)
+    error_N2 = stand.compute_outputs(errors, _WithRaw(anonymizer), *name)
 
     def share(values_N2: Any) -> float:
         wrong, whole = values_N2.sum(0, dtype=np.float64)
@@ -198,7 +189,7 @@ class _WithRaw:
 def _mean_window(stand: EvaluationSet) -> torch.Tensor:
     start = stand.draw.start
     parts = [start[at : at + EVALUATION_BATCH] for at in range(0, len(start), EVALUATION_BATCH)]
-    sums = [stand.anonymized(Unchanged(), ("mean",), part).double().sum(0) for part in parts]
+    sums = [stand.anonymize_rows(Unchanged(), ("mean",), part).double().sum(0) for part in parts]
     return (torch.stack(sums).sum(0) / len(start)).float()
 
 

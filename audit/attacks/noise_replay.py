@@ -86,7 +86,7 @@ class Guessing:
         stand = bench.test
         some = numpy_generator(bench.settings.seed, "audit", "replay").permutation(len(stand.draw))[:WINDOWS]
         with torch.inference_mode():
-            x_NCHW = stand.anonymized(Unchanged(), ("replay",), stand.draw[some].start)
+            x_NCHW = stand.anonymize_rows(Unchanged(), ("replay",), stand.draw[some].start)
             # The known window shows something: of an empty one there may be nothing to tell.
             order = x_NCHW.abs().sum((1, 2, 3)).argsort(descending=True)
             persons = stand.persons[some][order.cpu().numpy()]

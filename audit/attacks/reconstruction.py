@@ -25,7 +25,7 @@ from eventveil.audit.workspace.pictures import picture_maker
 from eventveil.audit.workspace.workspace import AuditWorkspace, Network
 from eventveil.io import open_events
 from eventveil.training.evaluation.confidence import bootstrap_by_person
-from eventveil.training.evaluation.evaluation import EVALUATION_BATCH, EvaluationSet, embedded
+from eventveil.training.evaluation.evaluation import EVALUATION_BATCH, EvaluationSet, embed_windows
 from eventveil.training.networks.baselines import Unchanged as Unchanged
 from eventveil.training.networks.subjects import RAW, folder_of
 from eventveil.training.objectives.ssim import psnr, ssim
@@ -73,7 +73,7 @@ class RetrievalAttack:
         found: dict[str, Any] = {}
         for name in self.tested_on:
             anonymizer = Pictured(bench.subject(name).anonymizer, picture)
-            embedding_NE = embedded(bench.test, network, None, anonymizer, "audit", name, asked.name)
+            embedding_NE = embed_windows(bench.test, network, None, anonymizer, "audit", name, asked.name)
             found[name] = bench.asked(
                 embedding_NE, knowledge="reconstructing", architecture=self.architecture, seed=self.seed
             )
@@ -109,13 +109,13 @@ class Comparison:
         """Compare, and draw."""
         subject, picture, stand = bench.subject(self.subject), _picture_of(bench), bench.test
         name = ("audit", self.subject, "pictures")
-        wanted = torch.from_numpy(stand.outputs(picture, Unchanged(), *name))
-        seen = torch.from_numpy(stand.outputs(picture, subject.anonymizer, *name))
+        wanted = torch.from_numpy(stand.compute_outputs(picture, Unchanged(), *name))
+        seen = torch.from_numpy(stand.compute_outputs(picture, subject.anonymizer, *name))
         other_N = others(stand, bench.settings.seed)
         some = draw_some(stand, bench.settings.reconstruction.shown, bench.settings.seed)
         rows = stand.draw[some].start
         with torch.inference_mode():
-            raw, own = (stand.anonymized(one, (*name, "shown"), rows) for one in (Unchanged(), subject.anonymizer))
+            raw, own = (stand.anonymize_rows(one, (*name, "shown"), rows) for one in (Unchanged(), subject.anonymizer))
             shown = [("raw window", raw.sum(1)), ("its picture", picture(raw)[:, 0])]
             if self.subject != RAW:
                 shown += [("published window", own.sum(1)), ("its picture", picture(own)[:, 0])]

@@ -23,7 +23,7 @@ import numpy.typing as npt
 from eventveil.audit.evaluation.verification import chance_linkability, error_interval, linkability
 from eventveil.audit.figures import Advantage, Attack, Figure, Knowledge, Way
 from eventveil.training.evaluation.confidence import Chance, chance_ranking
-from eventveil.training.evaluation.evaluation import EvaluationSet, IdentityRanking, known_of, labels_of
+from eventveil.training.evaluation.evaluation import EvaluationSet, IdentityRanking, labels_and_queries, window_labels
 from eventveil.training.evaluation.results import identity_result
 from eventveil.training.evaluation.retrieval_metrics import (
     Labels,
@@ -132,7 +132,7 @@ class Protocol:
 
 def search(stand: EvaluationSet) -> Protocol:
     """Return the protocol of the papers, with other sessions only."""
-    labels, asked = labels_of(stand)
+    labels, asked = labels_and_queries(stand)
     members = np.arange(len(labels))[:, None]
     out = left_out(labels.of(asked), labels.of(~asked), session_disjoint=True)
     return Protocol("search", members, labels, asked, out, _seconds(stand, 1))
@@ -191,7 +191,7 @@ Slots = dict[tuple[str, str], dict[tuple[int, int], int]]
 
 
 def _by_slot(stand: EvaluationSet) -> Slots:
-    labels = known_of(stand)
+    labels = window_labels(stand)
     held: Slots = defaultdict(dict)
     seen: dict[tuple[str, str, int], int] = defaultdict(int)
     for number, target in enumerate(stand.targets.tolist()):

@@ -7,42 +7,30 @@ and says little of the person; where people show the same gesture in another ses
 from __future__ import annotations
 
 from eventveil.audit.evaluation.protocols import Protocol
-from eventveil.models.kinds import Anonymizer
-from eventveil.training.evaluation.evaluation import EvaluationSet, embedded
-from eventveil.training.settings import StageSettings, TrainSettings
+from eventveil.training.evaluation.evaluation import embed_windows
 from eventveil.training.stages.classify import Attacker, ClassifierStage
+from eventveil.training.stages.single_network import StageInputs
 
 
 class IdentityStage(ClassifierStage):
     """Train a network to tell people apart; the best epoch is the one that links validation people best.
 
     Args:
-        name: of the stage.
+        inputs: what every stage needs.
         attacker: the network, with its denoiser if it has one.
-        anonymizer: what windows go through.
-        settings: of a training.
-        schedule: of this one.
-        stand: people for validation.
-        protocol: how they are looked for.
+        protocol: how people for validation are looked for.
     """
 
-    def __init__(
-        self,
-        name: str,
-        attacker: Attacker,
-        anonymizer: Anonymizer,
-        settings: TrainSettings,
-        schedule: StageSettings,
-        stand: EvaluationSet,
-        protocol: Protocol,
-    ) -> None:
-        super().__init__(name, "identity", attacker, anonymizer, settings, schedule, stand)
+    def __init__(self, inputs: StageInputs, attacker: Attacker, protocol: Protocol) -> None:
+        super().__init__(inputs, "identity", attacker)
         self.score = "val_linked_mAP"
         self._protocol = protocol
 
     def validate(self, epoch: int) -> dict[str, float]:
         """Rank-1 and mAP of single windows, linked with another session's of the same gesture, with fresh noise."""
         attacker = self.attacker
-        embedding_NE = embedded(self.stand, attacker.classifier, attacker.denoiser, self.anonymizer, self.name, epoch)
+        embedding_NE = embed_windows(
+            self.evaluation_set, attacker.classifier, attacker.denoiser, self.anonymizer, self.name, epoch
+        )
         ranking = self._protocol.ranking(embedding_NE)
         return {"val_linked_rank1": ranking.rank1, "val_linked_mAP": ranking.mean_average_precision}

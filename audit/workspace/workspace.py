@@ -22,7 +22,7 @@ from eventveil.errors import AuditError
 from eventveil.models.denoiser import Denoiser, DenoiserConfig
 from eventveil.replay.datasets.trials import Dataset
 from eventveil.training.data.loader import BatchLoader, mirrored_targets, people_of
-from eventveil.training.data.split import PARTS, Watch, windows_of
+from eventveil.training.data.split import PARTS, Watch, load_or_build_windows
 from eventveil.training.data.windows import Windows
 from eventveil.training.distributed.process_group import ProcessGroup
 from eventveil.training.engine.checkpoint import load_networks
@@ -34,6 +34,7 @@ from eventveil.training.networks.build import channels
 from eventveil.training.randomness import seed_of
 from eventveil.training.settings import Label, TrainSettings
 from eventveil.training.stages.classify import Attacker, ClassifierStage
+from eventveil.training.stages.single_network import StageInputs
 
 
 @dataclass(frozen=True)
@@ -173,11 +174,12 @@ class AuditWorkspace:
                 width=own.width, embedding=own.embedding, pool=own.pool,
             )  # fmt: skip
         attacker = Attacker(network, self.denoiser(asked.name) if asked.denoised else None)
-        learns = (attacker, asked.subject.anonymizer, settings, settings.attack, self.stand("val", pooled=pooled))
+        anonymizer, validation = asked.subject.anonymizer, self.stand("val", pooled=pooled)
+        inputs = StageInputs(asked.name, anonymizer, settings, settings.attack, validation)
         if asked.label == "identity":
-            self.train(IdentityStage(asked.name, *learns, self.validation), settings)
+            self.train(IdentityStage(inputs, attacker, self.validation), settings)
         else:
-            self.train(ClassifierStage(asked.name, asked.label, *learns), settings)
+            self.train(ClassifierStage(inputs, asked.label, attacker), settings)
         return attacker
 
     def denoiser(self, *name: Any) -> Denoiser:
@@ -226,5 +228,7 @@ class AuditWorkspace:
     def _part(self, part: str) -> Windows:
         if part not in self._parts:
             settings = self.settings
-            self._parts[part] = windows_of(self.dataset, part, settings.data, settings.window, self.work, self._watch)
+            self._parts[part] = load_or_build_windows(
+                self.dataset, part, settings.data, settings.window, self.work, self._watch
+            )
         return self._parts[part]

@@ -112,9 +112,9 @@ def _run(
         raise typer.Exit(launch(sys.argv[1:], devices, num_nodes))
     work: dict[str, Callable[[Recipe], dict[str, Any] | None]] = {
         "pretrain": lambda recipe: recipe.pretrain(),
-        "adversarial": lambda recipe: recipe.adversarial(),
+        "adversarial": lambda recipe: recipe.train_anonymizer(),
         "attack": lambda recipe: recipe.attack(),
-        "all": lambda recipe: recipe.all(),
+        "all": lambda recipe: recipe.run_all(),
     }
     _work(work[stage], settings, folder, resume=resume, json=json)
 
@@ -127,17 +127,17 @@ def _work(
     from eventveil.training.engine.progress import Bars
     from eventveil.training.recipe import Recipe
 
-    world = join_group(settings.run.device)
+    group = join_group(settings.run.device)
     try:
-        with Bars(stderr, quiet=not world.leads) as bars:
-            results = work(Recipe(settings, folder, world, bars, bars.watch, resume=resume))
+        with Bars(stderr, quiet=not group.leads) as bars:
+            results = work(Recipe(settings, folder, group, bars, bars.watch, resume=resume))
     except (Interrupted, KeyboardInterrupt):
-        if world.leads:
+        if group.leads:
             say(f"eventveil: stopped; {folder} holds all that was done. Go on with the same command and --resume")
         raise typer.Exit(INTERRUPTED) from None
     finally:
         leave_group()
-    if world.leads:
+    if group.leads:
         say(f"eventveil: done; everything is in {folder}")
         if json:
             print_json({"run": str(folder), "results": results or {}})

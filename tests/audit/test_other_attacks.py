@@ -30,7 +30,7 @@ from eventveil.replay.datasets.trials import Dataset, Trial
 from eventveil.replay.simulation.person import Person
 from eventveil.training.data.split import open_split
 from eventveil.training.distributed.process_group import ProcessGroup
-from eventveil.training.evaluation.evaluation import embedded
+from eventveil.training.evaluation.evaluation import embed_windows
 from eventveil.training.networks.baselines import Discard, Gaussian, Pixelate, Scramble
 from eventveil.training.networks.baselines import Unchanged as Unchanged
 
@@ -223,7 +223,7 @@ def test_who_averages_windows_that_overlap_beats_who_has_each_event_once(tmp_pat
     )
 
     def found(name):
-        embedding_NE = embedded(
+        embedding_NE = embed_windows(
             bench.test, bench.trained(Network(bench.subject(name), "plain", 0, "identity")), None,
             bench.subject(name).anonymizer, name,
         )  # fmt: skip

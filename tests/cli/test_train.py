@@ -64,8 +64,8 @@ def test_an_attack_prints_json_for_machines_and_a_table_for_people(root, tmp_pat
         ),
         ({"adversarial": {"objective": {"name": "structure-picture"}}}, "adversarial.reconstruction: the objective"),
         ({"adversarial": {"adversaries": 0}}, "adversarial.adversaries: the objective uniform needs at least one"),
-        ({"batch": 64}, "batch: 24 windows of people in training do not make a batch of 64"),
-        ({"data": {"val_people": 5}}, "leave 1 to train on, and two are needed"),
+        ({"batch": 64}, "batch: 24 training windows do not fill a batch of 64"),
+        ({"data": {"val_people": 5}}, "leave 1 for training, but at least two are needed"),
         ({"run": {"precision": "bf16"}}, "run.precision: "),  # narrow windows, or a CPU that does not compute in it
         ({"target": {"embedding": 70_000}}, "target: embedding: Input should be less than or equal to 65536"),
     ],
@@ -99,7 +99,7 @@ def test_a_dataset_that_does_not_fit_is_told(tmp_path):
     tests_only = tonic(tmp_path / "tests", people=(("ibmGestureTest", (24, 25)),), classes=range(2))
     done = train(tmp_path, "pretrain", quick(tests_only))
     assert done.returncode == 2
-    assert "say how many as data.test_people" in done.stderr.replace("\n", " ")
+    assert "set data.test_people, or give a list as data.split" in done.stderr.replace("\n", " ")
     without_classes = train(
         tmp_path, "pretrain", quick(reid(tmp_path / "reid", ("001", "003", "004", "005")), data={"val_people": 1})
     )

@@ -13,9 +13,9 @@ def triplet(embedding_BE, person_B, margin):
     losses = []
     for anchor, person in enumerate(person_B):
         positive, negative = [], []
-        for other, who in enumerate(person_B):
+        for other, other_person in enumerate(person_B):
             distance = math.dist(embedding_BE[anchor], embedding_BE[other])
-            if who != person:
+            if other_person != person:
                 negative.append(distance)
             elif other != anchor:
                 positive.append(distance)
@@ -28,14 +28,14 @@ def towards_uniform(logits_BK):
     """The mean of KL(u || p) = sum over k of u log(u / p_k)."""
     total = 0.0
     for logits in logits_BK:
-        whole = sum(math.exp(value) for value in logits)
+        normaliser = sum(math.exp(value) for value in logits)
         uniform = 1 / len(logits)
-        total += sum(uniform * math.log(uniform / (math.exp(value) / whole)) for value in logits)
+        total += sum(uniform * math.log(uniform / (math.exp(value) / normaliser)) for value in logits)
     return total / len(logits_BK)
 
 
 def ssim(a_HW, b_HW, data_range):
-    """Wang et al. 2004, equation (13), at every pixel around which a window of 11x11 fits; the mean of all."""
+    """Wang et al. 2004, equation (13): the mean over all pixels whose 11x11 window lies inside the picture."""
     weights = [[math.exp(-((i - 5) ** 2 + (j - 5) ** 2) / (2 * 1.5**2)) for j in range(11)] for i in range(11)]
     weights = np.array(weights) / np.sum(weights)
     c1, c2 = (0.01 * data_range) ** 2, (0.03 * data_range) ** 2
@@ -55,7 +55,7 @@ def ssim(a_HW, b_HW, data_range):
 
 
 def left_out(query, gallery, session_disjoint):
-    """Pair by pair: the same file, or the same person with the same target (or in the same session)."""
+    """Pair by pair: the same trial, or the same person with the same target (or in the same session)."""
     table = np.zeros((len(query), len(gallery)), bool)
     for q in range(len(query)):
         for g in range(len(gallery)):
@@ -70,30 +70,30 @@ def left_out(query, gallery, session_disjoint):
 
 
 def first_match_and_precision(query_E, gallery_GE, matches_G, left_out_G):
-    """For one query, its first match's place and its average precision; None where nothing matches.
+    """Return the place of a query's first match and its average precision; None if nothing matches.
 
-    The area under the curve of precision over recall, built up entry by entry; before the first one precision is 1.
+    The area under the precision-recall curve, entry by entry; before the first entry precision is 1.
     """
     cosines = [
-        np.dot(query_E, entry) / (np.linalg.norm(query_E) * np.linalg.norm(entry)) if left is False else None
-        for entry, left in zip(gallery_GE, left_out_G.tolist(), strict=True)
+        None if excluded else np.dot(query_E, entry) / (np.linalg.norm(query_E) * np.linalg.norm(entry))
+        for entry, excluded in zip(gallery_GE, left_out_G.tolist(), strict=True)
     ]
     ranked = sorted((g for g, value in enumerate(cosines) if value is not None), key=lambda g: -cosines[g])
-    wanted = sum(bool(matches_G[g]) for g in ranked)
-    if not wanted:
+    total = sum(bool(matches_G[g]) for g in ranked)
+    if not total:
         return None
-    found, area, first = 0, 0.0, None
+    hits, area, first = 0, 0.0, None
     for place, g in enumerate(ranked, start=1):
-        recall, precision = found / wanted, found / (place - 1) if place > 1 else 1.0
+        recall, precision = hits / total, hits / (place - 1) if place > 1 else 1.0
         if matches_G[g]:
-            found += 1
+            hits += 1
             first = first or place
-        area += (found / wanted - recall) * (precision + found / place) / 2
+        area += (hits / total - recall) * (precision + hits / place) / 2
     return first, area
 
 
 def equal_error_rate(genuine, impostor):
-    """Try every score as a threshold, and one above them all."""
+    """Try every score as a threshold, and one above all of them."""
     rates = []
     for threshold in [*sorted({*genuine, *impostor}), math.inf]:
         refused = sum(score < threshold for score in genuine) / len(genuine)
@@ -103,7 +103,7 @@ def equal_error_rate(genuine, impostor):
 
 
 def augmented(x_CHW, right, down, degrees, mirror):
-    """Where each pixel's count goes to is found by asking each new pixel where it comes from."""
+    """Look up the source of every output pixel, one at a time."""
     _, height, width = x_CHW.shape
     out = np.zeros_like(x_CHW)
     angle = math.radians(degrees)
@@ -112,7 +112,7 @@ def augmented(x_CHW, right, down, degrees, mirror):
             x, y = column - (width - 1) / 2, row - (height - 1) / 2
             if mirror:
                 x = -x
-            # A turn clockwise in the picture (y down) by +angle; backwards it is one by -angle.
+            # A clockwise rotation in the picture (y down) by +angle; its inverse rotates by -angle.
             x, y = x * math.cos(angle) + y * math.sin(angle), -x * math.sin(angle) + y * math.cos(angle)
             from_column, from_row = x - right + (width - 1) / 2, y - down + (height - 1) / 2
             nearest_column, nearest_row = round(from_column), round(from_row)
@@ -122,7 +122,7 @@ def augmented(x_CHW, right, down, degrees, mirror):
 
 
 def firenet(state, windows_TCHW):
-    """FireNet over the windows of a recording, from its state dict; the picture of the last one."""
+    """Run FireNet over the windows of a recording, from its state dict; return the picture of the last window."""
 
     def conv(x, name):
         weight, bias = state[f"net.{name}.weight"].numpy(), state[f"net.{name}.bias"].numpy()
@@ -134,9 +134,9 @@ def firenet(state, windows_TCHW):
         return 1 / (1 + np.exp(-x))
 
     def gru(x, hidden, name):
-        both = np.concatenate((x, hidden))
-        update = sigmoid(conv(both, f"{name}.recurrent_block.update_gate"))
-        reset = sigmoid(conv(both, f"{name}.recurrent_block.reset_gate"))
+        stacked = np.concatenate((x, hidden))
+        update = sigmoid(conv(stacked, f"{name}.recurrent_block.update_gate"))
+        reset = sigmoid(conv(stacked, f"{name}.recurrent_block.reset_gate"))
         new = np.tanh(conv(np.concatenate((x, hidden * reset)), f"{name}.recurrent_block.out_gate"))
         return hidden * (1 - update) + new * update
 

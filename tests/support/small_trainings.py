@@ -1,7 +1,7 @@
-"""Small sets with a planted truth, and small settings, for the tests of training.
+"""Small datasets with a planted ground truth, and small settings, for the tests of training.
 
-A window is seen at 8x8 cells of 16x16 pixels. In its upper half one cell after the other lights up, in a row that is
-the gesture's; in its lower half a pattern of cells lights up that is the person's. So all there is to know is known.
+A window is divided into 8x8 cells of 16x16 pixels. In its upper half the cells of one row light up in turn, and the row
+encodes the gesture; in its lower half a pattern of cells lights up that encodes the person. Nothing else is in it.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ from eventveil.training.data.loader import Batch
 from eventveil.training.evaluation.evaluation import EvaluationSet
 from eventveil.training.randomness import NamedNoise, torch_generator
 from eventveil.training.settings import TrainSettings
-from eventveil.training.stages.adversarial import Adversarial
+from eventveil.training.stages.adversarial import AdversarialStage
 
-# Sums of another number of threads come out in another order, and curves are compared to the last bit.
+# The number of threads changes the order of summation, and curves are compared to the last bit.
 torch.set_num_threads(1)
 
 CLASSES, PEOPLE = 3, 4  # of the stage without a dataset
@@ -28,23 +28,23 @@ TRIAL_MS = 400
 
 
 def events(person, gesture, seed, *, watermark=True):
-    """Rows of t (us, in whole ms), x, y, p of one trial."""
+    """Return rows of t (us, in whole ms), x, y, p of one trial."""
     random = np.random.default_rng([seed, person, gesture])
     rows = []
-    marked = np.random.default_rng(person).choice(32, 8, replace=False)
+    person_cells = np.random.default_rng(person).choice(32, 8, replace=False)
     for ms in range(TRIAL_MS):
         column = (ms // 10 + seed) % 8
         cells = [(column, GESTURES.index(gesture), 1)]
         if watermark and ms % 4 == 0:
-            cells += [(int(cell) % 8, 4 + int(cell) // 8, 0) for cell in marked]
+            cells += [(int(cell) % 8, 4 + int(cell) // 8, 0) for cell in person_cells]
         for x, y, polarity in cells:
-            place = random.integers(0, CELL, 2)
-            rows.append((1000 * ms, x * CELL + place[0], y * CELL + place[1], polarity))
+            pixel = random.integers(0, CELL, 2)
+            rows.append((1000 * ms, x * CELL + pixel[0], y * CELL + pixel[1], polarity))
     return np.array(rows, np.int64)
 
 
 def planted(root, train=6, test=3, sessions=("led", "natural")):
-    """Write people 1 to `train` for training and as many more as `test` for tests, each with every gesture."""
+    """Write a dataset of `train` training people and `test` test people, each with every gesture."""
     for person in range(1, train + test + 1):
         folder = "ibmGestureTrain" if person <= train else "ibmGestureTest"
         for number, session in enumerate(sessions):
@@ -55,9 +55,9 @@ def planted(root, train=6, test=3, sessions=("led", "natural")):
 
 
 def values(root, **changes):
-    """Settings as a file holds them: networks that take milliseconds."""
+    """Return settings as in a file, with networks that take milliseconds."""
     small = {"depth": 18, "width": 8, "embedding": 8}
-    whole = {
+    merged = {
         "batch": 8,
         "data": {"root": str(root), "val_people": 2, "workers": 1},
         "window": {"bins": 2, "bin_us": 60_000, "size": [8, 8], "offsets": 2, "per_trial": 1},
@@ -70,8 +70,9 @@ def values(root, **changes):
         "run": {"device": "cpu", "tensorboard": False, "pictures": False},
     }
     for key, value in changes.items():
-        whole[key] = {**whole[key], **value} if isinstance(value, dict) and isinstance(whole.get(key), dict) else value
-    return whole
+        both_dicts = isinstance(value, dict) and isinstance(merged.get(key), dict)
+        merged[key] = {**merged[key], **value} if both_dicts else value
+    return merged
 
 
 def settings(root, **changes):
@@ -79,7 +80,7 @@ def settings(root, **changes):
 
 
 class Silent:
-    """A reporter that keeps what it is told."""
+    """A reporter that prints nothing and keeps the rows of epochs."""
 
     def __init__(self):
         self.rows = []
@@ -99,7 +100,7 @@ def watch(what, done, of):
 
 
 def classifier(classes):
-    """A network without dropout: one mask for two uses of a forward pass is a choice of ours, and no twin's."""
+    """Build a network without dropout, whose mask both uses of our forward pass share, unlike those of the twin."""
     network = ResNetClassifier(ResNetConfig(depth=18, channels=4, width=8, embedding=8, classes=classes))
     network.linear_block[3].p = 0.0
     with torch.no_grad():
@@ -115,22 +116,24 @@ def anonynoise():
     return network
 
 
-def adversarial_stage(world, anonymizer=None, adversaries=1, **changes):
-    """The stage alone, without a dataset, in training mode."""
+def adversarial_stage(group, anonymizer=None, adversaries=1, **changes):
+    """Build the stage alone, without a dataset, in training mode."""
     anonymizer = anonymizer or anonynoise()
     torch.manual_seed(0)
     chosen = settings("nowhere", adversarial={"adversaries": adversaries, **changes})
     networks = [classifier(PEOPLE) for _ in range(adversaries)]
-    stand = EvaluationSet("val", None, None, chosen, world)
-    stage = Adversarial(anonymizer, classifier(CLASSES), networks, lambda k, n: classifier(PEOPLE), None, chosen, stand)
+    evaluation_set = EvaluationSet("val", None, None, chosen, group)
+    stage = AdversarialStage(
+        anonymizer, classifier(CLASSES), networks, lambda k, n: classifier(PEOPLE), None, chosen, evaluation_set
+    )
     for learner in stage.learners.values():
         learner.network.train()
     return stage
 
 
-def batch(world):
-    """This process's part of eight windows (4, 8, 8) of four people."""
+def batch(group):
+    """Return this process's part of eight windows (4, 8, 8) of four people."""
     x = torch.poisson(torch.full((8, 4, 8, 8), 0.7), generator=torch.Generator().manual_seed(1))
-    part, noise = world.part(8), torch_generator(torch.device("cpu"), "noise")
+    part, noise = group.part(8), torch_generator(torch.device("cpu"), "noise")
     target, person = torch.arange(8) % CLASSES, torch.arange(8) // 2
-    return Batch(x[part], target[part], person[part], NamedNoise(noise, world.rank, world.size), ("a",) * 8)
+    return Batch(x[part], target[part], person[part], NamedNoise(noise, group.rank, group.size), ("a",) * 8)

@@ -1,4 +1,4 @@
-"""The adversarial step from one forward pass, held to a slow twin that runs everything twice, as published."""
+"""The adversarial step with one forward pass, compared with a slow twin that runs everything twice, as published."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from torch.nn import functional
 
 from eventveil.errors import ConfigError
 from eventveil.training.distributed.process_group import ProcessGroup
-from eventveil.training.engine.learner import Learner, rate_at
+from eventveil.training.engine.learner import Learner, learning_rate
 from eventveil.training.networks import build
 from eventveil.training.objectives.losses import (
     batch_hard_triplet,
@@ -30,7 +30,7 @@ CPU = torch.device("cpu")
 
 
 class Rated(nn.Module):
-    """An anonymizer that tells a rate."""
+    """An anonymizer that computes a rate."""
 
     def __init__(self):
         super().__init__()
@@ -47,28 +47,27 @@ class Rated(nn.Module):
         return self.rated(x_BCHW, self.draw_noise(len(x_BCHW), generator))[0]
 
 
-def published(build, given, objective):
-    """Two forward passes of each helper: one to train it on windows cut off, one for the anonymizer's loss."""
-    anonymizer, kept, adversaries = build
-    anonymized = anonymizer.anonymize(given.x_BCHW, given.noise)
+def published(networks, batch, objective):
+    """Run each helper twice: once to train it on detached windows, once for the anonymizer's loss."""
+    anonymizer, kept, adversaries = networks
+    anonymized = anonymizer.anonymize(batch.x_BCHW, batch.noise)
     gradients = {}
-    told = kept(anonymized.detach())
-    loss = functional.cross_entropy(told.logits, given.target_B)
+    output = kept(anonymized.detach())
+    loss = functional.cross_entropy(output.logits, batch.target_B)
     gradients["kept"] = torch.autograd.grad(loss, list(kept.parameters()))
     for number, adversary in enumerate(adversaries):
-        told = adversary(anonymized.detach())
-        loss = functional.cross_entropy(told.logits, given.person_B) + batch_hard_triplet(
-            told.embedding, given.person_B
-        )
+        output = adversary(anonymized.detach())
+        loss = functional.cross_entropy(output.logits, batch.person_B)
+        loss = loss + batch_hard_triplet(output.embedding, batch.person_B)
         gradients[f"adversary{number}"] = torch.autograd.grad(loss, list(adversary.parameters()))
-    target = functional.cross_entropy(kept(anonymized).logits, given.target_B)
+    target = functional.cross_entropy(kept(anonymized).logits, batch.target_B)
     secret = []
     for adversary in adversaries:
-        told = adversary(anonymized)
+        output = adversary(anonymized)
         if objective == "target-triplet":
-            secret.append(-batch_hard_triplet(told.embedding, given.person_B))
+            secret.append(-batch_hard_triplet(output.embedding, batch.person_B))
         else:
-            secret.append(0.7 * towards_uniform(told.logits))
+            secret.append(0.7 * towards_uniform(output.logits))
     loss = target + sum(secret) / len(secret)
     gradients["anonymizer"] = torch.autograd.grad(loss, list(anonymizer.parameters()))
     return gradients
@@ -99,10 +98,10 @@ def test_likeness_keeps_the_target_and_the_windows_and_asks_no_adversary():
         ProcessGroup(), anonynoise(), adversaries=0, objective={"name": "likeness", "weight": 0.3}
     )
     anonymizer, kept = copy.deepcopy((stage.anonymizer, stage.kept))
-    given = batch_of(ProcessGroup())
-    anonymized = anonymizer.anonymize(given.x_BCHW, given.noise)
-    loss = functional.cross_entropy(kept(anonymized).logits, given.target_B)
-    loss = loss + 0.3 * coarse_difference(given.x_BCHW, anonymized)
+    batch = batch_of(ProcessGroup())
+    anonymized = anonymizer.anonymize(batch.x_BCHW, batch.noise)
+    loss = functional.cross_entropy(kept(anonymized).logits, batch.target_B)
+    loss = loss + 0.3 * coarse_difference(batch.x_BCHW, anonymized)
     want = torch.autograd.grad(loss, list(anonymizer.parameters()))
     kept_gradient, gradient = stage.step(batch_of(ProcessGroup()), 0).gradients
     assert kept_gradient.norm > 0
@@ -117,11 +116,11 @@ def test_an_objective_weighs_the_loss_of_what_is_kept():
     picture = stage._picture = lambda x_BCHW: x_BCHW[:, :1].sigmoid()
     anonymizer, kept = copy.deepcopy((stage.anonymizer, stage.kept))
     large = batch_of(ProcessGroup()).x_BCHW.repeat(1, 1, 2, 2)
-    given, twice = (replace(batch_of(ProcessGroup()), x_BCHW=large) for _ in range(2))
-    anonymized = anonymizer.anonymize(given.x_BCHW, given.noise)
-    structure_B = ssim(given.x_BCHW, anonymized, data_range=1.0)
-    picture_B = ssim(picture(anonymized), picture(given.x_BCHW), data_range=1.0)
-    loss = functional.cross_entropy(kept(anonymized).logits, given.target_B)
+    batch, twice = (replace(batch_of(ProcessGroup()), x_BCHW=large) for _ in range(2))
+    anonymized = anonymizer.anonymize(batch.x_BCHW, batch.noise)
+    structure_B = ssim(batch.x_BCHW, anonymized, data_range=1.0)
+    picture_B = ssim(picture(anonymized), picture(batch.x_BCHW), data_range=1.0)
+    loss = functional.cross_entropy(kept(anonymized).logits, batch.target_B)
     loss = event_reid_objective(structure_B, picture_B, loss, **weights)
     want = torch.autograd.grad(loss, list(anonymizer.parameters()))
     step = stage.step(twice, 0)
@@ -131,31 +130,31 @@ def test_an_objective_weighs_the_loss_of_what_is_kept():
 
 
 def in_bf16(stage, size):
-    """The stage, to compute in bfloat16 on windows of so many pixels a side."""
-    chosen = stage._settings
-    window, run = chosen.window.model_copy(update={"size": (size, size)}), RunSettings(precision="bf16")
-    stage._settings = chosen.model_copy(update={"window": window, "run": run})
+    """Set a stage to compute in bfloat16 on windows of `size` x `size` pixels, and return it."""
+    settings = stage._settings
+    window, run = settings.window.model_copy(update={"size": (size, size)}), RunSettings(precision="bf16")
+    stage._settings = settings.model_copy(update={"window": window, "run": run})
     return stage
 
 
 def test_a_step_in_bf16_goes_where_one_in_fp32_does(monkeypatch):
     monkeypatch.setattr(build, "computes_bf16", lambda device: True)  # PyTorch emulates it where a CPU has none
     x_BCHW = torch.poisson(torch.full((8, 4, 24, 24), 0.7), generator=torch.Generator().manual_seed(5))
-    given = [replace(batch_of(ProcessGroup()), x_BCHW=x_BCHW) for _ in range(3)]
-    full = adversarial_stage(ProcessGroup()).step(given[0], 0)
-    half, again = (in_bf16(adversarial_stage(ProcessGroup()), 24).step(batch, 0) for batch in given[1:])
+    batches = [replace(batch_of(ProcessGroup()), x_BCHW=x_BCHW) for _ in range(3)]
+    full = adversarial_stage(ProcessGroup()).step(batches[0], 0)
+    half, repeated = (in_bf16(adversarial_stage(ProcessGroup()), 24).step(batch, 0) for batch in batches[1:])
     for name in ("kept_loss", "adversary_loss", "mean_change", "objective"):
         torch.testing.assert_close(half.values[name].float(), full.values[name], rtol=0.05, atol=0.0)
-    for one, other, same in zip(full.gradients, half.gradients, again.gradients, strict=True):
-        assert all(part.dtype == torch.float32 for part in other._parts)
-        assert all(torch.equal(*parts) for parts in zip(other._parts, same._parts, strict=True))
-        whole, rounded = (torch.cat([part.flatten() for part in gradient._parts]) for gradient in (one, other))
-        assert 0.7 < functional.cosine_similarity(whole, rounded, dim=0) < 0.999
+    for exact, coarse, again in zip(full.gradients, half.gradients, repeated.gradients, strict=True):
+        assert all(part.dtype == torch.float32 for part in coarse._parts)
+        assert all(torch.equal(*parts) for parts in zip(coarse._parts, again._parts, strict=True))
+        flat = [torch.cat([part.flatten() for part in gradient._parts]) for gradient in (exact, coarse)]
+        assert 0.7 < functional.cosine_similarity(*flat, dim=0) < 0.999
 
 
 def test_bf16_is_refused_where_gradients_would_be_memory_never_written(monkeypatch):
     monkeypatch.setattr(build, "computes_bf16", lambda device: True)
-    with pytest.raises(ConfigError, match=r"run\.precision: bf16 on a CPU wants windows wider than 16 pixels"):
+    with pytest.raises(ConfigError, match=r"run\.precision: bf16 on a CPU needs windows wider than 16 pixels"):
         in_bf16(adversarial_stage(ProcessGroup()), 16).step(batch_of(ProcessGroup()), 0)
     monkeypatch.setattr(build, "computes_bf16", lambda device: False)
     with pytest.raises(ConfigError, match=r"run\.precision: cpu does not compute in bfloat16"):
@@ -197,11 +196,11 @@ def test_adversaries_are_restarted_in_turn_and_only_when_an_epoch_begins():
     weights = lambda k: stage.adversaries[k].backbone[0].weight.clone()  # noqa: E731
     for gradient in stage.step(batch_of(ProcessGroup()), 0).gradients:
         gradient.step()
-    seen = [(weights(0), weights(1))]
+    snapshots = [(weights(0), weights(1))]
     for epoch, step in ((0, 0), (1, 0), (2, 3), (2, 0), (4, 0)):
         stage.begin_epoch(epoch, step)
-        seen.append((weights(0), weights(1)))
-    changed = [tuple(not torch.equal(a, b) for a, b in zip(*pair, strict=True)) for pair in pairwise(seen)]
+        snapshots.append((weights(0), weights(1)))
+    changed = [tuple(not torch.equal(a, b) for a, b in zip(*pair, strict=True)) for pair in pairwise(snapshots)]
     assert changed == [(False, False), (False, False), (False, False), (False, True), (True, False)]
     assert not stage.learners["adversary0"].optimizer.state
     assert stage.learners["kept"].optimizer.state
@@ -212,8 +211,8 @@ def test_adversaries_are_restarted_in_turn_and_only_when_an_epoch_begins():
     [("constant", [1, 1, 1, 1]), ("step", [1, 1, 0.5, 0.5]), ("cosine", [1, 0.853553, 0.5, 0.146447])],
 )
 def test_learning_rates_follow_their_schedule(schedule, rates):
-    chosen = ScheduleSettings(lr=1.0, schedule=schedule, step_epochs=2)
-    assert [rate_at(chosen, epoch, 4) for epoch in range(4)] == pytest.approx(rates, abs=1e-6)
+    settings = ScheduleSettings(lr=1.0, schedule=schedule, step_epochs=2)
+    assert [learning_rate(settings, epoch, 4) for epoch in range(4)] == pytest.approx(rates, abs=1e-6)
 
 
 @pytest.mark.parametrize(("optimizer", "moved"), [("adamw", True), ("adam", False)])

@@ -1,4 +1,4 @@
-"""Augmentation: where each pixel goes, that counts stay counts, and what gestures become in a mirror."""
+"""Augmentation: where each pixel goes, that counts stay whole, and the mirror image of each gesture."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def counts(batch, size, seed=0):
 @given(SIZES, st.lists(st.tuples(st.integers(-3, 3), st.integers(-3, 3), st.floats(-180, 180), st.booleans()),
                        min_size=1, max_size=4))  # fmt: skip
 def test_augmenting_is_its_twin(size, parameters):
-    # Angles with awkward digits: no pixel then comes from just between two others, where rounding would decide.
+    # Awkward angles, so that no source lies exactly between two pixels, where rounding would decide.
     rows = [(right, down, degrees + 0.1234567, mirror) for right, down, degrees, mirror in parameters]
     x = counts(len(rows), size)
     got = augment(x, torch.tensor([[float(value) for value in row] for row in rows]))
@@ -151,7 +151,7 @@ def test_a_mirrored_path_of_the_simulator_is_that_of_the_mirrored_gesture(gestur
     turns = np.arange(64) / 64
     beat = Beat(turns=turns, size=np.ones(64), snap=0.0, lag=0.0)
     right, left = PATHS[gesture][1](beat)
-    # In a mirror the left arm is the right one. What counts is the picture: the depth of a circle has one way only.
+    # A mirror swaps the arms. Only the picture is compared, because the depth of a circle has only one direction.
     mirrored = np.concatenate((left * MIRROR, right * MIRROR), axis=1)[:, IN_THE_PICTURE]
     fits = []
     for number, (_, path) in enumerate(PATHS[:7]):

@@ -1,4 +1,4 @@
-"""Baselines: what each keeps and what it takes, and that its randomness is the generator's."""
+"""Baselines: what each keeps and removes, and that all randomness comes from the generator."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def test_identity_is_the_raw_end():
 def test_gaussian_noise_has_the_standard_deviation_asked_for():
     x = counts(8, 10, (40, 40))
     noise = Gaussian(32.0).anonymize(x, SeededNoise(1)) - x
-    # 128,000 draws: means within 0.09, standard deviations within 0.06 (one of them each).
+    # 128,000 draws: the mean has a standard error of 0.09, the standard deviation one of 0.06.
     assert abs(noise.mean()) < 0.5
     assert abs(noise.std() - 32) < 0.4
     assert torch.equal(Gaussian(0.0).anonymize(x, SeededNoise(1)), x)
@@ -81,9 +81,9 @@ def test_every_pixel_is_as_likely_to_land_anywhere():
     # One standard deviation of a share of 1/6 among 4,000 is 0.006.
     np.testing.assert_allclose(landed, 1 / 6, atol=0.03)
     orders = torch.arange(3.0).view(1, 1, 1, 3).expand(3000, 1, 1, 3)
-    seen = [tuple(row) for row in Scramble().anonymize(orders, SeededNoise(5))[:, 0, 0].tolist()]
+    scrambled = [tuple(row) for row in Scramble().anonymize(orders, SeededNoise(5))[:, 0, 0].tolist()]
     for order in itertools.permutations((0.0, 1.0, 2.0)):
-        assert abs(seen.count(order) / 3000 - 1 / 6) < 0.035
+        assert abs(scrambled.count(order) / 3000 - 1 / 6) < 0.035
 
 
 @pytest.mark.parametrize("share", [0.1, 0.5, 0.75])

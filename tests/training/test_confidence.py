@@ -1,4 +1,4 @@
-"""Intervals that hold the truth as often as they say, and chance levels that are those of counting."""
+"""Confidence intervals with the promised coverage, and chance levels that match simulation."""
 
 from __future__ import annotations
 
@@ -20,30 +20,30 @@ from eventveil.training.evaluation.retrieval_metrics import Labels, left_out, ra
 
 
 def answers(random, people, each, share, spread):
-    """Right and wrong answers of people who differ: each has an own share, beta distributed about `share`."""
-    own = random.beta(share / spread, (1 - share) / spread, people) if spread else np.full(people, share)
-    return (random.random((people, each)) < own[:, None]).ravel(), np.repeat(np.arange(people), each)
+    """Simulate correct and wrong answers of people whose accuracies are beta distributed with mean `share`."""
+    accuracy = random.beta(share / spread, (1 - share) / spread, people) if spread else np.full(people, share)
+    return (random.random((people, each)) < accuracy[:, None]).ravel(), np.repeat(np.arange(people), each)
 
 
-def coverage(interval, people, *, spread=0.2, each=20, share=0.7, worlds=250):
-    """How often the interval holds the true share, over many simulated worlds."""
+def coverage(interval, people, *, spread=0.2, each=20, share=0.7, simulations=250):
+    """Return how often the interval contains the true share, over many simulations."""
     random = np.random.default_rng(1)
-    held = [
+    covered = [
         low <= share <= high
-        for low, high in (interval(*answers(random, people, each, share, spread)) for _ in range(worlds))
+        for low, high in (interval(*answers(random, people, each, share, spread)) for _ in range(simulations))
     ]
-    return np.mean(held)
+    return np.mean(covered)
 
 
 def test_the_interval_holds_the_truth_95_times_in_100():
-    # 250 worlds: one standard deviation is 0.014.
-    held = coverage(lambda *data: bootstrap_by_person(*data, draws=300), people=40)
-    assert 0.91 < held < 0.975
+    # 250 simulations: one standard deviation is 0.014.
+    covered = coverage(lambda *data: bootstrap_by_person(*data, draws=300), people=40)
+    assert 0.91 < covered < 0.975
 
 
 def test_it_nearly_does_with_six_people_too():
-    held = coverage(lambda *data: bootstrap_by_person(*data, draws=300), people=6)
-    assert 0.9 < held < 0.975
+    covered = coverage(lambda *data: bootstrap_by_person(*data, draws=300), people=6)
+    assert 0.9 < covered < 0.975
 
 
 def test_percentiles_are_moved_outwards_as_students_t_asks_for():
@@ -51,14 +51,14 @@ def test_percentiles_are_moved_outwards_as_students_t_asks_for():
         want = NormalDist().cdf(-t * (people / (people - 1)) ** 0.5)
         assert expanded_tail(people) == pytest.approx(want, rel=0.01)
     assert expanded_tail(100_000) == pytest.approx(0.025, rel=0.001)
-    assert bootstrap_by_person([1.0, 2.0, 3.0], [7, 7, 7]) == (2, 2)  # one person says nothing of others
+    assert bootstrap_by_person([1.0, 2.0, 3.0], [7, 7, 7]) == (2, 2)  # one person tells nothing about others
 
 
 def test_windows_for_themselves_would_hold_it_far_too_seldom():
     def by_window(correct, persons):
         return bootstrap_by_person(correct, np.arange(len(persons)), draws=400)
 
-    assert coverage(by_window, people=12, worlds=60) < 0.85
+    assert coverage(by_window, people=12, simulations=60) < 0.85
 
 
 def test_the_interval_follows_its_seed_and_its_people():
@@ -74,19 +74,19 @@ def test_the_interval_follows_its_seed_and_its_people():
 
 def test_people_are_drawn_whole():
     # Two people, one always 0 and one always 1: a drawn pair is 0, 1/2 or 1, and nothing between.
-    seen = set()
+    means = set()
 
-    def remembered(values):
-        seen.add(float(values.mean()))
+    def recorded_mean(values):
+        means.add(float(values.mean()))
         return values.mean()
 
-    bootstrap_by_person([0] * 5 + [1] * 5, [1] * 5 + [2] * 5, remembered, draws=100)
-    assert seen == {0.0, 0.5, 1.0}
-    # And with all of their values: who has more of them weighs more.
+    bootstrap_by_person([0] * 5 + [1] * 5, [1] * 5 + [2] * 5, recorded_mean, draws=100)
+    assert means == {0.0, 0.5, 1.0}
+    # With all their values: people with more values have more weight.
     assert bootstrap_by_person([0] * 9 + [1], [1] * 9 + [2], draws=500).high == 1
-    unequal = set()
-    bootstrap_by_person([0] * 9 + [1], [1] * 9 + [2], lambda values: unequal.add(len(values)) or 0, draws=100)
-    assert unequal == {2, 10, 18}
+    lengths = set()
+    bootstrap_by_person([0] * 9 + [1], [1] * 9 + [2], lambda values: lengths.add(len(values)) or 0, draws=100)
+    assert lengths == {2, 10, 18}
 
 
 def test_any_statistic_has_an_interval():
@@ -137,7 +137,7 @@ def gallery_of(people, targets, sessions):
 
 
 def simulated_chance(query, gallery, excluded, draws):
-    """What rankings by random scores come out at, in the mean."""
+    """Return the mean result of rankings by random scores."""
     random = np.random.default_rng(9)
     shape = (len(query), len(gallery))
     rankings = [rank_scores(random.random(shape), query, gallery, excluded) for _ in range(draws)]
@@ -147,7 +147,7 @@ def simulated_chance(query, gallery, excluded, draws):
 @pytest.mark.parametrize("disjoint", [False, True])
 def test_chance_is_what_random_scores_give(disjoint):
     everything = gallery_of(people=4, targets=3, sessions=3)
-    uneven = np.delete(np.arange(len(everything)), [0, 1, 5, 20, 33])  # so that queries leave unlike numbers over
+    uneven = np.delete(np.arange(len(everything)), [0, 1, 5, 20, 33])  # queries then differ in their number of entries
     query, gallery = everything.of(uneven[::2]), everything.of(uneven)
     excluded = left_out(query, gallery, session_disjoint=disjoint)
     expected = simulated_chance(query, gallery, excluded, draws=3000)
@@ -157,14 +157,14 @@ def test_chance_is_what_random_scores_give(disjoint):
 def test_chance_where_one_entry_is_left():
     query, gallery = gallery_of(2, 1, 1), gallery_of(2, 2, 1)
     excluded = np.ones((2, 4), np.bool_)
-    excluded[0, 1] = False  # the first one's own, and nothing else
+    excluded[0, 1] = False  # only a match of the first query
     assert chance_ranking(query, gallery, excluded) == (1.0, 1.0, 1.0, 1.0)
 
 
 def test_chance_follows_the_protocol():
     everything = gallery_of(people=5, targets=4, sessions=2)
     disjoint = left_out(everything, everything, session_disjoint=True)
-    # 5 of the person are left out (2 of the target, 3 more of the session), 3 of 35 match.
+    # Of the person's entries 5 are left out (2 of the target, 3 more of the session), and 3 of 35 match.
     assert chance_ranking(everything, everything, disjoint).rank1 == pytest.approx(3 / 35)
     one_session = gallery_of(people=5, targets=4, sessions=1)
     with pytest.raises(DatasetError, match="none of 20 queries"):

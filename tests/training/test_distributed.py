@@ -1,4 +1,4 @@
-"""Two processes learn what one would: same batches, same noise, same curve."""
+"""Two processes learn the same as one: same batches, same noise, same curve."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ from eventveil.training.distributed.sync_layers import SharedDropout, share_laye
 from eventveil.training.randomness import NamedNoise, torch_generator
 from eventveil.training.recipe import Recipe
 
-# Batch norm, triplets, dropout, noise and augmentation all see the whole batch.
+# Batch norm, triplets, dropout, noise and augmentation must all see the whole batch.
 CHANGES = {
     "augment": {"rotation_deg": 20, "padding": 0.2},
     "adversarial": {
         "epochs": 2,
         "from_pretrained": False,
         "objective": {"name": "target-triplet"},
-        # Small: the first steps of Adam follow the signs of gradients, and those of some weights are all rounding.
+        # Small: the first steps of Adam follow the signs of gradients, which for some weights are only rounding errors.
         "helpers": {"lr": 1e-5},
         "anonymizer": {"lr": 1e-5},
     },
@@ -37,34 +37,34 @@ PROGRAM = """
 import sys, torch
 from torch import distributed, nn
 from torch.nn import functional
-from eventveil.training.distributed.process_group import join_world, leave_world
+from eventveil.training.distributed.process_group import join_group, leave_group
 from eventveil.training.distributed.sync_layers import share_layers
 from eventveil.training.objectives.losses import batch_hard_triplet
 
-world = join_world("cpu")
+group = join_group("cpu")
 torch.manual_seed(0)
 x = torch.randn(8, 3, 5, 5, generator=torch.Generator().manual_seed(1)) * 3 + 10
 person = torch.arange(8) // 2
-network = share_layers(nn.Sequential(nn.BatchNorm2d(3), nn.Conv2d(3, 2, 3), nn.Flatten(), nn.BatchNorm1d(18)), world)
-own = x[world.part(8)].requires_grad_()
-embedding = network(own)
-triplet = batch_hard_triplet(world.gather(embedding), world.gather(person[world.part(8)]))
+network = share_layers(nn.Sequential(nn.BatchNorm2d(3), nn.Conv2d(3, 2, 3), nn.Flatten(), nn.BatchNorm1d(18)), group)
+part = x[group.part(8)].requires_grad_()
+embedding = network(part)
+triplet = batch_hard_triplet(group.gather(embedding), group.gather(person[group.part(8)]))
 loss = triplet + embedding.square().mean() * 0.1
 parameters = list(network.parameters())
-gradients = torch.autograd.grad(loss, [own, *parameters])
+gradients = torch.autograd.grad(loss, [part, *parameters])
 from small_trainings import adversarial_stage, batch
-stage = adversarial_stage(world)
-step = stage.step(batch(world), 0)
+stage = adversarial_stage(group)
+step = stage.step(batch(group), 0)
 result = {
     "step": [list(gradient._parts) for gradient in step.gradients],
-    "own": world.gather(gradients[0]) / world.size,
-    "gradients": world.average(gradients[1:]),
+    "windows": group.gather(gradients[0]) / group.size,
+    "gradients": group.average(gradients[1:]),
     "state": network.state_dict(),
-    "total": world.total(torch.tensor(float(world.rank + 1))),
+    "total": group.total(torch.tensor(float(group.rank + 1))),
 }
-if world.leads:
+if group.leads:
     torch.save(result, sys.argv[1])
-leave_world()
+leave_group()
 """
 
 
@@ -74,7 +74,7 @@ def root(tmp_path_factory):
 
 
 def together(command, processes, tmp_path):
-    """Run a command in several processes that know of each other."""
+    """Run a command in several processes that form a group."""
     import socket
 
     with socket.socket() as probe:
@@ -100,15 +100,15 @@ def test_batch_norm_triplets_and_gradients_are_those_of_the_whole_batch(tmp_path
         together([sys.executable, "-c", PROGRAM, str(path)], processes, tmp_path)
         results.append(torch.load(path, weights_only=True))
     one, two = results
-    torch.testing.assert_close(two["own"], one["own"], rtol=1e-3, atol=1e-5)
-    assert one["own"].abs().max() > 1e-3
+    torch.testing.assert_close(two["windows"], one["windows"], rtol=1e-3, atol=1e-5)
+    assert one["windows"].abs().max() > 1e-3
     for ours, theirs in zip(two["gradients"], one["gradients"], strict=True):
         torch.testing.assert_close(ours, theirs, rtol=1e-3, atol=1e-5)
     assert [len(parts) for parts in one["step"]] == [len(parts) for parts in two["step"]]
     for ours, theirs in zip(two["step"], one["step"], strict=True):
-        flat, wanted = (torch.cat([part.flatten() for part in parts]) for parts in (ours, theirs))
-        assert (flat - wanted).norm() < 1e-3 * wanted.norm()
-        assert wanted.norm() > 1
+        flat, expected = (torch.cat([part.flatten() for part in parts]) for parts in (ours, theirs))
+        assert (flat - expected).norm() < 1e-3 * expected.norm()
+        assert expected.norm() > 1
     assert one["state"].keys() == two["state"].keys()
     for name, value in one["state"].items():
         torch.testing.assert_close(two["state"][name], value)
@@ -116,7 +116,7 @@ def test_batch_norm_triplets_and_gradients_are_those_of_the_whole_batch(tmp_path
 
 
 def test_two_processes_train_as_one(root, tmp_path):
-    Recipe(settings(root, **CHANGES), tmp_path / "one", ProcessGroup(), Silent(), watch).adversarial()
+    Recipe(settings(root, **CHANGES), tmp_path / "one", ProcessGroup(), Silent(), watch).train_anonymizer()
     config = tmp_path / "config.yaml"
     config.write_text(yaml.safe_dump(values(root, **CHANGES)))
     command = ["train", "adversarial", str(config), "--out", str(tmp_path / "two"), "--devices", "2"]
@@ -131,11 +131,11 @@ def test_two_processes_train_as_one(root, tmp_path):
             curves.append([{key: float(value) for key, value in row.items()} for row in csv.DictReader(file)])
     assert len(curves[0]) == len(curves[1]) == 6
     for one, two in zip(*curves, strict=True):
-        # Accuracies jump where two classes are as likely as each other, which in the beginning they all are.
+        # Accuracies jump when two classes are about equally likely, as all of them are in the beginning.
         losses = [{key: value for key, value in row.items() if "accuracy" not in key} for row in (one, two)]
         assert losses[1] == pytest.approx(losses[0], rel=0.02, abs=0.02)
-    told = [row["adversary_loss"] for row in curves[0]]
-    assert max(told) > 1.05 * min(told)  # they tell of something: no two batches are alike
+    losses = [row["adversary_loss"] for row in curves[0]]
+    assert max(losses) > 1.05 * min(losses)  # the batches differ, so equal curves mean something
 
 
 def test_noise_and_dropout_of_parts_are_those_of_the_whole():
@@ -147,9 +147,9 @@ def test_noise_and_dropout_of_parts_are_those_of_the_whole():
     assert torch.equal(torch.cat(parts), whole)
     x = torch.ones(6, 50)
     dropped = []
-    for world in (ProcessGroup(), ProcessGroup(rank=0, size=2), ProcessGroup(rank=1, size=2)):
+    for group in (ProcessGroup(), ProcessGroup(rank=0, size=2), ProcessGroup(rank=1, size=2)):
         torch.manual_seed(5)
-        dropped.append(SharedDropout(0.3, world)(x[world.part(6)]))
+        dropped.append(SharedDropout(0.3, group)(x[group.part(6)]))
     assert torch.equal(torch.cat(dropped[1:]), dropped[0])
     assert dropped[0].unique().tolist() == pytest.approx([0.0, 1 / 0.7])
     assert 0.2 < (dropped[0] == 0).float().mean() < 0.4

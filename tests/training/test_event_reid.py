@@ -1,4 +1,4 @@
-"""The Event-ReId method in the same trainer: people are told apart, pictures are the secret."""
+"""The Event-ReId method in the same trainer: people stay recognisable, pictures are the secret."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from small_trainings import Silent, settings, watch
 from eventveil.models.reconstruction import FireNet
 from eventveil.models.weights import load_weights
 from eventveil.replay.datasets import open_dataset
-from eventveil.training.data.split import windows_of
+from eventveil.training.data.split import load_or_build_windows
 from eventveil.training.distributed.process_group import ProcessGroup
 from eventveil.training.evaluation.evaluation import EvaluationSet
 from eventveil.training.networks.baselines import Gaussian, Unchanged
@@ -31,7 +31,7 @@ CHANGES = {
 
 @pytest.fixture(scope="module")
 def root(tmp_path_factory):
-    """Six people for training and two for tests, three windows before each of two cameras."""
+    """Six training people and two test people, with three windows for each of two cameras."""
     folder, windows = tmp_path_factory.mktemp("reid"), {}
     for split, people in (("train", range(1, 7)), ("test", range(1, 3))):
         for person in people:
@@ -44,20 +44,20 @@ def root(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def firenet(tmp_path_factory):
-    """A file of FireNet with weights drawn at random."""
+    """A FireNet weights file with random weights."""
     torch.manual_seed(0)
     path = tmp_path_factory.mktemp("firenet") / "firenet.pth"
     torch.save(FireNet().state_dict(), path)
     return path
 
 
-def chosen(root, firenet):
+def with_firenet(root, firenet):
     return settings(root, **CHANGES | {"adversarial": CHANGES["adversarial"] | {"reconstruction": str(firenet)}})
 
 
 def test_the_whole_recipe_leaves_an_anonymizer_of_voxels(root, firenet, tmp_path):
     reporter = Silent()
-    results = Recipe(chosen(root, firenet), tmp_path, ProcessGroup(), reporter, watch).all()
+    results = Recipe(with_firenet(root, firenet), tmp_path, ProcessGroup(), reporter, watch).run_all()
     weights = load_weights(tmp_path / "weights" / "anonymizer.safetensors").metadata
     assert (weights.kind, weights.representation, weights.bins, weights.size) == (
         "event_autoencoder",
@@ -78,14 +78,13 @@ def test_the_whole_recipe_leaves_an_anonymizer_of_voxels(root, firenet, tmp_path
 
 
 def test_pictures_of_raw_voxels_are_alike_and_noise_spoils_them(root, firenet, tmp_path):
-    own = chosen(root, firenet)
+    config = with_firenet(root, firenet)
     dataset = open_dataset(root)
-    stand = EvaluationSet(
-        "test", dataset, windows_of(dataset, "test", own.data, own.window, tmp_path, watch), own, ProcessGroup()
-    )
+    windows = load_or_build_windows(dataset, "test", config.data, config.window, tmp_path, watch)
+    evaluation_set = EvaluationSet("test", dataset, windows, config, ProcessGroup())
     picture = picture_maker(firenet, torch.device("cpu"))
-    raw = picture_result(stand, picture, None, Unchanged(), "a")
-    noisy = picture_result(stand, picture, None, Gaussian(3.0), "a")
+    raw = picture_result(evaluation_set, picture, None, Unchanged(), "a")
+    noisy = picture_result(evaluation_set, picture, None, Gaussian(3.0), "a")
     assert raw["ssim"]["value"] == pytest.approx(1.0, abs=1e-5)
     assert noisy["ssim"]["value"] < 0.99
     assert noisy["psnr_db"]["value"] < raw["psnr_db"]["value"]
@@ -94,8 +93,8 @@ def test_pictures_of_raw_voxels_are_alike_and_noise_spoils_them(root, firenet, t
 
 def test_the_published_sample_goes_through(real_data, tmp_path):
     firenet = real_data / "weights" / "firenet_1000.pth.tar"
-    own = chosen(real_data / "event_reid", firenet)
+    config = with_firenet(real_data / "event_reid", firenet)
     people = len({trial.subject for trial in open_dataset(real_data / "event_reid").of("train")})
-    own = own.model_copy(update={"data": own.data.model_copy(update={"val_people": people - 3})})
-    Recipe(own, tmp_path, ProcessGroup(), Silent(), watch).pretrain()
+    config = config.model_copy(update={"data": config.data.model_copy(update={"val_people": people - 3})})
+    Recipe(config, tmp_path, ProcessGroup(), Silent(), watch).pretrain()
     assert (tmp_path / "pretrain" / "identity" / "best.pt").exists()

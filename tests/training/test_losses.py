@@ -1,4 +1,4 @@
-"""Losses: the formulas of the papers, with gradients that a training survives."""
+"""Losses: the formulas of the papers, with finite gradients."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from eventveil.training.objectives.losses import (
 
 @st.composite
 def batches(draw):
-    """Embeddings, often equal or nearly so, of few people; and a margin."""
+    """Embeddings of few people, often equal or nearly equal, and a margin."""
     size, width = draw(st.integers(1, 9)), draw(st.integers(1, 3))
     value = st.sampled_from((0.0, 0.0, 1.0, -1.0, 1e-3, 3.7, 400.0))
     rows = draw(st.lists(st.lists(value, min_size=width, max_size=width), min_size=size, max_size=size))
@@ -86,7 +86,7 @@ def test_towards_uniform_is_its_twin_and_never_below_0(rows):
 
 def test_towards_uniform_is_0_only_where_all_is_even_and_stays_finite():
     assert towards_uniform(torch.full((3, 7), 2.5)).item() == pytest.approx(0, abs=1e-6)
-    # Certain beyond what float32 can say: KL grows with the logit, by (K - 1) / K of it here.
+    # More certain than float32 can express: KL grows with the logit, here by (K - 1) / K of it.
     certain = torch.tensor([[1e4, 0.0, 0.0, 0.0]], requires_grad=True)
     loss = towards_uniform(certain)
     loss.backward()

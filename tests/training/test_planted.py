@@ -1,6 +1,7 @@
-"""A truth that was planted is found, and hidden: people with a watermark, gestures with a cue, and nothing else.
+"""The whole recipe on planted data: it recognises gestures and people on raw windows, and hides people.
 
-The whole recipe runs once, in one run folder; what came out is looked at from several sides.
+People carry a watermark, gestures a cue, and there is nothing else. The recipe runs once, in one run folder; each test
+checks one aspect of the results.
 """
 
 from __future__ import annotations
@@ -42,7 +43,7 @@ CHANGES = {
 def run(tmp_path_factory):
     root, folder = planted(tmp_path_factory.mktemp("planted"), train=14, test=5), tmp_path_factory.mktemp("run")
     reporter = Silent()
-    results = Recipe(settings(root, **CHANGES), folder, ProcessGroup(), reporter, watch).all()
+    results = Recipe(settings(root, **CHANGES), folder, ProcessGroup(), reporter, watch).run_all()
     return SimpleNamespace(folder=folder, results=results, rows=reporter.rows, root=root)
 
 

@@ -1,4 +1,4 @@
-"""Runs that are killed, stopped or go wrong: nothing is lost, and what goes on is what would have been."""
+"""Runs that are killed, stopped or fail: nothing is lost, and a resumed run equals an uninterrupted one."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from eventveil.training.engine.checkpoint import write_whole
 from eventveil.training.engine.loop import Interrupted
 from eventveil.training.recipe import Recipe
 
-# With all that could make a difference: noise, dropout, augmentation, straddling, two adversaries, restarts.
+# Everything that could make a difference: noise, dropout, augmentation, straddling, two adversaries, restarts.
 CHANGES = {
     "window": {"per_trial": 2, "straddle": 0.5},
     "augment": {"rotation_deg": 20, "padding": 0.2},
@@ -39,7 +39,7 @@ def root(tmp_path_factory):
 @pytest.fixture(scope="module")
 def uninterrupted(root, tmp_path_factory):
     folder = tmp_path_factory.mktemp("uninterrupted")
-    Recipe(settings(root, **CHANGES), folder, ProcessGroup(), Silent(), watch).adversarial()
+    Recipe(settings(root, **CHANGES), folder, ProcessGroup(), Silent(), watch).train_anonymizer()
     return folder
 
 
@@ -49,7 +49,7 @@ def rows(folder, name="steps.csv"):
 
 
 def start(root, folder, *options, **changes):
-    """Start the program and return it once some steps of the adversarial stage are saved."""
+    """Start `eventveil train adversarial` in a process and return it."""
     config = folder.parent / "config.yaml"
     config.write_text(yaml.safe_dump(values(root, **(CHANGES | changes))))
     command = [sys.executable, "-m", "eventveil.cli", "train", "adversarial", str(config), "--out", str(folder)]
@@ -80,14 +80,14 @@ def same_weights(one, other):
 def test_a_killed_run_goes_on_as_if_nothing_had_been(root, uninterrupted, tmp_path):
     folder = tmp_path / "run"
     process = start(root, folder)
-    until_steps(process, folder, 8)  # of 6 in an epoch: in the midst of the second
+    until_steps(process, folder, 8)  # an epoch has 6 steps: in the middle of the second epoch
     process.send_signal(signal.SIGKILL)
     process.communicate()
     saved = torch.load(folder / "adversarial" / "last.pt", weights_only=True)["progress"]
     assert saved["epoch"] < 3
-    (folder / "adversarial" / ".last.pt.1.part").write_bytes(b"killed while it wrote")
+    (folder / "adversarial" / ".last.pt.1.part").write_bytes(b"killed while writing")
     recipe = Recipe(settings(root, **CHANGES), folder, ProcessGroup(), Silent(), watch, resume=True)
-    recipe.adversarial()
+    recipe.train_anonymizer()
     assert rows(folder) == rows(uninterrupted)
     assert rows(folder, "epochs.csv") == rows(uninterrupted, "epochs.csv")
     assert len(rows(folder)) == 18
@@ -95,23 +95,23 @@ def test_a_killed_run_goes_on_as_if_nothing_had_been(root, uninterrupted, tmp_pa
     assert not list(folder.rglob("*.part"))
 
 
-@pytest.mark.parametrize(("at", "saved"), [(8, (1, 3)), (18, (3, 0))])  # in the midst, and with the very last step
+@pytest.mark.parametrize(("at", "saved"), [(8, (1, 3)), (18, (3, 0))])  # in the middle, and during the last step
 def test_going_on_wherever_it_was_stopped_is_exact(root, uninterrupted, tmp_path, at, saved):
     folder = tmp_path / "run"
 
     class Stopping(Silent):
         steps = 0
 
-        def step(self, told, windows):
+        def step(self, values, windows):
             self.steps += 1
             if self.steps == at:
                 os.kill(os.getpid(), signal.SIGINT)
 
     with pytest.raises(Interrupted):
-        Recipe(settings(root, **CHANGES), folder, ProcessGroup(), Stopping(), watch).adversarial()
+        Recipe(settings(root, **CHANGES), folder, ProcessGroup(), Stopping(), watch).train_anonymizer()
     progress = torch.load(folder / "adversarial" / "last.pt", weights_only=True)["progress"]
     assert (progress["epoch"], progress["step"]) == saved
-    Recipe(settings(root, **CHANGES), folder, ProcessGroup(), Silent(), watch, resume=True).adversarial()
+    Recipe(settings(root, **CHANGES), folder, ProcessGroup(), Silent(), watch, resume=True).train_anonymizer()
     assert rows(folder) == rows(uninterrupted)
     same_weights(folder, uninterrupted)
 
@@ -121,43 +121,43 @@ def test_ctrl_c_ends_the_step_saves_and_says_how_to_go_on(root, tmp_path):
     process = start(root, folder)
     until_steps(process, folder, 2)
     process.send_signal(signal.SIGINT)
-    told = process.communicate(timeout=60)[1]
+    stderr = process.communicate(timeout=60)[1]
     assert process.returncode == 130
-    assert "Go on with the same command and --resume" in told
-    assert "Traceback" not in told
+    assert "Go on with the same command and --resume" in stderr
+    assert "Traceback" not in stderr
     progress = torch.load(folder / "adversarial" / "last.pt", weights_only=True)["progress"]
     assert len(rows(folder)) == 6 * progress["epoch"] + progress["step"]
 
 
 def test_a_stage_is_not_begun_twice_by_mistake(root, uninterrupted):
-    with pytest.raises(TrainingError, match="was begun here already; go on with --resume"):
-        Recipe(settings(root, **CHANGES), uninterrupted, ProcessGroup(), Silent(), watch).adversarial()
+    with pytest.raises(TrainingError, match="this stage was already started; resume it with --resume"):
+        Recipe(settings(root, **CHANGES), uninterrupted, ProcessGroup(), Silent(), watch).train_anonymizer()
 
 
 def test_other_settings_do_not_go_on(root, uninterrupted):
     other = settings(root, **CHANGES | {"batch": 4})
-    with pytest.raises(TrainingError, match="was begun with other settings"):
-        Recipe(other, uninterrupted, ProcessGroup(), Silent(), watch, resume=True).adversarial()
-    elsewhere = settings(root, **CHANGES | {"run": {"save_every_s": 7}, "attack": {"epochs": 9}})
+    with pytest.raises(TrainingError, match=r"this stage was started with other settings; .*its settings\.yaml"):
+        Recipe(other, uninterrupted, ProcessGroup(), Silent(), watch, resume=True).train_anonymizer()
+    irrelevant = settings(root, **CHANGES | {"run": {"save_every_s": 7}, "attack": {"epochs": 9}})
     Recipe(
-        elsewhere, uninterrupted, ProcessGroup(), Silent(), watch, resume=True
-    ).adversarial()  # finished: nothing to do
+        irrelevant, uninterrupted, ProcessGroup(), Silent(), watch, resume=True
+    ).train_anonymizer()  # finished: nothing to do
 
 
 def test_what_is_not_finite_ends_the_run_and_names_the_batch(root, tmp_path):
     folder = tmp_path / "run"
     wild = CHANGES | {"adversarial": CHANGES["adversarial"] | {"helpers": {"lr": 1e30}}}
     process = start(root, folder, **wild)
-    told = process.communicate(timeout=90)[1]
+    stderr = process.communicate(timeout=90)[1]
     assert process.returncode == 2
-    assert "not finite in epoch 0, step" in told
-    assert "Traceback" not in told
-    assert "user0" not in told  # who it was stays in the run folder
-    named = json.loads((folder / "adversarial" / "not_finite.json").read_text())
-    assert len(named["trials"]) == 8
-    assert all(name.startswith("ibmGestureTrain/user0") for name in named["trials"])
+    assert "not finite in epoch 0, step" in stderr
+    assert "Traceback" not in stderr
+    assert "user0" not in stderr  # names of people stay in the run folder
+    details = json.loads((folder / "adversarial" / "not_finite.json").read_text())
+    assert len(details["trials"]) == 8
+    assert all(name.startswith("ibmGestureTrain/user0") for name in details["trials"])
     saved = torch.load(folder / "adversarial" / "last.pt", weights_only=True)
-    assert saved["progress"]["step"] == named["step"]
+    assert saved["progress"]["step"] == details["step"]
 
 
 def test_a_full_disk_leaves_the_older_file(tmp_path):
@@ -178,7 +178,7 @@ def test_a_full_disk_leaves_the_older_file(tmp_path):
 def test_a_file_that_is_no_checkpoint_is_named(tmp_path, content):
     path = tmp_path / "last.pt"
     path.write_bytes(content)
-    with pytest.raises(TrainingError, match=r"last\.pt: is no checkpoint of training"):
+    with pytest.raises(TrainingError, match=r"last\.pt: is not a training checkpoint"):
         checkpoint.load_networks(path, "the test")
 
 
@@ -186,6 +186,6 @@ def test_weights_that_are_needed_and_not_there_are_named(root, tmp_path):
     with pytest.raises(
         TrainingError, match=r"pretrain/target/best\.pt: the adversarial stage .*train that stage first"
     ):
-        Recipe(settings(root), tmp_path / "run", ProcessGroup(), Silent(), watch).adversarial()
+        Recipe(settings(root), tmp_path / "run", ProcessGroup(), Silent(), watch).train_anonymizer()
     with pytest.raises(TrainingError, match=r"adversarial/best\.pt: the attack on the anonymizer"):
         Recipe(settings(root), tmp_path / "run", ProcessGroup(), Silent(), watch).attack()

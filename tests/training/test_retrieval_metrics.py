@@ -1,4 +1,4 @@
-"""Ranking: the protocol of the papers, who is left out, and figures that no order of the gallery can flatter."""
+"""Ranking: the protocol of the papers, the entries left out, and independence from the order of the gallery."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ from eventveil.training.evaluation.retrieval_metrics import (
 
 @st.composite
 def labels(draw, *, most=7):
-    """Entries of few people, targets and sessions; now and then of the same trial."""
+    """Entries of few people, targets and sessions; sometimes of the same trial."""
     n = draw(st.integers(1, most))
 
     def column(highest):
         return np.array(draw(st.lists(st.integers(0, highest), min_size=n, max_size=n)))
 
     person, trial = column(2), column(30)
-    return Labels(person, column(2), person * 100 + trial, column(1))  # a trial is of one person
+    return Labels(person, column(2), person * 100 + trial, column(1))  # a trial belongs to one person
 
 
 def entries(person, target=None, trial=None, session=None):
@@ -85,12 +85,12 @@ def test_the_ranking_is_its_twin(query, gallery, disjoint, seed):
 
 
 def test_average_precision_is_that_of_market_1501():
-    # Matches at places 1 and 3 of 4: recall 1/2 at precisions 1 and 1, then 1/2 at 1/2 before and 2/3 with it.
+    # Matches at places 1 and 3 of 4: recall rises by 1/2 at precision 1, then by 1/2 between precisions 1/2 and 2/3.
     score = np.array([[4.0, 3.0, 2.0, 1.0]])
     query, gallery = entries([7], target=[9]), entries([7, 1, 7, 2], trial=[1, 2, 3, 4])
-    found = rank_scores(score, query, gallery, left_out(query, gallery))
-    assert found.mean_average_precision == pytest.approx(0.5 * 1 + 0.5 * (1 / 2 + 2 / 3) / 2)
-    assert found.first_match.tolist() == [1]
+    ranking = rank_scores(score, query, gallery, left_out(query, gallery))
+    assert ranking.mean_average_precision == pytest.approx(0.5 * 1 + 0.5 * (1 / 2 + 2 / 3) / 2)
+    assert ranking.first_match.tolist() == [1]
 
 
 def test_ranks_are_counted_up_to_and_with_their_number():
@@ -105,25 +105,25 @@ def test_ranks_are_counted_up_to_and_with_their_number():
         score = -np.arange(12.0)[None]
         query = entries([7], target=[99])
         gallery = entries([7 if number == place else 1 for number in range(1, 13)], trial=list(range(12)))
-        found = rank_scores(score, query, gallery, left_out(query, gallery))
-        assert (found.rank1, found.rank5, found.rank10) == want
+        ranking = rank_scores(score, query, gallery, left_out(query, gallery))
+        assert (ranking.rank1, ranking.rank5, ranking.rank10) == want
 
 
 def test_what_is_left_out_neither_helps_nor_stands_in_the_way():
     query = entries([0], target=[5])
     gallery = entries([0, 1, 0], target=[5, 6, 7])
     for first in (3.0, -3.0):
-        found = rank_scores(np.array([[first, 1.0, 2.0]]), query, gallery, left_out(query, gallery))
-        assert (found.rank1, found.mean_average_precision) == (1, 1)
+        ranking = rank_scores(np.array([[first, 1.0, 2.0]]), query, gallery, left_out(query, gallery))
+        assert (ranking.rank1, ranking.mean_average_precision) == (1, 1)
 
 
 def test_an_attacker_who_tells_nobody_apart_is_at_chance_whatever_the_gallerys_order():
     person = np.repeat(np.arange(10), 30)
     query, gallery = entries(np.tile(np.arange(10), 30)), entries(person)
     gallery = Labels(gallery.person, gallery.target + 1000, gallery.trial + 1000, gallery.session)
-    found = rank(np.ones((300, 4)), np.ones((300, 4)), query, gallery)
-    assert abs(found.rank1 - 0.1) < 0.07  # four standard deviations of 300 fair draws
-    assert abs(found.mean_average_precision - 0.1) < 0.05
+    ranking = rank(np.ones((300, 4)), np.ones((300, 4)), query, gallery)
+    assert abs(ranking.rank1 - 0.1) < 0.07  # four standard deviations of 300 random draws
+    assert abs(ranking.mean_average_precision - 0.1) < 0.05
     assert rank(np.zeros((300, 4)), np.ones((300, 4)), query, gallery).rank1 < 0.2
 
 

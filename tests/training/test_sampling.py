@@ -1,4 +1,4 @@
-"""Which windows an epoch is made of: within trials, across them, in batches, and the same ones every time."""
+"""The windows of an epoch: within trials, across them, in batches, and reproducible."""
 
 from __future__ import annotations
 
@@ -22,49 +22,49 @@ class FakeTrial:
 
 
 def windows(*lengths, sessions=None):
-    """Trials of so many rows, all of one person; every row holds the number of its trial."""
+    """Make trials with these numbers of rows, all of one person; every row holds the index of its trial."""
     sessions = sessions or ["led"] * len(lengths)
     rows = np.repeat(np.arange(len(lengths)), lengths).astype(np.uint8)
     trials = tuple(FakeTrial("user01", session) for session in sessions)
     return Windows(SHAPE, trials, np.cumsum([0, *lengths]), rows.reshape(-1, 1, 1, 1) * np.ones((1, 2, 1, 1), np.uint8))
 
 
-def most(held, start):
-    """The trial that most of the window's rows are of; the earlier one of two equals."""
-    rows = held.rows[start : start + 6, 0, 0, 0].tolist()
+def majority(recording, start):
+    """Return the trial that most rows of a window belong to; the earlier one in a tie."""
+    rows = recording.rows[start : start + 6, 0, 0, 0].tolist()
     assert len(rows) == 6
     return max(sorted(set(rows)), key=rows.count)
 
 
 def test_windows_lie_within_their_trial_at_every_offset():
-    held = windows(9, 6, 20)
-    draw = at_random(held, 200, 0.0, numpy_generator(1))
+    recording = windows(9, 6, 20)
+    draw = at_random(recording, 200, 0.0, numpy_generator(1))
     assert len(draw) == 600
-    assert all(most(held, start) == trial for start, trial in zip(draw.start, draw.trial, strict=True))
+    assert all(majority(recording, start) == trial for start, trial in zip(draw.start, draw.trial, strict=True))
     for trial, starts in enumerate(([0, 1, 2, 3], [9], list(range(15, 30)))):
         assert sorted(set(draw.start[draw.trial == trial])) == starts
 
 
 def test_windows_across_trials_are_labelled_by_who_fills_most_of_them():
-    held = windows(9, 6, 20)
-    draw = at_random(held, 300, 1.0, numpy_generator(1))
-    assert all(most(held, start) == trial for start, trial in zip(draw.start, draw.trial, strict=True))
+    recording = windows(9, 6, 20)
+    draw = at_random(recording, 300, 1.0, numpy_generator(1))
+    assert all(majority(recording, start) == trial for start, trial in zip(draw.start, draw.trial, strict=True))
     assert set(draw.start) == set(range(30))
     assert all(sum(draw.trial == trial) > 200 for trial in range(3))
 
 
 def test_windows_do_not_reach_into_another_session():
-    held = windows(9, 6, 20, sessions=["led", "natural", "natural"])
-    draw = at_random(held, 300, 1.0, numpy_generator(1))
+    recording = windows(9, 6, 20, sessions=["led", "natural", "natural"])
+    draw = at_random(recording, 300, 1.0, numpy_generator(1))
     assert set(draw.start) == {*range(4), *range(9, 30)}
 
 
 @pytest.mark.parametrize("share", [0.25, 0.5])
 def test_as_many_straddle_as_asked_for(share):
-    held = windows(6, 6, 6)
-    draw = at_random(held, 2_000, share, numpy_generator(2))
-    whole = draw.start == held.first_row[draw.trial]
-    # Of those that may reach across, one place of four (at the ends) or seven lies within the trial all the same.
+    recording = windows(6, 6, 6)
+    draw = at_random(recording, 2_000, share, numpy_generator(2))
+    whole = draw.start == recording.first_row[draw.trial]
+    # A straddling window has four possible starts at the ends, else seven, one of which lies within its trial.
     assert 1 - share < whole.mean() < 1 - share + share / 3
 
 
@@ -80,9 +80,9 @@ def test_batches_are_whole_and_hold_each_window_once():
     person = np.zeros(21, np.int64)
     batches = in_batches(draw, person, 4, None, numpy_generator(4))
     assert [len(batch) for batch in batches] == [4] * 5
-    together = sorted((s, t) for batch in batches for s, t in zip(batch.start, batch.trial, strict=True))
-    every = sorted(zip(draw.start, draw.trial, strict=True))
-    assert all(together.count(pair) <= every.count(pair) for pair in together)
+    batched = sorted((s, t) for batch in batches for s, t in zip(batch.start, batch.trial, strict=True))
+    drawn = sorted(zip(draw.start, draw.trial, strict=True))
+    assert all(batched.count(pair) <= drawn.count(pair) for pair in batched)
 
 
 def test_batches_of_people_hold_equal_groups():
@@ -96,12 +96,12 @@ def test_batches_of_people_hold_equal_groups():
 
 
 def test_draws_follow_from_their_names_alone():
-    held = windows(9, 6, 20)
-    first = at_random(held, 5, 0.5, numpy_generator(1, "pretrain", 3))
-    again = at_random(held, 5, 0.5, numpy_generator(1, "pretrain", 3))
+    recording = windows(9, 6, 20)
+    first = at_random(recording, 5, 0.5, numpy_generator(1, "pretrain", 3))
+    again = at_random(recording, 5, 0.5, numpy_generator(1, "pretrain", 3))
     np.testing.assert_array_equal(first.start, again.start)
     others = [
-        at_random(held, 5, 0.5, numpy_generator(*name)).start.tolist()
+        at_random(recording, 5, 0.5, numpy_generator(*name)).start.tolist()
         for name in ((1, "pretrain", 4), (2, "pretrain", 3), (1, "attack", 3))
     ]
     assert first.start.tolist() not in others

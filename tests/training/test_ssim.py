@@ -1,4 +1,4 @@
-"""Similarity of pictures: Wang's formula pixel by pixel, and what it must say of simple pairs."""
+"""Picture similarity: Wang's formula pixel by pixel, and its values for simple pairs."""
 
 from __future__ import annotations
 
@@ -77,5 +77,5 @@ def test_shapes_that_cannot_be_compared_are_refused():
     with pytest.raises(ValueError, match="at least 11x11 pixels"):
         ssim(torch.zeros(1, 1, 10, 30), torch.zeros(1, 1, 10, 30), 1.0)
     for function in (ssim, psnr):
-        with pytest.raises(ValueError, match="alike"):
+        with pytest.raises(ValueError, match="expected two equal"):
             function(torch.zeros(2, 1, 12, 12), torch.zeros(1, 1, 12, 12), 1.0)

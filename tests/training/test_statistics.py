@@ -1,4 +1,4 @@
-"""What weights say of their training: the pixels that windows showed, and how dense events were in them."""
+"""Statistics of the training windows that weights carry: field of view and event density."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pydantic import ValidationError
 from eventveil.models.metadata import TrainedScene
 from eventveil.replay.datasets import open_dataset
 from eventveil.training.data.binned_trials import RowShape
-from eventveil.training.data.statistics import trained_scene
+from eventveil.training.data.statistics import measure_scene
 from eventveil.training.data.windows import build
 
 
@@ -36,7 +36,7 @@ def test_density_is_that_of_every_window_within_a_trial(trials, tmp_path, crop):
         for start in range(windows.first_row[trial], windows.first_row[trial + 1] - 12 + 1)
     ]
     densities = windows.cut(np.array(starts)).sum(axis=(1, 2, 3)) / (32 * 16)
-    scene = trained_scene(windows)
+    scene = measure_scene(windows)
     np.testing.assert_allclose(scene.density, np.percentile(densities, (1, 50, 99)), atol=6e-4)
     assert scene.field == ((128, 128) if crop is None else (96, 64))
     assert 0 < scene.density[0] < scene.density[1] < scene.density[2]
@@ -45,13 +45,13 @@ def test_density_is_that_of_every_window_within_a_trial(trials, tmp_path, crop):
 def test_a_whole_recording_is_one_window(trials, tmp_path):
     windows = build(trials, shape(mode="recording", bin_us=None), tmp_path / "windows")
     densities = windows.cut(windows.first_row[:-1]).sum(axis=(1, 2, 3)) / (32 * 16)
-    assert trained_scene(windows).density == pytest.approx(np.percentile(densities, (1, 50, 99)), abs=6e-4)
+    assert measure_scene(windows).density == pytest.approx(np.percentile(densities, (1, 50, 99)), abs=6e-4)
 
 
 def test_voxels_have_no_density_and_boxes_no_field(trials, tmp_path):
-    scene = trained_scene(build(trials, shape(mode="voxel"), tmp_path / "windows"))
+    scene = measure_scene(build(trials, shape(mode="voxel"), tmp_path / "windows"))
     assert (scene.field, scene.density) == ((128, 128), None)
-    boxed = trained_scene(build(trials, shape(mode="voxel", crop="events"), tmp_path / "windows"))
+    boxed = measure_scene(build(trials, shape(mode="voxel", crop="events"), tmp_path / "windows"))
     assert (boxed.field, boxed.density) == (None, None)
 
 

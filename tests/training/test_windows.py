@@ -1,4 +1,4 @@
-"""Windows of training are those of the line: put together from rows, they are what the histogrammer gives."""
+"""Training windows, summed from rows, equal those of the live histogrammer."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ def shape(**changes):
 
 
 def by_histogrammer(trial, start_us, **settings):
-    """The window of a trial that begins `start_us` behind its first event."""
+    """Return the window of a trial that starts `start_us` after its first event."""
     with trial.open() as source:
         packets = list(source)
     first_us = int(packets[0].t[0])
     histogrammer = WindowedHistogrammer(source.sensor, start_us=first_us + start_us, **settings)
     windows = []
     for packet in packets:
-        late = packet.t.searchsorted(first_us + start_us)
-        windows += histogrammer.push(packet[late:])
+        first = packet.t.searchsorted(first_us + start_us)
+        windows += histogrammer.push(packet[first:])
     return [*windows, *histogrammer.finish()][0].counts
 
 
@@ -113,12 +113,12 @@ def test_voxel_grids_of_the_box_around_a_person_fill_the_window(tmp_path):
 
 def test_several_processes_make_the_same_rows_and_a_second_run_finds_them(tmp_path):
     trials = open_dataset(planted(tmp_path / "set")).trials
-    told = []
-    one = build(trials, shape(), tmp_path / "one", watch=lambda done, of: told.append((done, of)))
+    calls = []
+    one = build(trials, shape(), tmp_path / "one", watch=lambda done, of: calls.append((done, of)))
     two = build(tuple(reversed(trials)), shape(), tmp_path / "two", workers=2)
     np.testing.assert_array_equal(one.rows, two.rows)
     assert one.trials == two.trials
-    assert told[-1] == (len(trials), len(trials))
+    assert calls[-1] == (len(trials), len(trials))
     before = next((tmp_path / "one").iterdir()).stat()
     build(trials, shape(), tmp_path / "one")
     assert next((tmp_path / "one").iterdir()).stat() == before

@@ -1,1 +1,1 @@
-"""Trials as rows on disk, and the windows that training draws from them."""
+"""Splits datasets, bins trials into rows on disk, and samples training windows from them."""

@@ -1,11 +1,11 @@
-"""Trials as rows: spans of time, binned once, that windows at many offsets are put together from.
+"""Bins trials once into rows, short time spans that are added up to windows at many offsets.
 
 A histogram is a sum, so the counts of a bin are the sum of the counts of its parts. A row is such a part,
-`bin_us / offsets` long, cut by the line's own histogrammer; a window that begins with any row is then a few additions,
-and exactly what the histogrammer gives for a window that begins there. In mode "recording" a row is one of the trial's
-bins, in mode "voxel" a whole grid, for those do not add up.
+`bin_us / offsets` long, cut by the pipeline's own histogrammer. A window that starts at any row then takes a few
+additions, and equals what the histogrammer produces for a window that starts there. In mode "recording" a row is one of
+the trial's bins; in mode "voxel" it is a whole grid, because voxel grids do not add up.
 
-Nothing here imports torch: rows are made in processes of their own, which are to start quickly.
+Nothing here imports torch: child processes make the rows and must start quickly.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from eventveil.events import EventPacket, Sensor
 from eventveil.replay.datasets.trials import Trial
 from eventveil.stream.histogram import Mode, WindowedHistogrammer
 
-MAX_COUNT = 65_535  # counts of a window saturate here, as those of the histogrammer do
+MAX_COUNT = 65_535  # counts of a window saturate here, as in the histogrammer
 
 Rows = npt.NDArray[Any]
 Crop = tuple[int, int, int, int]
@@ -31,15 +31,15 @@ Crop = tuple[int, int, int, int]
 
 @dataclass(frozen=True, slots=True)
 class RowShape:
-    """How long a row is, and how many make a window.
+    """The length of a row, and how many make a window.
 
     Attributes:
         mode: as in `WindowedHistogrammer`.
-        bins: bins of a window.
+        bins: bins per window.
         row_us: length of a row in microseconds; None in mode "recording".
-        rows_per_bin: rows that are added up to a bin.
+        rows_per_bin: rows that are summed into a bin.
         size: width and height, pixels.
-        crop: part of the sensor, or "events" for the box around a trial's events; None is all of it.
+        crop: part of the sensor, or "events" for the bounding box of a trial's events; None for the whole sensor.
     """
 
     mode: Mode
@@ -60,10 +60,10 @@ class RowShape:
         size: tuple[int, int],
         crop: Crop | Literal["events"] | None,
     ) -> Self:
-        """Part the bins into rows.
+        """Divide the bins into rows.
 
         Raises:
-            ConfigError: a bin is no whole number of rows long.
+            ConfigError: a bin is not a whole number of rows long.
         """
         if mode == "voxel" and bin_us is not None:
             return cls(mode, bins, bins * bin_us, 1, size, crop)
@@ -75,34 +75,34 @@ class RowShape:
 
     @property
     def per_window(self) -> int:
-        """Rows of a window."""
+        """Rows per window."""
         return 1 if self.mode == "voxel" else self.bins * self.rows_per_bin
 
     @property
     def row(self) -> tuple[int, int, int]:
-        """Shape of a row: (2, H, W), or (B, H, W) of a voxel grid."""
+        """Shape of a row: (2, H, W), or (bins, H, W) for a voxel grid."""
         width, height = self.size
         return (self.bins if self.mode == "voxel" else 2, height, width)
 
     @property
     def dtype(self) -> type[np.uint16 | np.float32]:
-        """Of the values of a row."""
+        """Data type of a row."""
         return np.float32 if self.mode == "voxel" else np.uint16
 
     def rows_of(self, trial: Trial) -> int:
-        """How many rows a trial has: the whole ones, and as many as a window at least; those are quiet at the end."""
+        """Number of rows of a trial: its whole ones, but at least one window; missing ones at the end stay zero."""
         if self.row_us is None:
             return self.per_window
         return max(self.per_window, trial.duration_us // self.row_us)
 
 
 def fill(trial: Trial, shape: RowShape, out: Rows) -> None:
-    """Write the rows of a trial, from its first event on.
+    """Write the rows of a trial, starting at its first event.
 
     Args:
-        trial: whose events are read.
-        shape: of its rows.
-        out: zeros, (rows, *shape.row); what the trial is too short for stays zero.
+        trial: the trial to read.
+        shape: shape of its rows.
+        out: zeros, (rows, *shape.row); rows after the end of the trial stay zero.
 
     Raises:
         EventVeilError: the events cannot be read or binned.
@@ -114,7 +114,7 @@ def fill(trial: Trial, shape: RowShape, out: Rows) -> None:
 def _counts(trial: Trial, shape: RowShape) -> Iterator[Rows]:
     with trial.open() as source:
         if shape.crop == "events":
-            yield from _boxed(source.sensor, list(source), shape)
+            yield from _bounding_box_grids(source.sensor, list(source), shape)
             return
         recording = shape.mode == "recording"
         histogrammer = WindowedHistogrammer(
@@ -141,13 +141,13 @@ def _as_row(counts: Rows, shape: RowShape) -> Rows:
     return counts if shape.mode == "voxel" else counts[0]
 
 
-def _boxed(sensor: Sensor, packets: list[EventPacket], shape: RowShape) -> Iterator[Rows]:
-    """Voxel grids of the box around a trial's events, brought to size bilinearly, as pictures of people are."""
-    seen = [packet for packet in packets if len(packet)]
-    if not seen:
+def _bounding_box_grids(sensor: Sensor, packets: list[EventPacket], shape: RowShape) -> Iterator[Rows]:
+    """Yield voxel grids of the bounding box of a trial's events, resized bilinearly, as pictures of people are."""
+    filled = [packet for packet in packets if len(packet)]
+    if not filled:
         return
-    left, top = (min(int(getattr(packet, axis).min()) for packet in seen) for axis in "xy")
-    right, bottom = (max(int(getattr(packet, axis).max()) for packet in seen) for axis in "xy")
+    left, top = (min(int(getattr(packet, axis).min()) for packet in filled) for axis in "xy")
+    right, bottom = (max(int(getattr(packet, axis).max()) for packet in filled) for axis in "xy")
     box = (left, top, right + 1 - left, bottom + 1 - top)
     histogrammer = WindowedHistogrammer(sensor, None, shape.bins, _row_bin_us(shape), mode="voxel", crop=box)
     for packet in packets:

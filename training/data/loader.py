@@ -1,4 +1,4 @@
-"""Windows on their way to the networks: drawn for the epoch, cut, moved to the device, augmented there.
+"""Loads training batches: samples the windows of an epoch, cuts them, moves them to the device and augments them there.
 
 Legend of axes: B windows of this process's part of a batch, C channels, H rows, W columns, T trials.
 """
@@ -23,19 +23,19 @@ from eventveil.training.distributed.process_group import ProcessGroup
 from eventveil.training.randomness import NamedNoise, numpy_generator, torch_generator
 from eventveil.training.settings import TrainSettings
 
-NOBODY = -1  # in the place of a target or a person that is not known
+UNLABELLED = -1  # stands for an unknown target
 
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """What a step learns from.
+    """The data of one step.
 
     Attributes:
         x_BCHW: float32 windows, augmented, on the device.
-        target_B: classes; -1 where there are none.
-        person_B: numbers of the people in training.
-        noise: of this step.
-        trials: names of what the windows are of, all processes' parts; to be told in the run folder only.
+        target_B: classes; -1 if the dataset has none.
+        person_B: indices of the training people.
+        noise: noise of this step.
+        trials: trial names of the whole batch, all processes together; they may appear only in the run folder.
     """
 
     x_BCHW: torch.Tensor
@@ -45,23 +45,23 @@ class Batch:
     trials: tuple[str, ...]
 
     @property
-    def everybody(self) -> int:
-        """Windows in the whole batch."""
+    def global_size(self) -> int:
+        """Number of windows in the whole batch, all processes together."""
         return len(self.trials)
 
 
 class BatchLoader:
-    """The training windows of a stage.
+    """Loads the training windows of a stage.
 
     Args:
-        windows: of the people in training.
-        settings: of the run.
-        stage: its name: no two stages see the same draws.
-        mirrored_targets: what each class is in a mirror.
-        world: the processes that share each batch.
+        windows: windows of the training people.
+        settings: settings of the run.
+        stage: name of the stage; each stage draws different random numbers.
+        mirrored_targets: the mirror image of each class.
+        group: the processes that share each batch.
 
     Attributes:
-        people: names of the people, by their numbers.
+        people: names of the training people, by index.
     """
 
     def __init__(
@@ -70,23 +70,23 @@ class BatchLoader:
         settings: TrainSettings,
         stage: str,
         mirrored_targets: tuple[int, ...],
-        world: ProcessGroup,
+        group: ProcessGroup,
     ) -> None:
         self.people = people_of(windows.trials)
         self._windows = windows
         self._settings = settings
         self._stage = stage
-        self._world = world
-        self._part = world.part(settings.batch)
+        self._group = group
+        self._part = group.part(settings.batch)
         self._target_T = torch.from_numpy(targets_of(windows.trials))
         self._person_T = np.array([self.people.index(trial.subject) for trial in windows.trials])
-        self._mirrored = torch.tensor([*mirrored_targets, NOBODY])  # -1, nobody's target, stays so
+        self._mirrored = torch.tensor([*mirrored_targets, UNLABELLED])  # index -1: no target stays no target
         self._batches: list[Draw] = []
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="windows")
         self._next: tuple[int, Future[npt.NDArray[np.float32]]] | None = None
 
     def begin_epoch(self, epoch: int) -> int:
-        """Draw the windows of an epoch; returns how many steps it has.
+        """Sample the windows of an epoch and return its number of steps.
 
         Raises:
             ConfigError: there are not enough windows for one batch.
@@ -98,17 +98,17 @@ class BatchLoader:
         self._next = None
         if not self._batches:
             raise ConfigError(
-                f"batch: {len(draw)} windows of people in training do not make a batch of {settings.batch}; lower "
-                "batch or people_per_batch, or raise window.per_trial"
+                f"batch: {len(draw)} training windows do not fill a batch of {settings.batch}; lower batch or "
+                "people_per_batch, or raise window.per_trial"
             )
         return len(self._batches)
 
     def batch(self, epoch: int, step: int) -> Batch:
-        """Return the batch of a step of the epoch that was begun."""
+        """Return the batch of a step of the current epoch."""
         draw = self._batches[step]
-        own = draw[self._part]
-        x_BCHW = torch.from_numpy(self._cut(step)).to(self._world.device, non_blocking=True)
-        target_B, person_B = self._target_T[own.trial], torch.from_numpy(self._person_T[own.trial])
+        part = draw[self._part]
+        x_BCHW = torch.from_numpy(self._cut(step)).to(self._group.device, non_blocking=True)
+        target_B, person_B = self._target_T[part.trial], torch.from_numpy(self._person_T[part.trial])
         name = (self._settings.seed, self._stage, epoch, step)
         parameters_B4 = draw_augmentation(
             len(draw),
@@ -118,18 +118,18 @@ class BatchLoader:
         )[self._part]
         x_BCHW = prepared(augment(x_BCHW, parameters_B4), self._settings)
         target_B = torch.where(parameters_B4[:, 3] == 1, self._mirrored[target_B], target_B)
-        noise = torch_generator(self._world.device, "noise", *name)
+        noise = torch_generator(self._group.device, "noise", *name)
         torch.manual_seed(torch_generator(torch.device("cpu"), "dropout", *name).initial_seed())
         return Batch(
             x_BCHW,
-            target_B.to(self._world.device),
-            person_B.to(self._world.device),
-            NamedNoise(noise, self._world.rank, self._world.size),
+            target_B.to(self._group.device),
+            person_B.to(self._group.device),
+            NamedNoise(noise, self._group.rank, self._group.size),
             tuple(self._windows.trials[trial].name for trial in draw.trial),
         )
 
     def _cut(self, step: int) -> npt.NDArray[np.float32]:
-        """Cut the windows of a step, and begin with the next ones while these are learned from."""
+        """Cut the windows of a step, and start to cut those of the next step in the background."""
         if self._next is not None and self._next[0] == step:
             values = self._next[1].result()
         else:
@@ -145,22 +145,22 @@ class BatchLoader:
 
 
 def prepared(x_BCHW: torch.Tensor, settings: TrainSettings) -> torch.Tensor:
-    """Windows as networks take them: voxel grids normalised, counts as they are; channels last in memory."""
+    """Return windows as networks expect them: voxel grids normalised, counts unchanged; channels last in memory."""
     if settings.window.mode == "voxel":
         x_BCHW = normalise_nonzero(x_BCHW)
     return x_BCHW.contiguous(memory_format=torch.channels_last)
 
 
 def people_of(trials: tuple[Trial, ...]) -> tuple[str, ...]:
-    """The people of some trials, sorted."""
+    """Return the people of some trials, sorted."""
     return tuple(sorted({trial.subject for trial in trials}))
 
 
 def targets_of(trials: tuple[Trial, ...]) -> npt.NDArray[np.int64]:
-    """(T,) the class of each trial; -1 where there are none."""
-    return np.array([NOBODY if trial.target is None else trial.target for trial in trials])
+    """Return the class of each trial, (T,); -1 if it has none."""
+    return np.array([UNLABELLED if trial.target is None else trial.target for trial in trials])
 
 
 def mirrored_targets(kind: str, classes: int) -> tuple[int, ...]:
-    """What each class of a dataset is in a mirror: gestures have a left and a right, the others have not."""
+    """Return the mirror image of each class of a dataset; only gestures distinguish left and right."""
     return MIRRORED_GESTURES if kind == "dvs-gesture" else tuple(range(classes))

@@ -1,4 +1,4 @@
-"""Which windows an epoch is made of.
+"""Samples the training windows of an epoch.
 
 Legend of axes: N windows of an epoch, B windows of a batch.
 """
@@ -18,11 +18,11 @@ Integers = npt.NDArray[np.int64]
 
 @dataclass(frozen=True, slots=True)
 class Draw:
-    """Windows to be cut.
+    """Windows to cut.
 
     Attributes:
         start: (N,) first row.
-        trial: (N,) the trial that most of the window is of.
+        trial: (N,) the trial that fills most of the window.
     """
 
     start: Integers
@@ -36,29 +36,29 @@ class Draw:
 
 
 def at_random(windows: Windows, per_trial: int, straddle: float, generator: np.random.Generator) -> Draw:
-    """Draw windows for training: `per_trial` of each trial, at offsets of their own.
+    """Draw windows for training: `per_trial` from each trial, at random offsets.
 
     Args:
-        windows: what is drawn from.
-        per_trial: windows of a trial.
-        straddle: share of the windows that may lie across the ends of their trial, at least half in it as far as the
-            trial is long enough, with the trials before and behind it in the same session filling the rest. A live
-            line cannot know where a gesture begins.
-        generator: of this epoch.
+        windows: the windows to draw from.
+        per_trial: windows per trial.
+        straddle: share of the windows that may cross the ends of their trial. At least half of such a window lies in
+            its trial, if that is long enough; neighbouring trials of the same session fill the rest. A live pipeline
+            cannot know where a gesture starts either.
+        generator: generator of this epoch.
     """
     length = windows.shape.per_window
     trial = np.repeat(np.arange(len(windows.trials)), per_trial)
     first, end = windows.first_row[trial], windows.first_row[trial + 1]
-    where, across = generator.random(len(trial)), generator.random(len(trial)) < straddle
-    chain = windows.chain[trial]
-    low = np.where(across, np.maximum(first - length // 2, chain[:, 0]), first)
-    high = np.where(across, np.minimum(end - (length + 1) // 2, chain[:, 1] - length), end - length)
-    start = (low + np.floor(where * (high - low + 1))).astype(np.int64)
-    return Draw(start, np.where(across, _mostly(windows, start), trial))
+    position, straddles = generator.random(len(trial)), generator.random(len(trial)) < straddle
+    session = windows.session_rows[trial]
+    low = np.where(straddles, np.maximum(first - length // 2, session[:, 0]), first)
+    high = np.where(straddles, np.minimum(end - (length + 1) // 2, session[:, 1] - length), end - length)
+    start = (low + np.floor(position * (high - low + 1))).astype(np.int64)
+    return Draw(start, np.where(straddles, _majority_trial(windows, start), trial))
 
 
 def in_order(windows: Windows, hop: int) -> Draw:
-    """Return the windows that a line would cut from each trial, from its first event on, `hop` rows apart."""
+    """Return the windows that a live pipeline would cut from each trial: from its first event, `hop` rows apart."""
     length = windows.shape.per_window
     starts = [
         np.arange(first, end - length + 1, hop)
@@ -71,28 +71,28 @@ def in_order(windows: Windows, hop: int) -> Draw:
 def in_batches(
     draw: Draw, person: Integers, batch: int, people_per_batch: int | None, generator: np.random.Generator
 ) -> list[Draw]:
-    """Shuffle windows and part them into whole batches; what is left over is left out of this epoch.
+    """Shuffle windows and divide them into whole batches; the remainder is dropped in this epoch.
 
     Args:
         draw: the windows of the epoch.
-        person: (N,) whose each is.
-        batch: windows of a batch.
-        people_per_batch: give each batch so many equal groups of windows, each of one person, so that a triplet loss
-            finds others of the same; None mixes all.
-        generator: of this epoch.
+        person: (N,) person of each window.
+        batch: windows per batch.
+        people_per_batch: number of equal groups per batch, each of one person, so that a triplet loss finds positives;
+            None mixes all windows.
+        generator: generator of this epoch.
     """
     order = generator.permutation(len(draw))
     if people_per_batch is not None:
         size = batch // people_per_batch
         by_person = [order[person[order] == name] for name in np.unique(person)]
-        groups = [own[at : at + size] for own in by_person for at in range(0, len(own) - size + 1, size)]
+        groups = [rows[at : at + size] for rows in by_person for at in range(0, len(rows) - size + 1, size)]
         shuffled: list[Any] = [groups[k] for k in generator.permutation(len(groups))]
         order = np.concatenate(shuffled) if shuffled else order[:0]
     return [draw[order[at : at + batch]] for at in range(0, len(order) - batch + 1, batch)]
 
 
-def _mostly(windows: Windows, start: Integers) -> Integers:
-    """The trial that most rows of each window are of; the earlier one of two equals."""
+def _majority_trial(windows: Windows, start: Integers) -> Integers:
+    """Return the trial that most rows of each window belong to; the earlier one in a tie."""
     rows = start[:, None] + np.arange(windows.shape.per_window)
     trial = np.searchsorted(windows.first_row, rows, side="right") - 1
-    return np.array([np.bincount(own - own[0]).argmax() + own[0] for own in trial], np.int64)
+    return np.array([np.bincount(of_row - of_row[0]).argmax() + of_row[0] for of_row in trial], np.int64)

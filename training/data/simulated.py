@@ -1,4 +1,4 @@
-"""A simulated set made on the way, by several processes: what `eventveil simulate` would write."""
+"""Generates a simulated dataset before training, in several processes, as `eventveil simulate` would write it."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from typing import Any
 from eventveil.training.distributed.workers import in_processes
 from eventveil.training.settings import SimulateSettings
 
-CHUNK = 8  # trials that a process makes in one go
+CHUNK = 8  # trials per task of a process
 
 
 def simulate_set(folder: Path, settings: SimulateSettings, workers: int, watch: Callable[[int, int], object]) -> None:
-    """Write what is missing of the set.
+    """Write the missing trials of the dataset.
 
     Raises:
-        EventFileError: the folder holds another set, or cannot be written.
+        EventFileError: the folder holds another dataset, or cannot be written.
     """
-    from eventveil.replay.simulation.dataset import (  # compiles: only who simulates waits
+    from eventveil.replay.simulation.dataset import (  # compiles kernels, which other runs need not wait for
         check_recipe,
         plan,
         write_trials,

@@ -1,4 +1,4 @@
-"""Who is trained on, who chooses the best epoch, and who is tested on: three groups with nobody in common."""
+"""Splits a dataset by person into train, val and test, and provides the windows of each part."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from eventveil.training.settings import DataSettings, TrainingWindowSettings
 
 PARTS = ("train", "val", "test")
 Watch = Callable[[str, int, int], object]
-"""Called with what is being done, how much of it is done, and of how much."""
+"""Shows progress: called with the name of the task, the number of items done, and their total."""
 
 
 def row_shape(settings: TrainingWindowSettings) -> RowShape:
-    """The rows that the windows of these settings are made of."""
+    """Return the shape of the rows that make up the windows of these settings."""
     return RowShape.of(
         mode=settings.mode,
         bins=settings.bins,
@@ -34,44 +34,43 @@ def row_shape(settings: TrainingWindowSettings) -> RowShape:
 
 
 def open_split(settings: DataSettings, run: Path, watch: Watch) -> Dataset:
-    """Open the dataset, in parts train, val and test by person; who is where is written to `split.json` of the run.
+    """Open the dataset, split by person into train, val and test, and write the split to `split.json` of the run.
 
-    People for validation are drawn from those that are not for testing. Those for testing are the dataset's own, or
-    drawn where it has none or their number is given.
+    Test people are the dataset's own, or drawn if their number is given. Validation people are drawn from the others.
 
     Raises:
-        DatasetError: there are too few people, or the run's split is of another dataset.
-        EventVeilError: the dataset cannot be made or read.
+        DatasetError: there are too few people, or the run's split belongs to another dataset.
+        EventVeilError: the dataset cannot be generated or read.
     """
     root = settings.root or run / "data"
     if settings.simulate is not None:
         simulate_set(root, settings.simulate, workers_of(settings), lambda done, of: watch("simulating", done, of))
     dataset = open_dataset(root)
-    written = run / "split.json"
+    path = run / "split.json"
     if settings.split is not None:
         split = load_split(settings.split)
-    elif written.exists():
-        split = load_split(written)
+    elif path.exists():
+        split = load_split(path)
     else:
         split = _draw(dataset, settings)
     missing = [part for part in PARTS if not split.people.get(part)]
     if missing:
-        raise DatasetError(f"{settings.split or written}: expected people for {', '.join(PARTS)}; none for {missing}")
+        raise DatasetError(f"{settings.split or path}: expected people for {', '.join(PARTS)}; none for {missing}")
     dataset = split.apply(dataset)
     run.mkdir(parents=True, exist_ok=True)
-    split.save(written)
+    split.save(path)
     return dataset
 
 
 def workers_of(settings: DataSettings) -> int:
-    """How many processes read trials."""
+    """Return the number of processes that read trials."""
     return settings.workers or os.cpu_count() or 1
 
 
-def windows_of(
+def load_or_build_windows(
     dataset: Dataset, part: str, settings: DataSettings, window: TrainingWindowSettings, run: Path, watch: Watch
 ) -> Windows:
-    """Make or find the windows of one part."""
+    """Return the windows of one part; build them unless an earlier run has done so."""
     return build(
         dataset.of(part),
         row_shape(window),
@@ -82,26 +81,27 @@ def windows_of(
 
 
 def _draw(dataset: Dataset, settings: DataSettings) -> Split:
-    own = "test" in dataset.splits and "train" in dataset.splits
-    if settings.test_people is None and not own:
+    predefined = "test" in dataset.splits and "train" in dataset.splits
+    if settings.test_people is None and not predefined:
         raise DatasetError(
-            f"{dataset.root}: the dataset has no people for training and for tests of its own "
-            f"(splits: {', '.join(dataset.splits)}); say how many as data.test_people, or give a list as data.split"
+            f"{dataset.root}: the dataset does not define training and test people "
+            f"(splits: {', '.join(dataset.splits)}); set data.test_people, or give a list as data.split"
         )
     if settings.test_people is not None:
         counts = {"val": settings.val_people, "test": settings.test_people}
-        return _with_the_rest(dataset, counts, settings.seed)
+        return _draw_people(dataset, counts, settings.seed)
     train = replace(dataset, trials=dataset.of("train"))
-    split = _with_the_rest(train, {"val": settings.val_people}, settings.seed)
-    tested = tuple(sorted({trial.subject for trial in dataset.of("test")}))
-    return Split(split.seed, {**split.people, "test": tested})
+    split = _draw_people(train, {"val": settings.val_people}, settings.seed)
+    test_people = tuple(sorted({trial.subject for trial in dataset.of("test")}))
+    return Split(split.seed, {**split.people, "test": test_people})
 
 
-def _with_the_rest(dataset: Dataset, counts: dict[str, int], seed: int) -> Split:
+def _draw_people(dataset: Dataset, counts: dict[str, int], seed: int) -> Split:
+    """Draw this many people for each part; the others are for training."""
     rest = len(dataset.subjects) - sum(counts.values())
     if rest < 2:
         raise DatasetError(
-            f"{dataset.root}: {len(dataset.subjects)} people less {counts} leave {rest} to train on, and two are "
-            "needed; lower data.val_people or data.test_people"
+            f"{dataset.root}: {len(dataset.subjects)} people minus {counts} leave {rest} for training, but at least "
+            "two are needed; lower data.val_people or data.test_people"
         )
     return split_by_person(dataset, {"train": rest, **counts}, seed)

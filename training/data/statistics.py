@@ -1,4 +1,4 @@
-"""What the windows of a training were like, for whoever later puts a camera before the network."""
+"""Measures the training windows, so that live windows can later be compared with them."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from eventveil.models.metadata import TrainedScene
 from eventveil.training.data.windows import Windows
 
 PERCENTILES = (1, 50, 99)
-CHUNK = 4096  # rows summed at once
+CHUNK = 4096  # rows summed at a time
 
 
-def trained_scene(windows: Windows) -> TrainedScene:
-    """Measure training windows: the pixels that they show, and how dense events are in them.
+def measure_scene(windows: Windows) -> TrainedScene:
+    """Measure training windows: their field of view in pixels, and the density of events in them.
 
-    Every window counts that lies within one trial, wherever it begins. Of a box around events, which no camera can be
-    told, there is no field; of voxel grids, which are no counts, no density.
+    All windows that lie within one trial count, at every offset. A bounding box of events has no field, because a
+    camera cannot be set to it; voxel grids have no density, because they do not hold counts.
     """
     crop = windows.shape.crop
     if crop == "events":
@@ -35,11 +35,11 @@ def _density(windows: Windows) -> tuple[float, float, float] | None:
     sums = np.zeros(rows + 1, np.int64)
     for at in range(0, rows, CHUNK):
         sums[at + 1 : at + 1 + CHUNK] = windows.rows[at : at + CHUNK].sum(axis=(1, 2, 3), dtype=np.int64)
-    until = np.cumsum(sums)
-    begins: npt.NDArray[np.int64] = np.concatenate([
+    total_before = np.cumsum(sums)
+    starts: npt.NDArray[np.int64] = np.concatenate([
         np.arange(first, end - shape.per_window + 1)
         for first, end in zip(windows.first_row[:-1], windows.first_row[1:], strict=True)
     ])  # fmt: skip
-    events = until[begins + shape.per_window] - until[begins]
+    events = total_before[starts + shape.per_window] - total_before[starts]
     low, middle, high = np.percentile(events / (shape.size[0] * shape.size[1]), PERCENTILES)
     return round(float(low), 3), round(float(middle), 3), round(float(high), 3)

@@ -1,7 +1,7 @@
-"""Windows of many trials, held as rows in one file that all processes of a machine share in memory.
+"""Windows of many trials, stored as rows in one file that all processes of a machine share in memory.
 
-The file is an array of NumPy, mapped: the operating system keeps what is used in memory, once for all processes, and
-an interrupted run finds it again. Its name is a digest of what it was made from.
+The file is a memory-mapped NumPy array: the operating system caches the used parts once for all processes, and a
+resumed run finds the file again. Its name is a digest of its inputs.
 
 Legend of axes: B windows, C channels, H rows of pixels, W columns.
 """
@@ -26,19 +26,19 @@ from eventveil.replay.datasets.trials import Trial
 from eventveil.training.data.binned_trials import MAX_COUNT, Rows, RowShape, fill
 from eventveil.training.distributed.workers import in_processes
 
-VERSION = 1  # of what the digest stands for: raise it when rows are made in another way
-CHUNK = 16  # trials that a process makes in one go
+VERSION = 1  # part of the digest: raise it when rows are computed differently
+CHUNK = 16  # trials per task of a process
 
 
 @dataclass(frozen=True)
 class Windows:
-    """The rows of some trials, ready to be cut into windows.
+    """The rows of some trials, to cut windows from.
 
     Attributes:
-        shape: of the rows.
-        trials: sorted by person, then session: those of one session follow one another.
-        first_row: (T + 1,) where the rows of each trial begin; the last is the number of rows.
-        rows: (R, *shape.row) of uint8, uint16 or float32.
+        shape: shape of the rows.
+        trials: sorted by person, then session, so that those of one session are adjacent.
+        first_row: (T + 1,) first row of each trial, then the number of rows.
+        rows: (R, *shape.row), uint8, uint16 or float32.
     """
 
     shape: RowShape
@@ -47,21 +47,21 @@ class Windows:
     rows: Rows
 
     def cut(self, start_B: npt.NDArray[np.int64]) -> npt.NDArray[np.float32]:
-        """Return the windows that begin with these rows: float32 (B, C, H, W), channel 2k + p of a histogram."""
+        """Return the windows that start at these rows: float32 (B, C, H, W), for histograms channel 2k + p."""
         shape = self.shape
         bins = 1 if shape.mode == "voxel" else shape.bins
         out = np.empty((len(start_B), bins, *shape.row), np.float32)
         for window, start in zip(out, start_B, strict=True):
             rows = self.rows[start : start + shape.per_window]
-            # Sums of so few uint16 are exact in float32.
+            # Sums of a few uint16 are exact in float32.
             rows.reshape(bins, shape.rows_per_bin, *shape.row).sum(1, dtype=np.float32, out=window)
         if self.rows.dtype == np.uint16:
             np.minimum(out, MAX_COUNT, out=out)
         return out.reshape(len(start_B), -1, *shape.row[1:])
 
     @cached_property
-    def chain(self) -> npt.NDArray[np.int64]:
-        """(T, 2): first row and end of the chain of trials, of one person and session, that each trial belongs to."""
+    def session_rows(self) -> npt.NDArray[np.int64]:
+        """(T, 2): first row, and end, of all trials of the same person and session as each trial."""
         names = [(trial.subject, trial.session) for trial in self.trials]
         begins = [number for number, name in enumerate(names) if number == 0 or name != names[number - 1]]
         ends = [*begins[1:], len(names)]
@@ -77,14 +77,14 @@ def build(
     workers: int = 1,
     watch: Callable[[int, int], object] = lambda _done, _all: None,
 ) -> Windows:
-    """Make the rows of trials, or find those made earlier.
+    """Bin trials into rows, or open the file of an earlier call.
 
     Args:
         trials: in any order.
-        shape: of the rows.
-        folder: where the file is, or will be.
-        workers: processes that read trials; 1 reads them in this one.
-        watch: called with how many trials are done, and of how many.
+        shape: shape of the rows.
+        folder: folder of the file.
+        workers: processes that read trials; 1 reads them in this process.
+        watch: called with the number of finished trials, and of all.
 
     Raises:
         TrainingError: the file cannot be written.
@@ -112,8 +112,8 @@ def build(
 
 
 def _digest(trials: tuple[Trial, ...], shape: RowShape) -> str:
-    seen = [(trial.name, str(trial.path.resolve()), trial.path.stat().st_mtime_ns) for trial in trials]
-    return hashlib.sha256(json.dumps([VERSION, asdict(shape), seen]).encode()).hexdigest()[:32]
+    sources = [(trial.name, str(trial.path.resolve()), trial.path.stat().st_mtime_ns) for trial in trials]
+    return hashlib.sha256(json.dumps([VERSION, asdict(shape), sources]).encode()).hexdigest()[:32]
 
 
 def _make(
@@ -124,7 +124,7 @@ def _make(
     workers: int,
     watch: Callable[[int, int], object],
 ) -> None:
-    """Write all rows, every process its own part of one file, and halve the file where all counts fit in a byte."""
+    """Write all rows, each process its own part of one file, and halve the file if all counts fit in a byte."""
     rows: Any = np.lib.format.open_memmap(path, "w+", shape.dtype, (int(first_row[-1]), *shape.row))
     _reserve(path)
     chunks = [range(at, min(at + CHUNK, len(trials))) for at in range(0, len(trials), CHUNK)]
@@ -152,14 +152,14 @@ def _make(
 
 
 def _reserve(path: Path) -> None:
-    """Ask for the space now: a mapped file that the disk has no room for ends the process without a word."""
+    """Allocate the disk space now: on a full disk, writing to a mapped file kills the process without a message."""
     if hasattr(os, "posix_fallocate"):
         with path.open("r+b") as file:
             os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
 
 
 def _write(path: Path, trials: list[tuple[Trial, int, int]], shape: RowShape) -> float:
-    """Write the rows of some trials; return the highest value."""
+    """Write the rows of some trials and return the highest value."""
     rows: Any = np.load(path, mmap_mode="r+")
     for trial, begin, end in trials:
         fill(trial, shape, rows[begin:end])

@@ -1,1 +1,1 @@
-"""Several processes that train as one."""
+"""Lets several processes train as one."""

@@ -1,8 +1,8 @@
-"""Starting the processes that train together, and ending them together.
+"""Starts the processes that train together, and stops them together.
 
-On one machine nothing is to be set. For several, start the same command on each, with `--num-nodes`, and say in the
-environment where the first one is and which one this is: MASTER_ADDR, MASTER_PORT and NODE_RANK. Under `torchrun`,
-which sets all this, the command is started without `--devices`.
+A single machine needs no configuration. On several machines, start the same command on each with `--num-nodes`, and set
+MASTER_ADDR, MASTER_PORT (the first machine) and NODE_RANK (this machine) in the environment. `torchrun` sets these
+itself; start the command without `--devices` under it.
 """
 
 from __future__ import annotations

@@ -1,8 +1,9 @@
-"""The processes that train together, one to a device, each with its part of every batch.
+"""The processes that train together, one per device, each with its part of every batch.
 
-Gradients are averaged here and not by DistributedDataParallel: its hooks do not see `torch.autograd.grad`, by which
-each role's loss is led to the role's own parameters. Everything else that sees the whole batch does so here, too: batch
-norm, mining of triplets, random numbers; so that two processes learn what one would.
+Gradients are averaged here rather than by DistributedDataParallel, whose hooks do not see `torch.autograd.grad`; the
+stages need that function to send each role's loss to that role's parameters only. Everything else that must see the
+whole batch (batch norm, triplet mining, random numbers) uses this module too, so that two processes learn what one
+would.
 
 Legend of axes: B windows of this process's part of the batch.
 """
@@ -26,10 +27,10 @@ class ProcessGroup:
     """This process among those that train together.
 
     Attributes:
-        rank: number of this process, from 0.
-        size: how many there are.
-        local_rank: number of this process on its machine.
-        device: what it computes on.
+        rank: index of this process.
+        size: number of processes.
+        local_rank: index of this process on its machine.
+        device: the device of this process.
     """
 
     rank: int = 0
@@ -39,24 +40,24 @@ class ProcessGroup:
 
     @property
     def leads(self) -> bool:
-        """Whether this process writes files and talks to the user."""
+        """Whether this process writes files and reports to the user."""
         return self.rank == 0
 
     def part(self, batch: int) -> slice:
-        """Which windows of a batch are this process's.
+        """Return which windows of a batch belong to this process.
 
         Raises:
-            ConfigError: the batch cannot be shared evenly.
+            ConfigError: the batch cannot be divided evenly.
         """
         if batch % self.size:
             raise ConfigError(
                 f"batch: {self.size} processes cannot share {batch} windows evenly; change one of the two"
             )
-        own = batch // self.size
-        return slice(self.rank * own, (self.rank + 1) * own)
+        share = batch // self.size
+        return slice(self.rank * share, (self.rank + 1) * share)
 
     def average(self, tensors: Sequence[torch.Tensor]) -> tuple[torch.Tensor, ...]:
-        """The mean of each tensor over the processes."""
+        """Return the mean of each tensor over the processes."""
         if self.size == 1:
             return tuple(tensors)
         flat = torch.cat([tensor.reshape(-1) for tensor in tensors])
@@ -65,7 +66,7 @@ class ProcessGroup:
         return tuple(part.view_as(tensor) for part, tensor in zip(parts, tensors, strict=True))
 
     def gather(self, x_B: torch.Tensor) -> torch.Tensor:
-        """Put the parts of all processes behind one another, (size * B, ...); gradients find their way back."""
+        """Concatenate the parts of all processes, (size * B, ...); differentiable."""
         if self.size == 1:
             return x_B
         if x_B.requires_grad:
@@ -73,7 +74,7 @@ class ProcessGroup:
         return _gathered(x_B, self.size)
 
     def total(self, x: torch.Tensor) -> torch.Tensor:
-        """The sum over the processes, of a tensor without gradient."""
+        """Return the sum of a tensor without gradient over the processes."""
         if self.size == 1:
             return x
         x = x.clone()
@@ -81,7 +82,7 @@ class ProcessGroup:
         return x
 
     def wait(self) -> None:
-        """Wait until all processes are here."""
+        """Wait until all processes get here."""
         if self.size > 1:
             distributed.barrier()
 
@@ -93,22 +94,22 @@ def _gathered(x_B: torch.Tensor, size: int) -> torch.Tensor:
 
 
 class _Gather(torch.autograd.Function):
-    """All parts forward; backward each process gets what the losses of all of them say about its own part."""
+    """Forward: gather all parts. Backward: sum the gradients of all processes with respect to this process's part."""
 
     @staticmethod
     def forward(ctx: Any, x_B: torch.Tensor, rank: int, size: int) -> torch.Tensor:
-        ctx.own = slice(rank * len(x_B), (rank + 1) * len(x_B))
+        ctx.part = slice(rank * len(x_B), (rank + 1) * len(x_B))
         return _gathered(x_B, size)
 
     @staticmethod
     def backward(ctx: Any, gradient: torch.Tensor) -> tuple[torch.Tensor, None, None]:
         gradient = gradient.contiguous()
         distributed.all_reduce(gradient)
-        return gradient[ctx.own], None, None
+        return gradient[ctx.part], None, None
 
 
 def sum_over(x: torch.Tensor) -> torch.Tensor:
-    """The sum over all processes; backward the sum of their gradients, for every loss depends on every part."""
+    """Sum over all processes; the backward pass sums their gradients, because every loss depends on every part."""
     return _SumOver.apply(x)  # type: ignore[no-any-return,no-untyped-call]
 
 
@@ -127,31 +128,31 @@ class _SumOver(torch.autograd.Function):
 
 
 def join_group(device: str) -> ProcessGroup:
-    """Join the processes that the environment tells of, as `torchrun` and our own launcher set it; else be alone.
+    """Join the processes described by the environment, as set by `torchrun` or our launcher; without it, train alone.
 
     Args:
-        device: cpu, cuda, or auto, which is cuda where there is one.
+        device: cpu, cuda, or auto: cuda if available.
 
     Raises:
         ConfigError: there is no such device, or not one for each process.
     """
     size, local_rank = int(os.environ.get("WORLD_SIZE", "1")), int(os.environ.get("LOCAL_RANK", "0"))
-    seen = torch.cuda.device_count() if torch.cuda.is_available() else 0
-    on_cuda = device == "cuda" or (device == "auto" and seen > 0)
-    if on_cuda and local_rank >= seen:
-        raise ConfigError(f"run.device: PyTorch sees {seen} CUDA devices, and process {local_rank} needs one; use cpu")
-    place = torch.device("cuda", local_rank) if on_cuda else torch.device("cpu")
+    gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    on_cuda = device == "cuda" or (device == "auto" and gpus > 0)
+    if on_cuda and local_rank >= gpus:
+        raise ConfigError(f"run.device: PyTorch sees {gpus} CUDA devices, and process {local_rank} needs one; use cpu")
+    process_device = torch.device("cuda", local_rank) if on_cuda else torch.device("cpu")
     if on_cuda:
-        torch.cuda.set_device(place)
+        torch.cuda.set_device(process_device)
     if size == 1:
-        return ProcessGroup(device=place)
+        return ProcessGroup(device=process_device)
     if not distributed.is_initialized():
         distributed.init_process_group("nccl" if on_cuda else "gloo")
-    return ProcessGroup(int(os.environ["RANK"]), size, local_rank, place)
+    return ProcessGroup(int(os.environ["RANK"]), size, local_rank, process_device)
 
 
 def leave_group() -> None:
-    """Leave the processes that train together."""
+    """Leave the process group."""
     if distributed.is_initialized():
-        with suppress(RuntimeError):  # the others may be gone already
+        with suppress(RuntimeError):  # the others may have left already
             distributed.destroy_process_group()

@@ -1,7 +1,7 @@
-"""Layers that see the whole batch, however many processes share it: batch norm and dropout.
+"""Batch norm and dropout over the whole batch, however many processes share it.
 
-PyTorch's own synchronised batch norm needs a GPU. These have the parameters and the state of the layers that they take
-the place of, so state dicts and weights files are the same.
+PyTorch's own synchronised batch norm needs a GPU. These layers have the parameters and state of the layers that they
+replace, so state dicts and weights files stay the same.
 
 Legend of axes: B windows of this process's part of the batch, C channels.
 """
@@ -15,49 +15,49 @@ from torch.nn import functional
 from eventveil.training.distributed.process_group import ProcessGroup, sum_over
 
 
-def share_layers(network: nn.Module, world: ProcessGroup) -> nn.Module:
-    """Put shared layers in the place of a network's batch norms and dropouts; returns the network."""
+def share_layers(network: nn.Module, group: ProcessGroup) -> nn.Module:
+    """Replace the batch norms and dropouts of a network with shared ones; return the network."""
     for name, child in network.named_children():
         if isinstance(child, nn.Dropout):
-            setattr(network, name, SharedDropout(child.p, world))
-        elif isinstance(child, nn.BatchNorm1d | nn.BatchNorm2d) and world.size > 1:
+            setattr(network, name, SharedDropout(child.p, group))
+        elif isinstance(child, nn.BatchNorm1d | nn.BatchNorm2d) and group.size > 1:
             setattr(network, name, SharedBatchNorm(child))
         else:
-            share_layers(child, world)
+            share_layers(child, group)
     return network
 
 
 class SharedDropout(nn.Dropout):
-    """Dropout whose mask is drawn for the whole batch, from PyTorch's own generator, which is seeded at each step."""
+    """Dropout whose mask is drawn for the whole batch, from PyTorch's global generator, which each step seeds."""
 
-    def __init__(self, p: float, world: ProcessGroup) -> None:
+    def __init__(self, p: float, group: ProcessGroup) -> None:
         super().__init__(p)
-        self._world = world
+        self._group = group
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """(B, ...) to the same."""
+        """Apply dropout to (B, ...)."""
         if not self.training or self.p == 0:
             return x
-        world = self._world
-        kept = torch.rand((world.size * len(x), *x.shape[1:]), device=x.device) >= self.p
-        return x * kept[world.part(len(kept))] / (1 - self.p)
+        group = self._group
+        kept = torch.rand((group.size * len(x), *x.shape[1:]), device=x.device) >= self.p
+        return x * kept[group.part(len(kept))] / (1 - self.p)
 
 
 class SharedBatchNorm(nn.Module):
-    """Batch norm over the batches of all processes, for (B, C) and (B, C, H, W)."""
+    """Batch norm over the parts of all processes, for (B, C) and (B, C, H, W)."""
 
-    def __init__(self, own: nn.BatchNorm1d | nn.BatchNorm2d) -> None:
+    def __init__(self, replaced: nn.BatchNorm1d | nn.BatchNorm2d) -> None:
         super().__init__()
-        self.eps, self.momentum = own.eps, own.momentum
-        self.weight, self.bias = own.weight, own.bias
+        self.eps, self.momentum = replaced.eps, replaced.momentum
+        self.weight, self.bias = replaced.weight, replaced.bias
         self.running_mean: torch.Tensor
         self.running_var: torch.Tensor
         self.num_batches_tracked: torch.Tensor
-        for name, buffer in own.named_buffers():
+        for name, buffer in replaced.named_buffers():
             self.register_buffer(name, buffer)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """(B, C, ...) to the same."""
+        """Normalise (B, C, ...)."""
         if not self.training:
             return functional.batch_norm(x, self.running_mean, self.running_var, self.weight, self.bias, eps=self.eps)
         axes = [0, *range(2, x.ndim)]
@@ -66,7 +66,7 @@ class SharedBatchNorm(nn.Module):
         n = sum_over(torch.tensor(float(x.numel() // x.shape[1]), device=x.device))
         mean_C = sum_over(wide.sum(axes)) / n
         centred = wide - mean_C.view(shape)
-        # From the differences, in a second pass: the difference of two large sums would be rounded away.
+        # In a second pass over the centred values: E[x^2] - E[x]^2 would lose small variances to rounding.
         var_C = sum_over(centred.square().sum(axes)) / n
         with torch.no_grad():
             momentum = self.momentum or 0.1

@@ -1,1 +1,1 @@
-"""The training loop: steps, checkpoints, run folders, logs, progress."""
+"""The training loop: stages, steps, checkpoints, run folders, logs and progress."""

@@ -1,4 +1,4 @@
-"""Where a stage stands, on disk: whole or not at all, and nothing that runs when it is read."""
+"""Checkpoints of stages: written atomically, and loaded without executing code from the file."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ VERSION = 1
 
 
 @dataclass
-class Progress:
-    """How far a stage is.
+class StageProgress:
+    """The progress of a stage.
 
     Attributes:
-        epoch: the epoch that is under way, from 0; the number of epochs when the stage is finished.
-        step: steps of it that are done.
-        sums: of the values of these steps.
+        epoch: index of the current epoch; the number of epochs once the stage is finished.
+        step: finished steps of the current epoch.
+        sums: the values of these steps, by name.
         history: a row of figures for each finished epoch.
-        best_epoch: the one that was chosen so far.
+        best_epoch: the best epoch so far.
         best_score: its score.
     """
 
@@ -38,17 +38,17 @@ class Progress:
     best_score: float = float("-inf")
 
 
-def save_stage(path: Path, progress: Progress, learners: Mapping[str, Learner], settings: str) -> None:
-    """Write everything that a stage goes on from.
+def save_stage(path: Path, progress: StageProgress, learners: Mapping[str, Learner], settings: str) -> None:
+    """Write everything that is needed to resume a stage.
 
     Args:
         path: the file.
-        progress: how far it is.
-        learners: whose weights and optimizers are saved.
-        settings: digest of the settings, which must be the same when it goes on.
+        progress: progress of the stage.
+        learners: the networks and optimizers to save.
+        settings: digest of the settings, which must match on resume.
 
     Raises:
-        TrainingError: the file cannot be written; an older one is still there.
+        TrainingError: the file cannot be written; the previous one is kept.
     """
     content = {
         "version": VERSION,
@@ -60,26 +60,26 @@ def save_stage(path: Path, progress: Progress, learners: Mapping[str, Learner], 
     write_whole(path, lambda file: torch.save(content, file))
 
 
-def load_stage(path: Path, learners: Mapping[str, Learner], settings: str) -> Progress:
-    """Put the learners where they stood, and return how far the stage was.
+def load_stage(path: Path, learners: Mapping[str, Learner], settings: str) -> StageProgress:
+    """Restore the learners and return the progress of the stage.
 
     Raises:
-        TrainingError: the file cannot be read, or is of other settings.
+        TrainingError: the file cannot be read, or was written with other settings.
     """
     content = _read(path)
     if content["settings"] != settings:
         raise TrainingError(
-            f"{path.parent}: was begun with other settings; go on with those in its run folder's config.yaml, or name "
-            "another folder with --out"
+            f"{path.parent}: this stage was started with other settings; resume it with those in its settings.yaml, or "
+            "choose another folder with --out"
         )
     for name, learner in learners.items():
         learner.network.load_state_dict(content["networks"][name])
         learner.optimizer.load_state_dict(content["optimizers"][name])
-    return Progress(**content["progress"])
+    return StageProgress(**content["progress"])
 
 
 def save_networks(path: Path, learners: Mapping[str, Learner], epoch: int) -> None:
-    """Write the weights of an epoch that was chosen.
+    """Write the weights of the best epoch.
 
     Raises:
         TrainingError: the file cannot be written.
@@ -89,14 +89,14 @@ def save_networks(path: Path, learners: Mapping[str, Learner], epoch: int) -> No
 
 
 def load_networks(path: Path, needed_by: str) -> tuple[int, dict[str, dict[str, torch.Tensor]]]:
-    """Read the weights of the epoch that was chosen; returns which it was, and state dicts by name.
+    """Read the weights of the best epoch; return the epoch, and state dicts by name.
 
     Raises:
-        TrainingError: there are none yet.
+        TrainingError: there are none yet, or the file cannot be read.
     """
     if not path.exists():
         raise TrainingError(
-            f"{path}: {needed_by} begins with these weights, and they are not there; train that stage first, into the "
+            f"{path}: {needed_by} starts from these weights, but they do not exist; train that stage first, into the "
             "same folder"
         )
     content = _read(path)
@@ -125,9 +125,9 @@ def _read(path: Path) -> Any:
         content = torch.load(path, map_location="cpu", weights_only=True)
         if content["version"] == VERSION:
             return content
-        found = f"is of version {content['version']}, this eventveil reads {VERSION}"
+        problem = f"has version {content['version']}, but this eventveil reads version {VERSION}"
     except OSError as error:
-        found = f"cannot be read ({error.strerror})"
+        problem = f"cannot be read ({error.strerror})"
     except (RuntimeError, UnpicklingError, KeyError, TypeError, EOFError):
-        found = "is no checkpoint of training"
-    raise TrainingError(f"{path}: {found}; begin again in another folder, with --out")
+        problem = "is not a training checkpoint"
+    raise TrainingError(f"{path}: {problem}; start again in another folder with --out")

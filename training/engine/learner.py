@@ -1,4 +1,4 @@
-"""A network with what trains it: optimizer, learning rate over the epochs, and the step along a gradient."""
+"""A network with its optimizer, learning rate schedule and gradient steps."""
 
 from __future__ import annotations
 
@@ -14,25 +14,25 @@ from eventveil.training.settings import ScheduleSettings
 
 
 class Learner:
-    """A network that is trained.
+    """A network in training.
 
     Args:
-        network: moved to the device, with layers that see the whole batch put in.
+        network: the network; it is moved to the device, and its layers are replaced by `share_layers`.
         schedule: learning rate, weight decay and clipping.
         optimizer: adamw or adam.
-        epochs: how many there will be; the cosine ends there.
-        world: the processes that train together.
+        epochs: number of epochs; the cosine schedule ends there.
+        group: the processes that train together.
 
     Attributes:
         network: the network.
         optimizer: its optimizer.
-        parameters: what is trained of it.
+        parameters: its trained parameters.
     """
 
     def __init__(
-        self, network: nn.Module, schedule: ScheduleSettings, optimizer: str, epochs: int, world: ProcessGroup
+        self, network: nn.Module, schedule: ScheduleSettings, optimizer: str, epochs: int, group: ProcessGroup
     ) -> None:
-        self.network = share_layers(network.requires_grad_(True), world).to(world.device)
+        self.network = share_layers(network.requires_grad_(True), group).to(group.device)
         self.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.parameters = [parameter for parameter in self.network.parameters() if parameter.requires_grad]
         kind = torch.optim.AdamW if optimizer == "adamw" else torch.optim.Adam
@@ -40,25 +40,25 @@ class Learner:
         self.optimizer: torch.optim.Optimizer = kind(self.parameters, lr=schedule.lr, weight_decay=decay, fused=True)
         self._schedule = schedule
         self._epochs = epochs
-        self._world = world
+        self._group = group
 
     def begin_epoch(self, epoch: int) -> None:
         """Set the learning rate of an epoch, counted from 0."""
-        for group in self.optimizer.param_groups:
-            group["lr"] = rate_at(self._schedule, epoch, self._epochs)
+        for parameters in self.optimizer.param_groups:
+            parameters["lr"] = learning_rate(self._schedule, epoch, self._epochs)
 
     def gradient(self, loss: torch.Tensor, *, keep_graph: bool = False) -> Gradient:
-        """Return the gradient of a loss for this network alone, averaged over the processes."""
+        """Return the gradient of a loss with respect to this network alone, averaged over the processes."""
         parts = torch.autograd.grad(loss, self.parameters, retain_graph=keep_graph, allow_unused=True)
         return self.as_gradient(parts)
 
     def as_gradient(self, parts: Sequence[torch.Tensor | None]) -> Gradient:
-        """Average a gradient over the processes, clip it if asked to, and measure it."""
-        whole = [
+        """Average a gradient over the processes, clip it if the schedule says so, and compute its norm."""
+        dense = [
             torch.zeros_like(parameter) if part is None else part
             for part, parameter in zip(parts, self.parameters, strict=True)
         ]
-        averaged = self._world.average(whole)
+        averaged = self._group.average(dense)
         norm = torch.nn.utils.get_total_norm(averaged)
         if self._schedule.clip is not None:
             scale = (self._schedule.clip / (norm + 1e-6)).clamp(max=1.0)
@@ -66,15 +66,15 @@ class Learner:
         return Gradient(self, averaged, norm)
 
     def restart(self) -> None:
-        """Forget what the optimizer has gathered, for a network whose weights were made anew."""
+        """Clear the optimizer state, for a network whose weights were reinitialised."""
         self.optimizer.state.clear()
 
 
 class Gradient:
-    """A step that could be taken.
+    """A gradient of a learner, to step along.
 
     Attributes:
-        norm: its length before clipping; a scalar.
+        norm: norm before clipping; a scalar.
     """
 
     def __init__(self, learner: Learner, parts: Sequence[torch.Tensor], norm: torch.Tensor) -> None:
@@ -83,15 +83,15 @@ class Gradient:
         self._parts = parts
 
     def step(self) -> None:
-        """Take it."""
+        """Take one optimizer step."""
         for parameter, part in zip(self._learner.parameters, self._parts, strict=True):
             parameter.grad = part
         self._learner.optimizer.step()
         self._learner.optimizer.zero_grad(set_to_none=True)
 
 
-def rate_at(schedule: ScheduleSettings, epoch: int, epochs: int) -> float:
-    """The learning rate of an epoch, counted from 0 of `epochs`."""
+def learning_rate(schedule: ScheduleSettings, epoch: int, epochs: int) -> float:
+    """Return the learning rate of an epoch, counted from 0 of `epochs`."""
     match schedule.schedule:
         case "cosine":
             return schedule.lr * (1 + math.cos(math.pi * epoch / epochs)) / 2

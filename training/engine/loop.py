@@ -1,7 +1,7 @@
-"""The loop that every stage goes through: epochs and steps, logs, checkpoints, and a clean end whatever happens.
+"""The training loop of every stage: epochs, steps, logs, checkpoints, and an orderly exit on interrupts and errors.
 
-All randomness follows from seed, stage, epoch and step, so a run that goes on from a checkpoint draws what it would
-have drawn, and its curve is that of a run that was never interrupted.
+All randomness follows from seed, stage, epoch and step, so a resumed run draws the same numbers and its curve is that
+of an uninterrupted run.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ import torch
 from eventveil.errors import TrainingError
 from eventveil.training.data.loader import Batch, BatchLoader
 from eventveil.training.distributed.process_group import ProcessGroup
-from eventveil.training.engine.checkpoint import Progress, load_stage, save_networks, save_stage, write_whole
+from eventveil.training.engine.checkpoint import StageProgress, load_stage, save_networks, save_stage, write_whole
 from eventveil.training.engine.logs import Logs
 from eventveil.training.engine.stage import Stage, Step
 from eventveil.training.settings import RunSettings
@@ -28,66 +28,66 @@ from eventveil.training.settings import RunSettings
 LAST, BEST = "last.pt", "best.pt"
 
 
-class Interrupted(Exception):  # noqa: N818 - it is no error: somebody asked for it
-    """Ctrl-C or SIGTERM: the step was finished, the checkpoint is written."""
+class Interrupted(Exception):  # noqa: N818 - not an error: the user requested it
+    """Ctrl-C or SIGTERM arrived; the current step is finished and the checkpoint written."""
 
 
 class ProgressReporter(Protocol):
-    """Who shows how it goes."""
+    """Shows the progress of training."""
 
     def begin(self, stage: str, steps: int, done: int) -> None:
-        """A stage of so many steps begins, or goes on behind those that are done."""
+        """Announce a stage with its number of steps, and those done by an earlier run."""
         ...
 
     def step(self, values: dict[str, float], windows: int) -> None:
-        """A step is done."""
+        """Report a finished step: its values, and the number of windows it used."""
         ...
 
     def epoch(self, row: dict[str, float], epochs: int) -> None:
-        """An epoch is done."""
+        """Report a finished epoch of `epochs`."""
         ...
 
 
 def run_stage(
     stage: Stage,
-    feed: BatchLoader,
+    loader: BatchLoader,
     folder: Path,
     run: RunSettings,
-    world: ProcessGroup,
+    group: ProcessGroup,
     reporter: ProgressReporter,
     *,
     digest: str,
-) -> Progress:
-    """Train a stage from where its folder says that it is, to its end.
+) -> StageProgress:
+    """Train a stage to its end, starting from the checkpoint in its folder if there is one.
 
     Args:
-        stage: what is trained.
-        feed: its windows.
-        folder: of the stage; `last.pt` in it is gone on from, `best.pt` holds the epoch that was chosen.
+        stage: the stage.
+        loader: loads its windows.
+        folder: folder of the stage: `last.pt` is the checkpoint to resume from, `best.pt` holds the best epoch.
         run: how often to save and to validate.
-        world: the processes that train together.
+        group: the processes that train together.
         reporter: shows progress.
-        digest: of the settings that matter to the stage.
+        digest: digest of the settings that affect the stage.
 
     Raises:
-        Interrupted: somebody asked to stop; everything is saved, also where it was the last step.
-        TrainingError: a loss or a gradient is not finite (the last good checkpoint stays), or a file cannot be written.
+        Interrupted: the user asked to stop, possibly during the last step; everything is saved.
+        TrainingError: a loss or gradient is not finite (the last good checkpoint is kept), or a file cannot be written.
     """
-    progress = Progress()
+    progress = StageProgress()
     if (folder / LAST).exists():
         progress = load_stage(folder / LAST, stage.learners, digest)
     if progress.epoch >= stage.epochs:
         return progress
-    loop = _Loop(stage, feed, folder, run, world, reporter, digest, progress)
-    with _listening() as asked:
+    loop = _Loop(stage, loader, folder, run, group, reporter, digest, progress)
+    with _stop_signals() as signals:
         try:
             while progress.epoch < stage.epochs:
-                loop.epoch(asked)
+                loop.epoch(signals)
         finally:
             loop.close()
-    world.wait()  # until the one that leads has written everything
-    if asked:
-        raise Interrupted  # with the last step: the stage is done, and whatever was to follow is not
+    group.wait()  # until the leading process has written everything
+    if signals:
+        raise Interrupted  # during the last step: this stage is complete, but those that follow must not start
     return progress
 
 
@@ -95,59 +95,59 @@ class _Loop:
     def __init__(
         self,
         stage: Stage,
-        feed: BatchLoader,
+        loader: BatchLoader,
         folder: Path,
         run: RunSettings,
-        world: ProcessGroup,
+        group: ProcessGroup,
         reporter: ProgressReporter,
         digest: str,
-        progress: Progress,
+        progress: StageProgress,
     ) -> None:
-        self._stage, self._feed, self._folder, self._run = stage, feed, folder, run
-        self._world, self._reporter, self._digest = world, reporter, digest
+        self._stage, self._loader, self._folder, self._run = stage, loader, folder, run
+        self._group, self._reporter, self._digest = group, reporter, digest
         self._progress = progress
         self._saved_s = time.monotonic()
-        self._begun = False
+        self._announced = False
         self._logs: Logs | None = None
-        if world.leads:
-            _folder(folder)
+        if group.leads:
+            _create(folder)
             self._logs = Logs(folder, tensorboard=run.tensorboard, epoch=progress.epoch, step=progress.step)
 
-    def epoch(self, asked: list[int]) -> None:
-        """Do the rest of an epoch."""
+    def epoch(self, signals: list[int]) -> None:
+        """Finish the current epoch; stop early once a signal arrives."""
         progress = self._progress
-        steps = self._feed.begin_epoch(progress.epoch)
+        steps = self._loader.begin_epoch(progress.epoch)
         self._stage.begin_epoch(progress.epoch, progress.step)
-        if not self._begun:
-            self._begun = True
+        if not self._announced:
+            self._announced = True
             self._reporter.begin(self._stage.name, steps * self._stage.epochs, steps * progress.epoch + progress.step)
         self._mode(training=True)
-        began_s, windows = time.monotonic(), 0
+        started_s, windows = time.monotonic(), 0
         while progress.step < steps:
-            windows += self._step(asked)
-        seconds = time.monotonic() - began_s
+            windows += self._step(signals)
+        seconds = time.monotonic() - started_s
         row = {"epoch": float(progress.epoch), **{name: sum(sums) / len(sums) for name, sums in progress.sums.items()}}
         row["samples_per_s"] = windows / max(seconds, 1e-9)
         if (progress.epoch + 1) % self._run.validate_every == 0 or progress.epoch + 1 == self._stage.epochs:
             self._mode(training=False)
             row |= self._stage.validate(progress.epoch)
-            self._choose(row)
+            self._keep_if_best(row)
         progress.history.append(row)
         progress.epoch, progress.step, progress.sums = progress.epoch + 1, 0, {}
         self._save()
         if self._logs is not None:
             self._logs.epoch(progress.history)
         self._reporter.epoch(row, self._stage.epochs)
-        if asked and progress.epoch < self._stage.epochs:
+        if signals and progress.epoch < self._stage.epochs:
             raise Interrupted
 
-    def _step(self, asked: list[int]) -> int:
-        """Do a step; returns how many windows it learned from."""
+    def _step(self, signals: list[int]) -> int:
+        """Do a step and return the number of windows it used."""
         progress = self._progress
-        batch = self._feed.batch(progress.epoch, progress.step)
+        batch = self._loader.batch(progress.epoch, progress.step)
         step = self._stage.step(batch, progress.step)
-        due = time.monotonic() - self._saved_s >= self._run.save_every_s
-        values, stop, due = self._agreed(step, batch, stop=bool(asked), due=due)
+        save_due = time.monotonic() - self._saved_s >= self._run.save_every_s
+        values, stop, save_due = self._synchronise(step, batch, stop=bool(signals), save_due=save_due)
         for gradient in step.gradients:
             gradient.step()
         if self._logs is not None:
@@ -155,24 +155,26 @@ class _Loop:
         for name, value in values.items():
             progress.sums.setdefault(name, []).append(value)
         progress.step += 1
-        self._reporter.step(values, batch.everybody)
-        if stop or due:
+        self._reporter.step(values, batch.global_size)
+        if stop or save_due:
             self._save()
         if stop:
             raise Interrupted
-        return batch.everybody
+        return batch.global_size
 
-    def _agreed(self, step: Step, batch: Batch, *, stop: bool, due: bool) -> tuple[dict[str, float], bool, bool]:
-        """Values averaged over the processes; whether one of them was asked to stop, or should save: all agree on it.
+    def _synchronise(
+        self, step: Step, batch: Batch, *, stop: bool, save_due: bool
+    ) -> tuple[dict[str, float], bool, bool]:
+        """Return the values averaged over the processes, and whether any process has to stop, or to save.
 
         Raises:
-            TrainingError: something is not finite; no step was taken.
+            TrainingError: a value or gradient is not finite; no step was taken.
         """
-        device = self._world.device
-        told = [value.detach().float().to(device) for value in step.values.values()]
+        device = self._group.device
+        scalars = [value.detach().float().to(device) for value in step.values.values()]
         norms = [gradient.norm.detach().float().to(device) for gradient in step.gradients]
-        flags = torch.tensor([float(stop), float(due)], device=device)
-        (flat,) = self._world.average([torch.cat((torch.stack([*told, *norms]), flags))])
+        flags = torch.tensor([float(stop), float(save_due)], device=device)
+        (flat,) = self._group.average([torch.cat((torch.stack([*scalars, *norms]), flags))])
         figures = flat.tolist()
         values = dict(zip(step.values, figures, strict=False))
         if not all(map(math.isfinite, figures)):
@@ -181,26 +183,30 @@ class _Loop:
 
     def _not_finite(self, values: dict[str, float], batch: Batch) -> TrainingError:
         progress = self._progress
-        wrong = [name for name, value in values.items() if not math.isfinite(value)] or ["gradient"]
+        names = [name for name, value in values.items() if not math.isfinite(value)] or ["gradient"]
         path = self._folder / "not_finite.json"
-        if self._world.leads:
-            told = {name: repr(value) for name, value in values.items()}
-            place = {"epoch": progress.epoch, "step": progress.step}
-            report = json.dumps({**place, "values": told, "trials": batch.trials}, indent=2) + "\n"
+        if self._group.leads:
+            content = {
+                "epoch": progress.epoch,
+                "step": progress.step,
+                "values": {name: repr(value) for name, value in values.items()},
+                "trials": batch.trials,
+            }
+            report = json.dumps(content, indent=2) + "\n"
             write_whole(path, lambda file: file.write(report.encode()))
         return TrainingError(
-            f"{self._stage.name}: {', '.join(wrong)} not finite in epoch {progress.epoch}, step {progress.step}; the "
-            f"trials of its batch are named in {path}. The last good checkpoint is kept: lower the learning rate or "
-            "set clip, in another folder, for with the same settings the same will happen"
+            f"{self._stage.name}: {', '.join(names)} not finite in epoch {progress.epoch}, step {progress.step}; "
+            f"{path} lists the trials of the batch. The last good checkpoint is kept. Lower the learning rate or set "
+            "clip, and use another folder: the same settings would fail again"
         )
 
-    def _choose(self, row: dict[str, float]) -> None:
-        """Keep the weights of this epoch where it is the best so far."""
+    def _keep_if_best(self, row: dict[str, float]) -> None:
+        """Save the weights of this epoch if it is the best so far."""
         progress = self._progress
         score = float(progress.epoch) if self._stage.score is None else row[self._stage.score]
         if score > progress.best_score:
             progress.best_score, progress.best_epoch = score, progress.epoch
-            if self._world.leads:
+            if self._group.leads:
                 save_networks(self._folder / BEST, self._stage.learners, progress.epoch)
 
     def _save(self) -> None:
@@ -214,32 +220,32 @@ class _Loop:
             learner.network.train(training)
 
     def close(self) -> None:
-        """Write what is left of the logs."""
+        """Write and close the logs."""
         if self._logs is not None:
             self._logs.close()
 
 
-def _folder(folder: Path) -> None:
+def _create(folder: Path) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise TrainingError(f"{folder}: cannot be made ({error.strerror}); check --out") from error
+        raise TrainingError(f"{folder}: cannot be created ({error.strerror}); check --out") from error
 
 
 @contextmanager
-def _listening() -> Iterator[list[int]]:
-    """Gather signals that ask to stop; a second one of the same kind stops at once."""
-    asked: list[int] = []
+def _stop_signals() -> Iterator[list[int]]:
+    """Collect SIGINT and SIGTERM in a list; a second signal of the same kind has its usual effect."""
+    signals: list[int] = []
     previous: dict[int, Any] = {}
 
-    def note(number: int, _frame: object) -> None:
-        asked.append(number)
+    def collect(number: int, _frame: object) -> None:
+        signals.append(number)
         signal.signal(number, previous[number])
 
     for number in (signal.SIGINT, signal.SIGTERM):
-        previous[number] = signal.signal(number, note)
+        previous[number] = signal.signal(number, collect)
     try:
-        yield asked
+        yield signals
     finally:
-        for listened, handler in previous.items():
-            signal.signal(listened, handler)
+        for handled, handler in previous.items():
+            signal.signal(handled, handler)

@@ -1,4 +1,4 @@
-"""How training goes, shown to a person on a terminal as bars, and to a log file as lines."""
+"""Shows training progress: bars on a terminal, lines in a log file."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 
 SHOWN = ("loss", "objective", "kept_loss", "adversary_loss", "accuracy", "kept_accuracy", "adversary_accuracy")
 SMOOTHING = 0.95
-RECENT = 50  # steps that the speed is taken over
-TELL_EVERY_S = 10.0
+RECENT = 50  # steps over which the speed is averaged
+PRINT_EVERY_S = 10.0
 
 
 class Bars:
-    """Progress of a whole run: one bar at a time, on the console of messages.
+    """The progress of a whole run: one bar at a time, on the console that also prints messages.
 
     Args:
-        console: for messages; not a terminal: a line per epoch and no bars.
-        quiet: say nothing, for processes that do not lead.
+        console: where to print; if it is not a terminal, a line per epoch replaces the bars.
+        quiet: print nothing, for processes that do not lead.
     """
 
     def __init__(self, console: Console, *, quiet: bool = False) -> None:
@@ -32,10 +32,10 @@ class Bars:
         self._shown = not quiet and console.is_terminal
         self._bars = Progress(*columns, console=console, disable=not self._shown, transient=True)
         self._bar: TaskID | None = None
-        self._what = ""
+        self._title = ""
         self._smooth: dict[str, float] = {}
         self._times: deque[tuple[float, int]] = deque(maxlen=RECENT)
-        self._told_s = time.monotonic()
+        self._printed_s = time.monotonic()
 
     def __enter__(self) -> Bars:
         self._bars.start()
@@ -44,11 +44,11 @@ class Bars:
     def __exit__(self, *_: object) -> None:
         self._bars.stop()
 
-    def watch(self, what: str, done: int, of: int) -> None:
-        """Show how much of something is done that is not training."""
-        self._switch(what, of, done)
-        if not self._shown and (done == of or time.monotonic() - self._told_s > TELL_EVERY_S):
-            self.say(f"{what}: {done} of {of}")
+    def watch(self, task: str, done: int, total: int) -> None:
+        """Show the progress of a task other than training."""
+        self._switch(task, total, done)
+        if not self._shown and (done == total or time.monotonic() - self._printed_s > PRINT_EVERY_S):
+            self._print(f"{task}: {done} of {total}")
 
     def begin(self, stage: str, steps: int, done: int) -> None:
         """Show the bar of a stage."""
@@ -57,7 +57,7 @@ class Bars:
         self._switch(stage, steps, done)
 
     def step(self, values: dict[str, float], windows: int) -> None:
-        """Move the bar on by a step."""
+        """Advance the bar by a step."""
         for name in SHOWN:
             if name in values:
                 before = self._smooth.get(name, values[name])
@@ -70,21 +70,22 @@ class Bars:
             self._bars.update(self._bar, advance=1, figures=f"{figures}  {speed:.0f} samples/s")
 
     def epoch(self, row: dict[str, float], epochs: int) -> None:
-        """Tell of a finished epoch, in a line."""
+        """Print a line about a finished epoch."""
         figures = "  ".join(f"{name} {value:.4g}" for name, value in row.items() if name != "epoch")
-        self.say(f"{self._what}  epoch {row['epoch'] + 1:.0f}/{epochs}  {figures}")
+        self._print(f"{self._title}  epoch {row['epoch'] + 1:.0f}/{epochs}  {figures}")
 
-    def say(self, text: str) -> None:
-        """Tell something, above the bars."""
-        self._told_s = time.monotonic()
+    def _print(self, text: str) -> None:
+        """Print a line above the bars."""
+        self._printed_s = time.monotonic()
         if not self._quiet:
             self._console.print(text, markup=False, highlight=False)
 
-    def _switch(self, what: str, total: int, done: int) -> None:
-        if self._bar is None or what != self._what:
+    def _switch(self, title: str, total: int, done: int) -> None:
+        """Show the bar of this title, in place of another one."""
+        if self._bar is None or title != self._title:
             if self._bar is not None:
                 self._bars.remove_task(self._bar)
-            self._what = what
-            self._bar = self._bars.add_task(what, total=total, completed=done, figures="")
+            self._title = title
+            self._bar = self._bars.add_task(title, total=total, completed=done, figures="")
         else:
             self._bars.update(self._bar, completed=done)

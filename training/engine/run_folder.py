@@ -1,13 +1,13 @@
-"""A run folder: which stages were begun in it, with what settings, and what came out.
+"""The run folder: its stages, their settings, and the results.
 
-RUN/split.json            who is trained on, validated on, tested on
-RUN/windows/              rows of the trials, see `windows.py`; elsewhere with data.cache
+RUN/split.json            people for training, validation and test
+RUN/windows/              rows of the trials, see `data/windows.py`; elsewhere with data.cache
 RUN/pretrain/target, RUN/pretrain/identity, RUN/adversarial, RUN/attack/SUBJECT/target, RUN/attack/pictures/identity ...
-    settings.yaml         of this stage
-    last.pt, best.pt      where it stands, and the weights of the epoch that was chosen on validation
+    settings.yaml         settings of this stage
+    last.pt, best.pt      the checkpoint to resume from, and the weights of the epoch chosen on validation people
     steps.csv, epochs.csv, tensorboard/, curves.png, confusion.png, windows.png
 RUN/attack/SUBJECT/result.json, RUN/results.json
-RUN/weights/              what `eventveil run` takes
+RUN/weights/              weights for `eventveil run`
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from eventveil.training.engine.checkpoint import write_whole
 from eventveil.training.engine.loop import LAST
 from eventveil.training.settings import TrainSettings
 
-BESIDE_THE_POINT: dict[str, set[str] | bool] = {
+NOT_IN_DIGEST: dict[str, set[str] | bool] = {
     "run": {"device", "save_every_s", "tensorboard", "pictures"},
     "data": {"cache", "workers", "simulate"},
 }
@@ -34,8 +34,8 @@ NEEDS = {"pretrain": ("pretrain",), "adversarial": ("anonymizer", "adversarial")
 
 
 def digest_of(settings: TrainSettings, stage: str) -> str:
-    """SHA-256 of the settings that matter to a stage."""
-    values = settings.model_dump(mode="json", exclude=BESIDE_THE_POINT)
+    """Return the SHA-256 of the settings that affect a stage."""
+    values = settings.model_dump(mode="json", exclude=NOT_IN_DIGEST)
     for other in {"anonymizer", *STAGES} - set(NEEDS[stage]):
         values.pop(other)
     if stage == "attack":
@@ -44,17 +44,17 @@ def digest_of(settings: TrainSettings, stage: str) -> str:
     return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
 
 
-def begin(folder: Path, settings: TrainSettings, *, resume: bool) -> None:
-    """Make the folder of a stage, with its settings.
+def prepare_stage_folder(folder: Path, settings: TrainSettings, *, resume: bool) -> None:
+    """Create the folder of a stage, with its settings.
 
     Raises:
-        TrainingError: the stage was begun there already and is not to be gone on with, or the folder cannot be written.
+        TrainingError: the stage was already started there and `resume` is false, or the folder cannot be written.
     """
     if (folder / LAST).exists() and not resume:
         raise TrainingError(
-            f"{folder}: this stage was begun here already; go on with --resume, or name another folder with --out"
+            f"{folder}: this stage was already started; resume it with --resume, or choose another folder with --out"
         )
-    for part in folder.glob(".*.part"):  # of a run that was killed while it wrote
+    for part in folder.glob(".*.part"):  # left by a run that was killed while writing
         part.unlink(missing_ok=True)
     if not (folder / LAST).exists():
         text = yaml.safe_dump(settings.model_dump(mode="json"), sort_keys=False)
@@ -62,7 +62,7 @@ def begin(folder: Path, settings: TrainSettings, *, resume: bool) -> None:
 
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:
-    """Write figures.
+    """Write a JSON file.
 
     Raises:
         TrainingError: the file cannot be written.
@@ -71,6 +71,6 @@ def write_json(path: Path, content: Mapping[str, Any]) -> None:
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """Read figures; none where there is no such file."""
+    """Read a JSON file; return an empty dictionary if it does not exist."""
     content: dict[str, Any] = json.loads(path.read_text("utf-8")) if path.exists() else {}
     return content

@@ -1,4 +1,4 @@
-"""What the loop asks of a stage, and what a step of one gives."""
+"""The interface between the training loop and a stage, and helpers of stages."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from eventveil.training.settings import TripletSettings
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """A step that was computed and not yet taken.
+    """A step that is computed but not yet taken.
 
     Attributes:
-        values: scalars to be logged; those that are losses must be finite.
-        gradients: to be stepped along.
+        values: scalars to log; all must be finite.
+        gradients: the gradients to step along.
     """
 
     values: Mapping[str, torch.Tensor]
@@ -34,10 +34,10 @@ class Stage(Protocol):
     """A stage of training.
 
     Attributes:
-        name: of its folder, with slashes between parts.
-        epochs: how many it has.
-        learners: what is trained and saved.
-        score: the value of `validate` that chooses the best epoch: the highest; None chooses the last.
+        name: name of the stage, and path of its folder, with slashes.
+        epochs: number of epochs.
+        learners: networks to train and save, by name.
+        score: the value of `validate` whose maximum marks the best epoch; None for the last epoch.
     """
 
     name: str
@@ -46,15 +46,15 @@ class Stage(Protocol):
     score: str | None
 
     def begin_epoch(self, epoch: int, step: int) -> None:
-        """Set learning rates and whatever else changes with the epoch, which is gone on with from `step`."""
+        """Set learning rates and other values that depend on the epoch, which starts or resumes at `step`."""
         ...
 
     def step(self, batch: Batch, number: int) -> Step:
-        """Compute a step, the `number`-th of the epoch; networks are in training mode."""
+        """Compute step `number` of the epoch, counted from 0; networks are in training mode."""
         ...
 
     def validate(self, epoch: int) -> dict[str, float]:
-        """Return figures on people for validation; networks are in evaluation mode."""
+        """Return figures on validation people; networks are in evaluation mode."""
         ...
 
 
@@ -62,21 +62,21 @@ def helper_losses(
     output: tuple[torch.Tensor, torch.Tensor],
     label_B: torch.Tensor,
     triplet: TripletSettings | None,
-    world: ProcessGroup,
+    group: ProcessGroup,
 ) -> HelperOutput:
-    """What a helper says of a batch, with its losses; those with `triplet` settings are trained to tell people apart.
+    """Compute the losses of a helper on a batch; `triplet` settings add the triplet loss of identity networks.
 
-    Positives and negatives are looked for in the whole batch, whoever has which part of it.
+    Positives and negatives come from the whole batch, across all processes.
     """
     embedding_BE, logits_BK = output
     cross_entropy = functional.cross_entropy(logits_BK, label_B)
     if triplet is None:
         return HelperOutput(embedding_BE, logits_BK, cross_entropy, torch.zeros_like(cross_entropy))
     compared_BE = functional.normalize(embedding_BE.float(), dim=1) if triplet.normalise else embedding_BE
-    loss = batch_hard_triplet(world.gather(compared_BE), world.gather(label_B), triplet.margin)
+    loss = batch_hard_triplet(group.gather(compared_BE), group.gather(label_B), triplet.margin)
     return HelperOutput(embedding_BE, logits_BK, cross_entropy, loss)
 
 
 def accuracy(logits_BK: torch.Tensor, label_B: torch.Tensor) -> torch.Tensor:
-    """Share of a batch that is right."""
+    """Return the share of correct predictions in a batch."""
     return (logits_BK.detach().argmax(1) == label_B).float().mean()

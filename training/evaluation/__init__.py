@@ -1,1 +1,1 @@
-"""Figures on people the networks have not seen, with intervals and chance levels."""
+"""Evaluates networks on people they have not seen, with confidence intervals and chance levels."""

@@ -1,7 +1,7 @@
-"""How sure a figure is, and what blind guessing would give.
+"""Confidence intervals and chance levels.
 
-Windows of one person are alike, so a figure over many windows of few people is less sure than their number suggests.
-People are therefore what is resampled.
+Windows of one person are similar, so a figure from many windows of few people is less certain than their number
+suggests. The bootstrap therefore resamples people.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ Z95 = NormalDist().inv_cdf(0.975)
 
 
 class Interval(NamedTuple):
-    """From low to high."""
+    """A confidence interval."""
 
     low: float
     high: float
 
 
 class Chance(NamedTuple):
-    """What a ranking by scores that know nothing comes out at, on average."""
+    """The expected figures of a ranking by random scores."""
 
     rank1: float
     rank5: float
@@ -42,21 +42,21 @@ def bootstrap_by_person(
     draws: int = 2000,
     seed: int = 0,
 ) -> Interval:
-    """95 % percentile interval of a statistic, people drawn with replacement, each with all of their values.
+    """Return the 95 % percentile interval of a statistic over people, drawn with replacement with all their values.
 
-    The percentiles are moved outwards as the number of people asks for, for a plain bootstrap of few is too narrow:
-    simulated, this one holds the truth 95 times in 100 with 40 people, and 93 times with six. Where all people have
-    equal values it has no width; for shares see `accuracy_interval`.
+    A plain bootstrap of few people is too narrow, so the percentiles are moved outwards depending on their number. In
+    simulations the interval contains the truth 95 times in 100 with 40 people, and 93 times with six. If all people
+    have equal values, its width is zero; for proportions see `accuracy_interval`.
 
     Args:
-        values_N: what was measured, one for each query, window or trial.
-        persons_N: of whom, likewise.
-        statistic: takes values (M,) and gives a number.
-        draws: how often people are drawn.
-        seed: of the draws; the same seed, the same interval.
+        values_N: one measurement for each query, window or trial.
+        persons_N: the person of each measurement.
+        statistic: maps values (M,) to a number.
+        draws: number of bootstrap samples.
+        seed: seed of the draws; the same seed gives the same interval.
 
     Raises:
-        ValueError: there are no values, or not as many as persons.
+        ValueError: there are no values, or their number differs from that of the persons.
 
     Source: Hesterberg, What Teachers Should Know About the Bootstrap, 2015, on the expanded percentile interval;
     Davison, Hinkley, Bootstrap Methods and their Application, 1997, on resampling clusters.
@@ -66,15 +66,15 @@ def bootstrap_by_person(
         raise ValueError(f"expected values and as many persons, got {len(values)} and {len(persons)}")
     names, person = np.unique(persons, return_inverse=True)
     of_person = [values[person == index] for index in range(len(names))]
-    drawn = np.random.default_rng(seed).integers(len(names), size=(draws, len(names)))
-    figures = [float(statistic(np.concatenate([of_person[index] for index in row]))) for row in drawn]
+    samples = np.random.default_rng(seed).integers(len(names), size=(draws, len(names)))
+    figures = [float(statistic(np.concatenate([of_person[index] for index in sample]))) for sample in samples]
     tail = expanded_tail(len(names))
     low, high = np.quantile(figures, (tail, 1 - tail))
     return Interval(float(low), float(high))
 
 
 def wilson(successes: float, trials: float) -> Interval:
-    """95 % interval of a share of independent trials.
+    """Return the 95 % interval of a proportion of independent trials.
 
     Raises:
         ValueError: not 0 <= successes <= trials, or no trials.
@@ -82,7 +82,7 @@ def wilson(successes: float, trials: float) -> Interval:
     Source: Wilson, Probable inference, the law of succession, and statistical inference, 1927.
     """
     if not (trials > 0 and 0 <= successes <= trials):
-        raise ValueError(f"expected at least one trial and as many successes at most, got {trials} and {successes}")
+        raise ValueError(f"expected at least one trial and at most as many successes, got {trials} and {successes}")
     share, z2 = successes / trials, Z95**2
     middle = (share + z2 / (2 * trials)) / (1 + z2 / trials)
     half = Z95 / (1 + z2 / trials) * math.sqrt(share * (1 - share) / trials + z2 / (4 * trials**2))
@@ -90,16 +90,16 @@ def wilson(successes: float, trials: float) -> Interval:
 
 
 def accuracy_interval(correct_N: npt.ArrayLike, persons_N: npt.ArrayLike, draws: int = 2000, seed: int = 0) -> Interval:
-    """95 % interval of an accuracy or a rank-1: by person, and never narrower than answers for themselves allow.
+    """Return the 95 % interval of an accuracy or rank-1 rate: by person, but at least as wide as for single answers.
 
-    A bootstrap of people who all do equally well has no width, however few they are; so what Wilson's interval
-    of independent answers holds belongs to it, too.
+    If all people have the same accuracy, their bootstrap has zero width, however few they are. The result is therefore
+    the smallest interval that contains both the bootstrap's and Wilson's interval of independent answers.
 
     Args:
         correct_N: booleans, one for each answer.
-        persons_N: whose answer, likewise.
-        draws: as `bootstrap_by_person` takes them.
-        seed: likewise.
+        persons_N: the person of each answer.
+        draws: as in `bootstrap_by_person`.
+        seed: as in `bootstrap_by_person`.
     """
     correct = np.asarray(correct_N, np.bool_)
     by_person = bootstrap_by_person(correct, persons_N, draws=draws, seed=seed)
@@ -108,13 +108,13 @@ def accuracy_interval(correct_N: npt.ArrayLike, persons_N: npt.ArrayLike, draws:
 
 
 def chance_ranking(query: Labels, gallery: Labels, left_out_QG: Masks) -> Chance:
-    """Chance level of a ranking: what random scores give in the mean, with the very same left out.
+    """Return the chance level of a ranking: the mean result of random scores, with the same entries left out.
 
-    It is not one in the number of people: how many gallery entries each query leaves over, g, and how many of them
-    match, m, decides. In a random order the first k hold none of them with probability C(g - m, k) / C(g, k). At a
-    match in place i, precision is in the mean (1 + (i - 1) r) / i, with r = (m - 1) / (g - 1), and just before it r, or
-    1 where nothing is before; average precision is the mean of both over all matches: (H + r (g - H) + m) / 2g, where H
-    is the sum of 1/i up to g.
+    It is not one in the number of people, but depends on the number of gallery entries that are left for a query, g,
+    and the number of those that match, m. In a random order the first k contain no match with probability
+    C(g - m, k) / C(g, k). At a match in place i, the expected precision is (1 + (i - 1) r) / i, with
+    r = (m - 1) / (g - 1); just before it, it is r, or 1 if the match comes first. Average precision is the mean of both
+    over all matches: (H + r (g - H) + m) / 2g, where H is the sum of 1/i up to g.
 
     Raises:
         DatasetError: no query has a match that is not left out.
@@ -132,17 +132,17 @@ def chance_ranking(query: Labels, gallery: Labels, left_out_QG: Masks) -> Chance
 
 
 def _found_within(k: int, m: npt.NDArray[np.int64], g: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
-    missed = np.ones(len(g))
+    none_found = np.ones(len(g))
     for drawn in range(k):
-        missed *= np.maximum(g - m - drawn, 0) / np.maximum(g - drawn, 1)
-    return 1 - missed
+        none_found *= np.maximum(g - m - drawn, 0) / np.maximum(g - drawn, 1)
+    return 1 - none_found
 
 
 def expanded_tail(people: int) -> float:
-    """Share of the draws to leave out at either end: 2.5 % of many people, less of few.
+    """Return the share of bootstrap samples beyond either end of the interval: 2.5 % for many people, less for few.
 
-    A bootstrap's spread falls short by the root of (n - 1) / n, and its shape is normal where that of a mean of n is
-    Student's; Phi(-t sqrt(n / (n - 1))) makes up for both.
+    A bootstrap underestimates the spread by a factor of sqrt((n - 1) / n), and its distribution is normal, whereas that
+    of a mean of n values is Student's; Phi(-t sqrt(n / (n - 1))) corrects both.
     """
     if people == 1:
         return 0.0

@@ -1,4 +1,4 @@
-"""What a network gets right about people it has not seen, on windows as a line would cut them.
+"""Evaluates networks on people they have not seen, on windows as a live pipeline would cut them.
 
 Legend of axes: N windows, B windows of a batch, K classes, E embedding.
 """
@@ -31,55 +31,57 @@ EVALUATION_BATCH = 64
 
 @dataclass(frozen=True)
 class EvaluationSet:
-    """People to be evaluated on, and how.
+    """The validation or test people, their windows, and how to evaluate networks on them.
 
     Attributes:
         part: "val" or "test".
-        dataset: of all parts.
-        windows: of this part.
-        settings: of the run.
-        world: the processes that share the work.
+        dataset: the dataset, all parts.
+        windows: windows of this part.
+        settings: settings of the run.
+        group: the processes that share the work.
     """
 
     part: str
     dataset: Dataset
     windows: Windows
     settings: TrainSettings
-    world: ProcessGroup
+    group: ProcessGroup
 
     @property
     def draw(self) -> Draw:
-        """The windows."""
+        """The windows to evaluate on."""
         window = self.settings.window
         hop = window.hop or window.bins
         return in_order(self.windows, hop * self.windows.shape.rows_per_bin if window.mode != "voxel" else 1)
 
-    def anonymized(self, anonymizer: Anonymizer, name: tuple[Any, ...], rows: npt.NDArray[np.int64]) -> torch.Tensor:
-        """Return windows that begin with `rows`, anonymized with fresh noise that belongs to `name`."""
-        device = self.world.device
+    def anonymize_rows(
+        self, anonymizer: Anonymizer, name: tuple[Any, ...], rows: npt.NDArray[np.int64]
+    ) -> torch.Tensor:
+        """Anonymize the windows that start at `rows`, with the noise of `name`."""
+        device = self.group.device
         x_BCHW = prepared(torch.from_numpy(self.windows.cut(rows)).to(device), self.settings)
         generator = torch_generator(device, self.settings.seed, "evaluation", self.part, *name)
         return anonymizer.anonymize(x_BCHW, NamedNoise(generator))
 
-    def outputs(
-        self, ask: Callable[[torch.Tensor], torch.Tensor], anonymizer: Anonymizer, *name: Any
+    def compute_outputs(
+        self, function: Callable[[torch.Tensor], torch.Tensor], anonymizer: Anonymizer, *name: Any
     ) -> npt.NDArray[np.float32]:
-        """Ask about every anonymized window, each process about its share: float32 (N, ...)."""
+        """Apply a function to every anonymized window, each process to its share of them: float32 (N, ...)."""
         start = self.draw.start
         batches = [start[at : at + EVALUATION_BATCH] for at in range(0, len(start), EVALUATION_BATCH)]
-        answers: torch.Tensor | None = None
-        with torch.inference_mode(), autocast(self.settings, self.world.device):
-            for number in range(self.world.rank, len(batches), self.world.size):
-                answer = ask(self.anonymized(anonymizer, (*name, number), batches[number])).float()
-                if answers is None:
-                    answers = answer.new_zeros((len(start), *answer.shape[1:]))
+        outputs: torch.Tensor | None = None
+        with torch.inference_mode(), autocast(self.settings, self.group.device):
+            for number in range(self.group.rank, len(batches), self.group.size):
+                output = function(self.anonymize_rows(anonymizer, (*name, number), batches[number])).float()
+                if outputs is None:
+                    outputs = output.new_zeros((len(start), *output.shape[1:]))
                 at = number * EVALUATION_BATCH
-                answers[at : at + len(answer)] = answer
-        if answers is None:  # fewer batches than processes
+                outputs[at : at + len(output)] = output
+        if outputs is None:  # fewer batches than processes
             with torch.inference_mode():
-                answers = ask(self.anonymized(anonymizer, (*name, 0), batches[0])).float()
-                answers = answers.new_zeros((len(start), *answers.shape[1:]))
-        return np.asarray(self.world.total(answers).cpu().numpy())
+                output = function(self.anonymize_rows(anonymizer, (*name, 0), batches[0])).float()
+                outputs = output.new_zeros((len(start), *output.shape[1:]))
+        return np.asarray(self.group.total(outputs).cpu().numpy())
 
     @property
     def persons(self) -> npt.NDArray[np.str_]:
@@ -93,22 +95,22 @@ class EvaluationSet:
 
 
 @dataclass(frozen=True, slots=True)
-class Recognised:
-    """How a classifier of the target did: the class it said (N,), the right one (N,), whose window it was (N,)."""
+class ClassPredictions:
+    """The predictions of a target classifier: predicted class, true class and person of each window, all (N,)."""
 
-    said: npt.NDArray[np.int64]
+    predicted: npt.NDArray[np.int64]
     target: npt.NDArray[np.int64]
     persons: npt.NDArray[np.str_]
 
     @property
     def correct(self) -> npt.NDArray[np.bool_]:
-        """(N,) whether it was right."""
-        return np.asarray(self.said == self.target)
+        """(N,) whether each prediction is correct."""
+        return np.asarray(self.predicted == self.target)
 
 
 @dataclass(frozen=True, slots=True)
 class IdentityRanking:
-    """How well people were found, with what is needed to say what chance would give."""
+    """How well people were re-identified, with what is needed to compute the chance level."""
 
     ranking: Ranking
     query: Labels
@@ -117,60 +119,60 @@ class IdentityRanking:
 
 
 def recognise(
-    stand: EvaluationSet, network: nn.Module, before: nn.Module | None, anonymizer: Anonymizer, *name: Any
-) -> Recognised:
-    """Let a classifier of the target, in eval mode and behind a denoiser if there is one, say what it sees."""
-    logits = stand.outputs(lambda x: network(_through(before, x)).logits, anonymizer, *name)
-    return Recognised(logits.argmax(1), stand.targets, stand.persons)
+    evaluation_set: EvaluationSet, network: nn.Module, denoiser: nn.Module | None, anonymizer: Anonymizer, *name: Any
+) -> ClassPredictions:
+    """Predict the target of every anonymized window; the classifier is in eval mode, its denoiser optional."""
+    logits = evaluation_set.compute_outputs(lambda x: network(_denoise(denoiser, x)).logits, anonymizer, *name)
+    return ClassPredictions(logits.argmax(1), evaluation_set.targets, evaluation_set.persons)
 
 
-def find(
-    stand: EvaluationSet, network: nn.Module, before: nn.Module | None, anonymizer: Anonymizer, *name: Any
+def rank_identities(
+    evaluation_set: EvaluationSet, network: nn.Module, denoiser: nn.Module | None, anonymizer: Anonymizer, *name: Any
 ) -> IdentityRanking:
-    """Let a network that tells people apart find the person of each query among the others."""
-    embedding_NE = embedded(stand, network, before, anonymizer, *name)
-    labels, asked = labels_of(stand)
-    query, gallery = labels.of(asked), labels.of(~asked)
-    disjoint = stand.settings.attack.session_disjoint
-    ranking = rank(embedding_NE[asked], embedding_NE[~asked], query, gallery, session_disjoint=disjoint)
+    """Rank the gallery for each query by the embeddings of an identity network."""
+    embedding_NE = embed_windows(evaluation_set, network, denoiser, anonymizer, *name)
+    labels, query_mask_N = labels_and_queries(evaluation_set)
+    query, gallery = labels.of(query_mask_N), labels.of(~query_mask_N)
+    disjoint = evaluation_set.settings.attack.session_disjoint
+    ranking = rank(embedding_NE[query_mask_N], embedding_NE[~query_mask_N], query, gallery, session_disjoint=disjoint)
     return IdentityRanking(ranking, query, gallery, left_out(query, gallery, session_disjoint=disjoint))
 
 
-def embedded(
-    stand: EvaluationSet, network: nn.Module, before: nn.Module | None, anonymizer: Anonymizer, *name: Any
+def embed_windows(
+    evaluation_set: EvaluationSet, network: nn.Module, denoiser: nn.Module | None, anonymizer: Anonymizer, *name: Any
 ) -> npt.NDArray[np.float32]:
-    """Embed every anonymized window, summed with its mirror image: float32 (N, E)."""
+    """Embed every anonymized window, and add the embedding of its mirror image: float32 (N, E)."""
 
-    def ask(x_BCHW: torch.Tensor) -> torch.Tensor:
-        x_BCHW = _through(before, x_BCHW)
+    def embed_batch(x_BCHW: torch.Tensor) -> torch.Tensor:
+        x_BCHW = _denoise(denoiser, x_BCHW)
         return torch.from_numpy(embed(network, x_BCHW, len(x_BCHW), mirrored=True)).to(x_BCHW.device)
 
-    return stand.outputs(ask, anonymizer, *name)
+    return evaluation_set.compute_outputs(embed_batch, anonymizer, *name)
 
 
-def _through(before: nn.Module | None, x_BCHW: torch.Tensor) -> torch.Tensor:
-    return x_BCHW if before is None else before(x_BCHW)
+def _denoise(denoiser: nn.Module | None, x_BCHW: torch.Tensor) -> torch.Tensor:
+    return x_BCHW if denoiser is None else denoiser(x_BCHW)
 
 
-def labels_of(stand: EvaluationSet) -> tuple[Labels, npt.NDArray[np.bool_]]:
-    """What is known of each window, (N,), and which of them are queries."""
-    data = stand.settings.data
-    trials = stand.dataset.of(stand.part)
-    if data.queries is not None and stand.part == "test":
-        asked = read_retrieval(stand.dataset, data.queries, data.gallery, split=stand.part).query
+def labels_and_queries(evaluation_set: EvaluationSet) -> tuple[Labels, npt.NDArray[np.bool_]]:
+    """Return the labels of each window, (N,), and a mask of the queries among them."""
+    data = evaluation_set.settings.data
+    trials = evaluation_set.dataset.of(evaluation_set.part)
+    if data.queries is not None and evaluation_set.part == "test":
+        queries = read_retrieval(evaluation_set.dataset, data.queries, data.gallery, split=evaluation_set.part).query
     else:
-        asked = draw_retrieval(trials, data.seed).query
-    names = {trial.name for trial in asked}
-    labels = known_of(stand)
+        queries = draw_retrieval(trials, data.seed).query
+    names = {trial.name for trial in queries}
+    labels = window_labels(evaluation_set)
     return labels, np.array([name in names for name in labels.trial])
 
 
-def known_of(stand: EvaluationSet) -> Labels:
-    """What is known of each window, (N,)."""
-    own = [stand.windows.trials[number] for number in stand.draw.trial]
+def window_labels(evaluation_set: EvaluationSet) -> Labels:
+    """Return the labels of each window, (N,)."""
+    trials = [evaluation_set.windows.trials[number] for number in evaluation_set.draw.trial]
     return Labels(
-        person=np.array([trial.subject for trial in own]),
-        target=np.array([trial.label or trial.session for trial in own]),
-        trial=np.array([trial.name for trial in own]),
-        session=np.array([trial.session for trial in own]),
+        person=np.array([trial.subject for trial in trials]),
+        target=np.array([trial.label or trial.session for trial in trials]),
+        trial=np.array([trial.name for trial in trials]),
+        session=np.array([trial.session for trial in trials]),
     )

@@ -1,4 +1,4 @@
-"""What attackers got, with intervals by person and chance levels beside every figure."""
+"""The results of attackers: each figure with its confidence interval by person and its chance level."""
 
 from __future__ import annotations
 
@@ -13,33 +13,34 @@ from eventveil.training.evaluation.confidence import (
     bootstrap_by_person,
     chance_ranking,
 )
-from eventveil.training.evaluation.evaluation import IdentityRanking, Recognised
+from eventveil.training.evaluation.evaluation import ClassPredictions, IdentityRanking
 
 
-def target_result(told: Recognised, classes: int) -> dict[str, Any]:
-    """Accuracy of the target, its 95 % interval, and chance: always the class that is most frequent here."""
-    most = np.bincount(told.target, minlength=classes).max() / len(told.target)
+def target_result(predictions: ClassPredictions, classes: int) -> dict[str, Any]:
+    """Return the accuracy of the target, its 95 % interval, and chance: the share of the most frequent class."""
+    target, correct, persons = predictions.target, predictions.correct, predictions.persons
+    chance = np.bincount(target, minlength=classes).max() / len(target)
     return {
-        "windows": len(told.target),
-        "people": len(np.unique(told.persons)),
-        "accuracy": _figure(float(told.correct.mean()), accuracy_interval(told.correct, told.persons), float(most)),
+        "windows": len(target),
+        "people": len(np.unique(persons)),
+        "accuracy": _figure(float(correct.mean()), accuracy_interval(correct, persons), float(chance)),
     }
 
 
-def identity_result(found: IdentityRanking, chance: Chance | None = None) -> dict[str, Any]:
-    """Rank-1, -5 and -10 and mAP, with 95 % intervals and what a ranking at random would give.
+def identity_result(identities: IdentityRanking, chance: Chance | None = None) -> dict[str, Any]:
+    """Return rank-1, -5 and -10 and mAP, with 95 % intervals and the figures of a random ranking.
 
     Args:
-        found: how well people were found.
-        chance: of the very same queries, gallery and what is left out, where it is known already.
+        identities: ranking of the gallery for each query.
+        chance: chance level of the same queries and gallery with the same entries left out, if already known.
     """
-    ranking = found.ranking
-    chance = chance or chance_ranking(found.query, found.gallery, found.left_out)
+    ranking = identities.ranking
+    chance = chance or chance_ranking(identities.query, identities.gallery, identities.left_out)
     persons = ranking.persons
     result: dict[str, Any] = {
         "queries": len(persons),
         "queries_without_match": ranking.unmatched,
-        "gallery": len(found.gallery),
+        "gallery": len(identities.gallery),
         "people": len(np.unique(persons)),
     }
     for places, value in ((1, ranking.rank1), (5, ranking.rank5), (10, ranking.rank10)):

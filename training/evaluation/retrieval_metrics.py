@@ -1,4 +1,4 @@
-"""Who is found: queries against a gallery, by the cosine of embeddings.
+"""Re-identification metrics: queries against a gallery, by the cosine similarity of embeddings.
 
 Legend of axes: Q queries, G gallery entries, N entries of any side, E embedding.
 """
@@ -21,12 +21,12 @@ Masks = npt.NDArray[np.bool_]
 
 @dataclass(frozen=True, slots=True)
 class Labels:
-    """What is known of each entry of one side; all (N,), of any type that can be compared.
+    """Labels of the entries of one side, queries or gallery; all (N,), of any comparable type.
 
     Attributes:
-        person: who.
-        target: the class; the camera where a dataset has no classes.
-        trial: the file, or what of it is one trial.
+        person: the person.
+        target: the class; the camera if the dataset has no classes.
+        trial: the trial.
         session: the recording session.
     """
 
@@ -39,23 +39,23 @@ class Labels:
         return len(self.person)
 
     def of(self, which: npt.NDArray[Any]) -> Labels:
-        """The labels of some entries, by a mask or by their numbers."""
+        """Return the labels of some entries, selected by a mask or by indices."""
         return Labels(self.person[which], self.target[which], self.trial[which], self.session[which])
 
 
 @dataclass(frozen=True, slots=True)
 class Ranking:
-    """How well people were found.
+    """Re-identification figures. Queries without any match in the gallery do not count.
 
     Attributes:
-        rank1: share of the queries whose nearest gallery entry is of the same person.
+        rank1: share of the queries whose nearest gallery entry shows the same person.
         rank5: share with such an entry among the nearest five.
         rank10: among the nearest ten.
         mean_average_precision: mean of `average_precision`.
-        first_match: (M,) for each query that counts, the place of its first match in the ranking, from 1.
-        average_precision: (M,) likewise.
-        persons: (M,) likewise, who was asked for.
-        unmatched: queries that do not count, for no gallery entry that is not left out is of their person.
+        first_match: (M,) place of the first match of each query that counts, from 1.
+        average_precision: (M,) average precision of each query that counts.
+        persons: (M,) person of each query that counts.
+        unmatched: number of queries that do not count, because all gallery entries of their person are left out.
     """
 
     rank1: float
@@ -69,33 +69,33 @@ class Ranking:
 
 
 def left_out(query: Labels, gallery: Labels, *, session_disjoint: bool = False) -> Masks:
-    """Tell which gallery entries are left out of the ranking of which query: boolean (Q, G).
+    """Return which gallery entries to leave out of the ranking of each query: boolean (Q, G).
 
-    Left out are entries of the same trial, of the same person and the same target, and, where sessions are to be
-    disjoint, of the same person and the same session: what is found must be the person, not the gesture or the day.
+    Left out are entries of the same trial, of the same person and target, and, if sessions must be disjoint, of the
+    same person and session: a match must show the person, not the gesture or the day.
     """
-    person = query.person[:, None] == gallery.person
-    alike = query.target[:, None] == gallery.target
+    same_person = query.person[:, None] == gallery.person
+    same_context = query.target[:, None] == gallery.target
     if session_disjoint:
-        alike |= query.session[:, None] == gallery.session
-    return np.asarray((person & alike) | (query.trial[:, None] == gallery.trial))
+        same_context |= query.session[:, None] == gallery.session
+    return np.asarray((same_person & same_context) | (query.trial[:, None] == gallery.trial))
 
 
 def rank(
     query_QE: Floats, gallery_GE: Floats, query: Labels, gallery: Labels, *, session_disjoint: bool = False
 ) -> Ranking:
-    """Rank the gallery for each query by the cosine of embeddings.
+    """Rank the gallery for each query by the cosine similarity of embeddings.
 
     Raises:
         DatasetError: no query has a match that is not left out.
-        ValueError: an embedding is not finite, or labels are not as many as embeddings.
+        ValueError: an embedding is not finite, or the number of labels differs from that of embeddings.
     """
     score_QG = cosine(query_QE, gallery_GE)
     return rank_scores(score_QG, query, gallery, left_out(query, gallery, session_disjoint=session_disjoint))
 
 
 def matches(query: Labels, gallery: Labels, left_out_QG: Masks) -> Masks:
-    """Which entries are the one that is looked for, (Q, G).
+    """Return which gallery entries match which query, (Q, G).
 
     Raises:
         DatasetError: no query has a match that is not left out.
@@ -103,8 +103,8 @@ def matches(query: Labels, gallery: Labels, left_out_QG: Masks) -> Masks:
     match_QG = (query.person[:, None] == gallery.person) & ~left_out_QG
     if not match_QG.any():
         raise DatasetError(
-            f"none of {len(query)} queries has a match among {len(gallery)} gallery entries: all of the same person "
-            "are of the same trial, target or session; give people more of each, or do without disjoint sessions"
+            f"none of {len(query)} queries has a match among {len(gallery)} gallery entries: all entries of the same "
+            "person share the trial, target or session; add more of each per person, or set session_disjoint to false"
         )
     return np.asarray(match_QG)
 
@@ -112,8 +112,8 @@ def matches(query: Labels, gallery: Labels, left_out_QG: Masks) -> Masks:
 def rank_scores(score_QG: Floats, query: Labels, gallery: Labels, left_out_QG: Masks) -> Ranking:
     """Rank the gallery for each query by scores, highest first.
 
-    Equal scores are put in a random order that is always the same: an attacker who tells nobody apart must come out at
-    chance, and not find whoever stands first in the gallery.
+    Ties are broken in a fixed random order: an attacker that cannot tell people apart must come out at chance level
+    whatever the order of the gallery.
 
     Raises:
         DatasetError: no query has a match that is not left out.
@@ -123,8 +123,8 @@ def rank_scores(score_QG: Floats, query: Labels, gallery: Labels, left_out_QG: M
         raise ValueError(f"expected scores ({len(query)}, {len(gallery)}), got {score_QG.shape}")
     match_QG = matches(query, gallery, left_out_QG)
     counts_Q = match_QG.any(1)
-    chance_QG = np.random.default_rng(0).random(score_QG.shape)
-    order_QG = np.lexsort((chance_QG, -score_QG, left_out_QG))[counts_Q]  # entries left out come last: they count not
+    tie_break_QG = np.random.default_rng(0).random(score_QG.shape)
+    order_QG = np.lexsort((tie_break_QG, -score_QG, left_out_QG))[counts_Q]  # entries left out come last
     match_QG = np.take_along_axis(match_QG[counts_Q], order_QG, axis=1)
     first_match = match_QG.argmax(1) + 1
     average_precision = _average_precision(match_QG)
@@ -141,21 +141,22 @@ def rank_scores(score_QG: Floats, query: Labels, gallery: Labels, left_out_QG: M
 
 
 def equal_error_rate(score_QG: Floats, query: Labels, gallery: Labels, left_out_QG: Masks) -> float:
-    """Error of a check "is this the same person?" at the threshold where both kinds of error are alike.
+    """Return the equal error rate of verifying that two windows show the same person.
 
-    All pairs count that are not left out. A pair is accepted where its score is at or above the threshold; the figure
-    is the mean of the share of same pairs refused and of other pairs accepted, at the threshold (a score, or above all)
-    where the two differ least; the lowest of several.
+    All pairs count that are not left out. A pair is accepted if its score reaches the threshold. The threshold is the
+    score (or a value above all scores) at which the false rejection and the false acceptance rate differ least, the
+    lowest in a tie; the result is the mean of both rates there.
 
     Raises:
-        DatasetError: no pair of the same person, or none of two people, is left.
+        DatasetError: no pair of the same person, or none of different people, is left.
     """
     same_QG = query.person[:, None] == gallery.person
     genuine = np.sort(score_QG[same_QG & ~left_out_QG])
     impostor = np.sort(score_QG[~same_QG & ~left_out_QG])
     if not len(genuine) or not len(impostor):
         raise DatasetError(
-            f"expected pairs of the same and of two people, got {len(genuine)} and {len(impostor)}; give more trials"
+            f"expected pairs of the same person and of different people, got {len(genuine)} and {len(impostor)}; add "
+            "trials"
         )
     thresholds = np.append(np.unique(np.concatenate((genuine, impostor))), np.inf)
     refused = np.searchsorted(genuine, thresholds) / len(genuine)
@@ -165,7 +166,7 @@ def equal_error_rate(score_QG: Floats, query: Labels, gallery: Labels, left_out_
 
 
 def cosine(query_QE: Floats, gallery_GE: Floats) -> Floats:
-    """Cosine of every pair, (Q, G); 0 where an embedding is all zero.
+    """Return the cosine similarity of every pair, (Q, G); 0 if an embedding is all zero.
 
     Raises:
         ValueError: an embedding is not finite.
@@ -183,11 +184,11 @@ def embed(
     """Embed windows, `batch` at a time, without gradients.
 
     Args:
-        network: a classifier in eval mode, or anything that gives the embedding (B, E) first.
-        x_NCHW: on the network's device.
-        batch: windows at once.
-        mirrored: add the embedding of each window with left and right exchanged (W reversed; bins and polarities keep
-            their channels), as AnonyNoise's test for identity does.
+        network: a classifier in eval mode, or any function whose first output is the embedding (B, E).
+        x_NCHW: windows on the network's device.
+        batch: windows per batch.
+        mirrored: add the embedding of each window's mirror image (W reversed; bins and polarities keep their channels),
+            as AnonyNoise's identity test does.
 
     Returns:
         float32 (N, E).
@@ -211,13 +212,13 @@ def _unit(x_NE: Floats) -> Floats:
 
 
 def _average_precision(match_QG: Masks) -> npt.NDArray[np.float64]:
-    """Area under precision over recall by the trapezoidal rule, for matches in the order of the ranking.
+    """Return the area under the precision-recall curve by the trapezoidal rule; matches are in ranking order.
 
-    The measure of Market-1501 (Zheng et al., ICCV 2015), which the published figures of re-identification are in: at
-    each match the mean of the precision with it and the precision just before it.
+    This is the metric of Market-1501 (Zheng et al., ICCV 2015), which published re-identification figures use: at each
+    match, the mean of the precision at it and the precision just before it.
     """
     place_G = np.arange(1, match_QG.shape[1] + 1)
-    found_QG = match_QG.cumsum(1)
-    here_QG = found_QG / place_G
-    before_QG = np.where(place_G > 1, (found_QG - 1) / np.maximum(place_G - 1, 1), 1.0)
-    return np.asarray((match_QG * (here_QG + before_QG) / 2).sum(1) / found_QG[:, -1])
+    hits_QG = match_QG.cumsum(1)
+    precision_QG = hits_QG / place_G
+    previous_QG = np.where(place_G > 1, (hits_QG - 1) / np.maximum(place_G - 1, 1), 1.0)
+    return np.asarray((match_QG * (precision_QG + previous_QG) / 2).sum(1) / hits_QG[:, -1])

@@ -1,1 +1,1 @@
-"""Networks for the roles of training, and what they are compared with."""
+"""Builds and exports the networks of training, and the rule-based anonymizers they are compared with."""

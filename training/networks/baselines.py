@@ -1,9 +1,9 @@
-"""Anonymizers without a network, for learned ones to be compared with.
+"""Rule-based anonymizers without a network, as baselines for learned ones.
 
-Each follows the `Anonymizer` protocol of models/kinds.py: event counts in, float32 (B, 2K, H, W) with channel 2k for
-OFF and 2k + 1 for ON of bin k, anonymized ones of the same shape out. All randomness is the generator's, so that live
-noise stays what it is, noise that nobody can guess. It gives normal deviates; what else is needed follows from them:
-their order is a random permutation, and one of them lies above the quantile of 1 - p with probability p.
+Each follows the `Anonymizer` protocol of models/kinds.py: it takes event counts, float32 (B, 2K, H, W) with channel 2k
+for OFF and 2k + 1 for ON of bin k, and returns anonymized counts of the same shape. All randomness comes from the
+generator, so live noise stays unpredictable. The generator yields normal deviates, from which the rest is derived:
+their sort order is a random permutation, and a deviate exceeds the quantile of 1 - p with probability p.
 
 Legend of axes: B windows, C channels, K bins, H rows, W columns.
 """
@@ -25,7 +25,7 @@ _settings = ConfigDict(extra="forbid")
 
 @dataclass(frozen=True, config=_settings)
 class Unchanged:
-    """Leaves windows as they are: the raw end of every comparison."""
+    """Leaves windows unchanged, as the raw reference of every comparison."""
 
     def anonymize(self, x_BCHW: torch.Tensor, _generator: NoiseGenerator, /) -> torch.Tensor:
         """Return the windows."""
@@ -34,7 +34,7 @@ class Unchanged:
 
 @dataclass(frozen=True, config=_settings)
 class Gaussian:
-    """Adds noise ~ N(0, std), in events; AnonyNoise is compared with standard deviations of 32 to 256."""
+    """Adds noise ~ N(0, std), in events; AnonyNoise was compared with standard deviations of 32 to 256."""
 
     std: Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
@@ -47,8 +47,7 @@ class Gaussian:
 class Scramble:
     """Moves the pixels of each window to random places, all channels of a pixel together.
 
-    The permutation is drawn anew for each window, so that no attacker can learn it. What is left is when things happen,
-    and how much of them.
+    Each window has its own permutation, so no attacker can learn it. The number of events over time remains.
 
     Source: event scrambling, Du et al., Event Encryption for Neuromorphic Vision Sensors, 2021, who derive permutations
     from a chaotic map and a key.
@@ -57,9 +56,9 @@ class Scramble:
     def anonymize(self, x_BCHW: torch.Tensor, generator: NoiseGenerator, /) -> torch.Tensor:
         """Return scrambled windows."""
         windows, channels, height, width = x_BCHW.shape
-        place_BP = generator.normal((windows, height * width), x_BCHW.device).argsort(1)
-        scattered = x_BCHW.flatten(2).gather(2, place_BP[:, None].expand(-1, channels, -1))
-        return scattered.view_as(x_BCHW)
+        permutation_BP = generator.normal((windows, height * width), x_BCHW.device).argsort(1)
+        scrambled = x_BCHW.flatten(2).gather(2, permutation_BP[:, None].expand(-1, channels, -1))
+        return scrambled.view_as(x_BCHW)
 
 
 @dataclass(frozen=True, config=_settings)
@@ -72,14 +71,14 @@ class Discard:
     share: Annotated[float, Field(ge=0, le=1)] = 0.75
 
     def anonymize(self, x_BCHW: torch.Tensor, generator: NoiseGenerator, /) -> torch.Tensor:
-        """Return thinned windows: each count c becomes binomial of c and 1 - share, one deviate for each event.
+        """Return thinned windows: each count c becomes binomial(c, 1 - share), with one deviate per event.
 
         Raises:
-            ValueError: the windows hold something else than counts.
+            ValueError: the windows hold values other than counts.
         """
         counts = x_BCHW.flatten().long()
         if not torch.equal(counts.clamp(min=0).to(x_BCHW.dtype), x_BCHW.flatten()):
-            raise ValueError("expected counts of events: whole numbers from 0")
+            raise ValueError("expected event counts: whole numbers from 0")
         if self.share in (0, 1):  # no finite quantile
             return x_BCHW * (1 - self.share)
         cell = torch.repeat_interleave(counts)
@@ -89,21 +88,21 @@ class Discard:
 
 @dataclass(frozen=True, config=_settings)
 class Pixelate:
-    """Gives every pixel of a block of `size` x `size` the mean of the block; blocks at the edges may be smaller."""
+    """Replaces every pixel by the mean of its block of `size` x `size`; blocks at the edges may be smaller."""
 
     size: Annotated[int, Field(ge=1)]
 
     def anonymize(self, x_BCHW: torch.Tensor, _generator: NoiseGenerator, /) -> torch.Tensor:
-        """Return pixelated windows; the sum over a block stays."""
+        """Return pixelated windows; the sum over each block is unchanged."""
         height, width = x_BCHW.shape[2:]
         means = functional.avg_pool2d(x_BCHW, self.size, ceil_mode=True)
-        spread = means.repeat_interleave(self.size, 2).repeat_interleave(self.size, 3)
-        return spread[:, :, :height, :width].contiguous()
+        blocks = means.repeat_interleave(self.size, 2).repeat_interleave(self.size, 3)
+        return blocks[:, :, :height, :width].contiguous()
 
 
 @dataclass(frozen=True, config=_settings)
 class PolarityDrop:
-    """Forgets polarity: the sum of OFF and ON stands in both."""
+    """Discards polarity: both channels of a bin hold the sum of OFF and ON."""
 
     def anonymize(self, x_BCHW: torch.Tensor, _generator: NoiseGenerator, /) -> torch.Tensor:
         """Return windows without polarity.

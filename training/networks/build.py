@@ -1,4 +1,4 @@
-"""Networks for the roles of training, built from the settings and always from the same first weights."""
+"""Builds the networks of training from the settings, always with the same initial weights."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from eventveil.models.resnet import ResNetClassifier
 from eventveil.training.randomness import seed_of
 from eventveil.training.settings import ClassifierSettings, TrainSettings
 
-# Up to here the last layer of a ResNet sees one column of pixels. The gradient in bfloat16 for the weights of a
-# convolution of stride 2 over one column holds memory that was never written, in oneDNN 3.12 (PyTorch 2.13).
+# Up to this width, in pixels, the last layer of a ResNet sees a single column. In oneDNN 3.12 (PyTorch 2.13), the
+# bfloat16 weight gradient of a stride-2 convolution over a single column contains uninitialised memory.
 NARROW = 16
 
 
 def channels(settings: TrainSettings) -> int:
-    """Channels of a window."""
+    """Return the number of channels of a window."""
     return settings.window.bins * (1 if settings.window.mode == "voxel" else 2)
 
 
@@ -34,9 +34,9 @@ def new_anonymizer(settings: TrainSettings) -> nn.Module:
         ConfigError: there is no such kind, or a key of its config is unknown or out of range.
     """
     kind = settings.anonymizer.kind
-    known = [name for name, entry in KINDS.items() if "anonymizer" in entry.roles]
-    if kind not in known:
-        raise ConfigError(f"anonymizer.kind: expected {', '.join(known)}, got {kind!r}")
+    kinds = [name for name, entry in KINDS.items() if "anonymizer" in entry.roles]
+    if kind not in kinds:
+        raise ConfigError(f"anonymizer.kind: expected {', '.join(kinds)}, got {kind!r}")
     representation = "voxel" if settings.window.mode == "voxel" else "histogram"
     if representation not in KINDS[kind].representations:
         raise ConfigError(f"anonymizer.kind: {kind} takes no {representation} windows; change it or window.mode")
@@ -45,28 +45,31 @@ def new_anonymizer(settings: TrainSettings) -> nn.Module:
 
 
 def new_classifier(
-    label: str, classes: int, settings: TrainSettings, *name: Any, seen: int | None = None
+    label: str, classes: int, settings: TrainSettings, *name: Any, input_channels: int | None = None
 ) -> ResNetClassifier:
-    """Build a classifier of the target or of people; `name` tells its first weights from those of others.
+    """Build a classifier of the target or of people, untrained; `name` determines its initial weights.
 
-    What it looks at has as many channels as `seen` says, or as windows have.
+    Its input has `input_channels` channels, by default those of a window.
+
+    Raises:
+        ConfigError: a setting of the classifier is out of range.
     """
-    own: ClassifierSettings = getattr(settings, label)
-    config = own.model_dump() | {"classes": classes, "channels": seen or channels(settings)}
+    classifier: ClassifierSettings = getattr(settings, label)
+    config = classifier.model_dump() | {"classes": classes, "channels": input_channels or channels(settings)}
     network = _initialise(label, "resnet_classifier", settings, config, label, *name)
     assert isinstance(network, ResNetClassifier)
     return network
 
 
 def new_denoiser(settings: TrainSettings, *name: Any) -> Denoiser:
-    """Build an attacker's denoiser."""
+    """Build an attacker's denoiser, untrained; `name` determines its initial weights."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed_of(settings.seed, "denoiser", *name))
         return Denoiser(DenoiserConfig(channels=channels(settings)))
 
 
 def autocast(settings: TrainSettings, device: torch.device) -> torch.autocast:
-    """Compute in bfloat16 what bears it, where the settings say so; weights and losses stay float32.
+    """Return autocast to bfloat16 if the settings enable it; weights and losses stay float32.
 
     Raises:
         ConfigError: see `check_precision`.
@@ -76,7 +79,7 @@ def autocast(settings: TrainSettings, device: torch.device) -> torch.autocast:
 
 
 def check_precision(settings: TrainSettings, device: torch.device) -> None:
-    """Refuse bfloat16 where it cannot be computed in, or would come out wrong.
+    """Refuse bfloat16 where the device does not support it, or would compute wrong gradients.
 
     Raises:
         ConfigError: the device does not compute in it, or windows are too narrow for it on a CPU.
@@ -86,7 +89,7 @@ def check_precision(settings: TrainSettings, device: torch.device) -> None:
     if not computes_bf16(device):
         raise ConfigError(f"run.precision: {device} does not compute in bfloat16; choose fp32")
     if device.type == "cpu" and settings.window.size[0] <= NARROW:
-        raise ConfigError(f"run.precision: bf16 on a CPU wants windows wider than {NARROW} pixels; choose fp32")
+        raise ConfigError(f"run.precision: bf16 on a CPU needs windows wider than {NARROW} pixels; choose fp32")
 
 
 def _initialise(key: str, kind: str, settings: TrainSettings, config: dict[str, Any], *name: Any) -> nn.Module:

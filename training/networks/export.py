@@ -1,4 +1,4 @@
-"""From a trained network to a weights file that `eventveil run` takes."""
+"""Exports a trained network to a weights file for `eventveil run`."""
 
 from __future__ import annotations
 
@@ -23,19 +23,19 @@ def export(
     labels: tuple[str, ...],
     note: str,
 ) -> str:
-    """Write a weights file; returns the digest of its tensors.
+    """Write a weights file and return the digest of its tensors.
 
     Args:
         path: the file.
         network: one of the kinds of `eventveil.models`.
-        role: what it is for.
-        settings: of the run: the windows that the network was made for.
-        scene: what its training windows were like.
+        role: role of the network.
+        settings: settings of the run, which describe the network's windows.
+        scene: statistics of its training windows.
         labels: names of a classifier's classes.
-        note: where it comes from.
+        note: origin of the weights.
 
     Raises:
-        WeightsError: it cannot be written, or holds values that are not finite.
+        WeightsError: the file cannot be written, or a weight is not finite.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     keys = window_keys(settings)
@@ -44,7 +44,7 @@ def export(
 
 
 def window_keys(settings: TrainSettings) -> dict[str, Any]:
-    """The keys of metadata that tell what windows a network takes."""
+    """Return the metadata keys that describe the windows a network expects."""
     window = settings.window
     mode: Literal["recording", "windows"] = "recording" if window.mode == "recording" else "windows"
     live = mode == "windows"

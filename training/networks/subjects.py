@@ -1,4 +1,4 @@
-"""What attackers are set on: the anonymizer that was trained, raw windows, or a rule without a network to compare with.
+"""The subjects of attacks, by name: the trained anonymizer, raw windows, or a rule-based anonymizer.
 
 `anonymizer`, `raw`, `gaussian:2` (standard deviation, events), `scramble`, `discard:0.75` (share), `pixelate:4`
 (pixels), `polarity`.
@@ -16,11 +16,11 @@ from eventveil.training.networks import baselines
 
 ANONYMIZER = "anonymizer"
 RAW = "raw"
-ONLY_COUNTS = ("discard", "polarity")  # rules that mean nothing on voxel grids
+ONLY_COUNTS = ("discard", "polarity")  # rules that are meaningless on voxel grids
 _WITH_NUMBER: dict[str, Callable[[float], Anonymizer]] = {
     "gaussian": baselines.Gaussian,
     "discard": baselines.Discard,
-    "pixelate": lambda size: baselines.Pixelate(size),  # type: ignore[arg-type]  # pydantic holds it to whole numbers
+    "pixelate": lambda size: baselines.Pixelate(size),  # type: ignore[arg-type]  # pydantic checks that it is whole
 }
 _ALONE: dict[str, Callable[[], Anonymizer]] = {
     RAW: baselines.Unchanged,
@@ -30,7 +30,7 @@ _ALONE: dict[str, Callable[[], Anonymizer]] = {
 
 
 def baseline(name: str) -> Anonymizer:
-    """Build a rule by its name.
+    """Build the rule-based anonymizer of this name.
 
     Raises:
         ConfigError: there is no such rule, or its number is missing or out of range.
@@ -48,5 +48,5 @@ def baseline(name: str) -> Anonymizer:
 
 
 def folder_of(name: str) -> str:
-    """The name of a subject as a folder's."""
+    """Return the folder name of a subject."""
     return name.replace(":", "-")

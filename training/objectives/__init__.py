@@ -1,1 +1,1 @@
-"""Losses and objectives: what the networks are trained for."""
+"""Losses, and the objectives of the anonymizer."""

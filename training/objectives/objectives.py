@@ -1,8 +1,8 @@
-"""What the anonymizer is trained for: one function per objective, chosen by name.
+"""The objectives of the anonymizer: one function each, chosen by name.
 
-A new one is a function and a line in `OBJECTIVES`. It sees everything that one forward pass gives, and returns a scalar
-whose gradient reaches the anonymizer through `anonymized_BCHW` and `kept_loss`, both of which it is made of: the
-helpers' weights do not move by it.
+To add an objective, write a function and add it to `OBJECTIVES`. It gets the results of a forward pass and returns a
+scalar to minimise, which must depend on both `anonymized_BCHW` and `kept_loss`: through these two its gradient reaches
+the anonymizer. It does not train the helpers.
 
 Legend of axes: B windows, C channels, H rows, W columns, E embedding, K classes.
 """
@@ -27,12 +27,12 @@ from eventveil.training.settings import ObjectiveSettings
 
 @dataclass(frozen=True, slots=True)
 class HelperOutput:
-    """What a helper says of anonymized windows, and its own losses.
+    """The outputs of a helper on anonymized windows, and its losses.
 
     Attributes:
-        embedding_BE, logits_BK: of this process's part of the batch.
-        cross_entropy: of its prediction.
-        triplet: of its embeddings over the whole batch; 0 of a helper that tells no people apart.
+        embedding_BE, logits_BK: outputs for this process's part of the batch.
+        cross_entropy: cross-entropy of its predictions.
+        triplet: triplet loss of its embeddings over the whole batch; 0 for helpers that do not learn identity.
     """
 
     embedding_BE: torch.Tensor
@@ -42,21 +42,21 @@ class HelperOutput:
 
     @property
     def loss(self) -> torch.Tensor:
-        """What the helper is trained for."""
+        """The loss the helper is trained on."""
         return self.cross_entropy + self.triplet
 
 
 @dataclass(frozen=True, slots=True)
 class ForwardPass:
-    """What one forward pass gives.
+    """The results of one forward pass.
 
     Attributes:
-        raw_BCHW: the windows, augmented.
-        anonymized_BCHW: what the anonymizer made of them.
-        kept_loss: of the helper of what is to be kept, cut off from that helper: the gradient that arrives here is the
-            weight that an objective gives it.
-        adversaries: those that tell people apart; none where the secret is the picture.
-        picture: makes pictures of windows, where pictures are the secret.
+        raw_BCHW: the augmented windows.
+        anonymized_BCHW: the anonymized windows.
+        kept_loss: loss of the helper for the kept label, detached from that helper; its gradient is the weight that the
+            objective gives it.
+        adversaries: outputs of the adversaries; empty if the secret is the picture.
+        picture: reconstructs pictures from windows, if pictures are the secret.
     """
 
     raw_BCHW: torch.Tensor
@@ -67,40 +67,40 @@ class ForwardPass:
 
 
 class Objective(Protocol):
-    """What stands in `OBJECTIVES`."""
+    """The interface of the functions in `OBJECTIVES`."""
 
-    def __call__(self, evidence: ForwardPass, settings: ObjectiveSettings, /) -> torch.Tensor:
-        """Return a scalar, to be made small."""
+    def __call__(self, forward: ForwardPass, settings: ObjectiveSettings, /) -> torch.Tensor:
+        """Return the scalar loss to minimise."""
         ...
 
 
-def target_triplet(evidence: ForwardPass, _settings: ObjectiveSettings) -> torch.Tensor:
-    """The published objective of AnonyNoise; it has no floor. See `losses.anonymizer_objective`."""
-    return anonymizer_objective(evidence.kept_loss, _mean(answer.triplet for answer in evidence.adversaries))
+def target_triplet(forward: ForwardPass, _settings: ObjectiveSettings) -> torch.Tensor:
+    """Return the published objective of AnonyNoise, which is unbounded below. See `losses.anonymizer_objective`."""
+    return anonymizer_objective(forward.kept_loss, _mean(output.triplet for output in forward.adversaries))
 
 
-def uniform(evidence: ForwardPass, settings: ObjectiveSettings) -> torch.Tensor:
-    """A bounded one: no adversary is to prefer anybody. See `losses.bounded_objective`."""
-    answers = evidence.adversaries
-    return _mean(bounded_objective(evidence.kept_loss, answer.logits_BK, settings.weight) for answer in answers)
+def uniform(forward: ForwardPass, settings: ObjectiveSettings) -> torch.Tensor:
+    """Return a bounded objective: adversaries should predict all people alike. See `losses.bounded_objective`."""
+    outputs = forward.adversaries
+    return _mean(bounded_objective(forward.kept_loss, output.logits_BK, settings.weight) for output in outputs)
 
 
-def likeness(evidence: ForwardPass, settings: ObjectiveSettings) -> torch.Tensor:
-    """Keep the target, and where something moves; for anonymizers whose rate does the rest. No adversary is asked."""
-    return evidence.kept_loss + settings.weight * coarse_difference(evidence.raw_BCHW, evidence.anonymized_BCHW)
+def likeness(forward: ForwardPass, settings: ObjectiveSettings) -> torch.Tensor:
+    """Return an objective that keeps the target and where something moves; for rate-limited anonymizers."""
+    return forward.kept_loss + settings.weight * coarse_difference(forward.raw_BCHW, forward.anonymized_BCHW)
 
 
-def structure_picture(evidence: ForwardPass, settings: ObjectiveSettings) -> torch.Tensor:
-    """The objective of the Event-ReId method. See `losses.event_reid_objective`."""
-    assert evidence.picture is not None
+def structure_picture(forward: ForwardPass, settings: ObjectiveSettings) -> torch.Tensor:
+    """Return the objective of the Event-ReId method. See `losses.event_reid_objective`."""
+    assert forward.picture is not None
     with torch.no_grad():
-        reference = evidence.picture(evidence.raw_BCHW)
-    anonymized = evidence.anonymized_BCHW
-    # Both lie within a few units: voxel grids are normalised to standard deviation 1, pictures are from 0 to 1.
-    structure_B = ssim(evidence.raw_BCHW, anonymized, data_range=1.0)
-    picture_B = ssim(evidence.picture(anonymized), reference, data_range=1.0)
+        reference = forward.picture(forward.raw_BCHW)
+    anonymized = forward.anonymized_BCHW
+    # Both ranges are about 1: voxel grids are normalised to standard deviation 1, pictures go from 0 to 1.
+    structure_B = ssim(forward.raw_BCHW, anonymized, data_range=1.0)
+    picture_B = ssim(forward.picture(anonymized), reference, data_range=1.0)
     return event_reid_objective(
-        structure_B, picture_B, evidence.kept_loss, alpha=settings.alpha, beta=settings.beta, gamma=settings.gamma
+        structure_B, picture_B, forward.kept_loss, alpha=settings.alpha, beta=settings.beta, gamma=settings.gamma
     )
 
 

@@ -1,4 +1,4 @@
-"""How alike two pictures are: structural similarity and peak signal to noise ratio.
+"""Picture similarity: structural similarity and peak signal-to-noise ratio.
 
 Legend of axes: B pictures, C channels, H rows, W columns.
 """
@@ -14,18 +14,18 @@ K1, K2 = 0.01, 0.03
 
 
 def ssim(a_BCHW: torch.Tensor, b_BCHW: torch.Tensor, data_range: float) -> torch.Tensor:
-    """Mean structural similarity of each pair, over the pixels around which the whole window fits, and the channels.
+    """Return the mean structural similarity of each pair, over channels and all pixels whose window lies inside.
 
-    Differentiable. Computed in float32 (float64 where both are), under autocast too: variances are small differences
-    of large squares.
+    Differentiable. Computed in float32 (float64 if either input is), even under autocast: variances are small
+    differences of large squares.
 
     Args:
         a_BCHW: pictures of at least 11x11 pixels.
-        b_BCHW: as many, of the same shape.
-        data_range: L, the span of values that the pictures may take.
+        b_BCHW: pictures of the same shape.
+        data_range: L, the range of pixel values.
 
     Returns:
-        (B,), at most 1, which equal pictures have.
+        (B,), at most 1, the value of equal pictures.
 
     Raises:
         ValueError: shapes differ or are too small.
@@ -39,20 +39,20 @@ def ssim(a_BCHW: torch.Tensor, b_BCHW: torch.Tensor, data_range: float) -> torch
     c1, c2 = (K1 * data_range) ** 2, (K2 * data_range) ** 2
     with torch.autocast(a_BCHW.device.type, enabled=False):
         a, b = _widened(a_BCHW, b_BCHW)
-        # From each picture's own middle, for there the squares are smallest; variances do not mind.
-        middle_a, middle_b = (picture.detach().mean((2, 3), keepdim=True) for picture in (a, b))
-        a, b = a - middle_a, b - middle_b
+        # Relative to each picture's mean, where squares are smallest; variances are not affected.
+        offset_a, offset_b = (picture.detach().mean((2, 3), keepdim=True) for picture in (a, b))
+        a, b = a - offset_a, b - offset_b
         mean_a, mean_b, square_a, square_b, product = _blurred(torch.stack((a, b, a * a, b * b, a * b)))
         variances = square_a - mean_a.square() + square_b - mean_b.square()
         covariance = product - mean_a * mean_b
-        mean_a, mean_b = mean_a + middle_a, mean_b + middle_b
+        mean_a, mean_b = mean_a + offset_a, mean_b + offset_b
         luminance = (2 * mean_a * mean_b + c1) / (mean_a.square() + mean_b.square() + c1)
         structure = (2 * covariance + c2) / (variances + c2)
         return (luminance * structure).mean((1, 2, 3))  # type: ignore[no-any-return]
 
 
 def psnr(a_BCHW: torch.Tensor, b_BCHW: torch.Tensor, data_range: float) -> torch.Tensor:
-    """Peak signal to noise ratio of each pair in decibels, (B,); infinite for equal pictures.
+    """Return the peak signal-to-noise ratio of each pair in decibels, (B,); infinite for equal pictures.
 
     Raises:
         ValueError: shapes differ.
@@ -64,7 +64,7 @@ def psnr(a_BCHW: torch.Tensor, b_BCHW: torch.Tensor, data_range: float) -> torch
 
 def _check(a_BCHW: torch.Tensor, b_BCHW: torch.Tensor) -> None:
     if a_BCHW.ndim != 4 or a_BCHW.shape != b_BCHW.shape:
-        raise ValueError(f"expected two (B, C, H, W) alike, got {tuple(a_BCHW.shape)} and {tuple(b_BCHW.shape)}")
+        raise ValueError(f"expected two equal (B, C, H, W), got {tuple(a_BCHW.shape)} and {tuple(b_BCHW.shape)}")
 
 
 def _widened(a: torch.Tensor, b: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -73,7 +73,7 @@ def _widened(a: torch.Tensor, b: torch.Tensor) -> tuple[torch.Tensor, torch.Tens
 
 
 def _blurred(maps_NBCHW: torch.Tensor) -> torch.Tensor:
-    """Weigh each neighbourhood with the Gaussian; only whole neighbourhoods, so 10 rows and columns fewer come out."""
+    """Blur with the Gaussian window, only where it lies inside: the result has 10 rows and columns fewer."""
     from_centre = torch.arange(SIDE, dtype=maps_NBCHW.dtype, device=maps_NBCHW.device) - SIDE // 2
     weights = torch.softmax(-from_centre.square() / (2 * SIGMA**2), dim=0)
     flat = maps_NBCHW.flatten(0, 2)[:, None]

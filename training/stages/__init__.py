@@ -1,1 +1,1 @@
-"""The stages of a recipe: classifiers, the adversarial stage, attackers, reconstruction."""
+"""The stages of training, and the reconstruction and plots that they use."""

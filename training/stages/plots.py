@@ -1,6 +1,6 @@
-"""Pictures for the run folder: curves, the confusion matrix, raw windows beside anonymized ones.
+"""Plots for the run folder: curves, confusion matrices, and raw windows next to anonymized ones.
 
-They stay in the run folder: raw windows, and who is recognised, are private.
+They must stay in the run folder: raw windows, and which people are recognised, are private.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ WINDOWS_SHOWN = 6
 
 
 def curves(path: Path, history: Sequence[dict[str, float]], best_epoch: int) -> None:
-    """Draw every figure of a stage over its epochs, with a line at the one that was chosen."""
+    """Plot every figure of a stage over its epochs, with a line at the best epoch."""
     names = [name for name in dict.fromkeys(name for row in history for name in row) if name != "epoch"]
     figure, axes = _figure(len(names), 3.0, 2.2)
     for axis, name in zip(axes, names, strict=False):
@@ -30,10 +30,12 @@ def curves(path: Path, history: Sequence[dict[str, float]], best_epoch: int) -> 
     _save(figure, path)
 
 
-def confusion(path: Path, said: npt.NDArray[np.int64], target: npt.NDArray[np.int64], labels: Sequence[str]) -> None:
-    """Draw which class was taken for which, in shares of each row."""
+def confusion(
+    path: Path, predicted: npt.NDArray[np.int64], target: npt.NDArray[np.int64], labels: Sequence[str]
+) -> None:
+    """Plot the confusion matrix, as shares of each row."""
     counts = np.zeros((len(labels), len(labels)))
-    np.add.at(counts, (target, said), 1)
+    np.add.at(counts, (target, predicted), 1)
     shares = counts / np.maximum(counts.sum(1, keepdims=True), 1)
     figure, (axis,) = _figure(1, 6.0, 5.5)
     axis.imshow(shares, vmin=0, vmax=1, cmap="Blues")
@@ -43,16 +45,16 @@ def confusion(path: Path, said: npt.NDArray[np.int64], target: npt.NDArray[np.in
         axis.text(column, row, text, ha="center", va="center", fontsize=7, color="white" if dark else "black")
     axis.set_xticks(range(len(labels)), labels, rotation=60, ha="right", fontsize=7)
     axis.set_yticks(range(len(labels)), labels, fontsize=7)
-    axis.set_xlabel("said")
-    axis.set_ylabel("right")
-    axis.set_title("per cent of each row", fontsize=8)
+    axis.set_xlabel("predicted")
+    axis.set_ylabel("true")
+    axis.set_title("percent of each row", fontsize=8)
     _save(figure, path)
 
 
 def side_by_side(
     path: Path, raw_BCHW: npt.NDArray[np.float32], anonymized_BCHW: npt.NDArray[np.float32], titles: Sequence[str]
 ) -> None:
-    """Draw windows, raw above and anonymized below, each summed over its bins and in a scale of its own."""
+    """Plot windows, raw above and anonymized below, each summed over its bins and scaled individually."""
     shown = min(len(raw_BCHW), WINDOWS_SHOWN)
     figure, axes = _figure(2 * shown, 1.8, 1.9, columns=shown)
     for axis, picture in zip(axes, [*_pictures(raw_BCHW[:shown]), *_pictures(anonymized_BCHW[:shown])], strict=False):
@@ -69,7 +71,7 @@ def _pictures(x_BCHW: npt.NDArray[np.float32]) -> list[npt.NDArray[np.float32]]:
 
 
 def _figure(count: int, width: float, height: float, columns: int = 4) -> tuple[Any, list[Any]]:
-    # The figure alone, without pyplot, which keeps state and looks for a display.
+    # Without pyplot, which keeps global state and looks for a display.
     from matplotlib.figure import Figure
 
     columns = min(columns, count)

@@ -1,4 +1,4 @@
-"""Pictures as the secret: how much of what raw voxels show is seen in anonymized ones.
+"""Reconstructs pictures from voxel grids, and measures how much of them survives anonymization.
 
 Legend of axes: B windows of a batch, N windows, C bins of a voxel grid, H rows, W columns; pictures have one channel.
 """
@@ -20,63 +20,63 @@ from eventveil.training.evaluation.evaluation import EVALUATION_BATCH, Evaluatio
 from eventveil.training.networks.baselines import Unchanged
 from eventveil.training.objectives.ssim import psnr, ssim
 
-MAX_PSNR_DB = 100.0  # of pictures that are equal, for which it is infinite
-CHANNELS = 3  # of pictures that a network looks at
+MAX_PSNR_DB = 100.0  # stands for the infinite PSNR of equal pictures
+CHANNELS = 3  # channels of the pictures that networks get
 Picture = Callable[[torch.Tensor], torch.Tensor]
-"""Makes pictures (B, 1, H, W), dark 0 and bright 1, of windows (B, C, H, W)."""
+"""Reconstructs pictures (B, 1, H, W), dark 0 and bright 1, from windows (B, C, H, W)."""
 
 
 def picture_maker(path: Path, device: torch.device) -> Picture:
-    """Read FireNet, frozen.
+    """Load FireNet, frozen.
 
     Raises:
-        WeightsError: the file is missing, or is not of this network.
+        WeightsError: the file is missing, or holds another network.
     """
     network = load_firenet(path).to(device)
     return lambda x_BCHW: network.reconstruct(x_BCHW).picture
 
 
-def pictures_behind(before: nn.Module | None, picture: Picture) -> Picture:
-    """What makes pictures of what a denoiser, if there is one, turns back."""
-    return picture if before is None else lambda x_BCHW: picture(before(x_BCHW).float())
+def denoised_picture(denoiser: nn.Module | None, picture: Picture) -> Picture:
+    """Return `picture`, applied after a denoiser if there is one."""
+    return picture if denoiser is None else lambda x_BCHW: picture(denoiser(x_BCHW).float())
 
 
 def picture_result(
-    stand: EvaluationSet, picture: Picture, before: nn.Module | None, anonymizer: Anonymizer, *name: Any
+    evaluation_set: EvaluationSet, picture: Picture, denoiser: nn.Module | None, anonymizer: Anonymizer, *name: Any
 ) -> dict[str, Any]:
-    """SSIM and PSNR of pictures of anonymized windows against pictures of raw ones, with 95 % intervals by person.
+    """Return SSIM and PSNR between pictures of anonymized and of raw windows, with 95 % intervals by person.
 
     Args:
-        stand: people to be tested on.
-        picture: makes pictures.
-        before: an attacker's denoiser, which turns anonymized windows back as far as it can.
-        anonymizer: what windows go through.
-        name: of the noise.
+        evaluation_set: the test people.
+        picture: reconstructs pictures.
+        denoiser: an attacker's denoiser, which undoes the anonymization as far as it can.
+        anonymizer: the anonymizer under test.
+        name: name of the noise.
     """
-    wanted = torch.from_numpy(stand.outputs(picture, Unchanged(), *name))
-    seen = torch.from_numpy(stand.outputs(pictures_behind(before, picture), anonymizer, *name))
-    likeness: dict[str, list[torch.Tensor]] = {"ssim": [], "psnr_db": []}
-    for seen_B1HW, wanted_B1HW in zip(
-        torch.split(seen, EVALUATION_BATCH), torch.split(wanted, EVALUATION_BATCH), strict=True
+    raw = torch.from_numpy(evaluation_set.compute_outputs(picture, Unchanged(), *name))
+    attacked = torch.from_numpy(evaluation_set.compute_outputs(denoised_picture(denoiser, picture), anonymizer, *name))
+    similarity: dict[str, list[torch.Tensor]] = {"ssim": [], "psnr_db": []}
+    for attacked_B1HW, raw_B1HW in zip(
+        torch.split(attacked, EVALUATION_BATCH), torch.split(raw, EVALUATION_BATCH), strict=True
     ):
-        likeness["ssim"].append(ssim(seen_B1HW, wanted_B1HW, data_range=1.0))
-        likeness["psnr_db"].append(psnr(seen_B1HW, wanted_B1HW, data_range=1.0).clamp(max=MAX_PSNR_DB))
-    result: dict[str, Any] = {"windows": len(seen), "people": len(set(stand.persons))}
-    for key, parts in likeness.items():
+        similarity["ssim"].append(ssim(attacked_B1HW, raw_B1HW, data_range=1.0))
+        similarity["psnr_db"].append(psnr(attacked_B1HW, raw_B1HW, data_range=1.0).clamp(max=MAX_PSNR_DB))
+    result: dict[str, Any] = {"windows": len(attacked), "people": len(set(evaluation_set.persons))}
+    for key, parts in similarity.items():
         value_N = torch.cat(parts).numpy()
-        interval = bootstrap_by_person(value_N, stand.persons)
+        interval = bootstrap_by_person(value_N, evaluation_set.persons)
         result[key] = {"value": float(value_N.mean()), "interval_95": [interval.low, interval.high]}
     return result
 
 
 class Pictured:
-    """An anonymizer that lets out pictures of what another one lets out: what whoever looks at pictures gets.
+    """An anonymizer followed by picture reconstruction: the input of an attacker that works on pictures.
 
-    They have three equal channels, as networks that look at photographs take them.
+    Pictures have three equal channels, as networks for photographs expect.
 
     Args:
-        anonymizer: what windows go through.
-        picture: makes pictures of what comes out.
+        anonymizer: the anonymizer.
+        picture: reconstructs pictures from its output.
     """
 
     def __init__(self, anonymizer: Anonymizer, picture: Picture) -> None:

@@ -1,6 +1,8 @@
-"""What all stages share that train one network on what an anonymizer that does not change lets through."""
+"""The base of stages that train a single network on the output of a fixed anonymizer."""
 
 from __future__ import annotations
+
+from dataclasses import dataclass
 
 import torch
 from torch import nn
@@ -12,42 +14,49 @@ from eventveil.training.evaluation.evaluation import EvaluationSet
 from eventveil.training.settings import StageSettings, TrainSettings
 
 
-class SingleNetwork:
-    """A stage without its `step`, `score` and `validate` (`training.step.Stage`), which its heirs bring.
+@dataclass(frozen=True, slots=True)
+class StageInputs:
+    """What every stage with a single network needs besides the network.
 
-    Args:
-        name: of the stage.
-        role: of the network, by which it is saved.
-        network: what is trained.
-        anonymizer: what windows go through.
-        settings: of the run.
-        schedule: of this stage.
-        stand: people for validation.
+    Attributes:
+        name: name of the stage, and path of its folder.
+        anonymizer: anonymizes the windows that the network gets; it is not trained.
+        settings: settings of the run.
+        schedule: epochs and learning rate of this stage.
+        evaluation_set: the validation people.
     """
 
-    def __init__(
-        self,
-        name: str,
-        role: str,
-        network: nn.Module,
-        anonymizer: Anonymizer,
-        settings: TrainSettings,
-        schedule: StageSettings,
-        stand: EvaluationSet,
-    ) -> None:
-        self.name = name
+    name: str
+    anonymizer: Anonymizer
+    settings: TrainSettings
+    schedule: StageSettings
+    evaluation_set: EvaluationSet
+
+
+class SingleNetwork:
+    """A stage (`training.engine.stage.Stage`) except for `step`, `score` and `validate`, which subclasses add.
+
+    Args:
+        inputs: what every stage needs.
+        role: role of the network; names it in checkpoints.
+        network: the network to train.
+    """
+
+    def __init__(self, inputs: StageInputs, role: str, network: nn.Module) -> None:
+        self.name = inputs.name
+        self.anonymizer = inputs.anonymizer
+        self.settings = inputs.settings
+        self.evaluation_set = inputs.evaluation_set
+        schedule, group = inputs.schedule, inputs.evaluation_set.group
         self.epochs = schedule.epochs
-        self.learner = Learner(network, schedule, settings.optimizer, schedule.epochs, stand.world)
+        self.learner = Learner(network, schedule, inputs.settings.optimizer, schedule.epochs, group)
         self.learners = {role: self.learner}
-        self.anonymizer = anonymizer
-        self.settings = settings
-        self.stand = stand
 
     def begin_epoch(self, epoch: int, step: int) -> None:  # noqa: ARG002 - nothing depends on it
         """Set the learning rate."""
         self.learner.begin_epoch(epoch)
 
     @torch.no_grad()
-    def seen(self, batch: Batch) -> torch.Tensor:
-        """The batch as the network sees it (B, C, H, W): anonymized with the batch's own noise."""
+    def anonymize(self, batch: Batch) -> torch.Tensor:
+        """Anonymize a batch with its own noise: the input of the network, (B, C, H, W)."""
         return self.anonymizer.anonymize(batch.x_BCHW, batch.noise)
