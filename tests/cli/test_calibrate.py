@@ -157,8 +157,8 @@ def test_weights_that_do_not_tell_are_said_to_be_no_measure(calm, tmp_path):
     save_weights(tmp_path / "old", weights.model, weights.metadata.model_copy(update={"scene": None}))
     done = call(calm, "--weights", tmp_path / "old")
     assert done.exit_code == 1
-    assert "the weights do not tell how dense" in done.stderr
-    assert "not known" in done.stdout
+    assert "the weights do not contain the event density" in done.stderr
+    assert "unknown" in done.stdout
 
 
 def test_a_key_that_is_not_known_is_named(calm):

@@ -52,5 +52,5 @@ def test_a_camera_is_looked_at_twice_remembered_and_forgotten(weights, tmp_path,
     for packet in packets_of(filmed(seconds=1.0)):
         fake.emit(as_dv(packet))
     forgotten = calibrate(*options[:2], "--seconds", 0.3, *options[4:], "--forget")
-    assert "the hot pixels of DXB00010 are forgotten" in forgotten.stderr
+    assert "deleted the stored hot pixels of DXB00010" in forgotten.stderr
     assert HotPixelFile("DXB00010", SENSOR).load() is None

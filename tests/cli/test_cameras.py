@@ -35,7 +35,7 @@ def test_without_a_camera_it_says_so_and_what_to_do(no_usb):
     status, out, err = cameras()
     assert (status, out) == (3, "")
     assert "no event camera is attached (dv-processing: ready, neuromorphic-drivers: ready, metavision: not" in err
-    assert "plug one in, or take events from the network" in err
+    assert "plug one in, or use a network stream" in err
     status, out, _ = cameras("--json")
     assert status == 3
     told = json.loads(out)

@@ -10,7 +10,7 @@ import pytest
 from rich.console import Console
 from typer.testing import CliRunner
 
-from eventveil.cli import app, datasets
+from eventveil.cli import app, progress
 from eventveil.errors import DatasetError
 
 PEOPLE = (("ibmGestureTrain", (1, 2)), ("ibmGestureTest", (24,)))
@@ -90,7 +90,7 @@ def test_help_names_the_command():
 def test_a_bar_is_shown_to_those_who_have_waited(tmp_path, monkeypatch, patience_s, shown):
     make.tonic(tmp_path, PEOPLE, classes=(0, 10))
     terminal = Console(file=io.StringIO(), force_terminal=True, width=80)
-    monkeypatch.setattr(datasets, "stderr", terminal)
-    monkeypatch.setattr(datasets, "PATIENCE_S", patience_s)
+    monkeypatch.setattr(progress, "stderr", terminal)
+    monkeypatch.setattr(progress, "PATIENCE_S", patience_s)
     assert check(tmp_path).exit_code == 0
     assert ("12/12" in terminal.file.getvalue()) is shown

@@ -50,7 +50,7 @@ def test_a_machine_without_camera_gpu_usb_or_sdk_is_looked_at_to_the_end(monkeyp
     for needed in ("python", "packages", "cpu", "gpu", "driver dv-processing", "cameras", "udev rules", "endpoint",
                    "runtime folder", "weights", "clock", "time synchronisation", "disk, here"):  # fmt: skip
         assert needed in about
-    assert "could not be looked at" not in done.stdout
+    assert "could not be checked" not in done.stdout
 
 
 def test_text_names_colours_and_remedies_and_counts_them():
@@ -176,7 +176,7 @@ def test_a_look_that_fails_is_a_finding_and_tells_no_values(monkeypatch):
         raise KeyError("secret")
         yield
 
-    monkeypatch.setattr(doctor, "LOOKS", (_broken_thing, machine._python))
+    monkeypatch.setattr(doctor, "CHECKS", (_broken_thing, machine._python))
     first, second = doctor.examine(settings())
     assert (first.about, first.colour, second.about) == ("broken thing", "amber", "python")
     assert "KeyError" in first.found
