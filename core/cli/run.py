@@ -226,7 +226,7 @@ def _config_path(sources: list[str]) -> Path | None:
         return None
     if sources[0].endswith((".yaml", ".yml")):
         return Path(sources[0])
-    return None if Path(sources[0]).exists() else packaged_configs().get(sources[0])
+    return None if Path(sources[0]).is_file() else packaged_configs().get(sources[0])
 
 
 def _settings(

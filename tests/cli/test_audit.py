@@ -70,6 +70,11 @@ def test_untrained_weights_go_through_an_audit_and_come_out_with_papers(tmp_path
         (("--weights", "x", "--out", "out", "--set", "attackers.architectures=[oracle]"), "expected some of resnet18"),
         (("--weights", "x", "--out", "out", "--set", "attackers.pool=5"), "a pool that divides the batch of 32"),
         (("verify", "none.json"), "cannot be read"),
+        (
+            ("--weights", "x", "--out", "out", "--config", "quick", "--set", "threshold=2"),
+            "quick.yaml: threshold: Input",
+        ),
+        (("--weights", "x", "--out", "out", "--config", "slow"), "slow: unknown configuration; expected full, quick"),
     ],
 )
 def test_what_cannot_be_audited_is_told(arguments, words):

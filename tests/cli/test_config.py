@@ -12,7 +12,7 @@ import pytest
 from pydantic import BaseModel
 
 from eventveil import Sensor
-from eventveil.config import read_yaml, run_settings
+from eventveil.config import find_config, packaged_configs, read_yaml, run_settings
 from eventveil.errors import ConfigError
 from eventveil.stream.settings import PipelineSettings
 
@@ -260,6 +260,38 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path):
         read_yaml(tmp_path / "missing.yaml")
     with pytest.raises(ConfigError, match="cannot be read: Is a directory"):
         read_yaml(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("group", "names"),
+    [
+        ("", ["live", "replay"]),
+        ("audit", ["full", "quick"]),
+        ("train", ["dvs_gesture", "event_reid", "noisy_channel", "see", "simulated", "simulated_small"]),
+    ],
+)
+def test_a_configuration_of_the_package_is_found_by_its_name(group, names):
+    assert list(packaged_configs(group)) == names
+    for name in names:
+        path = find_config(Path(name), group)
+        assert path == Path(str(files("eventveil.configs") / group / f"{name}.yaml"))
+        assert read_yaml(path)
+
+
+def test_a_name_that_is_unknown_lists_those_that_are_known():
+    with pytest.raises(ConfigError) as caught:
+        find_config(Path("slow"), "audit")
+    assert str(caught.value) == "slow: unknown configuration; expected full, quick, or a path to a YAML file"
+
+
+def test_a_path_to_a_configuration_stays_a_path(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for path in ("none.yaml", "configs/quick", "./folder/mine.yml", "/no/such/file"):
+        assert find_config(Path(path), "audit") == Path(path)
+    Path("quick").mkdir()
+    assert find_config(Path("quick"), "audit") != Path("quick")
+    Path("full").touch()
+    assert find_config(Path("full"), "audit") == Path("full")
 
 
 def every_key(model: type[BaseModel], place: str = ""):

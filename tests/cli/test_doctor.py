@@ -191,6 +191,10 @@ def test_a_gpu_that_is_asked_for_and_not_there_is_red(monkeypatch):
     assert finding(machine._gpu, "gpu").colour in ("green", "amber")
 
 
+def test_settings_come_from_a_configuration_of_the_package():
+    assert settings(config=Path("live")).line.delivery == "live"
+
+
 def test_settings_come_from_a_file_and_are_checked(tmp_path):
     file = tmp_path / "mine.yaml"
     file.write_text("sources: [{uri: 'simulate:'}]\npublish: {bind: tcp://127.0.0.1:7000}\n")

@@ -10,6 +10,7 @@ from pipeline_setup import PROGRAM, make_kit, subscriber
 from typer.testing import CliRunner
 
 from eventveil.cli import app
+from eventveil.errors import AccessError
 
 
 def keys(*arguments):
@@ -23,6 +24,27 @@ def folder(tmp_path):
     for name in ("line", "alice", "bob"):
         assert keys("new", tmp_path / name)[0] is None
     return tmp_path
+
+
+def test_new_keys_say_where_they_are_and_what_to_do_next(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    told = CliRunner().invoke(app, ["keys", "new", "alice"]).stderr.splitlines()
+    assert told[0] == "alice/secret.key: secret key; keep it private"
+    assert told[1].startswith("alice/alice.pub: public key; share it over a trusted channel")
+    assert "  eventveil keys allow alice/alice.pub --keys line" in told
+    assert "  eventveil subscribe tcp://HOST:5556 --server-key line.pub --key alice/secret.key" in told
+    assert "  --set publish.keys=alice" in told
+
+
+def test_a_public_key_that_is_missing_is_looked_for_in_the_folder_of_its_name(folder, monkeypatch):
+    monkeypatch.chdir(folder)
+    for wrong in ("alice.pub", "alice", folder / "alice.pub"):
+        error = keys("allow", wrong, "--keys", "line")[0]
+        right = folder / "alice" / "alice.pub" if wrong == folder / "alice.pub" else "alice/alice.pub"
+        assert isinstance(error, AccessError)
+        assert str(error) == f"{wrong}: no such file; did you mean {right}?"
+    assert "cannot be read" in str(keys("allow", "carol.pub", "--keys", "line")[0])
+    assert listed(folder)["allowed"] == {}
 
 
 def listed(folder):

@@ -11,7 +11,9 @@ import pytest
 import yaml
 from dataset_makers import reid, tonic
 from small_trainings import Silent, planted, settings, values, watch
+from typer.testing import CliRunner
 
+from eventveil.cli import app
 from eventveil.errors import ConfigError
 from eventveil.training.distributed.process_group import ProcessGroup
 from eventveil.training.recipe import Recipe
@@ -33,6 +35,15 @@ def train(folder, stage, held, *options):
 def quick(root, **changes):
     attack = {"epochs": 1, "against": ["discard:0.5"]}
     return values(root, **{"pretrain": {"epochs": 1}, "adversarial": {"epochs": 1}, "attack": attack} | changes)
+
+
+@pytest.mark.parametrize("stage", ["pretrain", "adversarial", "attack", "all"])
+def test_a_configuration_of_the_package_is_taken_by_its_name(stage):
+    wrong = CliRunner().invoke(app, ["train", stage, "simulated_small", "--set", "attack.epochs=many"])
+    assert isinstance(wrong.exception, ConfigError)
+    assert "train/simulated_small.yaml: attack.epochs: Input should be a valid integer" in str(wrong.exception)
+    unknown = CliRunner().invoke(app, ["train", stage, "simulated_smal"])
+    assert "simulated_smal: unknown configuration; expected dvs_gesture, event_reid, " in str(unknown.exception)
 
 
 def test_an_attack_prints_json_for_machines_and_a_table_for_people(root, tmp_path):
