@@ -1,4 +1,4 @@
-"""The demo, as `make demo` calls it."""
+"""`eventveil demo`, as `make demo` runs it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`eventveil run` and `eventveil subscribe` as a user calls them: processes, exit statuses, signals, messages."""
+"""`eventveil run` and `eventveil subscribe` as users run them: processes, exit statuses, signals, messages."""
 
 from __future__ import annotations
 
@@ -84,9 +84,9 @@ def test_a_signal_publishes_what_is_on_its_way_and_stops(kit, endpoint, number, 
             assert line.stdout is not None
             assert json.loads(line.stdout.readline())["seconds"] >= 1  # it runs
             os.killpg(line.pid, number)  # as a terminal and a service manager do it: the stages get it, too
-            asked = time.monotonic()
+            start_s = time.monotonic()
             output, _ = line.communicate(timeout=30)
-            took = time.monotonic() - asked
+            took = time.monotonic() - start_s
         finally:
             line.kill()
         received.finish()
@@ -106,15 +106,15 @@ def test_ctrl_c_before_anything_was_read_ends_cleanly(kit, endpoint, run_as):
     )
     try:
         assert line.stderr is not None
-        told = ""
-        while "Ctrl-C stops" not in told:
-            told = line.stderr.readline()
+        message = ""
+        while "Ctrl-C stops" not in message:
+            message = line.stderr.readline()
         os.killpg(line.pid, signal.SIGINT)
-        _, told = line.communicate(timeout=30)
+        _, message = line.communicate(timeout=30)
     finally:
         line.kill()
     assert line.returncode == 0
-    assert told == ""
+    assert message == ""
 
 
 def test_count_ends_a_subscriber_and_too_few_is_a_failure(kit, endpoint):
