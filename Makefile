@@ -1,4 +1,4 @@
-# A fresh machine needs two commands: `make demo` and `make test`. Each sets itself up.
+# A fresh machine needs two commands: `make demo` and `make test`. Each installs what it needs into .venv.
 PYTHON ?= python3
 SECONDS ?= 30
 VENV := .venv
@@ -33,7 +33,7 @@ $(VENV)/.ready-to-test: $(BIN)/python pyproject.toml
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[test]'
 	touch $@ $(VENV)/.ready
 
-# numba keeps compiled kernels on disk, and does not see when a function that they call from another file has changed.
+# numba caches compiled kernels on disk and does not notice changes in functions that they call from other files.
 $(VENV)/.kernels: $(BIN)/python $(shell find core io replay stream -name '*.py')
 	find core io replay stream -name '*.nb[ic]' -delete
 	touch $@

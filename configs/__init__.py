@@ -1,1 +1,1 @@
-"""Ready configurations, one YAML file per use, every key explained in place."""
+"""Ready-made configurations, one YAML file per use, with every key explained in place."""

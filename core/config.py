@@ -1,12 +1,13 @@
-"""Configuration: a YAML file and `--set key=value`, checked key by key, into the settings of the rooms.
+"""Configuration: merges a YAML file with `--set key=value` and validates every key.
 
-A mistake names the file, the key and what is known there.
+Each error names the file, the key and the known keys.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from importlib.resources import files
 from pathlib import Path
 from typing import Any, TypeVar, get_args
 
@@ -22,9 +23,9 @@ _BOOL = "tag:yaml.org,2002:bool"
 
 
 class _Loader(yaml.SafeLoader):
-    """Takes `on`, `off`, `yes` and `no` for words, as YAML 1.2 does: settings and biases of cameras are called so."""
+    """Reads `on`, `off`, `yes` and `no` as words, as YAML 1.2 does: settings and camera biases have such names."""
 
-    yaml_implicit_resolvers = {  # noqa: RUF012 - as PyYAML has it
+    yaml_implicit_resolvers = {  # noqa: RUF012 - a class attribute in PyYAML, too
         letter: [(tag, pattern) for tag, pattern in resolvers if tag != _BOOL]
         for letter, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
     }
@@ -33,12 +34,40 @@ class _Loader(yaml.SafeLoader):
 _Loader.add_implicit_resolver(_BOOL, re.compile(r"^(true|True|TRUE|false|False|FALSE)$"), list("tTfF"))
 
 
+def packaged_configs(group: str = "") -> dict[str, Path]:
+    """Return the configurations that the package contains, by name.
+
+    Args:
+        group: folder of configs/: `train`, `audit`, or empty for those of a pipeline.
+    """
+    folder = Path(str(files("eventveil.configs"))) / group
+    return {path.stem: path for path in sorted(folder.glob("*.yaml"))}
+
+
+def find_config(config: Path, group: str = "") -> Path:
+    """Return the path of a configuration that is named on the command line.
+
+    Args:
+        config: a path, or the bare name of a configuration in the package; an existing file of that name wins.
+        group: as for `packaged_configs`.
+
+    Raises:
+        ConfigError: a bare name is unknown.
+    """
+    if config.suffix or len(config.parts) != 1 or config.is_file():
+        return config
+    configs = packaged_configs(group)
+    if config.name not in configs:
+        raise ConfigError(f"{config}: unknown configuration; expected {', '.join(configs)}, or a path to a YAML file")
+    return configs[config.name]
+
+
 def read_yaml(path: Path, model: type[BaseModel] = PipelineSettings) -> dict[str, Any]:
     """Read the keys and values of a YAML file.
 
     Args:
         path: the file.
-        model: whose keys are expected, for messages.
+        model: the settings whose keys are expected, for messages.
 
     Raises:
         ConfigError: the file cannot be read, or is not YAML with keys and values.
@@ -47,7 +76,7 @@ def read_yaml(path: Path, model: type[BaseModel] = PipelineSettings) -> dict[str
         values = yaml.load(path.read_text(encoding="utf-8"), _Loader)
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read: {error.strerror}") from error
-    except Exception as error:  # not UTF-8, a date that is none, a tag that does not fit, brackets without end
+    except Exception as error:  # not UTF-8, an invalid date, a tag that does not fit, an unclosed bracket
         raise ConfigError(f"{path}: is not YAML: {' '.join(str(error).split())}") from error
     if not isinstance(values, dict):
         raise ConfigError(f"{path}: expected keys and values ({_known(model)}), got {type(values).__name__}")
@@ -55,7 +84,7 @@ def read_yaml(path: Path, model: type[BaseModel] = PipelineSettings) -> dict[str
 
 
 def run_settings(values: Mapping[str, Any], overrides: Sequence[str] = (), *, name: str) -> PipelineSettings:
-    """Check the settings of a line; arguments and errors as in `checked`."""
+    """Validate the settings of a pipeline; arguments and errors as in `checked`."""
     return checked(PipelineSettings, values, overrides, name=name)
 
 
@@ -67,18 +96,18 @@ def checked(
     name: str,
     example: str = "line.delivery=live",
 ) -> Model:
-    """Check settings.
+    """Validate settings.
 
     Args:
-        model: what they are settings of.
-        values: as a YAML file holds them.
+        model: the type of the settings.
+        values: keys and values, as read from a YAML file.
         overrides: `key.subkey=value`, the value in YAML; they win over `values`. A number picks an entry of a list:
             `sources.0.speed=max`.
-        name: of where they come from, for messages.
-        example: of an override, for messages.
+        name: the origin of `values`, for messages.
+        example: an override, for messages.
 
     Raises:
-        ConfigError: a key or a value is not known.
+        ConfigError: a key is unknown, or a value is invalid.
     """
     tree = dict(values)
     for override in overrides:
@@ -108,13 +137,13 @@ def _set(tree: dict[str, Any], override: str, example: str) -> None:
 
 
 def _step(node: Any, part: str, key: str) -> Any:
-    """Go one level down, on a copy, so that the caller's values stay as they are."""
+    """Go one level down, on a copy, so that the caller's values stay unchanged."""
     place: Any = _index(node, part, key) if isinstance(node, list) else part
-    below = node[place] if isinstance(node, list) else node.get(part)
-    below = {} if below is None else below
-    if not isinstance(below, (dict, list)):
+    child = node[place] if isinstance(node, list) else node.get(part)
+    child = {} if child is None else child
+    if not isinstance(child, (dict, list)):
         raise ConfigError(f"--set {key}: {part!r} is a value, not a group of keys")
-    node[place] = below.copy()
+    node[place] = child.copy()
     return node[place]
 
 
@@ -125,17 +154,17 @@ def _index(node: list[Any], part: str, key: str) -> int:
 
 
 def _explain(root: type[BaseModel], name: str, finding: Any) -> str:
-    """One line for one finding of pydantic: file, key, what is wrong, what is known."""
+    """Describe an error of pydantic in one line: file, key, what is wrong, what is known."""
     place = finding["loc"]
     key = ".".join(str(part) for part in place)
     if finding["type"] == "extra_forbidden":
         return f"{name}: {key}: unknown key; known here: {_known(_model_at(root, place[:-1]))}"
     if finding["type"] == "missing" and isinstance(place[-1], str):
         return f"{name}: {key}: is missing; known here: {_known(_model_at(root, place[:-1]))}"
-    if finding["type"] == "value_error":  # our own words, which tell what came
+    if finding["type"] == "value_error":  # our own message, which contains the value
         return f"{name}: {key}: {finding['ctx']['error']}"
-    came = "" if isinstance(finding["input"], (dict, list)) else f", got {finding['input']!r}"
-    return f"{name}: {key}: {finding['msg']}{came}"
+    value = "" if isinstance(finding["input"], (dict, list)) else f", got {finding['input']!r}"
+    return f"{name}: {key}: {finding['msg']}{value}"
 
 
 def _model_at(root: type[BaseModel], place: Sequence[str | int]) -> type[BaseModel]:

@@ -65,8 +65,8 @@ def _anonymizer(settings: PipelineSettings) -> Weights:
     path = settings.anonymize.weights
     if path is None:
         raise ConfigError(
-            "the anonymizer has no weights, and without it nothing is published: give --weights ANONYMIZER.safetensors "
-            "(anonymize.weights); `eventveil weights init anonynoise FILE` creates untrained ones to try the line"
+            "the anonymizer has no weights: add --weights shipped (trained on simulated people only) "
+            "or --weights FILE; `eventveil weights init anonynoise FILE` creates untrained weights for tests"
         )
     weights = load_weights(path)
     if not (weights.metadata.trained or settings.anonymize.allow_untrained):

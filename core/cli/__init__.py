@@ -1,7 +1,7 @@
-"""The command line: parse, load, call, print. Nothing else.
+"""The command line: parse arguments, load what a command needs, call it, print the result. Nothing else.
 
-Our own errors become one line on standard error and exit status 2; any other exception is a defect of ours and keeps
-its traceback.
+An error of our own becomes one line on standard error and exit status 2. Any other exception is a defect in eventveil
+and keeps its traceback.
 """
 
 from __future__ import annotations
@@ -60,8 +60,8 @@ for commands in (
     commands.register(app)
 
 
-def _print_version(asked: bool) -> None:
-    if asked:
+def _print_version(requested: bool) -> None:
+    if requested:
         typer.echo(f"eventveil {__version__}")
         raise typer.Exit
 
@@ -69,15 +69,19 @@ def _print_version(asked: bool) -> None:
 @app.callback()
 def about(
     version: Annotated[
-        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit.")
     ] = False,
 ) -> None:
-    """Let the motion of an event camera out and keep the person in.
+    """Publish anonymized event-camera windows and gestures in real time.
 
-    eventveil reads events, live or recorded, cuts them into windows, anonymizes those with a learned noise, recognises
-    the gesture, and publishes anonymized windows and gestures. Raw events never leave the machine.
+    eventveil reads live or recorded events, cuts them into windows, anonymizes the windows with learned noise,
+    recognises gestures, and publishes the anonymized windows and the gestures. Raw events never leave the machine.
 
-    Begin with:  eventveil info RECORDING   and   eventveil demo
+    For example:
+
+    eventveil demo
+
+    eventveil info recording.aedat4
     """
 
 

@@ -1,4 +1,4 @@
-"""`python -m eventveil.cli`: the program without its installed script."""
+"""`python -m eventveil.cli`: run the program without its installed script."""
 
 from eventveil.cli import main
 

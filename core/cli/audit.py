@@ -1,10 +1,9 @@
-"""The command `eventveil audit`: attackers on an anonymizer, a report, and a certificate."""
+"""`eventveil audit`: attack an anonymizer, write a report and sign a certificate."""
 
 from __future__ import annotations
 
 import shlex
 import sys
-from importlib.resources import as_file, files
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -12,7 +11,20 @@ import typer
 from rich.box import SIMPLE
 from rich.table import Column, Table
 
-from eventveil.cli.options import JsonOption, print_json, say, stderr, stdout
+from eventveil.cli.options import (
+    INTERRUPTED,
+    AnonymizerOption,
+    JsonOption,
+    OutFolderOption,
+    ResumeOption,
+    WeightsOption,
+    is_shipped,
+    print_json,
+    say,
+    set_option,
+    stderr,
+    stdout,
+)
 from eventveil.errors import AuditError
 
 if TYPE_CHECKING:
@@ -21,8 +33,7 @@ if TYPE_CHECKING:
     from eventveil.audit.report.report import AuditReport
     from eventveil.audit.settings import AuditSettings
 
-INTERRUPTED = 130  # exit status: 128 and the number of SIGINT, as shells have it
-FULL = "audit/full.yaml"
+DEFAULT_CONFIG = "full"
 
 audit = typer.Typer(invoke_without_command=True)
 
@@ -35,62 +46,66 @@ def register(app: typer.Typer) -> None:
 @audit.callback(invoke_without_command=True)
 def run(
     context: typer.Context,
-    weights: Annotated[
-        list[Path] | None,
-        typer.Option(metavar="FILE|shipped", help="Weights of an anonymizer. May be repeated: all go into one report."),
-    ] = None,
+    weights: WeightsOption = None,
     data: Annotated[
-        Path | None, typer.Option(metavar="PATH", help="Folder of a dataset, see docs/datasets.md.")
+        Path | None, typer.Option(metavar="PATH", help="Folder of a dataset, see docs/datasets.md [simulated people].")
     ] = None,
     config: Annotated[
-        Path | None, typer.Option(metavar="YAML", help="As in configs/audit/; full.yaml without this.")
+        Path | None,
+        typer.Option(metavar="CONFIG", help="YAML file, or the name of a configuration in configs/audit/ [full]."),
     ] = None,
-    overrides: Annotated[
-        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change a key: attackers.epochs=20.")
-    ] = None,
+    overrides: Annotated[list[str] | None, set_option("attackers.epochs=20")] = None,
     threshold: Annotated[
         float | None,
-        typer.Option(help="Highest advantage over blind guessing that is private enough: 0 is chance, 1 certainty."),
+        typer.Option(help="Highest acceptable advantage of an attacker over blind guessing: 0 is chance, 1 certainty."),
     ] = None,
-    out: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="Where the report goes, and below work/ what is private.")
-    ] = None,
+    out: OutFolderOption = None,
     key: Annotated[
         Path | None,
-        typer.Option(metavar="PEM", help="Ed25519 private key that signs; DIR/key.pem without this. Made if missing."),
+        typer.Option(
+            metavar="PEM", help="Ed25519 private key that signs the certificate, created if missing [DIR/key.pem]."
+        ),
     ] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on where DIR stands.")] = False,
+    resume: ResumeOption = False,
     jobs: Annotated[
         int | None,
-        typer.Option(
-            metavar="N", min=1, help="Attackers at once, in processes that share the cores; with --ray at most so many."
-        ),
+        typer.Option(metavar="N", min=1, help="Attackers trained at once, in processes that share the cores [1]."),
     ] = None,
     ray: Annotated[
         str | None,
-        typer.Option(metavar="ADDRESS|auto", help="Train attackers on a Ray cluster, all of whose machines see DIR."),
+        typer.Option(
+            metavar="ADDRESS|auto",
+            help="Train attackers on a Ray cluster whose machines all see the --out folder; --jobs is then a limit.",
+        ),
     ] = None,
     json: JsonOption = False,
 ) -> None:
-    """Tell how much of a person gets through an anonymizer: train attackers on it, and test them on unseen people.
+    """Measure how much identity passes an anonymizer: train attackers on anonymized data, test them on unseen people.
 
-    Exit status 0: even the upper end of the strongest attacker's 95 % interval is below the threshold. 1: it is not.
-    2: it could not be measured, and what it would take is said.
+    All --weights go into one report in the --out folder, with a signed certificate. The folder work/ inside it contains
+    raw windows and identities: keep it private.
 
-    Example:  eventveil audit --weights anonymizer.safetensors --data people --out audit
+    Exit status 0, pass: even the upper end of the strongest attacker's 95 % interval is below the threshold.
+    1, fail: it is not. 2, inconclusive: the audit could not measure it, and says what would be needed.
 
-    A signed certificate is checked with:  eventveil audit verify audit/certificate.json
+    For example:
+
+    eventveil audit --weights shipped --config quick --out quick
+
+    eventveil audit --weights anonymizer.safetensors --data people --out audit
+
+    eventveil audit verify audit/certificate.json
     """
     if context.invoked_subcommand is not None:
         return
     if not weights or out is None:
         raise AuditError("expected --weights FILE and --out DIR; see eventveil audit --help")
     settings = _settings(config, data, threshold, overrides or [])
-    report = _audited(settings, weights, out, key, _executor(jobs, ray), resume=resume)
+    report = _audit(settings, weights, out, key, _executor(jobs, ray), resume=resume)
     if json:
         print_json({"out": str(out), "status": report.status, "report": report.model_dump(mode="json")})
     else:
-        _print(report)
+        _print_report(report)
     raise typer.Exit(report.status)
 
 
@@ -99,50 +114,59 @@ def verify(
     certificate: Annotated[Path, typer.Argument(metavar="CERT", help="certificate.json of an audit.")],
     key: Annotated[
         Path | None,
-        typer.Option(metavar="PEM", help="Key of whom you trust; without it anybody may have signed."),
+        typer.Option(metavar="PEM", help="Public key of the auditor you trust; without it, any signer is accepted."),
     ] = None,
-    report: Annotated[Path | None, typer.Option(help="report.json that it must be of.")] = None,
-    weights: Annotated[Path | None, typer.Option(help="Weights that it must be about.")] = None,
+    report: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="report.json that the certificate must match.")
+    ] = None,
+    weights: AnonymizerOption = None,
     json: JsonOption = False,
 ) -> None:
-    """Check the signature of a certificate, and what it is about.
+    """Verify the signature of a certificate, and that it covers the given report and weights.
 
-    Exit status 0 where all that was asked for holds, 2 where it does not; what the verdict was is said, not judged.
+    Exit status 0 if everything matches, otherwise 2. The audit's verdict is printed and does not change the status.
 
-    Example:  eventveil audit verify audit/certificate.json --key public.pem --weights anonymizer.safetensors
+    For example:
+
+    eventveil audit verify audit/certificate.json
+
+    eventveil audit verify audit/certificate.json --key public.pem --weights anonymizer.safetensors
     """
-    from eventveil.audit.report.certificate import verify as hold
+    from eventveil.audit.report.certificate import verify as verify_certificate
+    from eventveil.models import shipped
     from eventveil.models.weights import load_weights
 
-    about = None if weights is None else load_weights(weights).digest
-    held = hold(certificate, key=key, report=report, weights=about)
+    if weights is not None and is_shipped(weights):
+        weights = shipped.ANONYMIZER
+    digest = None if weights is None else load_weights(weights).digest
+    verified = verify_certificate(certificate, key=key, report=report, weights=digest)
     if json:
-        print_json({"valid": True, "trusted": key is not None, "certificate": held.model_dump(mode="json")})
+        print_json({"valid": True, "trusted": key is not None, "certificate": verified.model_dump(mode="json")})
         return
-    stdout.print(f"The signature holds. Signed {held.made} with key {held.public_key}", markup=False)
+    stdout.print(f"Valid signature, made {verified.made} with key {verified.public_key}", markup=False)
     if key is None:
-        stdout.print("Whose key that is, nothing here tells: name the one you trust with --key", markup=False)
-    for one in held.subjects:
-        stdout.print(f"{one.name} (tensors {(one.weights or 'none')[:16]}): {one.verdict}", markup=False)
+        stdout.print("The owner of this key is unverified: give the key you trust with --key", markup=False)
+    for subject in verified.subjects:
+        stdout.print(f"{subject.name} (tensors {(subject.weights or 'none')[:16]}): {subject.verdict}", markup=False)
 
 
 def _settings(config: Path | None, data: Path | None, threshold: float | None, overrides: list[str]) -> AuditSettings:
     from eventveil.audit.settings import AuditSettings
-    from eventveil.config import checked, read_yaml
+    from eventveil.config import checked, find_config, packaged_configs, read_yaml
 
-    changes = [] if data is None else [f"data.root={_quoted(data)}", "data.simulate=null"]
+    changes = [] if data is None else [f"data.root={_quote(data)}", "data.simulate=null"]
     changes += [] if threshold is None else [f"threshold={threshold}"]
-    with as_file(files("eventveil.configs") / FULL) as full:
-        path = config or full
-        values = read_yaml(path, AuditSettings)
-        return checked(AuditSettings, values, [*changes, *overrides], name=str(path), example="attackers.epochs=20")
+    path = packaged_configs("audit")[DEFAULT_CONFIG] if config is None else find_config(config, "audit")
+    values = read_yaml(path, AuditSettings)
+    return checked(AuditSettings, values, [*changes, *overrides], name=str(path), example="attackers.epochs=20")
 
 
-def _quoted(path: Path) -> str:
-    return "'" + str(path).replace("'", "''") + "'"  # as YAML has it
+def _quote(path: Path) -> str:
+    """Quote a path as a YAML string."""
+    return "'" + str(path).replace("'", "''") + "'"
 
 
-def _audited(
+def _audit(
     settings: AuditSettings,
     weights: list[Path],
     out: Path,
@@ -159,20 +183,20 @@ def _audited(
     from eventveil.audit.subjects import read_weights, subjects_of, with_windows_of
     from eventveil.training.engine.loop import Interrupted
 
-    held = read_weights(weights)
-    settings = with_windows_of(settings, next(iter(held.values())))
-    subjects = subjects_of(held, settings)
+    anonymizers = read_weights(weights)
+    settings = with_windows_of(settings, next(iter(anonymizers.values())))
+    subjects = subjects_of(anonymizers, settings)
     command = shlex.join(["eventveil", *sys.argv[1:]])
     try:
-        with AuditProgress(stderr) as board:
-            report = Auditor(settings, subjects, out, board, resume=resume).run(make_executor, command)
+        with AuditProgress(stderr) as progress:
+            report = Auditor(settings, subjects, out, progress, resume=resume).run(make_executor, command)
     except (Interrupted, KeyboardInterrupt):
-        say(f"eventveil: stopped; {out} holds all that was done. Go on with the same command and --resume")
+        say(f"eventveil: stopped; {out} holds all results so far. To continue, repeat the command with --resume")
         raise typer.Exit(INTERRUPTED) from None
     write_report(out, report)
     write_pages(out, report)
     certify(out, report, key or out / "key.pem")
-    say(f"eventveil: done; {out} holds the report. {out / 'work'} holds raw windows and who is who: it is private")
+    say(f"eventveil: done; the report is in {out}. {out / 'work'} contains raw windows and identities: keep it private")
     return report
 
 
@@ -183,32 +207,32 @@ def _executor(jobs: int | None, ray: str | None) -> MakeExecutor:
         return lambda plan, _: RayExecutor(plan, ray, jobs)
     from eventveil.audit.execution.executors import InProcessExecutor, ProcessExecutor
 
-    return lambda plan, board: (
-        InProcessExecutor(plan, board.moved) if jobs in (None, 1) else ProcessExecutor(plan, jobs or 1)
+    return lambda plan, progress: (
+        InProcessExecutor(plan, progress.moved) if jobs in (None, 1) else ProcessExecutor(plan, jobs or 1)
     )
 
 
-def _print(report: AuditReport) -> None:
-    """Figures that fit into 80 columns, who was the strongest, and the verdicts last, where one looks first."""
-    figures = [Column(name, justify="right") for name in ("advantage", "EER", "retrained", "as it is")]
-    table = Table("anonymizer", *figures, box=SIMPLE, title="Unseen people, per cent; below, the 95 % interval")
+def _print_report(report: AuditReport) -> None:
+    """Print the figures in 80 columns, the strongest attacks, and the verdicts last, where readers look first."""
+    columns = [Column(name, justify="right") for name in ("advantage", "EER", "retrained", "as it is")]
+    table = Table("anonymizer", *columns, box=SIMPLE, title="Unseen people, per cent; below, the 95 % interval")
     for subject in report.subjects:
-        use = subject.utility
+        utility = subject.utility
         errors = [attack.equal_error_rate for attack in subject.attacks if attack.equal_error_rate is not None]
         table.add_row(
             subject.name,
             _cell(subject.strongest.advantage),
             _cell(min(errors, key=lambda error: error.value, default=None)),
-            _cell(use.retrained if use else None),
-            _cell(use.as_it_is if use else None),
+            _cell(utility.retrained if utility else None),
+            _cell(utility.as_it_is if utility else None),
         )
     stdout.print(table, soft_wrap=False)
     chances = {f"{100 * subject.utility.retrained.chance:.1f}" for subject in report.subjects if subject.utility}
-    guess = f" (by chance {', '.join(sorted(chances))})" if chances else ""
+    chance = f" (chance: {', '.join(sorted(chances))})" if chances else ""
     _paragraph(
-        "advantage: of the strongest attacker over blind guessing; 0 is guessing, 100 certainty. EER: lowest error of "
-        f"a check whether two are the same person; by chance 50. Gestures recognised{guess}: by a classifier retrained "
-        "on anonymized windows, and as it is by one of raw windows.\n"
+        "advantage: of the strongest attacker over blind guessing; 0 is guessing, 100 certainty. EER: lowest equal "
+        f"error rate of identity verification; chance: 50. Gestures recognised{chance}: by a classifier retrained on "
+        "anonymized windows, and by one of raw windows as it is.\n"
     )
     for subject in report.subjects:
         attack, by = subject.strongest.attack, subject.strongest.advantage.by

@@ -1,4 +1,4 @@
-"""`eventveil calibrate`: is what this camera sees what the network was trained on?"""
+"""`eventveil calibrate`: check whether a camera's events resemble the training data."""
 
 from __future__ import annotations
 
@@ -10,7 +10,19 @@ import typer
 from rich.progress import BarColumn, Progress, TextColumn
 from rich.table import Table
 
-from eventveil.cli.options import JsonOption, SensorOption, print_json, say, stderr, stdout
+from eventveil.cli.options import (
+    INTERRUPTED,
+    AnonymizerOption,
+    JsonOption,
+    OutFileOption,
+    SensorOption,
+    is_shipped,
+    print_json,
+    say,
+    set_option,
+    stderr,
+    stdout,
+)
 from eventveil.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -18,7 +30,7 @@ if TYPE_CHECKING:
     from eventveil.stream.calibration.profile import SourceProfile
     from eventveil.stream.settings import SourceSettings
 
-SHOWN = 20  # hot pixels that are named
+MAX_HOT_PIXELS_SHOWN = 20
 
 
 def register(app: typer.Typer) -> None:
@@ -28,44 +40,40 @@ def register(app: typer.Typer) -> None:
 
 def calibrate(
     source: Annotated[
-        str, typer.Argument(metavar="SOURCE", help="A camera (dv://, prophesee://), a recording, simulate: ...")
+        str,
+        typer.Argument(metavar="SOURCE", help="A camera (dv://, prophesee://), a recording, a dataset or simulate:."),
     ],
     seconds: Annotated[
-        float, typer.Option(min=0.01, max=600, help="How long to look, twice: as it is, then as the network sees it.")
+        float,
+        typer.Option(min=0.01, max=600, help="Length of each of two measurements: raw, then as the network sees it."),
     ] = 5.0,
-    weights: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="The anonymizer; without, the one that comes with eventveil.")
-    ] = None,
-    out: Annotated[
-        Path | None,
-        typer.Option(metavar="PNG", help="Draw what it saw. It shows whoever was there: only you may read the file."),
-    ] = None,
+    weights: AnonymizerOption = None,
+    out: OutFileOption = None,
     beside: Annotated[
         str | None,
         typer.Option(
-            metavar="SOURCE", help="What the training looked like; simulate: for the weights that come along."
+            metavar="SOURCE", help="Source that resembles the training data [simulate: for the shipped weights]."
         ),
     ] = None,
-    overrides: Annotated[
-        list[str] | None,
-        typer.Option("--set", metavar="KEY=VALUE", help="Any key of a source, as in scene.rotate=90."),
-    ] = None,
+    overrides: Annotated[list[str] | None, set_option("scene.rotate=90")] = None,
     forget: Annotated[
-        bool, typer.Option("--forget", help="Forget the hot pixels that are remembered of this camera, and keep none.")
+        bool, typer.Option("--forget", help="Delete the stored hot pixels of this camera, and store no new ones.")
     ] = False,
     sensor: SensorOption = None,
     json: JsonOption = False,
 ) -> None:
-    """Look at a camera as the network would, and tell whether that is what it was trained on.
+    """Measure a camera's events and compare them with the training data of the anonymizer.
 
-    Tells how many events come, from which pixels, and which pixels are hot: they fire whatever they see, and are
-    remembered for the camera, so that `eventveil run` leaves them out. Windows are cut as `eventveil run` would cut
-    them; where they hold far more or far fewer events than in training, that is said, with what to do about it.
+    Reports the event rate, its distribution over pixels, and the hot pixels, which fire constantly. Hot pixels are
+    stored for the camera, and `eventveil run` then ignores them. Windows are cut as `eventveil run` cuts them; if they
+    hold far more or far fewer events than in training, the command warns and suggests a remedy. Without --weights, it
+    compares with the shipped anonymizer.
 
-    With --out, a picture of it: events per pixel, the densest window as the network sees it, and one of the training.
-    These are raw events of a person: nothing of them leaves this machine, and only you can read the file.
+    --out FILE.png draws events per pixel, the densest window as the network sees it, and a window of the training
+    data. The picture shows raw events, so people can be recognised in it: only you can read the file, and it never
+    leaves this machine.
 
-    The exit status is 0 where all is as in training, 1 where it is far from that, or cannot be told.
+    Exit status 0: the events resemble the training data. 1: they differ by far, or cannot be compared.
 
     For example:
 
@@ -79,44 +87,46 @@ def calibrate(
     from eventveil.stream.planning import window_plan
     from eventveil.stream.settings import SourceSettings, WindowSettings
 
-    said: dict[str, Any] = {"uri": source, "sensor": sensor and str(sensor), "on_disorder": "raise"}
+    values: dict[str, Any] = {"uri": source, "sensor": sensor and str(sensor), "on_disorder": "raise"}
     name = "eventveil calibrate"
-    settings = checked(SourceSettings, said, overrides or [], name=name, example="scene.rotate=90")
+    settings = checked(SourceSettings, values, overrides or [], name=name, example="scene.rotate=90")
+    if weights is not None and is_shipped(weights):
+        weights = None
     path = weights or shipped.ANONYMIZER
     trained = load_weights(path).metadata
     if trained.role != "anonymizer":
-        raise ConfigError(f"--weights {path}: expected an anonymizer's, got {trained.role}")
+        raise ConfigError(f"--weights {path}: expected the weights of an anonymizer, got {trained.role}")
     if forget:
         settings = settings.model_copy(update={"scene": settings.scene.model_copy(update={"hot_pixels": "off"})})
     plan = window_plan(WindowSettings(), trained, path)
-    seen = _look(settings, plan, seconds)
+    profile = _measure(settings, plan, seconds)
     if forget:
-        _forget(seen)
-    picture = _draw(seen, _beside(beside, weights, name), plan, seconds, out)
-    told = _told(seen, settings, trained) | {"picture": None if picture is None else str(picture)}
-    (print_json if json else _print)(told)
+        _forget(profile)
+    picture = _draw(profile, _reference(beside, weights, name), plan, seconds, out)
+    report = _report(profile, settings, trained) | {"picture": None if picture is None else str(picture)}
+    (print_json if json else _print)(report)
     if picture is not None:
-        say(f"{picture}: shows raw events of whoever was there; only you may read it, and it is for nobody else")
-    if told["remark"] is not None:
-        say(f"eventveil: {told['remark']}")
+        say(f"{picture}: shows raw events of the people in view; only you may read it, do not share it")
+    if report["remark"] is not None:
+        say(f"eventveil: {report['remark']}")
         raise typer.Exit(1)
 
 
-def _look(settings: SourceSettings, plan: Any, seconds: float) -> SourceProfile:
+def _measure(settings: SourceSettings, plan: Any, seconds: float) -> SourceProfile:
     from eventveil.stream.calibration.profile import profile_source
 
     columns = TextColumn("{task.description}"), BarColumn(), TextColumn("{task.completed:.1f} of {task.total:.1f} s")
     with Progress(*columns, console=stderr, transient=True, disable=not stderr.is_terminal) as progress:
-        task = progress.add_task(f"looking at {settings.uri}", total=2 * seconds)
+        task = progress.add_task(f"measuring {settings.uri}", total=2 * seconds)
         try:
             return profile_source(settings, plan, seconds, lambda done: progress.update(task, completed=done))
         except KeyboardInterrupt:
-            say("eventveil: interrupted; nothing was written or remembered")
-            raise typer.Exit(130) from None
+            say("eventveil: interrupted; nothing was written or stored")
+            raise typer.Exit(INTERRUPTED) from None
 
 
-def _beside(beside: str | None, weights: Path | None, name: str) -> SourceSettings | None:
-    """What the training looked like, as somebody says, or as is known of the weights that come along."""
+def _reference(beside: str | None, weights: Path | None, name: str) -> SourceSettings | None:
+    """Return a source that resembles the training data; None if it is not known for these weights."""
     from eventveil.config import checked
     from eventveil.stream.settings import SourceSettings
 
@@ -126,98 +136,98 @@ def _beside(beside: str | None, weights: Path | None, name: str) -> SourceSettin
 
 
 def _draw(
-    seen: SourceProfile, beside: SourceSettings | None, plan: Any, seconds: float, out: Path | None
+    profile: SourceProfile, reference: SourceSettings | None, plan: Any, seconds: float, out: Path | None
 ) -> Path | None:
     if out is None:
         return None
     from eventveil.stream.calibration.image import draw_sheet, write_private
 
-    write_private(out, draw_sheet(seen, None if beside is None else _look(beside, plan, seconds)))
+    write_private(out, draw_sheet(profile, None if reference is None else _measure(reference, plan, seconds)))
     return out
 
 
-def _forget(seen: SourceProfile) -> None:
+def _forget(profile: SourceProfile) -> None:
     from eventveil.stream.preprocess.hot_pixel_file import HotPixelFile
 
-    if seen.serial is None:
-        say("eventveil: --forget: nothing is remembered of what is no live camera with a serial number")
-    elif HotPixelFile(seen.serial, seen.sensor).forget():
-        say(f"eventveil: the hot pixels of {seen.serial} are forgotten")
+    if profile.serial is None:
+        say("eventveil: --forget: hot pixels are stored only for live cameras with a serial number")
+    elif HotPixelFile(profile.serial, profile.sensor).forget():
+        say(f"eventveil: deleted the stored hot pixels of {profile.serial}")
     else:
-        say(f"eventveil: nothing was remembered of {seen.serial}")
+        say(f"eventveil: no hot pixels were stored for {profile.serial}")
 
 
-def _told(seen: SourceProfile, settings: SourceSettings, trained: Metadata) -> dict[str, Any]:
-    """What was seen, as plain values; no event among them, only how many there were."""
-    rates = seen.per_pixel / seen.seconds if seen.seconds else np.zeros(seen.per_pixel.shape)
-    rows, columns = np.nonzero(seen.hot)
+def _report(profile: SourceProfile, settings: SourceSettings, trained: Metadata) -> dict[str, Any]:
+    """Return the measurement as plain values: numbers of events, never events."""
+    rates = profile.per_pixel / profile.seconds if profile.seconds else np.zeros(profile.per_pixel.shape)
+    rows, columns = np.nonzero(profile.hot)
     hottest = np.argsort(-rates[rows, columns], kind="stable")
     density = None if trained.scene is None else trained.scene.density
     return {
         "source": settings.uri,
-        "sensor": str(seen.sensor),
-        "serial": seen.serial,
-        "seconds": round(seen.seconds, 6),
-        "events": seen.events,
-        "rate_hz": round(seen.events / seen.seconds, 1) if seen.seconds else None,
-        "on_share": round(seen.on / seen.events, 4) if seen.events else None,
+        "sensor": str(profile.sensor),
+        "serial": profile.serial,
+        "seconds": round(profile.seconds, 6),
+        "events": profile.events,
+        "rate_hz": round(profile.events / profile.seconds, 1) if profile.seconds else None,
+        "on_share": round(profile.on / profile.events, 4) if profile.events else None,
         "rate_per_pixel_hz": {f"p{share}": round(float(np.percentile(rates, share)), 3) for share in (50, 90, 99, 100)},
         "hot_pixels": [
             {"x": int(columns[k]), "y": int(rows[k]), "rate_hz": round(float(rates[rows[k], columns[k]]), 1)}
             for k in hottest
         ],
-        "looked_at": {"crop": seen.view.crop, "field": seen.view.field},
-        "windows": len(seen.density),
-        "density": [round(float(share), 3) for share in np.percentile(seen.density, (0, 50, 100))]
-        if seen.density
+        "looked_at": {"crop": profile.view.crop, "field": profile.view.field},
+        "windows": len(profile.density),
+        "density": [round(float(share), 3) for share in np.percentile(profile.density, (0, 50, 100))]
+        if profile.density
         else None,
         "trained_density": density,
-        "remark": _remark(seen, density),
+        "remark": _remark(profile, density),
     }
 
 
-def _remark(seen: SourceProfile, density: tuple[float, float, float] | None) -> str | None:
-    if not seen.events:
-        return "not one event came: is the lens open, does anything move, is the camera the right one?"
-    if not seen.density:
-        return "it was shorter than one window: whether events are as dense as in training cannot be told"
+def _remark(profile: SourceProfile, density: tuple[float, float, float] | None) -> str | None:
+    if not profile.events:
+        return "no events: check the lens cap, that something moves, and that this is the right camera"
+    if not profile.density:
+        return "the source is shorter than one window: its event density cannot be compared with the training data"
     if density is None:
-        return "the weights do not tell how dense events were in their training: nothing to compare with"
-    return seen.training_mismatch(density)
+        return "the weights do not contain the event density of their training data: nothing to compare with"
+    return profile.training_mismatch(density)
 
 
-def _print(told: dict[str, Any]) -> None:
+def _print(report: dict[str, Any]) -> None:
     table = Table(show_header=False, box=None)
-    hot = told["hot_pixels"]
-    named = ", ".join(f"({one['x']}, {one['y']}) {one['rate_hz']:,.0f}/s" for one in hot[:SHOWN])
-    more = f" and {len(hot) - SHOWN} more" if len(hot) > SHOWN else ""
-    shown = {
-        "sensor": told["sensor"] + (f", serial {told['serial']}" if told["serial"] else ""),
-        "looked for": f"{told['seconds']:.3f} s",
-        "events": f"{told['events']:,}",
-        "events per second": "-" if told["rate_hz"] is None else f"{told['rate_hz']:,.0f}",
-        "brighter": "-" if told["on_share"] is None else f"{told['on_share']:.0%}",
+    hot = report["hot_pixels"]
+    listed = ", ".join(f"({one['x']}, {one['y']}) {one['rate_hz']:,.0f}/s" for one in hot[:MAX_HOT_PIXELS_SHOWN])
+    more = f" and {len(hot) - MAX_HOT_PIXELS_SHOWN} more" if len(hot) > MAX_HOT_PIXELS_SHOWN else ""
+    rows = {
+        "sensor": report["sensor"] + (f", serial {report['serial']}" if report["serial"] else ""),
+        "measured for": f"{report['seconds']:.3f} s",
+        "events": f"{report['events']:,}",
+        "events per second": "-" if report["rate_hz"] is None else f"{report['rate_hz']:,.0f}",
+        "brighter": "-" if report["on_share"] is None else f"{report['on_share']:.0%}",
         "events per second and pixel": ", ".join(
-            f"{key} {value:,.1f}" for key, value in told["rate_per_pixel_hz"].items()
+            f"{key} {value:,.1f}" for key, value in report["rate_per_pixel_hz"].items()
         ),
-        "hot pixels": f"{len(hot)}: {named}{more}" if hot else "none",
-        "looked at": _part(told["looked_at"], told["sensor"]),
-        "density of windows": _density(told["density"]),
-        "in training": _density(told["trained_density"]),
+        "hot pixels": f"{len(hot)}: {listed}{more}" if hot else "none",
+        "used by the network": _area(report["looked_at"], report["sensor"]),
+        "density of windows": _density(report["density"]),
+        "in training": _density(report["trained_density"]),
     }
-    for key, value in shown.items():
+    for key, value in rows.items():
         table.add_row(key, value)
     stdout.print(table)
 
 
-def _part(looked_at: dict[str, Any], sensor: str) -> str:
-    crop, field = looked_at["crop"], looked_at["field"]
-    part = sensor if crop is None else f"{crop[2]}x{crop[3]} at ({crop[0]}, {crop[1]})"
-    return part if field is None else f"{part}, thinned to {field[0]}x{field[1]} at most"
+def _area(view: dict[str, Any], sensor: str) -> str:
+    crop, field = view["crop"], view["field"]
+    area = sensor if crop is None else f"{crop[2]}x{crop[3]} at ({crop[0]}, {crop[1]})"
+    return area if field is None else f"{area}, thinned to at most {field[0]}x{field[1]}"
 
 
 def _density(numbers: Any) -> str:
     if numbers is None:
-        return "not known"
+        return "unknown"
     low, middle, high = numbers
     return f"{middle:.3g} events per pixel of a window ({low:.3g} to {high:.3g})"

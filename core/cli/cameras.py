@@ -1,4 +1,4 @@
-"""`eventveil cameras`: what is attached, what opens it, and what is in the way."""
+"""`eventveil cameras`: list the attached cameras, how to open them, and what prevents it."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from eventveil.cli.options import JsonOption, print_json, say, stderr, stdout
 if TYPE_CHECKING:
     from eventveil.io.camera.uri import CameraInfo
 
-NONE = 3
-"""Exit status where no camera is attached."""
+NO_CAMERA = 3
+"""Exit status if no camera is attached."""
 
 
 def register(app: typer.Typer) -> None:
@@ -27,20 +27,24 @@ def cameras(
     json: JsonOption = False,
     udev_rules: Annotated[
         bool,
-        typer.Option("--udev-rules", help="Print the udev rules that let you, and nobody else, open event cameras."),
+        typer.Option(
+            "--udev-rules", help="Print udev rules that allow your user, and no other, to open event cameras."
+        ),
     ] = False,
 ) -> None:
-    """List the event cameras that are attached: model, serial, sensor, firmware, and the URI that opens each.
+    """List the attached event cameras: model, serial number, sensor, firmware, and the URI that opens each.
 
-    Every driver that is installed is asked (dv-processing, neuromorphic-drivers, the Metavision SDK), and so is the
-    USB itself: a camera that is there and cannot be opened is listed with what is in the way (no udev rule, another
-    program, no driver) and the command that mends it.
+    The command queries every installed driver (dv-processing, neuromorphic-drivers, the Metavision SDK) and the USB
+    bus. A camera that cannot be opened is listed with the cause (no udev rule, in use by another program, no driver)
+    and the command that fixes it.
 
-    The exit status is 0 where a camera can be opened, 2 where none of those that are there can, 3 where there is none.
+    Exit status 0: a camera can be opened. 2: cameras are attached, and none can be opened. 3: no camera is attached.
 
     For example:
 
     eventveil cameras && eventveil run dv:// --weights shipped
+
+    eventveil cameras --udev-rules | sudo tee /etc/udev/rules.d/65-eventveil.rules
     """
     from eventveil.io.camera.errors import udev_rules as rules
     from eventveil.io.camera.listing import list_cameras
@@ -48,28 +52,28 @@ def cameras(
     if udev_rules:
         typer.echo(rules(getpass.getuser()))
         return
-    with stderr.status("asking the drivers"):
-        found, drivers = list_cameras()
+    with stderr.status("querying the drivers"):
+        attached, drivers = list_cameras()
     if json:
-        print_json({"cameras": [camera.plain() for camera in found], "drivers": drivers})
-    elif found:
-        for camera in found:
+        print_json({"cameras": [camera.plain() for camera in attached], "drivers": drivers})
+    elif attached:
+        for camera in attached:
             stdout.print(camera.uri, markup=False)
             stdout.print(_table(camera))
     else:
-        asked = ", ".join(f"{driver}: {state}" for driver, state in drivers.items())
+        states = ", ".join(f"{driver}: {state}" for driver, state in drivers.items())
         say(
-            f"eventveil: no event camera is attached ({asked}); plug one in, or take events from the network "
-            "(dv+tcp://HOST:PORT) or from people before a simulated camera (simulate:)"
+            f"eventveil: no event camera is attached ({states}); plug one in, or use a network stream "
+            "(dv+tcp://HOST:PORT) or simulated people (simulate:)"
         )
-    if not found:
-        raise typer.Exit(NONE)
-    if all(camera.problem is not None for camera in found):
+    if not attached:
+        raise typer.Exit(NO_CAMERA)
+    if all(camera.problem is not None for camera in attached):
         raise typer.Exit(2)
 
 
 def _table(camera: CameraInfo) -> Table:
-    told = {
+    facts = {
         "model": camera.model,
         "serial": camera.serial,
         "sensor": camera.sensor,
@@ -80,7 +84,7 @@ def _table(camera: CameraInfo) -> Table:
         "remedy": camera.remedy,
     }
     table = Table(show_header=False, box=None, padding=(0, 2))
-    for name, value in told.items():
+    for name, value in facts.items():
         if value is not None:
             table.add_row(name, Text(str(value), overflow="fold"))
     return table

@@ -1,4 +1,4 @@
-"""`eventveil demo`: the whole line on this machine, with simulated people before a simulated camera."""
+"""`eventveil demo`: the whole pipeline on this machine, with simulated people in front of a simulated camera."""
 
 from __future__ import annotations
 
@@ -25,11 +25,9 @@ from eventveil.processes import module_command
 if TYPE_CHECKING:
     from eventveil.stream.protocol.wire import Message
 
-NOTICE = (
-    "The people are simulated, and so were all that these weights learned from: this is no evidence about real ones."
-)
-LINES = 15  # shown of each end
-LEAVE_S = 30
+NOTICE = "The people are simulated, as were all people in the training data: this is no evidence about real people."
+LINES = 15  # shown of publisher and subscriber
+EXIT_TIMEOUT_S = 30
 
 
 def register(app: typer.Typer) -> None:
@@ -37,13 +35,14 @@ def register(app: typer.Typer) -> None:
     app.command("demo")(demo)
 
 
-def demo(seconds: Annotated[int, typer.Option("--seconds", min=1, help="How long it runs.")] = 30) -> None:
-    """See the whole line at work: a publisher and a subscriber, side by side.
+def demo(seconds: Annotated[int, typer.Option("--seconds", min=1, help="Duration of the demo.")] = 30) -> None:
+    """Watch the whole pipeline at work: a publisher and a subscriber, side by side.
 
-    People drawn from numbers make gestures before a simulated camera; the weights are those that come with eventveil,
-    which were trained on others of their kind. A publisher in a process of its own takes the events through the line;
-    what it publishes is received here. What the people really do, "shown" beside what was "seen", is known to the
-    publisher alone.
+    Simulated people make gestures in front of a simulated camera. The shipped weights were trained on other simulated
+    people. The publisher runs in its own process; this command subscribes to it. Only the publisher knows the true
+    gestures: it prints each as "shown", next to the recognised one, "seen".
+
+    Example:  eventveil demo --seconds 10
     """
     say(f"eventveil: {NOTICE}")
     endpoint = f"tcp://127.0.0.1:{_free_port()}"
@@ -52,12 +51,12 @@ def demo(seconds: Annotated[int, typer.Option("--seconds", min=1, help="How long
     publisher = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     try:
         _watch(publisher, endpoint)
-        status = publisher.wait(LEAVE_S)  # it has said its last word, and ends by itself
+        status = publisher.wait(EXIT_TIMEOUT_S)  # its stream has ended, so it exits by itself
     finally:
         publisher.terminate()
-        publisher.wait(LEAVE_S)
+        publisher.wait(EXIT_TIMEOUT_S)
     if status != 0:
-        raise LineError(f"the publisher ended with exit status {status}; its message stands above")
+        raise LineError(f"the publisher ended with exit status {status}; see its message above")
 
 
 def _free_port() -> int:
@@ -67,18 +66,18 @@ def _free_port() -> int:
 
 
 def _watch(publisher: subprocess.Popen[str], endpoint: str) -> None:
-    """Show both ends until the publisher has ended."""
+    """Show publisher and subscriber until the publisher ends."""
     from eventveil.stream import subscribe
 
-    kept = LINES if stdout.is_terminal else None  # a screen has so many lines, a log has them all
-    left: deque[str] = deque(maxlen=kept)
-    right: deque[str] = deque(maxlen=kept)
+    max_lines = LINES if stdout.is_terminal else None  # a terminal shows the last lines, a log all of them
+    left: deque[str] = deque(maxlen=max_lines)
+    right: deque[str] = deque(maxlen=max_lines)
     reader = threading.Thread(target=_read_status, args=(publisher.stdout, left), daemon=True)
     reader.start()
     picture = Text()
     with Live(console=stdout, auto_refresh=False) as live:
         for message in subscribe(endpoint, stop=lambda: publisher.poll() is not None and not reader.is_alive()):
-            right.append(_received(message))
+            right.append(_message_line(message))
             if message.topic == "window":
                 picture = _draw(message.array)
             if stdout.is_terminal:
@@ -93,36 +92,33 @@ def _watch(publisher: subprocess.Popen[str], endpoint: str) -> None:
 
 def _read_status(lines: IO[str] | None, into: deque[str]) -> None:
     for line in lines or ():
-        into.extend(_published(json.loads(line)))
+        into.extend(_status_lines(json.loads(line)))
 
 
-def _published(status: dict[str, Any]) -> list[str]:
-    """What the publisher says: how it goes, and what is shown and seen; at the end, how often that was the same."""
+def _status_lines(status: dict[str, Any]) -> list[str]:
+    """Return the publisher's status, with true and recognised gesture; at the end, with the accuracy."""
     latency = status["latency_p50_ms"]
     delay = "-" if latency is None else f"{latency:.0f} ms"
-    told = [f"{status['seconds']:4.0f} s {status['published_windows']:4} windows {delay:>7} {_lost(status):3} lost"]
+    dropped = sum(status["dropped"].values())
+    lines = [f"{status['seconds']:4.0f} s {status['published_windows']:4} windows {delay:>7} {dropped:3} lost"]
     if "0" in status.get("last", {}):
         last = status["last"]["0"]
-        told += [f"  shown  {last['label']}", f"  seen   {last['recognised']}"]
+        lines += [f"  shown  {last['label']}", f"  seen   {last['recognised']}"]
     elif (truth := status["truth"]) and truth["judged"]:
-        told += [f"  right {truth['accuracy']:.0%} of {truth['judged']}, by chance {truth['chance']:.0%}"]
-    return told
+        lines += [f"  {truth['accuracy']:.0%} of {truth['judged']} correct, by chance {truth['chance']:.0%}"]
+    return lines
 
 
-def _lost(status: dict[str, Any]) -> int:
-    return sum(status["dropped"].values())
-
-
-def _received(message: Message) -> str:
+def _message_line(message: Message) -> str:
     header = message.header
     if message.topic == "state":
-        return f"{header.stream or 'the line'}: {header.state}"
-    seen = f"{message.topic:7} {header.seq:4}"
-    return f"{seen} {header.label:.16} {header.probability:4.0%}" if message.topic == "gesture" else seen
+        return f"{header.stream or 'pipeline'}: {header.state}"
+    text = f"{message.topic:7} {header.seq:4}"
+    return f"{text} {header.label:.16} {header.probability:4.0%}" if message.topic == "gesture" else text
 
 
 def _draw(values: npt.NDArray[np.float32]) -> Text:
-    """An anonymized window (C, 32, 32) as half blocks: all events together, the brighter the more."""
+    """Draw an anonymized window (C, 32, 32) as half blocks, summed over its channels; brighter means more events."""
     events = values.sum(axis=0)
     grey = np.clip(255 * events / max(float(events.max()), 1e-6), 0, 255).astype(int)
     text = Text()
@@ -134,7 +130,7 @@ def _draw(values: npt.NDArray[np.float32]) -> Text:
 
 
 def _side_by_side(left: deque[str], right: deque[str], picture: Text) -> Group:
-    """Both ends fit into 80 columns; the picture comes along where there is room."""
+    """Lay both out in 80 columns, and add the picture on wider terminals."""
     height = LINES + 4
     panels = [
         Panel(Text("\n".join(left), no_wrap=True), title="publisher", width=40, height=height),

@@ -1,4 +1,4 @@
-"""`eventveil doctor`: is everything there that a line needs?"""
+"""`eventveil doctor`: check that this machine has everything a pipeline needs."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.text import Text
 
-from eventveil.cli.options import JsonOption, print_json, say, stderr, stdout
+from eventveil.cli.options import JsonOption, print_json, say, set_option, stderr, stdout
 
 if TYPE_CHECKING:
     from eventveil.stream.settings import PipelineSettings
@@ -27,39 +27,44 @@ def doctor(
     config: Annotated[
         Path | None,
         typer.Argument(
-            metavar="[CONFIG.yaml]", help="Look with these settings; without, as `run ... --weights shipped`."
+            metavar="[CONFIG]",
+            help="Check for this configuration: a YAML file, or the included live or replay "
+            "[`eventveil run simulate: --weights shipped`].",
         ),
     ] = None,
-    overrides: Annotated[
-        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Any key of the configuration.")
-    ] = None,
+    overrides: Annotated[list[str] | None, set_option("publish.bind=tcp://127.0.0.1:7000")] = None,
     json: JsonOption = False,
 ) -> None:
-    """Look at this machine, and say what is in the way of a line.
+    """Check this machine for problems that would stop or slow a pipeline. Changes nothing.
 
-    Python and packages, processor and GPU, camera drivers, cameras and udev rules, the addresses that are taken, the
-    folder for private sockets, weights and certificate, clock and disk. Green: as it should be. Amber: a line runs,
-    with something missing. Red: it does not run as asked. Each comes with its remedy. Nothing is changed.
+    Checks Python and packages, processor and GPU, camera drivers, cameras and udev rules, network addresses, the folder
+    for private sockets, weights and certificate, clock and disk. Green: fine. Amber: the pipeline runs, with something
+    missing. Red: it does not run as configured. Amber and red results come with a remedy.
 
-    The exit status is 1 where anything is red, else 0.
+    Exit status 0, or 1 if anything is red.
 
-    For example:  eventveil doctor   or   eventveil doctor live.yaml --set publish.bind=tcp://127.0.0.1:7000
+    For example:
+
+    eventveil doctor
+
+    eventveil doctor live.yaml --set publish.bind=tcp://127.0.0.1:7000
     """
     from eventveil.doctor import examine
 
     settings = _settings(config, overrides or [])
     findings = []
-    with stderr.status("looking") as status:
+    with stderr.status("checking") as status:
         for finding in examine(settings):
-            status.update(f"looking: {finding.about}")
+            status.update(f"checked: {finding.about}")
             findings.append(finding)
     if json:
         print_json([asdict(finding) for finding in findings])
     else:
-        for one in findings:
-            stdout.print(Text.assemble((f"{one.colour:6}", STYLES[one.colour]), f" {one.about}: {one.found}"))
-            if one.remedy is not None:
-                stdout.print(Text(f"       -> {one.remedy}"))
+        for finding in findings:
+            text = f" {finding.about}: {finding.found}"
+            stdout.print(Text.assemble((f"{finding.colour:6}", STYLES[finding.colour]), text))
+            if finding.remedy is not None:
+                stdout.print(Text(f"       -> {finding.remedy}"))
     counts = Counter(finding.colour for finding in findings)
     say(f"eventveil: {counts['green']} green, {counts['amber']} amber, {counts['red']} red")
     if counts["red"]:
@@ -67,11 +72,12 @@ def doctor(
 
 
 def _settings(config: Path | None, overrides: list[str]) -> PipelineSettings:
-    from eventveil.config import read_yaml, run_settings
+    from eventveil.config import find_config, read_yaml, run_settings
     from eventveil.models import shipped
 
     if config is not None:
-        return run_settings(read_yaml(config), overrides, name=str(config))
+        path = find_config(config)
+        return run_settings(read_yaml(path), overrides, name=str(path))
     values: dict[str, Any] = {
         "sources": [{"uri": "simulate:"}],
         "anonymize": {"weights": str(shipped.ANONYMIZER)},

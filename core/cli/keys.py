@@ -1,4 +1,4 @@
-"""The commands on keys: make them, and say who may subscribe."""
+"""`eventveil keys`: create keys, and control who may subscribe."""
 
 from __future__ import annotations
 
@@ -8,15 +8,16 @@ from typing import Annotated
 import typer
 
 from eventveil.cli.options import JsonOption, print_json, say, stdout
+from eventveil.errors import AccessError
 
-KeysOption = Annotated[Path, typer.Option("--keys", metavar="DIR", help="The publisher's folder of keys.")]
+KeysOption = Annotated[Path, typer.Option("--keys", metavar="DIR", help="The publisher's key folder.")]
 DEFAULT = Path("keys")
 
 
 def register(app: typer.Typer) -> None:
     """Add the `keys` commands to the program."""
     keys = typer.Typer(
-        no_args_is_help=True, help="Keys: encrypt what is published, and say who may subscribe (docs/security.md)."
+        no_args_is_help=True, help="Keys: encrypt what is published, and control who may subscribe (docs/security.md)."
     )
     keys.command("new")(new)
     keys.command("allow")(allow)
@@ -26,15 +27,19 @@ def register(app: typer.Typer) -> None:
 
 
 def new(
-    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder to make; nobody but you may enter it.")],
-    name: Annotated[str | None, typer.Option(help="Who that is; the folder's name unless said.")] = None,
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder to create; only you may enter it.")],
+    name: Annotated[str | None, typer.Option(help="Name of the key's owner [name of the folder].")] = None,
     json: JsonOption = False,
 ) -> None:
-    """Make keys for a publisher or a subscriber: a secret one that stays here, and a public one to hand out.
+    """Create the keys of a publisher or a subscriber: a secret key to keep and a public key to share.
 
-    Example, on the publisher's machine:  eventveil keys new keys
+    Publishers and subscribers exchange their .pub files over a trusted channel; a substituted key would be accepted.
 
-    On a subscriber's:  eventveil keys new alice   and hand alice/alice.pub to the publisher's operator
+    For example:
+
+    eventveil keys new line
+
+    eventveil keys new alice
     """
     from eventveil.stream.protocol.keys import SECRET, new_keys, read_public
 
@@ -43,60 +48,84 @@ def new(
     if json:
         print_json({"public": str(public), "secret": str(secret), "key": read_public(public).key.decode()})
         return
-    say(f"{secret}: secret, for your eyes alone")
-    say(f"{public}: public, to be handed out, on a way that nobody can change it on")
-    say(f"A line publishes with them by  --set publish.keys={folder}  and lets in whom `eventveil keys allow` names;")
-    say(f"a subscriber uses them by  --server-key PUBLISHER.pub --key {secret}")
+    say(f"{secret}: secret key; keep it private")
+    say(f"{public}: public key; share it over a trusted channel, a substituted key would be accepted")
+    say(f"To subscribe, send {public} to the publisher's owner, who runs:")
+    say(f"  eventveil keys allow {public} --keys line")
+    say("then use the publisher's public key, here line.pub:")
+    say(f"  eventveil subscribe tcp://HOST:5556 --server-key line.pub --key {secret}")
+    say("To publish, add to eventveil run:")
+    say(f"  --set publish.keys={folder}")
 
 
 def allow(
-    clients: Annotated[list[Path], typer.Argument(metavar="CLIENT.pub...", help="Public keys, as `keys new` made.")],
+    clients: Annotated[
+        list[Path], typer.Argument(metavar="CLIENT.pub...", help="Public keys made by `eventveil keys new`.")
+    ],
     keys: KeysOption = DEFAULT,
 ) -> None:
-    """Let subscribers in. A line that runs knows of them within two seconds.
+    """Allow subscribers. A running pipeline accepts them within two seconds.
 
-    Example:  eventveil keys allow alice.pub --keys keys
+    Example:  eventveil keys allow alice/alice.pub --keys line
     """
     from eventveil.stream.protocol.keys import AllowList, read_folder, read_public
 
     read_folder(keys)
-    listed = AllowList(keys)
+    allow_list = AllowList(keys)
     for client in clients:
-        path = listed.allow(read_public(client))
+        _suggest_path(client)
+        path = allow_list.allow(read_public(client))
         say(f"{path}: may subscribe")
 
 
+def _suggest_path(client: Path) -> None:
+    """Name the right file if a public key is missing and `keys new` has made one of that name.
+
+    Raises:
+        AccessError: NAME.pub or NAME was given, and the key is in NAME/NAME.pub.
+    """
+    if client.is_file() or not client.name:
+        return
+    name = client.name.removesuffix(".pub")
+    candidate = client.with_name(name) / f"{name}.pub"
+    if candidate.is_file():
+        raise AccessError(f"{client}: no such file; did you mean {candidate}?")
+
+
 def show(keys: KeysOption = DEFAULT, json: JsonOption = False) -> None:
-    """Tell who may subscribe: names and public keys."""
+    """List who may subscribe: names and public keys.
+
+    Example:  eventveil keys list --keys line
+    """
     from eventveil.stream.protocol.keys import AllowList, read_folder
 
-    own = read_folder(keys).public.decode()
-    listed = {name: key.decode() for key, name in AllowList(keys).read().items()}
+    publisher = read_folder(keys).public.decode()
+    allowed = {name: key.decode() for key, name in AllowList(keys).read().items()}
     if json:
-        print_json({"publisher": own, "allowed": listed})
+        print_json({"publisher": publisher, "allowed": allowed})
         return
-    stdout.print(f"publisher  {own}", markup=False)
-    for name, key in sorted(listed.items()):
+    stdout.print(f"publisher  {publisher}", markup=False)
+    for name, key in sorted(allowed.items()):
         stdout.print(f"allowed    {key}  {name}", markup=False)
-    if not listed:
-        say(f"nobody may subscribe yet; eventveil keys allow CLIENT.pub --keys {keys}")
+    if not allowed:
+        say(f"the list of subscribers is empty; add one: eventveil keys allow CLIENT.pub --keys {keys}")
 
 
 def revoke(
-    names: Annotated[list[str], typer.Argument(metavar="NAME...", help="Names, as `keys list` tells them.")],
+    names: Annotated[list[str], typer.Argument(metavar="NAME...", help="Names as shown by `eventveil keys list`.")],
     keys: KeysOption = DEFAULT,
 ) -> None:
-    """Let subscribers in no longer. A line that runs throws them out within two seconds.
+    """Revoke subscribers. A running pipeline disconnects them within two seconds.
 
-    To do so it gives its address up for a moment: the others come back by themselves, and may miss some windows, which
-    they count as lost by the network.
+    It does so by closing its address for a moment. The other subscribers reconnect by themselves and may miss some
+    windows, which they count as lost by the network.
 
-    Example:  eventveil keys revoke alice --keys keys
+    Example:  eventveil keys revoke alice --keys line
     """
     from eventveil.stream.protocol.keys import AllowList, read_folder
 
     read_folder(keys)
-    listed = AllowList(keys)
+    allow_list = AllowList(keys)
     for name in names:
-        listed.revoke(name.removesuffix(".pub"))
-        say(f"{name}: may subscribe no longer")
+        allow_list.revoke(name.removesuffix(".pub"))
+        say(f"{name}: may no longer subscribe")

@@ -1,4 +1,4 @@
-"""What all commands share: results go to standard output, everything said about them to standard error."""
+"""Options and output shared by all commands: results go to standard output, everything else to standard error."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import json
 import logging
 import signal
 from collections.abc import Callable
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -15,44 +16,95 @@ from rich.console import Console
 from eventveil.events import Sensor
 from eventveil.io.source import EventSource
 
+INTERRUPTED = 130
+"""Exit status after Ctrl-C: 128 plus the number of SIGINT, as in shells."""
+
 stdout = Console(soft_wrap=True, highlight=False)
 stderr = Console(stderr=True, soft_wrap=True, highlight=False)
 
+
+def set_option(example: str) -> Any:
+    """Declare `--set`; the example shows a key of the command's configuration."""
+    return typer.Option(
+        "--set", metavar="KEY=VALUE", help=f"Set a configuration key, for example {example}. Repeatable."
+    )
+
+
+def disorder_option() -> Any:
+    """Declare `--on-disorder`."""
+    return typer.Option(
+        "--on-disorder",
+        metavar="raise|sort|clip",
+        help="If time goes back: stop, sort the events, or raise late timestamps to the latest one before.",
+    )
+
+
 SensorOption = Annotated[
     Sensor | None,
+    typer.Option("--sensor", parser=Sensor.parse, metavar="WxH", help="Sensor size, if the file does not contain it."),
+]
+WeightsOption = Annotated[
+    list[Path] | None,
     typer.Option(
-        "--sensor", parser=Sensor.parse, metavar="WxH", help="Geometry of the camera, where the file holds none."
+        "--weights",
+        metavar="FILE|shipped",
+        help="Weights file. Repeatable; each file states its role. 'shipped' selects the weights that come with "
+        "eventveil, trained on simulated people only.",
     ),
 ]
-JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON, for machines.")]
-
+AnonymizerOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--weights",
+        metavar="FILE|shipped",
+        help="Weights file of the anonymizer. 'shipped' selects the one that comes with eventveil.",
+    ),
+]
+OutFolderOption = Annotated[
+    Path | None, typer.Option("--out", metavar="DIR", help="Folder for the results, created if missing.")
+]
+OutFileOption = Annotated[Path | None, typer.Option("--out", metavar="FILE", help="File to write.")]
+ResumeOption = Annotated[
+    bool, typer.Option("--resume", help="Resume the interrupted run whose results are in the --out folder.")
+]
+LogOption = Annotated[
+    str | None, typer.Option("--log", metavar="text|json", help="Format of messages on standard error [text].")
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print machine-readable JSON.")]
 
 _log = logging.getLogger("eventveil.cli")
 
 
 def say(text: str) -> None:
-    """Tell the user something beside the result; as a line of JSON where logs are (`run --log json`)."""
+    """Print a message for the user on standard error, or log it as a line of JSON under `run --log json`."""
     if _log.isEnabledFor(logging.INFO):
         _log.info(text.removeprefix("eventveil: ").strip())
     else:
-        with contextlib.suppress(OSError):  # a full disk ends the log, and nothing else
+        with contextlib.suppress(OSError):  # a full disk ends the messages, not the command
             stderr.print(text, markup=False)
 
 
+def is_shipped(weights: Path) -> bool:
+    """Return whether a value of `--weights` is the name of the weights that come with eventveil, and not a file."""
+    from eventveil.models.shipped import NAME
+
+    return weights == Path(NAME) and not weights.exists()
+
+
 def say_losses(file: str, source: EventSource) -> None:
-    """Tell how many events were put right or left out of a recording."""
+    """Report how many events of a recording were reordered or skipped."""
     if source.disorders:
-        say(f"{file}: time went back for {source.disorders} events; they were put right")
+        say(f"{file}: {source.disorders} events were out of order; their timestamps were corrected")
     for reason, count in source.skipped.items():
-        say(f"{file}: left out: {reason}: {count}")
+        say(f"{file}: skipped: {reason}: {count}")
 
 
 def print_json(result: Any) -> None:
-    """Print a result for machines: one line of JSON."""
+    """Print a machine-readable result: one line of JSON."""
     typer.echo(json.dumps(result, allow_nan=False))
 
 
 def on_signals(stop: Callable[[], None]) -> None:
-    """Let Ctrl-C and SIGTERM stop the line; a second one stops it at once."""
+    """Call `stop` on SIGINT (Ctrl-C) and on SIGTERM."""
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stop())

@@ -1,4 +1,4 @@
-"""`eventveil run`: sources through the line, to whoever subscribes."""
+"""`eventveil run`: run sources through the pipeline and publish."""
 
 from __future__ import annotations
 
@@ -10,8 +10,19 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from eventveil.cli.options import JsonOption, SensorOption, on_signals, print_json, say
-from eventveil.cli.run_output import Output, Ticker, details_of, print_summary, public, summary_of, tell_json
+from eventveil.cli.options import (
+    JsonOption,
+    LogOption,
+    SensorOption,
+    WeightsOption,
+    disorder_option,
+    is_shipped,
+    on_signals,
+    print_json,
+    say,
+    set_option,
+)
+from eventveil.cli.run_output import Output, Ticker, details_of, print_status_json, print_summary, public, summary_of
 from eventveil.errors import ConfigError, LineError
 
 if TYPE_CHECKING:
@@ -22,78 +33,64 @@ if TYPE_CHECKING:
 SourcesArgument = Annotated[
     list[str],
     typer.Argument(
-        metavar="SOURCE...|CONFIG.yaml",
-        help="What to play, side by side: recordings, dvs-gesture:PATH, see:PATH, event-reid:PATH (a dataset; "
-        "?split=test for a part of it), simulate: (people before a simulated camera), live cameras (dv://, "
-        "prophesee://, with a serial number or the first one found; dv+tcp://HOST:PORT, dv+unix:///PATH over the "
-        "network); or one configuration.",
-    ),
-]
-WeightsOption = Annotated[
-    list[Path] | None,
-    typer.Option(
-        "--weights",
-        metavar="FILE|shipped",
-        help="Weights of the anonymizer, and of the classifier; each file says which it is. 'shipped' are both of "
-        "those that come with eventveil, trained on simulated people alone.",
+        metavar="SOURCE...|CONFIG",
+        help="Sources to play side by side: recordings; datasets (dvs-gesture:PATH, see:PATH, event-reid:PATH, "
+        "with ?split=test for one split); simulate: (simulated people); live cameras (dv://, prophesee://, followed "
+        "by a serial number unless the first camera will do; dv+tcp://HOST:PORT and dv+unix:///PATH over the network). "
+        "Or one configuration: a YAML file, or the included live or replay.",
     ),
 ]
 SpeedOption = Annotated[
     str | None,
-    typer.Option("--speed", metavar="0.1..100|max", help="1.0 plays as it happened, max as fast as it goes."),
+    typer.Option("--speed", metavar="0.1..100|max", help="Playback speed; 1.0 is real time, max is unlimited [1.0]."),
 ]
 StartOption = Annotated[
     float | None,
-    typer.Option("--start", metavar="SECONDS", help="Leave out what lies before, from the source's first event on."),
+    typer.Option("--start", metavar="SECONDS", help="Skip what lies before this time, counted from the first event."),
 ]
 StopOption = Annotated[
     float | None,
-    typer.Option("--stop", metavar="SECONDS", help="Leave out what lies there or behind, counted likewise."),
+    typer.Option("--stop", metavar="SECONDS", help="Stop at this time, counted from the first event."),
 ]
 LoopOption = Annotated[
-    bool, typer.Option("--loop", help="Play on from the beginning (or --start) at the end (or --stop); time goes on.")
+    bool, typer.Option("--loop", help="Repeat from the beginning (or --start) forever; timestamps keep rising.")
 ]
 GapOption = Annotated[
     float | None,
-    typer.Option("--gap", metavar="SECONDS", help="Quiet time between trials, and where a loop begins anew [0.5]."),
+    typer.Option("--gap", metavar="SECONDS", help="Pause between trials, and before a loop repeats [0.5]."),
 ]
 ShuffleOption = Annotated[
-    bool, typer.Option("--shuffle", help="Play the trials of a dataset in a drawn order, another one each time around.")
+    bool, typer.Option("--shuffle", help="Play the trials of a dataset in random order, a new one in each loop.")
 ]
 SeedOption = Annotated[
-    int | None, typer.Option("--seed", metavar="N", help="Repeat an order of --shuffle. Noise has no seed.")
-]
-SetOption = Annotated[
-    list[str] | None,
-    typer.Option("--set", metavar="KEY=VALUE", help="Any key of the configuration, as in line.queue=8."),
+    int | None, typer.Option("--seed", metavar="N", help="Seed of --shuffle. The anonymizer's noise has no seed.")
 ]
 CertificateOption = Annotated[
     Path | None,
     typer.Option(
         "--certificate",
         metavar="FILE",
-        help="Certificate of the anonymizer's audit; without this, certificate.json beside its weights.",
+        help="Audit certificate of the anonymizer [certificate.json in the folder of its weights].",
     ),
 ]
 UntrainedOption = Annotated[
-    bool, typer.Option("--allow-untrained", help="Try the line with weights that protect nobody; every header says so.")
+    bool,
+    typer.Option(
+        "--allow-untrained", help="Accept untrained weights, which protect no one; every message header says so."
+    ),
 ]
 WaitOption = Annotated[
     int | None,
-    typer.Option("--wait-for", metavar="N", help="Begin when N subscribers are there, so that none misses a window."),
+    typer.Option("--wait-for", metavar="N", help="Start when N subscribers are connected, so that none misses data."),
 ]
 MetricsOption = Annotated[
     str | None,
-    typer.Option("--metrics", metavar="HOST:PORT", help="Tell there how it goes: `eventveil status`, Prometheus."),
-]
-LogOption = Annotated[
-    str | None, typer.Option("--log", metavar="text|json", help="What is said on standard error, for whom.")
+    typer.Option(
+        "--metrics", metavar="HOST:PORT", help="Serve status and metrics for `eventveil status` and Prometheus."
+    ),
 ]
 WaitForCameraOption = Annotated[
-    bool, typer.Option("--wait", help="Wait for live cameras that are not plugged in yet, for as long as it takes.")
-]
-DisorderOption = Annotated[
-    str | None, typer.Option("--on-disorder", metavar="raise|sort|clip", help="What to do where time goes back.")
+    bool, typer.Option("--wait", help="Wait, without a time limit, for live cameras that are not plugged in yet.")
 ]
 
 
@@ -113,39 +110,39 @@ def run(
     shuffle: ShuffleOption = False,
     seed: SeedOption = None,
     sensor: SensorOption = None,
-    on_disorder: DisorderOption = None,
+    on_disorder: Annotated[str | None, disorder_option()] = None,
     wait: WaitForCameraOption = False,
     wait_for: WaitOption = None,
     allow_untrained: UntrainedOption = False,
     certificate: CertificateOption = None,
     metrics: MetricsOption = None,
     log: LogOption = None,
-    overrides: SetOption = None,
+    overrides: Annotated[list[str] | None, set_option("line.queue=8")] = None,
     json: JsonOption = False,
 ) -> None:
-    """Take sources through the line and publish anonymized windows and gestures.
+    """Run sources through the pipeline and publish anonymized windows and gestures.
 
-    Windows leave only behind the anonymizer; without its weights nothing starts. What is published goes to
-    tcp://127.0.0.1:5556 unless publish.bind says otherwise. Ctrl-C publishes what is on its way and stops.
+    Nothing leaves unless the anonymizer has processed it: without its --weights nothing starts. Messages are published
+    on tcp://127.0.0.1:5556 unless publish.bind is set. Ctrl-C publishes the windows in progress and stops.
 
-    A line a second tells events, windows, latency and drops; the summary comes at the end. The exit status is 0 where
-    every stream came to its end or was stopped, 2 where the line failed.
+    Every second a line reports events, windows, latency and dropped windows; a summary follows at the end. Exit status
+    0: every stream ended or was stopped. 2: the pipeline failed.
 
-    Of datasets and of simulated people it is known what they do: the line a second, the summary and --json then tell
-    how many windows were recognised rightly, and how long after a trial's beginning the first one. Labels and people
-    are known on this side only; nothing of them is published.
+    Datasets and simulated people come with ground truth. For them, the status, the summary and --json include the
+    accuracy, and the time from the start of a trial to its first correct gesture. Labels and identities stay on this
+    machine; they are never published.
 
-    A live camera that is unplugged is waited for (sources.0.camera.reconnect_s, a minute) and read on when it is back;
-    subscribers are told. Where all sources are cameras, the newest window wins (line.delivery: live) unless --set or a
-    configuration says otherwise. `eventveil cameras` lists what is attached.
+    An unplugged live camera has a minute to come back (sources.0.camera.reconnect_s); subscribers are notified. If all
+    sources are cameras, the newest window wins (line.delivery: live) unless --set or a configuration says otherwise.
+    `eventveil cameras` lists the attached cameras.
 
     For example:
 
+    eventveil run simulate: --weights shipped
+
     eventveil run trial.aedat4 --weights anonymizer.safetensors --weights gestures.safetensors
 
-    eventveil run 'dvs-gesture:data/DVSGesture?split=test' --shuffle --speed max --weights ... --weights ...
-
-    eventveil run 'simulate:?subjects=3&distance=1.2' --stop 60 --weights ... --weights ...
+    eventveil run 'dvs-gesture:data/DVSGesture?split=test' --shuffle --speed max --weights shipped
 
     eventveil run dv:// --wait --weights shipped
     """
@@ -153,92 +150,118 @@ def run(
 
     if log == "json":
         log_json_lines()
-    say("eventveil: starting (the first time this compiles its kernels, and takes longer)")
-    said = {"sensor": sensor and str(sensor), "speed": speed, "on_disorder": on_disorder, "start_s": start}
-    said |= {"stop_s": stop, "loop": loop or None, "gap_s": gap, "shuffle": shuffle or None, "seed": seed}
+    say("eventveil: starting (the first start compiles kernels and takes longer)")
+    options = {"sensor": sensor and str(sensor), "speed": speed, "on_disorder": on_disorder, "start_s": start}
+    options |= {"stop_s": stop, "loop": loop or None, "gap_s": gap, "shuffle": shuffle or None, "seed": seed}
     watch = [f"watch.{key}={dumps(value)}" for key, value in (("metrics", metrics), ("log", log)) if value is not None]
-    settings = _settings(sources, [*(overrides or []), *watch], said, wait=wait)
+    settings = _settings(sources, [*(overrides or []), *watch], options, wait=wait)
     if settings.watch.log == "json":
         log_json_lines()
     settings = _with_options(settings, weights or [], wait_for, certificate, allow_untrained=allow_untrained)
+    _run(settings, json=json)
+
+
+def _run(settings: PipelineSettings, *, json: bool) -> None:
+    """Run the pipeline to its end, with its status lines and its summary.
+
+    Raises:
+        LineError: the pipeline failed, or its status could not be written.
+    """
     from eventveil.stream.pipeline.pipeline import Pipeline
 
-    line = Pipeline(settings)
-    on_signals(line.stop)
-    if not line.plan.provenance.trained:
-        say("eventveil: THE ANONYMIZER IS UNTRAINED: what is published protects nobody (--allow-untrained)")
-    for remark in line.plan.remarks:
-        say(f"eventveil: {remark}")
-    awaited = f", when {settings.publish.wait_for} subscribed" if settings.publish.wait_for else ""
-    say(f"eventveil: publishing on {settings.publish.bind}{awaited}; Ctrl-C stops")
-    output, tell = Output(), tell_json if json else Ticker()
-    with _watched(line) as look:
+    pipeline = Pipeline(settings)
+    on_signals(pipeline.stop)
+    _announce(pipeline)
+    output, print_status = Output(), print_status_json if json else Ticker()
+    with _status_server(pipeline) as serve:
 
         def beat(now: Status) -> None:
-            output.write(tell, now)
-            look(now)
+            output.write(print_status, now)
+            serve(now)
 
-        status = line.run(beat)
+        status = pipeline.run(beat)
     summary = summary_of(status) | (details_of(status) if json else {})
     output.write(print_json if json else print_summary, summary)
     if status.failure is not None:
-        raise LineError(f"the line failed: {status.failure}")
+        raise LineError(f"the pipeline failed: {status.failure}")
     if output.error is not None:
         raise LineError(
-            f"standard output cannot be written ({output.error.strerror}): nothing was told of the line from then on; "
-            "what it published is as complete as ever"
+            f"standard output cannot be written ({output.error.strerror}): the status is missing from then on; what "
+            "was published is complete"
         )
 
 
+def _announce(pipeline: Pipeline) -> None:
+    """Say what runs, where it publishes, and what to know about the weights."""
+    publish = pipeline.plan.settings.publish
+    if not pipeline.plan.provenance.trained:
+        say("eventveil: THE ANONYMIZER IS UNTRAINED: what is published protects no one (--allow-untrained)")
+    for remark in pipeline.plan.remarks:
+        say(f"eventveil: {remark}")
+    condition = f" once {publish.wait_for} subscribers are connected" if publish.wait_for else ""
+    say(f"eventveil: publishing on {publish.bind}{condition}; Ctrl-C stops")
+
+
 @contextmanager
-def _watched(line: Pipeline) -> Iterator[Callable[[Status], None]]:
-    """Let others see how the line goes, where that is asked for."""
-    where = line.plan.settings.watch.metrics
-    if where is None:
+def _status_server(pipeline: Pipeline) -> Iterator[Callable[[Status], None]]:
+    """Serve the status over HTTP if watch.metrics is set; yields what takes each new status."""
+    address = pipeline.plan.settings.watch.metrics
+    if address is None:
         yield lambda _: None
         return
     from eventveil.stream.monitoring.http import StatusServer
 
-    with StatusServer(where, line.plan.provenance, line.members.keys, public) as watching:
-        host, port = watching.address
+    with StatusServer(address, pipeline.plan.provenance, pipeline.members.keys, public) as server:
+        host, port = server.address
         place = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-        say(f"eventveil: how it goes is told on http://{place}/metrics (eventveil status {place})")
-        yield watching.beat
+        say(f"eventveil: serving metrics on http://{place}/metrics (see eventveil status {place})")
+        yield server.beat
+
+
+def _config_path(sources: list[str]) -> Path | None:
+    """Return the configuration that takes the place of sources, or None; a file of that name is a source."""
+    from eventveil.config import packaged_configs
+
+    if len(sources) != 1:
+        return None
+    if sources[0].endswith((".yaml", ".yml")):
+        return Path(sources[0])
+    return None if Path(sources[0]).is_file() else packaged_configs().get(sources[0])
 
 
 def _settings(
-    sources: list[str], overrides: list[str], said: dict[str, Any], *, wait: bool = False
+    sources: list[str], overrides: list[str], options: dict[str, Any], *, wait: bool = False
 ) -> PipelineSettings:
-    """Settings from a configuration file, or for plain sources; what the options have `said` wins over the file."""
+    """Return the settings of a configuration file or of plain sources; `options` of sources win over the file."""
     from eventveil.config import read_yaml, run_settings
     from eventveil.io.camera.uri import is_camera
 
-    is_config = len(sources) == 1 and sources[0].endswith((".yaml", ".yml"))
-    if is_config:
-        name, values = sources[0], read_yaml(Path(sources[0]))
+    config = _config_path(sources)
+    if config is not None:
+        name, values = str(config), read_yaml(config)
     else:
         name = "eventveil run"
         values = {"sources": [{"uri": uri, "stream": str(number)} for number, uri in enumerate(sources)]}
         if all(is_camera(uri) for uri in sources):
-            values["line"] = {"delivery": "live"}  # nobody waits for an old gesture
+            values["line"] = {"delivery": "live"}  # a late gesture is of no use
     if wait:
-        overrides = [*overrides, *_waiting(values)]
+        overrides = [*overrides, *_wait_overrides(values)]
     for number in range(len(values.get("sources") or [])):
         overrides = [
             *overrides,
-            *(f"sources.{number}.{key}={dumps(value)}" for key, value in said.items() if value is not None),
+            *(f"sources.{number}.{key}={dumps(value)}" for key, value in options.items() if value is not None),
         ]
     return run_settings(values, overrides, name=name)
 
 
-def _waiting(values: dict[str, Any]) -> list[str]:
-    """The overrides that let every live camera be waited for."""
+def _wait_overrides(values: dict[str, Any]) -> list[str]:
+    """Return the overrides that make the pipeline wait for every live camera."""
     from eventveil.io.camera.uri import is_camera
 
     uris = [str(source.get("uri")) for source in values.get("sources") or [] if isinstance(source, dict)]
     cameras = [number for number, uri in enumerate(uris) if is_camera(uri)]
     if not cameras:
-        raise ConfigError("--wait waits for live cameras, as dv://, and no source is one; leave it out")
+        raise ConfigError("--wait waits for live cameras, such as dv://, and no source is one; leave it out")
     return [f"sources.{number}.camera.wait=true" for number in cameras]
 
 
@@ -250,24 +273,26 @@ def _with_options(
     *,
     allow_untrained: bool,
 ) -> PipelineSettings:
-    """Settings with each weights file in its place, as its role says."""
+    """Return the settings with the other options, each weights file in the group of its role."""
     from eventveil.models import shipped
     from eventveil.models.weights import read_metadata
 
-    if Path(shipped.NAME) in weights and not Path(shipped.NAME).exists():
-        weights = [path for path in weights if path != Path(shipped.NAME)] + [shipped.ANONYMIZER, shipped.GESTURES]
-    places = {"anonymizer": "anonymize", "target": "classify"}
-    changed: dict[str, Any] = {}
+    if any(is_shipped(path) for path in weights):
+        weights = [*(path for path in weights if not is_shipped(path)), shipped.ANONYMIZER, shipped.GESTURES]
+    groups = {"anonymizer": "anonymize", "target": "classify"}
+    changes: dict[str, Any] = {}
     for path in weights:
         role = read_metadata(path).role
-        if role not in places:
-            raise ConfigError(f"--weights {path}: a network of role {role!r} has no place in the line")
-        if places[role] in changed:
+        if role not in groups:
+            raise ConfigError(f"--weights {path}: the pipeline has no use for a network of role {role!r}")
+        if groups[role] in changes:
             raise ConfigError(f"--weights {path}: a second {role}; give one anonymizer and one classifier")
-        changed[places[role]] = getattr(settings, places[role]).model_copy(update={"weights": path})
-    said = {"allow_untrained": allow_untrained or None, "certificate": certificate}
-    anonymize = changed.get("anonymize", settings.anonymize)
-    changed["anonymize"] = anonymize.model_copy(update={key: value for key, value in said.items() if value is not None})
+        changes[groups[role]] = getattr(settings, groups[role]).model_copy(update={"weights": path})
+    options = {"allow_untrained": allow_untrained or None, "certificate": certificate}
+    anonymize = changes.get("anonymize", settings.anonymize)
+    changes["anonymize"] = anonymize.model_copy(
+        update={key: value for key, value in options.items() if value is not None}
+    )
     if wait_for is not None:
-        changed["publish"] = settings.publish.model_copy(update={"wait_for": wait_for})
-    return settings.model_copy(update=changed)
+        changes["publish"] = settings.publish.model_copy(update={"wait_for": wait_for})
+    return settings.model_copy(update=changes)

@@ -1,4 +1,4 @@
-"""How `eventveil run` tells of its line: a line a second, a summary, the same for machines."""
+"""Output of `eventveil run`: a status line every second and a summary, as text or as JSON."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 def summary_of(status: Status) -> dict[str, Any]:
-    """The figures of a line, so far or at its end, as plain values."""
+    """Return the figures of a pipeline, so far or at its end, as plain values."""
     return {
         "seconds": round(status.seconds, 3),
         "events": status.total("histogram", "received"),
@@ -43,7 +43,7 @@ def summary_of(status: Status) -> dict[str, Any]:
 
 
 def _camera(status: Status) -> dict[str, int] | None:
-    """What became of the events of live cameras, all together; None without one."""
+    """Return the event counts of all live cameras together; None without one."""
     counts: Counter[str] = Counter()
     for report in status.stages.values():
         counts.update({name: count for name, count in report.counts.items() if name.startswith("camera_")})
@@ -51,13 +51,13 @@ def _camera(status: Status) -> dict[str, int] | None:
 
 
 def public(status: Status) -> dict[str, Any]:
-    """The same for whoever may ask the running line: without what is known of the truth."""
+    """Return the figures that the HTTP status server may publish: all but the ground truth."""
     figures = {key: value for key, value in summary_of(status).items() if key != "truth"}
     return figures | details_of(status)
 
 
 def details_of(status: Status) -> dict[str, Any]:
-    """What became of every window, the stages that were started anew, and the last report of each."""
+    """Return the fate of every window, the restarted stages, and the last report of each stage."""
     from eventveil.stream.runtime.balance import balance
 
     incidents = [asdict(incident) for incident in status.incidents]
@@ -65,8 +65,8 @@ def details_of(status: Status) -> dict[str, Any]:
     return {"books": balance(status.counters), "incidents": incidents, "stages": stages}
 
 
-def tell_json(status: Status) -> None:
-    """Tell how it goes, as a line of JSON."""
+def print_status_json(status: Status) -> None:
+    """Print the status as a line of JSON."""
     last = {} if status.score is None else {"last": {name: asdict(one) for name, one in status.score.last.items()}}
     print_json(summary_of(status) | last | details_of(status))
 
@@ -76,72 +76,73 @@ def _milliseconds(value: float | None) -> str:
 
 
 class Output:
-    """Tells something on standard output for as long as that takes it: a full disk ends the telling, and not the line.
+    """Writes to standard output until that fails: a full disk ends the output, not the pipeline.
 
     Attributes:
-        error: why nothing is told any more.
+        error: why nothing is written any more; None while writing works.
     """
 
     def __init__(self) -> None:
         self.error: OSError | None = None
 
-    def write(self, tell: Callable[[Any], None], told: Any) -> None:
-        """Tell something, if anything can still be told."""
+    def write(self, print_value: Callable[[Any], None], value: Any) -> None:
+        """Print a value, unless writing has failed before."""
         if self.error is not None:
             return
         try:
-            tell(told)
+            print_value(value)
         except OSError as error:
             self.error = error
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is left in its buffer, too
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # also discards what its buffer still holds
 
 
 class Ticker:
-    """One line a second on how it goes: what happened since the line before."""
+    """Prints one status line a second, with rates since the line before."""
 
     def __init__(self) -> None:
         self._seconds, self._events, self._windows = 0.0, 0, 0
         self._restarts = 0
-        self._far: set[str] = set()
+        self._reported_streams: set[str] = set()
 
     def __call__(self, status: Status) -> None:
-        """Tell how it goes."""
+        """Print the status line, and report restarts and unfamiliar scenes."""
         events, windows = status.total("histogram", "received"), status.total("publish", "windows")
         seconds = max(status.seconds - self._seconds, 1e-9)
-        new = status.restarts - self._restarts
-        for incident in list(status.incidents)[-new:] if new else ():
-            say(f"eventveil: {incident.stage}: {incident.reason}; it was started anew")
+        restarts = status.restarts - self._restarts
+        for incident in list(status.incidents)[-restarts:] if restarts else ():
+            say(f"eventveil: {incident.stage}: {incident.reason}; restarted")
         self._restarts = status.restarts
-        far = status.far_from_training()
-        for stream in far.keys() - self._far:
-            say(f"eventveil: stream {stream}: {far[stream]}")
-        self._far |= far.keys()
+        mismatches = status.far_from_training()
+        for stream in mismatches.keys() - self._reported_streams:
+            say(f"eventveil: stream {stream}: {mismatches[stream]}")
+        self._reported_streams |= mismatches.keys()
         dropped = ", ".join(f"{number} {reason}" for reason, number in status.dropped().items()) or "none"
-        told = _told(status.score) + ("  CAMERA AWAY" if status.total("histogram", "camera_away") else "")
+        camera = "  CAMERA AWAY" if status.total("histogram", "camera_away") else ""
         say(
             f"{status.seconds:6.0f} s  {(events - self._events) / seconds / 1e6:7.3f} Mev/s"
             f"  {(windows - self._windows) / seconds:7.1f} windows/s"
             f"  latency p50 {_milliseconds(status.value('publish', 'latency_p50_ms'))}"
             f" p99 {_milliseconds(status.value('publish', 'latency_p99_ms'))}"
-            f"  subscribers {status.value('publish', 'subscribers') or 0:.0f}  dropped {dropped}{told}"
+            f"  subscribers {status.value('publish', 'subscribers') or 0:.0f}"
+            f"  dropped {dropped}{_accuracy(status.score)}{camera}"
         )
         self._seconds, self._events, self._windows = status.seconds, events, windows
 
 
-def _told(score: LiveAccuracy | None) -> str:
-    """How well it goes, where that is known."""
+def _accuracy(score: LiveAccuracy | None) -> str:
+    """Return the accuracy in words; empty where the ground truth is not known."""
     figures = {} if score is None else score.figures()
     if not figures.get("judged"):
         return ""
-    first = "" if figures["first_right_s"] is None else f", first after {figures['first_right_s']:.1f} s"
-    return f"  right {figures['accuracy']:.0%} (chance {figures['chance']:.0%}){first}"
+    first = "" if figures["first_right_s"] is None else f", first correct after {figures['first_right_s']:.1f} s"
+    return f"  accuracy {figures['accuracy']:.0%} (chance {figures['chance']:.0%}){first}"
 
 
 def print_summary(figures: dict[str, Any]) -> None:
-    """Print how it went."""
+    """Print the summary as a table."""
     table = Table(show_header=False, box=None)
     truth, camera = figures.pop("truth") or {}, figures.pop("camera") or {}
     for key, value in {**figures, **camera, **truth}.items():
-        shown = _milliseconds(value) if key.endswith("_ms") else f"{value:,}" if type(value) is int else value
-        table.add_row(key.removesuffix("_ms"), str("none" if shown in ({}, None) else shown))
+        text = _milliseconds(value) if key.endswith("_ms") else f"{value:,}" if type(value) is int else value
+        table.add_row(key.removesuffix("_ms"), str("none" if text in ({}, None) else text))
     stdout.print(table)

@@ -1,4 +1,4 @@
-"""The command of the simulated camera: `eventveil simulate`."""
+"""`eventveil simulate`: write a dataset of simulated people."""
 
 from __future__ import annotations
 
@@ -17,38 +17,40 @@ def register(app: typer.Typer) -> None:
 
 
 def simulate(
-    out: Annotated[Path, typer.Argument(metavar="OUT", help="Folder to write the set into.")],
-    subjects: Annotated[int, typer.Option(min=2, max=999, help="People; 23 of 29 are for training.")] = 29,
-    sessions: Annotated[int, typer.Option(min=1, max=5, help="Visits of each, each under a light of its own.")] = 4,
+    out: Annotated[Path, typer.Argument(metavar="OUT", help="Folder to write the dataset into.")],
+    subjects: Annotated[int, typer.Option(min=2, max=999, help="Number of people; 23 of 29 are for training.")] = 29,
+    sessions: Annotated[
+        int, typer.Option(min=1, max=5, help="Sessions of each person, each with different lighting.")
+    ] = 4,
     seconds: Annotated[float, typer.Option(min=0.1, max=600, help="Length of a trial.")] = 6.0,
-    seed: Annotated[int, typer.Option(min=0, help="Of the simulated people and all they do.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the people and of everything they do.")] = 0,
     distance: Annotated[
-        float, typer.Option(min=0.3, max=10, help="Of the camera, against the usual one; 2 shows people half as large.")
+        float, typer.Option(min=0.3, max=10, help="Camera distance; at 2, people appear half as large as at 1.")
     ] = 1.0,
-    camera_motion: Annotated[float, typer.Option(min=0, max=5, help="How far the camera sways, pixels.")] = 0.0,
+    camera_motion: Annotated[float, typer.Option(min=0, max=5, help="Amplitude of camera sway, in pixels.")] = 0.0,
 ) -> None:
-    """Write a set of simulated people who make the eleven gestures, laid out as tonic keeps DVS128 Gesture.
+    """Write a dataset of simulated people who make the eleven gestures, in tonic's layout of DVS128 Gesture.
 
-    The same options give the same events on every machine. An interrupted run goes on where it was when it is started
-    again; so does one with more sessions.
+    The same options give the same events on every machine. To continue an interrupted run, or to add sessions, run the
+    command again.
 
-    `eventveil run simulate:` lets such people come before the line, live.
+    `eventveil run simulate:` plays such people live, without a dataset.
 
     Example:  eventveil simulate people --subjects 6 --sessions 2 --seconds 2
     """
     from eventveil.replay.simulation.camera import Shot
-    from eventveil.replay.simulation.dataset import (  # compiles: only who simulates waits
+    from eventveil.replay.simulation.dataset import (  # imported late: it compiles kernels
         check_recipe,
         plan,
         write_trials,
     )
 
     shot = Shot(distance=distance, camera_motion=camera_motion)
-    planned = plan(out, subjects=subjects, sessions=sessions)
+    trials = plan(out, subjects=subjects, sessions=sessions)
     check_recipe(out, seed=seed, seconds=seconds, subjects=subjects, shot=shot)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=stderr) as progress:
-        task = progress.add_task("trials", total=len(planned))
-        for _ in write_trials(planned, seed=seed, seconds=seconds, shot=shot):
+        task = progress.add_task("trials", total=len(trials))
+        for _ in write_trials(trials, seed=seed, seconds=seconds, shot=shot):
             progress.advance(task)
-    say(f"eventveil: {len(planned)} trials of {subjects} people are in {out}")
+    say(f"eventveil: wrote {len(trials)} trials of {subjects} people to {out}")

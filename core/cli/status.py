@@ -1,4 +1,4 @@
-"""`eventveil status`: how a running line does, asked from outside."""
+"""`eventveil status`: query a running pipeline over HTTP."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ from eventveil.cli.options import JsonOption, print_json, stdout
 from eventveil.errors import LineError
 
 ADDRESS = "127.0.0.1:9464"
-PATIENCE_S = 5.0
-EVERY_S = 1.0
+TIMEOUT_S = 5.0
+INTERVAL_S = 1.0
 
 
 def register(app: typer.Typer) -> None:
@@ -30,66 +30,69 @@ def register(app: typer.Typer) -> None:
 
 def status(
     address: Annotated[
-        str, typer.Argument(metavar="HOST:PORT", help="Where the line tells how it does: its watch.metrics.")
+        str, typer.Argument(metavar="HOST:PORT", help="Status address of the pipeline: its watch.metrics.")
     ] = ADDRESS,
-    watch: Annotated[bool, typer.Option("--watch", help="Go on, once a second, until Ctrl-C.")] = False,
+    watch: Annotated[bool, typer.Option("--watch", help="Refresh every second until Ctrl-C.")] = False,
     json: JsonOption = False,
 ) -> None:
-    """Tell how a running line does: its stages, what they dropped, delays, subscribers.
+    """Show the status of a running pipeline: its stages, dropped windows, latency and subscribers.
 
-    The line must have been started with --metrics 127.0.0.1:9464, or watch.metrics in its configuration.
+    Start the pipeline with --metrics 127.0.0.1:9464, or set watch.metrics in its configuration.
 
-    Exit status 0 where it is healthy, 1 where it is not, 2 where nobody answers.
+    Exit status 0: healthy. 1: unhealthy. 2: no answer.
 
-    Example:  eventveil status --watch
+    For example:
+
+    eventveil run simulate: --weights shipped --metrics 127.0.0.1:9464
+
+    eventveil status --watch
     """
     if watch and not json:
         _follow(address)
         return
     while True:
-        told = ask(address)
-        print_json(told) if json else stdout.print(_page(told, None))
+        current = fetch_status(address)
+        print_json(current) if json else stdout.print(_render(current, None))
         if not watch:
-            raise typer.Exit(0 if told["healthy"] else 1)
-        time.sleep(EVERY_S)
+            raise typer.Exit(0 if current["healthy"] else 1)
+        time.sleep(INTERVAL_S)
 
 
-def ask(address: str) -> dict[str, Any]:
-    """Ask a line how it does.
+def fetch_status(address: str) -> dict[str, Any]:
+    """Fetch the status of a running pipeline.
 
     Raises:
-        LineError: nobody answers there, or what answers is no line.
+        LineError: nothing answers at the address, or what answers is not a pipeline.
     """
     url = f"http://{address}/status"
     try:
-        with urllib.request.urlopen(url, timeout=PATIENCE_S) as answer:
-            told = json.loads(answer.read())
+        with urllib.request.urlopen(url, timeout=TIMEOUT_S) as response:
+            current = json.loads(response.read())
     except (OSError, ValueError) as error:
         reason = getattr(error, "reason", None) or error
         raise LineError(
-            f"{address}: no line tells there how it does ({reason}); start one with --metrics {ADDRESS}, and name its "
-            "address"
+            f"{address}: no pipeline answers ({reason}); start one with --metrics {ADDRESS}, and give its address here"
         ) from None
-    if not isinstance(told, dict) or "healthy" not in told:
-        raise LineError(f"{address}: what answers there is no line; name the address of its watch.metrics")
-    return told
+    if not isinstance(current, dict) or "healthy" not in current:
+        raise LineError(f"{address}: not the status address of a pipeline; give the one set by watch.metrics")
+    return current
 
 
 def _follow(address: str) -> None:
     signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
-    before = ask(address)
-    with Live(_page(before, None), console=stdout, refresh_per_second=4) as live:
+    previous = fetch_status(address)
+    with Live(_render(previous, None), console=stdout, refresh_per_second=4) as live:
         while True:
-            time.sleep(EVERY_S)
-            told = ask(address)
-            live.update(_page(told, before))
-            before = told
+            time.sleep(INTERVAL_S)
+            current = fetch_status(address)
+            live.update(_render(current, previous))
+            previous = current
 
 
-def _page(told: dict[str, Any], before: dict[str, Any] | None) -> Group:
-    """A table of the stages, and a line of the whole; rates where there is an earlier answer."""
+def _render(current: dict[str, Any], previous: dict[str, Any] | None) -> Group:
+    """Return a headline, with rates if there is a previous status, and a table of the stages."""
     table = Table("stage", "state", "in", "out", "dropped", "waiting", "restarts")
-    for name, report in told.get("stages", {}).items():
+    for name, report in current.get("stages", {}).items():
         counts = report["counts"]
         dropped = ", ".join(f"{number:,} {reason}" for reason, number in report["dropped"].items())
         out = counts.get("windows") if name == "publish" else counts.get("sent")
@@ -97,23 +100,23 @@ def _page(told: dict[str, Any], before: dict[str, Any] | None) -> Group:
             name, report["kind"], _number(counts.get("received")), _number(out), dropped or "none",
             _number(counts.get("waiting")), _number(counts.get("restarts", 0)),
         )  # fmt: skip
-    return Group(Text(_headline(told, before)), table)
+    return Group(Text(_headline(current, previous)), table)
 
 
-def _headline(told: dict[str, Any], before: dict[str, Any] | None) -> str:
-    state = "healthy" if told["healthy"] else "UNHEALTHY"
-    state += ", ready" if told["ready"] else ", not ready"
-    if "seconds" not in told:
+def _headline(current: dict[str, Any], previous: dict[str, Any] | None) -> str:
+    state = "healthy" if current["healthy"] else "UNHEALTHY"
+    state += ", ready" if current["ready"] else ", not ready"
+    if "seconds" not in current:
         return f"{state}; starting"
     rate = ""
-    if before is not None and "seconds" in before and told["seconds"] > before["seconds"]:
-        seconds = told["seconds"] - before["seconds"]
-        events = (told["events"] - before["events"]) / seconds / 1e6
-        windows = (told["published_windows"] - before["published_windows"]) / seconds
+    if previous is not None and "seconds" in previous and current["seconds"] > previous["seconds"]:
+        seconds = current["seconds"] - previous["seconds"]
+        events = (current["events"] - previous["events"]) / seconds / 1e6
+        windows = (current["published_windows"] - previous["published_windows"]) / seconds
         rate = f", {events:.3f} Mev/s, {windows:.1f} windows/s"
-    p99 = told.get("latency_p99_ms")
-    delay = "" if p99 is None else f", latency p99 {p99:.1f} ms"
-    return f"{state}; {told['seconds']:.0f} s{rate}{delay}, subscribers {told['subscribers'] or 0:.0f}"
+    p99 = current.get("latency_p99_ms")
+    latency = "" if p99 is None else f", latency p99 {p99:.1f} ms"
+    return f"{state}; {current['seconds']:.0f} s{rate}{latency}, subscribers {current['subscribers'] or 0:.0f}"
 
 
 def _number(value: int | None) -> str:

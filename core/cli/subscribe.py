@@ -1,4 +1,4 @@
-"""`eventveil subscribe`: the receiving end of a line."""
+"""`eventveil subscribe`: receive what a pipeline publishes."""
 
 from __future__ import annotations
 
@@ -23,43 +23,53 @@ def register(app: typer.Typer) -> None:
 
 
 def subscribe(
-    endpoint: Annotated[str, typer.Argument(metavar="ENDPOINT", help="Where a line publishes: tcp://HOST:PORT.")],
-    topic: Annotated[list[str] | None, typer.Option("--topic", help="window or gesture; both unless said.")] = None,
+    endpoint: Annotated[
+        str, typer.Argument(metavar="ENDPOINT", help="Address of the publisher: tcp://HOST:PORT or ipc://PATH.")
+    ],
+    topic: Annotated[list[str] | None, typer.Option("--topic", help="window or gesture [both].")] = None,
     server_key: Annotated[
         Path | None,
-        typer.Option(metavar="FILE.pub", help="Public key of the publisher: listen to it alone, encrypted."),
+        typer.Option(metavar="FILE.pub", help="Public key of the publisher: encrypt, and accept no other publisher."),
     ] = None,
     key: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="Your own secret key, DIR/secret.key of `eventveil keys new DIR`."),
+        typer.Option(metavar="FILE", help="Your secret key: DIR/secret.key from `eventveil keys new DIR`."),
     ] = None,
     require_certificate: Annotated[
         Path | None,
         typer.Option(
             metavar="KEY.pem",
-            help="Public key of whose audits you trust: refuse whatever weights did not pass one of them.",
+            help="Public key of an auditor you trust: refuse data unless that auditor certified its weights.",
         ),
     ] = None,
-    count: Annotated[int | None, typer.Option("--count", min=1, help="End after so many windows and gestures.")] = None,
-    timeout: Annotated[float | None, typer.Option("--timeout", help="End after so many seconds of silence.")] = None,
+    count: Annotated[
+        int | None, typer.Option("--count", min=1, help="Exit after this many windows and gestures.")
+    ] = None,
+    timeout: Annotated[
+        float | None, typer.Option("--timeout", metavar="SECONDS", help="Exit after this long without a message.")
+    ] = None,
     npz: Annotated[
-        Path | None, typer.Option("--npz", metavar="DIR", help="Keep each message there, as NumPy .npz.")
+        Path | None, typer.Option("--npz", metavar="DIR", help="Save each message in this folder, as NumPy .npz.")
     ] = None,
     json: JsonOption = False,
 ) -> None:
-    """Receive what a line publishes, until it ends.
+    """Receive what a pipeline publishes, until it ends.
 
-    A line that is not there yet is waited for. Numbers that are missing are told with their reasons. The exit status
-    is 1 where the line said that it failed, or fewer than --count messages came.
+    The command waits for a publisher that has not started yet, and reports missing messages with the reasons. The exit
+    status is 1 if the pipeline failed, or if fewer than --count messages arrived.
 
-    Example:  eventveil subscribe tcp://127.0.0.1:5556 --count 100 --npz received
+    A publisher on the network accepts only subscribers on its list of keys (`eventveil keys allow`), and identifies
+    itself by its own key; see the second example.
 
-    A publisher on the network lets in those alone whose key it has on its list, and is known by its own:
+    With --require-certificate, messages that arrive before the certificate are withheld and counted. Data that no
+    passing certificate covers ends the command with status 2 and the cause. Only --server-key proves who the publisher
+    is.
+
+    For example:
+
+    eventveil subscribe tcp://127.0.0.1:5556 --count 100 --npz received
 
     eventveil subscribe tcp://HOST:5556 --server-key line.pub --key alice/secret.key
-
-    With --require-certificate, what comes before the certificate is known is withheld and counted, and what no passing
-    certificate covers ends the command with status 2 and the cause. Who the publisher is, --server-key alone tells.
     """
     from eventveil.stream import subscribe as messages
     from eventveil.stream.protocol.wire import STATE
@@ -84,7 +94,7 @@ def subscribe(
             continue
         received += 1
         if npz is not None:
-            _keep(message, npz)
+            _save(message, npz)
         if received == count:
             break
     say(f"eventveil: {received} messages received")
@@ -92,15 +102,15 @@ def subscribe(
         raise typer.Exit(1)
 
 
-def _keep(message: Message, folder: Path) -> None:
+def _save(message: Message, folder: Path) -> None:
     header = message.header
     path = folder / f"{message.topic}-{header.stream}-{header.seq:08d}.npz"
     try:
         np.savez(path, values=message.array, header=np.array(header.model_dump_json()))
     except OSError as error:
-        path.unlink(missing_ok=True)  # half of one is none
+        path.unlink(missing_ok=True)  # a partial file is of no use
         raise ConfigError(
-            f"--npz: {path} cannot be written: {error.strerror}; free some space or choose another"
+            f"--npz: {path} cannot be written: {error.strerror}; free some space or choose another folder"
         ) from error
 
 
@@ -112,14 +122,14 @@ def _print_message_json(message: Message) -> None:
 def _print_message(message: Message) -> None:
     header = message.header
     if message.topic == "state" and header.state == "certificate":
-        stdout.print(f"the line: certificate {sha256(header.certificate.encode()).hexdigest()[:16]}", markup=False)
+        stdout.print(f"pipeline: certificate {sha256(header.certificate.encode()).hexdigest()[:16]}", markup=False)
         return
     if message.topic == "state":
-        stdout.print(f"{header.stream or 'the line'}: {header.state} {header.reason}".rstrip(), markup=False)
+        stdout.print(f"{header.stream or 'pipeline'}: {header.state} {header.reason}".rstrip(), markup=False)
         return
-    seen = f"{message.topic:8} {header.stream} {header.seq:6}  {header.t_start_us / 1e6:10.3f} s"
+    text = f"{message.topic:8} {header.stream} {header.seq:6}  {header.t_start_us / 1e6:10.3f} s"
     if message.topic == "gesture":
-        seen += f"  {header.label} {header.probability:.0%}"
+        text += f"  {header.label} {header.probability:.0%}"
     if message.missing:
-        seen += "  missing " + ", ".join(f"{number} ({reason})" for reason, number in message.missing.items())
-    stdout.print(seen if header.trained else f"{seen}  UNTRAINED", markup=False)
+        text += "  missing " + ", ".join(f"{number} ({reason})" for reason, number in message.missing.items())
+    stdout.print(text if header.trained else f"{text}  UNTRAINED", markup=False)

@@ -1,4 +1,4 @@
-"""The commands of training: `eventveil train pretrain|adversarial|attack|all`."""
+"""`eventveil train pretrain|adversarial|attack|all`: train an anonymizer and attack it."""
 
 from __future__ import annotations
 
@@ -11,29 +11,38 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.table import Table
 
-from eventveil.cli.options import JsonOption, print_json, say, stderr, stdout
+from eventveil.cli.options import (
+    INTERRUPTED,
+    JsonOption,
+    OutFolderOption,
+    ResumeOption,
+    print_json,
+    say,
+    set_option,
+    stderr,
+    stdout,
+)
 
 if TYPE_CHECKING:
     from eventveil.training.recipe import Recipe
     from eventveil.training.settings import TrainSettings
 
-INTERRUPTED = 130  # exit status: 128 and the number of SIGINT, as shells have it
-
-Config = Annotated[Path, typer.Argument(metavar="CONFIG", help="YAML file, as in configs/train/.")]
-Set = Annotated[
-    list[str] | None,
-    typer.Option("--set", metavar="KEY=VALUE", help="Change a key: attack.epochs=20. May be repeated."),
+ConfigArgument = Annotated[
+    Path,
+    typer.Argument(
+        metavar="CONFIG", help="YAML file, or the name of a configuration in configs/train/, such as simulated_small."
+    ),
 ]
-Out = Annotated[Path | None, typer.Option(metavar="RUN", help="Run folder; runs/ and the name of CONFIG without this.")]
-Resume = Annotated[bool, typer.Option("--resume", help="Go on where the run folder stands.")]
-Devices = Annotated[int, typer.Option(min=1, help="GPUs, or processes on a CPU, of this machine.")]
-Nodes = Annotated[
-    int, typer.Option(min=1, help="Machines; each runs this command, with MASTER_ADDR, MASTER_PORT and NODE_RANK set.")
+SetOption = Annotated[list[str] | None, set_option("attack.epochs=20")]
+DevicesOption = Annotated[int, typer.Option(min=1, help="GPUs of this machine, or processes on a CPU.")]
+NodesOption = Annotated[
+    int,
+    typer.Option(min=1, help="Machines. Each runs this command, with MASTER_ADDR, MASTER_PORT and NODE_RANK set."),
 ]
 
 train = typer.Typer(
     no_args_is_help=True,
-    help="Train an anonymizer and its classifiers, and attack it. Weights for `eventveil run` come out.",
+    help="Train an anonymizer and its classifiers, and attack it. The results are weights for `eventveil run`.",
 )
 
 
@@ -44,51 +53,77 @@ def register(app: typer.Typer) -> None:
 
 @train.command("pretrain")
 def pretrain(
-    config: Config, overrides: Set = None, out: Out = None, resume: Resume = False, devices: Devices = 1,
-    num_nodes: Nodes = 1, json: JsonOption = False,
-) -> None:  # fmt: skip
-    """Stage 1: train classifiers of the gesture and of people on raw windows.
+    config: ConfigArgument,
+    overrides: SetOption = None,
+    out: OutFolderOption = None,
+    resume: ResumeOption = False,
+    devices: DevicesOption = 1,
+    num_nodes: NodesOption = 1,
+    json: JsonOption = False,
+) -> None:
+    """Stage 1: train classifiers of gestures and of people on raw windows.
 
-    Example:  eventveil train pretrain configs/train/simulated_small.yaml --out runs/first
+    Without --out, results go to runs/CONFIG.
+
+    Example:  eventveil train pretrain simulated_small --out runs/first
     """
     _run("pretrain", config, overrides, out, devices, num_nodes, resume=resume, json=json)
 
 
 @train.command("adversarial")
 def adversarial(
-    config: Config, overrides: Set = None, out: Out = None, resume: Resume = False, devices: Devices = 1,
-    num_nodes: Nodes = 1, json: JsonOption = False,
-) -> None:  # fmt: skip
-    """Stage 2: train the anonymizer against them. The run folder's weights/ then holds what `eventveil run` takes.
+    config: ConfigArgument,
+    overrides: SetOption = None,
+    out: OutFolderOption = None,
+    resume: ResumeOption = False,
+    devices: DevicesOption = 1,
+    num_nodes: NodesOption = 1,
+    json: JsonOption = False,
+) -> None:
+    """Stage 2: train the anonymizer against the classifiers of stage 1. Weights for `eventveil run` go to DIR/weights.
 
-    Example:  eventveil train adversarial configs/train/simulated_small.yaml --out runs/first
+    Without --out, results go to runs/CONFIG.
+
+    Example:  eventveil train adversarial simulated_small --out runs/first
     """
     _run("adversarial", config, overrides, out, devices, num_nodes, resume=resume, json=json)
 
 
 @train.command("attack")
 def attack(
-    config: Config, overrides: Set = None, out: Out = None, resume: Resume = False, devices: Devices = 1,
-    num_nodes: Nodes = 1, json: JsonOption = False,
-) -> None:  # fmt: skip
-    """Stage 3: set fresh attackers on the frozen anonymizer, or on plain noise and the like, and test them.
+    config: ConfigArgument,
+    overrides: SetOption = None,
+    out: OutFolderOption = None,
+    resume: ResumeOption = False,
+    devices: DevicesOption = 1,
+    num_nodes: NodesOption = 1,
+    json: JsonOption = False,
+) -> None:
+    """Stage 3: train fresh attackers on the frozen anonymizer, or on baselines such as plain noise, and test them.
 
-    Each subject has a folder of its own, so attacks can be added to a run. Figures are of test people, with 95 %
-    intervals by person and chance levels.
+    Each attacked anonymizer or baseline has its own folder, so attacks can be added to a run. The figures are of test
+    people, with 95 % intervals by person and chance levels. Without --out, results go to runs/CONFIG.
 
-    Example:  eventveil train attack CONFIG --out RUN --set "attack.against=[raw, gaussian:1, scramble, discard:0.75]"
+    Example:  eventveil train attack simulated_small --out runs/first --set "attack.against=[anonymizer, gaussian:1]"
     """
     _run("attack", config, overrides, out, devices, num_nodes, resume=resume, json=json)
 
 
 @train.command("all")
 def everything(
-    config: Config, overrides: Set = None, out: Out = None, resume: Resume = False, devices: Devices = 1,
-    num_nodes: Nodes = 1, json: JsonOption = False,
-) -> None:  # fmt: skip
-    """Run all stages, one after the other, in one run folder.
+    config: ConfigArgument,
+    overrides: SetOption = None,
+    out: OutFolderOption = None,
+    resume: ResumeOption = False,
+    devices: DevicesOption = 1,
+    num_nodes: NodesOption = 1,
+    json: JsonOption = False,
+) -> None:
+    """Run all three stages in one run folder.
 
-    Example:  eventveil train all configs/train/simulated_small.yaml
+    Without --out, results go to runs/CONFIG.
+
+    Example:  eventveil train all simulated_small
     """
     _run("all", config, overrides, out, devices, num_nodes, resume=resume, json=json)
 
@@ -110,17 +145,22 @@ def _run(
     folder = out or Path("runs") / config.stem
     if devices * num_nodes > 1 and "RANK" not in os.environ:
         raise typer.Exit(launch(sys.argv[1:], devices, num_nodes))
-    work: dict[str, Callable[[Recipe], dict[str, Any] | None]] = {
+    stages: dict[str, Callable[[Recipe], dict[str, Any] | None]] = {
         "pretrain": lambda recipe: recipe.pretrain(),
         "adversarial": lambda recipe: recipe.train_anonymizer(),
         "attack": lambda recipe: recipe.attack(),
         "all": lambda recipe: recipe.run_all(),
     }
-    _work(work[stage], settings, folder, resume=resume, json=json)
+    _run_stage(stages[stage], settings, folder, resume=resume, json=json)
 
 
-def _work(
-    work: Callable[[Recipe], dict[str, Any] | None], settings: TrainSettings, folder: Path, *, resume: bool, json: bool
+def _run_stage(
+    run_stage: Callable[[Recipe], dict[str, Any] | None],
+    settings: TrainSettings,
+    folder: Path,
+    *,
+    resume: bool,
+    json: bool,
 ) -> None:
     from eventveil.training.distributed.process_group import join_group, leave_group
     from eventveil.training.engine.loop import Interrupted
@@ -130,15 +170,15 @@ def _work(
     group = join_group(settings.run.device)
     try:
         with Bars(stderr, quiet=not group.leads) as bars:
-            results = work(Recipe(settings, folder, group, bars, bars.watch, resume=resume))
+            results = run_stage(Recipe(settings, folder, group, bars, bars.watch, resume=resume))
     except (Interrupted, KeyboardInterrupt):
         if group.leads:
-            say(f"eventveil: stopped; {folder} holds all that was done. Go on with the same command and --resume")
+            say(f"eventveil: stopped; {folder} holds all results so far. To continue, repeat the command with --resume")
         raise typer.Exit(INTERRUPTED) from None
     finally:
         leave_group()
     if group.leads:
-        say(f"eventveil: done; everything is in {folder}")
+        say(f"eventveil: done; the results are in {folder}")
         if json:
             print_json({"run": str(folder), "results": results or {}})
         elif results:
@@ -146,15 +186,16 @@ def _work(
 
 
 def _settings(config: Path, overrides: list[str]) -> TrainSettings:
-    from eventveil.config import checked, read_yaml
+    from eventveil.config import checked, find_config, read_yaml
     from eventveil.training.settings import TrainSettings
 
-    values = read_yaml(config, TrainSettings)
-    return checked(TrainSettings, values, overrides, name=str(config), example="attack.epochs=20")
+    path = find_config(config, "train")
+    values = read_yaml(path, TrainSettings)
+    return checked(TrainSettings, values, overrides, name=str(path), example="attack.epochs=20")
 
 
 def _table(results: dict[str, Any]) -> Table:
-    """A row for each subject: figures in per cent, with their 95 % interval and chance."""
+    """Return a table of percentages with 95 % intervals and chance levels, a row for each attacked anonymizer."""
     columns = {"gesture": ("target", "accuracy"), **{name: ("identity", name) for name in ("rank1", "rank5", "mAP")}}
     if any("picture_retrieval" in result for result in results.values()):
         columns["rank1 by pictures"] = ("picture_retrieval", "rank1")

@@ -1,4 +1,4 @@
-"""The commands on weights: bring published ones in, show what a file holds, make untrained ones to try a line with."""
+"""`eventveil weights`: import published weights, show the contents of a file, create untrained weights for tests."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import typer
 from rich.markup import escape
 from rich.table import Column, Table
 
-from eventveil.cli.options import JsonOption, print_json, say, stdout
+from eventveil.cli.options import JsonOption, OutFileOption, print_json, say, stdout
 from eventveil.errors import ConfigError
 from eventveil.events import Sensor
 
@@ -18,18 +18,16 @@ if TYPE_CHECKING:
 
     from eventveil.models.kinds import Role
 
-Bins = Annotated[int, typer.Option(min=1, help="Bins in a window.")]
-Hop = Annotated[int | None, typer.Option(min=1, help="Bins from one window to the next; as many as a window has.")]
-Size = Annotated[str, typer.Option(metavar="WxH", help="Width and height of a window, pixels.")]
-LabelsOption = Annotated[
-    str | None, typer.Option(help="Names of a classifier's classes, in order, with commas between.")
-]
+Bins = Annotated[int, typer.Option(min=1, help="Bins per window.")]
+Hop = Annotated[int | None, typer.Option(min=1, help="Bins from one window to the next [as many as --bins].")]
+Size = Annotated[str, typer.Option(metavar="WxH", help="Width and height of a window in pixels.")]
+LabelsOption = Annotated[str | None, typer.Option(help="Class names of a classifier, in order, separated by commas.")]
 
 
 def register(app: typer.Typer) -> None:
-    """Add the `weights` commands to the command line."""
-    weights = typer.Typer(no_args_is_help=True, help="Weights files: import, show, initialise.")
-    published = typer.Typer(no_args_is_help=True, help="Bring published weights in.")
+    """Add the `weights` commands to the program."""
+    weights = typer.Typer(no_args_is_help=True, help="Import, show and initialise weights files.")
+    published = typer.Typer(no_args_is_help=True, help="Import published weights.")
     published.command("anonynoise")(import_anonynoise)
     weights.add_typer(published, name="import")
     weights.command("show")(show)
@@ -38,26 +36,38 @@ def register(app: typer.Typer) -> None:
 
 
 def import_anonynoise(
-    file: Annotated[Path, typer.Argument(help="State dict (.pth) of the code published with AnonyNoise.")],
-    out: Annotated[Path | None, typer.Option(help="File to write; FILE with the ending .safetensors.")] = None,
-    role: Annotated[str | None, typer.Option(help="anonymizer, target, identity or denoiser; else by content.")] = None,
+    file: Annotated[Path, typer.Argument(help="State dict (.pth) saved by AnonyNoise's published code.")],
+    out: OutFileOption = None,
+    role: Annotated[
+        str | None, typer.Option(help="anonymizer, target, identity or denoiser [detected from the contents].")
+    ] = None,
     bins: Bins = 5,
-    bin_us: Annotated[int | None, typer.Option(min=1, help="Microseconds a bin; without, whole recordings.")] = None,
+    bin_us: Annotated[
+        int | None, typer.Option(min=1, help="Microseconds per bin [a window is a whole recording].")
+    ] = None,
     hop: Hop = None,
     size: Size = "128x128",
     labels: LabelsOption = None,
-    noise_std: Annotated[float, typer.Option(min=0, help="Standard deviation of the noise in training.")] = 1.0,
-    output: Annotated[str, typer.Option(help="Variant of the anonymizer's output: x+f*n, f or x+f.")] = "x+f*n",
+    noise_std: Annotated[float, typer.Option(min=0, help="Standard deviation of the noise during training.")] = 1.0,
+    output: Annotated[str, typer.Option(help="Output variant of the anonymizer: x+f*n, f or x+f.")] = "x+f*n",
 ) -> None:
-    """Bring a state dict of AnonyNoise's published code in, values unchanged."""
+    """Import a state dict of AnonyNoise's published code, values unchanged.
+
+    Without --out, the file is written next to FILE, with the ending .safetensors.
+
+    Example:  eventveil weights import anonynoise gesture.pth --out anonymizer.safetensors
+    """
     from eventveil.models import published
 
-    model, found = published.import_anonynoise(file, role=_role(role), bins=bins, noise_std=noise_std, output=output)
+    model, found_role = published.import_anonynoise(
+        file, role=_role(role), bins=bins, noise_std=noise_std, output=output
+    )
     names = labels
-    if names is None and found == "target" and cast(Any, model).config.classes == len(published.GESTURES):
+    if names is None and found_role == "target" and cast(Any, model).config.classes == len(published.GESTURES):
         names = ",".join(published.GESTURES)
     window = _window(bins, bin_us, hop, size)
-    _save(out or file.with_suffix(".safetensors"), model, found, window, names, trained=True, note=f"from {file.name}")
+    path = out or file.with_suffix(".safetensors")
+    _save(path, model, found_role, window, names, trained=True, note=f"from {file.name}")
 
 
 def init(
@@ -66,17 +76,20 @@ def init(
         typer.Argument(help="anonynoise, noisy_channel, event_autoencoder, resnet_classifier or denoiser."),
     ],
     out: Annotated[Path, typer.Argument(help="File to write.")],
-    seed: Annotated[int, typer.Option(help="The same seed makes the same weights.")] = 0,
+    seed: Annotated[int, typer.Option(help="Seed of the weights.")] = 0,
     bins: Bins = 5,
-    bin_us: Annotated[int, typer.Option(min=1, help="Microseconds a bin.")] = 20_000,
+    bin_us: Annotated[int, typer.Option(min=1, help="Microseconds per bin.")] = 20_000,
     hop: Hop = None,
     size: Size = "128x128",
     labels: LabelsOption = None,
-    noise_std: Annotated[float, typer.Option(min=0, help="Of anonynoise: standard deviation of the noise.")] = 32.0,
-    depth: Annotated[int, typer.Option(help="Of resnet_classifier: 18, 34 or 50.")] = 18,
-    width: Annotated[int, typer.Option(min=1, help="Of resnet_classifier: channels of the first layer.")] = 64,
+    noise_std: Annotated[float, typer.Option(min=0, help="anonynoise only: standard deviation of the noise.")] = 32.0,
+    depth: Annotated[int, typer.Option(help="resnet_classifier only: 18, 34 or 50 layers.")] = 18,
+    width: Annotated[int, typer.Option(min=1, help="resnet_classifier only: channels of the first layer.")] = 64,
 ) -> None:
-    """Make untrained weights to try a line with. They are marked untrained: they recognise and protect nothing."""
+    """Create untrained weights to test a pipeline. They are marked untrained: they recognise and protect nothing.
+
+    Example:  eventveil weights init anonynoise untrained.safetensors --bins 10 --bin-us 100000 --size 32x32
+    """
     from pydantic import ValidationError
 
     from eventveil.models.kinds import KINDS, initialise
@@ -87,7 +100,7 @@ def init(
         raise ConfigError(f"expected a kind of network ({', '.join(KINDS)}), got {kind!r}")
     config: dict[str, Any] = {"channels": bins if kind == "event_autoencoder" else 2 * bins}
     if kind == "anonynoise":
-        # Untrained, f is near 0.03 n: with the paper's noise of 1 the counts would show through unharmed.
+        # Untrained, f is near 0.03 n: with the paper's noise of 1 the counts would pass almost unchanged.
         config["noise_std"] = noise_std
     if kind == "resnet_classifier":
         labels = labels or ",".join(GESTURES)
@@ -104,17 +117,20 @@ def show(
     file: Annotated[Path, typer.Argument(help="Weights file.")],
     json: JsonOption = False,
 ) -> None:
-    """Check a weights file and show what it holds."""
+    """Validate a weights file and show its contents.
+
+    Example:  eventveil weights show anonymizer.safetensors
+    """
     from eventveil.models import load_weights
 
     weights = load_weights(file)
     parameters = sum(parameter.numel() for parameter in weights.model.parameters())
-    held = weights.metadata.model_dump(mode="json") | {"parameters": parameters}
+    contents = weights.metadata.model_dump(mode="json") | {"parameters": parameters}
     if json:
-        print_json(held)
+        print_json(contents)
         return
     table = Table("key", Column("value", overflow="fold"), title=escape(str(file)))
-    for key, value in held.items():
+    for key, value in contents.items():
         table.add_row(key, escape(str(value)))
     stdout.print(table)
 
@@ -147,7 +163,7 @@ def _role(name: str | None) -> Role | None:
     from eventveil.models.published import PREFIXES
 
     if name is not None and name not in PREFIXES:
-        raise ConfigError(f"role is {', '.join(PREFIXES)}, got {name!r}")
+        raise ConfigError(f"--role: expected {', '.join(PREFIXES)}, got {name!r}")
     return cast("Role | None", name)
 
 

@@ -1,7 +1,7 @@
-"""Looks at a machine and says what is in the way of a line: one finding each, green, amber or red, with its remedy.
+"""Checks a machine for problems that would stop or slow a pipeline; each finding is green, amber or red, with a remedy.
 
-Red: a line will not run as asked. Amber: it will, with something missing or slower. Each look is on its own, and one
-that fails is a finding too: whoever calls a doctor is not served by a traceback.
+Red: the pipeline will not run as configured. Amber: it will run, with something missing or slower. The checks are
+independent, and a check that fails is a finding, too, not a traceback.
 """
 
 from __future__ import annotations
@@ -12,14 +12,14 @@ from eventveil.doctor import machine, pipeline
 from eventveil.doctor.finding import Finding
 from eventveil.stream.settings import PipelineSettings
 
-LOOKS = (*machine.LOOKS, *pipeline.LOOKS)
+CHECKS = (*machine.CHECKS, *pipeline.CHECKS)
 
 
 def examine(settings: PipelineSettings) -> Iterator[Finding]:
-    """Look at everything that a line with these settings needs, one finding at a time."""
-    for look in LOOKS:
+    """Check everything that a pipeline with these settings needs, and yield the findings as they come."""
+    for check in CHECKS:
         try:
-            yield from look(settings)
-        except Exception as error:
-            about = look.__name__.strip("_").replace("_", " ")
-            yield Finding(about, "amber", f"could not be looked at ({type(error).__name__})", "look at it yourself")
+            yield from check(settings)
+        except Exception as error:  # its type only: a message might quote values
+            about = check.__name__.strip("_").replace("_", " ")
+            yield Finding(about, "amber", f"could not be checked ({type(error).__name__})", "check it manually")

@@ -1,4 +1,4 @@
-"""What one look of `eventveil doctor` found: green, amber or red, with its remedy."""
+"""The result of a check of `eventveil doctor`."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ Colour = Literal["green", "amber", "red"]
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """What one look found.
+    """The result of a check.
 
     Attributes:
-        about: what was looked at.
+        about: the subject of the check.
         colour: green, amber or red.
-        found: how it is.
-        remedy: what to do about it; None where nothing is to be done.
+        found: the state that was found.
+        remedy: what to do about it; None if there is nothing to do.
     """
 
     about: str

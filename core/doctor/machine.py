@@ -1,4 +1,4 @@
-"""What `eventveil doctor` sees of the machine: Python, packages, processor, GPU, clock, disk."""
+"""Checks of the machine: Python, packages, processor, GPU, clock, disk."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ from eventveil.extras import install_hint
 from eventveil.stream.settings import PipelineSettings
 
 CPUINFO = Path("/proc/cpuinfo")
-LITTLE_BYTES, LEAST_BYTES = 2e9, 100e6
-STEP_S = 0.005  # that the clock may wander against the monotonic one while it is looked at
-LOOK_S = 0.2
+LOW_BYTES, MIN_BYTES = 2e9, 100e6  # free disk space below these is amber, and red
+MAX_STEP_S = 0.005  # tolerated change of the clock against the monotonic one within CLOCK_CHECK_S
+CLOCK_CHECK_S = 0.2
 UNSYNCHRONISED = 0x0040  # STA_UNSYNC of <sys/timex.h>
-TIMEX_BYTES, TIMEX_STATUS = 512, 40  # more than any struct timex has; where its status stands on 64-bit Linux
+TIMEX_BYTES, TIMEX_STATUS = 512, 40  # more than the size of struct timex; offset of its status on 64-bit Linux
 
 
 def _python(_: PipelineSettings) -> Iterator[Finding]:
-    # An older one than is needed does not get here: pip refuses to install for it.
-    told = f"{platform.python_version()} on {platform.system()} {platform.machine()}"
-    yield Finding("python", "green", told)
+    # An older Python never gets here: pip refuses to install for it.
+    version = f"{platform.python_version()} on {platform.system()} {platform.machine()}"
+    yield Finding("python", "green", version)
 
 
 def _packages(_: PipelineSettings) -> Iterator[Finding]:
@@ -42,17 +42,17 @@ def _packages(_: PipelineSettings) -> Iterator[Finding]:
             needed.append(name)
     versions = {name: _version(name) for name in dict.fromkeys((*needed, *extras)) if name != "eventveil"}
     missing = [name for name in needed if versions[name] is None]
-    told = ", ".join(f"{name} {versions[name]}" for name in needed if versions[name] is not None)
+    installed = ", ".join(f"{name} {versions[name]}" for name in needed if versions[name] is not None)
     if missing:
         yield Finding("packages", "red", f"not installed: {', '.join(missing)}", "pip install --upgrade eventveil")
     else:
-        yield Finding("packages", "green", told)
+        yield Finding("packages", "green", installed)
     absent = [name for name in dict.fromkeys(extras) if name != "eventveil" and versions[name] is None]
     if absent:
         remedy = f"where you train, audit or use a Prophesee camera: {install_hint('train,audit,prophesee')}"
         yield Finding("optional packages", "amber", f"not installed: {', '.join(absent)}", remedy)
     else:
-        yield Finding("optional packages", "green", "all there")
+        yield Finding("optional packages", "green", "all installed")
 
 
 def _version(name: str) -> str | None:
@@ -65,15 +65,15 @@ def _version(name: str) -> str | None:
 def _cpu(_: PipelineSettings) -> Iterator[Finding]:
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     flags = set(re.findall(r"\w+", CPUINFO.read_text())) if CPUINFO.exists() else set()
-    has = [name for name, flag in (("AVX2", "avx2"), ("AVX-512", "avx512f"), ("AVX512-BF16", "avx512_bf16"),
-                                   ("AMX", "amx_tile")) if flag in flags]  # fmt: skip
-    told = f"{cores} cores, {', '.join(has) or 'no vector extension known'}"
+    extensions = [name for name, flag in (("AVX2", "avx2"), ("AVX-512", "avx512f"), ("AVX512-BF16", "avx512_bf16"),
+                                          ("AMX", "amx_tile")) if flag in flags]  # fmt: skip
+    cpu = f"{cores} cores, {', '.join(extensions) or 'no known vector extension'}"
     if cores < 2:
-        yield Finding("cpu", "amber", told, "stages run side by side: give this machine two cores or more")
+        yield Finding("cpu", "amber", cpu, "stages run in parallel: use a machine with two cores or more")
     elif platform.machine() in ("x86_64", "AMD64") and flags and "avx2" not in flags:
-        yield Finding("cpu", "amber", told, "networks run several times slower without AVX2; use another machine")
+        yield Finding("cpu", "amber", cpu, "networks run several times slower without AVX2; use another machine")
     else:
-        yield Finding("cpu", "green", told)
+        yield Finding("cpu", "green", cpu)
 
 
 def _gpu(settings: PipelineSettings) -> Iterator[Finding]:
@@ -83,15 +83,18 @@ def _gpu(settings: PipelineSettings) -> Iterator[Finding]:
         names = [torch.cuda.get_device_name(number) for number in range(torch.cuda.device_count())]
         yield Finding("gpu", "green", f"{', '.join(names)}; CUDA {torch.version.cuda}, PyTorch {torch.__version__}")
         return
-    asked = [part.device for part in (settings.anonymize, settings.classify) if part.device.startswith("cuda")]
+    requested = [part.device for part in (settings.anonymize, settings.classify) if part.device.startswith("cuda")]
     driver = Path("/proc/driver/nvidia/version").exists() or shutil.which("nvidia-smi") is not None
-    found = f"none that PyTorch {torch.__version__} can use; networks run on the CPU"
-    if asked:
-        yield Finding("gpu", "red", found, f"device {asked[0]} was asked for: choose cpu or auto, or see to the GPU")
+    state = f"PyTorch {torch.__version__} finds no usable GPU; networks run on the CPU"
+    if requested:
+        remedy = f"the configuration requires device {requested[0]}: set cpu or auto, or repair the GPU driver"
+        yield Finding("gpu", "red", state, remedy)
     elif driver:
-        yield Finding("gpu", "amber", f"there is a driver, but {found}", "install a PyTorch with CUDA: pytorch.org")
+        yield Finding(
+            "gpu", "amber", f"an NVIDIA driver is installed, but {state}", "install PyTorch with CUDA: pytorch.org"
+        )
     else:
-        yield Finding("gpu", "green", found)
+        yield Finding("gpu", "green", state)
 
 
 def _clock(_: PipelineSettings) -> Iterator[Finding]:
@@ -99,37 +102,35 @@ def _clock(_: PipelineSettings) -> Iterator[Finding]:
         return time.time() - time.monotonic()
 
     before = offset_s()
-    time.sleep(LOOK_S)
+    time.sleep(CLOCK_CHECK_S)
     stepped_s = abs(offset_s() - before)
     installed_s = Path(__file__).stat().st_mtime
     if not time.get_clock_info("monotonic").monotonic:
         yield Finding(
-            "clock", "red", "this system has no monotonic clock", "ages of windows would be wrong: use another"
+            "clock", "red", "this system has no monotonic clock", "use another system: ages of windows would be wrong"
         )
-    elif stepped_s > STEP_S:
-        found = f"it was set by {1000 * stepped_s:.0f} ms while it was looked at"
-        yield Finding("clock", "amber", found, "let NTP slew it; the line itself goes by the monotonic clock")
+    elif stepped_s > MAX_STEP_S:
+        state = f"the clock jumped by {1000 * stepped_s:.0f} ms during the check"
+        yield Finding("clock", "amber", state, "let NTP slew it; the pipeline itself uses the monotonic clock")
     elif time.time() < installed_s:
-        yield Finding(
-            "clock", "amber", "it is behind the day eventveil was installed", "set it: certificates bear dates"
-        )
+        yield Finding("clock", "amber", "earlier than the installation of eventveil", "set it: certificates are dated")
     else:
-        yield Finding("clock", "green", "monotonic, and did not step")
+        yield Finding("clock", "green", "monotonic, without jumps")
     synchronised = _synchronised()
     if synchronised is None:
-        yield Finding("time synchronisation", "green", "cannot be known here")
+        yield Finding("time synchronisation", "green", "unknown on this system")
     elif synchronised:
-        yield Finding("time synchronisation", "green", "the kernel says it is synchronised")
+        yield Finding("time synchronisation", "green", "the kernel reports a synchronised clock")
     else:
-        remedy = "start chrony, ntpd or systemd-timesyncd, where logs of several machines are to be compared"
-        yield Finding("time synchronisation", "amber", "the kernel says the clock is not synchronised", remedy)
+        remedy = "start chrony, ntpd or systemd-timesyncd if you compare logs of several machines"
+        yield Finding("time synchronisation", "amber", "the kernel reports an unsynchronised clock", remedy)
 
 
 def _synchronised() -> bool | None:
-    """Ask the kernel whether something keeps its clock; None where it cannot be asked. Source: adjtimex(2)."""
+    """Return whether the kernel's clock is synchronised; None if unknown. Source: adjtimex(2)."""
     if sys.platform != "linux" or sys.maxsize < 2**32:
         return None
-    timex = ctypes.create_string_buffer(TIMEX_BYTES)  # modes 0: nothing is changed
+    timex = ctypes.create_string_buffer(TIMEX_BYTES)  # modes 0: read only
     if ctypes.CDLL(None, use_errno=True).adjtimex(timex) < 0:
         return None
     status = int.from_bytes(timex.raw[TIMEX_STATUS : TIMEX_STATUS + 4], sys.byteorder)
@@ -139,16 +140,16 @@ def _synchronised() -> bool | None:
 def _disk(settings: PipelineSettings) -> Iterator[Finding]:
     from eventveil.stream.preprocess.hot_pixel_file import state_folder
 
-    places = {"here": Path.cwd(), "sockets and books": settings.line.runtime_dir or Path(tempfile.gettempdir())}
+    places = {"here": Path.cwd(), "sockets and counters": settings.line.runtime_dir or Path(tempfile.gettempdir())}
     for name, place in (places | {"state": state_folder()}).items():
-        there = next((path for path in (place, *place.absolute().parents) if path.exists()), Path("/"))
-        free = shutil.disk_usage(there).free
-        told = f"{there}: {free / 1e9:.1f} GB free"
-        colour: Colour = "red" if free < LEAST_BYTES else "amber" if free < LITTLE_BYTES else "green"
-        yield Finding(f"disk, {name}", colour, told, None if colour == "green" else "make space")
-        if name == "state" and not os.access(there, os.W_OK):
-            remedy = "make it yours, or name another as XDG_STATE_HOME"
-            yield Finding("state folder", "amber", f"{there}: hot pixels cannot be remembered there", remedy)
+        existing = next((path for path in (place, *place.absolute().parents) if path.exists()), Path("/"))
+        free = shutil.disk_usage(existing).free
+        space = f"{existing}: {free / 1e9:.1f} GB free"
+        colour: Colour = "red" if free < MIN_BYTES else "amber" if free < LOW_BYTES else "green"
+        yield Finding(f"disk, {name}", colour, space, None if colour == "green" else "free some space")
+        if name == "state" and not os.access(existing, os.W_OK):
+            remedy = "make it writable, or set XDG_STATE_HOME to another folder"
+            yield Finding("state folder", "amber", f"{existing}: not writable; hot pixels cannot be stored", remedy)
 
 
-LOOKS: tuple[Check, ...] = (_python, _packages, _cpu, _gpu, _clock, _disk)
+CHECKS: tuple[Check, ...] = (_python, _packages, _cpu, _gpu, _clock, _disk)

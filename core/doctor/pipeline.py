@@ -1,4 +1,4 @@
-"""What `eventveil doctor` sees of what a line works with: cameras, address, the folder of sockets, weights."""
+"""Checks of what a pipeline works with: cameras, addresses, the folder for sockets, weights."""
 
 from __future__ import annotations
 
@@ -21,36 +21,36 @@ def _cameras(_: PipelineSettings) -> Iterator[Finding]:
     from eventveil.io.camera.drivers import INSTALL
     from eventveil.io.camera.listing import list_cameras
 
-    found, drivers = list_cameras()
+    cameras, drivers = list_cameras()
     for driver, state in drivers.items():
         if state not in ("ready", "not installed"):
-            yield Finding(f"driver {driver}", "amber", state, f"install it anew: {INSTALL[driver]}")
+            yield Finding(f"driver {driver}", "amber", state, f"reinstall it: {INSTALL[driver]}")
         else:
-            remedy = None if state == "ready" else f"only where you need it: {INSTALL[driver]}"
+            remedy = None if state == "ready" else f"only if you need it: {INSTALL[driver]}"
             yield Finding(f"driver {driver}", "green", state, remedy)
-    for camera in found:
+    for camera in cameras:
         name = f"camera {camera.model}"
         if camera.problem is None:
             yield Finding(name, "green", f"opens with {camera.uri}")
         else:
             yield Finding(name, "red", camera.problem, camera.remedy)
-    if not found:
-        yield Finding("cameras", "green", "none attached; `eventveil run simulate:` does without")
+    if not cameras:
+        yield Finding("cameras", "green", "none attached; `eventveil run simulate:` needs none")
 
 
 def _udev_rules(_: PipelineSettings) -> Iterator[Finding]:
     from eventveil.io.camera.errors import PRODUCTS, udev_command
 
     if sys.platform != "linux" or not USB.exists():
-        yield Finding("udev rules", "green", "not needed: there is no USB here that they would be for")
+        yield Finding("udev rules", "green", "not needed: this system has no USB bus")
         return
     files = [file for folder in RULES_FOLDERS if folder.is_dir() for file in folder.glob("*.rules")]
-    named = [file for file in files if any(f'idVendor}}=="{vendor}"' in _text(file) for vendor in PRODUCTS)]
-    if named:
-        yield Finding("udev rules", "green", f"event cameras are named in {named[0]}")
+    matching = [file for file in files if any(f'idVendor}}=="{vendor}"' in _text(file) for vendor in PRODUCTS)]
+    if matching:
+        yield Finding("udev rules", "green", f"event cameras are covered by {matching[0]}")
     else:
         remedy = f"before you plug one in, run: {udev_command()}"
-        yield Finding("udev rules", "amber", "no rule lets you open an event camera", remedy)
+        yield Finding("udev rules", "amber", "no rule allows you to open event cameras", remedy)
 
 
 def _text(file: Path) -> str:
@@ -68,13 +68,13 @@ def _endpoint(settings: PipelineSettings) -> Iterator[Finding]:
         folder = Path(bind.removeprefix("ipc://")).parent
         usable = tcp or os.access(folder, os.W_OK)
         yield (
-            Finding("endpoint", "green", f"{bind} can be made")
+            Finding("endpoint", "green", f"{bind} can be created")
             if usable
             else Finding(
                 "endpoint",
                 "red",
-                f"{bind}: no socket can be made in {folder}",
-                "make that folder, or change publish.bind",
+                f"{bind}: no socket can be created in {folder}",
+                "create that folder, or change publish.bind",
             )
         )
         return
@@ -88,13 +88,13 @@ def _metrics(settings: PipelineSettings) -> Iterator[Finding]:
 
 
 def _port(about: str, address: str, host: str, port: int, key: str) -> Finding:
-    """Whether a port is free: it is taken for a moment."""
+    """Check that a port is free, by binding it for a moment."""
     try:
         with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             probe.bind((host, port))
     except OSError as error:
-        remedy = f"end what runs there, or choose another address as {key}"
+        remedy = f"end the program that uses it, or set {key} to another address"
         return Finding(about, "red", f"{address}: {error.strerror or error}", remedy)
     return Finding(about, "green", f"{address} is free")
 
@@ -104,25 +104,30 @@ def _runtime_folder(settings: PipelineSettings) -> Iterator[Finding]:
 
     chosen = settings.line.runtime_dir
     if chosen is not None and not chosen.exists():
-        place = next(parent for parent in chosen.absolute().parents if parent.exists())
-        usable = os.access(place, os.W_OK)
+        existing = next(parent for parent in chosen.absolute().parents if parent.exists())
+        usable = os.access(existing, os.W_OK)
         yield (
-            Finding("runtime folder", "green", f"{chosen} can be made")
+            Finding("runtime folder", "green", f"{chosen} can be created")
             if usable
             else Finding(
-                "runtime folder", "red", f"{chosen}: may not be made in {place}", "choose another as line.runtime_dir"
+                "runtime folder",
+                "red",
+                f"{chosen}: cannot be created in {existing}",
+                "set line.runtime_dir to another folder",
             )
         )
         return
     try:
         folder = runtime_folder(chosen)
     except EventVeilError as error:
-        yield Finding("runtime folder", "red", str(error), "a folder of yours with mode 0700 as line.runtime_dir")
+        yield Finding(
+            "runtime folder", "red", str(error), "set line.runtime_dir to a folder that you own, with mode 0700"
+        )
         return
     if chosen is None:
         folder.rmdir()
-    told = f"{chosen}: only you may enter" if chosen else f"made in {folder.parent} for each run, only you may enter"
-    yield Finding("runtime folder", "green", told)
+    state = f"{chosen}: private" if chosen else f"each run creates a private one in {folder.parent}"
+    yield Finding("runtime folder", "green", state)
 
 
 def _weights(settings: PipelineSettings) -> Iterator[Finding]:
@@ -131,17 +136,17 @@ def _weights(settings: PipelineSettings) -> Iterator[Finding]:
     try:
         planned = plan(settings)
     except EventVeilError as error:
-        yield Finding("weights", "red", str(error), "see there")
+        yield Finding("weights", "red", str(error), "follow the message")
         return
     yield Finding("weights", "green", f"{settings.anonymize.weights}: {planned.provenance.anonymizer[:16]}")
     if planned.provenance.certificate is not None:
-        yield Finding("certificate", "green", f"found, and about these weights: {planned.provenance.certificate[:16]}")
+        yield Finding("certificate", "green", f"found, and covers these weights: {planned.provenance.certificate[:16]}")
     if not planned.provenance.trained:
         yield Finding(
-            "training", "amber", "the anonymizer is untrained: it protects nobody", "train one, or take shipped"
+            "training", "amber", "the anonymizer is untrained: it protects no one", "train it, or use --weights shipped"
         )
     for remark in planned.remarks:
-        yield Finding("certificate and settings", "amber", remark, "docs/audit.md tells how an anonymizer is audited")
+        yield Finding("certificate and settings", "amber", remark, "docs/audit.md explains how to audit an anonymizer")
 
 
-LOOKS: tuple[Check, ...] = (_cameras, _udev_rules, _endpoint, _metrics, _runtime_folder, _weights)
+CHECKS: tuple[Check, ...] = (_cameras, _udev_rules, _endpoint, _metrics, _runtime_folder, _weights)

@@ -1,4 +1,4 @@
-"""`eventveil audit` as a user meets it: from weights to a report, a certificate and an exit status."""
+"""`eventveil audit` as users run it: from weights to a report, a certificate and an exit status."""
 
 from __future__ import annotations
 
@@ -26,30 +26,30 @@ def run(folder, *arguments):
     return subprocess.run(command, env=environment, cwd=folder, capture_output=True, text=True, check=False)
 
 
-@pytest.mark.timeout(600)  # a quarter of a minute alone; far more beside trainings
+@pytest.mark.timeout(600)  # a quarter of a minute alone; far more while other tests train
 def test_untrained_weights_go_through_an_audit_and_come_out_with_papers(tmp_path):
     root = planted(tmp_path / "planted", train=5, test=3)
     few = {"architectures": ["plain"], "epochs": 1}
-    held = values("elsewhere", linking=[1], averaging=0, attackers=few, window={"per_trial": 2, "bins": 7})
-    (tmp_path / "mine.yaml").write_text(yaml.safe_dump(held))
+    settings = values("elsewhere", linking=[1], averaging=0, attackers=few, window={"per_trial": 2, "bins": 7})
+    (tmp_path / "mine.yaml").write_text(yaml.safe_dump(settings))
     window = ("--size", "16x16", "--bins", "2", "--bin-us", "60000")
     made = run(tmp_path, "weights", "init", "anonynoise", "mine.safetensors", *window)
     assert made.returncode == 0, made.stderr
     audit = ("audit", "--weights", "mine.safetensors", "--data", str(root), "--config", "mine.yaml", "--out", "out")
     done = run(tmp_path, *audit, "--threshold", "0.99", "--json")
-    # Three test people after one epoch: whatever came out, it is no evidence, and the program says so.
+    # Three test people after one epoch: the result is no evidence, and the program must say so.
     assert done.returncode == 2, done.stderr
     (line,) = done.stdout.splitlines()
-    told = json.loads(line)
-    assert told["status"] == 2
-    assert told["report"]["threshold"] == 0.99
-    assert told["report"]["settings"]["window"]["bins"] == 2  # the weights decide
+    output = json.loads(line)
+    assert output["status"] == 2
+    assert output["report"]["threshold"] == 0.99
+    assert output["report"]["settings"]["window"]["bins"] == 2  # the weights decide
     assert "job 1 of 4: informed plain, seed 0, on raw" in done.stderr
     out = tmp_path / "out"
     assert {path.name for path in out.iterdir()} == {
         "report.json", "report.schema.json", "report.html", "certificate.json", "key.pem", "work",
     }  # fmt: skip
-    assert json.loads((out / "report.json").read_text()) == told["report"]
+    assert json.loads((out / "report.json").read_text()) == output["report"]
     checked = run(tmp_path, "audit", "verify", "out/certificate.json", "--weights", "mine.safetensors",
                   "--report", "out/report.json", "--key", "out/key.pem", "--json")  # fmt: skip
     assert checked.returncode == 0, checked.stderr
@@ -70,20 +70,25 @@ def test_untrained_weights_go_through_an_audit_and_come_out_with_papers(tmp_path
         (("--weights", "x", "--out", "out", "--set", "attackers.architectures=[oracle]"), "expected some of resnet18"),
         (("--weights", "x", "--out", "out", "--set", "attackers.pool=5"), "a pool that divides the batch of 32"),
         (("verify", "none.json"), "cannot be read"),
+        (
+            ("--weights", "x", "--out", "out", "--config", "quick", "--set", "threshold=2"),
+            "quick.yaml: threshold: Input",
+        ),
+        (("--weights", "x", "--out", "out", "--config", "slow"), "slow: unknown configuration; expected full, quick"),
     ],
 )
 def test_what_cannot_be_audited_is_told(arguments, words):
-    # In this process, for starting one takes seconds; `main` makes one line and status 2 of these errors.
-    told = CliRunner().invoke(app, ["audit", *arguments])
-    assert isinstance(told.exception, EventVeilError)
-    assert words in str(told.exception)
+    # In this process, since starting one takes seconds. `main` turns these errors into one line and status 2.
+    result = CliRunner().invoke(app, ["audit", *arguments])
+    assert isinstance(result.exception, EventVeilError)
+    assert words in str(result.exception)
 
 
 @pytest.mark.parametrize("name", ["full", "quick"])
 def test_the_ready_configurations_name_every_key(name):
     path = files("eventveil.configs") / "audit" / f"{name}.yaml"
-    held = read_yaml(path, AuditSettings)
-    settings = checked(AuditSettings, held, name=name)
+    config = read_yaml(path, AuditSettings)
+    settings = checked(AuditSettings, config, name=name)
     assert settings.evidence == (name == "full")
 
     def keys(value, before=""):
@@ -91,4 +96,4 @@ def test_the_ready_configurations_name_every_key(name):
             return {before}
         return {key for name, below in value.items() for key in keys(below, f"{before}.{name}")}
 
-    assert keys(held) == keys(settings.model_dump(mode="json"))
+    assert keys(config) == keys(settings.model_dump(mode="json"))

@@ -1,4 +1,4 @@
-"""`eventveil calibrate` with a live camera: what it finds is remembered for the camera, and forgotten on demand."""
+"""`eventveil calibrate` with a live camera: hot pixels are stored for the camera, and deleted on request."""
 
 from __future__ import annotations
 
@@ -40,11 +40,11 @@ def test_a_camera_is_looked_at_twice_remembered_and_forgotten(weights, tmp_path,
     options = ("--weights", weights, "--seconds", 1.5, "--set", "camera.quiet_ms=60000")
     done = calibrate(*options)
     assert done.exit_code == 0, (done.stdout, done.stderr, done.exception)
-    told = json.loads(done.stdout)
-    assert (told["serial"], told["sensor"]) == ("DXB00010", "40x30")
-    assert {(one["x"], one["y"]) for one in told["hot_pixels"]} == PLANTED
-    assert told["seconds"] == pytest.approx(1.5, abs=0.05)
-    assert told["windows"] >= 14  # of 100 ms, in the second look
+    report = json.loads(done.stdout)
+    assert (report["serial"], report["sensor"]) == ("DXB00010", "40x30")
+    assert {(one["x"], one["y"]) for one in report["hot_pixels"]} == PLANTED
+    assert report["seconds"] == pytest.approx(1.5, abs=0.05)
+    assert report["windows"] >= 14  # of 100 ms, in the second measurement
     rows, columns = np.nonzero(HotPixelFile("DXB00010", SENSOR).load())
     assert set(zip(columns.tolist(), rows.tolist(), strict=True)) == PLANTED
 
@@ -52,5 +52,5 @@ def test_a_camera_is_looked_at_twice_remembered_and_forgotten(weights, tmp_path,
     for packet in packets_of(filmed(seconds=1.0)):
         fake.emit(as_dv(packet))
     forgotten = calibrate(*options[:2], "--seconds", 0.3, *options[4:], "--forget")
-    assert "the hot pixels of DXB00010 are forgotten" in forgotten.stderr
+    assert "deleted the stored hot pixels of DXB00010" in forgotten.stderr
     assert HotPixelFile("DXB00010", SENSOR).load() is None

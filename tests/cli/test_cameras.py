@@ -1,4 +1,4 @@
-"""`eventveil cameras`, and what the USB tells: here without any camera, there with what is in the way of one."""
+"""`eventveil cameras` and the USB bus: without a camera, and with cameras that cannot be opened."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def cameras(*options):
 
 @pytest.fixture
 def no_usb(tmp_path, monkeypatch):
-    """Drivers that see no camera, on whatever machine this runs."""
+    """Drivers that find no camera, whatever is attached to this machine."""
     pytest.importorskip("neuromorphic_drivers")
     paths = [str(FAKES / driver) for driver in ("neuromorphic", "dv")]
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([*paths, str(FAKES)]))
@@ -35,20 +35,20 @@ def test_without_a_camera_it_says_so_and_what_to_do(no_usb):
     status, out, err = cameras()
     assert (status, out) == (3, "")
     assert "no event camera is attached (dv-processing: ready, neuromorphic-drivers: ready, metavision: not" in err
-    assert "plug one in, or take events from the network" in err
+    assert "plug one in, or use a network stream" in err
     status, out, _ = cameras("--json")
     assert status == 3
-    told = json.loads(out)
-    assert told["cameras"] == []
-    assert told["drivers"]["dv-processing"] == "ready"
+    output = json.loads(out)
+    assert output["cameras"] == []
+    assert output["drivers"]["dv-processing"] == "ready"
 
 
 def test_the_real_drivers_can_be_asked_whether_there_is_usb_or_not():
     for driver in ("dv-processing", "neuromorphic-drivers"):
         if find_spec(drivers.MODULES[driver]):
-            state, found = listing._ask(driver)
+            state, cameras_found = listing._ask(driver)
             assert state == "ready"
-            assert all(isinstance(camera, CameraInfo) for camera in found)
+            assert all(isinstance(camera, CameraInfo) for camera in cameras_found)
 
 
 def test_a_camera_that_is_attached_is_listed_with_what_opens_it(tmp_path, monkeypatch):
@@ -78,9 +78,9 @@ def test_a_camera_that_cannot_be_opened_is_listed_with_the_command_that_mends_it
     fake_camera(tmp_path, monkeypatch, "neuromorphic", error="Access denied (insufficient permissions)")
     status, out, _ = cameras()
     assert status == 2
-    told = " ".join(out.split())
-    assert "model Prophesee EVK4 sensor 1280x720 driver neuromorphic-drivers" in told
-    assert "may not open it: there is no udev rule for it remedy run: eventveil cameras --udev-rules | sudo tee" in told
+    text = " ".join(out.split())
+    assert "model Prophesee EVK4 sensor 1280x720 driver neuromorphic-drivers" in text
+    assert "may not open it: there is no udev rule for it remedy run: eventveil cameras --udev-rules | sudo tee" in text
 
 
 def test_the_rules_let_one_user_in_and_nobody_else():
@@ -93,17 +93,17 @@ def test_the_rules_let_one_user_in_and_nobody_else():
     assert out.count('SUBSYSTEM=="usb"') == 4
 
 
-# -- the USB -----------------------------------------------------------------------------------------------------------
+# -- the USB bus -------------------------------------------------------------------------------------------------------
 
 
 @pytest.fixture
 def usb(tmp_path):
-    """A system's USB, to be filled with `plug`; its folders."""
+    """Return the folders of an empty USB bus, for `plug`."""
     return tmp_path / "sys", tmp_path / "dev", tmp_path / "proc"
 
 
 def plug(usb, port, number, *, node=True, claimed=False, **facts):
-    """Attach a device, with a node that may be opened or without."""
+    """Attach a device, with or without a node that can be opened."""
     system, nodes, _ = usb
     device = system / port
     interface = device / f"{port}:1.0"

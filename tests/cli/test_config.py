@@ -1,4 +1,4 @@
-"""Configuration: every mistake names its place and what is known there, and the ready files hold every key."""
+"""Configuration: every error names its place and the known keys, and the ready-made files contain every key."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pytest
 from pydantic import BaseModel
 
 from eventveil import Sensor
-from eventveil.config import read_yaml, run_settings
+from eventveil.config import find_config, packaged_configs, read_yaml, run_settings
 from eventveil.errors import ConfigError
 from eventveil.stream.settings import PipelineSettings
 
@@ -37,11 +37,11 @@ def test_what_is_not_said_has_its_default():
 
 
 @pytest.mark.parametrize(
-    ("said", "meant"), [("max", "max"), (2, 2.0), (0.25, 0.25), ("1e2", 100.0), (0.1, 0.1), ("0.5", 0.5)]
+    ("text", "speed"), [("max", "max"), (2, 2.0), (0.25, 0.25), ("1e2", 100.0), (0.1, 0.1), ("0.5", 0.5)]
 )
-def test_a_speed_is_a_factor_or_max(said, meant):
-    source = {"uri": "a", "speed": said}
-    assert run_settings({"sources": [source]}, name="mine.yaml").sources[0].speed == meant
+def test_a_speed_is_a_factor_or_max(text, speed):
+    source = {"uri": "a", "speed": text}
+    assert run_settings({"sources": [source]}, name="mine.yaml").sources[0].speed == speed
 
 
 PUBLIC = ["tcp://*:*", "tcp://eth0:65535", "tcp://lo:1", "tcp://0.0.0.0:5556", "tcp://[::]:1", "tcp://128.0.0.1:1"]
@@ -63,17 +63,17 @@ def test_a_local_address_does_without_keys(bind):
 
 @pytest.mark.parametrize("bind", PUBLIC)
 def test_an_address_that_others_can_reach_takes_keys(bind):
-    told = complaint(MINIMAL | {"publish": {"bind": bind}})
-    assert told.startswith(
+    message = complaint(MINIMAL | {"publish": {"bind": bind}})
+    assert message.startswith(
         f"mine.yaml: publish: other machines can reach {bind}, and without keys anyone could subscribe"
     )
-    assert "eventveil keys new" in told
+    assert "eventveil keys new" in message
 
 
 @pytest.mark.parametrize("folder", ["tcp://127.0.0.1:5555", "tcp://*:1", "ipc:///tmp/line", "inproc://line"])
 def test_raw_windows_pass_a_folder_and_never_an_address(folder):
-    told = complaint(MINIMAL | {"line": {"runtime_dir": folder}})
-    assert told == (
+    message = complaint(MINIMAL | {"line": {"runtime_dir": folder}})
+    assert message == (
         "mine.yaml: line.runtime_dir: expected a folder for the sockets of raw windows, never an address; "
         f"got {folder!r}"
     )
@@ -83,8 +83,8 @@ def test_raw_windows_pass_a_folder_and_never_an_address(folder):
     "bind", ["", "tcp://", "tcp://127.0.0.1", "tcp://*:65536", "tcp://*:99999", "tcp://:5556", "pgm://a:1", "tcp://a:b"]
 )
 def test_an_address_that_is_none_is_refused(bind):
-    told = complaint(MINIMAL | {"publish": {"bind": bind}})
-    assert told == f"mine.yaml: publish.bind: expected tcp://HOST:PORT or ipc://PATH, got {bind!r}"
+    message = complaint(MINIMAL | {"publish": {"bind": bind}})
+    assert message == f"mine.yaml: publish.bind: expected tcp://HOST:PORT or ipc://PATH, got {bind!r}"
 
 
 def test_a_sensor_is_read_from_its_text():
@@ -144,10 +144,10 @@ def test_an_unknown_key_is_named_with_those_that_are_known(values, words):
     ],
 )
 def test_a_wrong_value_is_named_with_its_place(values, words):
-    told = complaint(MINIMAL | values)
-    assert told.startswith(f"mine.yaml: {words}")
-    assert told.count("\n") == 0
-    assert told.count(", got ") <= 1
+    message = complaint(MINIMAL | values)
+    assert message.startswith(f"mine.yaml: {words}")
+    assert message.count("\n") == 0
+    assert message.count(", got ") <= 1
 
 
 @pytest.mark.parametrize("speed", [0, -1, float("nan"), float("inf"), 0.09, 101, True, None, [1]])
@@ -156,15 +156,15 @@ def test_a_speed_that_is_no_pace_is_refused(speed):
 
 
 def test_each_mistake_has_a_line_of_its_own():
-    told = complaint({"sources": [{"uri": "a"}, {"uri": "b", "stream": "1", "x": 1}], "line": {"queue": 0}}).split("\n")
-    assert [line.split(": ")[1] for line in told] == ["sources.1.x", "line.queue"]
+    message = complaint({"sources": [{"uri": "a"}, {"uri": "b", "stream": "1", "x": 1}], "line": {"queue": 0}})
+    assert [line.split(": ")[1] for line in message.split("\n")] == ["sources.1.x", "line.queue"]
 
 
 @pytest.mark.parametrize("group", ["anonymize", "classify"])
 def test_a_seed_is_refused_with_its_reason(group):
-    told = complaint(MINIMAL | {group: {"seed": 7}})
-    assert told.startswith(f"mine.yaml: {group}: a seed is refused")
-    assert "operating system's entropy" in told
+    message = complaint(MINIMAL | {group: {"seed": 7}})
+    assert message.startswith(f"mine.yaml: {group}: a seed is refused")
+    assert "operating system's entropy" in message
     assert "a seed is refused" in complaint(MINIMAL, f"{group}.seed=7")
 
 
@@ -264,8 +264,40 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path):
         read_yaml(tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("group", "names"),
+    [
+        ("", ["live", "replay"]),
+        ("audit", ["full", "quick"]),
+        ("train", ["dvs_gesture", "event_reid", "noisy_channel", "see", "simulated", "simulated_small"]),
+    ],
+)
+def test_a_configuration_of_the_package_is_found_by_its_name(group, names):
+    assert list(packaged_configs(group)) == names
+    for name in names:
+        path = find_config(Path(name), group)
+        assert path == Path(str(files("eventveil.configs") / group / f"{name}.yaml"))
+        assert read_yaml(path)
+
+
+def test_a_name_that_is_unknown_lists_those_that_are_known():
+    with pytest.raises(ConfigError) as caught:
+        find_config(Path("slow"), "audit")
+    assert str(caught.value) == "slow: unknown configuration; expected full, quick, or a path to a YAML file"
+
+
+def test_a_path_to_a_configuration_stays_a_path(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for path in ("none.yaml", "configs/quick", "./folder/mine.yml", "/no/such/file"):
+        assert find_config(Path(path), "audit") == Path(path)
+    Path("quick").mkdir()
+    assert find_config(Path("quick"), "audit") != Path("quick")
+    Path("full").touch()
+    assert find_config(Path("full"), "audit") == Path("full")
+
+
 def every_key(model: type[BaseModel], place: str = ""):
-    """All keys of a settings model and of the models in it, with their places."""
+    """Yield all keys of a settings model and of its nested models, with their places."""
     for name, field in model.model_fields.items():
         inner = [kind for kind in (field.annotation, *get_args(field.annotation)) if isinstance(kind, type)]
         models = [kind for kind in inner if issubclass(kind, BaseModel)]

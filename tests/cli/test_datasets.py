@@ -1,4 +1,4 @@
-"""`eventveil datasets check`: the table, the JSON, and what it says of a damaged dataset."""
+"""`eventveil datasets check`: the table, the JSON, and the report on a damaged dataset."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 from rich.console import Console
 from typer.testing import CliRunner
 
-from eventveil.cli import app, datasets
+from eventveil.cli import app, progress
 from eventveil.errors import DatasetError
 
 PEOPLE = (("ibmGestureTrain", (1, 2)), ("ibmGestureTest", (24,)))
@@ -33,14 +33,14 @@ def test_each_layout_is_recognised(tmp_path, maker):
 
 def test_what_json_holds(tmp_path):
     make.tonic(tmp_path, PEOPLE, classes=(0, 10))
-    told = json.loads(check(tmp_path, "--json").stdout)
-    assert (told["kind"], told["layout"]) == ("dvs-gesture", "DVS128 Gesture, as tonic stores it")
-    assert told["classes"][10] == "other gestures"
-    train = told["rows"]["train"]
+    output = json.loads(check(tmp_path, "--json").stdout)
+    assert (output["kind"], output["layout"]) == ("dvs-gesture", "DVS128 Gesture, as tonic stores it")
+    assert output["classes"][10] == "other gestures"
+    train = output["rows"]["train"]
     minutes = train.pop("minutes")
     assert train == {"people": 2, "classes": 2, "trials": 8, "events": 400}
     assert 0.12 < minutes < 8 / 60
-    assert list(told["rows"]) == ["train", "test", "total"]
+    assert list(output["rows"]) == ["train", "test", "total"]
 
 
 def test_the_table(tmp_path):
@@ -55,7 +55,7 @@ def test_the_table(tmp_path):
 def test_damaged_trials_are_told_and_the_rest_is_counted(tmp_path):
     make.release(tmp_path)
     path = tmp_path / "user24_natural.aedat"
-    path.write_bytes(path.read_bytes()[:-1_000])  # the last of its gestures is not whole
+    path.write_bytes(path.read_bytes()[:-1_000])  # its last gesture is incomplete
     make.see(tmp_path / "see")
     frames = sorted((tmp_path / "see" / "event").rglob("00000.jpg"))
     (frames[0].parent / "00001.jpg").write_bytes(b"")
@@ -90,7 +90,7 @@ def test_help_names_the_command():
 def test_a_bar_is_shown_to_those_who_have_waited(tmp_path, monkeypatch, patience_s, shown):
     make.tonic(tmp_path, PEOPLE, classes=(0, 10))
     terminal = Console(file=io.StringIO(), force_terminal=True, width=80)
-    monkeypatch.setattr(datasets, "stderr", terminal)
-    monkeypatch.setattr(datasets, "PATIENCE_S", patience_s)
+    monkeypatch.setattr(progress, "stderr", terminal)
+    monkeypatch.setattr(progress, "PATIENCE_S", patience_s)
     assert check(tmp_path).exit_code == 0
     assert ("12/12" in terminal.file.getvalue()) is shown

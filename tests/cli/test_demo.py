@@ -1,4 +1,4 @@
-"""The demo, as `make demo` calls it."""
+"""`eventveil demo`, as `make demo` runs it."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def test_the_demo_publishes_receives_warns_and_ends_by_itself(done):
     gestures = [line for line in done.stdout.splitlines() if line.startswith("subscriber  gesture")]
     assert len(windows) >= 5
     assert len(gestures) == len(windows)
-    assert "subscriber  the line: ended" in done.stdout
+    assert "subscriber  pipeline: ended" in done.stdout
     published = [line for line in done.stdout.splitlines() if line.startswith("publisher")]
     assert f"{len(windows)} windows" in published[-2]
     assert "by chance 9%" in published[-1]

@@ -1,4 +1,4 @@
-"""`eventveil doctor`: each thing that can be in the way is found, has its colour, and comes with a remedy."""
+"""`eventveil doctor`: each problem is found, has its colour, and comes with a remedy."""
 
 from __future__ import annotations
 
@@ -32,9 +32,9 @@ def settings(*overrides, config=None):
     return _settings(config, [*overrides])
 
 
-def finding(look, about, *overrides):
-    found = {one.about: one for one in look(settings(*overrides))}
-    return found[about]
+def finding(check, about, *overrides):
+    findings = {one.about: one for one in check(settings(*overrides))}
+    return findings[about]
 
 
 def test_a_machine_without_camera_gpu_usb_or_sdk_is_looked_at_to_the_end(monkeypatch):
@@ -50,7 +50,7 @@ def test_a_machine_without_camera_gpu_usb_or_sdk_is_looked_at_to_the_end(monkeyp
     for needed in ("python", "packages", "cpu", "gpu", "driver dv-processing", "cameras", "udev rules", "endpoint",
                    "runtime folder", "weights", "clock", "time synchronisation", "disk, here"):  # fmt: skip
         assert needed in about
-    assert "could not be looked at" not in done.stdout
+    assert "could not be checked" not in done.stdout
 
 
 def test_text_names_colours_and_remedies_and_counts_them():
@@ -84,27 +84,27 @@ def test_an_address_without_a_port_of_its_own(bind, colour):
 def test_a_runtime_folder_that_others_may_enter_is_red(tmp_path):
     open_to_all = tmp_path / "open"
     open_to_all.mkdir(mode=0o755)
-    said = f"line.runtime_dir={open_to_all}"
-    assert finding(pipeline._runtime_folder, "runtime folder", said).colour == "red"
+    override = f"line.runtime_dir={open_to_all}"
+    assert finding(pipeline._runtime_folder, "runtime folder", override).colour == "red"
     open_to_all.chmod(0o700)
-    assert finding(pipeline._runtime_folder, "runtime folder", said).colour == "green"
+    assert finding(pipeline._runtime_folder, "runtime folder", override).colour == "green"
     new = tmp_path / "new" / "one"
     assert finding(pipeline._runtime_folder, "runtime folder", f"line.runtime_dir={new}").colour == "green"
-    assert not new.exists(), "a doctor changes nothing"
+    assert not new.exists(), "doctor changes nothing"
 
 
 def test_nothing_is_left_behind(monkeypatch):
-    with tempfile.TemporaryDirectory(prefix="eventveil-") as folder:  # short, as names of sockets must be
+    with tempfile.TemporaryDirectory(prefix="eventveil-") as folder:  # short, since socket paths are limited
         monkeypatch.setenv("XDG_RUNTIME_DIR", folder)
         assert finding(pipeline._runtime_folder, "runtime folder").colour == "green"
         assert list(Path(folder).iterdir()) == []
 
 
 def test_weights_that_were_never_audited_are_amber_and_missing_ones_red():
-    found = {one.about: one for one in pipeline._weights(settings())}
-    assert found["weights"].colour == "green"
-    assert "never audited" in found["certificate and settings"].found
-    assert found["certificate and settings"].colour == "amber"
+    findings = {one.about: one for one in pipeline._weights(settings())}
+    assert findings["weights"].colour == "green"
+    assert "never audited" in findings["certificate and settings"].found
+    assert findings["certificate and settings"].colour == "amber"
     assert finding(pipeline._weights, "weights", "anonymize.weights=null").colour == "red"
 
 
@@ -113,9 +113,9 @@ def test_a_certificate_is_found_beside_the_weights(tmp_path):
     shutil.copy(shipped.ANONYMIZER, weights)
     text = certificate(Ed25519PrivateKey.generate(), (load_weights(weights).digest, 0))
     (tmp_path / "certificate.json").write_text(text)
-    found = {one.about: one for one in pipeline._weights(settings(f"anonymize.weights={weights}"))}
-    assert found["certificate"].colour == "green"
-    assert "certificate and settings" not in found
+    findings = {one.about: one for one in pipeline._weights(settings(f"anonymize.weights={weights}"))}
+    assert findings["certificate"].colour == "green"
+    assert "certificate and settings" not in findings
 
 
 def test_a_camera_that_cannot_be_opened_is_red_and_a_driver_that_fails_amber(monkeypatch):
@@ -123,10 +123,10 @@ def test_a_camera_that_cannot_be_opened_is_red_and_a_driver_that_fails_amber(mon
     ready = CameraInfo(driver="dv-processing", model="DVXplorer", uri="dv://2")
     drivers = {"dv-processing": "ready", "neuromorphic-drivers": "failed when it was asked for cameras"}
     monkeypatch.setattr(listing, "list_cameras", lambda: ([there, ready], drivers))
-    found = {one.about: one for one in pipeline._cameras(settings())}
-    assert (found["camera EVK4"].colour, found["camera EVK4"].remedy) == ("red", "run: this")
-    assert found["camera DVXplorer"].colour == "green"
-    assert found["driver neuromorphic-drivers"].colour == "amber"
+    findings = {one.about: one for one in pipeline._cameras(settings())}
+    assert (findings["camera EVK4"].colour, findings["camera EVK4"].remedy) == ("red", "run: this")
+    assert findings["camera DVXplorer"].colour == "green"
+    assert findings["driver neuromorphic-drivers"].colour == "amber"
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="udev is Linux's")
@@ -144,10 +144,10 @@ def test_udev_rules_are_found_by_what_they_say(tmp_path, monkeypatch):
 def test_a_package_that_is_missing_is_red_and_an_optional_one_amber(monkeypatch):
     whole = machine._version
     monkeypatch.setattr(machine, "_version", lambda name: None if name in ("pyzmq", "jinja2") else whole(name))
-    found = {one.about: one for one in machine._packages(settings())}
-    assert (found["packages"].colour, found["packages"].found) == ("red", "not installed: pyzmq")
-    assert found["optional packages"].colour == "amber"
-    assert "jinja2" in found["optional packages"].found
+    findings = {one.about: one for one in machine._packages(settings())}
+    assert (findings["packages"].colour, findings["packages"].found) == ("red", "not installed: pyzmq")
+    assert findings["optional packages"].colour == "amber"
+    assert "jinja2" in findings["optional packages"].found
 
 
 @pytest.mark.parametrize(("free", "colour"), [(1e6, "red"), (1e9, "amber"), (1e12, "green")])
@@ -176,7 +176,7 @@ def test_a_look_that_fails_is_a_finding_and_tells_no_values(monkeypatch):
         raise KeyError("secret")
         yield
 
-    monkeypatch.setattr(doctor, "LOOKS", (_broken_thing, machine._python))
+    monkeypatch.setattr(doctor, "CHECKS", (_broken_thing, machine._python))
     first, second = doctor.examine(settings())
     assert (first.about, first.colour, second.about) == ("broken thing", "amber", "python")
     assert "KeyError" in first.found
@@ -189,6 +189,10 @@ def test_a_gpu_that_is_asked_for_and_not_there_is_red(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     assert finding(machine._gpu, "gpu", "anonymize.device=cuda").colour == "red"
     assert finding(machine._gpu, "gpu").colour in ("green", "amber")
+
+
+def test_settings_come_from_a_configuration_of_the_package():
+    assert settings(config=Path("live")).line.delivery == "live"
 
 
 def test_settings_come_from_a_file_and_are_checked(tmp_path):

@@ -31,7 +31,7 @@ KEYS = [
 
 @pytest.fixture
 def eventveil():
-    """Run a command as the program does; its own errors come out as exceptions."""
+    """Run a command as the program does; errors of eventveil are raised."""
     app = typer.Typer()
     info_command.register(app)
     convert_command.register(app)
@@ -60,9 +60,9 @@ def write_lines(path, *lines):
 def test_info_prints_json_with_exactly_these_keys(tmp_path, eventveil):
     events = EventPacket.of([100, 200, 15_000, 1_000_100], [1, 2, 3, 4], [5, 6, 7, 8], [1, 1, 1, 0])
     result = eventveil("info", write(tmp_path / "a.csv", events), "--json")
-    told = json.loads(result.stdout)
-    assert list(told) == KEYS
-    assert told == {
+    output = json.loads(result.stdout)
+    assert list(output) == KEYS
+    assert output == {
         "format": "CSV", "width": 346, "height": 260, "events": 4, "on_share": 0.75, "t_first_us": 100,
         "t_last_us": 1_000_100, "duration_us": 1_000_000, "mean_rate": 4.0, "peak_rate": 200.0,
     }  # fmt: skip
@@ -70,36 +70,36 @@ def test_info_prints_json_with_exactly_these_keys(tmp_path, eventveil):
 
 
 def test_info_for_people(tmp_path, eventveil):
-    told = eventveil("info", write(tmp_path / "a.csv", make_events(12_345))).stdout
+    output = eventveil("info", write(tmp_path / "a.csv", make_events(12_345))).stdout
     for line in ("format", "CSV", "width", "346", "12,345", "on_share", "peak_rate"):
-        assert line in told
+        assert line in output
 
 
 def test_info_without_events_has_nulls(tmp_path, eventveil):
-    told = json.loads(eventveil("info", write_lines(tmp_path / "a.csv"), "--json").stdout)
-    assert told["events"] == 0
-    assert [told[key] for key in KEYS[4:]] == [None] * 6
+    output = json.loads(eventveil("info", write_lines(tmp_path / "a.csv"), "--json").stdout)
+    assert output["events"] == 0
+    assert [output[key] for key in KEYS[4:]] == [None] * 6
     assert "unknown" in eventveil("info", tmp_path / "a.csv").stdout
 
 
 def test_info_of_a_single_moment_has_no_rates(tmp_path, eventveil):
-    told = json.loads(eventveil("info", write_lines(tmp_path / "a.csv", "7,1,1,1", "7,2,2,1"), "--json").stdout)
-    assert (told["duration_us"], told["mean_rate"], told["peak_rate"]) == (0, None, None)
+    output = json.loads(eventveil("info", write_lines(tmp_path / "a.csv", "7,1,1,1", "7,2,2,1"), "--json").stdout)
+    assert (output["duration_us"], output["mean_rate"], output["peak_rate"]) == (0, None, None)
 
 
 def test_info_works_where_nobody_knows_the_geometry(tmp_path, eventveil):
     path = write(tmp_path / "a.npy", make_events(100))
-    told = json.loads(eventveil("info", path, "--json").stdout)
-    assert (told["width"], told["height"], told["events"]) == (None, None, 100)
-    told = json.loads(eventveil("info", path, "--json", "--sensor", "346x260").stdout)
-    assert (told["width"], told["height"]) == (346, 260)
+    output = json.loads(eventveil("info", path, "--json").stdout)
+    assert (output["width"], output["height"], output["events"]) == (None, None, 100)
+    output = json.loads(eventveil("info", path, "--json", "--sensor", "346x260").stdout)
+    assert (output["width"], output["height"]) == (346, 260)
 
 
 def test_info_tells_of_time_that_goes_back(tmp_path, eventveil):
     path = write_lines(tmp_path / "a.csv", "5,1,1,1", "3,1,1,1", "4,1,1,1", "9,1,1,1")
     result = eventveil("info", path, "--json")
     assert json.loads(result.stdout)["t_last_us"] == 9
-    assert "time went back for 2 events" in result.stderr
+    assert "2 events were out of order" in result.stderr
 
 
 def test_info_of_a_damaged_file_tells_what_could_be_read(tmp_path, eventveil):
@@ -108,14 +108,14 @@ def test_info_of_a_damaged_file_tells_what_could_be_read(tmp_path, eventveil):
     assert json.loads(result.stdout)["events"] == 2
     assert "line 4" in result.stderr
     assert "outside the sensor" in result.stderr
-    assert "left out" in result.stderr
+    assert "skipped" in result.stderr
 
 
 def test_info_does_not_drown_in_faults(tmp_path, eventveil):
     path = write_lines(tmp_path / "a.csv", "5,1,1,1", *["?"] * 50)
-    told = eventveil("info", path, status=1).stderr
-    assert told.count("mend or remove") == 10
-    assert "40 more faults" in told
+    output = eventveil("info", path, status=1).stderr
+    assert output.count("mend or remove") == 10
+    assert "40 more faults" in output
 
 
 @pytest.mark.parametrize("name", ["missing.csv", ""])
@@ -187,7 +187,7 @@ def test_convert_repairs_time_only_when_told_to(tmp_path, eventveil):
     assert not (tmp_path / "out.npy").exists()
     result = eventveil("convert", path, tmp_path / "out.npy", "--on-disorder", "sort")
     assert np.load(tmp_path / "out.npy")["x"].tolist() == [2, 1, 3]
-    assert "time went back for 1 events" in result.stderr
+    assert "1 events were out of order" in result.stderr
     with pytest.raises(EventError, match="raise, sort, clip"):
         eventveil("convert", path, tmp_path / "out2.npy", "--on-disorder", "ignore")
 
@@ -233,12 +233,12 @@ def test_ctrl_c_removes_the_part_and_says_so(tmp_path):
             assert process.stdout.readline() == "writing\n"
             assert len(list(tmp_path.iterdir())) == 2
             process.send_signal(signal.SIGINT)
-            _, told = process.communicate(timeout=60)
+            _, output = process.communicate(timeout=60)
         finally:
             process.kill()
     assert process.returncode == 130
-    assert "interrupted" in told
-    assert "removed" in told
+    assert "interrupted" in output
+    assert "removed" in output
     assert list(tmp_path.iterdir()) == [path]
 
 
@@ -266,11 +266,11 @@ def test_real_recordings_are_described_exactly(real_data, eventveil):
         "dvs_gesture_class9_us.npy": ("NPY", None, None, 85_936),
     }
     for name, (form, width, height, events) in facts.items():
-        told = json.loads(eventveil("info", real_data / "recordings" / name, "--json").stdout)
-        assert told["events"] == events, name
-        assert told["format"] == form, name
+        output = json.loads(eventveil("info", real_data / "recordings" / name, "--json").stdout)
+        assert output["events"] == events, name
+        assert output["format"] == form, name
         if width is not None:
-            assert (told["width"], told["height"]) == (width, height), name
+            assert (output["width"], output["height"]) == (width, height), name
 
 
 def test_time_passes_no_slower_than_two_seconds_before_a_bar(tmp_path, eventveil, monkeypatch):
@@ -280,6 +280,6 @@ def test_time_passes_no_slower_than_two_seconds_before_a_bar(tmp_path, eventveil
     eventveil("convert", path, tmp_path / "quick.npy")
     assert not started
     late = time.monotonic() + 10
-    monkeypatch.setattr("eventveil.cli.convert.PATIENCE_S", time.monotonic() - late)
+    monkeypatch.setattr("eventveil.cli.progress.PATIENCE_S", time.monotonic() - late)
     eventveil("convert", path, tmp_path / "slow.npy")
     assert started

@@ -1,4 +1,4 @@
-"""`eventveil keys`, and a line that publishes under keys, as users call them."""
+"""`eventveil keys`, and a pipeline that publishes with keys, as users run them."""
 
 from __future__ import annotations
 
@@ -10,10 +10,11 @@ from pipeline_setup import PROGRAM, make_kit, subscriber
 from typer.testing import CliRunner
 
 from eventveil.cli import app
+from eventveil.errors import AccessError
 
 
 def keys(*arguments):
-    """A `keys` command of this process; what it raised, or None, and what it printed."""
+    """Run a `keys` command in this process; return its exception, or None, and its standard output."""
     done = CliRunner().invoke(app, ["keys", *map(str, arguments)])
     return done.exception, done.stdout
 
@@ -23,6 +24,27 @@ def folder(tmp_path):
     for name in ("line", "alice", "bob"):
         assert keys("new", tmp_path / name)[0] is None
     return tmp_path
+
+
+def test_new_keys_say_where_they_are_and_what_to_do_next(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    output = CliRunner().invoke(app, ["keys", "new", "alice"]).stderr.splitlines()
+    assert output[0] == "alice/secret.key: secret key; keep it private"
+    assert output[1].startswith("alice/alice.pub: public key; share it over a trusted channel")
+    assert "  eventveil keys allow alice/alice.pub --keys line" in output
+    assert "  eventveil subscribe tcp://HOST:5556 --server-key line.pub --key alice/secret.key" in output
+    assert "  --set publish.keys=alice" in output
+
+
+def test_a_public_key_that_is_missing_is_looked_for_in_the_folder_of_its_name(folder, monkeypatch):
+    monkeypatch.chdir(folder)
+    for wrong in ("alice.pub", "alice", folder / "alice.pub"):
+        error = keys("allow", wrong, "--keys", "line")[0]
+        right = folder / "alice" / "alice.pub" if wrong == folder / "alice.pub" else "alice/alice.pub"
+        assert isinstance(error, AccessError)
+        assert str(error) == f"{wrong}: no such file; did you mean {right}?"
+    assert "cannot be read" in str(keys("allow", "carol.pub", "--keys", "line")[0])
+    assert listed(folder)["allowed"] == {}
 
 
 def listed(folder):
@@ -37,9 +59,9 @@ def test_keys_are_made_allowed_listed_and_revoked(folder):
     keys("allow", made["public"], folder / "bob" / "bob.pub", "--keys", folder / "line")
     assert listed(folder)["allowed"]["carol"] == made["key"]
     assert sorted(listed(folder)["allowed"]) == ["bob", "carol"]
-    told = keys("list", "--keys", folder / "line")[1]
-    assert listed(folder)["publisher"] in told
-    assert f"{made['key']}  carol" in told
+    output = keys("list", "--keys", folder / "line")[1]
+    assert listed(folder)["publisher"] in output
+    assert f"{made['key']}  carol" in output
     keys("revoke", "bob.pub", "--keys", folder / "line")
     assert sorted(listed(folder)["allowed"]) == ["carol"]
 
@@ -59,23 +81,25 @@ def test_a_line_under_keys_reaches_whom_it_allows_and_tells_the_others_why_not(f
     kit = make_kit(tmp_path_factory.mktemp("kit"), seconds=0.3)
     endpoint = f"ipc://{folder}/public"
     keys("allow", folder / "alice" / "alice.pub", "--keys", folder / "line")
-    said = ["--server-key", str(folder / "line" / "line.pub"), "--key"]
+    key_options = ["--server-key", str(folder / "line" / "line.pub"), "--key"]
     weights = ["--weights", str(kit.anonymizer), "--allow-untrained", "--wait-for", "1"]
-    published = ["--set", f"publish.bind={endpoint}", "--set", f"publish.keys={folder / 'line'}", "--json"]
+    publish_options = ["--set", f"publish.bind={endpoint}", "--set", f"publish.keys={folder / 'line'}", "--json"]
     with (
-        subscriber(endpoint, *said, str(folder / "bob" / "secret.key")) as bob,
-        subscriber(endpoint) as nobody,
-        subprocess.Popen([*PROGRAM, "run", str(kit.recording), *weights, *published], stdout=subprocess.PIPE) as line,
+        subscriber(endpoint, *key_options, str(folder / "bob" / "secret.key")) as bob,
+        subscriber(endpoint) as keyless,
+        subprocess.Popen(
+            [*PROGRAM, "run", str(kit.recording), *weights, *publish_options], stdout=subprocess.PIPE
+        ) as line,
     ):
         bob.finish()
-        nobody.finish()
-        told = [one.process.stderr.read() for one in (bob, nobody)]
-        with subscriber(endpoint, *said, str(folder / "alice" / "secret.key")) as alice:
+        keyless.finish()
+        errors = [one.process.stderr.read() for one in (bob, keyless)]
+        with subscriber(endpoint, *key_options, str(folder / "alice" / "secret.key")) as alice:
             alice.finish()
         line.communicate(timeout=60)
-    assert [bob.process.returncode, nobody.process.returncode, alice.process.returncode] == [2, 2, 0]
-    assert "eventveil keys allow" in told[0]
-    assert "--server-key and --key" in told[1]
+    assert [bob.process.returncode, keyless.process.returncode, alice.process.returncode] == [2, 2, 0]
+    assert "eventveil keys allow" in errors[0]
+    assert "--server-key and --key" in errors[1]
     assert line.returncode == 0
     assert len(alice.topic("window")) == 3
 

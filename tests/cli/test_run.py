@@ -1,4 +1,4 @@
-"""`eventveil run` and `eventveil subscribe` as a user calls them: processes, exit statuses, signals, messages."""
+"""`eventveil run` and `eventveil subscribe` as users run them: processes, exit statuses, signals, messages."""
 
 from __future__ import annotations
 
@@ -11,10 +11,15 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import dataset_makers
 import pipeline_setup
 import pytest
 from pipeline_setup import PROGRAM, Kit, subscriber
+from typer.testing import CliRunner
 
+from eventveil.cli import app
+from eventveil.cli.run import _config_path
+from eventveil.errors import ConfigError
 from eventveil.models import load_weights, save_weights
 
 
@@ -79,9 +84,9 @@ def test_a_signal_publishes_what_is_on_its_way_and_stops(kit, endpoint, number, 
             assert line.stdout is not None
             assert json.loads(line.stdout.readline())["seconds"] >= 1  # it runs
             os.killpg(line.pid, number)  # as a terminal and a service manager do it: the stages get it, too
-            asked = time.monotonic()
+            start_s = time.monotonic()
             output, _ = line.communicate(timeout=30)
-            took = time.monotonic() - asked
+            took = time.monotonic() - start_s
         finally:
             line.kill()
         received.finish()
@@ -101,15 +106,15 @@ def test_ctrl_c_before_anything_was_read_ends_cleanly(kit, endpoint, run_as):
     )
     try:
         assert line.stderr is not None
-        told = ""
-        while "Ctrl-C stops" not in told:
-            told = line.stderr.readline()
+        message = ""
+        while "Ctrl-C stops" not in message:
+            message = line.stderr.readline()
         os.killpg(line.pid, signal.SIGINT)
-        _, told = line.communicate(timeout=30)
+        _, message = line.communicate(timeout=30)
     finally:
         line.kill()
     assert line.returncode == 0
-    assert told == ""
+    assert message == ""
 
 
 def test_count_ends_a_subscriber_and_too_few_is_a_failure(kit, endpoint):
@@ -139,6 +144,33 @@ def test_untrained_weights_are_refused(kit, endpoint):
 
 def test_no_weights_no_line(kit):
     assert "--weights" in refusal_of(call(*PROGRAM, "run", str(kit.recording), "--allow-untrained"))
+
+
+@pytest.mark.parametrize("source", ["simulate:", "dvs-gesture:{}", "dvs-gesture:{}?split=test"])
+def test_a_source_without_weights_says_what_to_add(tmp_path, source):
+    dataset_makers.tonic(tmp_path, (("ibmGestureTrain", (1,)), ("ibmGestureTest", (24,))), classes=(0,))
+    refused = CliRunner().invoke(app, ["run", source.format(tmp_path)])
+    assert isinstance(refused.exception, ConfigError)
+    assert "add --weights shipped (trained on simulated people only) or --weights FILE" in str(refused.exception)
+
+
+@pytest.mark.parametrize("name", ["live", "replay"])
+def test_a_configuration_of_the_package_is_taken_by_its_name(name):
+    wrong = CliRunner().invoke(app, ["run", name, "--set", "line.queue=many"])
+    assert isinstance(wrong.exception, ConfigError)
+    assert f"{name}.yaml: line.queue: Input should be a valid integer" in str(wrong.exception)
+
+
+def test_a_source_of_the_same_name_wins_over_a_configuration_of_the_package(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert _config_path(["live"]).name == "live.yaml"
+    assert _config_path(["mine.yaml"]) == Path("mine.yaml")
+    for sources in (["live", "replay"], ["trial.aedat4"], ["simulate:"]):
+        assert _config_path(sources) is None
+    Path("replay").mkdir()  # as in a checkout
+    assert _config_path(["replay"]).name == "replay.yaml"
+    Path("live").touch()
+    assert _config_path(["live"]) is None
 
 
 def test_weights_for_other_windows_are_refused(kit, endpoint):

@@ -1,4 +1,4 @@
-"""`eventveil train` as a user meets it: what it says, what it prints, how it ends."""
+"""`eventveil train` as users run it: messages, results and exit statuses."""
 
 from __future__ import annotations
 
@@ -11,7 +11,9 @@ import pytest
 import yaml
 from dataset_makers import reid, tonic
 from small_trainings import Silent, planted, settings, values, watch
+from typer.testing import CliRunner
 
+from eventveil.cli import app
 from eventveil.errors import ConfigError
 from eventveil.training.distributed.process_group import ProcessGroup
 from eventveil.training.recipe import Recipe
@@ -22,9 +24,9 @@ def root(tmp_path_factory):
     return planted(tmp_path_factory.mktemp("planted"))
 
 
-def train(folder, stage, held, *options):
+def train(folder, stage, config_values, *options):
     config = folder / "mine.yaml"
-    config.write_text(yaml.safe_dump(held))
+    config.write_text(yaml.safe_dump(config_values))
     command = [sys.executable, "-m", "eventveil.cli", "train", stage, str(config), *options]
     environment = os.environ | {"OMP_NUM_THREADS": "1", "COLUMNS": "120"}
     return subprocess.run(command, env=environment, cwd=folder, capture_output=True, text=True, check=False)
@@ -35,19 +37,28 @@ def quick(root, **changes):
     return values(root, **{"pretrain": {"epochs": 1}, "adversarial": {"epochs": 1}, "attack": attack} | changes)
 
 
+@pytest.mark.parametrize("stage", ["pretrain", "adversarial", "attack", "all"])
+def test_a_configuration_of_the_package_is_taken_by_its_name(stage):
+    wrong = CliRunner().invoke(app, ["train", stage, "simulated_small", "--set", "attack.epochs=many"])
+    assert isinstance(wrong.exception, ConfigError)
+    assert "train/simulated_small.yaml: attack.epochs: Input should be a valid integer" in str(wrong.exception)
+    unknown = CliRunner().invoke(app, ["train", stage, "simulated_smal"])
+    assert "simulated_smal: unknown configuration; expected dvs_gesture, event_reid, " in str(unknown.exception)
+
+
 def test_an_attack_prints_json_for_machines_and_a_table_for_people(root, tmp_path):
     done = train(tmp_path, "attack", quick(root), "--json", "--set", "attack.of=[identity]")
     assert done.returncode == 0, done.stderr
     (line,) = done.stdout.splitlines()
-    told = json.loads(line)
-    assert told["run"] == "runs/mine"
-    assert set(told["results"]["discard-0.5"]["identity"]["rank1"]) == {"value", "interval_95", "chance"}
+    output = json.loads(line)
+    assert output["run"] == "runs/mine"
+    assert set(output["results"]["discard-0.5"]["identity"]["rank1"]) == {"value", "interval_95", "chance"}
     assert "attack/discard-0.5/identity  epoch 1/1" in done.stderr
     again = train(tmp_path, "attack", quick(root), "--resume", "--set", "attack.of=[identity]")
     assert again.returncode == 0, again.stderr
     assert "discard-0.5" in again.stdout
     assert "chance" in again.stdout
-    assert "epoch 1/1" not in again.stderr  # it was done, and nobody looks at test people twice
+    assert "epoch 1/1" not in again.stderr  # it is complete: test people are evaluated only once
 
 
 @pytest.mark.parametrize(
@@ -66,7 +77,7 @@ def test_an_attack_prints_json_for_machines_and_a_table_for_people(root, tmp_pat
         ({"adversarial": {"adversaries": 0}}, "adversarial.adversaries: the objective uniform needs at least one"),
         ({"batch": 64}, "batch: 24 training windows do not fill a batch of 64"),
         ({"data": {"val_people": 5}}, "leave 1 for training, but at least two are needed"),
-        ({"run": {"precision": "bf16"}}, "run.precision: "),  # narrow windows, or a CPU that does not compute in it
+        ({"run": {"precision": "bf16"}}, "run.precision: "),  # narrow windows, or a CPU without bf16
         ({"target": {"embedding": 70_000}}, "target: embedding: Input should be less than or equal to 65536"),
     ],
 )
@@ -86,16 +97,16 @@ def test_settings_that_do_not_go_together_are_told_in_a_line(root, tmp_path, cha
     ],
 )
 def test_an_anonymizer_that_there_is_not_is_told(root, tmp_path, config, words):
-    held = quick(root, anonymizer=config, adversarial={"from_pretrained": False})
-    done = train(tmp_path, "adversarial", held)
+    config_values = quick(root, anonymizer=config, adversarial={"from_pretrained": False})
+    done = train(tmp_path, "adversarial", config_values)
     assert done.returncode == 2
     assert words in done.stderr.replace("\n", " ")
 
 
 def test_a_dataset_that_does_not_fit_is_told(tmp_path):
-    nobody = train(tmp_path, "pretrain", quick(tmp_path / "nothing"))
-    assert nobody.returncode == 2
-    assert "expected the folder of a dataset, but there is none" in nobody.stderr
+    missing = train(tmp_path, "pretrain", quick(tmp_path / "nothing"))
+    assert missing.returncode == 2
+    assert "expected the folder of a dataset, but there is none" in missing.stderr
     tests_only = tonic(tmp_path / "tests", people=(("ibmGestureTest", (24, 25)),), classes=range(2))
     done = train(tmp_path, "pretrain", quick(tests_only))
     assert done.returncode == 2
@@ -109,17 +120,17 @@ def test_a_dataset_that_does_not_fit_is_told(tmp_path):
 
 @pytest.mark.parametrize(("key", "package"), [("tensorboard", "tensorboardX"), ("pictures", "matplotlib")])
 def test_what_is_not_installed_is_told_before_anybody_is_simulated(tmp_path, monkeypatch, key, package):
-    monkeypatch.setitem(sys.modules, package, None)  # as if it were not there
-    own = settings(None, data={"root": None, "simulate": {"subjects": 4}}, run={key: True})
+    monkeypatch.setitem(sys.modules, package, None)  # as if it were not installed
+    train_settings = settings(None, data={"root": None, "simulate": {"subjects": 4}}, run={key: True})
     with pytest.raises(ConfigError, match=rf"run\.{key}: {package} is not installed; pip install"):
-        Recipe(own, tmp_path / "run", ProcessGroup(), Silent(), watch)
+        Recipe(train_settings, tmp_path / "run", ProcessGroup(), Silent(), watch)
     assert not list(tmp_path.iterdir())
 
 
 def test_a_set_is_simulated_on_the_way(tmp_path):
-    held = quick(None, batch=4)
-    held["data"] = {"simulate": {"subjects": 4, "sessions": 2, "seconds": 0.1}, "val_people": 1, "workers": 1}
-    done = train(tmp_path, "pretrain", held, "--out", "run")
+    config_values = quick(None, batch=4)
+    config_values["data"] = {"simulate": {"subjects": 4, "sessions": 2, "seconds": 0.1}, "val_people": 1, "workers": 1}
+    done = train(tmp_path, "pretrain", config_values, "--out", "run")
     assert done.returncode == 0, done.stderr
     assert len(list((tmp_path / "run" / "data").rglob("*.npy"))) == 88
     assert (tmp_path / "run" / "pretrain" / "target" / "best.pt").exists()

@@ -58,12 +58,12 @@ def test_init_knows_every_kind(tmp_path):
 def test_show_prints_what_a_file_holds(file):
     shown = run("show", file, "--json")
     assert shown.exit_code == 0
-    held = json.loads(shown.stdout)
-    assert held["kind"] == "anonynoise"
-    assert held["size"] == [16, 12]
-    assert held["trained"] is True
-    assert held["parameters"] == sum(p.numel() for p in anonymizer()[0].parameters())
-    assert held["digests"] == {"tensors": load_weights(file).digest, "certificate": None}
+    contents = json.loads(shown.stdout)
+    assert contents["kind"] == "anonynoise"
+    assert contents["size"] == [16, 12]
+    assert contents["trained"] is True
+    assert contents["parameters"] == sum(p.numel() for p in anonymizer()[0].parameters())
+    assert contents["digests"] == {"tensors": load_weights(file).digest, "certificate": None}
     table = run("show", file).stdout
     assert "anonynoise" in table
     file.write_bytes(b"x")

@@ -123,7 +123,7 @@ def test_ctrl_c_ends_the_step_saves_and_says_how_to_go_on(root, tmp_path):
     process.send_signal(signal.SIGINT)
     stderr = process.communicate(timeout=60)[1]
     assert process.returncode == 130
-    assert "Go on with the same command and --resume" in stderr
+    assert "To continue, repeat the command with --resume" in stderr
     assert "Traceback" not in stderr
     progress = torch.load(folder / "adversarial" / "last.pt", weights_only=True)["progress"]
     assert len(rows(folder)) == 6 * progress["epoch"] + progress["step"]

@@ -152,7 +152,7 @@ def test_the_last_incidents_are_kept_and_each_is_told_once(capsys):
         status.note(Incident("anonymize", f"reason {number};", at_s=number))
         ticker(status)
         ticker(status)
-    reasons = [line.split()[3] for line in capsys.readouterr().err.splitlines() if "started anew" in line]
+    reasons = [line.split()[3] for line in capsys.readouterr().err.splitlines() if "restarted" in line]
     assert reasons == [f"{number};;" for number in range(MAX_INCIDENTS + 3)]
     assert [incident.at_s for incident in status.incidents] == list(range(3, MAX_INCIDENTS + 3))
 
