@@ -12,7 +12,7 @@ from rich.text import Text
 from eventveil.cli.options import JsonOption, print_json, say, stderr, stdout
 
 if TYPE_CHECKING:
-    from eventveil.io.camera.uri import CameraInfo
+    from eventveil.io.camera.device import CameraInfo
 
 NONE = 3
 """Exit status where no camera is attached."""
@@ -51,7 +51,7 @@ def cameras(
     with stderr.status("asking the drivers"):
         found, drivers = list_cameras()
     if json:
-        print_json({"cameras": [camera.plain() for camera in found], "drivers": drivers})
+        print_json({"cameras": [camera.to_dict() for camera in found], "drivers": drivers})
     elif found:
         for camera in found:
             stdout.print(camera.uri, markup=False)

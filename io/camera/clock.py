@@ -15,9 +15,9 @@ from itertools import pairwise
 import numpy as np
 
 from eventveil.events import EventPacket
-from eventveil.io.camera.uri import joined
-from eventveil.io.validation.checks import earlier
-from eventveil.io.validation.disorder import DAWN_US
+from eventveil.io.camera.device import concatenate
+from eventveil.io.validation.checks import mark_late
+from eventveil.io.validation.disorder import EARLIEST_US
 
 BACK_US = 10_000  # events may step back by this much; more is a clock that was set, wrapped, or began anew
 AHEAD_US = 60_000_000  # and ahead by this much more than has passed here: a stalled network catches up
@@ -41,8 +41,8 @@ class CameraClock:
         self.jumps = 0
         self._quiet_us = quiet_us
         self._shift_us = 0  # from the camera's clock to the stream's
-        self._last_us = DAWN_US  # time of the last event, in the stream
-        self._promised_us = DAWN_US
+        self._last_us = EARLIEST_US  # time of the last event, in the stream
+        self._promised_us = EARLIEST_US
         self._heard_ns = 0  # when the last event came
         self._back_us = BACK_US
 
@@ -50,11 +50,11 @@ class CameraClock:
     def floor_us(self) -> int:
         """The time on the camera's clock before which an event would be out of order, or too late."""
         floor_us = max(self._last_us, self._promised_us)
-        return floor_us if floor_us == DAWN_US else floor_us - self._shift_us
+        return floor_us if floor_us == EARLIEST_US else floor_us - self._shift_us
 
     def goes_on(self, until_us: int, received_ns: int) -> bool:
         """Whether the camera's clock can be there already."""
-        return self._last_us == DAWN_US or until_us + self._shift_us <= self._ahead_us(received_ns)
+        return self._last_us == EARLIEST_US or until_us + self._shift_us <= self._ahead_us(received_ns)
 
     def take(self, packet: EventPacket, received_ns: int) -> EventPacket:
         """Return a packet that is in order, not before `floor_us` and goes on, in the stream's time."""
@@ -74,11 +74,11 @@ class CameraClock:
         steps = np.diff(packet.t)
         breaks = np.flatnonzero((steps < -BACK_US) | (steps > AHEAD_US)) + 1
         edges = [0, *map(int, breaks), len(packet)]
-        return joined([self._place(packet[low:high], received_ns) for low, high in pairwise(edges)])
+        return concatenate([self._place(packet[low:high], received_ns) for low, high in pairwise(edges)])
 
     def quiet(self, now_ns: int) -> EventPacket | None:
         """Say how far the stream's time has come where nothing came up to `now_ns`; None: no further than before."""
-        if self._last_us == DAWN_US:
+        if self._last_us == EARLIEST_US:
             return None
         until_us = self._last_us + (now_ns - self._heard_ns) // 1000 - self._quiet_us
         if until_us <= max(self._last_us, self._promised_us):
@@ -104,7 +104,8 @@ class CameraClock:
         if not len(run):
             return run
         first_us = int(run.t[0]) + self._shift_us
-        if self._last_us != DAWN_US and not self._last_us - self._back_us <= first_us <= self._ahead_us(received_ns):
+        lowest_us, highest_us = self._last_us - self._back_us, self._ahead_us(received_ns)
+        if self._last_us != EARLIEST_US and not lowest_us <= first_us <= highest_us:
             # As much later than the last event as it came later.
             passed_us = max(0, (received_ns - self._heard_ns) // 1000)
             at_us = max(self._last_us + passed_us, self._promised_us)
@@ -115,12 +116,12 @@ class CameraClock:
 
     def _in_order(self, run: EventPacket) -> EventPacket:
         """Leave out what comes behind a promise; raise times that step back. In the camera's time."""
-        if self._promised_us != DAWN_US:
+        if self._promised_us != EARLIEST_US:
             kept = run.t >= self._promised_us - self._shift_us
             self.late += len(run) - int(np.count_nonzero(kept))
             run = EventPacket(run.t[kept], run.x[kept], run.y[kept], run.p[kept])
-        floor_us = DAWN_US if self._last_us == DAWN_US else self._last_us - self._shift_us
-        back = earlier(run.t, floor_us)
+        floor_us = EARLIEST_US if self._last_us == EARLIEST_US else self._last_us - self._shift_us
+        back = mark_late(run.t, floor_us)
         if not back.any():
             return run
         self.clipped += int(np.count_nonzero(back))

@@ -7,10 +7,11 @@ from typing import Any
 
 from eventveil.errors import CameraError
 from eventveil.events import Sensor
-from eventveil.io.camera.uri import CameraUri, Tuning
+from eventveil.io.camera.device import Tuning
+from eventveil.io.camera.uri import CameraUri
 
 
-def refused(uri: CameraUri, what: str, why: str) -> CameraError:
+def refusal(uri: CameraUri, what: str, why: str) -> CameraError:
     """Something that a camera cannot be told."""
     return CameraError(str(uri), found=f"cannot set {what}: {why}", remedy="change that key of `camera`", passing=False)
 
@@ -23,7 +24,7 @@ def check_biases(uri: CameraUri, tuning: Tuning, known: Iterable[str]) -> None:
     """
     known = sorted(known)
     if unknown := [bias for bias in tuning.biases if bias not in known]:
-        raise refused(uri, f"bias {', '.join(unknown)}", f"this camera has {', '.join(known) or 'none to be set'}")
+        raise refusal(uri, f"bias {', '.join(unknown)}", f"this camera has {', '.join(known) or 'none to be set'}")
 
 
 def check_roi(uri: CameraUri, tuning: Tuning, sensor: Sensor) -> None:
@@ -36,7 +37,7 @@ def check_roi(uri: CameraUri, tuning: Tuning, sensor: Sensor) -> None:
         return
     x, y, width, height = tuning.roi
     if min(x, y) < 0 or min(width, height) < 1 or x + width > sensor.width or y + height > sensor.height:
-        raise refused(uri, f"roi {list(tuning.roi)}", f"[x, y, width, height] does not lie on its {sensor} pixels")
+        raise refusal(uri, f"roi {list(tuning.roi)}", f"[x, y, width, height] does not lie on its {sensor} pixels")
 
 
 def apply(uri: CameraUri, what: str, setter: Callable[..., Any], *values: Any) -> None:
@@ -48,6 +49,6 @@ def apply(uri: CameraUri, what: str, setter: Callable[..., Any], *values: Any) -
     try:
         done = setter(*values)
     except Exception as error:  # other people's words may hold anything, so only their kind is told
-        raise refused(uri, what, f"its driver raised {type(error).__name__}") from None
+        raise refusal(uri, what, f"its driver raised {type(error).__name__}") from None
     if done is False:
-        raise refused(uri, what, "its driver says no")
+        raise refusal(uri, what, "its driver says no")

@@ -5,18 +5,8 @@ from __future__ import annotations
 from importlib.util import find_spec
 
 from eventveil.errors import CameraError
-from eventveil.io.camera.uri import (
-    DRIVERS,
-    DV_PROCESSING,
-    DV_TCP,
-    DV_UNIX,
-    METAVISION,
-    NEUROMORPHIC,
-    CameraDevice,
-    CameraInfo,
-    CameraUri,
-    Tuning,
-)
+from eventveil.io.camera.device import CameraDevice, CameraInfo, Tuning
+from eventveil.io.camera.uri import DRIVERS, DV_PROCESSING, DV_TCP, DV_UNIX, METAVISION, NEUROMORPHIC, CameraUri
 
 MODULES = {DV_PROCESSING: "dv_processing", NEUROMORPHIC: "neuromorphic_drivers", METAVISION: "metavision_hal"}
 INSTALL = {

@@ -21,9 +21,10 @@ import dv_processing as dv
 import numpy as np
 
 from eventveil.events import Sensor
-from eventveil.io.camera.configure import apply, check_biases, check_roi, refused
-from eventveil.io.camera.errors import absent, in_use, lost
-from eventveil.io.camera.uri import DV, DV_PROCESSING, CameraBatch, CameraInfo, CameraUri, Tuning
+from eventveil.io.camera.configure import apply, check_biases, check_roi, refusal
+from eventveil.io.camera.device import CameraBatch, CameraInfo, Tuning
+from eventveil.io.camera.errors import camera_in_use, camera_lost, camera_not_found
+from eventveil.io.camera.uri import DV, DV_PROCESSING, CameraUri
 from eventveil.io.formats.aedat4 import RECORD
 
 INTERVAL = timedelta(milliseconds=5)  # how often the driver hands events over; its own 10 ms would add to the latency
@@ -62,7 +63,7 @@ class DvCamera:
         try:
             self._camera = dv.io.camera.open(found)
         except RuntimeError:
-            raise in_use(uri) from None
+            raise camera_in_use(uri) from None
         self.info = CameraInfo(
             driver=DV_PROCESSING,
             model=f"iniVation {found.cameraModel.name}",
@@ -80,7 +81,7 @@ class DvCamera:
         if events is not None and len(events):
             return CameraBatch(as_records(events), time.monotonic_ns())
         if not self._camera.isRunning():
-            raise lost(self._uri)
+            raise camera_lost(self._uri)
         return None
 
     def close(self) -> None:
@@ -94,13 +95,13 @@ class DvCamera:
             if self._uri.name in ("", camera.serialNumber):
                 return camera
         others = ", ".join(camera.serialNumber for camera in cameras)
-        raise absent(self._uri, others)
+        raise camera_not_found(self._uri, others)
 
     def _tune(self, tuning: Tuning) -> None:
         uri, camera, sensor = self._uri, self._camera, self.info.sensor
         assert sensor is not None
         if tuning.max_event_rate is not None:
-            raise refused(uri, "max_event_rate", "dv-processing offers none")
+            raise refusal(uri, "max_event_rate", "dv-processing offers none")
         setters = self._biases()
         check_biases(uri, tuning, setters)
         check_roi(uri, tuning, sensor)

@@ -27,25 +27,25 @@ def udev_command() -> str:
     return f"eventveil cameras --udev-rules | sudo tee {RULES} && sudo udevadm control --reload && sudo udevadm trigger"
 
 
-def absent(uri: CameraUri, others: str) -> CameraError:
+def camera_not_found(uri: CameraUri, others: str) -> CameraError:
     """A camera that is not there."""
     found = f"no such camera; there are {others}" if others else "no such camera is attached"
     remedy = "plug it in, or see with `eventveil cameras` what is in the way; --wait waits for it"
     return CameraError(str(uri), found=found, remedy=remedy, passing=True)
 
 
-def lost(uri: CameraUri) -> CameraError:
+def camera_lost(uri: CameraUri) -> CameraError:
     """A camera that was there a moment ago."""
     return CameraError(str(uri), found="the camera is gone", remedy="see to its cable and power", passing=True)
 
 
-def no_rights(uri: CameraUri) -> CameraError:
+def no_permission(uri: CameraUri) -> CameraError:
     """A camera that this user may not open."""
     found = f"{getpass.getuser()} may not open it: there is no udev rule for it"
     return CameraError(str(uri), found=found, remedy=f"run: {udev_command()}", passing=True)
 
 
-def in_use(uri: CameraUri) -> CameraError:
+def camera_in_use(uri: CameraUri) -> CameraError:
     """A camera that another program has opened."""
     return CameraError(
         str(uri),

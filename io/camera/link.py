@@ -16,9 +16,10 @@ import numpy as np
 import numpy.typing as npt
 
 from eventveil.errors import CameraError
+from eventveil.io.camera.device import CameraInfo, Tuning
 from eventveil.io.camera.frames import HEAD, LOST, OPENED, Frame, Head, frame, room_for
 from eventveil.io.camera.process import OPEN_S, STUCK_S
-from eventveil.io.camera.uri import CameraInfo, CameraUri, Tuning
+from eventveil.io.camera.uri import CameraUri
 
 SILENCE_S = 2.0  # beyond the process's own alarm: it may have been stopped, and alarms with it
 
@@ -64,12 +65,12 @@ class CameraLink:
         while (got := self._take()) is None:
             left = deadline - time.monotonic()
             if left <= 0:
-                self._mind_the_silence()
+                self._check_silence()
                 return None
             select.select([self._socket], [], [], left)
         self._heard_s = time.monotonic()
         if got.head.kind == OPENED:
-            self.info = CameraInfo.of(got.said)
+            self.info = CameraInfo.from_dict(got.said)
         if got.head.kind == LOST:
             raise CameraError(str(self.uri), **got.said)
         return got
@@ -102,16 +103,16 @@ class CameraLink:
             except ConnectionError:
                 count = 0
             if count == 0:
-                raise self._died()
+                raise self._exit_error()
             self._filled += count
         return True
 
-    def _mind_the_silence(self) -> None:
+    def _check_silence(self) -> None:
         allowed_s = SILENCE_S + (OPEN_S if self.info is None else STUCK_S)
         if time.monotonic() - self._heard_s > allowed_s:
             raise self._error(f"its driver's process has said nothing for {allowed_s:.0f} s")
 
-    def _died(self) -> CameraError:
+    def _exit_error(self) -> CameraError:
         try:
             status = self._process.wait(1.0)
         except subprocess.TimeoutExpired:

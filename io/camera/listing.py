@@ -11,8 +11,9 @@ import sys
 from collections.abc import Sequence
 from dataclasses import replace
 
+from eventveil.io.camera.device import CameraInfo
 from eventveil.io.camera.drivers import INSTALL, MODULES, discover, is_installed
-from eventveil.io.camera.uri import DRIVERS, DV, PROPHESEE, CameraInfo
+from eventveil.io.camera.uri import DRIVERS, DV, PROPHESEE
 from eventveil.io.camera.usb import UsbCamera, usb_cameras
 
 PATIENCE_S = 20
@@ -38,7 +39,7 @@ def _ask(driver: str) -> tuple[str, list[CameraInfo]]:
     command = [sys.executable, "-m", "eventveil.io.camera.listing", driver]
     try:
         done = subprocess.run(command, capture_output=True, timeout=PATIENCE_S, check=True)
-        return "ready", [CameraInfo.of(plain) for plain in json.loads(done.stdout.splitlines()[-1])]
+        return "ready", [CameraInfo.from_dict(plain) for plain in json.loads(done.stdout.splitlines()[-1])]
     except subprocess.TimeoutExpired:
         return f"gave no answer within {PATIENCE_S} s", []
     except (subprocess.CalledProcessError, ValueError, IndexError, KeyError):
@@ -87,4 +88,4 @@ def _unseen(usb: UsbCamera) -> CameraInfo:
 
 
 if __name__ == "__main__":
-    sys.stdout.write(json.dumps([camera.plain() for camera in discover(sys.argv[1])]) + "\n")
+    sys.stdout.write(json.dumps([camera.to_dict() for camera in discover(sys.argv[1])]) + "\n")

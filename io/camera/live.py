@@ -20,13 +20,14 @@ import numpy as np
 from eventveil.errors import CameraError
 from eventveil.events import EventPacket, Sensor
 from eventveil.io.camera.clock import CameraClock
+from eventveil.io.camera.device import CameraInfo, Tuning
 from eventveil.io.camera.frames import BACKLOG, EVENTS, OVERFLOW, TICK, Frame, Totals
 from eventveil.io.camera.link import CameraLink
-from eventveil.io.camera.uri import CameraInfo, CameraUri, Tuning
+from eventveil.io.camera.uri import CameraUri
 from eventveil.io.validation.checks import first_fault
 
-LOOK_UP_S = 0.02  # how long a read waits at most
-PAUSES_S = (0.1, 0.2, 0.5, 1.0, 2.0)  # between two attempts to open a camera; the last one again and again
+READ_TIMEOUT_S = 0.02  # how long a read waits at most
+RETRY_DELAYS_S = (0.1, 0.2, 0.5, 1.0, 2.0)  # between two attempts to open a camera; the last one again and again
 QUIET_MS = 100
 
 
@@ -104,7 +105,7 @@ class LiveCamera:
         return self.info.sensor
 
     @property
-    def books(self) -> CameraCounters:
+    def counters(self) -> CameraCounters:
         """What became of all events so far."""
         return CameraCounters(
             read=self._before.read + self._now.read,
@@ -128,7 +129,7 @@ class LiveCamera:
             CameraError: it is not there, was not in time, or cannot be opened as asked.
         """
         deadline = None if within_s is None else time.monotonic() + within_s
-        for pause_s in _pauses():
+        for pause_s in _retry_delays():
             try:
                 self._open(rest)
             except CameraError as error:
@@ -148,11 +149,11 @@ class LiveCamera:
         """
         assert self._link is not None, "connect first"
         try:
-            frame = self._link.read(LOOK_UP_S)
+            frame = self._link.read(READ_TIMEOUT_S)
         except CameraError:
-            self._let_go()
+            self._disconnect()
             raise
-        return None if frame is None else self._understand(frame)
+        return None if frame is None else self._process_frame(frame)
 
     def resume(self, until_us: int, at_ns: int) -> None:
         """Go on with a stream that another process read: how far it had come, and when, on the monotonic clock."""
@@ -165,13 +166,13 @@ class LiveCamera:
     def close(self) -> None:
         """Give the camera back. May be called twice."""
         if self._link is not None:
-            self._let_go()
+            self._disconnect()
 
     def _open(self, rest: Callable[[float], None]) -> None:
         link = CameraLink(self.uri, self._tuning, self._max_age_ms)
         try:
             while link.info is None:
-                link.read(LOOK_UP_S)
+                link.read(READ_TIMEOUT_S)
                 rest(0)
         except BaseException:
             link.close()
@@ -181,13 +182,13 @@ class LiveCamera:
         self._link, self._info = link, link.info
         self._clock.reconnect()
 
-    def _let_go(self) -> None:
+    def _disconnect(self) -> None:
         assert self._link is not None
         self._link.close()
         self._link = None
         self._before, self._now = self._before + self._now, Totals()
 
-    def _understand(self, frame: Frame) -> EventPacket | None:
+    def _process_frame(self, frame: Frame) -> EventPacket | None:
         head = frame.head
         self._now = head.totals
         if head.flags & OVERFLOW:
@@ -253,9 +254,9 @@ class OpenCamera:
         self._camera = camera
 
     @property
-    def books(self) -> CameraCounters:
+    def counters(self) -> CameraCounters:
         """What became of all events so far."""
-        return self._camera.books
+        return self._camera.counters
 
     def __iter__(self) -> Iterator[EventPacket]:
         while True:
@@ -264,7 +265,7 @@ class OpenCamera:
                 yield packet
 
 
-def _pauses() -> Iterator[float]:
-    yield from PAUSES_S
+def _retry_delays() -> Iterator[float]:
+    yield from RETRY_DELAYS_S
     while True:
-        yield PAUSES_S[-1]
+        yield RETRY_DELAYS_S[-1]

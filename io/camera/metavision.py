@@ -22,9 +22,10 @@ import metavision_hal as hal
 import numpy as np
 
 from eventveil.events import Sensor
-from eventveil.io.camera.configure import apply, check_biases, check_roi, refused
-from eventveil.io.camera.errors import absent, in_use, lost
-from eventveil.io.camera.uri import METAVISION, CameraBatch, CameraInfo, CameraUri, Tuning, records
+from eventveil.io.camera.configure import apply, check_biases, check_roi, refusal
+from eventveil.io.camera.device import CameraBatch, CameraInfo, Tuning, to_records
+from eventveil.io.camera.errors import camera_in_use, camera_lost, camera_not_found
+from eventveil.io.camera.uri import METAVISION, CameraUri
 from eventveil.io.formats.aedat4 import RECORD
 
 
@@ -68,7 +69,7 @@ class MetavisionCamera:
         self._decoder = self._device.get_i_events_stream_decoder()
         # The buffer is the SDK's own and filled anew: what is kept of it is copied.
         self._device.get_i_event_cd_decoder().add_event_buffer_callback(
-            lambda events: self._decoded.append(records(events["t"], events["x"], events["y"], events["p"]))
+            lambda events: self._decoded.append(to_records(events["t"], events["x"], events["y"], events["p"]))
         )
         self._stream.start()
 
@@ -76,7 +77,7 @@ class MetavisionCamera:
         """Return the next events."""
         came = self._stream.poll_buffer()
         if came < 0:
-            raise lost(self._uri)
+            raise camera_lost(self._uri)
         if came == 0:
             return None
         received_ns = time.monotonic_ns()
@@ -94,13 +95,13 @@ class MetavisionCamera:
     def _open(self) -> Any:
         serials = [found.serial for found in hal.DeviceDiscovery.list_available_sources_local()]
         if not serials or self._uri.name not in ("", *serials):
-            raise absent(self._uri, ", ".join(serials))
+            raise camera_not_found(self._uri, ", ".join(serials))
         try:
             device = hal.DeviceDiscovery.open(self._uri.name)
         except RuntimeError:
-            raise in_use(self._uri) from None
+            raise camera_in_use(self._uri) from None
         if device is None:
-            raise in_use(self._uri)
+            raise camera_in_use(self._uri)
         return device
 
     def _tune(self, tuning: Tuning) -> None:
@@ -113,12 +114,12 @@ class MetavisionCamera:
             apply(uri, f"bias {name}={value}", biases.set, name, value)
         if tuning.roi is not None:
             if roi is None:
-                raise refused(uri, "roi", "this camera has none")
+                raise refusal(uri, "roi", "this camera has none")
             apply(uri, "roi", roi.set_window, hal.I_ROI.Window(*tuning.roi))
             apply(uri, "roi", roi.enable, True)
         if tuning.max_event_rate is not None:
             control = self._device.get_i_erc_module()
             if control is None:
-                raise refused(uri, "max_event_rate", "this camera has none")
+                raise refusal(uri, "max_event_rate", "this camera has none")
             apply(uri, f"max_event_rate {tuning.max_event_rate}", control.set_cd_event_rate, tuning.max_event_rate)
             apply(uri, "max_event_rate", control.enable, True)

@@ -25,9 +25,10 @@ import dv_processing as dv
 
 from eventveil.errors import CameraError
 from eventveil.events import Sensor
-from eventveil.io.camera.configure import refused
+from eventveil.io.camera.configure import refusal
+from eventveil.io.camera.device import CameraBatch, CameraInfo, Tuning
 from eventveil.io.camera.dv import as_records
-from eventveil.io.camera.uri import DV_PROCESSING, DV_TCP, CameraBatch, CameraInfo, CameraUri, Tuning
+from eventveil.io.camera.uri import DV_PROCESSING, DV_TCP, CameraUri
 
 CONNECT_S = 4
 
@@ -43,7 +44,7 @@ class NetworkStream:
     def __init__(self, uri: CameraUri, tuning: Tuning) -> None:
         self._uri = uri
         if tuning != Tuning():
-            raise refused(uri, "biases, roi or max_event_rate", "the camera is at the other end")
+            raise refusal(uri, "biases, roi or max_event_rate", "the camera is at the other end")
         self._reader = self._connect()
         if not self._reader.isEventStreamAvailable():
             raise self._error("the peer sends something else than events", "let it send the events", passing=False)

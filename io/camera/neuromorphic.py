@@ -20,9 +20,10 @@ import neuromorphic_drivers as nd
 
 from eventveil.errors import CameraError
 from eventveil.events import Sensor
-from eventveil.io.camera.configure import apply, check_biases, check_roi, refused
-from eventveil.io.camera.errors import absent, in_use, lost, no_rights
-from eventveil.io.camera.uri import DV, NEUROMORPHIC, CameraBatch, CameraInfo, CameraUri, Tuning, joined, records
+from eventveil.io.camera.configure import apply, check_biases, check_roi, refusal
+from eventveil.io.camera.device import CameraBatch, CameraInfo, Tuning, concatenate, to_records
+from eventveil.io.camera.errors import camera_in_use, camera_lost, camera_not_found, no_permission
+from eventveil.io.camera.uri import DV, NEUROMORPHIC, CameraUri
 
 if TYPE_CHECKING:
     from eventveil.io.formats.evt3 import Evt3Decoder
@@ -97,7 +98,7 @@ class NeuromorphicCamera:
         try:
             status, packet = next(self._device)
         except (RuntimeError, StopIteration):
-            raise lost(self._uri) from None
+            raise camera_lost(self._uri) from None
         if status.ring is None:
             return None
         if self._max_age_s is not None and status.delay() > self._max_age_s:
@@ -116,21 +117,21 @@ class NeuromorphicCamera:
         try:
             listed = [one for one in nd.list_devices() if _kind(one.name) == self._uri.kind]
         except RuntimeError:
-            raise absent(self._uri, "") from None
+            raise camera_not_found(self._uri, "") from None
         for one in listed:
             if self._uri.name in ("", one.serial or ""):
                 return one
         if listed and any(one.serial is None for one in listed):
-            raise no_rights(self._uri)  # it will not even tell its number
-        raise absent(self._uri, ", ".join(one.serial for one in listed))
+            raise no_permission(self._uri)  # it will not even tell its number
+        raise camera_not_found(self._uri, ", ".join(one.serial for one in listed))
 
     def _give_up(self, status: Any) -> CameraBatch:
         """Let the driver forget what waits: this packet is too old, and most of those behind it will be."""
         self._device.clear_backlog(until=0)
         if self._decoder is not None:
-            self._decoder.take_up()
+            self._decoder.resume_after_gap()
         discarded = status.ring.raw_packets + status.ring.backlog
-        return CameraBatch(records((), (), (), ()), time.monotonic_ns(), discarded=discarded)
+        return CameraBatch(to_records((), (), (), ()), time.monotonic_ns(), discarded=discarded)
 
     def _has_overflown(self, status: Any, packet: Any) -> bool:
         before, self._missing = self._missing, status.ring.dropped_packets
@@ -145,18 +146,18 @@ class NeuromorphicCamera:
         parts, begin = [], 0
         for place in sorted(holes or ()):
             parts.append(self._decoder.decode(data[begin:place]))
-            self._decoder.take_up()
+            self._decoder.resume_after_gap()
             begin = place
         parts.append(self._decoder.decode(data[begin:]))
-        events = parts[0] if len(parts) == 1 else joined(parts)
-        return records(events.t, events.x, events.y, events.p)
+        events = parts[0] if len(parts) == 1 else concatenate(parts)
+        return to_records(events.t, events.x, events.y, events.p)
 
     @staticmethod
     def _events(packet: Any) -> Any:
         events = packet.polarity_events
         if events is None:
-            return records((), (), (), ())
-        return records(events["t"], events["x"], events["y"], events["on"])
+            return to_records((), (), (), ())
+        return to_records(events["t"], events["x"], events["y"], events["on"])
 
 
 def _decoder() -> Evt3Decoder:
@@ -176,7 +177,7 @@ def _configuration(uri: CameraUri, name: Any, tuning: Tuning) -> Any:
         return None
     if name is nd.Name.CENTURYARKS_VGA:
         # Its configuration has all of them, but what is compiled writes no such register when it opens the camera.
-        raise refused(uri, "biases, roi or max_event_rate", "neuromorphic-drivers takes them and does nothing")
+        raise refusal(uri, "biases, roi or max_event_rate", "neuromorphic-drivers takes them and does nothing")
     module = getattr(nd, name.name.lower())
     check_biases(uri, tuning, [field.name for field in fields(module.Biases)])
     check_roi(uri, tuning, Sensor(module.Properties.width, module.Properties.height))
@@ -185,7 +186,7 @@ def _configuration(uri: CameraUri, name: Any, tuning: Tuning) -> Any:
         _look_at(uri, module, configuration, tuning.roi)
     if tuning.max_event_rate is not None:
         if not hasattr(module, "RateLimiter"):
-            raise refused(uri, "max_event_rate", "neuromorphic-drivers offers none for it")
+            raise refusal(uri, "max_event_rate", "neuromorphic-drivers offers none for it")
         most = max(1, tuning.max_event_rate * RATE_PERIOD_US // 1_000_000)
         configuration.rate_limiter = module.RateLimiter(RATE_PERIOD_US, most)
     return configuration
@@ -198,7 +199,7 @@ def _biases(uri: CameraUri, module: Any, tuning: Tuning) -> Any:
         if field.name in tuning.biases:
             value = tuning.biases[field.name]
             if field.type is bool and value not in (0, 1):
-                raise refused(uri, f"bias {field.name}={value}", "it is 0 or 1")
+                raise refusal(uri, f"bias {field.name}={value}", "it is 0 or 1")
             setattr(biases, field.name, value)
             apply(uri, f"bias {field.name}={value}", biases.serialize)
     return biases
@@ -214,14 +215,14 @@ def _look_at(uri: CameraUri, module: Any, configuration: Any, roi: tuple[int, in
         mask.clear_rectangle(x, module.Properties.height - y - height, width, height)  # it counts rows from below
         configuration.x_mask, configuration.y_mask = mask.x_mask(), mask.y_mask()
     else:
-        raise refused(uri, "roi", "neuromorphic-drivers offers none for it; scene.crop looks at a part as well")
+        raise refusal(uri, "roi", "neuromorphic-drivers offers none for it; scene.crop looks at a part as well")
 
 
 def _understand(uri: CameraUri, text: str) -> CameraError:
     """The driver's words, which are libusb's, in ours."""
     words = text.lower()
     if "access" in words or "permission" in words:
-        return no_rights(uri)
+        return no_permission(uri)
     if "busy" in words:
-        return in_use(uri)
-    return absent(uri, "")
+        return camera_in_use(uri)
+    return camera_not_found(uri, "")

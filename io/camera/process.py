@@ -19,10 +19,11 @@ import time
 from typing import Any
 
 from eventveil.errors import CameraError
+from eventveil.io.camera.device import CameraDevice, Tuning
 from eventveil.io.camera.drivers import open_device
 from eventveil.io.camera.frames import EVENTS, LOST, OPENED, TICK, Head, Totals, words
 from eventveil.io.camera.queue import CameraQueue
-from eventveil.io.camera.uri import CameraDevice, CameraUri, Tuning
+from eventveil.io.camera.uri import CameraUri
 
 OPEN_S = 60  # to open a camera: some load their firmware, and the first time a decoder is compiled
 STUCK_S = 5  # for one round, which takes milliseconds
@@ -47,7 +48,7 @@ def main(fd: int) -> None:
             device = open_device(uri, Tuning(**asked), max_age_ms)
         except Exception as error:
             raise _in_our_words(error, uri) from None
-        _say(line, OPENED, device.info.plain())
+        _say(line, OPENED, device.info.to_dict())
         _serve(line, device, queue, uri)
     except CameraError as error:
         _say(line, LOST, {"found": error.found, "remedy": error.remedy, "passing": error.passing}, queue.totals)

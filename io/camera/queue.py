@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from collections import deque
 
+from eventveil.io.camera.device import CameraBatch
 from eventveil.io.camera.frames import BACKLOG, OVERFLOW, Totals
-from eventveil.io.camera.uri import CameraBatch
 
 MAX_BYTES = 256 << 20  # of events that wait: 1.7 s of a camera at its limit of 10 million events a second
 

@@ -12,8 +12,8 @@ from camera_helpers import FAKES, fake_camera
 from pipeline_setup import PROGRAM
 
 from eventveil.io.camera import drivers, listing
+from eventveil.io.camera.device import CameraInfo
 from eventveil.io.camera.errors import udev_rules
-from eventveil.io.camera.uri import CameraInfo
 from eventveil.io.camera.usb import UsbCamera, usb_cameras
 
 

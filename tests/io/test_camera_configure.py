@@ -8,7 +8,7 @@ from camera_helpers import fake_camera, live
 
 from eventveil.config import run_settings
 from eventveil.errors import CameraError, ConfigError
-from eventveil.io.camera.uri import Tuning
+from eventveil.io.camera.device import Tuning
 
 URIS = {"neuromorphic": "prophesee://?driver=neuromorphic-drivers", "dv": "dv://", "metavision": "prophesee://"}
 DAVIS = {"model": "iniVation DAVIS 346", "sensor": (346, 260)}

@@ -16,7 +16,7 @@ from recordings import assert_same, cut, make_events
 
 from eventveil import Sensor
 from eventveil.errors import CameraError
-from eventveil.io.camera.uri import Tuning
+from eventveil.io.camera.device import Tuning
 
 dv = pytest.importorskip("dv_processing")
 
@@ -82,7 +82,7 @@ def test_every_event_arrives_as_it_was_sent(way, tmp_path, port, senders, camera
     sender.say(str(PACKETS))
     assert_same(read_events(camera, len(EVENTS)), EVENTS)
     assert camera.incidents == set()
-    assert (camera.books.read, camera.books.delivered) == (len(EVENTS), len(EVENTS))
+    assert (camera.counters.read, camera.counters.delivered) == (len(EVENTS), len(EVENTS))
 
 
 def test_several_readers_get_the_same(port, senders, cameras):
@@ -125,7 +125,7 @@ def test_a_sender_that_drops_out_and_starts_again_goes_on_where_it_was(port, sen
         assert (getattr(second, name) == getattr(EVENTS, name)).all()
     assert (second.t - second.t[0] == EVENTS.t - EVENTS.t[0]).all()
     assert second.t[0] >= first.t[-1]
-    assert (camera.books.read, camera.books.delivered) == (HALF + len(EVENTS), HALF + len(EVENTS))
+    assert (camera.counters.read, camera.counters.delivered) == (HALF + len(EVENTS), HALF + len(EVENTS))
 
 
 def test_a_reader_that_drops_out_comes_back_to_the_same_sender(port, senders, cameras):

@@ -10,9 +10,10 @@ from hypothesis import strategies as st
 from eventveil import Sensor
 from eventveil.config import run_settings
 from eventveil.errors import ConfigError
+from eventveil.io.camera.device import CameraBatch, CameraInfo, to_records
 from eventveil.io.camera.frames import BACKLOG, EVENTS, LOST, OVERFLOW, Head, Totals, frame, room_for, words
 from eventveil.io.camera.queue import CameraQueue
-from eventveil.io.camera.uri import CameraBatch, CameraInfo, CameraUri, records
+from eventveil.io.camera.uri import CameraUri
 from eventveil.io.formats.aedat4 import RECORD
 from eventveil.replay.player.sources import SourceUri, open_playlist
 
@@ -61,16 +62,16 @@ def test_what_is_no_camera_is_refused_with_what_would_be_one(uri, complaint):
 
 def test_what_is_known_of_a_camera_travels_as_json():
     info = CameraInfo(driver="d", model="m", serial="1", sensor=Sensor(640, 480), uri="dv://1", problem="busy")
-    assert CameraInfo.of(info.plain()) == info
+    assert CameraInfo.from_dict(info.to_dict()) == info
     bare = CameraInfo(driver="d", model="m")
-    assert CameraInfo.of(bare.plain()) == bare
+    assert CameraInfo.from_dict(bare.to_dict()) == bare
 
 
 # -- the queue ---------------------------------------------------------------------------------------------------------
 
 
 def batch(n, received_ns=0, **what):
-    return CameraBatch(records(range(n), [1] * n, [2] * n, [True] * n), received_ns, **what)
+    return CameraBatch(to_records(range(n), [1] * n, [2] * n, [True] * n), received_ns, **what)
 
 
 def taken(queue):

@@ -71,7 +71,7 @@ def test_what_is_not_on_the_sensor_is_left_out_and_counted(dvxplorer):
     fake.emit(data)
     kept = [n for n in range(10) if n not in (3, 5, 7)]
     assert_same(read_events(camera, 7), EventPacket(*(getattr(good, name)[kept] for name in "txyp")))
-    assert (camera.books.read, camera.books.damaged, camera.books.delivered) == (10, 3, 7)
+    assert (camera.counters.read, camera.counters.damaged, camera.counters.delivered) == (10, 3, 7)
 
 
 def test_a_slow_reader_loses_the_oldest_events_and_they_are_counted(tmp_path, monkeypatch):
@@ -85,8 +85,8 @@ def test_a_slow_reader_loses_the_oldest_events_and_they_are_counted(tmp_path, mo
         wait_until(lambda: fake.untaken == 0)  # all of them are in the camera's process, and nobody reads
         threading.Event().wait(0.5)
         fake.emit(as_dv(make_events(7, sensor=Sensor(640, 480), start_us=int(events.t[-1]))))
-        wait_until(lambda: camera.books.read == 400_007, camera)
-        books = camera.books
+        wait_until(lambda: camera.counters.read == 400_007, camera)
+        books = camera.counters
         assert books.dropped > 0
         assert books.read == books.delivered + books.dropped
         assert camera.incidents == {"backlog"}
