@@ -1,4 +1,4 @@
-"""What a camera is told when it is opened: refused where it does not offer that, and never quietly left out."""
+"""Apply settings to a camera when it is opened. A setting that it does not offer is refused, never silently ignored."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from eventveil.io.camera.uri import CameraUri
 
 
 def refusal(uri: CameraUri, what: str, why: str) -> CameraError:
-    """Something that a camera cannot be told."""
+    """Return the error for a setting that a camera does not accept."""
     return CameraError(str(uri), found=f"cannot set {what}: {why}", remedy="change that key of `camera`", passing=False)
 
 
@@ -20,15 +20,16 @@ def check_biases(uri: CameraUri, tuning: Tuning, known: Iterable[str]) -> None:
     """Refuse biases that a camera does not have, and name those that it has.
 
     Raises:
-        CameraError: there are some.
+        CameraError: a bias is unknown.
     """
     known = sorted(known)
     if unknown := [bias for bias in tuning.biases if bias not in known]:
-        raise refusal(uri, f"bias {', '.join(unknown)}", f"this camera has {', '.join(known) or 'none to be set'}")
+        available = ", ".join(known) or "no adjustable biases"
+        raise refusal(uri, f"bias {', '.join(unknown)}", f"this camera has {available}")
 
 
 def check_roi(uri: CameraUri, tuning: Tuning, sensor: Sensor) -> None:
-    """Refuse a region that does not lie on the sensor: some drivers take it, and do something else.
+    """Refuse a region that does not lie on the sensor: some drivers accept it and do something else.
 
     Raises:
         CameraError: it is empty, or reaches beyond the sensor.
@@ -41,14 +42,14 @@ def check_roi(uri: CameraUri, tuning: Tuning, sensor: Sensor) -> None:
 
 
 def apply(uri: CameraUri, what: str, setter: Callable[..., Any], *values: Any) -> None:
-    """Have a driver set something.
+    """Call a driver's setter.
 
     Raises:
-        CameraError: it raises, or answers that it has not done so.
+        CameraError: it raises, or returns False.
     """
     try:
         done = setter(*values)
-    except Exception as error:  # other people's words may hold anything, so only their kind is told
+    except Exception as error:  # its text may quote events, so only its type is passed on
         raise refusal(uri, what, f"its driver raised {type(error).__name__}") from None
     if done is False:
-        raise refusal(uri, what, "its driver says no")
+        raise refusal(uri, what, "its driver rejected it")

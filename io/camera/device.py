@@ -20,11 +20,11 @@ from eventveil.io.formats.aedat4 import RECORD
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tuning:
-    """What a camera is told when it is opened; what its driver does not offer is refused.
+    """The settings of a camera when it is opened. A setting that its driver does not offer is refused.
 
     Attributes:
-        biases: value by name, in the driver's own names and units.
-        roi: (x, y, width, height), pixels outside are switched off in the camera; coordinates stay the sensor's.
+        biases: value by name, in the driver's names and units.
+        roi: (x, y, width, height) in pixels; the camera switches off the pixels outside. Coordinates stay the sensor's.
         max_event_rate: events per second above which the camera itself drops events.
     """
 
@@ -35,18 +35,18 @@ class Tuning:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CameraInfo:
-    """What is known of a camera.
+    """What is known about a camera.
 
     Attributes:
-        driver: what it was found or opened with; "" where no driver is installed for it.
+        driver: the driver that found or opened it; "" if no driver is installed for it.
         model: as the driver names it.
-        serial: its serial number; None where the driver tells it only of a camera that is open.
+        serial: its serial number; None if the driver reports it only for an open camera.
         sensor: its geometry; None likewise.
-        firmware: version, in the driver's words.
+        firmware: version, as the driver reports it.
         connection: USB speed, network, ...
-        uri: what opens it.
-        problem: why it cannot be opened; None: nothing is known to be in the way.
-        remedy: what to do about that, a command where there is one.
+        uri: the URI that opens it.
+        problem: why it cannot be opened; None: no problem is known.
+        remedy: what to do about it, a command if there is one.
     """
 
     driver: str
@@ -60,25 +60,25 @@ class CameraInfo:
     remedy: str | None = None
 
     def to_dict(self) -> dict[str, Any]:
-        """As plain values, for JSON."""
+        """Return plain values, for JSON."""
         return asdict(self) | {"sensor": None if self.sensor is None else str(self.sensor)}
 
     @classmethod
-    def from_dict(cls, plain: Mapping[str, Any]) -> Self:
-        """Read what `plain` has written."""
-        sensor = plain["sensor"]
-        return cls(**{**plain, "sensor": None if sensor is None else Sensor.parse(sensor)})
+    def from_dict(cls, values: Mapping[str, Any]) -> Self:
+        """Read the result of `to_dict`."""
+        sensor = values["sensor"]
+        return cls(**{**values, "sensor": None if sensor is None else Sensor.parse(sensor)})
 
 
 @dataclass(slots=True, eq=False)
 class CameraBatch:
-    """What a driver handed over at once.
+    """The events that a driver delivered at once.
 
     Attributes:
-        events: (n,) records of t, x, y, p, 16 bytes each, contiguous; t as the camera tells it, not checked.
+        events: (n,) records of t, x, y, p, 16 bytes each, contiguous; t as the camera reports it, not checked.
         received_ns: when the computer received them, on its monotonic clock.
-        overflow: the camera or its driver lost events before or among these.
-        discarded: packets that the adapter made its driver give up before these, because they were too old.
+        overflow: True if the camera or its driver lost events before or among these.
+        discarded: how many packets the adapter had its driver discard before these, because they were too old.
     """
 
     events: npt.NDArray[np.void]
@@ -88,27 +88,27 @@ class CameraBatch:
 
 
 class CameraDevice(Protocol):
-    """An open camera, as its adapter shows it. Used in one thread, in the camera's own process.
+    """An open camera, as its adapter presents it. Used in one thread, in the camera's own process.
 
     Attributes:
-        info: what is known of it; `sensor` and `serial` are told now.
+        info: what is known about it; `sensor` and `serial` are set.
     """
 
     info: CameraInfo
 
     def read(self) -> CameraBatch | None:
-        """Return what has come; None: nothing yet. May wait for some milliseconds, never longer.
+        """Return the events that have come; None: none yet. May wait for a few milliseconds, never longer.
 
         Raises:
-            CameraError: the camera is gone. Whatever else a driver raises is taken for the same.
+            CameraError: the camera is gone. Any other exception of a driver is treated alike.
         """
 
     def close(self) -> None:
-        """Give the camera back."""
+        """Close the camera."""
 
 
 def concatenate(parts: Sequence[EventPacket]) -> EventPacket:
-    """Packets, at least one, as one."""
+    """Concatenate one or more packets."""
     return EventPacket(
         np.concatenate([part.t for part in parts]),
         np.concatenate([part.x for part in parts]),
@@ -118,7 +118,7 @@ def concatenate(parts: Sequence[EventPacket]) -> EventPacket:
 
 
 def to_records(t: Any, x: Any, y: Any, p: Any) -> npt.NDArray[np.void]:
-    """Put columns into records of 16 bytes."""
-    made = np.empty(len(t), RECORD)
-    made["t"], made["x"], made["y"], made["p"] = t, x, y, p
-    return made
+    """Copy columns into records of 16 bytes."""
+    records = np.empty(len(t), RECORD)
+    records["t"], records["x"], records["y"], records["p"] = t, x, y, p
+    return records

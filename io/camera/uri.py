@@ -12,7 +12,7 @@ from eventveil.errors import ConfigError
 DV, DV_TCP, DV_UNIX, PROPHESEE = "dv", "dv+tcp", "dv+unix", "prophesee"
 DV_PROCESSING, NEUROMORPHIC, METAVISION = "dv-processing", "neuromorphic-drivers", "metavision"
 DRIVERS = {DV: (DV_PROCESSING, NEUROMORPHIC), PROPHESEE: (METAVISION, NEUROMORPHIC)}
-"""Drivers of each kind of camera, the one that is taken where both are installed first."""
+"""Drivers of each kind of camera; if both are installed, the first one is used."""
 EXAMPLES = {
     DV: "dv:// or dv://DXB00010",
     DV_TCP: "dv+tcp://192.168.0.7:7777",
@@ -27,7 +27,7 @@ class CameraUri:
 
     Attributes:
         kind: "dv" (iniVation), "prophesee", "dv+tcp" or "dv+unix" (a stream that dv-processing's NetworkWriter sends).
-        name: the serial number, or "" for the first camera that is found; HOST:PORT; or the path of a socket.
+        name: the serial number, or "" for the first camera found; HOST:PORT; or the path of a socket.
         options: `driver` of a camera; `certificate` and `key` of a TCP stream, paths to PEM files.
     """
 
@@ -37,10 +37,10 @@ class CameraUri:
 
     @classmethod
     def parse(cls, uri: str) -> Self:
-        """Read a URI, without looking for what it names.
+        """Parse a URI, without checking that the camera exists.
 
         Raises:
-            ConfigError: the kind or an option is unknown, or host, port or path are missing.
+            ConfigError: the kind or an option is unknown, or the host, port or path is missing.
         """
         kind, _, rest = uri.partition("://")
         if kind not in EXAMPLES:
@@ -61,7 +61,7 @@ class CameraUri:
             if not host or not (port.isdecimal() and 0 < int(port) < 65_536):
                 raise ConfigError(f"{uri}: expected a host and a port, as in {EXAMPLES[DV_TCP]}")
             if len(self.options) == 1:
-                raise ConfigError(f"{uri}: TLS takes both, certificate=FILE.pem and key=FILE.pem, of this client")
+                raise ConfigError(f"{uri}: TLS takes both certificate=FILE.pem and key=FILE.pem, those of this client")
         elif self.kind == DV_UNIX:
             if not self.name.startswith("/"):
                 raise ConfigError(f"{uri}: expected the path of a socket, with three slashes: {EXAMPLES[DV_UNIX]}")
@@ -70,7 +70,7 @@ class CameraUri:
 
     @property
     def driver(self) -> str | None:
-        """The driver that was asked for; None: the first one that is installed."""
+        """The requested driver; None: the first one installed."""
         return self.options.get("driver")
 
     def __str__(self) -> str:
@@ -79,5 +79,5 @@ class CameraUri:
 
 
 def is_camera(uri: str) -> bool:
-    """Tell whether a URI names a live camera or a camera's stream."""
+    """Return whether a URI names a live camera or a camera's stream."""
     return uri.partition("://")[0] in EXAMPLES

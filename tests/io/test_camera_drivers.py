@@ -56,8 +56,8 @@ def test_every_event_arrives_as_it_was_and_the_camera_tells_what_it_is(driver, t
             fake.emit(data[place : place + size])
         assert_same(read_events(camera, len(events)), events)
         assert camera.incidents == set()
-        books = camera.counters
-        assert (books.read, books.delivered, books.dropped, books.late) == (3_000, 3_000, 0, 0)
+        counters = camera.counters
+        assert (counters.read, counters.delivered, counters.dropped, counters.late) == (3_000, 3_000, 0, 0)
     finally:
         camera.close()
 
@@ -153,7 +153,7 @@ def test_a_camera_is_found_by_its_serial_number(driver, tmp_path, monkeypatch):
 @DRIVERS
 def test_a_camera_in_use_says_so(driver, tmp_path, monkeypatch):
     fake_camera(tmp_path, monkeypatch, driver, open_error="Resource busy")
-    with pytest.raises(CameraError, match="another program has opened it; end that program"):
+    with pytest.raises(CameraError, match="another program has opened it; close that program"):
         live(URIS[driver]).connect(within_s=0)
 
 

@@ -36,7 +36,7 @@ def test_a_driver_that_raises_is_not_quoted(dvxplorer):
 def test_a_driver_that_hangs_is_ended(dvxplorer):
     fake, camera = dvxplorer
     fake.emit(as_dv(make_events(5)), hang=True)
-    with pytest.raises(CameraError, match="its driver did not come back within 5 s"):
+    with pytest.raises(CameraError, match="its driver did not return within 5 s"):
         wait_until(lambda: False, camera)
 
 
@@ -51,7 +51,7 @@ def test_a_process_that_is_stopped_is_missed(dvxplorer, monkeypatch):
     _, camera = dvxplorer
     monkeypatch.setattr(link, "SILENCE_S", 1.0 - link.STUCK_S)
     os.kill(camera._link._process.pid, signal.SIGSTOP)
-    with pytest.raises(CameraError, match="its driver's process has said nothing for 1 s"):
+    with pytest.raises(CameraError, match="its driver's process has been silent for 1 s"):
         wait_until(lambda: False, camera)
 
 
@@ -86,9 +86,9 @@ def test_a_slow_reader_loses_the_oldest_events_and_they_are_counted(tmp_path, mo
         threading.Event().wait(0.5)
         fake.emit(as_dv(make_events(7, sensor=Sensor(640, 480), start_us=int(events.t[-1]))))
         wait_until(lambda: camera.counters.read == 400_007, camera)
-        books = camera.counters
-        assert books.dropped > 0
-        assert books.read == books.delivered + books.dropped
+        counters = camera.counters
+        assert counters.dropped > 0
+        assert counters.read == counters.delivered + counters.dropped
         assert camera.incidents == {"backlog"}
     finally:
         camera.close()

@@ -182,7 +182,7 @@ def test_a_file_cut_off_gives_its_whole_events_first(tmp_path, lost, by_column):
     assert len(got) == max(left, 0)
     assert [fault.recoverable for fault in faults] == [False]
     assert f"event {len(got)}" in str(faults[0])
-    assert "cut off" in str(faults[0])
+    assert "truncated" in str(faults[0])
 
 
 def test_reading_on_behind_the_end_gives_nothing(tmp_path):
@@ -190,7 +190,7 @@ def test_reading_on_behind_the_end_gives_nothing(tmp_path):
     (tmp_path / "a.npy").write_bytes((tmp_path / "a.npy").read_bytes()[:-1])
     reader = NpyReader(tmp_path / "a.npy")
     assert len(reader.read_packet()) == 2
-    with pytest.raises(EventFileError, match="cut off"):
+    with pytest.raises(EventFileError, match="truncated"):
         reader.read_packet()
     assert reader.read_packet() is None
     reader.close()
