@@ -1,4 +1,4 @@
-"""eventveil lets the motion of an event camera out and keeps the person in."""
+"""eventveil publishes anonymized event-camera windows and gestures in real time."""
 
 from eventveil.events import EventPacket, Sensor, Window
 from eventveil.version import __version__

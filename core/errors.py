@@ -1,22 +1,22 @@
-"""What can go wrong, as one tree.
+"""Every error that eventveil raises on purpose, as one tree.
 
 EventVeilError
-+-- EventError       events that break the rules of `EventPacket`, or settings that cannot bin them
-+-- EventFileError   a recording that cannot be read or written as asked
-+-- DatasetError     a folder that is no dataset, or one with parts missing, or a split or list that does not fit it
-+-- ConfigError      a setting that is unknown, missing or out of range
-+-- WeightsError     a weights file that is wrong, or does not fit the line it is put into
-+-- AnonymizerError  the anonymizer failed: nothing comes out
-+-- BoundaryError    something that was not anonymized was about to be published
-+-- WireError        a message that another version or another program sent
-+-- AccessError      a key file that is wrong or open to others, or a publisher that is not, or refuses, whom it should
-+-- LineError        a stage of the line failed and the line has ended
-+-- CrashError       a network or its device failed (also an AnonymizerError or a LineError): a fresh one may go on
-+-- TrainingError    training cannot go on: a loss is not finite, or a run folder is of another run or cannot be written
-+-- AuditError       an audit that cannot be made as asked, or a certificate that does not hold
-+-- CameraError      a live camera that is not there, cannot be opened as asked, or was lost
++-- EventError       events violate the rules of `EventPacket`, or the settings cannot bin them
++-- EventFileError   a recording cannot be read, or cannot be written as requested
++-- DatasetError     a folder is not a dataset, parts of it are missing, or a split or list does not match it
++-- ConfigError      a setting is unknown, missing or out of range
++-- WeightsError     a weights file is invalid, or does not match the pipeline that loads it
++-- AnonymizerError  the anonymizer failed: nothing was published
++-- BoundaryError    data that was not anonymized was about to be published
++-- WireError        a message does not follow the wire format: another version or another program sent it
++-- AccessError      a key file is invalid or readable by others, or publisher and subscriber reject each other's keys
++-- LineError        a stage failed and the pipeline has ended
++-- CrashError       a network or its device failed (also an AnonymizerError or a LineError); a new instance may work
++-- TrainingError    training cannot continue: a non-finite loss, or a run folder of another run or not writable
++-- AuditError       an audit cannot be made as requested, or a certificate is not valid
++-- CameraError      a live camera is missing, cannot be opened as requested, or was lost
 
-The command line turns each of these into one line and exit status 2; any other exception is a defect of ours and
+The command line prints each of these as one line and exits with status 2; any other exception is a bug in eventveil and
 keeps its traceback. No message of this tree may carry event data: coordinates and counts of a recording stay inside.
 """
 
@@ -26,30 +26,30 @@ from pathlib import Path
 
 
 class EventVeilError(Exception):
-    """Root of everything that eventveil raises on purpose."""
+    """Base class of everything that eventveil raises on purpose."""
 
 
 class EventError(EventVeilError):
-    """Events break the rules of `EventPacket`, or cannot be binned as asked."""
+    """Events violate the rules of `EventPacket`, or cannot be binned as requested."""
 
 
 class EventFileError(EventVeilError):
-    """A recording cannot be read or written as asked.
+    """A recording cannot be read, or cannot be written as requested.
 
     Attributes:
         path: the file.
-        format: the format it was taken for, or None where none was recognised.
-        where: where in it, as "byte 4096" or "packet 12"; None where the whole file is meant.
-        expected: what was expected there, and what came.
+        format: the detected format, or None if none was recognised.
+        where: the place in the file, such as "byte 4096" or "packet 12"; None for the whole file.
+        expected: what was expected there, and what was found.
         remedy: what to do about it.
-        recoverable: True where only one packet is lost: iterating on continues behind it.
+        recoverable: True if only one packet is lost: iteration continues after it.
     """
 
     def __init__(
         self,
         path: Path | str,
         *,
-        format: str | None,  # noqa: A002 - the word of the field
+        format: str | None,  # noqa: A002 - the usual name for it
         expected: str,
         remedy: str,
         where: str | None = None,
@@ -67,7 +67,7 @@ class EventFileError(EventVeilError):
 
 
 class DatasetError(EventVeilError):
-    """A folder is not the dataset that was asked for, parts are missing, or a split or a list does not fit it."""
+    """A folder is not the requested dataset, parts are missing, or a split or a list does not match it."""
 
 
 class ConfigError(EventVeilError):
@@ -75,7 +75,7 @@ class ConfigError(EventVeilError):
 
 
 class WeightsError(EventVeilError):
-    """A weights file is wrong, or does not fit the line it is put into."""
+    """A weights file is invalid, or does not match the pipeline that loads it."""
 
 
 class AnonymizerError(EventVeilError):
@@ -83,7 +83,7 @@ class AnonymizerError(EventVeilError):
 
 
 class BoundaryError(EventVeilError):
-    """Something that was not anonymized was about to cross the privacy boundary."""
+    """Data that was not anonymized was about to cross the privacy boundary."""
 
 
 class WireError(EventVeilError):
@@ -91,19 +91,19 @@ class WireError(EventVeilError):
 
 
 class AccessError(EventVeilError):
-    """A key is missing, malformed or open to others, or two ends of a connection do not accept each other's keys."""
+    """A key is missing, malformed or readable by others, or two peers do not accept each other's keys."""
 
 
 class LineError(EventVeilError):
-    """A stage of the line failed, and the line has ended."""
+    """A stage failed, and the pipeline has ended."""
 
 
 class CrashError(EventVeilError):
-    """A network failed with its device, or by an exception inside; nothing it made is wrong. A fresh one may go on."""
+    """A network raised or its device failed; its earlier output is correct. A new instance may continue."""
 
 
 class AnonymizerCrashError(AnonymizerError, CrashError):
-    """The anonymizer crashed. Fail closed: nothing of the batch was published."""
+    """The anonymizer crashed. Fail closed: no window of the batch was published."""
 
 
 class ClassifierCrashError(LineError, CrashError):
@@ -111,21 +111,21 @@ class ClassifierCrashError(LineError, CrashError):
 
 
 class TrainingError(EventVeilError):
-    """Training cannot go on: a loss is not finite, or a run folder is of another run or cannot be written."""
+    """Training cannot continue: a loss is not finite, or a run folder belongs to another run or is not writable."""
 
 
 class AuditError(EventVeilError):
-    """An audit cannot be made as asked, or a certificate does not hold."""
+    """An audit cannot be made as requested, or a certificate is not valid."""
 
 
 class CameraError(EventVeilError):
-    """A live camera is not there, cannot be opened as asked, or was lost.
+    """A live camera is missing, cannot be opened as requested, or was lost.
 
     Attributes:
         camera: its URI.
-        found: what is the matter.
+        found: what is wrong.
         remedy: what to do about it.
-        passing: True where it may be there again by itself: trying again makes sense.
+        passing: True if the problem may go away by itself, so that retrying makes sense.
     """
 
     def __init__(self, camera: str, *, found: str, remedy: str, passing: bool) -> None:

@@ -1,9 +1,9 @@
-"""The words everybody shares: sensor, event packet, window.
+"""The types that all of eventveil shares: sensor, event packet, window.
 
-An event is t (int64, microseconds), x and y (uint16, pixels, y down), p (bool, True = ON, brighter). A packet holds
-events as four 1-D arrays, one per field: kernels read them at the speed of memory, and a reader whose file stores
-records can hand over strided views of its fields without copying. (Structured arrays, the other custom of the field,
-cost twice the time per event in the histogram.)
+An event is t (int64, microseconds), x and y (uint16, pixels, y down) and p (bool, True = ON, brighter). A packet holds
+events as four 1-D arrays, one per field: kernels read them at memory speed, and a reader whose file stores records can
+return strided views of its fields without copying. (Structured arrays, the other convention in the field, take twice
+the time per event in the histogram.)
 """
 
 from __future__ import annotations
@@ -22,10 +22,21 @@ MAX_PIXELS = 65_536  # a coordinate is a uint16
 
 @dataclass(frozen=True, slots=True)
 class Sensor:
-    """Geometry of a camera in pixels, written WIDTHxHEIGHT.
+    """The size of a camera's pixel array, written WIDTHxHEIGHT.
+
+    Args:
+        width: pixels, 1 to 65,536.
+        height: pixels, 1 to 65,536.
 
     Raises:
-        EventError: width or height is not between 1 and 65,536.
+        EventError: width or height is out of range.
+
+    Example:
+        >>> sensor = Sensor.parse("346x260")
+        >>> sensor
+        Sensor(width=346, height=260)
+        >>> print(sensor)
+        346x260
     """
 
     width: int
@@ -37,10 +48,10 @@ class Sensor:
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """Read a geometry such as `346x260`.
+        """Parse a geometry such as `346x260`; spaces around the numbers and a capital X are allowed.
 
         Raises:
-            EventError: the text is not WIDTHxHEIGHT.
+            EventError: the text is not WIDTHxHEIGHT, or a number is out of range.
         """
         match = re.fullmatch(r"\s*(\d+)\s*[xX]\s*(\d+)\s*", text)
         if match is None:
@@ -53,21 +64,28 @@ class Sensor:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class EventPacket:
-    """Events in time order, as four 1-D arrays of one length, which may be 0.
+    """Events in time order, as four 1-D arrays of the same length n, which may be 0.
 
     Args:
-        t: int64, microseconds, never decreasing, neither here nor from packet to packet.
-        x: uint16, pixels from the left.
-        y: uint16, pixels from the top.
-        p: bool, True = ON (brighter).
-        until_us: the source promises that no later packet holds an event before this time. A camera that sees
-            nothing moving still moves on in time, and windows can close.
+        t: int64 (n,), microseconds, never decreasing, within a packet and from packet to packet.
+        x: uint16 (n,), pixels from the left.
+        y: uint16 (n,), pixels from the top.
+        p: bool (n,), True = ON (brighter).
+        until_us: microseconds, or None. The source guarantees that no later packet holds an event before this time, so
+            windows can close while nothing moves in front of a camera.
 
-    The arrays may be strided views and are not to be written to. They stay valid as long as the packet lives.
-    Order and geometry are checked where events enter (`eventveil.io`), not here: this only checks the form.
+    The arrays may be strided views; do not write to them. They stay valid as long as the packet exists.
+    Only dtypes and shapes are checked here; order and geometry are checked where events enter (`eventveil.io`).
 
     Raises:
-        EventError: wrong dtype, wrong number of dimensions, or lengths that differ.
+        EventError: wrong dtype, wrong number of dimensions, or different lengths.
+
+    Example:
+        >>> packet = EventPacket.of(t=[10, 25, 40], x=[3, 4, 4], y=[7, 7, 8], p=[1, 0, 1])
+        >>> packet
+        EventPacket(3 events)
+        >>> packet[1:].t.tolist(), packet.p.tolist()
+        ([25, 40], [True, False, True])
     """
 
     t: npt.NDArray[np.int64]
@@ -88,7 +106,7 @@ class EventPacket:
 
     @classmethod
     def of(cls, t: Any, x: Any, y: Any, p: Any) -> Self:
-        """Build a packet from any array-likes, converting (and copying) where needed."""
+        """Build a packet from any array-likes, converting (and copying) if needed."""
         return cls(
             np.asarray(t).astype(np.int64, copy=False),
             np.asarray(x).astype(np.uint16, copy=False),
@@ -98,7 +116,7 @@ class EventPacket:
 
     @classmethod
     def empty(cls, until_us: int | None = None) -> Self:
-        """No events; with `until_us`, only the passing of time."""
+        """Return a packet without events; with `until_us`, it only says how far time has advanced."""
         return cls(
             np.empty(0, np.int64), np.empty(0, np.uint16), np.empty(0, np.uint16), np.empty(0, np.bool_), until_us
         )
@@ -107,24 +125,33 @@ class EventPacket:
         return len(self.t)
 
     def __getitem__(self, part: slice) -> EventPacket:
-        """Views of a run of events; `until_us` is left behind, for it speaks of the whole packet."""
+        """Return views of a slice of the events, without `until_us`, which refers to the whole packet."""
         return EventPacket(self.t[part], self.x[part], self.y[part], self.p[part])
 
     def __repr__(self) -> str:
-        # Events stay out of logs and crash reports: only how many there are.
+        # Keeps events out of logs and crash reports: only their number is printed.
         return f"EventPacket({len(self)} events)"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Window:
-    """K consecutive bins of one stream: raw, and therefore never to leave the machine.
+    """K consecutive time bins of one stream. A window is raw data and must never leave the machine.
 
     Attributes:
-        seq: number of the window in its stream, from 0, without gaps where nothing was dropped.
-        t_start_us: start of the first bin (included).
-        t_end_us: end of the last bin (excluded).
-        counts: uint16 (K, 2, H, W), index 0 = OFF, 1 = ON; in voxel mode float32 (B, H, W).
-        events: how many events are binned in it.
+        seq: number of the window in its stream, from 0, without gaps unless windows were dropped.
+        t_start_us: start of the first bin, microseconds (included).
+        t_end_us: end of the last bin, microseconds (excluded).
+        counts: events per bin, polarity and pixel: uint16 (K, 2, H, W), polarity 0 = OFF, 1 = ON; in voxel mode float32
+            (B, H, W) with B bins. H and W are the window's height and width in pixels.
+        events: how many events the window holds.
+
+    Example:
+        >>> counts = np.zeros((5, 2, 128, 128), np.uint16)
+        >>> window = Window(seq=0, t_start_us=0, t_end_us=250_000, counts=counts, events=0)
+        >>> window
+        Window(seq=0, t_start_us=0, t_end_us=250000)
+        >>> window.counts.shape
+        (5, 2, 128, 128)
     """
 
     seq: int

@@ -1,10 +1,10 @@
-"""Records of events, as AEDAT4 packets and structured arrays have them, read as whole 64-bit words.
+"""Read event records, as in AEDAT4 packets and structured arrays, as whole 64-bit words.
 
-Fields that lie some bytes apart are loaded one by one; the two words of a record, time and all the rest, are loaded
-at once, and in records of 16 bytes several at a time by vector instructions. That makes a pass over the events up to
-two to three times as fast.
+Separate fields are loaded one by one. The two words of a record, its time and everything else, are loaded at once, and
+for records of 16 bytes vector instructions load several at a time. That makes a pass over the events up to two to three
+times as fast.
 
-Compiled kernels are kept on disk, as `io/formats/bitmask.py` tells: `make test` makes them anew where a source has
+Compiled kernels are cached on disk (see `io/formats/bitmask.py`): `make test` recompiles them after a source file has
 changed.
 """
 
@@ -16,10 +16,10 @@ from numpy.lib.stride_tricks import as_strided
 
 @njit
 def rest_from_time(t, x, y, p):  # type: ignore[no-untyped-def]
-    """Where in a record, in bytes from its time, a word holds x, y and p and else only bytes of the time; or 0.
+    """Return where a word begins, in bytes from the time, that holds x, y and p and otherwise only time bytes; or 0.
 
-    5 where x, y and p stand behind the time: the upper five bytes of the word. -5 where they stand before it: the
-    lower five. 0 where the fields lie otherwise. x and y are uint16, p is uint8.
+    5 if x, y and p follow the time: they are the upper five bytes of the word. -5 if they precede it: the lower five.
+    0 for any other layout. x and y are uint16, p is uint8.
     """
     start = x.ctypes.data
     together = y.ctypes.data == start + 2 and p.ctypes.data == start + 4
@@ -33,11 +33,11 @@ def rest_from_time(t, x, y, p):  # type: ignore[no-untyped-def]
 
 @njit
 def are_records(t, x, y, p):  # type: ignore[no-untyped-def]
-    """Whether the fields lie in records of 16 bytes: t int64, x and y uint16, p uint8, 3 bytes to spare."""
+    """Return whether the fields form records of 16 bytes: t int64, x and y uint16, p uint8, 3 bytes of padding."""
     return rest_from_time(t, x, y, p) == 5 and t.strides[0] == 16
 
 
 @njit
 def as_words(t):  # type: ignore[no-untyped-def]
-    """The records whose times are `t` as int64 (n, 2): the time; x, y << 16, p << 32 and 3 bytes of anything."""
+    """View the records whose times are `t` as int64 (n, 2): the time; x | y << 16 | p << 32 and 3 undefined bytes."""
     return as_strided(t, (len(t), 2), (16, 8))

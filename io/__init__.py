@@ -1,4 +1,4 @@
-"""Bytes to events and back: one reader per format behind `open_events`, and writers."""
+"""Read and write recordings: `open_events` reads every format, and `formats.writer` writes four of them."""
 
 from eventveil.io.source import EventSource, open_events
 

@@ -1,4 +1,4 @@
-"""From one format to another: packets of a source into a writer."""
+"""Convert recordings between formats: write the packets of a source with a writer."""
 
 from __future__ import annotations
 
@@ -14,25 +14,25 @@ from eventveil.io.source import EventSource
 def convert(
     source: EventSource, path: Path | str, *, replace: bool = False, watch: Callable[[EventPacket], object] = len
 ) -> int:
-    """Write all events of a source to a file, in the format of its extension; t, x, y and p stay exactly the same.
+    """Write all events of a source to a file, in the format of its extension. t, x, y and p are copied unchanged.
 
     Args:
         source: an open recording.
-        path: where to write. The file appears when it is complete.
-        replace: whether a file that is there may be replaced.
-        watch: called with each packet that was written, to show progress.
+        path: the target. The file appears when it is complete.
+        replace: whether an existing file may be replaced.
+        watch: called with each written packet, to show progress.
 
     Returns:
         How many events were written.
 
     Raises:
-        EventFileError: there is such a file already, or no such format, or it cannot be written; or the source is
-            damaged. Nothing is left behind then.
+        EventFileError: the file exists, its extension has no writer, it cannot be written, or the source is damaged.
+            No partial file is left behind.
     """
     writer = open_writer(path, source.sensor)
     if not replace and Path(path).exists():
         raise EventFileError(
-            path, format=writer.format, expected="there is such a file already", remedy="name another, or use --force"
+            path, format=writer.format, expected="the file exists already", remedy="choose another name, or use --force"
         )
     with writer:
         for packet in source:

@@ -1,6 +1,6 @@
-"""Which reader a file takes: by its content first, by its extension second.
+"""Find the reader of a file: by its content first, by its extension second.
 
-Reader modules are imported when a file asks for them, one after the other: some compile kernels, some load libraries.
+Reader modules are imported one after the other, only as needed: some compile kernels, some load libraries.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 from eventveil.errors import EventFileError
 from eventveil.io.formats.reader import Reader
 
-HEAD = 65_536  # bytes that a reader may look at to recognise its format
+HEAD = 65_536  # bytes that a reader may inspect to recognise its format
 
-# In the order in which they are asked: those with a sign of their own first, those known by their name alone last.
+# In the order in which they are tried: formats with a signature first, those known only by their extension last.
 READERS = (
     ("aedat4", "Aedat4Reader"),
     ("aedat3", "Aedat3Reader"),
@@ -35,16 +35,16 @@ READERS = (
 
 
 def locate(path_or_uri: str | Path) -> tuple[Path, dict[str, str]]:
-    """Part a path or a `file://` URI from the options behind its `?`.
+    """Split a path or a `file://` URI from the options after its `?`.
 
-    A file whose name really holds a `?`, or looks like a URI, comes first.
+    An existing file takes precedence, even if its name holds a `?` or looks like a URI.
 
     Raises:
         EventFileError: the scheme is not `file`, the URI names another machine, or the options are not `key=value`
             joined by `&`, each key once.
     """
     text = str(path_or_uri)
-    if _is_there(Path(text)):
+    if _exists(Path(text)):
         return Path(text), {}
     scheme = re.match(r"([A-Za-z][A-Za-z0-9+.-]*)://", text)
     if scheme is None:
@@ -54,7 +54,7 @@ def locate(path_or_uri: str | Path) -> tuple[Path, dict[str, str]]:
     if parts.scheme != "file":
         raise _refuse(text, f"unknown scheme {parts.scheme!r}", "known: file, or a path without a scheme")
     if parts.netloc not in ("", "localhost"):
-        raise _refuse(text, f"a file of another machine, {parts.netloc!r}", "write file:///path, with three slashes")
+        raise _refuse(text, f"a file on another machine, {parts.netloc!r}", "write file:///path, with three slashes")
     return Path(unquote(parts.path)), _options(text, parts.query)
 
 
@@ -62,11 +62,11 @@ def open_reader(path: Path, options: dict[str, str]) -> Reader:
     """Open a file with the reader of its format.
 
     Raises:
-        EventFileError: the file is missing, empty, not a file, not readable or of no known format; it does not hold
-            what the format says; the format does not take one of the options.
+        EventFileError: the file is missing, empty, not a file, not readable or of an unknown format; its header
+            violates the format; or the format does not take one of the options.
     """
     try:
-        reader = find_reader(path, _head(path))
+        reader = find_reader(path, _read_head(path))
         unknown = options.keys() - reader.options
         if unknown:
             known = f"known: {', '.join(sorted(reader.options))}" if reader.options else "it takes none"
@@ -79,10 +79,10 @@ def open_reader(path: Path, options: dict[str, str]) -> Reader:
 
 
 def find_reader(path: Path, head: bytes) -> type[Reader]:
-    """Return the reader that recognises the first bytes of a file, or else the first that takes its extension.
+    """Return the reader that recognises the first bytes of a file, or else the first one for its extension.
 
     Raises:
-        EventFileError: neither is known.
+        EventFileError: no reader knows either.
     """
     for reader in _readers():
         if reader.recognises(head):
@@ -91,7 +91,7 @@ def find_reader(path: Path, head: bytes) -> type[Reader]:
         if path.suffix.lower() in reader.suffixes:
             return reader
     formats = ", ".join(reader.format for reader in _readers())
-    raise _refuse(path, "neither content nor extension is of a known format", f"known: {formats}")
+    raise _refuse(path, "neither its content nor its extension is of a known format", f"known: {formats}")
 
 
 def _readers() -> Iterator[type[Reader]]:
@@ -99,19 +99,19 @@ def _readers() -> Iterator[type[Reader]]:
         yield getattr(import_module(f"eventveil.io.formats.{module}"), name)
 
 
-def _head(path: Path) -> bytes:
+def _read_head(path: Path) -> bytes:
     if not path.exists():
         raise _refuse(path, "there is no such file", "check the path")
     if not path.is_file():
-        raise _refuse(path, "this is not a file", "name one recording")
+        raise _refuse(path, "this is not a file", "name a single recording")
     with path.open("rb") as file:
         head = file.read(HEAD)
     if not head:
-        raise _refuse(path, "the file is empty", "its recorder may have ended before the first byte")
+        raise _refuse(path, "the file is empty", "its recorder may have stopped before the first byte")
     return head
 
 
-def _is_there(path: Path) -> bool:
+def _exists(path: Path) -> bool:
     try:
         return path.exists()
     except OSError:  # a name that is too long for the file system
@@ -125,7 +125,7 @@ def _options(text: str, query: str) -> dict[str, str]:
         pairs = []
     options = dict(pairs)
     if bool(query) != bool(pairs) or len(options) != len(pairs):
-        raise _refuse(text, "options that cannot be read", "write them as ?key=value&key=value, each key once")
+        raise _refuse(text, "malformed options", "write them as ?key=value&key=value, each key once")
     return options
 
 

@@ -1,4 +1,4 @@
-"""The front door of recorded events: `open_events`, and what it gives back."""
+"""Open recordings: `open_events` returns an `EventSource` of checked packets."""
 
 from __future__ import annotations
 
@@ -22,50 +22,86 @@ Disorder = Literal["raise", "sort", "clip"]
 def open_events(
     path_or_uri: str | Path, *, sensor: Sensor | None = None, on_disorder: Disorder = "raise"
 ) -> EventSource:
-    """Open a recording, whatever its format; the format is found by content first, by extension second.
-
-        with open_events("trial.npy?unit=ms", sensor=Sensor(128, 128)) as source:
-            for packet in source:
-                ...
+    r"""Open a recording of any supported format. The content decides on the format, then the file extension.
 
     Args:
-        path_or_uri: a path, or a `file://` URI; options of the format may stand behind a `?`.
-        sensor: geometry of the camera. Needed where the file holds none; where it does, it must be the same.
-        on_disorder: what happens where time goes back. "raise": an `EventFileError`. "clip": times are raised to the
-            latest before them. "sort": events are sorted, with one packet held back; what is later still is clipped.
-            Repairs are counted in `EventSource.disorders`.
+        path_or_uri: a path or a `file://` URI; options of the format may follow after a `?`, as in `trial.npy?unit=ms`.
+        sensor: geometry of the camera in pixels. Required if the file holds none; otherwise it must be the same.
+        on_disorder: what to do if time goes back. "raise": raise an `EventFileError`. "clip": raise late times to the
+            latest time before them. "sort": sort the events, holding back one packet, and clip what is later still.
+            `EventSource.disorders` counts the repairs.
+
+    Returns:
+        The packets of the recording: an iterator and a context manager, which closes the file.
 
     Raises:
-        EventFileError: there is no such file, or it is of no known format, or its header is damaged, or the
-            geometry is missing or contradicted, or an option is unknown.
+        EventFileError: the file does not exist or cannot be read, its format is unknown, its header is damaged, the
+            geometry is missing or differs, or an option is unknown. Iterating raises it for damaged packets.
         EventError: `on_disorder` is none of the three.
+
+    Example:
+        >>> import tempfile
+        >>> text = "t,x,y,p\n10,3,7,1\n25,4,7,0\n"
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     path = Path(folder, "trial.csv")
+        ...     size = path.write_text(text)
+        ...     with open_events(path, sensor=Sensor(128, 128)) as source:
+        ...         [(packet.t.tolist(), packet.p.tolist()) for packet in source]
+        [([10, 25], [True, False])]
     """
     if on_disorder not in get_args(Disorder):
         raise EventError(f"on_disorder is one of {', '.join(get_args(Disorder))}; got {on_disorder!r}")
-    path, options = locate(path_or_uri)
-    reader = open_reader(path, options)
+    return check_packets(open_reader(*locate(path_or_uri)), sensor, on_disorder)
+
+
+def check_packets(reader: Reader, sensor: Sensor | None, on_disorder: Disorder) -> EventSource:
+    """Return the checked packets of an open reader.
+
+    Args:
+        reader: the file; closed on an error.
+        sensor: as for `open_events`.
+        on_disorder: as for `open_events`.
+
+    Raises:
+        EventFileError: the geometry is missing or differs.
+    """
     try:
-        reader.sensor = _settle(reader, sensor)
+        reader.sensor = _resolve_sensor(reader, sensor)
     except EventFileError:
         reader.close()
         raise
-    from eventveil.io.validation.gate import (
-        Gate,  # here, because it compiles: who only imports this module need not wait
-    )
+    from eventveil.io.validation.gate import Gate  # here, because it compiles: importing this module must stay fast
 
     return EventSource(reader, Gate(reader.sensor, on_disorder))
 
 
 class EventSource:
-    """Packets of a recording, checked: a context manager and an iterator of `EventPacket`.
+    r"""The checked packets of a recording: a context manager and an iterator of `EventPacket`.
 
-    Times never decrease, neither in a packet nor from packet to packet, and every event lies on the sensor. At a fault
-    all good events before it come first, then an `EventFileError`. Where that is `recoverable`, iterating on
-    continues behind the damaged packet; what was lost with it is in `skipped`. (An event that damage has dated far
-    ahead, and that no checksum betrays, makes faults of all packets up to that time: order is never given up.)
+    Times never decrease, within a packet or from packet to packet, and every event lies on the sensor. At a fault, all
+    valid events before it are returned first, then an `EventFileError` is raised. If that error is `recoverable`,
+    iteration continues after the damaged packet; `skipped` counts what was lost with it. (If damage sets the time of an
+    event far ahead and no checksum reveals it, all packets up to that time count as faults: order is never violated.)
 
     Attributes:
-        sensor: geometry, from the file or as given.
+        sensor: geometry in pixels, from the file or as given to `open_events`.
+
+    Raises:
+        EventFileError: while iterating, for a fault in the file: damaged bytes, an event outside the sensor, an invalid
+            polarity, or time that goes back under `on_disorder="raise"`.
+
+    Example:
+        >>> import tempfile
+        >>> text = "# geometry 128x128\nt,x,y,p\n10,3,7,1\n5,4,7,0\n"
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     path = Path(folder, "trial.csv")
+        ...     size = path.write_text(text)
+        ...     with open_events(path, on_disorder="clip") as source:
+        ...         times = [packet.t.tolist() for packet in source]
+        >>> times
+        [[10, 10]]
+        >>> source.format, str(source.sensor), source.disorders
+        ('CSV', '128x128', 1)
     """
 
     def __init__(self, reader: Reader, gate: Gate) -> None:
@@ -83,22 +119,22 @@ class EventSource:
 
     @property
     def format(self) -> str:
-        """Name of the format, as "AEDAT4"."""
+        """Name of the format, such as "AEDAT4"."""
         return self._reader.format
 
     @property
     def metadata(self) -> dict[str, Any]:
-        """What else the header tells (camera, date, ...), as plain JSON values."""
+        """Other header fields (camera, date, ...), as plain JSON values."""
         return self._reader.metadata
 
     @property
     def skipped(self) -> Counter[str]:
-        """What was read and left out so far, by reason."""
+        """How much was read and left out so far, by reason."""
         return self._reader.skipped
 
     @property
     def disorders(self) -> int:
-        """How many events came too late and were put right so far; 0 under "raise"."""
+        """How many late events were repaired so far; 0 under "raise"."""
         return self._gate.disorders
 
     def __iter__(self) -> Self:
@@ -115,7 +151,7 @@ class EventSource:
         return item
 
     def close(self) -> None:
-        """Give the file back; iteration ends. May be called twice."""
+        """Close the file and end the iteration. May be called twice."""
         self._ended = True
         self._ready.clear()
         self._reader.close()
@@ -135,7 +171,7 @@ class EventSource:
             self._deliver(self._gate.finish(), error)
         except OSError as error:
             self._ended = True
-            fault = self._reader.fault(f"cannot be read on: {error.strerror or error}", "copy the file from its medium")
+            fault = self._reader.fault(f"reading failed: {error.strerror or error}", "copy the file from its medium")
             self._deliver(self._gate.finish(), fault)
         else:
             self._ended = packet is None
@@ -150,7 +186,7 @@ class EventSource:
         self._deliver(good)
         if fault is not None:
             self.skipped["event of a damaged packet"] += fault.lost
-            self._deliver(self._gate.finish(), self._explain(fault))
+            self._deliver(self._gate.finish(), self._as_error(fault))
 
     def _deliver(self, packet: EventPacket, error: EventFileError | None = None) -> None:
         if len(packet) or packet.until_us is not None:
@@ -158,30 +194,30 @@ class EventSource:
         if error is not None:
             self._ready.append(error)
 
-    def _explain(self, fault: Fault) -> EventFileError:
+    def _as_error(self, fault: Fault) -> EventFileError:
         expected, remedy = {
             "sensor": (
                 f"an event lies outside the sensor of {self.sensor}",
-                "state the sensor that recorded it (sensor=, --sensor WxH); if it is right, the packet is damaged",
+                "state the sensor that recorded it (sensor=, --sensor WxH); if it is correct, the packet is damaged",
             ),
-            "polarity": ("a polarity is neither 0 nor 1", "the packet is damaged; read on to go without it"),
+            "polarity": ("a polarity is neither 0 nor 1", "the packet is damaged; continue reading to skip it"),
             "time": (
                 "time goes back from one event to the next",
-                'read on to go without the packet, or let times be repaired (on_disorder="clip" or "sort")',
+                'continue reading to skip the packet, or have times repaired (on_disorder="clip" or "sort")',
             ),
         }[fault.rule]
         where = f"packet {self._packets - 1}, event {fault.event} in it"
         return self._reader.fault(expected, remedy, where=where, recoverable=True)
 
 
-def _settle(reader: Reader, sensor: Sensor | None) -> Sensor:
-    held = reader.sensor
-    if held is None and sensor is None:
+def _resolve_sensor(reader: Reader, sensor: Sensor | None) -> Sensor:
+    stored = reader.sensor
+    if stored is not None and sensor is not None and stored != sensor:
+        raise reader.fault(
+            f"the file was recorded on a sensor of {stored}, not {sensor}", f"leave the sensor out, or state {stored}"
+        )
+    if (known := stored or sensor) is None:
         raise reader.fault(
             "the file does not hold the geometry of its camera", "state it: sensor=Sensor(W, H), or --sensor WxH"
         )
-    if held is not None and sensor is not None and held != sensor:
-        raise reader.fault(
-            f"the file was recorded on a sensor of {held}, not {sensor}", f"leave the sensor out, or state {held}"
-        )
-    return held or sensor  # type: ignore[return-value]  # one of them is there
+    return known

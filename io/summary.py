@@ -1,4 +1,4 @@
-"""What `eventveil info` tells of a recording, in one pass over it."""
+"""Summarize a recording in one pass, for `eventveil info`."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from eventveil.events import MAX_PIXELS, EventPacket, Sensor
 from eventveil.io.detect import locate, open_reader
-from eventveil.io.source import EventSource, open_events
+from eventveil.io.source import EventSource, check_packets
 
 PEAK_SPAN_US = 10_000
 ANY_SENSOR = Sensor(MAX_PIXELS, MAX_PIXELS)
@@ -18,20 +18,20 @@ ANY_SENSOR = Sensor(MAX_PIXELS, MAX_PIXELS)
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """A recording in ten words; the fields are the keys of `eventveil info --json`.
+    """The key figures of a recording; the fields are the keys of `eventveil info --json`.
 
     Attributes:
         format: name of the format.
-        width: pixels, None where neither the file nor the user told.
-        height: pixels, None likewise.
-        events: how many there are.
+        width: pixels; None if neither the file nor the user states it.
+        height: pixels; None likewise.
+        events: how many events there are.
         on_share: share of ON events, 0 to 1; None without events.
         t_first_us: time of the first event, microseconds; None without events.
         t_last_us: time of the last event, microseconds; None without events.
         duration_us: from the first event to the last; None without events.
-        mean_rate: events per second over the duration; None where that is zero.
+        mean_rate: events per second over the duration; None if that is zero.
         peak_rate: events per second in the busiest span of 10 ms, counted from the first event, and never below the
-            mean; None where the mean is.
+            mean; None if the mean is None.
     """
 
     format: str
@@ -47,19 +47,19 @@ class Summary:
 
 
 class Tally:
-    """Counts packets as they come."""
+    """Accumulates the figures of a summary, packet by packet."""
 
     def __init__(self) -> None:
         self._events = 0
         self._on = 0
         self._t_first = 0
         self._t_last = 0
-        self._span = 0  # the span of 10 ms that the last event fell into, and how many did
+        self._span = 0  # the span of 10 ms of the last event, and its number of events
         self._span_events = 0
         self._busiest = 0
 
     def add(self, packet: EventPacket) -> None:
-        """Count a packet, which is not earlier than those before."""
+        """Add a packet, which must not be earlier than those before."""
         if len(packet) == 0:
             return
         if self._events == 0:
@@ -78,8 +78,8 @@ class Tally:
         self._span, self._span_events = int(spans[-1]), int(counts[-1])
 
     def summary(self, form: str, sensor: Sensor | None) -> Summary:
-        """Sum up what was counted."""
-        some = self._events > 0
+        """Return the summary of all packets so far."""
+        has_events = self._events > 0
         duration = self._t_last - self._t_first
         mean = self._events / duration * 1e6 if duration else None
         return Summary(
@@ -87,25 +87,24 @@ class Tally:
             width=sensor.width if sensor else None,
             height=sensor.height if sensor else None,
             events=self._events,
-            on_share=self._on / self._events if some else None,
-            t_first_us=self._t_first if some else None,
-            t_last_us=self._t_last if some else None,
-            duration_us=duration if some else None,
+            on_share=self._on / self._events if has_events else None,
+            t_first_us=self._t_first if has_events else None,
+            t_last_us=self._t_last if has_events else None,
+            duration_us=duration if has_events else None,
             mean_rate=mean,
             peak_rate=max(mean, self._busiest / PEAK_SPAN_US * 1e6) if mean else None,
         )
 
 
 def open_to_describe(path: str | Path, sensor: Sensor | None) -> tuple[EventSource, Sensor | None]:
-    """Open a recording to look at it, even where nobody knows its geometry or its clock steps back.
+    """Open a recording to summarize it, even if its geometry is unknown or its clock steps back.
 
     Returns:
         The source, with late times clipped, and the sensor if it is known.
 
     Raises:
-        EventFileError: as `open_events` does, but for a missing geometry.
+        EventFileError: as for `open_events`, except that the geometry may be missing.
     """
     reader = open_reader(*locate(path))
-    reader.close()
     known = sensor or reader.sensor
-    return open_events(path, sensor=known or ANY_SENSOR, on_disorder="clip"), known
+    return check_packets(reader, known or ANY_SENSOR, "clip"), known

@@ -12,7 +12,7 @@ from rich.text import Text
 from eventveil.cli.options import JsonOption, print_json, say, stderr, stdout
 
 if TYPE_CHECKING:
-    from eventveil.io.camera.uri import CameraInfo
+    from eventveil.io.camera.device import CameraInfo
 
 NO_CAMERA = 3
 """Exit status if no camera is attached."""
@@ -55,7 +55,7 @@ def cameras(
     with stderr.status("querying the drivers"):
         attached, drivers = list_cameras()
     if json:
-        print_json({"cameras": [camera.plain() for camera in attached], "drivers": drivers})
+        print_json({"cameras": [camera.to_dict() for camera in attached], "drivers": drivers})
     elif attached:
         for camera in attached:
             stdout.print(camera.uri, markup=False)

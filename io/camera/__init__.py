@@ -1,1 +1,1 @@
-"""Live cameras: drivers in processes of their own, and their events as one source of packets."""
+"""Live cameras: each driver runs in its own process, and its events become one source of packets."""

@@ -1,4 +1,4 @@
-"""What a camera is told when it is opened: refused where it does not offer that, and never quietly left out."""
+"""Apply settings to a camera when it is opened. A setting that it does not offer is refused, never silently ignored."""
 
 from __future__ import annotations
 
@@ -7,11 +7,12 @@ from typing import Any
 
 from eventveil.errors import CameraError
 from eventveil.events import Sensor
-from eventveil.io.camera.uri import CameraUri, Tuning
+from eventveil.io.camera.device import Tuning
+from eventveil.io.camera.uri import CameraUri
 
 
-def refused(uri: CameraUri, what: str, why: str) -> CameraError:
-    """Something that a camera cannot be told."""
+def refusal(uri: CameraUri, what: str, why: str) -> CameraError:
+    """Return the error for a setting that a camera does not accept."""
     return CameraError(str(uri), found=f"cannot set {what}: {why}", remedy="change that key of `camera`", passing=False)
 
 
@@ -19,15 +20,16 @@ def check_biases(uri: CameraUri, tuning: Tuning, known: Iterable[str]) -> None:
     """Refuse biases that a camera does not have, and name those that it has.
 
     Raises:
-        CameraError: there are some.
+        CameraError: a bias is unknown.
     """
     known = sorted(known)
     if unknown := [bias for bias in tuning.biases if bias not in known]:
-        raise refused(uri, f"bias {', '.join(unknown)}", f"this camera has {', '.join(known) or 'none to be set'}")
+        available = ", ".join(known) or "no adjustable biases"
+        raise refusal(uri, f"bias {', '.join(unknown)}", f"this camera has {available}")
 
 
 def check_roi(uri: CameraUri, tuning: Tuning, sensor: Sensor) -> None:
-    """Refuse a region that does not lie on the sensor: some drivers take it, and do something else.
+    """Refuse a region that does not lie on the sensor: some drivers accept it and do something else.
 
     Raises:
         CameraError: it is empty, or reaches beyond the sensor.
@@ -36,18 +38,18 @@ def check_roi(uri: CameraUri, tuning: Tuning, sensor: Sensor) -> None:
         return
     x, y, width, height = tuning.roi
     if min(x, y) < 0 or min(width, height) < 1 or x + width > sensor.width or y + height > sensor.height:
-        raise refused(uri, f"roi {list(tuning.roi)}", f"[x, y, width, height] does not lie on its {sensor} pixels")
+        raise refusal(uri, f"roi {list(tuning.roi)}", f"[x, y, width, height] does not lie on its {sensor} pixels")
 
 
 def apply(uri: CameraUri, what: str, setter: Callable[..., Any], *values: Any) -> None:
-    """Have a driver set something.
+    """Call a driver's setter.
 
     Raises:
-        CameraError: it raises, or answers that it has not done so.
+        CameraError: it raises, or returns False.
     """
     try:
         done = setter(*values)
-    except Exception as error:  # other people's words may hold anything, so only their kind is told
-        raise refused(uri, what, f"its driver raised {type(error).__name__}") from None
+    except Exception as error:  # its text may quote events, so only its type is passed on
+        raise refusal(uri, what, f"its driver raised {type(error).__name__}") from None
     if done is False:
-        raise refused(uri, what, "its driver says no")
+        raise refusal(uri, what, "its driver rejected it")

@@ -1,4 +1,4 @@
-"""Which drivers there are on this machine, and which of them opens a camera. Each is imported only when it is used."""
+"""Find the installed drivers and the one for a camera. Each driver is imported only when it is used."""
 
 from __future__ import annotations
 
@@ -6,18 +6,8 @@ from importlib.util import find_spec
 
 from eventveil.errors import CameraError
 from eventveil.extras import install_hint
-from eventveil.io.camera.uri import (
-    DRIVERS,
-    DV_PROCESSING,
-    DV_TCP,
-    DV_UNIX,
-    METAVISION,
-    NEUROMORPHIC,
-    CameraDevice,
-    CameraInfo,
-    CameraUri,
-    Tuning,
-)
+from eventveil.io.camera.device import CameraDevice, CameraInfo, Tuning
+from eventveil.io.camera.uri import DRIVERS, DV_PROCESSING, DV_TCP, DV_UNIX, METAVISION, NEUROMORPHIC, CameraUri
 
 MODULES = {DV_PROCESSING: "dv_processing", NEUROMORPHIC: "neuromorphic_drivers", METAVISION: "metavision_hal"}
 INSTALL = {
@@ -28,15 +18,15 @@ INSTALL = {
 
 
 def is_installed(driver: str) -> bool:
-    """Whether this Python finds the driver's package; it is not imported."""
+    """Return whether this Python finds the driver's package, without importing it."""
     return find_spec(MODULES[driver]) is not None
 
 
 def driver_for(uri: CameraUri) -> str:
-    """The driver that opens a camera.
+    """Return the driver that opens a camera.
 
     Raises:
-        CameraError: it is not installed.
+        CameraError: none is installed.
     """
     wanted = (DV_PROCESSING,) if uri.kind in (DV_TCP, DV_UNIX) else DRIVERS[uri.kind]
     if uri.driver is not None:
@@ -47,7 +37,7 @@ def driver_for(uri: CameraUri) -> str:
     raise CameraError(
         str(uri),
         found=f"no driver for it is installed ({' or '.join(wanted)})",
-        # The last one is the one that comes from the package index.
+        # The last one is on the package index.
         remedy=INSTALL[wanted[-1]],
         passing=False,
     )
@@ -57,7 +47,7 @@ def open_device(uri: CameraUri, tuning: Tuning, max_age_ms: int | None) -> Camer
     """Open a camera with its driver.
 
     Raises:
-        CameraError: it is not there, cannot be opened, or does not offer what it is to be told.
+        CameraError: it is missing, cannot be opened, or does not support a setting.
     """
     driver = driver_for(uri)
     if uri.kind in (DV_TCP, DV_UNIX):
@@ -78,7 +68,7 @@ def open_device(uri: CameraUri, tuning: Tuning, max_age_ms: int | None) -> Camer
 
 
 def discover(driver: str) -> list[CameraInfo]:
-    """The cameras that an installed driver sees; none where it finds no USB at all."""
+    """Return the cameras that an installed driver sees; none if the machine has no USB."""
     if driver == DV_PROCESSING:
         from eventveil.io.camera import dv
 

@@ -1,10 +1,10 @@
-"""What a camera's process and the line say to each other, over a pair of sockets without a name.
+"""The frames that a camera's process sends to the pipeline, over an unnamed socket pair.
 
-A frame is a head of 40 bytes and a body: records of events, or JSON. Nothing is pickled, and nobody else can listen:
-a pair has no address, and only the two processes hold it.
+A frame is a head of 40 bytes and a body: event records, or JSON. Nothing is pickled, and no other process can listen:
+a socket pair has no address, and only the two processes hold it.
 
-The books are kept as totals since the camera was opened, so that they balance at every frame:
-`read == dropped + what the frames up to this one have brought`.
+Each head holds totals since the camera was opened, so that the counts balance at every frame:
+`read == dropped + events in all frames up to this one`.
 """
 
 from __future__ import annotations
@@ -20,21 +20,21 @@ import numpy.typing as npt
 from eventveil.io.formats.aedat4 import RECORD
 
 OPENED, EVENTS, TICK, LOST = 1, 2, 3, 4
-"""Kinds: the camera is open (JSON: what is known of it), events, nothing has come up to now, it is gone (JSON: why)."""
+"""Kinds: the camera is open (JSON: its `CameraInfo`), events, no events up to now, the camera is gone (JSON: why)."""
 OVERFLOW, BACKLOG = 1, 2
-"""Flags: the camera or its driver lost events; old ones were given up here. Both since the frame before."""
+"""Flags, since the previous frame: the camera or its driver lost events; old events were discarded here."""
 HEAD = struct.Struct("<BBxxIqQQQ")
 MAX_BODY = 1 << 30
 
 
 @dataclass(frozen=True, slots=True)
 class Totals:
-    """What became of the events since the camera was opened.
+    """Event counts since the camera was opened.
 
     Attributes:
-        read: events that the driver handed over.
-        dropped: events that were given up in the camera's process because they were too old or too many.
-        packets: packets that the driver was made to give up unopened; how many events they held is not known.
+        read: events that the driver delivered.
+        dropped: events that the camera's process discarded because they were too old or its queue was full.
+        packets: packets that the driver discarded unread; how many events they held is unknown.
     """
 
     read: int = 0
@@ -50,11 +50,11 @@ class Head:
     """The head of a frame.
 
     Attributes:
-        kind: as above.
-        flags: as above.
-        size: of the body, bytes.
-        stamp_ns: when the events came to the computer, or up to when nothing came; its monotonic clock.
-        totals: since the camera was opened.
+        kind: one of the kinds above.
+        flags: the flags above.
+        size: bytes of the body.
+        stamp_ns: when the events reached the computer, or the time up to which none came; its monotonic clock.
+        totals: counts since the camera was opened.
     """
 
     kind: int
@@ -64,7 +64,7 @@ class Head:
     totals: Totals
 
     def pack(self) -> bytes:
-        """As bytes."""
+        """Return the head as bytes."""
         totals = self.totals
         return HEAD.pack(
             self.kind, self.flags, self.size, self.stamp_ns, totals.read, totals.dropped, totals.packets
@@ -72,44 +72,44 @@ class Head:
 
     @classmethod
     def unpack(cls, data: bytes | bytearray) -> Head:
-        """From bytes.
+        """Parse a head.
 
         Raises:
-            ValueError: they are no head of a frame.
+            ValueError: the bytes are not the head of a frame.
         """
         kind, flags, size, stamp_ns, read, dropped, packets = HEAD.unpack(data)
         if kind not in (OPENED, EVENTS, TICK, LOST) or size > MAX_BODY or (kind == EVENTS and size % RECORD.itemsize):
-            raise ValueError("no frame of a camera's process")
+            raise ValueError("not a frame of a camera's process")
         return cls(kind, flags, size, stamp_ns, Totals(read, dropped, packets))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Frame:
-    """A frame that has come.
+    """A received frame.
 
     Attributes:
         head: its head.
-        events: (n,) records, of `EVENTS`.
-        said: of `OPENED` and `LOST`.
+        events: (n,) records, for kind `EVENTS`.
+        content: the JSON values, for kinds `OPENED` and `LOST`.
     """
 
     head: Head
     events: npt.NDArray[np.void]
-    said: dict[str, Any]
+    content: dict[str, Any]
 
 
-def words(said: dict[str, Any]) -> bytes:
-    """The body of a frame that says something."""
-    return json.dumps(said).encode()
+def encode_json(content: dict[str, Any]) -> bytes:
+    """Return the body of an `OPENED` or `LOST` frame."""
+    return json.dumps(content).encode()
 
 
-def room_for(head: Head) -> npt.NDArray[Any]:
-    """Where the body of a frame goes."""
+def body_buffer(head: Head) -> npt.NDArray[Any]:
+    """Allocate the body of a frame."""
     return np.empty(head.size // RECORD.itemsize, RECORD) if head.kind == EVENTS else np.empty(head.size, np.uint8)
 
 
-def frame(head: Head, body: npt.NDArray[Any]) -> Frame:
-    """The frame of a head and the body that was read into its room."""
+def make_frame(head: Head, body: npt.NDArray[Any]) -> Frame:
+    """Build a frame from its head and the body read into its buffer."""
     if head.kind == EVENTS:
         return Frame(head, body, {})
     return Frame(head, np.empty(0, RECORD), json.loads(body.tobytes()) if head.size else {})

@@ -1,4 +1,4 @@
-"""The line's end of a camera's process: starts it, takes its frames, and notices when it dies or says nothing more."""
+"""The pipeline's end of a camera's process: starts it, receives its frames, and notices when it dies or goes silent."""
 
 from __future__ import annotations
 
@@ -15,21 +15,22 @@ import numpy as np
 import numpy.typing as npt
 
 from eventveil.errors import CameraError
-from eventveil.io.camera.frames import HEAD, LOST, OPENED, Frame, Head, frame, room_for
+from eventveil.io.camera.device import CameraInfo, Tuning
+from eventveil.io.camera.frames import HEAD, LOST, OPENED, Frame, Head, body_buffer, make_frame
 from eventveil.io.camera.process import OPEN_S, STUCK_S
-from eventveil.io.camera.uri import CameraInfo, CameraUri, Tuning
+from eventveil.io.camera.uri import CameraUri
 from eventveil.processes import describe_exit, module_command
 
-SILENCE_S = 2.0  # beyond the process's own alarm: it may have been stopped, and alarms with it
+SILENCE_S = 2.0  # beyond the process's own alarm: a stopped process gets no alarms either
 
 
 class CameraLink:
-    """One opening of one camera. `close` ends its process, whatever that is doing.
+    """One connection to one camera. `close` ends its process, whatever that is doing.
 
     Args:
         uri: the camera.
-        tuning: what it is told.
-        max_age_ms: events that have waited longer are given up before they get here; None: only too many are.
+        tuning: its settings.
+        max_age_ms: events that have waited longer are dropped before they get here; None: only when the queue is full.
     """
 
     def __init__(self, uri: CameraUri, tuning: Tuning, max_age_ms: int | None) -> None:
@@ -45,34 +46,34 @@ class CameraLink:
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,
             )
-        asked = {"uri": str(uri), "max_age_ms": max_age_ms, **asdict(tuning)}
-        self._socket.sendall(json.dumps(asked).encode() + b"\n")
+        settings = {"uri": str(uri), "max_age_ms": max_age_ms, **asdict(tuning)}
+        self._socket.sendall(json.dumps(settings).encode() + b"\n")
         self._socket.setblocking(False)
         self._head = bytearray(HEAD.size)
-        self._opened: Head | None = None  # the head of the frame that is being read
+        self._pending: Head | None = None  # the head of the frame being read
         self._body: npt.NDArray[Any] = np.empty(0, np.uint8)
         self._filled = 0
-        self._heard_s = time.monotonic()
+        self._received_s = time.monotonic()
 
     def read(self, seconds: float) -> Frame | None:
-        """Return the next frame; None: there was none in so many seconds.
+        """Return the next frame; None: none came within `seconds`.
 
         Raises:
-            CameraError: the camera is gone, or was never there.
+            CameraError: the camera is gone, or could not be opened.
         """
         deadline = time.monotonic() + seconds
-        while (got := self._take()) is None:
+        while (frame := self._take()) is None:
             left = deadline - time.monotonic()
             if left <= 0:
-                self._mind_the_silence()
+                self._check_silence()
                 return None
             select.select([self._socket], [], [], left)
-        self._heard_s = time.monotonic()
-        if got.head.kind == OPENED:
-            self.info = CameraInfo.of(got.said)
-        if got.head.kind == LOST:
-            raise CameraError(str(self.uri), **got.said)
-        return got
+        self._received_s = time.monotonic()
+        if frame.head.kind == OPENED:
+            self.info = CameraInfo.from_dict(frame.content)
+        if frame.head.kind == LOST:
+            raise CameraError(str(self.uri), **frame.content)
+        return frame
 
     def close(self) -> None:
         """End the process. May be called twice."""
@@ -81,48 +82,46 @@ class CameraLink:
         self._socket.close()
 
     def _take(self) -> Frame | None:
-        """Read on; return a frame where one is whole."""
-        if self._opened is None:
+        """Continue reading; return a frame once it is complete."""
+        if self._pending is None:
             if not self._fill(memoryview(self._head)):
                 return None
-            self._opened = Head.unpack(self._head)
-            self._body, self._filled = room_for(self._opened), 0
-        if self._opened.size and not self._fill(self._body.view(np.uint8).data):
+            self._pending = Head.unpack(self._head)
+            self._body, self._filled = body_buffer(self._pending), 0
+        if self._pending.size and not self._fill(self._body.view(np.uint8).data):
             return None
-        got, self._opened, self._filled = frame(self._opened, self._body), None, 0
-        return got
+        frame, self._pending, self._filled = make_frame(self._pending, self._body), None, 0
+        return frame
 
-    def _fill(self, room: memoryview) -> bool:
-        """Read until the room is full, as far as that goes without waiting."""
-        while self._filled < len(room):
+    def _fill(self, buffer: memoryview) -> bool:
+        """Read without waiting; return whether the buffer is full."""
+        while self._filled < len(buffer):
             try:
-                count = self._socket.recv_into(room[self._filled :])
+                count = self._socket.recv_into(buffer[self._filled :])
             except BlockingIOError:
                 return False
             except ConnectionError:
                 count = 0
             if count == 0:
-                raise self._died()
+                raise self._exit_error()
             self._filled += count
         return True
 
-    def _mind_the_silence(self) -> None:
+    def _check_silence(self) -> None:
         allowed_s = SILENCE_S + (OPEN_S if self.info is None else STUCK_S)
-        if time.monotonic() - self._heard_s > allowed_s:
-            raise self._error(f"its driver's process has said nothing for {allowed_s:.0f} s")
+        if time.monotonic() - self._received_s > allowed_s:
+            raise self._error(f"its driver's process has been silent for {allowed_s:.0f} s")
 
-    def _died(self) -> CameraError:
+    def _exit_error(self) -> CameraError:
         try:
             status = self._process.wait(1.0)
         except subprocess.TimeoutExpired:
             status = 0
         if status == -signal.SIGALRM:
             if self.info is None:
-                return self._error(
-                    "its driver waited in vain for an answer (on the network: does the peer send DV events?)"
-                )
-            return self._error(f"its driver did not come back within {STUCK_S} s")
+                return self._error("its driver got no answer (on the network: does the peer send DV events?)")
+            return self._error(f"its driver did not return within {STUCK_S} s")
         return self._error(f"its driver's process has died ({describe_exit(status)})")
 
     def _error(self, found: str) -> CameraError:
-        return CameraError(str(self.uri), found=found, remedy="see what `eventveil cameras` says", passing=True)
+        return CameraError(str(self.uri), found=found, remedy="run `eventveil cameras` to see its state", passing=True)

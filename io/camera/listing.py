@@ -1,6 +1,6 @@
-"""Which cameras are attached, as every installed driver sees them, and what is in the way of opening them.
+"""List the attached cameras as every installed driver sees them, and what prevents opening them.
 
-python -m eventveil.io.camera.listing DRIVER     (started by `list_cameras`, one process a driver)
+python -m eventveil.io.camera.listing DRIVER     (started by `list_cameras`, one process per driver)
 """
 
 from __future__ import annotations
@@ -11,8 +11,9 @@ import sys
 from collections.abc import Sequence
 from dataclasses import replace
 
+from eventveil.io.camera.device import CameraInfo
 from eventveil.io.camera.drivers import INSTALL, MODULES, discover, is_installed
-from eventveil.io.camera.uri import DRIVERS, DV, PROPHESEE, CameraInfo
+from eventveil.io.camera.uri import DRIVERS, DV, PROPHESEE
 from eventveil.io.camera.usb import UsbCamera, usb_cameras
 from eventveil.processes import module_command
 
@@ -20,18 +21,18 @@ PATIENCE_S = 20
 
 
 def list_cameras() -> tuple[list[CameraInfo], dict[str, str]]:
-    """Ask all drivers that are installed, and the USB.
+    """Query all installed drivers and the USB.
 
     Returns:
-        The cameras, one entry for each driver that sees one; and by driver how it is: "ready", "not installed", or
-        what went wrong with it.
+        The cameras, one entry for each driver that sees one; and the state of each driver: "ready", "not installed", or
+        what went wrong.
     """
     drivers: dict[str, str] = {}
-    seen: list[CameraInfo] = []
+    cameras: list[CameraInfo] = []
     for driver in MODULES:
-        drivers[driver], found = _ask(driver) if is_installed(driver) else ("not installed", [])
-        seen += found
-    return _together(seen, usb_cameras()), drivers
+        drivers[driver], visible = _ask(driver) if is_installed(driver) else ("not installed", [])
+        cameras += visible
+    return _merge(cameras, usb_cameras()), drivers
 
 
 def _ask(driver: str) -> tuple[str, list[CameraInfo]]:
@@ -39,43 +40,43 @@ def _ask(driver: str) -> tuple[str, list[CameraInfo]]:
     command = module_command("eventveil.io.camera.listing", driver)
     try:
         done = subprocess.run(command, capture_output=True, timeout=PATIENCE_S, check=True)
-        return "ready", [CameraInfo.of(plain) for plain in json.loads(done.stdout.splitlines()[-1])]
+        return "ready", [CameraInfo.from_dict(plain) for plain in json.loads(done.stdout.splitlines()[-1])]
     except subprocess.TimeoutExpired:
         return f"gave no answer within {PATIENCE_S} s", []
     except (subprocess.CalledProcessError, ValueError, IndexError, KeyError):
         return "failed when it was asked for cameras", []
 
 
-def _together(seen: Sequence[CameraInfo], attached: Sequence[UsbCamera]) -> list[CameraInfo]:
-    """Put what drivers say and what the USB says together."""
-    cameras = [_with_what_usb_says(camera, attached) for camera in seen]
-    cameras += [_unseen(usb) for usb in attached if not any(_is_same(camera, usb) for camera in seen)]
+def _merge(visible: Sequence[CameraInfo], attached: Sequence[UsbCamera]) -> list[CameraInfo]:
+    """Combine the cameras that the drivers see with those on the USB."""
+    cameras = [_add_usb_problem(camera, attached) for camera in visible]
+    cameras += [_invisible(usb) for usb in attached if not any(_is_same(camera, usb) for camera in visible)]
     return cameras
 
 
 def _is_same(camera: CameraInfo, usb: UsbCamera) -> bool:
     if camera.serial and usb.serial:
-        # Drivers shorten numbers, or write them out with zeros in front.
+        # Drivers shorten serial numbers, or pad them with leading zeros.
         one, other = sorted((camera.serial.lstrip("0").lower(), usb.serial.lstrip("0").lower()), key=len)
         return other.endswith(one) and one != ""
     return usb.maker.lower() in camera.model.lower()
 
 
-def _with_what_usb_says(camera: CameraInfo, attached: Sequence[UsbCamera]) -> CameraInfo:
+def _add_usb_problem(camera: CameraInfo, attached: Sequence[UsbCamera]) -> CameraInfo:
     for usb in attached:
         if camera.problem is None and usb.problem is not None and _is_same(camera, usb):
             return replace(camera, problem=usb.problem, remedy=usb.remedy)
     return camera
 
 
-def _unseen(usb: UsbCamera) -> CameraInfo:
-    """A camera that no driver sees: because of what is in its way, or because there is no driver for it."""
+def _invisible(usb: UsbCamera) -> CameraInfo:
+    """Describe a camera that no driver sees: access is blocked, or no driver is installed for it."""
     kind = DV if usb.maker == "iniVation" else PROPHESEE
     problem, remedy = usb.problem, usb.remedy
     if problem is None:
         missing = [driver for driver in DRIVERS[kind] if not is_installed(driver)]
         problem = f"no driver sees it; not installed: {', '.join(missing)}" if missing else "no driver knows it"
-        remedy = INSTALL[missing[-1]] if missing else "see docs/cameras.md for the cameras that are known"
+        remedy = INSTALL[missing[-1]] if missing else "see docs/cameras.md for the supported cameras"
     return CameraInfo(
         driver="",
         model=f"{usb.maker} {usb.model.removeprefix(usb.maker).strip()}",
@@ -88,4 +89,4 @@ def _unseen(usb: UsbCamera) -> CameraInfo:
 
 
 if __name__ == "__main__":
-    sys.stdout.write(json.dumps([camera.plain() for camera in discover(sys.argv[1])]) + "\n")
+    sys.stdout.write(json.dumps([camera.to_dict() for camera in discover(sys.argv[1])]) + "\n")

@@ -1,11 +1,11 @@
-"""A live camera as a source of packets: there, gone, and back again, in one time that goes on.
+"""A live camera as a source of packets whose time keeps advancing while the camera is unplugged and plugged in again.
 
     with open_camera("dv://") as camera:
-        for packet in camera:  # for ever; a packet without events says in `until_us` how far the time has come
+        for packet in camera:  # endless; `until_us` of a packet without events says how far time has advanced
             ...
 
-The packets are checked as those of a recording are (`eventveil.io.source`), but a camera cannot be read again: events
-off the sensor are left out, times are put right, and all of it is counted.
+The packets pass the same checks as those of a recording (`eventveil.io.source`), but a camera cannot be read again:
+events off the sensor are left out, times are repaired, and both are counted.
 """
 
 from __future__ import annotations
@@ -20,29 +20,30 @@ import numpy as np
 from eventveil.errors import CameraError
 from eventveil.events import EventPacket, Sensor
 from eventveil.io.camera.clock import CameraClock
+from eventveil.io.camera.device import CameraInfo, Tuning
 from eventveil.io.camera.frames import BACKLOG, EVENTS, OVERFLOW, TICK, Frame, Totals
 from eventveil.io.camera.link import CameraLink
-from eventveil.io.camera.uri import CameraInfo, CameraUri, Tuning
+from eventveil.io.camera.uri import CameraUri
 from eventveil.io.validation.checks import first_fault
 
-LOOK_UP_S = 0.02  # how long a read waits at most
-PAUSES_S = (0.1, 0.2, 0.5, 1.0, 2.0)  # between two attempts to open a camera; the last one again and again
+READ_TIMEOUT_S = 0.02  # the longest that a read waits
+RETRY_DELAYS_S = (0.1, 0.2, 0.5, 1.0, 2.0)  # between attempts to open a camera; the last one repeats
 QUIET_MS = 100
 
 
 @dataclass(frozen=True, slots=True)
 class CameraCounters:
-    """What became of the events of a camera: `read == delivered + dropped + late + damaged`, behind every packet.
+    """Event counts of a camera: `read == delivered + dropped + late + damaged` after every packet.
 
     Attributes:
-        read: events that the driver handed over.
-        delivered: events in the packets that were given out.
-        dropped: events given up because they were too old, or too many to be kept.
-        late: events that came behind the promise of a packet without events.
-        damaged: events that are not on the sensor, or not of a polarity.
-        clipped: events among the delivered ones whose time stepped back and was put right.
-        packets: packets that the driver was made to give up unopened, because they were too old.
-        jumps: how often the camera's clock did not go on evenly.
+        read: events that the driver delivered.
+        delivered: events in the packets that were returned.
+        dropped: events discarded because they were too old, or because the queue was full.
+        late: events earlier than the `until_us` of a packet without events.
+        damaged: events off the sensor or with an invalid polarity.
+        clipped: delivered events whose time stepped back and was repaired.
+        packets: packets that the driver discarded unread, because they were too old.
+        jumps: how often the camera's clock did not advance evenly.
     """
 
     read: int = 0
@@ -56,19 +57,18 @@ class CameraCounters:
 
 
 class LiveCamera:
-    """A camera, and whoever takes its place when it is back.
+    """A camera, or the one that replaces it after a reconnection.
 
     Args:
-        uri: which one.
-        tuning: what it is told whenever it is opened.
-        max_age_ms: events that have waited longer are given up in the camera's process; None: only those that are too
-            many to be kept.
-        quiet_ms: how long nothing must have come before the stream's time goes on without events.
+        uri: which camera.
+        tuning: its settings, applied each time it is opened.
+        max_age_ms: the camera's process discards events that have waited longer; None: only when its queue is full.
+        quiet_ms: how long no event must have come before the stream's time advances without events.
 
     Attributes:
-        incidents: what happened to the stream since somebody last cleared this: "overflow" (the camera or its driver
-            lost events), "backlog" (old events were given up here), "away" (the camera was gone), "clock" (its clock
-            did not go on evenly).
+        incidents: what happened to the stream since the caller last cleared this: "overflow" (the camera or its driver
+            lost events), "backlog" (old events were discarded here), "away" (the camera was gone), "clock" (its clock
+            did not advance evenly).
     """
 
     def __init__(
@@ -86,26 +86,26 @@ class LiveCamera:
         self._clock = CameraClock(quiet_ms * 1000)
         self._link: CameraLink | None = None
         self._info: CameraInfo | None = None
-        self._before = Totals()  # of connections that have ended
+        self._before = Totals()  # of previous connections
         self._now = Totals()
         self._delivered = 0
         self._damaged = 0
 
     @property
     def info(self) -> CameraInfo:
-        """What is known of the camera that was opened last."""
+        """What is known about the camera opened last."""
         assert self._info is not None, "connect first"
         return self._info
 
     @property
     def sensor(self) -> Sensor:
-        """Its geometry, as the camera tells it."""
+        """The geometry that the camera reports."""
         assert self.info.sensor is not None
         return self.info.sensor
 
     @property
-    def books(self) -> CameraCounters:
-        """What became of all events so far."""
+    def counters(self) -> CameraCounters:
+        """The counts of all events so far."""
         return CameraCounters(
             read=self._before.read + self._now.read,
             delivered=self._delivered,
@@ -117,62 +117,62 @@ class LiveCamera:
             jumps=self._clock.jumps,
         )
 
-    def connect(self, within_s: float | None, rest: Callable[[float], None] = time.sleep) -> None:
-        """Open the camera; where it is not there, try again and again, with growing pauses.
+    def connect(self, within_s: float | None, sleep: Callable[[float], None] = time.sleep) -> None:
+        """Open the camera; while it is missing, retry with growing delays.
 
         Args:
-            within_s: for how long; 0: once, None: for ever.
-            rest: waits for so many seconds, or raises what ends the waiting.
+            within_s: how long to retry; 0: try once, None: retry forever.
+            sleep: waits for a number of seconds, or raises to stop waiting.
 
         Raises:
-            CameraError: it is not there, was not in time, or cannot be opened as asked.
+            CameraError: it is missing, did not appear in time, or cannot be opened as requested.
         """
         deadline = None if within_s is None else time.monotonic() + within_s
-        for pause_s in _pauses():
+        for delay_s in _retry_delays():
             try:
-                self._open(rest)
+                self._open(sleep)
             except CameraError as error:
-                if not error.passing or (deadline is not None and time.monotonic() + pause_s > deadline):
+                if not error.passing or (deadline is not None and time.monotonic() + delay_s > deadline):
                     raise
             else:
                 return
-            rest(pause_s)
+            sleep(delay_s)
 
     def read(self) -> EventPacket | None:
-        """Return the next packet; one without events says how far the time has come. None: nothing to be said yet.
+        """Return the next packet; one without events says how far time has advanced. None: nothing new yet.
 
-        Waits for 20 ms at most.
+        Waits for at most 20 ms.
 
         Raises:
-            CameraError: the camera is gone; `connect` waits for it, and the stream's time goes on.
+            CameraError: the camera is gone; `connect` waits for it while the stream's time advances.
         """
         assert self._link is not None, "connect first"
         try:
-            frame = self._link.read(LOOK_UP_S)
+            frame = self._link.read(READ_TIMEOUT_S)
         except CameraError:
-            self._let_go()
+            self._disconnect()
             raise
-        return None if frame is None else self._understand(frame)
+        return None if frame is None else self._process_frame(frame)
 
     def resume(self, until_us: int, at_ns: int) -> None:
-        """Go on with a stream that another process read: how far it had come, and when, on the monotonic clock."""
+        """Continue a stream of another process, which had reached `until_us` at `at_ns` of the monotonic clock."""
         self._clock.resume(until_us, at_ns)
 
     def not_before(self, until_us: int) -> None:
-        """Give out no event before this time of the stream any more."""
+        """Return no more events before this time of the stream."""
         self._clock.not_before(until_us)
 
     def close(self) -> None:
-        """Give the camera back. May be called twice."""
+        """Close the camera. May be called twice."""
         if self._link is not None:
-            self._let_go()
+            self._disconnect()
 
-    def _open(self, rest: Callable[[float], None]) -> None:
+    def _open(self, sleep: Callable[[float], None]) -> None:
         link = CameraLink(self.uri, self._tuning, self._max_age_ms)
         try:
             while link.info is None:
-                link.read(LOOK_UP_S)
-                rest(0)
+                link.read(READ_TIMEOUT_S)
+                sleep(0)
         except BaseException:
             link.close()
             raise
@@ -181,13 +181,13 @@ class LiveCamera:
         self._link, self._info = link, link.info
         self._clock.reconnect()
 
-    def _let_go(self) -> None:
+    def _disconnect(self) -> None:
         assert self._link is not None
         self._link.close()
         self._link = None
         self._before, self._now = self._before + self._now, Totals()
 
-    def _understand(self, frame: Frame) -> EventPacket | None:
+    def _process_frame(self, frame: Frame) -> EventPacket | None:
         head = frame.head
         self._now = head.totals
         if head.flags & OVERFLOW:
@@ -203,7 +203,7 @@ class LiveCamera:
 
     def _place(self, packet: EventPacket, received_ns: int) -> EventPacket:
         clock = self._clock
-        if first_fault(packet, self.sensor, clock.floor_us) is None and clock.goes_on(int(packet.t[-1]), received_ns):
+        if first_fault(packet, self.sensor, clock.floor_us) is None and clock.can_reach(int(packet.t[-1]), received_ns):
             return clock.take(packet, received_ns)
         jumps = clock.jumps
         placed = clock.place(self._on_the_sensor(packet), received_ns)
@@ -213,23 +213,23 @@ class LiveCamera:
 
     def _on_the_sensor(self, packet: EventPacket) -> EventPacket:
         sensor = self.sensor
-        kept = (packet.x < sensor.width) & (packet.y < sensor.height) & (packet.p.view(np.uint8) <= 1)
-        self._damaged += len(packet) - int(np.count_nonzero(kept))
-        return EventPacket(packet.t[kept], packet.x[kept], packet.y[kept], packet.p[kept])
+        valid = (packet.x < sensor.width) & (packet.y < sensor.height) & (packet.p.view(np.uint8) <= 1)
+        self._damaged += len(packet) - int(np.count_nonzero(valid))
+        return EventPacket(packet.t[valid], packet.x[valid], packet.y[valid], packet.p[valid])
 
 
 @contextmanager
 def open_camera(uri: str, tuning: Tuning | None = None, *, max_age_ms: int | None = None) -> Iterator[OpenCamera]:
-    """Open a live camera, to iterate over its packets until it is unplugged.
+    """Open a live camera and iterate over its packets until it is unplugged.
 
     Args:
         uri: `dv://`, `dv://SERIAL`, `dv+tcp://HOST:PORT`, `dv+unix:///PATH`, `prophesee://`, `prophesee://SERIAL`.
-        tuning: what it is told.
-        max_age_ms: events that have waited longer are given up; None: only those that are too many to be kept.
+        tuning: its settings.
+        max_age_ms: events that have waited longer are discarded; None: only when the queue is full.
 
     Raises:
-        ConfigError: the URI is not one of a camera.
-        CameraError: it is not there, or cannot be opened as asked.
+        ConfigError: the URI does not name a camera.
+        CameraError: it is missing, or cannot be opened as requested.
     """
     camera = LiveCamera(CameraUri.parse(uri), tuning, max_age_ms=max_age_ms)
     try:
@@ -240,11 +240,11 @@ def open_camera(uri: str, tuning: Tuning | None = None, *, max_age_ms: int | Non
 
 
 class OpenCamera:
-    """The packets of a camera that is open: an iterator that ends with a `CameraError` when the camera is gone.
+    """The packets of an open camera: an iterator that raises a `CameraError` when the camera is gone.
 
     Attributes:
         sensor: its geometry.
-        info: what else is known of it.
+        info: what else is known about it.
     """
 
     def __init__(self, camera: LiveCamera) -> None:
@@ -253,9 +253,9 @@ class OpenCamera:
         self._camera = camera
 
     @property
-    def books(self) -> CameraCounters:
-        """What became of all events so far."""
-        return self._camera.books
+    def counters(self) -> CameraCounters:
+        """The counts of all events so far."""
+        return self._camera.counters
 
     def __iter__(self) -> Iterator[EventPacket]:
         while True:
@@ -264,7 +264,7 @@ class OpenCamera:
                 yield packet
 
 
-def _pauses() -> Iterator[float]:
-    yield from PAUSES_S
+def _retry_delays() -> Iterator[float]:
+    yield from RETRY_DELAYS_S
     while True:
-        yield PAUSES_S[-1]
+        yield RETRY_DELAYS_S[-1]

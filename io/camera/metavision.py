@@ -1,11 +1,11 @@
-"""Prophesee's cameras, and those of others, through the Metavision SDK, or OpenEB, its open part.
+"""Prophesee's and other makers' cameras through the Metavision SDK or OpenEB, its open-source part.
 
     eventveil run prophesee://
     eventveil run prophesee://00050423
 
-The SDK is not on the package index; it is taken where this Python finds it. Its own decoder is used, for its buffers of
-raw bytes cannot be had from Python without going through them byte by byte; coordinates are the sensor's, as in its
-recordings. It tells nothing about events that a camera lost, so that `overflow` is never set here.
+The SDK is not on the package index; it is used if this Python finds it. Events come from its own decoder, because
+Python can read its raw buffers only byte by byte; coordinates are the sensor's, as in its recordings. It does not
+report events that a camera lost, so `overflow` is never set here.
 
 Written from the SDK's sources; never run, not even without a camera: see docs/cameras.md.
 
@@ -22,31 +22,32 @@ import metavision_hal as hal
 import numpy as np
 
 from eventveil.events import Sensor
-from eventveil.io.camera.configure import apply, check_biases, check_roi, refused
-from eventveil.io.camera.errors import absent, in_use, lost
-from eventveil.io.camera.uri import METAVISION, CameraBatch, CameraInfo, CameraUri, Tuning, records
+from eventveil.io.camera.configure import apply, check_biases, check_roi, refusal
+from eventveil.io.camera.device import CameraBatch, CameraInfo, Tuning, to_records
+from eventveil.io.camera.errors import camera_in_use, camera_lost, camera_not_found
+from eventveil.io.camera.uri import METAVISION, CameraUri
 from eventveil.io.formats.aedat4 import RECORD
 
 
 def discover() -> list[CameraInfo]:
-    """The cameras that the SDK sees."""
+    """Return the cameras that the SDK sees."""
     return [
         CameraInfo(
             driver=METAVISION,
-            model=f"{found.integrator_name} ({found.plugin_name})",
-            serial=found.serial,
-            connection=str(found.connection).rpartition(".")[2],
-            uri=f"prophesee://{found.serial}",
+            model=f"{source.integrator_name} ({source.plugin_name})",
+            serial=source.serial,
+            connection=str(source.connection).rpartition(".")[2],
+            uri=f"prophesee://{source.serial}",
         )
-        for found in hal.DeviceDiscovery.list_available_sources_local()
+        for source in hal.DeviceDiscovery.list_available_sources_local()
     ]
 
 
 class MetavisionCamera:
-    """A camera that the Metavision SDK knows.
+    """A camera supported by the Metavision SDK.
 
     Args:
-        uri: prophesee://, or with a serial number.
+        uri: prophesee://, optionally with a serial number.
         tuning: biases under the SDK's names (`bias_diff_on`, ...); a region of interest; a limit of the event rate.
     """
 
@@ -66,41 +67,41 @@ class MetavisionCamera:
         self._tune(tuning)
         self._stream = self._device.get_i_events_stream()
         self._decoder = self._device.get_i_events_stream_decoder()
-        # The buffer is the SDK's own and filled anew: what is kept of it is copied.
+        # The SDK reuses its buffer, so the events are copied.
         self._device.get_i_event_cd_decoder().add_event_buffer_callback(
-            lambda events: self._decoded.append(records(events["t"], events["x"], events["y"], events["p"]))
+            lambda events: self._decoded.append(to_records(events["t"], events["x"], events["y"], events["p"]))
         )
         self._stream.start()
 
     def read(self) -> CameraBatch | None:
         """Return the next events."""
-        came = self._stream.poll_buffer()
-        if came < 0:
-            raise lost(self._uri)
-        if came == 0:
+        status = self._stream.poll_buffer()
+        if status < 0:
+            raise camera_lost(self._uri)
+        if status == 0:
             return None
         received_ns = time.monotonic_ns()
         self._decoder.decode(self._stream.get_latest_raw_data())
         decoded, self._decoded = self._decoded, []
         if not decoded:
             return None
-        # As bytes: NumPy would leave the padding of the records out.
-        return CameraBatch(np.concatenate([one.view(np.uint8) for one in decoded]).view(RECORD), received_ns)
+        # As bytes: NumPy would drop the padding of the records.
+        return CameraBatch(np.concatenate([part.view(np.uint8) for part in decoded]).view(RECORD), received_ns)
 
     def close(self) -> None:
-        """Give the camera back."""
+        """Close the camera."""
         self._stream.stop()
 
     def _open(self) -> Any:
-        serials = [found.serial for found in hal.DeviceDiscovery.list_available_sources_local()]
+        serials = [source.serial for source in hal.DeviceDiscovery.list_available_sources_local()]
         if not serials or self._uri.name not in ("", *serials):
-            raise absent(self._uri, ", ".join(serials))
+            raise camera_not_found(self._uri, ", ".join(serials))
         try:
             device = hal.DeviceDiscovery.open(self._uri.name)
         except RuntimeError:
-            raise in_use(self._uri) from None
+            raise camera_in_use(self._uri) from None
         if device is None:
-            raise in_use(self._uri)
+            raise camera_in_use(self._uri)
         return device
 
     def _tune(self, tuning: Tuning) -> None:
@@ -113,12 +114,12 @@ class MetavisionCamera:
             apply(uri, f"bias {name}={value}", biases.set, name, value)
         if tuning.roi is not None:
             if roi is None:
-                raise refused(uri, "roi", "this camera has none")
+                raise refusal(uri, "roi", "this camera has none")
             apply(uri, "roi", roi.set_window, hal.I_ROI.Window(*tuning.roi))
             apply(uri, "roi", roi.enable, True)
         if tuning.max_event_rate is not None:
             control = self._device.get_i_erc_module()
             if control is None:
-                raise refused(uri, "max_event_rate", "this camera has none")
+                raise refusal(uri, "max_event_rate", "this camera has none")
             apply(uri, f"max_event_rate {tuning.max_event_rate}", control.set_cd_event_rate, tuning.max_event_rate)
             apply(uri, "max_event_rate", control.enable, True)

@@ -4,11 +4,11 @@
     eventveil run 'dv+tcp://192.168.0.7:7777?certificate=client.pem&key=client.key'     TLS
     eventveil run dv+unix:///run/dv/events.sock
 
-What dv-processing's NetworkReader does, seen with 2.0.4: it waits for ever, and with it the whole interpreter, for a
-peer that takes the connection and says nothing (the alarm of this process ends that); it takes in whatever comes,
-without bound (so it is emptied in every round, and what waits does so in our own queue); when its peer is gone it
-forgets what it has not handed out. With certificate and key it shows itself to the peer; whether it checks who the peer
-is, it does not say: use a network that you trust.
+Behaviour of dv-processing's NetworkReader, observed with 2.0.4: it blocks forever, with the whole interpreter, if its
+peer accepts the connection and sends nothing (the alarm of this process ends that); it buffers without bound (so it is
+emptied in every round, and events wait in our own queue); when its peer is gone, it discards what it has not delivered.
+With certificate and key it authenticates to the peer; whether it verifies the peer is not documented: use a network
+that you trust.
 
 Source: dv-processing 2.0.4, its Python interface as installed.
 """
@@ -26,28 +26,29 @@ import dv_processing as dv
 from eventveil.addresses import split_host_port
 from eventveil.errors import CameraError
 from eventveil.events import Sensor
-from eventveil.io.camera.configure import refused
+from eventveil.io.camera.configure import refusal
+from eventveil.io.camera.device import CameraBatch, CameraInfo, Tuning
 from eventveil.io.camera.dv import as_records
-from eventveil.io.camera.uri import DV_PROCESSING, DV_TCP, CameraBatch, CameraInfo, CameraUri, Tuning
+from eventveil.io.camera.uri import DV_PROCESSING, DV_TCP, CameraUri
 
 CONNECT_S = 4
 
 
 class NetworkStream:
-    """Events that a `dv.io.NetworkWriter` sends.
+    """The events that a `dv.io.NetworkWriter` sends.
 
     Args:
         uri: dv+tcp://HOST:PORT or dv+unix:///PATH.
-        tuning: nothing: a camera is told such things where it is.
+        tuning: must be empty: a camera is configured where it is attached.
     """
 
     def __init__(self, uri: CameraUri, tuning: Tuning) -> None:
         self._uri = uri
         if tuning != Tuning():
-            raise refused(uri, "biases, roi or max_event_rate", "the camera is at the other end")
+            raise refusal(uri, "biases, roi or max_event_rate", "the camera is at the other end")
         self._reader = self._connect()
         if not self._reader.isEventStreamAvailable():
-            raise self._error("the peer sends something else than events", "let it send the events", passing=False)
+            raise self._error("the peer does not send events", "make it send events", passing=False)
         self.info = CameraInfo(
             driver=DV_PROCESSING,
             model=self._reader.getCameraName(),
@@ -66,32 +67,32 @@ class NetworkStream:
         return None
 
     def close(self) -> None:
-        """Let go of the connection."""
+        """Close the connection by deleting it."""
         del self._reader
 
     def _connect(self) -> Any:
         if self._uri.kind != DV_TCP:
-            return self._reached(lambda: dv.io.NetworkReader(self._uri.name))
+            return self._open(lambda: dv.io.NetworkReader(self._uri.name))
         host, port = split_host_port(self._uri.name)
         try:
             address = socket.getaddrinfo(host, int(port), type=socket.SOCK_STREAM)[0][4][0]
         except OSError:
-            raise self._error(f"the name {host} is not known", "see to its spelling", passing=True) from None
+            raise self._error(f"the host {host} is not known", "check its spelling", passing=True) from None
         if not self._uri.options:
-            return self._reached(lambda: dv.io.NetworkReader(address, int(port)))
+            return self._open(lambda: dv.io.NetworkReader(address, int(port)))
         files = [self._uri.options[name] for name in ("certificate", "key")]
         for path in files:
             if not Path(path).is_file():
                 raise self._error(f"there is no file {path}", "name the PEM file of this client", passing=False)
-        return self._reached(lambda: dv.io.NetworkReader(address, int(port), *files))
+        return self._open(lambda: dv.io.NetworkReader(address, int(port), *files))
 
-    def _reached(self, connect: Any) -> Any:
+    def _open(self, connect: Any) -> Any:
         signal.alarm(CONNECT_S)  # while the reader waits, nothing else can end it
         try:
             return connect()
         except RuntimeError:
-            instead = "see that it runs and that the port is open" if self._uri.kind == DV_TCP else "see that it runs"
-            raise self._error("nobody who sends DV events answers there", instead, passing=True) from None
+            remedy = "check that it runs" + (" and that the port is open" if self._uri.kind == DV_TCP else "")
+            raise self._error("no sender of DV events answers there", remedy, passing=True) from None
 
     def _error(self, found: str, remedy: str, *, passing: bool) -> CameraError:
         return CameraError(str(self._uri), found=found, remedy=remedy, passing=passing)

@@ -1,10 +1,10 @@
-"""The process of a camera: opens it, hands on what it delivers, and is gone when either end is.
+"""The process of a camera: opens it, forwards its events, and ends when the camera or the pipeline is gone.
 
-    python -m eventveil.io.camera.process FD       (started by `link`, with one end of a pair of sockets)
+    python -m eventveil.io.camera.process FD       (started by `link`, with one end of a socket pair)
 
-Nothing of the line runs here, so that nothing of it stands still when a driver does. A driver that does not come back
-from a call, and holds the interpreter while it does not, is ended by the kernel: an alarm is set anew in every round,
-and its default action needs no interpreter. (dv-processing's NetworkReader waits so for a peer that says nothing.)
+No other part of the pipeline runs here, so a stalled driver stalls nothing else. If a driver does not return from a
+call and holds the interpreter lock, the kernel ends the process: every round resets an alarm, whose default action
+needs no interpreter. (dv-processing's NetworkReader blocks like that if its peer sends nothing.)
 """
 
 from __future__ import annotations
@@ -19,129 +19,131 @@ import time
 from typing import Any
 
 from eventveil.errors import CameraError
+from eventveil.io.camera.device import CameraDevice, Tuning
 from eventveil.io.camera.drivers import open_device
-from eventveil.io.camera.frames import EVENTS, LOST, OPENED, TICK, Head, Totals, words
+from eventveil.io.camera.frames import EVENTS, LOST, OPENED, TICK, Head, Totals, encode_json
 from eventveil.io.camera.queue import CameraQueue
-from eventveil.io.camera.uri import CameraDevice, CameraUri, Tuning
+from eventveil.io.camera.uri import CameraUri
 
-OPEN_S = 60  # to open a camera: some load their firmware, and the first time a decoder is compiled
-STUCK_S = 5  # for one round, which takes milliseconds
+OPEN_S = 60  # to open a camera: some load their firmware, and the first start compiles a decoder
+STUCK_S = 5  # for one round, which normally takes milliseconds
 TICK_NS = 20_000_000
-REST_S = 0.001  # between two looks at a driver that has nothing
+IDLE_S = 0.001  # between two reads of a driver that has no events
 
 
 def main(fd: int) -> None:
-    """Serve one camera to its end."""
+    """Serve one camera until it or the pipeline is gone."""
     for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, signal.SIG_IGN)  # the line decides when it is over
-    line = socket.socket(fileno=fd)
-    with line.makefile(encoding="utf-8") as text:
-        asked = json.loads(text.readline())
-    max_age_ms = asked.pop("max_age_ms")
-    asked["roi"] = asked["roi"] and tuple(asked["roi"])  # JSON knows no tuples, and drivers insist on them
-    uri = CameraUri.parse(asked.pop("uri"))
+        signal.signal(number, signal.SIG_IGN)  # the pipeline decides when to stop
+    connection = socket.socket(fileno=fd)
+    with connection.makefile(encoding="utf-8") as text:
+        settings = json.loads(text.readline())
+    max_age_ms = settings.pop("max_age_ms")
+    settings["roi"] = settings["roi"] and tuple(settings["roi"])  # JSON has no tuples, and drivers require one
+    uri = CameraUri.parse(settings.pop("uri"))
     queue = CameraQueue(None if max_age_ms is None else max_age_ms * 1_000_000)
     signal.alarm(OPEN_S)
     try:
         try:
-            device = open_device(uri, Tuning(**asked), max_age_ms)
+            device = open_device(uri, Tuning(**settings), max_age_ms)
         except Exception as error:
-            raise _in_our_words(error, uri) from None
-        _say(line, OPENED, device.info.plain())
-        _serve(line, device, queue, uri)
+            raise _as_camera_error(error, uri) from None
+        _send_json(connection, OPENED, device.info.to_dict())
+        _serve(connection, device, queue, uri)
     except CameraError as error:
-        _say(line, LOST, {"found": error.found, "remedy": error.remedy, "passing": error.passing}, queue.totals)
+        reason = {"found": error.found, "remedy": error.remedy, "passing": error.passing}
+        _send_json(connection, LOST, reason, queue.totals)
     except OSError:
-        pass  # the line is gone
+        pass  # the pipeline is gone
 
 
-def _in_our_words(error: Exception, uri: CameraUri) -> CameraError:
-    """What a driver raised; other people's words may hold anything, so only their kind is told."""
+def _as_camera_error(error: Exception, uri: CameraUri) -> CameraError:
+    """Convert a driver's exception; its text may quote events, so only its type is passed on."""
     if isinstance(error, CameraError):
         return error
     return CameraError(
         str(uri),
         found=f"its driver raised {type(error).__name__}",
-        remedy="unplug the camera, plug it in again, and see what `eventveil cameras` says",
+        remedy="unplug the camera, plug it in again, and run `eventveil cameras` to see its state",
         passing=True,
     )
 
 
-def _say(line: socket.socket, kind: int, said: dict[str, Any], totals: Totals | None = None) -> None:
-    body = words(said)
-    line.setblocking(True)
-    line.sendall(Head(kind, 0, len(body), time.monotonic_ns(), totals or Totals()).pack() + body)
+def _send_json(connection: socket.socket, kind: int, content: dict[str, Any], totals: Totals | None = None) -> None:
+    body = encode_json(content)
+    connection.setblocking(True)
+    connection.sendall(Head(kind, 0, len(body), time.monotonic_ns(), totals or Totals()).pack() + body)
 
 
-def _serve(line: socket.socket, device: CameraDevice, queue: CameraQueue, uri: CameraUri) -> None:
-    line.setblocking(False)
-    out = _Out(line)
-    told_ns = 0
+def _serve(connection: socket.socket, device: CameraDevice, queue: CameraQueue, uri: CameraUri) -> None:
+    connection.setblocking(False)
+    sender = _FrameSender(connection)
+    sent_ns = 0
     while True:
         signal.alarm(STUCK_S)
         before_ns = time.monotonic_ns()
         try:
             batch = device.read()
         except Exception as error:
-            _drain(out, queue)  # what came before the loss still counts
-            raise _in_our_words(error, uri) from None
+            _send_queued(sender, queue)  # events from before the loss still count
+            raise _as_camera_error(error, uri) from None
         if batch is not None:
             queue.put(batch)
         queue.drop_old(time.monotonic_ns())
-        while out.free and queue:
-            taken, flags, totals = queue.take()
-            out.put(Head(EVENTS, flags, taken.events.nbytes, taken.received_ns, totals), taken.events)
-            told_ns = before_ns
-        if batch is None and out.free and before_ns - told_ns > TICK_NS:
-            # Nothing had come when this round began, and all that came before it is on its way.
-            out.put(Head(TICK, queue.flags(), 0, before_ns, queue.totals), None)
-            told_ns = before_ns
-        _rest(line, out, 0.0 if batch is not None else REST_S)
+        while sender.free and queue:
+            oldest, flags, totals = queue.take()
+            sender.put(Head(EVENTS, flags, oldest.events.nbytes, oldest.received_ns, totals), oldest.events)
+            sent_ns = before_ns
+        if batch is None and sender.free and before_ns - sent_ns > TICK_NS:
+            # No event had come when this round began, and all earlier events have been sent.
+            sender.put(Head(TICK, queue.flags(), 0, before_ns, queue.totals), None)
+            sent_ns = before_ns
+        _wait(connection, sender, 0.0 if batch is not None else IDLE_S)
 
 
-def _rest(line: socket.socket, out: _Out, seconds: float) -> None:
-    """Wait a little, less where something can be sent; leave where the line is gone."""
-    heard, _, _ = select.select([line], [] if out.free else [line], [], seconds)
-    if heard and not line.recv(1):
-        raise OSError("the line is gone")
-    out.flush()
+def _wait(connection: socket.socket, sender: _FrameSender, seconds: float) -> None:
+    """Wait up to `seconds`, or until a pending frame can be sent; raise if the pipeline is gone."""
+    readable, _, _ = select.select([connection], [] if sender.free else [connection], [], seconds)
+    if readable and not connection.recv(1):
+        raise OSError("the pipeline is gone")
+    sender.flush()
 
 
-def _drain(out: _Out, queue: CameraQueue) -> None:
-    """Send what waits, in the time that the alarm leaves."""
-    while queue or not out.free:
-        if out.free:
-            taken, flags, totals = queue.take()
-            out.put(Head(EVENTS, flags, taken.events.nbytes, taken.received_ns, totals), taken.events)
+def _send_queued(sender: _FrameSender, queue: CameraQueue) -> None:
+    """Send the rest of the queue, in the time that the alarm leaves."""
+    while queue or not sender.free:
+        if sender.free:
+            oldest, flags, totals = queue.take()
+            sender.put(Head(EVENTS, flags, oldest.events.nbytes, oldest.received_ns, totals), oldest.events)
         else:
-            select.select([], [out.line], [], 0.1)
-            out.flush()
+            select.select([], [sender.connection], [], 0.1)
+            sender.flush()
 
 
-class _Out:
-    """Sends one frame after the other without waiting."""
+class _FrameSender:
+    """Sends frames one after the other, without waiting."""
 
-    def __init__(self, line: socket.socket) -> None:
-        self.line = line
+    def __init__(self, connection: socket.socket) -> None:
+        self.connection = connection
         self._parts: list[memoryview] = []
 
     @property
     def free(self) -> bool:
-        """Whether the last frame has gone."""
+        """Whether the last frame has been sent completely."""
         return not self._parts
 
     def put(self, head: Head, body: Any) -> None:
-        """Begin to send a frame."""
+        """Start to send a frame."""
         self._parts = [memoryview(head.pack())]
         if body is not None:
             self._parts.append(memoryview(body.view("u1")))
         self.flush()
 
     def flush(self) -> None:
-        """Send what can be sent now."""
+        """Send as much as possible now."""
         while self._parts:
             try:
-                sent = self.line.sendmsg(self._parts)
+                sent = self.connection.sendmsg(self._parts)
             except BlockingIOError:
                 return
             while self._parts and sent >= len(self._parts[0]):
@@ -152,4 +154,4 @@ class _Out:
 
 if __name__ == "__main__":
     main(int(sys.argv[1]))
-    os._exit(0)  # without the driver's destructors, some of which wait for ever
+    os._exit(0)  # without the driver's destructors, some of which block forever

@@ -1,28 +1,28 @@
-"""What has come from a camera and waits for the line: bounded in age and in bytes, the oldest gives way, all counted.
+"""The queue of a camera's events for the pipeline: bounded in age and bytes; drops the oldest events and counts them.
 
-A camera cannot be held back. Whoever falls behind therefore loses events, and the only question is which: the oldest,
-for nobody waits for an old gesture, and here, before any work is spent on them.
+A camera cannot be slowed down. If the pipeline falls behind, events are lost, and the only question is which: the
+oldest, because an old gesture is of no use, and here, before any work is spent on them.
 """
 
 from __future__ import annotations
 
 from collections import deque
 
+from eventveil.io.camera.device import CameraBatch
 from eventveil.io.camera.frames import BACKLOG, OVERFLOW, Totals
-from eventveil.io.camera.uri import CameraBatch
 
-MAX_BYTES = 256 << 20  # of events that wait: 1.7 s of a camera at its limit of 10 million events a second
+MAX_BYTES = 256 << 20  # of waiting events: 1.7 s of a camera at its limit of 10 million events per second
 
 
 class CameraQueue:
     """Keeps batches until they can be sent.
 
     Args:
-        max_age_ns: older batches give way; None: only those that no room is left for.
-        max_bytes: of all batches that wait.
+        max_age_ns: older batches are dropped; None: batches are dropped only when the queue is full.
+        max_bytes: of all waiting batches.
 
     Attributes:
-        totals: what became of all events so far, those that wait here still among the read ones.
+        totals: counts of all events so far; waiting events count as read.
     """
 
     def __init__(self, max_age_ns: int | None, max_bytes: int = MAX_BYTES) -> None:
@@ -37,7 +37,7 @@ class CameraQueue:
         return len(self._waiting)
 
     def put(self, batch: CameraBatch) -> None:
-        """Take a batch; the oldest ones give way to it where there is no room."""
+        """Add a batch; drop the oldest batches if the queue is full."""
         if batch.overflow:
             self._flags |= OVERFLOW
         if batch.discarded:
@@ -51,14 +51,14 @@ class CameraQueue:
             self._drop()
 
     def drop_old(self, now_ns: int) -> None:
-        """Give up what has waited too long."""
+        """Drop the batches that have waited too long."""
         while self._waiting and self._max_age_ns is not None:
             if now_ns - self._waiting[0].received_ns <= self._max_age_ns:
                 break
             self._drop()
 
     def take(self) -> tuple[CameraBatch, int, Totals]:
-        """Return the oldest batch, the flags since the last one, and totals that balance with it and all before it."""
+        """Return the oldest batch, the flags since the last one, and totals that balance with all batches returned."""
         batch = self._waiting.popleft()
         self._bytes -= batch.events.nbytes
         waiting = self._bytes // batch.events.itemsize
@@ -66,7 +66,7 @@ class CameraQueue:
         return batch, self.flags(), Totals(totals.read - waiting, totals.dropped, totals.packets)
 
     def flags(self) -> int:
-        """What happened since this was asked the last time."""
+        """Return the flags since the last call, and clear them."""
         flags, self._flags = self._flags, 0
         return flags
 

@@ -1,6 +1,6 @@
-"""Event cameras as the system's USB sees them, drivers or not: why one that is there cannot be opened.
+"""Find event cameras on the system's USB without a driver, and why one that is attached cannot be opened.
 
-Read from Linux's /sys; elsewhere, and where there is no USB at all, nothing is found, and only drivers can tell.
+Reads Linux's /sys. On other systems and on machines without USB it finds none, and only the drivers can list cameras.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ class UsbCamera:
 
     Attributes:
         maker: by its vendor id.
-        model: what it calls itself.
-        serial: its serial number, where it tells one.
-        connection: its place and speed.
-        problem: why this user's programs cannot open it; None: nothing is in the way.
-        remedy: what to do about that.
+        model: its own name for itself.
+        serial: its serial number, if it reports one.
+        connection: its bus, device number and speed.
+        problem: why this user's programs cannot open it; None: no problem is known.
+        remedy: what to do about it.
     """
 
     maker: str
@@ -49,30 +49,30 @@ def usb_cameras(system: Path = SYSTEM, nodes: Path = NODES, processes: Path = PR
 def _devices(system: Path) -> Iterator[Path]:
     with contextlib.suppress(OSError):
         for device in sorted(system.iterdir()):
-            vendor, product = _word(device / "idVendor"), _word(device / "idProduct")
+            vendor, product = _read_text(device / "idVendor"), _read_text(device / "idProduct")
             if vendor in PRODUCTS and fnmatch.fnmatchcase(product, PRODUCTS[vendor]):
                 yield device
 
 
 def _describe(device: Path, nodes: Path, processes: Path) -> UsbCamera:
-    bus, number = (int(_word(device / name) or 0) for name in ("busnum", "devnum"))
+    bus, number = (int(_read_text(device / name) or 0) for name in ("busnum", "devnum"))
     node = nodes / f"{bus:03d}" / f"{number:03d}"
-    problem, remedy = _in_the_way(device, node, processes)
-    maker = VENDORS[_word(device / "idVendor")]
+    problem, remedy = _find_problem(device, node, processes)
+    maker = VENDORS[_read_text(device / "idVendor")]
     return UsbCamera(
         maker=maker,
-        model=_word(device / "product") or f"{maker} camera",
-        serial=_word(device / "serial") or None,
-        connection=f"USB bus {bus}, device {number}, {_word(device / 'speed') or '?'} Mb/s",
+        model=_read_text(device / "product") or f"{maker} camera",
+        serial=_read_text(device / "serial") or None,
+        connection=f"USB bus {bus}, device {number}, {_read_text(device / 'speed') or '?'} Mb/s",
         problem=problem,
         remedy=remedy,
     )
 
 
-def _in_the_way(device: Path, node: Path, processes: Path) -> tuple[str | None, str | None]:
+def _find_problem(device: Path, node: Path, processes: Path) -> tuple[str | None, str | None]:
     if not os.access(node, os.R_OK | os.W_OK):
         return f"{getpass.getuser()} may not open {node}: there is no udev rule for it", f"run: {udev_command()}"
-    # A program that uses a device claims its interfaces, and the system then calls itself their driver.
+    # A program that uses a device claims its interfaces, and the kernel then lists itself (usbfs) as their driver.
     claimed = [link for link in device.glob("*:*/driver") if link.resolve().name == "usbfs"]
     if not claimed:
         return None, None
@@ -83,7 +83,7 @@ def _in_the_way(device: Path, node: Path, processes: Path) -> tuple[str | None, 
 
 
 def _users(node: Path, processes: Path) -> list[int]:
-    """The processes that have opened it, as far as this user may know."""
+    """Return the processes that have opened the device, as far as this user may see them."""
     users = []
     for process in processes.glob("[0-9]*"):
         with contextlib.suppress(OSError):
@@ -92,7 +92,7 @@ def _users(node: Path, processes: Path) -> list[int]:
     return sorted(users)
 
 
-def _word(file: Path) -> str:
+def _read_text(file: Path) -> str:
     try:
         return file.read_text(errors="replace").strip()
     except OSError:

@@ -1,1 +1,1 @@
-"""One file per recording format: readers and decoders from bytes to packets, and writers."""
+"""Recording formats, one file each: readers and decoders turn bytes into packets, writers do the reverse."""

@@ -1,8 +1,8 @@
-"""AEDAT 2.0, the recordings of jAER: comment lines, then address and time of each event, 32 bits each, big-endian.
+"""AEDAT 2.0, recorded by jAER: comment lines, then address and time of each event, 32 bits each, big-endian.
 
-What an address means depends on the chip, which the comments name. Both chips count y from the bottom and see the scene
-mirrored, so both axes are turned here: x to the right and y down, as in AEDAT 3.1 and AEDAT4 of the same cameras. (jAER
-and libcaer turn them too; readers that give raw addresses show the picture upside down.)
+The meaning of an address depends on the chip, which the comments name. Both chips count y from the bottom and see the
+scene mirrored, so both axes are flipped here: x to the right and y down, as in AEDAT 3.1 and AEDAT4 of the same
+cameras. (jAER and libcaer flip them too; readers that return raw addresses show the picture upside down.)
 
 Source: AEDAT 2.0, https://docs.inivation.com/software/software-advanced-usage/file-formats/aedat-2.0.html
 """
@@ -35,8 +35,8 @@ Mask = npt.NDArray[np.bool_]
 class Aedat2Reader(Reader):
     """Reads the events of a DVS128 or a DAVIS; frames, motion and external signals are skipped and counted.
 
-    Where no comment names the chip, the geometry that is given to `open_events` tells it. Times are 32 bits wide and
-    begin anew after 72 minutes; they are carried on.
+    If no comment names the chip, the geometry given to `open_events` identifies it. Times are 32 bits wide and wrap
+    every 72 minutes; they are unwrapped.
     """
 
     format = "AEDAT2"
@@ -52,15 +52,15 @@ class Aedat2Reader(Reader):
             self.close()
             raise
         self._last = np.zeros(1, np.uint32)  # time of the last event, as in the file
-        self._epoch = 0  # how often time began anew
+        self._epoch = 0  # how often time has wrapped
 
     @classmethod
     def recognises(cls, head: bytes) -> bool:
-        """Look for the magic line."""
+        """Check for the magic line."""
         return head.startswith(MAGIC)
 
     def read_packet(self) -> EventPacket | None:
-        """Return the next 65,536 words, less what is no event."""
+        """Return the events among the next 65,536 words."""
         at = self._file.tell()
         data = self._file.read(EVENT * PACKET_EVENTS)
         if not data:
@@ -68,20 +68,20 @@ class Aedat2Reader(Reader):
         whole = len(data) - len(data) % EVENT
         if whole == 0:
             raise self.fault(
-                "the file is truncated in the middle of an event", "all before it was read", where=f"byte {at}"
+                "the file is truncated in the middle of an event", "all events before it were read", where=f"byte {at}"
             )
         self._file.seek(at + whole)
         words = np.frombuffer(data, WORD, whole // WORD.itemsize).astype(np.uint32).reshape(-1, 2)
         return self._decode(words[:, 0], self._unwrap(words[:, 1]))
 
     def close(self) -> None:
-        """Give the file back."""
+        """Close the file."""
         self._file.close()
 
     def _read_header(self) -> str:
         """Read the comments up to the first event; return the name of the chip, or ""."""
         if not self._file.readline(_LINE).startswith(MAGIC):
-            raise self.fault(f"expected {MAGIC.decode()}", "it is no AEDAT 2.0 file", where="byte 0")
+            raise self.fault(f"expected {MAGIC.decode()}", "this is not an AEDAT 2.0 file", where="byte 0")
         chip = ""
         while True:
             at = self._file.tell()
@@ -100,15 +100,15 @@ class Aedat2Reader(Reader):
         if self._chip and sensor is None and not is_davis(self._chip):
             raise self.fault(
                 f"expected a DVS128 or a DAVIS, got the chip {self._chip!r}",
-                "how its addresses are laid out is not known",
+                "the layout of its addresses is not known",
             )
         return sensor
 
     def _unwrap(self, times: Words) -> npt.NDArray[np.int64]:
         before = np.concatenate((self._last, times[:-1]))
-        restarts = self._epoch + np.cumsum((before > times) & (before - times > 1 << 31))
-        self._last, self._epoch = times[-1:], int(restarts[-1])
-        t: npt.NDArray[np.int64] = (restarts << 32) + times
+        wraps = self._epoch + np.cumsum((before > times) & (before - times > 1 << 31))
+        self._last, self._epoch = times[-1:], int(wraps[-1])
+        t: npt.NDArray[np.int64] = (wraps << 32) + times
         return t
 
     def _decode(self, address: Words, t: npt.NDArray[np.int64]) -> EventPacket:
@@ -118,7 +118,7 @@ class Aedat2Reader(Reader):
             self._file.seek(0, os.SEEK_END)
             raise self.fault(
                 f"the file does not name its chip, and none is known with a sensor of {sensor}",
-                "give the geometry of a DVS128 (128x128) or of a DAVIS (240x180, 346x260, ...)",
+                "state the geometry of a DVS128 (128x128) or of a DAVIS (240x180, 346x260, ...)",
             )
         is_event = self._davis_events(address) if davis else self._dvs128_events(address)
         address = address[is_event]
@@ -126,7 +126,7 @@ class Aedat2Reader(Reader):
             x, y, p = address >> 12 & 0x3FF, address >> 22 & 0x1FF, address >> 11 & 1
         else:
             x, y, p = address >> 1 & 0x7F, address >> 8 & 0x7F, ~address & 1
-        # A coordinate off the chip wraps to a huge one, and is found where all are checked.
+        # A coordinate off the chip wraps to a huge one, which the check of every packet rejects.
         return EventPacket.of(t[is_event], sensor.width - 1 - x, sensor.height - 1 - y, p)
 
     def _davis_events(self, address: Words) -> Mask:

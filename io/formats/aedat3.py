@@ -1,7 +1,7 @@
-"""AEDAT 3.1, the recordings of cAER, in which DVS128 Gesture was released.
+"""AEDAT 3.1, recorded by cAER; DVS128 Gesture was released in it.
 
 Comment lines up to `#!END-HEADER`, then packets: a header of 28 bytes and events of one type from one source, all
-little-endian. Times have 31 bits; how often they began anew stands in each packet's header.
+little-endian. Times have 31 bits; each packet's header states how often they have wrapped.
 
 Source: AEDAT 3.1, https://docs.inivation.com/software/software-advanced-usage/file-formats/aedat-3.1.html
 """
@@ -19,7 +19,7 @@ import numpy as np
 from eventveil.events import EventPacket
 from eventveil.io.formats.chips import sensor_of
 from eventveil.io.formats.reader import Reader
-from eventveil.io.formats.resync import BLOCK, words_at_every_byte
+from eventveil.io.formats.resync import BLOCK, uint32_at_each_byte
 
 MAGIC = b"#!AER-DAT3.1"
 END = b"#!END-HEADER"
@@ -32,7 +32,7 @@ _LINE = 1 << 16  # bytes; no comment is longer
 
 
 class PacketHeader(NamedTuple):
-    """What stands before the events of a packet, in its order in the file."""
+    """The header of a packet, with its fields in file order."""
 
     type: int
     source: int
@@ -47,8 +47,8 @@ class PacketHeader(NamedTuple):
 class Aedat3Reader(Reader):
     """Reads the polarity events of the first source, packet by packet as recorded.
 
-    Events that are marked invalid, of other types or of other sources are skipped and counted. The geometry follows
-    from the chip that the comments name, as source or as the source of what was recorded again.
+    Events that are marked invalid, of other types or of other sources are skipped and counted. The geometry is that of
+    the chip that the comments name as the source, or as the original source of a re-recording.
     """
 
     format = "AEDAT3.1"
@@ -64,16 +64,16 @@ class Aedat3Reader(Reader):
             self.close()
             raise
         self._source: int | None = None
-        self._last = self._file.tell() - 1  # where the last packet begins that was found
+        self._last = self._file.tell() - 1  # where the last packet found begins
         self._packets = 0
 
     @classmethod
     def recognises(cls, head: bytes) -> bool:
-        """Look for the magic line."""
+        """Check for the magic line."""
         return head.startswith(MAGIC)
 
     def read_packet(self) -> EventPacket | None:
-        """Return the valid polarity events of the next packet that holds some."""
+        """Return the valid events of the next polarity packet."""
         while (at := self._file.tell()) < self._end:
             header = self._read_packet_header(at)
             data = self._file.read(header.event_size * header.number)
@@ -87,12 +87,12 @@ class Aedat3Reader(Reader):
         return None
 
     def close(self) -> None:
-        """Give the file back."""
+        """Close the file."""
         self._file.close()
 
     def _read_comments(self) -> None:
         if not self._file.readline(_LINE).startswith(MAGIC):
-            raise self.fault(f"expected {MAGIC.decode()}", "it is no AEDAT 3.1 file", where="byte 0")
+            raise self.fault(f"expected {MAGIC.decode()}", "this is not an AEDAT 3.1 file", where="byte 0")
         names = []
         while not (line := self._file.readline(_LINE)).startswith(END):
             if not line.startswith(b"#"):
@@ -117,21 +117,21 @@ class Aedat3Reader(Reader):
             fits = header.event_size > 0 and size <= min(MAX_BYTES, self._end - at - HEADER.size)
             if header.type >= 0 and polarity and numbers and fits:
                 return header
-        # The fault may lie in the size of the packet before, so the search begins in that.
+        # The previous packet's size may be wrong, so the search begins inside that packet.
         follows = self._find_packet(self._last + 1)
         where = f"packet {self._packets} at byte {at}"
         self._packets += 1
         if follows:
-            remedy = "the packet is damaged; read on to go without it"
+            remedy = "the packet is damaged; continue reading to skip it"
             raise self.fault("expected the header of a packet", remedy, where=where, recoverable=True)
         raise self.fault(
-            "no whole packet follows: the file is truncated or its end is damaged",
-            "all whole packets before were read; copy it again if there is more of it",
+            "no complete packet follows: the file is truncated or its end is damaged",
+            "all complete packets before it were read; copy the file again if it should be longer",
             where=where,
         )
 
     def _find_packet(self, at: int) -> bool:
-        """Go to the next packet of polarity events at or behind `at`, or to the end; return whether there is one."""
+        """Seek to the next packet of polarity events at or after `at`, or to the end; return whether there is one."""
         while at < self._end:
             self._file.seek(at)
             for place, size in _packets_in(self._file.read(BLOCK), self._source):
@@ -155,8 +155,8 @@ class Aedat3Reader(Reader):
 
 
 def _packets_in(data: bytes, source: int | None) -> list[tuple[int, int]]:
-    """Find what looks like packets of polarity events: (place, size of the events)."""
-    words = words_at_every_byte(data)
+    """Find everything that looks like a packet of polarity events: (place, size of the events)."""
+    words = uint32_at_each_byte(data)
     count = max(0, len(data) - HEADER.size + 1)
     kind, event_size, time_offset, overflow, capacity, number, valid = (
         words[4 * field : 4 * field + count] for field in range(7)

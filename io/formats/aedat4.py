@@ -1,9 +1,9 @@
-"""AEDAT4, the recordings of iniVation's DV: packets of events beside frames, motion and triggers.
+"""AEDAT4, recorded by iniVation's DV: packets of events beside frames, motion and triggers.
 
-A file is a magic line, a header (compression, where the data table begins, which streams there are) and packets,
-`i32 stream, i32 size, payload`, up to the data table or, where the recorder was killed, to the end. The payload of an
-event packet is a FlatBuffer around 16-byte records, which are viewed where they lie, without a copy. The data table, an
-index for seeking, is not needed to read on and on.
+A file is a magic line, a header (compression, position of the data table, list of streams) and packets,
+`i32 stream, i32 size, payload`, up to the data table or, if the recorder was killed, to the end. The payload of an
+event packet is a FlatBuffer around 16-byte records, which are viewed in place, without a copy. The data table, an index
+for seeking, is not needed for sequential reading.
 
 Source: AEDAT 4.0, https://docs.inivation.com/software/software-advanced-usage/file-formats/aedat-4.0.html
 """
@@ -23,7 +23,7 @@ from eventveil.events import EventPacket, Sensor
 from eventveil.io.formats.compression import COMPRESSIONS, MAX_BYTES, Decompressor
 from eventveil.io.formats.flatbuffer import I32, I64, PREFIX, Table
 from eventveil.io.formats.reader import Reader
-from eventveil.io.formats.resync import BLOCK, words_at_every_byte
+from eventveil.io.formats.resync import BLOCK, uint32_at_each_byte
 
 MAGIC = b"#!AER-DAT4.0\r\n"
 PACKET = struct.Struct("<2i")  # stream, size of the payload
@@ -40,8 +40,8 @@ _KINDS = {"EVTS": "event", "FRME": "frame", "IMUS": "IMU", "TRIG": "trigger"}
 class Aedat4Reader(Reader):
     """Reads the first event stream of an AEDAT4 file, packet by packet as recorded.
 
-    Packets of other streams are skipped and counted. Damage costs the packets it lies in: reading goes on at the next
-    place that looks like a packet.
+    Packets of other streams are skipped and counted. Only damaged packets are lost: reading continues at the next place
+    that looks like a packet.
     """
 
     format = "AEDAT4"
@@ -63,7 +63,7 @@ class Aedat4Reader(Reader):
 
     @classmethod
     def recognises(cls, head: bytes) -> bool:
-        """Look for the magic line."""
+        """Check for the magic line."""
         return head.startswith(MAGIC)
 
     def read_packet(self) -> EventPacket | None:
@@ -82,11 +82,11 @@ class Aedat4Reader(Reader):
         return None
 
     def close(self) -> None:
-        """Give the file back."""
+        """Close the file."""
         self._file.close()
 
     def _read_header(self, file_size: int) -> int:
-        """Read up to the first packet; return where the packets end, as the header says."""
+        """Read up to the first packet; return where the packets end, according to the header."""
         magic = self._file.read(len(MAGIC))
         prefix = self._file.read(PREFIX)
         size = int.from_bytes(prefix, "little")
@@ -100,14 +100,14 @@ class Aedat4Reader(Reader):
         except (ValueError, ElementTree.ParseError) as error:
             raise self._bad_header("an IOHeader table with information as XML") from error
         if not 0 <= compression < len(COMPRESSIONS) or 0 < table_at < self._file.tell():
-            raise self._bad_header(f"a compression of {', '.join(COMPRESSIONS)} and a data table behind the packets")
+            raise self._bad_header(f"a compression of {', '.join(COMPRESSIONS)} and a data table after the packets")
         self._sign = _SIGNS[COMPRESSIONS[compression]]
         self._decompressor = Decompressor(COMPRESSIONS[compression])
         self.metadata["compression"] = COMPRESSIONS[compression]
         return file_size if table_at <= 0 else table_at
 
     def _read_streams(self, information: ElementTree.Element) -> None:
-        """Take over which streams there are, and the geometry of the first that holds events."""
+        """Store the list of streams, and the geometry of the first event stream."""
         nodes = {int(node.get("name", "")): node for node in information.findall(".//node[@name='outInfo']/node")}
         identifiers = {stream: _attribute(node, "typeIdentifier") for stream, node in nodes.items()}
         events = sorted(stream for stream, identifier in identifiers.items() if identifier == "EVTS")
@@ -135,7 +135,7 @@ class Aedat4Reader(Reader):
             stream, size = PACKET.unpack(head)
             if stream in self._streams and 0 <= size <= min(MAX_BYTES, self._end - self._at - PACKET.size):
                 return stream, size
-        # The fault may lie in the size of the packet before, so the search begins in that.
+        # The previous packet's size may be wrong, so the search begins inside that packet.
         at, self._at = self._at, self._find_packet(self._last + 1)
         if self._at == self._end:
             self._cut = False
@@ -153,7 +153,7 @@ class Aedat4Reader(Reader):
         return EventPacket(records["t"], records["x"], records["y"], records["p"])
 
     def _find_packet(self, at: int) -> int:
-        """Return the place of the next packet at or behind `at`, or the end; the file stands there."""
+        """Seek to the next packet at or after `at`, or to the end; return that place."""
         while at < self._end:
             self._file.seek(at)
             places = _packets_in(self._file.read(BLOCK), list(self._streams), self._sign)
@@ -167,15 +167,15 @@ class Aedat4Reader(Reader):
     def _damaged(self, expected: str, at: int) -> EventFileError:
         return self.fault(
             f"expected {expected}",
-            "the packet is damaged; read on to go without it",
+            "the packet is damaged; continue reading to skip it",
             where=f"packet {self._packets} at byte {at}",
             recoverable=True,
         )
 
     def _truncated(self, at: int) -> EventFileError:
         return self.fault(
-            "no whole packet follows: the file is truncated or its end is damaged",
-            "all whole packets before were read; copy it again if there is more of it",
+            "no complete packet follows: the file is truncated or its end is damaged",
+            "all complete packets before it were read; copy the file again if it should be longer",
             where=f"byte {at}",
         )
 
@@ -188,22 +188,22 @@ def _attribute(node: ElementTree.Element, key: str) -> str:
 
 
 def _events_in(buffer: bytes) -> tuple[int, int]:
-    """Return where the records of a packet begin and how many there are: as many as fit, or the packet is damaged."""
+    """Return where the records of a packet begin, and their number, which must fill the packet or it is damaged."""
     start, count = Table(buffer).vector(0, RECORD.itemsize)
     unused = len(buffer) - max(start, RECORD.itemsize) - RECORD.itemsize * count
     if unused >= RECORD.itemsize or start % 8:
-        raise ValueError("it holds something else as well")
+        raise ValueError("it holds other data as well")
     return start, count
 
 
 def _packets_in(data: bytes, streams: list[int], sign: int | None) -> list[tuple[int, int]]:
-    """Find what looks like packets: (place, size) where a known stream and a size stand before the sign of a payload.
+    """Find everything that looks like a packet: (place, size) where a known stream and a size precede a payload's sign.
 
-    A compressed payload begins with its frame's magic number; one that is not, with its own size.
+    The sign of a compressed payload is its frame's magic number; that of an uncompressed one is its own size.
     """
     if len(data) < _SIGN_END:
         return []
-    words = words_at_every_byte(data)
+    words = uint32_at_each_byte(data)
     stream, size, first = words[:-8], words[4:-4], words[8:]
     signed = first == sign if sign is not None else first + np.uint32(PREFIX) == size
     places = np.flatnonzero(signed & (size <= MAX_BYTES) & np.isin(stream, streams))

@@ -1,4 +1,4 @@
-"""Writes AEDAT4, readable by DV, dv-processing and faery."""
+"""Write AEDAT4 files that DV, dv-processing and faery can read."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from eventveil.io.formats.flatbuffer import events_head, header
 from eventveil.io.formats.writer import Writer
 
 STREAM = 0
-PACKET_EVENTS = 1 << 16  # at most; who reads in step with time gets no longer a packet than was written
+PACKET_EVENTS = 1 << 16  # at most: real-time playback reads whole packets, so a packet must not span too long a time
 
 
 class Aedat4Writer(Writer):
-    """Writes one event stream, a packet of the file for each packet that comes.
+    """Writes one event stream, one file packet for each event packet.
 
-    The file has no data table, the index at its end for seeking: every reader must do without one, because a recorder
-    that is killed leaves none.
+    The file has no data table, the index at its end for seeking: every reader must work without one, because a killed
+    recorder writes none.
 
     Args:
         path: the target.
@@ -41,7 +41,7 @@ class Aedat4Writer(Writer):
         self.file.write(MAGIC + header(COMPRESSIONS.index(self._compression), text))
 
     def encode(self, packet: EventPacket) -> None:
-        """Write a packet, or several where it is long."""
+        """Write a packet, split into several if it is long."""
         for first in range(0, len(packet), PACKET_EVENTS):
             part = packet[first : first + PACKET_EVENTS]
             records = np.zeros(len(part), RECORD)
@@ -50,7 +50,7 @@ class Aedat4Writer(Writer):
             self.file.write(PACKET.pack(STREAM, len(payload)) + payload)
 
     def finish(self) -> None:
-        """Nothing stands behind the last packet."""
+        """Write nothing: the format needs no end."""
 
 
 def _information(sensor: Sensor, compression: str) -> ElementTree.Element:

@@ -1,4 +1,4 @@
-"""iniVation's sensors by the names that jAER and cAER write into their files."""
+"""Geometry of iniVation's sensors, by the chip names that jAER and cAER write into their files."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ DVS128 = Sensor(128, 128)
 
 
 def is_davis(name: str) -> bool:
-    """Whether a chip sends frames and events in the address layout of the DAVIS family."""
+    """Return whether a chip sends frames and events in the address layout of the DAVIS family."""
     return re.search(r"davis", name, re.IGNORECASE) is not None
 
 
 def sensor_of(name: str) -> Sensor | None:
-    """Return the geometry of a chip such as "DVS128" or "DAVIS240C", or None where the name is not known.
+    """Return the geometry of a chip such as "DVS128" or "DAVIS240C", or None if the name is unknown.
 
-    The name may stand in a longer one: "eu.seebetter.ini.chips.davis.Davis346red".
+    The name may be part of a longer one: "eu.seebetter.ini.chips.davis.Davis346red".
     """
     if re.search(r"(DVS|Tmpdiff)128", name, re.IGNORECASE):
         return DVS128

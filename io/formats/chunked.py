@@ -1,4 +1,4 @@
-"""The shell around a decoder that makes it the reader of a file: open, read on, tell the end from a cut."""
+"""Read a file in chunks through a decoder, and distinguish a complete file from a truncated one."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ HEAD_BYTES = 64 * 1024
 
 
 class ChunkedReader(Reader):
-    """Reads a file in chunks through a decoder; what the chunks and the decoder hold is all the memory it takes.
+    """Reads a file in chunks through a decoder; its memory use is one chunk and the decoder's state.
 
     A subclass reads the header from `self.head` in its constructor and calls `_start`.
 
     Attributes:
-        chunk_bytes: how much is decoded at once: about as many events as the caches of a core hold.
-        head: the first bytes of the file, a header's worth.
-        decoder: turns the bytes behind the header into packets.
+        chunk_bytes: how much is decoded at once: about as many events as fit into the caches of a core.
+        head: the first 64 KiB of the file, which include the header.
+        decoder: turns the bytes after the header into packets.
     """
 
     chunk_bytes: ClassVar[int] = 128 * 1024
@@ -37,13 +37,13 @@ class ChunkedReader(Reader):
         self._ended = False
 
     def _start(self, decoder: Decoder, header_bytes: int) -> None:
-        """Read on behind the header with this decoder."""
+        """Continue reading after the header, with this decoder."""
         self.decoder = decoder
         self.skipped = decoder.skipped
         self._file.seek(header_bytes)
 
     def read_packet(self) -> EventPacket | None:
-        """Return the next events; chunks without any are passed over."""
+        """Return the next events; chunks without events are skipped."""
         while not self._ended:
             packet = self._decode_chunk()
             if len(packet):
@@ -66,19 +66,19 @@ class ChunkedReader(Reader):
         if self.decoder.pending:
             raise self.fault(
                 "truncated: the file ends inside an event",
-                "all events before it were delivered; copy or record the file again for the rest",
+                "all events before it were delivered; copy or record the file again to get the rest",
                 where=f"byte {self._file.tell() - len(self.decoder.pending)}",
             )
 
     def _refuse(self, expected: str, remedy: str, where: str | None = None) -> EventFileError:
-        """Close the file of a header that is not what it should be; the caller raises what is returned."""
+        """Close the file because its header is invalid; return the error for the caller to raise."""
         self.close()
         return self.fault(expected, remedy, where=where)
 
     def _unreadable(self, error: OSError) -> EventFileError:
-        return self.fault(f"cannot be read: {error.strerror or error}", "check that it is a file and may be read")
+        return self.fault(f"cannot be read: {error.strerror or error}", "check that it is a file and readable")
 
     def close(self) -> None:
-        """Give the file back. May be called twice."""
+        """Close the file. May be called twice."""
         self._ended = True
         self._file.close()

@@ -1,8 +1,8 @@
-"""The words of tables of events: how columns are called, in which order they stand, in which unit times are.
+"""Columns of event tables: their names, their order, and the unit of time.
 
-NumPy arrays, text and HDF5 hold the same four columns under many names and types. Here they become packets: without
-a copy where the types are ours already, checked where they are not. What cannot be known from a file is stated by
-the user, in the name given to `open_events`: `trial.npy?columns=x,y,p,t&unit=ms`.
+NumPy arrays, text and HDF5 hold the same four columns under many names and types. This module turns them into packets:
+without a copy if the types match already, checked if they do not. What a file does not say, the user states in the name
+given to `open_events`: `trial.npy?columns=x,y,p,t&unit=ms`.
 """
 
 from __future__ import annotations
@@ -26,37 +26,37 @@ NAMES = {
 }
 UNITS = {"us": Fraction(1), "ms": Fraction(1_000), "s": Fraction(1_000_000), "ns": Fraction(1, 1_000)}
 EXACT = 2**53  # the integers up to here are exact in a float64
-STATE_UNIT = "state it behind the name, as in ?unit=ms (us, ms, s, ns or a number of microseconds such as 100us)"
-STATE_COLUMNS = "state it behind the name, as in ?columns=t,x,y,p&unit=us"
+STATE_UNIT = "state it after the name, as in ?unit=ms (us, ms, s, ns or a number of microseconds such as 100us)"
+STATE_COLUMNS = "state it after the name, as in ?columns=t,x,y,p&unit=us"
 
 Column = npt.NDArray[Any]
 
 
 class ColumnError(ValueError):
-    """Columns that are no events. The message holds no values, for it goes into logs."""
+    """The columns do not hold events. The message quotes no values, because it is logged."""
 
 
 def find_fields(names: Sequence[str]) -> dict[str, int]:
-    """Return where t, x, y and p stand among column names, in any usual spelling; other columns are left out.
+    """Return the positions of t, x, y and p among column names, in any usual spelling; ignore other columns.
 
     Raises:
-        ColumnError: one of the four is missing or there twice.
+        ColumnError: one of the four is missing or appears twice.
     """
-    found: dict[str, int] = {}
+    places: dict[str, int] = {}
     for place, name in enumerate(names):
         field = NAMES.get(name.strip().lower())
-        if field in found:
+        if field in places:
             raise ColumnError(f"two columns for {field}")
         if field is not None:
-            found[field] = place
-    missing = [field for field in FIELDS if field not in found]
+            places[field] = place
+    missing = [field for field in FIELDS if field not in places]
     if missing:
         raise ColumnError(f"no column for {', '.join(missing)}")
-    return found
+    return places
 
 
 def parse_unit(text: str) -> Fraction:
-    """Read a unit of time: us, ms, s, ns or a number of microseconds such as 100us; in microseconds.
+    """Parse a unit of time (us, ms, s, ns or a number of microseconds such as 100us); return it in microseconds.
 
     Raises:
         ColumnError: it is none of these.
@@ -70,17 +70,17 @@ def parse_unit(text: str) -> Fraction:
 
 
 def to_packet(columns: Mapping[str, Column], unit: Fraction | None = None) -> EventPacket:
-    """Make a packet of four columns of one length, as views where the types allow it.
+    """Build a packet from four columns of the same length, as views if the types allow it.
 
     Args:
         columns: t, x, y and p, 1-D. Coordinates: whole numbers from 0 to 65,535. Polarity: bool, 0/1 or -1/+1.
-        unit: microseconds to a unit of t. None where nobody stated it: microseconds, whole numbers.
+        unit: microseconds per unit of t. None if it was not stated: whole microseconds.
 
     Raises:
-        ColumnError: types or values that no event has.
+        ColumnError: types or values that no event can have.
     """
     if any(column.ndim != 1 for column in columns.values()):
-        raise ColumnError("several values where an event has one")
+        raise ColumnError("more than one value per event")
     if len(columns["t"]) == 0:
         return EventPacket.empty()
     return EventPacket(
@@ -92,19 +92,19 @@ def to_packet(columns: Mapping[str, Column], unit: Fraction | None = None) -> Ev
 
 
 def to_microseconds(times: Column, unit: Fraction | None = None) -> npt.NDArray[np.int64]:
-    """Turn times in any unit into whole microseconds, to the nearest; without a copy where they are int64 already.
+    """Convert times in any unit to whole microseconds, rounded; without a copy if they are int64 microseconds.
 
     Raises:
-        ColumnError: no numbers, fractions without a stated unit, or too large for 64 bits.
+        ColumnError: not numbers, fractions without a stated unit, or too large for 64 bits.
     """
     factor = UNITS["us"] if unit is None else unit
     if times.dtype.kind == "f":
         if unit is None and not (times == np.rint(times)).all():
             raise ColumnError(f"times with fractions, and no unit; {STATE_UNIT}")
-        with np.errstate(over="ignore"):  # infinity is told below
+        with np.errstate(over="ignore"):  # infinity is rejected below
             scaled = np.rint(times.astype(np.float64) * factor.numerator / factor.denominator)
         if not (np.abs(scaled) <= EXACT).all():
-            raise ColumnError("times that are no numbers, or too large to be exact")
+            raise ColumnError("times that are not numbers, or too large to be exact")
         return scaled.astype(np.int64)
     if times.dtype.kind not in "iu":
         raise ColumnError(f"times of type {times.dtype}")
@@ -123,7 +123,7 @@ def _coordinates(pixels: Column, field: str) -> npt.NDArray[np.uint16]:
         raise ColumnError(f"{field} of type {pixels.dtype}")
     if pixels.dtype == np.int16 and pixels.min() >= 0:
         return pixels.view(np.uint16)
-    pixels = np.ascontiguousarray(pixels)  # a copy costs less than several looks at fields that lie apart
+    pixels = np.ascontiguousarray(pixels)  # a copy costs less than several passes over scattered fields
     if not (pixels.min() >= 0 and pixels.max() < MAX_PIXELS):
         raise ColumnError(f"{field} outside 0 to {MAX_PIXELS - 1}")
     if pixels.dtype.kind == "f" and not (pixels == np.rint(pixels)).all():
@@ -135,8 +135,8 @@ def _polarity(signs: Column) -> npt.NDArray[np.bool_]:
     if signs.dtype.kind not in "biuf":
         raise ColumnError(f"p of type {signs.dtype}")
     if signs.dtype in (np.bool_, np.uint8):
-        return signs.view(np.bool_)  # bytes other than 0 and 1 are told by the check that every packet passes
+        return signs.view(np.bool_)  # the check of every packet rejects bytes other than 0 and 1
     signs = np.ascontiguousarray(signs)
     if not ((signs == 1) | (signs == 0) | (signs == -1)).all():
-        raise ColumnError("p that is none of 0/1 and -1/+1")
+        raise ColumnError("p that is neither 0/1 nor -1/+1")
     return signs > 0

@@ -1,4 +1,4 @@
-"""The compressions of AEDAT4, with a limit: what a damaged size field asks for is refused, not allocated."""
+"""The compressions of AEDAT4, with a size limit: a damaged size field cannot cause a huge allocation."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from collections.abc import Iterator
 import lz4.frame
 import zstandard
 
-COMPRESSIONS = ("NONE", "LZ4", "LZ4_HIGH", "ZSTD", "ZSTD_HIGH")  # by their number in a file
-MAX_BYTES = 1 << 26  # of a packet, compressed or not: 4 million events; recorders write some thousand
+COMPRESSIONS = ("NONE", "LZ4", "LZ4_HIGH", "ZSTD", "ZSTD_HIGH")  # in the order of their numbers in a file
+MAX_BYTES = 1 << 26  # per packet, compressed or not: 4 million events; recorders write a few thousand
 _STEP = 1 << 18  # bytes at a time; most packets are one step
 
 
 def compress(data: bytes, compression: str) -> bytes:
-    """Compress a packet; the frame carries a checksum, so that a flipped bit will be found.
+    """Compress a packet; the frame holds a checksum that reveals flipped bits.
 
     Args:
         data: the packet.
@@ -29,7 +29,7 @@ def compress(data: bytes, compression: str) -> bytes:
 
 
 class Decompressor:
-    """Decompresses packets one after the other, and keeps what the library needs for that.
+    """Decompresses packets one after the other, and reuses the libraries' contexts.
 
     Args:
         compression: one of `COMPRESSIONS`.

@@ -1,4 +1,4 @@
-"""Events as text, one a line, for spreadsheets and scripts; `io/formats/text.py` reads it back with its geometry."""
+"""Write events as text, one per line, for spreadsheets and scripts; `io/formats/text.py` reads the geometry back."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ from eventveil.io.formats.writer import Writer
 
 
 class CsvWriter(Writer):
-    """Writes t (microseconds), x, y, p (0 or 1) behind a comment with the geometry and a line of column names."""
+    """Writes a comment with the geometry, a line of column names, then t (microseconds), x, y, p (0 or 1)."""
 
     format = "CSV"
 
     def begin(self) -> None:
-        """Write geometry and names."""
+        """Write the geometry and the column names."""
         self.file.write(f"# geometry {self.sensor}\nt,x,y,p\n".encode("ascii"))
 
     def encode(self, packet: EventPacket) -> None:
         """Write a line for each event.
 
         Raises:
-            EventFileError: times beyond what readers of text, ours among them, can tell apart.
+            EventFileError: times too large for readers of text, ours included, to represent exactly.
         """
         if max(-int(packet.t[0]), int(packet.t[-1])) > EXACT:
             raise EventFileError(
@@ -37,4 +37,4 @@ class CsvWriter(Writer):
         self.file.write("".join(map("%d,%d,%d,%d\n".__mod__, events)).encode("ascii"))
 
     def finish(self) -> None:
-        """Text needs no end."""
+        """Write nothing: text needs no end."""

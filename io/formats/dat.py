@@ -1,7 +1,7 @@
-"""Prophesee DAT: 8-byte events, a 32-bit time in microseconds and the pixel with its polarity.
+"""Prophesee DAT: 8-byte events of a 32-bit time in microseconds and the pixel with its polarity.
 
 The data sets of the first cameras (N-CARS) call their events "2d", type 0; later tools call them "cd", type 12.
-They are laid out alike.
+Both have the same layout.
 
 Source: Prophesee, "DAT file format" (docs.prophesee.ai).
 """
@@ -43,7 +43,7 @@ class DatDecoder(WordDecoder):
     """Decodes the events of a DAT file.
 
     Args:
-        origin_us: time of the recording when its clock was zero.
+        origin_us: the recording's time at which its clock was zero.
     """
 
     word = np.dtype(("<i4", 2))
@@ -74,7 +74,7 @@ class DatReader(PropheseeReader):
             raise self._refuse(
                 'expected a `%` header of version 2, then event type 0 ("2d") or 12 ("cd") and event size 8; '
                 f"found {'a' if size else 'no'} header of version {version}, type {kind}, size {event_bytes}",
-                "read another file, or convert it with the maker's tools",
+                "read another file, or convert it with the manufacturer's tools",
                 where=f"byte {size}",
             )
         self.metadata["event_type"] = EVENT_TYPES[kind]
@@ -82,7 +82,7 @@ class DatReader(PropheseeReader):
 
     @classmethod
     def recognises(cls, head: bytes) -> bool:
-        """Tell by a `%` header that names no RAW encoding, and the type and size of events behind it."""
+        """Check for a `%` header that names no RAW encoding, followed by the type and size of events."""
         header = parse_header(head)
         kind_and_size = head[header.size : header.size + 2]
         return header.size > 0 and header.encoding is None and kind_and_size in {b"\x00\x08", b"\x0c\x08"}

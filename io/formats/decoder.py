@@ -1,7 +1,7 @@
-"""What turns the bytes of a format into packets, wherever they come from.
+"""The base classes of all decoders, which turn the bytes of a format into packets, from a file or a camera.
 
-A file hands over chunks, a live camera whatever its transfer brought; neither cuts where a word ends. A decoder
-keeps what it has begun, so that the cuts make no difference to the events.
+A file is read in chunks, and a live camera delivers whole transfers; neither ends where a word ends. A decoder keeps
+the incomplete word, so that the cuts make no difference to the events.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ Columns = tuple[npt.NDArray[np.int64], npt.NDArray[np.uint16], npt.NDArray[np.ui
 
 
 class Decoder(ABC):
-    """Bytes in, packets out, with the state between them.
+    """Turns bytes into packets and keeps the state between calls.
 
     Attributes:
-        pending: bytes of a word or record that has begun and not ended.
-        skipped: what was read and is no event, by reason.
+        pending: bytes of the incomplete word or record at the end.
+        skipped: how many words or events were read and left out, by reason.
         words: how many words or records were read.
     """
 
@@ -45,7 +45,7 @@ class Decoder(ABC):
 
 
 class WordDecoder(Decoder):
-    """Decoder of a format whose words all have one size."""
+    """Decoder of a format whose words all have the same size."""
 
     word: ClassVar[np.dtype[Any]]
 
@@ -62,13 +62,13 @@ class WordDecoder(Decoder):
 
 
 class TypedWordDecoder(WordDecoder):
-    """Decoder of EVT2, EVT2.1 and EVT3, whose words carry their type in four bits.
+    """Decoder of EVT2, EVT2.1 and EVT3, whose words hold their type in four bits.
 
     Attributes:
-        reasons: the types that are known and hold no event, and what they are counted as in `skipped`.
+        reasons: the known types that hold no event, and the key in `skipped` that counts them.
         types: (16,) int64, how many words of each type the last call left out.
-        timeless: how many events the last call left out because no time word or row address had come: when or where
-            they were is not known.
+        timeless: how many events the last call left out because no time word or row address had come before them: their
+            time or place is unknown.
     """
 
     reasons: ClassVar[dict[int, str]]
@@ -81,11 +81,11 @@ class TypedWordDecoder(WordDecoder):
     @property
     @abstractmethod
     def started(self) -> bool:
-        """Whether a time word has come."""
+        """Return whether a time word has come."""
 
     @property
     def unknown(self) -> int:
-        """How many words had a type that the format does not know."""
+        """The number of words of unknown type so far."""
         return self.skipped["unknown word"]
 
     def _decode(self, data: bytes) -> tuple[EventPacket, int]:
@@ -100,5 +100,5 @@ class TypedWordDecoder(WordDecoder):
 
 
 def empty_columns(count: int) -> Columns:
-    """Room for `count` events: t, x, y, p, not filled."""
+    """Allocate t, x, y and p for `count` events, uninitialised."""
     return np.empty(count, np.int64), np.empty(count, np.uint16), np.empty(count, np.uint16), np.empty(count, np.bool_)

@@ -1,8 +1,8 @@
-"""Event Stream: five bytes an event, and one more for every 127 microseconds in which nothing happened.
+"""Event Stream: five bytes per event, and one more for every 127 microseconds without events.
 
 The first byte holds the polarity in its lowest bit and the microseconds since the last event in the other seven. All
-bits set mean "127 microseconds on, no event"; all but the lowest, "here the stream was reset". Rows are counted from
-the bottom of the picture in the file, and from the top everywhere in eventveil.
+bits set mean "127 microseconds passed, no event"; all but the lowest, "the stream was reset here". Rows are counted
+from the bottom of the picture in the file, and from the top everywhere in eventveil.
 
 Source: the Event Stream specification, version 2 (github.com/neuromorphic-paris/event_stream).
 """
@@ -31,7 +31,7 @@ OVERFLOW_US = 127
 
 @njit(cache=True, nogil=True)
 def _decode(data: npt.NDArray[np.uint8], time: int, top: int, t, x, y, p) -> tuple[int, int, int, int]:  # type: ignore[no-untyped-def]
-    """Fill t, x, y, p, with room for an event in five bytes; return bytes used, events, resets and the time."""
+    """Fill t, x, y, p (room for one event per five bytes); return the bytes used, events, resets and the time."""
     at = n = resets = 0
     while at < data.size:
         first = int(data[at])
@@ -44,7 +44,7 @@ def _decode(data: npt.NDArray[np.uint8], time: int, top: int, t, x, y, p) -> tup
         elif at + EVENT_BYTES <= data.size:
             time += first >> 1
             row = int(data[at + 3]) | int(data[at + 4]) << 8
-            # A row beyond the sensor stays beyond it, to be found where all coordinates are checked.
+            # A row beyond the sensor stays beyond it; the check of every packet rejects it.
             t[n], x[n], y[n] = time, int(data[at + 1]) | int(data[at + 2]) << 8, (top - row) & 0xFFFF
             p[n] = first & 1 != 0
             n += 1
@@ -55,10 +55,10 @@ def _decode(data: npt.NDArray[np.uint8], time: int, top: int, t, x, y, p) -> tup
 
 
 class EsDecoder(Decoder):
-    """Decodes DVS events of an Event Stream behind its header.
+    """Decodes the DVS events after the header of an Event Stream.
 
     Args:
-        height: rows of the sensor, to count them from the top.
+        height: rows of the sensor, to flip y.
     """
 
     def __init__(self, height: int) -> None:
@@ -98,14 +98,14 @@ class EsReader(ChunkedReader):
         if head[: len(MAGIC)] == MAGIC and len(head) == HEADER_BYTES and head[12] == 2 and head[15] == DVS:
             width, height = np.frombuffer(head, "<u2", 2, 16).tolist()
             return Sensor(width, height)
-        found = f"version {head[12]}, type {head[15]} ({TYPES.get(head[15], 'unknown')})" if len(head) > 15 else "less"
+        actual = f"version {head[12]}, type {head[15]} ({TYPES.get(head[15], 'unknown')})" if len(head) > 15 else "less"
         raise self._refuse(
-            f"expected {MAGIC.decode()!r} of version 2 and type {DVS} (DVS), then width and height; found {found}",
+            f"expected {MAGIC.decode()!r} of version 2 and type {DVS} (DVS), then width and height; found {actual}",
             "convert the file to DVS events, for example with faery",
             where="byte 0",
         )
 
     @classmethod
     def recognises(cls, head: bytes) -> bool:
-        """Tell by the words "Event Stream" at the start."""
+        """Check for the words "Event Stream" at the start."""
         return head.startswith(MAGIC)

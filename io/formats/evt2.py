@@ -1,4 +1,4 @@
-"""Prophesee EVT 2.0: 32-bit words, each a whole event, or the upper 28 bits of the time.
+"""Prophesee EVT 2.0: 32-bit words, each a whole event or the upper 28 bits of the time.
 
 Source: Prophesee, "EVT 2.0 Format" (docs.prophesee.ai).
 """
@@ -15,7 +15,7 @@ from numba import njit
 from eventveil.events import EventPacket
 from eventveil.io.formats.bitmask import ONE, ZERO
 from eventveil.io.formats.decoder import TypedWordDecoder, empty_columns
-from eventveil.io.formats.raw_reader import RawReader
+from eventveil.io.formats.prophesee import RawReader
 
 CD_OFF, CD_ON, TIME_HIGH = 0, 1, 8
 LOW_BITS = 6
@@ -24,15 +24,15 @@ WRAP_US = 1 << 34
 
 
 class Clock(NamedTuple):
-    """What the time words have said."""
+    """The clock as set by the time words so far."""
 
     base: int  # microseconds before the last wrap
-    high: int  # -1 where none has come yet
+    high: int  # -1 before the first time word
 
 
 @njit(cache=True, nogil=True)
 def advance(base: int, high: int, word: int) -> tuple[int, int]:
-    """Base and upper part of the time after a time word."""
+    """Return base and upper part of the time after a time word."""
     new = word & 0xFFFFFFF
     if high - new >= HIGH_WRAP:
         base += WRAP_US
@@ -43,7 +43,7 @@ def advance(base: int, high: int, word: int) -> tuple[int, int]:
 def _decode(  # type: ignore[no-untyped-def]
     words: npt.NDArray[np.int32], clock: Clock, t, x, y, p, types
 ) -> tuple[int, int, Clock]:
-    """Fill t, x, y, p, as long as `words`; return events, timeless events and the new clock."""
+    """Fill t, x, y, p, each as long as `words`; return the numbers of events and timeless events and the new clock."""
     base, high = clock
     time = base + (high << LOW_BITS)
     n = ZERO
@@ -67,10 +67,10 @@ def _decode(  # type: ignore[no-untyped-def]
 
 
 class ClockedDecoder(TypedWordDecoder):
-    """What EVT2 and EVT2.1 share: the clock and the types that hold no event.
+    """The common part of EVT2 and EVT2.1: the clock and the types that hold no event.
 
     Args:
-        origin_us: time of the recording when its clock was zero.
+        origin_us: the recording's time at which its clock was zero.
     """
 
     reasons: ClassVar[dict[int, str]] = {0xA: "external trigger", 0xE: "system event", 0xF: "continuation word"}
@@ -81,12 +81,12 @@ class ClockedDecoder(TypedWordDecoder):
 
     @property
     def started(self) -> bool:
-        """Whether a time word has come."""
+        """Return whether a time word has come."""
         return self._clock.high >= 0
 
 
 class Evt2Decoder(ClockedDecoder):
-    """Decodes EVT2 bytes, of a file or of a camera."""
+    """Decodes EVT2 bytes from a file or a camera."""
 
     word = np.dtype("<i4")
 

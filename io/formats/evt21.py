@@ -1,8 +1,8 @@
-"""Prophesee EVT 2.1: EVT 2.0 with a second half, a mask of 32 neighbouring columns.
+"""Prophesee EVT 2.1: EVT 2.0 plus a second half, a mask of 32 neighbouring columns.
 
-The upper 32 bits of a 64-bit word are built like a word of EVT 2.0, with the column of the mask's lowest bit. The
-GenX320 sends the whole word lowest byte first, so that the mask comes first; the IMX636 sends the upper half first
-(its recordings say `endianness=legacy`).
+The upper 32 bits of a 64-bit word are a word of EVT 2.0 with the column of the mask's lowest bit. The GenX320 sends the
+whole word lowest byte first, so the mask comes first; the IMX636 sends the upper half first (its recordings say
+`endianness=legacy`).
 
 Source: Prophesee, "EVT 2.1 Format" (docs.prophesee.ai).
 """
@@ -16,18 +16,18 @@ import numpy.typing as npt
 from numba import njit
 
 from eventveil.events import EventPacket
-from eventveil.io.formats.bitmask import ZERO, count_bits, spreader
+from eventveil.io.formats.bitmask import ZERO, count_bits, make_mask_expander
 from eventveil.io.formats.decoder import empty_columns
 from eventveil.io.formats.evt2 import CD_ON, LOW_BITS, TIME_HIGH, Clock, ClockedDecoder, advance
-from eventveil.io.formats.raw_reader import RawReader
+from eventveil.io.formats.prophesee import RawReader
 
 GROUP = 2  # most words of a quiet scene hold one event or two
-_spread = spreader(GROUP)
+_expand_mask = make_mask_expander(GROUP)
 
 
 @njit(cache=True, nogil=True)
 def _count(heads: npt.NDArray[np.int32], masks: npt.NDArray[np.int32]) -> int:
-    """How many events the words hold."""
+    """Count the events in the words."""
     events = 0
     for i in range(heads.size):
         if (int(heads[i]) >> 28) & 0xF <= CD_ON:
@@ -39,7 +39,7 @@ def _count(heads: npt.NDArray[np.int32], masks: npt.NDArray[np.int32]) -> int:
 def _decode(  # type: ignore[no-untyped-def]
     heads: npt.NDArray[np.int32], masks: npt.NDArray[np.int32], clock: Clock, t, x, y, p, types
 ) -> tuple[int, int, Clock]:
-    """Fill t, x, y, p, which have room for `_count() + GROUP`; return events, timeless events and the new clock."""
+    """Fill t, x, y, p (room for `_count() + GROUP`); return the numbers of events and timeless events and the clock."""
     base, high = clock
     n = ZERO
     timeless = 0
@@ -50,7 +50,7 @@ def _decode(  # type: ignore[no-untyped-def]
             mask = int(masks[i]) & 0xFFFFFFFF
             if high >= 0:
                 time = base + (high << LOW_BITS) + ((head >> 22) & 0x3F)
-                n = _spread(mask, n, time, (head >> 11) & 0x7FF, head & 0x7FF, kind == CD_ON, t, x, y, p)
+                n = _expand_mask(mask, n, time, (head >> 11) & 0x7FF, head & 0x7FF, kind == CD_ON, t, x, y, p)
             else:
                 timeless += count_bits(mask)
         elif kind == TIME_HIGH:
@@ -61,11 +61,11 @@ def _decode(  # type: ignore[no-untyped-def]
 
 
 class Evt21Decoder(ClockedDecoder):
-    """Decodes EVT2.1 bytes, of a file or of a camera.
+    """Decodes EVT2.1 bytes from a file or a camera.
 
     Args:
-        origin_us: time of the recording when its clock was zero.
-        legacy: the upper half of each word comes first.
+        origin_us: the recording's time at which its clock was zero.
+        legacy: True if the upper half of each word comes first.
     """
 
     word = np.dtype(("<i4", 2))
@@ -82,7 +82,7 @@ class Evt21Decoder(ClockedDecoder):
 
 
 class Evt21Reader(RawReader):
-    """Reads Prophesee RAW files of EVT2.1 words, in both orders."""
+    """Reads Prophesee RAW files of EVT2.1 words, in either byte order."""
 
     format = "EVT2.1"
     encoding = "EVT21"

@@ -1,15 +1,15 @@
-"""Prophesee EVT 3.0: 16-bit words, and a decoder that remembers.
+"""Prophesee EVT 3.0: 16-bit words, decoded with state.
 
-The upper four bits of a word are its type. A word says only what is new: a row, the lower or upper 12 bits of the
-time, a column with its polarity (one event), or a mask of 12 or 8 neighbouring columns (as many events as it has
-bits). What is not said stays as it was, across words and chunks.
+The upper four bits of a word are its type. A word holds only what changes: a row, the lower or upper 12 bits of the
+time, a column with its polarity (one event), or a mask of 12 or 8 neighbouring columns (one event per set bit).
+Everything else keeps its value, across words and chunks.
 
-Three things that the clock does and a decoder must know: the upper half of the time comes before the lower, so that
-the lower counts as 0 in between; it has 24 bits and wraps every 16.8 s; and sensors do set it back by a few
-microseconds, which is passed on as it is: what to do about it is decided behind the readers, for all formats.
+Three properties of the clock matter to a decoder: the upper half of the time comes before the lower, so the lower
+counts as 0 in between; the clock has 24 bits and wraps every 16.8 s; and sensors do set it back by a few microseconds,
+which the decoder passes on unchanged: that is handled after the readers, for all formats.
 
-Source: Prophesee, "EVT 3.0 Format" (docs.prophesee.ai); words of type 1, which that page leaves out, address the
-rows of another kind of event, whose columns are not to be taken for pixels.
+Source: Prophesee, "EVT 3.0 Format" (docs.prophesee.ai). Words of type 1, which that page omits, address the rows of
+another kind of event, whose columns must not be taken for pixels.
 """
 
 from __future__ import annotations
@@ -22,21 +22,21 @@ import numpy.typing as npt
 from numba import njit
 
 from eventveil.events import EventPacket
-from eventveil.io.formats.bitmask import ONE, ZERO, count_bits, spreader
+from eventveil.io.formats.bitmask import ONE, ZERO, count_bits, make_mask_expander
 from eventveil.io.formats.decoder import TypedWordDecoder, empty_columns
-from eventveil.io.formats.raw_reader import RawReader
+from eventveil.io.formats.prophesee import RawReader
 
 ADDR_Y, OTHER_ADDR_Y, ADDR_X, VECT_BASE_X, VECT_12, VECT_8, TIME_LOW, TIME_HIGH = 0, 1, 2, 3, 4, 5, 6, 8
-# A fall of the upper half by this much or more is a wrap of the clock; a smaller one is a step back.
+# If the upper half drops by this much or more, the clock has wrapped; a smaller drop is a step back.
 HIGH_WRAP = 1 << 11
-GROUP = 4  # single events have words of their own: masks hold several
-FAR = 1 << 15  # a column that masks can reach, but no sensor: where a flood of masks comes to rest
+GROUP = 4  # single events have their own words: masks hold several
+FAR = 1 << 15  # a column that masks can reach but no sensor has: a flood of masks stops counting here
 
-_spread = spreader(GROUP)
+_expand_mask = make_mask_expander(GROUP)
 
 
 class DecoderState(NamedTuple):
-    """What earlier words have said; -1 where none has yet."""
+    """The values set by earlier words; -1 if none has come yet."""
 
     base: int  # microseconds before the last wrap
     high: int
@@ -48,7 +48,7 @@ class DecoderState(NamedTuple):
 
 @njit(cache=True, nogil=True)
 def _count(words: npt.NDArray[np.int16]) -> int:
-    """How many events the words hold at most."""
+    """Return an upper bound of the number of events in the words."""
     events = 0
     for i in range(words.size):
         word = int(words[i]) & 0xFFFF
@@ -64,7 +64,7 @@ def _count(words: npt.NDArray[np.int16]) -> int:
 def _decode(  # type: ignore[no-untyped-def]
     words: npt.NDArray[np.int16], state: DecoderState, t, x, y, p, types
 ) -> tuple[int, int, DecoderState]:
-    """Fill t, x, y, p, which have room for `_count() + GROUP`; return events, timeless events and the new state."""
+    """Fill t, x, y, p (room for `_count() + GROUP`); return the numbers of events and timeless events and the state."""
     base, high, low, row, column, polarity = state
     time = base + (high << 12) + low
     placed = high >= 0 and row >= 0
@@ -91,7 +91,7 @@ def _decode(  # type: ignore[no-untyped-def]
         elif kind in (VECT_12, VECT_8):
             mask = word & 0xFFF if kind == VECT_12 else word & 0xFF
             if placed and column >= 0:
-                n = _spread(mask, n, time, column, row, polarity != 0, t, x, y, p)
+                n = _expand_mask(mask, n, time, column, row, polarity != 0, t, x, y, p)
             else:
                 timeless += count_bits(mask)
             if column >= 0:
@@ -114,17 +114,17 @@ def _decode(  # type: ignore[no-untyped-def]
 
 
 class Evt3Decoder(TypedWordDecoder):
-    """Decodes EVT3 bytes, of a file or of a camera.
+    """Decodes EVT3 bytes from a file or a camera.
 
     Args:
-        origin_us: time of the recording when its clock was zero.
+        origin_us: the recording's time at which its clock was zero.
     """
 
     word = np.dtype("<i2")
     reasons: ClassVar[dict[int, str]] = {
         0x1: "address of another kind of event",
         0x7: "continuation word",
-        0x9: "padding word",  # Lucid cameras fill their transfers with 0x9999
+        0x9: "padding word",  # Lucid cameras pad their transfers with 0x9999
         0xA: "external trigger",
         0xE: "system event",
         0xF: "continuation word",
@@ -133,24 +133,24 @@ class Evt3Decoder(TypedWordDecoder):
     def __init__(self, origin_us: int = 0) -> None:
         super().__init__()
         self._state = DecoderState(origin_us, -1, 0, -1, -1, 0)
-        self._taking_up = False
+        self._resuming = False
 
     @property
     def started(self) -> bool:
-        """Whether the upper half of the time has come."""
+        """Return whether the upper half of the time has come."""
         return self._state.high >= 0
 
-    def take_up(self) -> None:
-        """Go on behind words that are missing: nothing is an event until time, row and column have come again."""
+    def resume_after_gap(self) -> None:
+        """Continue after missing words: no word counts as an event until time, row and column have come again."""
         self.pending = b""
         self._state = self._state._replace(row=-1, column=-1)
-        self._taking_up = True
+        self._resuming = True
 
     def _decode_words(self, words: npt.NDArray[np.int16]) -> EventPacket:
-        if self._taking_up:
+        if self._resuming:
             known = np.flatnonzero((words.view(np.uint16) >> 12) == TIME_HIGH)
             words = words[known[0] if len(known) else len(words) :]
-            self._taking_up = not len(known)
+            self._resuming = not len(known)
         t, x, y, p = empty_columns(_count(words) + GROUP)
         n, self.timeless, self._state = _decode(words, self._state, t, x, y, p, self.types)
         return EventPacket(t[:n], x[:n], y[:n], p[:n])

@@ -1,9 +1,9 @@
 """Writes Prophesee RAW files of EVT3 words.
 
-Every event becomes one word for its column, and one each for the row, the lower and the upper time where these have
-changed: the order of the events stays as it is, to the last of those that share a microsecond. The clock of the
-words has 24 bits; the header notes what time it is when the clock is zero (`% t0 N`, as faery does), so that the
-microseconds since 1970 of other cameras survive.
+Every event becomes one word for its column, plus one each for the row, the lower and the upper time if these have
+changed. The order of the events is kept exactly, even within a microsecond. The clock of the words has 24 bits; the
+header states the time at which the clock is zero (`% t0 N`, as in faery), so that other cameras' microseconds since
+1970 are preserved.
 
 Source: Prophesee, "EVT 3.0 Format" (docs.prophesee.ai).
 """
@@ -26,7 +26,7 @@ MAX_GAP_US = 1 << 40  # 12.7 days without an event: half a megabyte of time word
 
 
 class EncoderState(NamedTuple):
-    """What the words so far have said; -1 where none has yet."""
+    """The values set by the words so far; -1 if none has been written yet."""
 
     high: int  # upper part of the time, not wrapped
     low: int
@@ -35,13 +35,13 @@ class EncoderState(NamedTuple):
 
 @njit(cache=True, nogil=True)
 def _encode(t, x, y, p, origin: int, state: EncoderState, words) -> tuple[int, EncoderState]:  # type: ignore[no-untyped-def]
-    """Fill `words`, which has room for `_most_words()`; return how many and the new state."""
+    """Fill `words` (room for `_max_words()`); return the number of words and the new state."""
     high, low, row = state
     n = 0
     for i in range(t.size):
         time = int(t[i]) - origin
         while high != time >> 12:
-            # A decoder sees a wrap of the clock by a fall of half its range, so no step may be longer than that.
+            # A decoder recognises a wrap of the clock by a drop of half its range, so no step may be longer.
             high = min(time >> 12, high + HIGH_WRAP)
             words[n] = TIME_HIGH << 12 | (high & 0xFFF)
             low = 0
@@ -59,8 +59,8 @@ def _encode(t, x, y, p, origin: int, state: EncoderState, words) -> tuple[int, E
     return n, EncoderState(high, low, row)
 
 
-def _most_words(t: npt.NDArray[np.int64], since: int) -> int:
-    """No more words than these hold the events: four each, and the steps that bridge the gaps between them."""
+def _max_words(t: npt.NDArray[np.int64], since: int) -> int:
+    """Return an upper bound of the number of words: four per event, and the steps that bridge the gaps between them."""
     return 4 * len(t) + (int(t[-1]) - since) // (HIGH_WRAP << 12)
 
 
@@ -70,19 +70,19 @@ class Evt3Writer(Writer):
     format = "EVT3"
 
     def begin(self) -> None:
-        """Refuse a sensor too large for the words; the header waits for the time of the first event."""
+        """Reject a sensor too large for the words; the header is written once the first event's time is known."""
         if max(self.sensor.width, self.sensor.height) > MAX_PIXELS:
-            raise self._unfit(f"expected a sensor of up to {MAX_PIXELS}x{MAX_PIXELS} pixels, got {self.sensor}")
+            raise self._unsupported(f"expected a sensor of up to {MAX_PIXELS}x{MAX_PIXELS} pixels, got {self.sensor}")
         self._state = EncoderState(-1, 0, -1)
         self._origin = self._until = 0
 
     def encode(self, packet: EventPacket) -> None:
-        """Write the words of a packet, and before the first the header."""
+        """Write the words of a packet; the header precedes the first packet."""
         if self.events == 0:
             self._write_header(int(packet.t[0]))
         if np.ediff1d(packet.t, to_begin=packet.t[0] - self._until).max() > MAX_GAP_US:
-            raise self._unfit(f"expected no more than {MAX_GAP_US} us between two events, got a longer gap")
-        words = np.empty(_most_words(packet.t, self._until), "<u2")
+            raise self._unsupported(f"expected no more than {MAX_GAP_US} us between two events, got a longer gap")
+        words = np.empty(_max_words(packet.t, self._until), "<u2")
         n, self._state = _encode(packet.t, packet.x, packet.y, packet.p, self._origin, self._state, words)
         self.file.write(words[:n].data)
         self._until = int(packet.t[-1])
@@ -98,7 +98,7 @@ class Evt3Writer(Writer):
         lines = ("evt 3.0", f"format EVT3;height={height};width={width}", f"geometry {width}x{height}", f"t0 {origin}")
         self.file.write("".join(f"% {line}\n" for line in (*lines, "end")).encode("ascii"))
 
-    def _unfit(self, expected: str) -> EventFileError:
+    def _unsupported(self, expected: str) -> EventFileError:
         return EventFileError(
             self.path, format=self.format, expected=expected, remedy="write AEDAT4 or NPY, which hold any recording"
         )

@@ -1,7 +1,7 @@
-"""The little of FlatBuffers that AEDAT4 needs: one table, read field by field, and two tables written by hand.
+"""The subset of FlatBuffers that AEDAT4 needs: one table, read field by field, and two tables written by hand.
 
 A size-prefixed buffer is `u32 size, u32 offset of the root table, 4 letters naming its type, ...`. A table begins with
-the distance back to its vtable, which lists where each field lies in the table, or 0 where it is absent.
+the distance back to its vtable, which lists the offset of each field in the table, or 0 if the field is absent.
 
 Source: FlatBuffers internals, https://flatbuffers.dev/internals; the tables are those of the AEDAT 4.0 specification.
 """
@@ -10,13 +10,13 @@ from __future__ import annotations
 
 import struct
 
-PREFIX = 4  # bytes of the size in front
+PREFIX = 4  # bytes of the size prefix
 
 I32, I64 = struct.Struct("<i"), struct.Struct("<q")
 _U16, _U32 = struct.Struct("<H"), struct.Struct("<I")
 _EVENTS_HEAD = struct.Struct("<2I4s3H2xi2I")  # up to the first 16-byte event, which is aligned to 8 bytes
 _HEADER_HEAD = struct.Struct("<2I4s5H2x2iqI")  # up to the text
-HEADER_TABLE_AT = 32  # where the data table's position stands in what `header` returns
+HEADER_TABLE_AT = 32  # offset of the data table's position in the result of `header`
 
 
 class Table:
@@ -33,12 +33,12 @@ class Table:
         self._fields_size = self._number(_U16, self._fields)
 
     def number(self, field: int, kind: struct.Struct, default: int) -> int:
-        """Return an integer (`I32`, `I64`), or the default where the field is absent."""
+        """Return an integer (`I32`, `I64`), or the default if the field is absent."""
         at = self._place(field)
         return default if at is None else self._number(kind, at)
 
     def vector(self, field: int, item_size: int) -> tuple[int, int]:
-        """Return where a vector's items begin and how many there are; (0, 0) where the field is absent."""
+        """Return where a vector's items begin and how many there are; (0, 0) if the field is absent."""
         at = self._place(field)
         if at is None:
             return 0, 0
@@ -49,7 +49,7 @@ class Table:
         return start + 4, count
 
     def text(self, field: int) -> str:
-        """Return a UTF-8 string, "" where the field is absent."""
+        """Return a UTF-8 string, "" if the field is absent."""
         start, length = self.vector(field, 1)
         return self._buffer[start : start + length].decode()
 
@@ -59,7 +59,7 @@ class Table:
         return self._start + offset if offset else None
 
     def _number(self, kind: struct.Struct, at: int) -> int:
-        if not 0 <= at <= len(self._buffer) - kind.size:  # a negative place would count from the end
+        if not 0 <= at <= len(self._buffer) - kind.size:  # a negative offset would count from the end
             raise ValueError("a field lies outside its buffer")
         number: int = kind.unpack_from(self._buffer, at)[0]
         return number
@@ -67,13 +67,13 @@ class Table:
 
 def header(compression: int, text: bytes) -> bytes:
     """Build an AEDAT4 file header ("IOHE"): compression, no data table, information as XML."""
-    tail = text + bytes(4 - len(text) % 4)  # the text ends in at least one zero
+    tail = text + bytes(4 - len(text) % 4)  # the text is terminated by at least one zero
     size = _HEADER_HEAD.size + 4 + len(tail) - PREFIX
-    fields = 10, 20, 4, 8, 16  # of the vtable and of the table, then where compression, position and text lie
+    fields = 10, 20, 4, 8, 16  # sizes of vtable and table, then the offsets of compression, position and text
     head = _HEADER_HEAD.pack(size, 20, b"IOHE", *fields, 12, compression, -1, 4)
     return head + struct.pack("<I", len(text)) + tail
 
 
 def events_head(count: int) -> bytes:
-    """Build what stands before `count` 16-byte events in an AEDAT4 packet ("EVTS")."""
+    """Build what precedes `count` 16-byte events in an AEDAT4 packet ("EVTS")."""
     return _EVENTS_HEAD.pack(_EVENTS_HEAD.size - PREFIX + 16 * count, 16, b"EVTS", 6, 8, 4, 8, 4, count)

@@ -1,8 +1,8 @@
 """HDF5: the group `events` with one dataset per column, or the records of Metavision's `CD/events`.
 
-The file is opened by a process of its own (`io/formats/hdf5_process.py`), for a damaged one can end or hold up the
-process that reads it. It decodes the next packet while this one is used. Prophesee compresses with ECF, a filter that
-is not part of HDF5.
+A separate process opens the file (`io/formats/hdf5_process.py`), because a damaged file can crash or hang the process
+that reads it. It decodes the next packet while this one is in use. Prophesee compresses with ECF, a filter that is not
+part of HDF5.
 """
 
 from __future__ import annotations
@@ -30,9 +30,9 @@ LINE_BYTES = 1 << 16
 
 
 class Hdf5Reader(Reader):
-    """Reads runs of 65,536 events from each dataset.
+    """Reads 65,536 events at a time from each dataset.
 
-    Option: `unit`, the unit of t: us (where none is stated), ms, s, ns or a number of microseconds such as 100us.
+    Option: `unit`, the unit of t: us (if none is stated), ms, s, ns or a number of microseconds such as 100us.
     """
 
     format = "HDF5"
@@ -55,46 +55,46 @@ class Hdf5Reader(Reader):
         with suppress(AttributeError, OSError):  # Linux alone has it, and gives a user few pipes of this size
             fcntl.fcntl(self._stdout, fcntl.F_SETPIPE_SZ, PIPE_BYTES)
         self._first = self._events = 0
-        told = self._told()
-        if told["kind"] != "file":
-            self._refuse(told.get("found"))
-        self.metadata["place"] = told["place"]
-        self.sensor = None if told["sensor"] is None else Sensor.parse(told["sensor"])
-        self._events = told["events"]
+        message = self._read_message()
+        if message["kind"] != "file":
+            self._refuse(message.get("found"))
+        self.metadata["place"] = message["place"]
+        self.sensor = None if message["sensor"] is None else Sensor.parse(message["sensor"])
+        self._events = message["events"]
 
     @classmethod
     def recognises(cls, head: bytes) -> bool:
-        """Tell by the magic bytes, which may stand behind a block of the user's own."""
+        """Check for the magic bytes, which may follow a user block."""
         return any(head.startswith(MAGIC, place) for place in (0, 512, 1024, 2048, 4096))
 
-    def _refuse(self, found: str | None) -> NoReturn:
+    def _refuse(self, content: str | None) -> NoReturn:
         self.close()
-        if found is None:
+        if content is None:
             raise self.fault("expected an HDF5 file, found damaged bytes", "copy the file again")
-        raise self.fault(f"expected events in {' or '.join(PLACES)}, found {found}", "check how the file was made")
+        raise self.fault(f"expected events in {' or '.join(PLACES)}, found {content}", "check how the file was made")
 
-    def _told(self) -> dict[str, Any]:
-        """The next message; of a process that is gone, one of kind `gone`."""
+    def _read_message(self) -> dict[str, Any]:
+        """Return the next message; one of kind `gone` if the process has ended."""
         line = self._stdout.readline(LINE_BYTES)
-        told: dict[str, Any] = json.loads(line) if line.endswith(b"\n") else {"kind": "gone"}
-        return told
+        message: dict[str, Any] = json.loads(line) if line.endswith(b"\n") else {"kind": "gone"}
+        return message
 
     def read_packet(self) -> EventPacket | None:
         """Return the next 65,536 events."""
         if self._first == self._events:
             return None
-        told = self._told()
-        packet = self._packet(told["events"]) if told["kind"] == "packet" else None
-        lost = told["events"] if told["kind"] == "fault" else self._events - self._first
-        taken = lost if packet is None else len(packet)
-        where = f"events {self._first} to {self._first + taken - 1}"
-        self._first += taken
+        message = self._read_message()
+        packet = self._read_arrays(message["events"]) if message["kind"] == "packet" else None
+        lost = message["events"] if message["kind"] == "fault" else self._events - self._first
+        count = lost if packet is None else len(packet)
+        where = f"events {self._first} to {self._first + count - 1}"
+        self._first += count
         if packet is not None:
             return packet
         self.skipped["events of a damaged packet"] += lost
-        if told.get("found") is not None:
+        if message.get("found") is not None:
             raise self.fault(
-                f"expected t, x, y and p of events, found {told['found']}",
+                f"expected t, x, y and p of events, found {message['found']}",
                 "check how the file was made",
                 where=where,
                 recoverable=True,
@@ -103,11 +103,11 @@ class Hdf5Reader(Reader):
             "expected events, found damaged bytes",
             "copy the file again",
             where=where,
-            recoverable=told["kind"] == "fault",
+            recoverable=message["kind"] == "fault",
         )
 
-    def _packet(self, events: int) -> EventPacket | None:
-        """The arrays behind a message; None where the process ended amid them, or tells of more than there can be."""
+    def _read_arrays(self, events: int) -> EventPacket | None:
+        """Return the arrays after a message; None if the process ended in between or announces too many events."""
         if not 0 < events <= min(PACKET_EVENTS, self._events - self._first):
             return None
         t, x, y = np.empty(events, np.int64), np.empty(events, np.uint16), np.empty(events, np.uint16)

@@ -1,12 +1,12 @@
-"""What an HDF5 file holds, told by a process of its own: `python -m eventveil.io.formats.hdf5_process FILE UNIT`.
+"""Read an HDF5 file in a process of its own: `python -m eventveil.io.formats.hdf5_process FILE UNIT`.
 
-On damaged files the HDF5 library (2.0) may loop for ever, deaf to any signal handler of Python's, or write where it
-must not. Only the kernel ends that, and only with the whole process. It talks on standard output, in messages: a line
-of JSON, behind which those of `kind` packet have the bytes of that many t, x, y, and p, one array after the other.
+On damaged files the HDF5 library (2.0) may loop forever, so that no Python signal handler runs, or write to invalid
+memory. Only the kernel can stop that, and only by ending the whole process. The process writes messages to standard
+output: a line of JSON, followed in a `packet` by the bytes of that many t, x, y and p, one array after the other.
 
     {"kind": "file", "place": "CD/events", "sensor": "640x480", "events": 1000000}    first, unless it is a fault
     {"kind": "packet", "events": 65536}
-    {"kind": "fault", "found": "times of type |S8", "events": 65536}    events that are lost; found null: damaged bytes
+    {"kind": "fault", "found": "times of type |S8", "events": 65536}    lost events; found null: damaged bytes
 
 Sources: the layout of the DSEC data set (Gehrig et al., 2021), and the HDF5 event files of Prophesee's Metavision SDK.
 """
@@ -31,8 +31,8 @@ from eventveil.io.formats.hdf5 import PACKET_EVENTS, PLACES
 MessageKind = Literal["file", "packet", "fault"]
 Hdf5Message = tuple[MessageKind, dict[str, Any], EventPacket | None]
 
-MAX_ITEM = 1_024  # bytes of an event or an attribute; damaged ones could ask for gigabytes
-CHUNK_CACHE = 16 << 20  # bytes a dataset; a chunk is decompressed as a whole, and twice if it does not stay in here
+MAX_ITEM = 1_024  # bytes of an event or an attribute; a damaged size could demand gigabytes
+CHUNK_CACHE = 16 << 20  # bytes per dataset; a chunk is decompressed as a whole, and twice if it does not fit in here
 CPU_S = 5  # for the header, and for each packet
 FILTERS = {0x8ECF: "ECF (Prophesee)", 32001: "Blosc", 32004: "LZ4", 32008: "Bitshuffle", 32015: "Zstandard"}
 # What h5py raises on damaged bytes.
@@ -43,17 +43,17 @@ class Hdf5File:
     """The group `events` with one dataset per column, or the records of Metavision's `CD/events`.
 
     Args:
-        path: of the file.
-        unit: of t: us, ms, s, ns, a number of microseconds such as 100us, or empty: us, whole numbers.
+        path: the file.
+        unit: unit of t: us, ms, s, ns, a number of microseconds such as 100us, or empty: whole microseconds.
 
     Attributes:
-        place: where in the file the events are.
-        events: how many.
-        sensor: as the attributes tell it.
+        place: the group or dataset of the events.
+        events: the number of events.
+        sensor: geometry as the attributes state it, or None.
 
     Raises:
-        ColumnError: it holds no events that could be read.
-        EventError: the geometry is none.
+        ColumnError: the file holds no readable events.
+        EventError: the geometry is impossible.
         OSError, RuntimeError, ...: what h5py raises on damaged bytes, `DAMAGED`.
     """
 
@@ -69,16 +69,18 @@ class Hdf5File:
         self.sensor = self._find_sensor()
 
     def _find_datasets(self) -> tuple[dict[str, Any], dict[str, tuple[str, Any]]]:
-        """Return the datasets by name, and for each of t, x, y, p its dataset and the index in there."""
+        """Return the datasets by name, and for each of t, x, y, p its dataset and the index in it."""
         node = self._file[self.place]
         names = list(node) if isinstance(node, h5py.Group) else list(node.dtype.names or ())
-        found = {field: names[column] for field, column in find_fields(names).items()}
+        chosen = {field: names[column] for field, column in find_fields(names).items()}
         if isinstance(node, h5py.Group):
-            return {name: node[name] for name in found.values()}, {field: (name, ...) for field, name in found.items()}
-        return {self.place: node}, {field: (self.place, name) for field, name in found.items()}
+            return {name: node[name] for name in chosen.values()}, {
+                field: (name, ...) for field, name in chosen.items()
+            }
+        return {self.place: node}, {field: (self.place, name) for field, name in chosen.items()}
 
     def _check_datasets(self) -> int:
-        """Return how many events there are."""
+        """Check that the datasets can be read; return the number of events."""
         for dataset in self._datasets.values():
             if not isinstance(dataset, h5py.Dataset) or len(dataset.shape) != 1:
                 raise ColumnError("something other than datasets of one dimension")
@@ -90,7 +92,7 @@ class Hdf5File:
                     name = FILTERS.get(code, "unknown")
                     raise ColumnError(
                         f"data compressed with the filter {name}, number {code}, which is not installed; write the "
-                        "file without it, with the program that made it"
+                        "file without it, using the program that made it"
                     )
             if dataset.chunks is not None and dataset.chunks[0] * dataset.dtype.itemsize > CHUNK_CACHE:
                 raise ColumnError(f"chunks of more than {CHUNK_CACHE} bytes; repack the file with smaller ones")
@@ -110,10 +112,10 @@ class Hdf5File:
         return None
 
     def read(self, first: int, last: int) -> EventPacket:
-        """Read a run of events.
+        """Read the events from `first` up to, but not including, `last`.
 
         Raises:
-            ColumnError: they are no events.
+            ColumnError: the data does not hold events.
             OSError, RuntimeError, ...: as above.
         """
         runs = {name: dataset[first:last] for name, dataset in self._datasets.items()}
@@ -127,7 +129,7 @@ def _attribute(attributes: Any, name: str) -> Any:
 
 
 def messages(path: Path, unit: str) -> Iterator[Hdf5Message]:
-    """Say what a file holds, then packet by packet."""
+    """Yield a description of the file, then its packets."""
     try:
         file = Hdf5File(path, unit)
     except (ColumnError, EventError) as error:
@@ -150,12 +152,12 @@ def messages(path: Path, unit: str) -> Iterator[Hdf5Message]:
             yield "packet", {"events": len(packet)}, packet
 
 
-def tell(path: Path, unit: str, output: BinaryIO) -> None:
+def write_messages(path: Path, unit: str, output: BinaryIO) -> None:
     """Write all messages of a file."""
-    told = messages(path, unit)
+    pending = messages(path, unit)
     while True:
-        _give_time()
-        message = next(told, None)
+        _limit_cpu_time()
+        message = next(pending, None)
         if message is None:
             return
         kind, header, packet = message
@@ -166,8 +168,8 @@ def tell(path: Path, unit: str, output: BinaryIO) -> None:
         output.flush()
 
 
-def _give_time() -> None:
-    """Let the kernel end this process if the next message takes more than five seconds of processor time."""
+def _limit_cpu_time() -> None:
+    """Have the kernel end this process if the next message takes more than five seconds of processor time."""
     used = resource.getrusage(resource.RUSAGE_SELF)
     ends = int(used.ru_utime + used.ru_stime) + CPU_S
     resource.setrlimit(resource.RLIMIT_CPU, (ends, resource.getrlimit(resource.RLIMIT_CPU)[1]))
@@ -176,6 +178,6 @@ def _give_time() -> None:
 if __name__ == "__main__":
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # what it holds of the file is not for the disk
     try:
-        tell(Path(sys.argv[1]), sys.argv[2], sys.stdout.buffer)
+        write_messages(Path(sys.argv[1]), sys.argv[2], sys.stdout.buffer)
     except BrokenPipeError:
         sys.stdout = None  # nobody listens any more; nor is Python to write what is left

@@ -1,7 +1,7 @@
-"""N-Caltech101 and N-MNIST: files of five bytes an event, and nothing else.
+"""N-Caltech101 and N-MNIST: files of five bytes per event, and nothing else.
 
-Column, row, then one bit of polarity and 23 of time in microseconds, highest first. Row 240 is no row: it tells that
-the camera's own clock, of 13 bits, has overflowed.
+Column, row, then one bit of polarity and 23 of time in microseconds, highest first. Row 240 is not a row: it marks an
+overflow of the camera's own clock of 13 bits.
 
 Source: Orchard et al., "Converting Static Image Datasets to Spiking Neuromorphic Datasets Using Saccades" (2015), and
 the reader published with the data sets (github.com/gorchard/event-Python).
@@ -46,7 +46,7 @@ class NCaltechDecoder(WordDecoder):
 
 
 class NCaltechReader(ChunkedReader):
-    """Reads `.bin` files of N-Caltech101 and N-MNIST. They hold no geometry and no sign of their format."""
+    """Reads `.bin` files of N-Caltech101 and N-MNIST. They hold neither a geometry nor a signature."""
 
     format = "N-Caltech101"
     suffixes = (".bin",)
@@ -57,6 +57,6 @@ class NCaltechReader(ChunkedReader):
         self._start(NCaltechDecoder(), 0)
 
     @classmethod
-    def recognises(cls, head: bytes) -> bool:  # noqa: ARG003 - there is nothing to see in it
-        """Tell nothing: any bytes could be such events."""
+    def recognises(cls, head: bytes) -> bool:  # noqa: ARG003 - it has no signature
+        """Return False: any bytes could be such events."""
         return False

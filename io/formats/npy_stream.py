@@ -1,7 +1,7 @@
-"""One stored NumPy array, read row by row from a stream, in bounded memory.
+"""Read a stored NumPy array from a stream row by row, in bounded memory.
 
-Pickled objects are never loaded. A memory map would do the same with less code, but its pages count as ours until the
-whole recording is resident.
+Pickled objects are never loaded. A memory map would do the same with less code, but its pages count as memory of this
+process until the whole recording is resident.
 
 Source: the NPY format, versions 1.0 and 2.0 (numpy.lib.format).
 """
@@ -24,23 +24,23 @@ READ_HEADER: dict[tuple[int, int], Callable[..., tuple[tuple[int, ...], bool, np
 
 
 class ArrayError(ValueError):
-    """An array that cannot be read as events. The message holds no values."""
+    """The array cannot be read as events. The message quotes no values."""
 
 
 class ArrayStream:
-    """An array of one or two dimensions.
+    """A stored array of one or two dimensions.
 
     Args:
-        open_stream: opens the bytes of the array, from its header on; called once per column where the array is
-            stored column by column.
+        open_stream: opens the bytes of the array, starting at its header; called once per column if the array is stored
+            column by column.
 
     Attributes:
         rows: how many rows the header promises.
-        columns: length of the second dimension, or None where there is none.
+        columns: length of the second dimension, or None if there is none.
         dtype: type of an item.
 
     Raises:
-        ArrayError: no NPY header, or one whose array cannot hold events.
+        ArrayError: there is no NPY header, or its array cannot hold events.
     """
 
     def __init__(self, open_stream: Callable[[], IO[bytes]]) -> None:
@@ -57,14 +57,14 @@ class ArrayStream:
             raise
 
     def _open_columns(self, open_stream: Callable[[], IO[bytes]]) -> None:
-        # A transposed table was saved: one column stands behind the other, and each needs its own place to read at.
+        # A transposed table was saved: the columns follow each other, and each needs its own read position.
         start = self._streams[0].tell()
         self._streams += [open_stream() for _ in range((self.columns or 1) - 1)]
         for place, stream in enumerate(self._streams):
             stream.seek(start + place * self.rows * self.dtype.itemsize)
 
     def read(self, rows: int) -> npt.NDArray[Any]:
-        """Return the next rows in memory of their own: (rows,) or (rows, columns), fewer where the file is cut off."""
+        """Return a copy of the next rows: (rows,) or (rows, columns), fewer if the file is truncated."""
         if self._by_column:
             parts = [self._items(stream, rows) for stream in self._streams]
             whole = min(len(part) for part in parts)
@@ -75,8 +75,8 @@ class ArrayStream:
 
     def _items(self, stream: IO[bytes], count: int) -> npt.NDArray[Any]:
         buffer = np.empty(count * self.dtype.itemsize, np.uint8)
-        got = int(stream.readinto(buffer))  # type: ignore[attr-defined]
-        return buffer[: got - got % self.dtype.itemsize].view(self.dtype)
+        filled = int(stream.readinto(buffer))  # type: ignore[attr-defined]
+        return buffer[: filled - filled % self.dtype.itemsize].view(self.dtype)
 
     def close(self) -> None:
         """Close the streams. May be called twice."""
@@ -90,12 +90,12 @@ def _read_header(stream: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype[Any
         shape, by_column, dtype = READ_HEADER[version](stream)
     except (OSError, EOFError):
         raise
-    except Exception as error:  # numpy evaluates the header: whatever these bytes provoked, it is none
+    except Exception as error:  # numpy evaluates the header: whatever the bytes raise, it is not a header
         raise ArrayError("no NPY header of version 1.0 or 2.0") from error
     if dtype.hasobject:
         raise ArrayError("an array of Python objects, which are never loaded because they can run code")
     if len(shape) not in (1, 2) or min(shape) < 0 or (len(shape) == 2 and not 1 <= shape[1] <= MAX_COLUMNS):
-        raise ArrayError(f"an array of {len(shape)} dimensions that is no table of events")
+        raise ArrayError(f"an array of {len(shape)} dimensions that is not a table of events")
     if not 0 < dtype.itemsize <= MAX_ITEM or dtype.subdtype is not None:
         raise ArrayError(f"an array of type {dtype}")
     return shape, by_column, dtype

@@ -1,6 +1,6 @@
-"""Events as one structured NumPy array, for `np.load`.
+"""Write events as one structured NumPy array, for `np.load`.
 
-Geometry has no place in the format: whoever reads the file back has to state the sensor.
+The format cannot hold the geometry: state the sensor when you read the file back.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from numpy.lib import format as npy_format
 from eventveil.events import EventPacket
 from eventveil.io.formats.writer import Writer
 
-# Aligned, 16 bytes: every field can be read where it stands.
+# Aligned, 16 bytes: every field can be read in place.
 RECORD = np.dtype([("t", "<i8"), ("x", "<u2"), ("y", "<u2"), ("p", "?")], align=True)
 
 
@@ -21,17 +21,17 @@ class NpyWriter(Writer):
     format = "NPY"
 
     def begin(self) -> None:
-        """Write the header; NumPy leaves room in it for any number of events."""
+        """Write the header; NumPy pads it so that any number of events fits."""
         self._write_header()
 
     def encode(self, packet: EventPacket) -> None:
         """Write the events as records."""
-        records = np.zeros(len(packet), RECORD)  # zeros: what stood in memory must not get out through the padding
+        records = np.zeros(len(packet), RECORD)  # zeros: old memory contents must not leak through the padding
         records["t"], records["x"], records["y"], records["p"] = packet.t, packet.x, packet.y, packet.p
         self.file.write(records.tobytes())
 
     def finish(self) -> None:
-        """Write the header again, now that the events are counted."""
+        """Rewrite the header, now that the number of events is known."""
         self.file.seek(0)
         self._write_header()
 

@@ -1,4 +1,4 @@
-"""What NumPy's .npy and .npz share: events in a structured array, a table of columns, or one array per column.
+"""NumPy's .npy and .npz: events in a structured array, a table of columns, or one array per column.
 
 Packets are views of the fields of freshly read records. Neither file holds the geometry of a sensor.
 """
@@ -27,16 +27,16 @@ from eventveil.io.formats.columns import (
 from eventveil.io.formats.npy_stream import ArrayError, ArrayStream
 from eventveil.io.formats.reader import Reader
 
-PACKET_EVENTS = 32_768  # as records of 16 bytes: two packets stay in the second-level cache
-# What files and the zip and deflate decoders raise on damaged bytes.
+PACKET_EVENTS = 32_768  # as records of 16 bytes: two packets fit into the second-level cache
+# What file reads and the zip and deflate decoders raise on damaged bytes.
 DAMAGED = (OSError, EOFError, RuntimeError, ValueError, zipfile.BadZipFile, zlib.error)
 
 
 class ArraysReader(Reader):
-    """Opens arrays of equal length, tells which of them holds what, and reads them side by side.
+    """Opens arrays of equal length, finds the column that each one holds, and reads them side by side.
 
-    Options: `columns`, the order of the columns of a table, as in `columns=x,y,p,t`; `unit`, the unit of t: us (where
-    none is stated and times are whole numbers), ms, s, ns or a number of microseconds such as 100us.
+    Options: `columns`, the order of the columns of a table, as in `columns=x,y,p,t`; `unit`, the unit of t: us (if none
+    is stated and times are whole numbers), ms, s, ns or a number of microseconds such as 100us.
     """
 
     options = frozenset({"columns", "unit"})
@@ -52,10 +52,10 @@ class ArraysReader(Reader):
             self._fields = self._find_fields(options.get("columns"))
         except DAMAGED as error:
             self.close()
-            told = error if isinstance(error, ArrayError | ColumnError) else "bytes that are damaged or cut off"
+            content = error if isinstance(error, ArrayError | ColumnError) else "damaged or truncated bytes"
             raise self.fault(
-                f"expected arrays of events, found {told}",
-                "fields or arrays are named t, x, y, p, or a table has four columns in an order that is stated",
+                f"expected arrays of events, found {content}",
+                "name the fields or arrays t, x, y, p, or state the order of the four columns of a table",
             ) from error
         self.metadata["dtype"] = {key: str(array.dtype) for key, array in self._arrays.items()}
         self._rows = min(array.rows for array in self._arrays.values())
@@ -65,7 +65,7 @@ class ArraysReader(Reader):
         """Fill `self._arrays`: one array under any name, or one for each of t, x, y and p."""
 
     def _find_fields(self, stated: str | None) -> dict[str, tuple[str, Any]]:
-        """Return for each of t, x, y and p the array that holds it, and its index in there."""
+        """Return for each of t, x, y and p the array that holds it, and its index in that array."""
         if len(self._arrays) > 1:
             if len({array.rows for array in self._arrays.values()}) > 1:
                 raise ArrayError("arrays of different lengths")
@@ -76,9 +76,9 @@ class ArraysReader(Reader):
             names = list(array.dtype.names or ())
             return {field: (key, names[place]) for field, place in find_fields(names).items()}
         if stated is None:
-            raise ColumnError(f"a table whose order of columns nobody stated; {STATE_COLUMNS}")
+            raise ColumnError(f"a table without a stated order of columns; {STATE_COLUMNS}")
         if stated.count(",") + 1 != array.columns:
-            raise ColumnError(f"a table of {array.columns} columns where ?columns={stated} was stated")
+            raise ColumnError(f"a table of {array.columns} columns, but ?columns={stated} was stated")
         return {field: (key, (..., place)) for field, place in find_fields(stated.split(",")).items()}
 
     def read_packet(self) -> EventPacket | None:
@@ -91,7 +91,7 @@ class ArraysReader(Reader):
         try:
             arrays = {key: array.read(rows) for key, array in self._arrays.items()}
         except DAMAGED as error:
-            raise self._end(self._damage("bytes that are damaged")) from error
+            raise self._end(self._damage("damaged bytes")) from error
         whole = min(len(array) for array in arrays.values())
         columns = {field: arrays[key][:whole][index] for field, (key, index) in self._fields.items()}
         return self._packet(columns, rows)
@@ -100,7 +100,7 @@ class ArraysReader(Reader):
         whole, first = len(columns["t"]), self._read
         self._read += whole
         if whole < rows:
-            self._fault = self._damage("the end of the file: it is cut off")
+            self._fault = self._damage("the end of the file: it is truncated")
         try:
             packet = to_packet(columns, self._unit)
         except ColumnError as error:
@@ -115,9 +115,9 @@ class ArraysReader(Reader):
             raise self._end(self._fault)
         return packet
 
-    def _damage(self, found: str) -> EventFileError:
+    def _damage(self, content: str) -> EventFileError:
         return self.fault(
-            f"expected a further event, found {found}", "copy the file again", where=f"event {self._read}"
+            f"expected another event, found {content}", "copy the file again", where=f"event {self._read}"
         )
 
     def _end(self, fault: EventFileError) -> EventFileError:
@@ -138,7 +138,7 @@ class NpyReader(ArraysReader):
 
     @classmethod
     def recognises(cls, head: bytes) -> bool:
-        """Tell by NumPy's magic bytes."""
+        """Check for NumPy's magic bytes."""
         return head.startswith(b"\x93NUMPY")
 
     def _open_arrays(self) -> None:
@@ -146,7 +146,7 @@ class NpyReader(ArraysReader):
 
 
 class NpzReader(ArraysReader):
-    """An archive of one array as in .npy, or of one array for each of t, x, y and p; others in there are left out."""
+    """An archive of one array as in .npy, or of one array for each of t, x, y and p; it ignores other arrays."""
 
     format = "NPZ"
     suffixes = (".npz",)
@@ -157,7 +157,7 @@ class NpzReader(ArraysReader):
 
     @classmethod
     def recognises(cls, head: bytes) -> bool:
-        """Tell by the magic bytes of a zip archive."""
+        """Check for the magic bytes of a zip archive."""
         return head.startswith((b"PK\x03\x04", b"PK\x05\x06"))
 
     def _open_arrays(self) -> None:

@@ -1,15 +1,15 @@
-"""What Prophesee's RAW and DAT files share: a header of text.
+"""The text header of Prophesee's RAW and DAT files, and the readers' common parts.
 
-Lines `% key value`, up to `% end` or, in older files, up to the first byte that no longer reads as such a line:
+The header is lines `% key value`, up to `% end` or, in older files, up to the first byte that is not such a line:
 
     % evt 3.0
     % format EVT3;height=720;width=1280
     % geometry 1280x720
     % end
 
-Firmware of different years says the same thing with different keys, or not at all; a geometry that is not stated is
-not guessed. faery notes here when the recording began (`% t0 N`, microseconds), because the words behind the header
-count from zero; so does our writer.
+Firmware of different years states the same thing under different keys, or not at all; a geometry that is not stated is
+not guessed. faery writes the start of the recording here (`% t0 N`, microseconds), because the words after the header
+count from zero; our writer does the same.
 
 Source: Prophesee, "RAW file format" and "DAT file format" (docs.prophesee.ai, data and file formats).
 """
@@ -19,10 +19,12 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import ClassVar
 
-from eventveil.errors import EventError
-from eventveil.events import Sensor
+from eventveil.errors import EventError, EventFileError
+from eventveil.events import EventPacket, Sensor
 from eventveil.io.formats.chunked import ChunkedReader
+from eventveil.io.formats.decoder import TypedWordDecoder
 
 _LINE = re.compile(rb"%[ \t]?([\x20-\x7e\t]*)\r?\n")
 _ENCODINGS = {"2.0": "EVT2", "2.1": "EVT21", "3.0": "EVT3"}
@@ -30,11 +32,11 @@ _ENCODINGS = {"2.0": "EVT2", "2.1": "EVT21", "3.0": "EVT3"}
 
 @dataclass(frozen=True, slots=True)
 class PropheseeHeader:
-    """What the lines say.
+    """The parsed header lines.
 
     Attributes:
         fields: value by key, keys in lower case.
-        options: `height=720`, `width=1280`, `endianness=legacy`, ... of the line `format`.
+        options: `height=720`, `width=1280`, `endianness=legacy`, ... from the line `format`.
         size: bytes from the start of the file to the first word of data.
     """
 
@@ -44,7 +46,7 @@ class PropheseeHeader:
 
     @property
     def encoding(self) -> str | None:
-        """`EVT2`, `EVT21`, `EVT3`, or what else the header names; None where it names nothing."""
+        """`EVT2`, `EVT21`, `EVT3` or any other name in the header; None if it names none."""
         if "format" in self.fields:
             return self.fields["format"].split(";")[0].strip().upper()
         version = self.fields.get("evt")
@@ -55,7 +57,7 @@ class PropheseeHeader:
         """Geometry as stated by `geometry`, by the options of `format`, or by `width` and `height`.
 
         Raises:
-            EventError: a geometry is stated and impossible.
+            EventError: the stated geometry is impossible.
         """
         if "geometry" in self.fields:
             return Sensor.parse(self.fields["geometry"])
@@ -66,10 +68,10 @@ class PropheseeHeader:
 
     @property
     def origin_us(self) -> int:
-        """When the clock of the words was zero.
+        """The time at which the clock of the words was zero, microseconds.
 
         Raises:
-            ValueError: `t0` is not a whole number, or so far off that no time behind it fits 64 bits.
+            ValueError: `t0` is not a whole number, or so large that later times do not fit 64 bits.
         """
         origin_us = int(self.fields.get("t0", "0"))
         if abs(origin_us) >= 1 << 62:
@@ -78,7 +80,7 @@ class PropheseeHeader:
 
 
 def parse_header(head: bytes) -> PropheseeHeader:
-    """Read the header lines at the start of a file; a file without any has an empty header of size 0."""
+    """Parse the header lines at the start of a file; a file without any has an empty header of size 0."""
     fields: dict[str, str] = {}
     size = 0
     while line := _LINE.match(head, size):
@@ -93,11 +95,11 @@ def parse_header(head: bytes) -> PropheseeHeader:
 
 
 class PropheseeReader(ChunkedReader):
-    """Reads what the header says; what follows it is up to the subclass.
+    """Reads the header; the subclass reads what follows.
 
     Attributes:
-        header: the header, empty where there is none.
-        origin_us: when the clock of the words was zero.
+        header: the header, empty if there is none.
+        origin_us: the time at which the clock of the words was zero.
     """
 
     def __init__(self, path: Path, **options: str) -> None:
@@ -108,4 +110,49 @@ class PropheseeReader(ChunkedReader):
             self.sensor = self.header.sensor
             self.origin_us = self.header.origin_us
         except (EventError, ValueError) as error:
-            raise self._refuse(f"its header makes no sense: {error}", "mend the header or read another file") from error
+            remedy = "correct the header or read another file"
+            raise self._refuse(f"its header makes no sense: {error}", remedy) from error
+
+
+class RawReader(PropheseeReader):
+    """Reads a RAW file whose header names the encoding; rejects data that is mostly words of unknown type.
+
+    Attributes:
+        encoding: the encoding as the header's line `format` names it, `EVT21` for EVT 2.1.
+    """
+
+    suffixes = (".raw",)
+    encoding: ClassVar[str]
+    decoder: TypedWordDecoder
+
+    def __init__(self, path: Path, **options: str) -> None:
+        super().__init__(path, **options)
+        if self.header.encoding != self.encoding:
+            raise self._refuse(
+                f"expected a header that names EVT2, EVT2.1 or EVT3, found {self.header.encoding or 'none'}",
+                "read another file, or convert it with the manufacturer's tools",
+            )
+
+    @classmethod
+    def recognises(cls, head: bytes) -> bool:
+        """Check the encoding that the header names."""
+        return parse_header(head).encoding == cls.encoding
+
+    def _decode_chunk(self) -> EventPacket:
+        packet = super()._decode_chunk()
+        if 2 * self.decoder.unknown > self.decoder.words:
+            self._ended = True
+            raise self._undecodable(f"{self.decoder.unknown} of the first {self.decoder.words} are of no known type")
+        return packet
+
+    def _check_end(self) -> None:
+        if self.decoder.words and not self.decoder.started:
+            raise self._undecodable(f"none of {self.decoder.words} holds the time")
+        super()._check_end()
+
+    def _undecodable(self, found: str) -> EventFileError:
+        return self.fault(
+            f"expected {self.format} words after the header, but {found}",
+            "the data is damaged or in another encoding than the header states",
+            where=f"byte {self.header.size}",
+        )

@@ -1,7 +1,7 @@
-"""What every reader of a format is: bytes in, packets out, a fault told with its place.
+"""The base class of all readers: bytes in, packets out, faults raised with their place in the file.
 
-A reader is a class with explicit state rather than a generator, because iteration must be able to go on behind a
-damaged packet: a generator that has raised is finished, an object can be asked again.
+A reader is a class with explicit state rather than a generator, because reading must be able to continue after a
+damaged packet: a generator that has raised is finished, an object can be called again.
 """
 
 from __future__ import annotations
@@ -19,18 +19,18 @@ class Reader(ABC):
     """Reads one recording of one format, in bounded memory.
 
     The constructor of a subclass takes the path and the format's options, opens the file and reads its header; it
-    raises `EventFileError` where the header is not what the format says. Order and bounds of events are checked behind
-    the reader, in one place for all formats; memory safety whatever the bytes is the reader's own.
+    raises `EventFileError` if the header violates the format. The order and bounds of events are checked later, in one
+    place for all formats; the reader itself must be memory-safe for any bytes.
 
     Attributes:
         format: name of the format, as `eventveil info` prints it.
-        suffixes: how names of such files end, in lower case, with the dot.
-        options: what may stand behind a `?` in the name given to `open_events`, as in `trial.npy?unit=ms`.
+        suffixes: file extensions of the format, in lower case, with the dot.
+        options: what may follow a `?` in the name given to `open_events`, as in `trial.npy?unit=ms`.
         path: the file.
-        sensor: geometry as the file states it, or None where the file holds none; then `open_events` puts in the one
-            that is given to it, before the first packet is read.
-        metadata: what else the header tells (camera, serial, date, ...), as plain JSON values.
-        skipped: what was read and left out, by reason ("unknown word", "special event", ...), so that nothing is
+        sensor: geometry as the file states it, or None if the file holds none; then `open_events` sets the one given to
+            it, before the first packet is read.
+        metadata: other header fields (camera, serial, date, ...), as plain JSON values.
+        skipped: how much was read and left out, by reason ("unknown word", "special event", ...), so that nothing is
             lost silently.
     """
 
@@ -38,7 +38,7 @@ class Reader(ABC):
     suffixes: ClassVar[tuple[str, ...]]
     options: ClassVar[frozenset[str]] = frozenset()
 
-    def __init__(self, path: Path, **options: str) -> None:  # noqa: ARG002 - what a format has none of, it ignores
+    def __init__(self, path: Path, **options: str) -> None:  # noqa: ARG002 - a format without options ignores them
         self.path = path
         self.sensor: Sensor | None = None
         self.metadata: dict[str, Any] = {}
@@ -47,25 +47,25 @@ class Reader(ABC):
     @classmethod
     @abstractmethod
     def recognises(cls, head: bytes) -> bool:
-        """Tell by the first 64 KiB of a file whether it is of this format; False where the format has no sign."""
+        """Return whether the first 64 KiB of a file are of this format; False if the format has no signature."""
 
     @abstractmethod
     def read_packet(self) -> EventPacket | None:
         """Return the next packet, or None at the end of the recording.
 
         Raises:
-            EventFileError: the bytes are not what the format says. Where the error is `recoverable`, a further call
-                continues behind the damage; otherwise a further call returns None.
+            EventFileError: the bytes violate the format. If the error is `recoverable`, the next call continues after
+                the damage; otherwise the next call returns None.
         """
 
     @abstractmethod
     def close(self) -> None:
-        """Give the file back. May be called twice."""
+        """Close the file. May be called twice."""
 
     def fault(
         self, expected: str, remedy: str, *, where: str | None = None, recoverable: bool = False
     ) -> EventFileError:
-        """An `EventFileError` of this file, to be raised by the caller."""
+        """Return an `EventFileError` about this file, for the caller to raise."""
         return EventFileError(
             self.path, format=self.format, expected=expected, remedy=remedy, where=where, recoverable=recoverable
         )

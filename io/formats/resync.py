@@ -1,14 +1,14 @@
-"""Looking for the next packet behind a damaged one: every place in a block of bytes at once."""
+"""Find the next packet after a damaged one, by testing every position in a block of bytes at once."""
 
 from __future__ import annotations
 
 import numpy as np
 import numpy.typing as npt
 
-BLOCK = 1 << 20  # bytes to look through at a time
+BLOCK = 1 << 20  # bytes to search at a time
 
 
-def words_at_every_byte(data: bytes) -> npt.NDArray[np.uint32]:
+def uint32_at_each_byte(data: bytes) -> npt.NDArray[np.uint32]:
     """Return the little-endian 32-bit word that begins at each byte: (len(data) - 3,), or none."""
     octets = np.frombuffer(data, np.uint8).astype(np.uint32)
     if len(octets) < 4:

@@ -1,8 +1,8 @@
-"""Text: one event a line, four or more columns between blanks, commas, tabs or semicolons.
+"""Text: one event per line, four or more columns separated by blanks, commas, tabs or semicolons.
 
-Lines that begin with `#` or `%` are comments. A line of names before the first event tells the order of the columns;
-without one it is t x y p, or what `?columns=` states. A line that is no event costs itself only, and is told by its
-number.
+Lines that begin with `#` or `%` are comments. A line of names before the first event gives the order of the columns;
+without one the order is t x y p, or as `?columns=` states. A line that is not an event is reported by its number, and
+only that line is lost.
 """
 
 from __future__ import annotations
@@ -19,15 +19,15 @@ from eventveil.io.formats.columns import FIELDS, STATE_COLUMNS, ColumnError, fin
 from eventveil.io.formats.reader import Reader
 
 BLOCK = 1 << 20  # bytes read at once
-MAX_LINE = 4_096  # bytes; nobody writes an event in more
+MAX_LINE = 4_096  # bytes; no event takes more
 SEPARATORS = (",", ";")  # otherwise blanks and tabs
 GEOMETRY = re.compile(r"^[#%]\s*geometry\s*[:=]?\s*(\d{1,5}x\d{1,5})\s*$", re.IGNORECASE)
-SIZED_NAMES = re.compile(r"\bx@(\d{1,5})\s*[,;\s]\s*y@(\d{1,5})\b")  # as faery writes them: t,x@640,y@480,on
+SIZED_NAMES = re.compile(r"\bx@(\d{1,5})\s*[,;\s]\s*y@(\d{1,5})\b")  # as written by faery: t,x@640,y@480,on
 STATED = "lines of t x y p, or a line of column names before them, or an order stated as in ?columns=x,y,p,t"
 
 
 class TextReader(Reader):
-    """Reads text in blocks of about a megabyte; every block is one packet.
+    """Reads text in blocks of about a megabyte; each block is one packet.
 
     Options: `columns`, the order of the columns, as in `columns=x,y,p,t`; `unit`, the unit of t: us, ms, s, ns or a
     number of microseconds such as 100us. Times with fractions need a stated unit.
@@ -39,9 +39,9 @@ class TextReader(Reader):
 
     def __init__(self, path: Path, **options: str) -> None:
         super().__init__(path, **options)
-        self._lines: list[str] = []  # read and not yet parsed
-        self._number = 1  # of the first of them, as editors count
-        self._rest = b""  # of a line whose end has not been read
+        self._lines: list[str] = []  # read but not yet parsed
+        self._number = 1  # line number of the first of them, from 1
+        self._rest = b""  # start of a line whose end has not been read
         self._fault: EventFileError | None = None
         try:
             self._file = path.open("rb")
@@ -59,7 +59,7 @@ class TextReader(Reader):
 
     @classmethod
     def recognises(cls, head: bytes) -> bool:
-        """Tell by the first line that is no comment: four numbers, or the names of four columns."""
+        """Check the first line that is not a comment: four numbers, or the names of four columns."""
         lines = head[: head.rfind(b"\n") + 1] or head
         first = next((line for line in lines.decode("latin-1").split("\n") if _is_data(line)), "")
         cells = _cells(first)
@@ -90,7 +90,7 @@ class TextReader(Reader):
         self.metadata["columns"] = names
 
     def read_packet(self) -> EventPacket | None:
-        """Return the events of the next block of lines, up to a line that is none; that one is told next."""
+        """Return the events of the next block of lines, up to an invalid line; the next call raises its fault."""
         if self._fault is not None:
             fault, self._fault = self._fault, None
             raise fault
@@ -113,7 +113,7 @@ class TextReader(Reader):
         return to_packet(dict(zip(self._places, table.T, strict=True)), self._unit)
 
     def _parse_to_fault(self) -> EventPacket:
-        """Halve the lines until the first one that does not parse is alone; parse those before it."""
+        """Find the first line that does not parse by bisection; parse the lines before it."""
         good, bad = 0, len(self._lines)
         while bad - good > 1:
             middle = (good + bad) // 2
@@ -129,30 +129,30 @@ class TextReader(Reader):
         return packet
 
     def _line_fault(self) -> EventFileError:
-        found = "something else"
+        content = "something else"
         try:
             self._parse(self._lines[:1])
         except ColumnError as error:
-            found = str(error)
+            content = str(error)
         except ValueError:
             pass  # numpy's message holds the text itself
         self.skipped["line that is no event"] += 1
         return self.fault(
-            f"expected an event as {len(self._places)} numbers, found {found}",
-            "mend or remove the line",
+            f"expected an event as {len(self._places)} numbers, found {content}",
+            "correct or remove the line",
             where=f"line {self._number}",
             recoverable=True,
         )
 
     def _next_block(self) -> bool:
-        """Read whole lines; False at the end of the file."""
+        """Read whole lines; return False at the end of the file."""
         while not self._lines:
             if len(self._rest) > MAX_LINE:
                 self._rest = b""
                 self._file.seek(0, os.SEEK_END)
                 raise self.fault(
                     f"expected lines of at most {MAX_LINE} bytes, found a longer one",
-                    "this is no text of events",
+                    "this is not a text of events",
                     where=f"line {self._number}",
                 )
             block = self._file.read(BLOCK)

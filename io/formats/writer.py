@@ -1,4 +1,4 @@
-"""What every writer of a format is: packets in, and at the end one whole file or none.
+"""The base class of all writers: packets in, and at the end one complete file or none.
 
 A writer fills a temporary file beside its target and renames it when all has gone well. Whoever looks at the target
 sees the old file or the new one, never half of a recording: neither after Ctrl-C, nor on a full disk.
@@ -18,7 +18,7 @@ from eventveil.errors import EventError, EventFileError
 from eventveil.events import EventPacket, Sensor
 from eventveil.files import atomic_file
 
-# Imported when asked for: the fast encoders compile, and most programs write one format or none.
+# Imported on demand: the fast encoders compile, and most programs write one format or none.
 WRITERS = {
     ".aedat4": ("aedat4_writer", "Aedat4Writer"),
     ".raw": ("evt3_writer", "Evt3Writer"),
@@ -38,7 +38,7 @@ class Writer(ABC):
         format: name of the format.
         path: the target.
         sensor: geometry of the recording.
-        events: how many events were written so far.
+        events: the number of events written so far.
         file: the temporary file, open inside the `with` block; it can seek.
     """
 
@@ -54,7 +54,7 @@ class Writer(ABC):
 
     @abstractmethod
     def begin(self) -> None:
-        """Write what stands before the first event."""
+        """Write what precedes the first event."""
 
     @abstractmethod
     def encode(self, packet: EventPacket) -> None:
@@ -62,13 +62,13 @@ class Writer(ABC):
 
     @abstractmethod
     def finish(self) -> None:
-        """Write what stands behind the last event; there may have been none."""
+        """Write what follows the last event; there may have been none."""
 
     def write(self, packet: EventPacket) -> None:
         """Append a packet.
 
         Raises:
-            EventError: an event lies outside the sensor, or time goes back: no reader would take the file.
+            EventError: an event lies outside the sensor, or time goes back: no reader would accept the file.
             EventFileError: the file cannot be written.
         """
         if len(packet) == 0:
@@ -82,13 +82,13 @@ class Writer(ABC):
     def _check(self, packet: EventPacket) -> None:
         if packet.x.max() >= self.sensor.width or packet.y.max() >= self.sensor.height:
             raise EventError(
-                f"packet behind event {self.events} for {self.path}: expected coordinates on a sensor of {self.sensor},"
+                f"packet after event {self.events} for {self.path}: expected coordinates on a sensor of {self.sensor},"
                 " got some outside; state the sensor that recorded them"
             )
         back = self._last_t is not None and packet.t[0] < self._last_t
         if back or (packet.t[1:] < packet.t[:-1]).any():
             raise EventError(
-                f"packet behind event {self.events} for {self.path}: expected times that never decrease; "
+                f"packet after event {self.events} for {self.path}: expected times that never decrease; "
                 'sort the events, or read them with on_disorder="sort"'
             )
 
@@ -141,7 +141,7 @@ class Writer(ABC):
 def open_writer(path: Path | str, sensor: Sensor) -> Writer:
     """Return the writer for the extension of a path: .aedat4, .raw (EVT3), .npy or .csv.
 
-    An existing file is replaced, at the clean end of the `with` block.
+    An existing file is replaced when the `with` block ends without an exception.
 
         with open_writer("trial.aedat4", source.sensor) as writer:
             for packet in source:

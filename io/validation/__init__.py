@@ -1,1 +1,1 @@
-"""The check that every event passes, whatever its source, and what happens to events out of order."""
+"""The checks that every event must pass, whatever its source, and the handling of events out of order."""

@@ -1,7 +1,7 @@
-"""The one check that every event passes on its way in, whatever its format: time, geometry, polarity.
+"""The checks that every event must pass, whatever its format: time, geometry, polarity.
 
-Readers decode; this decides whether what they decoded may be believed. A packet that passes costs one pass over it,
-well under a nanosecond per event; only one that fails is looked at closely, to find the first event at fault.
+Readers decode; this module decides whether the result is valid. A valid packet costs one pass over its events, well
+under a nanosecond per event; only an invalid one is inspected closely, to find the first event at fault.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from numpy.lib.stride_tricks import as_strided
 from eventveil.events import EventPacket, Sensor
 from eventveil.records import rest_from_time
 
-# What is taken off in _records_pass leaves a trace in these bits, where x, y or p is too large.
+# The subtraction in _records_pass borrows at these bits if x, y or p is too large.
 _BORROWS = 1 << 16 | 1 << 32 | 1 << 40
 
 
@@ -24,9 +24,9 @@ class Fault(NamedTuple):
     """The first event of a packet that breaks a rule.
 
     Attributes:
-        event: its number in the packet.
+        event: its index in the packet.
         rule: "time" goes back, or the event lies outside the "sensor", or its "polarity" is neither 0 nor 1.
-        lost: how many events of the packet are kept out because of it.
+        lost: how many events of the packet are left out because of it.
     """
 
     event: int
@@ -35,29 +35,29 @@ class Fault(NamedTuple):
 
 
 def first_fault(packet: EventPacket, sensor: Sensor, floor_us: int, *, order: bool = True) -> Fault | None:
-    """Find the first event that breaks a rule, or None.
+    """Return the first event that breaks a rule, or None.
 
     Args:
-        packet: may be empty, and of any strides and alignment.
+        packet: may be empty, with any strides and alignment.
         sensor: every x and y must lie on it.
-        floor_us: no event may be earlier, as a rule the last time that was let through.
-        order: False where times may go back, because they will be put in order.
+        floor_us: no event may be earlier; usually the last time that passed.
+        order: False if times may go back, because they will be repaired.
 
     Returns:
-        The first event at fault; where it breaks several rules, sensor before polarity before time.
+        The first event at fault; if it breaks several rules, sensor before polarity before time.
     """
     if len(packet) == 0 or _passes(packet, sensor, floor_us):
         return None
     faults = [
         _first((packet.x >= sensor.width) | (packet.y >= sensor.height), "sensor"),
         _first(packet.p.view(np.uint8) > 1, "polarity"),
-        _first(earlier(packet.t, floor_us), "time") if order else None,
+        _first(mark_late(packet.t, floor_us), "time") if order else None,
     ]
     return min((fault for fault in faults if fault), key=lambda fault: fault.event, default=None)
 
 
-def earlier(t: npt.NDArray[np.int64], floor_us: int) -> npt.NDArray[np.bool_]:
-    """Mark the events whose time lies below `floor_us` or below that of an event before them: bool (n,)."""
+def mark_late(t: npt.NDArray[np.int64], floor_us: int) -> npt.NDArray[np.bool_]:
+    """Mark the events that are earlier than `floor_us` or than an event before them: bool (n,)."""
     return t < np.maximum.accumulate(np.maximum(t, floor_us))
 
 
@@ -67,15 +67,15 @@ def _first(broken: npt.NDArray[np.bool_], rule: Literal["sensor", "polarity", "t
 
 def _passes(packet: EventPacket, sensor: Sensor, floor_us: int) -> bool:
     t, x, y, p = packet.t, packet.x, packet.y, packet.p.view(np.uint8)
-    # Packets may hold few events: spelt out, because a loop over the fields would take longer than the kernel.
-    whole = t.strides == (8,) and x.strides == (2,) and y.strides == (2,) and p.strides == (1,)
-    plain = whole and t.flags.aligned and x.flags.aligned and y.flags.aligned
+    # Written out, because packets may hold few events: a loop over the fields would take longer than the kernel.
+    contiguous = t.strides == (8,) and x.strides == (2,) and y.strides == (2,) and p.strides == (1,)
+    plain = contiguous and t.flags.aligned and x.flags.aligned and y.flags.aligned
     passes = _columns_pass if plain else _strided_pass
     return bool(passes(t, x, y, p, floor_us, sensor.width - 1, sensor.height - 1))
 
 
 def _signature(layout: Literal["C", "A"], *, aligned: bool) -> Any:
-    """One compilation serves read-only arrays and others, and it happens (or is loaded) at import."""
+    """Return a signature that covers read-only and writable arrays in one compilation, done or loaded at import."""
     kinds = types.int64, types.uint16, types.uint16, types.uint8
     fields = [types.Array(kind, 1, layout, readonly=True, aligned=aligned) for kind in kinds]
     return types.boolean(*fields, types.int64, types.int64, types.int64)
@@ -87,7 +87,7 @@ def _columns_pass(t, x, y, p, floor_us, right, bottom):  # type: ignore[no-untyp
     for i in range(1, len(t)):
         back |= t[i] < t[i - 1]
     widest, lowest, brightest = x[0], y[0], p[0]
-    for i in range(len(t)):  # one short loop a field: each becomes vector instructions
+    for i in range(len(t)):  # one short loop per field: each becomes vector instructions
         widest = max(widest, x[i])
     for i in range(len(t)):
         lowest = max(lowest, y[i])
@@ -98,9 +98,9 @@ def _columns_pass(t, x, y, p, floor_us, right, bottom):  # type: ignore[no-untyp
 
 @njit
 def _records_pass(t, size, place, floor_us, right, bottom):  # type: ignore[no-untyped-def]
-    """Read each record of `size` bytes as two words, time and all the rest, which stands at `place` from it.
+    """Read each record of `size` bytes as two words: the time, and all other fields, `place` bytes from the time.
 
-    Taking x, y and p off their limits at once borrows from the field above the one that is too large.
+    Subtracting x, y and p from their limits at once borrows from the field above the one that is too large.
     """
     words = as_strided(t, (len(t), 2), (size, place))
     shift = 24 if place > 0 else 0
@@ -118,7 +118,7 @@ def _records_pass(t, size, place, floor_us, right, bottom):  # type: ignore[no-u
 @njit(_signature("A", aligned=False), cache=True, nogil=True)
 def _strided_pass(t, x, y, p, floor_us, right, bottom):  # type: ignore[no-untyped-def]
     place = rest_from_time(t, x, y, p)
-    if place != 0 and t.strides[0] == 16:  # the sizes are spelt out, because known ones make a pass a third faster
+    if place != 0 and t.strides[0] == 16:  # constant sizes, because they make a pass a third faster
         return _records_pass(t, 16, place, floor_us, right, bottom)
     if place != 0 and t.strides[0] == 13:
         return _records_pass(t, 13, place, floor_us, right, bottom)

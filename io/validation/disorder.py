@@ -1,8 +1,8 @@
-"""What to do with events whose time goes back: refuse them, or put them right and count them.
+"""Handle events whose time goes back: refuse them, or repair and count them.
 
-A clock that steps back (a chip that was reset, two buses merged without care) is repaired only on demand.
+A clock that steps back (a chip was reset, two buses were merged carelessly) is repaired only on request.
 `ClipDisorder` keeps the order of arrival and raises late times; `SortDisorder` keeps the times and changes the order.
-Both count the same thing: events that came with a time below that of an event before them.
+Both count the late events: those with a time below that of an event before them.
 """
 
 from __future__ import annotations
@@ -12,18 +12,18 @@ from typing import Protocol
 import numpy as np
 
 from eventveil.events import EventPacket
-from eventveil.io.validation.checks import earlier
+from eventveil.io.validation.checks import mark_late
 
-DAWN_US = int(np.iinfo(np.int64).min)  # before every event
+EARLIEST_US = int(np.iinfo(np.int64).min)  # before every event
 
 
-class Order(Protocol):
-    """A way with disorder.
+class DisorderPolicy(Protocol):
+    """A policy for late events.
 
     Attributes:
-        repairs: False where an event that is late is to be refused before it gets here.
+        repairs: False if late events must be refused before they get here.
         floor_us: the time before which an event would be late.
-        disorders: how many late events were put right.
+        disorders: how many late events were repaired.
     """
 
     repairs: bool
@@ -31,23 +31,23 @@ class Order(Protocol):
     disorders: int
 
     def push(self, packet: EventPacket) -> EventPacket:
-        """Take a packet; return what can go out now, in order. It may be empty."""
+        """Take a packet; return the events that are ready, in order. The result may be empty."""
 
     def finish(self) -> EventPacket:
-        """Return what is held back. Further packets may follow, for a reading may go on behind a fault."""
+        """Return the events held back. More packets may follow, because reading may continue after a fault."""
 
 
 class RefuseDisorder:
-    """Lets through packets that have been found in order."""
+    """Passes packets on unchanged; the caller has checked their order."""
 
     repairs = False
 
     def __init__(self) -> None:
         self.disorders = 0
-        self.floor_us = DAWN_US
+        self.floor_us = EARLIEST_US
 
     def push(self, packet: EventPacket) -> EventPacket:
-        """Return the packet as it came."""
+        """Return the packet unchanged."""
         if len(packet):
             self.floor_us = int(packet.t[-1])
         if packet.until_us is not None:
@@ -55,7 +55,7 @@ class RefuseDisorder:
         return packet
 
     def finish(self) -> EventPacket:
-        """Nothing is held back."""
+        """Return no events: none are held back."""
         return EventPacket.empty()
 
 
@@ -65,8 +65,8 @@ class ClipDisorder(RefuseDisorder):
     repairs = True
 
     def push(self, packet: EventPacket) -> EventPacket:
-        """Return the packet with times that never decrease; as it came, where they do not."""
-        late = earlier(packet.t, self.floor_us)
+        """Return the packet with times that never decrease; unchanged if they did not decrease."""
+        late = mark_late(packet.t, self.floor_us)
         if late.any():
             self.disorders += int(np.count_nonzero(late))
             t = np.maximum.accumulate(np.maximum(packet.t, self.floor_us))
@@ -77,34 +77,34 @@ class ClipDisorder(RefuseDisorder):
 class SortDisorder:
     """Sorts events by time, stably, holding back one packet.
 
-    An event finds its place among those of its own packet and the one before. One that is later still is clipped to
-    the earliest time that is left to it: packets that were let out cannot be called back.
+    An event is sorted among those of its own packet and the one before. An event that is later still is clipped to the
+    earliest time possible: packets that were returned cannot be changed.
     """
 
     repairs = True
 
     def __init__(self) -> None:
         self.disorders = 0
-        self.floor_us = DAWN_US
-        self._held = EventPacket.empty()
+        self.floor_us = EARLIEST_US
+        self._pending = EventPacket.empty()
         self._out = ClipDisorder()
 
     def push(self, packet: EventPacket) -> EventPacket:
-        """Return as many events as were held back, and hold back as many as came."""
+        """Return as many events as were held back, and hold back as many as arrived."""
         if len(packet) == 0:
             return EventPacket.empty()
-        late = earlier(packet.t, self.floor_us)
+        late = mark_late(packet.t, self.floor_us)
         self.floor_us = max(self.floor_us, int(packet.t.max()))
-        ready, self._held = self._held, packet[:]  # without until_us, a promise that disorder may have broken
+        ready, self._pending = self._pending, packet[:]  # without until_us, a guarantee that disorder may have broken
         if late.any():
             self.disorders += int(np.count_nonzero(late))
             both = _sorted(ready, packet)
-            ready, self._held = both[: len(ready)], both[len(ready) :]
+            ready, self._pending = both[: len(ready)], both[len(ready) :]
         return self._out.push(ready)
 
     def finish(self) -> EventPacket:
-        """Return what is held back."""
-        ready, self._held = self._held, EventPacket.empty()
+        """Return the events held back."""
+        ready, self._pending = self._pending, EventPacket.empty()
         return self._out.push(ready)
 
 

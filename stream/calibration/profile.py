@@ -16,8 +16,9 @@ import numpy as np
 import numpy.typing as npt
 
 from eventveil.events import EventPacket, Sensor, Window
+from eventveil.io.camera.device import Tuning
 from eventveil.io.camera.live import LiveCamera
-from eventveil.io.camera.uri import CameraUri, Tuning
+from eventveil.io.camera.uri import CameraUri
 from eventveil.replay.player.player import Player
 from eventveil.replay.player.sources import open_playlist
 from eventveil.stream.histogram.density import training_mismatch

@@ -14,8 +14,9 @@ from typing import Any
 
 from eventveil.errors import CameraError
 from eventveil.events import EventPacket, Sensor, Window
+from eventveil.io.camera.device import Tuning
 from eventveil.io.camera.live import LiveCamera
-from eventveil.io.camera.uri import CameraUri, Tuning
+from eventveil.io.camera.uri import CameraUri
 from eventveil.stream.histogram import WindowedHistogrammer
 from eventveil.stream.plan import WindowPlan
 from eventveil.stream.preprocess.view import SceneFilter, View
@@ -75,7 +76,7 @@ class CameraSource:
     def figures(self) -> dict[str, Any]:
         """Counts and drops so far, with the camera's own."""
         figures = self._emitter.figures(self._scene)
-        camera = {f"camera_{name}": count for name, count in asdict(self._camera.books).items()}
+        camera = {f"camera_{name}": count for name, count in asdict(self._camera.counters).items()}
         figures["counts"] |= camera | {"camera_losses": self._losses, "camera_away": int(self._away)}
         return figures
 

@@ -12,8 +12,8 @@ from camera_helpers import FAKES, fake_camera
 from pipeline_setup import PROGRAM
 
 from eventveil.io.camera import drivers, listing
+from eventveil.io.camera.device import CameraInfo
 from eventveil.io.camera.errors import udev_rules
-from eventveil.io.camera.uri import CameraInfo
 from eventveil.io.camera.usb import UsbCamera, usb_cameras
 
 
@@ -157,17 +157,17 @@ SEEN = CameraInfo(driver="neuromorphic-drivers", model="Prophesee EVK4", serial=
 
 
 def test_what_drivers_and_the_usb_see_is_one_camera_where_it_is_one():
-    assert listing._together([SEEN], [USB]) == [SEEN]
+    assert listing._merge([SEEN], [USB]) == [SEEN]
     stuck = UsbCamera("Prophesee", "EVK4", "00050423", "USB bus 2", "in use", "end it")
-    (camera,) = listing._together([SEEN], [stuck])
+    (camera,) = listing._merge([SEEN], [stuck])
     assert (camera.driver, camera.problem, camera.remedy) == ("neuromorphic-drivers", "in use", "end it")
     other = UsbCamera("Prophesee", "EVK4", "00077777", "USB bus 2", "in use", "end it")
-    assert [one.problem for one in listing._together([SEEN], [other])] == [None, "in use"]
+    assert [one.problem for one in listing._merge([SEEN], [other])] == [None, "in use"]
 
 
 def test_a_camera_that_no_driver_sees_lacks_one(monkeypatch):
     monkeypatch.setattr(listing, "is_installed", lambda driver: driver == "dv-processing")
-    (camera,) = listing._together([], [USB])
+    (camera,) = listing._merge([], [USB])
     assert camera.driver == ""
     assert camera.problem == "no driver sees it; not installed: metavision, neuromorphic-drivers"
     assert camera.remedy == "pip install '.[prophesee]' in a checkout of eventveil"

@@ -22,7 +22,7 @@ from eventveil.cli.doctor import _settings
 from eventveil.config import run_settings
 from eventveil.doctor import machine, pipeline
 from eventveil.io.camera import listing
-from eventveil.io.camera.uri import CameraInfo
+from eventveil.io.camera.device import CameraInfo
 from eventveil.models import load_weights, shipped
 
 PORT = "publish.bind=ipc:///tmp/eventveil-doctor"

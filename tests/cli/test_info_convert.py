@@ -114,7 +114,7 @@ def test_info_of_a_damaged_file_tells_what_could_be_read(tmp_path, eventveil):
 def test_info_does_not_drown_in_faults(tmp_path, eventveil):
     path = write_lines(tmp_path / "a.csv", "5,1,1,1", *["?"] * 50)
     output = eventveil("info", path, status=1).stderr
-    assert output.count("mend or remove") == 10
+    assert output.count("correct or remove") == 10
     assert "40 more faults" in output
 
 

@@ -8,7 +8,7 @@ from camera_helpers import fake_camera, live
 
 from eventveil.config import run_settings
 from eventveil.errors import CameraError, ConfigError
-from eventveil.io.camera.uri import Tuning
+from eventveil.io.camera.device import Tuning
 
 URIS = {"neuromorphic": "prophesee://?driver=neuromorphic-drivers", "dv": "dv://", "metavision": "prophesee://"}
 DAVIS = {"model": "iniVation DAVIS 346", "sensor": (346, 260)}
@@ -143,8 +143,8 @@ OLD = {"model": "DAVIS", "chip": "DAVIS240C", "sensor": (240, 180)}
     [
         ("dv", {"biases": {"diff_on": 1}}, {}, "bias diff_on: this camera has contrast_threshold_off, contrast_thr"),
         ("dv", {"biases": {"on": 1}}, {"model": "DAVIS"}, "bias on: this camera has Off, On"),
-        ("dv", {"biases": {"On": 2048}}, {"model": "DAVIS"}, "bias On=2048: its driver says no"),
-        ("dv", {"biases": {"On": 1}}, OLD, "bias On: this camera has none to be set"),
+        ("dv", {"biases": {"On": 2048}}, {"model": "DAVIS"}, "bias On=2048: its driver rejected it"),
+        ("dv", {"biases": {"On": 1}}, OLD, "bias On: this camera has no adjustable biases"),
         ("dv", {"biases": {"contrast_threshold_on": 256}}, {}, "on=256: its driver raised TypeError"),
         ("dv", {"roi": (600, 0, 41, 10)}, {}, "roi [600, 0, 41, 10]: [x, y, width, height] does not lie on its 640x4"),
         ("dv", {"max_event_rate": 1}, {}, "max_event_rate: dv-processing offers none"),
@@ -152,11 +152,16 @@ OLD = {"model": "DAVIS", "chip": "DAVIS240C", "sensor": (240, 180)}
         ("neuromorphic", {"biases": {"diff_on": 40_000}}, {}, "bias diff_on=40000: its driver raised OverflowError"),
         ("neuromorphic", {"biases": {"log": 2}}, XPLORER, "bias log=2: it is 0 or 1"),
         ("neuromorphic", {"roi": (0, 700, 9, 21)}, {}, "does not lie on its 1280x720 pixels"),
-        ("neuromorphic", {"roi": (0, 0, 9, 9)}, XPLORER, "roi: neuromorphic-drivers offers none for it; scene.crop"),
-        ("neuromorphic", {"roi": (0, 0, 9, 9)}, TRITON, "roi: neuromorphic-drivers offers none for it; scene.crop"),
+        (
+            "neuromorphic",
+            {"roi": (0, 0, 9, 9)},
+            XPLORER,
+            "roi: neuromorphic-drivers offers none for it; use scene.crop",
+        ),
+        ("neuromorphic", {"roi": (0, 0, 9, 9)}, TRITON, "roi: neuromorphic-drivers offers none for it; use scene.crop"),
         ("neuromorphic", {"max_event_rate": 9}, XPLORER, "max_event_rate: neuromorphic-drivers offers none for it"),
-        ("neuromorphic", {"biases": {"diff": 9}}, VGA, "max_event_rate: neuromorphic-drivers takes them and does noth"),
-        ("metavision", {"biases": {"bias_fo": 999}}, {}, "bias bias_fo=999: its driver says no"),
+        ("neuromorphic", {"biases": {"diff": 9}}, VGA, "max_event_rate: neuromorphic-drivers accepts and ignores them"),
+        ("metavision", {"biases": {"bias_fo": 999}}, {}, "bias bias_fo=999: its driver rejected it"),
         ("metavision", {"biases": {"fo": 1}}, {}, "bias fo: this camera has bias_diff_on, bias_fo"),
         ("metavision", {"roi": (-1, 0, 9, 9)}, {}, "does not lie on its 1280x720 pixels"),
         ("metavision", {"max_event_rate": 900_000_000}, {}, "max_event_rate 900000000: its driver raised RuntimeError"),

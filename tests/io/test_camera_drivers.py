@@ -56,8 +56,8 @@ def test_every_event_arrives_as_it_was_and_the_camera_tells_what_it_is(driver, t
             fake.emit(data[place : place + size])
         assert_same(read_events(camera, len(events)), events)
         assert camera.incidents == set()
-        books = camera.books
-        assert (books.read, books.delivered, books.dropped, books.late) == (3_000, 3_000, 0, 0)
+        counters = camera.counters
+        assert (counters.read, counters.delivered, counters.dropped, counters.late) == (3_000, 3_000, 0, 0)
     finally:
         camera.close()
 
@@ -83,7 +83,7 @@ def test_an_unplugged_camera_is_missed_and_its_time_goes_on_when_it_is_back(driv
         np.testing.assert_array_equal(np.diff(got.t), np.diff(second.t))
         assert got.t[0] >= first.t[-1] + 300_000  # it was away for as long
         assert camera.incidents == {"away", "clock"}
-        assert (camera.books.read, camera.books.delivered) == (200, 200)
+        assert (camera.counters.read, camera.counters.delivered) == (200, 200)
     finally:
         camera.close()
 
@@ -110,7 +110,7 @@ def test_a_clock_that_wraps_goes_on(driver, wraps_us, incidents, tmp_path, monke
         if not incidents:
             assert_same(got, events)
         assert camera.incidents == incidents
-        assert (camera.books.read, camera.books.delivered) == (len(events), len(events))
+        assert (camera.counters.read, camera.counters.delivered) == (len(events), len(events))
     finally:
         camera.close()
 
@@ -153,7 +153,7 @@ def test_a_camera_is_found_by_its_serial_number(driver, tmp_path, monkeypatch):
 @DRIVERS
 def test_a_camera_in_use_says_so(driver, tmp_path, monkeypatch):
     fake_camera(tmp_path, monkeypatch, driver, open_error="Resource busy")
-    with pytest.raises(CameraError, match="another program has opened it; end that program"):
+    with pytest.raises(CameraError, match="another program has opened it; close that program"):
         live(URIS[driver]).connect(within_s=0)
 
 
@@ -213,10 +213,10 @@ def test_a_backlog_that_is_too_old_is_given_up_in_the_driver(tmp_path, monkeypat
     camera = live(URIS["neuromorphic"], max_age_ms=500)
     camera.connect(within_s=0)
     try:
-        wait_until(lambda: camera.books.packets > 0, camera)
+        wait_until(lambda: camera.counters.packets > 0, camera)
         assert fake.told("cleared") == 0
-        assert camera.books.packets == waiting
-        assert camera.books.delivered == 0
+        assert camera.counters.packets == waiting
+        assert camera.counters.delivered == 0
         assert camera.incidents == {"backlog"}
         fake.emit(evt3(young))
         assert_same(read_events(camera, 1_000), young)

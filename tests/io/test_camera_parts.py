@@ -10,9 +10,20 @@ from hypothesis import strategies as st
 from eventveil import Sensor
 from eventveil.config import run_settings
 from eventveil.errors import ConfigError
-from eventveil.io.camera.frames import BACKLOG, EVENTS, LOST, OVERFLOW, Head, Totals, frame, room_for, words
+from eventveil.io.camera.device import CameraBatch, CameraInfo, to_records
+from eventveil.io.camera.frames import (
+    BACKLOG,
+    EVENTS,
+    LOST,
+    OVERFLOW,
+    Head,
+    Totals,
+    body_buffer,
+    encode_json,
+    make_frame,
+)
 from eventveil.io.camera.queue import CameraQueue
-from eventveil.io.camera.uri import CameraBatch, CameraInfo, CameraUri, records
+from eventveil.io.camera.uri import CameraUri
 from eventveil.io.formats.aedat4 import RECORD
 from eventveil.replay.player.sources import SourceUri, open_playlist
 
@@ -61,16 +72,16 @@ def test_what_is_no_camera_is_refused_with_what_would_be_one(uri, complaint):
 
 def test_what_is_known_of_a_camera_travels_as_json():
     info = CameraInfo(driver="d", model="m", serial="1", sensor=Sensor(640, 480), uri="dv://1", problem="busy")
-    assert CameraInfo.of(info.plain()) == info
+    assert CameraInfo.from_dict(info.to_dict()) == info
     bare = CameraInfo(driver="d", model="m")
-    assert CameraInfo.of(bare.plain()) == bare
+    assert CameraInfo.from_dict(bare.to_dict()) == bare
 
 
 # -- the queue ---------------------------------------------------------------------------------------------------------
 
 
 def batch(n, received_ns=0, **what):
-    return CameraBatch(records(range(n), [1] * n, [2] * n, [True] * n), received_ns, **what)
+    return CameraBatch(to_records(range(n), [1] * n, [2] * n, [True] * n), received_ns, **what)
 
 
 def taken(queue):
@@ -134,24 +145,24 @@ def test_frames_arrive_as_they_left():
     assert got == head or (got.kind, got.flags, got.size, got.stamp_ns, got.totals) == (
         head.kind, head.flags, head.size, head.stamp_ns, head.totals,
     )  # fmt: skip
-    room = room_for(got)
+    room = body_buffer(got)
     room.view(np.uint8)[:] = events.view(np.uint8)
-    np.testing.assert_array_equal(frame(got, room).events, events)
+    np.testing.assert_array_equal(make_frame(got, room).events, events)
 
 
 def test_a_frame_that_says_something_says_it_again():
-    body = words({"found": "nothing", "passing": True})
+    body = encode_json({"found": "nothing", "passing": True})
     head = Head(LOST, 0, len(body), 0, Totals())
-    room = room_for(head)
+    room = body_buffer(head)
     room[:] = np.frombuffer(body, np.uint8)
-    assert frame(head, room).said == {"found": "nothing", "passing": True}
+    assert make_frame(head, room).content == {"found": "nothing", "passing": True}
 
 
 @pytest.mark.parametrize(
     "head", [Head(9, 0, 0, 0, Totals()), Head(EVENTS, 0, 15, 0, Totals()), Head(LOST, 0, 2**31, 0, Totals())]
 )
 def test_what_is_no_frame_is_refused_before_room_is_made_for_it(head):
-    with pytest.raises(ValueError, match="no frame"):
+    with pytest.raises(ValueError, match="not a frame"):
         Head.unpack(head.pack())
 
 

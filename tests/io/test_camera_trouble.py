@@ -36,7 +36,7 @@ def test_a_driver_that_raises_is_not_quoted(dvxplorer):
 def test_a_driver_that_hangs_is_ended(dvxplorer):
     fake, camera = dvxplorer
     fake.emit(as_dv(make_events(5)), hang=True)
-    with pytest.raises(CameraError, match="its driver did not come back within 5 s"):
+    with pytest.raises(CameraError, match="its driver did not return within 5 s"):
         wait_until(lambda: False, camera)
 
 
@@ -51,7 +51,7 @@ def test_a_process_that_is_stopped_is_missed(dvxplorer, monkeypatch):
     _, camera = dvxplorer
     monkeypatch.setattr(link, "SILENCE_S", 1.0 - link.STUCK_S)
     os.kill(camera._link._process.pid, signal.SIGSTOP)
-    with pytest.raises(CameraError, match="its driver's process has said nothing for 1 s"):
+    with pytest.raises(CameraError, match="its driver's process has been silent for 1 s"):
         wait_until(lambda: False, camera)
 
 
@@ -71,7 +71,7 @@ def test_what_is_not_on_the_sensor_is_left_out_and_counted(dvxplorer):
     fake.emit(data)
     kept = [n for n in range(10) if n not in (3, 5, 7)]
     assert_same(read_events(camera, 7), EventPacket(*(getattr(good, name)[kept] for name in "txyp")))
-    assert (camera.books.read, camera.books.damaged, camera.books.delivered) == (10, 3, 7)
+    assert (camera.counters.read, camera.counters.damaged, camera.counters.delivered) == (10, 3, 7)
 
 
 def test_a_slow_reader_loses_the_oldest_events_and_they_are_counted(tmp_path, monkeypatch):
@@ -85,10 +85,10 @@ def test_a_slow_reader_loses_the_oldest_events_and_they_are_counted(tmp_path, mo
         wait_until(lambda: fake.untaken == 0)  # all of them are in the camera's process, and nobody reads
         threading.Event().wait(0.5)
         fake.emit(as_dv(make_events(7, sensor=Sensor(640, 480), start_us=int(events.t[-1]))))
-        wait_until(lambda: camera.books.read == 400_007, camera)
-        books = camera.books
-        assert books.dropped > 0
-        assert books.read == books.delivered + books.dropped
+        wait_until(lambda: camera.counters.read == 400_007, camera)
+        counters = camera.counters
+        assert counters.dropped > 0
+        assert counters.read == counters.delivered + counters.dropped
         assert camera.incidents == {"backlog"}
     finally:
         camera.close()

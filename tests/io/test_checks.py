@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from eventveil.events import EventPacket, Sensor
 from eventveil.io.validation import checks
 from eventveil.io.validation.checks import first_fault
-from eventveil.io.validation.disorder import DAWN_US, ClipDisorder, SortDisorder
+from eventveil.io.validation.disorder import EARLIEST_US, ClipDisorder, SortDisorder
 from eventveil.io.validation.gate import Gate
 
 pytestmark = pytest.mark.kernel
@@ -130,7 +130,7 @@ def test_good_events_pass(layout, events):
 def test_one_bad_event_is_found_wherever_it_is(layout, events, where, bad):
     where %= len(events)
     events[where] = (events[where][0], *bad[1:])
-    assert first_fault(LAYOUTS[layout](events), SENSOR, DAWN_US).event == where
+    assert first_fault(LAYOUTS[layout](events), SENSOR, EARLIEST_US).event == where
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)

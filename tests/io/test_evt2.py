@@ -97,7 +97,7 @@ def test_senseless_words_behind_a_good_header_end_in_an_error(tmp_path, payload)
 def test_events_without_any_time_end_in_an_error(tmp_path):
     (tmp_path / "a.raw").write_bytes(b"% evt 2.0\n% end\n" + pack(event(1, 2), event(3, 4)))
     reader = Evt2Reader(tmp_path / "a.raw")
-    with pytest.raises(EventFileError, match="none of 2 tells the time"):
+    with pytest.raises(EventFileError, match="none of 2 holds the time"):
         read_all(reader)
     assert reader.skipped == {"event before the first time or row": 2}
     reader.close()

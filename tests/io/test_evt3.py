@@ -246,7 +246,7 @@ def test_behind_missing_words_nothing_is_an_event_until_time_and_row_have_come()
     decoder = Evt3Decoder()
     assert tuples(decoder.decode(pack(high(1), low(5), row(3), base(40), one(7)))) == [(4101, 7, 3, False)]
     decoder.decode(pack(high(1))[:1])  # half a word, whose other half is missing
-    decoder.take_up()
+    decoder.resume_after_gap()
     stray = pack(low(6), row(4), one(8), 0x4001)  # they belong to a time and a column that nobody knows
     assert tuples(decoder.decode(stray)) == []
     assert tuples(decoder.decode(pack(one(9), high(1), low(9), one(10), 0x4001, row(5), one(11)))) == [
@@ -260,5 +260,5 @@ def test_behind_missing_words_nothing_is_an_event_until_time_and_row_have_come()
 def test_the_clock_wraps_on_behind_missing_words():
     decoder = Evt3Decoder()
     decoder.decode(pack(high(4095), row(1), one(1)))
-    decoder.take_up()
+    decoder.resume_after_gap()
     assert tuples(decoder.decode(pack(high(2), row(1), one(2)))) == [((1 << 24) + (2 << 12), 2, 1, False)]

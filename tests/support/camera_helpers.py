@@ -18,8 +18,9 @@ from pipeline_setup import Kit
 from recordings import join
 
 from eventveil import EventPacket, Sensor
+from eventveil.io.camera.device import Tuning
 from eventveil.io.camera.live import LiveCamera
-from eventveil.io.camera.uri import CameraUri, Tuning
+from eventveil.io.camera.uri import CameraUri
 from eventveil.io.formats.evt3 import ADDR_X, ADDR_Y, TIME_HIGH, TIME_LOW
 
 FAKES = Path(__file__).parent / "fake_drivers"

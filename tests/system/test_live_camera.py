@@ -160,8 +160,8 @@ def test_a_camera_that_stays_away_ends_the_line_with_all_that_it_had_seen(kit, t
         summary = line.end()
     assert line.process.returncode == 2
     assert summary["failure"] == (
-        "histogram:cam: dv://: no such camera is attached; plug it in, or see with `eventveil cameras` what is in the "
-        "way; --wait waits for it"
+        "histogram:cam: dv://: no such camera is attached; plug it in, or run `eventveil cameras` to see what prevents "
+        "it; --wait waits for it"
     )
     messages = [decode(frames) for frames in published]
     assert sum(message.topic == WINDOW for message in messages) == 3
