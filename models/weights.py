@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -22,6 +21,7 @@ from safetensors import SafetensorError, safe_open
 from torch import nn
 
 from eventveil.errors import WeightsError
+from eventveil.files import write_atomic
 from eventveil.models.kinds import Representation, build, describe, parse_config
 from eventveil.models.metadata import FORMAT_VERSION, Digests, Metadata, first_finding
 
@@ -70,7 +70,10 @@ def save_weights(path: Path | str, model: nn.Module, metadata: Metadata) -> str:
     digest = digest_of(tensors)
     digests = Digests(tensors=digest, certificate=metadata.digests.certificate)
     text = metadata.model_copy(update={"digests": digests}).model_dump_json()
-    _write_whole(path, safetensors.torch.save(tensors, metadata={METADATA_KEY: text}))
+    try:
+        write_atomic(path, safetensors.torch.save(tensors, metadata={METADATA_KEY: text}))
+    except OSError as error:
+        raise WeightsError(f"{path}: cannot be written ({error.strerror or error}); check folder and space") from error
     return digest
 
 
@@ -240,17 +243,3 @@ def _check_finite(path: Path, tensors: Mapping[str, torch.Tensor]) -> None:
     for name, tensor in tensors.items():
         if not torch.isfinite(tensor).all():
             raise WeightsError(f"{path}: tensor {name} holds values that are not finite; train or fetch it again")
-
-
-def _write_whole(path: Path, data: bytes) -> None:
-    """Write beside the file and rename over it, so that no reader ever sees half of it."""
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        with part.open("wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        part.replace(path)
-    except OSError as error:
-        part.unlink(missing_ok=True)
-        raise WeightsError(f"{path}: cannot be written ({error.strerror or error}); check folder and space") from error

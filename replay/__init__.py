@@ -1,1 +1,1 @@
-"""Recordings as simulated streams: pacing, datasets, the project's own test pattern and its simulated camera."""
+"""Recordings, datasets and a simulated camera, played as event streams at a chosen pace."""

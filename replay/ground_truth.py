@@ -1,4 +1,4 @@
-"""What is really being done in a stream, and by whom: known to the player, and to nobody outside the boundary."""
+"""The actions and people that a stream really shows; only the player knows them, and they stay inside the boundary."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ class Span:
     """A part of a stream in which one person does one thing.
 
     Attributes:
-        trial: its number in the stream, from 0; a trial that is played again has a new one.
-        label: what is done.
-        subject: who does it; stays out of logs.
-        start_us: start, time of the stream.
-        end_us: end (excluded); None while it goes on.
+        trial: its number in the stream, from 0; a trial that is played again gets a new one.
+        label: the action.
+        subject: the person; stays out of logs.
+        start_us: start, in stream time.
+        end_us: end (excluded); None while the action goes on.
     """
 
     trial: int
@@ -31,7 +31,7 @@ MOST_SPANS = 1_000  # far above what one window holds
 class Truth:
     """The spans of a stream that is being played.
 
-    Spans that lie before a window that was asked for are forgotten, and so are the oldest ones where nobody asks.
+    A query drops the spans that end before its window. Without queries, the oldest spans are dropped.
     """
 
     def __init__(self) -> None:
@@ -39,27 +39,27 @@ class Truth:
         self._trials = 0
 
     def begin(self, label: str, subject: str, start_us: int) -> None:
-        """Note that from `start_us` on somebody does something."""
+        """Start a span at `start_us`."""
         self._spans.append(Span(self._trials, label, subject, start_us))
         self._trials += 1
 
     def end(self, end_us: int) -> None:
-        """Note that what was begun last is over at `end_us`."""
+        """End the latest span at `end_us`."""
         self._spans[-1] = replace(self._spans[-1], end_us=end_us)
 
     def of(self, start_us: int, end_us: int) -> Span | None:
-        """Return what is true of a window: the span that fills most of it, of equal ones the first.
+        """Return the span that fills most of a window, the first of equals.
 
-        None where more of the window is filled by no span at all. Windows must be asked for in the order of their
-        starts, and each when everything before its end has been played.
+        None where no span covers the larger part. Query windows in the order of their starts, each after everything
+        before its end has been played.
         """
         while self._spans and (over := self._spans[0].end_us) is not None and over <= start_us:
             self._spans.popleft()
 
-        def share(span: Span) -> int:
-            over = end_us if span.end_us is None else min(span.end_us, end_us)
-            return max(0, over - max(span.start_us, start_us))
+        def overlap_us(span: Span) -> int:
+            span_end_us = end_us if span.end_us is None else min(span.end_us, end_us)
+            return max(0, span_end_us - max(span.start_us, start_us))
 
-        most = max(self._spans, key=share, default=None)
-        idle = end_us - start_us - sum(map(share, self._spans))
-        return most if most is not None and share(most) > 0 and share(most) >= idle else None
+        longest = max(self._spans, key=overlap_us, default=None)
+        idle_us = end_us - start_us - sum(map(overlap_us, self._spans))
+        return longest if longest is not None and overlap_us(longest) >= max(idle_us, 1) else None

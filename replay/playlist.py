@@ -1,4 +1,4 @@
-"""What a source plays: pieces, one behind the other, with what is known of each."""
+"""What a source plays: a sequence of clips, with what is known of each."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from eventveil.events import EventPacket, Sensor
 
 @dataclass(frozen=True, slots=True)
 class Clip:
-    """What is played in one piece: a recording, a trial of a dataset, a simulated take.
+    """A unit of playback: a recording, a trial of a dataset, or a simulated take.
 
     Attributes:
-        open: opens its events, with times of its own.
-        duration_us: how long it lasts, microseconds, its events within; 0 where only they will tell.
-        label: what is done in it; None where that is not known.
-        subject: who does it; None likewise. Private, as the label is: neither leaves the machine, and this one does
-            not even show up in logs.
+        open: opens its events; their times are the clip's own.
+        duration_us: length in microseconds, all its events within it; 0 where only the events tell.
+        label: the action shown; None where it is unknown.
+        subject: the person shown; None where unknown. Private, as the label is: neither leaves the machine, and the
+            subject does not even appear in logs.
     """
 
     open: Callable[[], AbstractContextManager[Iterable[EventPacket]]] = field(repr=False)
@@ -29,14 +29,14 @@ class Clip:
 
 @dataclass(frozen=True, slots=True)
 class Playlist:
-    """What a source plays in one pass, and again and again where it is looped.
+    """What a source plays in one pass; a looped source plays pass after pass.
 
     Attributes:
-        sensor: geometry, of all pieces.
-        clips: the pieces of a pass, by its number from 0; may be endless.
-        begins_us: time at which the stream begins; None: with the time of its first event.
-        public_error: the message for a clip that cannot be read, where the error's own text (it holds the trial's
-            path) would name a person; None where that text may be shown.
+        sensor: geometry, the same for all clips.
+        clips: returns the clips of a pass, given its number from 0; may be endless.
+        begins_us: time at which the stream begins; None: at the time of its first event.
+        public_error: replaces the message of a clip that cannot be read, because the original names the trial's path
+            and with it a person; None where the original may be shown.
     """
 
     sensor: Sensor

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import math
+from functools import cached_property
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -142,7 +143,7 @@ class SourceSettings(Settings):
                 raise ValueError(f"{why}; leave {key} out for {self.uri!r}")
         return self
 
-    @property
+    @cached_property
     def where(self) -> SourceUri:
         """The parsed URI."""
         return SourceUri.parse(self.uri)

@@ -11,6 +11,7 @@ from typing import Any, Literal
 from torch import nn
 
 from eventveil.errors import ConfigError
+from eventveil.extras import install_hint
 from eventveil.models.kinds import Anonymizer
 from eventveil.replay.datasets.trials import Dataset
 from eventveil.training.data.loader import BatchLoader, mirrored_targets, people_of
@@ -165,9 +166,7 @@ def _check(settings: TrainSettings, world: ProcessGroup) -> None:
     if world.leads:  # who draws and logs
         for key, package in EXTRAS.items():
             if getattr(settings.run, key) and find_spec(package) is None:
-                raise ConfigError(
-                    f"run.{key}: {package} is not installed; pip install 'eventveil[train]', or set it to false"
-                )
+                raise ConfigError(f"run.{key}: {package} is not installed; {install_hint('train')}, or set it to false")
     for subject in settings.attack.against:
         if subject != ANONYMIZER:
             baseline(subject)

@@ -7,10 +7,8 @@ ends a worker, its network is saved as far as its last checkpoint, and its job i
 from __future__ import annotations
 
 import multiprocessing
-import os
 import pickle
 import signal
-import threading
 import time
 import traceback
 from collections.abc import Callable, Sequence
@@ -28,6 +26,7 @@ import torch
 from eventveil.audit.execution.scheduler import Ended, Job, Lost, Moved, News, perform
 from eventveil.audit.workspace.workspace import AuditPlan, AuditWorkspace
 from eventveil.errors import AuditError, EventVeilError
+from eventveil.processes import blocked_signals, describe_exit, terminate_with_parent
 from eventveil.training.distributed.process_group import ProcessGroup, join_group
 from eventveil.training.engine.loop import Interrupted
 
@@ -202,11 +201,8 @@ class ProcessExecutor:
         # Ctrl-C reaches all processes of a terminal, and this one before it can say that it listens to us alone. The
         # tracker is started first, for starting it would undo the mask.
         resource_tracker.ensure_running()
-        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-        try:
-            process.start()  # with the mask of whoever starts it
-        finally:
-            signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+        with blocked_signals(signal.SIGINT):
+            process.start()
         there.close()  # so that the end of the worker is the end of the pipe
         return _Worker(process, here)
 
@@ -236,15 +232,15 @@ def place(device: str, number: int) -> ProcessGroup:
 def _why(exitcode: int | None) -> str:
     if exitcode == 0:
         return "its process was asked to stop"
-    if exitcode is not None and exitcode < 0:
-        return f"its process was ended by signal {-exitcode}, {signal.strsignal(-exitcode)}"
-    return f"its process ended with status {exitcode}"
+    if exitcode is None:
+        return "its process ended"
+    return f"its process {'was' if exitcode < 0 else 'ended with'} {describe_exit(exitcode)}"
 
 
 def _work(held: bytes, number: int, threads: int, pipe: Connection) -> None:
     """What a worker does, until no job comes any more."""
     signal.signal(signal.SIGTERM, _interrupted)
-    threading.Thread(target=_leave_with_parent, daemon=True).start()
+    terminate_with_parent()
     torch.set_num_threads(threads)
     reporter = Steps(lambda name, share: _send(pipe, Moved(name, share)))
 
@@ -290,10 +286,3 @@ def _send(pipe: Connection, news: News | Failed) -> None:
 
 def _interrupted(_number: int, _frame: FrameType | None) -> None:
     raise Interrupted
-
-
-def _leave_with_parent() -> None:
-    parent = multiprocessing.parent_process()
-    assert parent is not None
-    wait([parent.sentinel])
-    os.kill(os.getpid(), signal.SIGTERM)

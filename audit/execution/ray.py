@@ -17,14 +17,13 @@ from eventveil.audit.execution.executors import GRACE_S, MOMENT_S, Failed, Steps
 from eventveil.audit.execution.scheduler import Ended, Job, Lost, Moved, News
 from eventveil.audit.workspace.workspace import AuditPlan, AuditWorkspace
 from eventveil.errors import AuditError
+from eventveil.extras import require
 from eventveil.training.distributed.process_group import join_group
 
-try:
+with require("ray", extra="cluster", error=AuditError):
     import ray as typed_in_part
     from ray import exceptions
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
-except ImportError:
-    raise AuditError("--ray needs ray; pip install 'eventveil[cluster]'") from None
 
 ray: Any = typed_in_part
 

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import hashlib
-import os
 from pathlib import Path
 
 from eventveil.audit.report.report import REPORT, AuditReport, digest
 from eventveil.errors import AuditError
+from eventveil.extras import require
+from eventveil.files import create_private
 from eventveil.stream.protocol.certificate import CERTIFICATE, Certificate, CertifiedSubject, Signed, read_key
 from eventveil.training.engine.run_folder import write_json
 
-try:
+with require("cryptography", extra="certificate", error=AuditError):
     from cryptography.exceptions import UnsupportedAlgorithm
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
     from cryptography.hazmat.primitives.serialization import (
@@ -21,8 +22,6 @@ try:
         PublicFormat,
         load_pem_private_key,
     )
-except ImportError:
-    raise AuditError("certificates need cryptography; pip install 'eventveil[audit]'") from None
 
 
 def certify(folder: Path, report: AuditReport, key: Path) -> Certificate:
@@ -87,8 +86,7 @@ def _key(path: Path) -> Ed25519PrivateKey:
         if not path.exists():
             made = Ed25519PrivateKey.generate()
             text = made.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
-            with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
-                file.write(text)
+            create_private(path, text)
             return made
         held = load_pem_private_key(path.read_bytes(), None)
     except OSError as error:

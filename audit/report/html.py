@@ -16,12 +16,11 @@ from eventveil.audit.report.plots import frontier, watched
 from eventveil.audit.report.report import AuditReport
 from eventveil.audit.report.verdict import below_chance
 from eventveil.errors import AuditError
+from eventveil.extras import require
 from eventveil.training.engine.checkpoint import write_whole
 
-try:
+with require("jinja2", extra="audit", error=AuditError):
     from jinja2 import Environment, PackageLoader, StrictUndefined
-except ImportError:
-    raise AuditError("the report needs jinja2; pip install 'eventveil[audit]'") from None
 
 PAGE, TEMPLATE = "report.html", "page.html.j2"
 PICTURES, PICTURES_TEMPLATE = "pictures.html", "pictures.html.j2"

@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from eventveil.errors import AuditError
+from eventveil.extras import require
 from eventveil.training.engine.checkpoint import write_whole
 
 SHEETS = "pictures"
@@ -33,11 +34,9 @@ def draw_sheet(path: Path, rows: Sequence[GridRow], titles: Sequence[str]) -> No
         AuditError: matplotlib is not installed.
         TrainingError: the file cannot be written.
     """
-    try:
+    with require("matplotlib", extra="audit", error=AuditError):
         # The figure alone, without pyplot, which keeps state and looks for a display.
         from matplotlib.figure import Figure
-    except ImportError:
-        raise AuditError("pictures need matplotlib; pip install 'eventveil[audit]'") from None
     cell = min(CELL_CM, WIDE_CM / len(titles)) / 2.54
     figure = Figure(figsize=(cell * len(titles), (cell + 0.1) * len(rows)), layout="constrained")
     axes = figure.subplots(len(rows), len(titles), squeeze=False)

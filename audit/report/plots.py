@@ -9,12 +9,11 @@ from typing import Any
 
 from eventveil.audit.figures import SubjectReport, advantages
 from eventveil.errors import AuditError
+from eventveil.extras import require
 
-try:
+with require("matplotlib", extra="audit", error=AuditError):
     # The figure alone, without pyplot, which keeps state and looks for a display.
     from matplotlib.figure import Figure
-except ImportError:
-    raise AuditError("the report needs matplotlib; pip install 'eventveil[audit]'") from None
 
 
 def frontier(subjects: Sequence[SubjectReport]) -> str:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import socket
 import subprocess
-import sys
 import threading
 from collections import deque
 from typing import IO, TYPE_CHECKING, Annotated, Any
@@ -21,11 +20,11 @@ from rich.text import Text
 
 from eventveil.cli.options import say, stdout
 from eventveil.errors import LineError
+from eventveil.processes import module_command
 
 if TYPE_CHECKING:
     from eventveil.stream.protocol.wire import Message
 
-PROGRAM = [sys.executable, "-m", "eventveil.cli"]
 NOTICE = (
     "The people are simulated, and so were all that these weights learned from: this is no evidence about real ones."
 )
@@ -48,7 +47,7 @@ def demo(seconds: Annotated[int, typer.Option("--seconds", min=1, help="How long
     """
     say(f"eventveil: {NOTICE}")
     endpoint = f"tcp://127.0.0.1:{_free_port()}"
-    command = [*PROGRAM, "run", "simulate:", "--stop", str(seconds), "--json", "--wait-for", "1"]
+    command = module_command("eventveil.cli", "run", "simulate:", "--stop", str(seconds), "--json", "--wait-for", "1")
     command += ["--weights", "shipped", "--set", "line.delivery=live", "--set", f"publish.bind={endpoint}"]
     publisher = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     try:

@@ -38,14 +38,14 @@ def simulate(
     """
     from eventveil.replay.simulation.camera import Shot
     from eventveil.replay.simulation.dataset import (  # compiles: only who simulates waits
-        hold_to_recipe,
+        check_recipe,
         plan,
         write_trials,
     )
 
     shot = Shot(distance=distance, camera_motion=camera_motion)
     planned = plan(out, subjects=subjects, sessions=sessions)
-    hold_to_recipe(out, seed=seed, seconds=seconds, subjects=subjects, shot=shot)
+    check_recipe(out, seed=seed, seconds=seconds, subjects=subjects, shot=shot)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=stderr) as progress:
         task = progress.add_task("trials", total=len(planned))

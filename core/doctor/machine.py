@@ -15,6 +15,7 @@ from importlib import metadata
 from pathlib import Path
 
 from eventveil.doctor.finding import Check, Colour, Finding
+from eventveil.extras import install_hint
 from eventveil.stream.settings import PipelineSettings
 
 CPUINFO = Path("/proc/cpuinfo")
@@ -48,7 +49,7 @@ def _packages(_: PipelineSettings) -> Iterator[Finding]:
         yield Finding("packages", "green", told)
     absent = [name for name in dict.fromkeys(extras) if name != "eventveil" and versions[name] is None]
     if absent:
-        remedy = "where you train, audit or use a Prophesee camera: pip install 'eventveil[train,audit,prophesee]'"
+        remedy = f"where you train, audit or use a Prophesee camera: {install_hint('train,audit,prophesee')}"
         yield Finding("optional packages", "amber", f"not installed: {', '.join(absent)}", remedy)
     else:
         yield Finding("optional packages", "green", "all there")

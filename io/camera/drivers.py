@@ -5,6 +5,7 @@ from __future__ import annotations
 from importlib.util import find_spec
 
 from eventveil.errors import CameraError
+from eventveil.extras import install_hint
 from eventveil.io.camera.uri import (
     DRIVERS,
     DV_PROCESSING,
@@ -21,7 +22,7 @@ from eventveil.io.camera.uri import (
 MODULES = {DV_PROCESSING: "dv_processing", NEUROMORPHIC: "neuromorphic_drivers", METAVISION: "metavision_hal"}
 INSTALL = {
     DV_PROCESSING: "pip install 'dv-processing>=2.0.4,<3' (there is none for macOS)",
-    NEUROMORPHIC: "pip install 'eventveil[prophesee]'",
+    NEUROMORPHIC: install_hint("prophesee"),
     METAVISION: "install the Metavision SDK or OpenEB, and let this Python see its packages (PYTHONPATH)",
 }
 

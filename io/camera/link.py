@@ -7,7 +7,6 @@ import select
 import signal
 import socket
 import subprocess
-import sys
 import time
 from dataclasses import asdict
 from typing import Any
@@ -19,6 +18,7 @@ from eventveil.errors import CameraError
 from eventveil.io.camera.frames import HEAD, LOST, OPENED, Frame, Head, frame, room_for
 from eventveil.io.camera.process import OPEN_S, STUCK_S
 from eventveil.io.camera.uri import CameraInfo, CameraUri, Tuning
+from eventveil.processes import describe_exit, module_command
 
 SILENCE_S = 2.0  # beyond the process's own alarm: it may have been stopped, and alarms with it
 
@@ -38,7 +38,7 @@ class CameraLink:
         self._socket, theirs = socket.socketpair()
         with theirs:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "eventveil.io.camera.process", str(theirs.fileno())],
+                module_command("eventveil.io.camera.process", str(theirs.fileno())),
                 pass_fds=[theirs.fileno()],
                 stdin=subprocess.DEVNULL,
                 # What drivers write is other people's words, and might hold anything.
@@ -122,8 +122,7 @@ class CameraLink:
                     "its driver waited in vain for an answer (on the network: does the peer send DV events?)"
                 )
             return self._error(f"its driver did not come back within {STUCK_S} s")
-        how = f"signal {signal.Signals(-status).name}" if status < 0 else f"exit status {status}"
-        return self._error(f"its driver's process has died ({how})")
+        return self._error(f"its driver's process has died ({describe_exit(status)})")
 
     def _error(self, found: str) -> CameraError:
         return CameraError(str(self.uri), found=found, remedy="see what `eventveil cameras` says", passing=True)

@@ -14,6 +14,7 @@ from dataclasses import replace
 from eventveil.io.camera.drivers import INSTALL, MODULES, discover, is_installed
 from eventveil.io.camera.uri import DRIVERS, DV, PROPHESEE, CameraInfo
 from eventveil.io.camera.usb import UsbCamera, usb_cameras
+from eventveil.processes import module_command
 
 PATIENCE_S = 20
 
@@ -35,7 +36,7 @@ def list_cameras() -> tuple[list[CameraInfo], dict[str, str]]:
 
 def _ask(driver: str) -> tuple[str, list[CameraInfo]]:
     """Ask one driver, in a process of its own: it may hang or crash."""
-    command = [sys.executable, "-m", "eventveil.io.camera.listing", driver]
+    command = module_command("eventveil.io.camera.listing", driver)
     try:
         done = subprocess.run(command, capture_output=True, timeout=PATIENCE_S, check=True)
         return "ready", [CameraInfo.of(plain) for plain in json.loads(done.stdout.splitlines()[-1])]

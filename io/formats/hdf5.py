@@ -10,7 +10,6 @@ from __future__ import annotations
 import fcntl
 import json
 import subprocess
-import sys
 import weakref
 from contextlib import suppress
 from io import BufferedReader
@@ -21,6 +20,7 @@ import numpy as np
 
 from eventveil.events import EventPacket, Sensor
 from eventveil.io.formats.reader import Reader
+from eventveil.processes import module_command
 
 MAGIC = b"\x89HDF\r\n\x1a\n"
 PLACES = ("CD/events", "events")
@@ -41,8 +41,8 @@ class Hdf5Reader(Reader):
 
     def __init__(self, path: Path, **options: str) -> None:
         super().__init__(path, **options)
-        # -P: what lies in the working folder is not to be taken for a module. A group of its own: Ctrl-C is not for it.
-        command = [sys.executable, "-P", "-m", "eventveil.io.formats.hdf5_process", str(path), options.get("unit", "")]
+        # A process group of its own: Ctrl-C in the terminal does not reach it.
+        command = module_command("eventveil.io.formats.hdf5_process", str(path), options.get("unit", ""))
         self._process = subprocess.Popen(
             command,
             stdin=subprocess.DEVNULL,

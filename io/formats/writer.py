@@ -6,10 +6,9 @@ sees the old file or the new one, never half of a recording: neither after Ctrl-
 
 from __future__ import annotations
 
-import secrets
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from importlib import import_module
 from pathlib import Path
 from types import TracebackType
@@ -17,6 +16,7 @@ from typing import BinaryIO, ClassVar, Self, cast
 
 from eventveil.errors import EventError, EventFileError
 from eventveil.events import EventPacket, Sensor
+from eventveil.files import atomic_file
 
 # Imported when asked for: the fast encoders compile, and most programs write one format or none.
 WRITERS = {
@@ -49,7 +49,7 @@ class Writer(ABC):
         self.sensor = sensor
         self.events = 0
         self.file: BinaryIO
-        self._part = self.path.with_name(f".{self.path.name}.{secrets.token_hex(4)}.part")
+        self._target = ExitStack()
         self._last_t: int | None = None
 
     @abstractmethod
@@ -96,7 +96,7 @@ class Writer(ABC):
         with self._telling():
             if self.path.is_dir():
                 raise IsADirectoryError("it is a folder")
-            self.file = cast(BinaryIO, self._part.open("xb"))
+            self.file = cast(BinaryIO, self._target.enter_context(atomic_file(self.path)))
         try:
             with self._telling():
                 self.begin()
@@ -114,16 +114,16 @@ class Writer(ABC):
         try:
             with self._telling():
                 self.finish()
-                self.file.close()
-                self._part.replace(self.path)
         except BaseException:
             self._discard()
             raise
+        with self._telling():
+            self._target.close()
 
     def _discard(self) -> None:
-        with suppress(OSError):  # what cannot be flushed any more is thrown away here anyway
-            self.file.close()
-        self._part.unlink(missing_ok=True)
+        reason = InterruptedError("the recording is not finished")
+        with suppress(OSError):  # the file is removed; data that cannot be flushed does not matter
+            self._target.__exit__(type(reason), reason, None)
 
     @contextmanager
     def _telling(self) -> Iterator[None]:

@@ -1,4 +1,4 @@
-"""Datasets of people: which one a folder holds, its trials, its splits, and what is in it."""
+"""Datasets of people: recognition of a folder, its trials, splits and statistics."""
 
 from eventveil.replay.datasets.index import open_dataset
 

@@ -1,4 +1,4 @@
-"""A part of a recording as a source of its own."""
+"""A part of a recording as an event source."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from eventveil.io.source import Disorder, EventSource, open_events
 def open_recording(
     path: Path, options: str = "", sensor: Sensor | None = None, *, on_disorder: Disorder = "raise"
 ) -> EventSource:
-    """Open a file, whatever stands in its name, with the options of its format as in `unit=ms`."""
+    """Open a file, whatever characters its name holds, with the options of its format as in `unit=ms`."""
     uri = path.resolve().as_uri()
     return open_events(f"{uri}?{options}" if options else uri, sensor=sensor, on_disorder=on_disorder)
 
@@ -21,8 +21,8 @@ def open_recording(
 class CutSource:
     """The events of a recording from `start_us` (included) to `stop_us` (excluded).
 
-    Reading ends with the first event behind, so damage further on is not met. A fault may be iterated on from, as in
-    any `EventSource`.
+    Reading ends at the first event past the end, so later damage goes unnoticed. Iteration may continue after a
+    recoverable fault, as with any `EventSource`.
 
     Attributes:
         sensor: geometry of the recording.
@@ -41,7 +41,7 @@ class CutSource:
         for packet in self._source:
             first, last = packet.t.searchsorted((self._start_us, self._stop_us))
             if last < len(packet):
-                self._source.close()  # which ends its iteration, too
+                self._source.close()  # which also ends its iteration
             if first < last:
                 return packet[first:last]
         raise StopIteration
@@ -56,5 +56,5 @@ class CutSource:
 
 
 def open_cut(path: Path, start_us: int, stop_us: int, *, on_disorder: Disorder = "raise") -> CutSource:
-    """Open a span of a recording that holds several trials."""
+    """Open the part from `start_us` to `stop_us` of a recording that holds several trials."""
     return CutSource(open_recording(path, on_disorder=on_disorder), start_us, stop_us)

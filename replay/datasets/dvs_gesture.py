@@ -1,11 +1,11 @@
-"""DVS128 Gesture, in both forms in which it is published.
+"""DVS128 Gesture, in both published forms.
 
 29 people make eleven gestures in front of a DVS128 under several lightings; 23 of them are for training, 6 for tests.
-The original release holds one recording for each person and lighting, with a table of when which gesture began and
-ended; the tonic library's form has cut them, one file per gesture, at a resolution of a millisecond.
+The original release holds one recording per person and lighting, with a table of the start and end of each gesture.
+The tonic library's form is already cut into one file per gesture, at a resolution of a millisecond.
 
-Source: Amir et al., A Low Power, Fully Event-Based Gesture Recognition System, CVPR 2017; the layout of the folders:
-the README of the release, and tonic.datasets.DVSGesture.
+Source: Amir et al., A Low Power, Fully Event-Based Gesture Recognition System, CVPR 2017; folder layout: the README of
+the release, and tonic.datasets.DVSGesture.
 """
 
 from __future__ import annotations
@@ -38,12 +38,12 @@ RELEASE_LISTS = {"trials_to_train.txt": "train", "trials_to_test.txt": "test"}
 LOOKS_FOR = (
     "DVS128 Gesture: ibmGestureTrain/ or ibmGestureTest/ (tonic), trials_to_train.txt or trials_to_test.txt (release)"
 )
-RECORDING = re.compile(r"(user\d+)_(\w+)")  # who, and under which light
+RECORDING = re.compile(r"(user\d+)_(\w+)")  # subject and lighting
 LABEL_COLUMNS = ["class", "startTime_usec", "endTime_usec"]
 
 
 def recognises(root: Path) -> bool:
-    """Tell whether a folder is DVS128 Gesture in one of its forms."""
+    """Return whether a folder is DVS128 Gesture in one of its forms."""
     return any((root / name).exists() for name in (*TONIC_FOLDERS, *RELEASE_LISTS))
 
 
@@ -51,7 +51,7 @@ def index(root: Path) -> Dataset:
     """List the trials.
 
     Raises:
-        DatasetError: a file is missing, or is not what the layout says, or a class is unknown.
+        DatasetError: a file is missing or does not follow the layout, or a class is unknown.
     """
     if any((root / name).exists() for name in TONIC_FOLDERS):
         return Dataset(KIND, "DVS128 Gesture, as tonic stores it", root, GESTURES, tuple(_tonic_trials(root)))
@@ -63,7 +63,7 @@ def _tonic_trials(root: Path) -> Iterator[Trial]:
         if not (root / folder).exists():
             continue
         for session in folders_in(root / folder, "folders named userNN_LIGHTING"):
-            subject, lighting = _who(session, session.name)
+            subject, lighting = _subject_and_lighting(session, session.name)
             for path in files_in(session, ".npy", "trials named 0.npy to 10.npy"):
                 target = _target(path.stem, 0, path)
                 yield Trial(
@@ -81,13 +81,13 @@ def _tonic_trials(root: Path) -> Iterator[Trial]:
 
 
 def _duration_us(path: Path) -> int:
-    """Read the first and the last time of a table of x, y, p, t in milliseconds, and nothing between them."""
+    """Return the duration of a table of x, y, p, t in milliseconds, from its first and last row alone."""
     try:
         table = np.load(path, mmap_mode="r", allow_pickle=False)
-        numbers = table.ndim == 2 and table.shape[1] == 4 and table.dtype.kind in "iuf"
-    except Exception:  # numpy evaluates the header: whatever these bytes provoked, it is none
-        numbers = False
-    if not numbers:
+        valid = table.ndim == 2 and table.shape[1] == 4 and table.dtype.kind in "iuf"
+    except Exception:  # numpy evaluates the header, so foreign bytes can raise anything
+        valid = False
+    if not valid:
         raise DatasetError(f"{path}: expected a table of numbers with columns x, y, p, t; fetch the file again")
     return round(1_000 * (float(table[-1, 3]) - float(table[0, 3]))) if len(table) else 0
 
@@ -97,19 +97,21 @@ def _release_trials(root: Path) -> Iterator[Trial]:
         for number, line in lines_of(root / name, "the list of recordings that belongs to the release"):
             path = root / line
             if path.parent != root or path.name != line:
-                raise DatasetError(f"{root}: {name}, line {number}: expected the name of a file beside it, got {line}")
+                raise DatasetError(
+                    f"{root}: {name}, line {number}: expected the name of a file in the same folder, got {line}"
+                )
             for part in (path, path.with_name(f"{path.stem}_labels.csv")):
                 if not os.path.isfile(part):  # noqa: PTH113 - Path raises where a name is too long
                     raise DatasetError(
-                        f"{root}: {name}, line {number}, names {line}, and there is no {part.name}; "
+                        f"{root}: {name}, line {number}, names {line}, but there is no {part.name}; "
                         "unpack the release again, with recordings, labels and lists in one folder"
                     )
             yield from _labelled(path, split)
 
 
 def _labelled(path: Path, split: str) -> Iterator[Trial]:
-    """The trials of one recording, as its label file cuts it."""
-    subject, lighting = _who(path, path.stem)
+    """Yield the trials of one recording, cut as its label file says."""
+    subject, lighting = _subject_and_lighting(path, path.stem)
     labels = path.with_name(f"{path.stem}_labels.csv")
     rows = csv.DictReader(line for _, line in lines_of(labels, "the labels of a recording"))
     if rows.fieldnames != LABEL_COLUMNS:
@@ -136,17 +138,17 @@ def _labelled(path: Path, split: str) -> Iterator[Trial]:
         )
 
 
-def _who(path: Path, name: str) -> tuple[str, str]:
+def _subject_and_lighting(path: Path, name: str) -> tuple[str, str]:
     match = RECORDING.fullmatch(name)
     if match is None:
         raise DatasetError(
-            f"{path}: expected a name as userNN_LIGHTING, for example user01_natural; remove it if alien"
+            f"{path}: expected a name like userNN_LIGHTING, as in user01_natural; remove it if it is not of the dataset"
         )
     return match[1], match[2]
 
 
 def _target(text: str, first: int, path: Path) -> int:
-    """Turn the number of a class, counted from `first`, into its index."""
+    """Return the index of a class from its number, which counts from `first`."""
     last = first + len(GESTURES) - 1
     if not (text.isascii() and text.isdecimal() and len(text) < 9 and first <= int(text) <= last):
         raise DatasetError(

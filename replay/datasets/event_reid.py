@@ -1,11 +1,12 @@
-"""Event-ReId: 33 people walk past four cameras of 640x480; and what its authors' and AnonyNoise's scripts make of it.
+"""Event-ReId: 33 people walk past four cameras of 640x480; as published, or prepared by the published scripts.
 
-The full set holds a recording for each person and camera, `008/cam03/events.txt`, that is used in windows of 33.3 ms.
-Prepared sets, and the published sample, hold a file per window, `test/008_c3_096.txt`, and lists of them.
+The full set holds a recording per person and camera, `008/cam03/events.txt`, which is used in windows of 33.3 ms.
+Sets prepared with the scripts of its authors or of AnonyNoise, and the published sample, hold a file per window,
+`test/008_c3_096.txt`, and lists of them.
 
-Two things are to be known of it. No file states the unit of its times: one edition counts milliseconds, the sample
-tenths of them; a recording lasts 3 to 5 s, a window 33.3 ms, and a factor of ten between them is easily told. And the
-sample counts its people anew in `test/`, so in prepared sets a person's name begins with the folder.
+It has two quirks. No file states the unit of its times: one edition counts milliseconds, the sample tenths of them.
+A recording lasts 3 to 5 s and a window 33.3 ms, so a factor of ten is easy to detect. And the sample restarts its
+numbering of people in `test/`, so in prepared sets a person's name begins with the folder.
 
 Source: Ahmad et al., Person Re-Identification without Identification via Event Anonymization, ICCV 2023, and
 `data/README.md` of its code.
@@ -31,9 +32,9 @@ from eventveil.replay.datasets.trials import Dataset, Trial
 KIND = "event-reid"
 SENSOR = Sensor(640, 480)
 WINDOW_US = 33_300
-MOST_WINDOWS = 100_000  # of a recording, an hour; those of the dataset last seconds
+MOST_WINDOWS = 100_000  # in a recording: an hour, where those of the dataset last seconds
 TEST_PEOPLE = frozenset(range(2, 33, 3))  # the dataset's own list: 002, 005 ... 032
-TEST_STEP = 5  # of test people, every fifth window is used
+TEST_STEP = 5  # every fifth window of test people is used
 UNITS_US = (1_000, 100)
 TYPICAL_RECORDING_US = 4_000_000
 FOLDERS = ("train", "test")
@@ -44,7 +45,7 @@ WINDOW = re.compile(r"(\d{3})_c(\d)_\d{3,}")
 
 
 def recognises(root: Path) -> bool:
-    """Tell whether a folder is Event-ReId, in full or prepared."""
+    """Return whether a folder is Event-ReId, in full or prepared."""
     return any(_people(root)) or any(
         WINDOW.fullmatch(path.stem) for folder in FOLDERS for path in (root / folder).glob("*.txt")
     )
@@ -54,7 +55,7 @@ def index(root: Path) -> Dataset:
     """List the windows.
 
     Raises:
-        DatasetError: a file is missing, or is not what the layout says.
+        DatasetError: a file is missing or does not follow the layout.
     """
     if any(_people(root)):
         return Dataset(KIND, "Event-ReId, full set", root, (), tuple(_full_trials(root)))
@@ -71,7 +72,7 @@ def _full_trials(root: Path) -> Iterator[Trial]:
         for camera in folders_in(person, "folders named cam01 to cam04"):
             path = camera / "events.txt"
             if not path.is_file():
-                raise DatasetError(f"{camera}: looked for events.txt, and it is not there; fetch the dataset again")
+                raise DatasetError(f"{camera}: looked for events.txt, but it is not there; fetch the dataset again")
             spans.append(read_span(path, SENSOR))
     unit_us = _unit_us(spans, TYPICAL_RECORDING_US)
     for span in spans:
@@ -79,11 +80,11 @@ def _full_trials(root: Path) -> Iterator[Trial]:
 
 
 def _windows(span: TextSpan, unit_us: int) -> Iterator[Trial]:
-    """Part a recording into windows of 33.3 ms, counted from 001 as the authors' script does."""
+    """Divide a recording into windows of 33.3 ms, numbered from 001 as the authors' script does."""
     person, folder = span.path.parts[-3], span.path.parent.name
     camera = CAMERA.fullmatch(folder)
     if camera is None:
-        raise DatasetError(f"{span.path.parent}: expected a camera as cam01 to cam04; remove the folder if alien")
+        raise DatasetError(f"{span.path.parent}: expected a camera as cam01 to cam04; remove other folders")
     split = "test" if int(person) in TEST_PEOPLE else "train"
     length = WINDOW_US / unit_us  # in the unit of the file
     if span.last - span.first > MOST_WINDOWS * length:
@@ -120,7 +121,7 @@ def _prepared_trials(root: Path) -> Iterator[Trial]:
     for path in paths:
         match = WINDOW.fullmatch(path.stem)
         if match is None:
-            raise DatasetError(f"{path}: expected a window named as 008_c3_096.txt; remove the file if alien")
+            raise DatasetError(f"{path}: expected a window named like 008_c3_096.txt; remove other files")
         split = path.parent.name
         yield Trial(
             name=path.relative_to(root).as_posix(),
@@ -137,6 +138,6 @@ def _prepared_trials(root: Path) -> Iterator[Trial]:
 
 
 def _unit_us(spans: Sequence[TextSpan], typical_us: int) -> int:
-    """Return the unit in which recordings last about as long as they should; a few odd ones do not matter."""
+    """Return the unit in which the median span lasts closest to `typical_us`; a few odd ones do not matter."""
     length = max(1.0, median([span.last - span.first for span in spans]))
     return min(UNITS_US, key=lambda unit_us: abs(log(length * unit_us / typical_us)))

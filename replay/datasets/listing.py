@@ -1,4 +1,4 @@
-"""Folders and lists of a dataset, with a word about what was looked for where it is not there."""
+"""Lists the folders and files of a dataset, and reports what was looked for where it is missing."""
 
 from __future__ import annotations
 
@@ -11,6 +11,10 @@ from eventveil.errors import DatasetError
 
 def folders_in(folder: Path, expected: str) -> list[Path]:
     """Return the folders in a folder, in the order of their names.
+
+    Args:
+        folder: the folder.
+        expected: what it should hold, for the error message; likewise below.
 
     Raises:
         DatasetError: there is none.
@@ -29,15 +33,15 @@ def files_in(folder: Path, suffix: str, expected: str) -> list[Path]:
 
 
 def lines_of(path: Path, expected: str) -> Iterator[tuple[int, str]]:
-    """Yield number and text of the lines of a list, without the blanks around them and without empty lines.
+    """Yield the number and the stripped text of each line of a list that is not empty.
 
     Raises:
-        DatasetError: there is no such list, or it is no text.
+        DatasetError: there is no such list, or it is not text.
     """
     try:
         text = path.read_text(encoding="utf-8-sig")
     except FileNotFoundError:
-        raise DatasetError(f"{path.parent}: looked for {path.name}, {expected}, and it is not there") from None
+        raise DatasetError(f"{path.parent}: looked for {path.name}, {expected}, but it is not there") from None
     except UnicodeDecodeError:
         raise DatasetError(f"{path}: expected text, {expected}, found other bytes") from None
     for number, line in enumerate(text.splitlines(), 1):
@@ -57,7 +61,7 @@ def _entries(folder: Path, expected: str) -> list[Path]:
     return sorted(visible, key=lambda entry: by_number(entry.name))
 
 
-def _some(found: list[Path], folder: Path, expected: str) -> list[Path]:
-    if not found:
+def _some(entries: list[Path], folder: Path, expected: str) -> list[Path]:
+    if not entries:
         raise DatasetError(f"{folder}: looked for {expected}, found none; fetch the dataset again")
-    return found
+    return entries

@@ -1,12 +1,11 @@
-"""Query and gallery: the two sides of a test for identity.
+"""Query and gallery: the two sets of a re-identification test.
 
-For each query the gallery is searched for the same person. The papers take as queries one trial of each test person
-and each class (AnonyNoise on DVS128 Gesture and SEE) or each camera (Event-ReId); all others are the gallery. When
-neighbours are ranked, gallery trials of the same person and the same class or camera are to be left out.
+For each query, the gallery is searched for the same person. The papers use as queries one trial per test person and
+class (AnonyNoise on DVS128 Gesture and SEE) or per test person and camera (Event-ReId); all others are the gallery.
+Rankings must leave out gallery trials of the same person and the same class or camera.
 
-Their lists are published, and differ in form: `user26 7 /ibmGestureTest/user26_natural/10.npy`,
-`test/001_c1_060.txt 001`, `020_c2_066.txt`. What they have in common is that one word of a line names a trial. Those of
-SEE stand in one file of JSON.
+Their published lists differ in form: `user26 7 /ibmGestureTest/user26_natural/10.npy`, `test/001_c1_060.txt 001`,
+`020_c2_066.txt`. In each, one word of a line names a trial. The lists of SEE are one JSON file.
 """
 
 from __future__ import annotations
@@ -24,7 +23,7 @@ from eventveil.replay.datasets.trials import Dataset, Trial
 
 
 class QueryGallery(NamedTuple):
-    """Queries, and the gallery that is searched for each."""
+    """Queries, and the gallery to search for each."""
 
     query: tuple[Trial, ...]
     gallery: tuple[Trial, ...]
@@ -33,56 +32,57 @@ class QueryGallery(NamedTuple):
 def draw_retrieval(trials: Iterable[Trial], seed: int) -> QueryGallery:
     """Draw one query per person and class, or per person and camera where there are no classes.
 
-    The draw is that of a digest of seed and name: the same on every machine.
+    The draw follows a digest of seed and name, so it is the same on every machine.
 
     Args:
-        trials: of test people, as from `Dataset.of("test")`.
+        trials: trials of test people, as from `Dataset.of("test")`.
         seed: any whole number.
 
     Raises:
-        DatasetError: nothing is left for the gallery.
+        DatasetError: no trial remains for the gallery.
     """
-    alike: defaultdict[tuple[str, str], list[Trial]] = defaultdict(list)
+    groups: defaultdict[tuple[str, str], list[Trial]] = defaultdict(list)
     trials = tuple(trials)
     for trial in trials:
-        alike[trial.subject, trial.label or trial.session].append(trial)
-    drawn = {min(group, key=lambda trial: _digest(seed, trial)).name for group in alike.values()}
-    return _part(trials, drawn)
+        groups[trial.subject, trial.label or trial.session].append(trial)
+    drawn = {min(group, key=lambda trial: _digest(seed, trial)).name for group in groups.values()}
+    return _divide(trials, drawn)
 
 
 def read_retrieval(
     dataset: Dataset, queries: Path, gallery: Path | None = None, *, split: str = "test"
 ) -> QueryGallery:
-    """Take queries, and gallery if there is a list of it, from given lists; a trial that is named twice counts once.
+    """Read queries and gallery from lists; a trial that is named twice counts once.
 
     Args:
-        dataset: that the lists belong to.
-        queries: a list with a trial to a line; or JSON, with rows of a `filename` under "query".
-        gallery: another, or JSON with rows under "gallery"; without one, all other trials of the split are the gallery.
-        split: that the trials are of.
+        dataset: the dataset of the lists.
+        queries: a list with one trial per line; or JSON, with rows of a `filename` under "query".
+        gallery: another list, or JSON with rows under "gallery"; None: all other trials of the split.
+        split: the split of the trials.
 
     Raises:
         DatasetError: a list is missing, a line names no trial of the split or more than one, a trial is on both lists,
             or one of the two is empty.
     """
     trials = dataset.of(split)
-    asked = _named(trials, queries, "query")
+    query_names = _named(trials, queries, "query")
     if gallery is None:
-        return _part(trials, asked)
-    kept = _named(trials, gallery, "gallery")
-    both = sorted(asked & kept)
+        return _divide(trials, query_names)
+    gallery_names = _named(trials, gallery, "gallery")
+    both = sorted(query_names & gallery_names)
     if both:
-        raise DatasetError(f"{gallery}: {both[0]} is on the list of queries, too; a query must not find itself")
-    return _part(tuple(trial for trial in trials if trial.name in asked | kept), asked)
+        raise DatasetError(f"{gallery}: {both[0]} is also on the list of queries; a query must not find itself")
+    listed = query_names | gallery_names
+    return _divide(tuple(trial for trial in trials if trial.name in listed), query_names)
 
 
 def _digest(seed: int, trial: Trial) -> bytes:
     return hashlib.sha256(f"{seed}/{trial.name}".encode()).digest()
 
 
-def _part(trials: tuple[Trial, ...], asked: set[str]) -> QueryGallery:
-    query = tuple(trial for trial in trials if trial.name in asked)
-    gallery = tuple(trial for trial in trials if trial.name not in asked)
+def _divide(trials: tuple[Trial, ...], query_names: set[str]) -> QueryGallery:
+    query = tuple(trial for trial in trials if trial.name in query_names)
+    gallery = tuple(trial for trial in trials if trial.name not in query_names)
     if not query or not gallery:
         raise DatasetError(
             f"expected queries and a gallery, got {len(query)} and {len(gallery)} trials; "
@@ -99,12 +99,12 @@ def _named(trials: tuple[Trial, ...], path: Path, side: str) -> set[str]:
         known[trial.name.rpartition("/")[2]].add(trial.name)
     names = set()
     for number, line in _json_rows(path, side) if path.suffix == ".json" else lines_of(path, "a list of trials"):
-        found = [known[word.strip("/")] for word in line.split() if word.strip("/") in known]
-        if len(found) != 1 or len(found[0]) != 1:
+        matches = [known[word.strip("/")] for word in line.split() if word.strip("/") in known]
+        if len(matches) != 1 or len(matches[0]) != 1:
             raise DatasetError(
-                f"{path}, row {number}: expected the name of one trial, as {trials[0].name}, got {line!r}"
+                f"{path}, row {number}: expected the name of one trial, such as {trials[0].name}, got {line!r}"
             )
-        names |= found[0]
+        names |= matches[0]
     return names
 
 

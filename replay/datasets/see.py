@@ -1,6 +1,6 @@
 """SEE, Single-eye Event-based Emotion: one eye of a person who acts one of seven emotions, under four lightings.
 
-Published are pictures of events, one folder of frames per sequence, whose name tells what it is:
+It is published as pictures of events, one folder of frames per sequence, whose name describes it:
 `event/angry/1_001_man_24_Master_normal_angry_45_take000/00000.jpg`.
 
 Source: Zhang et al., In the Blink of an Eye: Event-based Emotion Recognition, SIGGRAPH 2023, and the instructions that
@@ -25,14 +25,14 @@ EMOTIONS = ("angry", "disgust", "fear", "happiness", "neutral", "sadness", "surp
 METADATA = "see_metadata.json"
 SPLITS = {"train": "train", "query": "test", "gallery": "test"}
 LOOKS_FOR = "SEE: event/angry/, event/disgust/ ... with a folder of frames per sequence"
-# What is left unnamed here, sex, age and degree, is nobody's business.
+# Sex, age and degree are left unnamed on purpose: they are not needed.
 SEQUENCE = re.compile(
     r"(\d+)_(?P<subject>\d+)_[^_]+_\d+_[^_]+_(?P<light>[^_]+)_(?P<emotion>[^_]+)_\d+_(?P<take>take\d+)"
 )
 
 
 def recognises(root: Path) -> bool:
-    """Tell whether a folder is SEE."""
+    """Return whether a folder is SEE."""
     folder = root / "event"
     return folder.is_dir() and any(entry.name.lower() in EMOTIONS for entry in folder.iterdir())
 
@@ -40,11 +40,11 @@ def recognises(root: Path) -> bool:
 def index(root: Path) -> Dataset:
     """List the sequences.
 
-    SEE publishes no split by person. Where AnonyNoise's `see_metadata.json` lies in the folder, its people for training
-    and for tests are taken; otherwise every trial is of the split "all".
+    SEE publishes no split by person. Where the folder holds AnonyNoise's `see_metadata.json`, its training and test
+    people are used; otherwise every trial is of the split "all".
 
     Raises:
-        DatasetError: a file is missing, or is not what the layout says, or a class is unknown.
+        DatasetError: a file is missing or does not follow the layout, or a class is unknown.
     """
     splits = _published_split(root / METADATA)
     trials = tuple(
@@ -84,7 +84,7 @@ def _open_frames(frames: list[Path], *, on_disorder: Disorder) -> FrameSource:  
 
 
 def _frames(path: Path) -> list[Path]:
-    """Return the frames of a sequence, none of which may be missing."""
+    """Return the frames of a sequence; raises where one is missing."""
     frames = files_in(path, ".jpg", "frames named 00000.jpg and on")
     for number, frame in enumerate(frames):
         if not (frame.stem.isdecimal() and int(frame.stem) == number):
@@ -102,7 +102,7 @@ def _emotion(text: str, path: Path) -> str:
 
 
 def _published_split(path: Path) -> dict[str, str] | None:
-    """Read which sequence is of which split; None where there is no such list."""
+    """Return the split of each sequence by its name; None where there is no such list."""
     if not path.exists():
         return None
     try:

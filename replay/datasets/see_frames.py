@@ -1,8 +1,8 @@
 """Event frames as a source of events.
 
-Some datasets publish no events but pictures of them: of the events of each 33 ms, white where the last one was ON,
-black where it was OFF, grey where there was none. What a frame cannot tell, when and how often a pixel fired, is lost:
-every pixel gives one event, and all of a frame the same time.
+Some datasets publish pictures instead of events: a picture for each 33 ms, white where the last event was ON, black
+where it was OFF, grey where there was none. When and how often a pixel fired is lost: every pixel gives one event, and
+all events of a frame have the same time.
 """
 
 from __future__ import annotations
@@ -19,18 +19,18 @@ from PIL import Image, UnidentifiedImageError
 from eventveil.errors import EventFileError
 from eventveil.events import EventPacket, Sensor
 
-FRAME_US = 33_333  # a frame gathers the events of one frame of a camera at 30 per second
+FRAME_US = 33_333  # a frame accumulates events for the frame time of a camera at 30 frames per second
 ON, OFF = 255, 0  # pure white and pure black: the greys around them are what JPEG makes of edges
 
 
 class FrameSource:
-    """One packet per frame, its events dated at the middle of the time in which they were gathered.
+    """One packet per frame, its events at the middle of the frame's time.
 
     Args:
-        paths: pictures in the order of time, all of one size.
+        paths: pictures in time order, all of one size.
 
     Attributes:
-        sensor: geometry, as the first frame has it.
+        sensor: geometry, taken from the first frame.
 
     Raises:
         EventFileError: the first frame cannot be read.
@@ -49,7 +49,7 @@ class FrameSource:
         """Return the events of the next frame.
 
         Raises:
-            EventFileError: it cannot be read, or has another size. Iterating on continues behind it.
+            EventFileError: it cannot be read, or has another size. Iteration may continue with the next frame.
         """
         if self._next >= len(self._paths):
             raise StopIteration
@@ -58,7 +58,7 @@ class FrameSource:
         height, width = frame.shape
         if (width, height) != (self.sensor.width, self.sensor.height):
             raise _fault(
-                self._paths[number], f"expected a frame of {self.sensor} as the first one, got {width}x{height}"
+                self._paths[number], f"expected a frame of {self.sensor} like the first one, got {width}x{height}"
             )
         y, x = np.nonzero((frame == ON) | (frame == OFF))
         t = np.full(len(y), number * FRAME_US + FRAME_US // 2, np.int64)

@@ -1,6 +1,6 @@
-"""Splits by person: nobody is trained on who is tested on.
+"""Splits by person, so that training and test people never overlap.
 
-A split is written to a file, which belongs beside the figures that were got with it.
+A split is saved to a file, to be kept with the results that it led to.
 """
 
 from __future__ import annotations
@@ -12,38 +12,39 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from eventveil.errors import DatasetError
+from eventveil.files import write_atomic
 from eventveil.replay.datasets.trials import Dataset
 
 
 @dataclass(frozen=True)
 class Split:
-    """Who is where.
+    """The people of each part of a split.
 
     Attributes:
-        seed: what it was drawn with.
+        seed: the seed it was drawn with.
         people: the people of each part, sorted, by the name of the part: "train", "test", ...
 
     Raises:
-        DatasetError: a person stands in two parts.
+        DatasetError: a person is in two parts.
     """
 
     seed: int
     people: Mapping[str, tuple[str, ...]]
 
     def __post_init__(self) -> None:
-        sides: dict[str, str] = {}
+        parts: dict[str, str] = {}
         for part, people in self.people.items():
             for person in people:
-                if person in sides:
-                    raise DatasetError(f"person {person} stands in the split twice, in {sides[person]} and in {part}")
-                sides[person] = part
+                if person in parts:
+                    raise DatasetError(f"person {person} is in the split twice, in {parts[person]} and in {part}")
+                parts[person] = part
 
     def save(self, path: Path) -> None:
         """Write the split as JSON."""
-        path.write_text(json.dumps(asdict(self), indent=2) + "\n", encoding="utf-8")
+        write_atomic(path, (json.dumps(asdict(self), indent=2) + "\n").encode())
 
     def apply(self, dataset: Dataset) -> Dataset:
-        """Return the dataset with the trials of this split, in its parts; trials of other people are left out.
+        """Return the dataset with this split; trials of people in no part are left out.
 
         Raises:
             DatasetError: the dataset has no such person.
@@ -51,20 +52,20 @@ class Split:
         unknown = sorted({person for people in self.people.values() for person in people} - set(dataset.subjects))
         if unknown:
             raise DatasetError(f"{dataset.root}: the split names people who are not there: {', '.join(unknown)}")
-        sides = {person: part for part, people in self.people.items() for person in people}
-        trials = (replace(trial, split=sides[trial.subject]) for trial in dataset.trials if trial.subject in sides)
+        parts = {person: part for part, people in self.people.items() for person in people}
+        trials = (replace(trial, split=parts[trial.subject]) for trial in dataset.trials if trial.subject in parts)
         return replace(dataset, trials=tuple(trials))
 
 
 def split_by_person(dataset: Dataset, counts: Mapping[str, int], seed: int) -> Split:
     """Draw people for each part.
 
-    The order is that of a digest of seed and name, so the same seed gives the same split on every machine and with
+    People are ordered by a digest of seed and name, so the same seed gives the same split on every machine and with
     every version of every library.
 
     Args:
-        dataset: whose people are split; its own split, if it has one, is set aside.
-        counts: how many people each part gets, as in `{"train": 20, "test": 9}`. Who is left over is in no part.
+        dataset: its people are split; its own split, if it has one, is ignored.
+        counts: how many people each part gets, as in `{"train": 20, "test": 9}`. The remaining people are in no part.
         seed: any whole number.
 
     Raises:
@@ -80,14 +81,14 @@ def split_by_person(dataset: Dataset, counts: Mapping[str, int], seed: int) -> S
 
 
 def load_split(path: Path) -> Split:
-    """Read a split that was saved.
+    """Read a saved split.
 
     Raises:
-        DatasetError: there is no such file, it holds no split, or a person stands in two parts.
+        DatasetError: there is no such file, it holds no split, or a person is in two parts.
     """
     try:
-        held = json.loads(path.read_text(encoding="utf-8"))
-        seed, people = held["seed"], {part: tuple(names) for part, names in held["people"].items()}
+        content = json.loads(path.read_text(encoding="utf-8"))
+        seed, people = content["seed"], {part: tuple(names) for part, names in content["people"].items()}
     except OSError as error:
         raise DatasetError(f"{path}: the split cannot be read: {error.strerror}; check the path") from error
     except (ValueError, KeyError, TypeError, AttributeError):

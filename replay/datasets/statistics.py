@@ -1,4 +1,4 @@
-"""What is in a dataset, in numbers: people, classes, trials, minutes, events."""
+"""Counts the people, classes, trials, minutes and events of a dataset."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from eventveil.replay.datasets.trials import Dataset, Trial
 
 @dataclass(frozen=True, slots=True)
 class StatisticsRow:
-    """One row of the table; the fields are the keys of `eventveil datasets check --json`.
+    """A row of the table; the fields are the keys of `eventveil datasets check --json`.
 
     Attributes:
-        people: how many.
-        classes: how many different ones trials are of.
-        trials: how many.
-        minutes: of all trials together.
-        events: in all trials that could be read.
+        people: number of people.
+        classes: number of classes that occur.
+        trials: number of trials.
+        minutes: total length of the trials.
+        events: total of the trials, as far as they could be read.
     """
 
     people: int
@@ -31,12 +31,12 @@ class StatisticsRow:
 def count_events(
     dataset: Dataset, *, watch: Callable[[Trial], object] = str, fault: Callable[[Exception], object]
 ) -> dict[str, int]:
-    """Read every trial, and return by name how many events it has.
+    """Read every trial and return its number of events, by its name.
 
     Args:
-        dataset: whose events are checked on the way, as those of any recording are.
-        watch: called with each trial that was read, to show progress.
-        fault: called with what is wrong with a trial. What can be read of it is counted.
+        dataset: the dataset; its events are checked like those of any recording.
+        watch: called with each trial after it was read, to show progress.
+        fault: called with each error of a trial. The readable part of the trial is counted.
     """
     counts = {}
     for trial in dataset.trials:
@@ -46,17 +46,17 @@ def count_events(
 
 
 def _events_of(trial: Trial, fault: Callable[[Exception], object]) -> int:
-    events, going_on = 0, True
+    events, readable = 0, True
     try:
         with trial.open() as packets:
-            while going_on:
+            while readable:
                 try:
                     for packet in packets:
                         events += len(packet)
                     break
                 except EventFileError as error:
                     fault(error)
-                    going_on = error.recoverable
+                    readable = error.recoverable
     except (EventFileError, DatasetError) as error:
         fault(error)
     return events

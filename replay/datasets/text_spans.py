@@ -1,7 +1,7 @@
 """Spans of long text recordings, found without reading what lies before them.
 
-A recording of Event-ReId is text of several megabytes that is used as a hundred windows. Its lines are in the order of
-time, so the first line of a window is found by halving.
+A recording of Event-ReId is text of several megabytes, used as a hundred windows. Its lines are in time order, so a
+bisection finds the first line of a window.
 """
 
 from __future__ import annotations
@@ -22,19 +22,19 @@ from eventveil.io.formats.columns import FIELDS, ColumnError, to_packet
 from eventveil.io.formats.reader import Reader
 from eventveil.io.source import Disorder, EventSource
 
-MAX_LINE = 256  # bytes; no event takes more
+MAX_LINE = 256  # bytes; more than an event takes
 SIZE_LINE = re.compile(rb"\s*(\d{1,5})\s+(\d{1,5})\s*")  # width and height, before the first event
 
 
 @dataclass(frozen=True, slots=True)
 class TextSpan:
-    """Where the events of a text recording lie.
+    """The extent of the events of a text recording, in bytes and in time.
 
     Attributes:
-        path: the file, with a line `t x y p` for each event.
-        sensor: geometry, as the file's first line has it, or else as given.
-        begin: byte at which the first event begins.
-        end: byte behind the last event.
+        path: the file, with one line `t x y p` per event.
+        sensor: geometry, from the first line of the file where it states one, else as given.
+        begin: byte offset of the first event.
+        end: byte offset of the end of the last event.
         first: time of the first event, in the unit of the file.
         last: time of the last event.
     """
@@ -48,10 +48,10 @@ class TextSpan:
 
 
 def read_span(path: Path, sensor: Sensor) -> TextSpan:
-    """Look at the two ends of a text recording.
+    """Read the two ends of a text recording.
 
     Raises:
-        DatasetError: there is no event at one of them.
+        DatasetError: one of them holds no event.
     """
     with path.open("rb") as file:
         size_line = SIZE_LINE.fullmatch(file.readline(MAX_LINE))
@@ -70,12 +70,12 @@ def read_span(path: Path, sensor: Sensor) -> TextSpan:
 def open_span(
     span: TextSpan, start: float, stop: float, unit_us: int, *, on_disorder: Disorder = "raise"
 ) -> EventSource:
-    """Open the events from `start` (included) to `stop` (excluded), both in the unit of the file.
+    """Open the events from `start` (included) to `stop` (excluded), both in the unit of the file, `unit_us`.
 
     Raises:
-        DatasetError: a line on the way is no event.
+        DatasetError: a line read on the way is not an event.
     """
-    from eventveil.io.validation.gate import Gate  # here, because it compiles, as in eventveil.io.source
+    from eventveil.io.validation.gate import Gate  # here because it compiles, as in eventveil.io.source
 
     return EventSource(_SpanReader(span, start, stop, unit_us), Gate(span.sensor, on_disorder))
 
@@ -97,8 +97,8 @@ class _SpanReader(Reader):
             self._text = file.read(end - begin)
 
     @classmethod
-    def recognises(cls, head: bytes) -> bool:  # noqa: ARG003 - nobody asks: `open_span` knows
-        """Return False: text is the matter of `eventveil.io.formats.text`."""
+    def recognises(cls, head: bytes) -> bool:  # noqa: ARG003 - `open_span` knows the format
+        """Return False: `eventveil.io.formats.text` recognises text files."""
         return False
 
     def read_packet(self) -> EventPacket | None:
@@ -109,30 +109,30 @@ class _SpanReader(Reader):
         try:
             table = np.loadtxt(io.BytesIO(text), np.float64, comments=None, usecols=range(len(FIELDS)), ndmin=2)
             return to_packet(dict(zip(FIELDS, table.T, strict=True)), self._unit)
-        except (ValueError, ColumnError):  # from None: numpy's message holds the text itself
+        except (ValueError, ColumnError):  # from None: numpy's message quotes the text
             raise self.fault("expected lines of t x y p, found something else", "fetch the file again") from None
 
     def close(self) -> None:
-        """Forget what was not read."""
+        """Drop the unread text."""
         self._text = b""
 
 
 def _find(file: IO[bytes], span: TextSpan, time: float) -> int:
-    """Return where the first line begins whose time is not before `time`, by halving the bytes."""
+    """Return the byte offset of the first line whose time is not before `time`, by bisection."""
     low, high = span.begin, span.end
     while low < high:
         middle = (low + high) // 2
-        if middle > span.begin:  # to the first line that begins at the middle or behind
+        if middle > span.begin:  # to the first line that begins at the middle or later
             file.seek(middle - 1)
             file.readline()
         else:
             file.seek(middle)
-        place = file.tell()
+        line_begin = file.tell()
         line = file.readline(MAX_LINE)
-        if place >= span.end or _time_of(line, span.path) >= time:
+        if line_begin >= span.end or _time_of(line, span.path) >= time:
             high = middle
         else:
-            low = place + len(line)
+            low = line_begin + len(line)
     return low
 
 

@@ -13,11 +13,11 @@ from eventveil.errors import DatasetError
 from eventveil.events import EventPacket, Sensor
 from eventveil.io.source import Disorder
 
-NO_SPLIT = "all"  # of a dataset that publishes none; `eventveil.replay.datasets.splits` makes one
+NO_SPLIT = "all"  # where a dataset publishes no split; `eventveil.replay.datasets.splits` makes one
 
 
 class PacketSource(Protocol):
-    """What `Trial.open` gives: a context manager and an iterator of packets, as `eventveil.io.EventSource` is."""
+    """What `Trial.open` returns: a context manager and an iterator of packets, like `eventveil.io.EventSource`."""
 
     sensor: Sensor
 
@@ -37,16 +37,16 @@ class Trial:
     """One row of a dataset's index.
 
     Attributes:
-        name: names the trial in its dataset and in lists of trials: its path below the dataset's folder, with what
-            else tells it apart from others of the same file.
+        name: identifies the trial in its dataset and in lists of trials: its path below the dataset's folder, with a
+            suffix where a file holds several trials.
         path: the file, or the folder of frames, that holds its events.
-        subject: the person, as the dataset names people.
+        subject: the person, as named by the dataset.
         target: index of its class in `Dataset.classes`; None where the dataset has no classes.
         label: name of that class; None likewise.
-        session: the session or the camera, as the dataset names them.
-        lighting: as the dataset names it; None where it is not known.
+        session: the session or the camera, as named by the dataset.
+        lighting: as named by the dataset; None where unknown.
         duration_us: microseconds.
-        split: "train", "test" or what else a split names; "all" where the dataset publishes none.
+        split: "train", "test" or another part of a split; "all" where the dataset publishes none.
         opener: opens its events; takes `on_disorder`, as `eventveil.io.open_events` does.
     """
 
@@ -62,10 +62,10 @@ class Trial:
     opener: Callable[..., PacketSource] = field(repr=False, compare=False)
 
     def open(self, on_disorder: Disorder = "raise") -> PacketSource:
-        """Open the events, with their times as the file has them.
+        """Open the events, with the times of the file.
 
         Args:
-            on_disorder: what happens where time goes back: "raise", "sort" or "clip", as in `eventveil.io.open_events`.
+            on_disorder: what to do where time goes back: "raise", "sort" or "clip", as in `eventveil.io.open_events`.
 
         Raises:
             EventVeilError: the events cannot be read.
@@ -79,13 +79,13 @@ class Dataset:
 
     Attributes:
         kind: "dvs-gesture", "see" or "event-reid".
-        layout: in which of its published forms it lies there.
+        layout: which of its published forms the folder has, in words.
         root: its folder.
         classes: names of the classes; empty where the dataset has none.
-        trials: in the order of their names, numbers as numbers.
+        trials: sorted by name, numbers numerically.
 
     Raises:
-        DatasetError: there is no trial, two have the same name, or a person stands in two splits.
+        DatasetError: there is no trial, two have the same name, or a person is in two splits.
     """
 
     kind: str
@@ -96,21 +96,21 @@ class Dataset:
 
     def __post_init__(self) -> None:
         if not self.trials:
-            raise DatasetError(f"{self.root}: a folder of {self.layout}, and no trial in it; fetch the dataset again")
+            raise DatasetError(f"{self.root}: a folder of {self.layout} without a trial; fetch the dataset again")
         if len(self.by_name) < len(self.trials):
             raise DatasetError(f"{self.root}: two trials have the same name; remove one of them")
-        sides: dict[str, str] = {}
+        splits: dict[str, str] = {}
         for trial in self.trials:
-            side = sides.setdefault(trial.subject, trial.split)
-            if side != trial.split:
+            split = splits.setdefault(trial.subject, trial.split)
+            if split != trial.split:
                 raise DatasetError(
-                    f"{self.root}: person {trial.subject} stands in two splits, {side} and {trial.split}; "
-                    "figures for unseen people would be wrong: move the person to one of them"
+                    f"{self.root}: person {trial.subject} is in two splits, {split} and {trial.split}; "
+                    "results for unseen people would be wrong: move the person to one of them"
                 )
 
     @cached_property
     def by_name(self) -> dict[str, Trial]:
-        """The trials by their names."""
+        """The trials by name."""
         return {trial.name: trial for trial in self.trials}
 
     @property
@@ -120,7 +120,7 @@ class Dataset:
 
     @property
     def splits(self) -> tuple[str, ...]:
-        """The splits, in the order in which trials name them."""
+        """The splits, in order of appearance."""
         return tuple(dict.fromkeys(trial.split for trial in self.trials))
 
     def of(self, split: str) -> tuple[Trial, ...]:

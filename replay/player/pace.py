@@ -1,6 +1,6 @@
-"""Recordings at the pace at which they happened, or faster, or slower: replay is a source like a camera.
+"""Plays recordings at the pace at which they happened, or faster, or slower, as a camera would deliver them.
 
-Time is an argument: with a clock and a sleep of the test's own, the pace is tested without waiting.
+The clock and the sleep are arguments, so tests of the pace need not wait.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import numpy as np
 from eventveil.events import EventPacket
 
 SLICE_S = 0.01
-"""How finely a recording is cut, in seconds of this machine's time: a camera's driver delivers about as often."""
+"""Length of a slice, in seconds of this machine's time: a camera's driver delivers about as often."""
 
 
 def paced(
@@ -25,43 +25,43 @@ def paced(
 ) -> Iterator[EventPacket]:
     """Hold events back until they would have happened.
 
-    Packets are cut into slices of 10 ms of real time. Each is released when it is over, and says in `until_us` up to
-    when: where nothing moved, empty slices say that time went on. What a packet itself says in `until_us` is kept.
-    Each release is timed from the first event, so that delays do not add up; who is behind does not wait.
+    Packets are cut into slices of 10 ms of real time. A slice is released at its end and gives that end as `until_us`;
+    where nothing moves, empty slices show that time goes on. The `until_us` of a packet itself is kept. Each release
+    is timed from the first event, so delays do not add up; a late release does not wait.
 
     Args:
         packets: in time order.
         speed: 2.0 plays in half the time.
-        clock: seconds, monotonic.
-        sleep: waits for seconds.
+        clock: returns seconds, monotonic.
+        sleep: waits for a number of seconds.
     """
     slice_us = max(1, round(SLICE_S * 1e6 * speed))
     first_us: int | None = None
-    began = 0.0
+    started_s = 0.0  # when the first event was due, by the clock
     end_us = 0
 
     def wait_for(t_us: int) -> None:
-        """Sleep until the camera's time is `t_us`."""
-        while (left := began + (t_us - (first_us or 0)) / (speed * 1e6) - clock()) > 0:
-            sleep(left)
+        """Sleep until the stream's time is `t_us`."""
+        while (left_s := started_s + (t_us - (first_us or 0)) / (speed * 1e6) - clock()) > 0:
+            sleep(left_s)
 
     for packet in packets:
-        rest, known_us = packet, packet.until_us
+        rest, promised_us = packet, packet.until_us
         if first_us is None:
             if not len(rest):
-                continue  # time begins with the first event, wherever that is
-            first_us, began = int(rest.t[0]), clock()
+                continue  # time begins with the first event, whatever its time
+            first_us, started_s = int(rest.t[0]), clock()
             end_us = first_us + slice_us
-        while (len(rest) and rest.t[-1] >= end_us) or (known_us is not None and known_us >= end_us):
+        while (len(rest) and rest.t[-1] >= end_us) or (promised_us is not None and promised_us >= end_us):
             cut = int(np.searchsorted(rest.t, end_us))
             head, rest = rest[:cut], rest[cut:]
             wait_for(end_us)
             yield EventPacket(head.t, head.x, head.y, head.p, until_us=end_us)
             end_us += slice_us
-        # The next packet may hold more events of this slice: no more is promised than the packet does.
-        if known_us is not None and known_us <= end_us - slice_us:
-            known_us = None
-        due = [*map(int, rest.t[-1:]), *([] if known_us is None else [known_us])]
-        if due:
-            wait_for(max(due))
-            yield EventPacket(rest.t, rest.x, rest.y, rest.p, until_us=known_us)
+        # The next packet may hold more events of this slice, so promise no more than the packet does.
+        if promised_us is not None and promised_us <= end_us - slice_us:
+            promised_us = None
+        due_us = [*map(int, rest.t[-1:]), *([] if promised_us is None else [promised_us])]
+        if due_us:
+            wait_for(max(due_us))
+            yield EventPacket(rest.t, rest.x, rest.y, rest.p, until_us=promised_us)

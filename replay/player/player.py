@@ -1,6 +1,6 @@
-"""Plays a programme as one long stream: piece behind piece, pass behind pass, in times that never decrease.
+"""Plays a playlist as one long stream: clip after clip, pass after pass, in times that never decrease.
 
-What is played, and at which times, follows from the programme and the settings alone; at what pace is another matter
+What is played, and at which times, follows from the playlist and the settings alone. The pace is set elsewhere
 (`eventveil.replay.player.pace`).
 """
 
@@ -23,10 +23,10 @@ class Excerpt:
     """Which part of each pass is played, and how passes follow each other.
 
     Attributes:
-        start_us: what lies before is left out; counted from the beginning of the pass, microseconds.
-        stop_us: what lies there or behind is left out; None: nothing is.
-        gap_us: quiet time between two pieces, and between two passes.
-        loop: begin anew at the end.
+        start_us: events before this time are left out; microseconds from the beginning of the pass.
+        stop_us: events from this time on are left out; None: none are.
+        gap_us: quiet time between two clips, and between two passes.
+        loop: start the next pass at the end of one.
     """
 
     start_us: int = 0
@@ -36,14 +36,13 @@ class Excerpt:
 
 
 class Player:
-    """The packets of a programme, once.
+    """The packets of a playlist, for one iteration.
 
-    A piece begins with its first event, `gap_us` behind the end of the piece before. A pass begins so that what is
-    played of it begins `gap_us` behind the end of the pass before; only the first pass of a recording keeps the times
-    that its file has.
+    A clip begins with its first event, `gap_us` after the end of the previous clip. The played part of a pass begins
+    `gap_us` after the end of the previous pass. Only the first pass of a recording keeps the times of its file.
 
     Attributes:
-        truth: what is true of what has been played so far.
+        truth: the ground truth of what has been played so far.
     """
 
     def __init__(self, playlist: Playlist, excerpt: Excerpt) -> None:
@@ -51,13 +50,13 @@ class Player:
         self._playlist = playlist
         self._excerpt = excerpt
         self._begin_us = playlist.begins_us  # of the pass, whether its beginning is played or not
-        self._end_us = 0  # of the piece that was played last
+        self._end_us = 0  # of the latest clip
 
     def __iter__(self) -> Generator[EventPacket, None, None]:
         """Yield the packets, reading none ahead.
 
         Raises:
-            EventVeilError: a piece cannot be read, as its source tells it, or in the programme's words instead.
+            EventVeilError: a clip cannot be read; with the message of its source, or the playlist's `public_error`.
         """
         for number in count() if self._excerpt.loop else range(1):
             played = False
@@ -79,40 +78,44 @@ class Player:
                 self._end_us = at_us + clip.duration_us  # left out without opening it
             else:
                 packets = self._clip(clip, at_us)
-                yield from (
-                    packets
-                    if self._playlist.public_error is None
-                    else _in_other_words(packets, self._playlist.public_error)
-                )
+                public_error = self._playlist.public_error
+                yield from packets if public_error is None else _hiding_errors(packets, public_error)
             at_us = self._end_us + self._excerpt.gap_us
 
     def _clip(self, clip: Clip, at_us: int | None) -> Iterator[EventPacket]:
-        """Play a piece that begins at `at_us`; None: where its own times say."""
+        """Play a clip that begins at `at_us`; None: at the times of its file."""
         self._end_us = (at_us or 0) + clip.duration_us
         begun = False
+        with clip.open() as packets:
+            for packet in self._cropped(packets, at_us):
+                if not begun and clip.label is not None and (len(packet) or packet.until_us is not None):
+                    # A clip at the times of its file begins the pass, and no excerpt starts before that.
+                    start_us = self._low_us if at_us is None else max(at_us, self._low_us)
+                    self.truth.begin(clip.label, clip.subject or "", start_us)
+                    begun = True
+                yield packet  # an empty one, too, so that the consumer regains control
+        if begun:
+            self.truth.end(self._end_us)
+
+    def _cropped(self, packets: Iterable[EventPacket], at_us: int | None) -> Iterator[EventPacket]:
+        """Move the packets of a clip to `at_us`, crop them to the excerpt, and keep track of where the clip ends."""
         last: EventPacket | None = None
         low_us, high_us = self._low_us, self._high_us
-        with clip.open() as packets:
-            for packet in _rebased(packets, at_us):
-                if at_us is None:
-                    at_us = self._begin_us = self._end_us = int(packet.t[0])
-                    low_us, high_us = self._low_us, self._high_us
-                last = packet if len(packet) else last
-                if packet.until_us is not None:
-                    self._end_us = max(self._end_us, packet.until_us)
-                whole = low_us <= at_us and high_us == FOREVER_US  # most are, and at speed max each microsecond counts
-                played = packet if whole else _within(packet, low_us, high_us)
-                if not begun and clip.label is not None and (len(played) or played.until_us is not None):
-                    self.truth.begin(clip.label, clip.subject or "", max(at_us, low_us))
-                    begun = True
-                yield played  # an empty one, too: whoever plays can look up
-                if played.until_us == high_us:
-                    break
+        for packet in _rebased(packets, at_us):
+            if at_us is None:
+                at_us = self._begin_us = self._end_us = int(packet.t[0])
+                low_us, high_us = self._low_us, self._high_us
+            last = packet if len(packet) else last
+            if packet.until_us is not None:
+                self._end_us = max(self._end_us, packet.until_us)
+            whole = low_us <= at_us and high_us == FOREVER_US  # most are, and at speed max each microsecond counts
+            cropped = packet if whole else _within(packet, low_us, high_us)
+            yield cropped
+            if cropped.until_us == high_us:
+                break
         if last is not None:
             self._end_us = max(self._end_us, int(last.t[-1]))
         self._end_us = min(self._end_us, self._high_us)
-        if begun:
-            self.truth.end(self._end_us)
 
     @property
     def _low_us(self) -> int:
@@ -124,7 +127,7 @@ class Player:
         return FOREVER_US if stop_us is None else (self._begin_us or 0) + stop_us
 
 
-def _in_other_words(packets: Iterator[EventPacket], public_error: str) -> Iterator[EventPacket]:
+def _hiding_errors(packets: Iterator[EventPacket], public_error: str) -> Iterator[EventPacket]:
     try:
         yield from packets
     except EventVeilError:
@@ -132,13 +135,13 @@ def _in_other_words(packets: Iterator[EventPacket], public_error: str) -> Iterat
 
 
 def _within(packet: EventPacket, low_us: int, high_us: int) -> EventPacket:
-    """What lies in [low_us, high_us) of a packet; its promise keeps within, too."""
+    """Crop a packet, and what it promises in `until_us`, to [low_us, high_us)."""
     until_us = packet.until_us
     if len(packet) and not low_us <= packet.t[0] <= packet.t[-1] < high_us:
-        first, behind = packet.t.searchsorted((low_us, high_us))
-        if behind < len(packet):
+        first, stop = packet.t.searchsorted((low_us, high_us))
+        if stop < len(packet):
             until_us = high_us
-        packet = packet[first:behind]
+        packet = packet[first:stop]
     if until_us is not None:
         until_us = min(until_us, high_us) if until_us > low_us else None
     if until_us == packet.until_us:
@@ -147,7 +150,7 @@ def _within(packet: EventPacket, low_us: int, high_us: int) -> EventPacket:
 
 
 def _rebased(packets: Iterable[EventPacket], at_us: int | None) -> Iterator[EventPacket]:
-    """Move packets in time so that the first event lies at `at_us`; None: leave them where they are."""
+    """Shift packets in time so that the first event lies at `at_us`; None: leave their times."""
     shift_us: int | None = None
     packets = iter(packets)
     for packet in packets:

@@ -1,8 +1,8 @@
-"""Every source that can be played, behind one door: what a URI names, and what is played of it.
+"""Every source that can be played: what its URI names, and the playlist it gives.
 
-trial.aedat4, trial.npy?unit=ms         a recording
-dvs-gesture:PATH, see:PATH?split=test   the trials of a dataset, one behind the other
-simulate:, simulate:?subjects=3&seed=5  people before the simulated camera, without end
+trial.aedat4, trial.npy?unit=ms          a recording
+dvs-gesture:PATH, see:PATH?split=test    the trials of a dataset, one after the other
+simulate:, simulate:?subjects=3&seed=5   people in front of the simulated camera, without end
 dv://, prophesee://SERIAL, dv+tcp://...  a live camera, which is not played: eventveil.io.camera.live reads it
 """
 
@@ -38,7 +38,7 @@ CLASSES: dict[str, tuple[str, ...]] = {
     see.KIND: see.EMOTIONS,
     SIMULATE: dvs_gesture.GESTURES,
 }
-"""What may be done in a source of a kind, where that is known."""
+"""The possible labels of a kind of source, where they are known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,8 +47,8 @@ class SourceUri:
 
     Attributes:
         kind: "recording", "simulate", "camera", or the kind of a dataset.
-        name: the path, with its options where it is of a recording; the whole URI of a camera.
-        options: of a dataset or of the simulated camera.
+        name: the path, which for a recording includes its options; for a camera the whole URI.
+        options: the options of a dataset or of the simulated camera.
     """
 
     kind: str
@@ -57,7 +57,7 @@ class SourceUri:
 
     @property
     def is_dataset(self) -> bool:
-        """True where there are trials to be put in an order."""
+        """True where there are trials whose order can be chosen."""
         return self.kind in index.KINDS
 
     @property
@@ -67,48 +67,68 @@ class SourceUri:
 
     @classmethod
     def parse(cls, uri: str) -> SourceUri:
-        """Read a URI, without looking for what it names.
+        """Parse a URI, without opening what it names.
 
         Raises:
             EventVeilError: the kind of source or an option is unknown, a value is out of range, or a path is missing.
         """
         if is_camera(uri):
-            CameraUri.parse(uri)  # which knows what is right
+            CameraUri.parse(uri)  # raises where it is malformed
             return cls(CAMERA, uri, {})
         kind, colon, rest = uri.partition(":")
-        if kind in index.KINDS and colon:
-            path, options = locate(rest)
-            if not rest.partition("?")[0]:
-                raise ConfigError(f"{uri}: expected the folder of the dataset, as in {kind}:data/folder")
-            if unknown := options.keys() - {"split"}:
-                raise ConfigError(f"{uri}: unknown option {', '.join(sorted(unknown))}; a dataset takes split")
-            try:
-                return cls(kind, str(path.expanduser()), options)  # the shell leaves a ~ behind a colon as it is
-            except (RuntimeError, ValueError):
-                raise ConfigError(f"{uri}: nobody has a home folder of that name; write the path out") from None
-        if kind == SIMULATE and colon:
-            if rest and not rest.startswith("?"):
-                raise ConfigError(f"{uri}: expected options behind a '?', as in {SIMULATE}:?subjects=3")
-            parsed = cls(kind, "", locate(rest)[1] if rest else {})
-            _people(parsed)  # which knows what is right
-            return parsed
-        named = re.match(r"[a-z][\w-]+(?=:(?!//)|$)", uri)
-        is_there = os.path.exists(uri.partition("?")[0])  # noqa: PTH110 - Path raises where a name is too long
-        if named and (colon or kind in CLASSES) and not is_there:
-            raise ConfigError(f"{uri}: unknown kind of source {named[0]!r}; expected {KNOWN}")
+        if colon and kind in index.KINDS:
+            return _parse_dataset(uri, kind, rest)
+        if colon and kind == SIMULATE:
+            return _parse_simulate(uri, rest)
+        _refuse_unknown_kind(uri)
         return cls(RECORDING, uri, {})
+
+
+def _parse_dataset(uri: str, kind: str, rest: str) -> SourceUri:
+    path, options = locate(rest)
+    if not rest.partition("?")[0]:
+        raise ConfigError(f"{uri}: expected the folder of the dataset, as in {kind}:data/folder")
+    if unknown := options.keys() - {"split"}:
+        raise ConfigError(f"{uri}: unknown option {', '.join(sorted(unknown))}; a dataset takes split")
+    try:
+        return SourceUri(kind, str(path.expanduser()), options)  # the shell does not expand a ~ after a colon
+    except (RuntimeError, ValueError):
+        raise ConfigError(f"{uri}: the home folder of this user is unknown; write out the path") from None
+
+
+def _parse_simulate(uri: str, rest: str) -> SourceUri:
+    if rest and not rest.startswith("?"):
+        raise ConfigError(f"{uri}: expected options after a '?', as in {SIMULATE}:?subjects=3")
+    parsed = SourceUri(SIMULATE, "", locate(rest)[1] if rest else {})
+    _people(parsed)  # raises where an option is wrong
+    return parsed
+
+
+def _people(uri: SourceUri) -> SimulatedPeople:
+    from eventveil.replay.simulation.people import SimulatedPeople  # compiles, so only simulations load it
+
+    return SimulatedPeople.parse(uri.options)
+
+
+def _refuse_unknown_kind(uri: str) -> None:
+    """Refuse a URI that begins like a kind of source and names no file: it is more likely a typing error."""
+    kind = re.match(r"[a-z][\w-]+(?=:(?!//)|$)", uri)
+    if kind is None or not (":" in uri or uri in CLASSES):
+        return
+    if not os.path.exists(uri.partition("?")[0]):  # noqa: PTH110 - Path raises where a name is too long
+        raise ConfigError(f"{uri}: unknown kind of source {kind[0]!r}; expected {KNOWN}")
 
 
 def open_playlist(
     uri: SourceUri, *, sensor: Sensor | None, on_disorder: Disorder, shuffle: bool, seed: int | None
 ) -> Playlist:
-    """Open a source: look for it, and tell what is to be played.
+    """Check that a source exists, and return what it plays.
 
     Args:
         uri: what to open.
-        sensor: geometry, where the source does not tell it; where it does, it must be the same.
-        on_disorder: what happens where time goes back, as in `eventveil.io.open_events`.
-        shuffle: play the trials of a dataset in a drawn order, another one in each pass.
+        sensor: geometry; must equal the source's where the source has one.
+        on_disorder: what to do where time goes back, as in `eventveil.io.open_events`.
+        shuffle: play the trials of a dataset in random order, drawn again for each pass.
         seed: of the order; None draws it.
 
     Raises:
@@ -118,25 +138,26 @@ def open_playlist(
     if uri.kind == RECORDING:
         return _recording(uri, sensor, on_disorder)
     if uri.is_camera:
-        raise ConfigError(f"{uri.name}: is a live camera, and cannot be played; `eventveil run {uri.name}` reads it")
+        raise ConfigError(f"{uri.name}: is a live camera and cannot be replayed; `eventveil run {uri.name}` reads it")
     if uri.kind == SIMULATE:
         people = _people(uri)
-        _hold(sensor, people.shot.sensor, "simulate:?sensor=WxH changes it")
+        _check_sensor(sensor, people.shot.sensor, "simulate:?sensor=WxH changes it")
         return Playlist(people.shot.sensor, lambda _: people.takes(), begins_us=0)
     return _dataset(uri, sensor, on_disorder, (secrets.randbits(32) if seed is None else seed) if shuffle else None)
 
 
 def look_for(uri: SourceUri) -> None:
-    """See that a folder is the dataset that it is said to be, without reading it: who errs is told at once.
+    """Check that a folder holds the dataset its URI names, without reading it, so that mistakes show at once.
 
     Raises:
-        DatasetError: it is not.
+        DatasetError: it does not.
     """
     folder = Path(uri.name)
     if uri.is_dataset or (uri.kind == RECORDING and folder.is_dir()):
         kind = index.recognise(folder).KIND
         if kind != uri.kind:
-            raise DatasetError(f"{folder}: is no {uri.kind}; play it as {kind}:{folder}")
+            expected = "a recording" if uri.kind == RECORDING else f"a {uri.kind} dataset"
+            raise DatasetError(f"{folder}: is not {expected}; play it as {kind}:{folder}")
 
 
 def _recording(uri: SourceUri, sensor: Sensor | None, on_disorder: Disorder) -> Playlist:
@@ -145,33 +166,27 @@ def _recording(uri: SourceUri, sensor: Sensor | None, on_disorder: Disorder) -> 
         return Playlist(events.sensor, lambda _: (clip,))
 
 
-def _people(uri: SourceUri) -> SimulatedPeople:
-    from eventveil.replay.simulation.people import SimulatedPeople  # compiles: only who simulates waits
-
-    return SimulatedPeople.parse(uri.options)
-
-
 def _dataset(uri: SourceUri, sensor: Sensor | None, on_disorder: Disorder, seed: int | None) -> Playlist:
     root = Path(uri.name)
     layout = index.recognise(root)
-    # What is said of a trial, its path to begin with, names a person: that stays out of the line's log.
+    # An error of a trial holds its path, which names a person: keep it out of the pipeline's log.
     try:
         dataset = layout.index(root)
         with dataset.trials[0].open() as packets:
-            held = packets.sensor
+            dataset_sensor = packets.sensor
     except EventVeilError:
-        raise DatasetError(f"{root}: cannot be played; `eventveil datasets check {root}` tells why") from None
+        raise DatasetError(f"{root}: cannot be played; `eventveil datasets check {root}` shows why") from None
     public_error = (
-        f"{root}: a trial cannot be read, or is not of {held} as the first one; "
-        f"`eventveil datasets check {root}` tells what cannot be read"
+        f"{root}: a trial cannot be read, or its sensor is not {dataset_sensor} as in the first trial; "
+        f"`eventveil datasets check {root}` lists what cannot be read"
     )
-    _hold(sensor, held, "leave the sensor out")
+    _check_sensor(sensor, dataset_sensor, "leave the sensor out")
     trials: Sequence[Trial] = dataset.of(uri.options["split"]) if "split" in uri.options else dataset.trials
 
     def clips(number: int) -> list[Clip]:
-        return [_clip(trial, held, on_disorder) for trial in _order(trials, seed, number)]
+        return [_clip(trial, dataset_sensor, on_disorder) for trial in _order(trials, seed, number)]
 
-    return Playlist(held, clips, begins_us=0, public_error=public_error)
+    return Playlist(dataset_sensor, clips, begins_us=0, public_error=public_error)
 
 
 def _order(trials: Sequence[Trial], seed: int | None, number: int) -> Sequence[Trial]:
@@ -189,10 +204,10 @@ def _open_trial(trial: Trial, sensor: Sensor, on_disorder: Disorder) -> PacketSo
     packets = trial.open(on_disorder)
     if packets.sensor != sensor:
         packets.__exit__(None, None, None)
-        raise DatasetError(f"{trial.path}: is of {packets.sensor}, and other trials are of {sensor}")
+        raise DatasetError(f"{trial.path}: has a sensor of {packets.sensor}, other trials have {sensor}")
     return packets
 
 
-def _hold(sensor: Sensor | None, held: Sensor, remedy: str) -> None:
-    if sensor not in (None, held):
-        raise ConfigError(f"the source is of a sensor of {held}, not {sensor}; {remedy}")
+def _check_sensor(expected: Sensor | None, actual: Sensor, remedy: str) -> None:
+    if expected not in (None, actual):
+        raise ConfigError(f"the source has a sensor of {actual}, not {expected}; {remedy}")

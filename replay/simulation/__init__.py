@@ -1,1 +1,1 @@
-"""The simulated camera: people, gestures, a room, and a sensor that watches them."""
+"""The simulated camera: people, gestures, a room, and an event sensor that records them."""

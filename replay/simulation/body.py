@@ -1,7 +1,7 @@
-"""A person in a pose as shapes in the picture: what the scene draws, from the farthest to the nearest.
+"""A person in a pose, as shapes in the picture for the scene to draw, from the farthest to the nearest.
 
 Every part of the body is a rounded, tapered bar between two points. Arms bend at the elbow by the law of cosines;
-what is nearer to the camera is larger.
+parts nearer to the camera are larger.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ PLAIN, ALONG, ACROSS, CHECKED = range(4)
 TEXTURES = {"hoops": ALONG, "stripes": ACROSS, "checks": CHECKED}
 FOLDS = (CHECKED, 0.07, 0.25)  # of plain cloth: texture, its wavelength in metres, its contrast
 CREASES = (CHECKED, 0.03, 0.3)  # of skin: knuckles, veins and shadows
-CAMERA_M = 1.8  # from the camera to the neck, where nothing else is said
-FINGERS = (-0.42, -0.15, 0.1, 0.35)  # how far each spreads, as a share of its length
+CAMERA_M = 1.8  # from the camera to the neck, by default
+FINGERS = (-0.42, -0.15, 0.1, 0.35)  # spread of each, as a share of its length
 ARM_PARTS = 8  # upper arm, forearm, palm, four fingers, thumb
 
 
 @dataclass(frozen=True, slots=True)
 class Viewpoint:
-    """Where the person stands in the picture: pixels a metre, and the neck's place in pixels."""
+    """The person's place in the picture: `scale` in pixels per metre, and `x` and `y` of the neck in pixels."""
 
     scale: float
     x: float
@@ -35,12 +35,12 @@ class Viewpoint:
 
 @dataclass(frozen=True, slots=True)
 class BodyShapes:
-    """Shapes of n frames.
+    """The shapes of a person in n frames.
 
     Attributes:
         shapes: (n, parts, 6): x and y of both ends, and the half width at both, pixels.
-        looks: (parts, 5): lightness, texture, its wavelength in pixels, its contrast, and how round it is shaded.
-        order: (n, parts), the order to draw them in.
+        looks: (parts, 5): lightness, texture, its wavelength in pixels, its contrast, and strength of round shading.
+        order: (n, parts): indices of the parts in drawing order.
     """
 
     shapes: Floats
@@ -49,7 +49,7 @@ class BodyShapes:
 
 
 class Body:
-    """Turns wrist paths of one person into figures."""
+    """Turns the wrist paths of one person into shapes."""
 
     def __init__(self, person: Person, view: Viewpoint) -> None:
         self._person = person
@@ -59,7 +59,7 @@ class Body:
         self._looks: list[tuple[float, ...]] = []
 
     def figure(self, paths: Paths, beat: Floats, t_s: Floats) -> BodyShapes:
-        """Return the shapes at the times `t_s` (n,), the wrists going where `paths` want them, as far as they reach."""
+        """Return the shapes at the times `t_s` (n,), with the wrists as near to `paths` as the arms reach."""
         person = self._person
         self._ends, self._halves, self._looks = [], [], []
         lean = person.sway * np.stack(
@@ -72,7 +72,7 @@ class Body:
         for side, wrist in zip((-1, 1), paths, strict=True):
             self._arm(side, wrist + lean, lean)
         order = np.tile(np.arange(len(self._looks)), (len(t_s), 1))
-        # The arm that is nearer to the camera is drawn last.
+        # The arm nearer to the camera is drawn last.
         swapped = paths[0][:, 2] > paths[1][:, 2]
         order[swapped, body_parts:] = np.roll(order[swapped, body_parts:], ARM_PARTS, axis=1)
         return BodyShapes(self._project(), np.array(self._looks), order)
@@ -198,20 +198,20 @@ def _from(point: Floats, x: float, y: float, z: float) -> Floats:
 
 
 def bend(shoulder: Floats, wrist: Floats, upper_arm: float, forearm: float, outwards: Floats) -> tuple[Floats, Floats]:
-    """Find the elbow of an arm, and how far the wrist gets.
+    """Find the elbow of an arm, and the point that its wrist reaches.
 
     Args:
         shoulder: metres (n, 3).
-        wrist: where it wants to be, metres (n, 3); out of reach, it is brought as near as the arm allows.
+        wrist: the target, metres (n, 3); out of reach, the wrist comes as near as the arm allows.
         upper_arm: metres.
         forearm: metres.
-        outwards: (3,), the way in which the elbow gives.
+        outwards: (3,), the direction in which the elbow bends.
 
     Returns:
         elbow and wrist, metres (n, 3).
     """
     away = wrist - shoulder
-    # A distance below a centimetre has no direction to speak of; nearly straight is as far as a joint goes.
+    # A distance below a centimetre has no useful direction; a joint opens until it is nearly straight.
     distance = np.maximum(_length(away), 0.01)
     reach = np.clip(distance, abs(upper_arm - forearm) + 0.02, 0.995 * (upper_arm + forearm))
     along = away / distance
@@ -222,7 +222,7 @@ def bend(shoulder: Floats, wrist: Floats, upper_arm: float, forearm: float, outw
 
 
 def _inner(a: Floats, b: Floats) -> Floats:
-    """Inner products (n, 1); written out, for matrix products differ in their last bits between machines."""
+    """Inner products (n, 1); written out, because matrix products differ in their last bits between machines."""
     product = a * b
     inner: Floats = product[..., 0:1] + product[..., 1:2] + product[..., 2:3]
     return inner

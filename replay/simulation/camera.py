@@ -1,7 +1,7 @@
-"""The simulated camera: a person makes a gesture in a room, a sensor watches, packets come out.
+"""The simulated camera: records a person who makes a gesture in a room, and yields event packets.
 
-Everything follows from numbers: who (`subject`), under what light (`session`), which gesture, and which time
-it is made (`take`). The same numbers give the same events on every machine.
+Everything follows from numbers: the person (`subject`), the light (`session`), the gesture, and its repetition
+(`take`). The same numbers give the same events on every machine.
 """
 
 from __future__ import annotations
@@ -20,20 +20,20 @@ from eventveil.replay.simulation.portable_random import Floats, PortableRandom, 
 from eventveil.replay.simulation.scene import LIGHTINGS, Lighting, background, draw
 from eventveil.replay.simulation.sensor import EventSensor, Pixels
 
-STEP_US = 2_000  # between pictures: the fastest hand moves about one pixel in it, as ESIM asks for
+STEP_US = 2_000  # between pictures: the fastest hand moves about one pixel, as ESIM requires
 PACKET_PICTURES = 20
 DVS128 = Sensor(128, 128)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Shot:
-    """How a scene is filmed.
+    """The camera of a scene.
 
     Attributes:
         sensor: geometry of the camera.
-        distance: of the camera, against the usual one, at which the picture is about 1.3 m high.
-        camera_motion: how far the camera sways, pixels.
-        pixels: what the sensor's pixels are like.
+        distance: of the camera, relative to the default, at which the picture is about 1.3 m high.
+        camera_motion: amplitude of the camera's sway, pixels.
+        pixels: properties of the sensor's pixels.
 
     Raises:
         EventError: a value is out of range.
@@ -46,7 +46,7 @@ class Shot:
 
     def __post_init__(self) -> None:
         if not 0.3 <= self.distance <= 10:
-            raise EventError(f"a simulated camera is at 0.3 to 10 times the usual distance, got {self.distance:g}")
+            raise EventError(f"a simulated camera is at 0.3 to 10 times the default distance, got {self.distance:g}")
         if not 0 <= self.camera_motion <= 5:
             raise EventError(f"a simulated camera sways by 0 to 5 pixels, got {self.camera_motion:g}")
 
@@ -61,16 +61,17 @@ def simulate(
     seconds: float = 6.0,
     shot: Shot | None = None,
 ) -> Iterator[EventPacket]:
-    """Yield a packet for each 40 ms of a person making a gesture.
+    """Yield a packet for each 40 ms of a person making a gesture, its times from 0.
 
     Args:
         seed: of the whole simulated world.
         subject: number of the person.
-        session: number of the visit: its light, room and place before the camera. Lights repeat after five.
+        session: number of the visit; sets the light, the room and the place in front of the camera. Lights repeat
+            after five.
         gesture: 0 to 10, as in `GESTURES`.
-        take: which time the person makes this gesture in this session.
+        take: number of the repetition of this gesture in this session.
         seconds: length.
-        shot: how it is filmed.
+        shot: the camera; None for the default.
 
     Raises:
         EventError: no such gesture or session, or the length is not positive.
@@ -85,7 +86,7 @@ def simulate(
     wall = background(shot.sensor, place)
     body = Body(person, _view(shot, place, placing))
     lighting = Lighting.named(LIGHTINGS[session % len(LIGHTINGS)])
-    # The camera is the same one throughout; only its noise is new each time.
+    # The camera is the same in all takes; only its noise differs.
     sensor = EventSensor(shot.sensor, pixels=shot.pixels, seed=seed, noise=placing.bits(), step_us=STEP_US)
     pictures = round(seconds * 1e6) // STEP_US + 1
     for first in range(0, pictures, PACKET_PICTURES):
@@ -97,7 +98,7 @@ def simulate(
 
 
 def _view(shot: Shot, place: PortableRandom, placing: PortableRandom) -> Viewpoint:
-    """Where the person stands: chosen for the visit, and a little anew for each gesture."""
+    """Place the person: drawn for the visit, with a small offset per take."""
     width, height = shot.sensor.width, shot.sensor.height
     near = place.uniform(0.9, 1.1) * placing.uniform(0.97, 1.03) / shot.distance
     across = place.uniform(-0.06, 0.06) + placing.uniform(-0.02, 0.02)

@@ -1,8 +1,8 @@
-"""A whole set of simulated recordings, in the folders in which tonic keeps DVS128 Gesture.
+"""A dataset of simulated recordings, in the folder layout that tonic uses for DVS128 Gesture.
 
-`ibmGestureTrain|ibmGestureTest/userNN_light/K.npy`: NN counts people from 1, the light tells the session, K is the
-gesture. A file is one array of float32 with a row x, y, p, t for each event, t in milliseconds: exact to half a
-microsecond in the first 8 s of a trial.
+`ibmGestureTrain|ibmGestureTest/userNN_light/K.npy`: NN counts people from 1, the light identifies the session, K is the
+gesture. A file is one float32 array with a row x, y, p, t per event, t in milliseconds: exact to half a microsecond in
+the first 8 s of a trial.
 """
 
 from __future__ import annotations
@@ -16,18 +16,19 @@ import numpy as np
 
 from eventveil.errors import EventFileError
 from eventveil.events import EventPacket
+from eventveil.files import atomic_file, remove_parts, write_atomic
 from eventveil.replay.datasets.dvs_gesture import GESTURES
 from eventveil.replay.simulation.camera import Shot, simulate
 from eventveil.replay.simulation.scene import LIGHTINGS
 
 TRAIN_SHARE = 23 / 29  # of the people, as in DVS128 Gesture
-USUAL = Shot()
-RECIPE = "simulated.json"  # what a set is made from, so that a run which goes on with it makes more of the same
+DEFAULT_SHOT = Shot()
+RECIPE = "simulated.json"  # the options of a set, so that a run which resumes it uses the same
 
 
 @dataclass(frozen=True, slots=True)
 class PlannedTrial:
-    """One recording of a set: person `subject` from 1, in `session` from 0, making `gesture`; to be put at `path`."""
+    """One recording of a set, to be written to `path`: person `subject` from 1, in `session` from 0, and `gesture`."""
 
     path: Path
     subject: int
@@ -36,16 +37,16 @@ class PlannedTrial:
 
 
 def plan(folder: Path, *, subjects: int, sessions: int) -> list[PlannedTrial]:
-    """List a set: the first 23 of 29 people are for training, and the rest, of any number at least one, for testing.
+    """List the trials of a set; the first 23/29 of the people are for training, the others, at least one, for tests.
 
     Raises:
-        EventFileError: there would be nobody on one side, or there are more sessions than lights to tell them by.
+        EventFileError: a side would be empty, or there are more sessions than lights to identify them.
     """
     if not (2 <= subjects <= 999 and 1 <= sessions <= len(LIGHTINGS)):
         raise EventFileError(
             folder,
             format="DVS128 Gesture",
-            expected=f"a set is of 2 to 999 subjects and 1 to {len(LIGHTINGS)} sessions, got {subjects} and {sessions}",
+            expected=f"a set has 2 to 999 subjects and 1 to {len(LIGHTINGS)} sessions, got {subjects} and {sessions}",
             remedy="change --subjects or --sessions",
         )
     train = min(round(subjects * TRAIN_SHARE), subjects - 1)
@@ -65,42 +66,42 @@ def plan(folder: Path, *, subjects: int, sessions: int) -> list[PlannedTrial]:
     ]
 
 
-def hold_to_recipe(folder: Path, *, seed: int, seconds: float, subjects: int, shot: Shot = USUAL) -> None:
-    """Write down what the set is made from, or see that it is what was written down.
+def check_recipe(folder: Path, *, seed: int, seconds: float, subjects: int, shot: Shot = DEFAULT_SHOT) -> None:
+    """Write the options of a set to its folder, or check that they equal the ones written there.
 
-    Of how it is filmed, that is said which differs from the usual.
+    Options of the camera are written only where they differ from the default.
 
     Raises:
-        EventFileError: the folder holds a set made from something else, or cannot be written.
+        EventFileError: the folder holds a set made with other options, or cannot be written.
     """
-    filmed = {"distance": shot.distance, "camera_motion": shot.camera_motion}
-    unusual = {name: value for name, value in filmed.items() if value != getattr(USUAL, name)}
-    recipe = json.dumps({"seed": seed, "seconds": seconds, "subjects": subjects} | unusual) + "\n"
+    camera = {"distance": shot.distance, "camera_motion": shot.camera_motion}
+    changed = {name: value for name, value in camera.items() if value != getattr(DEFAULT_SHOT, name)}
+    recipe = json.dumps({"seed": seed, "seconds": seconds, "subjects": subjects} | changed) + "\n"
     path = folder / RECIPE
     try:
         folder.mkdir(parents=True, exist_ok=True)
         if not path.exists():
-            path.write_text(recipe, encoding="utf-8")
-        found = path.read_text(encoding="utf-8")
+            write_atomic(path, recipe.encode())
+        written = path.read_text(encoding="utf-8")
     except OSError as error:
         raise EventFileError(
             path, format=None, expected=f"cannot write: {error.strerror}", remedy="check the folder"
         ) from error
-    if found != recipe:
+    if written != recipe:
         raise EventFileError(
             path,
             format=None,
-            expected=f"this folder holds a set made from {found.strip()}, not from {recipe.strip()}",
-            remedy="give the same options to go on with it, or another folder",
+            expected=f"this folder holds a set made with {written.strip()}, not with {recipe.strip()}",
+            remedy="give the same options to resume it, or another folder",
         )
 
 
 def write_trials(
-    planned: list[PlannedTrial], *, seed: int, seconds: float, shot: Shot = USUAL
+    planned: list[PlannedTrial], *, seed: int, seconds: float, shot: Shot = DEFAULT_SHOT
 ) -> Iterator[PlannedTrial]:
-    """Simulate and write those trials that are not there yet, and yield each when it is.
+    """Simulate and write the missing trials, and yield each trial once it exists.
 
-    A file gets its name only when it is whole; an interrupted run goes on where it was.
+    A file gets its name only when it is complete, so an interrupted run can be resumed.
 
     Raises:
         EventFileError: a file cannot be written.
@@ -119,12 +120,11 @@ def _write(path: Path, packets: list[EventPacket]) -> None:
     for column, name in enumerate("xyp"):
         table[:, column] = np.concatenate([getattr(packet, name) for packet in packets])
     table[:, 3] = np.concatenate([packet.t for packet in packets]) / 1e3
-    part = path.with_suffix(".part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with part.open("wb") as file:
+        remove_parts(path)
+        with atomic_file(path) as file:
             np.save(file, table)
-        part.replace(path)
     except OSError as error:
         raise EventFileError(
             path, format="NPY", expected=f"cannot write: {error.strerror}", remedy="check the folder and its free space"

@@ -1,8 +1,8 @@
-"""The eleven gestures of DVS128 Gesture as paths of the two hands, with each person's way and each take's variation.
+"""The eleven gestures of DVS128 Gesture as paths of the two hands, varied by person and take.
 
 Points are metres from the middle of the neck: x to the right of the picture, y down, z towards the camera. The right
-hand is therefore on the left. "Clockwise" is as the person sees the own arm, as in the real recordings: in the picture
-it turns the other way.
+hand is therefore on the left. "Clockwise" is from the person's own view, as in the real recordings: in the picture the
+arm turns the other way.
 
 Source of the classes and their order: Amir et al., A Low Power, Fully Event-Based Gesture Recognition System
 (CVPR 2017).
@@ -20,13 +20,13 @@ from eventveil.replay.datasets.dvs_gesture import GESTURES
 from eventveil.replay.simulation.person import Person
 from eventveil.replay.simulation.portable_random import Floats, PortableRandom, sine
 
-USUAL_REACH_M = 0.53  # shoulder to wrist: the paths below are of such an arm
+USUAL_REACH_M = 0.53  # shoulder to wrist, for which the paths below are made
 MIRROR = np.array([-1.0, 1.0, 1.0])
 
 
 @dataclass(frozen=True, slots=True)
 class Beat:
-    """The rhythm of a take: `turns` (n,) done and `size` (n,) of the motion; the person's `snap` and `lag`."""
+    """The rhythm of a take: completed `turns` (n,) and `size` (n,) of the motion; the person's `snap` and `lag`."""
 
     turns: Floats
     size: Floats
@@ -34,43 +34,43 @@ class Beat:
     lag: float
 
     def swing(self, shift: float = 0.0) -> Floats:
-        """Return the motion to and fro (n,), about -1 to 1, `shift` turns ahead."""
+        """Return the motion back and forth (n,), about -1 to 1, `shift` turns ahead."""
         turns = self.turns + shift
         return self.size * (sine(turns) + self.snap * sine(2 * turns))
 
     def circle(self, shift: float = 0.0) -> tuple[Floats, Floats]:
-        """Return the two coordinates (n,) of a round motion."""
+        """Return the two coordinates (n,) of a circular motion."""
         turns = self.turns + shift
         return self.size * sine(turns + 0.25), self.size * sine(turns)
 
 
 Paths = tuple[Floats, Floats]
-"""Where the right and the left wrist want to be, each (n, 3)."""
+"""Target positions of the right and the left wrist, metres (n, 3) each."""
 
 
 class Performance:
-    """One take: a person making a gesture, with the variation that `chance` has in store for this take.
+    """One take: a person making a gesture, with variation drawn from `random`.
 
     Raises:
         EventError: no such gesture.
     """
 
-    def __init__(self, gesture: int, person: Person, chance: PortableRandom) -> None:
+    def __init__(self, gesture: int, person: Person, random: PortableRandom) -> None:
         if not 0 <= gesture < len(GESTURES):
             raise EventError(f"expected a gesture from 0 to {len(GESTURES) - 1}, got {gesture}")
         self._person = person
-        hertz, path = PATHS[gesture] if gesture < len(PATHS) else (1.5, chance.pick(OTHERS))
+        hertz, path = PATHS[gesture] if gesture < len(PATHS) else (1.5, random.pick(OTHERS))
         self._path = path
         self._mirrored = gesture == len(PATHS) and person.left_handed
-        self._hertz = hertz * person.tempo * chance.uniform(0.9, 1.1)
-        self._begin = chance.uniform(0, 1)
-        self._size = person.amplitude * chance.uniform(0.85, 1.15)
-        self._drift = tuple(chance.uniform(low, high) for low, high in ((0, 0.12), (0.1, 0.4), (0, 1)))
-        self._fade = tuple(chance.uniform(low, high) for low, high in ((0, 0.2), (0.1, 0.5), (0, 1)))
-        self._aim = np.array([chance.uniform(-0.03, 0.03) for _ in range(3)])
+        self._hertz = hertz * person.tempo * random.uniform(0.9, 1.1)
+        self._begin = random.uniform(0, 1)
+        self._size = person.amplitude * random.uniform(0.85, 1.15)
+        self._drift = tuple(random.uniform(low, high) for low, high in ((0, 0.12), (0.1, 0.4), (0, 1)))
+        self._fade = tuple(random.uniform(low, high) for low, high in ((0, 0.2), (0.1, 0.5), (0, 1)))
+        self._aim = np.array([random.uniform(-0.03, 0.03) for _ in range(3)])
 
     def at(self, t_s: Floats) -> tuple[Paths, Floats]:
-        """Return the paths at the times `t_s` (n,), and the beat (n,) for the body to join in with."""
+        """Return the paths at the times `t_s` (n,), and the beat (n,) that the body follows."""
         beat = Beat(
             turns=t_s * self._hertz + self._begin + _wander(t_s, self._drift),
             size=self._size * (1 + _wander(t_s, self._fade)),
@@ -85,7 +85,7 @@ class Performance:
 
 
 def _wander(t_s: Floats, slow: tuple[float, ...]) -> Floats:
-    """A slow change; `slow` is its size, its repetitions a second and where it begins."""
+    """Return a slow oscillation; `slow` is its amplitude, frequency in hertz and phase in turns."""
     size, hertz, begin = slow
     return size * sine(t_s * hertz + begin)
 
@@ -95,7 +95,7 @@ def _points(x: Floats | float, y: Floats | float, z: Floats | float) -> Floats:
 
 
 def _resting(beat: Beat, side: int) -> Floats:
-    """A hand that hangs beside the body; `side` is -1 for the right one."""
+    """Return the path of a hand that hangs beside the body; `side` is -1 for the right hand."""
     return _points(side * 0.24 + 0 * beat.turns, 0.58, 0.02)
 
 
@@ -115,7 +115,7 @@ def _wave(side: int) -> Callable[[Beat], Paths]:
 
 
 def _circle(side: int, turn: int) -> Callable[[Beat], Paths]:
-    """A large circle beside the body; `turn` is 1 where it runs clockwise in the picture."""
+    """Return a large circle beside the body; `turn` is 1 where it runs clockwise in the picture."""
 
     def path(beat: Beat) -> Paths:
         across, down = beat.circle()
@@ -183,5 +183,5 @@ PATHS: tuple[tuple[float, Callable[[Beat], Paths]], ...] = (
     (1.7, _drum),
     (3.2, _guitar),
 )
-"""Usual repetitions a second, and the path, by gesture; the last gesture, "other", is one of `OTHERS`."""
+"""Default repetitions per second, and the path, by gesture; the last gesture, "other", is one of `OTHERS`."""
 OTHERS = (_push, _wipe, _salute, _flap)

@@ -1,4 +1,4 @@
-"""People who go on making gestures before the simulated camera, for as long as somebody watches."""
+"""People who make gestures in front of the simulated camera, without end."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from eventveil.replay.simulation.camera import Shot, simulate
 from eventveil.replay.simulation.portable_random import PortableRandom
 from eventveil.replay.simulation.scene import LIGHTINGS
 
-READ: dict[str, Callable[[str], Any]] = {
+PARSERS: dict[str, Callable[[str], Any]] = {
     "seed": int,
     "subjects": int,
     "seconds": float,
@@ -32,17 +32,17 @@ MAX_SUBJECTS = 999
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SimulatedPeople:
-    """Who comes before the camera, and how long each gesture takes.
+    """The people in front of the camera, and the length of each gesture.
 
-    In each round everybody makes every gesture once, in an order, under lights and with variation drawn from the seed.
-    The default seed is not that of `eventveil simulate`: whoever was trained on the people of the one meets strangers
+    In each round every person makes every gesture once; order, lights and variation are drawn from the seed. The
+    default seed differs from that of `eventveil simulate`, so a network trained on the people of one meets strangers
     in the other.
 
     Attributes:
         seed: of people, room, sensor and order.
-        subjects: how many people.
+        subjects: number of people.
         seconds: length of one take.
-        shot: how it is filmed.
+        shot: the camera.
 
     Raises:
         ConfigError: a value is out of range.
@@ -56,34 +56,34 @@ class SimulatedPeople:
     def __post_init__(self) -> None:
         if self.seed < 0 or not 1 <= self.subjects <= MAX_SUBJECTS or not 0.1 <= self.seconds <= 600:
             raise ConfigError(
-                f"simulate: expected a seed from 0 on, 1 to {MAX_SUBJECTS} subjects and 0.1 to 600 seconds a gesture, "
-                f"got seed={self.seed}, subjects={self.subjects}, seconds={self.seconds:g}"
+                f"simulate: expected a seed from 0 on, 1 to {MAX_SUBJECTS} subjects and 0.1 to 600 seconds per "
+                f"gesture, got seed={self.seed}, subjects={self.subjects}, seconds={self.seconds:g}"
             )
 
     @classmethod
     def parse(cls, options: Mapping[str, str]) -> Self:
-        """Read the options that stand behind `simulate:?`.
+        """Parse the options after `simulate:?`.
 
         Raises:
             ConfigError: an option is unknown, cannot be read or is out of range.
         """
-        read: dict[str, Any] = {}
+        values: dict[str, Any] = {}
         for key, text in options.items():
-            if key not in READ:
-                raise ConfigError(f"simulate: unknown option {key!r}; known: {', '.join(READ)}")
+            if key not in PARSERS:
+                raise ConfigError(f"simulate: unknown option {key!r}; known: {', '.join(PARSERS)}")
             try:
-                read[key] = READ[key](text)
+                values[key] = PARSERS[key](text)
             except (ValueError, EventError):
                 example = "128x128" if key == "sensor" else f"a number, as in {key}=1"
                 raise ConfigError(f"simulate: {key}: expected {example}, got {text!r}") from None
-        shot = {key: read.pop(key) for key in ("distance", "camera_motion", "sensor") if key in read}
+        shot = {key: values.pop(key) for key in ("distance", "camera_motion", "sensor") if key in values}
         try:
-            return cls(**read, shot=Shot(**shot))
+            return cls(**values, shot=Shot(**shot))
         except EventError as error:
             raise ConfigError(f"simulate: {error}") from None
 
     def takes(self) -> Iterator[Clip]:
-        """Yield one take after the other, without end."""
+        """Yield one take after another, without end."""
         for turn in count():
             for subject, gesture in self._order(turn):
                 yield Clip(
@@ -114,7 +114,7 @@ class SimulatedPeople:
 
 
 def _one_ahead(packets: Iterator[EventPacket], thread: ThreadPoolExecutor) -> Iterator[EventPacket]:
-    """Film on while a packet is played: who films between two packets makes the second one late."""
+    """Simulate the next packet while one is played; simulating between two packets would delay the second."""
     ahead = thread.submit(next, packets, None)
     while (packet := ahead.result()) is not None:
         ahead = thread.submit(next, packets, None)

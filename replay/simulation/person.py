@@ -1,6 +1,6 @@
-"""Who stands before the simulated camera: a body, its clothes, and a way of moving, all drawn from a number.
+"""A simulated person: a body, its clothes, and a way of moving, all drawn from a number.
 
-Lengths are metres and spread about those of adults; lightness is the share of light that a surface throws back.
+Lengths are in metres and spread around those of adults; lightness is the share of light that a surface reflects.
 """
 
 from __future__ import annotations
@@ -24,17 +24,18 @@ class Person:
         girth: half the width of the waist, as a share of `shoulder`.
         upper_arm, forearm, hand: lengths.
         limb: half the width of the forearm.
-        head_width, head_height: of the face, without hair.
+        head_width, head_height: size of the face, without hair.
         hair: one of `HAIR`.
         hair_light, skin_light, shirt_light: lightness.
         pattern: of the shirt, one of `PATTERNS`; `period` is its length and `contrast` its strength, 0 to 1.
         long_sleeves, glasses: worn or not.
-        tempo, amplitude: of every gesture, against the usual.
-        phase: how far the left hand is behind the right where both move, in turns.
+        tempo, amplitude: of every gesture, relative to the default.
+        phase: lag of the left hand where both move, in turns.
         snap: strength of the second harmonic: how jerky the motion is.
-        elbow: how far out the elbows are held, 0 down to 1 sideways.
-        sway, sway_hz: of the body, metres and times a second; `nod` is how much the head joins in with the beat.
-        left_handed: does one-handed gestures of its own choice with the left hand.
+        elbow: direction of the elbows, 0 down to 1 sideways.
+        sway, sway_hz: amplitude in metres and frequency of the body's sway; `nod` is the amplitude of the head's nod
+            to the beat, in metres.
+        left_handed: makes one-handed gestures of the class "other" with the left hand.
     """
 
     shoulder: float
@@ -68,34 +69,34 @@ class Person:
     @classmethod
     def drawn(cls, seed: int, number: int) -> Self:
         """Draw the person of this number; the same seed and number give the same person."""
-        chance = PortableRandom(seed, "person", number)
-        size = chance.uniform(0.9, 1.1)
+        random = PortableRandom(seed, "person", number)
+        size = random.uniform(0.9, 1.1)
         return cls(
-            shoulder=size * chance.uniform(0.16, 0.21),
-            torso=size * chance.uniform(0.48, 0.56),
-            girth=chance.uniform(0.7, 1.05),
-            upper_arm=size * chance.uniform(0.26, 0.30),
-            forearm=size * chance.uniform(0.23, 0.27),
-            hand=size * chance.uniform(0.16, 0.20),
-            limb=size * chance.uniform(0.032, 0.048),
-            head_width=size * chance.uniform(0.14, 0.18),
-            head_height=size * chance.uniform(0.20, 0.25),
-            hair=chance.pick(HAIR),
-            hair_light=chance.pick((0.03, 0.06, 0.12, 0.35)),
-            skin_light=chance.uniform(0.3, 0.7),
-            shirt_light=chance.uniform(0.06, 0.6),
-            pattern=chance.pick(PATTERNS),
-            period=chance.uniform(0.04, 0.14),
-            contrast=chance.uniform(0.35, 0.8),
-            long_sleeves=chance.pick((False, True)),
-            glasses=chance.pick((False, False, True)),
-            tempo=chance.uniform(0.75, 1.3),
-            amplitude=chance.uniform(0.75, 1.2),
-            phase=chance.uniform(-0.08, 0.08),
-            snap=chance.uniform(-0.25, 0.25),
-            elbow=chance.uniform(0.0, 1.0),
-            sway=chance.uniform(0.006, 0.02),
-            sway_hz=chance.uniform(0.2, 0.6),
-            nod=chance.uniform(0.0, 0.006),
-            left_handed=chance.pick((False, False, False, True)),
+            shoulder=size * random.uniform(0.16, 0.21),
+            torso=size * random.uniform(0.48, 0.56),
+            girth=random.uniform(0.7, 1.05),
+            upper_arm=size * random.uniform(0.26, 0.30),
+            forearm=size * random.uniform(0.23, 0.27),
+            hand=size * random.uniform(0.16, 0.20),
+            limb=size * random.uniform(0.032, 0.048),
+            head_width=size * random.uniform(0.14, 0.18),
+            head_height=size * random.uniform(0.20, 0.25),
+            hair=random.pick(HAIR),
+            hair_light=random.pick((0.03, 0.06, 0.12, 0.35)),
+            skin_light=random.uniform(0.3, 0.7),
+            shirt_light=random.uniform(0.06, 0.6),
+            pattern=random.pick(PATTERNS),
+            period=random.uniform(0.04, 0.14),
+            contrast=random.uniform(0.35, 0.8),
+            long_sleeves=random.pick((False, True)),
+            glasses=random.pick((False, False, True)),
+            tempo=random.uniform(0.75, 1.3),
+            amplitude=random.uniform(0.75, 1.2),
+            phase=random.uniform(-0.08, 0.08),
+            snap=random.uniform(-0.25, 0.25),
+            elbow=random.uniform(0.0, 1.0),
+            sway=random.uniform(0.006, 0.02),
+            sway_hz=random.uniform(0.2, 0.6),
+            nod=random.uniform(0.0, 0.006),
+            left_handed=random.pick((False, False, False, True)),
         )

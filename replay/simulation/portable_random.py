@@ -1,7 +1,7 @@
-"""Chance and motion that are the same on every machine: drawn from names, and made of exact arithmetic only.
+"""Random numbers and a sine that are the same on every machine: drawn from names, and made of exact arithmetic only.
 
 The last bits of `sin`, `exp` and of NumPy's normal deviates differ between machines and versions. Addition,
-multiplication, division and the square root do not (IEEE 754), nor does a hash. The simulated camera uses no more.
+multiplication, division and the square root do not (IEEE 754), nor does a hash. The simulated camera uses only these.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ Floats = npt.NDArray[np.float64]
 
 
 class PortableRandom:
-    """Random draws that belong to a name, as `PortableRandom(seed, "person", 3)`: equal names, equal draws."""
+    """Random numbers seeded by a name, as in `PortableRandom(seed, "person", 3)`: equal names give equal draws."""
 
     def __init__(self, *name: Any) -> None:
         self._name = "/".join(map(str, name))

@@ -1,7 +1,7 @@
-"""The room and the drawing: figures before a background, as pictures of linear intensity.
+"""Draws people in front of a background, as pictures of linear intensity.
 
-Pictures are uint16, so that what the sensor sees is the same on every machine. Edges are smoothed over one pixel, as a
-lens does; a part moved by a fraction of a pixel changes its edge by that fraction.
+Pictures are uint16, so the input of the sensor is the same on every machine. Edges are smoothed over one pixel, as a
+lens does; a part that moves by a fraction of a pixel changes its edge by that fraction.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ WHITE = 60_000.0  # intensity of a perfectly white surface in full light
 MARGIN = 8  # pixels of background around the picture, for the camera to move over
 
 LIGHTINGS = ("fluorescent", "fluorescent_led", "lab", "led", "natural")
-"""Named as in DVS128 Gesture."""
+"""Lightings, named as in DVS128 Gesture."""
 
 
 @dataclass(frozen=True, slots=True)
 class Lighting:
-    """Light of a room: `level` 0 to 1, share from the `side` (-1 to 1), and `flicker`, its depth at `hertz`."""
+    """Light of a room: `level` 0 to 1, share from the `side` (-1 to 1), and depth of the `flicker` at `hertz`."""
 
     level: float
     side: float
@@ -35,7 +35,7 @@ class Lighting:
 
     @classmethod
     def named(cls, name: str) -> Self:
-        """Return one of `LIGHTINGS`."""
+        """Return the light of one of `LIGHTINGS`."""
         level, side, flicker, hertz = {
             "fluorescent": (0.5, 0.1, 0.06, 120.0),
             "fluorescent_led": (0.8, -0.2, 0.03, 120.0),
@@ -46,32 +46,32 @@ class Lighting:
         return cls(level, side, flicker, hertz)
 
 
-def background(sensor: Sensor, chance: PortableRandom) -> Floats:
-    """Return a room's wall with things on it, lightness (height + 2 * MARGIN, width + 2 * MARGIN)."""
+def background(sensor: Sensor, random: PortableRandom) -> Floats:
+    """Return the lightness of a wall with objects, (height + 2 * MARGIN, width + 2 * MARGIN)."""
     height, width = sensor.height + 2 * MARGIN, sensor.width + 2 * MARGIN
     y, x = np.mgrid[0:height, 0:width] * 1.0
-    wall: Floats = chance.uniform(0.1, 0.4) * (
-        1 + chance.uniform(-0.3, 0.3) * x / width + chance.uniform(-0.3, 0) * y / height
+    wall: Floats = random.uniform(0.1, 0.4) * (
+        1 + random.uniform(-0.3, 0.3) * x / width + random.uniform(-0.3, 0) * y / height
     )
     for _ in range(4):
-        left, top = chance.uniform(-0.1, 1) * width, chance.uniform(-0.1, 0.9) * height
-        wide, high = chance.uniform(0.05, 0.4) * width, chance.uniform(0.05, 0.4) * height
+        left, top = random.uniform(-0.1, 1) * width, random.uniform(-0.1, 0.9) * height
+        wide, high = random.uniform(0.05, 0.4) * width, random.uniform(0.05, 0.4) * height
         inside = np.clip(np.minimum(x - left, left + wide - x), 0, 1) * np.clip(
             np.minimum(y - top, top + high - y), 0, 1
         )
-        wall += (chance.uniform(0.05, 0.7) - wall) * inside
+        wall += (random.uniform(0.05, 0.7) - wall) * inside
     return wall
 
 
 def draw(
     wall: Floats, shift: Floats, figure: BodyShapes, light: Floats, side: float, sensor: Sensor
 ) -> npt.NDArray[np.uint16]:
-    """Draw figures before a wall.
+    """Draw a person in front of a wall.
 
     Args:
-        wall: as `background` makes it.
-        shift: pixels (n, 2) by which the camera has moved to the right and down, at most `MARGIN` - 1 each way.
-        figure: n frames of shapes, of a camera that stands still.
+        wall: from `background`.
+        shift: movement of the camera to the right and down, pixels (n, 2), at most `MARGIN` - 1 each way.
+        figure: shapes of n frames, as a still camera sees them.
         light: (n,) level of light, 0 to 1.
         side: -1 to 1, the side from which light comes.
         sensor: size of the pictures.

@@ -1,14 +1,14 @@
-"""Pictures to events, as the pixels of an event camera do it.
+"""Turns pictures into events, as the pixels of an event camera do.
 
-Each pixel takes the logarithm of its light, follows it with the bandwidth that this light allows, and fires when it
-has changed by a threshold since its last event. A pixel that has fired is blind for the refractory time and then
-starts again from what it sees. Thresholds differ from pixel to pixel, and between ON and OFF; a leak makes ON events
-of no change, and shot noise events of both kinds, more in the dark. Between two pictures the logarithm is taken to
-change linearly, and events get the microsecond at which it crosses the threshold.
+Each pixel takes the logarithm of its light, low-passed with a bandwidth in proportion to the light, and fires when it
+has changed by a threshold since the last event. After an event the pixel is blind for the refractory time, then starts
+again from its current value. Thresholds differ from pixel to pixel, and between ON and OFF. A leak causes ON events
+without any change; shot noise causes events of both polarities, more in the dark. Between two pictures the logarithm is
+assumed to change linearly, and an event gets the microsecond at which it crosses the threshold.
 
 Sources: Rebecq et al., ESIM: an Open Event Camera Simulator (CoRL 2018), for the crossing times; Hu et al., v2e: From
-Video Frames to Realistic DVS Events (CVPRW 2021), for bandwidth, mismatch, leak and shot noise. Other than there, a
-pixel's refractory time also holds its memory, as the reset of the circuit does.
+Video Frames to Realistic DVS Events (CVPRW 2021), for bandwidth, mismatch, leak and shot noise. Unlike v2e, the
+refractory time also holds the pixel's memory, as the reset of the circuit does.
 """
 
 from __future__ import annotations
@@ -25,28 +25,28 @@ from eventveil.events import EventPacket, Sensor
 from eventveil.replay.simulation.portable_random import Floats
 
 FULL = 65_535  # the brightest value of a picture
-DARK = 0.003  # of full light: what the pixel takes for light in the dark
-LOG_STEP = 2.0**-20  # logarithms are rounded to this, and are then the same on every machine
-BUS_EVENTS = 4  # a pixel, between two pictures, on the average: what comes beyond is lost, as on a full bus
+DARK = 0.003  # of full light: the pixel's signal in the dark
+LOG_STEP = 2.0**-20  # logarithms are rounded to this, so that they are the same on every machine
+BUS_EVENTS = 4  # per pixel and picture on average; events beyond that are lost, as on a full bus
 WORD = 0xFFFFFFFF
 HALF_WORD = 0x7FFFFFFF
 MULTIPLIER = 0x45D9F3B
 
 Fired = tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], npt.NDArray[np.bool_]]
-"""Times, places in the picture, and polarities of events."""
+"""Times, flat pixel indices, and polarities of events."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pixels:
-    """What the pixels of a sensor are like; the values of a DVS128 at usual biases, as near as its recordings tell.
+    """Properties of a sensor's pixels; by default those of a DVS128 at default biases, estimated from its recordings.
 
     Attributes:
         on, off: thresholds, change of the natural logarithm.
-        mismatch: standard deviation of a pixel's thresholds, as a share of them.
-        refractory_us: a pixel's blind time behind an event.
-        bandwidth_hz: of a pixel in full light; in proportion to light below.
-        leak_hz: ON events a pixel of no change, a second.
-        shot_hz: noise events a pixel in the dark, a second; a quarter of it in full light.
+        mismatch: standard deviation of the thresholds between pixels, as a share of them.
+        refractory_us: a pixel's blind time after an event.
+        bandwidth_hz: of a pixel in full light; below that, in proportion to the light.
+        leak_hz: ON events per pixel and second without any change.
+        shot_hz: noise events per pixel and second in the dark; a quarter of it in full light.
 
     Raises:
         EventError: a value is out of range.
@@ -77,12 +77,12 @@ class Pixels:
 
 
 class EventSensor:
-    """A sensor that watches pictures, one every `step_us`.
+    """An event sensor that is shown pictures, one every `step_us`.
 
     Args:
         sensor: geometry.
-        pixels: what its pixels are like.
-        seed: of the mismatch: the same seed is the same camera.
+        pixels: properties of its pixels; None for the default.
+        seed: of the mismatch; the same seed gives the same camera.
         noise: seed of the noise; equal seeds and pictures give equal events on every machine.
         step_us: time between pictures.
 
@@ -103,19 +103,19 @@ class EventSensor:
         size = sensor.width * sensor.height
         self._on = self._thresholds(self._pixels.on, 1)
         self._off = self._thresholds(self._pixels.off, 2)
-        # A first-order low pass, taken implicitly: it follows by this share of the difference, by light.
+        # A first-order low pass, implicit Euler: the share of the difference that it follows, by light.
         gain = 2 * math.pi * self._pixels.bandwidth_hz * step_us / 1e6 * LIGHT
         self._following = gain / (1 + gain)
-        self._seen = np.zeros(size)  # what the pixel's circuit has followed the light to
-        self._memory = np.zeros(size)  # of its last event
-        self._ready_us = np.zeros(size, np.int64)  # when it can fire again
+        self._filtered = np.zeros(size)  # the low-passed logarithm of each pixel
+        self._memory = np.zeros(size)  # its value at the last event
+        self._ready_us = np.zeros(size, np.int64)  # when the pixel can fire again
         bus = BUS_EVENTS * size
         self._t, self._at, self._p = np.empty(bus, np.int64), np.empty(bus, np.int64), np.empty(bus, np.bool_)
 
     def watch(self, pictures: npt.NDArray[np.uint16]) -> EventPacket:
         """Return the events up to the last of these pictures, in time order.
 
-        The first picture ever is what the pixels start from: it gives no event, and its time is 0.
+        The first picture of all, at time 0, sets the initial state of the pixels and gives no event.
 
         Args:
             pictures: uint16 (n, height, width), linear intensity.
@@ -126,7 +126,7 @@ class EventSensor:
         shape = (self.sensor.height, self.sensor.width)
         if pictures.dtype != np.uint16 or pictures.ndim != 3 or pictures.shape[1:] != shape:
             raise EventError(
-                f"a simulated sensor of {self.sensor} watches uint16 pictures of shape (n, {shape[0]}, {shape[1]}), "
+                f"a simulated sensor of {self.sensor} takes uint16 pictures of shape (n, {shape[0]}, {shape[1]}), "
                 f"got {pictures.dtype} of shape {pictures.shape}"
             )
         parts = [self._watch_one(picture.reshape(-1)) for picture in pictures]
@@ -139,12 +139,12 @@ class EventSensor:
 
     def _watch_one(self, picture: npt.NDArray[np.uint16]) -> Fired:
         if self._frame == 0:
-            self._seen[:] = self._memory[:] = LOGARITHM[picture]
+            self._filtered[:] = self._memory[:] = LOGARITHM[picture]
             self._frame = 1
             return self._nothing()
         pixels, step_s = self._pixels, self._step_us / 1e6
         n = _expose(
-            picture, LOGARITHM, self._following, self._seen, self._memory, self._ready_us, self._on, self._off,
+            picture, LOGARITHM, self._following, self._filtered, self._memory, self._ready_us, self._on, self._off,
             (self._frame - 1) * self._step_us, self._step_us, pixels.refractory_us,
             pixels.leak_hz * step_s, int(pixels.shot_hz * step_s * 2**31), _key(self._noise, self._frame),
             self._t, self._at, self._p,
@@ -157,7 +157,7 @@ class EventSensor:
         return np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0, np.bool_)
 
     def _thresholds(self, usual: float, kind: int) -> Floats:
-        """Spread thresholds about the usual one: the sum of twelve even draws is near enough to a normal deviate."""
+        """Spread the thresholds of pixels; the sum of twelve uniform draws approximates a normal deviate."""
         size = self.sensor.width * self.sensor.height
         places = np.arange(size, dtype=np.int64)
         deviate = np.full(size, -6.0)
@@ -167,9 +167,9 @@ class EventSensor:
 
 
 LIGHT: Floats = np.arange(FULL + 1) / FULL + DARK
-"""Light that a pixel takes a picture's value for, (65536,)."""
+"""The light of each value of a picture, (65536,)."""
 LOGARITHM: Floats = np.round(np.log(LIGHT) / LOG_STEP) * LOG_STEP
-"""Its natural logarithm, (65536,)."""
+"""Its natural logarithm, rounded, (65536,)."""
 
 
 def _key(seed: int, frame: int) -> int:
@@ -201,7 +201,7 @@ def _expose(  # type: ignore[no-untyped-def]
     picture, logarithm, following, seen, memory, ready_us, on, off, start_us, step_us, refractory_us, leak, shot, key,
     out_t, out_at, out_p,
 ):  # fmt: skip
-    """Let all pixels see one more picture, `step_us` behind the last; return how many events there were."""
+    """Show all pixels the picture `step_us` after the previous one; return the number of events."""
     n = 0
     for at in range(len(picture)):
         old = seen[at]
@@ -230,7 +230,7 @@ def _expose(  # type: ignore[no-untyped-def]
 def _cross(  # type: ignore[no-untyped-def]
     at, old, new, memory, ready_us, on, off, start_us, step_us, refractory_us, n, out_t, out_at, out_p
 ):
-    """Fire for every threshold crossed on the way from `old` to `new`; return how many events there are."""
+    """Fire for every threshold crossed on the way from `old` to `new`; return the number of events so far."""
     end_us, change = start_us + step_us, new - old
     while n < len(out_t):
         if new - memory[at] >= on[at]:
@@ -239,7 +239,7 @@ def _cross(  # type: ignore[no-untyped-def]
             level, brighter = memory[at] - off[at], False
         else:
             break
-        # The leak can bring a crossing about where the light itself goes the other way, or not at all.
+        # The leak can cause a crossing where the light itself changes the other way, or not at all.
         share = min(max((level - old) / change, 0.0), 1.0) if change != 0 else 0.0
         t = min(max(start_us + int(share * step_us), ready_us[at]), end_us - 1)
         n = _fire(at, t, brighter, refractory_us, ready_us, n, out_t, out_at, out_p)
@@ -251,7 +251,7 @@ def _cross(  # type: ignore[no-untyped-def]
 
 @njit(cache=True, nogil=True)
 def _fire(at, t, brighter, refractory_us, ready_us, n, out_t, out_at, out_p):  # type: ignore[no-untyped-def]
-    """Write event `n`, for which the caller has seen that there is room; return how many there are now."""
+    """Write event `n`, for which the caller has checked that there is room; return the number of events so far."""
     out_t[n], out_at[n], out_p[n] = t, at, brighter
     ready_us[at] = t + refractory_us
     return n + 1

@@ -6,8 +6,6 @@ says that it is private.
 
 from __future__ import annotations
 
-import io
-import os
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +13,7 @@ import numpy.typing as npt
 from PIL import Image, ImageDraw
 
 from eventveil.errors import ConfigError
+from eventveil.files import atomic_file
 from eventveil.stream.calibration.profile import SourceProfile
 
 SIDE = 480  # width and height of a panel, pixels
@@ -46,15 +45,10 @@ def write_private(path: Path, picture: Image.Image) -> None:
     Raises:
         ConfigError: it cannot be written.
     """
-    data = io.BytesIO()
-    picture.save(data, format="PNG")
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
-        with os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
-            file.write(data.getvalue())
-        part.replace(path)
+        with atomic_file(path, private=True) as file:
+            picture.save(file, format="PNG")
     except OSError as error:
-        part.unlink(missing_ok=True)
         raise ConfigError(
             f"{path}: cannot be written ({error.strerror or error}); check folder and space, or leave --out out"
         ) from error

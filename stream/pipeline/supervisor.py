@@ -9,20 +9,19 @@ cannot be killed and hence not restarted: a stage that fails in a thread ends th
 
 from __future__ import annotations
 
-import contextlib
 import multiprocessing
 import multiprocessing.context
 import signal
 import tempfile
-import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from multiprocessing import forkserver
 from typing import Any
 
 from eventveil.errors import ConfigError
+from eventveil.processes import describe_exit, ignored_signals
 from eventveil.stream.runtime.accounting import StageCounters
 
 PRELOAD = ["eventveil.stream.pipeline.worker", "eventveil.models.runtime", "eventveil.models.weights"]
@@ -45,7 +44,7 @@ def processes() -> multiprocessing.context.ForkServerContext:
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(PRELOAD)
     try:
-        with _deaf():
+        with ignored_signals(signal.SIGINT, signal.SIGTERM):
             forkserver.ensure_running()
     except OSError as error:
         raise ConfigError(
@@ -53,20 +52,6 @@ def processes() -> multiprocessing.context.ForkServerContext:
             "TMPDIR to a folder of yours with a path under 70 bytes"
         ) from error
     return context
-
-
-@contextlib.contextmanager
-def _deaf() -> Iterator[None]:
-    """Give a process that begins now no ear for a stop. Short, for one that comes meanwhile is heard by nobody."""
-    if threading.current_thread() is not threading.main_thread():
-        yield  # only the main thread may change this; a service that runs lines in others has no Ctrl-C
-        return
-    before = {number: signal.signal(number, signal.SIG_IGN) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 @dataclass(slots=True)
@@ -165,7 +150,4 @@ class StageSupervisor:
 def _ended_by(code: int | None) -> str:
     if code is None:
         return "the stage died"
-    if code < 0:
-        name = next((known.name for known in signal.Signals if known == -code), f"signal {-code}")
-        return f"the stage was killed by {name}"
-    return f"the stage died (exit code {code})"
+    return f"the stage {'was' if code < 0 else 'ended with'} {describe_exit(code)}"

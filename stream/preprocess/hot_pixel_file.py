@@ -5,7 +5,6 @@ The file says which pixels are defective, not what the camera saw. But it names 
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import re
@@ -17,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from eventveil.errors import ConfigError
 from eventveil.events import Sensor
+from eventveil.files import write_atomic
 
 Mask = npt.NDArray[np.bool_]
 
@@ -79,18 +79,10 @@ class HotPixelFile:
         rows, columns = np.nonzero(hot)
         pixels = list(zip(columns.tolist(), rows.tolist(), strict=True))
         kept = {"serial": self._serial, "sensor": str(self._sensor), "pixels": pixels}
-        part = self.path.with_name(f".{self.path.name}.{os.getpid()}.part")
         try:
             self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            part.unlink(missing_ok=True)
-            with os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
-                json.dump(kept, file)
-                file.flush()
-                os.fsync(file.fileno())
-            part.replace(self.path)
+            write_atomic(self.path, json.dumps(kept).encode(), private=True)
         except OSError as error:
-            with contextlib.suppress(OSError):
-                part.unlink()
             raise ConfigError(
                 f"{self.path}: hot pixels cannot be kept ({error.strerror or error}); check folder and space"
             ) from error

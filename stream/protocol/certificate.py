@@ -15,6 +15,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from eventveil.errors import AuditError
+from eventveil.extras import require
 
 CERTIFICATE = "certificate.json"
 MAX_BYTES = 1 << 18  # of a certificate: far above any real one, and small enough for a header
@@ -144,15 +145,15 @@ def read_key(path: Path) -> str:
     Raises:
         AuditError: it cannot be read, or is not an Ed25519 key.
     """
-    _needs_cryptography()
-    from cryptography.exceptions import InternalError, UnsupportedAlgorithm
-    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
-    from cryptography.hazmat.primitives.serialization import (
-        Encoding,
-        PublicFormat,
-        load_pem_private_key,
-        load_pem_public_key,
-    )
+    with require("cryptography", extra="certificate", error=AuditError):
+        from cryptography.exceptions import InternalError, UnsupportedAlgorithm
+        from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+        from cryptography.hazmat.primitives.serialization import (
+            Encoding,
+            PublicFormat,
+            load_pem_private_key,
+            load_pem_public_key,
+        )
 
     try:
         text = path.read_bytes()
@@ -174,9 +175,9 @@ def canonical(content: Any) -> bytes:
 
 
 def _is_valid(certificate: Certificate) -> bool:
-    _needs_cryptography()
-    from cryptography.exceptions import InvalidSignature
-    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+    with require("cryptography", extra="certificate", error=AuditError):
+        from cryptography.exceptions import InvalidSignature
+        from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
     try:
         public = Ed25519PublicKey.from_public_bytes(bytes.fromhex(certificate.public_key))
@@ -184,10 +185,3 @@ def _is_valid(certificate: Certificate) -> bool:
     except (InvalidSignature, ValueError):
         return False
     return True
-
-
-def _needs_cryptography() -> None:
-    try:
-        import cryptography  # noqa: F401
-    except ImportError:
-        raise AuditError("certificates need cryptography; pip install 'eventveil[certificate]'") from None

@@ -25,6 +25,7 @@ from zmq.auth import load_certificate
 from zmq.utils import z85
 
 from eventveil.errors import AccessError
+from eventveil.files import create_private
 
 SECRET, PUBLIC_SUFFIX, ALLOWED = "secret.key", ".pub", "allowed"
 MAX_FILE = 1 << 16  # bytes; a certificate has about 300
@@ -212,9 +213,7 @@ def _write(path: Path, about: str, name: str, public: bytes, secret: bytes | Non
     if secret is not None:
         lines.append(f'    secret-key = "{secret.decode()}"')
     try:
-        # Its owner's alone from the first moment on, and never in the place of another.
-        with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="ascii") as file:
-            file.write("\n".join([*lines, ""]))
+        create_private(path, "\n".join([*lines, ""]).encode("ascii"))
     except FileExistsError:
         raise AccessError(f"{path}: a key exists already and is not overwritten; choose another folder") from None
     except OSError as error:

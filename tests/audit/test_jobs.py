@@ -162,7 +162,7 @@ def test_several_processes_find_the_same_and_a_killed_one_is_replaced_and_named(
     assert report.subjects == whole.report.subjects
     ((job, reasons),) = [(one.job, one.reasons) for one in report.repeated]
     assert job == "informed plain, seed 0, on noisy"
-    assert reasons == ("its process was ended by signal 9, Killed",)
+    assert reasons == ("its process was killed by SIGKILL",)
     assert report.made.machine.endswith("cpu, 2 processes of 1 threads")
 
 

@@ -170,7 +170,7 @@ def test_a_camera_that_no_driver_sees_lacks_one(monkeypatch):
     (camera,) = listing._together([], [USB])
     assert camera.driver == ""
     assert camera.problem == "no driver sees it; not installed: metavision, neuromorphic-drivers"
-    assert camera.remedy == "pip install 'eventveil[prophesee]'"
+    assert camera.remedy == "pip install '.[prophesee]' in a checkout of eventveil"
 
 
 @pytest.mark.parametrize("answer", ["raise SystemExit(1)", "import os; os.abort()", "print('nothing')", "pass"])

@@ -95,7 +95,7 @@ def test_an_anonymizer_that_there_is_not_is_told(root, tmp_path, config, words):
 def test_a_dataset_that_does_not_fit_is_told(tmp_path):
     nobody = train(tmp_path, "pretrain", quick(tmp_path / "nothing"))
     assert nobody.returncode == 2
-    assert "expected the folder of a dataset, and there is none" in nobody.stderr
+    assert "expected the folder of a dataset, but there is none" in nobody.stderr
     tests_only = tonic(tmp_path / "tests", people=(("ibmGestureTest", (24, 25)),), classes=range(2))
     done = train(tmp_path, "pretrain", quick(tests_only))
     assert done.returncode == 2

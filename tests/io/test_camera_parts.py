@@ -195,5 +195,5 @@ def test_what_does_not_go_with_a_camera_is_refused(source, complaint):
 
 def test_a_camera_cannot_be_played():
     asked = {"sensor": None, "on_disorder": "raise", "shuffle": False, "seed": None}
-    with pytest.raises(ConfigError, match="dv://: is a live camera, and cannot be played; `eventveil run dv://` reads"):
+    with pytest.raises(ConfigError, match="dv://: is a live camera and cannot be replayed; `eventveil run dv://`"):
         open_playlist(SourceUri.parse("dv://"), **asked)

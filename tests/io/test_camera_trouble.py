@@ -43,7 +43,7 @@ def test_a_driver_that_hangs_is_ended(dvxplorer):
 def test_a_process_that_is_killed_is_missed(dvxplorer):
     _, camera = dvxplorer
     os.kill(camera._link._process.pid, signal.SIGKILL)
-    with pytest.raises(CameraError, match=r"its driver's process has died \(signal SIGKILL\)"):
+    with pytest.raises(CameraError, match=r"its driver's process has died \(killed by SIGKILL\)"):
         wait_until(lambda: False, camera)
 
 

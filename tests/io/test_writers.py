@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import errno
-import io
 import os
 from pathlib import Path
 
@@ -181,7 +180,8 @@ def test_a_full_disk_is_told_and_leaves_nothing(tmp_path, monkeypatch, moment):
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full on this system")
 def test_a_full_disk_at_the_last_flush(tmp_path, monkeypatch):
     writer = open_writer(tmp_path / "a.csv", SENSOR)
-    monkeypatch.setattr(Path, "open", lambda *_: io.open("/dev/full", "wb"))  # noqa: SIM115, UP020 - Path.open is gone
+    full = os.open("/dev/full", os.O_RDWR)
+    monkeypatch.setattr("eventveil.files.os.open", lambda *_: full)
     with pytest.raises(EventFileError, match="No space left"), writer:
         writer.write(make_events(10))
     assert list(tmp_path.iterdir()) == []

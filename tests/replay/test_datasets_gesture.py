@@ -86,7 +86,7 @@ def test_trials_travel_between_processes(tmp_path):
     [
         ("user01_led/11.npy", "unknown class '11'; the gestures are numbered 0 to 10"),
         ("user01_led/wave.npy", "unknown class 'wave'"),
-        ("person1/3.npy", "expected a name as userNN_LIGHTING"),
+        ("person1/3.npy", "expected a name like userNN_LIGHTING"),
     ],
 )
 def test_tonic_names_that_are_none_of_the_layout(tmp_path, name, told):
@@ -122,7 +122,7 @@ def test_a_tonic_file_that_is_cut_off(tmp_path):
 
 def test_a_person_on_both_sides_is_refused(tmp_path):
     make.tonic(tmp_path, (("ibmGestureTrain", (1, 2)), ("ibmGestureTest", (2,))), range(1))
-    with pytest.raises(DatasetError, match="person user02 stands in two splits, train and test"):
+    with pytest.raises(DatasetError, match="person user02 is in two splits, train and test"):
         open_dataset(tmp_path)
 
 
@@ -185,7 +185,7 @@ def test_a_release_without_a_file_it_lists(tmp_path, lost):
     (tmp_path / lost).unlink()
     with pytest.raises(DatasetError) as error:
         open_dataset(tmp_path)
-    assert f"{tmp_path}: trials_to_train.txt, line 3, names user02_natural.aedat, and there is no {lost}" in str(
+    assert f"{tmp_path}: trials_to_train.txt, line 3, names user02_natural.aedat, but there is no {lost}" in str(
         error.value
     )
 

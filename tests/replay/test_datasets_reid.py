@@ -122,7 +122,7 @@ def test_a_damaged_line_is_told_without_its_content(tmp_path, line):
 
 def test_a_camera_without_its_recording(tmp_path):
     make.reid_recording(tmp_path, "001", "cam01", make.events_of(0)).unlink()
-    with pytest.raises(DatasetError, match=r"cam01: looked for events.txt, and it is not there"):
+    with pytest.raises(DatasetError, match=r"cam01: looked for events.txt, but it is not there"):
         open_dataset(tmp_path)
 
 
@@ -158,7 +158,7 @@ def test_a_window_in_which_nothing_moved_is_left_out(tmp_path):
 
 def test_a_window_with_another_name(tmp_path):
     make.reid_windows(tmp_path, {"train/001_c1_001.txt": make.events_of(0), "train/notes.txt": make.events_of(0)})
-    with pytest.raises(DatasetError, match=r"notes.txt: expected a window named as 008_c3_096.txt"):
+    with pytest.raises(DatasetError, match=r"notes.txt: expected a window named like 008_c3_096.txt"):
         open_dataset(tmp_path)
 
 

@@ -113,5 +113,5 @@ def test_a_frame_of_another_size(tmp_path):
     make.sequence(tmp_path, "1_001_man_24_Master_normal_angry_3_take000", [make.frame(), make.frame(shape=(16, 16))])
     with open_dataset(tmp_path).trials[0].open() as source:
         next(source)
-        with pytest.raises(EventFileError, match="expected a frame of 24x16 as the first one, got 16x16"):
+        with pytest.raises(EventFileError, match="expected a frame of 24x16 like the first one, got 16x16"):
             next(source)

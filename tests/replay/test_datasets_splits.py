@@ -62,8 +62,8 @@ def test_a_split_is_read_back_as_it_was_written(gestures, tmp_path):
         ('{"seed": 1, "people": {"train": 3}}', "expected a split as JSON"),
         ('{"seed": "1", "people": {}}', "a whole number as seed"),
         ('{"seed": 1, "people": {"train": [3]}}', "names as text"),
-        ('{"seed": 1, "people": {"train": ["a"], "test": ["a"]}}', "person a stands in the split twice"),
-        ('{"seed": 1, "people": {"train": ["a", "a"]}}', "person a stands in the split twice"),
+        ('{"seed": 1, "people": {"train": ["a"], "test": ["a"]}}', "person a is in the split twice"),
+        ('{"seed": 1, "people": {"train": ["a", "a"]}}', "person a is in the split twice"),
     ],
 )
 def test_files_that_are_no_split(tmp_path, content, told):
@@ -131,7 +131,7 @@ def test_a_gallery_that_is_given(gestures, tmp_path):
     found = read_retrieval(gestures, query, gallery)
     assert [trial.name for trials in found for trial in trials] == list(QUERIES)
     gallery.write_text("\n".join(QUERIES))
-    with pytest.raises(DatasetError, match="is on the list of queries, too"):
+    with pytest.raises(DatasetError, match="is also on the list of queries"):
         read_retrieval(gestures, query, gallery)
 
 

@@ -107,7 +107,7 @@ def test_somebody_is_on_each_side(tmp_path, subjects, train):
 
 @pytest.mark.parametrize(("subjects", "sessions"), [(1, 1), (5, 0), (5, 6), (1000, 1)])
 def test_sets_that_cannot_be_are_refused(tmp_path, subjects, sessions):
-    with pytest.raises(EventFileError, match="a set is of 2 to 999 subjects and 1 to 5 sessions"):
+    with pytest.raises(EventFileError, match="a set has 2 to 999 subjects and 1 to 5 sessions"):
         plan(tmp_path, subjects=subjects, sessions=sessions)
 
 
@@ -150,7 +150,7 @@ def test_an_interrupted_run_goes_on_where_it_was(people):
     bytes_before = lost.read_bytes()
     times = {path: path.stat().st_mtime_ns for path in files if path != lost}
     lost.unlink()
-    lost.with_suffix(".part").write_bytes(b"half a file")
+    lost.with_name(f".{lost.name}.1.part").write_bytes(b"half a file")
     assert command(people, "--subjects", 2, "--sessions", 1, "--seconds", 0.1, "--seed", 7).exit_code == 0
     assert lost.read_bytes() == bytes_before
     assert not list(people.rglob("*.part"))

@@ -216,7 +216,7 @@ def test_a_sensor_that_saw_one_picture_or_none_has_no_events():
     "pictures", [np.zeros((1, 3, 2), np.uint16), np.zeros((2, 3), np.uint16), np.zeros((1, 2, 3), np.float32)]
 )
 def test_other_pictures_are_refused(pictures):
-    with pytest.raises(EventError, match=r"watches uint16 pictures of shape \(n, 2, 3\)"):
+    with pytest.raises(EventError, match=r"takes uint16 pictures of shape \(n, 2, 3\)"):
         EventSensor(SMALL).watch(pictures)
 
 

@@ -155,7 +155,7 @@ def test_a_far_start_does_not_simulate_what_lies_before():
         ("dvs-gesture:", "expected the folder of the dataset, as in dvs-gesture:data/folder"),
         ("see:data?spilt=test", "unknown option spilt; a dataset takes split"),
         ("see:data?split", "options that cannot be read"),
-        ("simulate:people", "expected options behind a '?', as in simulate:?subjects=3"),
+        ("simulate:people", "expected options after a '?', as in simulate:?subjects=3"),
         (
             "simulate:?people=3",
             "unknown option 'people'; known: seed, subjects, seconds, distance, camera_motion, sensor",
@@ -163,8 +163,8 @@ def test_a_far_start_does_not_simulate_what_lies_before():
         ("simulate:?subjects=many", "subjects: expected a number, as in subjects=1, got 'many'"),
         ("simulate:?sensor=big", "sensor: expected 128x128, got 'big'"),
         ("simulate:?subjects=0", "1 to 999 subjects"),
-        ("simulate:?seconds=nan", "0.1 to 600 seconds a gesture"),
-        ("simulate:?distance=99", "a simulated camera is at 0.3 to 10 times the usual distance"),
+        ("simulate:?seconds=nan", "0.1 to 600 seconds per gesture"),
+        ("simulate:?distance=99", "a simulated camera is at 0.3 to 10 times the default distance"),
     ],
 )
 def test_a_uri_that_is_none_is_refused_before_anything_starts(uri, words):
@@ -179,10 +179,10 @@ def test_wrong_folders_say_what_was_looked_for_and_what_is_there(tmp_path):
     (tmp_path / "empty").mkdir()
     root = tmp_path / "gestures"
     for uri, words in {
-        f"dvs-gesture:{tmp_path}/none": "expected the folder of a dataset, and there is none",
+        f"dvs-gesture:{tmp_path}/none": "expected the folder of a dataset, but there is none",
         f"dvs-gesture:{tmp_path}/empty": "no dataset is recognised in this folder. Looked for DVS128 Gesture",
-        f"see:{root}": f"is no see; play it as dvs-gesture:{root}",
-        f"{root}": f"is no recording; play it as dvs-gesture:{root}",
+        f"see:{root}": f"is not a see dataset; play it as dvs-gesture:{root}",
+        f"{root}": f"is not a recording; play it as dvs-gesture:{root}",
         f"dvs-gesture:{root}?split=train": "expected a split of test, got 'train'",
     }.items():
         with pytest.raises(EventVeilError) as caught:
@@ -199,7 +199,7 @@ def test_a_dataset_with_a_fault_names_nobody(tmp_path):
     (tmp_path / "ibmGestureTest" / "user24_natural" / "12.npy").touch()
     with pytest.raises(EventVeilError) as caught:
         playlist(f"dvs-gesture:{tmp_path}")
-    assert str(caught.value) == f"{tmp_path}: cannot be played; `eventveil datasets check {tmp_path}` tells why"
+    assert str(caught.value) == f"{tmp_path}: cannot be played; `eventveil datasets check {tmp_path}` shows why"
 
 
 @pytest.mark.parametrize(

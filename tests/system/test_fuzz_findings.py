@@ -51,7 +51,7 @@ def test_a_source_with_too_long_a_name():
 
 @pytest.mark.parametrize("name", ["~nobody-of-that-name", "~no\0body", "~no\ud800body"])
 def test_a_dataset_in_a_home_folder_that_nobody_has(name):
-    with pytest.raises(ConfigError, match="nobody has a home folder of that name"):
+    with pytest.raises(ConfigError, match="the home folder of this user is unknown"):
         SourceUri.parse(f"dvs-gesture:{name}/set")
 
 

@@ -20,13 +20,13 @@ def simulate_set(folder: Path, settings: SimulateSettings, workers: int, watch: 
         EventFileError: the folder holds another set, or cannot be written.
     """
     from eventveil.replay.simulation.dataset import (  # compiles: only who simulates waits
-        hold_to_recipe,
+        check_recipe,
         plan,
         write_trials,
     )
 
     planned = plan(folder, subjects=settings.subjects, sessions=settings.sessions)
-    hold_to_recipe(folder, seed=settings.seed, seconds=settings.seconds, subjects=settings.subjects)
+    check_recipe(folder, seed=settings.seed, seconds=settings.seconds, subjects=settings.subjects)
     missing = [trial for trial in planned if not trial.path.exists()]
     done = len(planned) - len(missing)
     if not missing:

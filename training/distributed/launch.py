@@ -11,11 +11,11 @@ import os
 import signal
 import socket
 import subprocess
-import sys
 import time
 from collections.abc import Sequence
 
 from eventveil.errors import ConfigError
+from eventveil.processes import module_command
 
 GRACE_S = 20.0  # for the others, when one has failed
 
@@ -39,7 +39,7 @@ def launch(command: Sequence[str], devices: int, nodes: int) -> int:
             "RANK": str(node * devices + local_rank),
             "LOCAL_RANK": str(local_rank),
         }
-        program = [sys.executable, "-m", "eventveil.cli", *command]
+        program = module_command("eventveil.cli", *command)
         # In a session of its own: Ctrl-C comes from here, and not from the terminal a second time.
         processes.append(subprocess.Popen(program, env=environment, start_new_session=True))
     previous = {

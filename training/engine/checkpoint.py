@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import IO, Any
 import torch
 
 from eventveil.errors import TrainingError
+from eventveil.files import atomic_file
 from eventveil.training.engine.learner import Learner
 
 VERSION = 1
@@ -109,21 +109,15 @@ def write_whole(path: Path, write: Callable[[IO[bytes]], object]) -> None:
     Raises:
         TrainingError: it cannot be written.
     """
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with part.open("wb") as file:
+        with atomic_file(path) as file:
             write(file)
-            file.flush()
-            os.fsync(file.fileno())
-        part.replace(path)
     except (OSError, RuntimeError) as error:  # torch tells of a full disk as a RuntimeError
         reason = error.strerror if isinstance(error, OSError) else str(error).splitlines()[0]
         raise TrainingError(
             f"{path}: cannot be written ({reason}); make space and go on with --resume, what was there before is whole"
         ) from error
-    finally:
-        part.unlink(missing_ok=True)
 
 
 def _read(path: Path) -> Any:

@@ -20,7 +20,7 @@ import torch
 from eventveil.errors import TrainingError
 from eventveil.training.data.loader import Batch, BatchLoader
 from eventveil.training.distributed.process_group import ProcessGroup
-from eventveil.training.engine.checkpoint import Progress, load_stage, save_networks, save_stage
+from eventveil.training.engine.checkpoint import Progress, load_stage, save_networks, save_stage, write_whole
 from eventveil.training.engine.logs import Logs
 from eventveil.training.engine.stage import Stage, Step
 from eventveil.training.settings import RunSettings
@@ -186,7 +186,8 @@ class _Loop:
         if self._world.leads:
             told = {name: repr(value) for name, value in values.items()}
             place = {"epoch": progress.epoch, "step": progress.step}
-            path.write_text(json.dumps({**place, "values": told, "trials": batch.trials}, indent=2) + "\n", "utf-8")
+            report = json.dumps({**place, "values": told, "trials": batch.trials}, indent=2) + "\n"
+            write_whole(path, lambda file: file.write(report.encode()))
         return TrainingError(
             f"{self._stage.name}: {', '.join(wrong)} not finite in epoch {progress.epoch}, step {progress.step}; the "
             f"trials of its batch are named in {path}. The last good checkpoint is kept: lower the learning rate or "

@@ -70,12 +70,12 @@ def at_work(supervised):
 
 @pytest.mark.parametrize(
     ("code", "message"),
-    [(-9, "killed by SIGKILL"), (-11, "killed by SIGSEGV"), (-40, "killed by signal 40"), (3, "died (exit code 3)")],
+    [(-9, "killed by SIGKILL"), (-11, "killed by SIGSEGV"), (-40, "killed by signal 40"), (3, "exit status 3")],
 )
 def test_a_process_that_is_gone_is_told_with_what_ended_it(supervised, made, code, message):
     assert supervised.failure() is None
     made[0].exitcode = code
-    assert supervised.failure() == f"the stage {'was ' if code < 0 else ''}{message}"
+    assert supervised.failure() == f"the stage {'was' if code < 0 else 'ended with'} {message}"
 
 
 def test_a_stage_at_work_that_gives_no_sign_of_life_hangs(supervised, now):

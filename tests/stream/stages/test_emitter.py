@@ -20,7 +20,8 @@ REPORT = SimpleNamespace(beat=lambda: None)
 
 
 def window(start_us):
-    return Window(np.zeros((1, 2, 3, 4), np.uint16), seq=0, t_start_us=start_us, t_end_us=start_us + 10, events=6)
+    counts = np.zeros((1, 2, 3, 4), np.uint16)
+    return Window(seq=0, t_start_us=start_us, t_end_us=start_us + 10, counts=counts, events=6)
 
 
 @pytest.fixture

@@ -1,0 +1,34 @@
+"""Packages that only some commands need, and how to install them: the extras of pyproject.toml."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from eventveil.errors import ConfigError, EventVeilError
+
+
+def install_hint(extra: str) -> str:
+    """Return the command that installs an extra."""
+    return f"pip install '.[{extra}]' in a checkout of eventveil"
+
+
+@contextmanager
+def require(package: str, *, extra: str, error: type[EventVeilError] = ConfigError) -> Iterator[None]:
+    """Import optional packages inside the block; explain how to install them where they are missing.
+
+        with require("matplotlib", extra="audit", error=AuditError):
+            from matplotlib.figure import Figure
+
+    Args:
+        package: the name to report.
+        extra: the extra that contains it.
+        error: what to raise, a subclass of `EventVeilError` that takes a message.
+
+    Raises:
+        EventVeilError: of the given type: the package is not installed.
+    """
+    try:
+        yield
+    except ImportError:
+        raise error(f"{package} is not installed; {install_hint(extra)}") from None

@@ -1,0 +1,77 @@
+"""Child processes: how they are started, which signals they inherit, and how their end is described."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from multiprocessing.connection import wait
+
+
+def module_command(module: str, *arguments: str) -> list[str]:
+    """Return the command that runs a module of this package with this interpreter.
+
+    The option `-P` keeps the working directory off the import path: a file called `zmq.py` that lies there is never
+    imported.
+    """
+    return [sys.executable, "-P", "-m", module, *arguments]
+
+
+def describe_exit(status: int) -> str:
+    """Describe how a process ended, as in "killed by SIGKILL" or "exit status 3".
+
+    Args:
+        status: `returncode` of `subprocess` or `exitcode` of `multiprocessing`: negative for a signal.
+    """
+    if status >= 0:
+        return f"exit status {status}"
+    name = next((known.name for known in signal.Signals if known == -status), f"signal {-status}")
+    return f"killed by {name}"
+
+
+@contextmanager
+def blocked_signals(*signals: signal.Signals) -> Iterator[None]:
+    """Block signals in this thread. Processes and threads that start inside the block inherit the mask.
+
+    Ctrl-C reaches every process of a terminal. Workers that inherit this mask leave the decision to their parent.
+    """
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, signals)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+@contextmanager
+def ignored_signals(*signals: signal.Signals) -> Iterator[None]:
+    """Ignore signals while a child process starts: it inherits this, across `exec` too.
+
+    Keep the block short: a signal that arrives meanwhile is lost. Outside the main thread, which alone may change
+    handlers, this does nothing.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {number: signal.signal(number, signal.SIG_IGN) for number in signals}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def terminate_with_parent() -> None:
+    """Send SIGTERM to this `multiprocessing` child as soon as its parent has ended, however it ended."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    sentinel = parent.sentinel
+
+    def watch() -> None:
+        wait([sentinel])
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    threading.Thread(target=watch, daemon=True).start()

@@ -1,0 +1,103 @@
+"""Child processes: no code from the working directory, inherited signal masks, and an end that is described."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from eventveil.processes import blocked_signals, describe_exit, ignored_signals, module_command, terminate_with_parent
+
+PATIENCE_S = 60.0
+MASK = "import signal; print(signal.SIGINT in signal.pthread_sigmask(signal.SIG_BLOCK, ()))"
+HANDLER = "import signal; print(signal.getsignal(signal.SIGTERM) is signal.SIG_IGN)"
+
+
+def output(code):
+    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip()
+
+
+def test_a_module_in_the_working_directory_is_not_imported(tmp_path):
+    (tmp_path / "numpy.py").write_text("raise SystemExit('planted')")
+    command = module_command("eventveil.cli", "--version")
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith("eventveil ")
+
+
+@pytest.mark.parametrize(
+    ("status", "words"),
+    [
+        (0, "exit status 0"),
+        (3, "exit status 3"),
+        (-9, "killed by SIGKILL"),
+        (-11, "killed by SIGSEGV"),
+        (-40, "killed by signal 40"),
+    ],
+)
+def test_the_end_of_a_process_in_words(status, words):
+    assert describe_exit(status) == words
+
+
+def test_the_words_fit_a_real_process():
+    killed = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
+    killed.kill()
+    killed.communicate()
+    assert describe_exit(killed.returncode) == "killed by SIGKILL"
+
+
+def test_a_child_inherits_blocked_signals_and_the_parent_gets_its_own_back():
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, ())
+    with blocked_signals(signal.SIGINT):
+        assert output(MASK) == "True"
+    assert signal.pthread_sigmask(signal.SIG_BLOCK, ()) == before
+    assert output(MASK) == "False"
+
+
+def test_a_child_inherits_ignored_signals_and_the_parent_gets_its_handlers_back():
+    before = signal.getsignal(signal.SIGTERM)
+    with ignored_signals(signal.SIGTERM):
+        assert output(HANDLER) == "True"
+    assert signal.getsignal(signal.SIGTERM) is before
+    assert output(HANDLER) == "False"
+
+
+def idle(pipe):
+    terminate_with_parent()
+    pipe.send(os.getpid())
+    time.sleep(10 * PATIENCE_S)
+
+
+def parent(pipe):
+    multiprocessing.get_context("spawn").Process(target=idle, args=(pipe,), daemon=False).start()
+    time.sleep(10 * PATIENCE_S)
+
+
+def is_alive(pid):
+    try:
+        with open(f"/proc/{pid}/stat", encoding="utf-8") as file:  # noqa: PTH123
+            return file.read().rsplit(")", 1)[1].split()[0] not in "ZX"
+    except FileNotFoundError:
+        return False
+
+
+@pytest.mark.skipif(not os.path.isdir("/proc/self"), reason="looks at /proc")  # noqa: PTH112
+def test_a_child_ends_with_its_killed_parent():
+    here, there = multiprocessing.Pipe()
+    context = multiprocessing.get_context("spawn")
+    middle = context.Process(target=parent, args=(there,))
+    middle.start()
+    assert here.poll(PATIENCE_S)
+    child = here.recv()
+    assert is_alive(child)
+    middle.kill()
+    middle.join()
+    deadline = time.monotonic() + PATIENCE_S
+    while is_alive(child):
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
