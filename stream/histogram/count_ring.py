@@ -158,13 +158,13 @@ class CountRing:
     Attributes:
         span_us: length of a window.
         hop_us: time from the start of a window to that of the next.
-        unseen: events counted since the last `take`, which no window has contained yet.
+        pending: events counted since the last `take`, which no window has contained yet.
     """
 
     def __init__(self, pixels: PixelMap, bins: int, hop: int, bin_us: int) -> None:
         self.span_us = bins * bin_us
         self.hop_us = hop * bin_us
-        self.unseen = 0
+        self.pending = 0
         self._shape = (bins, 2, pixels.height, pixels.width)
         self._pixels = (
             np.int32(pixels.left), np.int32(pixels.top), np.int32(pixels.width), pixels.unscaled, pixels.columns,
@@ -187,7 +187,7 @@ class CountRing:
             t, x, y, p, begin, self._counts.reshape(-1), self._in_bin, self._first_bin, start_us, self._bin_us,
             self._pixels,
         )  # fmt: skip
-        self.unseen += stop - begin - late - outside
+        self.pending += stop - begin - late - outside
         return stop, late, outside, saturated
 
     def take(self) -> tuple[npt.NDArray[np.uint16], int]:
@@ -203,7 +203,7 @@ class CountRing:
             self._counts[oldest[: self._hop]] = 0
             self._in_bin[oldest[: self._hop]] = 0
             self._first_bin = (self._first_bin + self._hop) % bins
-        self.unseen = 0
+        self.pending = 0
         return window, events
 
     def _zeros(self) -> npt.NDArray[np.uint16]:

@@ -165,7 +165,7 @@ class WindowedHistogrammer:
         self._due = (
             self._next < len(self._packet)
             or (until_us is not None and self._t_start_us + self._grid.span_us <= until_us)
-            or (self._finished and self._grid.unseen > 0)
+            or (self._finished and self._grid.pending > 0)
         )
 
     def _add(self, packet: EventPacket, start_us: int) -> None:

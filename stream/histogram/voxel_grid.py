@@ -65,13 +65,13 @@ class VoxelGrid:
     Attributes:
         span_us: as given.
         hop_us: the same.
-        unseen: events added since the last `take`, which no window has contained yet.
+        pending: events added since the last `take`, which no window has contained yet.
     """
 
     def __init__(self, pixels: PixelMap, nodes: int, span_us: int) -> None:
         self.span_us = span_us
         self.hop_us = span_us
-        self.unseen = 0
+        self.pending = 0
         self._pixels = pixels
         self._grid = np.zeros((nodes, pixels.cells), np.float32)
 
@@ -81,11 +81,11 @@ class VoxelGrid:
             packet.t, packet.x, packet.y, packet.p.view(np.uint8), begin, self._grid, start_us,
             start_us + self.span_us, self._pixels.columns, self._pixels.rows,
         )  # fmt: skip
-        self.unseen += stop - begin - late - outside
+        self.pending += stop - begin - late - outside
         return stop, late, outside, 0
 
     def take(self) -> tuple[npt.NDArray[np.float32], int]:
         """Return the grid (B, H, W) and the number of its events, and start the next one."""
         grid, self._grid = self._grid, np.zeros_like(self._grid)
-        events, self.unseen = self.unseen, 0
+        events, self.pending = self.pending, 0
         return grid.reshape(-1, self._pixels.height, self._pixels.width), events

@@ -109,7 +109,9 @@ class PublicEndpoint:
         # The queue of the monitor must not fill up: libzmq's network thread would wait for it.
         monitor = self.socket.get_monitor_socket(_EVENTS)
         monitor.rcvhwm = 0
-        self._monitor = threading.Thread(target=self._run_monitor, args=(monitor,), name="eventveil door", daemon=True)
+        self._monitor = threading.Thread(
+            target=self._run_monitor, args=(monitor,), name="eventveil public endpoint", daemon=True
+        )
         self._monitor.start()
 
     def counts(self) -> dict[str, int]:

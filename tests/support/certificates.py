@@ -10,9 +10,9 @@ from eventveil.stream.protocol.certificate import Certificate, CertifiedSubject
 
 
 def certificate(private, *subjects, **changed):
-    """Text of a signed certificate; subjects as (SHA-256 of tensors, exit status)."""
+    """Return the text of a signed certificate; subjects are pairs (SHA-256 of tensors, exit status)."""
     public = private.public_key().public_bytes(Encoding.Raw, PublicFormat.Raw).hex()
-    judged = tuple(
+    audited = tuple(
         CertifiedSubject(
             name=f"w{n}", weights=digest, status=status, verdict="Held." if status == 0 else "Not private: found."
         )
@@ -20,7 +20,7 @@ def certificate(private, *subjects, **changed):
     )
     unsigned = Certificate(
         made="2026-01-01T00:00:00+00:00", eventveil="1", evidence=True, threshold=0.1, config="1" * 64, data="2" * 64,
-        report="3" * 64, subjects=judged, public_key=public, signature="",
+        report="3" * 64, subjects=audited, public_key=public, signature="",
     )  # fmt: skip
     signed = unsigned.model_copy(update={"signature": private.sign(unsigned.signed).hex()})
     return json.dumps(signed.model_dump(mode="json") | changed, indent=2) + "\n"

@@ -1,4 +1,4 @@
-"""What tests of the public socket need: keys, a door that publishes, and subscribers who may or may not."""
+"""Helpers for tests of the public endpoint: keys, an endpoint that publishes, allowed and refused subscribers."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ EVERYWHERE = ["tcp://127.0.0.1:*", pytest.param("tcp://[::1]:*", marks=needs_ipv
 
 
 def make_keys(folder):
-    """A publisher's keys, with alice on the list; bob has keys and is not."""
+    """Create a publisher's keys, with alice on the list, and keys of bob, who is not on it."""
     for name in ("keys", "alice", "bob"):
         new_keys(folder / name)
     AllowList(folder / "keys").allow(read_public(folder / "alice" / "alice.pub"))
@@ -32,13 +32,13 @@ def make_keys(folder):
 
 
 def who(keys, name, server="keys"):
-    """What a subscriber says of keys."""
+    """The keys of a subscriber, as keyword arguments of `subscribe`."""
     folder = keys.parent
     return {"server_key": folder / server / f"{server}.pub", "key": folder / name / "secret.key"}
 
 
 class Publishing:
-    """A door in a thread of its own, as the publish stage has it; a window goes out every few milliseconds."""
+    """Runs a public endpoint in its own thread, as the publish stage does; sends a window every few milliseconds."""
 
     def __init__(self, bind, keys):
         self._done = threading.Event()
@@ -55,33 +55,33 @@ class Publishing:
     def _run(self, bind, keys):
         with zmq.Context() as context:
             try:
-                self.door = PublicEndpoint(PublishSettings(bind=bind, keys=keys), context)
+                self.public_endpoint = PublicEndpoint(PublishSettings(bind=bind, keys=keys), context)
             except Exception as error:
                 self.failure = error
                 self._opened.set()
                 return
-            audience = SubscriptionTracker(self.door.socket)
-            self.endpoint = endpoint_of(self.door.socket)
+            subscriptions = SubscriptionTracker(self.public_endpoint.socket)
+            self.endpoint = endpoint_of(self.public_endpoint.socket)
             self._opened.set()
             try:
                 seq = 0
                 while not self._done.wait(0.01):
-                    audience.count()
-                    self.door.service(audience.abusive_client())
-                    self.door.socket.send_multipart(encode(window_header(seq=seq), values(seq)))
+                    subscriptions.count()
+                    self.public_endpoint.service(subscriptions.abusive_client())
+                    self.public_endpoint.socket.send_multipart(encode(window_header(seq=seq), values(seq)))
                     seq += 1
                 if self._announce:
-                    self.door.socket.send_multipart(encode(line_ended()))
+                    self.public_endpoint.socket.send_multipart(encode(line_ended()))
             except Exception as error:
                 self.failure = error
             finally:
-                self.door.close()
+                self.public_endpoint.close()
 
     def wait_for(self, reason, count=1):
-        """Wait until so much of it was counted."""
+        """Wait until the count for a reason is at least `count`."""
         deadline = time.monotonic() + PATIENCE_S
-        while self.door.counts()[reason] < count:
-            assert time.monotonic() < deadline, self.door.counts()
+        while self.public_endpoint.counts()[reason] < count:
+            assert time.monotonic() < deadline, self.public_endpoint.counts()
             time.sleep(0.01)
 
     def end(self, *, announce=True):
@@ -101,18 +101,19 @@ def publishing(keys=None, bind="tcp://127.0.0.1:*"):
 
 
 def first(endpoint, **options):
-    """The first message that a subscriber gets."""
+    """Return the first message that a subscriber receives."""
     return next(subscribe(endpoint, ("window",), timeout_s=PATIENCE_S, **options))
 
 
 def refusal(endpoint, seconds=3.0, **options):
-    """What a subscriber is told that cannot connect, and that it is told soon enough."""
-    began = time.monotonic()
+    """Return the error of a subscriber that cannot connect, and check that it comes soon enough."""
+    start = time.monotonic()
     with pytest.raises(AccessError) as caught:
         first(endpoint, **options)
-    assert time.monotonic() - began < seconds
+    assert time.monotonic() - start < seconds
     return str(caught.value)
 
 
 def logged(caplog, words):
+    """Return the log records that contain these words."""
     return [record for record in caplog.records if words in record.getMessage()]

@@ -1,4 +1,4 @@
-"""What tests of the histogrammer have in common: a small sensor, events by hand, and what a window is told by."""
+"""Helpers for tests of the histogrammer: a small sensor, hand-made events, and a summary of windows."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ NOTHING = EventPacket.empty()
 
 
 def at(*times, x=0, y=0, p=True):
-    """Events of one pixel at these times."""
+    """Return events of one pixel at these times."""
     n = len(times)
     return EventPacket.of(times, [x] * n, [y] * n, [p] * n)
 
@@ -22,6 +22,7 @@ def histogrammer(**keywords):
 
 
 def spans(windows):
+    """Summarise windows as (seq, t_start_us, t_end_us, events of each bin)."""
     return [(w.seq, w.t_start_us, w.t_end_us, w.counts.sum(axis=(1, 2, 3)).tolist()) for w in windows]
 
 

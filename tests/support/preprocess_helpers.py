@@ -1,4 +1,4 @@
-"""A scene before a small sensor with hot pixels, for the tests of what lies between a camera and the network."""
+"""A simulated scene on a small sensor with hot pixels, for tests of preprocessing."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ PLANTED = {(0, 0), (39, 29), (20, 10), (21, 10), (7, 25)}  # two of them side by
 
 
 def filmed(hot=PLANTED, *, seconds=4.0, seed=0, rate_hz=400):
-    """Hot pixels, a bar that passes again and again, a lamp that flickers, and noise."""
+    """Return events of hot pixels, a bar that passes repeatedly, a flickering lamp, and noise."""
     random = np.random.default_rng(seed)
     n, end_us = int(seconds * rate_hz), int(seconds * 1e6)
     parts = [(random.integers(0, end_us, n), np.full(n, x), np.full(n, y)) for x, y in sorted(hot)]

@@ -1,4 +1,4 @@
-"""The histogrammer, slow and obvious: one event after the other, one dictionary entry a bin."""
+"""A slow and obvious histogrammer: one event at a time, one dictionary entry per bin."""
 
 from __future__ import annotations
 
@@ -12,37 +12,37 @@ MAX_COUNT = 65_535
 
 
 def cell_of(x, y, *, sensor, size=None, crop=None, field=None, flip_x=False, flip_y=False):
-    """Row and column where a pixel is counted, or None."""
+    """Return the row and column in which a pixel is counted, or None."""
     left, top, kept_width, kept_height = crop or (0, 0, sensor.width, sensor.height)
     height, width = shape_of(sensor=sensor, size=size, crop=crop, field=field)
-    seen_width, seen_height = seen_of(kept_width, kept_height, field)
-    column, row = place_of(x - left, kept_width, seen_width), place_of(y - top, kept_height, seen_height)
+    used_width, used_height = used_of(kept_width, kept_height, field)
+    column, row = place_of(x - left, kept_width, used_width), place_of(y - top, kept_height, used_height)
     if column is None or row is None:
         return None
-    column, row = column * width // seen_width, row * height // seen_height
+    column, row = column * width // used_width, row * height // used_height
     return (height - 1 - row if flip_y else row), (width - 1 - column if flip_x else column)
 
 
-def place_of(pixel, kept, seen):
-    """Which of the `seen` pixels this one is, or None: the middle of each of as many equal parts is looked at."""
-    middles = [math.floor(Fraction(kept, seen) * (part + Fraction(1, 2))) for part in range(seen)]
+def place_of(pixel, kept, used):
+    """Return the index of a pixel among the `used` ones, or None: the middle pixel of each equal part is used."""
+    middles = [math.floor(Fraction(kept, used) * (part + Fraction(1, 2))) for part in range(used)]
     return middles.index(pixel) if pixel in middles else None
 
 
-def seen_of(kept_width, kept_height, field):
-    """How many columns and rows are looked at."""
+def used_of(kept_width, kept_height, field):
+    """Return how many columns and rows are used."""
     return (kept_width, kept_height) if field is None else (min(kept_width, field[0]), min(kept_height, field[1]))
 
 
 def shape_of(*, sensor, size=None, crop=None, field=None, **_):
-    """(height, width) of the result."""
+    """Return the (height, width) of the result."""
     _, _, kept_width, kept_height = crop or (0, 0, sensor.width, sensor.height)
-    width, height = size or seen_of(kept_width, kept_height, field)
+    width, height = size or used_of(kept_width, kept_height, field)
     return height, width
 
 
 class Histogrammer:
-    """Takes packets, collects windows as (seq, t_start_us, t_end_us, counts, events)."""
+    """Takes packets and collects windows as (seq, t_start_us, t_end_us, counts, events)."""
 
     def __init__(self, *, bins, bin_us, hop=None, start_us=None, **geometry):
         self.bins, self.bin_us, self.hop, self.start_us = bins, bin_us, hop or bins, start_us
@@ -52,7 +52,7 @@ class Histogrammer:
         self.seq = 0
         self.counts = {}
         self.events = {}
-        self.unseen = False
+        self.pending = False
 
     def end_us(self):
         return self.start_us + (self.seq * self.hop + self.bins) * self.bin_us
@@ -65,7 +65,7 @@ class Histogrammer:
         start = self.start_us + first * self.bin_us
         self.windows.append((self.seq, start, start + self.bins * self.bin_us, np.stack(window), events))
         self.seq += 1
-        self.unseen = False
+        self.pending = False
 
     def push(self, packet):
         for t, x, y, p in zip(*(getattr(packet, name).tolist() for name in "txyp"), strict=True):
@@ -89,7 +89,7 @@ class Histogrammer:
             self.stats.outside += 1
             return
         self.stats.binned += 1
-        self.unseen = True
+        self.pending = True
         self.events[number] = self.events.get(number, 0) + 1
         counts = self.counts.setdefault(number, np.zeros((2, *shape_of(**self.geometry)), int))
         if counts[p, *cell] == MAX_COUNT:
@@ -98,12 +98,12 @@ class Histogrammer:
             counts[p, *cell] += 1
 
     def finish(self):
-        if self.unseen:
+        if self.pending:
             self.close()
 
 
 def voxel_grid(packet, *, nodes, t_start_us, t_end_us, **geometry):
-    """Zhu et al. 2019 in float64, event by event, of the events inside the window and the crop."""
+    """Return the voxel grid of Zhu et al. 2019 in float64, event by event, for events in the window and the crop."""
     grid = np.zeros((nodes, *shape_of(**geometry)))
     for t, x, y, p in zip(*(getattr(packet, name).tolist() for name in "txyp"), strict=True):
         cell = cell_of(x, y, **geometry)

@@ -1,4 +1,4 @@
-"""Slow twins of what lies between a camera and the histogrammer: pictures turned, noise left out, pixels tallied."""
+"""Slow twins of preprocessing: rotated windows, filtered noise, hot pixels."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ import numpy as np
 
 
 def turned(picture, degrees, *, mirror=False):
-    """An array (..., H, W) turned clockwise, then mirrored left and right."""
+    """Return an array (..., H, W) turned clockwise, then mirrored left and right."""
     picture = np.rot90(picture, -degrees // 90, axes=(-2, -1))
     return picture[..., ::-1] if mirror else picture
 
 
 def cleaned(packets, sensor, *, hot=frozenset(), noise_us=None):
-    """Which events of which packet are kept: a list of lists of indices; with it the numbers masked and lonely."""
-    last, kept, masked, lonely = {}, [], 0, 0
+    """Return the indices of the kept events of each packet, and the numbers of masked and isolated events."""
+    last, kept, masked, isolated = {}, [], 0, 0
     for packet in packets:
         here = []
         for i, (t, x, y) in enumerate(zip(packet.t.tolist(), packet.x.tolist(), packet.y.tolist(), strict=True)):
@@ -28,27 +28,27 @@ def cleaned(packets, sensor, *, hot=frozenset(), noise_us=None):
                         if (dx, dy) != (0, 0) and (x + dx, y + dy) in last]  # fmt: skip
                 last[x, y] = t
                 if not any(t - then < noise_us for then in near):
-                    lonely += 1
+                    isolated += 1
                     continue
             here.append(i)
         kept.append(here)
-    return kept, masked, lonely
+    return kept, masked, isolated
 
 
 def hot_pixels(events, sensor, *, seconds, slices=10, active=8, least=20, contrast=8, cluster=4, most=0.02):
-    """The set of (x, y) that fire in most slices of the time, and far more than the pixels around them."""
+    """Return the (x, y) that fire in most slices of the time, and far more often than the pixels around them."""
     if not len(events):
         return set()
     times = {}
     for t, x, y in zip(events.t.tolist(), events.x.tolist(), events.y.tolist(), strict=True):
         times.setdefault((x, y), []).append(t - int(events.t[0]))
     slice_us = round(seconds * 1e6 / slices)
-    found = set()
+    hot = set()
     for (x, y), when in times.items():
         parts = {min(t // slice_us, slices - 1) for t in when}
         around = [
             len(times.get((x + dx, y + dy), ())) for dx, dy in product(range(-2, 3), repeat=2) if (dx, dy) != (0, 0)
         ]
         if len(parts) >= active and len(when) >= least and len(when) >= contrast * (1 + sorted(around)[-cluster]):
-            found.add((x, y))
-    return found if len(found) <= most * sensor.width * sensor.height else set()
+            hot.add((x, y))
+    return hot if len(hot) <= most * sensor.width * sensor.height else set()

@@ -1,4 +1,4 @@
-"""Random events for hypothesis: times that meet the edges of bins, pixels on and beyond the sensor, any cut."""
+"""Hypothesis strategies for events: times at the edges of bins, pixels on and beyond the sensor, arbitrary packets."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ BACK_US = (-1, -10, -35)
 
 @st.composite
 def events(draw, sensor=SENSOR, *, max_events=50, ordered=True, beyond=0):
-    """A packet: ordered in time or not, with pixels up to `beyond` past the sensor's right and lower edge."""
+    """Draw a packet, ordered in time or not, with pixels up to `beyond` past the sensor's right and lower edge."""
     n = draw(st.integers(0, max_events))
     steps = draw(st.lists(st.sampled_from(FORWARD_US + (() if ordered else BACK_US)), min_size=n, max_size=n))
     start = draw(st.sampled_from((0, 4, -13)))
@@ -30,14 +30,14 @@ def events(draw, sensor=SENSOR, *, max_events=50, ordered=True, beyond=0):
 
 @st.composite
 def cuts(draw, packet):
-    """The packet cut anywhere, often into empty parts, with or without word of the time that has passed."""
+    """Cut a packet at arbitrary places, often into empty parts, each as columns or as records."""
     places = sorted(draw(st.lists(st.integers(0, len(packet)), max_size=5)))
     parts = [packet[a:b] for a, b in itertools.pairwise([0, *places, len(packet)])]
     return [records(part) if draw(st.booleans()) else part for part in parts]
 
 
 def records(packet, *, packed=False):
-    """The same events as read-only views of 16-byte records, or of unaligned 13-byte ones."""
+    """Return the same events as read-only views of 16-byte records, or of unaligned 13-byte ones."""
     fields = [("t", "<i8"), ("x", "<u2"), ("y", "<u2"), ("p", "?")]
     table = np.zeros(len(packet), np.dtype(fields, align=not packed))
     for name in "txyp":
@@ -47,21 +47,21 @@ def records(packet, *, packed=False):
 
 
 def timed(packet, until_us):
-    """The same packet with the promise that no later one has an event before `until_us`."""
+    """Return the same packet with the promise that no later packet has an event before `until_us`."""
     return EventPacket(packet.t, packet.x, packet.y, packet.p, until_us)
 
 
 @st.composite
 def settings(draw, sensor=SENSOR):
-    """Settings of a histogrammer in windows mode, as keywords."""
+    """Draw settings of a histogrammer in windows mode, as keyword arguments."""
     bins = draw(st.integers(1, 5))
     x, y = draw(st.integers(0, sensor.width - 1)), draw(st.integers(0, sensor.height - 1))
     width, height = draw(st.integers(1, sensor.width - x)), draw(st.integers(1, sensor.height - y))
     crop = draw(st.sampled_from((None, (x, y, width, height))))
     kept_width, kept_height = (width, height) if crop else (sensor.width, sensor.height)
     field = draw(st.sampled_from((None, (draw(st.integers(1, sensor.width)), draw(st.integers(1, sensor.height))))))
-    seen = (kept_width, kept_height) if field is None else (min(kept_width, field[0]), min(kept_height, field[1]))
-    size = (draw(st.integers(1, seen[0])), draw(st.integers(1, seen[1])))
+    used = (kept_width, kept_height) if field is None else (min(kept_width, field[0]), min(kept_height, field[1]))
+    size = (draw(st.integers(1, used[0])), draw(st.integers(1, used[1])))
     return {
         "bins": bins,
         "bin_us": draw(st.sampled_from((1, 3, 10, 20))),

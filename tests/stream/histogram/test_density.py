@@ -1,4 +1,4 @@
-"""The scene is not the dataset: windows far from those of the training are told of, once, and in the status."""
+"""Windows that differ far from those of the training are reported once, and in the status."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ TRAINED = (30.0, 60.0, 120.0)
 
 
 @pytest.mark.parametrize(
-    ("middle", "most", "words"),
+    ("median", "maximum", "words"),
     [
         (60.0, 90.0, None),
-        (0.0, 11.0, None),  # nobody moves, as a rule; when somebody did, it was much as in training
+        (0.0, 11.0, None),  # mostly no motion; windows with motion resembled the training
         (0.0, 9.9, "far fewer"),
         (350.0, 900.0, None),
         (361.0, 400.0, "far more"),
         (None, None, None),
     ],
 )
-def test_far_is_three_times_beyond_what_nearly_all_windows_had(middle, most, words):
-    said = training_mismatch(TRAINED, middle, most)
-    assert said is None if words is None else said.startswith(words)
+def test_far_is_three_times_beyond_what_nearly_all_windows_had(median, maximum, words):
+    mismatch = training_mismatch(TRAINED, median, maximum)
+    assert mismatch is None if words is None else mismatch.startswith(words)
 
 
 def test_weights_that_do_not_tell_are_not_held_to_anything():
@@ -60,9 +60,9 @@ def test_a_running_line_says_so_once_and_in_its_status(tmp_path):
         *PROGRAM, "run", str(kit.recording), "--weights", str(kit.anonymizer), "--allow-untrained",
         "--set", f"publish.bind=ipc://{tmp_path}/public",
     ]  # fmt: skip
-    shown = subprocess.run(command, capture_output=True, text=True, timeout=100, check=True)
-    assert shown.stderr.count("stream 0: far fewer events than in training") == 1
-    told = subprocess.run([*command, "--json"], capture_output=True, text=True, timeout=100, check=True)
-    last = json.loads(told.stdout.splitlines()[-1])
+    plain = subprocess.run(command, capture_output=True, text=True, timeout=100, check=True)
+    assert plain.stderr.count("stream 0: far fewer events than in training") == 1
+    as_json = subprocess.run([*command, "--json"], capture_output=True, text=True, timeout=100, check=True)
+    last = json.loads(as_json.stdout.splitlines()[-1])
     assert last["far_from_training"]["0"].startswith("far fewer")
     assert last["stages"]["histogram:0"]["values"]["density"] > 0

@@ -1,4 +1,4 @@
-"""Whatever comes into the histogrammer: events at every edge, and misuse."""
+"""Input of the histogrammer: events at every edge, and misuse."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def test_pixels_at_and_beyond_every_edge():
 @pytest.mark.parametrize("layout", [lambda packet: packet, records], ids=["columns", "records"])
 def test_a_crop_keeps_exactly_its_pixels(layout):
     h = histogrammer(crop=(1, 1, 2, 1))
-    for x, y in itertools.product([0, 1, 2, 3, 65_535], [0, 1, 2, 65_535]):  # alone, so that none hides another
+    for x, y in itertools.product([0, 1, 2, 3, 65_535], [0, 1, 2, 65_535]):  # one at a time, so that none hides another
         list(h.push(layout(at(0, 0, x=x, y=y))))  # twice, as a single event is contiguous in any layout
     (window,) = h.finish()
     assert h.stats == HistogramStats(received=40, binned=4, outside=36)
@@ -77,7 +77,7 @@ def test_the_ends_of_time_are_refused_or_late_but_never_wrap():
     h = histogrammer()
     with pytest.raises(EventError, match="time unit") as refusal:
         h.push(at(last))
-    assert str(last) not in str(refusal.value)  # no event's data in a message
+    assert str(last) not in str(refusal.value)  # messages contain no event data
     assert h.stats == HistogramStats()
     list(h.push(at(0, -last - 1)))
     assert h.stats == HistogramStats(received=2, binned=1, late=1)

@@ -1,4 +1,4 @@
-"""Laws of the histogrammer, for any events, cuts and settings."""
+"""Laws of the histogrammer, for any events, packets and settings."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ any_events = events(ordered=False, beyond=3)
 
 
 def run(packets, **keywords):
-    """All windows, and the figures, which must add up whenever a window has been given out."""
+    """Return all windows and the statistics, which must add up after every window."""
     histogrammer = WindowedHistogrammer(SENSOR, **keywords)
     windows = []
     for packet in packets:
@@ -77,11 +77,11 @@ def test_without_overlap_every_event_is_in_exactly_one_window(packet, bins, bin_
 def test_with_overlap_every_event_is_in_at_least_one_window(packet, bins, data):
     hop = data.draw(st.integers(1, bins))
     windows, _ = run([packet], bins=bins, bin_us=10, hop=hop)
-    held = set()
+    occupied = set()
     for window in windows:
         first = window.seq * hop
-        held.update(first + k for k in range(bins) if window.counts[k].any())
-    assert held == set(((packet.t - packet.t[:1]) // 10).tolist())
+        occupied.update(first + k for k in range(bins) if window.counts[k].any())
+    assert occupied == set(((packet.t - packet.t[:1]) // 10).tolist())
 
 
 @given(any_events, settings(), st.booleans())

@@ -1,4 +1,4 @@
-"""Windows of whole recordings, beside tonic's frames."""
+"""Windows of whole recordings, compared with tonic's frames."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""When windows begin and end, by hand-made examples; its laws are in test_histogram_properties.py."""
+"""When windows start and end, by hand-made examples; the laws are in test_histogram_properties.py."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def test_a_gap_gives_its_empty_windows():
 def test_an_hour_of_silence_is_given_one_window_at_a_time():
     h = histogrammer(bin_us=25_000)
     windows = h.push(at(0, 3_600_000_000))
-    assert h.stats.received == 1  # the second event waits until its windows are asked for
+    assert h.stats.received == 1  # the second event waits until the windows before it are taken
     assert [w.seq for w in itertools.islice(windows, 3)] == [0, 1, 2]
     assert h.stats.received == 1
     assert sum(1 for _ in windows) == 72_000 - 3
@@ -130,7 +130,7 @@ def test_passing_time_runs_from_start_us():
     assert spans(histogrammer(start_us=0).push(EventPacket.empty(until_us=20))) == [(0, 0, 20, [0, 0])]
 
 
-# --- windows that nobody takes ---
+# --- windows that are not taken ---
 
 
 def test_a_packet_is_binned_even_if_nobody_asks_for_windows():
@@ -153,7 +153,7 @@ def test_pushing_before_all_windows_are_taken_is_refused_and_loses_nothing():
 
 def test_the_last_window_taken_is_enough():
     h = histogrammer()
-    next(h.push(at(0, 20)))  # the iterator is not asked again
+    next(h.push(at(0, 20)))  # the iterator is not exhausted
     h.push(at(21))
     assert h.stats.binned == 3
 
@@ -186,13 +186,13 @@ def test_finish_of_nothing_is_nothing():
 def test_finish_leaves_out_a_window_whose_events_have_all_been_seen():
     h = histogrammer(bins=2, hop=1)
     assert spans(h.push(timed(at(0, 10), 20))) == [(0, 0, 20, [1, 1])]
-    assert spans(h.finish()) == []  # bin 1 is still in the ring, but window 0 held it
+    assert spans(h.finish()) == []  # bin 1 is still in the ring, but window 0 contained it
 
 
 def test_finish_gives_a_late_comer_that_only_the_open_window_holds():
     h = histogrammer(bins=2, hop=1)
     assert spans(h.push(timed(at(0, 10), 20))) == [(0, 0, 20, [1, 1])]
-    list(h.push(at(15)))  # its bin is open still, though a window with it has been given out
+    list(h.push(at(15)))  # its bin is still open, though a window with this bin has been returned
     assert spans(h.finish()) == [(1, 10, 30, [2, 0])]
 
 

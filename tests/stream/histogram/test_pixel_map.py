@@ -1,4 +1,4 @@
-"""Which pixels of a sensor are looked at: the middle part, of the shape that the network was trained on."""
+"""Which pixels of a sensor are used: the centre, in the aspect ratio of the training data."""
 
 from __future__ import annotations
 
@@ -27,16 +27,16 @@ def test_the_middle_of_a_sensor_has_the_asked_shape(sensor, shape, part):
 
 def test_a_field_leaves_out_the_pixels_between_evenly_spread_ones():
     pixels = PixelMap.of(Sensor(9, 6), field=(3, 2))
-    seen = {(x, y) for x in range(9) for y in range(6) if pixels.columns[x] + pixels.rows[y] < pixels.cells}
-    assert seen == {(x, y) for x in (1, 4, 7) for y in (1, 4)}
+    used = {(x, y) for x in range(9) for y in range(6) if pixels.columns[x] + pixels.rows[y] < pixels.cells}
+    assert used == {(x, y) for x in (1, 4, 7) for y in (1, 4)}
     assert (pixels.width, pixels.height) == (3, 2)
 
 
 def test_a_field_larger_than_the_sensor_changes_nothing():
-    plain, asked = PixelMap.of(Sensor(5, 4)), PixelMap.of(Sensor(5, 4), field=(50, 40))
-    assert (asked.columns == plain.columns).all()
-    assert (asked.rows == plain.rows).all()
-    assert asked.unscaled
+    plain, with_field = PixelMap.of(Sensor(5, 4)), PixelMap.of(Sensor(5, 4), field=(50, 40))
+    assert (with_field.columns == plain.columns).all()
+    assert (with_field.rows == plain.rows).all()
+    assert with_field.unscaled
 
 
 def test_a_window_larger_than_the_field_is_refused():

@@ -70,7 +70,7 @@ def test_windows_do_not_overlap_and_quiet_ones_are_empty():
     ]
     assert not windows[1].counts.any()
     first = windows[0].counts.copy()
-    windows[1].counts[:] = 7  # every grid has memory of its own
+    windows[1].counts[:] = 7  # every grid has its own memory
     np.testing.assert_array_equal(windows[0].counts, first)
 
 

@@ -1,4 +1,4 @@
-"""What a line tells of itself over HTTP: metrics, health, status; read as Prometheus reads them."""
+"""Monitoring over HTTP: metrics, health and status, read as Prometheus reads them."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ from eventveil.stream.runtime.latency import BOUNDS_MS, CoarseDelays
 from eventveil.stream.runtime.reporting import StageReport
 
 PATIENCE_S = 60.0
-MEMBERS = ("histogram:door", "anonymize", "publish")
+MEMBERS = ("histogram:hall", "anonymize", "publish")
 
 
-def report(stage, kind="beat", **told):
-    return StageReport(stage=stage, kind=kind, **told)
+def report(stage, kind="beat", **fields):
+    return StageReport(stage=stage, kind=kind, **fields)
 
 
 def a_status(**changed):
@@ -41,26 +41,26 @@ def a_status(**changed):
     for delay_ms in (0.5, 3.0, 3.0, 20_000.0):
         ages.add(delay_ms)
     stages = {
-        "histogram:door": report(
-            "histogram:door", counts={"received": 700, "late": 3, "camera_read": 707, "camera_away": 1}
+        "histogram:hall": report(
+            "histogram:hall", counts={"received": 700, "late": 3, "camera_read": 707, "camera_away": 1}
         ),
         "anonymize": report("anonymize", age=ages.report(), life=3),
         "publish": report(
             "publish", counts={"gestures": 3, "connections": 9, "handshakes": 5}, values={"subscribers": 4.0}
         ),
     }
-    return Status(seconds=5.0, stages=stages, counters=the_books(), **changed)
+    return Status(seconds=5.0, stages=stages, counters=example_counters(), **changed)
 
 
-def the_books():
-    """Of nine windows: one is in the source, one dropped by it, two are on the first edge, one was dropped behind."""
-    books = PipelineCounters(MEMBERS, ["door"])
+def example_counters():
+    """Count nine windows: one in the source, one dropped by it, two on the first edge, the rest in later stages."""
+    counters = PipelineCounters(MEMBERS, ["hall"])
     for stage, (received, sent) in zip(MEMBERS, ((9, 7), (5, 4), (3, 2)), strict=True):
-        books[stage]["door"].received, books[stage]["door"].sent = received, sent
-    books["histogram:door"]["door"].drop("queue")
-    books["anonymize"]["door"].drop("age")
-    books["publish"]["door"].missed = 1
-    return books
+        counters[stage]["hall"].received, counters[stage]["hall"].sent = received, sent
+    counters["histogram:hall"]["hall"].drop("queue")
+    counters["anonymize"]["hall"].drop("age")
+    counters["publish"]["hall"].missed = 1
+    return counters
 
 
 @pytest.fixture
@@ -69,10 +69,10 @@ def now():
 
 
 @pytest.fixture
-def watching(now):
+def server(now):
     figures = lambda status: {"seconds": status.seconds}  # noqa: E731
-    with StatusServer(("127.0.0.1", 0), PROVENANCE, lambda: MEMBERS, figures, clock=lambda: now[0]) as page:
-        yield page
+    with StatusServer(("127.0.0.1", 0), PROVENANCE, lambda: MEMBERS, figures, clock=lambda: now[0]) as running_server:
+        yield running_server
 
 
 def get(address, path, **headers):
@@ -86,7 +86,7 @@ def get(address, path, **headers):
 
 
 def samples(address):
-    """All samples by name and labels."""
+    """Return all samples by name and labels."""
     return {
         (sample.name, *sorted(sample.labels.values())): sample.value
         for family in text_string_to_metric_families(get(address, "/metrics")[1])
@@ -94,47 +94,47 @@ def samples(address):
     }
 
 
-def test_metrics_are_the_last_reports(watching):
-    watching.beat(a_status())
-    found = samples(watching.address)
-    assert found["eventveil_events_total", "door"] == 700
-    assert found["eventveil_events_unused_total", "door", "late"] == 3
-    assert found["eventveil_camera_total", "door", "read"] == 707
-    assert found["eventveil_camera_away", "door"] == 1
-    assert found["eventveil_stage_restarts_total", "anonymize"] == 2
-    assert found["eventveil_gestures_published_total",] == 3
-    assert found["eventveil_subscribers",] == 4
-    assert found["eventveil_handshakes_total", "succeeded"] == 5
-    assert found["eventveil_connections_total",] == 9
-    assert ("eventveil_weights_info", "", DIGEST, "anonymizer", "false") in found
+def test_metrics_are_the_last_reports(server):
+    server.beat(a_status())
+    metrics = samples(server.address)
+    assert metrics["eventveil_events_total", "hall"] == 700
+    assert metrics["eventveil_events_unused_total", "hall", "late"] == 3
+    assert metrics["eventveil_camera_total", "hall", "read"] == 707
+    assert metrics["eventveil_camera_away", "hall"] == 1
+    assert metrics["eventveil_stage_restarts_total", "anonymize"] == 2
+    assert metrics["eventveil_gestures_published_total",] == 3
+    assert metrics["eventveil_subscribers",] == 4
+    assert metrics["eventveil_handshakes_total", "succeeded"] == 5
+    assert metrics["eventveil_connections_total",] == 9
+    assert ("eventveil_weights_info", "", DIGEST, "anonymizer", "false") in metrics
 
 
-def test_every_window_is_in_one_place(watching):
-    watching.beat(a_status())
-    found = samples(watching.address)
-    assert found["eventveil_windows_received_total", "histogram:door"] == 9
-    assert found["eventveil_windows_sent_total", "publish"] == 2
-    lost = {key[1:]: value for key, value in found.items() if key[0] == "eventveil_windows_dropped_total"}
+def test_every_window_is_in_one_place(server):
+    server.beat(a_status())
+    metrics = samples(server.address)
+    assert metrics["eventveil_windows_received_total", "histogram:hall"] == 9
+    assert metrics["eventveil_windows_sent_total", "publish"] == 2
+    lost = {key[1:]: value for key, value in metrics.items() if key[0] == "eventveil_windows_dropped_total"}
     assert lost == {
-        ("histogram:door", "queue"): 1, ("age", "anonymize"): 1, ("anonymize > publish", "crash"): 1,
+        ("histogram:hall", "queue"): 1, ("age", "anonymize"): 1, ("anonymize > publish", "crash"): 1,
     }  # fmt: skip
-    flying = {key[1]: value for key, value in found.items() if key[0] == "eventveil_windows_in_flight"}
-    assert flying == {
-        "histogram:door": 1, "histogram:door > anonymize": 2, "anonymize": 0, "anonymize > publish": 0, "publish": 1,
+    in_flight = {key[1]: value for key, value in metrics.items() if key[0] == "eventveil_windows_in_flight"}
+    assert in_flight == {
+        "histogram:hall": 1, "histogram:hall > anonymize": 2, "anonymize": 0, "anonymize > publish": 0, "publish": 1,
     }  # fmt: skip
-    assert 2 + sum(lost.values()) + sum(flying.values()) == 9
-    assert found["eventveil_books_balanced",] == 1
+    assert 2 + sum(lost.values()) + sum(in_flight.values()) == 9
+    assert metrics["eventveil_books_balanced",] == 1
 
 
-def test_ages_add_up_from_bucket_to_bucket(watching):
-    watching.beat(a_status())
-    found = samples(watching.address)
-    below = [
-        found["eventveil_window_age_seconds_bucket", *sorted((le, "anonymize"))] for le in ("0.001", "0.005", "10")
+def test_ages_add_up_from_bucket_to_bucket(server):
+    server.beat(a_status())
+    metrics = samples(server.address)
+    cumulative = [
+        metrics["eventveil_window_age_seconds_bucket", *sorted((le, "anonymize"))] for le in ("0.001", "0.005", "10")
     ]
-    assert below == [1, 3, 3]
-    assert found["eventveil_window_age_seconds_count", "anonymize"] == 4
-    assert found["eventveil_window_age_seconds_sum", "anonymize"] == pytest.approx(20.0065)
+    assert cumulative == [1, 3, 3]
+    assert metrics["eventveil_window_age_seconds_count", "anonymize"] == 4
+    assert metrics["eventveil_window_age_seconds_sum", "anonymize"] == pytest.approx(20.0065)
 
 
 @given(st.lists(st.floats(0, 1e5), max_size=40))
@@ -147,60 +147,60 @@ def test_every_delay_is_in_the_bucket_that_it_belongs_to(delays):
     assert list(ages.report().counts) == expected
 
 
-def test_a_line_is_ready_when_all_its_stages_are_and_healthy_until_it_fails(watching):
-    assert get(watching.address, "/healthz") == (200, "ok\n")
-    assert get(watching.address, "/readyz")[0] == 503
+def test_a_line_is_ready_when_all_its_stages_are_and_healthy_until_it_fails(server):
+    assert get(server.address, "/healthz") == (200, "ok\n")
+    assert get(server.address, "/readyz")[0] == 503
     half = a_status()
     half.stages.pop("publish")
-    watching.beat(half)
-    assert get(watching.address, "/readyz") == (503, "not ready: publish\n")
-    watching.beat(a_status())
-    assert get(watching.address, "/readyz") == (200, "ok\n")
-    watching.beat(a_status(failure="anonymize: what it stumbled over"))
+    server.beat(half)
+    assert get(server.address, "/readyz") == (503, "not ready: publish\n")
+    server.beat(a_status())
+    assert get(server.address, "/readyz") == (200, "ok\n")
+    server.beat(a_status(failure="anonymize: what it stumbled over"))
     for path in ("/healthz", "/readyz"):
-        assert get(watching.address, path) == (503, "the line has failed; see its log\n")
+        assert get(server.address, path) == (503, "the line has failed; see its log\n")
 
 
-def test_a_supervisor_that_hangs_is_not_healthy(watching, now):
-    watching.beat(a_status())
+def test_a_supervisor_that_hangs_is_not_healthy(server, now):
+    server.beat(a_status())
     now[0] += SILENT_S + 1
-    code, text = get(watching.address, "/healthz")
+    code, text = get(server.address, "/healthz")
     assert code == 503
     assert text == "the supervisor has not reported for 6 s\n"
-    watching.beat(a_status())
-    assert get(watching.address, "/healthz")[0] == 200
+    server.beat(a_status())
+    assert get(server.address, "/healthz")[0] == 200
 
 
-def test_a_page_in_a_browser_cannot_ask_in_its_users_place(watching):
-    watching.beat(a_status())
+def test_a_page_in_a_browser_cannot_ask_in_its_users_place(server):
+    server.beat(a_status())
     for host in ("evil.example", "192.0.2.1:80", "[2001:db8::1]:9464"):
-        assert get(watching.address, "/status", Host=host) == (403, "use a local host name, such as localhost\n")
+        assert get(server.address, "/status", Host=host) == (403, "use a local host name, such as localhost\n")
     for host in ("localhost:9464", "127.0.0.1", "[::1]:9464"):
-        assert get(watching.address, "/status", Host=host)[0] == 200
+        assert get(server.address, "/status", Host=host)[0] == 200
 
 
 @needs_ipv6
 @pytest.mark.parametrize("host", ["::1", "::ffff:127.0.0.1"])
 def test_a_loopback_address_of_ipv6_answers_local_names_alone(host):
-    with StatusServer((host, 0), PROVENANCE, lambda: MEMBERS, lambda _: {}) as page:
-        address = (f"[{host}]", page.address[1])
+    with StatusServer((host, 0), PROVENANCE, lambda: MEMBERS, lambda _: {}) as local_server:
+        address = (f"[{host}]", local_server.address[1])
         assert get(address, "/healthz") == (200, "ok\n")
         assert get(address, "/healthz", Host="evil.example") == (403, "use a local host name, such as localhost\n")
 
 
-def test_strangers_who_speak_no_http_or_say_nothing_harm_nobody(watching, capfd):
-    watching.beat(a_status())
-    with socket.create_connection(watching.address) as silent, socket.create_connection(watching.address) as loud:
+def test_strangers_who_speak_no_http_or_say_nothing_harm_nobody(server, capfd):
+    server.beat(a_status())
+    with socket.create_connection(server.address) as silent, socket.create_connection(server.address) as loud:
         loud.sendall(b"\x00\xff" * 40_000 + b"\n")
         silent.sendall(b"GET /stat")
-        assert get(watching.address, "/status")[0] == 200
-    assert get(watching.address, "/nothing")[0] == 404
+        assert get(server.address, "/status")[0] == 200
+    assert get(server.address, "/nothing")[0] == 404
     assert "Traceback" not in capfd.readouterr().err
 
 
-def test_an_address_in_use_is_told_before_anything_is_served(watching):
+def test_an_address_in_use_is_told_before_anything_is_served(server):
     with pytest.raises(LineError, match=r"cannot serve metrics at this address.*watch\.metrics"):
-        StatusServer(watching.address, PROVENANCE, tuple, lambda _: {})
+        StatusServer(server.address, PROVENANCE, tuple, lambda _: {})
 
 
 def test_nobody_there_is_an_error_that_says_what_to_do():
@@ -214,7 +214,7 @@ def test_nobody_there_is_an_error_that_says_what_to_do():
 
 @pytest.fixture(scope="module")
 def running(tmp_path_factory):
-    """A real line of processes with metrics on a free port; yields (address, its process)."""
+    """Run a real pipeline of processes with metrics on a free port; yield (address, process, log entries)."""
     kit = pipeline_setup.make_kit(tmp_path_factory.mktemp("kit"))
     folder = tmp_path_factory.mktemp("public")
     command = [
@@ -223,43 +223,43 @@ def running(tmp_path_factory):
         "--metrics", "127.0.0.1:0", "--log", "json",
     ]  # fmt: skip
     with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as line:
-        said = []
+        entries = []
         for text in line.stderr:
-            said.append(json.loads(text))
-            if "/metrics" in said[-1]["message"]:
+            entries.append(json.loads(text))
+            if "/metrics" in entries[-1]["message"]:
                 break
-        host, _, port = said[-1]["message"].partition("http://")[2].partition("/")[0].partition(":")
-        yield (host, int(port)), line, said
+        host, _, port = entries[-1]["message"].partition("http://")[2].partition("/")[0].partition(":")
+        yield (host, int(port)), line, entries
         line.terminate()
-        said += [json.loads(text) for text in line.stderr]  # to the last line
+        entries += [json.loads(text) for text in line.stderr]  # to the last line
 
 
 def test_a_real_line_tells_how_it_does(running):
-    address, _, said = running
+    address, _, entries = running
     deadline = time.monotonic() + PATIENCE_S
     while get(address, "/readyz")[0] != 200 or not samples(address).get(("eventveil_windows_sent_total", "publish")):
         assert time.monotonic() < deadline
         time.sleep(0.1)
-    assert {"time", "level", "logger", "message"} == set(said[0])
+    assert {"time", "level", "logger", "message"} == set(entries[0])
     done = subprocess.run(
         [*PROGRAM, "status", f"{address[0]}:{address[1]}", "--json"],
         capture_output=True, text=True, timeout=PATIENCE_S, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
-    told = json.loads(done.stdout)
-    assert told["healthy"]
-    assert told["published_windows"] > 0
-    assert set(told["stages"]) == {"histogram:0", "anonymize", "publish"}
-    assert "truth" not in told
+    status = json.loads(done.stdout)
+    assert status["healthy"]
+    assert status["published_windows"] > 0
+    assert set(status["stages"]) == {"histogram:0", "anonymize", "publish"}
+    assert "truth" not in status
 
 
-def test_the_dashboard_and_the_alerts_ask_for_metrics_that_are_there(watching):
-    watching.beat(a_status())
-    there = {name for name, *_ in samples(watching.address)} | {"up"}
+def test_the_dashboard_and_the_alerts_ask_for_metrics_that_are_there(server):
+    server.beat(a_status())
+    existing = {name for name, *_ in samples(server.address)} | {"up"}
     folder = Path(__file__).parents[3] / "deploy"
     panels = json.loads((folder / "grafana.json").read_text())["panels"]
-    asked = [target["expr"] for panel in panels for target in panel["targets"]]
-    asked += [rule["expr"] for rule in yaml.safe_load((folder / "alerts.yml").read_text())["groups"][0]["rules"]]
-    named = {name for expression in asked for name in re.findall(r"\beventveil_\w+", expression)}
+    expressions = [target["expr"] for panel in panels for target in panel["targets"]]
+    expressions += [rule["expr"] for rule in yaml.safe_load((folder / "alerts.yml").read_text())["groups"][0]["rules"]]
+    named = {name for expression in expressions for name in re.findall(r"\beventveil_\w+", expression)}
     assert named
-    assert named <= there
+    assert named <= existing

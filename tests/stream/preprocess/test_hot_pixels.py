@@ -1,4 +1,4 @@
-"""Hot pixels: found where they were planted, nowhere else, remembered for the camera, and for its owner alone."""
+"""Hot pixels: found where they were planted, nowhere else, and stored for the camera, readable by its owner alone."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ pytestmark = pytest.mark.kernel
 SECONDS = 3.0
 
 
-def searched(packets, seconds=SECONDS):
+def search_in(packets, seconds=SECONDS):
     search = HotPixelSearch(SENSOR, seconds)
     for packet in packets:
         if not search.is_over:
@@ -41,7 +41,7 @@ def places(hot):
 @pytest.mark.parametrize("in_records", [False, True])
 def test_planted_pixels_are_found_and_no_others(in_records):
     packets = [records(packet) if in_records else packet for packet in packets_of(filmed())]
-    search = searched(packets)
+    search = search_in(packets)
     assert search.is_over
     assert places(search.hot_pixels()) == PLANTED
 
@@ -57,14 +57,14 @@ def test_the_search_equals_the_slow_twin(seed):
     search = HotPixelSearch(sensor, SECONDS)
     for packet in packets_of(events, 1000):
         search.add(packet)
-    want = hot_pixels(events, sensor, seconds=SECONDS)
-    assert places(search.hot_pixels()) == want
-    assert want, "a twin that finds nothing proves nothing"
+    expected = hot_pixels(events, sensor, seconds=SECONDS)
+    assert places(search.hot_pixels()) == expected
+    assert expected, "a twin that finds nothing proves nothing"
     assert search.counts.sum() == len(events)
 
 
 def test_the_search_is_over_when_the_camera_says_so_though_nothing_moves():
-    search = searched([filmed(seconds=1.0), EventPacket.empty(until_us=2_900_000)])
+    search = search_in([filmed(seconds=1.0), EventPacket.empty(until_us=2_900_000)])
     assert not search.is_over
     search.add(EventPacket.empty(until_us=3_100_000))
     assert search.is_over
@@ -90,7 +90,7 @@ def test_a_scene_that_stands_out_as_a_whole_is_left_alone():
     xs, ys = np.meshgrid(np.arange(0, 40, 5), np.arange(0, 30, 5))
     everywhere = set(zip(xs.ravel().tolist(), ys.ravel().tolist(), strict=True))
     assert len(everywhere) > MAX_SHARE * 40 * 30
-    assert not searched(packets_of(filmed(everywhere))).hot_pixels().any()
+    assert not search_in(packets_of(filmed(everywhere))).hot_pixels().any()
 
 
 def scene(serial=None, **settings):
@@ -107,11 +107,11 @@ def home(tmp_path, monkeypatch):
 def test_a_camera_is_masked_after_the_first_seconds_and_from_the_beginning_the_next_time(home):
     events = filmed(seconds=5.0)
     first = scene("DXB00010")
-    seen = [first.see(packet) for packet in packets_of(events)]
+    filtered = [first.see(packet) for packet in packets_of(events)]
     hot = np.isin(events.x + 100 * events.y.astype(int), [x + 100 * y for x, y in PLANTED])
     counts = first.counts()
     assert counts["hot_pixels"] == len(PLANTED)
-    assert sum(map(len, seen)) + counts["hot"] == len(events)
+    assert sum(map(len, filtered)) + counts["hot"] == len(events)
     late = events.t > SECONDS * 1e6 + 100_000
     assert np.count_nonzero(hot & late) <= counts["hot"] < np.count_nonzero(hot)
 
@@ -136,11 +136,11 @@ def test_anew_forgets_what_is_remembered_and_off_does_not_look(home):
 
 
 def test_a_recording_is_masked_only_where_that_is_asked_and_nothing_is_kept_of_it(home):
-    for asked, found in (("auto", 0), ("mask", len(PLANTED))):
-        played = scene(hot_pixels=asked)
+    for setting, number in (("auto", 0), ("mask", len(PLANTED))):
+        played = scene(hot_pixels=setting)
         for packet in packets_of(filmed()):
             played.see(packet)
-        assert played.counts()["hot_pixels"] == found
+        assert played.counts()["hot_pixels"] == number
     assert not home.exists()
 
 
@@ -190,8 +190,8 @@ def test_a_serial_cannot_lead_out_of_the_folder(home, serial):
 
 def test_the_state_folder_follows_the_specification(monkeypatch, tmp_path):
     monkeypatch.setenv("HOME", str(tmp_path))
-    for named in ("", "relative/path"):
-        monkeypatch.setenv("XDG_STATE_HOME", named)
+    for ignored in ("", "relative/path"):
+        monkeypatch.setenv("XDG_STATE_HOME", ignored)
         assert state_folder() == tmp_path / ".local" / "state" / "eventveil"
     monkeypatch.setenv("XDG_STATE_HOME", os.fspath(tmp_path / "own"))
     assert state_folder() == tmp_path / "own" / "eventveil"

@@ -1,4 +1,4 @@
-"""Between a camera and the windows: how it is mounted, what it should not see, and what the network is to be shown."""
+"""Preprocessing between camera and windows: mounting, crop, resolution, polarity and noise."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ EVERYTHING = {"crop": "all", "pixels": "all"}
 
 
 def window(events, sensor, scene, *, size=None, trained=None):
-    """All events in one window, as the line would cut it."""
+    """Return all events in one window, as the pipeline would cut it."""
     settings = SceneSettings.model_validate(scene)
     view = View.of(sensor, settings, size or (1, 1), trained)
     histogrammer = WindowedHistogrammer(
@@ -103,7 +103,7 @@ def test_a_scene_that_asks_for_nothing_hands_packets_on_untouched():
     st.booleans(),
 )
 def test_cleaning_equals_the_slow_twin(stream, hot, noise_us, in_records):
-    sensor = Sensor(6, 4)  # smaller than where events may be: those beyond are none of its business
+    sensor = Sensor(6, 4)  # smaller than the range of the events: those beyond are not filtered
     noise_filter = NoiseFilter(sensor, noise_us)
     if hot:
         noise_filter.hot = np.zeros((sensor.height, sensor.width), np.bool_)
@@ -111,9 +111,9 @@ def test_cleaning_equals_the_slow_twin(stream, hot, noise_us, in_records):
             noise_filter.hot[y, x] = True
     got = [noise_filter(records(packet) if in_records else packet) for packet in stream]
     kept, masked, lonely = cleaned(stream, sensor, hot=hot, noise_us=noise_us)
-    for packet, indices, came in zip(stream, kept, got, strict=True):
-        assert_same(came, EventPacket(packet.t[indices], packet.x[indices], packet.y[indices], packet.p[indices]))
-        assert came.until_us == packet.until_us
+    for packet, indices, filtered in zip(stream, kept, got, strict=True):
+        assert_same(filtered, EventPacket(packet.t[indices], packet.x[indices], packet.y[indices], packet.p[indices]))
+        assert filtered.until_us == packet.until_us
     assert (noise_filter.masked, noise_filter.isolated) == (masked, lonely)
 
 

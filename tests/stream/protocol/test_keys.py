@@ -1,4 +1,4 @@
-"""Key files: made for their owner alone, checked before they are believed, refused with the command that mends them."""
+"""Key files: private to their owner, checked before use, refused with the command that repairs them."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ def umask(request):
     os.umask(before)
 
 
-def rights(path):
+def permissions(path):
     return path.stat().st_mode & 0o777
 
 
 def test_new_keys_are_a_pair_for_their_owner_alone(tmp_path):
     public = new_keys(tmp_path / "alice")
     assert public == tmp_path / "alice" / "alice.pub"
-    assert rights(public.parent) == 0o700
-    assert [rights(path) for path in (public, public.parent / "secret.key")] == [0o600, 0o600]
+    assert permissions(public.parent) == 0o700
+    assert [permissions(path) for path in (public, public.parent / "secret.key")] == [0o600, 0o600]
     pair, known = read_folder(public.parent), read_public(public)
     assert (known.name, known.key) == ("alice", pair.public)
     assert zmq.curve_public(pair.secret) == pair.public
@@ -78,7 +78,7 @@ def test_a_secret_that_others_may_get_at_is_refused_until_the_told_command_has_m
     with pytest.raises(AccessError, match=rf"others can access it \(mode {bits:04o}\): refused; chmod 600") as caught:
         read_secret(secret)
     subprocess.run(str(caught.value).rpartition("; ")[2], shell=True, check=True)
-    assert rights(secret) == 0o600
+    assert permissions(secret) == 0o600
     read_secret(secret)
 
 
@@ -187,10 +187,10 @@ def test_who_is_allowed_is_on_the_list_until_revoked(tmp_path):
     assert listed.read() == {}
     states = [listed.state()]
     alice, bob = (read_public(new_keys(tmp_path / name)) for name in ("alice", "bob"))
-    for one in (alice, bob, alice):
-        assert rights(listed.allow(one)) == 0o600
+    for key in (alice, bob, alice):
+        assert permissions(listed.allow(key)) == 0o600
         states.append(listed.state())
-    assert rights(listed.folder) == 0o700
+    assert permissions(listed.folder) == 0o700
     assert listed.read() == {alice.key: "alice", bob.key: "bob"}
     listed.revoke("alice")
     states.append(listed.state())

@@ -1,4 +1,4 @@
-"""The public wire format: what is written is read back, and whatever a stranger sends is a WireError."""
+"""The public wire format: encoded messages decode to the same, and invalid bytes raise a WireError."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ ROUND_TRIPS = [
 
 
 def as_bytes(frames):
-    assert all(memoryview(frame).c_contiguous for frame in frames)  # ZeroMQ sends nothing else
+    assert all(memoryview(frame).c_contiguous for frame in frames)  # ZeroMQ requires it
     return [bytes(frame) for frame in frames]
 
 
@@ -93,7 +93,7 @@ def test_an_array_in_any_layout_travels_in_the_order_of_its_axes():
 
 
 def refused(frames, *, because):
-    """The message of the WireError that the frames give, which must be short whatever they hold."""
+    """Return the message of the WireError that the frames cause, which must be short whatever they contain."""
     with pytest.raises(WireError, match=because) as caught:
         decode(frames)
     assert len(str(caught.value)) < 400
@@ -101,7 +101,7 @@ def refused(frames, *, because):
 
 
 def with_header(topic="window", **changed):
-    """A good message with some keys of its header changed, or left out where `...` stands for them."""
+    """Return a valid message with some header keys changed, or removed where the value is `...`."""
     header, array = (gesture_header(), SCORES) if topic == "gesture" else (window_header(), values())
     if topic == "state":
         header, array = line_ended(), None
@@ -224,7 +224,7 @@ def test_a_state_has_no_payload():
 
 def test_more_values_than_a_camera_has_are_refused_though_they_came():
     axes = [MAX_VALUES // 4 + 1, 2, 2]
-    payload = np.empty(math.prod(axes), np.float32).data  # never touched: costs no memory
+    payload = np.empty(math.prod(axes), np.float32).data  # never accessed, so it takes no memory
     refused([*with_header(shape=axes)[:2], payload], because=f"at most {MAX_VALUES} values")
 
 

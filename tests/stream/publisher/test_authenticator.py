@@ -1,4 +1,4 @@
-"""The list of those who may subscribe, while the line runs: who comes onto it, who is taken off, and has to leave."""
+"""The list of allowed subscribers while the pipeline runs: additions, removals, and the disconnections they cause."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ def test_the_list_is_read_while_the_line_runs(keys):
         assert eventually(lambda: first(line.endpoint, **who(keys, "bob"))).topic == "window"
 
 
-def eventually(ask):
-    """The answer, as soon as access is no longer denied."""
+def eventually(subscribe_once):
+    """Return the message as soon as access is no longer denied."""
     deadline = time.monotonic() + PATIENCE_S
     while True:
         try:
-            return ask()
+            return subscribe_once()
         except AccessError:
             assert time.monotonic() < deadline
             time.sleep(0.05)
@@ -54,7 +54,7 @@ def test_who_is_revoked_has_to_leave_and_the_others_come_back(keys, tmp_path, wh
             deque(zip(bob, alice, strict=False), maxlen=0)
         last = next(alice)
         deadline = time.monotonic() + PATIENCE_S
-        while line.door.counts()["handshakes"] < 3:  # two that came, and one that came back
+        while line.public_endpoint.counts()["handshakes"] < 3:  # two connections, and one reconnection
             assert time.monotonic() < deadline
             last = next(alice)
         assert next(alice).header.seq > last.header.seq
@@ -73,21 +73,21 @@ def test_who_was_never_there_is_revoked_without_disturbing_anybody(keys, caplog)
         while not logged(caplog, "reloaded the list of allowed subscribers"):
             assert time.monotonic() < deadline
             assert next(alice).missing == {}
-        assert line.door.counts()["handshakes"] == 1
+        assert line.public_endpoint.counts()["handshakes"] == 1
         alice.close()
 
 
 def test_who_makes_trouble_is_shut_out_and_the_others_are_not(keys, caplog):
     AllowList(keys).allow(read_public(keys.parent / "bob" / "bob.pub"))
     bob = read_folder(keys.parent / "bob")
-    with publishing(keys) as line, zmq.Context() as context, context.socket(zmq.XSUB) as failure:
+    with publishing(keys) as line, zmq.Context() as context, context.socket(zmq.XSUB) as abuser:
         alice = subscribe(line.endpoint, ("window",), timeout_s=PATIENCE_S, **who(keys, "alice"))
         next(alice)
-        failure.linger, failure.curve_serverkey = 0, read_folder(keys).public
-        failure.curve_publickey, failure.curve_secretkey = bob.public, bob.secret
-        failure.connect(line.endpoint)
+        abuser.linger, abuser.curve_serverkey = 0, read_folder(keys).public
+        abuser.curve_publickey, abuser.curve_secretkey = bob.public, bob.secret
+        abuser.connect(line.endpoint)
         for number in range(MAX_UNKNOWN + 1):
-            failure.send(b"\x01no-topic-%d" % number)
+            abuser.send(b"\x01no-topic-%d" % number)
         line.wait_for("subscribers_expelled")
         assert "does not know this key" in refusal(line.endpoint, **who(keys, "bob"))
         line.wait_for("handshakes", 3)
@@ -111,16 +111,16 @@ def test_a_list_that_can_no_longer_be_trusted_lets_nobody_new_in_until_it_is_men
         assert eventually(lambda: first(line.endpoint, **who(keys, "alice"))).topic == "window"
         next(alice)
         alice.close()
-        assert line.door.counts()["handshakes"] == 2
+        assert line.public_endpoint.counts()["handshakes"] == 2
 
 
 def test_a_doorman_that_dies_ends_the_line(keys):
     with zmq.Context() as context:
-        door = PublicEndpoint(PublishSettings(bind="tcp://127.0.0.1:*", keys=keys), context)
+        endpoint = PublicEndpoint(PublishSettings(bind="tcp://127.0.0.1:*", keys=keys), context)
         try:
-            door.service()
-            door._authenticator.close()
+            endpoint.service()
+            endpoint._authenticator.close()
             with pytest.raises(LineError, match="the authenticator or monitor of the public socket died"):
-                door.service()
+                endpoint.service()
         finally:
-            door.close()
+            endpoint.close()

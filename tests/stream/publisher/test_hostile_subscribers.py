@@ -1,4 +1,4 @@
-"""Strangers' bytes against a running publisher, with keys and without: it stands, nothing grows, all is counted."""
+"""Hostile clients against a running publisher, with keys and without: it survives, does not grow, and counts all."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from hostile_peers import (
     HANDSHAKE,
     MIB,
     attack,
-    begun_with_curve,
+    attacks_after_hello,
     clients,
     crowd,
-    first_word,
     frame,
     greeting,
+    hello,
     memory,
     noise,
 )
@@ -35,7 +35,7 @@ from eventveil.stream.protocol.keys import AllowList, new_keys, read_folder, rea
 from eventveil.stream.subscriber.client import NETWORK
 
 pytestmark = [
-    pytest.mark.skipif(not os.path.exists("/proc/self/status"), reason="memory is weighed on Linux"),  # noqa: PTH110
+    pytest.mark.skipif(not os.path.exists("/proc/self/status"), reason="memory is measured on Linux"),  # noqa: PTH110
     pytest.mark.timeout(300),
 ]
 
@@ -43,59 +43,59 @@ PATIENCE_S = 60
 
 
 class Line:
-    """`eventveil run` in a process of its own, with few descriptors and the right to more; `keyed`, it knows alice."""
+    """`eventveil run` in its own process, with few descriptors and the right to more; `keyed`, it allows alice."""
 
     def __init__(self, folder, *, keyed):
         kit = make_kit(folder, seconds=0.5)
-        self.who, keys = {}, []
+        self.keys, key_options = {}, []
         if keyed:
             for name in ("line", "alice", "mallory"):
                 new_keys(folder / name)
             AllowList(folder / "line").allow(read_public(folder / "alice" / "alice.pub"))
-            self.who = {"server_key": folder / "line" / "line.pub", "key": folder / "alice" / "secret.key"}
+            self.keys = {"server_key": folder / "line" / "line.pub", "key": folder / "alice" / "secret.key"}
             self.key, self.stranger = read_folder(folder / "line").public, read_folder(folder / "mallory")
-            keys = ["--set", f"publish.keys={folder / 'line'}"]
+            key_options = ["--set", f"publish.keys={folder / 'line'}"]
         with socket.create_server(("127.0.0.1", 0)) as free:
             self.address = free.getsockname()
         self.endpoint = f"tcp://127.0.0.1:{self.address[1]}"
         command = [*PROGRAM, "run", str(kit.recording), "--loop", "--weights", str(kit.anonymizer), "--allow-untrained"]
         self.process = subprocess.Popen(
-            [*command, "--json", "--set", f"publish.bind={self.endpoint}", *keys],
+            [*command, "--json", "--set", f"publish.bind={self.endpoint}", *key_options],
             stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
         )  # fmt: skip
         resource.prlimit(self.process.pid, resource.RLIMIT_NOFILE, (128, 4096))
-        self._told, self._beats = {}, 0
+        self._status, self._beats = {}, 0
         self._reader = threading.Thread(target=self._read)
         self._reader.start()
 
     def _read(self):
         for line in self.process.stdout:
-            self._told = json.loads(line)
+            self._status = json.loads(line)
             self._beats += 1
 
     def counts(self):
-        """What the publisher counted, as of the last second."""
-        return self._told["stages"]["publish"]["counts"]
+        """Return the publisher's counts, as of the last second."""
+        return self._status["stages"]["publish"]["counts"]
 
     def counts_now(self):
-        """What it counted until now at least: beats come once a second, and tell of the second before."""
-        seen = self._beats
-        self.wait_until(lambda _: self._beats > seen + 2)
+        """Return counts that include everything until now: a heartbeat comes once a second, about the second before."""
+        beats = self._beats
+        self.wait_until(lambda _: self._beats > beats + 2)
         return self.counts()
 
     def wait_until(self, holds):
         deadline = time.monotonic() + PATIENCE_S
-        while "stages" not in self._told or not holds(self.counts()):
-            assert time.monotonic() < deadline, self._told
+        while "stages" not in self._status or not holds(self.counts()):
+            assert time.monotonic() < deadline, self._status
             assert self.process.poll() is None
             time.sleep(0.05)
 
     def listen(self):
-        """A subscriber who may."""
-        return contextlib.closing(subscribe(self.endpoint, ("window",), timeout_s=PATIENCE_S, **self.who))
+        """Subscribe with an allowed key."""
+        return contextlib.closing(subscribe(self.endpoint, ("window",), timeout_s=PATIENCE_S, **self.keys))
 
     def window(self):
-        """The next window that a new subscriber gets."""
+        """Return the next window that a new subscriber receives."""
         with self.listen() as messages:
             return next(messages)
 
@@ -111,7 +111,7 @@ class Line:
 
 
 OPEN, KEYED = "without keys", "with keys"
-only_open, only_keyed = (pytest.mark.parametrize("line", [one], indirect=True) for one in (OPEN, KEYED))
+only_open, only_keyed = (pytest.mark.parametrize("line", [kind], indirect=True) for kind in (OPEN, KEYED))
 
 
 @pytest.fixture(scope="module", params=[OPEN, KEYED])
@@ -119,18 +119,18 @@ def line(request, tmp_path_factory):
     running = Line(tmp_path_factory.mktemp("kit"), keyed=request.param == KEYED)
     running.window()
     yield running
-    told = running.end()
-    # On a machine that is busy enough, it may not be done within the seconds that a stop is given.
-    assert running.process.returncode == 0 or "could not publish everything within" in told
-    assert "Traceback" not in told
-    assert "could not connect" in told
+    log = running.end()
+    # On a very busy machine, it may not finish within the time allowed for a stop.
+    assert running.process.returncode == 0 or "could not publish everything within" in log
+    assert "Traceback" not in log
+    assert "could not connect" in log
 
 
 @contextlib.contextmanager
 def unharmed(line, growth=64 * MIB, *, disturbed=False):
-    """Afterwards the line publishes on, to new subscribers and to old ones, and has not grown.
+    """Check that the pipeline still publishes to new and old subscribers afterwards, and has not grown.
 
-    Nothing is lost to an old subscriber meanwhile, unless it is `disturbed`.
+    Meanwhile, an old subscriber loses nothing, unless `disturbed`.
     """
     with line.listen() as old:
         seq, before = next(old).header.seq, memory(line.process.pid)
@@ -151,8 +151,8 @@ def test_each_attack_leaves_the_line_as_it_was_and_is_counted(line):
     line.wait_until(lambda counts: counts["handshakes"])
     before = line.counts()
     with unharmed(line):
-        for what in ATTACKS.values():
-            attack(line.address, what, answer_s=0.02)
+        for payload in ATTACKS.values():
+            attack(line.address, payload, answer_s=0.02)
         line.wait_until(lambda counts: counts["connections"] >= before["connections"] + len(ATTACKS))
     for reason in ("handshakes_wrong_mechanism", "handshakes_garbled", "handshakes_left"):
         line.wait_until(lambda counts, reason=reason: counts[reason] > before[reason])
@@ -161,26 +161,26 @@ def test_each_attack_leaves_the_line_as_it_was_and_is_counted(line):
 @only_keyed
 def test_each_attack_behind_the_first_encrypted_word_is_counted_and_lets_nobody_in(line):
     line.wait_until(lambda counts: counts["handshakes"])
-    attacks = begun_with_curve(line.key)
-    # libzmq says of frames that are too large only that somebody had connected.
-    wanted = {"handshakes_wrong_key": 2, "handshakes_garbled": 6, "handshakes_left": 1, "connections": len(attacks)}
+    attacks = attacks_after_hello(line.key)
+    # For frames that are too large, libzmq reports only the connection.
+    expected = {"handshakes_wrong_key": 2, "handshakes_garbled": 6, "handshakes_left": 1, "connections": len(attacks)}
     with unharmed(line):
         before = line.counts_now()
-        for what in attacks.values():
-            attack(line.address, what, answer_s=0.02)
-        line.wait_until(lambda now: all(now[each] >= before[each] + wanted[each] for each in wanted))
+        for payload in attacks.values():
+            attack(line.address, payload, answer_s=0.02)
+        line.wait_until(lambda now: all(now[each] >= before[each] + expected[each] for each in expected))
         assert line.counts_now()["handshakes"] == before["handshakes"]
 
 
 @only_keyed
 @pytest.mark.parametrize("words", [0, 1, 2])
 def test_hundreds_who_never_end_their_handshake_are_thrown_out_and_counted(line, words):
-    said = b"".join([greeting(b"CURVE"), first_word(line.key)][:words])
+    payload = b"".join([greeting(b"CURVE"), hello(line.key)][:words])
     with unharmed(line):
         before = line.counts_now()
-        with crowd(line.address, 300, said) as made:
-            assert made > 250
-            line.wait_until(lambda now: now["handshakes_left"] >= before["handshakes_left"] + made)
+        with crowd(line.address, 300, payload) as opened:
+            assert opened > 250
+            line.wait_until(lambda now: now["handshakes_left"] >= before["handshakes_left"] + opened)
 
 
 @only_keyed
@@ -189,24 +189,23 @@ def test_hundreds_who_never_end_their_handshake_are_thrown_out_and_counted(line,
     [
         (["not_allowed"], lambda line: {"curve_serverkey": line.key}),
         (["wrong_key"], lambda line: {"curve_serverkey": line.stranger.public}),
-        # Both ends notice, and the one that is first hangs up.
+        # Both ends notice, and the first one hangs up.
         (["wrong_mechanism", "left"], lambda _: {"plain_username": b"alice", "plain_password": b"secret"}),
         (["wrong_mechanism", "left"], lambda _: {}),
     ],
     ids=["a key that is not on the list", "another publisher's key", "PLAIN", "NULL"],
 )
 def test_hundreds_who_knock_and_may_not_are_counted_and_kept_out(line, reasons, options):
-    """Clients as libzmq makes them, with nothing wrong but what they say they are."""
+    """Regular libzmq clients that have only the wrong key or mechanism."""
     line.wait_until(lambda counts: counts["handshakes"])
-    said = options(line)
-    if "curve_serverkey" in said:
-        said |= {"curve_publickey": line.stranger.public, "curve_secretkey": line.stranger.secret}
+    client_options = options(line)
+    if "curve_serverkey" in client_options:
+        client_options |= {"curve_publickey": line.stranger.public, "curve_secretkey": line.stranger.secret}
+    counts = [f"handshakes_{reason}" for reason in reasons]
     with unharmed(line):
         before = line.counts_now()
-        with clients(line.endpoint, 200, **said):
-            line.wait_until(
-                lambda now: sum(now[f"handshakes_{one}"] - before[f"handshakes_{one}"] for one in reasons) >= 200
-            )
+        with clients(line.endpoint, 200, **client_options):
+            line.wait_until(lambda now: sum(now[count] - before[count] for count in counts) >= 200)
         assert line.counts_now()["handshakes"] == before["handshakes"]
 
 
@@ -220,11 +219,11 @@ def test_noise_from_a_thousand_connections_leaves_the_line_as_it_was(line):
 
 
 @pytest.mark.parametrize(
-    "what", [b"", greeting(), greeting(b"CURVE"), HANDSHAKE], ids=["silent", "begun", "CURVE", "idle"]
+    "payload", [b"", greeting(), greeting(b"CURVE"), HANDSHAKE], ids=["silent", "greeting", "CURVE", "idle"]
 )
-def test_a_crowd_that_stays_takes_no_descriptor_that_the_line_needs(line, what):
-    with unharmed(line), crowd(line.address, 500, what) as made:
-        assert made > 450  # the kernel's own queue may be full for a moment
+def test_a_crowd_that_stays_takes_no_descriptor_that_the_line_needs(line, payload):
+    with unharmed(line), crowd(line.address, 500, payload) as opened:
+        assert opened > 450  # the kernel's own queue may be full for a moment
         line.window()
 
 

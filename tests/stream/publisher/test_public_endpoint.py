@@ -1,4 +1,4 @@
-"""The public socket under keys: who gets in, and who does not and learns why."""
+"""The public endpoint with keys: allowed subscribers connect; others are refused, and both ends report why."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def test_who_is_on_the_list_gets_in_encrypted_and_is_counted(keys, tmp_path, whe
     bind = f"ipc://{tmp_path}/public" if where == "ipc" else where
     with publishing(keys, bind) as line:
         assert first(line.endpoint, **who(keys, "alice")).topic == "window"
-        counts = line.door.counts()
+        counts = line.public_endpoint.counts()
         assert (counts["connections"], counts["handshakes"]) == (1, 1)
         assert sum(counts.values()) == 2
 
@@ -62,11 +62,11 @@ def test_nobody_is_served_unencrypted(keys):
 
 def test_who_is_not_on_the_list_is_told_so_at_both_ends(keys, caplog):
     with publishing(keys) as line:
-        told = refusal(line.endpoint, **who(keys, "bob"))
-        assert "does not know this key" in told
-        assert "eventveil keys allow" in told
+        error = refusal(line.endpoint, **who(keys, "bob"))
+        assert "does not know this key" in error
+        assert "eventveil keys allow" in error
         line.wait_for("handshakes_not_allowed")
-        assert line.door.counts()["handshakes"] == 0
+        assert line.public_endpoint.counts()["handshakes"] == 0
     (record,) = logged(caplog, "not on the list")
     bob = read_public(keys.parent / "bob" / "bob.pub").key.decode()
     assert f"{bob} from 127.0.0.1" in record.getMessage()
@@ -92,11 +92,11 @@ def test_who_has_no_keys_is_told_so_at_both_ends(keys, caplog):
 
 def test_who_expects_keys_where_there_are_none_is_told_so(keys):
     with publishing(None) as line:
-        told = refusal(line.endpoint, **who(keys, "alice"))
-    # Whichever end notices first hangs up; where it is always the other one, only that much is known.
+        error = refusal(line.endpoint, **who(keys, "alice"))
+    # The end that notices first hangs up; if that is always the other one, the cause remains ambiguous.
     assert (
-        "uses no keys, so it is not the publisher" in told
-        or "another key than the one of --server-key, or none" in told
+        "uses no keys, so it is not the publisher" in error
+        or "another key than the one of --server-key, or none" in error
     )
 
 
@@ -112,9 +112,9 @@ def test_what_is_no_publisher_at_all_is_told_so(keys, answer):
 
         thread = threading.Thread(target=serve)
         thread.start()
-        told = refusal(f"tcp://127.0.0.1:{server.getsockname()[1]}", **who(keys, "alice"))
+        error = refusal(f"tcp://127.0.0.1:{server.getsockname()[1]}", **who(keys, "alice"))
         thread.join()
-    assert "check host and port" in told
+    assert "check host and port" in error
 
 
 def test_nobody_there_is_waited_for(keys, tmp_path):
@@ -128,7 +128,7 @@ def test_nobody_there_is_waited_for(keys, tmp_path):
 
 
 def test_a_publisher_that_hangs_breaks_off_and_comes_back_is_waited_for(keys, caplog):
-    """Silent connections are no broken ones: together they do not look like a publisher that refuses everybody."""
+    """Silent connections are not broken ones: together they do not look like a publisher that refuses every client."""
     with sockets.create_server(("127.0.0.1", 0)) as server:
         bind, got = f"tcp://127.0.0.1:{server.getsockname()[1]}", []
         thread = threading.Thread(target=lambda: got.append(first(bind, **who(keys, "alice"))))
@@ -152,7 +152,7 @@ def test_a_publisher_that_comes_back_is_found_again(keys, tmp_path, caplog):
         line.end(announce=False)
     with publishing(keys, bind) as again:
         assert all(next(messages).topic == "window" for _ in range(20))
-        assert again.door.counts()["handshakes"] == 1
+        assert again.public_endpoint.counts()["handshakes"] == 1
         messages.close()
     assert logged(caplog, "the connection to the publisher was lost; trying again")
 
@@ -177,20 +177,20 @@ def test_a_subscribers_secret_that_others_may_get_at_is_refused(keys):
         (keys.parent / "alice" / "secret.key").chmod(0o640)
         with pytest.raises(AccessError, match="chmod 600"):
             first(line.endpoint, **who(keys, "alice"))
-        assert line.door.counts()["connections"] == 0
+        assert line.public_endpoint.counts()["connections"] == 0
 
 
 def test_a_thousand_failures_are_counted_and_a_few_are_logged(keys, caplog):
     with publishing(keys) as line:
-        where = line.endpoint.removeprefix("tcp://").split(":")
-        began = time.monotonic()
+        address = line.endpoint.removeprefix("tcp://").split(":")
+        start = time.monotonic()
         for _ in range(300):
-            with sockets.create_connection((where[0], int(where[1]))) as stranger:
+            with sockets.create_connection((address[0], int(address[1]))) as stranger:
                 stranger.sendall(b"\xff" * 64)
         line.wait_for("connections", 300)
         assert first(line.endpoint, **who(keys, "alice")).topic == "window"
-        took = time.monotonic() - began
-    assert 1 <= len(logged(caplog, "could not connect")) <= 6 * (took + 1)
+        duration_s = time.monotonic() - start
+    assert 1 <= len(logged(caplog, "could not connect")) <= 6 * (duration_s + 1)
 
 
 def test_the_keys_stand_in_no_message_of_the_line(keys, caplog):
@@ -198,6 +198,6 @@ def test_the_keys_stand_in_no_message_of_the_line(keys, caplog):
     with publishing(keys) as line:
         first(line.endpoint, **who(keys, "alice"))
         refusal(line.endpoint, **who(keys, "bob"))
-        told = refusal(line.endpoint, **who(keys, "alice", server="bob"))
+        error = refusal(line.endpoint, **who(keys, "alice", server="bob"))
     secrets = [read_folder(keys.parent / name).secret.decode() for name in ("keys", "alice", "bob")]
-    assert not [secret for secret in secrets if secret in caplog.text + told]
+    assert not [secret for secret in secrets if secret in caplog.text + error]

@@ -1,4 +1,4 @@
-"""The last look before something leaves: what is let out, what is withheld, and books that explain every gap."""
+"""The last check before data leaves: what is published, what is withheld, and counts that explain every gap."""
 
 from __future__ import annotations
 
@@ -36,12 +36,12 @@ from eventveil.stream.publisher.publisher import Provenance, Publisher
 from eventveil.stream.runtime.windows import AnonymizedWindow, Seal
 
 NOW_NS = 1_000_000_000_000
-AGE_NS = 100_000_000  # the greatest there may be: 100 ms
+AGE_NS = 100_000_000  # the greatest allowed age: 100 ms
 
 
 @contextmanager
 def publishing(*, max_age_ms=None, provenance=PROVENANCE, now_ns=NOW_NS, books=None):
-    """A publisher, and what has come out of it so far."""
+    """Yield a publisher and a function that returns the messages it has published since the last call."""
     with link(hwm=1000) as (push, pull):
         publisher = Publisher(
             push,
@@ -55,11 +55,11 @@ def publishing(*, max_age_ms=None, provenance=PROVENANCE, now_ns=NOW_NS, books=N
         yield publisher, lambda: [decode(frames) for frames in received(pull)]
 
 
-def published(*parcels, **settings):
-    """All that comes out for the parcels."""
+def published(*inputs, **settings):
+    """Return all messages published for these inputs."""
     with publishing(**settings) as (publisher, out):
-        for parcel in parcels:
-            publisher.take(parcel)
+        for message in inputs:
+            publisher.take(message)
         return out()
 
 
@@ -112,9 +112,9 @@ def test_what_is_not_the_anonymizers_is_refused_and_nothing_comes_out(window, ma
         assert publisher.figures()["counts"]["windows"] == 0
 
 
-def replace_window(parcel, window):
-    parcel.window = window
-    return parcel
+def replace_window(message, window):
+    message.window = window
+    return message
 
 
 @pytest.mark.parametrize(
@@ -201,7 +201,7 @@ def test_a_window_before_the_published_one_is_withheld_too():
 
 
 def test_a_withheld_window_does_not_withhold_the_ones_it_overlaps():
-    """Too old to be published, it shows nothing: what shares its bins may go out."""
+    """A window that was never published reveals nothing, so windows that share its bins may be published."""
     old = sealed_message(0, start_us=0, closed_ns=NOW_NS - 2 * AGE_NS)
     young = sealed_message(1, start_us=4, closed_ns=NOW_NS)
     assert topics_and_numbers(published(old, young, max_age_ms=100)) == [(WINDOW, 1), (GESTURE, 1)]
@@ -240,20 +240,20 @@ def test_the_end_of_the_line_is_announced(state, reason):
     )
 )
 def test_every_gap_is_explained_and_no_bin_is_published_twice(steps):
-    """Windows that were lost before, that overlap, that are too old: the books of each topic explain its gaps."""
-    made, lost, starts, parcels = Counter(), Counter(), Counter(), []
+    """Whether windows were lost before, overlap, or are too old: the counts of each topic explain its gaps."""
+    made, lost, starts, inputs = Counter(), Counter(), Counter(), []
     for stream, lost_before, hop_us, old in steps:
         seq = made[stream] + lost_before
         lost[stream] += lost_before
         made[stream] = seq + 1
         starts[stream] += hop_us
         closed_ns = NOW_NS - 2 * AGE_NS if old else NOW_NS
-        parcels.append(
+        inputs.append(
             sealed_message(seq, stream, lost={"queue": lost[stream]}, start_us=starts[stream], closed_ns=closed_ns)
         )
     with publishing(max_age_ms=100) as (publisher, out):
-        for parcel in [*parcels, *(end(stream, {"queue": lost[stream]}, made[stream]) for stream in "ab")]:
-            publisher.take(parcel)
+        for message in [*inputs, *(end(stream, {"queue": lost[stream]}, made[stream]) for stream in "ab")]:
+            publisher.take(message)
         messages, figures = out(), publisher.figures()
     last = defaultdict(lambda: (-1, 0))
     published_until = {}
@@ -282,7 +282,7 @@ def test_the_delays_of_what_was_published_are_told():
         assert publisher.values() == dict.fromkeys(["latency_p50_ms", "latency_p99_ms", "all_p50_ms", "all_p99_ms"])
         for seq, delay_ms in enumerate([10, 10, 50, 500]):
             publisher.take(sealed_message(seq, closed_ns=NOW_NS - delay_ms * 1_000_000))
-        told = publisher.values()
-        assert (told["latency_p50_ms"], told["latency_p99_ms"]) == pytest.approx((10, 50), rel=0.02)
-        told = publisher.values()
-        assert (told["latency_p50_ms"], told["all_p50_ms"]) == (None, pytest.approx(10, rel=0.02))
+        delays = publisher.values()
+        assert (delays["latency_p50_ms"], delays["latency_p99_ms"]) == pytest.approx((10, 50), rel=0.02)
+        delays = publisher.values()
+        assert (delays["latency_p50_ms"], delays["all_p50_ms"]) == (None, pytest.approx(10, rel=0.02))

@@ -1,4 +1,4 @@
-"""Who listens at the public socket: each subscriber counts once, and nobody has to."""
+"""The subscriptions of the public socket: each subscriber counts once; abusive ones are found."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from eventveil.stream.publisher.subscriptions import MAX_UNKNOWN, SubscriptionTr
 
 
 @contextmanager
-def stage_door(endpoint="tcp://127.0.0.1:*"):
-    """The public socket, its audience, and a way to make sockets that connect to it."""
+def open_socket(endpoint="tcp://127.0.0.1:*"):
+    """Yield the public socket, its tracker, and a function that connects sockets to it."""
     with zmq.Context() as context:
         opened = []
 
@@ -37,33 +37,33 @@ def stage_door(endpoint="tcp://127.0.0.1:*"):
                     socket.close()
 
 
-def settled(public, audience, count):
-    """Wait until the audience is so large; what it is in the end."""
+def settled(public, tracker, count):
+    """Wait until this many subscribers are counted; return the final count."""
     for _ in range(20):
-        if audience.count() == count:
+        if tracker.count() == count:
             break
         public.poll(PATIENCE_MS // 20)
-    return audience.count()
+    return tracker.count()
 
 
 def test_each_subscriber_counts_once_however_many_topics_it_wants():
-    with stage_door() as (public, audience, connect):
-        assert audience.count() == 0
+    with open_socket() as (public, tracker, connect):
+        assert tracker.count() == 0
         connect(zmq.SUB, "window", "gesture", "state")
-        assert settled(public, audience, 1) == 1
+        assert settled(public, tracker, 1) == 1
         connect(zmq.SUB, "gesture")
-        assert settled(public, audience, 2) == 2
+        assert settled(public, tracker, 2) == 2
         everything = connect(zmq.SUB, "")
-        assert settled(public, audience, 3) == 3
-        assert audience.values() == {"subscribers": 3.0}
+        assert settled(public, tracker, 3) == 3
+        assert tracker.values() == {"subscribers": 3.0}
         everything.close()
-        assert settled(public, audience, 2) == 2
+        assert settled(public, tracker, 2) == 2
 
 
 def test_who_is_counted_misses_nothing_of_any_topic():
-    with stage_door() as (public, audience, connect):
+    with open_socket() as (public, tracker, connect):
         subscriber = connect(zmq.SUB, "window", "gesture", "state")
-        assert settled(public, audience, 1) == 1
+        assert settled(public, tracker, 1) == 1
         publisher = Publisher(public, SEAL, PROVENANCE, stage_counters("publish"), run=RUN, max_age_ms=None)
         publisher.take(sealed_message())
         publisher.announce("ended")
@@ -71,52 +71,52 @@ def test_who_is_counted_misses_nothing_of_any_topic():
 
 
 def test_a_strangers_words_are_no_subscriptions():
-    with stage_door() as (public, audience, connect):
+    with open_socket() as (public, tracker, connect):
         connect(zmq.SUB, "window")
-        assert settled(public, audience, 1) == 1
+        assert settled(public, tracker, 1) == 1
         stranger = connect(zmq.XSUB)
         stranger.send(b"\x02window")
         stranger.send(b"\x01gesture")
         stranger.send(b"\x01gesture-not")
         stranger.send(b"")
         stranger.send(b"\x01window")
-        assert settled(public, audience, 2) == 2
+        assert settled(public, tracker, 2) == 2
 
 
 def test_who_subscribes_to_much_that_is_no_topic_is_named_and_the_others_are_not():
-    with stage_door() as (public, audience, connect):
+    with open_socket() as (public, tracker, connect):
         connect(zmq.SUB, "window", "gesture", "state", "win")
         stranger = connect(zmq.XSUB)
         for number in range(MAX_UNKNOWN):
             stranger.send(b"\x01no-topic-%d" % number)
         connect(zmq.SUB, "window")
-        assert settled(public, audience, 2) == 2
-        assert audience.abusive_client() is None
+        assert settled(public, tracker, 2) == 2
+        assert tracker.abusive_client() is None
         stranger.send(b"\x01windows")
         stranger.send(b"\x01gesture")
         stranger.send(b"\x01gesture")
-        while audience.abusive_client() is None:
+        while tracker.abusive_client() is None:
             assert public.poll(PATIENCE_MS)
-            audience.count()
-        assert audience.abusive_client() is None  # told once
+            tracker.count()
+        assert tracker.abusive_client() is None  # reported once
 
 
 def test_who_takes_back_what_is_no_topic_is_forgiven():
-    with stage_door() as (public, audience, connect):
+    with open_socket() as (public, tracker, connect):
         stranger = connect(zmq.XSUB)
         for number in range(2 * MAX_UNKNOWN):
             stranger.send(b"\x01no-topic-%d" % number)
             stranger.send(b"\x00no-topic-%d" % number)
         stranger.send(b"\x01window")
-        while audience.count() == 0:
+        while tracker.count() == 0:
             assert public.poll(PATIENCE_MS)
-            assert audience.abusive_client() is None
+            assert tracker.abusive_client() is None
 
 
 def test_nobody_has_to_listen():
-    with stage_door() as (public, audience, _):
+    with open_socket() as (public, tracker, _):
         publisher = Publisher(public, SEAL, PROVENANCE, stage_counters("publish"), run=RUN, max_age_ms=None)
         for seq in range(50):
             publisher.take(sealed_message(seq))
         assert publisher.figures()["counts"]["windows"] == 50
-        assert audience.count() == 0
+        assert tracker.count() == 0

@@ -1,4 +1,4 @@
-"""The certificate on the line: in every header, shown to whoever comes, and refused wherever it does not fit."""
+"""The audit certificate: in every header, repeated for every subscriber, and refused wherever it does not fit."""
 
 from __future__ import annotations
 
@@ -44,27 +44,27 @@ PATIENCE_S = PATIENCE_MS / 1000
 
 @pytest.fixture(scope="module")
 def keys(tmp_path_factory):
-    """Somebody who audits, and a stranger: private keys, and files of their public halves."""
+    """An auditor and a stranger: private keys, and files with their public halves."""
     folder = tmp_path_factory.mktemp("keys")
-    held = {}
+    keys = {}
     for name in ("auditor", "stranger"):
         private = Ed25519PrivateKey.generate()
         path = folder / f"{name}.pem"
         path.write_bytes(private.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo))
-        held[name] = SimpleNamespace(private=private, path=path)
-    return SimpleNamespace(**held)
+        keys[name] = SimpleNamespace(private=private, path=path)
+    return SimpleNamespace(**keys)
 
 
 def digest(text):
     return sha256(text.encode()).hexdigest()
 
 
-def shown(text):
+def certificate_state(text):
     return state(state="certificate", certificate=text)
 
 
 def trusting(keys, *messages, key="auditor"):
-    """What a subscriber hands out who asks for the auditor's certificate."""
+    """Yield what a subscriber that requires a certificate of this key receives."""
     with publisher(*messages) as endpoint:
         messages = subscribe(endpoint, require_certificate=getattr(keys, key).path, timeout_s=2 * PATIENCE_S)
         yield from messages
@@ -72,10 +72,10 @@ def trusting(keys, *messages, key="auditor"):
 
 def test_what_comes_before_the_certificate_is_withheld_and_counted(keys):
     text = certificate(keys.auditor.private, (DIGEST, 0))
-    own = {"certificate": digest(text)}
-    early = [window(0, **own), gesture(0, **own), window(2, lost={"queue": 1}, **own)]
-    late = [window(3, lost={"queue": 1}, **own), gesture(1, **own), window(4, lost={"queue": 1}, **own)]
-    got = list(trusting(keys, *early, shown(text), *late, shown(text), state()))
+    named = {"certificate": digest(text)}
+    early = [window(0, **named), gesture(0, **named), window(2, lost={"queue": 1}, **named)]
+    late = [window(3, lost={"queue": 1}, **named), gesture(1, **named), window(4, lost={"queue": 1}, **named)]
+    got = list(trusting(keys, *early, certificate_state(text), *late, certificate_state(text), state()))
     assert [(m.topic, getattr(m.header, "seq", m.header.shape)) for m in got] == [
         (STATE, (0,)), (WINDOW, 3), ("gesture", 1), (WINDOW, 4), (STATE, (0,)),
     ]  # fmt: skip
@@ -108,11 +108,11 @@ def test_whatever_does_not_fit_is_refused_and_nothing_is_handed_out(keys, case, 
         "no certificate at all": "[]",
     }
     text = texts.get(case, certificate(keys.auditor.private, (DIGEST, 0)))
-    own = {"certificate": {"never audited": None, "forged digest": "0" * 64}.get(case, digest(text))}
-    first = [] if case == "never shown" else [shown(text)]
+    named = {"certificate": {"never audited": None, "forged digest": "0" * 64}.get(case, digest(text))}
+    first = [] if case == "never shown" else [certificate_state(text)]
     got = []
     with pytest.raises(AuditError, match=words):
-        got.extend(trusting(keys, *first, window(0, **own), window(1, **own), state()))
+        got.extend(trusting(keys, *first, window(0, **named), window(1, **named), state()))
     assert not [message for message in got if message.topic != STATE]
 
 
@@ -126,16 +126,23 @@ def test_a_line_that_changes_its_weights_is_held_to_its_new_certificate(keys):
     first = certificate(keys.auditor.private, (DIGEST, 0))
     second = certificate(keys.auditor.private, (OTHER_DIGEST, 0))
     changed = {"certificate": digest(second), "anonymizer": OTHER_DIGEST}
-    messages = [shown(first), window(0, certificate=digest(first)), window(1, **changed), shown(second)]
+    messages = [
+        certificate_state(first),
+        window(0, certificate=digest(first)),
+        window(1, **changed),
+        certificate_state(second),
+    ]
     got = list(trusting(keys, *messages, window(2, **changed), state()))
     assert [m.header.seq for m in got if m.topic == WINDOW] == [0, 2]
     with pytest.raises(AuditError, match="does not cover the weights"):
-        list(trusting(keys, shown(first), window(0, certificate=digest(first), anonymizer=OTHER_DIGEST)))
+        list(trusting(keys, certificate_state(first), window(0, certificate=digest(first), anonymizer=OTHER_DIGEST)))
 
 
 def test_without_the_demand_everything_comes_and_the_certificate_once(keys):
     text = certificate(keys.auditor.private, (DIGEST, 0))
-    with publisher(shown(text), window(), shown(text), window(1), shown(text), state()) as endpoint:
+    with publisher(
+        certificate_state(text), window(), certificate_state(text), window(1), certificate_state(text), state()
+    ) as endpoint:
         got = list(subscribe(endpoint, timeout_s=PATIENCE_S))
     assert [m.header.state for m in got if m.topic == STATE] == ["certificate", "ended"]
     assert [m.header.seq for m in got if m.topic == WINDOW] == [0, 1]
@@ -150,7 +157,7 @@ def test_a_certificate_said_again_is_no_sign_of_life(keys):
 
         def repeat():
             while not stop.wait(0.2):
-                socket.send_multipart(shown(text))
+                socket.send_multipart(certificate_state(text))
 
         thread = threading.Thread(target=repeat)
         thread.start()
@@ -166,15 +173,15 @@ def test_the_publisher_shows_its_certificate_again_and_again():
     now = [0]
     provenance = Provenance(DIGEST, trained=True, certificate="12" * 32, certificate_text="{}")
     with link(hwm=100) as (push, pull):
-        own = Publisher(
+        repeating = Publisher(
             push, SEAL, provenance, stage_counters("publish"), run=RUN, max_age_ms=None, clock_ns=lambda: now[0]
         )
         counts = []
         for now_ms in (0, 10, 1_999, 2_000, 2_001, 4_100):
             now[0] = now_ms * 1_000_000
-            own.certify()
+            repeating.certify()
             counts.append(len(received(pull)))
-        own.take(sealed_message(0, scores=None))
+        repeating.take(sealed_message(0, scores=None))
         (frames,) = received(pull)
     assert counts == [1, 0, 0, 1, 0, 1]
     assert decode(frames).header.certificate == "12" * 32
@@ -193,7 +200,7 @@ def endpoint(tmp_path_factory):
 
 @pytest.fixture
 def beside(kit):
-    """Write a certificate beside the weights; gone afterwards."""
+    """Return a function that writes a certificate beside the weights; remove it afterwards."""
     path = kit.anonymizer.with_name("certificate.json")
     yield lambda text: path.write_text(text)
     path.unlink(missing_ok=True)
@@ -254,10 +261,10 @@ def test_a_certificate_that_is_named_must_be_about_these_weights(kit, keys, tmp_
     text = certificate(keys.auditor.private, (load_weights(kit.anonymizer).digest, 0))
     path.write_text(text)
     assert plan(settings).provenance.certificate == digest(text)
-    _, heard = run_and_listen(kit, anonymize__certificate=str(path))
-    seen = [decode(frames).header for frames in heard]
-    assert {header.certificate for header in seen if hasattr(header, "anonymizer")} == {digest(text)}
-    assert next(header.certificate for header in seen if getattr(header, "state", "") == "certificate") == text
+    _, messages = run_and_listen(kit, anonymize__certificate=str(path))
+    headers = [decode(frames).header for frames in messages]
+    assert {header.certificate for header in headers if hasattr(header, "anonymizer")} == {digest(text)}
+    assert next(header.certificate for header in headers if getattr(header, "state", "") == "certificate") == text
 
 
 def test_a_key_is_read_from_either_half_and_nothing_else(keys, tmp_path):

@@ -1,4 +1,4 @@
-"""The receiving end: messages over real TCP, with what is missing between them, until the line has ended."""
+"""The subscriber: messages over real TCP, with the windows missing between them, until the pipeline ends."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from eventveil.errors import ConfigError, WireError
 from eventveil.stream.protocol.wire import GESTURE, STATE, WINDOW, Message
 from eventveil.stream.subscriber.client import Gaps, subscribe
 
-PATIENCE_S = 20  # nothing comes near it: it only keeps a broken test from hanging
+PATIENCE_S = 20  # far more than needed; it only keeps a broken test from hanging
 
 
 def all_from(*messages, topics=(WINDOW, GESTURE)):
@@ -96,10 +96,10 @@ def test_it_waits_for_a_publisher_that_is_not_there_yet(tmp_path):
     endpoint = f"ipc://{tmp_path}/late.sock"
     with zmq.Context() as context, context.socket(zmq.XPUB) as socket:
         socket.linger = 1000
-        asked = itertools.count()
+        calls = itertools.count()
 
-        def stop():  # asked before each wait: the publisher comes after the first one
-            if next(asked) == 1:
+        def stop():  # called before each wait: the publisher appears after the first one
+            if next(calls) == 1:
                 socket.bind(endpoint)
             while socket.poll(0):
                 if socket.recv() == b"\x01window":
@@ -152,7 +152,7 @@ def message(seq, lost=None, *, topic=WINDOW, **more):
 
 def missing(*messages):
     gaps = Gaps()
-    return [gaps.fill_in(one).missing for one in messages]
+    return [gaps.fill_in(each).missing for each in messages]
 
 
 def test_numbers_without_gaps_miss_nothing():
@@ -216,18 +216,17 @@ def test_what_is_missing_arrives_with_the_message():
     )
 )
 def test_whatever_happens_to_a_window_is_told_exactly(fates):
-    seqs, lost, true, told = dict.fromkeys("ab", 0), {"a": {}, "b": {}}, {"a": {}, "b": {}}, {"a": {}, "b": {}}
+    seqs, lost = dict.fromkeys("ab", 0), {"a": {}, "b": {}}
     gaps = Gaps()
     for stream in "ab":
         gaps.fill_in(message(0, stream=stream))
-    unseen = {"a": {}, "b": {}}  # since the last message that arrived
+    expected = {"a": {}, "b": {}}  # missing since the last message that arrived
     for stream, fate in fates:
         seqs[stream] += 1
         if fate in ("queue", "age"):
             lost[stream][fate] = lost[stream].get(fate, 0) + 1
         if fate != "sent":
-            unseen[stream][fate] = unseen[stream].get(fate, 0) + 1
+            expected[stream][fate] = expected[stream].get(fate, 0) + 1
             continue
-        true[stream], unseen[stream] = unseen[stream], {}
-        told[stream] = gaps.fill_in(message(seqs[stream], dict(lost[stream]), stream=stream)).missing
-        assert told[stream] == true[stream]
+        assert gaps.fill_in(message(seqs[stream], dict(lost[stream]), stream=stream)).missing == expected[stream]
+        expected[stream] = {}

@@ -1,4 +1,4 @@
-"""A false publisher's bytes against subscribers: an error, or a next try; no memory for what is not sent."""
+"""Hostile publishers against subscribers: an error or a retry, and no memory for bytes that are not sent."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from eventveil.stream import subscribe
 from eventveil.stream.protocol.wire import encode
 
 pytestmark = [
-    pytest.mark.skipif(not os.path.exists("/proc/self/status"), reason="memory is weighed on Linux"),  # noqa: PTH110
+    pytest.mark.skipif(not os.path.exists("/proc/self/status"), reason="memory is measured on Linux"),  # noqa: PTH110
     pytest.mark.timeout(300),
 ]
 
@@ -27,29 +27,29 @@ WINDOW, END = encode(window_header(), values()), encode(line_ended())
 
 
 def message(frames):
-    """Frames as a publisher sends them."""
+    """Encode frames as a publisher sends them."""
     parts = [bytes(part) for part in frames]
     return b"".join(frame(part, flags=0x01) for part in parts[:-1]) + frame(parts[-1])
 
 
 def changed(**keys):
-    """A window whose header says something else."""
+    """Return a window with changed header keys."""
     header = json.loads(bytes(WINDOW[1])) | keys
     return message([b"window", json.dumps(header).encode(), bytes(WINDOW[2])])
 
 
 @contextlib.contextmanager
 def false_publisher(*answers):
-    """Speaks ZMTP to one subscriber after the other, and sends each of them the next answer."""
+    """Speak ZMTP to one subscriber after the other, and send each of them the next answer."""
 
     def serve():
         for answer in answers:
             with contextlib.suppress(OSError), server.accept()[0] as connection:
                 connection.settimeout(PATIENCE_S)
                 connection.sendall(greeting())
-                heard = b""
-                while b"READY" not in heard and (more := connection.recv(4096)):
-                    heard += more
+                received = b""
+                while b"READY" not in received and (more := connection.recv(4096)):
+                    received += more
                 connection.sendall(ready(b"PUB"))
                 connection.sendall(answer)
                 connection.settimeout(0.5)
@@ -101,13 +101,13 @@ def test_a_message_that_is_none_gives_a_wire_error_and_takes_no_memory(answer):
         assert memory(os.getpid()) < before + 32 * MIB
 
 
-def heard(*answers):
-    """The topics that a subscriber hears of a false publisher, and how it ends."""
+def received_from(*answers):
+    """Return the topics that a subscriber receives from a false publisher, and the error that ends it, if any."""
     before, topics = memory(os.getpid()), []
     with false_publisher(*answers) as endpoint:
         try:
-            for one in subscribe(endpoint, timeout_s=PATIENCE_S):
-                topics.append(one.topic)  # noqa: PERF401 - what came before an error counts
+            for each in subscribe(endpoint, timeout_s=PATIENCE_S):
+                topics.append(each.topic)  # noqa: PERF401 - keep the topics before an error
         except WireError as error:
             topics.append(str(error))
     assert memory(os.getpid()) < before + 32 * MIB
@@ -117,28 +117,28 @@ def heard(*answers):
 @pytest.mark.parametrize(
     "answer",
     [
-        frame(b"window", flags=0x01) + frame(b"half", said=200),
+        frame(b"window", flags=0x01) + frame(b"half", claimed=200),
         message(WINDOW)[:-5],
         struct.pack(">BQ", 2, 299 * MIB),
-        frame(bytes(1000), said=299 * MIB),
+        frame(bytes(1000), claimed=299 * MIB),
     ],
-    ids=["half a frame", "cut off", "299 MiB said", "299 MiB begun"],
+    ids=["half a frame", "cut off", "299 MiB claimed", "299 MiB started"],
 )
 def test_after_a_message_that_was_cut_off_a_subscriber_goes_on(answer):
-    assert heard(answer, message(WINDOW) + message(END)) == ["window", "state"]
+    assert received_from(answer, message(WINDOW) + message(END)) == ["window", "state"]
 
 
 @pytest.mark.parametrize(
     "answer",
     [
-        frame(b"window", flags=0x01, said=1 << 62),
-        frame(b"window", said=1 << 63),
-        frame(bytes(1000), said=400 * MIB),
+        frame(b"window", flags=0x01, claimed=1 << 62),
+        frame(b"window", claimed=1 << 63),
+        frame(bytes(1000), claimed=400 * MIB),
         b"\xff" * 10_000,
     ],
     ids=["2^62", "2^63", "400 MiB", "ones"],
 )
 def test_a_publisher_that_sends_no_frames_is_listened_to_no_longer_and_that_is_said(answer):
-    (told,) = heard(answer, message(WINDOW))
-    assert "the connection was closed for good" in told
-    assert heard(message(WINDOW) + answer)[0] == "window"
+    (error,) = received_from(answer, message(WINDOW))
+    assert "the connection was closed for good" in error
+    assert received_from(message(WINDOW) + answer)[0] == "window"
