@@ -1,4 +1,4 @@
-"""AnonyNoise: noise shaped by a network, so that the gesture stays and the person goes.
+"""AnonyNoise: noise shaped by a network, which keeps the gesture and hides the person.
 
 Source: Bendig et al., AnonyNoise, WACV 2025; layer sizes and state-dict keys (`convs1.0` to `convs3.2`) as in the code
 published with it, so that its weights load unchanged. Legend of axes: B windows, C channels, H rows, W columns.
@@ -24,10 +24,10 @@ class AnonyNoiseConfig:
     Attributes:
         channels: C of a window, 2 per bin.
         noise_std: standard deviation of the noise n, in events.
-        inputs: what the network f sees: the window and the noise, or the window alone.
-        output: how the anonymized window is made of the window x, the noise n and f. For `mean_std` the network has
-            2C channels out: the first C are the mean mu, the last C the scale sigma, and x + mu + sigma*n comes out.
-            The sign of sigma is free: the noise is symmetric.
+        inputs: what the network f takes: the window and the noise, or the window alone.
+        output: how the window x, the noise n and f form the anonymized window. For `mean_std` the network has 2C
+            output channels: the first C are the mean mu, the last C the scale sigma, and the result is
+            x + mu + sigma*n. Sigma may be negative: the noise is symmetric.
     """
 
     channels: Annotated[int, Field(ge=1, le=1024)] = 10
@@ -37,7 +37,27 @@ class AnonyNoiseConfig:
 
 
 class AnonyNoise(nn.Module):
-    """Six 3x3 convolutions with ReLU between, 64-128-256-128-64 channels inside, that shape the noise of a window."""
+    """Anonymizes event histograms with noise that six 3x3 convolutions shape for each window.
+
+    The convolutions have 64-128-256-128-64 channels inside, with ReLU between. They compute f from the window x and
+    Gaussian noise n, both in event counts, and the anonymized window is x + f*n.
+
+    Args:
+        config: which variant to build; None for the published one, for windows of 5 bins.
+
+    Source: Bendig et al., AnonyNoise, WACV 2025.
+
+    >>> from eventveil.models.noise import SeededNoise
+    >>> model = AnonyNoise(AnonyNoiseConfig(channels=4)).eval()  # 2 bins of 2 polarities
+    >>> counts = torch.ones(3, 4, 12, 16)
+    >>> anonymized = model.anonymize(counts, SeededNoise(0))
+    >>> anonymized.shape, anonymized.dtype
+    (torch.Size([3, 4, 12, 16]), torch.float32)
+    >>> torch.equal(anonymized, counts)
+    False
+    >>> torch.equal(model(counts, torch.zeros(3, 4, 12, 16)), counts)  # x + f*n, without noise
+    True
+    """
 
     def __init__(self, config: AnonyNoiseConfig | None = None) -> None:
         super().__init__()
@@ -49,17 +69,17 @@ class AnonyNoise(nn.Module):
         self.convs3 = nn.Sequential(_conv(128, 64), nn.ReLU(), _conv(64, channels_out))
 
     def forward(self, x_BCHW: torch.Tensor, noise_BCHW: torch.Tensor) -> torch.Tensor:
-        """Anonymize windows with noise that is given.
+        """Anonymize windows with the given noise.
 
         Args:
             x_BCHW: float32 (B, C, H, W), event counts.
             noise_BCHW: float32 (B, C, H, W), already scaled to `noise_std`.
 
         Returns:
-            float32 (B, C, H, W).
+            float32 (B, C, H, W), real-valued event counts.
 
         Raises:
-            ValueError: a shape is not as above.
+            ValueError: a shape differs from these.
         """
         expected = (len(x_BCHW), self.config.channels, *x_BCHW.shape[2:])
         if x_BCHW.ndim != 4 or x_BCHW.shape != expected or noise_BCHW.shape != expected:
@@ -80,11 +100,11 @@ class AnonyNoise(nn.Module):
                 return x_BCHW + mean_BCHW + std_BCHW * noise_BCHW
 
     def draw_noise(self, shape: Sequence[int], generator: NoiseGenerator) -> torch.Tensor:
-        """Return noise ~ N(0, noise_std) of `shape`, on the device of the weights."""
+        """Return Gaussian noise of mean 0 and standard deviation `noise_std`, of `shape`, on the weights' device."""
         return generator.normal(shape, next(self.parameters()).device) * self.config.noise_std
 
     def anonymize(self, x_BCHW: torch.Tensor, generator: NoiseGenerator, /) -> torch.Tensor:
-        """Anonymize windows (B, C, H, W) with noise drawn from `generator`."""
+        """Anonymize float32 windows (B, C, H, W) with noise drawn from `generator`."""
         return self(x_BCHW, self.draw_noise(x_BCHW.shape, generator))  # type: ignore[no-any-return]
 
     def _network(self, x_BCHW: torch.Tensor, noise_BCHW: torch.Tensor) -> torch.Tensor:

@@ -1,7 +1,7 @@
-"""The denoiser an attacker may put before a network: it tries to take the anonymizer's noise off again.
+"""The denoiser that an attacker may put in front of a network, to remove the anonymizer's noise.
 
-It also serves as the network of the inversion attack that Ahmad et al. (ICCV 2023) describe and publish no code for:
-anonymized voxel grids in, an estimate of the normalised raw ones out.
+It is also the network of the inversion attack that Ahmad et al. (ICCV 2023) describe without code: anonymized voxel
+grids in, an estimate of the normalised raw ones out.
 
 Source: Bendig et al., WACV 2025, after DnCNN (Zhang et al., 2017); state-dict keys `dncnn.*` as in the published code.
 """
@@ -22,8 +22,8 @@ class DenoiserConfig:
 
     Attributes:
         channels: C of a window, 2 per bin.
-        width: channels of the convolutions inside.
-        layers: convolutions, the first and the last among them.
+        width: channels of the inner convolutions.
+        layers: number of convolutions, the first and the last included.
     """
 
     channels: Annotated[int, Field(ge=1, le=1024)] = 10
@@ -32,7 +32,23 @@ class DenoiserConfig:
 
 
 class Denoiser(nn.Module):
-    """3x3 convolutions, fifteen of 128 channels as published, with batch norm in all but the first and the last."""
+    """Estimates raw windows from anonymized ones with 3x3 convolutions, by default fifteen of 128 channels.
+
+    All but the first and the last have batch norm; all but the last end in a ReLU.
+
+    Args:
+        config: what to build; None for the published network, for windows of 5 bins.
+
+    Source: Bendig et al., AnonyNoise, WACV 2025, after DnCNN (Zhang et al., IEEE TIP 2017).
+
+    >>> model = Denoiser(DenoiserConfig(channels=4, width=8, layers=3)).eval()
+    >>> model(torch.zeros(2, 4, 12, 16)).shape
+    torch.Size([2, 4, 12, 16])
+    >>> model(torch.zeros(2, 6, 12, 16))
+    Traceback (most recent call last):
+        ...
+    ValueError: expected (B, 4, H, W), got (2, 6, 12, 16)
+    """
 
     def __init__(self, config: DenoiserConfig | None = None) -> None:
         super().__init__()
@@ -48,7 +64,7 @@ class Denoiser(nn.Module):
         """Map anonymized windows, float32 (B, C, H, W), to an estimate of the raw ones, same shape.
 
         Raises:
-            ValueError: the shape is not as above.
+            ValueError: the shape differs from this.
         """
         if x_BCHW.ndim != 4 or x_BCHW.shape[1] != self.config.channels:
             raise ValueError(f"expected (B, {self.config.channels}, H, W), got {tuple(x_BCHW.shape)}")

@@ -1,4 +1,4 @@
-"""Where networks run, and in which precision."""
+"""Devices that run networks, and their precisions."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Model = TypeVar("Model", bound=nn.Module)
 
 
 def place(model: Model, device: torch.device, precision: str) -> Model:
-    """Return a copy of `model` on `device` in `precision` (fp32 or bf16), ready to run; the model itself stays.
+    """Return a copy of `model` on `device` in `precision` (fp32 or bf16), ready to run; the original is unchanged.
 
     Raises:
         ConfigError: the precision is unknown, or the device cannot compute in it.
@@ -28,8 +28,8 @@ def place(model: Model, device: torch.device, precision: str) -> Model:
             f"precision bf16: {device} does not compute in bfloat16 (a CPU needs AVX512_BF16 or AMX); choose fp32"
         )
     if device.type == "cuda":
-        # cuDNN rounds the inputs of float32 convolutions to 10 bits (TF32) unless told not to. fp32 means fp32 here,
-        # so that a GPU and a CPU agree; whoever wants speed has bf16. The switch is the whole process's.
+        # By default cuDNN rounds the inputs of float32 convolutions to 10 bits (TF32). fp32 means fp32 here, so that a
+        # GPU and a CPU agree; for speed there is bf16. The switch affects the whole process.
         torch.backends.cudnn.allow_tf32 = False
     placed = copy.deepcopy(model).eval().to(device, PRECISIONS[precision])
     # Measured on an AVX-512 core: 1.1 times as fast for one window, 1.3 times for eight.
@@ -37,7 +37,7 @@ def place(model: Model, device: torch.device, precision: str) -> Model:
 
 
 def choose_device(name: str) -> torch.device:
-    """Find a device by name: cpu, cuda, cuda:N, or auto, which is cuda where there is one.
+    """Return a device by name: cpu, cuda, cuda:N, or auto, which is cuda where available.
 
     Raises:
         ConfigError: the name is unknown, or there is no such device.
@@ -56,9 +56,9 @@ def choose_device(name: str) -> torch.device:
 
 
 def computes_bf16(device: torch.device) -> bool:
-    """Whether the device multiplies bfloat16 itself; PyTorch would emulate it, slowly.
+    """Return whether the hardware multiplies bfloat16; PyTorch would emulate it, slowly.
 
-    It need not be faster for it: an Intel processor with AVX512_BF16 and no AMX took twice as long as in float32.
+    That does not make it faster: an Intel processor with AVX512_BF16 but no AMX took twice as long as in float32.
     """
     if device.type == "cuda":
         with torch.cuda.device(device):

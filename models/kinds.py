@@ -1,4 +1,4 @@
-"""The kinds of network that a weights file may hold: the one list that building, saving and loading go by."""
+"""The kinds of network that a weights file may hold; building, saving and loading all use this list."""
 
 from __future__ import annotations
 
@@ -23,16 +23,16 @@ Representation = Literal["histogram", "voxel"]
 
 
 class Anonymizer(Protocol):
-    """What the runtime asks of an anonymizer."""
+    """The interface that the runtime needs of an anonymizer."""
 
     def anonymize(self, x_BCHW: torch.Tensor, generator: NoiseGenerator, /) -> torch.Tensor:
-        """Anonymize float32 windows (B, C, H, W), drawing what noise is needed from `generator`."""
+        """Anonymize float32 windows (B, C, H, W), with noise drawn from `generator` where it is needed."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """A network, its settings, what it can be used as and what windows it takes."""
+    """A network class, its config class, the roles it can have and the windows it takes."""
 
     model: type[nn.Module]
     config: type[Any]
@@ -50,30 +50,30 @@ KINDS: Mapping[str, Kind] = {
 
 
 def build(kind: str, config: Mapping[str, Any]) -> nn.Module:
-    """Build the network of a kind from its settings as plain values.
+    """Build the network of a kind from a config of plain values.
 
     Raises:
         KeyError: there is no such kind.
-        pydantic.ValidationError: a setting is unknown or out of range.
+        pydantic.ValidationError: a key is unknown or a value out of range.
     """
     return KINDS[kind].model(parse_config(kind, config))
 
 
 def parse_config(kind: str, config: Mapping[str, Any]) -> Any:
-    """Check the settings of a kind and return them as its config dataclass, without building the network.
+    """Check a config of plain values and return it as the config dataclass of a kind, without building the network.
 
     Raises:
         KeyError: there is no such kind.
-        pydantic.ValidationError: a setting is unknown or out of range.
+        pydantic.ValidationError: a key is unknown or a value out of range.
     """
     return TypeAdapter(KINDS[kind].config).validate_python(dict(config))
 
 
 def describe(model: nn.Module) -> tuple[str, dict[str, Any]]:
-    """Return the kind of a network and its settings as plain values: what `build` takes.
+    """Return the kind of a network and its config as plain values, as `build` takes them.
 
     Raises:
-        TypeError: the network is of none of our kinds.
+        TypeError: the network is of no kind in `KINDS`.
     """
     for name, kind in KINDS.items():
         if type(model) is kind.model:
@@ -82,7 +82,7 @@ def describe(model: nn.Module) -> tuple[str, dict[str, Any]]:
 
 
 def initialise(kind: str, config: Mapping[str, Any], *, seed: int) -> nn.Module:
-    """Build an untrained network whose weights follow from `seed`; PyTorch's own generator stays as it was."""
+    """Build an untrained network with weights drawn from `seed`; PyTorch's global generator is unchanged."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         return build(kind, config).eval()

@@ -1,4 +1,4 @@
-"""What a weights file says about itself."""
+"""The metadata of a weights file."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Sha256 = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
 
 
 class Digests(BaseModel):
-    """SHA-256 of the tensors (None until the file is written) and of the audit's certificate, where there is one."""
+    """SHA-256 of the tensors (None until the file is written) and of the audit certificate, if there is one."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -24,12 +24,12 @@ class Digests(BaseModel):
 
 
 class TrainedScene(BaseModel):
-    """What windows were like in training, so that a camera can be made to look the same.
+    """Properties of the training windows, so that a camera can be set up to match them.
 
     Attributes:
-        field: width and height, in pixels of the camera, of what a window showed.
-        density: events per pixel of the window, all bins and both polarities together: 1 %, 50 % and 99 % of the
-            training windows had no more. None where windows are no counts.
+        field: width and height of the area that a window showed, in pixels of the camera.
+        density: events per pixel of the window, summed over bins and polarities: the 1st, 50th and 99th percentile of
+            the training windows. None where windows are not counts.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -38,30 +38,30 @@ class TrainedScene(BaseModel):
     density: tuple[NonNegativeFloat, NonNegativeFloat, NonNegativeFloat] | None = None
 
     @model_validator(mode="after")
-    def _rises(self) -> Self:
+    def _is_ascending(self) -> Self:
         if self.density is not None and list(self.density) != sorted(self.density):
-            raise ValueError("density is three numbers that rise")
+            raise ValueError("density is three numbers in ascending order")
         return self
 
 
 class Metadata(BaseModel):
-    """Everything needed to rebuild the network of a weights file and to feed it the windows it was made for.
+    """Everything needed to rebuild the network of a weights file, and the windows that it takes.
 
     Attributes:
         format_version: version of this list of keys.
-        kind, config: the network and its settings, as `kinds.build` takes them.
-        role: what the network is for.
-        labels: names of the classes of a classifier, in order; an identity classifier may leave them out.
+        kind, config: the network and its config, as `kinds.build` takes them.
+        role: the purpose of the network.
+        labels: class names of a classifier, in order; an identity classifier may omit them.
         representation: histogram, C = 2 * bins channels, or voxel, C = bins.
-        mode: windows of fixed spans, or the whole recording in `bins` bins.
+        mode: windows of a fixed span, or the whole recording in `bins` bins.
         bins: bins in a window.
         bin_us: length of a bin in microseconds; None in recording mode.
         hop: bins from one window to the next; None in recording mode.
         size: width and height of a window in pixels.
         trained: False for weights that were only initialised.
-        digests: what binds this to the tensors, and an audit to both.
-        scene: what its training windows were like; None where nobody knows.
-        note: where the weights come from.
+        digests: bind the metadata to the tensors, and an audit certificate to both.
+        scene: properties of the training windows; None where unknown.
+        note: origin of the weights.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -84,18 +84,18 @@ class Metadata(BaseModel):
 
     @classmethod
     def of(cls, model: nn.Module, **rest: Any) -> Self:
-        """Describe `model`: kind and config are its own, the other keys are given.
+        """Describe `model`, with kind and config taken from it and the other keys from `rest`.
 
         Raises:
-            pydantic.ValidationError: a key is missing, unknown, out of range or at odds with the model.
-            TypeError: the network is of none of our kinds.
+            pydantic.ValidationError: a key is missing, unknown, out of range or contradicts the model.
+            TypeError: the network is of no kind in `KINDS`.
         """
         kind, config = describe(model)
         return cls(kind=kind, config=config, **rest)  # type: ignore[arg-type]  # pydantic checks the name
 
     @property
     def channels(self) -> int:
-        """Channels of a window: one per bin and, in a histogram, polarity."""
+        """Channels of a window: one per bin, in a histogram one per bin and polarity."""
         return self.bins * 2 if self.representation == "histogram" else self.bins
 
     @property
@@ -112,25 +112,25 @@ class Metadata(BaseModel):
         if self.representation not in kind.representations:
             raise ValueError(f"{self.kind} takes {' or '.join(kind.representations)} windows")
         if self.config.get("channels") != self.channels:
-            raise ValueError(f"{self.bins} bins of a {self.representation} are {self.channels} channels, not as config")
+            raise ValueError(f"{self.bins} bins of a {self.representation} are {self.channels} channels, unlike config")
         if self.kind == "resnet_classifier":
             self._labels_name_the_classes()
         elif self.labels:
-            raise ValueError(f"labels belong to a classifier, not to {self.kind}")
+            raise ValueError(f"labels are for a classifier, not for {self.kind}")
         if (self.mode == "windows") != (self.bin_us is not None) or (self.bin_us is None) != (self.hop is None):
-            raise ValueError("mode windows takes bin_us and hop, mode recording neither")
+            raise ValueError("mode windows needs bin_us and hop, mode recording takes neither")
         return self
 
     def _labels_name_the_classes(self) -> None:
         unnamed = self.role == "identity" and not self.labels
         if len(self.labels) != self.config.get("classes") and not unnamed:
-            raise ValueError(f"{self.config.get('classes')} classes need as many labels, got {len(self.labels)}")
+            raise ValueError(f"{self.config.get('classes')} classes need that many labels, got {len(self.labels)}")
         if len(set(self.labels)) != len(self.labels):
             raise ValueError("two labels are the same")
 
 
 def first_finding(error: ValidationError) -> str:
-    """The first of pydantic's findings, in one line."""
+    """Return the first of pydantic's errors in one line."""
     first = error.errors()[0]
     place = ".".join(str(part) for part in first["loc"])
     return f"{place}: {first['msg']}" if place else first["msg"]

@@ -1,10 +1,10 @@
-"""Where the noise of an anonymizer comes from.
+"""Noise generators for anonymizers.
 
 Noise that can be replayed can be subtracted, so live noise must not be guessable. PyTorch's generator for the CPU is a
 Mersenne Twister that keeps 32 bits of its seed: an attacker who knows one noisy window could try every seed. Live
-noise is therefore counted out by Philox under a key that is fresh from the operating system for every batch: 128 bits
-on a CPU (NumPy's Philox), 64 bits on a CUDA device (the key size of its Philox). A key that is never used twice also
-means that a forked process, or a second line on the same machine, shares no noise with this one.
+noise therefore comes from Philox, a counter-based generator, with a fresh key from the operating system for every
+batch: 128 bits on a CPU (NumPy's Philox), 64 bits on a CUDA device (the key size of its Philox). Because no key is used
+twice, a forked process, or a second pipeline on the same machine, shares no noise with this one.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ class NoiseGenerator(Protocol):
 
 
 class LiveNoise:
-    """Noise that nobody can replay: it takes no seed, and keeps nothing that could be read out later."""
+    """Noise that cannot be replayed: it takes no seed and keeps no state that could be read later."""
 
     def normal(self, shape: Sequence[int], device: torch.device) -> torch.Tensor:
-        """Return float32 noise ~ N(0, 1) of `shape`, made on `device` under a key used this once."""
+        """Return float32 noise ~ N(0, 1) of `shape`, made on `device` with a key used only once."""
         if device.type == "cuda":
             generator = torch.Generator(device).manual_seed(secrets.randbits(64))
             return torch.randn(tuple(shape), generator=generator, device=device, dtype=torch.float32)
@@ -37,7 +37,7 @@ class LiveNoise:
 
 
 class SeededNoise:
-    """Noise that can be drawn again, for tests and training only: the same seed, the same noise on every device.
+    """Reproducible noise, for tests and training only: the same seed gives the same noise on every device.
 
     Args:
         seed: 0 to 2**128 - 1.

@@ -1,13 +1,16 @@
-"""An anonymizer that lets a window through a noisy channel of a few numbers, and draws a new window from what arrives.
+"""An anonymizer that sends a window through a noisy channel of a few numbers and decodes a new window from the result.
 
-Noise on a window leaves what the noise does not cover. Here a network squeezes the window into a code of D numbers,
-each held to -M..M, adds Gaussian noise of a standard deviation of 1 to 2, which it chooses itself, and a second network
-draws a window from the noisy code alone. Whatever the first one learned, and whoever looks, at most
-D/2 * log2(M*M + 4) bits of a window can come out at the other end: the capacity of the channel. How many really do is
-the rate, and training presses it down.
+Noise on a window leaves what the noise does not cover. Here an encoder compresses the window into a code of D numbers,
+each limited to -M..M, and adds Gaussian noise of a standard deviation of 1 to 2, which it chooses itself. A decoder
+makes a window from the noisy code alone. Whatever the encoder learned, and for any attacker, at most
+D/2 * log2(M*M + 4) bits about a window reach the output: the capacity of the channel. The bits that do are the rate,
+which training minimises.
 
-Source: our own, on the ground of Shannon's capacity of a Gaussian channel (1948) and of the information bottleneck
-(Alemi et al., ICLR 2017); described and measured in docs/method.md.
+The tensors and settings keep older names, because they are part of weights files: `reader` is the encoder; `start`,
+`strokes` and `last` are the decoder, and `pen` is its width.
+
+Source: our own, based on Shannon's capacity of a Gaussian channel (1948) and the information bottleneck (Alemi et al.,
+ICLR 2017); described and measured in docs/method.md.
 Legend of axes: B windows, C channels, H rows, W columns, D numbers of the code.
 """
 
@@ -26,7 +29,7 @@ from torch.nn import functional
 from eventveil.models.noise import NoiseGenerator
 from eventveil.models.resnet import ResNetClassifier, ResNetConfig
 
-START = 4  # rows and columns of the picture that drawing begins with
+START = 4  # rows and columns of the feature map that the decoder begins with
 DOUBLINGS = 3
 
 
@@ -36,10 +39,10 @@ class NoisyChannelConfig:
 
     Attributes:
         channels: C of a window, 2 per bin.
-        code: D.
-        limit: M, the largest value of a number of the code before the noise.
-        width: channels of the first convolution of the network that reads; a narrow ResNet-18.
-        pen: channels that the network which draws begins with.
+        code: D, the numbers of the code.
+        limit: M, the largest magnitude of a number of the code before the noise.
+        width: channels of the first convolution of the encoder, a narrow ResNet-18.
+        pen: channels of the first convolution of the decoder.
     """
 
     channels: Annotated[int, Field(ge=1, le=1024)] = 20
@@ -50,16 +53,33 @@ class NoisyChannelConfig:
 
     @property
     def capacity_bits(self) -> float:
-        """How many bits of a window can come through at most, whatever was learned.
+        """Upper bound on the bits about a window that pass the channel, whatever was learned.
 
-        The noisy code has at most the entropy of a Gaussian of its variance, which is at most M*M + 4; the noise has at
-        least that of a Gaussian of variance 1. The difference is what the code can tell of the window.
+        The entropy of the noisy code is at most that of a Gaussian of its variance, which is at most M*M + 4. The
+        entropy of the noise is at least that of a Gaussian of variance 1. The difference bounds the information.
         """
         return self.code / 2 * math.log2(self.limit**2 + 4)
 
 
 class NoisyChannel(nn.Module):
-    """A ResNet that reads a window into a code, noise on the code, and convolutions that draw a window from it."""
+    """Anonymizes event histograms: a ResNet encoder, Gaussian noise on its code, and a convolutional decoder.
+
+    Args:
+        config: what to build; None for the defaults, for windows of 10 bins.
+
+    Source: our own, after Shannon (1948) and Alemi et al., Deep Variational Information Bottleneck, ICLR 2017;
+        docs/method.md.
+
+    >>> from eventveil.models.noise import SeededNoise
+    >>> model = NoisyChannel(NoisyChannelConfig(channels=4, code=3, width=4, pen=4)).eval()
+    >>> counts = torch.ones(2, 4, 12, 16)  # 2 windows of 2 bins of 2 polarities
+    >>> with torch.inference_mode():
+    ...     anonymized = model.anonymize(counts, SeededNoise(0))
+    >>> anonymized.shape, anonymized.min() >= 0
+    (torch.Size([2, 4, 12, 16]), tensor(True))
+    >>> round(model.config.capacity_bits, 2)  # about a whole window
+    5.55
+    """
 
     def __init__(self, config: NoisyChannelConfig | None = None) -> None:
         super().__init__()
@@ -71,10 +91,10 @@ class NoisyChannel(nn.Module):
         )
         self.reader = nn.Sequential(
             *list(resnet.backbone)[:-1],
-            nn.AdaptiveAvgPool2d(2),  # left and right, above and below still differ
+            nn.AdaptiveAvgPool2d(2),  # keeps left apart from right, and top from bottom
             nn.Flatten(),
             nn.Dropout(0.3),
-            nn.Linear(4 * 8 * width, 2 * code),  # a ResNet-18 ends with 8 times the channels that it begins with
+            nn.Linear(4 * 8 * width, 2 * code),  # a ResNet-18 ends with 8 times the channels of its first convolution
         )
         self.start = nn.Sequential(nn.Linear(code, pen * START**2), nn.ReLU())
         widths = (pen, pen, max(1, pen // 2), max(1, pen // 2))
@@ -85,60 +105,60 @@ class NoisyChannel(nn.Module):
         self.last = nn.Conv2d(widths[-1], self.config.channels, 3, padding=1)
 
     def begin_from(self, classifier: ResNetClassifier) -> None:
-        """Read like a classifier that was trained on raw windows: take over its backbone.
+        """Initialise the encoder with the backbone of a classifier that was trained on raw windows.
 
-        From nothing, the code and the windows drawn from it have to make sense of each other, and take long to.
+        From scratch, encoder and decoder must learn a common code, which takes long.
 
         Raises:
-            ValueError: the classifier is not a ResNet-18 of logarithms, or of another width or other channels.
+            ValueError: the classifier is not a ResNet-18 of logarithms, or has another width or other channels.
         """
         want = ResNetConfig(depth=18, channels=self.config.channels, width=self.config.width, logarithm=True)
         for key in ("depth", "channels", "width", "logarithm"):
             ours, theirs = getattr(want, key), getattr(classifier.config, key)
             if ours != theirs:
                 raise ValueError(f"expected a classifier with {key} {ours} to begin from, got {theirs}")
-        for own, other in zip(self.reader, list(classifier.backbone)[:-1], strict=False):
-            own.load_state_dict(other.state_dict())
+        for layer, trained in zip(self.reader, list(classifier.backbone)[:-1], strict=False):
+            layer.load_state_dict(trained.state_dict())
 
     def forward(self, x_BCHW: torch.Tensor, noise_BD: torch.Tensor) -> torch.Tensor:
-        """Anonymize windows with noise that is given.
+        """Anonymize windows with the given noise.
 
         Args:
             x_BCHW: float32 (B, C, H, W), event counts.
             noise_BD: float32 (B, D), standard normal.
 
         Returns:
-            float32 (B, C, H, W), not negative: counts to be expected of the gesture, of nobody in particular.
+            float32 (B, C, H, W), not negative: the expected counts given the noisy code alone.
 
         Raises:
-            ValueError: a shape is not as above.
+            ValueError: a shape differs from these.
         """
         return self.rated(x_BCHW, noise_BD)[0]
 
     def rated(self, x_BCHW: torch.Tensor, noise_BD: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return what `forward` does, and the rate of the batch, a scalar in nats, for the loss of a training."""
+        """Return the output of `forward`, and the rate of the batch, a scalar in nats, for the training loss."""
         batch, (channels, code) = len(x_BCHW), (self.config.channels, self.config.code)
         if x_BCHW.ndim != 4 or x_BCHW.shape[1] != channels or noise_BD.shape != (batch, code):
             raise ValueError(
                 f"expected windows (B, {channels}, H, W) and noise (B, {code}), "
                 f"got {tuple(x_BCHW.shape)} and {tuple(noise_BD.shape)}"
             )
-        mean_BD, std_BD = self.read(x_BCHW)
-        drawn_BCHW = self.draw(mean_BD + std_BD * noise_BD, x_BCHW.shape[2], x_BCHW.shape[3])
-        return drawn_BCHW, rate(mean_BD, std_BD)
+        mean_BD, std_BD = self.encode(x_BCHW)
+        decoded_BCHW = self.decode(mean_BD + std_BD * noise_BD, x_BCHW.shape[2], x_BCHW.shape[3])
+        return decoded_BCHW, rate(mean_BD, std_BD)
 
-    def read(self, x_BCHW: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return mean, within the limit, and standard deviation, 1 to 2, of the code: float32 (B, D) each."""
-        told = self.reader(x_BCHW.log1p().to(next(self.parameters()).dtype)).float()
-        mean_BD, std_BD = told.chunk(2, dim=1)
+    def encode(self, x_BCHW: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return the mean (within the limit) and standard deviation (1 to 2) of the code: float32 (B, D) each."""
+        parameters_B2D = self.reader(x_BCHW.log1p().to(next(self.parameters()).dtype)).float()
+        mean_BD, std_BD = parameters_B2D.chunk(2, dim=1)
         limit = self.config.limit
         return limit * torch.tanh(mean_BD / limit), 1 + torch.sigmoid(std_BD)
 
-    def draw(self, code_BD: torch.Tensor, height: int, width: int) -> torch.Tensor:
-        """Draw windows, float32 (B, C, height, width), from noisy codes (B, D)."""
+    def decode(self, code_BD: torch.Tensor, height: int, width: int) -> torch.Tensor:
+        """Make windows, float32 (B, C, height, width), from noisy codes (B, D)."""
         y = self.start(code_BD.to(next(self.parameters()).dtype)).unflatten(1, (-1, START, START))
-        for left, stroke in zip(range(DOUBLINGS, 0, -1), self.strokes, strict=True):
-            y = stroke(_resized(y, -(-height // 2**left), -(-width // 2**left)))
+        for doublings_left, block in zip(range(DOUBLINGS, 0, -1), self.strokes, strict=True):
+            y = block(_resized(y, -(-height // 2**doublings_left), -(-width // 2**doublings_left)))
         return functional.softplus(_resized(self.last(y), height, width).float())
 
     def draw_noise(self, windows: int, generator: NoiseGenerator) -> torch.Tensor:
@@ -146,20 +166,23 @@ class NoisyChannel(nn.Module):
         return generator.normal((windows, self.config.code), next(self.parameters()).device)
 
     def anonymize(self, x_BCHW: torch.Tensor, generator: NoiseGenerator, /) -> torch.Tensor:
-        """Anonymize windows (B, C, H, W) with noise drawn from `generator`."""
+        """Anonymize float32 windows (B, C, H, W) with noise drawn from `generator`."""
         return self(x_BCHW, self.draw_noise(len(x_BCHW), generator))  # type: ignore[no-any-return]
 
 
 def rate(mean_BD: torch.Tensor, std_BD: torch.Tensor) -> torch.Tensor:
-    """Nats that a noisy code tells of a window, on the average over the batch, at most.
+    """Upper bound on the nats that a noisy code carries about its window, averaged over the batch.
 
-    Its entropy is at most that of a Gaussian of the same variance, number by number; given the window it is that of the
-    noise. The difference bounds the mutual information, and so, by the data processing inequality, whatever anybody
-    can make of the drawn window.
+    The entropy of the code is at most that of Gaussians of the same variances, one per number; given the window, it is
+    the entropy of the noise. The difference bounds the mutual information and so, by the data processing inequality,
+    what any attacker can learn from the decoded window.
 
     Args:
-        mean_BD: of the codes of the batch.
-        std_BD: of their noise.
+        mean_BD: means of the codes of the batch.
+        std_BD: standard deviations of their noise.
+
+    Returns:
+        A scalar.
     """
     variance_BD = std_BD.square()
     whole_D = mean_BD.var(dim=0, correction=0) + variance_BD.mean(dim=0)

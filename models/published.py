@@ -1,7 +1,7 @@
-"""Weights that others published: their state dicts, brought into our networks without a change of value.
+"""Imports published weights: loads state dicts of other projects into our networks, values unchanged.
 
-A `.pth` file is a pickle and could run code when it is read. It is read with `weights_only=True`, which takes tensors
-and plain containers and refuses everything else; what comes out of here is saved as safetensors.
+A `.pth` file is a pickle and could run code when it is read. It is read with `weights_only=True`, which accepts tensors
+and plain containers only. Imported weights are saved as safetensors.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ GESTURES = (
 )  # fmt: skip
 """The classes of DVS128 Gesture in the order of the published classifiers (Amir et al., CVPR 2017)."""
 
-# Where the published training code keeps each network when it saves several in one file.
+# Prefixes of each network where the published training code saves several in one file.
 PREFIXES: Mapping[str, tuple[str, ...]] = {
     "anonymizer": ("anonnet.",),
     "target": ("targetnet.", "classnet."),
@@ -43,35 +43,35 @@ StateDict = dict[str, torch.Tensor]
 
 
 def read_pickle(path: Path) -> object:
-    """Read what `torch.save` wrote: tensors and plain containers, to the CPU; nothing else is let in.
+    """Read a file of `torch.save` to the CPU; it may hold tensors and plain containers only.
 
     Raises:
         WeightsError: the file is missing, damaged or holds code.
     """
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # PyTorch warns of pickles that it then refuses; the refusal says it all
+            warnings.simplefilter("ignore")  # PyTorch warns of pickles that it then refuses; the refusal is enough
             content: object = torch.load(path, map_location="cpu", weights_only=True)
     except OSError as error:
         raise WeightsError(f"{path}: cannot be read ({error.strerror or error}); check the path") from error
     except pickle.UnpicklingError as error:
         raise WeightsError(
-            f"{path}: expected a state dict of tensors, got a pickle that asks to run code, or no pickle; it was not "
+            f"{path}: expected a state dict of tensors, got a pickle that would run code, or no pickle; it was not "
             "run. Save model.state_dict() where the file was made"
         ) from error
-    except Exception as error:  # damaged archives fail in as many ways as there are bytes
+    except Exception as error:  # damaged archives can raise anything
         raise WeightsError(
-            f"{path}: expected a file of torch.save, got a damaged or other one ({type(error).__name__}); "
+            f"{path}: expected a file of torch.save, got a damaged or different one ({type(error).__name__}); "
             "fetch it again"
         ) from error
     return content
 
 
 def read_state_dict(path: Path) -> StateDict:
-    """Read the tensors of a `.pth` file by name, without the `module.` that DataParallel puts before each.
+    """Read the tensors of a `.pth` file by name, without the prefix `module.` of DataParallel.
 
     Raises:
-        WeightsError: the file is missing, holds code or is no state dict.
+        WeightsError: the file is missing, holds code or is not a state dict.
     """
     state = read_pickle(path)
     if not isinstance(state, dict) or not state or not all(isinstance(t, torch.Tensor) for t in state.values()):
@@ -91,17 +91,17 @@ def import_anonynoise(
 
     Args:
         path: the `.pth` file: the anonymizer, a classifier, the denoiser, or several of them under their prefixes.
-        role: which network is meant; needed where the file holds several, or to tell an identity classifier from the
-            target's (the default for a classifier).
+        role: the network to import; needed where the file holds several, and for an identity classifier (a
+            classifier is a target by default).
         bins: K; a window has 2K channels.
-        noise_std: standard deviation of the noise the anonymizer was trained with; the file does not say.
-        output: how it makes its output, likewise; a network of 4K channels out is `mean_std` whatever is said.
+        noise_std: standard deviation of the noise that the anonymizer was trained with; not stored in the file.
+        output: how it forms its output; not stored either. A network with 4K output channels is always `mean_std`.
 
     Returns:
         The network in eval mode, and its role.
 
     Raises:
-        WeightsError: not a state dict of that code, or not of these bins.
+        WeightsError: the file is not a state dict of that code, or has other bins.
     """
     state, role = _choose_network(path, read_state_dict(path), role)
     try:
@@ -125,13 +125,12 @@ def import_anonynoise(
 
 
 def load_torchvision(model: ResNetClassifier, state: Mapping[str, torch.Tensor], path: Path) -> None:
-    """Load a torchvision ResNet into the backbone of `model`; its `fc` layer stays behind.
+    """Load a torchvision ResNet, without its `fc` layer, into the backbone of `model`.
 
-    Where the state has three input channels and the model more or fewer, channel c is a copy of c % 3, as AnonyNoise
-    does it.
+    Where the state has three input channels, channel c of the model is a copy of c % 3, as in AnonyNoise.
 
     Raises:
-        WeightsError: the state is not that of a torchvision ResNet of the model's depth.
+        WeightsError: the state is not of a torchvision ResNet of the model's depth.
     """
     backbone: StateDict = {}
     for name, tensor in state.items():
@@ -142,33 +141,33 @@ def load_torchvision(model: ResNetClassifier, state: Mapping[str, torch.Tensor],
     if stem is not None and stem.ndim == 4 and stem.shape[1] == 3:
         backbone["0.weight"] = stem[:, torch.arange(model.config.channels) % 3].clone()
     for name, tensor in model.backbone.state_dict().items():
-        if name.endswith("num_batches_tracked"):  # files of before 2018 have none, and nothing is computed from it
+        if name.endswith("num_batches_tracked"):  # files from before 2018 have none, and it is unused
             backbone.setdefault(name, torch.zeros_like(tensor))
     check_tensors(path, model.backbone, backbone)
     model.backbone.load_state_dict(backbone)
 
 
 def _choose_network(path: Path, state: StateDict, role: Role | None) -> tuple[StateDict, Role]:
-    """Pick the tensors of one network, and find out its role where it was not given."""
+    """Select the tensors of one network, and infer its role where none was given."""
     prefixes = sorted({prefix for known in PREFIXES.values() for prefix in known if _under(state, prefix)})
     if prefixes:
         if role is None:
-            raise WeightsError(f"{path}: holds several networks ({', '.join(prefixes)}); say which role is meant")
+            raise WeightsError(f"{path}: holds several networks ({', '.join(prefixes)}); state the role")
         for prefix in PREFIXES[role]:
             if chosen := _under(state, prefix):
                 return chosen, role
         raise WeightsError(f"{path}: holds {', '.join(prefixes)}, nothing for the role {role}; choose another role")
-    found: dict[str, tuple[Role, ...]] = {
+    roles_by_tensor: dict[str, tuple[Role, ...]] = {
         "convs1.0.weight": ("anonymizer",),
         "linear_block.0.weight": ("target", "identity"),
         "dncnn.0.weight": ("denoiser",),
     }
-    for name, roles in found.items():
+    for name, roles in roles_by_tensor.items():
         if name in state:
             if role is not None and role not in roles:
                 raise WeightsError(f"{path}: holds a network for the role {' or '.join(roles)}, not {role}")
             return state, role or roles[0]
-    raise WeightsError(f"{path}: not a state dict of AnonyNoise's code: none of {', '.join(found)} is in it")
+    raise WeightsError(f"{path}: not a state dict of AnonyNoise's code: it holds none of {', '.join(roles_by_tensor)}")
 
 
 def _under(state: StateDict, prefix: str) -> StateDict:
@@ -178,7 +177,7 @@ def _under(state: StateDict, prefix: str) -> StateDict:
 def _anonynoise_config(state: StateDict, channels: int, noise_std: float, output: str) -> dict[str, Any]:
     channels_in, channels_out = state["convs1.0.weight"].shape[1], len(state["convs3.2.weight"])
     if (channels_in, channels_out) not in {(a * channels, b * channels) for a in (1, 2) for b in (1, 2)}:
-        channels = channels_in // 2  # other bins than was said: the standard network tells which
+        channels = channels_in // 2  # other bins than stated; in the standard network this gives them
     return {
         "channels": channels,
         "noise_std": noise_std,

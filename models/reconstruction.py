@@ -1,8 +1,8 @@
-"""FireNet: from voxel grids back to pictures, as an attacker would.
+"""FireNet: an attacker that reconstructs pictures from voxel grids.
 
-It is no part of the line and never a weights file of ours: frozen, it is what an anonymizer is trained against and
-tested with. Its weights come from a file that the user has. Resisting it does not prove resisting larger networks of
-its family, such as E2VID.
+It is not part of the pipeline and never saved in a weights file of eventveil: anonymizers are trained against it and
+tested with it, frozen. The user supplies its weights. Resisting it does not prove resisting larger networks of its
+family, such as E2VID.
 
 Source: Scheerlinck et al., Fast Image Reconstruction with an Event Camera, WACV 2020; layers and state-dict keys
 (`net.head` ...) as in the published weights, so that they load unchanged.
@@ -28,14 +28,14 @@ FEATURES = 16
 
 
 class RecurrentState(NamedTuple):
-    """What the network remembers of the windows before: float32 (B, F, H, W) of each of its two recurrent blocks."""
+    """The state after earlier windows: float32 (B, F, H, W) for each of the two recurrent blocks."""
 
     head: torch.Tensor
     residual: torch.Tensor
 
 
 class Reconstructed(NamedTuple):
-    """A picture, float32 (B, 1, H, W), dark 0 and bright 1, give or take; and the state to go on with."""
+    """A picture, float32 (B, 1, H, W), dark about 0 and bright about 1; and the state for the next window."""
 
     picture: torch.Tensor
     state: RecurrentState
@@ -49,38 +49,38 @@ class FireNet(nn.Module):
         self.net = _Network()
 
     def forward(self, x_BCHW: torch.Tensor, state: RecurrentState | None = None) -> Reconstructed:
-        """Turn normalised voxel grids, float32 (B, 5, H, W), into pictures.
+        """Reconstruct pictures from normalised voxel grids, float32 (B, 5, H, W).
 
         Args:
-            x_BCHW: a window of each recording.
-            state: what came with the pictures of the windows before; None for the first.
+            x_BCHW: one window per recording.
+            state: the state returned for the previous windows; None for the first.
 
         Raises:
-            ValueError: the shape is not as above.
+            ValueError: the shape differs from this.
         """
         if x_BCHW.ndim != 4 or x_BCHW.shape[1] != BINS:
             raise ValueError(f"expected (B, {BINS}, H, W), got {tuple(x_BCHW.shape)}")
         if state is None:
-            nothing = x_BCHW.new_zeros((len(x_BCHW), FEATURES, *x_BCHW.shape[2:]))
-            state = RecurrentState(nothing, nothing)
+            zeros_BFHW = x_BCHW.new_zeros((len(x_BCHW), FEATURES, *x_BCHW.shape[2:]))
+            state = RecurrentState(zeros_BFHW, zeros_BFHW)
         head = self.net.head(x_BCHW, state.head)
         residual = self.net.resblocks[0](head, state.residual)
         picture = self.net.pred(self.net.resblocks[1](residual))
         return Reconstructed(picture, RecurrentState(head, residual))
 
     def reconstruct(self, x_BCHW: torch.Tensor, state: RecurrentState | None = None) -> Reconstructed:
-        """Normalise voxel grids as the network was trained to have them, and turn them into pictures."""
+        """Normalise voxel grids as in the network's training, and reconstruct pictures from them."""
         return self(normalise_nonzero(x_BCHW), state)  # type: ignore[no-any-return]
 
 
 def load_firenet(path: Path | str) -> FireNet:
-    """Read the published weights: frozen, in eval mode, on the CPU. Gradients still flow through to the input.
+    """Load the published weights: frozen, in eval mode, on the CPU. Gradients still flow to the input.
 
     Args:
         path: the checkpoint as published (`firenet_1000.pth.tar`), or its state dict alone.
 
     Raises:
-        WeightsError: the file is missing, holds code, or is not of this network.
+        WeightsError: the file is missing, holds code, or is of another network.
     """
     path = Path(path)
     content = read_pickle(path)
@@ -123,7 +123,7 @@ class _ResidualBlock(nn.Module):
 
 
 class _RecurrentBlock(nn.Module):
-    """A block, and a gated recurrent unit behind it whose state is also its output."""
+    """A block followed by a gated recurrent unit, whose state is also its output."""
 
     def __init__(self, block: nn.Module) -> None:
         super().__init__()

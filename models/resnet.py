@@ -1,7 +1,7 @@
-"""The classifier: a ResNet over windows, for the gesture (target), the person (identity) and attackers alike.
+"""The classifier: a ResNet over windows, for gestures (target), people (identity) and attackers.
 
 Source: He et al., Deep Residual Learning, CVPR 2016, with the stride of a bottleneck in its 3x3 convolution as in
-torchvision, whose pretrained weights therefore fit; the head and the state-dict keys (`backbone.0` ..., `linear_block`,
+torchvision, so that its pretrained weights fit; the head and the state-dict keys (`backbone.0` ..., `linear_block`,
 `classifier`) as in the code of AnonyNoise (Bendig et al., WACV 2025).
 Legend of axes: B windows, C channels, H rows, W columns, E embedding, K classes.
 """
@@ -27,10 +27,10 @@ class ResNetConfig:
         channels: C of a window.
         classes: K.
         embedding: E.
-        width: channels behind the first convolution; 64 is the published network, less makes a narrow one.
-        logarithm: take the logarithm of a window, sign(x) * log(1 + |x|), before the first convolution. Counts of one
-            pixel range over three orders of magnitude; who looks at their logarithm finds twice as many people
-            (docs/method.md). The published network does not.
+        width: channels after the first convolution; 64 is the published network, fewer give a narrow one.
+        logarithm: apply sign(x) * log(1 + |x|) to a window before the first convolution. The counts of a pixel range
+            over three orders of magnitude; an attacker that uses their logarithm finds twice as many people
+            (docs/method.md). The published network does not use it.
     """
 
     depth: Literal[18, 34, 50] = 50
@@ -42,14 +42,27 @@ class ResNetConfig:
 
 
 class Classified(NamedTuple):
-    """What the classifier says: embedding (B, E) and logits (B, K), both in the precision of the input."""
+    """Output of the classifier: embedding (B, E) and logits (B, K), both in the precision of the input."""
 
     embedding: torch.Tensor
     logits: torch.Tensor
 
 
 class ResNetClassifier(nn.Module):
-    """ResNet-18, -34 or -50, an embedding behind it, and a linear classifier on the embedding."""
+    """Classifies windows: a ResNet-18, -34 or -50, an embedding layer, and a linear classifier on the embedding.
+
+    Args:
+        config: what to build; None for a ResNet-50 with 11 classes, for windows of 5 bins.
+
+    Source: He et al., Deep Residual Learning for Image Recognition, CVPR 2016; head from Bendig et al., AnonyNoise,
+        WACV 2025.
+
+    >>> config = ResNetConfig(depth=18, width=4, channels=4, classes=3, embedding=8)
+    >>> model = ResNetClassifier(config).eval()
+    >>> embedding, logits = model(torch.zeros(2, 4, 12, 16))
+    >>> embedding.shape, logits.shape
+    (torch.Size([2, 8]), torch.Size([2, 3]))
+    """
 
     def __init__(self, config: ResNetConfig | None = None) -> None:
         super().__init__()
@@ -62,7 +75,7 @@ class ResNetClassifier(nn.Module):
         logits = nn.Linear(embedding, self.config.classes)
         self.classifier = nn.Sequential(logits)
         if logits.weight.is_meta:
-            return  # to be filled from a file: nothing to draw, and for nothing PyTorch would read its whole compiler
+            return  # filled from a file later; initialising would only make PyTorch import its whole compiler
         self.apply(_initialise)
         # Near zero, so that training starts from even odds (as the published code does).
         nn.init.normal_(logits.weight, std=0.001)
@@ -71,18 +84,18 @@ class ResNetClassifier(nn.Module):
         """Classify windows, float32 (B, C, H, W); in eval mode B may be 1.
 
         Raises:
-            ValueError: the shape is not as above, or B is 1 while training (batch norm has no variance of one).
+            ValueError: the shape differs from this, or B is 1 while training (batch norm needs a variance).
         """
         if x_BCHW.ndim != 4 or x_BCHW.shape[1] != self.config.channels:
             raise ValueError(f"expected (B, {self.config.channels}, H, W), got {tuple(x_BCHW.shape)}")
-        seen = x_BCHW.sign() * x_BCHW.abs().log1p() if self.config.logarithm else x_BCHW
-        pooled = self.backbone(seen.to(next(self.parameters()).dtype))
+        inputs = x_BCHW.sign() * x_BCHW.abs().log1p() if self.config.logarithm else x_BCHW
+        pooled = self.backbone(inputs.to(next(self.parameters()).dtype))
         embedding = self.linear_block(pooled.flatten(1))
         return Classified(embedding.to(x_BCHW.dtype), self.classifier(embedding).to(x_BCHW.dtype))
 
 
 class BasicBlock(nn.Module):
-    """Two 3x3 convolutions around which the input is added (ResNet-18 and -34)."""
+    """Two 3x3 convolutions with a shortcut around them (ResNet-18 and -34)."""
 
     expansion = 1
 
@@ -96,14 +109,14 @@ class BasicBlock(nn.Module):
         self.downsample = _shortcut(channels_in, channels, stride)
 
     def forward(self, x_BCHW: torch.Tensor) -> torch.Tensor:
-        """(B, channels_in, H, W) to (B, channels, H / stride, W / stride)."""
+        """Map (B, channels_in, H, W) to (B, channels, H / stride, W / stride)."""
         y = self.relu(self.bn1(self.conv1(x_BCHW)))
         y = self.bn2(self.conv2(y))
         return self.relu(y + (x_BCHW if self.downsample is None else self.downsample(x_BCHW)))  # type: ignore[no-any-return]
 
 
 class Bottleneck(nn.Module):
-    """1x1, 3x3 and 1x1 convolutions around which the input is added (ResNet-50)."""
+    """1x1, 3x3 and 1x1 convolutions with a shortcut around them (ResNet-50)."""
 
     expansion = 4
 
@@ -120,7 +133,7 @@ class Bottleneck(nn.Module):
         self.downsample = _shortcut(channels_in, channels_out, stride)
 
     def forward(self, x_BCHW: torch.Tensor) -> torch.Tensor:
-        """(B, channels_in, H, W) to (B, 4 * channels, H / stride, W / stride)."""
+        """Map (B, channels_in, H, W) to (B, 4 * channels, H / stride, W / stride)."""
         y = self.relu(self.bn1(self.conv1(x_BCHW)))
         y = self.relu(self.bn2(self.conv2(y)))
         y = self.bn3(self.conv3(y))
@@ -134,7 +147,7 @@ def _shortcut(channels_in: int, channels_out: int, stride: int) -> nn.Sequential
 
 
 def _backbone(config: ResNetConfig) -> tuple[nn.Sequential, int]:
-    """Build the layers in torchvision's order; returns them and the number of features that come out."""
+    """Build the layers in torchvision's order; return them and the number of output features."""
     block: type[BasicBlock | Bottleneck] = Bottleneck if config.depth == 50 else BasicBlock
     width = config.width
     modules: list[nn.Module] = [
@@ -157,7 +170,7 @@ def _backbone(config: ResNetConfig) -> tuple[nn.Sequential, int]:
 
 
 def _initialise(module: nn.Module) -> None:
-    """He's initialisation; batch norm starts as the identity, which is PyTorch's default."""
+    """Apply He's initialisation; batch norm starts as the identity, PyTorch's default."""
     if isinstance(module, nn.Conv2d | nn.Linear):
         nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
     if isinstance(module, nn.Linear):

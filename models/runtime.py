@@ -1,7 +1,7 @@
-"""Weights as something to call: arrays in, arrays out, checked on both sides.
+"""Runs weights on NumPy arrays, with checks of input and output.
 
-An `AnonymizerRuntime` fails closed: whatever goes wrong, and whatever looks as if it had, raises `AnonymizerError` for
-the whole batch, and no value of it is returned. A runtime belongs to one thread at a time.
+An `AnonymizerRuntime` fails closed: every error and every suspicious output raises `AnonymizerError` for the whole
+batch, and none of its values is returned. A runtime may be used by one thread at a time.
 """
 
 from __future__ import annotations
@@ -26,17 +26,17 @@ class AnonymizerRuntime:
     """Anonymizes batches of windows.
 
     Args:
-        weights: of an anonymizer.
+        weights: weights of an anonymizer.
         device: cpu, cuda, cuda:N, or auto.
         precision: fp32, or bf16 for the convolutions where the device computes in it.
-        noise: where noise comes from; anything but the default is for tests.
+        noise: the noise generator; None for live noise. Others are for tests.
 
     Attributes:
-        device: where it runs.
+        device: the device that it runs on.
 
     Raises:
-        WeightsError: the weights are not an anonymizer's.
-        ConfigError: the device is not there, or does not compute in this precision.
+        WeightsError: the weights are not those of an anonymizer.
+        ConfigError: there is no such device, or it does not compute in this precision.
     """
 
     def __init__(
@@ -53,7 +53,7 @@ class AnonymizerRuntime:
         self._dtype = np.dtype(np.uint16 if self._counts else np.float32)
 
     def warm_up(self, batch: int = 1) -> None:
-        """Anonymize `batch` empty windows, so that the first live window finds memory and kernels ready."""
+        """Anonymize `batch` empty windows, so that memory and kernels are ready for the first live window."""
         self([np.zeros(self._shape, self._dtype)] * batch)
 
     def __call__(self, counts: Sequence[npt.NDArray[Any]]) -> npt.NDArray[np.float32]:
@@ -66,9 +66,9 @@ class AnonymizerRuntime:
             float32 (N, C, H, W), C = 2K with channel 2k + p, or C = B.
 
         Raises:
-            AnonymizerError: windows of another shape or type, an error on the device, values that are not finite, or
-                a window with events that came through unchanged. Nothing is returned for any window.
-            AnonymizerCrashError: of these, an error of the device, or inside the network.
+            AnonymizerError: windows of another shape or type, values that are not finite, or a window with events that
+                is unchanged. No window of the batch is returned.
+            AnonymizerCrashError: the device or the network failed; also an `AnonymizerError`.
         """
         self._check_input(counts)
         try:
@@ -79,10 +79,10 @@ class AnonymizerRuntime:
                 return self._transfer.down(anonymized_BCHW)
         except AnonymizerError:
             raise
-        except Exception as error:  # whatever a device, a driver or a network can do, nothing may come out
+        except Exception as error:  # whatever a device, a driver or a network does, no window may get out
             raise AnonymizerCrashError(
-                f"the anonymizer failed on {self.device} ({type(error).__name__}): nothing of the batch comes out; "
-                "restart the line, on another device if it happens again"
+                f"the anonymizer failed on {self.device} ({type(error).__name__}) and its batch is discarded; "
+                "restart the pipeline, on another device if it happens again"
             ) from error
 
     def _check_input(self, counts: Sequence[npt.NDArray[Any]]) -> None:
@@ -91,26 +91,26 @@ class AnonymizerRuntime:
         for window in counts:
             if window.shape != self._shape or window.dtype != self._dtype:
                 raise AnonymizerError(
-                    f"expected windows of {self._dtype} {self._shape}, as the weights were made for, "
-                    f"got {window.dtype} {window.shape}; set bins, size and mode to the weights'"
+                    f"expected windows of {self._dtype} {self._shape} for these weights, "
+                    f"got {window.dtype} {window.shape}; set bins, size and mode as in the weights"
                 )
 
     def _check_output(self, x_BCHW: torch.Tensor, anonymized_BCHW: torch.Tensor) -> None:
         if anonymized_BCHW.shape != x_BCHW.shape or anonymized_BCHW.dtype != torch.float32:
             raise AnonymizerError(
-                f"the anonymizer made {anonymized_BCHW.dtype} {tuple(anonymized_BCHW.shape)} "
-                f"of windows {tuple(x_BCHW.shape)}; its weights are of no use here"
+                f"the anonymizer returned {anonymized_BCHW.dtype} {tuple(anonymized_BCHW.shape)} "
+                f"for windows {tuple(x_BCHW.shape)}; use other weights"
             )
-        # Counts are whole numbers: noise below a half is taken off by rounding, and the raw window is back.
-        legible_BCHW = anonymized_BCHW.round() if self._counts else anonymized_BCHW
-        unchanged_B = (legible_BCHW == x_BCHW).flatten(1).all(1) & x_BCHW.flatten(1).any(1)
+        # Counts are whole numbers: rounding removes noise below a half and restores the raw window.
+        rounded_BCHW = anonymized_BCHW.round() if self._counts else anonymized_BCHW
+        unchanged_B = (rounded_BCHW == x_BCHW).flatten(1).all(1) & x_BCHW.flatten(1).any(1)
         finite = torch.isfinite(anonymized_BCHW).all()
         any_unchanged, all_finite = torch.stack((unchanged_B.any(), finite)).tolist()  # one wait for the device
         if not all_finite:
-            raise AnonymizerError("the anonymizer made values that are not finite; use other weights")
+            raise AnonymizerError("the anonymizer returned values that are not finite; use other weights")
         if any_unchanged:
             raise AnonymizerError(
-                "the anonymizer let a window through as it was, or so that rounding its values gives it back; "
+                "the anonymizer returned a window unchanged, or one that rounding restores; "
                 "use trained weights, or untrained ones with more noise"
             )
 
@@ -119,16 +119,16 @@ class ClassifierRuntime:
     """Classifies batches of anonymized windows.
 
     Args:
-        weights: of a classifier.
+        weights: weights of a classifier.
         device: cpu, cuda, cuda:N, or auto.
         precision: fp32, or bf16 where the device computes in it.
 
     Attributes:
-        device: where it runs.
+        device: the device that it runs on.
 
     Raises:
-        WeightsError: the weights are not a classifier's.
-        ConfigError: the device is not there, or does not compute in this precision.
+        WeightsError: the weights are not those of a classifier.
+        ConfigError: there is no such device, or it does not compute in this precision.
     """
 
     def __init__(self, weights: Weights, *, device: str = "auto", precision: str = "fp32") -> None:
@@ -141,7 +141,7 @@ class ClassifierRuntime:
         self._shape = (weights.metadata.channels, height, width)
 
     def warm_up(self, batch: int = 1) -> None:
-        """Classify `batch` empty windows, so that the first live window finds memory and kernels ready."""
+        """Classify `batch` empty windows, so that memory and kernels are ready for the first live window."""
         self(np.zeros((batch, *self._shape), np.float32))
 
     def __call__(self, windows: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
@@ -155,7 +155,7 @@ class ClassifierRuntime:
 
         Raises:
             LineError: windows of another shape or type, or values that are not finite.
-            ClassifierCrashError: an error on the device, or inside the network.
+            ClassifierCrashError: the device or the network failed.
         """
         if windows.shape[1:] != self._shape or len(windows) == 0 or windows.dtype != np.float32:
             raise LineError(
@@ -169,5 +169,5 @@ class ClassifierRuntime:
         except Exception as error:
             raise ClassifierCrashError(f"the classifier failed on {self.device} ({type(error).__name__})") from error
         if not np.isfinite(scores).all():
-            raise LineError("the classifier made values that are not finite; use other weights")
+            raise LineError("the classifier returned values that are not finite; use other weights")
         return scores

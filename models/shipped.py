@@ -1,6 +1,6 @@
-"""The weights that come with eventveil, trained on simulated people.
+"""The weights that ship with eventveil, trained on simulated people.
 
-What they do, and on what evidence, is in docs/method.md and docs/results.md; what they were trained by is
+docs/method.md and docs/results.md describe what they do, with evidence; their recipe is
 configs/train/noisy_channel.yaml.
 """
 
@@ -13,4 +13,4 @@ ANONYMIZER = FOLDER / "anonymizer.safetensors"
 GESTURES = FOLDER / "gestures.safetensors"
 
 NAME = "shipped"
-"""What stands for both files on the command line."""
+"""Names both files on the command line."""

@@ -1,7 +1,7 @@
-"""Weights files: safetensors with our metadata under one key, and nothing that runs when it is read.
+"""Weights files: safetensors with metadata under one key; reading them runs no code.
 
-A file is trusted only as far as it can be checked: metadata by its pydantic model, every tensor by name, shape, type
-and finite values, all of them together by the digest that the metadata holds.
+Everything in a file is checked: the metadata by its pydantic model, every tensor by name, shape, type and finite
+values, and all tensors together by the digest in the metadata.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ METADATA_KEY = "eventveil"
 
 
 class _Versioned(BaseModel):
-    """The one key that must stay readable in files of a later version, whatever else is in them."""
+    """The one key that must stay readable in files of later versions, whatever else they hold."""
 
     format_version: int
 
@@ -40,8 +40,8 @@ class Weights:
 
     Attributes:
         model: in eval mode, float32, on the CPU.
-        metadata: what the file says about it.
-        digest: SHA-256 of its tensors, in hexadecimal; names these weights wherever they are used.
+        metadata: the metadata of the file.
+        digest: SHA-256 of its tensors, in hexadecimal; identifies these weights everywhere.
     """
 
     model: nn.Module
@@ -50,20 +50,33 @@ class Weights:
 
 
 def save_weights(path: Path | str, model: nn.Module, metadata: Metadata) -> str:
-    """Write a weights file in one step: it is there whole or not at all. Returns the digest of its tensors.
+    """Write a weights file atomically: a complete file or none.
 
     Args:
-        path: the file to write; an older one is replaced.
+        path: the file to write; an existing one is replaced.
         model: one of the networks of `eventveil.models`.
         metadata: `Metadata.of(model, ...)`; the digest of the tensors is filled in here.
 
+    Returns:
+        SHA-256 of the tensors, in hexadecimal.
+
     Raises:
-        WeightsError: metadata of another model, values that are not finite, or a file that cannot be written.
+        WeightsError: the metadata describes another model, values are not finite, or the file cannot be written.
+
+    >>> import tempfile
+    >>> from eventveil.models.kinds import initialise
+    >>> model = initialise("denoiser", {"channels": 4, "width": 4, "layers": 2}, seed=1)
+    >>> metadata = Metadata.of(model, role="denoiser", trained=False, bins=2, bin_us=1000, hop=2, size=(16, 12))
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     digest = save_weights(Path(folder, "denoiser.safetensors"), model, metadata)
+    ...     weights = load_weights(Path(folder, "denoiser.safetensors"))
+    >>> len(digest), weights.digest == digest, weights.metadata.window_shape
+    (64, True, (2, 2, 12, 16))
     """
     path = Path(path)
     if describe(model) != (metadata.kind, metadata.config):
         raise WeightsError(f"{path}: expected metadata of this {type(model).__name__}; make it with Metadata.of(model)")
-    # A copy: a tensor that is a view, or channels_last, is not stored as it stands.
+    # A copy: safetensors does not store views or channels_last tensors as they are.
     tensors = {name: tensor.detach().cpu().clone(memory_format=torch.contiguous_format)
                for name, tensor in model.state_dict().items()}  # fmt: skip
     _check_finite(path, tensors)
@@ -80,16 +93,33 @@ def save_weights(path: Path | str, model: nn.Module, metadata: Metadata) -> str:
 def load_weights(path: Path | str) -> Weights:
     """Read a weights file and build its network.
 
+    Args:
+        path: a file written by `save_weights`.
+
+    Returns:
+        The network on the CPU, in eval mode and frozen, with the metadata and digest of the file.
+
     Raises:
-        WeightsError: the file is missing, is not one of ours, or does not hold what its metadata says; the message
-            gives the path, what was expected, and what to do.
+        WeightsError: the file is missing, damaged or not a weights file of eventveil, or its tensors do not match its
+            metadata; the message gives the path, the expected content and a remedy.
+
+    >>> from eventveil.models.shipped import ANONYMIZER
+    >>> weights = load_weights(ANONYMIZER)
+    >>> type(weights.model).__name__, weights.model.training, weights.metadata.role
+    ('NoisyChannel', False, 'anonymizer')
+    >>> weights.digest == weights.metadata.digests.tensors
+    True
+    >>> load_weights("gone.st")
+    Traceback (most recent call last):
+        ...
+    eventveil.errors.WeightsError: gone.st: cannot be read (No such file or directory: gone.st); check the path
     """
     path = Path(path)
     with _open(path) as file:
         metadata = _parse_metadata(path, file.metadata())
-        # A copy: the file may change under a tensor that is mapped into memory.
+        # A copy: a memory-mapped tensor would change with its file.
         tensors = {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118 - no mapping
-    # On "meta" nothing is allocated: a file that claims a network of any size costs no more than its own bytes.
+    # The "meta" device allocates nothing, so a file that claims a huge network costs no more than its own bytes.
     with torch.device("meta"):
         model = build(metadata.kind, metadata.config)
     check_tensors(path, model, tensors)
@@ -101,14 +131,17 @@ def load_weights(path: Path | str) -> Weights:
 
 
 def read_metadata(path: Path) -> Metadata:
-    """Read what a weights file says about itself: the safetensors header alone, no tensor.
+    """Read the metadata of a weights file from its safetensors header, without reading a tensor.
 
-    Use it to learn the role, labels or window of a file. Values that are not finite, tensors of another network and a
-    wrong digest are found only by `load_weights`.
+    Use it for the role, labels or window of a file. Only `load_weights` detects values that are not finite, tensors of
+    another network and a wrong digest.
+
+    Args:
+        path: a file written by `save_weights`.
 
     Raises:
-        WeightsError: the file is missing, truncated or no safetensors file, or its metadata is absent, malformed or of
-            a later version; the message is the one of `load_weights`.
+        WeightsError: the file is missing, truncated or not a safetensors file, or its metadata is absent, malformed or
+            of a later version; with the message of `load_weights`.
 
     >>> from eventveil.models.shipped import ANONYMIZER
     >>> metadata = read_metadata(ANONYMIZER)
@@ -128,17 +161,17 @@ def check_fit(
     bin_us: int | None = None,
     size: tuple[int, int] | None = None,
 ) -> None:
-    """Refuse weights that cannot run in one line, before anything starts.
+    """Check that weights can run together in one pipeline, before anything starts.
 
-    The windows of both files, and of the line, must agree in representation, bins and size; in bin_us where both
-    sides state it (weights made for whole recordings state none). The hop may differ: it moves windows, it does not
-    change what is in one.
+    The windows of both files and of the pipeline must agree in representation, bins and size, and in bin_us where
+    both state it (weights for whole recordings do not). The hop may differ: it moves windows, but does not change
+    their content.
 
     Args:
-        anonymizer: the weights that anonymize.
-        classifier: the weights that classify, if any.
-        representation: what the line is set to; None, here and below, where it follows the weights.
-        bins: bins in a window of the line.
+        anonymizer: the weights of the anonymizer.
+        classifier: the weights of the classifier, if any.
+        representation: setting of the pipeline; None, here and below, where it follows the weights.
+        bins: bins in a window of the pipeline.
         bin_us: length of its bins, microseconds.
         size: width and height of its windows, pixels.
 
@@ -159,12 +192,12 @@ def _agree(anonymizer: Weights, other: str, window: dict[str, Any]) -> None:
         ours, theirs = getattr(anonymizer.metadata, key), window[key]
         if ours is not None and theirs is not None and ours != theirs:
             raise WeightsError(
-                f"the anonymizer takes windows of {key} {ours}, {other} has {theirs}; choose what was made for the same"
+                f"the anonymizer takes windows of {key} {ours}, {other} has {theirs}; choose weights that agree"
             )
 
 
 def check_tensors(path: Path, model: nn.Module, tensors: Mapping[str, torch.Tensor]) -> None:
-    """Hold tensors to a model: the same names, shapes and types, and finite values.
+    """Check that tensors have the names, shapes and types of a model, and finite values.
 
     Raises:
         WeightsError: the first difference, by name.
@@ -187,7 +220,7 @@ def check_tensors(path: Path, model: nn.Module, tensors: Mapping[str, torch.Tens
 
 
 def digest_of(tensors: Mapping[str, torch.Tensor]) -> str:
-    """SHA-256 over name, type, shape and little-endian bytes of every tensor, in the order of their names."""
+    """Return the SHA-256 of the name, type, shape and little-endian bytes of every tensor, sorted by name."""
     digest = hashlib.sha256()
     for name in sorted(tensors):
         array = tensors[name].numpy()
@@ -199,7 +232,7 @@ def digest_of(tensors: Mapping[str, torch.Tensor]) -> str:
 
 @contextmanager
 def _open(path: Path) -> Iterator[Any]:  # safetensors types none of its methods
-    """Open a safetensors file. Its header is checked here: it must be well formed and account for every byte."""
+    """Open a safetensors file, whose header must be well formed and account for every byte."""
     try:
         with safe_open(path, framework="pt") as file:
             yield file

@@ -198,15 +198,15 @@ def _scatter_all(words, key):  # type: ignore[no-untyped-def]
 
 @njit(cache=True, nogil=True)
 def _expose(  # type: ignore[no-untyped-def]
-    picture, logarithm, following, seen, memory, ready_us, on, off, start_us, step_us, refractory_us, leak, shot, key,
-    out_t, out_at, out_p,
+    picture, logarithm, following, filtered, memory, ready_us, on, off, start_us, step_us, refractory_us, leak, shot,
+    key, out_t, out_at, out_p,
 ):  # fmt: skip
     """Show all pixels the picture `step_us` after the previous one; return the number of events."""
     n = 0
     for at in range(len(picture)):
-        old = seen[at]
+        old = filtered[at]
         new = old + (logarithm[picture[at]] - old) * following[picture[at]]
-        seen[at] = new
+        filtered[at] = new
         if ready_us[at] >= start_us + step_us:
             continue
         if ready_us[at] >= start_us:

@@ -1,4 +1,4 @@
-"""The networks against slow twins, and against what the papers and published code fix: sizes, keys, variants."""
+"""The networks against slow twins, and against the sizes, keys and variants of the papers and published code."""
 
 from __future__ import annotations
 
@@ -167,8 +167,8 @@ def test_a_classifier_of_logarithms_sees_counts_and_their_opposites_compressed()
     plain = initialise("resnet_classifier", config, seed=0)
     compressed = initialise("resnet_classifier", config | {"logarithm": True}, seed=0)
     x = counts(2, 2, (33, 40)) * torch.tensor([300.0, -3.0]).view(1, 2, 1, 1)
-    seen = torch.where(x < 0, -torch.log(1 - x), torch.log(1 + x.clamp(min=0)))
-    torch.testing.assert_close(compressed(x).logits, plain(seen).logits)
+    logarithms = torch.where(x < 0, -torch.log(1 - x), torch.log(1 + x.clamp(min=0)))
+    torch.testing.assert_close(compressed(x).logits, plain(logarithms).logits)
     assert not torch.allclose(compressed(x).logits, plain(x).logits)
 
 

@@ -1,4 +1,4 @@
-"""Noise: live noise that nobody can draw again, seeded noise that everybody can."""
+"""Noise: live noise that cannot be repeated, seeded noise that can."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def test_live_noise_never_repeats():
 def test_live_noise_ignores_every_seed_there_is():
     def seeded():
         torch.manual_seed(0)
-        np.random.seed(0)  # noqa: NPY002 - the old global generator is what must have no effect
+        np.random.seed(0)  # noqa: NPY002 - the global generator must have no effect
         return LiveNoise().normal((100,), CPU)
 
     assert not torch.equal(seeded(), seeded())
@@ -57,6 +57,6 @@ def test_seeded_noise_is_drawn_again_and_goes_on():
 
 
 def test_why_pytorchs_cpu_generator_is_not_live_noise():
-    # It keeps 32 bits of its seed. Should this ever fail, the reason given in models/noise.py is out of date.
+    # It keeps 32 bits of its seed. If this ever fails, the reason given in models/noise.py is out of date.
     low, high = (torch.Generator().manual_seed(seed) for seed in (3, 3 + 2**32))
     assert torch.equal(torch.randn(16, generator=low), torch.randn(16, generator=high))

@@ -1,4 +1,4 @@
-"""The noisy channel: what it promises of its code, whatever its weights have become."""
+"""The noisy channel: the guarantees on its code, for any weights."""
 
 from __future__ import annotations
 
@@ -43,8 +43,8 @@ def test_the_same_noise_gives_the_same_and_other_noise_something_else():
 def test_what_is_drawn_depends_on_the_window_through_the_code_alone():
     model = initialise("noisy_channel", CONFIG, seed=1)
     noise = torch.zeros(1, 3)
-    mean, _ = model.read(counts(1))
-    torch.testing.assert_close(model(counts(1), noise), model.draw(mean, 10, 12))
+    mean, _ = model.encode(counts(1))
+    torch.testing.assert_close(model(counts(1), noise), model.decode(mean, 10, 12))
 
 
 @pytest.mark.parametrize("scale", [1.0, 10.0])
@@ -53,7 +53,7 @@ def test_the_code_keeps_its_limits_whatever_the_weights_are(scale):
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.mul_(scale)
-        mean, std = model.read(counts(8) * 1_000)
+        mean, std = model.encode(counts(8) * 1_000)
     assert mean.abs().max() <= model.config.limit
     assert std.min() >= 1
     assert std.max() <= 2
@@ -80,20 +80,20 @@ def test_equal_codes_tell_nothing():
 
 
 def test_the_rate_bounds_what_is_really_told():
-    """Two equally likely codes at -M and M: what the best guess of which it was is worth, by numerical integration."""
+    """Two equally likely codes at -M and M: their mutual information by numerical integration."""
     z = np.linspace(-12, 12, 20_001)
     bell = [np.exp(-((z - m) ** 2) / 2) / math.sqrt(2 * math.pi) for m in (-3, 3)]
     mixture = (bell[0] + bell[1]) / 2
-    told = sum(np.trapezoid(part * np.log(part / mixture), z) / 2 for part in bell)
+    information = sum(np.trapezoid(part * np.log(part / mixture), z) / 2 for part in bell)
     bound = rate(torch.tensor([[-3.0], [3.0]]), torch.ones(2, 1)).item()
-    assert 0.6 < told <= bound
+    assert 0.6 < information <= bound
 
 
 def test_the_rate_is_differentiable_and_comes_with_the_windows():
     model = initialise("noisy_channel", CONFIG, seed=1)
-    out, told = model.rated(counts(4), torch.zeros(4, 3))
+    out, rate_nats = model.rated(counts(4), torch.zeros(4, 3))
     torch.testing.assert_close(out, model(counts(4), torch.zeros(4, 3)))
-    told.backward()
+    rate_nats.backward()
     assert model.reader[-1].weight.grad.abs().sum() > 0
     assert model.last.weight.grad is None
 
@@ -126,7 +126,7 @@ def test_it_runs_in_bfloat16_with_its_code_in_full_precision():
     model = initialise("noisy_channel", CONFIG, seed=1).to(torch.bfloat16)
     out = model.anonymize(counts(2), SeededNoise(1))
     assert out.dtype == torch.float32
-    assert all(part.dtype == torch.float32 for part in model.read(counts(2)))
+    assert all(part.dtype == torch.float32 for part in model.encode(counts(2)))
 
 
 def test_it_begins_from_a_classifier_that_sees_what_it_sees():
@@ -135,8 +135,8 @@ def test_it_begins_from_a_classifier_that_sees_what_it_sees():
     )
     model = initialise("noisy_channel", CONFIG, seed=1)
     model.begin_from(classifier)
-    seen = counts(2).log1p()
-    torch.testing.assert_close(model.reader[:8](seen), classifier.backbone[:-1](seen))
+    logarithms = counts(2).log1p()
+    torch.testing.assert_close(model.reader[:8](logarithms), classifier.backbone[:-1](logarithms))
 
 
 @pytest.mark.parametrize(
@@ -155,8 +155,8 @@ def test_training_it_takes_one_step_down():
     optimizer = torch.optim.SGD(model.parameters(), lr=1e-2)
     losses = []
     for _ in range(20):
-        out, told = model.rated(x, noise)
-        loss = (out.log1p() - x.log1p()).square().mean() + 0.01 * told
+        out, rate_nats = model.rated(x, noise)
+        loss = (out.log1p() - x.log1p()).square().mean() + 0.01 * rate_nats
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()

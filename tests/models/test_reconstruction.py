@@ -1,4 +1,4 @@
-"""FireNet: the published network computes here what it computes there, and really brings pictures back."""
+"""FireNet: it computes the same as the published network, and reconstructs real pictures."""
 
 from __future__ import annotations
 
@@ -90,8 +90,8 @@ def test_the_state_is_what_is_remembered(network):
     assert isinstance(state, RecurrentState)
     with_past, without = network(second, state).picture, network(second).picture
     assert not torch.allclose(with_past, without)
-    nothing = RecurrentState(torch.zeros_like(state.head), torch.zeros_like(state.residual))
-    assert torch.equal(network(second, nothing).picture, without)
+    empty = RecurrentState(torch.zeros_like(state.head), torch.zeros_like(state.residual))
+    assert torch.equal(network(second, empty).picture, without)
 
 
 @pytest.mark.parametrize("x", [voxels(1), torch.zeros(1, 5, 6, 7), torch.full((1, 5, 6, 7), 0.5)])
@@ -112,11 +112,11 @@ def test_wrong_shapes_are_refused_by_name(network):
 
 def test_other_files_are_refused(tmp_path):
     state = published_state()
-    less = {name: tensor for name, tensor in state.items() if name != "net.pred.conv2d.bias"}
+    missing = {name: tensor for name, tensor in state.items() if name != "net.pred.conv2d.bias"}
     wider = state | {"net.head.conv.conv2d.weight": torch.zeros(16, 10, 3, 3)}
-    endless = state | {"net.pred.conv2d.bias": torch.tensor([float("nan")])}
-    for content, words in ((less, "net.pred.conv2d.bias is missing"), (wider, "net.head.conv.conv2d.weight"),
-                           (endless, "not finite"), ({}, "missing")):  # fmt: skip
+    not_finite = state | {"net.pred.conv2d.bias": torch.tensor([float("nan")])}
+    for content, words in ((missing, "net.pred.conv2d.bias is missing"), (wider, "net.head.conv.conv2d.weight"),
+                           (not_finite, "not finite"), ({}, "missing")):  # fmt: skip
         with pytest.raises(WeightsError, match=words):
             load_firenet(checkpoint(tmp_path / "f.pth.tar", content))
     for content in ([1, 2], {"state_dict": 3}, {"epoch": 3}):
@@ -144,7 +144,7 @@ def test_real_events_become_a_picture_again(real_data):
     low, high = last.min().item(), last.max().item()
     assert -0.5 < low < high < 1.5
     assert contrast[-1] > 2 * contrast[0]  # the picture builds up: the state carries it
-    # Edges of the picture are where events were, seen a few pixels wide: 0.84 was measured, chance is 0.
+    # Edges of the picture are where events were, to within a few pixels: 0.84 was measured, chance is 0.
     at_events = correlation(blurred(edges(last)), blurred(sum(maps).sqrt()))
     assert at_events > 0.7
     # Events of two windows are less alike than pictures of the same scene.

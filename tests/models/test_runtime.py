@@ -1,4 +1,4 @@
-"""The runtime's values: those of the model, the caller's own, with noise that is fresh."""
+"""The runtime's output: the values of the model, in arrays that the caller owns, with fresh noise."""
 
 from __future__ import annotations
 
@@ -75,15 +75,15 @@ def test_an_empty_window_is_anonymized_too():
 
 
 def test_warm_up_runs_a_batch_of_empty_windows():
-    seen = []
+    shapes = []
 
-    class Seeing(SeededNoise):
+    class Recording(SeededNoise):
         def normal(self, shape, device):
-            seen.append(tuple(shape))
+            shapes.append(tuple(shape))
             return super().normal(shape, device)
 
-    AnonymizerRuntime(anonymizer_weights(), device="cpu", noise=Seeing(0)).warm_up(3)
-    assert seen == [(3, 4, 12, 16)]
+    AnonymizerRuntime(anonymizer_weights(), device="cpu", noise=Recording(0)).warm_up(3)
+    assert shapes == [(3, 4, 12, 16)]
     AnonymizerRuntime(voxel_weights(), device="cpu").warm_up()
     ClassifierRuntime(classifier_weights(), device="cpu").warm_up(2)
 

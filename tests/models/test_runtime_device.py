@@ -1,4 +1,4 @@
-"""Where the runtime computes, and in which precision."""
+"""Devices and precisions of the runtime."""
 
 from __future__ import annotations
 

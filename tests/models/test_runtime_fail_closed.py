@@ -1,4 +1,4 @@
-"""The runtime lets nothing out when anything is wrong."""
+"""The runtime returns nothing when anything is wrong."""
 
 from __future__ import annotations
 
@@ -37,24 +37,24 @@ def broken(change, **config):
 
 
 def silence(model):
-    """The last layer says nothing: f = 0, and x + f*n is x."""
+    """Zero the last layer: f = 0, and x + f*n is x."""
     model.convs3[2].weight.data.zero_()
     model.convs3[2].bias.data.zero_()
 
 
 def test_a_network_that_lets_a_window_through_is_refused():
     runtime = broken(silence)
-    with pytest.raises(AnonymizerError, match="through as it was"):
+    with pytest.raises(AnonymizerError, match="returned a window unchanged"):
         runtime(windows(1))
-    with pytest.raises(AnonymizerError, match="through as it was"):
+    with pytest.raises(AnonymizerError, match="returned a window unchanged"):
         runtime([np.zeros((2, 2, 12, 16), np.uint16), *windows(1)])
-    runtime.warm_up()  # an empty window has nothing to give away
+    runtime.warm_up()  # an empty window has nothing to reveal
 
 
 def test_one_event_let_through_is_enough_to_refuse():
     [window] = np.zeros((1, 2, 2, 12, 16), np.uint16)
     window[1, 1, 11, 15] = 1
-    with pytest.raises(AnonymizerError, match="through as it was"):
+    with pytest.raises(AnonymizerError, match="returned a window unchanged"):
         broken(silence)([window])
 
 
@@ -83,7 +83,7 @@ def test_values_that_are_not_finite_are_refused(value):
 
 
 class Faulty:
-    """A source of noise that fails as a device does."""
+    """A noise generator that fails as a device does."""
 
     def __init__(self, error):
         self.error = error
@@ -117,7 +117,7 @@ def test_a_network_that_makes_something_else_is_refused(cut):
     runtime = AnonymizerRuntime(anonymizer_weights(), device="cpu")
     make = runtime._model.anonymize
     runtime._model.anonymize = lambda x, generator: cut(make(x, generator))
-    with pytest.raises(AnonymizerError, match="the anonymizer made"):
+    with pytest.raises(AnonymizerError, match="the anonymizer returned"):
         runtime(windows(2))
 
 

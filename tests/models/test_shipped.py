@@ -1,4 +1,4 @@
-"""The weights that come with eventveil: they load, fit, run, and recognise people that nobody has trained on."""
+"""The weights that ship with eventveil: they load, fit, run, and recognise gestures of people not trained on."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def test_they_are_small_trained_and_made_for_each_other():
 
 @pytest.fixture(scope="module")
 def strangers():
-    """One window of each gesture of two people: counts, and which gesture it is."""
+    """One window per gesture of two people: counts and gestures."""
     metadata = load_weights(ANONYMIZER).metadata
     counts, truth = [], []
     for subject in (1, 2):
@@ -63,9 +63,9 @@ def test_strangers_are_as_dense_as_they_say_that_their_training_was(strangers):
 def test_they_recognise_strangers_through_what_is_published(strangers):
     counts, truth = strangers
     published = AnonymizerRuntime(load_weights(ANONYMIZER), device="cpu")(counts)
-    said = ClassifierRuntime(load_weights(GESTURES), device="cpu")(published).argmax(1)
-    # 99.5 % of many such windows are right (docs/results.md); that fewer than 18 of 22 are has a chance of 1e-7.
-    assert (said == truth).sum() >= 18
+    predicted = ClassifierRuntime(load_weights(GESTURES), device="cpu")(published).argmax(1)
+    # 99.5 % of such windows are right (docs/results.md); fewer than 18 of 22 has a probability of 1e-7.
+    assert (predicted == truth).sum() >= 18
 
 
 def test_what_is_published_of_the_same_events_differs_each_time(strangers):

@@ -1,4 +1,4 @@
-"""Counts on their way to the device and values on their way back."""
+"""Copies of counts to the device and of values back."""
 
 from __future__ import annotations
 

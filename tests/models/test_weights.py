@@ -1,4 +1,4 @@
-"""Weights files: what is saved is what is loaded, whole or not at all."""
+"""Weights files: what is saved is what is loaded, and files are complete or absent."""
 
 from __future__ import annotations
 
@@ -83,7 +83,14 @@ def test_a_file_is_replaced_whole_and_leaves_nothing_beside_it(file):
     done.set()
     reader.join(timeout=60)
     assert not reader.is_alive()
-    assert set(readers_saw) <= {"", "0", "1", "2", "3", "4"}  # and load_weights never raised: the list went on
+    assert set(readers_saw) <= {
+        "",
+        "0",
+        "1",
+        "2",
+        "3",
+        "4",
+    }  # and load_weights never raised, or the thread would have ended
     assert len(readers_saw) >= 1
     assert [path.name for path in file.parent.iterdir()] == [file.name]
 

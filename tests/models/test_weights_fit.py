@@ -1,4 +1,4 @@
-"""Metadata agrees with itself, weights files with each other and with the line."""
+"""Consistency of metadata, of weights files with each other, and with the pipeline."""
 
 from __future__ import annotations
 

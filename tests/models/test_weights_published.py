@@ -1,4 +1,4 @@
-"""Published weights: they come in unchanged and compute as theirs do, and code in them is never run."""
+"""Published weights: imported unchanged, with the same output as the originals; code in them never runs."""
 
 from __future__ import annotations
 
@@ -34,16 +34,16 @@ def test_a_published_anonymizer_comes_in_unchanged(tmp_path, prefix):
 
 
 @pytest.mark.parametrize(
-    ("into", "out", "asked", "inputs", "output"),
+    ("into", "out", "given", "inputs", "output"),
     [
         (10, 10, "x+f", "histogram", "x+f"),
         (20, 20, "x+f*n", "histogram+noise", "mean_std"),
         (10, 20, "x+f*n", "histogram", "mean_std"),
     ],
 )
-def test_variants_are_known_by_their_channels(tmp_path, into, out, asked, inputs, output):
+def test_variants_are_known_by_their_channels(tmp_path, into, out, given, inputs, output):
     path = saved(tmp_path, published_anonymizer(into, out))
-    model, _ = import_anonynoise(path, output=asked, noise_std=8)
+    model, _ = import_anonynoise(path, output=given, noise_std=8)
     assert (model.config.channels, model.config.inputs, model.config.output) == (10, inputs, output)
     assert model.config.noise_std == 8
 
@@ -58,8 +58,8 @@ def test_variants_are_known_by_their_channels(tmp_path, into, out, asked, inputs
 )
 def test_every_published_variant_computes_the_papers_equation_for_the_same_noise(tmp_path, into, out, inputs, output):
     state = published_anonymizer(into, out)
-    asked = "x+f*n" if output == "mean_std" else output
-    model, _ = import_anonynoise(saved(tmp_path, state), output=asked, noise_std=3)
+    given = "x+f*n" if output == "mean_std" else output
+    model, _ = import_anonynoise(saved(tmp_path, state), output=given, noise_std=3)
     x = 3 * SeededNoise(1).normal((2, 10, 6, 5), torch.device("cpu")).abs().round()
     noise = model.draw_noise(x.shape, SeededNoise(2))
     torch.testing.assert_close(noise, 3 * SeededNoise(2).normal(x.shape, torch.device("cpu")))
@@ -120,14 +120,14 @@ def test_one_network_is_taken_out_of_several(tmp_path):
     path = saved(tmp_path, both)
     assert isinstance(import_anonynoise(path, role="anonymizer")[0], AnonyNoise)
     assert import_anonynoise(path, role="denoiser")[1] == "denoiser"
-    with pytest.raises(WeightsError, match="say which role"):
+    with pytest.raises(WeightsError, match="state the role"):
         import_anonynoise(path)
     with pytest.raises(WeightsError, match="nothing for the role target"):
         import_anonynoise(path, role="target")
 
 
 class Evil:
-    """A pickle that leaves a trace if it is run."""
+    """A pickle that leaves a trace when it runs."""
 
     def __init__(self, path):
         self.path = path

@@ -1,4 +1,4 @@
-"""Weights files that are damaged, foreign or disagree with themselves: refused before they are believed."""
+"""Weights files that are damaged, foreign or inconsistent are refused."""
 
 from __future__ import annotations
 
@@ -150,7 +150,7 @@ def test_metadata_is_refused_in_the_words_of_loading(tmp_path, file):
 def test_a_file_that_claims_a_huge_network_costs_no_memory(tmp_path):
     path = tmp_path / "c"
     save_weights(path, *classifier())
-    refusal(tmp_path)  # whatever is imported once is in memory now
+    refusal(tmp_path)  # loads what is imported once into memory
     rewrite(path, config={**NARROW, "width": 256, "depth": 50})  # 1.5 GB, if it were built
     before = peak_memory_mb()
     assert "backbone" in refusal(path)

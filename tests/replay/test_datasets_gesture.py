@@ -1,4 +1,4 @@
-"""DVS128 Gesture in both published forms: what stands in the index, what is read, and what is told when it is not."""
+"""DVS128 Gesture in both published forms: its index, its events, and the errors of damaged sets."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def test_tonic_itself_reads_the_same(tmp_path):
     tonic = pytest.importorskip("tonic.datasets")
 
     root = make.tonic(tmp_path / "DVSGesture", (("ibmGestureTrain", range(1, 6)),))
-    (root / "ibmGestureTrain.tar.gz").touch()  # it downloads where this is not there
+    (root / "ibmGestureTrain.tar.gz").touch()  # it would download a missing archive
     theirs = tonic.DVSGesture(str(tmp_path), train=True)
     ours = open_dataset(root).trials
     assert {trial.path: trial.target for trial in ours} == dict(
@@ -82,16 +82,16 @@ def test_trials_travel_between_processes(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("name", "told"),
+    ("name", "message"),
     [
         ("user01_led/11.npy", "unknown class '11'; the gestures are numbered 0 to 10"),
         ("user01_led/wave.npy", "unknown class 'wave'"),
         ("person1/3.npy", "expected a name like userNN_LIGHTING"),
     ],
 )
-def test_tonic_names_that_are_none_of_the_layout(tmp_path, name, told):
+def test_tonic_names_that_are_none_of_the_layout(tmp_path, name, message):
     path = make.tonic_trial(tmp_path, f"ibmGestureTrain/{name}")
-    with pytest.raises(DatasetError, match=told) as error:
+    with pytest.raises(DatasetError, match=message) as error:
         open_dataset(tmp_path)
     assert str(path.parent) in str(error.value)
 
@@ -198,7 +198,7 @@ def test_a_release_with_one_list_only(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("lines", "told"),
+    ("lines", "message"),
     [
         ("class,start,end\n1,2,3\n", "expected columns class,startTime_usec,endTime_usec"),
         ("", "expected columns class"),
@@ -210,10 +210,10 @@ def test_a_release_with_one_list_only(tmp_path):
         (f"{make.LABELS}\n1,5,5\n", "label 1 ends before it begins"),
     ],
 )
-def test_labels_that_cannot_be_right(tmp_path, lines, told):
+def test_labels_that_cannot_be_right(tmp_path, lines, message):
     make.release(tmp_path)
     (tmp_path / "user01_led_labels.csv").write_text(lines)
-    with pytest.raises(DatasetError, match=told) as error:
+    with pytest.raises(DatasetError, match=message) as error:
         open_dataset(tmp_path)
     assert "user01_led_labels.csv" in str(error.value)
 

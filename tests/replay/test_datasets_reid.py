@@ -25,14 +25,14 @@ def read(trial):
 
 
 def lines_between(path, start, stop, unit_us):
-    """The slow twin of `open_span`: look at every line."""
-    found = []
+    """The slow twin of `open_span`: reads every line."""
+    rows = []
     for line in path.read_text().splitlines():
         cells = line.split()
         if len(cells) == 4 and start <= float(cells[0]) < stop:
             t, x, y, p = cells
-            found.append((round(float(t) * unit_us), int(x), int(y), int(p)))
-    return found
+            rows.append((round(float(t) * unit_us), int(x), int(y), int(p)))
+    return rows
 
 
 def test_index_of_the_full_set(tmp_path):
@@ -56,9 +56,9 @@ def test_windows_of_a_recording_hold_every_event_once(tmp_path, unit_us):
     dataset = open_dataset(tmp_path)
     parts = [read(trial) for trial in dataset.trials]
     assert [row for part in parts for row in part] == lines_between(path, 0, float("inf"), unit_us)
-    began = rows[0, 0] + round(7_000.5 * unit_us)
+    begin_us = rows[0, 0] + round(7_000.5 * unit_us)
     for number, part in enumerate(parts):
-        assert all(number * 33_300 <= t - began + 1 and t - began - 1 < (number + 1) * 33_300 for t, *_ in part)
+        assert all(number * 33_300 <= t - begin_us + 1 and t - begin_us - 1 < (number + 1) * 33_300 for t, *_ in part)
     assert len(parts) == (rows[-1, 0] - rows[0, 0]) // 33_300 + 1
 
 
@@ -96,8 +96,8 @@ def test_a_span_is_found_wherever_it_lies(tmp_path_factory, times, start, length
     span = read_span(path, SENSOR)
     assert (span.first, span.last, span.sensor) == (min(times), max(times), SENSOR)
     with open_span(span, start, start + length, 1_000) as source:
-        found = [row for packet in source for row in reference.rows(packet)]
-    assert found == lines_between(path, start, start + length, Fraction(1_000))
+        rows = [row for packet in source for row in reference.rows(packet)]
+    assert rows == lines_between(path, start, start + length, Fraction(1_000))
 
 
 @pytest.mark.parametrize("content", [b"", b"640 480\n", b"640 480\n1 2 3\n", b"\xff\xfe\n", b"nan 1 1 1\n", b"x" * 999])

@@ -53,7 +53,7 @@ def test_a_split_is_read_back_as_it_was_written(gestures, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("content", "told"),
+    ("content", "message"),
     [
         (None, "cannot be read"),
         ("{", "expected a split as JSON"),
@@ -66,11 +66,11 @@ def test_a_split_is_read_back_as_it_was_written(gestures, tmp_path):
         ('{"seed": 1, "people": {"train": ["a", "a"]}}', "person a is in the split twice"),
     ],
 )
-def test_files_that_are_no_split(tmp_path, content, told):
+def test_files_that_are_no_split(tmp_path, content, message):
     path = tmp_path / "split.json"
     if content is not None:
         path.write_text(content)
-    with pytest.raises(DatasetError, match=told):
+    with pytest.raises(DatasetError, match=message):
         load_split(path)
 
 
@@ -128,8 +128,8 @@ def test_a_gallery_that_is_given(gestures, tmp_path):
     query, gallery = tmp_path / "query.txt", tmp_path / "gallery.txt"
     query.write_text(QUERIES[0])
     gallery.write_text(QUERIES[1])
-    found = read_retrieval(gestures, query, gallery)
-    assert [trial.name for trials in found for trial in trials] == list(QUERIES)
+    retrieval = read_retrieval(gestures, query, gallery)
+    assert [trial.name for trials in retrieval for trial in trials] == list(QUERIES)
     gallery.write_text("\n".join(QUERIES))
     with pytest.raises(DatasetError, match="is also on the list of queries"):
         read_retrieval(gestures, query, gallery)
@@ -138,18 +138,18 @@ def test_a_gallery_that_is_given(gestures, tmp_path):
 def test_the_lists_of_see(tmp_path):
     names = [trial.path.name for trial in open_dataset(make.see(tmp_path / "bare")).trials]
     sides = {"train": names[:2], "query": names[4:5], "gallery": names[5:6]}
-    lists = {side: [{"filename": name} for name in held] for side, held in sides.items()}
+    lists = {side: [{"filename": name} for name in names_of_side] for side, names_of_side in sides.items()}
     path = tmp_path / "lists.json"
     path.write_text(json.dumps(lists, indent=2))
-    found = read_retrieval(open_dataset(tmp_path / "bare"), path, path, split="all")
-    assert [[trial.path.name for trial in trials] for trials in found] == [sides["query"], sides["gallery"]]
+    retrieval = read_retrieval(open_dataset(tmp_path / "bare"), path, path, split="all")
+    assert [[trial.path.name for trial in trials] for trials in retrieval] == [sides["query"], sides["gallery"]]
     path.write_text('{"query": ["a"]}')
     with pytest.raises(DatasetError, match="expected rows with a filename under 'query'"):
         read_retrieval(open_dataset(tmp_path / "bare"), path, split="all")
 
 
 @pytest.mark.parametrize(
-    ("line", "told"),
+    ("line", "message"),
     [
         ("ibmGestureTest/user24_natural/9.npy", "row 2: expected the name of one trial"),  # not there
         ("ibmGestureTrain/user01_natural/0.npy", "row 2: expected the name of one trial"),  # of the other split
@@ -157,10 +157,10 @@ def test_the_lists_of_see(tmp_path):
         (" ".join(QUERIES), "row 2: expected the name of one trial"),
     ],
 )
-def test_lines_that_name_no_trial(gestures, tmp_path, line, told):
+def test_lines_that_name_no_trial(gestures, tmp_path, line, message):
     path = tmp_path / "query.txt"
     path.write_text(f"{QUERIES[0]}\n{line}\n")
-    with pytest.raises(DatasetError, match=told):
+    with pytest.raises(DatasetError, match=message):
         read_retrieval(gestures, path)
 
 

@@ -1,4 +1,4 @@
-"""The pace of a replay, with a clock of the test's own: exact, without drift, and true to what it promises."""
+"""The pace of a replay, with a fake clock: exact, without drift, and keeping its promises."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ SLICE_US = round(SLICE_S * 1e6)
 
 
 class Clock:
-    """Time that only passes where somebody sleeps, or where the test says so."""
+    """A clock that advances only by sleeping, or where the test sets it."""
 
     def __init__(self, now=1000.0):
         self.now = now
@@ -38,7 +38,7 @@ def packet_at(*times_us):
 
 
 def played(packets, *, speed=1.0):
-    """What comes out, each with the microsecond of real time since the start at which it did."""
+    """Return the released packets, each with its release time in microseconds since the start."""
     clock = Clock()
     return [
         (round((clock.now - 1000.0) * 1e6), packet)
@@ -97,7 +97,7 @@ def test_time_begins_with_the_first_event_wherever_it_is():
 
 
 def test_delays_do_not_add_up():
-    """Whoever takes the packets is slow, sleep is inexact: each packet is still timed from the first event."""
+    """With a slow consumer and an inexact sleep, each packet is still timed from the first event."""
     clock = Clock()
 
     def oversleep(seconds):
@@ -152,7 +152,7 @@ STEPS = st.lists(st.sampled_from([0, 0, 1, 3_333, 9_999, 10_000, 10_001, 47_000]
 
 
 def promising(data, parts):
-    """The packets with promises as far as the next event allows, here and there."""
+    """Return the packets, some with a promise up to the next event."""
     following = [part.t[0] for part in parts if len(part)][1:]
     made = []
     for part in parts:

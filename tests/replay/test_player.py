@@ -1,4 +1,4 @@
-"""A programme as one long stream: every event once, at its exact place, in times that never decrease."""
+"""A playlist as one long stream: every event once, at its exact time, in times that never decrease."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ SENSOR = Sensor(7, 5)
 
 
 def packet_at(*times_us, mark=0):
-    """Events that tell by x what they belong to."""
+    """Return events whose x marks the clip that they belong to."""
     return EventPacket.of(times_us, np.full(len(times_us), mark), np.zeros(len(times_us)), np.zeros(len(times_us)))
 
 
 class Reel:
-    """A piece that counts how often it is opened and closed."""
+    """A clip that counts how often it is opened and closed."""
 
     def __init__(self, *packets, duration_us=0, label=None, subject=None, fault=None):
         self.packets = packets
@@ -118,9 +118,9 @@ def test_a_promise_keeps_within_the_excerpt():
 
 def test_what_lies_behind_the_stop_is_not_read():
     fault = EventFileError("a", format=None, expected="", remedy="")
-    reel, behind = Reel(packet_at(0, 50), fault=fault), Reel(fault=fault)
-    assert times(played(reel, behind, stop_us=50)) == [0]
-    assert (reel.closed, behind.opened) == (1, 0)
+    reel, later = Reel(packet_at(0, 50), fault=fault), Reel(fault=fault)
+    assert times(played(reel, later, stop_us=50)) == [0]
+    assert (reel.closed, later.opened) == (1, 0)
 
 
 def test_what_lies_before_the_start_is_not_opened_where_its_length_is_known():
@@ -160,7 +160,7 @@ def test_an_error_is_told_as_it_is_or_in_the_words_of_the_programme():
 
 
 STEPS = st.lists(st.sampled_from([0, 0, 1, 7, 30]), min_size=1, max_size=6)
-SPARE = st.sampled_from([None, 0, 20, 200])  # between the last event and the end; None: nothing is said of its length
+SPARE = st.sampled_from([None, 0, 20, 200])  # between the last event and the end; None: the length is unknown
 PIECES = st.lists(st.tuples(st.integers(-40, 40), STEPS, SPARE), min_size=1, max_size=4)
 
 
@@ -169,13 +169,13 @@ def length(steps, spare):
 
 
 def straight(clips, gap_us):
-    """The slow twin: times and marks of one pass from 0, and the end of the last piece."""
+    """The slow twin: times and marks of one pass from 0, and the end of the last clip."""
     t, marks, at, end = [], [], 0, 0
     for mark, (_, steps, spare) in enumerate(clips):
-        own = [at + sum(steps[1 : k + 1]) for k in range(len(steps))]
-        t += own
-        marks += [mark] * len(own)
-        end = max(at + length(steps, spare), own[-1])
+        clip_t = [at + sum(steps[1 : k + 1]) for k in range(len(steps))]
+        t += clip_t
+        marks += [mark] * len(clip_t)
+        end = max(at + length(steps, spare), clip_t[-1])
         at = end + gap_us
     return np.array(t), np.array(marks), end
 
@@ -215,7 +215,7 @@ def test_a_loop_loses_nothing_and_repeats_itself(clips, gap_us, data):
 def test_times_never_decrease_and_promises_hold(clips, start_us, length_us, loop, data):
     made = reels(data, clips)
     for reel in made:
-        # Behind each packet the promise that its own last event, or a little more, allows.
+        # Each packet promises up to its last event; the last one, up to a little later.
         ends = [int(packet.t[-1]) for packet in reel.packets if len(packet)]
         reel.packets = [
             timed(packet, int(packet.t[-1])) if len(packet) and data.draw(st.booleans()) else packet
@@ -240,7 +240,7 @@ def test_the_truth_of_a_window_is_what_fills_most_of_it():
     list(player)
     spans = [player.truth.of(start, start + 60) for start in range(0, 240, 10)]
     assert [span and span.label for span in spans] == (
-        # wave is until 100, clap from 140 to 190; where the gap fills most, nothing is shown
+        # wave until 100, clap from 140 to 190; None where the gap fills most
         ["wave"] * 8 + [None] * 3 + ["clap"] * 6 + [None] * 7
     )
     assert {(span.trial, span.label, span.subject, span.start_us, span.end_us) for span in spans if span} == {

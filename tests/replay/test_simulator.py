@@ -1,4 +1,4 @@
-"""The simulated camera as a whole, and the sets that are made with it."""
+"""The simulated camera as a whole, and the datasets it writes."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ TINY = Shot(sensor=Sensor(24, 20))
 
 
 def events(shot=TINY, seconds=0.2, **numbers):
-    asked = {"subject": 1, "session": 0, "gesture": 3, "take": 0, **numbers}
-    packets = list(simulate(asked.pop("seed", 0), **asked, seconds=seconds, shot=shot))
+    arguments = {"subject": 1, "session": 0, "gesture": 3, "take": 0, **numbers}
+    packets = list(simulate(arguments.pop("seed", 0), **arguments, seconds=seconds, shot=shot))
     return [np.concatenate([getattr(packet, name) for packet in packets]) for name in "txyp"]
 
 
@@ -39,7 +39,7 @@ def digest(columns):
 
 @pytest.mark.kernel
 def test_the_same_numbers_give_the_same_events_on_every_machine():
-    # Taken down when the simulator was written: where this fails, the arithmetic is not the same, or was changed.
+    # Recorded when the simulator was written; a failure means that the arithmetic differs here or was changed.
     assert digest(events()) == "194b9cc5a4d71e4d"
 
 
@@ -170,9 +170,9 @@ def test_a_run_that_is_killed_goes_on_to_the_same_set(tmp_path, number):
             assert killed.poll() is None
             time.sleep(0.01)
         killed.send_signal(number)
-        told, _ = killed.communicate(timeout=60)
+        output, _ = killed.communicate(timeout=60)
     assert killed.returncode != 0
-    assert "Traceback" not in told
+    assert "Traceback" not in output
     begun = {path.relative_to(broken): path.stat().st_mtime_ns for path in broken.rglob("*.npy")}
     assert 3 <= len(begun) < 22
     for folder in (broken, whole):

@@ -1,4 +1,4 @@
-"""People, gestures and the drawing of them."""
+"""Simulated people, their gestures, and how they are drawn."""
 
 from __future__ import annotations
 
@@ -94,12 +94,12 @@ def test_a_person_is_the_same_again_and_nobody_else():
 
 def test_draws_are_even_and_belong_to_their_name():
     draws = [PortableRandom("a", 1).uniform(2, 4)] + [
-        chance.uniform(2, 4) for chance in [PortableRandom("b")] for _ in range(1000)
+        random.uniform(2, 4) for random in [PortableRandom("b")] for _ in range(1000)
     ]
     assert 2 <= min(draws) < 2.02 < 3.98 < max(draws) < 4
     assert PortableRandom("a", 1).bits() == PortableRandom("a/1").bits() != PortableRandom("a", 2).bits()
-    chance = PortableRandom("c")
-    assert {chance.pick("xyz") for _ in range(50)} == set("xyz")
+    random = PortableRandom("c")
+    assert {random.pick("xyz") for _ in range(50)} == set("xyz")
 
 
 def test_the_sine_is_one():
@@ -112,7 +112,7 @@ def paths(gesture, person=RIGHT_HANDED, take=0):
 
 
 def turning(path):
-    """Area that a path goes round in the picture; positive where it turns clockwise there (y points down)."""
+    """Return the area that a path encloses in the picture, positive where it turns clockwise (y points down)."""
     x, y = path[:, 0] - path[:, 0].mean(), path[:, 1] - path[:, 1].mean()
     return float(np.sum(x[:-1] * y[1:] - x[1:] * y[:-1]))
 

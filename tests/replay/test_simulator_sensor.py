@@ -1,4 +1,4 @@
-"""The simulated sensor: pictures to events, held to a slow twin and to what pixels are said to do."""
+"""The simulated sensor: pictures to events, against a slow twin and the documented behaviour of pixels."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from eventveil.replay.simulation import sensor
 from eventveil.replay.simulation.sensor import BUS_EVENTS, DARK, LOGARITHM, EventSensor, Pixels
 
 SMALL = Sensor(3, 2)
-STILL = {"mismatch": 0.0, "leak_hz": 0.0, "shot_hz": 0.0}  # pixels that do only what light tells them
+STILL = {"mismatch": 0.0, "leak_hz": 0.0, "shot_hz": 0.0}  # pixels that respond to light alone
 FAST = {"bandwidth_hz": 1e6}
 STEP_US = 1_000
 
 pictures_of_small = st.integers(1, 6).flatmap(
-    # Near values and far ones: steps below a threshold, and steps across many.
+    # Values near each other and far apart: steps below a threshold, and steps across many.
     lambda n: arrays(np.uint16, (n, 2, 3), elements=st.sampled_from([0, 900, 1000, 1150, 1400, 9000, 65_535]))
 )
 
@@ -32,7 +32,7 @@ def columns(packet):
 
 
 def watch(values, *, sensor=None, step_us=STEP_US, noise=0, **pixels):
-    """All events of a sensor whose pixels all see these values, one after the other."""
+    """Return all events of a sensor whose pixels all get these values, one after another."""
     sensor = sensor or Sensor(1, 1)
     pictures = np.repeat(np.array(values, np.uint16), sensor.width * sensor.height)
     camera = EventSensor(sensor, pixels=Pixels(**pixels), noise=noise, step_us=step_us)
@@ -60,7 +60,7 @@ def reference(pictures, pixels, *, seed, noise):
                 shot=int(pixels.shot_hz * (STEP_US / 1e6) * 2**31),
                 key=sensor._key(noise, frame),
             )
-    # A pixel's own events are in order; of events of one time, those of the earlier pixel come first.
+    # The events of a pixel are in order; at equal times, events of the earlier pixel come first.
     return sorted((event for twin in twins for event in twin.events), key=lambda event: event[0])
 
 
@@ -106,7 +106,7 @@ def test_a_rise_fires_once_a_threshold_at_even_times():
     assert packet.p.all()
     assert len(packet) == int(change / 0.8) == 3
     expected = STEP_US * 0.8 / change * np.arange(1, len(packet) + 1)
-    # A whole microsecond is lost to each event's blindness.
+    # Each event's blind time costs a whole microsecond.
     assert np.abs(packet.t - expected).max() <= 1 + len(packet)
 
 
@@ -124,7 +124,7 @@ def test_a_pixel_is_blind_for_the_refractory_time_and_starts_anew_from_what_it_s
     packet = watch([100, 10_000, 60_000, 60_000, 60_000], **STILL, **FAST, on=0.1, refractory_us=1_500)
     assert len(packet) >= 1
     assert (np.diff(packet.t) >= 1_500).all()
-    assert packet.t[-1] < 2_000  # what rose during the blindness is not made up for
+    assert packet.t[-1] < 2_000  # the rise during the blind time is lost
 
 
 @pytest.mark.kernel
@@ -194,12 +194,12 @@ def test_a_full_bus_loses_events_and_writes_nothing_beyond_its_end():
     sensor = Sensor(4, 4)
     pixels = Pixels(**{**STILL, **FAST, "shot_hz": 100.0, "on": 0.01, "refractory_us": 1})
     camera = EventSensor(sensor, pixels=pixels, step_us=1_000_000)
-    behind = np.full(BUS_EVENTS * 16 + 50, -1)
-    camera._t = behind[:-50]
+    buffer = np.full(BUS_EVENTS * 16 + 50, -1)
+    camera._t = buffer[:-50]
     pictures = np.zeros((2, 4, 4), np.uint16)
     pictures[1, :3] = 65_535  # the last row stays dark, where noise is most likely
     assert len(camera.watch(pictures)) == BUS_EVENTS * 16
-    assert (behind[-50:] == -1).all()
+    assert (buffer[-50:] == -1).all()
 
 
 @pytest.mark.kernel

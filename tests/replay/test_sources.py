@@ -1,4 +1,4 @@
-"""Every source by its URI: what is played of it, and what is said where it cannot be."""
+"""Every source by its URI: what it plays, and the errors where it cannot be played."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ GAP_US = 250_000
 
 
 def playlist(uri, **changed):
-    asked = {"sensor": None, "on_disorder": "raise", "shuffle": False, "seed": None, **changed}
-    return open_playlist(SourceUri.parse(uri), **asked)
+    options = {"sensor": None, "on_disorder": "raise", "shuffle": False, "seed": None, **changed}
+    return open_playlist(SourceUri.parse(uri), **options)
 
 
 def joined(packets):
@@ -55,11 +55,11 @@ def test_a_dataset_plays_its_trials_one_behind_the_other(tmp_path, kind, maker, 
         at, times, columns = 0, [], []
         for trial in trials:
             with trial.open() as packets:
-                own_t, own_x, _, _ = joined(packets)
-            own_t = own_t - own_t[:1]
-            times.append(own_t + at)
-            columns.append(own_x)
-            at += max(trial.duration_us, *own_t[-1:]) + GAP_US if len(own_t) else trial.duration_us + GAP_US
+                trial_t, trial_x, _, _ = joined(packets)
+            trial_t = trial_t - trial_t[:1]
+            times.append(trial_t + at)
+            columns.append(trial_x)
+            at += max(trial.duration_us, *trial_t[-1:]) + GAP_US if len(trial_t) else trial.duration_us + GAP_US
         np.testing.assert_array_equal(t, np.concatenate(times))
         np.testing.assert_array_equal(x, np.concatenate(columns))
         assert (np.diff(t) >= 0).all()

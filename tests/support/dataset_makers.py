@@ -1,4 +1,4 @@
-"""Small datasets of each published layout, of synthetic events."""
+"""Makes small datasets of each published layout, with synthetic events."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ LABELS = "class,startTime_usec,endTime_usec"
 
 
 def events_of(seed, count=50, span_us=1_000_000, width=128, height=128):
-    """Rows of t (us, in order), x, y, p."""
+    """Return rows of t (microseconds, in order), x, y, p."""
     random = np.random.default_rng(seed)
     t = np.sort(random.integers(0, span_us, count))
     return np.stack([t, random.integers(0, width, count), random.integers(0, height, count), t % 2], axis=1)
@@ -28,7 +28,7 @@ def tonic_trial(root, name, rows=None):
 
 
 def tonic(root, people=(("ibmGestureTrain", (1, 2, 3)), ("ibmGestureTest", (24, 25))), classes=range(11)):
-    """Two lightings per person, every class in each."""
+    """Write a dataset as tonic does: two lightings per person, every class in each."""
     for folder, numbers in people:
         for number in numbers:
             for lighting in ("natural", "fluorescent_led"):
@@ -53,7 +53,7 @@ def recording(root, name, labels, rows):
 
 
 def release(root):
-    """Two people for training, one for tests; every recording holds classes 1, 2 and 11."""
+    """Write the original release: two people for training, one for tests, each recording with classes 1, 2 and 11."""
     labels = [(1, 100_000, 300_000), (2, 300_000, 500_001), (11, 600_000, 900_000)]
     names = {"train": ("user01_natural", "user01_led", "user02_natural"), "test": ("user24_natural",)}
     for split, recordings in names.items():
@@ -64,7 +64,7 @@ def release(root):
 
 
 def sequence(root, name, frames):
-    """Write a sequence of SEE: (H, W) arrays of 0, 128 and 255, in blocks of 8, which JPEG keeps as they are."""
+    """Write a sequence of SEE: (H, W) arrays of 0, 128 and 255, in blocks of 8, which JPEG stores without loss."""
     emotion = name.split("_")[6]
     folder = root / "event" / emotion / name
     folder.mkdir(parents=True)
@@ -74,7 +74,7 @@ def sequence(root, name, frames):
 
 
 def frame(on=(), off=(), shape=(16, 24)):
-    """A grey frame with blocks of 8x8, given by column and row, that fired."""
+    """Return a grey frame; the blocks of 8x8 given by column and row have fired."""
     picture = np.full(shape, 128, np.uint8)
     for blocks, value in ((on, 255), (off, 0)):
         for column, row in blocks:

@@ -1,4 +1,4 @@
-"""Weights in memory and windows for them, for tests of the runtime."""
+"""Weights in memory and matching windows, for tests of the runtime."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def anonymizer_weights(**config):
 def classifier_weights():
     config = {"depth": 18, "width": 4, "channels": 4, "classes": 3, "embedding": 8}
     model = initialise("resnet_classifier", config, seed=1)
-    model.classifier[0].weight.data *= 100  # away from even odds
+    model.classifier[0].weight.data *= 100  # away from uniform probabilities
     return Weights(model, Metadata.of(model, role="target", labels=("a", "b", "c"), **WINDOW), "")
 
 

@@ -1,4 +1,4 @@
-"""Slow twins of what the networks compute: one number at a time, or in NumPy, with nothing of PyTorch's layers."""
+"""Slow twins of the networks: one number at a time, or in NumPy, without PyTorch's layers."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import torch
 
 
 def conv3x3(x_CHW, weight_OCKK, bias_O):
-    """A 3x3 convolution, stride 1, zeros around, as nine shifted sums in float64."""
+    """A 3x3 convolution, stride 1, zero padding, as nine shifted sums in float64."""
     channels, height, width = x_CHW.shape
     padded = np.zeros((channels, height + 2, width + 2))
     padded[:, 1:-1, 1:-1] = x_CHW
@@ -20,7 +20,7 @@ def conv3x3(x_CHW, weight_OCKK, bias_O):
 
 
 def anonynoise(state, x_CHW, noise_CHW, *, inputs, output):
-    """The method as the paper writes it, from a state dict."""
+    """The method as in the paper, from a state dict."""
     y = np.concatenate((x_CHW, noise_CHW)) if inputs == "histogram+noise" else x_CHW
     layers = ("convs1.0", "convs1.2", "convs2.0", "convs2.2", "convs3.0", "convs3.2")
     for layer in layers:
@@ -34,7 +34,7 @@ def anonynoise(state, x_CHW, noise_CHW, *, inputs, output):
 
 
 def denoised(state, x_CHW):
-    """The denoiser in eval mode: convolutions at every third place from 2 on, batch norm behind all but the ends."""
+    """The denoiser in eval mode: convolutions at every third place from 2 on, batch norm after all but the ends."""
     y = np.maximum(conv3x3(x_CHW, state["dncnn.0.weight"].numpy(), state["dncnn.0.bias"].numpy()), 0)
     for place in range(2, 41, 3):
         y = conv3x3(y, state[f"dncnn.{place}.weight"].numpy(), state[f"dncnn.{place}.bias"].numpy())
@@ -55,7 +55,7 @@ def normalised(x_CHW):
     return np.array([0.0 if v == 0 else (float(v) - mean) / (std or 1.0) for v in np.ravel(x_CHW)]).reshape(x_CHW.shape)
 
 
-# What torchvision's ResNets hold, written down from its documentation of the architecture (He et al., table 1):
+# The structure of torchvision's ResNets, from the architecture's description (He et al., table 1):
 # blocks per layer, convolutions per block, and how many times wider than its layer a block's output is.
 RESNETS = {18: ((2, 2, 2, 2), 2, 1), 34: ((3, 4, 6, 3), 2, 1), 50: ((3, 4, 6, 3), 3, 4)}
 
@@ -99,7 +99,7 @@ def torchvision_state(depth, *, seed=0, counters=True):
 
 
 def resnet_pooled(state, x_BCHW, depth, channels_of=lambda stem: stem):
-    """The pooled features of torchvision's ResNet, written out with plain functions of PyTorch, from its state dict."""
+    """The pooled features of torchvision's ResNet, with plain PyTorch functions, from its state dict."""
     functional = torch.nn.functional
 
     def conv(x, name, stride=1, padding=0):

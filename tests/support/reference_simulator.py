@@ -1,4 +1,4 @@
-"""Slow twins of the simulated camera's kernels: one pixel at a time, with plain numbers, as their descriptions say."""
+"""Slow twins of the simulated camera's kernels: one pixel at a time, in plain Python, after their descriptions."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ def scatter(word: int) -> int:
 
 
 class Pixel:
-    """One pixel of the sensor; it meets pictures as (value, logarithm, share followed) triples."""
+    """One pixel of the sensor, shown a value, its logarithm and the share of the difference that it follows."""
 
     def __init__(self, place: int, on: float, off: float, first: float) -> None:
         self.place, self.on, self.off = place, on, off
-        self.seen = self.memory = first
+        self.filtered = self.memory = first
         self.ready = 0
         self.events: list[tuple[int, int, bool]] = []
 
     def meet(self, value, logarithm, share, *, start, step, refractory, leak, shot, key) -> None:
-        old = self.seen
-        new = self.seen = old + (logarithm - old) * share
+        old = self.filtered
+        new = self.filtered = old + (logarithm - old) * share
 
         def at(t: int) -> float:
             return old + (new - old) * (t - start) / step
@@ -58,7 +58,7 @@ class Pixel:
 
 
 def bar(shape, look, side, picture):
-    """Draw one bar into a picture (list of rows), looking at every pixel of it."""
+    """Draw one bar into a picture (list of rows), visiting every pixel."""
     ax, ay, bx, by, ar, br = map(float, shape)
     vx, vy = bx - ax, by - ay
     long = math.hypot(vx, vy)

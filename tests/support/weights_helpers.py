@@ -1,4 +1,4 @@
-"""Weights for tests: small networks and files of our own, and state dicts as others publish them."""
+"""Weights for tests: small networks and weights files, and state dicts as published by others."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ def classifier(**changes):
 
 
 def anonymizer_file(path):
-    """Save an anonymizer; its path."""
+    """Save an anonymizer and return its path."""
     save_weights(path, *anonymizer())
     return path
 
 
 def published_anonymizer(channels_in=20, channels_out=10):
-    """A state dict as the code of AnonyNoise saves it: keys and shapes from its description."""
+    """Return a state dict as saved by the code of AnonyNoise: keys and shapes from its description."""
     sizes = [channels_in, 64, 128, 256, 128, 64, channels_out]
     layers = ("convs1.0", "convs1.2", "convs2.0", "convs2.2", "convs3.0", "convs3.2")
     generator = torch.Generator().manual_seed(0)
@@ -42,7 +42,7 @@ def published_anonymizer(channels_in=20, channels_out=10):
 
 
 def published_classifier(depth, classes):
-    """torchvision's ResNet without `fc`, its children numbered, and the head."""
+    """Return torchvision's ResNet without `fc`, its children numbered, and the head."""
     order = ("conv1", "bn1", "relu", "maxpool", "layer1", "layer2", "layer3", "layer4")
     state = {}
     for name, tensor in reference.torchvision_state(depth).items():

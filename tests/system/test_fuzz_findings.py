@@ -73,7 +73,7 @@ def test_a_list_of_recordings_with_too_long_a_name(tmp_path):
 def test_a_list_of_recordings_that_names_none_beside_it(tmp_path, line):
     root = dataset_makers.release(tmp_path / "set")
     (root / "trials_to_train.txt").write_text(f"{line}\n")
-    with pytest.raises(DatasetError, match=r"trials_to_train\.txt, line 1: expected the name of a file beside it"):
+    with pytest.raises(DatasetError, match=r"trials_to_train\.txt, line 1: expected the name of a file in the same"):
         open_dataset(root)
 
 
