@@ -57,8 +57,8 @@ def _merge(visible: Sequence[CameraInfo], attached: Sequence[UsbCamera]) -> list
 def _is_same(camera: CameraInfo, usb: UsbCamera) -> bool:
     if camera.serial and usb.serial:
         # Drivers shorten serial numbers, or pad them with leading zeros.
-        one, other = sorted((camera.serial.lstrip("0").lower(), usb.serial.lstrip("0").lower()), key=len)
-        return other.endswith(one) and one != ""
+        shorter, longer = sorted((camera.serial.lstrip("0").lower(), usb.serial.lstrip("0").lower()), key=len)
+        return longer.endswith(shorter) and shorter != ""
     return usb.maker.lower() in camera.model.lower()
 
 

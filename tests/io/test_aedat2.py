@@ -1,4 +1,4 @@
-"""AEDAT 2.0: the address layouts of DVS128 and DAVIS, wraps of time, and what is no event."""
+"""AEDAT 2.0: the address layouts of DVS128 and DAVIS, wraps of time, and words that are not events."""
 
 from __future__ import annotations
 
@@ -133,7 +133,7 @@ def test_a_header_alone_holds_no_events(tmp_path):
 
 
 def test_an_event_may_look_like_a_comment(tmp_path):
-    """An address may begin with the byte of `#`; its time is no text."""
+    """An address may begin with the byte of `#`; its time is not text."""
     x, y = 17, 179 - (0x23 << 24 >> 22)
     words = on_davis([(1, x, y, 1)])
     assert words[0][0].to_bytes(4, "big").startswith(b"#")

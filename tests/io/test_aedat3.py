@@ -163,7 +163,7 @@ def test_a_flipped_bit_costs_its_packet_only(tmp_path):
     coded = [events_of(*part) for part in parts]
     begin = len(HEAD) + len(coded[0])
     data = bytearray(HEAD + b"".join(coded))
-    for place in range(begin, begin + len(coded[1]) - 4):  # but for the last time: far ahead, it passes for true
+    for place in range(begin, begin + len(coded[1]) - 4):  # except for the last time: far ahead, it is accepted
         if place in range(begin + 12, begin + 16):  # and so do all times of the packet, by its overflow
             continue
         bit = 1 << (place % 8)

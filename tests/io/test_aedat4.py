@@ -1,4 +1,4 @@
-"""AEDAT4 that is good: round trips in five compressions, and what lies beside the events."""
+"""Valid AEDAT4: round trips in five compressions, and other data beside the events."""
 
 from __future__ import annotations
 

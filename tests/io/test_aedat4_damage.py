@@ -1,4 +1,4 @@
-"""AEDAT4 that is damaged: cut, flipped, contradictory or made to fill the memory."""
+"""Damaged AEDAT4: truncated, flipped bits, contradictory, or made to exhaust memory."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def test_a_wrong_header_is_refused(tmp_path, compression, table_at):
 def test_a_header_cut_anywhere_is_refused(tmp_path):
     path = tmp_path / "a.aedat4"
     whole = build()
-    for length in range(1, len(whole) - 4):  # the last bytes are padding behind the text
+    for length in range(1, len(whole) - 4):  # the last bytes are padding after the text
         path.write_bytes(whole[:length])
         with pytest.raises(EventFileError):
             open_events(path)
@@ -74,13 +74,13 @@ def test_a_cut_behind_a_packet_is_told_where_a_table_was_promised(tmp_path, kept
 
 @pytest.mark.parametrize("compression", COMPRESSIONS)
 def test_a_flipped_bit_costs_its_packet_only(tmp_path, compression):
-    """Every byte of a packet, header and payload, has one of its bits flipped."""
+    """Flip one bit of every byte of a packet, header and payload."""
     parts = [some_events(4, start=EPOCH_US + 1000 * k, seed=k) for k in range(4)]
     path = write(tmp_path / "a.aedat4", parts, compression)
     data = bytearray(path.read_bytes())
     begin, end = places(data)[1:3]
     if compression == "NONE":
-        end -= 16  # but for the last event: without a checksum its time, far ahead, passes for true
+        end -= 16  # except for the last event: without a checksum its time, far ahead, is accepted
     for at in range(begin, end):
         bit = 1 << (at % 8)
         data[at] ^= bit
@@ -115,7 +115,7 @@ def test_a_cut_table_is_not_read_past_its_end():
 
 @pytest.mark.parametrize("block", [21, 22, 23, 24])
 def test_a_packet_is_found_behind_one_whose_size_is_wrong(tmp_path, monkeypatch, block):
-    """Wherever the packet lies across the blocks of the search."""
+    """The packet crosses the blocks of the search anywhere."""
     monkeypatch.setattr(aedat4, "BLOCK", block)
     frame = (76).to_bytes(4, "little") + bytes(76)
     first, second, third = ((2, event_payload([(k, 1, 1, 1)])) for k in range(3))
@@ -129,7 +129,7 @@ def test_a_packet_is_found_behind_one_whose_size_is_wrong(tmp_path, monkeypatch,
 
 
 def test_events_that_are_not_aligned_are_damage(tmp_path):
-    """No writer makes them, and no kernel downstream has to take them."""
+    """No writer makes them, and no kernel downstream has to handle them."""
     payload = event_payload([(1, 2, 3, 1)])
     shifted = payload[:24] + (5).to_bytes(4, "little") + b"\0" + payload[28:]
     (tmp_path / "a.aedat4").write_bytes(build((2, shifted), (2, payload)))
@@ -201,7 +201,7 @@ def test_a_header_of_gigabytes_is_not_allocated(tmp_path):
     path = tmp_path / "a.aedat4"
     with path.open("wb") as file:
         file.write(MAGIC + (MAX_BYTES + 1).to_bytes(4, "little"))
-        file.truncate(2 * MAX_BYTES)  # a file with a hole, which takes no room
+        file.truncate(2 * MAX_BYTES)  # a sparse file, which takes no space
     tracemalloc.start()
     with pytest.raises(EventFileError, match="header"):
         open_events(path)

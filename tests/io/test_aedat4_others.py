@@ -1,4 +1,4 @@
-"""AEDAT4 as others read it: dv-processing and faery, on real recordings and on what is written here."""
+"""AEDAT4 compared with dv-processing and faery, on real recordings and on files written here."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def columns_of(packets):
 
 
 def as_dv_reads(path, tmp_path):
-    """In a process of its own, because dv-processing freezes the interpreter where it does not like a packet."""
+    """Run in a separate process, because dv-processing freezes the interpreter on a packet that it rejects."""
     pytest.importorskip("dv_processing")
     out = tmp_path / "dv.npy"
     subprocess.run([sys.executable, "-c", DV_READS, str(path), str(out)], check=True, timeout=60)

@@ -1,4 +1,4 @@
-"""Whatever a file holds: an `EventFileError` or a correct reading, with all that came before the fault."""
+"""Any bytes give an `EventFileError` or correct events, with all events before the fault."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def make(folder, name, events=EVENTS, sensor=SENSOR):
 
 
 def read(path, sensor=SENSOR, on_disorder="raise"):
-    """All events and faults; where it cannot even be opened, one fault."""
+    """Return all events and faults; a single fault if the file cannot be opened."""
     try:
         source = open_events(path, sensor=sensor, on_disorder=on_disorder)
     except EventFileError as fault:

@@ -1,4 +1,4 @@
-"""What a camera is told reaches its driver's call; what it does not offer is refused for good, with what it has."""
+"""Settings reach the driver's calls; one that a camera does not offer is refused, with a list of those it has."""
 
 from __future__ import annotations
 
@@ -20,37 +20,37 @@ def _drivers():
 
 
 @pytest.fixture
-def told(tmp_path, monkeypatch):
-    """Open a faked camera with a tuning; its end of the test tells what it was told."""
+def tuned(tmp_path, monkeypatch):
+    """Return a function that opens a fake camera with a tuning; the fake has recorded its settings."""
 
-    def opened(driver, tuning, uri=None, **properties):
+    def open_tuned(driver, tuning, uri=None, **properties):
         fake = fake_camera(tmp_path, monkeypatch, driver, **properties)
         camera = live(uri or URIS[driver], Tuning(**tuning))
-        camera.connect(within_s=None)  # waits for ever for what may pass: a refusal may not
+        camera.connect(within_s=None)  # retries a passing error forever, but not a refusal
         camera.close()
         return fake
 
-    return opened
+    return open_tuned
 
 
 # -- dv-processing -----------------------------------------------------------------------------------------------------
 
 
-def test_a_dvxplorer_is_told_its_contrast_and_its_region(told):
+def test_a_dvxplorer_is_told_its_contrast_and_its_region(tuned):
     biases = {"contrast_threshold_on": 9, "contrast_threshold_off": 7}
-    fake = told("dv", {"biases": biases, "roi": (0, 0, 320, 240)})
-    assert [fake.told(name) for name in ("contrast_on", "contrast_off", "crop")] == [9, 7, [0, 0, 320, 240]]
+    fake = tuned("dv", {"biases": biases, "roi": (0, 0, 320, 240)})
+    assert [fake.recorded(name) for name in ("contrast_on", "contrast_off", "crop")] == [9, 7, [0, 0, 320, 240]]
 
 
-def test_a_dvs128_is_told_its_biases(told):
-    fake = told("dv", {"biases": {"DIFF_ON": 482443}}, model="DVS128", sensor=(128, 128))
-    assert fake.told("bias-DIFF_ON") == 482443
+def test_a_dvs128_is_told_its_biases(tuned):
+    fake = tuned("dv", {"biases": {"DIFF_ON": 482443}}, model="DVS128", sensor=(128, 128))
+    assert fake.recorded("bias-DIFF_ON") == 482443
 
 
-def test_a_davis346_is_told_its_biases_and_its_region(told):
+def test_a_davis346_is_told_its_biases_and_its_region(tuned):
     tuning = {"biases": {"On": 6 * 256 + 28, "Off": 0}, "roi": (10, 20, 100, 50)}
-    fake = told("dv", tuning, model="DAVIS", sensor=(346, 260))
-    assert [fake.told(name) for name in ("bias-On", "bias-Off", "crop")] == [[6, 28], [0, 0], [10, 20, 100, 50]]
+    fake = tuned("dv", tuning, model="DAVIS", sensor=(346, 260))
+    assert [fake.recorded(name) for name in ("bias-On", "bias-Off", "crop")] == [[6, 28], [0, 0], [10, 20, 100, 50]]
 
 
 def test_the_names_here_are_those_of_dv_processing():
@@ -67,7 +67,7 @@ def test_the_names_here_are_those_of_dv_processing():
         (camera.CameraInputBase, "setCropArea"),
     ):
         assert hasattr(kind, name)
-    for kind in (camera.DVXplorer, camera.DVXplorerM):  # by which cameras are told apart
+    for kind in (camera.DVXplorer, camera.DVXplorerM):  # which distinguish the cameras
         assert not hasattr(kind, "Bias")
         assert not hasattr(kind, "SensorModel")
     assert not hasattr(camera.DAVIS, "Bias")
@@ -76,9 +76,9 @@ def test_the_names_here_are_those_of_dv_processing():
 # -- neuromorphic-drivers ----------------------------------------------------------------------------------------------
 
 
-def test_neuromorphic_drivers_tells_a_davis346_its_biases_and_its_region(told):
+def test_neuromorphic_drivers_tells_a_davis346_its_biases_and_its_region(tuned):
     tuning = {"biases": {"onbn": 1500}, "roi": (10, 20, 100, 50)}
-    kind, sent = told("neuromorphic", tuning, "dv://?driver=neuromorphic-drivers", **DAVIS).told("configuration")
+    kind, sent = tuned("neuromorphic", tuning, "dv://?driver=neuromorphic-drivers", **DAVIS).recorded("configuration")
     import neuromorphic_drivers as nd
 
     wanted = nd.inivation_davis346.Configuration()
@@ -90,10 +90,10 @@ def test_neuromorphic_drivers_tells_a_davis346_its_biases_and_its_region(told):
 @pytest.mark.parametrize(
     ("model", "name"), [("Prophesee EVK4", "prophesee_evk4"), ("Prophesee EVK3 HD", "prophesee_evk3_hd")]
 )
-def test_a_camera_of_prophesee_is_told_its_biases_its_region_and_its_rate(model, name, told):
+def test_a_camera_of_prophesee_is_told_its_biases_its_region_and_its_rate(model, name, tuned):
     x, y, width, height = roi = (100, 30, 300, 200)
     tuning = {"biases": {"diff_on": 5}, "roi": roi, "max_event_rate": 20_000_000}
-    kind, sent = told("neuromorphic", tuning, model=model).told("configuration")
+    kind, sent = tuned("neuromorphic", tuning, model=model).recorded("configuration")
     import neuromorphic_drivers as nd
 
     wanted = getattr(nd, name).Configuration(rate_limiter=getattr(nd, name).RateLimiter(1000, 20_000))
@@ -106,16 +106,18 @@ def test_a_camera_of_prophesee_is_told_its_biases_its_region_and_its_rate(model,
 
 
 def words(masked):
-    """One bit a column or row, in words of 64, the lowest bit first."""
+    """Pack one bit per column or row into words of 64, the lowest bit first."""
     bits = np.zeros(-(-len(masked) // 64) * 64, bool)
     bits[: len(masked)] = masked
     return tuple(np.packbits(bits, bitorder="little").view("<u8").tolist())
 
 
-def test_biases_of_dvxplorers_are_numbers_and_switches(told):
+def test_biases_of_dvxplorers_are_numbers_and_switches(tuned):
     properties = {"model": "iniVation DVXplorer", "sensor": (640, 480)}
     tuning = {"biases": {"on": 4, "log": 1}}
-    kind, sent = told("neuromorphic", tuning, "dv://?driver=neuromorphic-drivers", **properties).told("configuration")
+    kind, sent = tuned("neuromorphic", tuning, "dv://?driver=neuromorphic-drivers", **properties).recorded(
+        "configuration"
+    )
     import neuromorphic_drivers as nd
 
     wanted = nd.inivation_dvxplorer.Configuration(nd.inivation_dvxplorer.Biases(on=4, log=True))
@@ -125,9 +127,14 @@ def test_biases_of_dvxplorers_are_numbers_and_switches(told):
 # -- Metavision --------------------------------------------------------------------------------------------------------
 
 
-def test_metavision_is_told_biases_region_and_rate(told):
-    fake = told("metavision", {"biases": {"bias_fo": -20}, "roi": (1, 2, 3, 4), "max_event_rate": 1_000_000})
-    assert [fake.told(name) for name in ("bias_fo", "roi", "rate", "enabled")] == [-20, [1, 2, 3, 4], 1_000_000, True]
+def test_metavision_is_told_biases_region_and_rate(tuned):
+    fake = tuned("metavision", {"biases": {"bias_fo": -20}, "roi": (1, 2, 3, 4), "max_event_rate": 1_000_000})
+    assert [fake.recorded(name) for name in ("bias_fo", "roi", "rate", "enabled")] == [
+        -20,
+        [1, 2, 3, 4],
+        1_000_000,
+        True,
+    ]
 
 
 # -- refused -----------------------------------------------------------------------------------------------------------
@@ -167,9 +174,9 @@ OLD = {"model": "DAVIS", "chip": "DAVIS240C", "sensor": (240, 180)}
         ("metavision", {"max_event_rate": 900_000_000}, {}, "max_event_rate 900000000: its driver raised RuntimeError"),
     ],
 )
-def test_what_a_camera_cannot_be_told_is_refused(driver, tuning, properties, complaint, told):
+def test_what_a_camera_cannot_be_told_is_refused(driver, tuning, properties, complaint, tuned):
     with pytest.raises(CameraError) as refused:
-        told(driver, tuning, **properties)
+        tuned(driver, tuning, **properties)
     assert complaint in str(refused.value)
     assert not refused.value.passing
     assert "cannot set " in str(refused.value)

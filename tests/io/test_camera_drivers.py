@@ -1,4 +1,4 @@
-"""Each driver's adapter, on a camera that is faked below it: every event arrives, and what goes wrong is told."""
+"""Each driver's adapter, on a fake camera below it: every event arrives, and every problem is reported."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def _drivers():
 
 
 def shown(driver, events):
-    """These events as a driver delivers them."""
+    """Return these events as a driver delivers them."""
     if driver == "neuromorphic":
         return evt3(events)
     return as_dv(events) if driver == "dv" else as_columns(events, EVENT_CD)
@@ -78,7 +78,7 @@ def test_an_unplugged_camera_is_missed_and_its_time_goes_on_when_it_is_back(driv
         assert lost.value.passing
         threading.Timer(0.3, fake.plug).start()
         camera.connect(within_s=PATIENCE_S)
-        fake.emit(shown(driver, second))  # whose clock begins anew
+        fake.emit(shown(driver, second))  # whose clock restarts
         got = read_events(camera, 100)
         np.testing.assert_array_equal(np.diff(got.t), np.diff(second.t))
         assert got.t[0] >= first.t[-1] + 300_000  # it was away for as long
@@ -90,7 +90,7 @@ def test_an_unplugged_camera_is_missed_and_its_time_goes_on_when_it_is_back(driv
 
 @pytest.mark.parametrize(
     ("driver", "wraps_us", "incidents"),
-    # The EVT3 decoder counts how often 24 bits have wrapped; of other clocks nobody knows where they do.
+    # The EVT3 decoder counts how often 24 bits have wrapped; where other clocks wrap is unknown.
     [("neuromorphic", 1 << 24, set()), ("dv", 1 << 31, {"clock"}), ("metavision", 1 << 32, {"clock"})],
 )
 def test_a_clock_that_wraps_goes_on(driver, wraps_us, incidents, tmp_path, monkeypatch):
@@ -170,7 +170,7 @@ def test_bytes_that_are_missing_cost_no_other_events(tmp_path, monkeypatch):
     try:
         half = len(data[2]) // 4 * 2
         fake.emit(data[0])
-        # The ring overflowed inside a packet: what was behind stands right behind what was before.
+        # The ring overflowed inside a packet: the bytes after the gap directly follow those before it.
         fake.emit(data[1][:501] + data[2][:half], holes=[501], dropped_packets=3)
         fake.emit(data[2][half:], dropped_packets=3)
         got = read_events(camera, 20_000)
@@ -182,7 +182,7 @@ def test_bytes_that_are_missing_cost_no_other_events(tmp_path, monkeypatch):
 
 
 def test_a_hole_is_not_decoded_over(tmp_path, monkeypatch):
-    """A packet that begins in the middle: nothing of it is an event before a word tells the time, and the row."""
+    """A packet that begins in the middle: it holds no event before a time word and a row have come."""
     fake = fake_camera(tmp_path, monkeypatch, "neuromorphic")
     sensor = Sensor(1280, 720)
     events = make_events(20_000, sensor=sensor)
@@ -207,14 +207,14 @@ def test_a_backlog_that_is_too_old_is_given_up_in_the_driver(tmp_path, monkeypat
     sensor = Sensor(1280, 720)
     old, young = cut(make_events(10_000, sensor=sensor), 9_000)
     data = evt3(old)
-    for place in range(0, len(data), 8_000):  # before anybody reads: a backlog
+    for place in range(0, len(data), 8_000):  # before the first read: a backlog
         fake.emit(data[place : place + 8_000], delay_s=3.0)
     waiting = fake.untaken
     camera = live(URIS["neuromorphic"], max_age_ms=500)
     camera.connect(within_s=0)
     try:
         wait_until(lambda: camera.counters.packets > 0, camera)
-        assert fake.told("cleared") == 0
+        assert fake.recorded("cleared") == 0
         assert camera.counters.packets == waiting
         assert camera.counters.delivered == 0
         assert camera.incidents == {"backlog"}

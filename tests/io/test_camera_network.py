@@ -29,7 +29,7 @@ KEY = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes")
 
 @pytest.fixture(scope="module")
 def recording(tmp_path_factory):
-    """What is sent: packets of 250 events, times since 1970 as iniVation's cameras tell them."""
+    """The data sent: packets of 250 events, times since 1970 as iniVation's cameras report them."""
     path = tmp_path_factory.mktemp("sent") / "sent.aedat4"
     write_recording(path, cut(EVENTS, *range(SIZE, PACKETS * SIZE, SIZE)), SENSOR)
     return path
@@ -37,7 +37,7 @@ def recording(tmp_path_factory):
 
 @pytest.fixture
 def senders(recording):
-    """Starts senders; none outlives the test."""
+    """Return a function that starts senders; all end with the test."""
     started = []
 
     def start(where, tls=()):
@@ -51,21 +51,21 @@ def senders(recording):
 
 @pytest.fixture
 def cameras():
-    """Makes cameras; none outlives the test."""
-    made = []
+    """Return a function that makes cameras; all are closed after the test."""
+    opened = []
 
     def make(uri, *args, **settings):
-        made.append(live(uri, *args, **settings))
-        return made[-1]
+        opened.append(live(uri, *args, **settings))
+        return opened[-1]
 
     yield make
-    for camera in made:
+    for camera in opened:
         camera.close()
 
 
 @pytest.fixture
 def port():
-    """A port that was free a moment ago."""
+    """Return a port that was free a moment ago."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         return free.getsockname()[1]
@@ -78,8 +78,8 @@ def test_every_event_arrives_as_it_was_sent(way, tmp_path, port, senders, camera
     camera = cameras(f"dv+tcp://localhost:{port}" if way == "tcp" else f"dv+unix://{path}")
     camera.connect(within_s=0)
     assert (camera.sensor, camera.info.model) == (SENSOR, "DVXplorer_FAKE0001")
-    sender.say("clients 1")
-    sender.say(str(PACKETS))
+    sender.command("clients 1")
+    sender.command(str(PACKETS))
     assert_same(read_events(camera, len(EVENTS)), EVENTS)
     assert camera.incidents == set()
     assert (camera.counters.read, camera.counters.delivered) == (len(EVENTS), len(EVENTS))
@@ -90,8 +90,8 @@ def test_several_readers_get_the_same(port, senders, cameras):
     readers = [cameras(f"dv+tcp://127.0.0.1:{port}") for _ in range(2)]
     for reader in readers:
         reader.connect(within_s=0)
-    sender.say("clients 2")
-    sender.say(str(PACKETS))
+    sender.command("clients 2")
+    sender.command(str(PACKETS))
     for reader in readers:
         assert_same(read_events(reader, len(EVENTS)), EVENTS)
 
@@ -100,13 +100,13 @@ def test_a_sender_that_drops_out_and_starts_again_goes_on_where_it_was(port, sen
     sender = senders(f"127.0.0.1:{port}")
     camera = cameras(f"dv+tcp://127.0.0.1:{port}")
     camera.connect(within_s=0)
-    sender.say("clients 1")
-    sender.say(str(PACKETS // 2))
+    sender.command("clients 1")
+    sender.command(str(PACKETS // 2))
     first = read_events(camera, HALF)
     sender.kill()
-    with pytest.raises(CameraError, match="the peer has closed the connection; start it again") as lost:
+    with pytest.raises(CameraError, match="the peer has closed the connection; start it again") as error:
         wait_until(lambda: False, camera)
-    assert lost.value.passing
+    assert error.value.passing
     again = {}
 
     def restart():
@@ -117,8 +117,8 @@ def test_a_sender_that_drops_out_and_starts_again_goes_on_where_it_was(port, sen
     camera.connect(within_s=PATIENCE_S)
     thread.join()
     assert camera.incidents == {"away"}
-    again["sender"].say("clients 1")
-    again["sender"].say(str(PACKETS))  # the restarted one begins from its beginning: its clock goes back
+    again["sender"].command("clients 1")
+    again["sender"].command(str(PACKETS))  # the restarted one begins from its beginning: its clock goes back
     second = read_events(camera, len(EVENTS))
     assert_same(first, EVENTS[:HALF])
     for name in "xyp":
@@ -133,16 +133,16 @@ def test_a_reader_that_drops_out_comes_back_to_the_same_sender(port, senders, ca
     for half in (EVENTS[:HALF], EVENTS[HALF:]):
         camera = cameras(f"dv+tcp://127.0.0.1:{port}")
         camera.connect(within_s=0)
-        sender.say("clients 1")
-        sender.say(str(PACKETS // 2))
+        sender.command("clients 1")
+        sender.command(str(PACKETS // 2))
         assert_same(read_events(camera, HALF), half)
         camera.close()
 
 
 def test_nobody_there_is_said_at_once(port, tmp_path, cameras):
-    with pytest.raises(CameraError, match="no sender of DV events answers there; check that it runs") as absent:
+    with pytest.raises(CameraError, match="no sender of DV events answers there; check that it runs") as error:
         cameras(f"dv+tcp://127.0.0.1:{port}").connect(within_s=0)
-    assert absent.value.passing
+    assert error.value.passing
     with pytest.raises(CameraError, match="no sender of DV events answers there; check that it runs"):
         cameras(f"dv+unix://{tmp_path}/none.sock").connect(within_s=0)
     with pytest.raises(CameraError, match=r"the host nowhere\.invalid is not known"):
@@ -153,9 +153,9 @@ def test_a_peer_that_says_nothing_is_given_up(cameras):
     with socket.socket() as silent:
         silent.bind(("127.0.0.1", 0))
         silent.listen()
-        with pytest.raises(CameraError, match="its driver got no answer") as lost:
+        with pytest.raises(CameraError, match="its driver got no answer") as error:
             cameras(f"dv+tcp://127.0.0.1:{silent.getsockname()[1]}").connect(within_s=0)
-        assert lost.value.passing
+        assert error.value.passing
 
 
 def test_a_sender_is_waited_for(port, senders, cameras):
@@ -176,8 +176,8 @@ def test_a_silent_sender_lets_time_go_on(port, senders, cameras):
     sender = senders(f"127.0.0.1:{port}")
     camera = cameras(f"dv+tcp://127.0.0.1:{port}", quiet_ms=50)
     camera.connect(within_s=0)
-    sender.say("clients 1")
-    sender.say("1")
+    sender.command("clients 1")
+    sender.command("1")
     read_events(camera, SIZE)
     deadline, until_us = time.monotonic() + PATIENCE_S, []
     while len(until_us) < 3:
@@ -190,7 +190,7 @@ def test_a_silent_sender_lets_time_go_on(port, senders, cameras):
 
 @pytest.fixture(scope="module")
 def certificates(tmp_path_factory):
-    """Keys of a CA, and of a sender and a reader that it knows."""
+    """Return the keys of a CA, and of a sender and a reader that it has signed."""
     if shutil.which("openssl") is None:
         pytest.skip("openssl, which makes certificates, is not installed")
     folder = tmp_path_factory.mktemp("tls")
@@ -215,8 +215,8 @@ def test_an_encrypted_stream_is_read_by_who_has_the_right_key(port, certificates
     uri = f"dv+tcp://127.0.0.1:{port}?certificate={certificates}/{{0}}.pem&key={certificates}/{{0}}.key"
     camera = cameras(uri.format("reader"))
     camera.connect(within_s=0)
-    sender.say("clients 1")
-    sender.say(str(PACKETS))
+    sender.command("clients 1")
+    sender.command(str(PACKETS))
     assert_same(read_events(camera, len(EVENTS)), EVENTS)
     with pytest.raises(CameraError, match="no sender of DV events answers there"):
         cameras(uri.format("stranger")).connect(within_s=0)

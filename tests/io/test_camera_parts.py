@@ -1,4 +1,4 @@
-"""The parts of a live camera that need none: its URI, its queue, the frames of its process."""
+"""The parts of a live camera that need no camera: its URI, its queue, the frames of its process."""
 
 from __future__ import annotations
 
@@ -205,6 +205,6 @@ def test_what_does_not_go_with_a_camera_is_refused(source, complaint):
 
 
 def test_a_camera_cannot_be_played():
-    asked = {"sensor": None, "on_disorder": "raise", "shuffle": False, "seed": None}
+    options = {"sensor": None, "on_disorder": "raise", "shuffle": False, "seed": None}
     with pytest.raises(ConfigError, match="dv://: is a live camera and cannot be replayed; `eventveil run dv://`"):
-        open_playlist(SourceUri.parse("dv://"), **asked)
+        open_playlist(SourceUri.parse("dv://"), **options)

@@ -1,4 +1,4 @@
-"""A driver that raises, hangs, dies or delivers nonsense, and a reader that is too slow: each is told, and counted."""
+"""A driver that raises, hangs, dies or delivers garbage, and a slow reader: each is reported and counted."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def test_no_process_outlives_its_camera(dvxplorer):
     process = camera._link._process
     camera.close()
     assert process.poll() is not None
-    assert fake.told("interval_ms") == 5
+    assert fake.recorded("interval_ms") == 5
 
 
 def test_what_is_not_on_the_sensor_is_left_out_and_counted(dvxplorer):
@@ -82,7 +82,7 @@ def test_a_slow_reader_loses_the_oldest_events_and_they_are_counted(tmp_path, mo
     try:
         for part in cut(events, *range(20_000, 400_000, 20_000)):
             fake.emit(as_dv(part))
-        wait_until(lambda: fake.untaken == 0)  # all of them are in the camera's process, and nobody reads
+        wait_until(lambda: fake.untaken == 0)  # all of them are in the camera's process, and unread
         threading.Event().wait(0.5)
         fake.emit(as_dv(make_events(7, sensor=Sensor(640, 480), start_us=int(events.t[-1]))))
         wait_until(lambda: camera.counters.read == 400_007, camera)

@@ -1,4 +1,4 @@
-"""The one check of all events, and what becomes of those whose time goes back."""
+"""The checks of all events, and the repair of times that go back."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def backwards(events):
 
 
 def strides_that_differ(events):
-    """The first event lies as in a record, the others do not."""
+    """The first event is laid out as in a record, the others are not."""
     raw = np.full(len(events) * 32, 255, np.uint8)
     t = np.ndarray(len(events), np.int64, raw, 0, 16)
     x, y = (np.ndarray(len(events), np.uint16, raw, offset, 32) for offset in (8, 10))
@@ -110,7 +110,9 @@ def test_the_first_fault_is_that_of_the_slow_twin(layout, events, floor):
     packet, expected = LAYOUTS[layout](events), reference.first_fault(events, SENSOR, floor)
     fault = first_fault(packet, SENSOR, floor)
     assert (fault and (fault.event, fault.rule)) == expected
-    assert checks._passes(packet, SENSOR, floor) == (expected is None)  # or the close look would hide a wrong pass
+    assert checks._passes(packet, SENSOR, floor) == (
+        expected is None
+    )  # or the close inspection would hide a wrong pass
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)

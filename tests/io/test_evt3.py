@@ -1,4 +1,4 @@
-"""EVT3: words decoded as the slow twin decodes them, headers of all ages, and damage."""
+"""EVT3: words decoded like the slow twin, headers of all ages, and damage."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def base(x: int, p: int = 0) -> int:
     return 0x3000 | p << 11 | x
 
 
-# Every type, those that hold events oftener; and streams that have begun as they should, so that most words count.
+# Every type, those with events more often; and streams with a proper start, so that most words count.
 words = st.builds(
     lambda kind, payload: kind << 12 | payload,
     st.sampled_from([0, 2, 3, 4, 5, 6, 8, 2, 3, 4, 5, *range(16)]),
@@ -161,7 +161,7 @@ def test_headers_of_all_ages(tmp_path, header, sensor, first_us):
 
 
 def test_a_payload_that_begins_like_a_comment_is_no_header(tmp_path):
-    # 0x2025 = a column, "% " in bytes: without `% end` only the rest of the line tells.
+    # 0x2025 = a column, "% " in bytes: without `% end` only the rest of the line decides.
     data = pack(0x2025, high(0), row(10), one(1))  # row 10 is "\n"
     reader = Evt3Reader(write(tmp_path / "a.raw", data, b"% evt 3.0\n"))
     assert read_all(reader) == [(0, 1, 10, False)]
@@ -247,7 +247,7 @@ def test_behind_missing_words_nothing_is_an_event_until_time_and_row_have_come()
     assert tuples(decoder.decode(pack(high(1), low(5), row(3), base(40), one(7)))) == [(4101, 7, 3, False)]
     decoder.decode(pack(high(1))[:1])  # half a word, whose other half is missing
     decoder.resume_after_gap()
-    stray = pack(low(6), row(4), one(8), 0x4001)  # they belong to a time and a column that nobody knows
+    stray = pack(low(6), row(4), one(8), 0x4001)  # their time and column are unknown
     assert tuples(decoder.decode(stray)) == []
     assert tuples(decoder.decode(pack(one(9), high(1), low(9), one(10), 0x4001, row(5), one(11)))) == [
         (4105, 11, 5, False)

@@ -1,4 +1,4 @@
-"""EVT3 as faery reads it: real recordings, and what is written here."""
+"""EVT3 compared with faery: real recordings, and files written here."""
 
 from __future__ import annotations
 
@@ -40,8 +40,8 @@ def test_a_recording_of_an_evk3(real_data):
     assert packet.t[-1] - packet.t[0] == 8_801
     assert not reader.skipped
     assert (np.diff(packet.t) >= 0).all()
-    # This camera sets its clock back by up to 11 us, between events. faery then holds the clock, and dates those that
-    # follow too late.
+    # This camera sets its clock back by up to 11 us, between events. faery then stops the clock, and dates the
+    # following events too late.
     other = read_with_faery(path)
     late = other.t - packet.t
     assert (late.min(), late.max(), np.count_nonzero(late)) == (0, 11, 1455)

@@ -1,4 +1,4 @@
-"""EVT3 that is written: it comes back, and what its words cannot hold is refused."""
+"""Written EVT3 reads back unchanged, and events that its words cannot hold are refused."""
 
 from __future__ import annotations
 

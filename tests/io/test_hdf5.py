@@ -69,7 +69,7 @@ def test_a_damaged_heap_of_strings_holds_nobody_up(tmp_path):
     with h5py.File(path, "a") as file:
         file.attrs["geometry"] = "128x128"
     data = bytearray(path.read_bytes())
-    size = data.index(b"GCOL") + 24  # of the string: behind it there is nothing, of length 0, without an end
+    size = data.index(b"GCOL") + 24  # of the string: after it nothing, of length 0, without an end
     data[size] = 0xFF
     path.write_bytes(data)
     with pytest.raises(EventFileError, match="damaged"):
@@ -158,7 +158,7 @@ def test_chunks_too_large_to_hold_are_refused(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("make", "told"),
+    ("make", "message"),
     [
         (lambda file: file.create_dataset("data", data=[1]), "neither"),
         (lambda file: file.create_dataset("events", data=np.zeros((3, 4))), "no column for t, x, y, p"),
@@ -168,10 +168,10 @@ def test_chunks_too_large_to_hold_are_refused(tmp_path):
     ],
     ids=["none", "table", "missing", "groups", "lengths"],
 )
-def test_what_holds_no_events_is_told_at_once(tmp_path, make, told):
+def test_what_holds_no_events_is_told_at_once(tmp_path, make, message):
     with h5py.File(tmp_path / "a.h5", "w") as file:
         make(file)
-    with pytest.raises(EventFileError, match=told):
+    with pytest.raises(EventFileError, match=message):
         Hdf5Reader(tmp_path / "a.h5")
 
 
@@ -203,10 +203,10 @@ def test_any_number_of_events(tmp_path, events):
 
 
 def test_a_process_that_is_gone_is_told_with_what_is_lost(tmp_path):
-    """As where the library breaks off on damaged bytes."""
+    """As if the library stopped on damaged bytes."""
     reader = Hdf5Reader(write_columns(tmp_path / "a.h5"))
     assert len(reader.read_packet()) == 65_536
-    reader._process.kill()  # amid what it has to say: all of it is more than a pipe holds
+    reader._process.kill()  # amid its messages: all of them are more than a pipe holds
     got, faults = read_with_faults(reader)
     assert [fault.recoverable for fault in faults] == [False]
     assert len(got) + reader.skipped["events of a damaged packet"] == 150_000 - 65_536
@@ -217,8 +217,8 @@ def test_a_process_that_is_gone_is_told_with_what_is_lost(tmp_path):
 def test_a_process_that_says_what_cannot_be_is_not_believed(tmp_path, monkeypatch, events):
     file = {"kind": "file", "place": "events", "sensor": None, "events": 1 << 61}
     liar = tmp_path / "python"
-    said = "".join(json.dumps(line) + "\n" for line in (file, {"kind": "packet", "events": events}))
-    liar.write_text(f"#!/bin/sh\ncat <<'SAID'\n{said}SAID\n")
+    messages = "".join(json.dumps(line) + "\n" for line in (file, {"kind": "packet", "events": events}))
+    liar.write_text(f"#!/bin/sh\ncat <<'END'\n{messages}END\n")
     liar.chmod(0o700)
     monkeypatch.setattr(sys, "executable", str(liar))
     reader = Hdf5Reader(tmp_path / "a.h5")

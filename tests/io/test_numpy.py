@@ -95,7 +95,7 @@ def test_units_of_time(tmp_path, unit, times, expected):
 
 
 @pytest.mark.parametrize(
-    ("array", "told"),
+    ("array", "message"),
     [
         (TABLE, "columns="),
         (TABLE[:, 0], "no column"),
@@ -106,9 +106,9 @@ def test_units_of_time(tmp_path, unit, times, expected):
     ],
     ids=["order", "vector", "cube", "objects", "missing", "twice"],
 )
-def test_what_is_no_events_is_told_at_once(tmp_path, array, told):
+def test_what_is_no_events_is_told_at_once(tmp_path, array, message):
     np.save(tmp_path / "a.npy", array, allow_pickle=True)
-    with pytest.raises(EventFileError, match=told):
+    with pytest.raises(EventFileError, match=message):
         NpyReader(tmp_path / "a.npy")
 
 
@@ -120,7 +120,7 @@ def test_options_that_do_not_fit(tmp_path, options):
 
 
 @pytest.mark.parametrize(
-    ("field", "kind", "value", "told"),
+    ("field", "kind", "value", "message"),
     [
         ("t", "f8", 0.5, r"no unit.*\?unit=ms"),
         ("t", "f8", np.nan, "no unit|not numbers"),
@@ -134,7 +134,7 @@ def test_options_that_do_not_fit(tmp_path, options):
         ("p", "i1", -2, "neither 0/1"),
     ],
 )
-def test_a_wrong_value_costs_its_packet_and_is_not_printed(tmp_path, field, kind, value, told):
+def test_a_wrong_value_costs_its_packet_and_is_not_printed(tmp_path, field, kind, value, message):
     array = structured(
         types=[kind if name == field else of for name, of in zip("txyp", ("i8", "u2", "u2", "?"), strict=True)]
     )
@@ -145,7 +145,7 @@ def test_a_wrong_value_costs_its_packet_and_is_not_printed(tmp_path, field, kind
     assert len(faults) == 1
     assert faults[0].recoverable
     assert faults[0].where == "events 65536 to 98303"
-    with pytest.raises(EventFileError, match=told):
+    with pytest.raises(EventFileError, match=message):
         raise faults[0]
     assert reader.skipped.total() == 32_768
     np.testing.assert_array_equal(got.t, np.concatenate([EVENTS.t[:65_536], EVENTS.t[98_304:]]))

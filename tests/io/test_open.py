@@ -1,4 +1,4 @@
-"""The front door: what it opens, what it refuses, and the readers behind it."""
+"""`open_events`: what it opens, what it refuses, and the readers it uses."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def read(path, **options):
 def test_of_a_recording_that_was_read_nothing_waits_for_the_garbage_collector(tmp_path, name):
     path = tmp_path / f"a{FORMATS[name].suffix}"
     FORMATS[name].write(path, make_events(500, sensor=DVS128), DVS128)
-    read(path, sensor=DVS128)  # whatever is imported late
+    read(path, sensor=DVS128)  # for late imports
     gc.collect()
     gc.set_debug(gc.DEBUG_SAVEALL)
     try:

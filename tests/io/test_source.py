@@ -1,4 +1,4 @@
-"""The open source: a fault comes out behind all that is good, and closing ends it."""
+"""An open source: a fault follows all valid events before it, and closing ends the iteration."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ SENSOR = Sensor(20, 10)
 
 
 class Script(Reader):
-    """Plays what it is given: packets, errors to raise, and the end."""
+    """A reader that plays a script: packets, errors to raise, and the end."""
 
     format = "SCRIPT"
     suffixes: ClassVar[tuple[str, ...]] = (".script",)
@@ -48,12 +48,12 @@ def lost(*, recoverable):
 
 
 def packet(*times, x=0, until_us=None):
-    made = EventPacket.of(times, [x] * len(times), [0] * len(times), [1] * len(times))
-    return EventPacket(made.t, made.x, made.y, made.p, until_us)
+    events = EventPacket.of(times, [x] * len(times), [0] * len(times), [1] * len(times))
+    return EventPacket(events.t, events.x, events.y, events.p, until_us)
 
 
 def play(*acts, on_disorder="raise"):
-    """What comes out: lists of times, and errors."""
+    """Return the output: lists of times, and errors."""
     source = EventSource(Script(*acts), Gate(SENSOR, on_disorder))
     out = []
     while True:

@@ -123,7 +123,7 @@ def test_an_endless_line_is_told_behind_the_events_before_it(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("lines", "told"),
+    ("lines", "message"),
     [
         (["a,b,c,d", "1,2,3,4"], "no column for t"),
         (["1 2 3 4 5"], "5 columns of an unknown order"),
@@ -131,8 +131,8 @@ def test_an_endless_line_is_told_behind_the_events_before_it(tmp_path):
         (["# geometry 0x5", "1 2 3 1"], "a sensor is"),
     ],
 )
-def test_what_is_no_table_of_events_is_told_at_once(tmp_path, lines, told):
-    with pytest.raises(EventFileError, match=told):
+def test_what_is_no_table_of_events_is_told_at_once(tmp_path, lines, message):
+    with pytest.raises(EventFileError, match=message):
         TextReader(write(tmp_path, lines))
 
 

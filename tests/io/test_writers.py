@@ -161,9 +161,9 @@ def test_an_unknown_extension_names_the_known_ones(tmp_path):
 def test_a_place_that_cannot_be_written(tmp_path):
     (tmp_path / "folder.csv").mkdir()
     for path in (tmp_path / "folder.csv", tmp_path / "missing" / "a.csv"):
-        with pytest.raises(EventFileError, match="cannot be written") as told, open_writer(path, SENSOR):
+        with pytest.raises(EventFileError, match="cannot be written") as error, open_writer(path, SENSOR):
             pass
-        assert told.value.path == path
+        assert error.value.path == path
 
 
 @pytest.mark.parametrize("moment", ["begin", "encode", "finish"])

@@ -1,4 +1,4 @@
-"""AEDAT4 files for tests: written whole or built packet by packet, and read with every fault on the way."""
+"""AEDAT4 files for tests: written as a whole or packet by packet, and read with all their faults."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def write(path, packets, compression="LZ4"):
 
 
 def read(path):
-    """Everything that can be read, and every fault on the way."""
+    """Return all readable packets, all faults and the source."""
     packets, faults = [], []
     with open_events(path) as source:
         while True:
@@ -55,13 +55,13 @@ def rows(packets):
 
 
 def places(data):
-    """Where each packet of an AEDAT4 file begins."""
+    """Return where each packet of an AEDAT4 file begins."""
     at = len(MAGIC) + 4 + int.from_bytes(data[len(MAGIC) : len(MAGIC) + 4], "little")
-    found = []
+    starts = []
     while at < len(data):
-        found.append(at)
+        starts.append(at)
         at += PACKET.size + PACKET.unpack_from(data, at)[1]
-    return found
+    return starts
 
 
 def event_payload(events, compression="NONE"):
@@ -73,7 +73,7 @@ def event_payload(events, compression="NONE"):
 
 
 def build(*packets, compression=0, information=INFORMATION, table_at=-1):
-    """A file of (stream, payload) packets."""
+    """Build a file of (stream, payload) packets."""
     head = MAGIC + flatbuffer.header(compression, information.encode())
     at = len(MAGIC) + flatbuffer.HEADER_TABLE_AT
     head = head[:at] + table_at.to_bytes(8, "little", signed=True) + head[at + 8 :]

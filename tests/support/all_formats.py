@@ -1,4 +1,4 @@
-"""Every format that can be read, each with a way to make a small file of it, good or bad."""
+"""Every readable format, each with a way to make a small file, valid or damaged."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ EVENTS = make_events(600, sensor=SENSOR, start_us=100)
 
 
 class Format(NamedTuple):
-    """How a format is made.
+    """How to make a file of a format.
 
     Attributes:
         suffix: of the file.
-        write: writes events to a path; where the format holds a geometry, this one.
-        may_end: whether what is left, when so many bytes are lost, with so many events, is still a whole file.
-        signed: whether its content tells the format.
+        write: writes events to a path, with the given geometry if the format holds one.
+        may_end: (bytes left, number of bytes lost, number of events): whether the rest is still a complete file.
+        signed: whether its content identifies the format.
     """
 
     suffix: str
@@ -54,7 +54,7 @@ def behind_a_line(left: bytes, lost: int, events: int) -> bool:
 
 
 def with_writer(path: Path, events: EventPacket, sensor: Sensor) -> None:
-    """Several packets, so that there are some before a fault; unchecked, so that they may hold it."""
+    """Write several packets, so that some precede a fault; unchecked, so that they may hold one."""
     with open_writer(path, sensor) as writer:
         for start in range(0, len(events), 100):
             part = events[start : start + 100]

@@ -24,13 +24,13 @@ from eventveil.io.camera.uri import CameraUri
 from eventveil.io.formats.evt3 import ADDR_X, ADDR_Y, TIME_HIGH, TIME_LOW
 
 FAKES = Path(__file__).parent / "fake_drivers"
-PATIENCE_S = 60  # for what must come, on the busiest machine
+PATIENCE_S = 60  # for things that must happen, on the busiest machine
 MODELS = {"neuromorphic": "Prophesee EVK4", "dv": "DVXPLORER", "metavision": "Prophesee EVK4"}
 SENSORS = {"neuromorphic": (1280, 720), "dv": (640, 480), "metavision": (1280, 720)}
 
 
 def fake_camera(tmp_path, monkeypatch, driver, **properties) -> FakeCamera:
-    """Plug a camera in below this driver, for all processes that are started from here on."""
+    """Plug in a camera below this driver, for all processes started from now on."""
     monkeypatch.setenv("PYTHONPATH", f"{FAKES / driver}{os.pathsep}{FAKES}")
     monkeypatch.setenv("FAKE_CAMERA", str(tmp_path))
     camera = {"model": MODELS[driver], "sensor": SENSORS[driver]} | properties
@@ -38,12 +38,12 @@ def fake_camera(tmp_path, monkeypatch, driver, **properties) -> FakeCamera:
 
 
 def live(uri, tuning=None, *, max_age_ms=None, quiet_ms=60_000) -> LiveCamera:
-    """A live camera that takes nothing for late, unless it is told to."""
+    """Return a live camera that treats no event as late by default."""
     return LiveCamera(CameraUri.parse(uri), tuning or Tuning(), max_age_ms=max_age_ms, quiet_ms=quiet_ms)
 
 
 def read_events(camera: LiveCamera, count: int) -> EventPacket:
-    """Read so many events, and no more than came with them."""
+    """Read packets until at least `count` events have come."""
     deadline, packets, events = time.monotonic() + PATIENCE_S, [], 0
     while events < count:
         assert time.monotonic() < deadline, f"{events} of {count} events came"
@@ -58,10 +58,10 @@ def read_events(camera: LiveCamera, count: int) -> EventPacket:
 def cameras_in_a_line(kit: Kit, folder: Path, endpoint: str, sources: list[dict], **settings) -> Iterator[Running]:
     """Run `eventveil run` with these sources, stages as processes, lossless; `settings` as `a__b=value`.
 
-    The program is one of its own, for only so do all processes find the faked driver.
+    It runs as a separate program, because only then do all processes find the fake driver.
     """
     config = folder / "cameras.yaml"
-    config.write_text(json.dumps({"sources": sources}))  # which is YAML
+    config.write_text(json.dumps({"sources": sources}))  # JSON is YAML
     defaults = {"publish__bind": endpoint, "publish__wait_for": 1, "line__delivery": "lossless"}
     defaults |= {"line__runtime_dir": str(folder / "run")}
     with line_of(kit, config, defaults | settings, env=os.environ | {"OMP_NUM_THREADS": "1"}) as line:
@@ -69,7 +69,7 @@ def cameras_in_a_line(kit: Kit, folder: Path, endpoint: str, sources: list[dict]
 
 
 def wait_until(condition, camera: LiveCamera | None = None) -> None:
-    """Wait for something; read on meanwhile."""
+    """Wait for a condition, and keep reading meanwhile."""
     deadline = time.monotonic() + PATIENCE_S
     while not condition():
         assert time.monotonic() < deadline, "it did not happen"
@@ -80,7 +80,7 @@ def wait_until(condition, camera: LiveCamera | None = None) -> None:
 
 
 def evt3(events: EventPacket) -> bytes:
-    """Events as the words that a camera of Prophesee sends; it tells the time and the row again every now and then."""
+    """Encode events as a Prophesee camera does, which repeats the time and the row now and then."""
     words, high, low, row = [], None, 0, None
     for number, (t, x, y, p) in enumerate(zip(*(getattr(events, name).tolist() for name in "txyp"), strict=True)):
         if t >> 12 != high or number % 50 == 0:
@@ -97,18 +97,18 @@ def evt3(events: EventPacket) -> bytes:
 
 
 def as_dv(events: EventPacket) -> np.ndarray:
-    """Events as dv-processing hands them over."""
-    made = np.zeros(len(events), DV_DTYPE)
-    made["timestamp"], made["x"], made["y"], made["polarity"] = events.t, events.x, events.y, events.p
-    return made
+    """Return events as dv-processing delivers them."""
+    array = np.zeros(len(events), DV_DTYPE)
+    array["timestamp"], array["x"], array["y"], array["polarity"] = events.t, events.x, events.y, events.p
+    return array
 
 
 def as_columns(events: EventPacket, dtype) -> np.ndarray:
-    """Events as a structured array with the columns t, x, y and p or on."""
-    made = np.zeros(len(events), dtype)
-    made["t"], made["x"], made["y"] = events.t, events.x, events.y
-    made["on" if "on" in made.dtype.names else "p"] = events.p
-    return made
+    """Return events as a structured array with the columns t, x, y and p or on."""
+    array = np.zeros(len(events), dtype)
+    array["t"], array["x"], array["y"] = events.t, events.x, events.y
+    array["on" if "on" in array.dtype.names else "p"] = events.p
+    return array
 
 
 SENDER = """
@@ -127,7 +127,7 @@ file = dv.io.MonoCameraRecording(recording)
 while (packet := file.getNextEventBatch()) is not None:
     packets.append(packet)
 at = 0
-for line in sys.stdin:  # a number: send so many packets more; "clients": wait until so many are there
+for line in sys.stdin:  # N: send N more packets; "clients N": wait for N clients
     words = line.split()
     if words[0] == "clients":
         while writer.getClientCount() < int(words[1]):
@@ -139,12 +139,12 @@ for line in sys.stdin:  # a number: send so many packets more; "clients": wait u
         while writer.getQueuedPacketCount():
             time.sleep(0.001)
     print("done", flush=True)
-os._exit(0)  # the writer's destructor waits for ever
+os._exit(0)  # the writer's destructor blocks forever
 """
 
 
 class Sender:
-    """dv-processing's own NetworkWriter in a process of its own, which sends the packets of a recording on demand.
+    """dv-processing's NetworkWriter in a separate process, which sends the packets of a recording on demand.
 
     Args:
         where: 127.0.0.1:PORT, or the path of a socket.
@@ -162,19 +162,19 @@ class Sender:
             stderr=subprocess.DEVNULL,
             text=True,
         )
-        self._hear("up")
+        self._expect("up")
 
-    def say(self, words: str) -> None:
-        """Have it do something, and wait until it is done."""
+    def command(self, words: str) -> None:
+        """Send it a command, and wait until it is done."""
         self.process.stdin.write(f"{words}\n")
         self.process.stdin.flush()
-        self._hear("done")
+        self._expect("done")
 
     def kill(self) -> None:
-        """End it, as a power cut does."""
+        """Kill it, as a power cut would."""
         self.process.kill()
         self.process.communicate()
 
-    def _hear(self, word: str) -> None:
-        heard = self.process.stdout.readline().strip()
-        assert heard == word, f"the sender said {heard!r}"
+    def _expect(self, word: str) -> None:
+        answer = self.process.stdout.readline().strip()
+        assert answer == word, f"the sender said {answer!r}"

@@ -1,6 +1,6 @@
-"""What reads bytes of others, in one list: each with good bytes to begin with, and how to feed it any.
+"""All code that reads untrusted bytes, as one list: each target has valid seeds and a function that feeds it any bytes.
 
-Whatever the bytes, a target may raise errors of our own tree and no others, in bounded time and memory. The tests feed
+Whatever the bytes, a target may raise only eventveil's own errors, in bounded time and memory. The tests feed
 each of them a thousand inputs, scripts/fuzz-nightly a hundred thousand.
 """
 
@@ -48,19 +48,19 @@ from eventveil.stream.settings import PipelineSettings
 from eventveil.training.settings import TrainSettings
 
 SENSOR = Sensor(128, 128)
-MOST_EVENTS = 2_000_000  # a reader that would give more from a few kilobytes has been seen at work
+MOST_EVENTS = 2_000_000  # a reader that returns more from a few kilobytes has passed
 _BETWEEN = b"\x00--frame--\x00"  # between the frames of a message
 
 
 @dataclass(frozen=True)
 class Target:
-    """Something that reads bytes of others.
+    """Code that reads untrusted bytes.
 
     Attributes:
         name: as `--only` of scripts/fuzz-nightly takes it.
-        seeds: good bytes; called with a folder to make them in.
+        seeds: returns valid bytes; called with a folder to make them in.
         feed: takes bytes, and a folder that no other target uses.
-        apart: a process of its own does this, because a library that we cannot mend may end it or loop for ever.
+        apart: runs in a process of its own, because a third-party library may crash it or loop forever.
     """
 
     name: str
@@ -92,24 +92,24 @@ def _recordings(name: str, folder: Path) -> list[bytes]:
 def _read(name: str, data: bytes, folder: Path) -> None:
     path = _write(data, folder, f"recording{FORMATS[name].suffix}")
     order = ("raise", "sort", "clip")[len(data) % 3]
-    events, going_on = 0, True
+    events, reading = 0, True
     with open_events(path, sensor=SENSOR, on_disorder=order) as source:
-        while going_on and events < MOST_EVENTS:
+        while reading and events < MOST_EVENTS:
             try:
                 packet = next(source, None)
             except EventFileError as fault:
-                going_on = fault.recoverable
+                reading = fault.recoverable
             else:
-                going_on = packet is not None
+                reading = packet is not None
                 events += 0 if packet is None else len(packet)
 
 
 def _read_hdf5(data: bytes, folder: Path) -> None:
-    """What the process does that `Hdf5Reader` starts; starting it a thousand times takes minutes."""
+    """Do what the process of `Hdf5Reader` does; starting it a thousand times would take minutes."""
     path = _write(data, folder, "recording.h5")
     events = 0
-    for kind, told, packet in messages(path, ""):
-        events += told["events"] if kind == "fault" or packet is not None else 0
+    for kind, header, packet in messages(path, ""):
+        events += header["events"] if kind == "fault" or packet is not None else 0
         if events >= MOST_EVENTS:
             break
 
@@ -139,7 +139,7 @@ def _parcels(_: Path) -> list[bytes]:
 
 
 def _ready(*names: str) -> list[bytes]:
-    """The ready files, without the comments, which take PyYAML's time."""
+    """Return the shipped files without their comments, which slow PyYAML down."""
     texts = [(files("eventveil.configs") / name).read_text() for name in names]
     return [yaml.safe_dump(yaml.safe_load(text), sort_keys=False).encode() for text in texts]
 

@@ -12,7 +12,7 @@ import numpy as np
 
 from eventveil.events import EventPacket, Sensor
 
-STEP_US = 2_000  # the pattern moves on in steps of this length; a packet holds one
+STEP_US = 2_000  # the pattern moves in steps of this length, one per packet
 TURN_US = 2_000_000  # once around
 EDGE_EVENTS = 120  # per step, shared by the two edges
 NOISE_EVENTS = 6  # per step

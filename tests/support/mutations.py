@@ -1,4 +1,4 @@
-"""Wrong bytes made of good ones, always the same for the same draw."""
+"""Damaged bytes made from valid ones, reproducible for the same random state."""
 
 from __future__ import annotations
 
@@ -6,63 +6,63 @@ import random
 from collections.abc import Sequence
 
 
-def mutate(seeds: Sequence[bytes], chance: random.Random) -> bytes:
-    """Good bytes with something wrong: a few changes, of the kinds that files suffer and attackers think of."""
-    data = bytearray(chance.choice(seeds))
-    for _ in range(chance.choice((1, 1, 1, 2, 4, 12))):
-        _CHANGES[chance.randrange(len(_CHANGES))](data, chance, seeds)
+def mutate(seeds: Sequence[bytes], rng: random.Random) -> bytes:
+    """Return valid bytes with a few changes, of the kinds that damage or attackers cause."""
+    data = bytearray(rng.choice(seeds))
+    for _ in range(rng.choice((1, 1, 1, 2, 4, 12))):
+        _CHANGES[rng.randrange(len(_CHANGES))](data, rng, seeds)
     return bytes(data)
 
 
-def _place(data: bytearray, chance: random.Random) -> int:
-    """Anywhere, but more often near the beginning, where headers are."""
-    reach = len(data) if chance.random() < 0.5 else min(len(data), 200)
-    return chance.randrange(reach + 1)
+def _place(data: bytearray, rng: random.Random) -> int:
+    """Return any position, more often one near the beginning, where headers are."""
+    reach = len(data) if rng.random() < 0.5 else min(len(data), 200)
+    return rng.randrange(reach + 1)
 
 
-def _flip(data: bytearray, chance: random.Random, _: Sequence[bytes]) -> None:
+def _flip(data: bytearray, rng: random.Random, _: Sequence[bytes]) -> None:
     if data:
-        data[_place(data, chance) % len(data)] ^= 1 << chance.randrange(8)
+        data[_place(data, rng) % len(data)] ^= 1 << rng.randrange(8)
 
 
-def _overwrite(data: bytearray, chance: random.Random, _: Sequence[bytes]) -> None:
-    size = chance.choice((1, 2, 4, 8))
+def _overwrite(data: bytearray, rng: random.Random, _: Sequence[bytes]) -> None:
+    size = rng.choice((1, 2, 4, 8))
     bits = 8 * size
-    value = chance.choice((0, 1, (1 << bits) - 1, 1 << bits - 1, (1 << bits - 1) - 1, chance.getrandbits(bits)))
-    place = _place(data, chance)
-    data[place : place + size] = value.to_bytes(size, chance.choice(("little", "big")))
+    value = rng.choice((0, 1, (1 << bits) - 1, 1 << bits - 1, (1 << bits - 1) - 1, rng.getrandbits(bits)))
+    place = _place(data, rng)
+    data[place : place + size] = value.to_bytes(size, rng.choice(("little", "big")))
 
 
-def _remove(data: bytearray, chance: random.Random, _: Sequence[bytes]) -> None:
-    place = _place(data, chance)
-    del data[place : place + chance.choice((1, 2, 7, 100, len(data)))]
+def _remove(data: bytearray, rng: random.Random, _: Sequence[bytes]) -> None:
+    place = _place(data, rng)
+    del data[place : place + rng.choice((1, 2, 7, 100, len(data)))]
 
 
-def _insert(data: bytearray, chance: random.Random, _: Sequence[bytes]) -> None:
-    place = _place(data, chance)
-    data[place:place] = chance.randbytes(chance.choice((1, 2, 8, 300)))
+def _insert(data: bytearray, rng: random.Random, _: Sequence[bytes]) -> None:
+    place = _place(data, rng)
+    data[place:place] = rng.randbytes(rng.choice((1, 2, 8, 300)))
 
 
-def _repeat(data: bytearray, chance: random.Random, _: Sequence[bytes]) -> None:
-    place = _place(data, chance)
-    data[place:place] = data[place : place + chance.choice((1, 8, 64))] * chance.choice((1, 3, 50))
+def _repeat(data: bytearray, rng: random.Random, _: Sequence[bytes]) -> None:
+    place = _place(data, rng)
+    data[place:place] = data[place : place + rng.choice((1, 8, 64))] * rng.choice((1, 3, 50))
 
 
-def _splice(data: bytearray, chance: random.Random, seeds: Sequence[bytes]) -> None:
-    other = chance.choice(seeds)
-    start = chance.randrange(len(other) + 1)
-    place = _place(data, chance)
-    data[place : place + 16] = other[start : start + chance.choice((4, 32, 400))]
+def _splice(data: bytearray, rng: random.Random, seeds: Sequence[bytes]) -> None:
+    other = rng.choice(seeds)
+    start = rng.randrange(len(other) + 1)
+    place = _place(data, rng)
+    data[place : place + 16] = other[start : start + rng.choice((4, 32, 400))]
 
 
-def _say(data: bytearray, chance: random.Random, _: Sequence[bytes]) -> None:
-    """In place of a number of a text, or anywhere, a word that means something to somebody."""
+def _replace_token(data: bytearray, rng: random.Random, _: Sequence[bytes]) -> None:
+    """Replace a digit, or a byte anywhere, by a token with a meaning in some format."""
     digits = [place for place, byte in enumerate(data[:2000]) if 48 <= byte <= 57]
-    place = chance.choice(digits) if digits and chance.random() < 0.7 else _place(data, chance)
-    data[place : place + 1] = chance.choice(_WORDS)
+    place = rng.choice(digits) if digits and rng.random() < 0.7 else _place(data, rng)
+    data[place : place + 1] = rng.choice(_WORDS)
 
 
-_CHANGES = (_flip, _overwrite, _remove, _insert, _repeat, _splice, _say)
+_CHANGES = (_flip, _overwrite, _remove, _insert, _repeat, _splice, _replace_token)
 _WORDS = (
     b"-1", b"0", b"1e309", b"nan", b"inf", b"9" * 30, b"9" * 5000, b"1e-400", b"0x10", b"\xd9\xa3", b"4294967296",
     b"9223372036854775808", b"null", b"[]", b"{}", b"[" * 500, b"true", b'"', b"'", b",", b"\n", b"\r", b"\0",

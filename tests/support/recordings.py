@@ -1,4 +1,4 @@
-"""Small recordings for tests of readers and writers, and what to do with them."""
+"""Small recordings for tests of readers and writers, with helpers to read and compare them."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ SENSOR = Sensor(346, 260)
 
 
 def make_events(n: int, *, sensor: Sensor = SENSOR, start_us: int = 0, seed: int = 0) -> EventPacket:
-    """Events all over the sensor, its last pixel among them, several at the same time here and there."""
+    """Return events all over the sensor, including its last pixel; some share a time."""
     random = np.random.default_rng(seed)
     x, y = random.integers(0, sensor.width, n), random.integers(0, sensor.height, n)
     x[-1:], y[-1:] = sensor.width - 1, sensor.height - 1
@@ -42,18 +42,18 @@ def read_all(reader) -> EventPacket:
 
 
 def read_with_faults(source: Reader | EventSource) -> tuple[EventPacket, list[EventFileError]]:
-    """Read on behind recoverable faults, as a patient user would; close the file."""
+    """Continue reading after recoverable faults, then close the file."""
     packets, faults = [], []
-    going_on = True
-    while going_on:
+    reading = True
+    while reading:
         try:
             packet = source.read_packet() if isinstance(source, Reader) else next(source, None)
         except EventFileError as fault:
             faults.append(fault)
-            going_on = fault.recoverable
+            reading = fault.recoverable
         else:
-            going_on = packet is not None
-            packets += [packet] if going_on else []
+            reading = packet is not None
+            packets += [packet] if reading else []
     source.close()
     return join(packets), faults
 

@@ -1,6 +1,6 @@
-"""Slow twins of the decoders, and encoders to make test files with. Events are tuples (t, x, y, p).
+"""Slow twins of the decoders, and encoders for test files. Events are tuples (t, x, y, p).
 
-The twins read one word at a time, bit by bit, and know nothing of arrays, packets or cuts.
+The twins read one word at a time, bit by bit, without arrays, packets or cuts.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ def set_bits(mask: int) -> list[int]:
 
 
 def decode_evt3(data: bytes) -> tuple[list[Event], Counter]:
-    """Events, and how many words of each type were left out ("timeless" counts events)."""
+    """Return the events, and how many words of each type were left out ("timeless" counts events)."""
     events, skipped = [], Counter()
     wraps, high, low, row, base, on = 0, None, 0, None, None, False
     for (word,) in struct.iter_unpack("<H", data):
@@ -105,7 +105,7 @@ def encode_evt2(events: list[Event]) -> bytes:
 
 
 def encode_evt21(events: list[Event], *, legacy: bool) -> bytes:
-    """Neighbours in one aligned group of 32 columns share a word where they follow each other."""
+    """Encode consecutive events in one aligned group of 32 columns as one word."""
     words, high = [], None
     for (t, group, y, p), members in groupby(events, lambda e: (e[0], e[1] // 32, e[2], e[3])):
         if t >> 6 != high:
@@ -114,7 +114,7 @@ def encode_evt21(events: list[Event], *, legacy: bool) -> bytes:
         mask = 0
         for member in members:
             bit = 1 << member[1] % 32
-            if mask >= bit:  # a mask is read from its lowest bit: what comes again or later in it needs another word
+            if mask >= bit:  # a mask is read from its lowest bit up: an equal or lower column needs another word
                 words.append((int(p) << 28 | (t & 63) << 22 | group * 32 << 11 | y, mask))
                 mask = 0
             mask |= bit
@@ -144,13 +144,13 @@ def tuples(packet: EventPacket) -> list[Event]:
 
 
 def decode_in_pieces(decoder, data: bytes, cuts: list[int]) -> list[Event]:
-    """All events that a decoder gives when the data reaches it cut at these places."""
+    """Return all events of a decoder when the data is cut at these places."""
     edges = [0, *sorted(cut % (len(data) + 1) for cut in cuts), len(data)]
     return [e for start, stop in pairwise(edges) for e in tuples(decoder.decode(data[start:stop]))]
 
 
 def read_all(reader) -> list[Event]:
-    """All events of a reader, up to its end or its first fault."""
+    """Return all events of a reader, up to its end or its first fault."""
     events = []
     while (packet := reader.read_packet()) is not None:
         events += tuples(packet)
@@ -158,7 +158,7 @@ def read_all(reader) -> list[Event]:
 
 
 def read_columns(reader) -> EventPacket:
-    """All events of a reader in one packet."""
+    """Return all events of a reader in one packet."""
     packets = [EventPacket.empty()]
     while (packet := reader.read_packet()) is not None:
         packets.append(packet)

@@ -1,4 +1,4 @@
-"""Slow and obvious twins of what io/ does fast, and recordings built byte by byte from the specifications."""
+"""Slow, obvious twins of the fast code in io/, and recordings built byte by byte from the specifications."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def first_fault(events: Rows, sensor: Sensor, floor_us: int) -> tuple[int, str] 
 
 
 def clipped(events: Rows) -> tuple[Rows, int]:
-    """The events with late times raised, and how many were late."""
+    """Return the events with late times raised, and how many were late."""
     out: Rows = []
     for t, x, y, p in events:
         out.append((max(t, out[-1][0]) if out else t, x, y, p))
@@ -41,7 +41,7 @@ def clipped(events: Rows) -> tuple[Rows, int]:
 
 
 def aedat2(chip: str, words: list[tuple[int, int]], tail: bytes = b"") -> bytes:
-    """A file of jAER: (address, time) pairs."""
+    """Build a jAER file from (address, time) pairs."""
     lines = ["#!AER-DAT2.0", "# This is a raw AE data file - do not edit", "# Timestamps tick is 1 us"]
     lines += [f"# AEChip: {chip}"] if chip else []
     head = "".join(f"{line}\r\n" for line in lines).encode()
@@ -49,7 +49,7 @@ def aedat2(chip: str, words: list[tuple[int, int]], tail: bytes = b"") -> bytes:
 
 
 def dvs128_address(x: int, y: int, p: int) -> int:
-    """Address of an event at x, y counted from the upper left."""
+    """Return the address of an event at x, y counted from the upper left."""
     return (127 - y) << 8 | (127 - x) << 1 | (1 - p)
 
 

@@ -148,7 +148,7 @@ def test_values_that_are_not_finite_end_the_line_at_once_and_none_comes_out(kit,
         summary = line.end()
         assert line.process.returncode == 2
     assert summary["failure"] == "anonymize: the anonymizer returned values that are not finite; use other weights"
-    assert f"eventveil: the line failed: {summary['failure']}" in line.errors.replace("\n", " ")
+    assert f"eventveil: the pipeline failed: {summary['failure']}" in line.errors.replace("\n", " ")
     assert summary["incidents"] == []
     assert_counters_balance(summary)
     assert received[0][-1][0] == b"state"

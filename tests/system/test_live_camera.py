@@ -139,7 +139,7 @@ def test_what_a_camera_loses_is_told_in_the_next_header(kit, tmp_path, monkeypat
         fake.emit(as_columns(second, EVENTS), holes=[0])
         line.wait_for(lambda: len(line.windows()) >= 5)
         fake.emit(as_columns(second, EVENTS), delay_s=100.0)  # too old for this pipeline: the driver drops it
-        line.wait_for(lambda: fake.told("cleared") == 0)
+        line.wait_for(lambda: fake.recorded("cleared") == 0)
         fake.emit(as_columns(third, EVENTS))
         line.wait_for(lambda: len(line.windows()) >= 8)
         line.finish()

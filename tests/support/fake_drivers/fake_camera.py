@@ -1,6 +1,6 @@
-"""A camera that does what a test says, below the drivers: the test writes packets into a folder, the driver takes them.
+"""A camera that a test controls, below the drivers: the test writes packets into a folder, the driver reads them.
 
-`FakeCamera` is the test's end. What is below runs in the camera's process, in the place of a driver's compiled part.
+`FakeCamera` is the test's end. The functions run in the camera's process and replace a driver's compiled part.
 """
 
 from __future__ import annotations
@@ -21,37 +21,37 @@ DV_DTYPE = np.dtype(
         "itemsize": 16,
     }
 )
-"""Of `EventStore.numpy()`."""
+"""The dtype of `EventStore.numpy()`."""
 
 
 class FakeCamera:
     """The test's end of a camera.
 
     Args:
-        folder: a folder of the test's own; `FAKE_CAMERA` names it to the other end.
+        folder: a folder of this test; `FAKE_CAMERA` passes it to the other end.
         model: as the driver names it.
         serial: its serial number.
         sensor: (width, height).
-        properties: what else is to be said of it: `error` when it is listed, `open_error` when it is opened.
+        properties: other properties: `error` when it is listed, `open_error` when it is opened.
     """
 
     def __init__(self, folder: Path, model: str, sensor: tuple[int, int], serial: str = "FAKE0001", **properties):
         self.folder = folder
-        self._told = {"model": model, "serial": serial, "sensor": sensor} | properties
+        self._properties = {"model": model, "serial": serial, "sensor": sensor} | properties
         self._emitted = 0
         self.plug()
 
     def plug(self, **changed) -> None:
         """Plug it in; with other properties, another camera in its place."""
-        self._told |= changed
-        _write(self.folder / "plugged", json.dumps(self._told).encode())
+        self._properties |= changed
+        _write(self.folder / "plugged", json.dumps(self._properties).encode())
 
     def unplug(self) -> None:
         """Pull it out."""
         (self.folder / "plugged").unlink()
 
     def emit(self, data: np.ndarray | bytes, **status) -> None:
-        """Let it deliver a packet: events as columns of a structured array, or bytes; `status` as its driver tells."""
+        """Deliver a packet: events as a structured array, or bytes; `status` as its driver reports it."""
         array = np.frombuffer(data, np.uint8) if isinstance(data, bytes) else data
         buffer = io.BytesIO()
         np.savez(buffer, data=array, status=np.array(json.dumps(status)))
@@ -60,12 +60,12 @@ class FakeCamera:
 
     @property
     def untaken(self) -> int:
-        """How many packets the driver has not taken yet."""
+        """The number of packets that the driver has not read yet."""
         return len(list(self.folder.glob("packet-*")))
 
-    def told(self, name: str):
-        """What the driver was told under this name; None: nothing."""
-        path = self.folder / f"told-{name}"
+    def recorded(self, name: str):
+        """Return the value that the driver received under this name; None: none."""
+        path = self.folder / f"call-{name}"
         return json.loads(path.read_text()) if path.exists() else None
 
 
@@ -75,30 +75,30 @@ def _write(path: Path, data: bytes) -> None:
 
 
 def folder() -> Path:
-    """Where the camera of this process is."""
+    """Return the folder of this process's camera."""
     return Path(os.environ["FAKE_CAMERA"])
 
 
 def properties() -> dict | None:
-    """What is plugged in; None: nothing."""
+    """Return the properties of the plugged-in camera; None: there is none."""
     try:
         return json.loads((folder() / "plugged").read_text())
     except FileNotFoundError:
         return None
 
 
-def tell(name: str, value) -> None:
-    """Let the test know what the driver was told."""
-    _write(folder() / f"told-{name}", json.dumps(value).encode())
+def record_call(name: str, value) -> None:
+    """Record a value that the driver received, for the test."""
+    _write(folder() / f"call-{name}", json.dumps(value).encode())
 
 
 def waiting() -> list[Path]:
-    """The packets that have not been taken."""
+    """Return the packets not read yet."""
     return sorted(folder().glob("packet-*[0-9]"))
 
 
 def take(timeout_s: float) -> tuple[np.ndarray, dict] | None:
-    """The next packet; None: there is none yet."""
+    """Return the next packet; None: there is none yet."""
     packets = waiting()
     if not packets:
         time.sleep(timeout_s)

@@ -1,4 +1,4 @@
-"""In the place of dv-processing, as far as its USB cameras go: same names, same answers where there is no camera."""
+"""Replaces dv-processing's USB cameras: same names, and same results without a camera."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import fake_camera
 
 
 class CameraModel(enum.Enum):
-    """Some of them."""
+    """A subset."""
 
     DVS128 = 0
     DAVIS = 1
@@ -32,11 +32,11 @@ class Store:
 class Camera:
     """An open camera."""
 
-    def __init__(self, found):
-        self._found = found
+    def __init__(self, properties):
+        self._properties = properties
 
     def getEventResolution(self):  # noqa: N802
-        return tuple(self._found["sensor"])
+        return tuple(self._properties["sensor"])
 
     def isRunning(self):  # noqa: N802
         return fake_camera.properties() is not None
@@ -55,12 +55,12 @@ class Camera:
         return Store(data)
 
     def setTimeInterval(self, interval):  # noqa: N802
-        fake_camera.tell("interval_ms", interval.total_seconds() * 1000)
+        fake_camera.record_call("interval_ms", interval.total_seconds() * 1000)
 
     def setCropArea(self, area):  # noqa: N802
         if type(area) is not tuple:
             raise TypeError("incompatible function arguments")  # as pybind11 has it
-        fake_camera.tell("crop", area)
+        fake_camera.record_call("crop", area)
 
 
 class DVXplorer(Camera):
@@ -69,55 +69,55 @@ class DVXplorer(Camera):
     def setContrastThresholdOn(self, value):  # noqa: N802
         if not 0 <= value < 256:
             raise TypeError("incompatible function arguments")
-        fake_camera.tell("contrast_on", value)
+        fake_camera.record_call("contrast_on", value)
 
     def setContrastThresholdOff(self, value):  # noqa: N802
-        fake_camera.tell("contrast_off", value)
+        fake_camera.record_call("contrast_off", value)
 
 
 class DVS128(Camera):
     """With biases."""
 
     class Bias(enum.Enum):
-        """Some of them."""
+        """A subset."""
 
         DIFF_ON = 8
         DIFF_OFF = 4
 
     def setBias(self, bias, value):  # noqa: N802
-        fake_camera.tell(f"bias-{bias.name}", value)
+        fake_camera.record_call(f"bias-{bias.name}", value)
 
 
 class DAVIS(Camera):
     """With biases that have a coarse and a fine value."""
 
     class SensorModel(enum.Enum):
-        """Some of them."""
+        """A subset."""
 
         DAVIS240C = 2
         DAVIS346 = 5
 
     class Davis346BiasCF(enum.Enum):
-        """Some of them."""
+        """A subset."""
 
         On = 11
         Off = 12
 
     def getSensorModel(self):  # noqa: N802
-        return self.SensorModel[self._found.get("chip", "DAVIS346")]
+        return self.SensorModel[self._properties.get("chip", "DAVIS346")]
 
     def setDavis346BiasCoarseFine(self, bias, coarse, fine):  # noqa: N802
-        fake_camera.tell(f"bias-{bias.name}", [coarse, fine])
+        fake_camera.record_call(f"bias-{bias.name}", [coarse, fine])
 
 
 def _discover():
-    found = fake_camera.properties()
-    if found is None:
+    properties = fake_camera.properties()
+    if properties is None:
         return []
     return [
         types.SimpleNamespace(
-            cameraModel=CameraModel[found["model"]],
-            serialNumber=found["serial"],
+            cameraModel=CameraModel[properties["model"]],
+            serialNumber=properties["serial"],
             firmwareVersion=7,
             busNumber=2,
             devAddress=9,
@@ -126,11 +126,11 @@ def _discover():
 
 
 def _open(descriptor):
-    found = fake_camera.properties()
-    if found.get("open_error"):
-        raise RuntimeError(found["open_error"])
-    assert descriptor.serialNumber == found["serial"]
-    return {"DVXPLORER": DVXplorer, "DVS128": DVS128, "DAVIS": DAVIS}[found["model"]](found)
+    properties = fake_camera.properties()
+    if properties.get("open_error"):
+        raise RuntimeError(properties["open_error"])
+    assert descriptor.serialNumber == properties["serial"]
+    return {"DVXPLORER": DVXplorer, "DVS128": DVS128, "DAVIS": DAVIS}[properties["model"]](properties)
 
 
 io = types.SimpleNamespace(camera=types.SimpleNamespace(discover=_discover, open=_open))

@@ -1,4 +1,4 @@
-"""In the place of the Metavision SDK, as far as it is used: names as in OpenEB, but never held to a real one."""
+"""Replaces the part of the Metavision SDK in use: names as in OpenEB, but never compared with a real one."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ class ConnectionType(enum.Enum):
 
 
 class DeviceDiscovery:
-    """Where cameras are found."""
+    """Finds cameras."""
 
     @staticmethod
     def list_available_sources_local():
-        found = fake_camera.properties()
-        if found is None:
+        properties = fake_camera.properties()
+        if properties is None:
             return []
         return [
             types.SimpleNamespace(
-                serial=found["serial"],
+                serial=properties["serial"],
                 integrator_name="Prophesee",
                 plugin_name="hal_plugin_prophesee",
                 connection=ConnectionType.USB_LINK,
@@ -34,8 +34,8 @@ class DeviceDiscovery:
 
     @staticmethod
     def open(serial):
-        found = fake_camera.properties()
-        return None if found.get("open_error") else Device(found)
+        properties = fake_camera.properties()
+        return None if properties.get("open_error") else Device(properties)
 
 
 class I_ROI:  # noqa: N801
@@ -45,8 +45,8 @@ class I_ROI:  # noqa: N801
 class Device:
     """A device and all its facilities in one."""
 
-    def __init__(self, found):
-        self._found = found
+    def __init__(self, properties):
+        self._properties = properties
         self._callback = None
         self._raw = None
         self.name = "IMX636"
@@ -61,36 +61,36 @@ class Device:
         return "Prophesee"
 
     def get_serial(self):
-        return self._found["serial"]
+        return self._properties["serial"]
 
     def get_system_info(self):
         return {"System Version": "4.6.2"}
 
     def get_width(self):
-        return self._found["sensor"][0]
+        return self._properties["sensor"][0]
 
     def get_height(self):
-        return self._found["sensor"][1]
+        return self._properties["sensor"][1]
 
     def get_all_biases(self):
         return {"bias_diff_on": 0, "bias_fo": 0}
 
     def set(self, name, value):
-        fake_camera.tell(name, value)
+        fake_camera.record_call(name, value)
         return -100 < value < 100
 
     def set_window(self, window):
-        fake_camera.tell("roi", window)
+        fake_camera.record_call("roi", window)
         return True
 
     def enable(self, on):
-        fake_camera.tell("enabled", on)
+        fake_camera.record_call("enabled", on)
         return True
 
     def set_cd_event_rate(self, rate):
         if rate > 300_000_000:
             raise RuntimeError("Cannot set CD event count")
-        fake_camera.tell("rate", rate)
+        fake_camera.record_call("rate", rate)
         return True
 
     def add_event_buffer_callback(self, callback):
@@ -112,7 +112,7 @@ class Device:
         return self._raw
 
     def decode(self, raw):
-        """Hand the events over in two buffers, in memory that is written again."""
+        """Deliver the events in two buffers, in memory that is reused."""
         buffer = np.zeros(len(raw), EVENT_CD)
         for low, high in ((0, len(raw) // 2), (len(raw) // 2, len(raw))):
             for field in "xypt":

@@ -1,4 +1,4 @@
-"""Replaces the compiled part of neuromorphic-drivers, and nothing else: its Python half runs as it is installed."""
+"""Replaces only the compiled part of neuromorphic-drivers; its Python part runs as installed."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ EVENTS = np.dtype([("t", "<u8"), ("x", "<u2"), ("y", "<u2"), ("on", "?")])
 
 
 def list_devices() -> list:
-    """(name, connection, address, serial, error) of each."""
-    found = fake_camera.properties()
-    if found is None:
+    """Return (name, connection, address, serial, error) of each."""
+    properties = fake_camera.properties()
+    if properties is None:
         return []
-    error = found.get("error")
-    return [(found["model"], "USB 3.0 SuperSpeed (5.0 Gb/s)", "", None if error else found["serial"], error)]
+    error = properties.get("error")
+    return [(properties["model"], "USB 3.0 SuperSpeed (5.0 Gb/s)", "", None if error else properties["serial"], error)]
 
 
 class Packet:
-    """What a camera of iniVation delivers, as far as it is looked at."""
+    """A packet of an iniVation camera, with the fields in use."""
 
     def __init__(self, events, holes):
         self.polarity_events = events if len(events) else None
@@ -33,30 +33,30 @@ class Device:
     """The compiled device: its iterator yields (system time, ring status, packet)."""
 
     def __new__(cls, raw, _most, kind, configuration, serial, _address, _ring, timeout):
-        found = fake_camera.properties()
-        if found is None:
+        properties = fake_camera.properties()
+        if properties is None:
             raise RuntimeError("device not found")
-        if found.get("open_error"):
-            raise RuntimeError(found["open_error"])
-        fake_camera.tell("configuration", [kind, None if configuration is None else list(configuration)])
+        if properties.get("open_error"):
+            raise RuntimeError(properties["open_error"])
+        fake_camera.record_call("configuration", [kind, None if configuration is None else list(configuration)])
         device = super().__new__(cls)
-        device.found, device.raw, device.timeout = found, raw, timeout
+        device.camera, device.raw, device.timeout = properties, raw, timeout
         return device
 
     def name(self):
-        return self.found["model"]
+        return self.camera["model"]
 
     def serial(self):
-        return self.found["serial"]
+        return self.camera["serial"]
 
     def connection(self):
         return "USB 3.0 SuperSpeed (5.0 Gb/s)"
 
     def clear_backlog(self, until):
-        """Forget the packets that wait."""
+        """Discard the waiting packets."""
         for path in fake_camera.waiting()[: None if until == 0 else -until]:
             path.unlink()
-        fake_camera.tell("cleared", until)
+        fake_camera.record_call("cleared", until)
 
     def __next__(self):
         if fake_camera.properties() is None:
