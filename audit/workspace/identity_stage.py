@@ -1,7 +1,8 @@
-"""The stage of an attacker who learns who is who: chosen by what they link, and not by the search of the papers.
+"""The stage of an attacker who learns to tell people apart. Linking, not the re-identification search, picks its epoch.
 
-That search leaves out windows of the same person and gesture, so it rewards an epoch for embedding the gesture *less*,
-and says little of the person; where people show the same gesture in another session, only the person helps.
+The search of the papers leaves out windows of the same person and gesture. It rewards an epoch for embedding the
+gesture *less*, and says little about the person. Where people show the same gesture in another session, only the
+person helps.
 """
 
 from __future__ import annotations
@@ -19,11 +20,11 @@ class IdentityStage(ClassifierStage):
     Args:
         name: of the stage.
         attacker: the network, with its denoiser if it has one.
-        anonymizer: what windows go through.
+        anonymizer: applied to the windows.
         settings: of a training.
-        schedule: of this one.
-        stand: people for validation.
-        protocol: how they are looked for.
+        schedule: of this training.
+        evaluation_set: people for validation.
+        protocol: which of their windows are compared.
     """
 
     def __init__(
@@ -33,15 +34,15 @@ class IdentityStage(ClassifierStage):
         anonymizer: Anonymizer,
         settings: TrainSettings,
         schedule: StageSettings,
-        stand: EvaluationSet,
+        evaluation_set: EvaluationSet,
         protocol: Protocol,
     ) -> None:
-        super().__init__(name, "identity", attacker, anonymizer, settings, schedule, stand)
+        super().__init__(name, "identity", attacker, anonymizer, settings, schedule, evaluation_set)
         self.score = "val_linked_mAP"
         self._protocol = protocol
 
     def validate(self, epoch: int) -> dict[str, float]:
-        """Rank-1 and mAP of single windows, linked with another session's of the same gesture, with fresh noise."""
+        """Return rank-1 and mAP of single windows linked with the same gesture in another session, with fresh noise."""
         attacker = self.attacker
         embedding_NE = embedded(self.stand, attacker.classifier, attacker.denoiser, self.anonymizer, self.name, epoch)
         ranking = self._protocol.ranking(embedding_NE)
