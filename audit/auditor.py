@@ -109,8 +109,8 @@ class Auditor:
     def _collect(self, subject: Subject) -> SubjectReport:
         findings: dict[str, Any] = {"attacks": ()}
         for family in FAMILIES:
-            found = family.collect(subject, self._plan, Results(self._work))
-            findings |= found | {"attacks": findings["attacks"] + found.get("attacks", ())}
+            values = family.collect(subject, self._plan, Results(self._work))
+            findings |= values | {"attacks": findings["attacks"] + values.get("attacks", ())}
         return SubjectReport(
             name=subject.name, audited=subject.audited, weights=subject.digest, about=subject.about, **findings
         )

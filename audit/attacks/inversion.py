@@ -204,9 +204,9 @@ def jobs(plan: AuditPlan) -> list[Denoising | Inverting]:
 
 def collect(subject: Subject, plan: AuditPlan, results: Results) -> Findings:
     """Return the attacks on a subject, and how much of raw windows the best denoiser restored."""
-    found = [results.of(job.name) for job in jobs(plan) if job.subject == subject.name]
-    restored = [Figure.model_validate(result["restored"]) for result in found if "restored" in result]
+    outcomes = [results.of(job.name) for job in jobs(plan) if job.subject == subject.name]
+    restored = [Figure.model_validate(result["restored"]) for result in outcomes if "restored" in result]
     return {
-        "attacks": sum((read_attacks(result["attacks"]) for result in found), ()),
+        "attacks": sum((read_attacks(result["attacks"]) for result in outcomes), ()),
         "restored": max(restored, key=lambda figure: figure.value, default=None),
     }

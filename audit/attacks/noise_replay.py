@@ -143,5 +143,5 @@ def jobs(plan: AuditPlan) -> list[Guessing]:
 
 def collect(subject: Subject, plan: AuditPlan, results: Results) -> Findings:
     """Return the outcome of guessing."""
-    found = [results.of(job.name)["replay"] for job in jobs(plan) if job.subject == subject.name]
-    return {"replay": Replay.model_validate(found[0]) if found else None}
+    outcomes = [results.of(job.name)["replay"] for job in jobs(plan) if job.subject == subject.name]
+    return {"replay": Replay.model_validate(outcomes[0]) if outcomes else None}

@@ -88,21 +88,21 @@ class Comparison(AttackJob):
         seed = workspace.settings.seed
         name = ("audit", self.subject, "pictures")
         raw_pictures = torch.from_numpy(test.outputs(picture, Unchanged(), *name))
-        own_pictures = torch.from_numpy(test.outputs(picture, subject.anonymizer, *name))
+        pictures = torch.from_numpy(test.outputs(picture, subject.anonymizer, *name))
         other_N = others(test, seed)
         chosen = draw_some(test, workspace.settings.reconstruction.shown, seed)
         rows = test.draw[chosen].start
         with torch.inference_mode():
-            raw, own = (test.anonymized(one, (*name, "shown"), rows) for one in (Unchanged(), subject.anonymizer))
+            raw, published = (test.anonymized(one, (*name, "shown"), rows) for one in (Unchanged(), subject.anonymizer))
             shown = [("raw window", raw.sum(1)), ("its picture", picture(raw)[:, 0])]
             if self.subject != RAW:
-                shown += [("published window", own.sum(1)), ("its picture", picture(own)[:, 0])]
+                shown += [("published window", published.sum(1)), ("its picture", picture(published)[:, 0])]
         titles = [test.windows.trials[trial].label or "" for trial in test.draw[chosen].trial]
         path = workspace.work / SHEETS / f"{subject.folder}.png"
         draw_sheet(path, [(text, part.cpu().numpy()) for text, part in shown], titles)
         likeness = Likeness(
-            ssim=_figure(_ssim, own_pictures, raw_pictures, other_N, test.persons),
-            psnr_db=_figure(_psnr, own_pictures, raw_pictures, other_N, test.persons),
+            ssim=_figure(_ssim, pictures, raw_pictures, other_N, test.persons),
+            psnr_db=_figure(_psnr, pictures, raw_pictures, other_N, test.persons),
         )
         return {"likeness": likeness.model_dump(mode="json")}
 
@@ -137,14 +137,14 @@ def draw_some(evaluation_set: EvaluationSet, count: int, seed: int) -> npt.NDArr
 
 def _figure(
     measure: Measure,
-    own_pictures: torch.Tensor,
+    pictures: torch.Tensor,
     raw_pictures: torch.Tensor,
     other_N: npt.NDArray[np.int64],
     persons: npt.NDArray[np.str_],
 ) -> Figure:
-    value_N = _measured(measure, own_pictures, raw_pictures)
+    value_N = _measured(measure, pictures, raw_pictures)
     low, high = bootstrap_by_person(value_N, persons)
-    chance = float(_measured(measure, own_pictures, raw_pictures[torch.from_numpy(other_N)]).mean())
+    chance = float(_measured(measure, pictures, raw_pictures[torch.from_numpy(other_N)]).mean())
     value = float(value_N.mean())
     return Figure(value=value, low=min(low, value), high=max(high, value), chance=chance)
 

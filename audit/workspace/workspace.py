@@ -219,8 +219,8 @@ class AuditWorkspace:
             anonymizer: of the subject under attack.
             noise: names the fresh noise of the test windows.
             knowledge: of the attacker, for the report.
-            architecture: likewise.
-            seed: likewise.
+            architecture: of the attacker, for the report.
+            seed: of the attacker, for the report.
         """
         embedding_NE = embedded(self.test, attacker.classifier, attacker.denoiser, anonymizer, "audit", *noise)
         attacks = [

@@ -63,20 +63,20 @@ def workspace(tmp_path_factory):
     return AuditWorkspace(plan, ProcessGroup(), Silent())
 
 
-def attacks(found):
-    return [Attack.model_validate(attack) for attack in found]
+def attacks(values):
+    return [Attack.model_validate(attack) for attack in values]
 
 
-def lows(found):
-    return [advantage.low for attack in attacks(found) for advantage in attack.advantages]
+def lows(values):
+    return [advantage.low for attack in attacks(values) for advantage in attack.advantages]
 
 
-def gained(found):
-    return np.mean([advantage.value for attack in attacks(found) for advantage in attack.advantages])
+def gained(values):
+    return np.mean([advantage.value for attack in attacks(values) for advantage in attack.advantages])
 
 
-def chance_lies_within(found):
-    return all(a.low <= 0.02 and a.high >= 0 for attack in attacks(found) for a in attack.advantages)
+def chance_lies_within(values):
+    return all(a.low <= 0.02 and a.high >= 0 for attack in attacks(values) for a in attack.advantages)
 
 
 def test_what_can_be_turned_back_is_found_by_who_turns_it_back_alone_or_together(workspace):
@@ -112,10 +112,10 @@ def test_the_epoch_is_chosen_by_what_is_linked(workspace):
 
 
 def test_people_are_found_by_pictures_of_raw_windows_and_not_by_pictures_of_noise(workspace):
-    found = RetrievalAttack("plain", 0, ("raw", "nothing")).run(workspace)["attacks"]
-    assert max(lows(found["raw"])) > 0.4
-    assert chance_lies_within(found["nothing"])
-    assert {attack.knowledge for attack in attacks(found["raw"])} == {"reconstructing"}
+    by_subject = RetrievalAttack("plain", 0, ("raw", "nothing")).run(workspace)["attacks"]
+    assert max(lows(by_subject["raw"])) > 0.4
+    assert chance_lies_within(by_subject["nothing"])
+    assert {attack.knowledge for attack in attacks(by_subject["raw"])} == {"reconstructing"}
 
 
 def test_pictures_are_like_those_of_raw_windows_as_far_as_something_is_kept(workspace):
@@ -157,25 +157,25 @@ def noisy():
 @pytest.mark.parametrize("make", GENERATORS)
 def test_noise_of_a_seed_that_is_tried_is_foretold_whatever_drew_it(windows, anonymizer, make):
     with torch.inference_mode():
-        found = replay(anonymizer, *windows, make(5), 8)
-    assert found.succeeded
-    assert found.explained.low > 0.99
-    assert found.guesses == 24
+        result = replay(anonymizer, *windows, make(5), 8)
+    assert result.succeeded
+    assert result.explained.low > 0.99
+    assert result.guesses == 24
 
 
 @pytest.mark.parametrize("anonymizer", [Gaussian(4.0), Scramble(), noisy()])
 @pytest.mark.parametrize("noise", [LiveNoise(), SeededNoise(10**9)])
 def test_live_noise_and_a_seed_that_nobody_tried_are_not_foretold(windows, anonymizer, noise):
     with torch.inference_mode():
-        found = replay(anonymizer, *windows, noise, 8)
-    assert not found.succeeded
-    assert found.explained.low < 0.1
-    assert found.explained.high > -0.1
+        result = replay(anonymizer, *windows, noise, 8)
+    assert not result.succeeded
+    assert result.explained.low < 0.1
+    assert result.explained.high > -0.1
 
 
 def test_where_no_noise_is_drawn_nothing_is_guessed(windows):
-    found = replay(Pixelate(2), *windows, LiveNoise(), 8)
-    assert (found.noise, found.succeeded, found.explained) == (False, False, None)
+    result = replay(Pixelate(2), *windows, LiveNoise(), 8)
+    assert (result.noise, result.succeeded, result.explained) == (False, False, None)
 
 
 def test_the_audit_guesses_against_the_noise_of_the_line(workspace, monkeypatch):
@@ -224,10 +224,10 @@ def test_who_averages_windows_that_overlap_beats_who_has_each_event_once(tmp_pat
     def advantage(name):
         subject = workspace.subject(name)
         attacker = workspace.train_or_load(Network(subject, "plain", 0, "identity"))
-        found = workspace.attack(
+        result = workspace.attack(
             attacker, subject.anonymizer, name, knowledge="overlapping", architecture="plain", seed=0
         )  # fmt: skip
-        return attacks(found)[-1].advantages[0].value
+        return attacks(result)[-1].advantages[0].value
 
     assert advantage("overlapping") > advantage("once") + 0.2
 

@@ -38,8 +38,8 @@ def workspace_of(audit_settings, work, **anonymizers):
     return AuditWorkspace(plan, ProcessGroup(), Silent())
 
 
-def attacks(found):
-    return [Attack.model_validate(attack) for attack in found]
+def attacks(values):
+    return [Attack.model_validate(value) for value in values]
 
 
 def likeness(workspace, name):
@@ -62,8 +62,8 @@ def test_the_event_reid_sample_goes_through_both(real_data, tmp_path):
     assert raw.ssim.value == pytest.approx(1, abs=1e-4)
     assert raw.ssim.chance < 0.7  # FireNet's pictures of two people differ
     assert noise.ssim.high < 0.5
-    found = RetrievalAttack("resnet18", 0, ("raw", "untrained")).run(workspace)["attacks"]
-    assert next((a.way, a.people, a.queries) for a in attacks(found["raw"])) == ("search", 5, 13)
+    by_subject = RetrievalAttack("resnet18", 0, ("raw", "untrained")).run(workspace)["attacks"]
+    assert next((a.way, a.people, a.queries) for a in attacks(by_subject["raw"])) == ("search", 5, 13)
     IdentityAttack("raw", "resnet18", 0, ("raw",)).run(workspace)
     alone = Inverting("untrained", 0, (("resnet18", 0),)).run(workspace)
     assert math.isfinite(Figure.model_validate(alone["restored"]).value)
