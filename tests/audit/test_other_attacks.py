@@ -11,7 +11,7 @@ import torch
 from small_audits import Nothing, settings
 from small_trainings import GESTURES, Silent, planted, watch
 
-from eventveil.audit.attacks import attributes
+from eventveil.audit.attacks import FAMILIES, attributes
 from eventveil.audit.attacks.attributes import Probing, balanced_accuracy
 from eventveil.audit.attacks.averaging import Averaged, Overlapped
 from eventveil.audit.attacks.identity import IdentityAttack
@@ -61,6 +61,21 @@ def workspace(tmp_path_factory):
     subjects = (Subject("raw", Unchanged()), Subject("turned", Turned(), True), Subject("nothing", Nothing(), True))
     plan = AuditPlan(audit_settings, subjects, work, open_split(audit_settings.data, work, watch))
     return AuditWorkspace(plan, ProcessGroup(), Silent())
+
+
+def test_jobs_keep_the_names_by_which_a_resumed_audit_finds_their_results(workspace):
+    subjects = (workspace.subject("raw"), workspace.subject("turned"))
+    audit_settings = workspace.settings.model_copy(update={"averaging": 2, "guesses": 1})
+    plan = AuditPlan(audit_settings, subjects, workspace.work, workspace.dataset)
+    assert [job.name for family in FAMILIES for job in family.jobs(plan)] == [
+        "raw/identity-plain-0", "turned/identity-plain-0",
+        "turned-averaging/identity-plain-0", "turned-overlapping/identity-plain-0",
+        "raw/target", "turned/target",
+        "turned/inverting-0", "turned/denoising-plain-0",
+        "raw/reconstructing-plain-0", "raw/pictures", "turned/pictures",
+        "turned/replay",
+        "raw/attributes-linear", "raw/attributes-cnn", "turned/attributes-linear", "turned/attributes-cnn",
+    ]  # fmt: skip
 
 
 def attacks(values):
