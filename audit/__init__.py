@@ -1,1 +1,1 @@
-"""The privacy audit: attackers trained afresh on what an anonymizer lets through; figures, verdict, certificate."""
+"""The privacy audit: attackers trained on anonymized windows; figures, verdict, report and certificate."""

@@ -1,7 +1,7 @@
-"""The builds of attackers: a ResNet, a plain CNN, and a ResNet that learns from several windows of a person at once.
+"""The architectures of attackers: ResNets, a plain CNN, and a ResNet that learns from several windows of a person.
 
-All look at logarithms of counts, which makes them far stronger (docs/method.md), and all give an embedding and
-logits, so that one way of training and testing fits them.
+All take logarithms of counts, which makes them far stronger (docs/method.md). All return an embedding and logits, so
+that they are trained and tested in the same way.
 
 Legend of axes: B windows, C channels, H rows, W columns, E embedding, K classes.
 """
@@ -17,7 +17,7 @@ from eventveil.models.resnet import Classified, ResNetClassifier, ResNetConfig
 
 RESNET, DEEP, PLAIN, POOLED = "resnet18", "resnet50", "plain", "pooled"
 ARCHITECTURES = (RESNET, PLAIN, POOLED, DEEP)
-PLACES = 4  # rows and columns that the plain CNN keeps apart to the end
+PLACES = 4  # rows and columns of the plain CNN's last feature map
 
 
 def build(architecture: str, channels: int, classes: int, *, width: int, embedding: int, pool: int) -> nn.Module:
@@ -27,9 +27,9 @@ def build(architecture: str, channels: int, classes: int, *, width: int, embeddi
         architecture: one of `ARCHITECTURES`.
         channels: C of a window.
         classes: K, people or targets in training.
-        width: channels behind the first convolution.
+        width: channels after the first convolution.
         embedding: E.
-        pool: windows of one person that the pooled one learns from at once.
+        pool: windows of one person that the pooled network learns from at once.
     """
     if architecture == PLAIN:
         return PlainCNN(channels, classes, width, embedding)
@@ -47,7 +47,7 @@ def build(architecture: str, channels: int, classes: int, *, width: int, embeddi
 
 
 class PlainCNN(nn.Module):
-    """Four 3x3 convolutions, the last three of stride 2, and an embedding that still knows what was where."""
+    """Four 3x3 convolutions, the last three with stride 2, and an embedding that keeps positions."""
 
     def __init__(self, channels: int, classes: int, width: int, embedding: int) -> None:
         super().__init__()
@@ -67,20 +67,20 @@ class PlainCNN(nn.Module):
 
     def forward(self, x_BCHW: torch.Tensor) -> Classified:
         """Classify windows (B, C, H, W)."""
-        seen = x_BCHW.sign() * x_BCHW.abs().log1p()
-        embedding_BE = self.head(self.convolutions(seen))
+        logarithm_BCHW = x_BCHW.sign() * x_BCHW.abs().log1p()
+        embedding_BE = self.head(self.convolutions(logarithm_BCHW))
         return Classified(embedding_BE, self.classifier(embedding_BE))
 
 
 class Pooled(nn.Module):
-    """A network that says who it was only after several windows of them: the mean of their embeddings is classified.
+    """A network that is trained to classify the mean embedding of several windows of a person.
 
-    What single windows have of their own averages out, and what the person has in all of them is left; so it learns to
+    What differs between windows averages out, and what the person has in all of them remains. So the network learns to
     embed what can be linked over time.
 
     Args:
         network: embeds each window, and classifies embeddings by its `classifier`.
-        pool: in training, so many windows that follow one another in a batch are of one person.
+        pool: number of consecutive windows in a training batch that are of one person.
     """
 
     def __init__(self, network: ResNetClassifier, pool: int) -> None:
@@ -90,9 +90,9 @@ class Pooled(nn.Module):
 
     def forward(self, x_BCHW: torch.Tensor) -> Classified:
         """Embed each window; in training the logits of a window are those of its group."""
-        told: Classified = self.network(x_BCHW)
+        output: Classified = self.network(x_BCHW)
         if not self.training:
-            return told
-        mean = told.embedding.reshape(-1, self.pool, told.embedding.shape[1]).mean(1)
+            return output
+        mean = output.embedding.reshape(-1, self.pool, output.embedding.shape[1]).mean(1)
         logits = self.network.classifier(mean)
-        return Classified(told.embedding, logits.repeat_interleave(self.pool, 0))
+        return Classified(output.embedding, logits.repeat_interleave(self.pool, 0))

@@ -1,6 +1,6 @@
-"""The audit: all jobs, the verdicts, and a report of it.
+"""The audit: all jobs, the verdicts, and their report.
 
-OUT/work/    windows, who is who, networks, what each job found: private
+OUT/work/    windows, identities, networks, results of jobs: private
 """
 
 from __future__ import annotations
@@ -10,15 +10,10 @@ from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
-from eventveil.audit.attacks.attributes import attribute_jobs, attributes_on
-from eventveil.audit.attacks.averaging import averaged, averaging_jobs, averaging_on
-from eventveil.audit.attacks.before_after import recording_jobs
-from eventveil.audit.attacks.identity import attacks_on, identity_jobs
-from eventveil.audit.attacks.inversion import inversion_jobs, inversion_on
-from eventveil.audit.attacks.noise_replay import replay_jobs, replay_on
-from eventveil.audit.attacks.reconstruction import check_reconstruction, reconstruction_jobs, reconstruction_on
-from eventveil.audit.attacks.utility import target_jobs, utility_on
+from eventveil.audit.attacks import FAMILIES
+from eventveil.audit.attacks.reconstruction import check_reconstruction
 from eventveil.audit.execution.executors import Steps
 from eventveil.audit.execution.progress import AuditProgress
 from eventveil.audit.execution.scheduler import Executor, Job, Results, RetryLog, run_jobs
@@ -42,14 +37,14 @@ class Auditor:
 
     Args:
         settings: of the audit.
-        subjects: what is attacked; `raw` must be among them.
+        subjects: the anonymizers under attack; `raw` must be among them.
         folder: OUT.
-        board: shows how it goes.
-        resume: go on with an audit that was begun.
+        progress: shows the progress.
+        resume: continue an audit that was begun.
 
     Raises:
-        AuditError: it was begun already and is not to be gone on with, or with other settings; or nobody can be looked
-            for in these data.
+        AuditError: the audit was begun before, without `resume` or with other settings; or the data has no person with
+            the same gesture in two sessions.
         EventVeilError: the dataset cannot be read, or has too few people.
     """
 
@@ -58,117 +53,99 @@ class Auditor:
         settings: AuditSettings,
         subjects: Sequence[Subject],
         folder: Path,
-        board: AuditProgress,
+        progress: AuditProgress,
         *,
         resume: bool = False,
     ) -> None:
-        self._settings, self._subjects, self._board = settings, tuple(subjects), board
+        self._settings, self._subjects, self._progress = settings, tuple(subjects), progress
         self._work = folder.absolute() / "work"
         check_reconstruction(settings)
         self._begin(resume=resume)
-        dataset = open_split(settings.data, self._work, board.watch)
-        self._plan = AuditPlan(settings, (*self._subjects, *averaged(settings, self._subjects)), self._work, dataset)
-        bench = AuditWorkspace(self._plan, ProcessGroup(), Steps(), board.watch)
-        bench.prepare()
-        if not any(protocol.way == "linked" for protocol in bench.protocols):
+        dataset = open_split(settings.data, self._work, progress.watch)
+        self._plan = AuditPlan(settings, self._subjects, self._work, dataset)
+        workspace = AuditWorkspace(self._plan, ProcessGroup(), Steps(), progress.watch)
+        workspace.prepare()
+        if not any(protocol.way == "linked" for protocol in workspace.protocols):
             raise AuditError(
-                f"{dataset.root}: could not be measured: none of the test people has the same gesture in two sessions, "
-                "so nobody can be looked for; give people a second session"
+                f"{dataset.root}: inconclusive: none of the test people has the same gesture in two sessions, so no "
+                "attacker can be tested; give people a second session"
             )
-        _ = bench.validation  # now, and not in the first job
+        _ = workspace.validation  # fail now, and not in the first job
 
     @property
     def jobs(self) -> list[Job]:
-        """All that is to be done."""
-        found: list[Job] = [*identity_jobs(self._settings, self._subjects)]
-        found += averaging_jobs(self._settings, self._subjects)
-        if self._plan.dataset.classes:
-            found += target_jobs(self._settings, self._subjects)
-        found += inversion_jobs(self._settings, self._subjects)
-        found += reconstruction_jobs(self._settings, self._subjects)
-        found += recording_jobs(self._settings, self._subjects)
-        found += replay_jobs(self._settings, self._subjects)
-        found += attribute_jobs(self._settings, self._subjects, self._plan.dataset)
-        return found
+        """The jobs of all families of attacks."""
+        return [job for family in FAMILIES for job in family.jobs(self._plan)]
 
     def run(self, make_executor: MakeExecutor, command: str = "") -> AuditReport:
         """Do all jobs, and decide.
 
         Args:
-            make_executor: makes the crew that does them.
-            command: how the program was called.
+            make_executor: makes the executor of the jobs.
+            command: the command line, for the report.
 
         Raises:
-            Interrupted, KeyboardInterrupt: somebody asked to stop; everything is saved.
+            Interrupted, KeyboardInterrupt: the audit was asked to stop; everything is saved.
             AuditError: a job cannot be done.
-            TrainingError: a training cannot go on, or a file cannot be written.
+            TrainingError: a training cannot continue, or a file cannot be written.
         """
-        began, at = time.monotonic(), datetime.now(UTC).isoformat(timespec="seconds")
-        with make_executor(self._plan, self._board) as executor:
-            run_jobs(self.jobs, executor, self._board, self._work)
+        start_s, at = time.monotonic(), datetime.now(UTC).isoformat(timespec="seconds")
+        with make_executor(self._plan, self._progress) as executor:
+            run_jobs(self.jobs, executor, self._progress, self._work)
             machine = executor.machine
-        reports = [self._subject(subject) for subject in self._subjects]
+        settings = self._settings
+        retries = RetryLog(self._work).reasons
+        return AuditReport(
+            made=Made.of(at, command, round(time.monotonic() - start_s, 1), machine),
+            evidence=settings.evidence,
+            threshold=settings.threshold,
+            precision=settings.precision,
+            settings=settings.model_dump(mode="json"),
+            data=Data.of(self._plan.dataset),
+            subjects=with_dominated(self._with_verdicts([self._collect(subject) for subject in self._subjects])),
+            repeated=tuple(Repeated(job=job, reasons=tuple(reasons)) for job, reasons in retries.items()),
+        )
+
+    def _collect(self, subject: Subject) -> SubjectReport:
+        findings: dict[str, Any] = {"attacks": ()}
+        for family in FAMILIES:
+            values = family.collect(subject, self._plan, Results(self._work))
+            findings |= values | {"attacks": findings["attacks"] + values.get("attacks", ())}
+        return SubjectReport(
+            name=subject.name, audited=subject.audited, weights=subject.digest, about=subject.about, **findings
+        )
+
+    def _with_verdicts(self, reports: Sequence[SubjectReport]) -> list[SubjectReport]:
+        settings = self._settings
         on_raw = next(report.attacks for report in reports if report.name == RAW)
-        own = self._settings
-        judged = [
+        return [
             report.model_copy(
                 update={
                     "verdict": decide(
                         report.attacks, on_raw,
-                        threshold=own.threshold, precision=own.precision, evidence=own.evidence,
-                        foretold=report.replay is not None and report.replay.succeeded,
+                        threshold=settings.threshold, precision=settings.precision, evidence=settings.evidence,
+                        predicted=report.replay is not None and report.replay.succeeded,
                     ),
                 }
             ) if report.audited else report
             for report in reports
         ]  # fmt: skip
-        lost = RetryLog(self._work).reasons
-        return AuditReport(
-            made=Made.of(at, command, round(time.monotonic() - began, 1), machine),
-            evidence=own.evidence,
-            threshold=own.threshold,
-            precision=own.precision,
-            settings=own.model_dump(mode="json"),
-            data=Data.of(self._plan.dataset),
-            subjects=with_dominated(judged),
-            repeated=tuple(Repeated(job=job, reasons=tuple(reasons)) for job, reasons in lost.items()),
-        )
-
-    def _subject(self, subject: Subject) -> SubjectReport:
-        settings, results = self._settings, Results(self._work)
-        inverted, restored = inversion_on(subject, settings, results)
-        by_picture, likeness = reconstruction_on(subject.name, settings, results)
-        return SubjectReport(
-            name=subject.name,
-            audited=subject.audited,
-            weights=subject.digest,
-            about=subject.about,
-            attacks=(*attacks_on(subject.name, settings, results), *inverted, *by_picture),
-            restored=restored,
-            likeness=likeness,
-            replay=replay_on(subject, settings, results),
-            attributes=attributes_on(subject, settings, self._plan.dataset, results),
-            averaging=averaging_on(subject, settings, results),
-            utility=utility_on(subject.name, results) if self._plan.dataset.classes else None,
-        )
 
     def _begin(self, *, resume: bool) -> None:
         path = self._work / "audit.json"
         values = self._settings.model_dump(mode="json", exclude={"threshold", "precision", "evidence", "run"})
-        own = {"digest": digest([values, [(subject.name, subject.digest) for subject in self._subjects]])}
-        held = read_json(path)
-        if held and not resume:
-            raise AuditError(f"{self._work}: an audit was begun here; go on with --resume, or name another --out")
-        if held and held != own:
-            raise AuditError(
-                f"{self._work}: the audit that was begun here is of other settings or weights; name another --out"
-            )
-        write_json(path, own)
+        current = {"digest": digest([values, [(subject.name, subject.digest) for subject in self._subjects]])}
+        earlier = read_json(path)
+        if earlier and not resume:
+            raise AuditError(f"{self._work}: holds an audit already; continue it with --resume, or name another --out")
+        if earlier and earlier != current:
+            raise AuditError(f"{self._work}: holds an audit with other settings or weights; name another --out")
+        write_json(path, current)
 
 
 def with_dominated(reports: Sequence[SubjectReport]) -> tuple[SubjectReport, ...]:
-    """Mark subjects for whom another keeps as much of the target and less of the person, or more and as much."""
-    places = {
+    """Mark subjects that another one dominates: no less utility and no more leakage, and better in one of them."""
+    points = {
         report.name: (report.utility.retrained.value, report.strongest.advantage.value)
         for report in reports
         if report.utility is not None
@@ -176,8 +153,8 @@ def with_dominated(reports: Sequence[SubjectReport]) -> tuple[SubjectReport, ...
     marked = []
     for report in reports:
         better: tuple[str, ...] = ()
-        if report.name in places:
-            use, leak = places[report.name]
-            better = tuple(name for name, (u, v) in places.items() if u >= use and v <= leak and (u, v) != (use, leak))
+        if report.name in points:
+            use, leak = points[report.name]
+            better = tuple(name for name, (u, v) in points.items() if u >= use and v <= leak and (u, v) != (use, leak))
         marked.append(report.model_copy(update={"dominated_by": better}))
     return tuple(marked)

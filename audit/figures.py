@@ -1,8 +1,8 @@
-"""What attackers and users got, as it stands in report.json.
+"""The figures of report.json: what attackers and classifiers achieved.
 
-Shares are from 0 to 1, intervals hold 95 % and are got by drawing people. An *advantage* is what is gained over blind
-guessing, 0, on the way to certainty, 1: (share right - chance) / (1 - chance). It puts finding and verifying on one
-scale.
+Shares are from 0 to 1. Intervals are 95 % intervals from a bootstrap over people. An *advantage* is the gain over blind
+guessing, scaled from 0 (chance) to 1 (certainty): (share right - chance) / (1 - chance). It puts re-identification and
+verification on one scale.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ Way = Literal["search", "linked"]
 
 
 class ReportModel(BaseModel):
-    """Base of all parts of a report."""
+    """Base class of all parts of a report."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 class Figure(ReportModel):
-    """A share, its 95 % interval, and what blind guessing gives in the very same protocol."""
+    """A share, its 95 % interval, and the share of blind guessing in the same protocol."""
 
     value: float
     low: float
@@ -30,14 +30,14 @@ class Figure(ReportModel):
     chance: float
 
     @classmethod
-    def of(cls, held: dict[str, Any]) -> Figure:
-        """From a figure of `training.results`."""
-        low, high = held["interval_95"]
-        return cls(value=held["value"], low=low, high=high, chance=held["chance"])
+    def of(cls, result: dict[str, Any]) -> Figure:
+        """Convert a figure of `training.evaluation.results`."""
+        low, high = result["interval_95"]
+        return cls(value=result["value"], low=low, high=high, chance=result["chance"])
 
 
 class Advantage(ReportModel):
-    """What is gained over blind guessing; below 0 where chance would do better, which protects nobody."""
+    """The gain over blind guessing. Below 0, chance would do better, which is no extra privacy."""
 
     by: Literal["rank-1", "verification"]
     value: float
@@ -46,33 +46,35 @@ class Advantage(ReportModel):
 
     @classmethod
     def of_rank(cls, rank1: Figure) -> Advantage:
-        """Of a rank-1."""
+        """Return the advantage of a rank-1."""
         scaled = [(share - rank1.chance) / (1 - rank1.chance) for share in (rank1.value, rank1.low, rank1.high)]
         return cls(by="rank-1", value=scaled[0], low=scaled[1], high=scaled[2])
 
     @classmethod
     def of_error(cls, error: Figure) -> Advantage:
-        """Of an equal error rate, whose chance is one half: 1 - 2 EER."""
+        """Return the advantage of an equal error rate, whose chance is one half: 1 - 2 EER."""
         return cls(by="verification", value=1 - 2 * error.value, low=1 - 2 * error.high, high=1 - 2 * error.low)
 
 
 class Attack(ReportModel):
-    """What one attacker got in one protocol.
+    """What one attacker achieved in one protocol.
 
     Attributes:
-        knowledge: ignorant, trained on raw windows; informed, trained afresh on anonymized ones; denoising, likewise
-            and together with a denoiser before it; inverting, trained on raw windows and behind a denoiser that learned
-            alone; reconstructing, trained on pictures of raw windows and shown those of anonymized ones; averaging,
-            trained on the mean of many anonymizations of the same events; overlapping, on that of windows that overlap.
+        knowledge: ignorant: trained on raw windows. informed: trained on anonymized windows. denoising: informed, and
+            trained together with a denoiser before it. inverting: ignorant, after a denoiser that was trained alone.
+            reconstructing: trained on pictures of raw windows, tested on pictures of anonymized ones. averaging:
+            trained on the mean of many anonymizations of the same events. overlapping: trained on the mean of windows
+            that overlap.
         architecture, seed: of the attacker.
-        way: search, as the papers do it; linked, with the gesture held equal on both sides and another session.
-        windows: of one person, whose embeddings are averaged.
-        seconds: that these windows last; None of whole recordings.
+        way: search: the re-identification search of the papers. linked: both sides show the same gestures, in different
+            sessions.
+        windows: number of windows of a person whose embeddings are averaged.
+        seconds: length of these windows; None for whole recordings.
         people, queries, gallery: how many there were.
-        rank1, rank5, rank10, mean_average_precision: of the search.
-        equal_error_rate: of the check "is it the same person?", in way linked.
-        linkability: of pairs of windows, or tracks, in way linked; see `audit.verification`.
-        advantages: what decides.
+        rank1, rank5, rank10, mean_average_precision: of the ranking of the gallery.
+        equal_error_rate: of the verification "is it the same person?", in way linked.
+        linkability: of pairs of windows, or tracks, in way linked; see `audit.evaluation.verification`.
+        advantages: the figures that decide the verdict.
     """
 
     knowledge: Knowledge
@@ -94,7 +96,7 @@ class Attack(ReportModel):
 
     @property
     def title(self) -> str:
-        """Who it is, in words."""
+        """A description of the attacker."""
         return f"{self.knowledge} {self.architecture}, seed {self.seed}"
 
 
@@ -107,12 +109,12 @@ class Class(ReportModel):
 
 
 class Utility(ReportModel):
-    """What is left of the target.
+    """How well the target is recognised.
 
     Attributes:
         retrained: accuracy of a classifier trained on anonymized windows.
-        as_it_is: accuracy of one trained on raw windows.
-        classes: of the retrained one.
+        as_it_is: accuracy of a classifier trained on raw windows.
+        classes: of the retrained classifier.
     """
 
     retrained: Figure
@@ -121,11 +123,11 @@ class Utility(ReportModel):
 
 
 class Likeness(ReportModel):
-    """How like pictures from anonymized windows are to those from raw ones; chance is the like of other people's.
+    """How similar pictures from anonymized windows are to those from raw ones. Chance is other people's similarity.
 
     Attributes:
         ssim: structural similarity, at most 1.
-        psnr_db: peak signal to noise ratio, decibels; 100 where pictures are equal.
+        psnr_db: peak signal-to-noise ratio, decibels; 100 where pictures are equal.
     """
 
     ssim: Figure
@@ -133,13 +135,13 @@ class Likeness(ReportModel):
 
 
 class Replay(ReportModel):
-    """What one got who knows the weights, saw one raw window, and guessed the seed of the noise.
+    """The outcome of guessing the noise's seed, by an attacker who knows the weights and one raw window.
 
     Attributes:
-        noise: whether any is drawn; without, there is nothing to be guessed, and the same window gives the same again.
-        guesses: how many seeds and generators were tried.
-        explained: share of the noise on later windows that the best guess foretold; 0 is chance, 1 all of it.
-        succeeded: whether the noise was foretold.
+        noise: whether noise is drawn; without it, the same window always gives the same result.
+        guesses: number of pairs of generator and seed that were tried.
+        explained: share of the noise on later windows that the best guess predicted; 0 is chance, 1 all of it.
+        succeeded: whether the noise was predicted.
     """
 
     noise: bool
@@ -149,14 +151,14 @@ class Replay(ReportModel):
 
 
 class Attribute(ReportModel):
-    """How well a probe tells something about a person, or the light, of unseen people.
+    """How well a probe predicts an attribute of unseen people, or the light.
 
     Attributes:
-        name: what is told.
+        name: of the attribute.
         probe: linear or cnn.
-        classes: what it may be.
-        people: that were tested.
-        accuracy: balanced over the classes: the mean of the shares that are right in each.
+        classes: its possible values.
+        people: number of test people.
+        accuracy: balanced: the mean over the classes of the share that is right.
     """
 
     name: str
@@ -167,21 +169,21 @@ class Attribute(ReportModel):
 
 
 class StrongestAttack(ReportModel):
-    """One advantage, and by whom."""
+    """An advantage, and the attack that achieved it."""
 
     attack: Attack
     advantage: Advantage
 
 
 class Verdict(ReportModel):
-    """Whether the threshold is held.
+    """Whether every advantage stays below the threshold.
 
     Attributes:
-        status: exit status: 0 held, 1 not held, 2 could not be measured.
-        text: why, in plain words.
+        status: exit status: 0 pass, 1 fail, 2 inconclusive.
+        text: the verdict and its reason.
         strongest: the highest advantage: the figure to quote.
-        decisive: the advantage whose interval reaches highest: the one the threshold is held against.
-        people_needed: how many test people the asked precision takes, where there are too few.
+        decisive: the advantage whose interval reaches highest: the one that is compared with the threshold.
+        people_needed: number of test people for the required precision, where there are too few.
     """
 
     status: Literal[0, 1, 2]
@@ -192,22 +194,22 @@ class Verdict(ReportModel):
 
 
 class SubjectReport(ReportModel):
-    """All about one anonymizer.
+    """All figures of one anonymizer.
 
     Attributes:
         name: of the weights file or the rule.
         audited: whether there is a verdict.
         weights: SHA-256 of its tensors.
         about: metadata of the weights file.
-        attacks: what every attacker of identity got.
-        averaging: what those got who average, which the publishing rule prevents.
-        restored: share of what raw windows differ by that a denoiser gave back.
+        attacks: of all attackers of identity.
+        averaging: attacks on averages, which the publishing rule prevents.
+        restored: share of raw windows that the best denoiser restored.
         likeness: of pictures from its windows.
-        replay: what guessing the noise brought.
-        attributes: what probes told.
+        replay: the outcome of guessing the noise.
+        attributes: what probes predicted.
         utility: of the target; None where the data has no classes.
-        dominated_by: subjects that keep as much of the target and less of the person.
-        verdict: where it is audited.
+        dominated_by: subjects with no less utility and no more leakage, and better in one of them.
+        verdict: None for comparisons.
     """
 
     name: str
@@ -226,22 +228,22 @@ class SubjectReport(ReportModel):
 
     @property
     def strongest(self) -> StrongestAttack:
-        """The highest advantage."""
+        """The attack with the highest advantage."""
         return strongest(self.attacks)
 
 
 def advantages(attacks: tuple[Attack, ...]) -> list[StrongestAttack]:
-    """Every advantage of every attack."""
+    """Return every advantage of every attack."""
     return [
         StrongestAttack(attack=attack, advantage=advantage) for attack in attacks for advantage in attack.advantages
     ]
 
 
 def strongest(attacks: tuple[Attack, ...]) -> StrongestAttack:
-    """The highest advantage."""
-    return max(advantages(attacks), key=lambda found: found.advantage.value)
+    """Return the attack with the highest advantage."""
+    return max(advantages(attacks), key=lambda one: one.advantage.value)
 
 
 def decisive(attacks: tuple[Attack, ...]) -> StrongestAttack:
-    """The advantage whose interval reaches highest."""
-    return max(advantages(attacks), key=lambda found: found.advantage.high)
+    """Return the attack with the advantage whose interval reaches highest."""
+    return max(advantages(attacks), key=lambda one: one.advantage.high)

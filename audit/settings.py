@@ -1,6 +1,6 @@
 """The settings of an audit. The files in configs/audit/ explain each key.
 
-A key that is not known here is refused; what is not said has the value given here.
+An unknown key is refused; a missing key has the default given here.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ def _known_once(value: tuple[str, ...]) -> tuple[str, ...]:
 
 
 class AttackerSettings(StageSettings):
-    """Who attacks, and how they are trained."""
+    """The attackers, and how they are trained."""
 
     architectures: tuple[str, ...] = ARCHITECTURES
     seeds: tuple[NonNegativeInt, ...] = (0, 1, 2)
@@ -56,7 +56,7 @@ class AttackerSettings(StageSettings):
 
 
 class InversionSettings(StageSettings):
-    """Who turns the anonymizer back: denoisers before identifiers of these builds; none where there are no builds."""
+    """Denoisers before identifiers of these architectures, to undo the anonymization; no architectures: none."""
 
     architectures: tuple[str, ...] = (RESNET,)
     seeds: tuple[NonNegativeInt, ...] = (0,)
@@ -71,7 +71,7 @@ class InversionSettings(StageSettings):
 
 
 class ReconstructionSettings(Settings):
-    """Who makes pictures of windows; nobody without FireNet's weights."""
+    """Attackers who make pictures of windows; none without FireNet's weights."""
 
     weights: Path | None = None
     architectures: tuple[str, ...] = (RESNET,)
@@ -87,18 +87,18 @@ class ReconstructionSettings(Settings):
     @model_validator(mode="after")
     def _has_weights(self) -> Self:
         if self.recording is not None and self.weights is None:
-            raise ValueError("a recording's pictures need FireNet: name its file as weights")
+            raise ValueError("pictures of a recording need FireNet: name its file as weights")
         return self
 
 
 class ProbeSettings(StageSettings):
-    """Probes of what people are like, and of the light."""
+    """Probes of attributes of people, and of the light."""
 
     probes: tuple[Literal["linear", "cnn"], ...] = ("linear", "cnn")
 
 
 class AuditSettings(Settings):
-    """Everything that `eventveil audit` needs beside weights and data."""
+    """All settings of `eventveil audit`."""
 
     seed: NonNegativeInt = 0
     evidence: bool = True
@@ -124,7 +124,7 @@ class AuditSettings(Settings):
     @classmethod
     def _rules(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         if RAW not in value or len(set(value)) < len(value) or ANONYMIZER in value:
-            raise ValueError(f"expected raw, which attackers must succeed on, and other rules, each once, got {value}")
+            raise ValueError(f"expected raw, as the control, and other rules, each once, got {value}")
         for name in value:
             baseline(name)
         return value
@@ -133,7 +133,7 @@ class AuditSettings(Settings):
     @classmethod
     def _from_one(cls, value: tuple[int, ...]) -> tuple[int, ...]:
         if value[:1] != (1,) or list(value) != sorted(set(value)):
-            raise ValueError(f"expected numbers of windows that begin with 1 and rise, got {list(value)}")
+            raise ValueError(f"expected numbers of windows that begin with 1 and increase, got {list(value)}")
         return value
 
     @field_validator("attackers")
@@ -146,20 +146,20 @@ class AuditSettings(Settings):
 
 
 def train_settings(settings: AuditSettings, *, pooled: bool, schedule: StageSettings | None = None) -> TrainSettings:
-    """What training is told for an attacker.
+    """Return the settings for the training of an attacker.
 
     Args:
         settings: of the audit.
-        pooled: whether it is one that pools, and gets its batches in groups of windows of one person.
-        schedule: of the training; None is that of attackers.
+        pooled: whether the attacker pools, and needs batches of groups of windows of one person.
+        schedule: of the training; None: that of attackers.
     """
-    own = settings.attackers
-    network = ClassifierSettings(depth=18, width=own.width, embedding=own.embedding, logarithm=True)
-    stage = (schedule or own).model_dump(include=set(StageSettings.model_fields))
+    attackers = settings.attackers
+    network = ClassifierSettings(depth=18, width=attackers.width, embedding=attackers.embedding, logarithm=True)
+    stage = (schedule or attackers).model_dump(include=set(StageSettings.model_fields))
     return TrainSettings(
         seed=settings.seed,
         batch=settings.batch,
-        people_per_batch=settings.batch // own.pool if pooled else None,
+        people_per_batch=settings.batch // attackers.pool if pooled else None,
         optimizer=settings.optimizer,
         data=settings.data,
         window=settings.window,

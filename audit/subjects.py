@@ -1,4 +1,4 @@
-"""What is audited: weights files, and rules without a network to compare them with."""
+"""The subjects of an audit: weights files, and rules without a network for comparison."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ class Subject:
     """An anonymizer under attack.
 
     Attributes:
-        name: one that no other has.
-        anonymizer: a module is on the device of the bench that it lies on.
-        audited: whether a verdict is asked for; the others are for comparison.
-        digest: SHA-256 of its tensors; None of a rule.
-        about: what its weights file says; empty of a rule.
+        name: unique among the subjects.
+        anonymizer: the workspace moves a module to its device.
+        audited: whether it gets a verdict; the others are for comparison.
+        digest: SHA-256 of its tensors; None for a rule.
+        about: metadata of the weights file; None for a rule.
     """
 
     name: str
@@ -38,25 +38,25 @@ class Subject:
 
     @property
     def folder(self) -> str:
-        """Its name as a folder's."""
+        """Its folder's name."""
         return folder_of(self.name)
 
 
 def read_weights(paths: Sequence[Path]) -> dict[str, Weights]:
-    """Load anonymizers to be audited, by the names of their files; `shipped` is the one that comes with eventveil.
+    """Load the anonymizers to audit, by the names of their files; `shipped` is the one that comes with eventveil.
 
     Raises:
-        AuditError: two files have one name.
-        WeightsError: a file is no anonymizer, or they take different windows.
+        AuditError: two files have the same name.
+        WeightsError: a file is not an anonymizer, or the files are for different windows.
     """
-    held: dict[str, Weights] = {}
+    weights: dict[str, Weights] = {}
     for path in paths:
-        if path.stem in held or path.stem == RAW:
+        if path.stem in weights or path.stem == RAW:
             raise AuditError(f"{path}: expected weights files of different names, none of them raw; rename this one")
-        comes_along = path == Path(shipped.NAME) and not path.exists()
-        held[path.stem] = load_weights(shipped.ANONYMIZER if comes_along else path)
-    first = next(iter(held.values()))
-    for other in held.values():
+        is_shipped = path == Path(shipped.NAME) and not path.exists()
+        weights[path.stem] = load_weights(shipped.ANONYMIZER if is_shipped else path)
+    first = next(iter(weights.values()))
+    for other in weights.values():
         check_fit(
             other,
             representation=first.metadata.representation,
@@ -67,30 +67,30 @@ def read_weights(paths: Sequence[Path]) -> dict[str, Weights]:
         if other.metadata.mode != first.metadata.mode:
             modes = f"{other.metadata.mode} and {first.metadata.mode}"
             raise AuditError(f"expected weights for windows of one mode, got {modes}; audit them one by one")
-    return held
+    return weights
 
 
 def with_windows_of(settings: AuditSettings, weights: Weights) -> AuditSettings:
-    """The settings, with the windows that weights were made for; how they are drawn in training stays."""
-    held = weights.metadata
-    mode = "voxel" if held.representation == "voxel" else held.mode
-    changed = {
+    """Return the settings with the windows of the weights; how training draws windows stays."""
+    metadata = weights.metadata
+    mode = "voxel" if metadata.representation == "voxel" else metadata.mode
+    changes = {
         "mode": mode,
-        "bins": held.bins,
-        "bin_us": held.bin_us,
-        "size": held.size,
-        "hop": held.hop,
+        "bins": metadata.bins,
+        "bin_us": metadata.bin_us,
+        "size": metadata.size,
+        "hop": metadata.hop,
         "straddle": settings.window.straddle if mode == "windows" else 0.0,
     }
-    window = TrainingWindowSettings.model_validate(settings.window.model_dump() | changed)
+    window = TrainingWindowSettings.model_validate(settings.window.model_dump() | changes)
     return settings.model_copy(update={"window": window})
 
 
 def subjects_of(weights: dict[str, Weights], settings: AuditSettings) -> list[Subject]:
-    """All subjects; raw windows come first, for they tell whether attackers are any good."""
+    """Return all subjects; raw windows come first, as the control."""
     subjects = [Subject(name, baseline(name)) for name in sorted(settings.against, key=lambda name: name != RAW)]
-    for name, held in weights.items():
-        network = held.model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        about = held.metadata.model_dump(mode="json")
-        subjects.append(Subject(name, cast("Anonymizer", network), True, held.digest, about))
+    for name, loaded in weights.items():
+        network = loaded.model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        about = loaded.metadata.model_dump(mode="json")
+        subjects.append(Subject(name, cast("Anonymizer", network), True, loaded.digest, about))
     return subjects

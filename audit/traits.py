@@ -1,7 +1,7 @@
-"""What is known of people beside who they are: of simulated ones glasses and height, of all trials the light.
+"""Known traits of people besides identity: glasses and height of simulated people, and the light of all trials.
 
-Real datasets tell the lighting or the camera; `simulated.json` in a folder tells the numbers that its people were drawn
-from, and so all about them.
+Real datasets name the lighting or the camera. `simulated.json` in a folder holds the seed of its simulated people, and
+so determines everything about them.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ PARTS = ("train", "val", "test")
 
 @dataclass(frozen=True)
 class Trait:
-    """One thing that may be told of a trial.
+    """A trait that can be predicted from a trial.
 
     Attributes:
         name: of the trait.
-        classes: what it may be.
+        classes: its possible values.
         of: the class of each trial, by the trial's name.
     """
 
@@ -38,27 +38,27 @@ class Trait:
 
 
 def is_simulated(root: Path) -> bool:
-    """Whether the people in a folder are simulated ones."""
+    """Return whether the people in a folder are simulated."""
     return (root / RECIPE).is_file()
 
 
 def traits_of(dataset: Dataset) -> list[Trait]:
-    """All traits of which people in training and people for tests have at least two classes, the same ones.
+    """Return the traits of which training and test people share at least two classes.
 
     Args:
         dataset: in parts train, val and test.
     """
     trials = [trial for part in PARTS for trial in dataset.of(part)]
     lit = all(trial.lighting is not None for trial in trials)
-    found = {"light" if lit else "session": {trial.name: trial.lighting or trial.session for trial in trials}}
+    values = {"light" if lit else "session": {trial.name: trial.lighting or trial.session for trial in trials}}
     if is_simulated(dataset.root):
-        found |= _of_simulated(dataset, trials)
+        values |= _of_simulated(dataset, trials)
     traits = []
-    for name, told in found.items():
-        classes = tuple(sorted({told[trial.name] for trial in dataset.of("train")}))
-        tested = {told[trial.name] for trial in dataset.of("test")}
-        if len(tested & set(classes)) > 1 and all(told[trial.name] in classes for trial in trials):
-            traits.append(Trait(name, classes, {trial: classes.index(what) for trial, what in told.items()}))
+    for name, by_trial in values.items():
+        classes = tuple(sorted({by_trial[trial.name] for trial in dataset.of("train")}))
+        tested = {by_trial[trial.name] for trial in dataset.of("test")}
+        if len(tested & set(classes)) > 1 and all(by_trial[trial.name] in classes for trial in trials):
+            traits.append(Trait(name, classes, {trial: classes.index(value) for trial, value in by_trial.items()}))
     return traits
 
 
@@ -67,7 +67,7 @@ def _of_simulated(dataset: Dataset, trials: list[Trial]) -> dict[str, dict[str, 
     people = {}
     for name in {trial.subject for trial in trials}:
         number = SUBJECT.fullmatch(name)
-        if number is None:  # somebody else was put into the folder, of whom nothing is known
+        if number is None:  # a person who is not simulated was added, with unknown traits
             return {}
         people[name] = Person.drawn(seed, int(number[1]))
     middle = float(np.median([_height(people[name]) for name in {trial.subject for trial in dataset.of("train")}]))
@@ -78,5 +78,5 @@ def _of_simulated(dataset: Dataset, trials: list[Trial]) -> dict[str, dict[str, 
 
 
 def _height(person: Person) -> float:
-    """Of what is seen: the camera shows people from the hips up."""
+    """Return the visible height: the camera shows people from the hips up."""
     return person.torso + person.head_height

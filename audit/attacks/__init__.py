@@ -1,1 +1,27 @@
-"""The attacks: each file one family, from jobs to figures."""
+"""The attacks: one module for each family. To add one, write a module with `jobs` and `collect` and list it here."""
+
+from __future__ import annotations
+
+from eventveil.audit.attacks import (
+    attributes,
+    averaging,
+    before_after,
+    identity,
+    inversion,
+    noise_replay,
+    reconstruction,
+    utility,
+)
+from eventveil.audit.attacks.base import AttackFamily
+
+FAMILIES: tuple[AttackFamily, ...] = (
+    identity,
+    averaging,
+    utility,
+    inversion,
+    reconstruction,
+    before_after,
+    noise_replay,
+    attributes,
+)
+"""In the order in which their jobs begin and their attacks are reported."""

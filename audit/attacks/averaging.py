@@ -1,23 +1,25 @@
-"""Averaging: what is known to whoever gets the same events anonymized more than once.
+"""Averaging: attackers who get the same events anonymized more than once.
 
-Our line publishes no bin twice, which is what prevents this; attackers who have it anyway are shown beside, and are no
-part of the verdict. *Averaging* is the mean of many anonymizations of one window, *overlapping* that of windows that
-move on by less than they are long: each shows a bin in another place, and a mean is taken where they show the same.
+The pipeline prevents this: it publishes no bin twice. The report shows these attackers for comparison; they are not
+part of the verdict. *Averaging* takes the mean of many anonymizations of one window. *Overlapping* takes the mean of
+windows that move on by less than their length: each shows a bin in another place, and the mean is over equal bins.
 
 Legend of axes: B windows, C channels, K bins, H rows, W columns.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import torch
 
-from eventveil.audit.attacks.identity import IdentityAttack
+from eventveil.audit.attacks.base import AttackJob, Findings, read_attacks
 from eventveil.audit.execution.scheduler import Results
-from eventveil.audit.figures import Attack, Knowledge
+from eventveil.audit.figures import Knowledge
 from eventveil.audit.settings import AuditSettings
 from eventveil.audit.subjects import Subject
+from eventveil.audit.workspace.workspace import AuditPlan, AuditWorkspace, Network
 from eventveil.models.kinds import Anonymizer
 from eventveil.models.noise import NoiseGenerator
 
@@ -26,8 +28,8 @@ class Averaged:
     """The mean of several anonymizations of the same window.
 
     Args:
-        anonymizer: whose noise is averaged away.
-        times: how often.
+        anonymizer: whose noise is averaged out.
+        times: number of anonymizations.
     """
 
     def __init__(self, anonymizer: Anonymizer, times: int) -> None:
@@ -43,12 +45,12 @@ class Averaged:
 
 
 class Overlapped:
-    """The mean of all windows that overlap with one, where they do; before and behind it nothing happened.
+    """The mean, bin by bin, of all windows that overlap with a window. Nothing happens before and after it.
 
     Args:
-        anonymizer: whose noise is averaged away.
+        anonymizer: whose noise is averaged out.
         bins: K.
-        hop: bins by which windows move on; each bin is seen K / hop times, if hop divides K.
+        hop: bins from one window to the next; each bin is published K / hop times if hop divides K.
     """
 
     def __init__(self, anonymizer: Anonymizer, bins: int, hop: int) -> None:
@@ -57,50 +59,83 @@ class Overlapped:
         self._hop = hop
 
     def anonymize(self, x_BCHW: torch.Tensor, generator: NoiseGenerator, /) -> torch.Tensor:
-        """Return the mean of independent results of every window that overlaps, this one among them."""
+        """Return the mean of independent results of every overlapping window, including this one."""
         wide = x_BCHW.reshape(len(x_BCHW), self._bins, -1, *x_BCHW.shape[2:])
-        total, seen = torch.zeros_like(wide), torch.zeros(self._bins, device=x_BCHW.device)
+        total, count_K = torch.zeros_like(wide), torch.zeros(self._bins, device=x_BCHW.device)
         last = (self._bins - 1) // self._hop * self._hop
         for shift in range(-last, last + 1, self._hop):
-            # Of a window that begins `shift` bins later: which of our bins it shows, and where.
+            # For a window that begins `shift` bins later: which of our bins it shows, and where.
             here = slice(max(0, shift), self._bins + min(0, shift))
             there = slice(max(0, -shift), self._bins - max(0, shift))
             moved = torch.zeros_like(wide)
             moved[:, there] = wide[:, here]
             total[:, here] += self._anonymizer.anonymize(moved.flatten(1, 2), generator).reshape(wide.shape)[:, there]
-            seen[here] += 1
-        return (total / seen[:, None, None, None]).flatten(1, 2)
+            count_K[here] += 1
+        return (total / count_K[:, None, None, None]).flatten(1, 2)
 
 
-def averaged(settings: AuditSettings, subjects: Sequence[Subject]) -> list[Subject]:
-    """What is known of audited subjects to whoever averages; windows overlap only in mode "windows"."""
-    times, window = settings.averaging, settings.window
-    if not times:
-        return []
-    found: list[Subject] = []
-    for subject in subjects:
-        if subject.audited:
-            found.append(Subject(f"{subject.name}-averaging", Averaged(subject.anonymizer, times)))
-            if window.mode == "windows" and window.bins > 1:
-                hop = -(-window.bins // times)  # so that no bin is seen more often than that
-                overlapped = Overlapped(subject.anonymizer, window.bins, hop)
-                found.append(Subject(f"{subject.name}-overlapping", overlapped))
-    return found
+@dataclass(frozen=True)
+class AveragingAttack(AttackJob):
+    """The job of one attacker who averages.
+
+    Attributes:
+        subject: name of the average as a subject of its own.
+        anonymizer: name of the audited subject that is averaged.
+        architecture, seed: of the network.
+        knowledge: averaging or overlapping.
+    """
+
+    FILE = "identity-{job.architecture}-{job.seed}"
+    TITLE = "{job.knowledge} {job.architecture}, seed {job.seed}, on {job.subject}"
+
+    subject: str
+    anonymizer: str
+    architecture: str
+    seed: int
+    knowledge: Knowledge
+
+    def run(self, workspace: AuditWorkspace) -> dict[str, Any]:
+        """Train the network on averages, and test it on them in every protocol."""
+        anonymizer = _average(workspace.subject(self.anonymizer).anonymizer, self.knowledge, workspace.settings)
+        network = Network(Subject(self.subject, anonymizer), self.architecture, self.seed, "identity")
+        attacks = workspace.attack(
+            workspace.train_or_load(network), anonymizer, self.subject, network.name,
+            knowledge=self.knowledge, architecture=self.architecture, seed=self.seed,
+        )  # fmt: skip
+        return {"attacks": {self.subject: attacks}}
 
 
-def averaging_jobs(settings: AuditSettings, subjects: Sequence[Subject]) -> list[IdentityAttack]:
-    """The jobs of all who average: one attacker each, of the first build and seed."""
-    own, jobs = settings.attackers, []
-    for subject in averaged(settings, subjects):
-        knowledge: Knowledge = "overlapping" if isinstance(subject.anonymizer, Overlapped) else "averaging"
-        jobs.append(IdentityAttack(subject.name, own.architectures[0], own.seeds[0], (subject.name,), knowledge))
-    return jobs
+def _average(anonymizer: Anonymizer, knowledge: Knowledge, settings: AuditSettings) -> Anonymizer:
+    if knowledge == "averaging":
+        return Averaged(anonymizer, settings.averaging)
+    bins = settings.window.bins
+    hop = -(-bins // settings.averaging)  # so that no bin is published more often than that
+    return Overlapped(anonymizer, bins, hop)
 
 
-def averaging_on(subject: Subject, settings: AuditSettings, results: Results) -> tuple[Attack, ...]:
-    """What those got who average a subject's windows, once their jobs are done."""
-    return tuple(
-        Attack.model_validate(attack)
-        for job in averaging_jobs(settings, (subject,))
-        for attack in results.of(job.name)["attacks"][job.learned_on]
+def jobs(plan: AuditPlan) -> list[AveragingAttack]:
+    """List one attacker for each average of an audited subject, with the first architecture and seed.
+
+    Windows overlap only in mode "windows".
+    """
+    settings = plan.settings
+    kinds: list[Knowledge] = ["averaging"] if settings.averaging else []
+    if settings.averaging and settings.window.mode == "windows" and settings.window.bins > 1:
+        kinds.append("overlapping")
+    architecture, seed = settings.attackers.architectures[0], settings.attackers.seeds[0]
+    return [
+        AveragingAttack(f"{subject.name}-{kind}", subject.name, architecture, seed, kind)
+        for subject in plan.subjects
+        if subject.audited
+        for kind in kinds
+    ]
+
+
+def collect(subject: Subject, plan: AuditPlan, results: Results) -> Findings:
+    """Return the attacks on averages of a subject."""
+    attacks = (
+        read_attacks(results.of(job.name)["attacks"][job.subject])
+        for job in jobs(plan)
+        if job.anonymizer == subject.name
     )
+    return {"averaging": sum(attacks, ())}

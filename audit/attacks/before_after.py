@@ -1,11 +1,11 @@
-"""Before and after: the pictures of one recording, as its events are and as they would be published.
+"""Before and after: pictures of one recording, from its raw events and from what would be published of it.
 
-OUT/work/pictures/recording-SUBJECT.png     it shows who was recorded: private, and in no report that is passed on
+OUT/work/pictures/recording-SUBJECT.png     shows the person recorded: private, and never part of report.html
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,11 +14,13 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from eventveil.audit.attacks.base import AttackJob, Findings
+from eventveil.audit.execution.scheduler import Results
 from eventveil.audit.report.image_grid import SHEETS, draw_sheet
-from eventveil.audit.settings import AuditSettings, train_settings
+from eventveil.audit.settings import train_settings
 from eventveil.audit.subjects import Subject
 from eventveil.audit.workspace.pictures import grids_of, reconstructed
-from eventveil.audit.workspace.workspace import AuditWorkspace
+from eventveil.audit.workspace.workspace import AuditPlan, AuditWorkspace
 from eventveil.errors import AuditError
 from eventveil.events import EventPacket
 from eventveil.io import open_events
@@ -27,64 +29,51 @@ from eventveil.models.noise import LiveNoise
 from eventveil.models.reconstruction import BINS, FireNet, RecurrentState, load_firenet
 from eventveil.stream.histogram import WindowedHistogrammer
 from eventveil.training.data.loader import prepared
-from eventveil.training.networks.subjects import folder_of
 from eventveil.training.settings import TrainingWindowSettings, TrainSettings
 
-LONGEST_US = 10_000_000  # of the recording that is looked at
-SHORT_US = 40_000  # a grid of the events as they are: FireNet was made for short ones
+LONGEST_US = 10_000_000  # part of the recording that is used
+SHORT_US = 40_000  # length of a grid of the raw events: FireNet was trained on short ones
 
 
 @dataclass(frozen=True)
-class BeforeAndAfter:
+class BeforeAndAfter(AttackJob):
     """The job of drawing a recording, before and after.
 
     Attributes:
         subject: name of the anonymizer.
         recording: its file.
-        weights: of FireNet.
+        weights: FireNet's file.
     """
+
+    FILE = "recording"
+    TITLE = "a recording before and after {job.subject}"
 
     subject: str
     recording: Path
     weights: Path
 
-    @property
-    def name(self) -> str:
-        """Of its file of results."""
-        return f"{folder_of(self.subject)}/recording"
-
-    @property
-    def title(self) -> str:
-        """What it does."""
-        return f"a recording before and after {self.subject}"
-
-    @property
-    def after(self) -> tuple[str, ...]:
-        """It needs nobody."""
-        return ()
-
-    def run(self, bench: AuditWorkspace) -> dict[str, Any]:
-        """Draw it; nothing is measured."""
-        device, subject = bench.world.device, bench.subject(self.subject)
+    def run(self, workspace: AuditWorkspace) -> dict[str, Any]:
+        """Draw the recording; nothing is measured."""
+        device, subject = workspace.group.device, workspace.subject(self.subject)
         network = load_firenet(self.weights).to(device)
-        settings = train_settings(bench.settings, pooled=False)
+        settings = train_settings(workspace.settings, pooled=False)
         with torch.inference_mode():
-            before = _as_it_is(self.recording, network, device)
+            before = _raw_picture(self.recording, network, device)
             raw, published = _windows(self.recording, subject.anonymizer, settings, device)
             columns = [
-                ("all that the camera saw", before),
+                ("all raw events", before),
                 ("raw window", raw[-1].sum(0).cpu().numpy()),
                 ("its picture", _last_picture(network, raw, settings.window)),
                 ("published window", published[-1].sum(0).cpu().numpy()),
                 ("its picture", _last_picture(network, published, settings.window)),
             ]
-        path = bench.work / SHEETS / f"recording-{subject.folder}.png"
+        path = workspace.work / SHEETS / f"recording-{subject.folder}.png"
         draw_sheet(path, [("", [picture for _, picture in columns])], [title for title, _ in columns])
         return {"drawn": True}
 
 
 def _packets(path: Path) -> Iterator[tuple[Any, EventPacket]]:
-    """The sensor, and the packets of the first ten seconds."""
+    """Yield the sensor and a packet, for the packets of the first ten seconds."""
     first_us: int | None = None
     with open_events(path) as source:
         for packet in source:
@@ -95,8 +84,8 @@ def _packets(path: Path) -> Iterator[tuple[Any, EventPacket]]:
             yield source.sensor, packet
 
 
-def _as_it_is(path: Path, network: FireNet, device: torch.device) -> npt.NDArray[np.float32]:
-    """The picture of the raw events, in the sensor's full resolution, at the end."""
+def _raw_picture(path: Path, network: FireNet, device: torch.device) -> npt.NDArray[np.float32]:
+    """Return the last picture of the raw events, in the sensor's full resolution."""
     histogrammer: WindowedHistogrammer | None = None
     picture: torch.Tensor | None = None
     state: RecurrentState | None = None
@@ -106,44 +95,56 @@ def _as_it_is(path: Path, network: FireNet, device: torch.device) -> npt.NDArray
             grid_BGVHW = torch.from_numpy(window.counts).to(device)[None, None]
             picture, state = reconstructed(network, grid_BGVHW, state)
     if picture is None:
-        raise AuditError(f"{path}: the recording is too short to make a picture of; it takes {SHORT_US // 1000} ms")
+        raise AuditError(f"{path}: the recording is too short for a picture, which takes {SHORT_US // 1000} ms")
     return np.asarray(picture[0, 0].cpu().numpy())
 
 
 def _windows(
     path: Path, anonymizer: Anonymizer, settings: TrainSettings, device: torch.device
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Raw windows (N, C, H, W), cut as the line cuts them, up to the one with most events; and what is published."""
+    """Return the windows up to the one with most events, raw and anonymized, (N, C, H, W) each.
+
+    They are cut as the pipeline cuts them.
+    """
     histogrammer: WindowedHistogrammer | None = None
-    held: list[npt.NDArray[Any]] = []
-    own = settings.window
+    counts: list[npt.NDArray[Any]] = []
+    cut = settings.window
     for sensor, packet in _packets(path):
         histogrammer = histogrammer or WindowedHistogrammer(
-            sensor, own.size, own.bins, own.bin_us, mode=own.mode, crop=None if own.crop == "events" else own.crop
+            sensor, cut.size, cut.bins, cut.bin_us, mode=cut.mode, crop=None if cut.crop == "events" else cut.crop
         )
-        held += [window.counts for window in histogrammer.push(packet)]
+        counts += [window.counts for window in histogrammer.push(packet)]
     if histogrammer is not None:
-        held += [window.counts for window in histogrammer.finish()]
-    if not held:
+        counts += [window.counts for window in histogrammer.finish()]
+    if not counts:
         raise AuditError(f"{path}: the recording has no events; name another as reconstruction.recording")
-    most = int(np.argmax([np.abs(counts).sum() for counts in held]))
-    height, width = held[0].shape[-2:]
-    stacked = np.stack(held[: most + 1]).astype(np.float32).reshape(most + 1, -1, height, width)
+    most = int(np.argmax([np.abs(window).sum() for window in counts]))
+    height, width = counts[0].shape[-2:]
+    stacked = np.stack(counts[: most + 1]).astype(np.float32).reshape(most + 1, -1, height, width)
     raw = prepared(torch.from_numpy(stacked).to(device), settings)
     return raw, anonymizer.anonymize(raw, LiveNoise())
 
 
 def _last_picture(network: FireNet, x_NCHW: torch.Tensor, window: TrainingWindowSettings) -> npt.NDArray[np.float32]:
-    """The picture of the last window, with what was seen in those before it."""
+    """Return the picture of the last window; the network's state carries over from those before it."""
     state: RecurrentState | None = None
     for x_1CHW in torch.split(x_NCHW, 1):
         picture, state = reconstructed(network, grids_of(x_1CHW, window), state)
     return np.asarray(picture[0, 0].cpu().numpy())
 
 
-def recording_jobs(settings: AuditSettings, subjects: Sequence[Subject]) -> list[BeforeAndAfter]:
-    """The jobs of drawing the recording that the settings name, for audited anonymizers."""
-    own = settings.reconstruction
-    if own.recording is None or own.weights is None:
+def jobs(plan: AuditPlan) -> list[BeforeAndAfter]:
+    """List the jobs of drawing the recording that the settings name, for audited anonymizers."""
+    settings = plan.settings.reconstruction
+    if settings.recording is None or settings.weights is None:
         return []
-    return [BeforeAndAfter(subject.name, own.recording, own.weights) for subject in subjects if subject.audited]
+    return [
+        BeforeAndAfter(subject.name, settings.recording, settings.weights)
+        for subject in plan.subjects
+        if subject.audited
+    ]
+
+
+def collect(subject: Subject, plan: AuditPlan, results: Results) -> Findings:  # noqa: ARG001
+    """Return nothing: the pictures are private."""
+    return {}

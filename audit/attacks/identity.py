@@ -1,87 +1,74 @@
-"""Attackers who learn who is who: ignorant ones from raw windows, informed ones afresh from anonymized ones.
+"""Attackers who learn to tell people apart: ignorant ones from raw windows, informed ones from anonymized windows.
 
-A network learns on one subject, and is then tested on that and, where it learned on raw windows, on all others.
+A network is trained on one subject and tested on it; a network trained on raw windows is tested on all others, too.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from eventveil.audit.attacks.base import AttackJob, Findings, read_attacks
 from eventveil.audit.execution.scheduler import Results
 from eventveil.audit.figures import Attack, Knowledge
-from eventveil.audit.settings import AttackerSettings, AuditSettings
+from eventveil.audit.settings import AttackerSettings
 from eventveil.audit.subjects import Subject
-from eventveil.audit.workspace.workspace import AuditWorkspace, Network
-from eventveil.training.evaluation.evaluation import embed_windows
-from eventveil.training.networks.subjects import RAW, folder_of
+from eventveil.audit.workspace.workspace import AuditPlan, AuditWorkspace, Network
+from eventveil.training.networks.subjects import RAW
 
 
 @dataclass(frozen=True)
-class IdentityAttack:
+class IdentityAttack(AttackJob):
     """The job of one attacker.
 
     Attributes:
-        learned_on: name of the subject.
-        architecture, seed: of its network.
-        tested_on: names of subjects, that of `learned_on` among them.
-        knowledge: what it is called on the subject that it learned on.
+        subject: name of the subject to train on.
+        architecture, seed: of the network.
+        tested_on: names of the subjects to test on, `subject` among them.
     """
 
-    learned_on: str
+    FILE = "identity-{job.architecture}-{job.seed}"
+    TITLE = "informed {job.architecture}, seed {job.seed}, on {job.subject}"
+
+    subject: str
     architecture: str
     seed: int
     tested_on: tuple[str, ...]
-    knowledge: Knowledge = "informed"
 
-    @property
-    def name(self) -> str:
-        """Of its file of results."""
-        return f"{folder_of(self.learned_on)}/identity-{self.architecture}-{self.seed}"
-
-    @property
-    def title(self) -> str:
-        """What it does."""
-        return f"{self.knowledge} {self.architecture}, seed {self.seed}, on {self.learned_on}"
-
-    @property
-    def after(self) -> tuple[str, ...]:
-        """It needs nobody."""
-        return ()
-
-    def run(self, bench: AuditWorkspace) -> dict[str, Any]:
-        """Train it, and test it in every protocol: attacks by the subject they are on."""
-        asked = Network(bench.subject(self.learned_on), self.architecture, self.seed, "identity")
-        network = bench.trained(asked)
-        found: dict[str, Any] = {}
+    def run(self, workspace: AuditWorkspace) -> dict[str, Any]:
+        """Train the network, and test it in every protocol: attacks by the name of the subject under attack."""
+        network = Network(workspace.subject(self.subject), self.architecture, self.seed, "identity")
+        attacker = workspace.train_or_load(network)
+        attacks: dict[str, Any] = {}
         for name in self.tested_on:
-            anonymizer = bench.subject(name).anonymizer
-            embedding_NE = embed_windows(bench.test, network, None, anonymizer, "audit", name, asked.name)
-            knowledge = self.knowledge if name == self.learned_on else "ignorant"
-            found[name] = bench.asked(embedding_NE, knowledge=knowledge, architecture=self.architecture, seed=self.seed)
-        return {"attacks": found}
+            knowledge: Knowledge = "informed" if name == self.subject else "ignorant"
+            attacks[name] = workspace.attack(
+                attacker, workspace.subject(name).anonymizer, name, network.name,
+                knowledge=knowledge, architecture=self.architecture, seed=self.seed,
+            )  # fmt: skip
+        return {"attacks": attacks}
 
 
-def identity_jobs(settings: AuditSettings, subjects: Sequence[Subject]) -> list[IdentityAttack]:
-    """The jobs of all attackers; those who learn on raw windows come first."""
-    names = [subject.name for subject in subjects]
+def jobs(plan: AuditPlan) -> list[IdentityAttack]:
+    """List the jobs of all attackers; those that train on raw windows come first."""
+    names = [subject.name for subject in plan.subjects]
     return [
         IdentityAttack(name, architecture, seed, tuple(names) if name == RAW else (name,))
         for name in sorted(names, key=lambda name: name != RAW)
-        for architecture, seed in _networks(settings.attackers)
+        for architecture, seed in _networks(plan.settings.attackers)
     ]
 
 
-def attacks_on(name: str, settings: AuditSettings, results: Results) -> tuple[Attack, ...]:
-    """What ignorant and informed attackers got on a subject, once their jobs are done."""
-    found: list[Attack] = []
-    for architecture, seed in _networks(settings.attackers):
-        for learned_on in dict.fromkeys((RAW, name)):
-            done = results.of(IdentityAttack(learned_on, architecture, seed, ()).name)
-            found += [Attack.model_validate(attack) for attack in done["attacks"][name]]
-    return tuple(found)
+def collect(subject: Subject, plan: AuditPlan, results: Results) -> Findings:
+    """Return the attacks of ignorant and informed attackers on a subject."""
+    attacks: list[Attack] = []
+    for architecture, seed in _networks(plan.settings.attackers):
+        for trained_on in dict.fromkeys((RAW, subject.name)):
+            result = results.of(IdentityAttack(trained_on, architecture, seed, ()).name)
+            attacks += read_attacks(result["attacks"][subject.name])
+    return {"attacks": tuple(attacks)}
 
 
-def _networks(own: AttackerSettings) -> Iterator[tuple[str, int]]:
-    return ((architecture, seed) for architecture in own.architectures for seed in own.seeds)
+def _networks(settings: AttackerSettings) -> Iterator[tuple[str, int]]:
+    return ((architecture, seed) for architecture in settings.architectures for seed in settings.seeds)

@@ -1,7 +1,7 @@
-"""Inversion: attackers who first try to turn the anonymizer back.
+"""Inversion: attackers who first try to undo the anonymization.
 
-*Denoising*: a denoiser and the identifier behind it learn together, from whom a window is and what it was. *Inverting*:
-the denoiser learns alone what a window was, and whoever learned on raw windows then looks at what it makes of it.
+*Denoising*: a denoiser and the identifier after it are trained together on the identity and the raw window.
+*Inverting*: the denoiser is trained alone on the raw window, and identifiers trained on raw windows get its output.
 
 Source: Bendig et al., AnonyNoise, WACV 2025 (the denoiser before the identifier); Ahmad et al., ICCV 2023 (inversion).
 Legend of axes: B windows of a batch, N windows, C channels, H rows, W columns.
@@ -9,7 +9,6 @@ Legend of axes: B windows of a batch, N windows, C channels, H rows, W columns.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,119 +16,103 @@ import numpy as np
 import torch
 from torch.nn import functional
 
+from eventveil.audit.attacks.base import AttackJob, Findings, read_attacks
 from eventveil.audit.attacks.identity import IdentityAttack
 from eventveil.audit.execution.scheduler import Results
-from eventveil.audit.figures import Attack, Figure
-from eventveil.audit.settings import AuditSettings, train_settings
+from eventveil.audit.figures import Figure
+from eventveil.audit.settings import train_settings
 from eventveil.audit.subjects import Subject
-from eventveil.audit.workspace.workspace import AuditWorkspace, Network
+from eventveil.audit.workspace.workspace import AuditPlan, AuditWorkspace, Network
 from eventveil.models.denoiser import Denoiser
 from eventveil.models.kinds import Anonymizer
 from eventveil.models.noise import NoiseGenerator
 from eventveil.training.data.loader import Batch
 from eventveil.training.engine.stage import Step
 from eventveil.training.evaluation.confidence import bootstrap_by_person
-from eventveil.training.evaluation.evaluation import EVALUATION_BATCH, EvaluationSet, embed_windows
+from eventveil.training.evaluation.evaluation import EVALUATION_BATCH, EvaluationSet
 from eventveil.training.networks.baselines import Unchanged as Unchanged
 from eventveil.training.networks.build import autocast
-from eventveil.training.networks.subjects import RAW, folder_of
+from eventveil.training.networks.subjects import RAW
+from eventveil.training.stages.classify import Attacker
 from eventveil.training.stages.single_network import SingleNetwork, StageInputs
 
 
 @dataclass(frozen=True)
-class Denoising:
-    """The job of one attacker whose denoiser and identifier learn together.
+class Denoising(AttackJob):
+    """The job of one attacker whose denoiser and identifier are trained together.
 
     Attributes:
-        subject: name of what is attacked.
+        subject: name of the subject under attack.
         architecture, seed: of the identifier.
     """
+
+    FILE = "denoising-{job.architecture}-{job.seed}"
+    TITLE = "denoising {job.architecture}, seed {job.seed}, on {job.subject}"
 
     subject: str
     architecture: str
     seed: int
 
-    @property
-    def name(self) -> str:
-        """Of its file of results."""
-        return f"{folder_of(self.subject)}/denoising-{self.architecture}-{self.seed}"
-
-    @property
-    def title(self) -> str:
-        """What it does."""
-        return f"denoising {self.architecture}, seed {self.seed}, on {self.subject}"
-
-    @property
-    def after(self) -> tuple[str, ...]:
-        """It needs nobody."""
-        return ()
-
-    def run(self, bench: AuditWorkspace) -> dict[str, Any]:
-        """Train it, and test it in every protocol."""
-        subject = bench.subject(self.subject)
-        asked = Network(subject, self.architecture, self.seed, "identity", denoised=True)
-        attacker = bench.attacker(asked)
-        embedding_NE = embed_windows(
-            bench.test, attacker.classifier, attacker.denoiser, subject.anonymizer, "audit", self.subject, asked.name
-        )
-        attacks = bench.asked(embedding_NE, knowledge="denoising", architecture=self.architecture, seed=self.seed)
+    def run(self, workspace: AuditWorkspace) -> dict[str, Any]:
+        """Train both networks, and test them in every protocol."""
+        subject = workspace.subject(self.subject)
+        network = Network(subject, self.architecture, self.seed, "identity", denoised=True)
+        attacks = workspace.attack(
+            workspace.train_or_load(network), subject.anonymizer, self.subject, network.name,
+            knowledge="denoising", architecture=self.architecture, seed=self.seed,
+        )  # fmt: skip
         return {"attacks": attacks}
 
 
 @dataclass(frozen=True)
-class Inverting:
-    """The job of a denoiser alone, and of those who learned on raw windows behind it.
+class Inverting(AttackJob):
+    """The job of a denoiser that is trained alone, and of identifiers trained on raw windows that get its output.
 
     Attributes:
-        subject: name of what is attacked.
+        subject: name of the subject under attack.
         seed: of the denoiser.
-        identifiers: architectures and seeds of those who look at what it makes.
+        identifiers: architectures and seeds of the identifiers.
     """
+
+    FILE = "inverting-{job.seed}"
+    TITLE = "denoiser, seed {job.seed}, on {job.subject}"
 
     subject: str
     seed: int
     identifiers: tuple[tuple[str, int], ...]
 
     @property
-    def name(self) -> str:
-        """Of its file of results."""
-        return f"{folder_of(self.subject)}/inverting-{self.seed}"
-
-    @property
-    def title(self) -> str:
-        """What it does."""
-        return f"denoiser, seed {self.seed}, on {self.subject}"
-
-    @property
     def after(self) -> tuple[str, ...]:
-        """Those who learned on raw windows."""
+        """The jobs that train the identifiers."""
         return tuple(IdentityAttack(RAW, architecture, seed, ()).name for architecture, seed in self.identifiers)
 
-    def run(self, bench: AuditWorkspace) -> dict[str, Any]:
-        """Train the denoiser, measure how much of raw windows it gives back, and let the others look at that."""
-        subject, own = bench.subject(self.subject), bench.settings.inversion
-        settings = train_settings(bench.settings, pooled=False, schedule=own)
+    def run(self, workspace: AuditWorkspace) -> dict[str, Any]:
+        """Train the denoiser, measure how much of raw windows it restores, and test the identifiers on its output."""
+        subject, schedule = workspace.subject(self.subject), workspace.settings.inversion
+        settings = train_settings(workspace.settings, pooled=False, schedule=schedule)
         folder = f"attackers/{subject.folder}/denoiser-{self.seed}"
-        denoiser = bench.denoiser(folder)
-        inputs = StageInputs(folder, subject.anonymizer, settings, own, bench.stand("val"))
-        bench.train(Invert(inputs, denoiser), settings)
-        restored = restored_share(bench.test, denoiser, subject.anonymizer, "audit", folder)
+        denoiser = workspace.build_denoiser(folder)
+        validation = workspace.evaluation_set("val")
+        inputs = StageInputs(folder, subject.anonymizer, settings, schedule, validation)
+        workspace.train(Invert(inputs, denoiser), settings)
+        restored = restored_share(workspace.test, denoiser, subject.anonymizer, "audit", folder)
         attacks: list[dict[str, Any]] = []
         for architecture, seed in self.identifiers:
-            identifier = bench.attacker(Network(bench.subject(RAW), architecture, seed, "identity")).classifier
-            embedding_NE = embed_windows(
-                bench.test, identifier, denoiser, subject.anonymizer, "audit", folder, architecture
-            )
-            attacks += bench.asked(embedding_NE, knowledge="inverting", architecture=architecture, seed=seed)
+            network = Network(workspace.subject(RAW), architecture, seed, "identity")
+            identifier = workspace.train_or_load(network).classifier
+            attacks += workspace.attack(
+                Attacker(identifier, denoiser), subject.anonymizer, folder, architecture,
+                knowledge="inverting", architecture=architecture, seed=seed,
+            )  # fmt: skip
         return {"attacks": attacks, "restored": restored.model_dump(mode="json")}
 
 
 class Invert(SingleNetwork):
-    """The stage that trains a denoiser to give raw windows back, by mean squared error.
+    """The stage that trains a denoiser to restore raw windows, by mean squared error.
 
     Args:
         inputs: what every stage needs.
-        denoiser: what is trained.
+        denoiser: the network to train.
     """
 
     score: str | None = "val_restored"
@@ -145,39 +128,38 @@ class Invert(SingleNetwork):
         return Step({"loss": loss}, [self.learner.gradient(loss)])
 
     def validate(self, epoch: int) -> dict[str, float]:
-        """How much of the windows of validation people is given back, with fresh noise."""
-        return {
-            "val_restored": restored_share(self.evaluation_set, self._denoiser, self.anonymizer, self.name, epoch).value
-        }
+        """Return the restored share of windows of validation people, with fresh noise."""
+        restored = restored_share(self.evaluation_set, self._denoiser, self.anonymizer, self.name, epoch)
+        return {"val_restored": restored.value}
 
 
-def restored_share(stand: EvaluationSet, denoiser: Denoiser, anonymizer: Anonymizer, *name: Any) -> Figure:
-    """How much of what raw windows differ by is given back: 1 - squared error / squared distance from the mean window.
+def restored_share(evaluation_set: EvaluationSet, denoiser: Denoiser, anonymizer: Anonymizer, *name: Any) -> Figure:
+    """Measure how much of raw windows a denoiser restores: 1 - squared error / squared distance from the mean window.
 
-    0, which is chance, is what the mean window in the place of every window would get; 1 is every window, exactly.
-    Below 0 the denoiser does worse than that.
+    0, which is chance, is what the mean window in the place of every window would get. 1 is every window, exactly.
+    Below 0 the denoiser does worse than the mean window.
     """
-    mean_CHW = _mean_window(stand)
+    mean_CHW = _mean_window(evaluation_set)
 
     def errors(both_BCHW: torch.Tensor) -> torch.Tensor:
         raw_BCHW, anonymized_BCHW = both_BCHW.chunk(2, dim=1)
-        guess_BCHW = denoiser(anonymized_BCHW.contiguous(memory_format=torch.channels_last)).float()
-        parts = [(other - raw_BCHW).square().mean((1, 2, 3)) for other in (guess_BCHW, mean_CHW)]
+        restored_BCHW = denoiser(anonymized_BCHW.contiguous(memory_format=torch.channels_last)).float()
+        parts = [(guess - raw_BCHW).square().mean((1, 2, 3)) for guess in (restored_BCHW, mean_CHW)]
         return torch.stack(parts, dim=1)
 
-    error_N2 = stand.compute_outputs(errors, _WithRaw(anonymizer), *name)
+    error_N2 = evaluation_set.compute_outputs(errors, _WithRaw(anonymizer), *name)
 
     def share(values_N2: Any) -> float:
-        wrong, whole = values_N2.sum(0, dtype=np.float64)
-        return float(1 - wrong / max(whole, 1e-12))
+        error, distance = values_N2.sum(0, dtype=np.float64)
+        return float(1 - error / max(distance, 1e-12))
 
-    low, high = bootstrap_by_person(error_N2, stand.persons, share)
+    low, high = bootstrap_by_person(error_N2, evaluation_set.persons, share)
     value = share(error_N2)
     return Figure(value=value, low=min(low, value), high=max(high, value), chance=0.0)
 
 
 class _WithRaw:
-    """Gives raw and anonymized windows, one behind the other: (B, 2C, H, W)."""
+    """Returns raw and anonymized windows, concatenated along the channels: (B, 2C, H, W)."""
 
     def __init__(self, anonymizer: Anonymizer) -> None:
         self._anonymizer = anonymizer
@@ -186,30 +168,34 @@ class _WithRaw:
         return torch.cat((x_BCHW, self._anonymizer.anonymize(x_BCHW, generator)), dim=1)
 
 
-def _mean_window(stand: EvaluationSet) -> torch.Tensor:
-    start = stand.draw.start
+def _mean_window(evaluation_set: EvaluationSet) -> torch.Tensor:
+    start = evaluation_set.draw.start
     parts = [start[at : at + EVALUATION_BATCH] for at in range(0, len(start), EVALUATION_BATCH)]
-    sums = [stand.anonymize_rows(Unchanged(), ("mean",), part).double().sum(0) for part in parts]
+    sums = [evaluation_set.anonymize_rows(Unchanged(), ("mean",), part).double().sum(0) for part in parts]
     return (torch.stack(sums).sum(0) / len(start)).float()
 
 
-def inversion_jobs(settings: AuditSettings, subjects: Sequence[Subject]) -> list[Denoising | Inverting]:
-    """The jobs of all who turn audited anonymizers back."""
-    own = settings.inversion
-    first = tuple((architecture, settings.attackers.seeds[0]) for architecture in settings.attackers.architectures)
-    jobs: list[Denoising | Inverting] = []
-    for subject in subjects:
-        if subject.audited and own.architectures:
-            jobs += [Inverting(subject.name, seed, first) for seed in own.seeds]
-            jobs += [Denoising(subject.name, build, seed) for build in own.architectures for seed in own.seeds]
-    return jobs
+def jobs(plan: AuditPlan) -> list[Denoising | Inverting]:
+    """List the jobs of inversion on audited anonymizers."""
+    settings, attackers = plan.settings.inversion, plan.settings.attackers
+    identifiers = tuple((architecture, attackers.seeds[0]) for architecture in attackers.architectures)
+    listed: list[Denoising | Inverting] = []
+    for subject in plan.subjects:
+        if subject.audited and settings.architectures:
+            listed += [Inverting(subject.name, seed, identifiers) for seed in settings.seeds]
+            listed += [
+                Denoising(subject.name, architecture, seed)
+                for architecture in settings.architectures
+                for seed in settings.seeds
+            ]
+    return listed
 
 
-def inversion_on(
-    subject: Subject, settings: AuditSettings, results: Results
-) -> tuple[tuple[Attack, ...], Figure | None]:
-    """What they got on a subject, once their jobs are done, and how much of raw windows the best denoiser gave back."""
-    done = [results.of(job.name) for job in inversion_jobs(settings, (subject,))]
-    attacks = tuple(Attack.model_validate(attack) for one in done for attack in one["attacks"])
-    restored = [Figure.model_validate(one["restored"]) for one in done if "restored" in one]
-    return attacks, max(restored, key=lambda figure: figure.value, default=None)
+def collect(subject: Subject, plan: AuditPlan, results: Results) -> Findings:
+    """Return the attacks on a subject, and how much of raw windows the best denoiser restored."""
+    outcomes = [results.of(job.name) for job in jobs(plan) if job.subject == subject.name]
+    restored = [Figure.model_validate(result["restored"]) for result in outcomes if "restored" in result]
+    return {
+        "attacks": sum((read_attacks(result["attacks"]) for result in outcomes), ()),
+        "restored": max(restored, key=lambda figure: figure.value, default=None),
+    }

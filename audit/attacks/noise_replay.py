@@ -1,9 +1,9 @@
-"""Noise replay: one who knows the weights guesses the seed of the noise, and takes the noise off.
+"""Noise replay: an attacker who knows the weights guesses the seed of the noise, and subtracts the noise.
 
-He stood before the camera once, so he knows one raw window and what was published of it. He anonymizes it himself with
-every seed that he can think of, in the generators that programs usually have, keeps the seed that comes nearest, and
-foretells with it what is published of the windows that follow. Live noise is made under 128 bits that are fresh for
-each batch (`models/noise.py`): against that this must fail, and here it is tried.
+The attacker once stood in front of the camera, and so knows one raw window and its published version. They anonymize
+the raw window with many seeds, in the generators that programs usually have, keep the seed whose result is nearest, and
+predict with it the noise on the windows that follow. Live noise is drawn under 128 bits that are fresh for each batch
+(`models/noise.py`), so the attack must fail; this module checks that it does.
 
 Legend of axes: N windows, C channels, H rows, W columns.
 """
@@ -19,25 +19,24 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from eventveil.audit.attacks.base import AttackJob, Findings
 from eventveil.audit.execution.scheduler import Results
 from eventveil.audit.figures import Figure, Replay
-from eventveil.audit.settings import AuditSettings
 from eventveil.audit.subjects import Subject
-from eventveil.audit.workspace.workspace import AuditWorkspace
+from eventveil.audit.workspace.workspace import AuditPlan, AuditWorkspace
 from eventveil.models.kinds import Anonymizer
 from eventveil.models.noise import LiveNoise, NoiseGenerator, SeededNoise
 from eventveil.training.evaluation.confidence import bootstrap_by_person
 from eventveil.training.networks.baselines import Unchanged as Unchanged
-from eventveil.training.networks.subjects import folder_of
 from eventveil.training.randomness import NamedNoise, numpy_generator
 
-WINDOWS = 33  # the one that is known, and those that are foretold
-FRESH = 4  # times that each of these is anonymized anew, to know how far apart independent noise is
-FORETOLD = 0.5  # share of the noise; by chance it is 0
+WINDOWS = 33  # the known one, and those whose noise is predicted
+FRESH = 4  # further anonymizations of each window, to measure how far apart independent noise is
+PREDICTED = 0.5  # share of the noise from which it counts as predicted; chance is 0
 
 
 class _PCG64:
-    """NumPy's usual generator, which many programs draw from."""
+    """NumPy's default generator, which many programs use."""
 
     def __init__(self, seed: int) -> None:
         self._generator = np.random.default_rng(seed)
@@ -47,7 +46,7 @@ class _PCG64:
 
 
 def _mersenne(seed: int) -> NoiseGenerator:
-    """PyTorch's own generator on a CPU."""
+    """PyTorch's default generator on a CPU."""
     return NamedNoise(torch.Generator().manual_seed(seed))
 
 
@@ -55,44 +54,32 @@ GENERATORS: tuple[Callable[[int], NoiseGenerator], ...] = (SeededNoise, _mersenn
 
 
 @dataclass(frozen=True)
-class Guessing:
-    """The job of one who guesses.
+class Guessing(AttackJob):
+    """The job of guessing the seed.
 
     Attributes:
-        subject: name of what is attacked.
-        guesses: seeds that are tried, from 0 on.
+        subject: name of the subject under attack.
+        guesses: number of seeds to try, from 0 on.
     """
+
+    FILE = "replay"
+    TITLE = "guessing the noise of {job.subject}"
 
     subject: str
     guesses: int
 
-    @property
-    def name(self) -> str:
-        """Of its file of results."""
-        return f"{folder_of(self.subject)}/replay"
-
-    @property
-    def title(self) -> str:
-        """What it does."""
-        return f"guessing the noise of {self.subject}"
-
-    @property
-    def after(self) -> tuple[str, ...]:
-        """It needs nobody."""
-        return ()
-
-    def run(self, bench: AuditWorkspace) -> dict[str, Any]:
-        """Guess, against noise as the line draws it."""
-        stand = bench.test
-        some = numpy_generator(bench.settings.seed, "audit", "replay").permutation(len(stand.draw))[:WINDOWS]
+    def run(self, workspace: AuditWorkspace) -> dict[str, Any]:
+        """Guess, against noise drawn as the pipeline draws it."""
+        test, seed = workspace.test, workspace.settings.seed
+        chosen = numpy_generator(seed, "audit", "replay").permutation(len(test.draw))[:WINDOWS]
         with torch.inference_mode():
-            x_NCHW = stand.anonymize_rows(Unchanged(), ("replay",), stand.draw[some].start)
-            # The known window shows something: of an empty one there may be nothing to tell.
+            x_NCHW = test.anonymize_rows(Unchanged(), ("replay",), test.draw[chosen].start)
+            # The known window must show something: an empty one may be the same under all seeds.
             order = x_NCHW.abs().sum((1, 2, 3)).argsort(descending=True)
-            persons = stand.persons[some][order.cpu().numpy()]
-            anonymizer = bench.subject(self.subject).anonymizer
-            found = replay(anonymizer, x_NCHW[order], persons, LiveNoise(), self.guesses)
-        return {"replay": found.model_dump(mode="json")}
+            persons = test.persons[chosen][order.cpu().numpy()]
+            anonymizer = workspace.subject(self.subject).anonymizer
+            result = replay(anonymizer, x_NCHW[order], persons, LiveNoise(), self.guesses)
+        return {"replay": result.model_dump(mode="json")}
 
 
 def replay(
@@ -106,32 +93,32 @@ def replay(
 
     Args:
         anonymizer: whose weights are known.
-        x_NCHW: windows that are published one after the other; the first is known to him who guesses.
-        persons_N: whose they are.
+        x_NCHW: windows that are published one after the other; the attacker knows the first.
+        persons_N: the person in each window.
         noise: what the windows are anonymized with.
-        guesses: seeds that are tried with each generator, from 0 on.
+        guesses: number of seeds to try with each generator, from 0 on.
     """
     published = [anonymizer.anonymize(x_1CHW, noise) for x_1CHW in torch.split(x_NCHW, 1)]
     fresh = [_independent() for _ in range(FRESH)]
     if torch.equal(*(anonymizer.anonymize(x_NCHW[:1], generator) for generator in fresh[:2])):
         return Replay(noise=False, guesses=0, explained=None, succeeded=False)
-    tried = [(make, seed) for make in GENERATORS for seed in range(guesses)]
-    distances = [_distance(anonymizer.anonymize(x_NCHW[:1], make(seed)), published[0]) for make, seed in tried]
-    make, seed = tried[int(np.argmin(distances))]
+    candidates = [(make, seed) for make in GENERATORS for seed in range(guesses)]
+    distances = [_distance(anonymizer.anonymize(x_NCHW[:1], make(seed)), published[0]) for make, seed in candidates]
+    make, seed = candidates[int(np.argmin(distances))]
     generator = make(seed)
     error_N2 = np.array(
         [
             (
-                _distance(anonymizer.anonymize(x_1CHW, generator), seen),
-                float(np.mean([_distance(anonymizer.anonymize(x_1CHW, other), seen) for other in fresh])),
+                _distance(anonymizer.anonymize(x_1CHW, generator), target),
+                float(np.mean([_distance(anonymizer.anonymize(x_1CHW, other), target) for other in fresh])),
             )
-            for x_1CHW, seen in zip(torch.split(x_NCHW, 1), published, strict=True)
+            for x_1CHW, target in zip(torch.split(x_NCHW, 1), published, strict=True)
         ]
-    )[1:]  # the first was chosen by
+    )[1:]  # the first chose the seed
     low, high = bootstrap_by_person(error_N2, persons_N[1:], _explained)
     value = _explained(error_N2)
     explained = Figure(value=value, low=min(low, value), high=max(high, value), chance=0.0)
-    return Replay(noise=True, guesses=len(tried), explained=explained, succeeded=explained.low > FORETOLD)
+    return Replay(noise=True, guesses=len(candidates), explained=explained, succeeded=explained.low > PREDICTED)
 
 
 def _independent() -> NoiseGenerator:
@@ -143,20 +130,18 @@ def _distance(one: torch.Tensor, other: torch.Tensor) -> float:
 
 
 def _explained(error_N2: Any) -> float:
-    """1 - squared error of what was foretold / that of independent noise."""
-    foretold, independent = error_N2.sum(0)
-    return float(1 - foretold / max(independent, 1e-30))
+    """1 - squared error of the prediction / squared error of independent noise."""
+    predicted, independent = error_N2.sum(0)
+    return float(1 - predicted / max(independent, 1e-30))
 
 
-def replay_jobs(settings: AuditSettings, subjects: Sequence[Subject]) -> list[Guessing]:
-    """The jobs of those who guess the noise of audited anonymizers."""
-    if not settings.guesses:
-        return []
-    return [Guessing(subject.name, settings.guesses) for subject in subjects if subject.audited]
+def jobs(plan: AuditPlan) -> list[Guessing]:
+    """List the jobs of guessing the noise of audited anonymizers."""
+    guesses = plan.settings.guesses
+    return [Guessing(subject.name, guesses) for subject in plan.subjects if subject.audited and guesses]
 
 
-def replay_on(subject: Subject, settings: AuditSettings, results: Results) -> Replay | None:
-    """What guessing brought, once the job is done."""
-    for job in replay_jobs(settings, (subject,)):
-        return Replay.model_validate(results.of(job.name)["replay"])
-    return None
+def collect(subject: Subject, plan: AuditPlan, results: Results) -> Findings:
+    """Return the outcome of guessing."""
+    outcomes = [results.of(job.name)["replay"] for job in jobs(plan) if job.subject == subject.name]
+    return {"replay": Replay.model_validate(outcomes[0]) if outcomes else None}

@@ -1,14 +1,14 @@
-"""Reconstruction: are there pictures of people in what is published, and can people be found by them?
+"""Reconstruction: does what is published show pictures of people, and can attackers re-identify people by them?
 
-A picture of an anonymized window is compared with the picture of the raw one. How like the pictures of any two people
-are is the chance level: windows of *others* who make the same gesture are compared, too.
+The picture of an anonymized window is compared with the picture of the raw one. The chance level is how similar the
+pictures of any two people are: windows of *others* who make the same gesture are compared, too.
 
 Legend of axes: N windows, B of a batch, H rows, W columns.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,18 +16,19 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from eventveil.audit.attacks.base import AttackJob, Findings, read_attacks
 from eventveil.audit.execution.scheduler import Results
-from eventveil.audit.figures import Attack, Figure, Likeness
+from eventveil.audit.figures import Figure, Likeness
 from eventveil.audit.report.image_grid import SHEETS, draw_sheet
 from eventveil.audit.settings import AuditSettings
 from eventveil.audit.subjects import Subject
 from eventveil.audit.workspace.pictures import picture_maker
-from eventveil.audit.workspace.workspace import AuditWorkspace, Network
+from eventveil.audit.workspace.workspace import AuditPlan, AuditWorkspace, Network
 from eventveil.io import open_events
 from eventveil.training.evaluation.confidence import bootstrap_by_person
-from eventveil.training.evaluation.evaluation import EVALUATION_BATCH, EvaluationSet, embed_windows
+from eventveil.training.evaluation.evaluation import EVALUATION_BATCH, EvaluationSet
 from eventveil.training.networks.baselines import Unchanged as Unchanged
-from eventveil.training.networks.subjects import RAW, folder_of
+from eventveil.training.networks.subjects import RAW
 from eventveil.training.objectives.ssim import psnr, ssim
 from eventveil.training.randomness import numpy_generator
 from eventveil.training.stages.reconstruction import CHANNELS, MAX_PSNR_DB, Pictured
@@ -36,144 +37,121 @@ Measure = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 
 
 @dataclass(frozen=True)
-class RetrievalAttack:
-    """The job of one who learned to tell people apart by pictures of raw windows, and looks at pictures of others.
+class RetrievalAttack(AttackJob):
+    """The job of an attacker who learned to tell people apart by pictures of raw windows, and gets pictures of others.
 
     Attributes:
-        architecture, seed: of its network.
-        tested_on: names of subjects.
+        architecture, seed: of the network.
+        tested_on: names of the subjects to test on.
+        subject: raw, on which the network is trained.
     """
+
+    FILE = "reconstructing-{job.architecture}-{job.seed}"
+    TITLE = "reconstructing {job.architecture}, seed {job.seed}, on pictures of {job.subject}"
 
     architecture: str
     seed: int
     tested_on: tuple[str, ...]
+    subject: str = RAW
 
-    @property
-    def name(self) -> str:
-        """Of its file of results."""
-        return f"{folder_of(RAW)}/reconstructing-{self.architecture}-{self.seed}"
-
-    @property
-    def title(self) -> str:
-        """What it does."""
-        return f"reconstructing {self.architecture}, seed {self.seed}, on pictures of {RAW}"
-
-    @property
-    def after(self) -> tuple[str, ...]:
-        """It needs nobody."""
-        return ()
-
-    def run(self, bench: AuditWorkspace) -> dict[str, Any]:
-        """Train it, and test it in every protocol: attacks by the subject they are on."""
-        picture = _picture_of(bench)
-        raw = bench.subject(RAW)
-        seen = Subject(f"{RAW}-pictures", Pictured(raw.anonymizer, picture))
-        asked = Network(seen, self.architecture, self.seed, "identity", channels=CHANNELS)
-        network = bench.attacker(asked).classifier
-        found: dict[str, Any] = {}
+    def run(self, workspace: AuditWorkspace) -> dict[str, Any]:
+        """Train the network, and test it in every protocol: attacks by the name of the subject under attack."""
+        picture = _picture_maker(workspace)
+        pictures = Subject(f"{RAW}-pictures", Pictured(workspace.subject(RAW).anonymizer, picture))
+        network = Network(pictures, self.architecture, self.seed, "identity", channels=CHANNELS)
+        attacker = workspace.train_or_load(network)
+        attacks: dict[str, Any] = {}
         for name in self.tested_on:
-            anonymizer = Pictured(bench.subject(name).anonymizer, picture)
-            embedding_NE = embed_windows(bench.test, network, None, anonymizer, "audit", name, asked.name)
-            found[name] = bench.asked(
-                embedding_NE, knowledge="reconstructing", architecture=self.architecture, seed=self.seed
-            )
-        return {"attacks": found}
+            attacks[name] = workspace.attack(
+                attacker, Pictured(workspace.subject(name).anonymizer, picture), name, network.name,
+                knowledge="reconstructing", architecture=self.architecture, seed=self.seed,
+            )  # fmt: skip
+        return {"attacks": attacks}
 
 
 @dataclass(frozen=True)
-class Comparison:
+class Comparison(AttackJob):
     """The job of comparing pictures of a subject's windows with those of raw ones, and of drawing some of both.
 
     Attributes:
         subject: its name.
     """
 
+    FILE = "pictures"
+    TITLE = "pictures from {job.subject}"
+
     subject: str
 
-    @property
-    def name(self) -> str:
-        """Of its file of results."""
-        return f"{folder_of(self.subject)}/pictures"
-
-    @property
-    def title(self) -> str:
-        """What it does."""
-        return f"pictures from {self.subject}"
-
-    @property
-    def after(self) -> tuple[str, ...]:
-        """It needs nobody."""
-        return ()
-
-    def run(self, bench: AuditWorkspace) -> dict[str, Any]:
+    def run(self, workspace: AuditWorkspace) -> dict[str, Any]:
         """Compare, and draw."""
-        subject, picture, stand = bench.subject(self.subject), _picture_of(bench), bench.test
+        subject, picture, test = workspace.subject(self.subject), _picture_maker(workspace), workspace.test
+        seed = workspace.settings.seed
         name = ("audit", self.subject, "pictures")
-        wanted = torch.from_numpy(stand.compute_outputs(picture, Unchanged(), *name))
-        seen = torch.from_numpy(stand.compute_outputs(picture, subject.anonymizer, *name))
-        other_N = others(stand, bench.settings.seed)
-        some = draw_some(stand, bench.settings.reconstruction.shown, bench.settings.seed)
-        rows = stand.draw[some].start
+        raw_pictures = torch.from_numpy(test.compute_outputs(picture, Unchanged(), *name))
+        pictures = torch.from_numpy(test.compute_outputs(picture, subject.anonymizer, *name))
+        other_N = others(test, seed)
+        chosen = draw_some(test, workspace.settings.reconstruction.shown, seed)
+        rows = test.draw[chosen].start
         with torch.inference_mode():
-            raw, own = (stand.anonymize_rows(one, (*name, "shown"), rows) for one in (Unchanged(), subject.anonymizer))
+            raw, published = (test.anonymize_rows(one, (*name, "shown"), rows) for one in (Unchanged(), subject.anonymizer))
             shown = [("raw window", raw.sum(1)), ("its picture", picture(raw)[:, 0])]
             if self.subject != RAW:
-                shown += [("published window", own.sum(1)), ("its picture", picture(own)[:, 0])]
-        titles = [stand.windows.trials[trial].label or "" for trial in stand.draw[some].trial]
-        path = bench.work / SHEETS / f"{subject.folder}.png"
+                shown += [("published window", published.sum(1)), ("its picture", picture(published)[:, 0])]
+        titles = [test.windows.trials[trial].label or "" for trial in test.draw[chosen].trial]
+        path = workspace.work / SHEETS / f"{subject.folder}.png"
         draw_sheet(path, [(text, part.cpu().numpy()) for text, part in shown], titles)
         likeness = Likeness(
-            ssim=_figure(_ssim, seen, wanted, other_N, stand.persons),
-            psnr_db=_figure(_psnr, seen, wanted, other_N, stand.persons),
+            ssim=_figure(_ssim, pictures, raw_pictures, other_N, test.persons),
+            psnr_db=_figure(_psnr, pictures, raw_pictures, other_N, test.persons),
         )
         return {"likeness": likeness.model_dump(mode="json")}
 
 
-def others(stand: EvaluationSet, seed: int) -> npt.NDArray[np.int64]:
-    """(N,) for each window another person's, drawn, of the same target where there is one.
+def others(evaluation_set: EvaluationSet, seed: int) -> npt.NDArray[np.int64]:
+    """Draw for each window the window of another person, of the same target where there is one: (N,).
 
-    Where there is but one person it is another trial's.
+    Where there is only one person, draw one of another trial.
     """
     random = numpy_generator(seed, "audit", "others")
-    persons, targets = stand.persons, stand.targets
-    who = persons if len(np.unique(persons)) > 1 else stand.draw.trial
-    found = np.empty(len(persons), np.int64)
-    for number, (one, target) in enumerate(zip(who, targets, strict=True)):
-        strangers = np.flatnonzero(who != one)
+    persons, targets = evaluation_set.persons, evaluation_set.targets
+    groups = persons if len(np.unique(persons)) > 1 else evaluation_set.draw.trial
+    drawn = np.empty(len(persons), np.int64)
+    for number, (group, target) in enumerate(zip(groups, targets, strict=True)):
+        strangers = np.flatnonzero(groups != group)
         alike = strangers[targets[strangers] == target]
-        found[number] = random.choice(alike if len(alike) else strangers)
-    return found
+        drawn[number] = random.choice(alike if len(alike) else strangers)
+    return drawn
 
 
-def draw_some(stand: EvaluationSet, count: int, seed: int) -> npt.NDArray[np.int64]:
-    """Windows to be shown: of one person each, as far as there are so many; those in which much happens."""
+def draw_some(evaluation_set: EvaluationSet, count: int, seed: int) -> npt.NDArray[np.int64]:
+    """Draw windows to show: one each of up to `count` people, with the most events among eight of the person's."""
     random = numpy_generator(seed, "audit", "shown")
-    persons = stand.persons
+    persons, windows, start = evaluation_set.persons, evaluation_set.windows, evaluation_set.draw.start
     names = random.permutation(np.unique(persons))
     chosen: list[int] = []
     for name in names[:count]:
-        own = random.permutation(np.flatnonzero(persons == name))[:8]
-        chosen.append(int(max(own, key=lambda k: float(stand.windows.cut(stand.draw.start[[k]]).sum()))))
+        candidates = random.permutation(np.flatnonzero(persons == name))[:8]
+        chosen.append(int(max(candidates, key=lambda k: float(windows.cut(start[[k]]).sum()))))
     return np.array(chosen, np.int64)
 
 
 def _figure(
     measure: Measure,
-    seen: torch.Tensor,
-    wanted: torch.Tensor,
+    pictures: torch.Tensor,
+    raw_pictures: torch.Tensor,
     other_N: npt.NDArray[np.int64],
     persons: npt.NDArray[np.str_],
 ) -> Figure:
-    value_N = _measured(measure, seen, wanted)
+    value_N = _measured(measure, pictures, raw_pictures)
     low, high = bootstrap_by_person(value_N, persons)
-    chance = float(_measured(measure, seen, wanted[torch.from_numpy(other_N)]).mean())
+    chance = float(_measured(measure, pictures, raw_pictures[torch.from_numpy(other_N)]).mean())
     value = float(value_N.mean())
     return Figure(value=value, low=min(low, value), high=max(high, value), chance=chance)
 
 
-def _measured(measure: Measure, seen: torch.Tensor, wanted: torch.Tensor) -> npt.NDArray[np.float64]:
-    parts = zip(torch.split(seen, EVALUATION_BATCH), torch.split(wanted, EVALUATION_BATCH), strict=True)
-    return np.concatenate([measure(one, other).double().numpy() for one, other in parts])
+def _measured(measure: Measure, one: torch.Tensor, other: torch.Tensor) -> npt.NDArray[np.float64]:
+    batches = zip(torch.split(one, EVALUATION_BATCH), torch.split(other, EVALUATION_BATCH), strict=True)
+    return np.concatenate([measure(*batch).double().numpy() for batch in batches])
 
 
 def _ssim(one: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
@@ -184,44 +162,45 @@ def _psnr(one: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
     return psnr(one, other, data_range=1.0).clamp(max=MAX_PSNR_DB)
 
 
-def _picture_of(bench: AuditWorkspace) -> Any:
-    path = bench.settings.reconstruction.weights
+def _picture_maker(workspace: AuditWorkspace) -> Any:
+    path = workspace.settings.reconstruction.weights
     assert path is not None
-    return picture_maker(path, bench.settings.window, bench.world.device)
+    return picture_maker(path, workspace.settings.window, workspace.group.device)
 
 
 def check_reconstruction(settings: AuditSettings) -> None:
-    """See now, and not after hours of training, that pictures can be made.
+    """Check now, and not after hours of training, that pictures can be made.
 
     Raises:
         AuditError: windows are too small for pictures.
         WeightsError: the file of FireNet is missing, or is not of this network.
         EventFileError: the recording cannot be opened.
     """
-    own = settings.reconstruction
-    if own.weights is not None:
-        picture_maker(own.weights, settings.window, torch.device("cpu"))
-    if own.recording is not None:
-        open_events(own.recording).close()
+    reconstruction = settings.reconstruction
+    if reconstruction.weights is not None:
+        picture_maker(reconstruction.weights, settings.window, torch.device("cpu"))
+    if reconstruction.recording is not None:
+        open_events(reconstruction.recording).close()
 
 
-def reconstruction_jobs(settings: AuditSettings, subjects: Sequence[Subject]) -> list[RetrievalAttack | Comparison]:
-    """The jobs of all who make pictures."""
-    own = settings.reconstruction
-    if own.weights is None:
+def jobs(plan: AuditPlan) -> list[RetrievalAttack | Comparison]:
+    """List the jobs that make pictures."""
+    settings = plan.settings.reconstruction
+    if settings.weights is None:
         return []
-    names = tuple(subject.name for subject in subjects)
-    retrieval = [RetrievalAttack(architecture, seed, names) for architecture in own.architectures for seed in own.seeds]
+    names = tuple(subject.name for subject in plan.subjects)
+    retrieval = [
+        RetrievalAttack(architecture, seed, names) for architecture in settings.architectures for seed in settings.seeds
+    ]
     return [*retrieval, *map(Comparison, names)]
 
 
-def reconstruction_on(
-    name: str, settings: AuditSettings, results: Results
-) -> tuple[tuple[Attack, ...], Likeness | None]:
-    """Who found people by pictures of a subject's windows, and how like those of raw windows these are."""
-    attacks: list[Attack] = []
-    for job in reconstruction_jobs(settings, ()):
+def collect(subject: Subject, plan: AuditPlan, results: Results) -> Findings:
+    """Return the attacks by pictures of a subject's windows, and how similar these are to pictures of raw windows."""
+    findings: Findings = {"attacks": ()}
+    for job in jobs(plan):
         if isinstance(job, RetrievalAttack):
-            attacks += [Attack.model_validate(attack) for attack in results.of(job.name)["attacks"][name]]
-    done = results.of(Comparison(name).name)
-    return tuple(attacks), Likeness.model_validate(done["likeness"]) if done else None
+            findings["attacks"] += read_attacks(results.of(job.name)["attacks"][subject.name])
+        elif job.subject == subject.name:
+            findings["likeness"] = Likeness.model_validate(results.of(job.name)["likeness"])
+    return findings

@@ -1,1 +1,1 @@
-"""How attackers are scored: protocols of linking, and intervals by person."""
+"""Scores attackers: protocols of re-identification, and intervals by person."""

@@ -1,11 +1,11 @@
-"""The ways in which people are looked for.
+"""The protocols of re-identification.
 
-*search* is that of the papers: one trial of each person and gesture asks, all others are the gallery, and windows of
-the same person that show the same gesture or are of the same session are left out. An attacker whose embeddings
-tell gestures and not people ranks others first there, and comes out *below* chance.
+*search* is the re-identification search of the papers: one trial of each person and gesture is the query, all others
+are the gallery, and windows of the same person with the same gesture or session are left out. An attacker whose
+embeddings distinguish gestures and not people ranks other people first there, and scores *below* chance.
 
 *linked* is fairer: both sides show the same gestures. A track is n windows of one person in one session; their
-embeddings are averaged. A track is compared with tracks of the very same gestures, of other sessions, of everybody.
+embeddings are averaged. A track is compared with all people's tracks of the same gestures in other sessions.
 
 Legend of axes: N windows, E embedding, T tracks, n windows of a track, Q queries, G gallery entries.
 """
@@ -38,15 +38,15 @@ from eventveil.training.randomness import numpy_generator
 
 @dataclass(frozen=True)
 class Protocol:
-    """Who is compared with whom.
+    """Which windows are compared with which.
 
     Attributes:
         way: search or linked.
         members_Tn: the windows of each track.
         labels: of each track.
         query_mask_T: which tracks are queries; the others are the gallery.
-        left_out_QG: what is not compared.
-        seconds: that a track lasts; None of whole recordings.
+        left_out_QG: pairs that are not compared.
+        seconds: length of a track; None for whole recordings.
     """
 
     way: Way
@@ -68,17 +68,17 @@ class Protocol:
 
     @cached_property
     def chance(self) -> Chance:
-        """What rankings at random give."""
+        """The figures of random rankings."""
         return chance_ranking(self.query, self.gallery, self.left_out_QG)
 
     @cached_property
     def chance_linkability(self) -> float:
-        """What linkability of random scores comes out at."""
+        """The linkability of random scores."""
         return chance_linkability(self.query, self.gallery, self.left_out_QG)
 
     @property
-    def can_be_asked(self) -> bool:
-        """Whether a query has both a match and another person to be told from."""
+    def can_be_scored(self) -> bool:
+        """Whether a query has both a match and another person in its gallery."""
         if not self.left_out_QG.size:
             return False
         same_QG = self.query.person[:, None] == self.gallery.person
@@ -87,11 +87,11 @@ class Protocol:
     def attack(
         self, embedding_NE: npt.NDArray[np.float32], *, knowledge: Knowledge, architecture: str, seed: int
     ) -> Attack:
-        """Look for everybody by these embeddings of all windows."""
+        """Try to re-identify all people by the embeddings of their windows."""
         score_QG = self._scores(embedding_NE)
         ranking = rank_scores(score_QG, self.query, self.gallery, self.left_out_QG)
-        held = identity_result(IdentityRanking(ranking, self.query, self.gallery, self.left_out_QG), self.chance)
-        rank1 = Figure.of(held["rank1"])
+        result = identity_result(IdentityRanking(ranking, self.query, self.gallery, self.left_out_QG), self.chance)
+        rank1 = Figure.of(result["rank1"])
         pairs = self.way == "linked"
         error = self._error(score_QG) if pairs else None
         return Attack(
@@ -101,20 +101,20 @@ class Protocol:
             way=self.way,
             windows=self.members_Tn.shape[1],
             seconds=self.seconds,
-            people=held["people"],
-            queries=held["queries"],
-            gallery=held["gallery"],
+            people=result["people"],
+            queries=result["queries"],
+            gallery=result["gallery"],
             rank1=rank1,
-            rank5=Figure.of(held["rank5"]),
-            rank10=Figure.of(held["rank10"]),
-            mean_average_precision=Figure.of(held["mAP"]),
+            rank5=Figure.of(result["rank5"]),
+            rank10=Figure.of(result["rank10"]),
+            mean_average_precision=Figure.of(result["mAP"]),
             equal_error_rate=error,
             linkability=self._linkability(score_QG) if pairs else None,
             advantages=(Advantage.of_rank(rank1), *([] if error is None else [Advantage.of_error(error)])),
         )
 
     def ranking(self, embedding_NE: npt.NDArray[np.float32]) -> Ranking:
-        """Rank the gallery for each query, without saying how sure that is."""
+        """Rank the gallery for each query, without intervals."""
         return rank_scores(self._scores(embedding_NE), self.query, self.gallery, self.left_out_QG)
 
     def _scores(self, embedding_NE: npt.NDArray[np.float32]) -> npt.NDArray[np.floating[Any]]:
@@ -130,30 +130,30 @@ class Protocol:
         return Figure(value=value, low=min(low, value), high=max(high, value), chance=0.5)
 
 
-def search(stand: EvaluationSet) -> Protocol:
-    """Return the protocol of the papers, with other sessions only."""
-    labels, asked = labels_and_queries(stand)
+def search(evaluation_set: EvaluationSet) -> Protocol:
+    """Return the re-identification search of the papers, across sessions only."""
+    labels, query_mask_N = labels_and_queries(evaluation_set)
     members = np.arange(len(labels))[:, None]
-    out = left_out(labels.of(asked), labels.of(~asked), session_disjoint=True)
-    return Protocol("search", members, labels, asked, out, _seconds(stand, 1))
+    out = left_out(labels.of(query_mask_N), labels.of(~query_mask_N), session_disjoint=True)
+    return Protocol("search", members, labels, query_mask_N, out, _seconds(evaluation_set, 1))
 
 
-def linked(stand: EvaluationSet, windows: int, seed: int) -> Protocol:
-    """Return the protocol for tracks of so many windows.
+def linked(evaluation_set: EvaluationSet, windows: int, seed: int) -> Protocol:
+    """Return the linked protocol for tracks of this many windows.
 
-    A slot is a gesture and which window of it in its session. Slots are put in one random order for everybody and
-    cut into blocks of `windows`; a track is the windows of one person and session in the slots of a block. One
-    session of each person, drawn, asks.
+    A slot is a gesture and the position of a window among those of that gesture in its session. Slots are put in one
+    random order for all people and cut into blocks of `windows`. A track is the windows of one person and session in
+    the slots of a block. The queries are one session of each person, drawn at random.
     """
-    held = _by_slot(stand)
+    slots_of = _by_slot(evaluation_set)
     random = numpy_generator(seed, "audit", "tracks")
-    asking = {person: random.choice(own) for person, own in _sessions(held).items()}
-    slots = sorted({slot for own in held.values() for slot in own})
+    query_session = {person: random.choice(sessions) for person, sessions in _sessions(slots_of).items()}
+    slots = sorted({slot for windows_at in slots_of.values() for slot in windows_at})
     slots = [slots[number] for number in random.permutation(len(slots))]
     members, person, block, session = [], [], [], []
     for at in range(0, len(slots) - windows + 1, windows):
-        for key, own in held.items():
-            track = [own[slot] for slot in slots[at : at + windows] if slot in own]
+        for key, windows_at in slots_of.items():
+            track = [windows_at[slot] for slot in slots[at : at + windows] if slot in windows_at]
             if len(track) == windows:
                 members.append(track)
                 person.append(key[0])
@@ -161,26 +161,31 @@ def linked(stand: EvaluationSet, windows: int, seed: int) -> Protocol:
                 block.append(at)
     names = [f"{who}/{when}/{what}" for who, when, what in zip(person, session, block, strict=True)]
     labels = Labels(np.array(person, np.str_), np.array(block), np.array(names, np.str_), np.array(session, np.str_))
-    asked = np.array([asking[who] == when for who, when in zip(person, session, strict=True)], np.bool_)
+    query_mask_T = np.array(
+        [query_session[who] == when for who, when in zip(person, session, strict=True)], np.bool_
+    )  # fmt: skip
     members_Tn = np.array(members, np.int64).reshape(-1, windows)
-    return Protocol("linked", members_Tn, labels, asked, _unlike(labels, asked), _seconds(stand, windows))
+    out_QG = _left_out(labels, query_mask_T)
+    return Protocol("linked", members_Tn, labels, query_mask_T, out_QG, _seconds(evaluation_set, windows))
 
 
-def all_linked(stand: EvaluationSet) -> Protocol:
-    """Return the protocol in which every window asks, and every other session answers: for validation, of few people.
+def all_linked(evaluation_set: EvaluationSet) -> Protocol:
+    """Return the linked protocol in which every window is a query, compared with all other sessions.
 
-    Where one drawn session of each person asks, it may be that those of two people never meet.
+    It is for validation, on few people. With one drawn query session for each person, two people may never be compared.
     """
-    one = linked(stand, 1, 0)
-    twice = np.arange(2 * len(one.labels)) % len(one.labels)
-    labels, asked = one.labels.of(twice), np.arange(len(twice)) < len(one.labels)
-    return Protocol("linked", one.members_Tn[twice], labels, asked, _unlike(labels, asked), one.seconds)
+    single = linked(evaluation_set, 1, 0)
+    twice = np.arange(2 * len(single.labels)) % len(single.labels)
+    labels, query_mask_T = single.labels.of(twice), np.arange(len(twice)) < len(single.labels)
+    out_QG = _left_out(labels, query_mask_T)
+    return Protocol("linked", single.members_Tn[twice], labels, query_mask_T, out_QG, single.seconds)
 
 
-def _unlike(labels: Labels, query_mask_T: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
-    """(Q, G) tracks of other gestures, and of sessions of the same name.
+def _left_out(labels: Labels, query_mask_T: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
+    """Return the pairs (Q, G) of tracks of different gestures, and of sessions of the same name.
 
-    These have the same light or camera: with them, whoever tells lights apart would rank others first.
+    Sessions of the same name share a light or a camera. An attacker who distinguishes lights would rank other people
+    of the same session first.
     """
     query, gallery = labels.of(query_mask_T), labels.of(~query_mask_T)
     return np.asarray((query.target[:, None] != gallery.target) | (query.session[:, None] == gallery.session))
@@ -190,32 +195,32 @@ Slots = dict[tuple[str, str], dict[tuple[int, int], int]]
 """By person and session: the window in each slot."""
 
 
-def _by_slot(stand: EvaluationSet) -> Slots:
-    labels = window_labels(stand)
-    held: Slots = defaultdict(dict)
-    seen: dict[tuple[str, str, int], int] = defaultdict(int)
-    for number, target in enumerate(stand.targets.tolist()):
+def _by_slot(evaluation_set: EvaluationSet) -> Slots:
+    labels = window_labels(evaluation_set)
+    slots: Slots = defaultdict(dict)
+    count: dict[tuple[str, str, int], int] = defaultdict(int)
+    for number, target in enumerate(evaluation_set.targets.tolist()):
         person, session = str(labels.person[number]), str(labels.session[number])
-        held[person, session][target, seen[person, session, target]] = number
-        seen[person, session, target] += 1
-    return dict(sorted(held.items()))
+        slots[person, session][target, count[person, session, target]] = number
+        count[person, session, target] += 1
+    return dict(sorted(slots.items()))
 
 
-def _sessions(held: Slots) -> dict[str, list[str]]:
+def _sessions(slots: Slots) -> dict[str, list[str]]:
     sessions: dict[str, list[str]] = defaultdict(list)
-    for person, session in held:
+    for person, session in slots:
         sessions[person].append(session)
     return sessions
 
 
-def protocols_of(stand: EvaluationSet, linking: tuple[int, ...], seed: int) -> list[Protocol]:
-    """Return all protocols that the people of a stand allow for."""
-    held = [search(stand), *(linked(stand, windows, seed) for windows in linking)]
-    return [protocol for protocol in held if protocol.can_be_asked]
+def protocols_of(evaluation_set: EvaluationSet, linking: tuple[int, ...], seed: int) -> list[Protocol]:
+    """Return the protocols that the data of these people allows."""
+    protocols = [search(evaluation_set), *(linked(evaluation_set, windows, seed) for windows in linking)]
+    return [protocol for protocol in protocols if protocol.can_be_scored]
 
 
-def _seconds(stand: EvaluationSet, windows: int) -> float | None:
-    window = stand.settings.window
+def _seconds(evaluation_set: EvaluationSet, windows: int) -> float | None:
+    window = evaluation_set.settings.window
     return None if window.bin_us is None else windows * window.bins * window.bin_us / 1e6
 
 

@@ -1,4 +1,4 @@
-"""How well pairs of the same person are told from pairs of two: how sure an equal error rate is, and linkability.
+"""Verification: the interval of an equal error rate, and the linkability of pairs of the same person.
 
 Legend of axes: Q queries, G gallery entries, P people, S steps of the score, D draws.
 """
@@ -30,22 +30,22 @@ def error_interval(
     draws: int = DRAWS,
     seed: int = 0,
 ) -> Interval:
-    """95 % interval of `training.metrics.equal_error_rate`, people drawn with replacement.
+    """Return the 95 % interval of `retrieval_metrics.equal_error_rate` from a bootstrap over people.
 
-    A pair of two people counts as often as the product of how often both were drawn, one of the same person as often as
-    that person was: whoever is drawn comes with all of their windows, on both sides. Scores are sorted into 512
-    steps of equal numbers of pairs, which is as fine as 0.002.
+    A person who is drawn brings all of their windows, on both sides. So a pair of the same person counts as often as
+    that person was drawn, and a pair of two people as often as the product of both. Scores are sorted into 512 steps
+    of equal numbers of pairs, a resolution of 0.002.
 
     Args:
         score_QG: of each pair.
         query: labels of one side.
-        gallery: of the other.
+        gallery: labels of the other side.
         left_out_QG: pairs that do not count.
-        draws: how often people are drawn.
-        seed: of the draws.
+        draws: number of bootstrap samples.
+        seed: of the bootstrap.
 
-    Source: percentiles moved outwards for few people as in `training.statistics.bootstrap_by_person`; dependent pairs
-    as in Field and Welsh, Bootstrapping clustered data, 2007 (resampling of whole clusters).
+    Source: percentiles moved outwards for few people as in `confidence.bootstrap_by_person`; dependent pairs as in
+    Field and Welsh, Bootstrapping clustered data, 2007 (resampling of whole clusters).
     """
     counts = _counts(score_QG, query, gallery, left_out_QG, STEPS)
     return _resampled(*counts, _error, draws, seed)
@@ -60,27 +60,27 @@ def linkability(
     draws: int = DRAWS,
     seed: int = 0,
 ) -> Figure:
-    """How surely scores link pairs of one person: 0 where no score tells them from pairs of two, 1 where all do.
+    """Measure how certainly scores link pairs of one person: from 0, no score does, to 1, all scores do.
 
-    The global measure D is the mean over the scores s of pairs of one person of 2 p / (1 + p) - 1, with p the ratio of
-    the densities of both kinds of pair at s, where that is above 1; elsewhere 0. Unlike an error rate at one threshold,
-    it notices scores that link some people for certain. Densities are histograms of 20 steps, each with a twentieth
-    of all pairs, both kinds weighing alike.
+    The global measure D is the mean of 2 p / (1 + p) - 1 over the scores s of pairs of one person, with p the ratio of
+    the densities of both kinds of pair at s; it is 0 where p is below 1. Unlike an error rate at one threshold, D
+    detects scores that link some people with certainty. Densities are histograms of 20 steps, each with a twentieth of
+    all pairs, both kinds of pair with equal weight.
 
     Args:
         score_QG: of each pair.
         query: labels of one side.
-        gallery: of the other.
+        gallery: labels of the other side.
         left_out_QG: pairs that do not count.
         chance: of the same pairs, see `chance_linkability`.
-        draws: how often people are drawn, for the 95 % interval.
-        seed: of the draws.
+        draws: number of bootstrap samples over people, for the 95 % interval.
+        seed: of the bootstrap.
 
     Source: Gomez-Barrero, Galbally, Rathgeb, Busch, General framework to evaluate unlinkability in biometric template
-    protection systems, 2018, with both kinds of pair held equally likely.
+    protection systems, 2018, with both kinds of pair equally likely.
     """
     counts = _counts(score_QG, query, gallery, left_out_QG, LINK_STEPS, balanced=True)
-    value = float(_linked(*_whole(*counts))[0])
+    value = float(_linked(*_unweighted(*counts))[0])
     low, high = _resampled(*counts, _linked, draws, seed)
     return Figure(value=value, low=min(low, value), high=max(high, value), chance=chance)
 
@@ -88,21 +88,21 @@ def linkability(
 def chance_linkability(
     query: Labels, gallery: Labels, left_out_QG: npt.NDArray[np.bool_], draws: int = CHANCE_DRAWS, seed: int = 0
 ) -> float:
-    """What scores give that know nothing: of few pairs densities differ by accident, so it is above 0.
+    """Return the mean linkability of random scores. It is above 0, because densities of few pairs differ by chance.
 
     Args:
         query: labels of one side.
-        gallery: of the other.
+        gallery: labels of the other side.
         left_out_QG: pairs that do not count.
-        draws: how often scores are drawn at random.
+        draws: number of random draws of all scores.
         seed: of the draws.
     """
     random = np.random.default_rng(seed)
-    blind = [
+    counts = [
         _counts(random.random(left_out_QG.shape), query, gallery, left_out_QG, LINK_STEPS, balanced=True)
         for _ in range(draws)
     ]
-    return float(np.mean([_linked(*_whole(*counts))[0] for counts in blind]))
+    return float(np.mean([_linked(*_unweighted(*one))[0] for one in counts]))
 
 
 def _resampled(
@@ -114,11 +114,11 @@ def _resampled(
 ) -> Interval:
     people = genuine_SP.shape[1]
     random = np.random.default_rng(seed)
-    found: list[npt.NDArray[np.float64]] = []
+    values: list[npt.NDArray[np.float64]] = []
     for _ in range(0, draws, AT_ONCE):
         weight_DP = random.multinomial(people, np.full(people, 1 / people), size=AT_ONCE).astype(np.float64)
-        found.append(statistic(*_weighted(genuine_SP, impostor_SPP, weight_DP)))
-    value_D = np.concatenate(found)
+        values.append(statistic(*_weighted(genuine_SP, impostor_SPP, weight_DP)))
+    value_D = np.concatenate(values)
     tail = expanded_tail(people)
     low, high = np.quantile(value_D[np.isfinite(value_D)], (tail, 1 - tail))
     return Interval(float(low), float(high))
@@ -127,17 +127,17 @@ def _resampled(
 def _weighted(
     genuine_SP: npt.NDArray[np.float64], impostor_SPP: npt.NDArray[np.float64], weight_DP: npt.NDArray[np.float64]
 ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
-    """Pairs of both kinds in each step, (D, S) each, of people who were drawn so often."""
+    """Count pairs of both kinds in each step, (D, S) each, with weights for people."""
     people = weight_DP.shape[1]
     genuine_DS = weight_DP @ genuine_SP.T
     partly_DSP = (weight_DP @ impostor_SPP.reshape(-1, people).T).reshape(len(weight_DP), -1, people)
     return genuine_DS, np.einsum("dsp,dp->ds", partly_DSP, weight_DP)
 
 
-def _whole(
+def _unweighted(
     genuine_SP: npt.NDArray[np.float64], impostor_SPP: npt.NDArray[np.float64]
 ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
-    """Pairs of both kinds in each step, (1, S) each, of everybody once."""
+    """Count pairs of both kinds in each step, (1, S) each, with weight 1 for all people."""
     return _weighted(genuine_SP, impostor_SPP, np.ones((1, genuine_SP.shape[1])))
 
 
@@ -150,9 +150,9 @@ def _counts(
     *,
     balanced: bool = False,
 ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
-    """Pairs in each step of the score: of each person (S, P), and of a query's and an entry's person (S, P, P).
+    """Count pairs in each step of the score: of one person (S, P), and of the query's and the entry's person (S, P, P).
 
-    Steps hold equal numbers of pairs; where they are balanced, the two kinds of pair weigh alike in that.
+    Steps hold equal numbers of pairs; if balanced, both kinds of pair have equal weight in that.
     """
     names, person = np.unique(np.concatenate((query.person, gallery.person)), return_inverse=True)
     people = len(names)
@@ -161,7 +161,7 @@ def _counts(
     one, other = person[row], person[len(query) + column]
     part = np.linspace(0, 1, steps + 1)[1:-1]
     if balanced:
-        step = np.searchsorted(_quantiles(score, _alike(one == other), part), score, side="left")
+        step = np.searchsorted(_quantiles(score, _balanced_weights(one == other), part), score, side="left")
     else:
         step = np.searchsorted(np.quantile(score, part), score, side="right")
     flat = np.bincount((step * people + one) * people + other, minlength=steps * people**2)
@@ -171,8 +171,8 @@ def _counts(
     return genuine_SP, pair
 
 
-def _alike(same_N: npt.NDArray[np.bool_]) -> npt.NDArray[np.float64]:
-    """Weights of pairs with which either kind weighs one half."""
+def _balanced_weights(same_N: npt.NDArray[np.bool_]) -> npt.NDArray[np.float64]:
+    """Return weights of pairs with which both kinds sum to one half."""
     share = same_N.mean()
     return np.asarray(np.where(same_N, 0.5 / max(share, 1e-12), 0.5 / max(1 - share, 1e-12)))
 
@@ -180,27 +180,27 @@ def _alike(same_N: npt.NDArray[np.bool_]) -> npt.NDArray[np.float64]:
 def _quantiles(
     score_N: npt.NDArray[np.floating[Any]], weight_N: npt.NDArray[np.float64], part_S: npt.NDArray[np.float64]
 ) -> npt.NDArray[np.floating[Any]]:
-    """The lowest scores up to which a part of the weight lies; NumPy knows weights from 2.0 on only."""
+    """Return weighted quantiles of scores; NumPy has weights only from 2.0 on."""
     order = np.argsort(score_N)
     below_N = np.cumsum(weight_N[order]) / weight_N.sum()
-    return np.asarray(score_N[order][np.searchsorted(below_N, part_S - 1e-9)])  # sums are a little off
+    return np.asarray(score_N[order][np.searchsorted(below_N, part_S - 1e-9)])  # sums are inexact
 
 
 def _error(genuine_DS: npt.NDArray[np.float64], impostor_DS: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    """Equal error rate of each draw; not a number where one kind of pair is missing."""
+    """Return the equal error rate of each draw; NaN where one kind of pair is missing."""
     with np.errstate(invalid="ignore"):  # 0 / 0 where a draw has no pairs of one kind
         refused = np.cumsum(genuine_DS, axis=1) / genuine_DS.sum(1, keepdims=True)
         accepted = 1 - np.cumsum(impostor_DS, axis=1) / impostor_DS.sum(1, keepdims=True)
-    # Below the lowest step nobody is refused and everybody accepted.
+    # Below the lowest step all pairs are accepted.
     refused = np.pad(refused, ((0, 0), (1, 0)), constant_values=0.0)
     accepted = np.pad(accepted, ((0, 0), (1, 0)), constant_values=1.0)
-    nearest = np.abs(refused - accepted).argmin(1)  # not a number where there is one: it is taken for the least
+    nearest = np.abs(refused - accepted).argmin(1)  # argmin picks NaN where there is one
     rows = np.arange(len(nearest))
     return np.asarray((refused[rows, nearest] + accepted[rows, nearest]) / 2)
 
 
 def _linked(genuine_DS: npt.NDArray[np.float64], impostor_DS: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    """D of each draw; not a number where one kind of pair is missing."""
+    """Return D of each draw; NaN where one kind of pair is missing."""
     with np.errstate(invalid="ignore"):  # 0 / 0 where a draw has no pairs of one kind, or a step no pairs at all
         genuine = genuine_DS / genuine_DS.sum(1, keepdims=True)
         impostor = impostor_DS / impostor_DS.sum(1, keepdims=True)

@@ -1,1 +1,1 @@
-"""Runs the jobs of an audit: here, in several processes, or on a Ray cluster."""
+"""Runs the jobs of an audit: in this process, in several, or on a Ray cluster."""

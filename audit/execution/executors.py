@@ -1,7 +1,7 @@
-"""Who does the jobs of an audit on this machine: this process itself, or several others.
+"""Executors on this machine: this process itself, or several worker processes.
 
-Workers are started anew, not forked, and get the whole plan once. Each has a pipe: jobs go in, news come out. Whatever
-ends a worker, its network is saved as far as its last checkpoint, and its job is begun again by another, from there.
+Workers are spawned, not forked, and get the whole plan once. Each has a pipe: jobs go in, events come out. However a
+worker ends, its network is saved up to its last checkpoint, and another worker begins its job again from there.
 """
 
 from __future__ import annotations
@@ -23,56 +23,56 @@ from typing import Self
 
 import torch
 
-from eventveil.audit.execution.scheduler import Ended, Job, Lost, Moved, News, perform
+from eventveil.audit.execution.scheduler import Ended, Job, JobEvent, Lost, Moved, perform
 from eventveil.audit.workspace.workspace import AuditPlan, AuditWorkspace
 from eventveil.errors import AuditError, EventVeilError
 from eventveil.processes import blocked_signals, describe_exit, terminate_with_parent
 from eventveil.training.distributed.process_group import ProcessGroup, join_group
 from eventveil.training.engine.loop import Interrupted
 
-TELL_EVERY_S = 0.5
-MOMENT_S = 0.5
+REPORT_EVERY_S = 0.5
+POLL_S = 0.5
 GRACE_S = 120.0  # for a worker to finish its step and save
 
 
 class Steps:
-    """A reporter that tells how much of a job's training is done, now and then.
+    """A progress reporter of trainings that reports the share of a job's training that is done, now and then.
 
     Args:
-        tell: called with the name of the job and the share, from 0 to 1.
+        report: called with the name of the job and the share, from 0 to 1.
 
     Attributes:
         name: of the job.
     """
 
-    def __init__(self, tell: Callable[[str, float], object] = lambda _name, _share: None) -> None:
+    def __init__(self, report: Callable[[str, float], object] = lambda _name, _share: None) -> None:
         self.name = ""
-        self._tell = tell
+        self._report = report
         self._steps = self._done = 0
-        self._told_s = 0.0
+        self._last_report_s = 0.0
 
     def begin(self, _stage: str, steps: int, done: int) -> None:
-        """Tell where a training begins."""
+        """Report where a training begins."""
         self._steps, self._done = steps, done
-        self._tell(self.name, done / steps)
+        self._report(self.name, done / steps)
 
     def step(self, _values: dict[str, float], _windows: int) -> None:
-        """Tell of a step, if it is time."""
+        """Report a step, if a report is due."""
         self._done += 1
-        if time.monotonic() - self._told_s >= TELL_EVERY_S:
-            self._told_s = time.monotonic()
-            self._tell(self.name, self._done / self._steps)
+        if time.monotonic() - self._last_report_s >= REPORT_EVERY_S:
+            self._last_report_s = time.monotonic()
+            self._report(self.name, self._done / self._steps)
 
     def epoch(self, row: dict[str, float], epochs: int) -> None:
-        """Tell nothing: the step before did."""
+        """Report nothing: the last step did."""
 
 
 class InProcessExecutor:
-    """Does jobs in this process, one after the other.
+    """Does jobs in this process, one at a time.
 
     Args:
         plan: of the audit.
-        moved: called with the name of a job and its share, while it is done.
+        moved: called with the name of the job under way and the share that is done.
     """
 
     slots = 1
@@ -80,8 +80,8 @@ class InProcessExecutor:
     def __init__(self, plan: AuditPlan, moved: Callable[[str, float], object]) -> None:
         self._job: Job | None = None
         self._reporter = Steps(moved)
-        self._bench = AuditWorkspace(plan, join_group(plan.settings.run.device), self._reporter)
-        self.machine = f"{self._bench.world.device.type}, {torch.get_num_threads()} threads"
+        self._workspace = AuditWorkspace(plan, join_group(plan.settings.run.device), self._reporter)
+        self.machine = f"{self._workspace.group.device.type}, {torch.get_num_threads()} threads"
 
     def __enter__(self) -> Self:
         return self
@@ -90,20 +90,20 @@ class InProcessExecutor:
         pass
 
     def begin(self, job: Job) -> None:
-        """Note the job; it is done when news are asked for."""
+        """Set the job; `poll` does it."""
         self._job = job
         self._reporter.name = job.name
 
-    def poll(self) -> Sequence[News]:
-        """Do the job that was begun."""
+    def poll(self) -> Sequence[JobEvent]:
+        """Do the job."""
         assert self._job is not None
-        perform(self._job, self._bench)
+        perform(self._job, self._workspace)
         return [Ended(self._job.name)]
 
 
 @dataclass(frozen=True)
 class Failed:
-    """A worker's job cannot be done; `ours` tells our own errors, which need no traceback."""
+    """A worker's job cannot be done. `ours` marks errors of eventveil's own types, which need no traceback."""
 
     text: str
     ours: bool
@@ -120,13 +120,13 @@ class ProcessExecutor:
     """Does jobs in processes of this machine, which share its cores.
 
     Args:
-        plan: of the audit; its windows are made already, and every process maps the same files.
-        slots: how many processes.
+        plan: of the audit; its windows are prepared, and every process maps the same files.
+        slots: the number of processes.
     """
 
     def __init__(self, plan: AuditPlan, slots: int) -> None:
         self.slots = slots
-        self._packed = packed(plan)
+        self._packed = pack(plan)
         self._workers: list[_Worker | None] = [None] * slots
         self._threads = max(1, torch.get_num_threads() // slots)
         device = "cuda" if on_cuda(plan.settings.run.device) else "cpu"
@@ -134,7 +134,7 @@ class ProcessExecutor:
         self._previous: signal.Handlers | int | Callable[[int, FrameType | None], object] | None = None
 
     def __enter__(self) -> Self:
-        # Whoever ends this process politely gets what Ctrl-C gets: everything is saved.
+        # SIGTERM does what Ctrl-C does: everything is saved.
         self._previous = signal.signal(signal.SIGTERM, signal.default_int_handler)
         return self
 
@@ -149,46 +149,46 @@ class ProcessExecutor:
             deadline = time.monotonic() + GRACE_S
             for worker in workers:
                 worker.process.join(max(0.0, deadline - time.monotonic()))
-        finally:  # whoever presses Ctrl-C twice does not want to wait
+        finally:  # also at a second Ctrl-C, which must not wait
             for worker in workers:
                 worker.process.kill()
                 worker.process.join()
             signal.signal(signal.SIGTERM, self._previous)
 
     def begin(self, job: Job) -> None:
-        """Give a job to a worker that has none; start one if need be."""
+        """Give a job to an idle worker; start one if there is none."""
         number = next(k for k, worker in enumerate(self._workers) if worker is None or worker.job is None)
         worker = self._workers[number] or self._started(number)
         worker.job = job
         self._workers[number] = worker
-        with suppress(OSError):  # it is gone, as the news will tell
+        with suppress(OSError):  # the worker is gone; `poll` will report it
             worker.pipe.send(job)
 
-    def poll(self) -> Sequence[News]:
-        """Wait a moment for what workers tell, or for one to be gone."""
+    def poll(self) -> Sequence[JobEvent]:
+        """Wait briefly for events from workers, or for the end of one."""
         workers = {worker.process.sentinel: worker for worker in self._workers if worker is not None}
-        ready = wait([*workers, *(worker.pipe for worker in workers.values())], MOMENT_S)
-        heard: list[News] = []
+        ready = wait([*workers, *(worker.pipe for worker in workers.values())], POLL_S)
+        events: list[JobEvent] = []
         for worker in workers.values():
             if worker.pipe in ready or worker.process.sentinel in ready:
-                heard += self._heard(worker)
+                events += self._receive(worker)
             if worker.process.sentinel in ready:
-                heard += self._buried(worker)
-        return heard
+                events += self._reap(worker)
+        return events
 
-    def _heard(self, worker: _Worker) -> list[News]:
-        heard: list[News] = []
+    def _receive(self, worker: _Worker) -> list[JobEvent]:
+        events: list[JobEvent] = []
         with suppress(EOFError, OSError):
             while worker.pipe.poll():
-                told: News | Failed = worker.pipe.recv()
-                if isinstance(told, Failed):
-                    raise raised(told)
-                if isinstance(told, Ended):
+                message: JobEvent | Failed = worker.pipe.recv()
+                if isinstance(message, Failed):
+                    raise to_exception(message)
+                if isinstance(message, Ended):
                     worker.job = None
-                heard.append(told)
-        return heard
+                events.append(message)
+        return events
 
-    def _buried(self, worker: _Worker) -> list[News]:
+    def _reap(self, worker: _Worker) -> list[JobEvent]:
         self._workers[self._workers.index(worker)] = None
         worker.pipe.close()
         worker.process.join()
@@ -207,8 +207,8 @@ class ProcessExecutor:
         return _Worker(process, here)
 
 
-def packed(plan: AuditPlan) -> bytes:
-    """A plan as bytes, with its networks in main memory and not shared by file descriptors, which end with us."""
+def pack(plan: AuditPlan) -> bytes:
+    """Pickle a plan, with its networks in main memory and not shared by file descriptors, which end with us."""
     for subject in plan.subjects:
         if isinstance(subject.anonymizer, torch.nn.Module):
             subject.anonymizer.to("cpu")
@@ -216,17 +216,17 @@ def packed(plan: AuditPlan) -> bytes:
 
 
 def on_cuda(device: str) -> bool:
-    """Whether a setting of the device means CUDA here."""
+    """Return whether a setting of the device means CUDA on this machine."""
     return device == "cuda" or (device == "auto" and torch.cuda.is_available())
 
 
-def place(device: str, number: int) -> ProcessGroup:
-    """The device of a worker: several share the CUDA devices of a machine in turn."""
+def worker_group(device: str, number: int) -> ProcessGroup:
+    """Return the group of one worker, with its device: workers take the CUDA devices of a machine in turn."""
     if not on_cuda(device):
         return ProcessGroup()
-    own = torch.device("cuda", number % max(1, torch.cuda.device_count()))
-    torch.cuda.set_device(own)
-    return ProcessGroup(device=own)
+    cuda = torch.device("cuda", number % max(1, torch.cuda.device_count()))
+    torch.cuda.set_device(cuda)
+    return ProcessGroup(device=cuda)
 
 
 def _why(exitcode: int | None) -> str:
@@ -237,51 +237,51 @@ def _why(exitcode: int | None) -> str:
     return f"its process {'was' if exitcode < 0 else 'ended with'} {describe_exit(exitcode)}"
 
 
-def _work(held: bytes, number: int, threads: int, pipe: Connection) -> None:
-    """What a worker does, until no job comes any more."""
+def _work(packed: bytes, number: int, threads: int, pipe: Connection) -> None:
+    """Do jobs in a worker process until the pipe closes."""
     signal.signal(signal.SIGTERM, _interrupted)
     terminate_with_parent()
     torch.set_num_threads(threads)
     reporter = Steps(lambda name, share: _send(pipe, Moved(name, share)))
 
     @cache
-    def bench() -> AuditWorkspace:
-        plan: AuditPlan = pickle.loads(held)
-        return AuditWorkspace(plan, place(plan.settings.run.device, number), reporter)
+    def workspace() -> AuditWorkspace:
+        plan: AuditPlan = pickle.loads(packed)
+        return AuditWorkspace(plan, worker_group(plan.settings.run.device, number), reporter)
 
-    # EOFError: who gives jobs is gone. Interrupted: somebody asked to stop, and everything is saved.
+    # EOFError: the parent is gone. Interrupted: the audit was asked to stop, and everything is saved.
     with suppress(EOFError, Interrupted):
         while True:
             job: Job = pipe.recv()
             reporter.name = job.name
-            _send(pipe, attempt(job, bench))
+            _send(pipe, attempt(job, workspace))
 
 
-def attempt(job: Job, bench: Callable[[], AuditWorkspace]) -> Ended | Failed:
-    """Do a job in a process of which only bytes come back.
+def attempt(job: Job, workspace: Callable[[], AuditWorkspace]) -> Ended | Failed:
+    """Do a job in another process than the scheduler's, and return an error as a value that can be pickled.
 
     Raises:
-        Interrupted: somebody asked to stop; everything is saved.
+        Interrupted: the audit was asked to stop; everything is saved.
     """
     try:
-        perform(job, bench())
+        perform(job, workspace())
     except Interrupted:
         raise
     except EventVeilError as error:
         return Failed(f"{job.title}: {error}", ours=True)
-    except Exception:  # a defect of ours: it is told by the process that has the terminal
+    except Exception:  # a bug: the process with the terminal reports it
         return Failed(f"{job.title}:\n{traceback.format_exc()}", ours=False)
     return Ended(job.name)
 
 
-def raised(failed: Failed) -> Exception:
-    """What came back, as the error that it was."""
+def to_exception(failed: Failed) -> Exception:
+    """Return the exception for an error of a worker."""
     return AuditError(failed.text) if failed.ours else RuntimeError(failed.text)
 
 
-def _send(pipe: Connection, news: News | Failed) -> None:
-    with suppress(OSError):  # who listened is gone, and we shall be asked to stop
-        pipe.send(news)
+def _send(pipe: Connection, message: JobEvent | Failed) -> None:
+    with suppress(OSError):  # the parent is gone, and `_leave_with_parent` will stop this process
+        pipe.send(message)
 
 
 def _interrupted(_number: int, _frame: FrameType | None) -> None:

@@ -1,8 +1,8 @@
-"""Who does the jobs of an audit on several machines: tasks of a Ray cluster.
+"""The executor on several machines: each job is a task of a Ray cluster.
 
-Every machine needs the same eventveil, and sees the data and OUT under the same paths, on a folder that all share: what
-is sent is the plan, with names of trials, and the networks that are attacked; windows and results stay in files. It has
-to be a cluster of one's own.
+Every machine needs the same eventveil, and the data and OUT under the same paths, in a shared folder. The plan, with
+names of trials, and the networks under attack are sent; windows and results stay in files. Use a cluster that you
+control.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from collections.abc import Sequence
 from types import TracebackType
 from typing import Any, Self
 
-from eventveil.audit.execution.executors import GRACE_S, MOMENT_S, Failed, Steps, attempt, packed, raised
-from eventveil.audit.execution.scheduler import Ended, Job, Lost, Moved, News
+from eventveil.audit.execution.executors import GRACE_S, POLL_S, Failed, Steps, attempt, pack, to_exception
+from eventveil.audit.execution.scheduler import Ended, Job, JobEvent, Lost, Moved
 from eventveil.audit.workspace.workspace import AuditPlan, AuditWorkspace
 from eventveil.errors import AuditError
 from eventveil.extras import require
@@ -35,12 +35,12 @@ WHY = {
 
 
 class RayExecutor:
-    """Does jobs in tasks of a Ray cluster, one core each, and one GPU where there are some.
+    """Does jobs in tasks of a Ray cluster, one core each, and one GPU each if the cluster has GPUs.
 
     Args:
-        plan: of the audit; its windows are made already.
+        plan: of the audit; its windows are prepared.
         address: of the cluster, as "head:6379", or "auto" for the one that runs on this machine.
-        slots: how many jobs at once; None: as many as there is room for, however that changes.
+        slots: how many jobs at once; None: as many as the cluster has room for, which may change.
 
     Raises:
         AuditError: there is no such cluster.
@@ -53,14 +53,14 @@ class RayExecutor:
             raise AuditError(
                 f"--ray {address}: no Ray cluster answers ({_first_line(error)}); start one with: ray start --head"
             ) from error
-        self._most = slots
+        self._max_slots = slots
         self._needs: dict[str, float] = {"num_cpus": 1}
         if plan.settings.run.device != "cpu" and ray.cluster_resources().get("GPU", 0):
             self._needs["num_gpus"] = 1
-        # On this machine, for it is to outlive every other one.
+        # On this machine, because the actor must outlive every other node.
         here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=True)
-        self._post = ray.remote(_Post).options(num_cpus=0, scheduling_strategy=here).remote()
-        self._packed = ray.put(packed(plan))
+        self._shares = ray.remote(_Shares).options(num_cpus=0, scheduling_strategy=here).remote()
+        self._packed = ray.put(pack(plan))
         self._task = ray.remote(_task).options(max_retries=0, **self._needs)
         self._under_way: dict[Any, Job] = {}
         nodes = sum(node["Alive"] for node in ray.nodes())
@@ -69,9 +69,9 @@ class RayExecutor:
     @property
     def slots(self) -> int:
         """How many jobs are done at once."""
-        held = ray.cluster_resources()
-        room = held.get("GPU", 0) if "num_gpus" in self._needs else held.get("CPU", 0)
-        return max(1, min(int(room), self._most or int(room)))
+        resources = ray.cluster_resources()
+        room = int(resources.get("GPU" if "num_gpus" in self._needs else "CPU", 0))
+        return max(1, min(room, self._max_slots or room))
 
     def __enter__(self) -> Self:
         return self
@@ -81,66 +81,67 @@ class RayExecutor:
     ) -> None:
         try:
             for task in self._under_way:
-                ray.cancel(task, force=False)  # as Ctrl-C there: the step is finished, and everything saved
+                ray.cancel(task, force=False)  # like Ctrl-C: the task finishes its step and saves
             if self._under_way:
                 ray.wait(list(self._under_way), num_returns=len(self._under_way), timeout=GRACE_S)
         finally:
             ray.shutdown()
 
     def begin(self, job: Job) -> None:
-        """Hand a job in."""
-        self._under_way[self._task.remote(self._packed, job, self._post)] = job
+        """Submit a job."""
+        self._under_way[self._task.remote(self._packed, job, self._shares)] = job
 
-    def poll(self) -> Sequence[News]:
-        """Wait a moment for a task to end, and ask how far the others are."""
-        ended, _ = ray.wait(list(self._under_way), timeout=MOMENT_S)
-        heard: list[News] = [] if ended else self._posted()
-        return heard + [self._ended(task, self._under_way.pop(task)) for task in ended]
+    def poll(self) -> Sequence[JobEvent]:
+        """Wait briefly for a task to end; if none does, return the progress of all."""
+        ended, _ = ray.wait(list(self._under_way), timeout=POLL_S)
+        if ended:
+            return [self._end(task, self._under_way.pop(task)) for task in ended]
+        return self._progress()
 
-    def _posted(self) -> list[News]:
+    def _progress(self) -> list[JobEvent]:
         names = {job.name for job in self._under_way.values()}
         try:
-            posted: dict[str, float] = ray.get(self._post.taken.remote(), timeout=MOMENT_S)
-        except exceptions.RayError:  # it is only for show
+            shares: dict[str, float] = ray.get(self._shares.take.remote(), timeout=POLL_S)
+        except exceptions.RayError:  # progress is only for display
             return []
-        return [Moved(name, share) for name, share in posted.items() if name in names]
+        return [Moved(name, share) for name, share in shares.items() if name in names]
 
-    def _ended(self, task: Any, job: Job) -> News:
+    def _end(self, task: Any, job: Job) -> JobEvent:
         try:
-            told: Ended | Failed = ray.get(task)
+            outcome: Ended | Failed = ray.get(task)
         except exceptions.RayError as error:
             why = next((why for kind, why in WHY.items() if isinstance(error, kind)), f"Ray: {type(error).__name__}")
             return Lost(job.name, why)
-        if isinstance(told, Failed):
-            raise raised(told)
-        return told
+        if isinstance(outcome, Failed):
+            raise to_exception(outcome)
+        return outcome
 
 
 def _first_line(error: Exception) -> str:
     return (str(error).splitlines() or [type(error).__name__])[0]
 
 
-class _Post:
-    """Where tasks leave word of how far they are."""
+class _Shares:
+    """The Ray actor to which tasks report how much of their job is done."""
 
     def __init__(self) -> None:
-        self._share: dict[str, float] = {}
+        self._shares: dict[str, float] = {}
 
-    def leave(self, name: str, share: float) -> None:
-        self._share[name] = share
+    def report(self, name: str, share: float) -> None:
+        self._shares[name] = share
 
-    def taken(self) -> dict[str, float]:
-        held, self._share = self._share, {}
-        return held
+    def take(self) -> dict[str, float]:
+        shares, self._shares = self._shares, {}
+        return shares
 
 
-def _task(held: bytes, job: Job, post: Any) -> Ended | Failed:
-    """What a machine of the cluster does."""
-    reporter = Steps(lambda name, share: post.leave.remote(name, share))
+def _task(packed: bytes, job: Job, shares: Any) -> Ended | Failed:
+    """Do a job on a machine of the cluster."""
+    reporter = Steps(lambda name, share: shares.report.remote(name, share))
     reporter.name = job.name
 
-    def bench() -> AuditWorkspace:
-        plan: AuditPlan = pickle.loads(held)
+    def workspace() -> AuditWorkspace:
+        plan: AuditPlan = pickle.loads(packed)
         return AuditWorkspace(plan, join_group(plan.settings.run.device), reporter)
 
-    return attempt(job, bench)
+    return attempt(job, workspace)

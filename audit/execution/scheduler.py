@@ -1,9 +1,9 @@
-"""An audit as a list of jobs: an attacker or a user each, who writes what came out into a file of its own.
+"""An audit as a list of jobs: each trains and tests an attacker or a classifier, and writes its results to a file.
 
-OUT/work/results/NAME.json   what the job of this name found; whoever goes on looks there first
+OUT/work/results/NAME.json   results of the job of this name; a job whose file exists is done
 
 A job is a small frozen dataclass that can be pickled: it names subjects and architectures and holds no network, so that
-it can be done in this process, in another, or on another machine. All that it works with is the bench's.
+this process, another one, or another machine can do it. Everything that it works with is in the workspace.
 """
 
 from __future__ import annotations
@@ -20,15 +20,15 @@ if TYPE_CHECKING:
     from eventveil.audit.execution.progress import AuditProgress
     from eventveil.audit.workspace.workspace import AuditWorkspace
 
-TRIES = 3  # how often a job is begun whose worker is lost each time
+TRIES = 3  # how often a job is begun if its worker is lost each time
 
 
 class Job(Protocol):
-    """What is done in one go.
+    """The unit of work.
 
     Attributes:
-        name: of its file of results; no other job has it. It may have folders, as "SUBJECT/identity-plain-0".
-        title: what it does, in words, for whoever waits.
+        name: of its results file, unique among the jobs. It may have folders, as "SUBJECT/identity-plain-0".
+        title: what it does, for progress messages.
         after: names of the jobs whose networks or results it needs.
     """
 
@@ -41,18 +41,18 @@ class Job(Protocol):
     @property
     def after(self) -> tuple[str, ...]: ...  # noqa: D102
 
-    def run(self, bench: AuditWorkspace) -> dict[str, Any]:
-        """Do it, and return plain values that name no person.
+    def run(self, workspace: AuditWorkspace) -> dict[str, Any]:
+        """Do the job, and return plain values that name no person.
 
         Raises:
-            Interrupted: somebody asked to stop; what can be gone on with is saved.
-            TrainingError: a training cannot go on, or a file cannot be written.
+            Interrupted: the audit was asked to stop; everything that can be resumed is saved.
+            TrainingError: a training cannot continue, or a file cannot be written.
         """
         ...
 
 
 class Results:
-    """What jobs found.
+    """The results of jobs.
 
     Args:
         work: OUT/work.
@@ -62,33 +62,33 @@ class Results:
         self._folder = work / "results"
 
     def path(self, name: str) -> Path:
-        """Where the job of this name writes."""
+        """Return the results file of a job."""
         return self._folder / f"{name}.json"
 
     def has(self, name: str) -> bool:
-        """Whether the job of this name is done."""
+        """Return whether a job is done."""
         return self.path(name).exists()
 
     def of(self, name: str) -> dict[str, Any]:
-        """What the job of this name found; nothing where it is not done."""
+        """Return the results of a job; empty if it is not done."""
         return read_json(self.path(name))
 
 
-def perform(job: Job, bench: AuditWorkspace) -> None:
-    """Do a job, wherever this process runs, and write what came out.
+def perform(job: Job, workspace: AuditWorkspace) -> None:
+    """Do a job in this process, and write its results.
 
     Raises:
-        Interrupted: somebody asked to stop.
-        TrainingError: a training cannot go on, or a file cannot be written.
+        Interrupted: the audit was asked to stop.
+        TrainingError: a training cannot continue, or a file cannot be written.
     """
-    results = Results(bench.work)
+    results = Results(workspace.work)
     if not results.has(job.name):
-        write_json(results.path(job.name), job.run(bench))
+        write_json(results.path(job.name), job.run(workspace))
 
 
 @dataclass(frozen=True)
 class Moved:
-    """So much of a job is done, from 0 to 1."""
+    """A job has made progress; `share` of it is done, from 0 to 1."""
 
     name: str
     share: float
@@ -103,21 +103,21 @@ class Ended:
 
 @dataclass(frozen=True)
 class Lost:
-    """Who did a job is gone, and it is not done."""
+    """A job's worker is gone, and the job is not done."""
 
     name: str
     why: str
 
 
-News = Moved | Ended | Lost
+JobEvent = Moved | Ended | Lost
 
 
 class Executor(Protocol):
-    """Who does jobs. A context manager: whoever leaves it with jobs under way stops them, and all is saved.
+    """Does jobs. A context manager: leaving it with jobs under way stops them, and all progress is saved.
 
     Attributes:
-        slots: how many jobs are done at once; one at least, and it may change.
-        machine: what on, in words.
+        slots: how many jobs it does at once; at least one, and it may change.
+        machine: a description of the hardware.
     """
 
     @property
@@ -127,21 +127,21 @@ class Executor(Protocol):
     def machine(self) -> str: ...  # noqa: D102
 
     def begin(self, job: Job) -> None:
-        """Begin a job; not more than there are hands."""
+        """Begin a job; the caller begins no more jobs than there are slots."""
         ...
 
-    def poll(self) -> Sequence[News]:
-        """Wait a moment for something to happen to the jobs that were begun.
+    def poll(self) -> Sequence[JobEvent]:
+        """Wait briefly for events of the jobs under way.
 
         Raises:
             AuditError: a job cannot be done.
-            Interrupted: somebody asked to stop.
+            Interrupted: the audit was asked to stop.
         """
         ...
 
 
 class RetryLog:
-    """Jobs that were begun again because a worker was lost; kept, so that the report of a resumed audit names them.
+    """Jobs that were begun again because a worker was lost; saved, so that the report of a resumed audit names them.
 
     Args:
         work: OUT/work.
@@ -152,51 +152,86 @@ class RetryLog:
         self.reasons: dict[str, list[str]] = read_json(self._path)
 
     def note(self, title: str, why: str) -> None:
-        """Write down that a job's worker was lost."""
+        """Record that a job's worker was lost."""
         self.reasons.setdefault(title, []).append(why)
         write_json(self._path, self.reasons)
 
 
-def run_jobs(jobs: Sequence[Job], executor: Executor, board: AuditProgress, work: Path) -> None:
+def run_jobs(jobs: Sequence[Job], executor: Executor, progress: AuditProgress, work: Path) -> None:
     """Do all jobs that are not done yet, each after those that it needs.
 
     Raises:
         AuditError: a job cannot be done, or its worker was lost too often.
-        Interrupted, KeyboardInterrupt: somebody asked to stop; everything is saved.
+        Interrupted, KeyboardInterrupt: the audit was asked to stop; everything is saved.
     """
-    results, lostlings = Results(work), RetryLog(work)
-    by_name = {job.name: job for job in jobs}
-    assert len(by_name) == len(jobs), "two jobs have one name"
-    done = {job.name for job in jobs if results.has(job.name)}
-    waiting = [job for job in jobs if job.name not in done]
-    losses: dict[str, int] = {}
-    board.plan(len(jobs), len(done))
-    under_way: set[str] = set()
-    while waiting or under_way:
-        free = max(0, executor.slots - len(under_way))
-        for job in [job for job in waiting if done.issuperset(job.after)][:free]:
-            waiting.remove(job)
-            under_way.add(job.name)
-            board.begin(job.name, job.title)
+    queue = _JobQueue(jobs, progress, work)
+    while queue.unfinished:
+        queue.begin_ready(executor)
+        for event in executor.poll():
+            queue.update(event)
+
+
+class _JobQueue:
+    """The jobs that wait, are under way, and are done.
+
+    Args:
+        jobs: all of them; those with results are done.
+        progress: shows what happens to them.
+        work: OUT/work.
+    """
+
+    def __init__(self, jobs: Sequence[Job], progress: AuditProgress, work: Path) -> None:
+        results = Results(work)
+        self._jobs = {job.name: job for job in jobs}
+        assert len(self._jobs) == len(jobs), "two jobs have one name"
+        self._done = {name for name in self._jobs if results.has(name)}
+        self._waiting = [job for job in jobs if job.name not in self._done]
+        self._under_way: set[str] = set()
+        self._losses: dict[str, int] = {}
+        self._retries = RetryLog(work)
+        self._progress = progress
+        progress.plan(len(jobs), len(self._done))
+
+    @property
+    def unfinished(self) -> bool:
+        """Whether a job waits or is under way."""
+        return bool(self._waiting or self._under_way)
+
+    def begin_ready(self, executor: Executor) -> None:
+        """Begin jobs whose predecessors are done, as far as the executor has free slots."""
+        free = max(0, executor.slots - len(self._under_way))
+        for job in [job for job in self._waiting if self._done.issuperset(job.after)][:free]:
+            self._waiting.remove(job)
+            self._under_way.add(job.name)
+            self._progress.begin(job.name, job.title)
             executor.begin(job)
-        assert under_way, f"jobs wait for one another or for jobs that there are not: {[job.name for job in waiting]}"
-        for news in executor.poll():
-            match news:
-                case Moved(name, share):
-                    board.moved(name, share)
-                case Ended(name):
-                    under_way.remove(name)
-                    done.add(name)
-                    board.end(name)
-                case Lost(name, why):
-                    under_way.remove(name)
-                    job = by_name[name]
-                    lostlings.note(job.title, why)
-                    losses[name] = losses.get(name, 0) + 1
-                    board.lost(name, why)
-                    if losses[name] == TRIES:
-                        raise AuditError(
-                            f"{job.title}: its worker was lost {TRIES} times ({why}). Where memory is short, use fewer "
-                            "--jobs; go on with --resume"
-                        )
-                    waiting.insert(0, job)
+        waiting = [job.name for job in self._waiting]
+        assert self._under_way, f"jobs wait for one another or for unknown jobs: {waiting}"
+
+    def update(self, event: JobEvent) -> None:
+        """Apply an event.
+
+        Raises:
+            AuditError: a worker was lost too often.
+        """
+        match event:
+            case Moved(name, share):
+                self._progress.moved(name, share)
+            case Ended(name):
+                self._under_way.remove(name)
+                self._done.add(name)
+                self._progress.end(name)
+            case Lost(name, why):
+                self._under_way.remove(name)
+                self._retry(self._jobs[name], why)
+
+    def _retry(self, job: Job, why: str) -> None:
+        self._retries.note(job.title, why)
+        self._losses[job.name] = self._losses.get(job.name, 0) + 1
+        self._progress.lost(job.name, why)
+        if self._losses[job.name] == TRIES:
+            raise AuditError(
+                f"{job.title}: its worker was lost {TRIES} times ({why}). If memory is short, use fewer --jobs; "
+                "continue with --resume"
+            )
+        self._waiting.insert(0, job)

@@ -1,1 +1,1 @@
-"""The verdict, and the report: JSON, HTML, plots, certificate."""
+"""The verdict, and the report: JSON, HTML, plots and certificate."""

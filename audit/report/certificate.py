@@ -25,12 +25,12 @@ with require("cryptography", extra="certificate", error=AuditError):
 
 
 def certify(folder: Path, report: AuditReport, key: Path) -> Certificate:
-    """Sign the report that lies in a folder, and write certificate.json beside it.
+    """Sign the report in a folder, and write certificate.json next to it.
 
     Args:
-        folder: where report.json is.
-        report: the same.
-        key: Ed25519 private key in PEM; made, for its owner only, where there is no such file.
+        folder: with report.json.
+        report: the same report.
+        key: Ed25519 private key in PEM; created, readable by its owner only, if there is no such file.
 
     Raises:
         AuditError: the key cannot be read or made.
@@ -62,22 +62,24 @@ def certify(folder: Path, report: AuditReport, key: Path) -> Certificate:
 def verify(
     path: Path, *, key: Path | None = None, report: Path | None = None, weights: str | None = None
 ) -> Certificate:
-    """Read a certificate and hold it to its signature, and to what it is about.
+    """Read a certificate, and verify its signature, its report and its weights.
 
     Args:
         path: the certificate.
-        key: Ed25519 public key in PEM that must have signed it; without one, the key that it names itself.
-        report: that it must be of.
-        weights: SHA-256 of tensors that it must be about.
+        key: Ed25519 public key in PEM that must have signed it; without one, the key in the certificate.
+        report: the report that must have been signed.
+        weights: SHA-256 of the tensors that must have been audited.
 
     Raises:
-        AuditError: it cannot be read, or one of these does not hold.
+        AuditError: the certificate cannot be read, or one of these does not match.
     """
     certificate = Signed.read(path, None if key is None else read_key(key)).certificate
     if report is not None and _digest_of_file(report) != certificate.report:
-        raise AuditError(f"{report}: is not the report that {path} was signed with; one of the two was changed")
+        raise AuditError(f"{report}: is not the report that {path} was made for; one of the two was changed")
     if weights is not None and weights not in {one.weights for one in certificate.subjects}:
-        raise AuditError(f"{path}: is not about these weights (tensors {weights[:16]}); they were not audited with it")
+        raise AuditError(
+            f"{path}: is not about these weights (tensors {weights[:16]}); they were not part of its audit"
+        )
     return certificate
 
 
@@ -88,14 +90,14 @@ def _key(path: Path) -> Ed25519PrivateKey:
             text = made.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
             create_private(path, text)
             return made
-        held = load_pem_private_key(path.read_bytes(), None)
+        loaded = load_pem_private_key(path.read_bytes(), None)
     except OSError as error:
         raise AuditError(f"{path}: the key cannot be read or made ({error.strerror}); check --key") from error
     except (ValueError, TypeError, UnsupportedAlgorithm):
         raise AuditError(f"{path}: expected an Ed25519 private key in PEM, without a password") from None
-    if not isinstance(held, Ed25519PrivateKey):
+    if not isinstance(loaded, Ed25519PrivateKey):
         raise AuditError(f"{path}: expected an Ed25519 private key, got one of another kind")
-    return held
+    return loaded
 
 
 def _digest_of_file(path: Path) -> str:

@@ -1,7 +1,7 @@
-"""report.html: one page that loads nothing, for whoever must decide whether the camera may be switched on.
+"""report.html: one self-contained page, for the decision whether the camera may be switched on.
 
-Pictures of real people are never in it, for it is made to be passed on: they are in work/pictures.html, which is
-private. Pictures of simulated people, who are nobody, are in both; that of a recording is in the private page alone.
+It is made to be shared, so it never contains pictures of real people: those are in work/pictures.html, which is
+private. Pictures of simulated people are in both; pictures of a recording are only in the private page.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Any
 
 from eventveil.audit.figures import Advantage, SubjectReport
 from eventveil.audit.report.image_grid import SHEETS
-from eventveil.audit.report.plots import frontier, watched
+from eventveil.audit.report.plots import frontier, observed
 from eventveil.audit.report.report import AuditReport
 from eventveil.audit.report.verdict import below_chance
 from eventveil.errors import AuditError
@@ -24,14 +24,14 @@ with require("jinja2", extra="audit", error=AuditError):
 
 PAGE, TEMPLATE = "report.html", "page.html.j2"
 PICTURES, PICTURES_TEMPLATE = "pictures.html", "pictures.html.j2"
-WORDS = {0: "private enough, as far as was tried", 1: "not private", 2: "could not be measured"}
+WORDS = {0: "pass (private enough against the attackers tried)", 1: "fail (not private)", 2: "inconclusive"}
 
 Sheets = list[tuple[str, str]]
 """Names of picture sheets, and the sheets as data URIs."""
 
 
 def write_pages(folder: Path, report: AuditReport) -> None:
-    """Write report.html, and work/pictures.html where pictures were made.
+    """Write report.html, and work/pictures.html if pictures were made.
 
     Raises:
         TrainingError: they cannot be written.
@@ -44,11 +44,11 @@ def write_pages(folder: Path, report: AuditReport) -> None:
 
 
 def page(report: AuditReport, sheets: Sheets) -> str:
-    """Return the page; whatever comes from files, as names and notes, is escaped.
+    """Render the page. Text from files, as names and notes, is escaped.
 
     Args:
-        report: what it is about.
-        sheets: pictures that may be passed on.
+        report: the report.
+        sheets: pictures that may be shared.
     """
     assert report.data.simulated or not sheets, "pictures of real people are private"
     return (
@@ -60,7 +60,7 @@ def page(report: AuditReport, sheets: Sheets) -> str:
             words=WORDS,
             below=any(below_chance(subject.attacks) for subject in report.subjects),
             frontier=frontier(report.subjects) if any(subject.utility for subject in report.subjects) else None,
-            watched=watched(report.subjects),
+            observed=observed(report.subjects),
             averaging=[row for subject in report.audited if (row := _averaging(subject)) is not None],
             not_tried=_not_tried(report),
         )
@@ -86,29 +86,29 @@ def _sheets(folder: Path) -> Sheets:
 
 
 def _not_tried(report: AuditReport) -> list[str]:
-    """What this audit left out, in words."""
+    """Return descriptions of the attacks that this audit left out."""
     subjects = report.audited
-    parts = {
+    attacks = {
         "undoing the anonymizer": any(subject.restored for subject in subjects),
         "pictures reconstructed from windows": any(subject.likeness for subject in subjects),
         "guessing the noise": any(subject.replay for subject in subjects),
-        "what people are like and the light": any(subject.attributes for subject in subjects),
+        "attributes of people and the light": any(subject.attributes for subject in subjects),
     }
-    return [text for text, tried in parts.items() if not tried]
+    return [text for text, tried in attacks.items() if not tried]
 
 
 def _averaging(subject: SubjectReport) -> tuple[str, Advantage, dict[str, Advantage]] | None:
-    """The same attacker with one window of a person: fed once, and with means of many."""
-    often = [one for one in subject.averaging if one.way == "linked" and one.windows == 1]
-    if not often:
+    """Return the advantages of one attacker with one window of a person: as published, and with averages."""
+    averages = [one for one in subject.averaging if one.way == "linked" and one.windows == 1]
+    if not averages:
         return None
-    once = next(
+    published = next(
         one
         for one in subject.attacks
         if (one.knowledge, one.architecture, one.seed, one.way, one.windows)
-        == ("informed", often[0].architecture, often[0].seed, "linked", 1)
+        == ("informed", averages[0].architecture, averages[0].seed, "linked", 1)
     )
-    return subject.name, once.advantages[0], {one.knowledge: one.advantages[0] for one in often}
+    return subject.name, published.advantages[0], {one.knowledge: one.advantages[0] for one in averages}
 
 
 def _percent(value: float) -> str:

@@ -1,6 +1,6 @@
-"""Picture sheets: raw windows beside published ones, and the pictures that FireNet makes of both.
+"""Picture sheets: raw and published windows, and the pictures that FireNet makes of both.
 
-OUT/work/pictures/SUBJECT.png     they show people: private
+OUT/work/pictures/SUBJECT.png     shows people: private
 """
 
 from __future__ import annotations
@@ -16,19 +16,19 @@ from eventveil.extras import require
 from eventveil.training.engine.checkpoint import write_whole
 
 SHEETS = "pictures"
-WIDE_CM, CELL_CM = 30.0, 6.0  # of a sheet, and at most of one picture
+WIDE_CM, CELL_CM = 30.0, 6.0  # of a sheet, and the maximum of one picture
 
 GridRow = tuple[str, Sequence[npt.NDArray[np.float32]]]
-"""What is shown in a row, and (H, W) of each column."""
+"""The label of a row, and its pictures (H, W)."""
 
 
 def draw_sheet(path: Path, rows: Sequence[GridRow], titles: Sequence[str]) -> None:
-    """Draw windows and pictures, each in a scale of its own.
+    """Draw windows and pictures, each with a scale of its own.
 
     Args:
         path: of the PNG.
-        rows: of as many pictures as there are titles.
-        titles: above the columns.
+        rows: each with one picture for each title.
+        titles: of the columns.
 
     Raises:
         AuditError: matplotlib is not installed.

@@ -1,4 +1,4 @@
-"""Plots for the report, as SVG in data URIs: sharp, and nothing to be fetched."""
+"""Plots for the report, as SVG in data URIs: sharp at any size, with nothing to load."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ with require("matplotlib", extra="audit", error=AuditError):
 
 
 def frontier(subjects: Sequence[SubjectReport]) -> str:
-    """Draw the accuracy of the target against the strongest attacker's advantage; dominated subjects are hollow."""
+    """Plot the target's accuracy against the strongest attacker's advantage; dominated subjects are hollow."""
     figure, axis = _figure()
     for subject in subjects:
         if subject.utility is None:
@@ -32,31 +32,31 @@ def frontier(subjects: Sequence[SubjectReport]) -> str:
         place = (100 * leak.value, 100 * use.value)
         axis.annotate(subject.name, place, xytext=(5, 5), textcoords="offset points", fontsize=8)
     axis.set_xlabel("strongest attacker's advantage over blind guessing, %")
-    axis.set_ylabel("target recognised, %")
+    axis.set_ylabel("target accuracy, %")
     return _svg(figure)
 
 
-def watched(subjects: Sequence[SubjectReport]) -> str:
-    """Draw the strongest attacker's advantage against how many windows of a person are linked."""
+def observed(subjects: Sequence[SubjectReport]) -> str:
+    """Plot the strongest attacker's advantage against the time for which a person is observed."""
     figure, axis = _figure()
     for subject in subjects:
-        linked = [found for found in advantages(subject.attacks) if found.attack.way == "linked"]
-        lengths = sorted({found.attack.windows for found in linked})
+        linked = [one for one in advantages(subject.attacks) if one.attack.way == "linked"]
+        lengths = sorted({one.attack.windows for one in linked})
         best = [max((f for f in linked if f.attack.windows == n), key=lambda f: f.advantage.value) for n in lengths]
-        x = [found.attack.seconds or found.attack.windows for found in best]
-        axis.plot(x, [100 * found.advantage.value for found in best], "o-", label=subject.name, ms=4)
+        x = [one.attack.seconds or one.attack.windows for one in best]
+        axis.plot(x, [100 * one.advantage.value for one in best], "o-", label=subject.name, ms=4)
         axis.fill_between(
             x, [100 * f.advantage.low for f in best], [100 * f.advantage.high for f in best], alpha=0.12
         )  # fmt: skip
     axis.axhline(0, color="0.5", lw=0.8)
-    axis.set_xlabel("seconds watched" if any(a.seconds for s in subjects for a in s.attacks) else "recordings seen")
+    axis.set_xlabel("seconds observed" if any(a.seconds for s in subjects for a in s.attacks) else "recordings")
     axis.set_ylabel("advantage, %")
     axis.legend(fontsize=8)
     return _svg(figure)
 
 
 def _around(figure: Any) -> list[list[float]]:
-    """How far an interval reaches below and above its figure, per cent."""
+    """Return how far an interval reaches below and above its figure, in per cent."""
     return [[100 * max(0.0, figure.value - figure.low)], [100 * max(0.0, figure.high - figure.value)]]
 
 
@@ -68,6 +68,6 @@ def _figure() -> tuple[Any, Any]:
 
 
 def _svg(figure: Any) -> str:
-    held = io.BytesIO()
-    figure.savefig(held, format="svg", metadata={"Date": None, "Creator": None})
-    return "data:image/svg+xml;base64," + base64.b64encode(held.getvalue()).decode()
+    file = io.BytesIO()
+    figure.savefig(file, format="svg", metadata={"Date": None, "Creator": None})
+    return "data:image/svg+xml;base64," + base64.b64encode(file.getvalue()).decode()

@@ -1,6 +1,6 @@
-"""report.json: all figures of an audit, and everything that is needed to redo it.
+"""report.json: all figures of an audit, and everything that is needed to repeat it.
 
-It names no person and no trial; digests bind it to those who have the data.
+It names no person and no trial. Digests bind it to the data.
 """
 
 from __future__ import annotations
@@ -25,16 +25,16 @@ REPORT, SCHEMA = "report.json", "report.schema.json"
 
 
 class Data(ReportModel):
-    """What was audited on.
+    """The data of an audit.
 
     Attributes:
         kind, layout: of the dataset.
-        simulated: whether its people are simulated ones.
-        people, trials: of each part; nobody is in two.
-        sessions: of test people, all together.
+        simulated: whether its people are simulated.
+        people, trials: of each part; no person is in two parts.
+        sessions: of all test people.
         classes: of the target.
-        index: SHA-256 over the trials: name, person, class, session, duration.
-        split: SHA-256 over who is in which part.
+        index: SHA-256 of the trials: name, person, class, session, duration.
+        split: SHA-256 of the assignment of people to parts.
     """
 
     kind: str
@@ -49,7 +49,7 @@ class Data(ReportModel):
 
     @classmethod
     def of(cls, dataset: Dataset) -> Data:
-        """Describe a dataset without naming anybody."""
+        """Describe a dataset without naming a person."""
         trials = sorted(dataset.trials, key=lambda trial: trial.name)
         index = [(t.name, t.subject, t.target, t.label, t.session, t.duration_us) for t in trials]
         parts = {part: sorted({trial.subject for trial in dataset.of(part)}) for part in PARTS}
@@ -68,7 +68,7 @@ class Data(ReportModel):
 
 
 class Made(ReportModel):
-    """When, by what and on what an audit was made."""
+    """When and with what an audit was made."""
 
     at: str
     command: str
@@ -81,7 +81,7 @@ class Made(ReportModel):
 
     @classmethod
     def of(cls, at: str, command: str, seconds: float, workers: str) -> Made:
-        """Describe this process, and who did the jobs."""
+        """Describe this process and the workers."""
         return cls(
             at=at,
             command=command,
@@ -95,7 +95,7 @@ class Made(ReportModel):
 
 
 class Repeated(ReportModel):
-    """A job that was begun again because its worker was lost, each time for a reason."""
+    """A job that was begun again because its worker was lost, with a reason for each time."""
 
     job: str
     reasons: tuple[str, ...]
@@ -106,13 +106,13 @@ class AuditReport(ReportModel):
 
     Attributes:
         version: of this list of keys.
-        made: when and on what.
-        evidence: False for a quick look, whose figures prove nothing.
-        threshold: of the advantage over blind guessing that no interval may reach.
+        made: when and with what.
+        evidence: False for a quick audit, whose figures prove nothing.
+        threshold: advantage over blind guessing that no interval may reach.
         precision: how far an interval may reach above its figure.
-        settings: of the audit, every key.
-        data: what it was made on.
-        subjects: raw windows, rules and weights files, each with all attackers.
+        settings: of the audit, all keys.
+        data: the data it was made with.
+        subjects: raw windows, rules and weights files, each with the figures of all attackers.
         repeated: jobs whose worker was lost.
     """
 
@@ -128,14 +128,14 @@ class AuditReport(ReportModel):
 
     @property
     def audited(self) -> tuple[SubjectReport, ...]:
-        """Those with a verdict."""
+        """The subjects with a verdict."""
         return tuple(subject for subject in self.subjects if subject.audited)
 
     @property
     def status(self) -> int:
-        """Exit status of the whole audit: 0 only where every verdict is; 1 where one is."""
-        held = {subject.verdict.status for subject in self.subjects if subject.verdict is not None}
-        return 1 if 1 in held else max(held, default=0)
+        """Exit status of the audit: 0 if all verdicts are pass, 1 if one is fail, otherwise 2."""
+        statuses = {subject.verdict.status for subject in self.subjects if subject.verdict is not None}
+        return 1 if 1 in statuses else max(statuses, default=0)
 
 
 def write_report(folder: Path, report: AuditReport) -> None:
@@ -149,5 +149,5 @@ def write_report(folder: Path, report: AuditReport) -> None:
 
 
 def digest(content: Any) -> str:
-    """SHA-256 of plain values, whatever the order of their keys."""
+    """Return the SHA-256 of plain values; the order of keys does not matter."""
     return hashlib.sha256(canonical(content)).hexdigest()

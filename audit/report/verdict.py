@@ -1,4 +1,4 @@
-"""Is the threshold held? Not, yes, or: nobody can tell."""
+"""Decides whether an anonymizer stays below the threshold: pass, fail or inconclusive."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ import math
 
 from eventveil.audit.figures import Advantage, Attack, Verdict, decisive, strongest
 
-FEWEST = 6  # people: of fewer, no interval is to be trusted
-HELD, NOT_HELD, NOT_MEASURED = 0, 1, 2
+FEWEST = 6  # people: with fewer, no interval can be trusted
+PASS, FAIL, INCONCLUSIVE = 0, 1, 2
 
 
 def decide(
@@ -17,74 +17,78 @@ def decide(
     threshold: float,
     precision: float,
     evidence: bool = True,
-    foretold: bool = False,
+    predicted: bool = False,
 ) -> Verdict:
-    """Hold the highest upper end of all intervals against the threshold.
+    """Compare the highest upper end of all intervals with the threshold.
 
-    It is the upper end of the strongest attacker or higher, and with many attackers errs on the side of caution.
+    It is the upper end of the strongest attacker or higher, so many attackers err on the side of caution.
 
     Args:
         attacks: on the anonymizer.
-        on_raw: the same on raw windows. Who finds nobody there tells nothing by finding nobody elsewhere.
-        threshold: of the advantage over blind guessing, from 0 to 1.
-        precision: how far an interval may reach above its figure; beyond, there were too few people.
+        on_raw: the same on raw windows, as a control: attackers that fail there prove nothing by failing elsewhere.
+        threshold: advantage over blind guessing, from 0 to 1.
+        precision: how far an interval may reach above its figure; beyond that, there are too few test people.
         evidence: whether the attackers were trained long enough to mean anything.
-        foretold: whether somebody guessed the seed of the noise, who can then take it off.
+        predicted: whether a guess of the noise's seed succeeded, so that the noise can be subtracted.
     """
     top, last = strongest(attacks), decisive(attacks)
-    sure = max((advantage for attack in attacks for advantage in attack.advantages), key=lambda found: found.low)
-    half = last.advantage.high - last.advantage.value
+    surest = _surest(attacks)
+    reach = last.advantage.high - last.advantage.value
     people = last.attack.people
-    needed = max(FEWEST, math.ceil(people * (half / precision) ** 2))
-    control = max((advantage for attack in on_raw for advantage in attack.advantages), key=lambda found: found.low)
+    needed = max(FEWEST, math.ceil(people * (reach / precision) ** 2))
+    control = _surest(on_raw)
 
     def verdict(status: int, text: str, people_needed: int | None = None) -> Verdict:
         return Verdict.model_validate(
             {"status": status, "text": text, "strongest": top, "decisive": last, "people_needed": people_needed}
         )
 
-    if foretold:
-        return verdict(NOT_HELD, "Not private: the noise was foretold from a guessed seed, so anybody may take it off.")
-    if sure.low >= threshold:
+    if predicted:
+        return verdict(FAIL, "Fail: the noise was predicted from a guessed seed, so an attacker can subtract it.")
+    if surest.low >= threshold:
         return verdict(
-            NOT_HELD, f"Not private: an attacker gained {_words(sure)} over blind guessing, threshold {threshold:.0%}."
+            FAIL, f"Fail: an attacker gained {_words(surest)} over blind guessing; the threshold is {threshold:.0%}."
         )
     if control.low < threshold:
         return verdict(
-            NOT_MEASURED,
-            f"Could not be measured: even in raw windows no attacker surely reached the threshold of {threshold:.0%}; "
-            f"the best gained {_words(control)}. That they find nobody behind this anonymizer shows nothing; train "
-            "them longer, or on more people.",
+            INCONCLUSIVE,
+            f"Inconclusive: even in raw windows no attacker certainly reached the threshold of {threshold:.0%}; the "
+            f"best gained {_words(control)}. That attackers fail on this anonymizer proves nothing; train them longer, "
+            "or on more people.",
         )
-    if people < FEWEST or (last.advantage.high >= threshold and half > precision):
+    if people < FEWEST or (last.advantage.high >= threshold and reach > precision):
         return verdict(
-            NOT_MEASURED,
-            f"Could not be measured: with {people} test people the figure that decides is {_words(last.advantage)}. To "
-            f"know it to within {precision:.0%} takes about {needed} test people.",
+            INCONCLUSIVE,
+            f"Inconclusive: with {people} test people the deciding figure is {_words(last.advantage)}. To know it to "
+            f"within {precision:.0%} takes about {needed} test people.",
             needed,
         )
     if last.advantage.high >= threshold:
         return verdict(
-            NOT_HELD,
-            f"Not private: an attacker may gain up to {last.advantage.high:.1%} over blind guessing, "
-            f"threshold {threshold:.0%}.",
+            FAIL,
+            f"Fail: an attacker may gain up to {last.advantage.high:.1%} over blind guessing; the threshold is "
+            f"{threshold:.0%}.",
         )
     if not evidence:
         return verdict(
-            NOT_MEASURED,
-            f"Not evidence: no attacker gained more than {last.advantage.high:.1%} over blind guessing, but this was a "
-            "quick look with attackers that learned too little. Audit with the full configuration.",
+            INCONCLUSIVE,
+            f"Inconclusive: no attacker gained more than {last.advantage.high:.1%} over blind guessing, but this was a "
+            "quick audit with attackers that were trained too little. Audit with the full configuration.",
         )
     return verdict(
-        HELD,
-        f"Held: of {len({attack.title for attack in attacks})} attackers none gained more than "
-        f"{last.advantage.high:.1%} over blind guessing, threshold {threshold:.0%}.",
+        PASS,
+        f"Pass: none of {len({attack.title for attack in attacks})} attackers gained more than "
+        f"{last.advantage.high:.1%} over blind guessing; the threshold is {threshold:.0%}.",
     )
 
 
 def below_chance(attacks: tuple[Attack, ...]) -> bool:
-    """Whether an attacker did worse than blind guessing, and not by accident."""
+    """Return whether an attacker did significantly worse than blind guessing."""
     return any(advantage.high < 0 for attack in attacks for advantage in attack.advantages)
+
+
+def _surest(attacks: tuple[Attack, ...]) -> Advantage:
+    return max((advantage for attack in attacks for advantage in attack.advantages), key=lambda one: one.low)
 
 
 def _words(advantage: Advantage) -> str:

@@ -1,1 +1,1 @@
-"""What jobs work with: people, their windows, networks trained on a subject."""
+"""What jobs work with: people, their windows, and networks trained on a subject."""

@@ -1,7 +1,8 @@
-"""The stage of an attacker who learns who is who: chosen by what they link, and not by the search of the papers.
+"""The stage of an attacker who learns to tell people apart. Linking, not the re-identification search, picks its epoch.
 
-That search leaves out windows of the same person and gesture, so it rewards an epoch for embedding the gesture *less*,
-and says little of the person; where people show the same gesture in another session, only the person helps.
+The search of the papers leaves out windows of the same person and gesture. It rewards an epoch for embedding the
+gesture *less*, and says little about the person. Where people show the same gesture in another session, only the
+person helps.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ class IdentityStage(ClassifierStage):
     Args:
         inputs: what every stage needs.
         attacker: the network, with its denoiser if it has one.
-        protocol: how people for validation are looked for.
+        protocol: which of their windows are compared.
     """
 
     def __init__(self, inputs: StageInputs, attacker: Attacker, protocol: Protocol) -> None:
@@ -27,7 +28,7 @@ class IdentityStage(ClassifierStage):
         self._protocol = protocol
 
     def validate(self, epoch: int) -> dict[str, float]:
-        """Rank-1 and mAP of single windows, linked with another session's of the same gesture, with fresh noise."""
+        """Return rank-1 and mAP of single windows linked with the same gesture in another session, with fresh noise."""
         attacker = self.attacker
         embedding_NE = embed_windows(
             self.evaluation_set, attacker.classifier, attacker.denoiser, self.anonymizer, self.name, epoch

@@ -1,7 +1,7 @@
-"""Pictures from published windows: FireNet, fed as an attacker would feed it.
+"""Pictures from published windows: FireNet, with the input that an attacker would give it.
 
-Who has a window has counts of bins, and no events. A voxel grid is a sum over events, so its expected value is known,
-too, if events are spread evenly over their bin: a small matrix says how much of each bin stands at each node.
+An attacker has the counts of a window's bins, and no events. A voxel grid is a sum over events. So its expected value
+follows from the counts if events are spread evenly over their bin: a small matrix maps bins to nodes of the grid.
 
 Legend of axes: B windows, K bins, G grids, V nodes of a grid (5), H rows, W columns.
 """
@@ -19,14 +19,14 @@ from eventveil.training.objectives.ssim import SIDE
 from eventveil.training.settings import TrainingWindowSettings
 from eventveil.training.stages.reconstruction import Picture
 
-DARK, BRIGHT = 0.01, 0.99  # quantiles of a picture that become 0 and 1
+DARK, BRIGHT = 0.01, 0.99  # quantiles of a picture that are mapped to 0 and 1
 
 
 def voxel_weights(bins: int) -> torch.Tensor:
-    """How much of each bin's events stands at each node of each grid: float32 (G, 5, K), of sum 1 over G and nodes.
+    """Return the share of each bin's events at each node of each grid: float32 (G, 5, K), with sum 1 over G and nodes.
 
-    A window of at least ten bins is seen as several grids that follow one another, with five bins each or a few more,
-    for FireNet was made for short ones and remembers what it saw.
+    A window of at least ten bins becomes several consecutive grids, with five bins each or a few more, because FireNet
+    was trained on short grids and keeps a state.
 
     Args:
         bins: K.
@@ -44,18 +44,18 @@ def voxel_weights(bins: int) -> torch.Tensor:
 
 
 def _below(distance: torch.Tensor) -> torch.Tensor:
-    """The integral of max(0, 1 - |u|) from far below to each distance."""
+    """Return the integral of max(0, 1 - |u|) from minus infinity to each distance."""
     near = distance.clamp(-1, 1)
     return torch.where(near < 0, (1 + near).square() / 2, 1 - (1 - near).square() / 2)
 
 
 def grids_of(x_BCHW: torch.Tensor, window: TrainingWindowSettings) -> torch.Tensor:
-    """Voxel grids (B, G, 5, H, W) of windows, anonymized or not.
+    """Return the voxel grids (B, G, 5, H, W) of windows, anonymized or not.
 
     Args:
         x_BCHW: counts (B, 2K, H, W), channel 2k for OFF and 2k + 1 for ON of bin k; or voxel grids (B, K, H, W), whose
-            nodes are taken for bins where they are not five.
-        window: what kind they are.
+            nodes are treated as bins unless there are five.
+        window: the kind of windows.
     """
     if window.mode == "voxel" and window.bins == NODES:
         return x_BCHW[:, None]
@@ -66,9 +66,9 @@ def grids_of(x_BCHW: torch.Tensor, window: TrainingWindowSettings) -> torch.Tens
 def reconstructed(
     network: FireNet, grids_BGVHW: torch.Tensor, state: RecurrentState | None = None
 ) -> tuple[torch.Tensor, RecurrentState]:
-    """The picture (B, 1, H, W), from 0 to 1, behind the last of the grids, and what the network remembers then.
+    """Return the picture (B, 1, H, W), from 0 to 1, after the last of the grids, and the network's state.
 
-    Source: brightness is stretched as E2VID's players do it (Rebecq et al., 2019), so that a faint picture counts, too.
+    Source: brightness is stretched as in E2VID (Rebecq et al., 2019), so that a faint picture counts, too.
     """
     assert grids_BGVHW.shape[1]
     for grid_BVHW in grids_BGVHW.unbind(1):
@@ -78,7 +78,7 @@ def reconstructed(
 
 
 def stretched(picture_B1HW: torch.Tensor) -> torch.Tensor:
-    """Pictures from 0 to 1; black where all is alike."""
+    """Stretch pictures to 0 to 1; a uniform picture becomes black."""
     picture = picture_B1HW.float()
     low, high = torch.quantile(picture.flatten(1), torch.tensor((DARK, BRIGHT), device=picture.device), dim=1)
     span = (high - low).clamp(min=1e-6)
@@ -87,16 +87,16 @@ def stretched(picture_B1HW: torch.Tensor) -> torch.Tensor:
 
 
 def picture_maker(path: Path, window: TrainingWindowSettings, device: torch.device) -> Picture:
-    """Read FireNet, and return what makes a picture of each window by itself.
+    """Load FireNet, and return a function that makes a picture of each window, independently of the others.
 
     Raises:
-        AuditError: windows are too small to compare pictures of.
+        AuditError: windows are too small for comparing pictures.
         WeightsError: the file is missing, or is not of this network.
     """
     if min(window.size) < SIDE:
         raise AuditError(
-            f"reconstruction.weights: pictures are compared in squares of {SIDE}x{SIDE} pixels, and windows have "
-            f"{window.size[0]}x{window.size[1]}; leave it out"
+            f"reconstruction.weights: pictures are compared in squares of {SIDE}x{SIDE} pixels, but windows have "
+            f"{window.size[0]}x{window.size[1]}; leave this key out"
         )
     network = load_firenet(path).to(device)
     return lambda x_BCHW: reconstructed(network, grids_of(x_BCHW, window))[0]

@@ -1,4 +1,4 @@
-"""The bench that jobs work at: people, their windows, and networks trained on what a subject lets through."""
+"""The workspace of jobs: people, their windows, and networks trained on the windows of a subject."""
 
 from __future__ import annotations
 
@@ -7,8 +7,6 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
 import torch
 from torch import nn
 
@@ -20,6 +18,7 @@ from eventveil.audit.subjects import Subject
 from eventveil.audit.workspace.identity_stage import IdentityStage
 from eventveil.errors import AuditError
 from eventveil.models.denoiser import Denoiser, DenoiserConfig
+from eventveil.models.kinds import Anonymizer
 from eventveil.replay.datasets.trials import Dataset
 from eventveil.training.data.loader import BatchLoader, mirrored_targets, people_of
 from eventveil.training.data.split import PARTS, Watch, load_or_build_windows
@@ -29,7 +28,7 @@ from eventveil.training.engine.checkpoint import load_networks
 from eventveil.training.engine.loop import BEST, ProgressReporter, run_stage
 from eventveil.training.engine.run_folder import digest_of
 from eventveil.training.engine.stage import Stage
-from eventveil.training.evaluation.evaluation import EvaluationSet
+from eventveil.training.evaluation.evaluation import EvaluationSet, embed_windows
 from eventveil.training.networks.build import channels
 from eventveil.training.randomness import seed_of
 from eventveil.training.settings import Label, TrainSettings
@@ -39,11 +38,11 @@ from eventveil.training.stages.single_network import StageInputs
 
 @dataclass(frozen=True)
 class AuditPlan:
-    """All that a bench is made of; it can be sent to another process.
+    """Everything that a workspace is built from; it can be sent to another process.
 
     Attributes:
         settings: of the audit.
-        subjects: what is attacked, and what is shown beside.
+        subjects: the audited ones, and those for comparison.
         work: folder of windows, networks and results; private.
         dataset: its trials, in parts by person.
     """
@@ -56,15 +55,15 @@ class AuditPlan:
 
 @dataclass(frozen=True)
 class Network:
-    """A network to be trained.
+    """A network to train.
 
     Attributes:
-        subject: on whose windows.
-        architecture: of its build.
-        seed: of its first weights and all that is drawn.
-        label: identity for an attacker, target for a user.
-        denoised: whether a denoiser before it learns with it.
-        channels: of what it looks at; None of windows.
+        subject: the subject on whose windows it is trained.
+        architecture: one of `architectures.ARCHITECTURES`.
+        seed: part of its name, from which initial weights and all random draws of the training follow.
+        label: identity for an attacker, target for a classifier of gestures.
+        denoised: whether a denoiser before it is trained with it.
+        channels: of its input; None: those of windows.
     """
 
     subject: Subject
@@ -76,7 +75,7 @@ class Network:
 
     @property
     def name(self) -> str:
-        """Of its folder."""
+        """Path of its folder in the work folder."""
         before = "denoised-" if self.denoised else ""
         return f"attackers/{self.subject.folder}/{before}{self.label}-{self.architecture}-{self.seed}"
 
@@ -86,39 +85,40 @@ class AuditWorkspace:
 
     Args:
         plan: of the audit.
-        world: the process, and its device.
-        reporter: shows how a training goes.
-        watch: shows how the making of windows goes.
+        group: this process and its device.
+        reporter: receives the progress of a training.
+        watch: receives the progress of preparing windows.
 
     Raises:
-        AuditError: the folder of the plan cannot be seen from here.
+        AuditError: the plan's folder does not exist on this machine.
     """
 
     def __init__(
         self,
         plan: AuditPlan,
-        world: ProcessGroup,
+        group: ProcessGroup,
         reporter: ProgressReporter,
         watch: Watch = lambda _what, _done, _of: None,
     ) -> None:
         if not plan.work.is_dir():
             raise AuditError(
-                f"{plan.work}: is not to be seen from here; give --out and the data on a folder that all machines share"
+                f"{plan.work}: does not exist on this machine; give --out and the data on a folder that all machines "
+                "share"
             )
-        self.settings, self.work, self.dataset, self.world = plan.settings, plan.work, plan.dataset, world
+        self.settings, self.work, self.dataset, self.group = plan.settings, plan.work, plan.dataset, group
         self._reporter, self._watch = reporter, watch
         self._subjects = {subject.name: subject for subject in plan.subjects}
         for subject in plan.subjects:
             if isinstance(subject.anonymizer, nn.Module):
-                subject.anonymizer.to(world.device)
+                subject.anonymizer.to(group.device)
         self._parts: dict[str, Windows] = {}
 
     def subject(self, name: str) -> Subject:
-        """The subject of this name."""
+        """Return the subject of this name."""
         return self._subjects[name]
 
     def prepare(self) -> None:
-        """Make the windows of all parts, or find them, before several processes want them.
+        """Prepare or find the windows of all parts, before several processes need them.
 
         Raises:
             TrainingError: they cannot be written.
@@ -129,97 +129,111 @@ class AuditWorkspace:
 
     @cached_property
     def test(self) -> EvaluationSet:
-        """The people whom attackers look for."""
-        return self.stand("test")
+        """The people whom attackers try to re-identify."""
+        return self.evaluation_set("test")
 
     @cached_property
     def protocols(self) -> list[Protocol]:
-        """All ways in which they are looked for."""
+        """All protocols by which attacks on test people are scored."""
         return protocols_of(self.test, self.settings.linking, self.settings.seed)
 
     @cached_property
     def validation(self) -> Protocol:
-        """How validation people are looked for, who choose the epoch.
+        """The protocol that picks the epoch, on validation people.
 
         Raises:
-            AuditError: none of them can be looked for.
+            AuditError: none of them has the same gesture in two sessions.
         """
-        protocol = all_linked(self.stand("val"))
-        if not protocol.can_be_asked:
+        protocol = all_linked(self.evaluation_set("val"))
+        if not protocol.can_be_scored:
             raise AuditError(
-                f"{self.dataset.root}: none of the validation people has the same gesture in two sessions, so nobody "
-                "can choose when attackers are to stop; raise data.val_people, or give people a second session"
+                f"{self.dataset.root}: none of the validation people has the same gesture in two sessions, so no epoch "
+                "of an attacker can be picked; raise data.val_people, or give people a second session"
             )
         return protocol
 
-    def trained(self, asked: Network) -> nn.Module:
-        """Train a network that has no denoiser; return it as validation chose it. See `attacker`."""
-        return self.attacker(asked).classifier
+    def train_or_load(self, network: Network) -> Attacker:
+        """Train a network, and its denoiser if it has one, to the end; load both as validation picked them.
 
-    def attacker(self, asked: Network) -> Attacker:
-        """Train a network, and its denoiser if it has one, to the end; return both as validation chose them.
+        A training that was interrupted continues, and one that is finished is only loaded.
 
         Raises:
-            Interrupted: somebody asked to stop; everything is saved.
+            Interrupted: the audit was asked to stop; everything is saved.
             TrainingError: a loss is not finite, or a file cannot be written.
         """
-        pooled = asked.architecture == POOLED
-        schedule = self.settings.inversion if asked.denoised else self.settings.attackers
+        pooled = network.architecture == POOLED
+        schedule = self.settings.inversion if network.denoised else self.settings.attackers
         settings = train_settings(self.settings, pooled=pooled, schedule=schedule)
-        own = self.settings.attackers
+        sizes = self.settings.attackers
         with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed_of(settings.seed, asked.name))
-            network = build(
-                asked.architecture, asked.channels or channels(settings), self._classes(asked.label),
-                width=own.width, embedding=own.embedding, pool=own.pool,
+            torch.manual_seed(seed_of(settings.seed, network.name))
+            classifier = build(
+                network.architecture, network.channels or channels(settings), self._classes(network.label),
+                width=sizes.width, embedding=sizes.embedding, pool=sizes.pool,
             )  # fmt: skip
-        attacker = Attacker(network, self.denoiser(asked.name) if asked.denoised else None)
-        anonymizer, validation = asked.subject.anonymizer, self.stand("val", pooled=pooled)
-        inputs = StageInputs(asked.name, anonymizer, settings, settings.attack, validation)
-        if asked.label == "identity":
+        attacker = Attacker(classifier, self.build_denoiser(network.name) if network.denoised else None)
+        validation = self.evaluation_set("val", pooled=pooled)
+        inputs = StageInputs(network.name, network.subject.anonymizer, settings, settings.attack, validation)
+        if network.label == "identity":
             self.train(IdentityStage(inputs, attacker, self.validation), settings)
         else:
-            self.train(ClassifierStage(inputs, asked.label, attacker), settings)
+            self.train(ClassifierStage(inputs, network.label, attacker), settings)
         return attacker
 
-    def denoiser(self, *name: Any) -> Denoiser:
-        """Build a denoiser as the settings have it, untrained."""
-        own = self.settings.inversion
+    def build_denoiser(self, *name: Any) -> Denoiser:
+        """Build an untrained denoiser of the size in the settings; its initial weights follow from the name."""
+        sizes = self.settings.inversion
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed_of(self.settings.seed, "denoiser", *name))
             count = channels(train_settings(self.settings, pooled=False))
-            return Denoiser(DenoiserConfig(channels=count, width=own.width, layers=own.layers))
+            return Denoiser(DenoiserConfig(channels=count, width=sizes.width, layers=sizes.layers))
 
     def train(self, stage: Stage, settings: TrainSettings) -> None:
-        """Train a stage from where its folder says that it is to the end, and leave its networks as was chosen.
+        """Train a stage to the end, from its last checkpoint if there is one; load its networks of the best epoch.
 
         Raises:
-            Interrupted: somebody asked to stop; everything is saved.
+            Interrupted: the audit was asked to stop; everything is saved.
             TrainingError: a loss is not finite, or a file cannot be written.
         """
         mirrored = mirrored_targets(self.dataset.kind, len(self.dataset.classes))
-        feed = BatchLoader(self._part("train"), settings, stage.name, mirrored, self.world)
+        loader = BatchLoader(self._part("train"), settings, stage.name, mirrored, self.group)
         folder, digest = self.work / stage.name, digest_of(settings, "attack")
-        run_stage(stage, feed, folder, settings.run, self.world, self._reporter, digest=digest)
+        run_stage(stage, loader, folder, settings.run, self.group, self._reporter, digest=digest)
         _, states = load_networks(folder / BEST, stage.name)
         for name, learner in stage.learners.items():
             learner.network.load_state_dict(states[name])
             learner.network.eval()
 
-    def asked(
-        self, embedding_NE: npt.NDArray[np.float32], *, knowledge: Knowledge, architecture: str, seed: int
+    def attack(
+        self,
+        attacker: Attacker,
+        anonymizer: Anonymizer,
+        *noise: Any,
+        knowledge: Knowledge,
+        architecture: str,
+        seed: int,
     ) -> list[dict[str, Any]]:
-        """Look for the test people by embeddings of all their windows, in every protocol: attacks as plain values."""
-        found = [
+        """Try to re-identify the test people, in every protocol; return the attacks as plain values.
+
+        Args:
+            attacker: trained.
+            anonymizer: of the subject under attack.
+            noise: names the fresh noise of the test windows.
+            knowledge: of the attacker, for the report.
+            architecture: of the attacker, for the report.
+            seed: of the attacker, for the report.
+        """
+        embedding_NE = embed_windows(self.test, attacker.classifier, attacker.denoiser, anonymizer, "audit", *noise)
+        attacks = [
             protocol.attack(embedding_NE, knowledge=knowledge, architecture=architecture, seed=seed)
             for protocol in self.protocols
         ]
-        return [attack.model_dump(mode="json") for attack in found]
+        return [attack.model_dump(mode="json") for attack in attacks]
 
-    def stand(self, part: str, *, pooled: bool = False) -> EvaluationSet:
-        """People to be looked at."""
+    def evaluation_set(self, part: str, *, pooled: bool = False) -> EvaluationSet:
+        """Return the people of a part, for evaluation."""
         return EvaluationSet(
-            part, self.dataset, self._part(part), train_settings(self.settings, pooled=pooled), self.world
+            part, self.dataset, self._part(part), train_settings(self.settings, pooled=pooled), self.group
         )
 
     def _classes(self, label: Label) -> int:

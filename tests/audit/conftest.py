@@ -1,4 +1,4 @@
-"""Fixtures of the tests of the audit."""
+"""Fixtures for the tests of the audit."""
 
 from __future__ import annotations
 
@@ -8,5 +8,5 @@ import pytest
 
 @pytest.fixture
 def report():
-    """A report of two audited subjects beside raw windows."""
+    """Return a report of two audited subjects and raw windows."""
     return audit_reports.report()

@@ -1,6 +1,6 @@
-"""The page of an audit in a real browser, without a network: as whoever must decide sees it, on a desk and a phone.
+"""The page of an audit in a real browser without a network, on a desktop and on a phone.
 
-Set EVENTVEIL_SCREENSHOTS to a folder to keep what was seen.
+Set EVENTVEIL_SCREENSHOTS to a folder to save screenshots.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ def browser(tmp_path_factory):
 
 @pytest.fixture
 def full(report):
-    """A report with everything that a page can show, and long names."""
+    """Return a report with everything that a page can show, and long names."""
     picture = {
         "restored": figure(0.12),
         "likeness": Likeness(ssim=figure(0.25, 0.2), psnr_db=figure(11.0, 10.5)),
@@ -84,8 +84,8 @@ def path(full, tmp_path):
     return tmp_path / "report.html"
 
 
-def look(browser, path, size):
-    """Load a page in a window of this size; messages of the console."""
+def load(browser, path, size):
+    """Load a page in a window of this size, and return the messages of the console."""
     metrics = {"width": size[0], "height": size[1], "deviceScaleFactor": 1, "mobile": size[0] < 500}
     browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
     for kind in ("browser", "performance"):
@@ -95,7 +95,7 @@ def look(browser, path, size):
 
 
 def keep(browser, name):
-    """Keep a screenshot of all of the page, where somebody wants to see it."""
+    """Save a screenshot of the whole page, if a folder for them is set."""
     folder = os.environ.get("EVENTVEIL_SCREENSHOTS")
     if folder:
         shot = browser.execute_cdp_cmd("Page.captureScreenshot", {"captureBeyondViewport": True})["data"]
@@ -104,11 +104,11 @@ def keep(browser, name):
 
 @pytest.mark.parametrize("name", SIZES)
 def test_it_loads_without_a_network_and_without_a_complaint(browser, path, name):
-    assert look(browser, path, SIZES[name]) == []
-    asked = [
+    assert load(browser, path, SIZES[name]) == []
+    requests = [
         line["message"] for line in browser.get_log("performance") if "Network.requestWillBeSent" in line["message"]
     ]
-    urls = [message.split('"url":"')[1].split('"')[0] for message in asked if '"url":"' in message]
+    urls = [message.split('"url":"')[1].split('"')[0] for message in requests if '"url":"' in message]
     assert urls
     assert {url.split(":")[0] for url in urls} <= {"file", "data"}
     keep(browser, name)
@@ -116,18 +116,18 @@ def test_it_loads_without_a_network_and_without_a_complaint(browser, path, name)
 
 @pytest.mark.parametrize("name", SIZES)
 def test_the_verdict_is_the_first_that_is_seen(browser, path, name):
-    look(browser, path, SIZES[name])
+    load(browser, path, SIZES[name])
     first = browser.find_element(By.CSS_SELECTOR, ".verdict strong")
     assert first.is_displayed()
     assert first.rect["y"] + first.rect["height"] < SIZES[name][1]
-    assert "private enough" in first.text
+    assert "pass (private enough" in first.text
     headings = browser.find_elements(By.CSS_SELECTOR, "h2")
     assert all(first.rect["y"] < heading.rect["y"] for heading in headings)
 
 
 @pytest.mark.parametrize("name", SIZES)
 def test_plots_and_pictures_are_there_at_a_size_that_shows_something(browser, path, name):
-    look(browser, path, SIZES[name])
+    load(browser, path, SIZES[name])
     images = browser.find_elements(By.TAG_NAME, "img")
     assert len(images) == 3  # two plots and a sheet of pictures
     for image in images:
@@ -141,7 +141,7 @@ def test_plots_and_pictures_are_there_at_a_size_that_shows_something(browser, pa
 @pytest.mark.parametrize("name", [*SIZES, "tablet"])
 def test_nothing_is_to_be_scrolled_sideways_and_nothing_is_too_small(browser, path, name):
     size = SIZES.get(name, (800, 1100))
-    look(browser, path, size)
+    load(browser, path, size)
     for details in browser.find_elements(By.TAG_NAME, "details"):
         browser.execute_script("arguments[0].open = true", details)
     width = size[0]
@@ -160,18 +160,18 @@ def test_nothing_is_to_be_scrolled_sideways_and_nothing_is_too_small(browser, pa
 
 
 def test_a_page_that_wanted_something_from_the_network_would_be_found_out(browser, path):
-    """The test can fail: a picture from elsewhere is a complaint of the console."""
+    """Prove that the test can fail: an image from a server causes a message of the console."""
 
-    class Deaf(BaseHTTPRequestHandler):
+    class Quiet(BaseHTTPRequestHandler):
         def log_message(self, *_):
             pass
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Deaf)
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Quiet)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     try:
-        asking = f'<img src="http://127.0.0.1:{server.server_port}/pixel.png"></body>'
-        path.write_text(path.read_text().replace("</body>", asking))
-        assert look(browser, path, SIZES["desk"])
+        image = f'<img src="http://127.0.0.1:{server.server_port}/pixel.png"></body>'
+        path.write_text(path.read_text().replace("</body>", image))
+        assert load(browser, path, SIZES["desk"])
     finally:
         server.shutdown()
         server.server_close()

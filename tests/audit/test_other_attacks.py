@@ -1,4 +1,4 @@
-"""Planted truths for those who do not just look: they undo, make pictures, guess noise, average, and probe."""
+"""Planted leakage for the other attacks: inversion, pictures, guessing the noise, averaging, and probes."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import torch
 from small_audits import Nothing, settings
 from small_trainings import GESTURES, Silent, planted, watch
 
-from eventveil.audit.attacks import attributes
+from eventveil.audit.attacks import FAMILIES, attributes
 from eventveil.audit.attacks.attributes import Probing, balanced_accuracy
 from eventveil.audit.attacks.averaging import Averaged, Overlapped
 from eventveil.audit.attacks.identity import IdentityAttack
@@ -30,29 +30,28 @@ from eventveil.replay.datasets.trials import Dataset, Trial
 from eventveil.replay.simulation.person import Person
 from eventveil.training.data.split import open_split
 from eventveil.training.distributed.process_group import ProcessGroup
-from eventveil.training.evaluation.evaluation import embed_windows
 from eventveil.training.networks.baselines import Discard, Gaussian, Pixelate, Scramble
 from eventveil.training.networks.baselines import Unchanged as Unchanged
 
-pytestmark = pytest.mark.timeout(600)  # half a minute alone; far more beside trainings
+pytestmark = pytest.mark.timeout(600)  # half a minute alone; far more next to trainings
 
 
 class Turned:
-    """Hides nothing from whoever turns it back: time and polarity upside down, and louder than its noise."""
+    """Reverses time and polarity, amplified far above its noise, so that it can be undone."""
 
     def anonymize(self, x_BCHW, generator, /):
         return -5 * x_BCHW.flip(1) + generator.normal(x_BCHW.shape, x_BCHW.device)
 
 
 @pytest.fixture(scope="module")
-def bench(tmp_path_factory):
-    """Six test people; the raw windows, some who hide them, and one who learned on the raw ones."""
+def workspace(tmp_path_factory):
+    """Return the workspace of an audit with six test people, raw windows and two anonymizers."""
     root = planted(tmp_path_factory.mktemp("planted"), train=8, test=6)
     torch.manual_seed(1)
     firenet = tmp_path_factory.mktemp("firenet") / "firenet.pth"
     torch.save(FireNet().state_dict(), firenet)
     short = {"epochs": 4, "lr": 0.01}
-    held = settings(
+    audit_settings = settings(
         root, linking=[1], attackers={"architectures": ["plain"], **short},
         inversion={"architectures": ["plain"], "width": 8, "layers": 4, **short},
         reconstruction={"weights": str(firenet), "architectures": ["plain"]},
@@ -60,85 +59,101 @@ def bench(tmp_path_factory):
     )  # fmt: skip
     work = tmp_path_factory.mktemp("work")
     subjects = (Subject("raw", Unchanged()), Subject("turned", Turned(), True), Subject("nothing", Nothing(), True))
-    return AuditWorkspace(AuditPlan(held, subjects, work, open_split(held.data, work, watch)), ProcessGroup(), Silent())
+    plan = AuditPlan(audit_settings, subjects, work, open_split(audit_settings.data, work, watch))
+    return AuditWorkspace(plan, ProcessGroup(), Silent())
 
 
-def attacks(found):
-    return [Attack.model_validate(attack) for attack in found]
+def test_jobs_keep_the_names_by_which_a_resumed_audit_finds_their_results(workspace):
+    subjects = (workspace.subject("raw"), workspace.subject("turned"))
+    audit_settings = workspace.settings.model_copy(update={"averaging": 2, "guesses": 1})
+    plan = AuditPlan(audit_settings, subjects, workspace.work, workspace.dataset)
+    assert [job.name for family in FAMILIES for job in family.jobs(plan)] == [
+        "raw/identity-plain-0", "turned/identity-plain-0",
+        "turned-averaging/identity-plain-0", "turned-overlapping/identity-plain-0",
+        "raw/target", "turned/target",
+        "turned/inverting-0", "turned/denoising-plain-0",
+        "raw/reconstructing-plain-0", "raw/pictures", "turned/pictures",
+        "turned/replay",
+        "raw/attributes-linear", "raw/attributes-cnn", "turned/attributes-linear", "turned/attributes-cnn",
+    ]  # fmt: skip
 
 
-def lows(found):
-    return [advantage.low for attack in attacks(found) for advantage in attack.advantages]
+def attacks(values):
+    return [Attack.model_validate(attack) for attack in values]
 
 
-def gained(found):
-    return np.mean([advantage.value for attack in attacks(found) for advantage in attack.advantages])
+def lows(values):
+    return [advantage.low for attack in attacks(values) for advantage in attack.advantages]
 
 
-def chance_lies_within(found):
-    return all(a.low <= 0.02 and a.high >= 0 for attack in attacks(found) for a in attack.advantages)
+def gained(values):
+    return np.mean([advantage.value for attack in attacks(values) for advantage in attack.advantages])
 
 
-def test_what_can_be_turned_back_is_found_by_who_turns_it_back_alone_or_together(bench):
-    ignorant = IdentityAttack("raw", "plain", 0, ("raw", "turned")).run(bench)["attacks"]
-    alone = Inverting("turned", 0, (("plain", 0),)).run(bench)
-    together = Denoising("turned", "plain", 0).run(bench)
+def chance_lies_within(values):
+    return all(a.low <= 0.02 and a.high >= 0 for attack in attacks(values) for a in attack.advantages)
+
+
+def test_what_can_be_turned_back_is_found_by_who_turns_it_back_alone_or_together(workspace):
+    ignorant = IdentityAttack("raw", "plain", 0, ("raw", "turned")).run(workspace)["attacks"]
+    alone = Inverting("turned", 0, (("plain", 0),)).run(workspace)
+    together = Denoising("turned", "plain", 0).run(workspace)
     assert Figure.model_validate(alone["restored"]).low > 0.5
     assert {attack.knowledge for attack in attacks(alone["attacks"])} == {"inverting"}
     assert {attack.knowledge for attack in attacks(together["attacks"])} == {"denoising"}
     assert min(lows(alone["attacks"])) > 0.4
     assert min(lows(together["attacks"])) > 0.4
-    assert gained(alone["attacks"]) > gained(ignorant["turned"]) + 0.05  # the very same network, without the denoiser
+    assert gained(alone["attacks"]) > gained(ignorant["turned"]) + 0.05  # the same network, without the denoiser
 
 
-def test_what_keeps_nothing_cannot_be_turned_back(bench):
-    alone = Inverting("nothing", 0, (("plain", 0),)).run(bench)
+def test_what_keeps_nothing_cannot_be_turned_back(workspace):
+    alone = Inverting("nothing", 0, (("plain", 0),)).run(workspace)
     assert Figure.model_validate(alone["restored"]).low <= 0
     assert Figure.model_validate(alone["restored"]).value < 0.1
     assert chance_lies_within(alone["attacks"])
-    assert chance_lies_within(Denoising("nothing", "plain", 0).run(bench)["attacks"])
+    assert chance_lies_within(Denoising("nothing", "plain", 0).run(workspace)["attacks"])
 
 
 def test_the_job_of_who_inverts_waits_for_who_learned_on_raw_windows():
     assert Inverting("turned", 0, (("plain", 0),)).after == (IdentityAttack("raw", "plain", 0, ()).name,)
 
 
-def test_the_epoch_is_chosen_by_what_is_linked(bench):
-    asked = Network(bench.subject("raw"), "plain", 0, "identity")
-    bench.attacker(asked)
-    rows = (bench.work / asked.name / "epochs.csv").read_text().splitlines()
+def test_the_epoch_is_chosen_by_what_is_linked(workspace):
+    network = Network(workspace.subject("raw"), "plain", 0, "identity")
+    workspace.train_or_load(network)
+    rows = (workspace.work / network.name / "epochs.csv").read_text().splitlines()
     assert "val_linked_mAP" in rows[0]
     assert "val_mAP" not in rows[0].split(",")
 
 
-def test_people_are_found_by_pictures_of_raw_windows_and_not_by_pictures_of_noise(bench):
-    found = RetrievalAttack("plain", 0, ("raw", "nothing")).run(bench)["attacks"]
-    assert max(lows(found["raw"])) > 0.4
-    assert chance_lies_within(found["nothing"])
-    assert {attack.knowledge for attack in attacks(found["raw"])} == {"reconstructing"}
+def test_people_are_found_by_pictures_of_raw_windows_and_not_by_pictures_of_noise(workspace):
+    by_subject = RetrievalAttack("plain", 0, ("raw", "nothing")).run(workspace)["attacks"]
+    assert max(lows(by_subject["raw"])) > 0.4
+    assert chance_lies_within(by_subject["nothing"])
+    assert {attack.knowledge for attack in attacks(by_subject["raw"])} == {"reconstructing"}
 
 
-def test_pictures_are_like_those_of_raw_windows_as_far_as_something_is_kept(bench):
+def test_pictures_are_like_those_of_raw_windows_as_far_as_something_is_kept(workspace):
     by_name = {}
     for name in ("raw", "turned", "nothing"):
-        perform(Comparison(name), bench)
-        told = json.loads((bench.work / "results" / name / "pictures.json").read_text())
-        by_name[name] = Likeness.model_validate(told["likeness"])
-        assert (bench.work / "pictures" / f"{name}.png").read_bytes()[1:4] == b"PNG"
+        perform(Comparison(name), workspace)
+        results = json.loads((workspace.work / "results" / name / "pictures.json").read_text())
+        by_name[name] = Likeness.model_validate(results["likeness"])
+        assert (workspace.work / "pictures" / f"{name}.png").read_bytes()[1:4] == b"PNG"
     assert by_name["raw"].ssim.value == pytest.approx(1, abs=1e-4)
     assert by_name["raw"].psnr_db.value == 100
-    assert by_name["raw"].ssim.chance < 0.8  # other people's pictures are others
+    assert by_name["raw"].ssim.chance < 0.8  # other people's pictures differ
     assert by_name["turned"].ssim.low > by_name["turned"].ssim.chance + 0.05
     nothing = by_name["nothing"].ssim
     assert abs(nothing.value - nothing.chance) < 0.05
     assert nothing.value < by_name["turned"].ssim.value
 
 
-def test_chance_is_of_other_people_who_do_the_same(bench):
-    stand = bench.test
-    other = others(stand, 0)
-    assert (stand.persons[other] != stand.persons).all()
-    assert (stand.targets[other] == stand.targets).all()
+def test_chance_is_of_other_people_who_do_the_same(workspace):
+    test = workspace.test
+    other = others(test, 0)
+    assert (test.persons[other] != test.persons).all()
+    assert (test.targets[other] == test.targets).all()
 
 
 @pytest.fixture(scope="module")
@@ -157,32 +172,32 @@ def noisy():
 @pytest.mark.parametrize("make", GENERATORS)
 def test_noise_of_a_seed_that_is_tried_is_foretold_whatever_drew_it(windows, anonymizer, make):
     with torch.inference_mode():
-        found = replay(anonymizer, *windows, make(5), 8)
-    assert found.succeeded
-    assert found.explained.low > 0.99
-    assert found.guesses == 24
+        result = replay(anonymizer, *windows, make(5), 8)
+    assert result.succeeded
+    assert result.explained.low > 0.99
+    assert result.guesses == 24
 
 
 @pytest.mark.parametrize("anonymizer", [Gaussian(4.0), Scramble(), noisy()])
 @pytest.mark.parametrize("noise", [LiveNoise(), SeededNoise(10**9)])
 def test_live_noise_and_a_seed_that_nobody_tried_are_not_foretold(windows, anonymizer, noise):
     with torch.inference_mode():
-        found = replay(anonymizer, *windows, noise, 8)
-    assert not found.succeeded
-    assert found.explained.low < 0.1
-    assert found.explained.high > -0.1
+        result = replay(anonymizer, *windows, noise, 8)
+    assert not result.succeeded
+    assert result.explained.low < 0.1
+    assert result.explained.high > -0.1
 
 
 def test_where_no_noise_is_drawn_nothing_is_guessed(windows):
-    found = replay(Pixelate(2), *windows, LiveNoise(), 8)
-    assert (found.noise, found.succeeded, found.explained) == (False, False, None)
+    result = replay(Pixelate(2), *windows, LiveNoise(), 8)
+    assert (result.noise, result.succeeded, result.explained) == (False, False, None)
 
 
-def test_the_audit_guesses_against_the_noise_of_the_line(bench, monkeypatch):
-    assert not Replay.model_validate(Guessing("turned", 4).run(bench)["replay"]).succeeded
-    # A line whose noise came from a seed would be told.
+def test_the_audit_guesses_against_the_noise_of_the_line(workspace, monkeypatch):
+    assert not Replay.model_validate(Guessing("turned", 4).run(workspace)["replay"]).succeeded
+    # A pipeline whose noise came from a seed would be detected.
     monkeypatch.setattr("eventveil.audit.attacks.noise_replay.LiveNoise", lambda: SeededNoise(3))
-    assert Replay.model_validate(Guessing("turned", 4).run(bench)["replay"]).succeeded
+    assert Replay.model_validate(Guessing("turned", 4).run(workspace)["replay"]).succeeded
 
 
 @pytest.mark.parametrize("hop", [1, 2, 3, 6])
@@ -196,57 +211,56 @@ def test_windows_that_overlap_show_every_bin_and_take_noise_off_where_they_do(ho
 
 
 def test_windows_that_overlap_show_what_happened_in_other_places():
-    seen = []
+    windows = []
 
-    class Watching:
+    class Recording:
         def anonymize(self, x_BCHW, generator, /):
-            seen.append(x_BCHW.view(1, 4, 2).sum(2).flatten().tolist())
+            windows.append(x_BCHW.view(1, 4, 2).sum(2).flatten().tolist())
             return x_BCHW
 
     x_BCHW = torch.tensor([5.0, 0, 0, 0, 0, 0, 7, 0]).view(1, 8, 1, 1)  # bins 0 and 3
-    Overlapped(Watching(), 4, 1).anonymize(x_BCHW, SeededNoise(0))
-    assert sorted(seen) == sorted(
+    Overlapped(Recording(), 4, 1).anonymize(x_BCHW, SeededNoise(0))
+    assert sorted(windows) == sorted(
         [[0, 0, 0, 5], [0, 0, 5, 0], [0, 5, 0, 0], [5, 0, 0, 7], [0, 0, 7, 0], [0, 7, 0, 0], [7, 0, 0, 0]]
     )
 
 
 def test_who_averages_windows_that_overlap_beats_who_has_each_event_once(tmp_path):
     root = planted(tmp_path / "planted", train=8, test=6)
-    held = settings(
+    audit_settings = settings(
         root, linking=[1], attackers={"architectures": ["plain"], "epochs": 6},
         window={"bins": 8, "bin_us": 15_000, "offsets": 1},
     )  # fmt: skip
     subjects = (Subject("raw", Unchanged()), Subject("once", Gaussian(4.0)),
                 Subject("overlapping", Overlapped(Gaussian(4.0), 8, 1)))  # fmt: skip
-    bench = AuditWorkspace(
-        AuditPlan(held, subjects, tmp_path, open_split(held.data, tmp_path, watch)), ProcessGroup(), Silent()
-    )
+    plan = AuditPlan(audit_settings, subjects, tmp_path, open_split(audit_settings.data, tmp_path, watch))
+    workspace = AuditWorkspace(plan, ProcessGroup(), Silent())
 
-    def found(name):
-        embedding_NE = embed_windows(
-            bench.test, bench.trained(Network(bench.subject(name), "plain", 0, "identity")), None,
-            bench.subject(name).anonymizer, name,
+    def advantage(name):
+        subject = workspace.subject(name)
+        attacker = workspace.train_or_load(Network(subject, "plain", 0, "identity"))
+        result = workspace.attack(
+            attacker, subject.anonymizer, name, knowledge="overlapping", architecture="plain", seed=0
         )  # fmt: skip
-        told = bench.asked(embedding_NE, knowledge="overlapping", architecture="plain", seed=0)
-        return attacks(told)[-1].advantages[0].value
+        return attacks(result)[-1].advantages[0].value
 
-    assert found("overlapping") > found("once") + 0.2
+    assert advantage("overlapping") > advantage("once") + 0.2
 
 
-def test_probes_tell_what_is_there_and_nothing_where_nothing_is(bench, monkeypatch):
-    trials = bench.dataset.trials
+def test_probes_tell_what_is_there_and_nothing_where_nothing_is(workspace, monkeypatch):
+    trials = workspace.dataset.trials
     gesture = Trait("gesture", ("a", "b", "c"), {trial.name: GESTURES.index(trial.target) for trial in trials})
-    half = {trial.name: sum(trial.subject.encode()) % 2 for trial in trials}  # of people, and nothing shows it
+    half = {trial.name: sum(trial.subject.encode()) % 2 for trial in trials}  # and nothing shows it
     chosen = Trait("half", ("even", "odd"), half)
     monkeypatch.setattr(attributes, "traits_of", lambda dataset: [gesture, chosen])
     for probe in ("linear", "cnn"):
-        raw = [Attribute.model_validate(one) for one in Probing("raw", probe).run(bench)["attributes"]]
+        raw = [Attribute.model_validate(one) for one in Probing("raw", probe).run(workspace)["attributes"]]
         assert [(one.name, one.probe, one.people) for one in raw] == [("gesture", probe, 6), ("half", probe, 6)]
         assert raw[0].accuracy.low > 0.6
         assert raw[0].accuracy.chance == pytest.approx(1 / 3)
         assert raw[1].accuracy.low <= raw[1].accuracy.chance == 0.5
         assert raw[1].accuracy.high - raw[1].accuracy.low > 0.3  # six people, however many windows
-        for one in Probing("nothing", probe).run(bench)["attributes"]:
+        for one in Probing("nothing", probe).run(workspace)["attributes"]:
             accuracy = Attribute.model_validate(one).accuracy
             assert accuracy.low <= accuracy.chance <= accuracy.high
 
@@ -255,8 +269,8 @@ def test_balanced_accuracy_is_the_mean_over_classes():
     right = np.array([0] * 8 + [1] * 2)
     assert balanced_accuracy(np.stack((np.zeros(10, int), right), axis=1)) == 0.5
     assert balanced_accuracy(np.stack((right, right), axis=1)) == 1
-    said = np.array([0, 0, 0, 0, 1, 1, 1, 1, 1, 0])
-    assert balanced_accuracy(np.stack((said, right), axis=1)) == 0.5
+    predicted = np.array([0, 0, 0, 0, 1, 1, 1, 1, 1, 0])
+    assert balanced_accuracy(np.stack((predicted, right), axis=1)) == 0.5
 
 
 def dataset(root, lighting=("led", "natural")):
@@ -288,7 +302,7 @@ def test_of_real_people_only_the_light_or_the_camera_is_known(tmp_path):
     assert [trait.name for trait in traits_of(dataset(tmp_path))] == ["light"]
     assert [trait.name for trait in traits_of(dataset(tmp_path, lighting=(None, None)))] == ["session"]
     assert traits_of(dataset(tmp_path, lighting=("led",))) == []
-    # Somebody else among simulated people: nothing is said of anybody.
+    # With another person among simulated people, their traits are unknown.
     (tmp_path / "simulated.json").write_text(json.dumps({"seed": 7}))
     real = dataset(tmp_path)
     mixed = replace(real, trials=(*real.trials, replace(real.trials[0], name="x", subject="anna")))

@@ -1,4 +1,4 @@
-"""The papers of an audit: the page that a privacy officer reads, and the certificate that nobody may change."""
+"""The documents of an audit: the page that a privacy officer reads, and the certificate that detects changes."""
 
 from __future__ import annotations
 
@@ -14,11 +14,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_private_key
 from rich.console import Console
 
-from eventveil.audit.figures import (
-    Attribute,
-    Likeness,
-    Replay,
-)
+from eventveil.audit.figures import Attribute, Likeness, Replay
 from eventveil.audit.report.certificate import certify, verify
 from eventveil.audit.report.html import page, write_pages
 from eventveil.audit.report.report import write_report
@@ -27,7 +23,7 @@ from eventveil.errors import AuditError
 
 
 class Links(HTMLParser):
-    """Gathers whatever a page could load, and its text."""
+    """Collects everything that a page could load, and its text."""
 
     def __init__(self):
         super().__init__()
@@ -43,17 +39,21 @@ class Links(HTMLParser):
 
 def test_the_page_loads_nothing_and_begins_with_the_verdicts(report):
     text = page(report, [])
-    seen = Links()
-    seen.feed(text)
-    assert len(seen.loaded) == 2  # the plots
-    assert all(value.startswith("data:image/svg+xml;base64,") for value in seen.loaded)
-    assert not set(seen.tags) & {"script", "link", "iframe", "object", "embed", "form", "b<i>"}
+    links = Links()
+    links.feed(text)
+    assert len(links.loaded) == 2  # the plots
+    assert all(value.startswith("data:image/svg+xml;base64,") for value in links.loaded)
+    assert not set(links.tags) & {"script", "link", "iframe", "object", "embed", "form", "b<i>"}
     assert "url(" not in text
     assert "@import" not in text
     assert "http" not in text.replace("http-equiv", "")
     assert "default-src 'none'" in text
-    words = " ".join(seen.text.split())
-    assert words.index("hidden<i>: private enough") < words.index("bare: not private") < words.index("Use against")
+    words = " ".join(links.text.split())
+    assert (
+        words.index("hidden<i>: pass (private enough")
+        < words.index("bare: fail (not private)")
+        < words.index("Privacy and utility")
+    )
     assert "That is no extra privacy" in words
     assert "a <clap> 50.0 %" in words
     # Averaging: with the rule, and without it in two ways.
@@ -71,13 +71,13 @@ def test_the_page_tells_what_the_other_attackers_got(report):
         ),
     }
     raw, hidden, bare = report.subjects
-    open_book = hidden.model_copy(update=other)
+    tested = hidden.model_copy(update=other)
     no_noise = bare.model_copy(update={"replay": Replay(noise=False, guesses=0, explained=None, succeeded=False)})
-    seen = Links()
-    seen.feed(page(report.model_copy(update={"subjects": (raw, open_book, no_noise)}), []))
-    words = "".join(seen.text.split())
+    links = Links()
+    links.feed(page(report.model_copy(update={"subjects": (raw, tested, no_noise)}), []))
+    words = "".join(links.text.split())
     for text in ("hidden<i> 12.0 % (2.0 to 22.0)", "0.250 (0.150 to 0.350; 0.200)", "11.0 (10.9 to 11.1; 10.5)",
-                 "768 1.0 % (-9.0 to 11.0; 0.0 %) It failed", "bare 0 - It draws no noise",
+                 "768 1.0 % (-9.0 to 11.0; 0.0 %) The noise was not predicted", "bare 0 - It draws no noise",
                  "glasses (glasses, none) cnn 40 60.0 % (50.0 to 70.0; 50.0 %)", "work/pictures.html"):  # fmt: skip
         assert "".join(text.split()) in words
     assert "Nottried" not in words
@@ -89,9 +89,9 @@ def test_pictures_of_real_people_are_in_the_private_page_alone(report, tmp_path,
     sheets.mkdir(parents=True)
     for name in ("hidden", "recording-hidden"):
         (sheets / f"{name}.png").write_bytes(f"picture of {name}".encode())
-    held = report.subjects[1].model_copy(update={"likeness": Likeness(ssim=figure(0.2), psnr_db=figure(9.0))})
+    pictured = report.subjects[1].model_copy(update={"likeness": Likeness(ssim=figure(0.2), psnr_db=figure(9.0))})
     data = report.data.model_copy(update={"simulated": simulated})
-    write_pages(tmp_path, report.model_copy(update={"data": data, "subjects": (report.subjects[0], held)}))
+    write_pages(tmp_path, report.model_copy(update={"data": data, "subjects": (report.subjects[0], pictured)}))
     public, private = (tmp_path / "report.html").read_text(), (tmp_path / "work" / "pictures.html").read_text()
     encoded = {
         name: base64.b64encode(f"picture of {name}".encode()).decode() for name in ("hidden", "recording-hidden")
@@ -113,7 +113,7 @@ def test_the_terminal_shows_all_of_it_in_80_columns(report, monkeypatch):
     rows = [" ".join(line.split()) for line in lines]
     at = rows.index("hidden<i> 4.0 40.0 90.0 90.0")
     assert rows[at + 1] == "1 to 7 30 to 50 80 to 95 80 to 95"
-    assert rows[-2].startswith("bare: Not private: an attacker gained 50.0%")  # the verdict comes last
+    assert rows[-2].startswith("bare: Fail: an attacker gained 50.0%")  # the verdict comes last
 
 
 def test_who_would_put_real_people_into_the_page_is_stopped(report):
@@ -130,13 +130,13 @@ def test_a_certificate_holds_and_nothing_of_it_can_be_changed(report, tmp_path):
     assert made.report == hashlib.sha256((tmp_path / "report.json").read_bytes()).hexdigest()
     assert verify(path, key=key, report=tmp_path / "report.json", weights=TENSORS) == made
     assert [(one.name, one.status) for one in made.subjects] == [("hidden<i>", 0), ("bare", 1)]
-    held = json.loads(path.read_text())
+    values = json.loads(path.read_text())
     for name, other in {"threshold": 0.5, "evidence": False, "report": "0" * 64, "made": "now"}.items():
-        path.write_text(json.dumps(held | {name: other}))
+        path.write_text(json.dumps(values | {name: other}))
         with pytest.raises(AuditError, match="it was changed, do not trust it"):
             verify(path)
-    subjects = [held["subjects"][1] | {"status": 0}]
-    path.write_text(json.dumps(held | {"subjects": subjects}))
+    subjects = [values["subjects"][1] | {"status": 0}]
+    path.write_text(json.dumps(values | {"subjects": subjects}))
     with pytest.raises(AuditError, match="it was changed"):
         verify(path)
 

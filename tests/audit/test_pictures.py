@@ -1,4 +1,4 @@
-"""What an attacker makes of counts: the voxel grid to be expected, and pictures that can be compared."""
+"""From counts to pictures: the expected voxel grid, and pictures that can be compared."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from eventveil.training.settings import TrainingWindowSettings
 def test_the_grid_from_counts_is_that_of_events_spread_evenly_over_their_bins(bins):
     weights = voxel_weights(bins)
     grids = len(weights)
-    torch.testing.assert_close(weights.sum((0, 1)), torch.ones(bins))  # each event is somewhere, once
+    torch.testing.assert_close(weights.sum((0, 1)), torch.ones(bins))  # each event counts once
     span_us = 20_000 * bins * grids
     for number in range(bins):
         t = np.arange(number * span_us // bins, (number + 1) * span_us // bins, 10)
@@ -26,12 +26,12 @@ def test_the_grid_from_counts_is_that_of_events_spread_evenly_over_their_bins(bi
         histogrammer = WindowedHistogrammer(
             Sensor(1, 1), bins=5, bin_us=span_us // grids // 5, mode="voxel", start_us=0
         )
-        made = list(histogrammer.push(EventPacket(t, zeros, zeros, zeros == 0)))
-        made += list(histogrammer.finish())
-        seen = np.zeros((grids, 5))
-        for window in made:
-            seen[window.seq] = window.counts[:, 0, 0] / len(t)
-        np.testing.assert_allclose(weights[:, :, number], seen, atol=2e-3)
+        windows = list(histogrammer.push(EventPacket(t, zeros, zeros, zeros == 0)))
+        windows += list(histogrammer.finish())
+        shares = np.zeros((grids, 5))
+        for window in windows:
+            shares[window.seq] = window.counts[:, 0, 0] / len(t)
+        np.testing.assert_allclose(weights[:, :, number], shares, atol=2e-3)
 
 
 def window(**changes):
@@ -58,25 +58,25 @@ def test_voxel_grids_are_taken_as_they_are_where_they_have_five_nodes():
 def test_pictures_are_stretched_each_for_itself():
     faint = torch.linspace(0.4, 0.41, 400).view(1, 1, 20, 20)
     both = torch.cat((faint, torch.full_like(faint, 0.3)))
-    seen = stretched(both)
-    assert seen[0].min() == 0
-    assert seen[0].max() == 1
-    assert seen[0].median() == pytest.approx(0.5, abs=0.01)
-    assert not seen[1].any()
+    pictures = stretched(both)
+    assert pictures[0].min() == 0
+    assert pictures[0].max() == 1
+    assert pictures[0].median() == pytest.approx(0.5, abs=0.01)
+    assert not pictures[1].any()
 
 
 def test_a_window_of_ten_bins_is_seen_as_two_grids_one_after_the_other(tmp_path):
     torch.manual_seed(0)
     network = FireNet()
     torch.save(network.state_dict(), tmp_path / "firenet.pth")
-    own = window(bins=10)
-    picture = picture_maker(tmp_path / "firenet.pth", own, torch.device("cpu"))
+    ten_bins = window(bins=10)
+    picture = picture_maker(tmp_path / "firenet.pth", ten_bins, torch.device("cpu"))
     x_BCHW = torch.poisson(torch.full((2, 20, 12, 12), 0.5))
-    first, second = grids_of(x_BCHW, own).unbind(1)
+    first, second = grids_of(x_BCHW, ten_bins).unbind(1)
     with torch.no_grad():
         state = network.eval().reconstruct(first).state
-        wanted = stretched(network.reconstruct(second, state).picture)
-        torch.testing.assert_close(picture(x_BCHW), wanted)
+        expected = stretched(network.reconstruct(second, state).picture)
+        torch.testing.assert_close(picture(x_BCHW), expected)
 
 
 def test_what_makes_no_pictures_is_told_at_once(tmp_path):

@@ -1,6 +1,6 @@
-"""A truth that was planted is told: who hides nothing, who keeps nothing, who noises more, who leaves a watermark.
+"""The audit detects planted leakage: of raw windows, pure noise, noise of several strengths, and a watermark.
 
-One small audit, looked at from several sides; six test people, so intervals are wide and thresholds high.
+Most tests share one small audit; it has six test people, so intervals are wide and thresholds high.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from eventveil.errors import AuditError
 from eventveil.models.reconstruction import FireNet
 from eventveil.training.networks.baselines import Gaussian, Unchanged
 
-pytestmark = pytest.mark.timeout(600)  # half a minute alone; far more beside trainings
+pytestmark = pytest.mark.timeout(600)  # half a minute alone; far more next to trainings
 
 ATTACKERS = {"architectures": ["plain"]}
 
@@ -30,11 +30,11 @@ def root(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def run(root, tmp_path_factory):
-    folder, said = tmp_path_factory.mktemp("audit"), []
-    held = settings(root, attackers=ATTACKERS)
-    report = audit(folder, held, ("nothing", Nothing()), ("watermark", Watermark()), tell=said.append)
+    folder, lines = tmp_path_factory.mktemp("audit"), []
+    audit_settings = settings(root, attackers=ATTACKERS)
+    report = audit(folder, audit_settings, ("nothing", Nothing()), ("watermark", Watermark()), say=lines.append)
     by_name = {subject.name: subject for subject in report.subjects}
-    return SimpleNamespace(folder=folder, held=held, report=report, by_name=by_name, said=said)
+    return SimpleNamespace(folder=folder, settings=audit_settings, report=report, by_name=by_name, lines=lines)
 
 
 def of(subject, knowledge):
@@ -61,7 +61,7 @@ def test_pure_noise_gives_chance_within_every_interval_and_nothing_useful(run):
             assert advantage.high >= 0
     assert nothing.utility.retrained.low < 1 / 3 + 0.05
     assert nothing.utility.as_it_is.low < 1 / 3 + 0.05
-    # Six people do not tell such a small advantage from a large one, and nobody claims that they do.
+    # Six people are too few to distinguish such a small advantage from a large one, and the verdict says so.
     assert nothing.verdict.status == 2
     assert nothing.verdict.people_needed > 6
 
@@ -69,13 +69,13 @@ def test_pure_noise_gives_chance_within_every_interval_and_nothing_useful(run):
 def test_a_hidden_watermark_is_found_by_whoever_learns_afresh_and_by_nobody_else(run):
     marked = run.by_name["watermark"]
     assert max(lows(of(marked, "informed"))) > 0.5
-    assert max(lows(of(marked, "ignorant"))) < run.held.threshold
+    assert max(lows(of(marked, "ignorant"))) < run.settings.threshold
     assert marked.verdict.status == 1
     assert marked.verdict.strongest.attack.knowledge == "informed"
 
 
 def test_progress_tells_each_job_and_how_long_the_rest_takes(run):
-    jobs = [text for text in run.said if text.startswith("job ")]
+    jobs = [text for text in run.lines if text.startswith("job ")]
     assert jobs[0] == "job 1 of 6: informed plain, seed 0, on raw"
     assert len(jobs) == 6
     assert all("min left" in text for text in jobs[1:])
@@ -94,15 +94,15 @@ def test_the_report_is_whole_and_names_nobody(run, tmp_path):
 
 def test_an_audit_goes_on_where_it_stands_and_with_nothing_else(run, root):
     subjects = (("nothing", Nothing()), ("watermark", Watermark()))
-    with pytest.raises(AuditError, match="go on with --resume"):
-        audit(run.folder, run.held, *subjects)
-    with pytest.raises(AuditError, match="of other settings"):
+    with pytest.raises(AuditError, match="continue it with --resume"):
+        audit(run.folder, run.settings, *subjects)
+    with pytest.raises(AuditError, match="with other settings"):
         audit(run.folder, settings(root, attackers=ATTACKERS, seed=1), *subjects, resume=True)
-    said = []
-    again = audit(run.folder, run.held, *subjects, resume=True, tell=said.append)
-    assert said == ["6 of 6 jobs were done earlier"]  # nobody is trained or tested twice
+    lines = []
+    again = audit(run.folder, run.settings, *subjects, resume=True, say=lines.append)
+    assert lines == ["6 of 6 jobs were done earlier"]  # nothing is trained or tested twice
     assert again.subjects == run.report.subjects
-    # A threshold is no part of what was measured.
+    # The threshold does not change what was measured.
     laxer = audit(run.folder, settings(root, attackers=ATTACKERS, threshold=0.999), *subjects, resume=True)
     assert laxer.subjects[1].attacks == run.report.subjects[1].attacks
 
@@ -110,36 +110,36 @@ def test_an_audit_goes_on_where_it_stands_and_with_nothing_else(run, root):
 def test_doing_nothing_is_not_private_whoever_attacks(root, tmp_path):
     torch.manual_seed(1)
     torch.save(FireNet().state_dict(), tmp_path / "firenet.pth")
-    held = settings(
+    audit_settings = settings(
         root, attackers={"architectures": ["resnet18", "plain"]}, linking=[1],
         inversion={"architectures": ["plain"], "width": 16, "layers": 2, "epochs": 10, "lr": 0.01},
         reconstruction={"weights": str(tmp_path / "firenet.pth"), "architectures": ["plain"]}, guesses=1,
     )  # fmt: skip
-    identity = audit(tmp_path / "audit", held, ("identity", Unchanged())).subjects[1]
+    identity = audit(tmp_path / "audit", audit_settings, ("identity", Unchanged())).subjects[1]
     assert identity.verdict.status == 1
     attackers = {(attack.knowledge, attack.architecture) for attack in identity.attacks}
     assert {knowledge for knowledge, _ in attackers} == {
         "ignorant", "informed", "denoising", "inverting", "reconstructing",
     }  # fmt: skip
     for knowledge, architecture in attackers:
-        own = [attack for attack in of(identity, knowledge) if attack.architecture == architecture]
-        assert max(lows(own)) > held.threshold, (knowledge, architecture)
+        attacks = [attack for attack in of(identity, knowledge) if attack.architecture == architecture]
+        assert max(lows(attacks)) > audit_settings.threshold, (knowledge, architecture)
     assert identity.likeness.ssim.value > 0.99
     assert not identity.replay.noise
 
 
 def test_gaussian_noise_orders_by_its_strength_and_averaging_takes_it_off(root, tmp_path):
-    held = settings(root, attackers=ATTACKERS, averaging=64)
-    report = audit(tmp_path, held, ("weak", Gaussian(0.5)), ("strong", Gaussian(8.0)))
+    audit_settings = settings(root, attackers=ATTACKERS, averaging=64)
+    report = audit(tmp_path, audit_settings, ("weak", Gaussian(0.5)), ("strong", Gaussian(8.0)))
     weak, strong = report.subjects[1:]
 
-    def found(attacks):
+    def advantage(attacks):
         (one,) = [attack for attack in attacks if attack.way == "linked" and attack.windows == 1]
         return one.advantages[0].value
 
-    assert found(of(weak, "informed")) > found(of(strong, "informed")) + 0.2
-    # With the publishing rule an attacker has each event once; without it, the mean of many.
-    often = [attack for attack in strong.averaging if attack.knowledge == "averaging"]
-    assert found(often) > found(of(strong, "informed")) + 0.2
+    assert advantage(of(weak, "informed")) > advantage(of(strong, "informed")) + 0.2
+    # With the publishing rule an attacker gets each event once; without it, the mean of many anonymizations.
+    averages = [attack for attack in strong.averaging if attack.knowledge == "averaging"]
+    assert advantage(averages) > advantage(of(strong, "informed")) + 0.2
     assert {attack.knowledge for attack in strong.averaging} == {"averaging", "overlapping"}
     assert not of(strong, "averaging")

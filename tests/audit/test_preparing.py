@@ -1,4 +1,4 @@
-"""Ctrl-C while an audit makes its people and their windows, by several processes: a clean end, and on from there."""
+"""Ctrl-C while several processes simulate people and prepare windows: a clean end, and a resume from there."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ PATIENCE_S = 240.0
 
 @pytest.fixture
 def interrupted(tmp_path):
-    """Start an audit of simulated people, press Ctrl-C when something is there, and see it end."""
+    """Return a function that starts an audit of simulated people, presses Ctrl-C on a condition, and checks the end."""
     config = values(None, data={"root": None, "workers": 2}, window={"bin_us": 100_000, "offsets": 8})
     config["data"]["simulate"] = {"subjects": SUBJECTS, "sessions": SESSIONS, "seconds": 1.2}
     (tmp_path / "mine.yaml").write_text(yaml.safe_dump(config))
     command = ["audit", "--weights", "shipped", "--config", str(tmp_path / "mine.yaml"), "--out", str(tmp_path / "out")]
 
-    def run(there, *more):
+    def run(condition, *more):
         process = subprocess.Popen(
             [sys.executable, "-m", "eventveil.cli", *command, *more],
             env=os.environ | {"OMP_NUM_THREADS": "1"},
@@ -36,15 +36,15 @@ def interrupted(tmp_path):
             text=True,
         )
         deadline = time.monotonic() + PATIENCE_S
-        while not there():
+        while not condition():
             assert process.poll() is None, process.communicate()[1]
             assert time.monotonic() < deadline
             time.sleep(0.005)
-        os.killpg(process.pid, signal.SIGINT)  # as a terminal does it: everybody gets it
-        _, said = process.communicate(timeout=PATIENCE_S)
-        assert process.returncode == 130, said
-        assert "Traceback" not in said
-        assert "--resume" in said
+        os.killpg(process.pid, signal.SIGINT)  # as a terminal does: all processes get it
+        _, stderr = process.communicate(timeout=PATIENCE_S)
+        assert process.returncode == 130, stderr
+        assert "Traceback" not in stderr
+        assert "--resume" in stderr
         assert not left_behind(process.pid, PATIENCE_S)
 
     return run
@@ -60,10 +60,10 @@ def test_ctrl_c_while_people_and_windows_are_made(interrupted, tmp_path):
     interrupted(trials)
     before = trials()
     planned = {trial.path for trial in plan(work / "data", subjects=SUBJECTS, sessions=SESSIONS)}
-    assert before.keys() < planned  # stopped in the middle: it did not wait for the rest
+    assert before.keys() < planned  # it stopped in the middle
 
     interrupted(lambda: list(work.glob("windows/*.part")), "--resume")
     after = trials()
     assert after.keys() == planned
-    assert {path: after[path] for path in before} == before  # what was there is not made again
+    assert {path: after[path] for path in before} == before  # nothing is made twice
     assert not list(work.glob("windows/*.part"))

@@ -1,4 +1,4 @@
-"""Who is compared with whom, what chance gives there, and how sure an equal error rate is."""
+"""The protocols: which windows are compared, the level of chance, and the interval of an equal error rate."""
 
 from __future__ import annotations
 
@@ -19,104 +19,104 @@ NAMED = {"knowledge": "informed", "architecture": "plain", "seed": 0}
 
 
 @pytest.fixture(scope="module")
-def stand(tmp_path_factory):
+def evaluation_set(tmp_path_factory):
     root = planted(tmp_path_factory.mktemp("planted"), train=4, test=6, sessions=("led", "natural", "lab"))
-    held = settings(root, window={"size": [8, 8]})
+    audit_settings = settings(root, window={"size": [8, 8]})
     work = tmp_path_factory.mktemp("work")
-    plan = AuditPlan(held, (), work, open_split(held.data, work, watch))
-    return AuditWorkspace(plan, ProcessGroup(), Silent()).stand("test")
+    plan = AuditPlan(audit_settings, (), work, open_split(audit_settings.data, work, watch))
+    return AuditWorkspace(plan, ProcessGroup(), Silent()).evaluation_set("test")
 
 
-def embeddings(stand, of):
-    """(N, E) of one-hot vectors: of the person, the gesture or the session of each window."""
+def embeddings(evaluation_set, of):
+    """Return one-hot embeddings (N, E) of the person, the gesture or the session of each window."""
     names = {
-        "person": stand.persons,
-        "gesture": stand.targets,
-        "session": np.array([stand.windows.trials[k].session for k in stand.draw.trial]),
+        "person": evaluation_set.persons,
+        "gesture": evaluation_set.targets,
+        "session": np.array([evaluation_set.windows.trials[k].session for k in evaluation_set.draw.trial]),
     }[of]
     return np.eye(len(np.unique(names)), dtype=np.float32)[np.unique(names, return_inverse=True)[1]]
 
 
-def test_linked_pairs_differ_in_session_and_agree_in_gesture(stand):
-    protocol = linked(stand, 1, 0)
+def test_linked_pairs_differ_in_session_and_agree_in_gesture(evaluation_set):
+    protocol = linked(evaluation_set, 1, 0)
     window = protocol.members_Tn[:, 0]
-    trials = [stand.windows.trials[k] for k in stand.draw.trial[window]]
-    asked = [trial for trial, asks in zip(trials, protocol.query_mask_T, strict=True) if asks]
+    trials = [evaluation_set.windows.trials[k] for k in evaluation_set.draw.trial[window]]
+    queries = [trial for trial, asks in zip(trials, protocol.query_mask_T, strict=True) if asks]
     others = [trial for trial, asks in zip(trials, protocol.query_mask_T, strict=True) if not asks]
     compared = np.argwhere(~protocol.left_out_QG)
     assert len(compared)
     for query, entry in compared:
-        assert asked[query].label == others[entry].label
-        assert asked[query].session != others[entry].session
-    assert len({trial.subject for trial in asked}) == 6
-    assert all(len({t.session for t in asked if t.subject == person}) == 1 for person in {t.subject for t in asked})
+        assert queries[query].label == others[entry].label
+        assert queries[query].session != others[entry].session
+    assert len({trial.subject for trial in queries}) == 6
+    assert all(len({t.session for t in queries if t.subject == person}) == 1 for person in {t.subject for t in queries})
 
 
-def test_tracks_are_of_one_person_and_session_and_of_the_same_slots(stand):
-    protocol = linked(stand, 3, 0)
+def test_tracks_are_of_one_person_and_session_and_of_the_same_slots(evaluation_set):
+    protocol = linked(evaluation_set, 3, 0)
     assert protocol.members_Tn.shape[1] == 3
     for members, person, session in zip(
         protocol.members_Tn, protocol.labels.person, protocol.labels.session, strict=True
     ):
-        trials = [stand.windows.trials[k] for k in stand.draw.trial[members]]
+        trials = [evaluation_set.windows.trials[k] for k in evaluation_set.draw.trial[members]]
         assert {trial.subject for trial in trials} == {person}
         assert {trial.session for trial in trials} == {session}
     by_block = {}
     for members, block in zip(protocol.members_Tn, protocol.labels.target, strict=True):
-        by_block.setdefault(block, set()).add(tuple(stand.targets[members]))
+        by_block.setdefault(block, set()).add(tuple(evaluation_set.targets[members]))
     assert all(len(gestures) == 1 for gestures in by_block.values())
 
 
 @pytest.mark.parametrize("windows", [1, 3])
-def test_who_knows_people_finds_and_verifies_everybody(stand, windows):
-    found = linked(stand, windows, 0).attack(embeddings(stand, "person"), **NAMED)
-    assert found.rank1.value == found.mean_average_precision.value == 1
-    assert found.equal_error_rate.value == 0
-    assert found.equal_error_rate.high < 0.01
-    assert found.linkability.value > 0.9
-    assert [advantage.value for advantage in found.advantages] == [1, 1]
-    assert 0 < found.rank1.chance < 0.3
-    assert found.seconds == pytest.approx(0.12 * windows)
+def test_who_knows_people_finds_and_verifies_everybody(evaluation_set, windows):
+    result = linked(evaluation_set, windows, 0).attack(embeddings(evaluation_set, "person"), **NAMED)
+    assert result.rank1.value == result.mean_average_precision.value == 1
+    assert result.equal_error_rate.value == 0
+    assert result.equal_error_rate.high < 0.01
+    assert result.linkability.value > 0.9
+    assert [advantage.value for advantage in result.advantages] == [1, 1]
+    assert 0 < result.rank1.chance < 0.3
+    assert result.seconds == pytest.approx(0.12 * windows)
 
 
 @pytest.mark.parametrize("of", ["gesture", "session"])
-def test_who_knows_gestures_or_sessions_is_at_chance_where_both_sides_show_the_same(stand, of):
-    found = linked(stand, 1, 0).attack(embeddings(stand, of), **NAMED)
-    for advantage in found.advantages:
+def test_who_knows_gestures_or_sessions_is_at_chance_where_both_sides_show_the_same(evaluation_set, of):
+    result = linked(evaluation_set, 1, 0).attack(embeddings(evaluation_set, of), **NAMED)
+    for advantage in result.advantages:
         assert advantage.low <= 0 <= advantage.high
         assert abs(advantage.value) < 0.2
 
 
-def test_for_validation_every_session_asks_every_other_one(stand):
-    protocol = all_linked(stand)
-    asked, others = protocol.members_Tn[protocol.query_mask_T, 0], protocol.members_Tn[~protocol.query_mask_T, 0]
-    trials = [stand.windows.trials[k] for k in stand.draw.trial]
-    want = {
+def test_for_validation_every_session_asks_every_other_one(evaluation_set):
+    protocol = all_linked(evaluation_set)
+    queries, others = protocol.members_Tn[protocol.query_mask_T, 0], protocol.members_Tn[~protocol.query_mask_T, 0]
+    trials = [evaluation_set.windows.trials[k] for k in evaluation_set.draw.trial]
+    expected = {
         (one, other)
         for one, a in enumerate(trials)
         for other, b in enumerate(trials)
         if a.session != b.session and slot_of(trials, one) == slot_of(trials, other)
     }
-    got = {(int(asked[q]), int(others[g])) for q, g in np.argwhere(~protocol.left_out_QG)}
-    assert got == want
-    assert protocol.ranking(embeddings(stand, "person")).mean_average_precision == 1
-    assert protocol.ranking(embeddings(stand, "gesture")).mean_average_precision < 0.7
+    compared = {(int(queries[q]), int(others[g])) for q, g in np.argwhere(~protocol.left_out_QG)}
+    assert compared == expected
+    assert protocol.ranking(embeddings(evaluation_set, "person")).mean_average_precision == 1
+    assert protocol.ranking(embeddings(evaluation_set, "gesture")).mean_average_precision < 0.7
 
 
 def slot_of(trials, number):
-    """The gesture of a window, and which window of its trial it is."""
+    """Return the gesture of a window, and its position in its trial."""
     return trials[number].label, sum(trial == trials[number] for trial in trials[:number])
 
 
-def test_who_knows_gestures_is_below_chance_in_the_search_of_the_papers(stand):
-    found = search(stand).attack(embeddings(stand, "gesture"), **NAMED)
-    assert found.rank1.value < found.rank1.chance / 2
-    assert found.advantages[0].value < 0
-    assert found.equal_error_rate is None
+def test_who_knows_gestures_is_below_chance_in_the_search_of_the_papers(evaluation_set):
+    result = search(evaluation_set).attack(embeddings(evaluation_set, "gesture"), **NAMED)
+    assert result.rank1.value < result.rank1.chance / 2
+    assert result.advantages[0].value < 0
+    assert result.equal_error_rate is None
 
 
-def test_lengths_that_nobody_was_watched_for_are_left_out(stand):
-    assert [(p.way, p.members_Tn.shape[1]) for p in protocols_of(stand, (1, 3, 1000), 0)] == [
+def test_lengths_that_nobody_was_watched_for_are_left_out(evaluation_set):
+    assert [(p.way, p.members_Tn.shape[1]) for p in protocols_of(evaluation_set, (1, 3, 1000), 0)] == [
         ("search", 1), ("linked", 1), ("linked", 3),
     ]  # fmt: skip
 
@@ -148,7 +148,7 @@ def test_the_interval_of_an_error_holds_what_a_slow_bootstrap_of_people_gives():
                          for side in (query, gallery))  # fmt: skip
         part = np.ix_(rows, columns)
         slow.append(equal_error_rate(score[part], query.of(rows), gallery.of(columns), none[part]))
-    # Percentiles are moved outwards for few people: ours must be a little wider, and not much.
+    # Percentiles are moved outwards for few people: the interval must be a little wider, and not much.
     inner = np.quantile(slow, (0.025, 0.975))
     assert low <= inner[0] + 0.01
     assert high >= inner[1] - 0.01
@@ -157,10 +157,10 @@ def test_the_interval_of_an_error_holds_what_a_slow_bootstrap_of_people_gives():
 
 
 def _d_of_pairs(genuine, impostor, steps):
-    """The measure D from its definition, pair by pair: of histograms whose steps hold equal weight of both kinds."""
-    weighed = sorted([(s, 0.5 / len(genuine)) for s in genuine] + [(s, 0.5 / len(impostor)) for s in impostor])
+    """Compute the measure D from its definition, with histograms whose steps hold equal weight of both kinds."""
+    weighted = sorted([(s, 0.5 / len(genuine)) for s in genuine] + [(s, 0.5 / len(impostor)) for s in impostor])
     edges, total = [], 0.0
-    for score, weight in weighed:
+    for score, weight in weighted:
         total += weight
         if len(edges) < steps - 1 and total >= (len(edges) + 1) / steps - 1e-9:
             edges.append(score)

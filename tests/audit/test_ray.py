@@ -1,4 +1,4 @@
-"""An audit on a Ray cluster of two nodes: a node and then a worker are killed, and the figures stay the same."""
+"""An audit on a Ray cluster of two nodes: killing a node and then a worker does not change the figures."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from eventveil.training.networks.baselines import Gaussian, Unchanged
 pytest.importorskip("ray", reason="no Ray here: pip install 'eventveil[cluster]'")
 pytestmark = [
     pytest.mark.timeout(900),  # a minute alone: each process of Ray imports torch
-    pytest.mark.filterwarnings("default"),  # of Ray's own making
+    pytest.mark.filterwarnings("default"),  # Ray itself causes warnings
 ]
 
 from ray.cluster_utils import Cluster as Nodes  # noqa: E402
@@ -42,16 +42,16 @@ SMALL = {
 def nodes(monkeypatch):
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "0")
-    monkeypatch.setenv("RAY_worker_niceness", "0")  # beside other work, nice workers would take for ever
-    own = {"num_cpus": 1, "object_store_memory": 80 * 1024 * 1024}
-    cluster = Nodes(initialize_head=True, head_node_args={**own, "include_dashboard": False})
-    second = cluster.add_node(**own)
+    monkeypatch.setenv("RAY_worker_niceness", "0")  # nice workers would starve on a busy machine
+    node = {"num_cpus": 1, "object_store_memory": 80 * 1024 * 1024}
+    cluster = Nodes(initialize_head=True, head_node_args={**node, "include_dashboard": False})
+    second = cluster.add_node(**node)
     yield cluster, second
     cluster.shutdown()
 
 
 def at_work():
-    """Process ids of Ray workers that do one of our tasks."""
+    """Return the ids of Ray workers that do one of our tasks."""
     listed = subprocess.run(["ps", "-ax", "-o", "pid=,args="], capture_output=True, text=True, check=True)
     rows = [line.split(maxsplit=1) for line in listed.stdout.splitlines()]
     return [int(row[0]) for row in rows if len(row) == 2 and row[1].startswith("ray::_task")]
@@ -65,18 +65,19 @@ def until(condition):
 
 def test_a_lost_node_and_a_lost_worker_change_no_figure_and_are_named(nodes, tmp_path):
     cluster, second = nodes
-    held = settings(planted(tmp_path / "planted", train=5, test=3), **SMALL)
-    said = []
+    audit_settings = settings(planted(tmp_path / "planted", train=5, test=3), **SMALL)
+    lines = []
 
     def harm():
         until(lambda: len(at_work()) == 2)  # one on each node
         cluster.remove_node(second, allow_graceful=False)
-        until(lambda: any(text.startswith("lost: ") for text in said) and at_work())
+        until(lambda: any(text.startswith("lost: ") for text in lines) and at_work())
         os.kill(at_work()[0], signal.SIGKILL)
 
     def on_cluster():
         subjects = [Subject("raw", Unchanged()), Subject("noisy", Gaussian(0.5), audited=True)]
-        auditor = Auditor(held, subjects, tmp_path / "out", AuditProgress(Console(quiet=True), said.append))
+        progress = AuditProgress(Console(quiet=True), lines.append)
+        auditor = Auditor(audit_settings, subjects, tmp_path / "out", progress)
         return auditor.run(lambda plan, _: RayExecutor(plan, cluster.address))
 
     harmful = threading.Thread(target=harm)
@@ -87,7 +88,7 @@ def test_a_lost_node_and_a_lost_worker_change_no_figure_and_are_named(nodes, tmp
     assert reasons.count("its worker is gone") == 1
     assert reasons.count("its node is gone") == 1
     assert report.made.machine.endswith("cpu, a Ray cluster of 2 nodes")
-    undisturbed = audit(tmp_path / "other", held, ("noisy", Gaussian(0.5)))
+    undisturbed = audit(tmp_path / "other", audit_settings, ("noisy", Gaussian(0.5)))
     assert report.subjects == undisturbed.subjects
 
 

@@ -1,4 +1,4 @@
-"""Held, not held, not measured: what decides, and what is said."""
+"""Pass, fail, inconclusive: what decides, and the text of the verdict."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ def attack(value, low, high, *, people=40, by="rank-1", seed=0):
 RAW = (attack(0.8, 0.6, 0.9),)
 
 
-def told(*attacks, on_raw=RAW, **changes):
+def decided(*attacks, on_raw=RAW, **changes):
     return decide(attacks, on_raw, **{"threshold": 0.1, "precision": 0.05} | changes)
 
 
 @pytest.mark.parametrize(
     ("attacks", "status", "words"),
     [
-        ([attack(0.02, -0.01, 0.06)], 0, "Held"),
-        ([attack(0.3, 0.2, 0.4)], 1, "gained 30.0%"),
+        ([attack(0.02, -0.01, 0.06)], 0, "Pass"),
+        ([attack(0.3, 0.2, 0.4)], 1, "Fail: an attacker gained 30.0%"),
         ([attack(0.02, -0.01, 0.06), attack(0.3, 0.2, 0.4, seed=1)], 1, "gained 30.0%"),
         ([attack(0.09, 0.06, 0.12)], 1, "may gain up to 12.0%"),
         ([attack(0.1, 0.0, 0.1 + 0.04)], 1, "may gain up to 14.0%"),
@@ -39,30 +39,30 @@ def told(*attacks, on_raw=RAW, **changes):
     ],
 )
 def test_the_highest_upper_end_is_held_against_the_threshold(attacks, status, words):
-    verdict = told(*attacks)
+    verdict = decided(*attacks)
     assert verdict.status == status
     assert words in verdict.text
 
 
 def test_who_finds_nobody_in_raw_windows_proves_nothing():
-    verdict = told(attack(0.02, -0.01, 0.06), on_raw=(attack(0.2, 0.05, 0.4),))
+    verdict = decided(attack(0.02, -0.01, 0.06), on_raw=(attack(0.2, 0.05, 0.4),))
     assert verdict.status == 2
     assert "even in raw windows" in verdict.text
 
 
 def test_noise_that_was_foretold_protects_nobody_however_few_were_found():
-    verdict = told(attack(0.02, -0.01, 0.06), foretold=True)
+    verdict = decided(attack(0.02, -0.01, 0.06), predicted=True)
     assert verdict.status == 1
-    assert "foretold" in verdict.text
+    assert "predicted" in verdict.text
 
 
 def test_a_quick_look_never_says_that_it_is_held():
-    assert told(attack(0.02, -0.01, 0.06), evidence=False).status == 2
-    assert told(attack(0.3, 0.2, 0.4), evidence=False).status == 1
+    assert decided(attack(0.02, -0.01, 0.06), evidence=False).status == 2
+    assert decided(attack(0.3, 0.2, 0.4), evidence=False).status == 1
 
 
 def test_the_strongest_is_quoted_and_the_widest_decides():
-    verdict = told(attack(0.04, 0.02, 0.06), attack(0.03, -0.02, 0.09, seed=1))
+    verdict = decided(attack(0.04, 0.02, 0.06), attack(0.03, -0.02, 0.09, seed=1))
     assert verdict.strongest.advantage.value == 0.04
     assert verdict.decisive.advantage.high == 0.09
     assert verdict.status == 0

@@ -56,7 +56,7 @@ def test_untrained_weights_go_through_an_audit_and_come_out_with_papers(tmp_path
     assert json.loads(checked.stdout)["certificate"]["subjects"][0]["status"] == 2
     again = run(tmp_path, *audit)
     assert again.returncode == 2
-    assert "go on with --resume" in again.stderr
+    assert "continue it with --resume" in again.stderr
 
 
 @pytest.mark.parametrize(

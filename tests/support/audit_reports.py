@@ -1,15 +1,8 @@
-"""A report of an audit, written by hand, for the tests of what is made of it."""
+"""A report of an audit, written by hand, for tests of the page, the terminal output and the certificate."""
 
 from __future__ import annotations
 
-from eventveil.audit.figures import (
-    Advantage,
-    Attack,
-    Class,
-    Figure,
-    SubjectReport,
-    Utility,
-)
+from eventveil.audit.figures import Advantage, Attack, Class, Figure, SubjectReport, Utility
 from eventveil.audit.report.report import AuditReport, Data, Made
 from eventveil.audit.report.verdict import decide
 

@@ -14,7 +14,7 @@ def certificate(private, *subjects, **changed):
     public = private.public_key().public_bytes(Encoding.Raw, PublicFormat.Raw).hex()
     audited = tuple(
         CertifiedSubject(
-            name=f"w{n}", weights=digest, status=status, verdict="Held." if status == 0 else "Not private: found."
+            name=f"w{n}", weights=digest, status=status, verdict="Pass." if status == 0 else "Fail: found."
         )
         for n, (digest, status) in enumerate(subjects)
     )

@@ -1,4 +1,4 @@
-"""Small audits of people with a planted truth, and anonymizers of whom all is known."""
+"""Small audits of people with a planted identity pattern, and anonymizers with known leakage."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from eventveil.training.networks.subjects import baseline
 
 
 def values(root, **changes):
-    """Settings as a file holds them: attackers that take seconds."""
-    whole = {
+    """Return settings as in a YAML file, with attackers that train for seconds."""
+    merged = {
         "threshold": 0.3,
         "precision": 0.3,
         "against": ["raw"],
@@ -36,36 +36,38 @@ def values(root, **changes):
         "run": {"device": "cpu", "tensorboard": False, "pictures": False, "validate_every": 5},
     }  # fmt: skip
     for key, value in changes.items():
-        whole[key] = {**whole[key], **value} if isinstance(value, dict) and isinstance(whole.get(key), dict) else value
-    return whole
+        nested = isinstance(value, dict) and isinstance(merged.get(key), dict)
+        merged[key] = {**merged[key], **value} if nested else value
+    return merged
 
 
 def settings(root, **changes):
     return AuditSettings.model_validate(values(root, **changes))
 
 
-def audit(folder, held, *anonymizers, resume=False, tell=lambda _text: None, jobs=1):
-    """Audit anonymizers, given as (name, anonymizer), beside raw windows."""
+def audit(folder, audit_settings, *anonymizers, resume=False, say=lambda _text: None, jobs=1):
+    """Audit anonymizers, given as (name, anonymizer), and raw windows."""
     subjects = [Subject("raw", baseline("raw"))]
     subjects += [Subject(name, anonymizer, audited=True) for name, anonymizer in anonymizers]
-    board = AuditProgress(Console(quiet=True), tell)
-    auditor = Auditor(held, subjects, folder, board, resume=resume)
+    progress = AuditProgress(Console(quiet=True), say)
+    auditor = Auditor(audit_settings, subjects, folder, progress, resume=resume)
     return auditor.run(
-        lambda plan, _: InProcessExecutor(plan, board.moved) if jobs == 1 else ProcessExecutor(plan, jobs), "a test"
+        lambda plan, _: InProcessExecutor(plan, progress.moved) if jobs == 1 else ProcessExecutor(plan, jobs), "a test"
     )
 
 
 class Nothing:
-    """Keeps nothing: pure noise, whatever comes in."""
+    """Keeps nothing: returns pure noise."""
 
     def anonymize(self, x_BCHW, generator, /):
         return generator.normal(x_BCHW.shape, x_BCHW.device)
 
 
 class Watermark:
-    """Puts noise over everything, and each person's pattern where nobody who knows raw windows would look for it.
+    """Replaces the upper half by noise, and hides each person's pattern from attackers trained on raw windows.
 
-    `small_trainings` writes a pattern of the person into the lower half; its places are shuffled, always alike.
+    `small_trainings` writes a pattern of the person into the lower half. Its pixels are permuted, always in the same
+    way, and negated.
     """
 
     def __init__(self):
@@ -80,9 +82,9 @@ class Watermark:
 
 
 def left_behind(group, patience_s):
-    """Processes of a group that do not end; those that nobody has buried are no matter of ours.
+    """Return the processes of a group that do not end in time, without zombies.
 
-    Workers finish their step and save; what Python starts to tidy up behind itself goes last.
+    Workers finish their step and save; Python's resource tracker ends last.
     """
     deadline = time.monotonic() + patience_s
     while True:

@@ -89,7 +89,7 @@ def test_what_comes_before_the_certificate_is_withheld_and_counted(keys):
     [
         ("never audited", "have no certificate"),
         ("wrong key", "was signed with another key"),
-        ("failing verdict", "did not pass their audit: Not private: found"),
+        ("failing verdict", "did not pass their audit: Fail: found"),
         ("not measured", "did not pass their audit"),
         ("swapped weights", "does not cover the weights of this line"),
         ("changed", "it was changed"),
