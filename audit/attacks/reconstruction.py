@@ -93,7 +93,10 @@ class Comparison(AttackJob):
         chosen = draw_some(test, workspace.settings.reconstruction.shown, seed)
         rows = test.draw[chosen].start
         with torch.inference_mode():
-            raw, published = (test.anonymize_rows(one, (*name, "shown"), rows) for one in (Unchanged(), subject.anonymizer))
+            raw, published = (
+                test.anonymize_rows(anonymizer, (*name, "shown"), rows)
+                for anonymizer in (Unchanged(), subject.anonymizer)
+            )
             shown = [("raw window", raw.sum(1)), ("its picture", picture(raw)[:, 0])]
             if self.subject != RAW:
                 shown += [("published window", published.sum(1)), ("its picture", picture(published)[:, 0])]
