@@ -9,7 +9,7 @@ import pytest
 from pipeline_helpers import SENSOR, link, received, signals
 
 from eventveil import Window
-from eventveil.errors import CameraError
+from eventveil.errors import LineError
 from eventveil.stream.histogram import HistogramStats
 from eventveil.stream.runtime.accounting import CRASH, PipelineCounters
 from eventveil.stream.runtime.edge_queue import EdgeSender
@@ -74,9 +74,9 @@ def test_the_end_is_sent_after_a_fault_which_is_then_raised(edge, counters):
 
     def read():
         emitter.emit(window(0), SENSOR)
-        raise CameraError("damaged")
+        raise LineError("damaged")
 
-    with pytest.raises(CameraError, match="damaged"):
+    with pytest.raises(LineError, match="damaged"):
         emitter.emit_stream(read, signals(), REPORT)
     assert [(message.seq, message.ends) for message in messages()] == [(0, False), (1, True)]
     assert emitter.counters.ended == 1
