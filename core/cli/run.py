@@ -122,8 +122,8 @@ def run(
 ) -> None:
     """Run sources through the pipeline and publish anonymized windows and gestures.
 
-    Nothing leaves unless the anonymizer has processed it: without its --weights nothing starts. Messages are published
-    on tcp://127.0.0.1:5556 unless publish.bind is set. Ctrl-C publishes the windows in progress and stops.
+    Only anonymized data is published: nothing starts without the anonymizer's --weights. Messages go to
+    tcp://127.0.0.1:5556 unless publish.bind is set. Ctrl-C publishes the windows in progress and stops.
 
     Every second a line reports events, windows, latency and dropped windows; a summary follows at the end. Exit status
     0: every stream ended or was stopped. 2: the pipeline failed.

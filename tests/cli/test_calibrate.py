@@ -159,6 +159,12 @@ def test_weights_that_do_not_tell_are_said_to_be_no_measure(calm, tmp_path):
     assert "unknown" in done.stdout
 
 
+def test_the_shipped_weights_can_be_named(calm):
+    plain, named = call(calm, "--json"), call(calm, "--json", "--weights", "shipped")
+    assert json.loads(plain.stdout) == json.loads(named.stdout)
+    assert named.exit_code == 1
+
+
 def test_a_key_that_is_not_known_is_named(calm):
     done = call(calm, "--set", "scene.rotat=90")
     assert isinstance(done.exception, EventVeilError)
