@@ -1,12 +1,12 @@
-"""Who somebody is, asked of the very code of a noisy channel: more than any subscriber ever gets.
+"""Identify people by the code of a noisy channel itself: more than any subscriber ever receives.
 
     python benchmarks/channel_code.py people [--weights anonymizer.safetensors]
 
-`people` is a folder that `eventveil simulate` wrote. What a noisy channel publishes is drawn from a few noisy numbers
-and from nothing else, so whoever has those numbers knows at least as much. Here an attacker is given them, the gesture
-as well, and the test people themselves to train on: all sessions but one, as often as it likes, with fresh noise each
-time. It is asked who it is in the session that it has not seen, from one window and from several of the same person
-together (log-probabilities added up). Each session is left out in turn. Intervals hold 95 %, by person.
+`people` is a folder that `eventveil simulate` wrote. A noisy channel draws what it publishes from a few noisy numbers
+and from nothing else, so an attacker with those numbers knows at least as much. Here an attacker gets them and the
+gesture, and trains on the test people themselves: on all sessions but one, with fresh noise in each step. It then
+identifies the people in the session that it has not seen, from one window and from several of the same person (their
+log-probabilities added). Each session is left out in turn. Intervals are 95 %, by person.
 """
 
 from __future__ import annotations
@@ -35,24 +35,24 @@ from eventveil.training.evaluation.confidence import accuracy_interval
 
 STEPS, BATCH, RATE = 3_000, 256, 2e-3
 LINKED = (1, 3, 11, 22)
-TRIES = 50  # draws of so many windows, for each person
-OFFSETS = 5  # windows overlap to train on; only those of every fifth are linked
+TRIES = 50  # draws of windows, for each person
+OFFSETS = 5  # training windows overlap; only every fifth one is linked
 
 
 def codes(folder: Path, channel: NoisyChannel, shape: RowShape) -> tuple[torch.Tensor, ...]:
-    """Return mean and standard deviation of all codes (N, D), and of each: person, session, gesture, place in trial."""
+    """Return mean and standard deviation of all codes (N, D), then person, session, gesture, place in trial of each."""
     windows = build(open_dataset(folder).of("test"), shape, folder / "cache", workers=os.cpu_count() or 1)
     draw = in_order(windows, shape.per_window // OFFSETS)
     counts = (torch.from_numpy(windows.cut(part)) for part in np.array_split(draw.start, max(1, len(draw) // 64)))
     with torch.inference_mode():
-        told = [channel.encode(x_BCHW) for x_BCHW in track(counts, description="codes", console=Console(stderr=True))]
+        parts = [channel.encode(x_BCHW) for x_BCHW in track(counts, description="codes", console=Console(stderr=True))]
     names = [[getattr(trial, key) for trial in windows.trials] for key in ("subject", "session", "target")]
-    known = [torch.from_numpy(np.unique(name, return_inverse=True)[1][draw.trial]) for name in names]
+    labels = [torch.from_numpy(np.unique(name, return_inverse=True)[1][draw.trial]) for name in names]
     place = torch.from_numpy((draw.start - windows.first_row[draw.trial]) // (shape.per_window // OFFSETS))
-    return torch.cat([mean for mean, _ in told]), torch.cat([std for _, std in told]), *known, place
+    return torch.cat([mean for mean, _ in parts]), torch.cat([std for _, std in parts]), *labels, place
 
 
-def taught(x: torch.Tensor, std: torch.Tensor, extra: torch.Tensor, person: torch.Tensor) -> nn.Module:
+def train_attacker(x: torch.Tensor, std: torch.Tensor, extra: torch.Tensor, person: torch.Tensor) -> nn.Module:
     """Train an attacker on codes with fresh noise."""
     torch.manual_seed(0)
     people = int(person.max()) + 1
@@ -62,9 +62,9 @@ def taught(x: torch.Tensor, std: torch.Tensor, extra: torch.Tensor, person: torc
     optimizer = torch.optim.AdamW(network.parameters(), lr=RATE, weight_decay=1e-3)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, STEPS)
     for _ in range(STEPS):
-        some = torch.randint(len(x), (BATCH,))
-        noisy = x[some] + std[some] * torch.randn_like(x[some])
-        loss = functional.cross_entropy(network(torch.cat((noisy, extra[some]), 1)), person[some])
+        batch = torch.randint(len(x), (BATCH,))
+        noisy = x[batch] + std[batch] * torch.randn_like(x[batch])
+        loss = functional.cross_entropy(network(torch.cat((noisy, extra[batch]), 1)), person[batch])
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
@@ -72,56 +72,55 @@ def taught(x: torch.Tensor, std: torch.Tensor, extra: torch.Tensor, person: torc
     return network.eval()
 
 
-def linked(
+def identify(
     log_p: torch.Tensor, person: torch.Tensor, windows: int
 ) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.int64]]:
-    """Guess each person from so many windows together; returns whether it was right, and who it was."""
+    """Identify each person from several windows together; return whether that was right, and the true person."""
     generator = torch.Generator().manual_seed(0)
-    right, who = [], []
-    for one in person.unique():
-        own = torch.where(person == one)[0]
+    right, truth = [], []
+    for number in person.unique():
+        candidates = torch.where(person == number)[0]
         for _ in range(TRIES):
-            some = own[torch.randperm(len(own), generator=generator)[:windows]]
-            right.append(bool(log_p[some].sum(0).argmax() == one))
-            who.append(int(one))
-    return np.array(right), np.array(who)
+            draw = candidates[torch.randperm(len(candidates), generator=generator)[:windows]]
+            right.append(bool(log_p[draw].sum(0).argmax() == number))
+            truth.append(int(number))
+    return np.array(right), np.array(truth)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("folder", type=Path)
-    parser.add_argument("--weights", type=Path, default=ANONYMIZER, help="of a noisy channel; those that are shipped")
-    asked = parser.parse_args()
-    weights = load_weights(asked.weights)
+    parser.add_argument("folder", type=Path, help="what `eventveil simulate` wrote")
+    parser.add_argument("--weights", type=Path, default=ANONYMIZER, help="of a noisy channel; default: shipped")
+    options = parser.parse_args()
+    weights = load_weights(options.weights)
     channel, metadata = weights.model, weights.metadata
     assert isinstance(channel, NoisyChannel), "these are not the weights of a noisy channel"
     shape = RowShape.of(
         mode="windows", bins=metadata.bins, bin_us=metadata.bin_us, offsets=2, size=metadata.size, crop=None
     )
-    mean, std, person, session, gesture, place = codes(asked.folder, channel, shape)
+    mean, std, person, session, gesture, place = codes(options.folder, channel, shape)
     extra = functional.one_hot(gesture).float()
-    answers: dict[int, list[tuple[npt.NDArray[np.bool_], npt.NDArray[np.int64]]]] = {n: [] for n in LINKED}
-    for held in session.unique():
-        seen = session != held
-        attacker = taught(mean[seen], std[seen], extra[seen], person[seen])
-        asked_of = ~seen & (place % OFFSETS == 0)
-        noisy = mean[asked_of] + std[asked_of] * torch.randn_like(mean[asked_of])
+    results: dict[int, list[tuple[npt.NDArray[np.bool_], npt.NDArray[np.int64]]]] = {n: [] for n in LINKED}
+    for left_out in session.unique():
+        train = session != left_out
+        attacker = train_attacker(mean[train], std[train], extra[train], person[train])
+        test = ~train & (place % OFFSETS == 0)
+        noisy = mean[test] + std[test] * torch.randn_like(mean[test])
         with torch.inference_mode():
-            log_p = attacker(torch.cat((noisy, extra[asked_of]), 1)).log_softmax(1)
+            log_p = attacker(torch.cat((noisy, extra[test]), 1)).log_softmax(1)
         for n in LINKED:
-            answers[n].append(linked(log_p, person[asked_of], n))
+            results[n].append(identify(log_p, person[test], n))
     people = int(person.max()) + 1
-    title = (
-        f"{asked.weights.name} {weights.digest[:12]}: {people} people, {len(session.unique())} sessions; {processor()}"
-    )
+    sessions = len(session.unique())
+    title = f"{options.weights.name} {weights.digest[:12]}: {people} people, {sessions} sessions; {processor()}"
     table = Table("windows of one person", "right", "95 %", "chance", title=title)
-    for n, parts in answers.items():
-        right, who = (np.concatenate(column) for column in zip(*parts, strict=True))
-        interval = accuracy_interval(right, who)
+    for n, parts in results.items():
+        right, truth = (np.concatenate(column) for column in zip(*parts, strict=True))
+        interval = accuracy_interval(right, truth)
         table.add_row(str(n), f"{right.mean():.1%}", f"{interval.low:.1%} to {interval.high:.1%}", f"{1 / people:.1%}")
     console = Console(soft_wrap=True)
     console.print(table)
-    console.print(f"capacity {channel.config.capacity_bits:.1f} bits a window, whatever the weights")
+    console.print(f"capacity {channel.config.capacity_bits:.1f} bits per window, with any weights")
 
 
 if __name__ == "__main__":

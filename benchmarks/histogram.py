@@ -1,21 +1,20 @@
-"""Events per second into histograms, on one core, beside four other ways, on the same events in the same run.
+"""Compare the histogrammer with four other implementations: events per second on one core, same events, same run.
 
     python benchmarks/histogram.py [--windows 2]
 
-Two scenes. In one, discs move over the sensor and a camera reads them row by row, as in the other benchmarks; in the
-other the events are spread evenly over all pixels: no camera does that, and it is the hardest case for the caches.
-Events fill windows of 5 bins, as many events as the window has counts, so that each count is one on average, whatever
-the sensor; but not fewer than a million. They lie in contiguous columns or, strided, in 16-byte records, as in AEDAT4
-packets.
+There are two scenes. In one, discs move over the sensor and a camera reads them row by row, as in the other
+benchmarks. In the other, events are spread evenly over all pixels: no camera does that, and it is the hardest case for
+the caches. Windows have 5 bins and as many events as counts, so that each count is one on average for every sensor, but
+at least a million events. Events are in contiguous columns or, "strided", in 16-byte records as in AEDAT4 packets.
 
-Ours gets packets of 32,768 events, wherever windows end, and does everything: cutting the stream into windows, the
-checks, the making of every window. The other ways get each window's events whole and ready cut, with times from the
-window's start, which favours them; "cuts its windows" does that cutting, too, from the whole stream at once. Those
-that need an index per event make it, as it is part of the work. tonic takes a structured array of its own, ready made.
-"As decoded" is ours as it stands in the line: a reader has written each packet a moment before, so that it lies in the
-processor's cache; elsewhere all events come from main memory, and its speed is part of what is measured. Times are
-processor time of this process, which other programs on the machine disturb less; the median counts. The slow
-ways (torch, np.add.at, tonic) take the first window only.
+The histogrammer gets packets of 32,768 events, regardless of where windows end, and does everything: it cuts the stream
+into windows, checks it, and allocates every window. The others get each window's events already cut, with times from
+the window's start, which favours them; "cuts its windows" includes the cutting, from the whole stream at once. Those
+that need an index per event compute it, because it is part of the work. tonic gets its structured array ready made.
+"As decoded" is the histogrammer as it runs in the pipeline: a reader has just written each packet, so it is in the
+processor's cache. In all other rows the events come from main memory, and its speed is part of the measurement. Times
+are processor time of this process, which other programs disturb less; the median counts. The slow ones (torch,
+np.add.at, tonic) process the first window only.
 """
 
 from __future__ import annotations
@@ -44,36 +43,36 @@ from eventveil.stream.histogram import WindowedHistogrammer
 SENSORS = (Sensor(128, 128), Sensor(346, 260), Sensor(640, 480), Sensor(1280, 720))
 BINS, BIN_US = 5, 10_000
 WINDOW_US = BINS * BIN_US
-PACKET = 32_768  # 416 KiB: beside it, the counts of a bin stay in the second-level cache
+PACKET = 32_768  # 416 KiB, which leaves room for the counts of a bin in the second-level cache
 REPEATS = 5
 SLOW_REPEATS = 3
-RATE, RATE_SENSORS = 400, SENSORS[:3]  # to be reached, in million events per second, contiguous
-TIMES_BINCOUNT = 5  # to be reached at least
+RATE, RATE_SENSORS = 400, SENSORS[:3]  # the goal, in million events per second, contiguous
+TIMES_BINCOUNT = 5  # the goal, at least
 OURS, OURS_STRIDED = "eventveil", "eventveil, strided"
 DECODED, DECODED_STRIDED = "eventveil, as decoded", "eventveil, as decoded, strided"
 READY_CUT, CUTTING = "np.bincount", "np.bincount, cuts its windows"
 
 
-def how_many(sensor: Sensor, windows: int) -> int:
+def event_count(sensor: Sensor, windows: int) -> int:
     return windows * max(1_000_000, BINS * 2 * sensor.width * sensor.height)
 
 
 def disc_events(sensor: Sensor, windows: int) -> EventPacket:
-    """Moving discs, as fast as it takes to end with the last window."""
-    events = moving_discs(how_many(sensor, windows), sensor)
+    """Return moving discs whose speed makes them end with the last window."""
+    events = moving_discs(event_count(sensor, windows), sensor)
     t = events.t * (windows * WINDOW_US) // (int(events.t.max()) + 1)
     return EventPacket(t, events.x, events.y, events.p)
 
 
 def random_events(sensor: Sensor, windows: int) -> EventPacket:
     rng = np.random.default_rng(0)
-    n = how_many(sensor, windows)
+    n = event_count(sensor, windows)
     t = np.sort(rng.integers(0, windows * WINDOW_US, n))
     return EventPacket.of(t, rng.integers(0, sensor.width, n), rng.integers(0, sensor.height, n), rng.integers(0, 2, n))
 
 
 def as_records(events: EventPacket) -> EventPacket:
-    """Strided views of 16-byte records, as they lie in an AEDAT4 packet."""
+    """Return strided views of 16-byte records, as in an AEDAT4 packet."""
     table = np.zeros(len(events), np.dtype([("t", "<i8"), ("x", "<u2"), ("y", "<u2"), ("p", "?")], align=True))
     for name in "txyp":
         table[name] = getattr(events, name)
@@ -85,7 +84,7 @@ def cut(events: EventPacket, size: int) -> list[EventPacket]:
 
 
 def cut_windows(events: EventPacket) -> list[EventPacket]:
-    """One packet a window, its times from the window's start."""
+    """Return one packet per window, with times from the window's start."""
     edges = np.searchsorted(events.t, np.arange(0, int(events.t[-1]) + WINDOW_US + 1, WINDOW_US))
     starts = range(0, len(edges) * WINDOW_US, WINDOW_US)
     parts = [(events[a:b], start) for a, b, start in zip(edges[:-1], edges[1:], starts, strict=False)]
@@ -102,15 +101,15 @@ def eventveil(packets: Iterable[EventPacket], sensor: Sensor, mode: str = "windo
 
 
 def as_decoded(packets: Iterable[EventPacket], sensor: Sensor, layout: Callable[[EventPacket], EventPacket]) -> float:
-    """Processor time of the histogrammer alone, each packet written to the same place just before it is taken."""
+    """Return the processor time of the histogrammer alone; each packet is written to the same memory just before it."""
     histogrammer = WindowedHistogrammer(sensor, bins=BINS, bin_us=BIN_US, start_us=0)
-    desk = layout(EventPacket.of(*np.zeros((4, PACKET), np.int64)))
+    buffer = layout(EventPacket.of(*np.zeros((4, PACKET), np.int64)))
     seconds = 0.0
     for packet in packets:
         for name in "txyp":
-            getattr(desk, name)[: len(packet)] = getattr(packet, name)
+            getattr(buffer, name)[: len(packet)] = getattr(packet, name)
         begin = time.process_time()
-        for _window in histogrammer.push(desk[: len(packet)]):
+        for _window in histogrammer.push(buffer[: len(packet)]):
             pass
         seconds += time.process_time() - begin
     return seconds
@@ -157,7 +156,7 @@ def tonic_tables(parts: Iterable[EventPacket]) -> list[np.ndarray]:
 
 
 class Way(NamedTuple):
-    """One way to make histograms, run over all its events."""
+    """An implementation of histograms, run over all its events."""
 
     events: int
     repeats: int
@@ -165,7 +164,7 @@ class Way(NamedTuple):
 
 
 def timed(run: Callable[[], None]) -> Callable[[], float]:
-    """`run`, and how much processor time it took."""
+    """Wrap `run` so that it returns the processor time it took."""
 
     def measured() -> float:
         begin = time.process_time()
@@ -176,13 +175,13 @@ def timed(run: Callable[[], None]) -> Callable[[], float]:
 
 
 def rates(ways: dict[str, Way]) -> dict[str, float]:
-    """Median Mev/s of each way. The ways take turns, so that a busy moment of the machine falls on all."""
+    """Return the median Mev/s of each way. They take turns, so that a busy moment of the machine affects all."""
     seconds: dict[str, list[float]] = {name: [] for name in ways}
     for repeat in range(REPEATS + 1):
         for name, way in ways.items():
             if repeat <= way.repeats:
                 seconds[name].append(way.run())
-    # The first run warms the caches up, and is left out.
+    # The first run warms up the caches and is not counted.
     return {name: ways[name].events / statistics.median(taken[1:]) / 1e6 for name, taken in seconds.items()}
 
 
@@ -222,7 +221,7 @@ def measure(events: EventPacket, sensor: Sensor) -> dict[str, float]:
 def print_scene(console: Console, scene: str, rates_of: dict[Sensor, dict[str, float]]) -> None:
     table = Table(
         title=f"{scene}: million events/s into histograms, one core of {processor()}\n"
-        "(in brackets: how much faster ours is, from the same layout in memory)"
+        "(in brackets: how much faster eventveil is, from the same memory layout)"
     )
     table.add_column("way")
     for sensor in rates_of:
@@ -233,15 +232,15 @@ def print_scene(console: Console, scene: str, rates_of: dict[Sensor, dict[str, f
     console.print(table)
     for way in (DECODED, OURS):
         shares = {sensor: rates_of[sensor][way] / RATE for sensor in RATE_SENSORS}
-        verdict(console, f"{RATE} Mev/s, {way}", shares)
+        print_verdict(console, f"{RATE} Mev/s, {way}", shares)
     for other in (READY_CUT, CUTTING):
         ratios = {sensor: rate[OURS] / rate[other] / TIMES_BINCOUNT for sensor, rate in rates_of.items()}
-        verdict(console, f"{TIMES_BINCOUNT} times {other}", ratios)
+        print_verdict(console, f"{TIMES_BINCOUNT} times {other}", ratios)
 
 
-def verdict(console: Console, target: str, shares: dict[Sensor, float]) -> None:
-    answers = (f"{sensor} {'yes' if share >= 1 else f'NO ({share:.0%} of it)'}" for sensor, share in shares.items())
-    console.print(f"to reach, contiguous: {target}: {', '.join(answers)}", highlight=False)
+def print_verdict(console: Console, target: str, shares: dict[Sensor, float]) -> None:
+    verdicts = (f"{sensor} {'yes' if share >= 1 else f'NO ({share:.0%} of it)'}" for sensor, share in shares.items())
+    console.print(f"goal, contiguous: {target}: {', '.join(verdicts)}", highlight=False)
 
 
 def main() -> None:

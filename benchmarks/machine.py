@@ -1,4 +1,4 @@
-"""The machine that a benchmark ran on, for the head of its table."""
+"""The machine that a benchmark runs on, for the title of its table."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 
 
 def processor() -> str:
-    """Name of the processor, as the system tells it."""
+    """Return the name of the processor, as the system reports it."""
     info = Path("/proc/cpuinfo")
     if info.exists():
         for line in info.read_text().splitlines():

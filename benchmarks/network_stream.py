@@ -1,13 +1,13 @@
-"""Events from another process, over dv-processing's network protocol, through the whole line: what rate holds?
+"""Measure the rate that the whole pipeline sustains, with events of another process over dv-processing's protocol.
 
     python benchmarks/network_stream.py [--rate 10] [--seconds 60] [--delivery live|lossless]
 
-A process sends uniform random events of a 640x480 sensor, in packets of 10 ms at the pace at which they happen, with
-dv-processing's own NetworkWriter. The line reads them as `dv+tcp://`, in processes, and publishes what the shipped
-weights make of them. The books of both ends are held against each other: every event that was sent is in a window, or
-counted where it was given up. The rate is held if the sender was never behind and nothing was given up. On a machine
-with something else to do it will not be: what each process takes of the processor for an event tells then (Linux). A
-subscriber notes how old each window was when it was published.
+A process sends uniform random events of a 640x480 sensor, in packets of 10 ms in real time, with dv-processing's own
+NetworkWriter. The pipeline reads them as `dv+tcp://`, in processes, and publishes what the shipped weights make of
+them. The counts of both ends are compared: every event sent is in a window, or counted where it was dropped. The rate
+is sustained if the sender was never late and nothing was dropped. On a busy machine it is not; the processor time of
+each process per event is then the useful figure (Linux). A subscriber records how old each window was when it was
+published.
 """
 
 from __future__ import annotations
@@ -47,9 +47,9 @@ writer = dv.io.NetworkWriter("127.0.0.1", port, stream)
 print("up", flush=True)
 while writer.getClientCount() == 0:
     time.sleep(0.001)
-time.sleep(1)  # a client is counted before it listens: what is written at once, it never gets
+time.sleep(1)  # a client is counted before it listens, and would miss what is written at once
 length = datetime.timedelta(microseconds={PACKET_US})
-began, started, worst = time.monotonic(), time.process_time(), 0.0
+began, began_cpu, worst = time.monotonic(), time.process_time(), 0.0
 for number in range(packets):
     events = dv.data.generate.uniformEventsWithinTimeRange(number * {PACKET_US}, length, {SENSOR}, per_packet, number)
     ahead = began + (number + 1) * {PACKET_US} / 1e6 - time.monotonic()
@@ -60,15 +60,15 @@ for number in range(packets):
 took = time.monotonic() - began
 while writer.getQueuedPacketCount():
     time.sleep(0.001)
-told = {{"sent": per_packet * packets, "seconds": took, "behind_ms": worst * 1e3}}
-print(json.dumps(told | {{"cpu_s": time.process_time() - started}}), flush=True)
+totals = {{"sent": per_packet * packets, "seconds": took, "late_ms": worst * 1e3}}
+print(json.dumps(totals | {{"cpu_s": time.process_time() - began_cpu}}), flush=True)
 sys.stdin.readline()
-os._exit(0)  # the writer's destructor waits for ever
+os._exit(0)  # the writer's destructor never returns
 """
 
 
 def settings(port: int, endpoint: str, delivery: str) -> Any:
-    """The line: one network stream, the shipped weights, nothing left out before windows are cut."""
+    """Return the settings of the pipeline: one network stream, the shipped weights, no filter before the windows."""
     camera = {"quiet_ms": 5000, "wait": True}
     values = {
         "sources": [{"uri": f"dv+tcp://127.0.0.1:{port}", "camera": camera, "scene": {"hot_pixels": "off"}}],
@@ -81,31 +81,32 @@ def settings(port: int, endpoint: str, delivery: str) -> Any:
 
 
 def cpu_s(pid: int) -> float:
-    """Processor time that a process has taken, all its threads."""
+    """Return the processor time of a process with all its threads, in seconds."""
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2].split()
     return (int(fields[11]) + int(fields[12])) / sysconf("SC_CLK_TCK")
 
 
 def camera_process(parent: int) -> int:
-    """The process of the camera that a stage reads."""
+    """Return the pid of the camera process that a stage reads from."""
     children = Path(f"/proc/{parent}/task/{parent}/children").read_text().split()
     return next(int(pid) for pid in children if b"camera.process" in Path(f"/proc/{pid}/cmdline").read_bytes())
 
 
 def free_port() -> int:
-    """A port that is free now."""
+    """Return a port that is free now."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         return int(free.getsockname()[1])
 
 
 def run(rate_mev: float, seconds: float, delivery: str) -> tuple[dict[str, float], Status, dict[int, float]]:
-    """Send for so long, until all of it is accounted for; what the sender says, the line's status, age by window."""
+    """Send for a time and wait until all of it is read; return the sender's totals, the status, and ages by window."""
     port, endpoint = free_port(), f"tcp://127.0.0.1:{free_port()}"
     age_ms: dict[int, float] = {}
 
     def listen() -> None:
-        age_ms.update((one.header.seq, one.header.age_ms) for one in subscribe(endpoint) if one.topic == WINDOW)
+        messages = (message for message in subscribe(endpoint) if message.topic == WINDOW)
+        age_ms.update((message.header.seq, message.header.age_ms) for message in messages)
 
     per_packet = round(rate_mev * PACKET_US)
     packets = round(seconds * 1e6 / PACKET_US)
@@ -114,37 +115,38 @@ def run(rate_mev: float, seconds: float, delivery: str) -> tuple[dict[str, float
     assert sender.stdout is not None
     assert sender.stdin is not None
     sender.stdout.readline()
-    line = Pipeline(settings(port, endpoint, delivery))
-    done, listener = threading.Thread(target=line.run), threading.Thread(target=listen, daemon=True)
-    done.start()
+    pipeline = Pipeline(settings(port, endpoint, delivery))
+    runner, listener = threading.Thread(target=pipeline.run), threading.Thread(target=listen, daemon=True)
+    runner.start()
     listener.start()
-    while not line.status.total("histogram", "camera_read") and done.is_alive():
+    while not pipeline.status.total("histogram", "camera_read") and runner.is_alive():
         time.sleep(0.1)
-    stage = line.members["histogram:0"].pid
-    before = cpu_s(camera_process(stage)), cpu_s(stage)  # what they took to start
-    told = json.loads(sender.stdout.readline())
+    stage = pipeline.members["histogram:0"].pid
+    before = cpu_s(camera_process(stage)), cpu_s(stage)  # what they used to start
+    totals = json.loads(sender.stdout.readline())
     deadline = time.monotonic() + PATIENCE_S
-    while line.status.total("histogram", "camera_read") < told["sent"] and time.monotonic() < deadline:
+    while pipeline.status.total("histogram", "camera_read") < totals["sent"] and time.monotonic() < deadline:
         time.sleep(0.1)
     after = cpu_s(camera_process(stage)), cpu_s(stage)
-    told |= {"camera_cpu_s": after[0] - before[0], "stage_cpu_s": after[1] - before[1]}
-    line.stop()
-    done.join()
+    totals |= {"camera_cpu_s": after[0] - before[0], "stage_cpu_s": after[1] - before[1]}
+    pipeline.stop()
+    runner.join()
     listener.join(PATIENCE_S)
     sender.communicate("\n")
-    return told, line.status, age_ms
+    return totals, pipeline.status, age_ms
 
 
 def main() -> None:
-    """Print what was sent, what arrived, and what became of it."""
+    """Print what was sent, what arrived, and where it went."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rate", type=float, default=10.0, help="million events a second")
-    parser.add_argument("--seconds", type=float, default=60.0)
+    parser.add_argument("--rate", type=float, default=10.0, help="million events per second")
+    parser.add_argument("--seconds", type=float, default=60.0, help="how long to send")
     parser.add_argument("--delivery", choices=("live", "lossless"), default="live")
     arguments = parser.parse_args()
     load = getloadavg()[0]
-    told, status, age_ms = run(arguments.rate, arguments.seconds, arguments.delivery)
-    books = {
+    totals, status, age_ms = run(arguments.rate, arguments.seconds, arguments.delivery)
+    sent = totals["sent"]
+    camera = {
         name: status.total("histogram", f"camera_{name}")
         for name in ("read", "delivered", "dropped", "late", "damaged", "losses", "jumps")
     }
@@ -159,28 +161,32 @@ def main() -> None:
     slowest = sorted(age_ms, key=age_ms.__getitem__, reverse=True)[:3]
     table = Table(title=f"{processor()}, load {load:.1f} before; {arguments.delivery}", show_header=False)
     for name, value in (
-        ("sent", f"{told['sent']:,} in {told['seconds']:.1f} s = {told['sent'] / told['seconds'] / 1e6:.2f} Mev/s"),
-        ("sender behind at worst", f"{told['behind_ms']:.0f} ms"),
-        *((f"camera: {name}", f"{value:,}") for name, value in books.items()),
+        ("sent", f"{sent:,} in {totals['seconds']:.1f} s = {sent / totals['seconds'] / 1e6:.2f} Mev/s"),
+        ("sender late at worst", f"{totals['late_ms']:.0f} ms"),
+        *((f"camera: {name}", f"{value:,}") for name, value in camera.items()),
         ("histogrammer: received", f"{received:,}"),
         ("windows", f"{status.total('histogram', 'windows')}, published {status.total('publish', 'windows')}"),
-        ("windows given up", str(status.dropped() or "none")),
+        ("windows dropped", str(status.dropped() or "none")),
         ("window to publication", f"p50 {delay('all_p50_ms')} ms, p99 {delay('all_p99_ms')} ms"),
         ("slowest windows", ", ".join(f"{age_ms[number]:.0f} ms (number {number})" for number in slowest)),
         *(
-            (f"processor time: {who}", f"{told[key] / told['sent'] * 1e9:.0f} ns/event")
-            for who, key in (("sender", "cpu_s"), ("camera's process", "camera_cpu_s"), ("source stage", "stage_cpu_s"))
+            (f"processor time: {process}", f"{totals[key] / sent * 1e9:.0f} ns/event")
+            for process, key in (
+                ("sender", "cpu_s"),
+                ("camera process", "camera_cpu_s"),
+                ("source stage", "stage_cpu_s"),
+            )
         ),
         ("failure", str(status.failure)),
     ):
         table.add_row(name, value)
     Console().print(table)
     balanced = (
-        books["read"] == told["sent"],
-        books["read"] == books["delivered"] + books["dropped"] + books["late"] + books["damaged"],
-        books["delivered"] == received == binned + late + outside,
+        camera["read"] == sent,
+        camera["read"] == camera["delivered"] + camera["dropped"] + camera["late"] + camera["damaged"],
+        camera["delivered"] == received == binned + late + outside,
     )
-    print("every event is accounted for" if all(balanced) else f"THE BOOKS DO NOT BALANCE: {balanced}")
+    print("every event is accounted for" if all(balanced) else f"NOT EVERY EVENT IS ACCOUNTED FOR: {balanced}")
 
 
 if __name__ == "__main__":

@@ -1,9 +1,9 @@
-"""Windows of simulated people whom no weights were trained on, and below each what is published of it.
+"""Draw windows of simulated people that no weights were trained on, and below each the published window.
 
     python benchmarks/noisy_channel_sheet.py docs/noisy_channel.png
 
-Each window is the first of its trial, all bins added up, in a scale of its own. The noise is fresh: no two sheets are
-alike in the lower row. Needs matplotlib.
+Each window is the first of its trial, with all bins added, in its own scale. The noise is fresh, so the lower row
+differs in every sheet. Needs matplotlib.
 """
 
 from __future__ import annotations
@@ -21,17 +21,17 @@ from eventveil.replay.simulation.camera import DVS128, simulate
 from eventveil.stream.histogram import WindowedHistogrammer
 from eventveil.training.stages.plots import side_by_side
 
-SEED = 1  # the people of seed 0 trained the weights that come along
+SEED = 1  # the people of seed 0 trained the shipped weights
 SHOWN = (0, 1, 4, 7, 8, 9)
 
 
 def window(gesture: int, bins: int, bin_us: int, size: tuple[int, int]) -> npt.NDArray[np.uint16]:
-    """The first window of a stranger's gesture: (bins, 2, H, W)."""
+    """Return the first window of a new person's gesture, (bins, 2, H, W)."""
     histogrammer = WindowedHistogrammer(DVS128, bins=bins, bin_us=bin_us, size=size)
     for packet in simulate(SEED, subject=gesture + 1, session=0, gesture=gesture, seconds=2.0):
         for raw in histogrammer.push(packet):
             return raw.counts
-    raise AssertionError("two seconds hold a window of one")
+    raise AssertionError("two seconds contain a window of one second")
 
 
 def main() -> None:
@@ -39,9 +39,9 @@ def main() -> None:
     parser.add_argument("out", type=Path, help="a PNG file")
     out = parser.parse_args().out
     weights = load_weights(shipped.ANONYMIZER)
-    held = weights.metadata
-    assert held.bin_us is not None
-    counts = [window(gesture, held.bins, held.bin_us, held.size) for gesture in SHOWN]
+    metadata = weights.metadata
+    assert metadata.bin_us is not None
+    counts = [window(gesture, metadata.bins, metadata.bin_us, metadata.size) for gesture in SHOWN]
     published = AnonymizerRuntime(weights, device="cpu")(counts)
     raw = np.stack(counts).reshape(published.shape).astype(np.float32)
     side_by_side(out, raw, published, [GESTURES[gesture] for gesture in SHOWN])

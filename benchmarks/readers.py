@@ -1,10 +1,10 @@
-"""How fast recordings are read, beside dv-processing, faery and NumPy: the same files, one after the other, one run.
+"""Compare reading speed with dv-processing, faery and NumPy, on the same files, in turn, in one run.
 
     python benchmarks/readers.py [--events 4000000] [--repeats 7] [--folder DIR]
 
-Moving discs and noise are written once in every format (with `--folder`, kept for the next run). Each reader gets a
-process of its own, which reads the file once to warm up and then several times; the median counts. A process that
-takes too long is ended: a reader may hang. Reading means all events of all packets, checked where the reader checks.
+Moving discs and noise are written once in every format (with `--folder`, kept for the next run). Each reader runs in
+its own process, which reads the file once to warm up and then several times; the median counts. A process that takes
+too long is killed, because a reader may hang. Reading means all events of all packets, checked where the reader checks.
 """
 
 from __future__ import annotations
@@ -33,13 +33,13 @@ TIMEOUT_S = 60
 
 
 class Row(NamedTuple):
-    """A line of the table: a file, who reads it beside eventveil, and what is to be reached."""
+    """A line of the table: a file, the reader to compare with, and the goal."""
 
     name: str
     file: str
     other: str | None = None
-    ratio: float | None = None  # to the other's rate
-    rate: float | None = None  # in million events per second
+    ratio: float | None = None  # the goal, relative to the other's rate
+    rate: float | None = None  # the goal, in million events per second
     reader: str = "eventveil"
 
 
@@ -129,12 +129,12 @@ def measure_here(reader: str, path: Path, repeats: int) -> None:
 
 
 def sensor_of(path: Path) -> Sensor:
-    """The geometry that a file was made with, which some formats do not hold."""
+    """Return the geometry of a file; some formats do not store it."""
     return {"hd": Sensor(1280, 720), "davis": Sensor(346, 260), "dvs128": Sensor(128, 128)}[path.name.split("_")[0]]
 
 
 def peak_memory() -> float:
-    """The most memory this process has held, in MB; on Linux `ru_maxrss` would begin with that of its parent."""
+    """Return the peak memory of this process in MB; on Linux `ru_maxrss` would include that of its parent."""
     status = Path("/proc/self/status")
     if status.exists():
         return int(re.search(r"VmHWM:\s*(\d+)", status.read_text())[1]) / 1024
@@ -142,18 +142,18 @@ def peak_memory() -> float:
 
 
 def measure(reader: str, path: Path, repeats: int) -> dict[str, float] | None:
-    """Measure in a process of its own; None where it fails or takes too long."""
+    """Measure in a separate process; return None if it fails or takes too long."""
     command = [sys.executable, __file__, "--measure", reader, str(path), "--repeats", str(repeats)]
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT_S, check=True)
-        result: dict[str, float] = json.loads(done.stdout)
+        completed = subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT_S, check=True)
+        result: dict[str, float] = json.loads(completed.stdout)
     except (subprocess.SubprocessError, ValueError):
         return None
     return result
 
 
 def print_table(folder: Path, repeats: int) -> None:
-    print(f"{'file':27}{'eventveil':>10}{'MB':>6}   {'beside':10}{'Mev/s':>8}{'MB':>6}{'ratio':>7}   to reach")
+    print(f"{'file':27}{'eventveil':>10}{'MB':>6}   {'other':10}{'Mev/s':>8}{'MB':>6}{'ratio':>7}   goal")
     for row in ROWS:
         ours = measure(row.reader, folder / row.file, repeats)
         theirs = measure(row.other, folder / row.file, repeats) if row.other else None
@@ -182,21 +182,21 @@ def machine() -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--events", type=int, default=4_000_000, help="events a file")
-    parser.add_argument("--repeats", type=int, default=7, help="readings that are measured, after one that is not")
-    parser.add_argument("--folder", type=Path, help="where the files are, or are to be made and kept")
-    parser.add_argument("--measure", nargs=2, metavar=("READER", "FILE"), help="only measure this, in this process")
+    parser.add_argument("--events", type=int, default=4_000_000, help="events per file")
+    parser.add_argument("--repeats", type=int, default=7, help="measured readings, after one that warms up")
+    parser.add_argument("--folder", type=Path, help="where the files are, or will be created and kept")
+    parser.add_argument("--measure", nargs=2, metavar=("READER", "FILE"), help="measure only this, in this process")
     options = parser.parse_args()
     if options.measure:
         measure_here(options.measure[0], Path(options.measure[1]), options.repeats)
         return
-    from recordings_made import make_files  # its libraries do not belong into the processes that are measured
+    from recordings_made import make_files  # its libraries must not be in the measured processes
 
     with tempfile.TemporaryDirectory() as temporary:
         folder = options.folder or Path(temporary)
         folder.mkdir(parents=True, exist_ok=True)
         make_files(folder, options.events)
-        print(f"{machine()}; {options.events:,} events a file, median of {options.repeats} readings, Mev/s")
+        print(f"{machine()}; {options.events:,} events per file, median of {options.repeats} readings, Mev/s")
         print_table(folder, options.repeats)
 
 

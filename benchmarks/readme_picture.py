@@ -1,9 +1,9 @@
-"""The picture at the top of README.md: raw events, what is published, and what an attacker reconstructs from each.
+"""Draw the picture at the top of README.md: raw events, the published window, and an attacker's reconstructions.
 
     python benchmarks/readme_picture.py docs/overview.png --firenet firenet_1000.pth.tar
 
-Every person is simulated, and none of them trained the shipped weights. Without `--firenet` (the published weights of
-FireNet, Scheerlinck et al., WACV 2020) the attacker's columns are left out. Noise is seeded here, so that the same
+All people are simulated, and the shipped weights were trained on others. Without `--firenet` (the published weights of
+FireNet, Scheerlinck et al., WACV 2020) the attacker's columns are left out. The noise is seeded here, so that the same
 options draw the same picture; live noise has no seed. Needs matplotlib.
 """
 
@@ -27,32 +27,32 @@ from eventveil.stream.histogram import WindowedHistogrammer
 from eventveil.training.settings import TrainingWindowSettings
 
 SEED = 1  # the people of seed 0 trained the shipped weights
-SHOWN = ((2, 1), (8, 7), (9, 8))  # number of the person, and of the gesture
+SHOWN = ((2, 1), (8, 7), (9, 8))  # (person, gesture)
 SHORT_US = 40_000  # FireNet was trained on short voxel grids
 DPI = 110
 Picture = npt.NDArray[np.float32]
 
 
 def windows(person: int, gesture: int, **settings: object) -> list[npt.NDArray[np.generic]]:
-    """All windows that close within the first 1.2 s of a person's gesture."""
+    """Return all windows that close within the first 1.2 s of a person's gesture."""
     histogrammer = WindowedHistogrammer(DVS128, **settings)
     packets = simulate(SEED, subject=person, session=0, gesture=gesture, seconds=1.2)
     return [window.counts for packet in packets for window in histogrammer.push(packet)]
 
 
-def row(person: int, gesture: int, anonymizer: AnonymizerRuntime, cut: dict[str, object], network: FireNet | None):
-    """The pictures of one person, from left to right; `cut` says how the shipped weights take their windows."""
-    counts = windows(person, gesture, **cut)[0]
+def row(person: int, gesture: int, anonymizer: AnonymizerRuntime, shape: dict[str, object], network: FireNet | None):
+    """Return the pictures of one person, from left to right; `shape` is that of the windows of the shipped weights."""
+    counts = windows(person, gesture, **shape)[0]
     published = anonymizer([counts])
     raw = counts.astype(np.float32).reshape(published.shape)
-    full = windows(person, gesture, **(cut | {"size": None}))[0]
-    # Counts range over three orders of magnitude: without the logarithm a moving hand outshines the person.
+    full = windows(person, gesture, **(shape | {"size": None}))[0]
+    # Counts span three orders of magnitude: without the logarithm a moving hand outshines the person.
     pictures = [np.log1p(full.sum((0, 1))), published[0].sum(0)]
     if network is None:
         return pictures
-    span_us = int(cut["bins"]) * int(cut["bin_us"])
+    span_us = int(shape["bins"]) * int(shape["bin_us"])
     grids = windows(person, gesture, bins=BINS, bin_us=SHORT_US // BINS, mode="voxel")[: span_us // SHORT_US]
-    window = TrainingWindowSettings(**cut)
+    window = TrainingWindowSettings(**shape)
     return [
         *pictures,
         attack(network, torch.from_numpy(np.stack(grids))[None]),
@@ -62,7 +62,7 @@ def row(person: int, gesture: int, anonymizer: AnonymizerRuntime, cut: dict[str,
 
 
 def attack(network: FireNet, grids_BGVHW: torch.Tensor) -> Picture:
-    """The picture that FireNet reconstructs after the last voxel grid."""
+    """Return the picture that FireNet reconstructs after the last voxel grid."""
     with torch.inference_mode():
         picture_B1HW, _ = reconstructed(network, grids_BGVHW)
     return picture_B1HW[0, 0].numpy()
@@ -97,14 +97,14 @@ def draw(path: Path, rows: list[list[Picture]], titles: list[str]) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("out", type=Path, help="a PNG file")
-    parser.add_argument("--firenet", type=Path, metavar="FILE", help="weights of FireNet, firenet_1000.pth.tar")
+    parser.add_argument("--firenet", type=Path, metavar="FILE", help="FireNet's weights, firenet_1000.pth.tar")
     options = parser.parse_args()
     weights = load_weights(shipped.ANONYMIZER)
     metadata = weights.metadata
-    cut = {"bins": metadata.bins, "bin_us": metadata.bin_us, "size": metadata.size}
+    shape = {"bins": metadata.bins, "bin_us": metadata.bin_us, "size": metadata.size}
     network = None if options.firenet is None else load_firenet(options.firenet)
     anonymizer = AnonymizerRuntime(weights, device="cpu", noise=SeededNoise(SEED))
-    rows = [row(person, gesture, anonymizer, cut, network) for person, gesture in SHOWN]
+    rows = [row(person, gesture, anonymizer, shape, network) for person, gesture in SHOWN]
     titles = ["RAW EVENTS\nstay on the machine", "PUBLISHED WINDOW\nleaves, with the gesture"]
     if network is not None:
         titles += [

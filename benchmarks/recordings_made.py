@@ -1,4 +1,4 @@
-"""The recordings that benchmarks read: moving discs and noise, in every format."""
+"""The recordings for benchmarks: moving discs and noise, in every format."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ PACKED = np.dtype([("t", "<i8"), ("x", "<u2"), ("y", "<u2"), ("on", "?")])
 
 
 def moving_discs(events: int, sensor: Sensor, *, filled: bool = False) -> EventPacket:
-    """Three discs, one above the other, move to the right; a camera reads them row by row, every millisecond.
+    """Return events of three discs, one above the other, that move right, read row by row every millisecond.
 
     Args:
-        events: how many.
-        sensor: of the camera.
-        filled: a third of all pixels of the discs flicker, so that rows are full; otherwise only the rims move, and
+        events: number of events.
+        sensor: geometry of the camera.
+        filled: a third of the discs' pixels flicker, so that rows are full; otherwise only the rims emit events, and
             one event in twenty is noise.
     """
     random = np.random.default_rng(7)
@@ -53,7 +53,7 @@ def moving_discs(events: int, sensor: Sensor, *, filled: bool = False) -> EventP
 
 
 def make_files(folder: Path, events: int) -> None:
-    """Write those files that are not there yet."""
+    """Write the files that do not exist yet."""
     sparse, dense = moving_discs(events, HD), moving_discs(events, HD, filled=True)
     davis, dvs128 = moving_discs(events, DAVIS), moving_discs(events, DVS128)
     short = sparse[: max(events // 8, 1)]
@@ -112,7 +112,7 @@ def write_hdf5(path: Path, events: EventPacket) -> None:
 
 
 def write_evt21(path: Path, events: EventPacket) -> None:
-    """Events of one time, row, polarity and 32 columns share a word: type, 6 bits of time, x, y, a bit a column."""
+    """Write one word per time, row, polarity and 32 columns: type, 6 bits of time, x, y, one bit per column."""
     t, x, y = events.t.astype(np.uint64), events.x.astype(np.uint64), events.y.astype(np.uint64)
     heads = events.p.astype(np.uint64) << 60 | (t & 63) << 54 | (x >> 5 << 5) << 43 | y << 32
     first = np.flatnonzero(np.r_[True, (heads[1:] != heads[:-1]) | (t[1:] != t[:-1])])

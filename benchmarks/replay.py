@@ -1,12 +1,13 @@
-"""How punctual the player is at speed 1, and how fast at speed max, in the stage that plays it in the line.
+"""Measure how punctual the player is at speed 1, and how fast at speed max, in the pipeline's source stage.
 
     python benchmarks/replay.py [--seconds 60] [--events 20000000] [--repeats 7]
 
-Punctual: each packet's release is held against the time of the machine at which it was due. The earliest release counts
-as punctual, all others are late by so much; drift is how much later the last sixth of the releases is than the first,
-on average. Fast: beside the bare reader, in turns, all events of all packets, checked; the median counts. In both,
-behind the player stands the line's own source stage, with a histogrammer that only takes note. Rates are of processor
-time, on one core; punctuality is a matter of the clock, and means something on a machine that has a core to spare.
+Punctual: each packet's release is compared with the time of the clock at which it was due. The earliest release counts
+as punctual, and the lateness of all others is relative to it; drift is how much later the last sixth of the releases is
+than the first, on average. Fast: player and bare reader take turns and read all events of all packets, checked; the
+median counts. In both, the player runs in the pipeline's source stage, with a stand-in for the histogrammer. Rates are
+per second of processor time, on one core. Punctuality depends on the clock, and is meaningful only on a machine with a
+spare core.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ SLOWED = 4  # the discs of `moving_discs` give 0.4 million events a second on 12
 
 
 class Counter(Sink):
-    """Counts events, and does as little as possible beside."""
+    """Counts events and does as little else as possible."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -45,8 +46,8 @@ class Counter(Sink):
 
 
 def lateness_ms(sink: Sink) -> np.ndarray:
-    late = np.array(sink.came_s) - np.array(sink.due_us) / 1e6
-    return (late - late.min()) * 1e3
+    late_s = np.array(sink.arrived_s) - np.array(sink.due_us) / 1e6
+    return (late_s - late_s.min()) * 1e3
 
 
 def punctuality(seconds: float, folder: Path) -> Table:
@@ -56,27 +57,27 @@ def punctuality(seconds: float, folder: Path) -> Table:
     for name, uri in (("AEDAT4", str(folder / "slow.aedat4")), ("simulate:", "simulate:")):
         sink = Sink()
         play(sink, uri=uri, speed=1.0, stop_s=seconds)
-        late = lateness_ms(sink)
-        p50, p99 = np.percentile(late, (50, 99))
-        drift = late[-len(late) // 6 :].mean() - late[: len(late) // 6].mean()
-        figures = (f"{value:.2f} ms" for value in (p50, p99, late.max(), drift))
-        table.add_row(name, str(len(late)), *figures, "reached" if p99 < GOAL_P99_MS else "NOT REACHED")
+        late_ms = lateness_ms(sink)
+        p50, p99 = np.percentile(late_ms, (50, 99))
+        drift = late_ms[-len(late_ms) // 6 :].mean() - late_ms[: len(late_ms) // 6].mean()
+        figures = (f"{value:.2f} ms" for value in (p50, p99, late_ms.max(), drift))
+        table.add_row(name, str(len(late_ms)), *figures, "reached" if p99 < GOAL_P99_MS else "NOT REACHED")
     return table
 
 
 def bare_rate(path: Path, events: int) -> float:
-    """Events per microsecond, that is millions per second, of the reader alone."""
+    """Return the rate of the reader alone, in million events per second."""
     began = time.thread_time()
     counted = 0
     with open_events(path, sensor=DAVIS) as source:
-        for packet in source:  # as everybody does: a packet lives until the next one is there
+        for packet in source:  # as is usual: a packet stays in memory until the next one has arrived
             counted += len(packet)
     assert counted == events
     return events / (time.thread_time() - began) / 1e6
 
 
 def player_rate(path: Path, events: int) -> float:
-    """The same of the stage that plays the file."""
+    """Return the same rate for the stage that plays the file."""
     counter = Counter()
     taken_s = play(counter, uri=str(path), speed="max", sensor=str(DAVIS))
     assert counter.events == events
@@ -90,7 +91,7 @@ def speed(events: int, repeats: int, folder: Path) -> Table:
     write(folder / "records.npy", discs)
     table = Table("file", "bare reader", "player", "share", f"{GOAL_SHARE:.0%} or more")
     for path in sorted(folder.iterdir()):
-        # In turns, because the machine's pace changes; the first ones warm up.
+        # Both take turns, because the machine's speed changes; the first turn warms up.
         runs = [(bare_rate(path, events), player_rate(path, events)) for _ in range(repeats + 1)][1:]
         share = statistics.median(player / bare for bare, player in runs)
         rates = (f"{statistics.median(rates):.0f} Mev/s" for rates in zip(*runs, strict=True))
@@ -100,17 +101,15 @@ def speed(events: int, repeats: int, folder: Path) -> Table:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--seconds", type=float, default=60.0, help="how long each source is played at speed 1")
-    parser.add_argument(
-        "--events", type=int, default=20_000_000, help="events of each file that is played at speed max"
-    )
-    parser.add_argument("--repeats", type=int, default=7, help="runs of which the median counts")
-    asked = parser.parse_args()
+    parser.add_argument("--seconds", type=float, default=60.0, help="duration of each source at speed 1")
+    parser.add_argument("--events", type=int, default=20_000_000, help="events of each file played at speed max")
+    parser.add_argument("--repeats", type=int, default=7, help="runs; their median counts")
+    options = parser.parse_args()
     console = Console(soft_wrap=True)
     console.print(f"{processor()}, load {getloadavg()[0]:.1f}")
     with tempfile.TemporaryDirectory() as folder:
-        console.print(speed(asked.events, asked.repeats, Path(folder)))
-        console.print(punctuality(asked.seconds, Path(folder)))
+        console.print(speed(options.events, options.repeats, Path(folder)))
+        console.print(punctuality(options.seconds, Path(folder)))
 
 
 if __name__ == "__main__":

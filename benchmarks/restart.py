@@ -1,9 +1,9 @@
-"""How long a stage is away that was killed: from the moment when its death is noticed until its successor is ready.
+"""Measure how long a killed stage is away: from the detection of its death until its successor is ready.
 
     python benchmarks/restart.py [--times 5]
 
-A live line of processes with the shipped weights and the simulated camera. Each stage is killed (kill -9) so many
-times, one after the other, each when everybody is back. On a crowded machine: chrt -f 40 python benchmarks/restart.py
+A live pipeline of processes runs with the shipped weights and the simulated camera. Each stage in turn is killed
+(kill -9) several times, each time when all stages are back. On a busy machine: chrt -f 40 python benchmarks/restart.py
 """
 
 from __future__ import annotations
@@ -24,41 +24,43 @@ from machine import processor
 from rich.console import Console
 from rich.table import Table
 
+from eventveil.processes import module_command
+
 STAGES = {"histogram:0": 2.0, "anonymize": 5.0, "classify": 5.0, "publish": 2.0}
-"""The stages, and how many seconds each of them may take."""
+"""The stages, and how many seconds each of them may be away."""
 
 
 def away(beats: Iterator[dict[str, Any]], stage: str) -> float:
-    """Kill a stage at work; return the seconds until it was ready again."""
+    """Kill a working stage; return the seconds until it was ready again."""
     beat = next(beats)
     before = beat["restarts"]
     os.kill(beat["stages"][stage]["pid"], signal.SIGKILL)
     for beat in beats:
         if beat["restarts"] > before and (seconds := beat["incidents"][-1]["back_s"]) is not None:
-            # Its pid is told with its own first report, and that it works, once windows come out.
+            # Its pid comes with its own first report. That it works is certain once windows are published.
             published = beat["published_windows"]
             while beat["published_windows"] <= published:
                 beat = next(beats)
             return float(seconds)
-    raise SystemExit(f"the line ended: {beat['failure']}")
+    raise SystemExit(f"the pipeline ended: {beat['failure']}")
 
 
 def main() -> None:
-    """Measure, and tell."""
-    parser = argparse.ArgumentParser(description="How long is a stage away that was killed?")
-    parser.add_argument("--times", type=int, default=5)
+    """Measure and print the table."""
+    parser = argparse.ArgumentParser(description="Measure how long a killed stage is away.")
+    parser.add_argument("--times", type=int, default=5, help="how often each stage is killed")
     times = parser.parse_args().times
     with tempfile.TemporaryDirectory(prefix="ev-") as folder:
         settings = ["line.run_as=processes", "line.delivery=live", "line.restarts=1000"]
-        command = [sys.executable, "-m", "eventveil.cli", "run", "simulate:", "--weights", "shipped", "--json"]
-        options = [f"--set={each}" for each in (*settings, f"publish.bind=ipc://{folder}/public")]
-        line = subprocess.Popen([*command, *options], stdout=subprocess.PIPE, text=True)
-        assert line.stdout is not None
-        beats = (beat for beat in map(json.loads, line.stdout) if beat["published_windows"])
+        command = module_command("eventveil.cli", "run", "simulate:", "--weights", "shipped", "--json")
+        options = [f"--set={setting}" for setting in (*settings, f"publish.bind=ipc://{folder}/public")]
+        pipeline = subprocess.Popen([*command, *options], stdout=subprocess.PIPE, text=True)
+        assert pipeline.stdout is not None
+        beats = (beat for beat in map(json.loads, pipeline.stdout) if beat["published_windows"])
         measured = {stage: [away(beats, stage) for _ in range(times)] for stage in STAGES}
-        line.send_signal(signal.SIGINT)
-        line.communicate()
-    table = Table("stage", "median", "longest", "asked", title=f"{processor()}, load {getloadavg()[0]:.1f}; seconds")
+        pipeline.send_signal(signal.SIGINT)
+        pipeline.communicate()
+    table = Table("stage", "median", "longest", "allowed", title=f"{processor()}, load {getloadavg()[0]:.1f}; seconds")
     for stage, seconds in measured.items():
         table.add_row(stage, f"{median(seconds):.2f}", f"{max(seconds):.2f}", f"{STAGES[stage]:g}")
     Console().print(table)

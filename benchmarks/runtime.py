@@ -1,12 +1,13 @@
-"""How fast windows are anonymized: on the CPU and every CUDA device, fp32 and bf16, counts in and values out.
+"""Measure how fast windows are anonymized: on the CPU and every CUDA device, in fp32 and bf16.
 
-Prints one table: latency of a window alone (batch 1, p50 and p99), windows a second in batches, how much of a batch's
-time is the way up to the device, and each throughput over that of the CPU in fp32 at the same size. Every figure holds
-the whole call, with checks, fresh noise and both copies. The weights are untrained: what is in them costs nothing.
+Prints one table: latency of a single window (batch 1, p50 and p99), windows per second in batches, the share of a
+batch's time for its upload to the device, and each throughput relative to that of the CPU in fp32 at the same size.
+Every figure covers the whole call, with checks, fresh noise and both copies, from counts to values. The weights are
+untrained: their values do not affect the time.
 
     python benchmarks/runtime.py [--full]
 
-Without --full the CPU is measured at 128x128 only: at 640x480 it takes seconds a window.
+Without --full the CPU is measured at 128x128 only: at 640x480 it takes seconds per window.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ from eventveil.models.transfer import Transfer
 from eventveil.models.weights import Weights
 
 BATCH = {"cpu": 8, "cuda": 64}
-SECONDS = 6.0  # for each figure; at least MIN_RUNS calls, at most MAX_RUNS
+SECONDS = 6.0  # per figure; at least MIN_RUNS calls, at most MAX_RUNS
 MIN_RUNS, MAX_RUNS = 5, 1000
 
 
@@ -39,7 +40,7 @@ def main() -> None:
     full = parser.parse_args().full
     devices = [torch.device("cpu"), *(torch.device("cuda", i) for i in range(torch.cuda.device_count()))]
     if len(devices) == 1:
-        print("No CUDA device here: figures of the CPU only.")
+        print("No CUDA device: figures of the CPU only.")
     print(f"torch {torch.__version__}, numpy {np.__version__}, python {platform.python_version()}")
     for device in devices:
         print(f"{device}: {name_of(device)}")
@@ -59,7 +60,7 @@ def main() -> None:
 
 
 def measure(device: torch.device, size: tuple[int, int], precision: str, baseline: float | None) -> float:
-    """Print one row; returns windows a second."""
+    """Print one row; return windows per second."""
     runtime = AnonymizerRuntime(weights(size), device=str(device), precision=precision)
     batch = windows(size, BATCH[device.type])
     transfer = Transfer(device)
@@ -69,21 +70,21 @@ def measure(device: torch.device, size: tuple[int, int], precision: str, baselin
         if device.type == "cuda":
             torch.cuda.synchronize(device)
 
-    alone = times(lambda: runtime(batch[:1]))
-    together = statistics.median(times(lambda: runtime(batch)))
-    share = statistics.median(times(upload)) / together
-    rate = len(batch) / together
+    alone_s = times(lambda: runtime(batch[:1]))
+    batch_s = statistics.median(times(lambda: runtime(batch)))
+    share = statistics.median(times(upload)) / batch_s
+    rate = len(batch) / batch_s
     ratio = f"{rate / baseline:5.2f}x" if baseline else "1.00x"
     print(
-        f"{device!s:8} {size[0]:>4}x{size[1]:<3} {precision:5} {1e3 * statistics.median(alone):8.2f} "
-        f"{1e3 * float(np.percentile(alone, 99)):8.2f} {len(batch):5} {rate:9.1f} {share:6.1%} {ratio:>6}",
+        f"{device!s:8} {size[0]:>4}x{size[1]:<3} {precision:5} {1e3 * statistics.median(alone_s):8.2f} "
+        f"{1e3 * float(np.percentile(alone_s, 99)):8.2f} {len(batch):5} {rate:9.1f} {share:6.1%} {ratio:>6}",
         flush=True,
     )
     return rate
 
 
 def times(call: Callable[[], object]) -> list[float]:
-    """Seconds of each of many calls, after two that do not count."""
+    """Return the seconds of each of many calls, after two that do not count."""
     call()
     call()
     seconds: list[float] = []

@@ -1,9 +1,9 @@
-"""What a finer sensor does to recognition, and what its middle, thinned out to the trained field, does about that.
+"""Measure how a finer sensor degrades recognition, and how much its middle, thinned to the trained field, restores.
 
     python benchmarks/scene_field.py [SENSOR...]        (320x240 640x480; fine sensors are slow to simulate)
 
-Strangers (seed 1; the weights that come along were trained on seed 0) make each gesture once, before sensors of other
-geometries; their windows go through the weights that come along.
+New people (seed 1; the shipped weights were trained on seed 0) make each gesture once, in front of sensors of other
+geometries. Their windows go through the shipped weights.
 """
 
 from __future__ import annotations
@@ -46,8 +46,8 @@ def main(*names: str) -> None:
                 truth.append(gesture)
                 for way, geometry in ways.items():
                     histogrammer = WindowedHistogrammer(sensor, size, bins, bin_us, **geometry)
-                    seen = (window for packet in packets for window in histogrammer.push(packet))
-                    windows[way].append(next(seen).counts)
+                    closed = (window for packet in packets for window in histogrammer.push(packet))
+                    windows[way].append(next(closed).counts)
         for way, counts in windows.items():
             right = int((classify(anonymize(counts)).argmax(1) == np.array(truth)).sum())
             density = np.median([window.sum() for window in counts]) / np.prod(size)

@@ -1,9 +1,10 @@
-"""How much faster than real time the simulated camera is, on one core.
+"""Measure how much faster than real time the simulated camera is, on one core.
 
     python benchmarks/simulator.py [--seconds 4]
 
-Every gesture by another person under another light, at 128x128 and two other sizes; times are processor time of this
-process, which runs on one core, and take in all from the person to the sorted packets. The median of several runs.
+Each gesture has a different person and a different light; the sizes are 128x128 and two others. Times are processor
+time of this process, which runs on one core, and cover everything from the person to the sorted packets. The median of
+several runs counts.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ SIZES = (Sensor(128, 128), Sensor(346, 260), Sensor(640, 480))
 
 
 def run(gesture: int, sensor: Sensor, seconds: float) -> tuple[float, int]:
-    """Return processor seconds taken, and the number of events."""
+    """Return the processor time in seconds and the number of events."""
     shot = Shot(sensor=sensor)
     began = time.process_time()
     events = sum(map(len, simulate(0, subject=gesture, session=gesture, gesture=gesture, seconds=seconds, shot=shot)))

@@ -1,13 +1,13 @@
-"""What classifiers get out of simulated events: the gesture of people they have not seen, and who it is.
+"""Measure what classifiers learn from simulated events: the gesture of unseen people, and the identity of people.
 
     eventveil simulate people
     [EVENTVEIL_REAL_DATA=FOLDER] python benchmarks/simulator_cues.py people
 
-A small network (ResNet-18 of 16 channels, on logarithms of counts) sees windows of one second, 64x64, and says of a
-trial what its windows say together. One learns the gesture from the people of the training side and is tried on the
-others; another learns who is who from all sessions but the last, and is tried on that. Beside them ridge regression on
-the logarithm of a whole trial's counts in squares of 8x8 pixels, a floor, with time and polarity and without. Intervals
-hold 95 %, by person. With a folder of real trials the network of gestures is tried on those, too.
+A small network (ResNet-18 with 16 channels, on log counts) gets windows of one second, 64x64; its predictions for the
+windows of a trial are combined. One network learns the gesture from the training people and is tested on the others;
+another learns the identities from all sessions but the last, and is tested on that. The floor is ridge regression on
+the log counts of a whole trial in squares of 8x8 pixels, with time and polarity and without. Intervals are 95 %, by
+person. With a folder of real trials, the gesture network is tested on those, too.
 """
 
 from __future__ import annotations
@@ -57,8 +57,8 @@ GESTURES = Training(epochs=30, rate=2e-3, decay=0.01, mirror=True)
 PEOPLE = Training(epochs=60, rate=3e-3, decay=0.05, mirror=False)
 
 
-def made(trials: Sequence[Trial], cache: Path, *, whole: bool) -> Windows:
-    """Return the windows of trials: of one second, or each trial as one."""
+def windows_of(trials: Sequence[Trial], cache: Path, *, whole: bool) -> Windows:
+    """Return the windows of trials: of one second, or one per trial if `whole`."""
     shape = RowShape.of(
         mode="recording" if whole else "windows",
         bins=BINS,
@@ -74,8 +74,8 @@ def numbers(trials: Sequence[Trial], key: str) -> Labels:
     return np.unique([getattr(trial, key) for trial in trials], return_inverse=True)[1]
 
 
-def taught(windows: Windows, truth: Labels, how: Training, what: str) -> ResNetClassifier:
-    """Train a network from scratch: windows at random places, `PER_TRIAL` of each trial in each epoch."""
+def train_network(windows: Windows, truth: Labels, training: Training, description: str) -> ResNetClassifier:
+    """Train a network from scratch on windows at random places, `PER_TRIAL` per trial and epoch."""
     torch.manual_seed(0)
     generator = torch.Generator().manual_seed(0)
     net = ResNetClassifier(
@@ -83,15 +83,17 @@ def taught(windows: Windows, truth: Labels, how: Training, what: str) -> ResNetC
     )
     net = net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     steps = len(windows.trials) * PER_TRIAL // BATCH
-    optimizer = torch.optim.AdamW(net.parameters(), lr=how.rate, weight_decay=how.decay)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, how.rate, total_steps=how.epochs * steps)
+    optimizer = torch.optim.AdamW(net.parameters(), lr=training.rate, weight_decay=training.decay)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, training.rate, total_steps=training.epochs * steps)
     swapped = torch.tensor(MIRRORED_GESTURES)
-    for epoch in track(range(how.epochs), description=what, console=Console(stderr=True)):
+    for epoch in track(range(training.epochs), description=description, console=Console(stderr=True)):
         draw = at_random(windows, PER_TRIAL, 0.0, np.random.default_rng(epoch))
         for batch in np.random.default_rng(epoch).permutation(len(draw))[: steps * BATCH].reshape(-1, BATCH):
             x, label = torch.from_numpy(windows.cut(draw[batch].start)), torch.from_numpy(truth[draw[batch].trial])
-            parameters = draw_augmentation(BATCH, SIZE, generator, AugmentSettings(rotation_deg=5, mirror=how.mirror))
-            label = torch.where(parameters[:, 3] > 0, swapped[label], label) if how.mirror else label
+            parameters = draw_augmentation(
+                BATCH, SIZE, generator, AugmentSettings(rotation_deg=5, mirror=training.mirror)
+            )
+            label = torch.where(parameters[:, 3] > 0, swapped[label], label) if training.mirror else label
             loss = functional.cross_entropy(net(augment(x, parameters)).logits, label, label_smoothing=0.1)
             optimizer.zero_grad()
             loss.backward()
@@ -100,8 +102,8 @@ def taught(windows: Windows, truth: Labels, how: Training, what: str) -> ResNetC
     return net.eval()
 
 
-def told(net: ResNetClassifier, windows: Windows) -> Labels:
-    """What the windows of each trial say together: the class whose log-probabilities add up to the most."""
+def predict(net: ResNetClassifier, windows: Windows) -> Labels:
+    """Return the class of each trial: the one with the highest sum of log-probabilities over its windows."""
     draw = in_order(windows, windows.shape.per_window)
     with torch.inference_mode():
         parts = [
@@ -113,15 +115,15 @@ def told(net: ResNetClassifier, windows: Windows) -> Labels:
     return total.argmax(1)
 
 
-def squares(windows: Windows, *, alone: bool) -> npt.NDArray[np.float64]:
-    """Logarithm of the counts of whole trials in 8x8 squares; `alone`: without time and polarity."""
+def squares(windows: Windows, *, counts_only: bool) -> npt.NDArray[np.float64]:
+    """Return the log counts of whole trials in 8x8 squares; `counts_only`: without time and polarity."""
     x = torch.from_numpy(windows.cut(windows.first_row[:-1]))
     counts = functional.avg_pool2d(x, 8) * 64
-    return (counts.sum(1) if alone else counts).flatten(1).log1p().double().numpy()
+    return (counts.sum(1) if counts_only else counts).flatten(1).log1p().double().numpy()
 
 
 def linear(train: npt.NDArray[np.float64], truth: Labels, test: npt.NDArray[np.float64]) -> Labels:
-    """Fit ridge regression to one-hot labels, and return what it says of `test`."""
+    """Fit ridge regression to one-hot labels, and return its predictions for `test`."""
     a, b = train - train.mean(0), test - train.mean(0)
     onehot = np.eye(truth.max() + 1)[truth]
     kernel = a @ a.T
@@ -132,40 +134,42 @@ def linear(train: npt.NDArray[np.float64], truth: Labels, test: npt.NDArray[np.f
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path, help="what `eventveil simulate` wrote")
-    asked = parser.parse_args()
-    dataset = open_dataset(asked.folder)
-    cache = asked.folder / "cache"
-    trials = made(dataset.trials, cache, whole=True).trials  # in the order that all windows have
+    options = parser.parse_args()
+    dataset = open_dataset(options.folder)
+    cache = options.folder / "cache"
+    trials = windows_of(dataset.trials, cache, whole=True).trials  # in the order that all windows have
     person, session, gesture = (numbers(trials, key) for key in ("subject", "session", "target"))
-    seen, early = np.array([trial.split == "train" for trial in trials]), session < session.max()
+    train_people, early = np.array([trial.split == "train" for trial in trials]), session < session.max()
     title = f"{len(dataset.subjects)} people, {session.max() + 1} sessions, {len(trials)} trials; {processor()}, seed 0"
-    table = Table("question", "who answers", "right", "95 %", "chance", title=title)
+    table = Table("task", "classifier", "right", "95 %", "chance", title=title)
 
-    def sides(known: npt.NDArray[np.bool_], *, whole: bool) -> list[Windows]:
-        return [made(np.array(trials, object)[side].tolist(), cache, whole=whole) for side in (known, ~known)]
+    def divided(train: npt.NDArray[np.bool_], *, whole: bool) -> list[Windows]:
+        return [windows_of(np.array(trials, object)[side].tolist(), cache, whole=whole) for side in (train, ~train)]
 
-    def ask(question: str, truth: Labels, known: npt.NDArray[np.bool_], how: Training) -> ResNetClassifier:
-        people, chance = person[~known], 1 / (truth.max() + 1)
-        for_training, for_test = sides(known, whole=False)
-        net = taught(for_training, truth[known], how, question)
-        answers = {"network": told(net, for_test)}
-        for_training, for_test = sides(known, whole=True)
-        for name, alone in (("linear", False), ("linear, counts alone", True)):
-            answers[name] = linear(squares(for_training, alone=alone), truth[known], squares(for_test, alone=alone))
-        for by, answer in answers.items():
-            right = answer == truth[~known]
+    def evaluate(task: str, truth: Labels, train: npt.NDArray[np.bool_], training: Training) -> ResNetClassifier:
+        people, chance = person[~train], 1 / (truth.max() + 1)
+        for_training, for_test = divided(train, whole=False)
+        net = train_network(for_training, truth[train], training, task)
+        predictions = {"network": predict(net, for_test)}
+        for_training, for_test = divided(train, whole=True)
+        for name, counts_only in (("linear", False), ("linear, counts alone", True)):
+            train_squares, test_squares = (squares(part, counts_only=counts_only) for part in (for_training, for_test))
+            predictions[name] = linear(train_squares, truth[train], test_squares)
+        for name, prediction in predictions.items():
+            right = prediction == truth[~train]
             interval = accuracy_interval(right, people)
             between = f"{interval.low:.1%} to {interval.high:.1%}"
-            table.add_row(question, by, f"{right.mean():.1%}", between, f"{chance:.1%}")
+            table.add_row(task, name, f"{right.mean():.1%}", between, f"{chance:.1%}")
         return net
 
-    net = ask(f"gesture of {len(set(person[~seen]))} unseen people", gesture, seen, GESTURES)
-    ask("who, in an unseen session", person, early, PEOPLE)
+    unseen = len(set(person[~train_people]))
+    net = evaluate(f"gesture of {unseen} unseen people", gesture, train_people, GESTURES)
+    evaluate("identity, in an unseen session", person, early, PEOPLE)
     console.print(table)
     if folder := os.environ.get("EVENTVEIL_REAL_DATA"):
-        real = made(open_dataset(Path(folder) / "dvs_gesture").trials, cache, whole=False)
+        real = windows_of(open_dataset(Path(folder) / "dvs_gesture").trials, cache, whole=False)
         truth = np.array([trial.target for trial in real.trials])
-        console.print(f"gesture of {len(truth)} real trials: network {(told(net, real) == truth).sum()} right")
+        console.print(f"gesture of {len(truth)} real trials: network {(predict(net, real) == truth).sum()} right")
 
 
 if __name__ == "__main__":

@@ -1,11 +1,10 @@
-"""A contact sheet of the simulated gestures, and of real ones beside them.
+"""Draw a contact sheet of the simulated gestures, with real ones for comparison.
 
     python benchmarks/simulator_sheet.py docs/simulator.png
     EVENTVEIL_REAL_DATA=FOLDER python benchmarks/simulator_sheet.py --real beside.png
 
 A row is a gesture: three moments of 30 ms each, ON white and OFF black, and all events of 1.45 s. With `--real` the
-real trial of the gesture stands to the right of it. Such a picture shows a real person: for looking at, never for
-publishing. Needs Pillow.
+real trial of the gesture is on its right. Such a picture shows a real person: never publish it. Needs Pillow.
 """
 
 from __future__ import annotations
@@ -38,9 +37,9 @@ def row(
         picture = np.full(shape, 128.0)
         np.add.at(picture, (y[now], x[now]), np.where(p[now], 50, -50))
         pictures.append(picture)
-    everything = np.zeros(shape)
-    np.add.at(everything, (y, x), 4)
-    return np.clip(np.hstack([*pictures, everything]), 0, 255).astype(np.uint8)
+    total = np.zeros(shape)
+    np.add.at(total, (y, x), 4)
+    return np.clip(np.hstack([*pictures, total]), 0, 255).astype(np.uint8)
 
 
 def simulated(gesture: int) -> Picture:
@@ -61,19 +60,19 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("out", type=Path, help="a PNG file")
     parser.add_argument(
-        "--real", action="store_true", help="real trials beside them; EVENTVEIL_REAL_DATA names the folder"
+        "--real", action="store_true", help="add real trials on the right; EVENTVEIL_REAL_DATA names the folder"
     )
-    asked = parser.parse_args()
+    options = parser.parse_args()
     rows = [simulated(gesture) for gesture in range(len(GESTURES))]
-    if asked.real:
+    if options.real:
         folder = Path(os.environ["EVENTVEIL_REAL_DATA"])
-        rows = [np.hstack([ours, real(folder, gesture)]) for gesture, ours in enumerate(rows)]
+        rows = [np.hstack([pictures, real(folder, gesture)]) for gesture, pictures in enumerate(rows)]
         sheet = np.vstack(rows)
     else:
         # Two columns: a page is wider than it is high.
         rows.append(np.zeros_like(rows[0]))
         sheet = np.hstack([np.vstack(rows[:6]), np.vstack(rows[6:])])
-    Image.fromarray(sheet).save(asked.out, optimize=True)
+    Image.fromarray(sheet).save(options.out, optimize=True)
 
 
 if __name__ == "__main__":

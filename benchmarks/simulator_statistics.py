@@ -1,10 +1,11 @@
-"""Simulated gestures beside real ones, in numbers: rates, polarities, events a pixel, times between events.
+"""Compare simulated gestures with real ones: rates, polarities, events per pixel, times between events.
 
     EVENTVEIL_REAL_DATA=FOLDER python benchmarks/simulator_statistics.py
 
-FOLDER holds real trials of DVS128 Gesture as tonic stores them, below `dvs_gesture/`. Each real trial stands beside
-five simulated people who make the same gesture as long, each under another light. Times are cut to whole milliseconds
-on both sides, for the real ones come so. Each figure is the median over trials, with the smallest and the largest.
+FOLDER holds real trials of DVS128 Gesture as tonic stores them, below `dvs_gesture/`. Each real trial is compared with
+five simulated people who make the same gesture for the same time, each in a different light. Times are truncated to
+whole milliseconds on both sides, because the real ones are. Each figure is the median over trials, with the smallest
+and the largest.
 """
 
 from __future__ import annotations
@@ -31,22 +32,22 @@ def statistics(
 ) -> dict[str, float]:
     place = y * DVS128.width + x
     counts = np.bincount(place, minlength=DVS128.width * DVS128.height)
-    seen = counts[counts > 0]
+    active = counts[counts > 0]
     order = np.lexsort((np.arange(len(t)), t, place))
     same = np.diff(place[order]) == 0
     gaps, changed = np.diff(t[order])[same], (np.diff(p[order]) != 0)[same]
     return {
-        "events a second, thousands": len(t) / SECONDS / 1e3,
+        "events per second, thousands": len(t) / SECONDS / 1e3,
         "ON share": p.mean(),
-        "pixels with an event, share": len(seen) / len(counts),
-        "events a pixel: median": np.median(seen),
-        "events a pixel: 90 %": np.percentile(seen, 90),
-        "events a pixel: 99 %": np.percentile(seen, 99),
+        "pixels with an event, share": len(active) / len(counts),
+        "events per pixel: median": np.median(active),
+        "events per pixel: 90 %": np.percentile(active, 90),
+        "events per pixel: 99 %": np.percentile(active, 99),
         "ms to the pixel's next event: 10 %": np.percentile(gaps, 10),
         "ms to the pixel's next event: median": np.median(gaps),
         "ms to the pixel's next event: 90 %": np.percentile(gaps, 90),
         "next event of the other polarity, share": changed.mean(),
-        "pixels with a single event, share": (seen == 1).mean(),
+        "pixels with a single event, share": (active == 1).mean(),
     }
 
 
@@ -61,7 +62,7 @@ def simulated(gesture: int, subject: int) -> Columns:
     return x, y, p, t // 1000
 
 
-def told(values: list[float]) -> str:
+def spread(values: list[float]) -> str:
     low, middle, high = np.percentile(values, [0, 50, 100])
     return f"{middle:.3g} ({low:.3g} to {high:.3g})"
 
@@ -71,23 +72,24 @@ def main() -> None:
     if not folder:
         sys.exit("EVENTVEIL_REAL_DATA does not name a folder of real recordings")
     trials = real(Path(folder))
-    ours = {
+    simulated_trials = {
         gesture: [statistics(*simulated(gesture, subject)) for subject in range(1, PEOPLE + 1)] for gesture in trials
     }
-    theirs = {gesture: statistics(*trial) for gesture, trial in trials.items()}
+    real_trials = {gesture: statistics(*trial) for gesture, trial in trials.items()}
     table = Table(
         "statistic", "real", "simulated", title=f"{len(trials)} real trials, {PEOPLE * len(trials)} simulated"
     )
-    for name in next(iter(theirs.values())):
+    for name in next(iter(real_trials.values())):
         table.add_row(
             name,
-            told([one[name] for one in theirs.values()]),
-            told([one[name] for many in ours.values() for one in many]),
+            spread([trial[name] for trial in real_trials.values()]),
+            spread([trial[name] for group in simulated_trials.values() for trial in group]),
         )
-    rates = Table("gesture", "real", "simulated", title="events a second, thousands")
+    rates = Table("gesture", "real", "simulated", title="events per second, thousands")
     for gesture in trials:
-        name = "events a second, thousands"
-        rates.add_row(GESTURES[gesture], f"{theirs[gesture][name]:.0f}", told([one[name] for one in ours[gesture]]))
+        name = "events per second, thousands"
+        simulated_rates = [trial[name] for trial in simulated_trials[gesture]]
+        rates.add_row(GESTURES[gesture], f"{real_trials[gesture][name]:.0f}", spread(simulated_rates))
     Console(soft_wrap=True).print(table, rates)
 
 

@@ -1,4 +1,4 @@
-"""The line's own source stage, with a stand-in where the histogrammer would be, for what is measured before it."""
+"""The pipeline's source stage with a stand-in for the histogrammer, to measure what comes before it."""
 
 from __future__ import annotations
 
@@ -19,20 +19,20 @@ from eventveil.stream.stages.recording import RecordingSource
 
 
 class Sink:
-    """Stands in the place of the plan and of the histogrammer: takes note of when packets come, and of nothing else."""
+    """Replaces the plan and the histogrammer; records only when packets arrive and when they are due."""
 
     stats = HistogramStats()
     size, field, hop_us, density = (128, 128), None, None, None
 
     def __init__(self) -> None:
-        self.came_s: list[float] = []
+        self.arrived_s: list[float] = []
         self.due_us: list[int] = []
 
-    def histogrammer(self, sensor: object, start_us: int | None) -> Sink:  # noqa: ARG002, D102 - as in the class that it stands for
+    def histogrammer(self, sensor: object, start_us: int | None) -> Sink:  # noqa: ARG002, D102 - the signature of the class that it replaces
         return self
 
     def push(self, packet: EventPacket) -> tuple[()]:  # noqa: D102
-        self.came_s.append(time.monotonic())
+        self.arrived_s.append(time.monotonic())
         self.due_us.append(int(packet.t[-1]) if packet.until_us is None else packet.until_us)
         return ()
 
@@ -42,7 +42,7 @@ class Sink:
 
 @contextmanager
 def stage(sink: Sink, **source: object) -> Iterator[tuple[RecordingSource, Signals, StageReporter]]:
-    """The source stage, with sockets to nobody who minds."""
+    """Yield the source stage, connected to a socket that nothing reads, with its signals and its reporter."""
     pipeline = PipelineCounters(("histogram:0",), ("0",))
     signals, counters = Signals.of(pipeline), pipeline["histogram:0"]
     with zmq.Context() as context, context.socket(zmq.PULL) as pull, context.socket(zmq.PUSH) as push:
@@ -57,7 +57,7 @@ def stage(sink: Sink, **source: object) -> Iterator[tuple[RecordingSource, Signa
 
 
 def play(sink: Sink, **source: object) -> float:
-    """Play a source into a sink; return the processor time that it took."""
+    """Play a source into a sink; return the processor time taken, in seconds."""
     with stage(sink, **source) as (player, signals, report):
         began = time.thread_time()
         player.run(signals, report)

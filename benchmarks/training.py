@@ -1,16 +1,16 @@
-"""How fast one adversarial step is, beside a plain re-statement of the published one, on the same windows.
+"""Compare the speed of one adversarial step with a plain re-implementation of the published one, on the same windows.
 
     python benchmarks/training.py [--batch 32] [--size 128] [--depth 50] [--steps 3] [--device auto]
 
-The published step runs both helpers twice, on anonymized windows with and without the anonymizer behind them, and goes
-backward once for each of three losses, in fp32 with PyTorch's defaults. Ours is `training.adversarial` as `eventveil
-train` runs it, on data that lies on the device: fp32, and bf16 where the device computes in it. Steps of all kinds take
-turns, so that a machine that slows down slows all of them; a figure is the median. Where others share the machine, look
-at core seconds, the processor's time in this process, with OMP_NUM_THREADS=1. Windows are random, the target has 11
-classes, and there are 23 people, each as often as the batch allows.
+The published step runs both helpers twice, on anonymized windows with and without gradients to the anonymizer, and
+makes one backward pass for each of three losses, in fp32 with PyTorch's defaults. Ours is
+`training/stages/adversarial.py` as `eventveil train` runs it, with data on the device: in fp32, and in bf16 where the
+device computes in it. The kinds of step take turns, so that a slower machine slows all of them; a figure is the median.
+On a shared machine, use core seconds, the processor time of this process, with OMP_NUM_THREADS=1. Windows are random,
+the target has 11 classes, and there are 23 people, each as often as the batch allows.
 
-The default batch is one that a few cores finish in minutes. The goals, 3x on a CPU with bf16 units and 4x on a GPU, are
-for --batch 32 --size 128 --depth 50; that takes 9 GB.
+A few cores finish the default batch in minutes. The goals, 3x on a CPU with bf16 units and 4x on a GPU, are for
+--batch 32 --size 128 --depth 50; that takes 9 GB.
 """
 
 from __future__ import annotations
@@ -42,10 +42,10 @@ TARGETS, PEOPLE, CHANNELS, MARGIN = 11, 23, 10, 4.0
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--batch", type=int, default=4, help="windows of a step")
+    parser.add_argument("--batch", type=int, default=4, help="windows per step")
     parser.add_argument("--size", type=int, default=128, help="width and height of a window, pixels")
-    parser.add_argument("--depth", type=int, default=50, choices=(18, 34, 50), help="of the ResNets")
-    parser.add_argument("--steps", type=int, default=3, help="steps to be timed of each kind, after one that is not")
+    parser.add_argument("--depth", type=int, default=50, choices=(18, 34, 50), help="depth of the ResNets")
+    parser.add_argument("--steps", type=int, default=3, help="timed steps of each kind, after one that is not counted")
     parser.add_argument("--device", default="auto", help="cpu, cuda, cuda:N or auto")
     options = parser.parse_args()
     device = choose_device(options.device)
@@ -64,7 +64,7 @@ def main() -> None:
 
 
 def windows(batch: int, size: int, device: torch.device) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Random counts, classes, and people of whom each is there at least twice."""
+    """Return random counts, classes, and people, each of whom occurs at least twice."""
     generator = torch.Generator().manual_seed(0)
     x_BCHW = torch.poisson(torch.full((batch, CHANNELS, size, size), 0.2), generator=generator)
     target_B, person_B = torch.arange(batch) % TARGETS, torch.arange(batch) // 2 % PEOPLE
@@ -72,7 +72,7 @@ def windows(batch: int, size: int, device: torch.device) -> tuple[torch.Tensor, 
 
 
 def published(depth: int, x_BCHW: torch.Tensor, target_B: torch.Tensor, person_B: torch.Tensor) -> Callable[[], object]:
-    """The step of Bendig et al., WACV 2025, and of the code published with it, written down plainly."""
+    """Return the step of Bendig et al., WACV 2025, and of the code published with it, in its plainest form."""
     anonymizer = initialise("anonynoise", {}, seed=0).train().to(x_BCHW.device)
     helper = {"depth": depth, "channels": CHANNELS}
     target, identity = (
@@ -84,10 +84,10 @@ def published(depth: int, x_BCHW: torch.Tensor, target_B: torch.Tensor, person_B
     def step() -> None:
         anonymized = anonymizer(x_BCHW, torch.randn_like(x_BCHW))
         person, person_alone = identity(anonymized), identity(anonymized.detach())
-        told, told_alone = target(anonymized), target(anonymized.detach())
+        kept, kept_alone = target(anonymized), target(anonymized.detach())
         losses = (
-            functional.cross_entropy(told.logits, target_B) - triplet(person.embedding, person_B),
-            functional.cross_entropy(told_alone.logits, target_B),
+            functional.cross_entropy(kept.logits, target_B) - triplet(person.embedding, person_B),
+            functional.cross_entropy(kept_alone.logits, target_B),
             functional.cross_entropy(person_alone.logits, person_B) + triplet(person_alone.embedding, person_B),
         )
         for optimizer, loss in zip(optimizers, losses, strict=True):
@@ -99,7 +99,7 @@ def published(depth: int, x_BCHW: torch.Tensor, target_B: torch.Tensor, person_B
 
 
 def triplet(embedding_BE: torch.Tensor, person_B: torch.Tensor) -> torch.Tensor:
-    """Batch-hard triplet loss with distances from a product of matrices, as re-identification code has it."""
+    """Return the batch-hard triplet loss, with distances from a matrix product as in re-identification code."""
     square_B = embedding_BE.square().sum(1)
     distance_BB = (square_B[:, None] + square_B - 2 * embedding_BE @ embedding_BE.T).clamp(min=1e-12).sqrt()
     same_BB = person_B[:, None] == person_B
@@ -115,7 +115,7 @@ def ours(
     target_B: torch.Tensor,
     person_B: torch.Tensor,
 ) -> Callable[[], object]:
-    """The step of `eventveil train adversarial`, with the same roles, objective and sizes."""
+    """Return the step of `eventveil train adversarial`, with the same roles, objective and sizes."""
     device = x_BCHW.device
     settings = TrainSettings.model_validate(
         {
@@ -130,10 +130,11 @@ def ours(
     helper = {"depth": options.depth, "channels": CHANNELS}
     target = initialise("resnet_classifier", helper | {"classes": TARGETS}, seed=1)
     identity = initialise("resnet_classifier", helper | {"classes": PEOPLE}, seed=2)
-    stand = EvaluationSet(
-        "val", None, None, settings, ProcessGroup(device=device)
-    )  # a step uses only its process group
-    stage = AdversarialStage(initialise("anonynoise", {}, seed=0), target, [identity], None, None, settings, stand)
+    # A step uses only its process group.
+    evaluation_set = EvaluationSet("val", None, None, settings, ProcessGroup(device=device))
+    stage = AdversarialStage(
+        initialise("anonynoise", {}, seed=0), target, [identity], None, None, settings, evaluation_set
+    )
     for learner in stage.learners.values():
         learner.network.train()
     noise = NamedNoise(torch_generator(device, "noise"))
@@ -141,8 +142,8 @@ def ours(
 
     def step() -> list[float]:
         computed = stage.step(batch, 0)
-        told = [*computed.values.values(), *(gradient.norm for gradient in computed.gradients)]
-        figures = torch.stack([value.detach().float() for value in told]).tolist()  # as the loop looks for NaN
+        values = [*computed.values.values(), *(gradient.norm for gradient in computed.gradients)]
+        figures = torch.stack([value.detach().float() for value in values]).tolist()  # as the loop checks for NaN
         for gradient in computed.gradients:
             gradient.step()
         return figures
@@ -151,7 +152,7 @@ def ours(
 
 
 def timed(step: Callable[[], object], device: torch.device) -> tuple[float, float]:
-    """Seconds that a step takes, to the end of its work on the device; and processor time of this process."""
+    """Return the seconds that a step takes, up to the end of its work on the device, and its processor time."""
     began, began_core = time.perf_counter(), time.process_time()
     step()
     if device.type == "cuda":
@@ -167,14 +168,14 @@ def report(seconds: dict[str, list[tuple[float, float]]], options: argparse.Name
     for kind, taken in seconds.items():
         wall, core = (statistics.median(column) for column in zip(*taken, strict=True))
         baseline = baseline or (wall, core)
-        ratios = (f"{first / own:.2f}x" for first, own in zip(baseline, (wall, core), strict=True))
+        ratios = (f"{first / value:.2f}x" for first, value in zip(baseline, (wall, core), strict=True))
         table.add_row(kind, f"{wall:.3f}", f"{options.batch / wall:.2f}", next(ratios), f"{core:.3f}", next(ratios))
     console = Console(soft_wrap=True)
     versions = f"torch {torch.__version__}, python {platform.python_version()}"
     console.print(f"{device}: {name}, {torch.get_num_threads()} threads; {versions}")
     console.print(table)
     if not computes_bf16(device):
-        console.print("No bf16 here: the device does not compute in it, and the goals are for those that do.")
+        console.print("No bf16: the device does not compute in it, and the goals are for devices that do.")
 
 
 if __name__ == "__main__":

@@ -1,10 +1,10 @@
-"""How dense events were in the training windows of the weights that come along: what their metadata says.
+"""Measure the density of events in the training windows of the shipped weights, which their metadata records.
 
     python benchmarks/training_density.py [TRIALS]
 
-Draws trials (330 of 3036, seed 0) of the people whom those weights were trained and validated on, films them anew from
-the same numbers, and cuts every window that begins with a row of the training, as `configs/train/noisy_channel.yaml`
-has it.
+Draws trials (330 of 3036, seed 0) of the people that those weights were trained and validated on, simulates them again
+from the same numbers, and cuts every window that starts at a row of the training data, as in
+`configs/train/noisy_channel.yaml`.
 """
 
 from __future__ import annotations
@@ -29,10 +29,10 @@ def main(trials: int = 330) -> None:
     assert metadata.bin_us is not None
     row_us, per_window = metadata.bin_us // OFFSETS, metadata.bins * OFFSETS
     planned = plan(Path("people"), subjects=SUBJECTS, sessions=SESSIONS)
-    seen = [trial for trial in planned if trial.path.parts[1] == "ibmGestureTrain"]
+    train_trials = [trial for trial in planned if trial.path.parts[1] == "ibmGestureTrain"]
     density: list[float] = []
-    for number in np.sort(np.random.default_rng(0).choice(len(seen), trials, replace=False)):
-        trial = seen[number]
+    for number in np.sort(np.random.default_rng(0).choice(len(train_trials), trials, replace=False)):
+        trial = train_trials[number]
         histogrammer = WindowedHistogrammer(DVS128, metadata.size, 1, row_us)
         rows: list[int] = []
         for packet in simulate(0, subject=trial.subject, session=trial.session, gesture=trial.gesture, seconds=SECONDS):
@@ -40,7 +40,7 @@ def main(trials: int = 330) -> None:
         rows += [window.events for window in histogrammer.finish()]
         until = np.cumsum([0, *rows[: round(SECONDS * 1e6) // row_us]])
         density += ((until[per_window:] - until[:-per_window]) / np.prod(metadata.size)).tolist()
-    print(f"{trials} of {len(seen)} trials, {len(density)} windows, events per pixel of a window:")
+    print(f"{trials} of {len(train_trials)} trials, {len(density)} windows, events per pixel of a window:")
     print({f"{share} %": round(float(np.percentile(density, share)), 2) for share in PERCENTILES})
     print(f"the file says {metadata.scene}")
 
