@@ -14,7 +14,7 @@ from numba import njit, types
 from numpy.lib.stride_tricks import as_strided
 
 from eventveil.events import EventPacket, Sensor
-from eventveil.records import rest_from_time
+from eventveil.io.records import rest_from_time
 
 # The subtraction in _records_pass borrows at these bits if x, y or p is too large.
 _BORROWS = 1 << 16 | 1 << 32 | 1 << 40

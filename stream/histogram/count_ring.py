@@ -11,7 +11,7 @@ import numpy.typing as npt
 from numba import njit
 
 from eventveil.events import EventPacket
-from eventveil.records import are_records, as_words
+from eventveil.io.records import are_records, as_words
 from eventveil.stream.histogram.kernels import ByLayout, types
 from eventveil.stream.histogram.pixel_map import PixelMap
 
