@@ -80,6 +80,19 @@ class WindowedHistogrammer:
 
     Raises:
         EventError: a setting is out of range or does not fit the mode.
+
+    Example:
+        >>> from eventveil import EventPacket, Sensor
+        >>> from eventveil.stream.histogram import WindowedHistogrammer
+        >>> packet = EventPacket.of(t=[0, 900, 1_000, 2_500], x=[0, 0, 1, 1], y=[0, 0, 0, 0], p=[1, 1, 0, 1])
+        >>> histogrammer = WindowedHistogrammer(Sensor(2, 1), bins=2, bin_us=1_000)
+        >>> windows = list(histogrammer.push(packet)) + list(histogrammer.finish())
+        >>> [(window.t_start_us, window.t_end_us) for window in windows]
+        [(0, 2000), (2000, 4000)]
+        >>> windows[0].counts[:, :, 0].tolist()  # two bins, each OFF and ON, of both pixels
+        [[[0, 0], [2, 0]], [[0, 1], [0, 0]]]
+        >>> histogrammer.stats.binned
+        4
     """
 
     def __init__(

@@ -69,6 +69,11 @@ def subscribe(
         AuditError: the auditor's key cannot be read; or, within seconds, the messages have no certificate of that key,
             or their certificate covers other weights or a failed audit.
         WireError: a message breaks the format of docs/wire-format.md; subscribe again to continue.
+
+    Example:
+        >>> from eventveil.stream import subscribe
+        >>> for message in subscribe("tcp://127.0.0.1:5999", timeout_s=0.2):  # no publisher there: ends after 0.2 s
+        ...     print(message.topic, message.header, message.array.shape)
     """
     unknown = set(topics) - set(HEADERS)
     if unknown:

@@ -106,7 +106,7 @@ def test_pictures_of_real_people_are_in_the_private_page_alone(report, tmp_path,
 def test_the_terminal_shows_all_of_it_in_80_columns(report, monkeypatch):
     shown = io.StringIO()
     monkeypatch.setattr(audit, "stdout", Console(file=shown, width=80, soft_wrap=True))
-    audit._print(report)
+    audit._print_report(report)
     lines = shown.getvalue().splitlines()
     assert max(map(len, lines)) <= 80
     assert not [line for line in lines if "…" in line]
