@@ -14,7 +14,7 @@ from small_trainings import Silent, planted, settings, values, watch
 from typer.testing import CliRunner
 
 from eventveil.cli import app
-from eventveil.errors import ConfigError
+from eventveil.errors import ConfigError, EventVeilError
 from eventveil.training.distributed.process_group import ProcessGroup
 from eventveil.training.recipe import Recipe
 
@@ -30,6 +30,15 @@ def train(folder, stage, config_values, *options):
     command = [sys.executable, "-m", "eventveil.cli", "train", stage, str(config), *options]
     environment = os.environ | {"OMP_NUM_THREADS": "1", "COLUMNS": "120"}
     return subprocess.run(command, env=environment, cwd=folder, capture_output=True, text=True, check=False)
+
+
+def complaint(folder, stage, config_values):
+    """Return the message of the error that a command ends with, without the seconds that a process of its own takes."""
+    config = folder / "mine.yaml"
+    config.write_text(yaml.safe_dump(config_values))
+    error = CliRunner().invoke(app, ["train", stage, str(config), "--out", str(folder / "run")]).exception
+    assert isinstance(error, EventVeilError), repr(error)
+    return str(error)
 
 
 def quick(root, **changes):
@@ -82,10 +91,7 @@ def test_an_attack_prints_json_for_machines_and_a_table_for_people(root, tmp_pat
     ],
 )
 def test_settings_that_do_not_go_together_are_told_in_a_line(root, tmp_path, changes, words):
-    done = train(tmp_path, "pretrain", quick(root, **changes))
-    assert done.returncode == 2
-    assert words in done.stderr.replace("\n", " ")
-    assert "Traceback" not in done.stderr
+    assert words in complaint(tmp_path, "pretrain", quick(root, **changes))
 
 
 @pytest.mark.parametrize(
@@ -98,24 +104,18 @@ def test_settings_that_do_not_go_together_are_told_in_a_line(root, tmp_path, cha
 )
 def test_an_anonymizer_that_there_is_not_is_told(root, tmp_path, config, words):
     config_values = quick(root, anonymizer=config, adversarial={"from_pretrained": False})
-    done = train(tmp_path, "adversarial", config_values)
-    assert done.returncode == 2
-    assert words in done.stderr.replace("\n", " ")
+    assert words in complaint(tmp_path, "adversarial", config_values)
 
 
 def test_a_dataset_that_does_not_fit_is_told(tmp_path):
     missing = train(tmp_path, "pretrain", quick(tmp_path / "nothing"))
     assert missing.returncode == 2
     assert "expected the folder of a dataset, but there is none" in missing.stderr
+    assert "Traceback" not in missing.stderr
     tests_only = tonic(tmp_path / "tests", people=(("ibmGestureTest", (24, 25)),), classes=range(2))
-    done = train(tmp_path, "pretrain", quick(tests_only))
-    assert done.returncode == 2
-    assert "set data.test_people, or give a list as data.split" in done.stderr.replace("\n", " ")
-    without_classes = train(
-        tmp_path, "pretrain", quick(reid(tmp_path / "reid", ("001", "003", "004", "005")), data={"val_people": 1})
-    )
-    assert without_classes.returncode == 2
-    assert "adversarial.keep: event-reid has no classes to keep" in without_classes.stderr.replace("\n", " ")
+    assert "set data.test_people, or give a list as data.split" in complaint(tmp_path, "pretrain", quick(tests_only))
+    without_classes = quick(reid(tmp_path / "reid", ("001", "003", "004", "005")), data={"val_people": 1})
+    assert "adversarial.keep: event-reid has no classes to keep" in complaint(tmp_path, "pretrain", without_classes)
 
 
 @pytest.mark.parametrize(("key", "package"), [("tensorboard", "tensorboardX"), ("pictures", "matplotlib")])
