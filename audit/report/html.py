@@ -24,7 +24,7 @@ with require("jinja2", extra="audit", error=AuditError):
 
 PAGE, TEMPLATE = "report.html", "page.html.j2"
 PICTURES, PICTURES_TEMPLATE = "pictures.html", "pictures.html.j2"
-WORDS = {0: "pass (private enough against the attackers tried)", 1: "fail (not private)", 2: "inconclusive"}
+WORDS = {0: "Pass (private enough against the attackers tried)", 1: "Fail (not private)", 2: "Inconclusive"}
 
 Sheets = list[tuple[str, str]]
 """Names of picture sheets, and the sheets as data URIs."""

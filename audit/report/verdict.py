@@ -1,4 +1,4 @@
-"""Decides whether an anonymizer stays below the threshold: pass, fail or inconclusive."""
+"""Decides whether an anonymizer stays below the threshold: Pass, Fail or Inconclusive."""
 
 from __future__ import annotations
 

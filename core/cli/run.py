@@ -46,7 +46,7 @@ SpeedOption = Annotated[
 ]
 StartOption = Annotated[
     float | None,
-    typer.Option("--start", metavar="SECONDS", help="Skip what lies before this time, counted from the first event."),
+    typer.Option("--start", metavar="SECONDS", help="Skip everything before this time, counted from the first event."),
 ]
 StopOption = Annotated[
     float | None,

@@ -176,8 +176,8 @@ def _limit_cpu_time() -> None:
 
 
 if __name__ == "__main__":
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # what it holds of the file is not for the disk
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a core dump would write parts of the file to disk
     try:
         write_messages(Path(sys.argv[1]), sys.argv[2], sys.stdout.buffer)
     except BrokenPipeError:
-        sys.stdout = None  # nobody listens any more; nor is Python to write what is left
+        sys.stdout = None  # the reader is gone; keep Python from flushing the rest

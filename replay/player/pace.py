@@ -26,7 +26,7 @@ def paced(
     """Hold events back until they would have happened.
 
     Packets are cut into slices of 10 ms of real time. A slice is released at its end and gives that end as `until_us`;
-    where nothing moves, empty slices show that time goes on. The `until_us` of a packet itself is kept. Each release
+    where nothing moves, empty slices show that time advances. The `until_us` of a packet itself is kept. Each release
     is timed from the first event, so delays do not add up; a late release does not wait.
 
     Args:

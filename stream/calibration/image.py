@@ -23,7 +23,7 @@ NOTICE = "PRIVATE: made from raw events of the people in front of the camera. Do
 
 
 def draw_sheet(profile: SourceProfile, training: SourceProfile | None) -> Image.Image:
-    """Draw a source beside one that resembles the training data, or None if there is none."""
+    """Draw a source next to one that resembles the training data, or None if there is none."""
     panels = [
         (_rates(profile), f"events per pixel, {profile.seconds:.2f} s (hot pixels: red)"),
         (_window(profile.window), f"what the network sees of {profile.sensor}"),

@@ -177,4 +177,4 @@ class _Handler(BaseHTTPRequestHandler):
         self.wfile.write(body)
 
     def log_message(self, *_: object) -> None:
-        """Log nothing: a scraper sends requests for ever."""
+        """Log nothing: a scraper sends requests forever."""

@@ -3,7 +3,7 @@
     histogram (one per source) --> anonymize --> classify --> publish
 
 The receiving end of each edge binds, so several sources fan into one anonymizer. Without a classifier its stage is
-left out. No part waits for ever: a stage that raises ends the pipeline; one whose process dies, hangs or crashes is
+left out. No part waits forever: a stage that raises ends the pipeline; one whose process dies, hangs or crashes is
 restarted a few times (`eventveil.stream.pipeline.supervisor`) before it ends the pipeline; a stopped pipeline has
 `STOP_S` to drain; and stages whose supervisor is gone leave by themselves.
 """

@@ -27,7 +27,7 @@ log = logging.getLogger("eventveil.door")
 
 
 class CurveAuthenticator:
-    """Tells libzmq whether a key is on the list, from a thread of its own.
+    """Answers libzmq, in its own thread, whether a key is on the list.
 
     Args:
         allowed: the list.
