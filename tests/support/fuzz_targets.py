@@ -269,7 +269,7 @@ TARGETS = {
         Target("recording HDF5", partial(_recordings, "HDF5"), _read_hdf5, apart=True),
         Target("message", _messages, lambda data, _: decode(data.split(_BETWEEN))),
         Target("stage message", _stage_messages, lambda data, _: unpack(data.split(_BETWEEN))),
-        Target("pipeline settings", lambda _: _ready("live.yaml", "replay.yaml"), partial(_configure, PipelineSettings)),
+        Target("line settings", lambda _: _ready("live.yaml", "replay.yaml"), partial(_configure, PipelineSettings)),
         Target("training settings", lambda _: _ready("train/simulated_small.yaml"), partial(_configure, TrainSettings)),
         Target("audit settings", lambda _: _ready("audit/quick.yaml"), partial(_configure, AuditSettings)),
         Target("override", lambda _: [b"line.delivery=live", b"sources.0.speed=max\nwindow.size=[64, 48]"], _override),
