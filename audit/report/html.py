@@ -1,4 +1,4 @@
-"""report.html: one self-contained page, for the decision whether the camera may be switched on.
+"""report.html: one self-contained page, for deciding whether the camera may be switched on.
 
 It is made to be shared, so it never contains pictures of real people: those are in work/pictures.html, which is
 private. Pictures of simulated people are in both; pictures of a recording are only in the private page.
@@ -44,7 +44,7 @@ def write_pages(folder: Path, report: AuditReport) -> None:
 
 
 def page(report: AuditReport, sheets: Sheets) -> str:
-    """Render the page. Text from files, as names and notes, is escaped.
+    """Render the page. Text from files, such as names and notes, is escaped.
 
     Args:
         report: the report.

@@ -1,4 +1,4 @@
-"""Read an HDF5 file in a process of its own: `python -m eventveil.io.formats.hdf5_process FILE UNIT`.
+"""Read an HDF5 file in a separate process: `python -m eventveil.io.formats.hdf5_process FILE UNIT`.
 
 On damaged files the HDF5 library (2.0) may loop forever, so that no Python signal handler runs, or write to invalid
 memory. Only the kernel can stop that, and only by ending the whole process. The process writes messages to standard

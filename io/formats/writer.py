@@ -134,7 +134,7 @@ class Writer(ABC):
                 self.path,
                 format=self.format,
                 expected=f"cannot be written: {error.strerror or error}",
-                remedy="nothing was left behind; choose another place, or make room and allow writing there",
+                remedy="no partial file remains; choose another folder, or free some space and allow writing there",
             ) from error
 
 

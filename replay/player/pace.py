@@ -58,7 +58,7 @@ def paced(
             wait_for(end_us)
             yield EventPacket(head.t, head.x, head.y, head.p, until_us=end_us)
             end_us += slice_us
-        # The next packet may hold more events of this slice, so promise no more than the packet does.
+        # The next packet may hold more events of this slice, so guarantee no more than the packet does.
         if promised_us is not None and promised_us <= end_us - slice_us:
             promised_us = None
         due_us = [*map(int, rest.t[-1:]), *([] if promised_us is None else [promised_us])]

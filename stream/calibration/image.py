@@ -1,7 +1,7 @@
 """Draws the profile of a source: event rate per pixel, the network's input, and an input from training.
 
 The image shows raw events, and so the person in front of the camera. Only its owner may read the file, and the image
-says that it is private.
+is labelled as private.
 """
 
 from __future__ import annotations
