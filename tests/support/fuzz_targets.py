@@ -60,7 +60,7 @@ class Target:
         name: as `--only` of scripts/fuzz-nightly takes it.
         seeds: returns valid bytes; called with a folder to make them in.
         feed: takes bytes, and a folder that no other target uses.
-        apart: runs in a process of its own, because a third-party library may crash it or loop forever.
+        apart: runs in its own process, because a third-party library may crash it or loop forever.
     """
 
     name: str

@@ -285,7 +285,7 @@ def rule_for(words):
 
 
 def expanded(block, words):
-    """The words of a command without "...", and with `$P` replaced by the options that the page says it stands for."""
+    """The words of a command without "...", and with `$P` replaced by the options that the page defines."""
     words = [word for word in words if word != "..."]
     if "$P" not in words:
         return words

@@ -1,4 +1,4 @@
-"""Confidence intervals with the promised coverage, and chance levels that match simulation."""
+"""Confidence intervals with the nominal coverage, and chance levels that match simulation."""
 
 from __future__ import annotations
 
