@@ -80,7 +80,7 @@ def run(
     ] = None,
     json: JsonOption = False,
 ) -> None:
-    """Measure how much identity passes an anonymizer: train attackers on anonymized data, test them on unseen people.
+    """Measure how much identity an anonymizer leaks: train attackers on anonymized data, test them on unseen people.
 
     All --weights go into one report in the --out folder, with a signed certificate. The folder work/ inside it contains
     raw windows and identities: keep it private.
