@@ -67,7 +67,7 @@ class Auditor:
         workspace.prepare()
         if not any(protocol.way == "linked" for protocol in workspace.protocols):
             raise AuditError(
-                f"{dataset.root}: inconclusive: none of the test people has the same gesture in two sessions, so no "
+                f"{dataset.root}: Inconclusive: none of the test people has the same gesture in two sessions, so no "
                 "attacker can be tested; give people a second session"
             )
         _ = workspace.validation  # fail now, and not in the first job

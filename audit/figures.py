@@ -179,7 +179,7 @@ class Verdict(ReportModel):
     """Whether every advantage stays below the threshold.
 
     Attributes:
-        status: exit status: 0 pass, 1 fail, 2 inconclusive.
+        status: exit status: 0 Pass, 1 Fail, 2 Inconclusive.
         text: the verdict and its reason.
         strongest: the highest advantage: the figure to quote.
         decisive: the advantage whose interval reaches highest: the one that is compared with the threshold.

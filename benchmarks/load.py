@@ -201,7 +201,7 @@ def subscribers(seconds: float, folder: Path) -> list[Row]:
     values = np.random.default_rng(0).random((20, 32, 32), np.float32)
     rows: list[Row] = []
     p99: list[float] = []
-    for name, stalled in (("alone", 0), (f"beside {STALLED} that never read", STALLED)):
+    for name, stalled in (("alone", 0), (f"with {STALLED} that never read", STALLED)):
         (folder / name).mkdir()
         with publisher(folder / name, SUBSCRIBERS + stalled) as (publish, endpoint, keys):
             delays_ms, missing = delays(publish, endpoint, keys[:SUBSCRIBERS], 10, values, seconds, keys[SUBSCRIBERS:])

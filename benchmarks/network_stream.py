@@ -47,7 +47,7 @@ writer = dv.io.NetworkWriter("127.0.0.1", port, stream)
 print("up", flush=True)
 while writer.getClientCount() == 0:
     time.sleep(0.001)
-time.sleep(1)  # a client is counted before it listens, and would miss what is written at once
+time.sleep(1)  # a client is counted before it listens, and would miss what is written immediately
 length = datetime.timedelta(microseconds={PACKET_US})
 began, began_cpu, worst = time.monotonic(), time.process_time(), 0.0
 for number in range(packets):

@@ -1,7 +1,7 @@
 """Draw a contact sheet of the simulated gestures, with real ones for comparison.
 
     python benchmarks/simulator_sheet.py docs/simulator.png
-    EVENTVEIL_REAL_DATA=FOLDER python benchmarks/simulator_sheet.py --real beside.png
+    EVENTVEIL_REAL_DATA=FOLDER python benchmarks/simulator_sheet.py --real comparison.png
 
 A row is a gesture: three moments of 30 ms each, ON white and OFF black, and all events of 1.45 s. With `--real` the
 real trial of the gesture is on its right. Such a picture shows a real person: never publish it. Needs Pillow.

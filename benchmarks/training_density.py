@@ -42,7 +42,7 @@ def main(trials: int = 330) -> None:
         density += ((until[per_window:] - until[:-per_window]) / np.prod(metadata.size)).tolist()
     print(f"{trials} of {len(train_trials)} trials, {len(density)} windows, events per pixel of a window:")
     print({f"{share} %": round(float(np.percentile(density, share)), 2) for share in PERCENTILES})
-    print(f"the file says {metadata.scene}")
+    print(f"recorded in the file: {metadata.scene}")
 
 
 if __name__ == "__main__":

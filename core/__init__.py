@@ -1,4 +1,4 @@
-"""eventveil publishes anonymized event-camera windows and gestures in real time."""
+"""Publishes anonymized event-camera windows and gestures in real time."""
 
 from eventveil.events import EventPacket, Sensor, Window
 from eventveil.version import __version__

@@ -9,7 +9,7 @@ def split_host_port(text: str) -> tuple[str, str]:
     """Split `HOST:PORT` at its last colon and remove the brackets of an IPv6 address.
 
     Returns:
-        Host and port as text, as of `127.0.0.1:9464`, `[::1]:9464` or `*:*`; either is empty where it is missing.
+        Host and port as text, as in `127.0.0.1:9464`, `[::1]:9464` or `*:*`; either is empty if it is missing.
     """
     host, _, port = text.rpartition(":")
     return host.removeprefix("[").removesuffix("]"), port

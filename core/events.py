@@ -116,7 +116,7 @@ class EventPacket:
 
     @classmethod
     def empty(cls, until_us: int | None = None) -> Self:
-        """Return a packet without events; with `until_us`, it only says how far time has advanced."""
+        """Return a packet without events; with `until_us`, it only states how far time has advanced."""
         return cls(
             np.empty(0, np.int64), np.empty(0, np.uint16), np.empty(0, np.uint16), np.empty(0, np.bool_), until_us
         )

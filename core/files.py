@@ -15,7 +15,7 @@ PART = ".part"
 
 @contextmanager
 def atomic_file(path: Path, *, private: bool = False) -> Iterator[IO[bytes]]:
-    """Open a binary file for writing that takes the place of `path` when the block ends without an exception.
+    """Open a binary file for writing that replaces `path` when the block ends without an exception.
 
     The data is written to a hidden file in the same folder, synced to the disk, and renamed over `path`. A reader never
     sees half a file; an exception, a full disk or a killed process leaves the previous file as it was.
@@ -64,6 +64,6 @@ def create_private(path: Path, data: bytes) -> None:
 
 
 def remove_parts(path: Path) -> None:
-    """Remove what killed processes left of a file that they were writing."""
+    """Remove the temporary files of killed processes that were writing this file."""
     for part in path.parent.glob(f".{path.name}.*{PART}"):
         part.unlink(missing_ok=True)

@@ -15,8 +15,7 @@ from multiprocessing.connection import wait
 def module_command(module: str, *arguments: str) -> list[str]:
     """Return the command that runs a module of this package with this interpreter.
 
-    The option `-P` keeps the working directory off the import path: a file called `zmq.py` that lies there is never
-    imported.
+    The option `-P` keeps the working directory off the import path: a file named `zmq.py` there is never imported.
     """
     return [sys.executable, "-P", "-m", module, *arguments]
 

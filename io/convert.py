@@ -27,7 +27,7 @@ def convert(
 
     Raises:
         EventFileError: the file exists, its extension has no writer, it cannot be written, or the source is damaged.
-            No partial file is left behind.
+            No partial file remains.
     """
     writer = open_writer(path, source.sensor)
     if not replace and Path(path).exists():

@@ -22,7 +22,7 @@ Disorder = Literal["raise", "sort", "clip"]
 def open_events(
     path_or_uri: str | Path, *, sensor: Sensor | None = None, on_disorder: Disorder = "raise"
 ) -> EventSource:
-    r"""Open a recording of any supported format. The content decides on the format, then the file extension.
+    r"""Open a recording of any supported format. The format is detected by content, then by file extension.
 
     Args:
         path_or_uri: a path or a `file://` URI; options of the format may follow after a `?`, as in `trial.npy?unit=ms`.

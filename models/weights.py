@@ -239,7 +239,7 @@ def _open(path: Path) -> Iterator[Any]:  # safetensors types none of its methods
     except SafetensorError as error:
         raise WeightsError(
             f"{path}: expected a safetensors file, got something else or a part of one ({error}); "
-            "bring a .pth file in with `eventveil weights import`"
+            "import a .pth file with `eventveil weights import`"
         ) from error
     except OSError as error:
         raise WeightsError(f"{path}: cannot be read ({error.strerror or error}); check the path") from error
@@ -256,7 +256,7 @@ def _parse_metadata(path: Path, header: Mapping[str, str] | None) -> Metadata:
         version = _Versioned.model_validate_json(text).format_version
         if version > FORMAT_VERSION:
             raise WeightsError(
-                f"{path}: weights format {version}, this eventveil knows {FORMAT_VERSION}; update eventveil"
+                f"{path}: weights format {version}, this eventveil reads {FORMAT_VERSION}; update eventveil"
             )
         metadata = Metadata.model_validate_json(text)
     except ValidationError as error:

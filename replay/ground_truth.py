@@ -15,7 +15,7 @@ class Span:
         label: the action.
         subject: the person; stays out of logs.
         start_us: start, in stream time.
-        end_us: end (excluded); None while the action goes on.
+        end_us: end (excluded); None while the action continues.
     """
 
     trial: int

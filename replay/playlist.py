@@ -15,7 +15,7 @@ class Clip:
 
     Attributes:
         open: opens its events; their times are the clip's own.
-        duration_us: length in microseconds, all its events within it; 0 where only the events tell.
+        duration_us: length in microseconds, all its events within it; 0 if only the events determine it.
         label: the action shown; None where it is unknown.
         subject: the person shown; None where unknown. Private, as the label is: neither leaves the machine, and the
             subject does not even appear in logs.

@@ -24,9 +24,8 @@ class WindowPlan:
         bin_us: length of a bin in microseconds; None where a whole recording is one window.
         hop: bins from the start of a window to that of the next; None is `bins`.
         size: (width, height) of a window in cells.
-        field: (width, height) in sensor pixels that windows covered in training; None if the weights do not say.
-        density: 1 %, 50 % and 99 % quantile of the events per pixel of a training window; None if the weights do not
-            say.
+        field: (width, height) in sensor pixels that windows covered in training; None if not recorded.
+        density: 1 %, 50 % and 99 % quantile of the events per pixel of a training window; None if not recorded.
     """
 
     mode: Literal["windows", "recording", "voxel"]

@@ -80,9 +80,9 @@ def _anonymizer(settings: PipelineSettings) -> Weights:
 def _certificate(settings: AnonymizeSettings, anonymizer: Weights) -> tuple[Signed | None, tuple[str, ...]]:
     """Return the certificate of these weights, and a remark if they were not audited or did not pass."""
     assert settings.weights is not None
-    beside = settings.weights.with_name(CERTIFICATE)
-    path = settings.certificate or beside
-    signed = Signed.read(path) if settings.certificate is not None or beside.exists() else None
+    default = settings.weights.with_name(CERTIFICATE)
+    path = settings.certificate or default
+    signed = Signed.read(path) if settings.certificate is not None or default.exists() else None
     subject = None if signed is None else signed.certificate.about(anonymizer.digest)
     if signed is not None and subject is not None:
         if subject.status == PASSED:

@@ -1,6 +1,6 @@
-"""Attributes: what is a person like, and under which light were they recorded? Probes that are trained on others.
+"""Attributes: probes, trained on other people, predict what a person is like and under which light they were recorded.
 
-One network predicts all attributes, each with outputs of its own; for a linear probe that equals one probe for each.
+One network predicts all attributes, each with its own outputs; for a linear probe that equals one probe for each.
 
 Legend of axes: B windows of a batch, N windows, C channels, H rows, W columns, K classes of an attribute, A of all.
 """

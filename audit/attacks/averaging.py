@@ -2,7 +2,7 @@
 
 The pipeline prevents this: it publishes no bin twice. The report shows these attackers for comparison; they are not
 part of the verdict. *Averaging* takes the mean of many anonymizations of one window. *Overlapping* takes the mean of
-windows that move on by less than their length: each shows a bin in another place, and the mean is over equal bins.
+windows that start less than their length apart: each shows a bin in another place, and the mean is over equal bins.
 
 Legend of axes: B windows, C channels, K bins, H rows, W columns.
 """
@@ -79,7 +79,7 @@ class AveragingAttack(AttackJob):
     """The job of one attacker who averages.
 
     Attributes:
-        subject: name of the average as a subject of its own.
+        subject: name of the average, a separate subject.
         anonymizer: name of the audited subject that is averaged.
         architecture, seed: of the network.
         knowledge: averaging or overlapping.

@@ -55,7 +55,7 @@ class AttackFamily(Protocol):
     """A module with one kind of attack, from its jobs to its figures. `attacks.FAMILIES` lists them."""
 
     def jobs(self, plan: AuditPlan) -> Sequence[AttackJob]:
-        """List the jobs that the settings ask for."""
+        """List the jobs that the settings request."""
         ...
 
     def collect(self, subject: Subject, plan: AuditPlan, results: Results) -> Findings:

@@ -1,7 +1,7 @@
 """Noise replay: an attacker who knows the weights guesses the seed of the noise, and subtracts the noise.
 
 The attacker once stood in front of the camera, and so knows one raw window and its published version. They anonymize
-the raw window with many seeds, in the generators that programs usually have, keep the seed whose result is nearest, and
+the raw window with many seeds, in the generators that programs usually use, keep the seed whose result is nearest, and
 predict with it the noise on the windows that follow. Live noise is drawn under 128 bits that are fresh for each batch
 (`models/noise.py`), so the attack must fail; this module checks that it does.
 

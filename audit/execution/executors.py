@@ -36,7 +36,7 @@ GRACE_S = 120.0  # for a worker to finish its step and save
 
 
 class Steps:
-    """A progress reporter of trainings that reports the share of a job's training that is done, now and then.
+    """Reports, now and then, how much of a job's training is done.
 
     Args:
         report: called with the name of the job and the share, from 0 to 1.
@@ -198,17 +198,17 @@ class ProcessExecutor:
         context = multiprocessing.get_context("spawn")
         here, there = context.Pipe()
         process = context.Process(target=_work, args=(self._packed, number, self._threads, there), daemon=False)
-        # Ctrl-C reaches all processes of a terminal, and this one before it can say that it listens to us alone. The
-        # tracker is started first, for starting it would undo the mask.
+        # Ctrl-C reaches all processes of a terminal, and might reach this one before it can block the signal itself.
+        # The tracker is started first, because starting it would undo the mask.
         resource_tracker.ensure_running()
         with blocked_signals(signal.SIGINT):
             process.start()
-        there.close()  # so that the end of the worker is the end of the pipe
+        there.close()  # so that the pipe closes when the worker ends
         return _Worker(process, here)
 
 
 def pack(plan: AuditPlan) -> bytes:
-    """Pickle a plan, with its networks in main memory and not shared by file descriptors, which end with us."""
+    """Pickle a plan, with its networks in main memory not shared by file descriptors, which close with this process."""
     for subject in plan.subjects:
         if isinstance(subject.anonymizer, torch.nn.Module):
             subject.anonymizer.to("cpu")

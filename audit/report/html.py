@@ -1,4 +1,4 @@
-"""report.html: one self-contained page, for the decision whether the camera may be switched on.
+"""report.html: one self-contained page, for deciding whether the camera may be switched on.
 
 It is made to be shared, so it never contains pictures of real people: those are in work/pictures.html, which is
 private. Pictures of simulated people are in both; pictures of a recording are only in the private page.
@@ -24,7 +24,7 @@ with require("jinja2", extra="audit", error=AuditError):
 
 PAGE, TEMPLATE = "report.html", "page.html.j2"
 PICTURES, PICTURES_TEMPLATE = "pictures.html", "pictures.html.j2"
-WORDS = {0: "pass (private enough against the attackers tried)", 1: "fail (not private)", 2: "inconclusive"}
+WORDS = {0: "Pass (private enough against the attackers tried)", 1: "Fail (not private)", 2: "Inconclusive"}
 
 Sheets = list[tuple[str, str]]
 """Names of picture sheets, and the sheets as data URIs."""
@@ -44,7 +44,7 @@ def write_pages(folder: Path, report: AuditReport) -> None:
 
 
 def page(report: AuditReport, sheets: Sheets) -> str:
-    """Render the page. Text from files, as names and notes, is escaped.
+    """Render the page. Text from files, such as names and notes, is escaped.
 
     Args:
         report: the report.

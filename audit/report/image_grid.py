@@ -23,7 +23,7 @@ GridRow = tuple[str, Sequence[npt.NDArray[np.float32]]]
 
 
 def draw_sheet(path: Path, rows: Sequence[GridRow], titles: Sequence[str]) -> None:
-    """Draw windows and pictures, each with a scale of its own.
+    """Draw windows and pictures, each on its own scale.
 
     Args:
         path: of the PNG.

@@ -133,7 +133,7 @@ class AuditReport(ReportModel):
 
     @property
     def status(self) -> int:
-        """Exit status of the audit: 0 if all verdicts are pass, 1 if one is fail, otherwise 2."""
+        """Exit status of the audit: 0 if all verdicts are Pass, 1 if one is Fail, otherwise 2."""
         statuses = {subject.verdict.status for subject in self.subjects if subject.verdict is not None}
         return 1 if 1 in statuses else max(statuses, default=0)
 

@@ -1,4 +1,4 @@
-"""Decides whether an anonymizer stays below the threshold: pass, fail or inconclusive."""
+"""Decides whether an anonymizer stays below the threshold: Pass, Fail or Inconclusive."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def decide(
 ) -> Verdict:
     """Compare the highest upper end of all intervals with the threshold.
 
-    It is the upper end of the strongest attacker or higher, so many attackers err on the side of caution.
+    It is at least the upper end of the strongest attacker: with many attackers, it errs on the side of caution.
 
     Args:
         attacks: on the anonymizer.

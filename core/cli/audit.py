@@ -80,13 +80,13 @@ def run(
     ] = None,
     json: JsonOption = False,
 ) -> None:
-    """Measure how much identity passes an anonymizer: train attackers on anonymized data, test them on unseen people.
+    """Measure how much identity an anonymizer leaks: train attackers on anonymized data, test them on unseen people.
 
     All --weights go into one report in the --out folder, with a signed certificate. The folder work/ inside it contains
     raw windows and identities: keep it private.
 
-    Exit status 0, pass: even the upper end of the strongest attacker's 95 % interval is below the threshold.
-    1, fail: it is not. 2, inconclusive: the audit could not measure it, and says what would be needed.
+    Exit status 0, Pass: even the upper end of the strongest attacker's 95 % interval is below the threshold.
+    1, Fail: it is not. 2, Inconclusive: the audit could not decide; the report states what would be needed.
 
     For example:
 
@@ -214,7 +214,7 @@ def _executor(jobs: int | None, ray: str | None) -> MakeExecutor:
 
 def _print_report(report: AuditReport) -> None:
     """Print the figures in 80 columns, the strongest attacks, and the verdicts last, where readers look first."""
-    columns = [Column(name, justify="right") for name in ("advantage", "EER", "retrained", "as it is")]
+    columns = [Column(name, justify="right") for name in ("advantage", "EER", "retrained", "unchanged")]
     table = Table("anonymizer", *columns, box=SIMPLE, title="Unseen people, per cent; below, the 95 % interval")
     for subject in report.subjects:
         utility = subject.utility
@@ -232,7 +232,7 @@ def _print_report(report: AuditReport) -> None:
     _paragraph(
         "advantage: of the strongest attacker over blind guessing; 0 is guessing, 100 certainty. EER: lowest equal "
         f"error rate of identity verification; chance: 50. Gestures recognised{chance}: by a classifier retrained on "
-        "anonymized windows, and by one of raw windows as it is.\n"
+        "anonymized windows, and by an unchanged one, trained on raw windows.\n"
     )
     for subject in report.subjects:
         attack, by = subject.strongest.attack, subject.strongest.advantage.by

@@ -46,7 +46,7 @@ SpeedOption = Annotated[
 ]
 StartOption = Annotated[
     float | None,
-    typer.Option("--start", metavar="SECONDS", help="Skip what lies before this time, counted from the first event."),
+    typer.Option("--start", metavar="SECONDS", help="Skip everything before this time, counted from the first event."),
 ]
 StopOption = Annotated[
     float | None,
@@ -186,13 +186,13 @@ def _run(settings: PipelineSettings, *, json: bool) -> None:
         raise LineError(f"the pipeline failed: {status.failure}")
     if output.error is not None:
         raise LineError(
-            f"standard output cannot be written ({output.error.strerror}): the status is missing from then on; what "
-            "was published is complete"
+            f"standard output cannot be written ({output.error.strerror}): status lines are missing from then "
+            "on, but everything was published"
         )
 
 
 def _announce(pipeline: Pipeline) -> None:
-    """Say what runs, where it publishes, and what to know about the weights."""
+    """Print what runs, where it publishes, and remarks about the weights."""
     publish = pipeline.plan.settings.publish
     if not pipeline.plan.provenance.trained:
         say("eventveil: THE ANONYMIZER IS UNTRAINED: what is published protects no one (--allow-untrained)")
@@ -204,7 +204,7 @@ def _announce(pipeline: Pipeline) -> None:
 
 @contextmanager
 def _status_server(pipeline: Pipeline) -> Iterator[Callable[[Status], None]]:
-    """Serve the status over HTTP if watch.metrics is set; yields what takes each new status."""
+    """Serve the status over HTTP if watch.metrics is set; yield a function that takes each new status."""
     address = pipeline.plan.settings.watch.metrics
     if address is None:
         yield lambda _: None

@@ -79,7 +79,7 @@ class Output:
     """Writes to standard output until that fails: a full disk ends the output, not the pipeline.
 
     Attributes:
-        error: why nothing is written any more; None while writing works.
+        error: why writing stopped; None while it works.
     """
 
     def __init__(self) -> None:

@@ -27,7 +27,7 @@ class CameraClock:
     """Places the packets of one camera in the time of its stream, across reconnections.
 
     Args:
-        quiet_us: how long no event must have come before the stream's time advances without events.
+        quiet_us: how long the camera must be silent before the stream's time advances without events.
 
     Attributes:
         late: events left out because the stream's time had already passed them.

@@ -1,6 +1,6 @@
 """What a camera's driver is given and what it delivers: tuning, camera information, batches of events.
 
-A thin adapter (`dv`, `network`, `neuromorphic`, `metavision`) wraps each driver and runs in a process of its own
+A thin adapter (`dv`, `network`, `neuromorphic`, `metavision`) wraps each driver and runs in its own process
 (`process`), because drivers are third-party compiled code: one may crash, or block forever while it holds the
 interpreter lock. The pipeline's side (`link`, `clock`, `live`) imports no driver.
 """
@@ -100,7 +100,7 @@ class CameraDevice(Protocol):
         """Return the events that have come; None: none yet. May wait for a few milliseconds, never longer.
 
         Raises:
-            CameraError: the camera is gone. Any other exception of a driver is treated alike.
+            CameraError: the camera is gone. Any other exception of a driver is treated the same way.
         """
 
     def close(self) -> None:

@@ -42,7 +42,7 @@ class CameraLink:
                 module_command("eventveil.io.camera.process", str(theirs.fileno())),
                 pass_fds=[theirs.fileno()],
                 stdin=subprocess.DEVNULL,
-                # What drivers write is other people's words, and might hold anything.
+                # The output of drivers is third-party text and might contain anything.
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,
             )

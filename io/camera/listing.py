@@ -36,7 +36,7 @@ def list_cameras() -> tuple[list[CameraInfo], dict[str, str]]:
 
 
 def _ask(driver: str) -> tuple[str, list[CameraInfo]]:
-    """Ask one driver, in a process of its own: it may hang or crash."""
+    """Query one driver in a separate process, because it may hang or crash."""
     command = module_command("eventveil.io.camera.listing", driver)
     try:
         done = subprocess.run(command, capture_output=True, timeout=PATIENCE_S, check=True)
@@ -44,7 +44,7 @@ def _ask(driver: str) -> tuple[str, list[CameraInfo]]:
     except subprocess.TimeoutExpired:
         return f"gave no answer within {PATIENCE_S} s", []
     except (subprocess.CalledProcessError, ValueError, IndexError, KeyError):
-        return "failed when it was asked for cameras", []
+        return "failed while listing cameras", []
 
 
 def _merge(visible: Sequence[CameraInfo], attached: Sequence[UsbCamera]) -> list[CameraInfo]:

@@ -63,7 +63,7 @@ class LiveCamera:
         uri: which camera.
         tuning: its settings, applied each time it is opened.
         max_age_ms: the camera's process discards events that have waited longer; None: only when its queue is full.
-        quiet_ms: how long no event must have come before the stream's time advances without events.
+        quiet_ms: how long the camera must be silent before the stream's time advances without events.
 
     Attributes:
         incidents: what happened to the stream since the caller last cleared this: "overflow" (the camera or its driver

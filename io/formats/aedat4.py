@@ -1,4 +1,4 @@
-"""AEDAT4, recorded by iniVation's DV: packets of events beside frames, motion and triggers.
+"""AEDAT4, recorded by iniVation's DV: packets of events, along with frames, motion and triggers.
 
 A file is a magic line, a header (compression, position of the data table, list of streams) and packets,
 `i32 stream, i32 size, payload`, up to the data table or, if the recorder was killed, to the end. The payload of an

@@ -1,8 +1,8 @@
 """Columns of event tables: their names, their order, and the unit of time.
 
 NumPy arrays, text and HDF5 hold the same four columns under many names and types. This module turns them into packets:
-without a copy if the types match already, checked if they do not. What a file does not say, the user states in the name
-given to `open_events`: `trial.npy?columns=x,y,p,t&unit=ms`.
+without a copy if the types match already, checked if they do not. What a file does not specify, the user states in the
+name given to `open_events`: `trial.npy?columns=x,y,p,t&unit=ms`.
 """
 
 from __future__ import annotations

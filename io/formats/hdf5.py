@@ -41,7 +41,7 @@ class Hdf5Reader(Reader):
 
     def __init__(self, path: Path, **options: str) -> None:
         super().__init__(path, **options)
-        # A process group of its own: Ctrl-C in the terminal does not reach it.
+        # Its own process group: Ctrl-C in the terminal does not reach it.
         command = module_command("eventveil.io.formats.hdf5_process", str(path), options.get("unit", ""))
         self._process = subprocess.Popen(
             command,

@@ -1,4 +1,4 @@
-"""Read an HDF5 file in a process of its own: `python -m eventveil.io.formats.hdf5_process FILE UNIT`.
+"""Read an HDF5 file in a separate process: `python -m eventveil.io.formats.hdf5_process FILE UNIT`.
 
 On damaged files the HDF5 library (2.0) may loop forever, so that no Python signal handler runs, or write to invalid
 memory. Only the kernel can stop that, and only by ending the whole process. The process writes messages to standard
@@ -176,8 +176,8 @@ def _limit_cpu_time() -> None:
 
 
 if __name__ == "__main__":
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # what it holds of the file is not for the disk
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a core dump would write parts of the file to disk
     try:
         write_messages(Path(sys.argv[1]), sys.argv[2], sys.stdout.buffer)
     except BrokenPipeError:
-        sys.stdout = None  # nobody listens any more; nor is Python to write what is left
+        sys.stdout = None  # the reader is gone; keep Python from flushing the rest

@@ -35,7 +35,7 @@ class ArrayStream:
             column by column.
 
     Attributes:
-        rows: how many rows the header promises.
+        rows: how many rows the header declares.
         columns: length of the second dimension, or None if there is none.
         dtype: type of an item.
 

@@ -1,7 +1,7 @@
 """The base class of all readers: bytes in, packets out, faults raised with their place in the file.
 
 A reader is a class with explicit state rather than a generator, because reading must be able to continue after a
-damaged packet: a generator that has raised is finished, an object can be called again.
+damaged packet: a generator that has raised is finished, but an object can be called again.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The base class of all writers: packets in, and at the end one complete file or none.
 
-A writer fills a temporary file beside its target and renames it when all has gone well. Whoever looks at the target
-sees the old file or the new one, never half of a recording: neither after Ctrl-C, nor on a full disk.
+A writer fills a temporary file next to its target and renames it on success. A reader of the target sees the old file
+or the new one, never half of a recording: neither after Ctrl-C, nor on a full disk.
 """
 
 from __future__ import annotations
@@ -134,7 +134,7 @@ class Writer(ABC):
                 self.path,
                 format=self.format,
                 expected=f"cannot be written: {error.strerror or error}",
-                remedy="nothing was left behind; choose another place, or make room and allow writing there",
+                remedy="no partial file remains; choose another folder, or free some space and allow writing there",
             ) from error
 
 

@@ -110,7 +110,7 @@ def _release_trials(root: Path) -> Iterator[Trial]:
 
 
 def _labelled(path: Path, split: str) -> Iterator[Trial]:
-    """Yield the trials of one recording, cut as its label file says."""
+    """Yield the trials of one recording, cut as its label file states."""
     subject, lighting = _subject_and_lighting(path, path.stem)
     labels = path.with_name(f"{path.stem}_labels.csv")
     rows = csv.DictReader(line for _, line in lines_of(labels, "the labels of a recording"))

@@ -26,7 +26,7 @@ def paced(
     """Hold events back until they would have happened.
 
     Packets are cut into slices of 10 ms of real time. A slice is released at its end and gives that end as `until_us`;
-    where nothing moves, empty slices show that time goes on. The `until_us` of a packet itself is kept. Each release
+    where nothing moves, empty slices show that time advances. The `until_us` of a packet itself is kept. Each release
     is timed from the first event, so delays do not add up; a late release does not wait.
 
     Args:
@@ -58,7 +58,7 @@ def paced(
             wait_for(end_us)
             yield EventPacket(head.t, head.x, head.y, head.p, until_us=end_us)
             end_us += slice_us
-        # The next packet may hold more events of this slice, so promise no more than the packet does.
+        # The next packet may hold more events of this slice, so guarantee no more than the packet does.
         if promised_us is not None and promised_us <= end_us - slice_us:
             promised_us = None
         due_us = [*map(int, rest.t[-1:]), *([] if promised_us is None else [promised_us])]

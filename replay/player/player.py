@@ -135,7 +135,7 @@ def _hiding_errors(packets: Iterator[EventPacket], public_error: str) -> Iterato
 
 
 def _within(packet: EventPacket, low_us: int, high_us: int) -> EventPacket:
-    """Crop a packet, and what it promises in `until_us`, to [low_us, high_us)."""
+    """Crop a packet, and what it guarantees in `until_us`, to [low_us, high_us)."""
     until_us = packet.until_us
     if len(packet) and not low_us <= packet.t[0] <= packet.t[-1] < high_us:
         first, stop = packet.t.searchsorted((low_us, high_us))

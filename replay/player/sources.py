@@ -132,7 +132,7 @@ def open_playlist(
         seed: of the order; None draws it.
 
     Raises:
-        EventVeilError: there is no such source, or it is not what the URI says.
+        EventVeilError: there is no such source, or it is not of the kind that the URI names.
     """
     look_for(uri)
     if uri.kind == RECORDING:
@@ -147,7 +147,7 @@ def open_playlist(
 
 
 def look_for(uri: SourceUri) -> None:
-    """Check that a folder holds the dataset its URI names, without reading it, so that mistakes show at once.
+    """Check that a folder holds the dataset its URI names, without reading it, so that mistakes are reported early.
 
     Raises:
         DatasetError: it does not.

@@ -95,7 +95,7 @@ def _points(x: Floats | float, y: Floats | float, z: Floats | float) -> Floats:
 
 
 def _resting(beat: Beat, side: int) -> Floats:
-    """Return the path of a hand that hangs beside the body; `side` is -1 for the right hand."""
+    """Return the path of a hand that hangs next to the body; `side` is -1 for the right hand."""
     return _points(side * 0.24 + 0 * beat.turns, 0.58, 0.02)
 
 
@@ -115,7 +115,7 @@ def _wave(side: int) -> Callable[[Beat], Paths]:
 
 
 def _circle(side: int, turn: int) -> Callable[[Beat], Paths]:
-    """Return a large circle beside the body; `turn` is 1 where it runs clockwise in the picture."""
+    """Return a large circle next to the body; `turn` is 1 where it runs clockwise in the picture."""
 
     def path(beat: Beat) -> Paths:
         across, down = beat.circle()

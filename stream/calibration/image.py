@@ -1,7 +1,7 @@
 """Draws the profile of a source: event rate per pixel, the network's input, and an input from training.
 
 The image shows raw events, and so the person in front of the camera. Only its owner may read the file, and the image
-says that it is private.
+is labelled as private.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ NOTICE = "PRIVATE: made from raw events of the people in front of the camera. Do
 
 
 def draw_sheet(profile: SourceProfile, training: SourceProfile | None) -> Image.Image:
-    """Draw a source beside one that resembles the training data, or None if there is none."""
+    """Draw a source next to one that resembles the training data, or None if there is none."""
     panels = [
         (_rates(profile), f"events per pixel, {profile.seconds:.2f} s (hot pixels: red)"),
         (_window(profile.window), f"what the network sees of {profile.sensor}"),

@@ -1,6 +1,6 @@
 """Measures a source as the pipeline would process it: rate, hot pixels, density, and one window.
 
-It reads the source twice for the same time: first as it is, to find its hot pixels, and then as the network would
+It reads the source twice for the same time: first unprocessed, to find its hot pixels, and then as the network would
 receive it. A recording is played twice for this; a camera simply continues.
 """
 
@@ -79,7 +79,7 @@ def profile_source(
     """Read a source for some seconds and measure it as the network would receive it.
 
     Args:
-        source: a source that can be played or opened; its scene says how it is mounted and cropped.
+        source: a source that can be played or opened; its scene states how it is mounted and cropped.
         plan: how windows are cut for the network.
         seconds: how much of the source's own time to read, twice.
         progress: called after each packet.
@@ -170,7 +170,7 @@ def _opened(
 
 
 def _read_camera(camera: LiveCamera, seconds: float) -> Iterator[EventPacket]:
-    """Yield packets of a camera for some seconds of its own time, with a limit on the machine's time."""
+    """Yield packets of a camera for some seconds of its time, with a limit on the machine's time."""
     end_us: int | None = None
     deadline = time.monotonic() + seconds + PATIENCE_S
     while time.monotonic() < deadline:

@@ -47,7 +47,7 @@ def training_mismatch(trained: Trained | None, median: float | None, maximum: fl
     windows are rightly almost empty.
 
     Args:
-        trained: density in training; None if the weights do not say.
+        trained: density in training; None if the weights do not record it.
         median: median density of the windows; None if there are none yet.
         maximum: density of the densest window.
     """

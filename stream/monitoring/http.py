@@ -1,4 +1,4 @@
-"""An HTTP server that reports how a pipeline does: to Prometheus, to orchestrators, and to `eventveil status`.
+"""An HTTP server that reports the state of a pipeline: to Prometheus, to orchestrators, and to `eventveil status`.
 
 /metrics    metrics for Prometheus
 /healthz    200 while the supervisor works and nothing has failed, else 503 and the cause
@@ -177,4 +177,4 @@ class _Handler(BaseHTTPRequestHandler):
         self.wfile.write(body)
 
     def log_message(self, *_: object) -> None:
-        """Log nothing: a scraper sends requests for ever."""
+        """Log nothing: a scraper sends requests forever."""

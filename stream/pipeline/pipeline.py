@@ -3,9 +3,9 @@
     histogram (one per source) --> anonymize --> classify --> publish
 
 The receiving end of each edge binds, so several sources fan into one anonymizer. Without a classifier its stage is
-left out. No part waits for ever: a stage that raises ends the pipeline; one whose process dies, hangs or crashes is
+left out. No part waits forever: a stage that raises ends the pipeline; one whose process dies, hangs or crashes is
 restarted a few times (`eventveil.stream.pipeline.supervisor`) before it ends the pipeline; a stopped pipeline has
-`STOP_S` to drain; and stages whose supervisor is gone leave by themselves.
+`STOP_S` to drain; and stages whose supervisor is gone exit by themselves.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ from eventveil.stream.runtime.windows import Seal
 from eventveil.stream.settings import PipelineSettings
 
 STOP_S = 2.0  # to publish windows in flight after a stop
-LEAVE_S = 0.5  # to leave after that
+LEAVE_S = 0.5  # to exit after that
 HALTED_S = 0.4  # after a longer gap between two checks of the stages, their heartbeats prove nothing
 
 
@@ -89,7 +89,7 @@ class Pipeline:
         return jobs | {"publish": (run_publish, key)}
 
     def stop(self) -> None:
-        """End the streams, publish the windows in flight, and leave; when called again, leave at once."""
+        """End the streams, publish the windows in flight, and exit; when called again, exit immediately."""
         if self._stopping:
             self._signals.abort.set()
         self._stopping = True
@@ -177,7 +177,7 @@ class Pipeline:
     def _fail(self, stage: str, reason: str) -> None:
         self.status.failure = self.status.failure or f"{stage}: {reason}"
         # A source that fails has sent all that it had read, and that is still published. The failure of any other stage
-        # ends the pipeline at once.
+        # ends the pipeline immediately.
         (self._signals.stop if stage.startswith(SOURCE) else self._signals.abort).set()
 
     def _check_stages(self, reports: zmq.Socket[bytes]) -> None:

@@ -22,7 +22,7 @@ class Status:
         seconds: since the sources began.
         stages: the last report of each stage.
         score: live accuracy; None where no ground truth is known.
-        counters: what became of every window, exact at any moment.
+        counters: where every window went, exact at any moment.
         restarts: number of restarts of stages.
         incidents: the latest of them.
         trained: density of the anonymizer's training windows, if its weights record it.
@@ -46,7 +46,7 @@ class Status:
         self.incidents.append(incident)
 
     def far_from_training(self) -> dict[str, str]:
-        """Describe, by stream, how its windows differ from those of the training; only where they do by far."""
+        """Describe, by stream, how its windows differ from those of the training; only if they differ by far."""
         sources = {name: report.values for name, report in self.stages.items() if name.startswith(SOURCE)}
         mismatches = {
             name.removeprefix(SOURCE): training_mismatch(

@@ -31,15 +31,15 @@ MINUTE_S = 60.0
 
 
 def processes() -> multiprocessing.context.ForkServerContext:
-    """How processes are made: from one that has read everything a stage needs, and done nothing else.
+    """Start the fork server: a process that has imported everything a stage needs, and does nothing else.
 
-    A stage that is started anew is back in a fraction of a second; reading torch alone takes seconds on a busy machine.
-    That process has neither threads nor sockets, so that nobody inherits a lock which nobody will ever open. It is born
-    deaf to Ctrl-C and SIGTERM, as all that it makes: a terminal and a service manager send them to everybody, and the
-    supervisor decides what they mean.
+    Stages are forked from it, so a restarted stage is back in a fraction of a second; importing torch alone takes
+    seconds on a busy machine. It has neither threads nor sockets, so no child inherits a lock that will never be
+    released. It and its children ignore Ctrl-C and SIGTERM: a terminal and a service manager send them to every
+    process, and only the supervisor acts on them.
 
     Raises:
-        ConfigError: it cannot be started, as where the folder for temporary files has too long a path for a socket.
+        ConfigError: it cannot be started, for example if the path of the temporary folder is too long for a socket.
     """
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(PRELOAD)

@@ -2,7 +2,7 @@
 
 A stage that raises reports `failed` with its reason and stops; the supervisor ends the pipeline. A network that fails
 with its device, or with an exception of another library, reports `crashed` instead: a new process may help.
-The text of our own errors is reported as it stands, because none of them contains event data. Of any other exception
+The text of our own errors is reported unchanged, because none of them contains event data. Of any other exception
 only the type and the place are reported: a library's message may quote values, and logs are outside the boundary.
 """
 
@@ -130,7 +130,7 @@ def serve(
         plan: of the pipeline.
         run: one of the functions below.
         args: its further arguments.
-        context: of the process, if the stage is a thread of it; a process of its own creates one.
+        context: of the process, if the stage is a thread of it; a stage that is a process creates one.
     """
     in_process = context is None
     if in_process and plan.settings.watch.log == "json":

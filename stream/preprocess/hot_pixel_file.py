@@ -1,6 +1,6 @@
 """Stores the hot pixels of each camera between runs: one small file per serial number, in the user's state folder.
 
-The file says which pixels are defective, not what the camera saw. But it names a camera, so only its owner may read it.
+The file lists the defective pixels, not what the camera saw. But it names a camera, so only its owner may read it.
 """
 
 from __future__ import annotations

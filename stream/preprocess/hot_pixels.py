@@ -34,7 +34,7 @@ _tally_packet = ByLayout(_tally, 3, types.void, types.int64, types.int64, types.
 
 
 class HotPixelSearch:
-    """Searches a camera's events for some seconds of its own time.
+    """Searches a camera's events for some seconds of its time.
 
     Args:
         sensor: geometry of the camera.

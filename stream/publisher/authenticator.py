@@ -1,8 +1,8 @@
 """Decides who may connect to the public socket: the keys on the list, which is reloaded while the pipeline runs.
 
-libzmq asks for each handshake (ZAP, ZeroMQ RFC 27). Fail closed: by default, libzmq accepts every client whose
-encryption works while no authenticator answers; `ZAP_ENFORCE_DOMAIN` in stream/publisher/public_socket.py prevents
-that.
+libzmq queries the authenticator at each handshake (ZAP, ZeroMQ RFC 27). Fail closed: by default, libzmq accepts every
+client whose encryption works while no authenticator answers; `ZAP_ENFORCE_DOMAIN` in
+stream/publisher/public_socket.py prevents that.
 
 The list is checked for changes once a second. A key that is removed can no longer connect; closing its connection is up
 to stream/publisher/public_endpoint.py.
@@ -27,7 +27,7 @@ log = logging.getLogger("eventveil.door")
 
 
 class CurveAuthenticator:
-    """Tells libzmq whether a key is on the list, from a thread of its own.
+    """Answers libzmq, in its own thread, whether a key is on the list.
 
     Args:
         allowed: the list.

@@ -27,7 +27,7 @@ class PublishLoop:
         publisher: decides what is published.
         endpoint: the public socket, already bound.
         receiver: the socket that messages come from.
-        counters: of the stage; they also say how many streams have to end.
+        counters: of the stage; they also determine how many streams have to end.
     """
 
     def __init__(
@@ -46,7 +46,7 @@ class PublishLoop:
         return figures | {"counts": figures["counts"] | self._endpoint.counts(), "values": values}
 
     def wait_for_subscribers(self, wanted: int, signals: Signals) -> None:
-        """Wait until this many subscribers are there, or the pipeline is to stop."""
+        """Wait until this many subscribers are connected, or the pipeline is to stop."""
         while self._subscriptions.count() < wanted and not (signals.stop.is_set() or signals.aborted()):
             self._endpoint.socket.poll(POLL_MS)
             self._counters.pulse()

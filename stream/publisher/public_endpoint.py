@@ -5,8 +5,8 @@ must know the publisher's public key, and the publisher must have the subscriber
 stream/publisher/authenticator.py reads.
 
 A subscriber that is removed from that list is disconnected. ZeroMQ cannot close a single connection, so the address is
-unbound and bound again at once. All other subscribers reconnect by themselves within a fraction of a second; they count
-what was published meanwhile as lost by the network.
+unbound and immediately bound again. All other subscribers reconnect by themselves within a fraction of a second; they
+count what was published meanwhile as lost by the network.
 """
 
 from __future__ import annotations
@@ -77,7 +77,7 @@ log = logging.getLogger("eventveil.door")
 
 
 class PublicEndpoint:
-    """The bound public socket, with an authenticator and a monitor in threads of their own.
+    """The bound public socket, with an authenticator and a monitor, each in its own thread.
 
     Args:
         settings: address, queue, and the folder of keys; without keys, nothing is encrypted, and only local addresses
@@ -151,7 +151,7 @@ class PublicEndpoint:
             self._authenticator.close()
 
     def _disconnect_all(self) -> None:
-        """Unbind the address and bind it again: those who may connect come back by themselves."""
+        """Unbind the address and bind it again: clients that may connect reconnect by themselves."""
         endpoint = endpoint_of(self.socket)
         self._released.clear()
         self.socket.unbind(endpoint)

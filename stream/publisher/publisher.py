@@ -64,7 +64,7 @@ class Publisher:
     Args:
         socket: the XPUB socket.
         seal: checks that a window comes from the anonymizer.
-        provenance: what the headers say about the weights.
+        provenance: what the headers state about the weights.
         counters: the stage's counters; after a restart, they include what was published before.
         run: name of the run in the headers.
         max_age_ms: withhold older windows; None (lossless) publishes all of them.

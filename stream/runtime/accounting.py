@@ -1,6 +1,6 @@
 """Exact counts of every window: what each stage of a pipeline received, sent and dropped, stream by stream.
 
-A killed stage can no longer report. Its counters therefore lie in memory that it shares with the supervisor: a file in
+A killed stage can no longer report. Its counters are therefore in memory that it shares with the supervisor: a file in
 the runtime folder for processes, plain memory for threads. They hold numbers of windows, never their contents.
 
 Wherever a stage is killed, each window is in exactly one place. A window is counted *after* it was received and
@@ -40,7 +40,7 @@ NEVER: Final = -(1 << 63)
 
 
 def _integers(*names: str) -> tuple[tuple[str, type[ctypes.c_int64]], ...]:
-    """Fields of eight bytes each, hence aligned: a store is whole or has not happened, even if the writer is killed."""
+    """Fields of eight bytes each, hence aligned: a store happens completely or not at all, even if the writer dies."""
     return tuple((name, ctypes.c_int64) for name in names)
 
 
@@ -150,7 +150,7 @@ class StageCounters(ctypes.Structure):
 
     @classmethod
     def at(cls, memory: bytearray | mmap.mmap, offset: int, name: str, streams: Sequence[str]) -> StageCounters:
-        """View a stage's part of the shared memory; a source has counters of its own stream alone."""
+        """View a stage's part of the shared memory; a source has counters only of its own stream."""
         counters = cls.from_buffer(memory, offset)
         counters.name = name
         first = offset + ctypes.sizeof(cls)

@@ -18,8 +18,8 @@ _Figures = dict[str, Any]
 def balance(counters: PipelineCounters) -> _Figures:
     """Return the balance as plain values, at any moment of a running pipeline or at its end.
 
-    `balanced` says that nothing left more often than it entered. The last stage is read first, so that what passes from
-    one stage to the next meanwhile counts as in flight.
+    `balanced` is true while no more windows have left than entered. The last stage is read first, so that what passes
+    from one stage to the next meanwhile counts as in flight.
     """
     stages_read: dict[str, dict[str, _Figures]] = {}
     edges: dict[str, _Figures] = {}

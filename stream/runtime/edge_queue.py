@@ -9,8 +9,8 @@ kept as short as possible, and what has to wait, waits here, at the sender:
 Every dropped window is counted under its reason, and the count travels with the next message of its stream: a receiver
 that finds a number missing knows why.
 
-The end of a stream is resent once a second, because a receiver may have died before it sent the end on. A receiver that
-has it already ignores it.
+The end of a stream is resent once a second, because a receiver may have died before it forwarded the end. A receiver
+that has it already ignores it.
 """
 
 from __future__ import annotations

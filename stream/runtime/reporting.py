@@ -49,7 +49,7 @@ class StageReport(BaseModel):
 
 
 class StageReporter:
-    """Sends a stage's status reports to the supervisor. Notes travel with the next report, in a frame of their own.
+    """Sends a stage's status reports to the supervisor. Notes travel with the next report, in a separate frame.
 
     Args:
         counters: of the stage.

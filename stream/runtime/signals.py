@@ -23,7 +23,7 @@ class Signals:
     Attributes:
         go: every stage is ready: sources may begin.
         stop: sources end their streams; windows in flight are still published.
-        abort: all stages leave now.
+        abort: all stages exit now.
         parent: the supervisor's process, if it is another one; its death is an abort, too.
     """
 

@@ -20,7 +20,7 @@ from eventveil.errors import BoundaryError, ConfigError
 PRIVATE_HWM = 1
 UNIX_PATH_LIMIT = 100  # bytes; the kernel's own limit is 104 to 108
 RECONNECT_MS = 20  # how soon a sender finds a receiver that was restarted
-REPORT_FLUSH_MS = 200  # how long a leaving stage may take to deliver its last report
+REPORT_FLUSH_MS = 200  # how long an exiting stage may take to deliver its last report
 
 
 def runtime_folder(chosen: Path | None) -> Path:

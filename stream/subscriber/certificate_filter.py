@@ -1,4 +1,4 @@
-"""Filters messages for a subscriber that requires a certificate: only those of weights that passed an audit pass.
+"""Filters messages for a subscriber that requires a certificate: accepts only those of weights that passed an audit.
 
 Fail closed: a message whose certificate has not arrived yet is withheld and counted. A message that no certificate can
 cover, or whose certificate does not arrive within seconds, ends the subscription with the cause.

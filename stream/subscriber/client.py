@@ -59,7 +59,7 @@ def subscribe(
         require_certificate: file with the Ed25519 public key of a trusted auditor. Only messages of weights that passed
             its audit are yielded; those that arrive before the certificate are counted as `certificate`.
         queue: how many messages are kept for a slow caller; the excess is lost and counted as `network`.
-        timeout_s: end after this long without a message; None waits for ever.
+        timeout_s: end after this long without a message; None waits forever.
         stop: called ten times a second; returning True ends the iteration.
 
     Raises:

@@ -13,7 +13,7 @@ from zmq.utils.monitor import parse_monitor_message
 
 from eventveil.errors import AccessError, WireError
 
-RETRY_S = 0.5  # if libzmq reconnects, it reports so at once
+RETRY_S = 0.5  # if libzmq reconnects, it reports so immediately
 PATIENCE_S = 1.5  # one broken connection proves nothing: the publisher may have been killed
 _EVENTS = (
     zmq.Event.CONNECTED

@@ -50,7 +50,7 @@ def connect(socket: zmq.Socket[bytes], endpoint: str) -> None:
     """
     refusal = f"cannot connect to {endpoint!r}: "
     expected = "expected tcp://HOST:PORT or ipc://PATH"
-    if not endpoint.startswith(("tcp://", "ipc://")):  # inproc:// would wait for ever
+    if not endpoint.startswith(("tcp://", "ipc://")):  # inproc:// would wait forever
         raise ConfigError(refusal + expected)
     socket.ipv6 = is_ipv6(endpoint)
     try:

@@ -120,7 +120,7 @@ def test_the_verdict_is_the_first_that_is_seen(browser, path, name):
     first = browser.find_element(By.CSS_SELECTOR, ".verdict strong")
     assert first.is_displayed()
     assert first.rect["y"] + first.rect["height"] < SIZES[name][1]
-    assert "pass (private enough" in first.text
+    assert "Pass (private enough" in first.text
     headings = browser.find_elements(By.CSS_SELECTOR, "h2")
     assert all(first.rect["y"] < heading.rect["y"] for heading in headings)
 

@@ -208,7 +208,7 @@ def test_ctrl_c_and_kill_in_the_middle_lose_nothing(whole, tmp_path):
     os.killpg(first.pid, signal.SIGINT)  # as a terminal does: all processes get it
     _, stderr = first.communicate()
     assert first.returncode == 130, stderr
-    assert "holds all that was done" in stderr
+    assert "holds all results so far" in stderr
     assert "Traceback" not in stderr
     assert not left_behind(first.pid, PATIENCE_S)
 

@@ -50,8 +50,8 @@ def test_the_page_loads_nothing_and_begins_with_the_verdicts(report):
     assert "default-src 'none'" in text
     words = " ".join(links.text.split())
     assert (
-        words.index("hidden<i>: pass (private enough")
-        < words.index("bare: fail (not private)")
+        words.index("hidden<i>: Pass (private enough")
+        < words.index("bare: Fail (not private)")
         < words.index("Privacy and utility")
     )
     assert "That is no extra privacy" in words

@@ -1,4 +1,4 @@
-"""Pass, fail, inconclusive: what decides, and the text of the verdict."""
+"""Pass, Fail, Inconclusive: what decides, and the text of the verdict."""
 
 from __future__ import annotations
 

@@ -177,7 +177,7 @@ def test_a_camera_that_no_driver_sees_lacks_one(monkeypatch):
 def test_a_driver_that_crashes_costs_only_its_own_cameras(answer, tmp_path, monkeypatch):
     (tmp_path / "dv_processing.py").write_text(answer)
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
-    assert listing._ask("dv-processing") == ("failed when it was asked for cameras", [])
+    assert listing._ask("dv-processing") == ("failed while listing cameras", [])
 
 
 def test_a_driver_that_hangs_is_not_waited_for(tmp_path, monkeypatch):

@@ -121,7 +121,7 @@ def test_a_certificate_is_found_beside_the_weights(tmp_path):
 def test_a_camera_that_cannot_be_opened_is_red_and_a_driver_that_fails_amber(monkeypatch):
     there = CameraInfo(driver="", model="EVK4", uri="prophesee://1", problem="no udev rule", remedy="run: this")
     ready = CameraInfo(driver="dv-processing", model="DVXplorer", uri="dv://2")
-    drivers = {"dv-processing": "ready", "neuromorphic-drivers": "failed when it was asked for cameras"}
+    drivers = {"dv-processing": "ready", "neuromorphic-drivers": "failed while listing cameras"}
     monkeypatch.setattr(listing, "list_cameras", lambda: ([there, ready], drivers))
     findings = {one.about: one for one in pipeline._cameras(settings())}
     assert (findings["camera EVK4"].colour, findings["camera EVK4"].remedy) == ("red", "run: this")

@@ -91,7 +91,7 @@ def test_a_signal_publishes_what_is_on_its_way_and_stops(kit, endpoint, number, 
             line.kill()
         received.finish()
     assert line.returncode == 0
-    assert took < 15  # of a stream that would have gone on
+    assert took < 15  # of a stream that would have continued
     summary = json.loads(output.splitlines()[-1])
     assert summary["stopped"] is True
     assert summary["published_windows"] == len(received.topic("window")) == summary["windows"]

@@ -1,4 +1,4 @@
-"""Valid AEDAT4: round trips in five compressions, and other data beside the events."""
+"""Valid AEDAT4: round trips in five compressions, and other data among the events."""
 
 from __future__ import annotations
 

@@ -51,7 +51,7 @@ def test_every_event_arrives_as_it_was_and_the_camera_tells_what_it_is(driver, t
     try:
         assert (camera.sensor, camera.info.serial) == (sensor, "FAKE0001")
         data = shown(driver, events)
-        size = 1001 if driver == "neuromorphic" else 450  # the USB cuts bytes where it likes, in words, too
+        size = 1001 if driver == "neuromorphic" else 450  # USB splits bytes anywhere, even inside words
         for place in range(0, len(data), size):
             fake.emit(data[place : place + size])
         assert_same(read_events(camera, len(events)), events)

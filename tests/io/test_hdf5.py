@@ -206,7 +206,7 @@ def test_a_process_that_is_gone_is_told_with_what_is_lost(tmp_path):
     """As if the library stopped on damaged bytes."""
     reader = Hdf5Reader(write_columns(tmp_path / "a.h5"))
     assert len(reader.read_packet()) == 65_536
-    reader._process.kill()  # amid its messages: all of them are more than a pipe holds
+    reader._process.kill()  # in mid-stream: its messages are more than a pipe holds
     got, faults = read_with_faults(reader)
     assert [fault.recoverable for fault in faults] == [False]
     assert len(got) + reader.skipped["events of a damaged packet"] == 150_000 - 65_536

@@ -37,7 +37,7 @@ def test_noise_is_standard_normal(source):
     noise = source.normal((4, 2, 250, 250), CPU)
     assert noise.dtype == torch.float32
     assert noise.shape == (4, 2, 250, 250)
-    # 500,000 draws: means are within 0.0014, variances within 0.002 (one standard deviation); 6 of them is never.
+    # 500,000 draws: means are within 0.0014, variances within 0.002 (one standard deviation); 6 never occur.
     assert abs(noise.mean()) < 0.0085
     assert abs(noise.var() - 1) < 0.012
     assert abs((noise.abs() < 1).float().mean() - 0.6827) < 0.004

@@ -58,7 +58,7 @@ def test_a_foreign_safetensors_file_is_refused(tmp_path):
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"format_version": 2}, "weights format 2, this eventveil knows 1; update"),
+        ({"format_version": 2}, "weights format 2, this eventveil reads 1; update"),
         ({"format_version": 9, "no_such_key": 1}, "update eventveil"),
         ({"format_version": 0}, "format_version"),
         ({"format_version": None}, "format_version"),

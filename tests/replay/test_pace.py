@@ -1,4 +1,4 @@
-"""The pace of a replay, with a fake clock: exact, without drift, and keeping its promises."""
+"""The pace of a replay, with a fake clock: exact, without drift, and with valid `until_us`."""
 
 from __future__ import annotations
 
@@ -152,7 +152,7 @@ STEPS = st.lists(st.sampled_from([0, 0, 1, 3_333, 9_999, 10_000, 10_001, 47_000]
 
 
 def promising(data, parts):
-    """Return the packets, some with a promise up to the next event."""
+    """Return the packets, some with `until_us` up to the next event."""
     following = [part.t[0] for part in parts if len(part)][1:]
     made = []
     for part in parts:

@@ -215,7 +215,7 @@ def test_a_loop_loses_nothing_and_repeats_itself(clips, gap_us, data):
 def test_times_never_decrease_and_promises_hold(clips, start_us, length_us, loop, data):
     made = reels(data, clips)
     for reel in made:
-        # Each packet promises up to its last event; the last one, up to a little later.
+        # `until_us` of each packet is its last event; of the last packet, a little later.
         ends = [int(packet.t[-1]) for packet in reel.packets if len(packet)]
         reel.packets = [
             timed(packet, int(packet.t[-1])) if len(packet) and data.draw(st.booleans()) else packet

@@ -44,7 +44,7 @@ def canary_events() -> Iterator[EventPacket]:
 
 
 def canary_in(data: bytes) -> bool:
-    """Tell whether the canary is in some bytes, in any spelling."""
+    """Return whether some bytes contain the canary, in any spelling."""
     return bool(TEXT_SPELLING.search(data)) or any(spelling in data for spelling in BINARY_SPELLINGS)
 
 

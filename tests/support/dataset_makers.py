@@ -74,7 +74,7 @@ def sequence(root, name, frames):
 
 
 def frame(on=(), off=(), shape=(16, 24)):
-    """Return a grey frame; the blocks of 8x8 given by column and row have fired."""
+    """Return a grey frame; the 8x8 blocks at these columns and rows have fired."""
     picture = np.full(shape, 128, np.uint8)
     for blocks, value in ((on, 255), (off, 0)):
         for column, row in blocks:

@@ -25,7 +25,7 @@ class Block:
     Attributes:
         page: its name, relative to the repository.
         line: number of its first line.
-        language: as its fence says; "" for a fence without one, and for indented text.
+        language: as its fence states; "" for a fence without one, and for indented text.
         text: without fences and indentation.
     """
 

@@ -106,7 +106,7 @@ def first(endpoint, **options):
 
 
 def refusal(endpoint, seconds=3.0, **options):
-    """Return the error of a subscriber that cannot connect, and check that it comes soon enough."""
+    """Return the error of a subscriber that cannot connect, and check that it is raised in time."""
     start = time.monotonic()
     with pytest.raises(AccessError) as caught:
         first(endpoint, **options)

@@ -98,7 +98,7 @@ class Faults:
 
 
 class Running:
-    """`eventveil run --json` in a process of its own, in an empty folder.
+    """`eventveil run --json` in its own process, in an empty folder.
 
     Attributes:
         beats: its reports, once a second and at the end.

@@ -60,7 +60,7 @@ class Target:
         name: as `--only` of scripts/fuzz-nightly takes it.
         seeds: returns valid bytes; called with a folder to make them in.
         feed: takes bytes, and a folder that no other target uses.
-        apart: runs in a process of its own, because a third-party library may crash it or loop forever.
+        apart: runs in its own process, because a third-party library may crash it or loop forever.
     """
 
     name: str
@@ -126,13 +126,13 @@ def _messages(_: Path) -> list[bytes]:
     return [_BETWEEN.join(bytes(frame) for frame in frames) for frames in messages]
 
 
-def _parcels(_: Path) -> list[bytes]:
-    parcels = (
+def _stage_messages(_: Path) -> list[bytes]:
+    messages = (
         pipeline_helpers.raw_message(3),
         pipeline_helpers.sealed_message(4, lost={"queue": 2}),
         pipeline_helpers.end(),
     )
-    return [_BETWEEN.join(bytes(frame) for frame in pack(parcel)) for parcel in parcels]
+    return [_BETWEEN.join(bytes(frame) for frame in pack(message)) for message in messages]
 
 
 # Settings
@@ -268,7 +268,7 @@ TARGETS = {
         ),
         Target("recording HDF5", partial(_recordings, "HDF5"), _read_hdf5, apart=True),
         Target("message", _messages, lambda data, _: decode(data.split(_BETWEEN))),
-        Target("parcel", _parcels, lambda data, _: unpack(data.split(_BETWEEN))),
+        Target("stage message", _stage_messages, lambda data, _: unpack(data.split(_BETWEEN))),
         Target("line settings", lambda _: _ready("live.yaml", "replay.yaml"), partial(_configure, PipelineSettings)),
         Target("training settings", lambda _: _ready("train/simulated_small.yaml"), partial(_configure, TrainSettings)),
         Target("audit settings", lambda _: _ready("audit/quick.yaml"), partial(_configure, AuditSettings)),

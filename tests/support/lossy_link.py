@@ -116,7 +116,7 @@ def _in_order(segments: dict[int, bytes]) -> bytes:
 
 @contextmanager
 def link() -> Iterator[Link]:
-    """Create both ends, or skip the test without the right to. Everything is removed, however the test ends."""
+    """Create both ends; skip the test if that is not permitted. Everything is removed, however the test ends."""
     with ExitStack() as stack:
         try:
             ends = [stack.enter_context(_namespace()) for _ in range(2)]

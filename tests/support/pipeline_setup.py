@@ -74,7 +74,7 @@ def write_recording(path: Path, packets: Iterator[EventPacket], sensor: Sensor =
 
 @dataclass
 class Subscriber:
-    """`eventveil subscribe --json` in a process of its own."""
+    """`eventveil subscribe --json` in its own process."""
 
     process: subprocess.Popen[str]
     messages: list[dict[str, Any]] = field(default_factory=list)

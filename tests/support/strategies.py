@@ -47,7 +47,7 @@ def records(packet, *, packed=False):
 
 
 def timed(packet, until_us):
-    """Return the same packet with the promise that no later packet has an event before `until_us`."""
+    """Return the same packet with the guarantee that no later packet has an event before `until_us`."""
     return EventPacket(packet.t, packet.x, packet.y, packet.p, until_us)
 
 

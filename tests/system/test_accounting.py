@@ -206,7 +206,7 @@ def drive(steps, delivery, queue, clock):
 
 
 def assert_explained(line):
-    """A subscriber that received all that was published knows of every other window why it is missing."""
+    """A subscriber that received everything published knows why every other window is missing."""
     gaps, missing, received = Gaps(), Counter(), Counter()
     while line.subscriber.poll(0):
         message = gaps.fill_in(decode(line.subscriber.recv_multipart()))

@@ -110,7 +110,7 @@ def test_the_canary_does_not_leave_a_line_that_is_wired_past_the_anonymizer(kit,
     assert status.failure is not None
     assert BoundaryError.__name__ not in status.failure
     assert "only an AnonymizedWindow may be published" in status.failure
-    assert [json.loads(message[1])["state"] for message in published] == ["failed"]  # subscribers do not wait for ever
+    assert [json.loads(message[1])["state"] for message in published] == ["failed"]  # subscribers do not wait forever
     assert_nothing_came_through(status, published, capfd)
 
 

@@ -1,4 +1,4 @@
-"""README.md and docs/ hold what they promise: their commands run, their snippets run, and what they link to exists.
+"""README.md and docs/ are correct: their commands run, their snippets run, and what they link to exists.
 
 A command that takes seconds is run for real, for a moment, in a folder that holds the files it names. One that needs a
 camera, another machine or hours is parsed by the real command line, and its settings are checked. A command that no
@@ -49,19 +49,19 @@ from eventveil.stream.pipeline.pipeline import Pipeline
 
 ENDPOINT = "tcp://127.0.0.1:5556"
 LEFT_OUT = ("MissingParameter", "NoArgsIsHelpError")
-"""How the command line refuses a command whose arguments are left out."""
+"""The errors with which the command line rejects a command without its arguments."""
 
 
 @dataclass(frozen=True)
 class Rule:
-    """What is done with the commands that match a pattern; the first match counts.
+    """How the commands that match a pattern are tested; the first match counts.
 
     Attributes:
-        pattern: of the whole command, as `fnmatch` has it.
+        pattern: of the whole command, in the syntax of `fnmatch`.
         treatment: name of a function of `Treatments`.
         why: why it is not run for real.
         options: added to the command, to make it short.
-        status: exit statuses that are right.
+        status: accepted exit statuses.
     """
 
     pattern: str
@@ -118,7 +118,7 @@ PATHS = [(page, path) for page, text in TEXTS.items() for path in paths_of(text)
 
 @pytest.fixture(scope="module")
 def inputs(tmp_path_factory):
-    """The files that the pages name, by the name that they use."""
+    """The files that the pages mention, by the name that they use."""
     folder = tmp_path_factory.mktemp("inputs")
     sensor = Sensor(128, 128)
     write_recording(folder / "recording.aedat4", moving_disc(sensor, 0.5), sensor)
@@ -137,7 +137,7 @@ def inputs(tmp_path_factory):
 
 @pytest.fixture
 def workspace(inputs, tmp_path, monkeypatch):
-    """An empty folder to work in, and what to call to have the files that a text names in it."""
+    """Return an empty working folder, and a function that puts the files that a text mentions into it."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
     handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
@@ -165,7 +165,7 @@ def free_endpoint():
 
 @contextmanager
 def publisher(kit, **settings):
-    """Publish a short recording, once there is a subscriber; gives the endpoint."""
+    """Publish a short recording once there is a subscriber; yield the endpoint."""
     endpoint = free_endpoint()
     pipeline = Pipeline(kit.settings(endpoint, line__run_as="threads", **settings))
     thread = threading.Thread(target=pipeline.run)
@@ -179,14 +179,14 @@ def publisher(kit, **settings):
 
 
 def parsed(words):
-    """Parse a command of ours as the program does, without running it; gives the values of its parameters."""
+    """Parse one of our commands as the program does, without running it; return the values of its parameters."""
     program = typer.main.get_command(app)
     leave_uncalled(program)
     return program.main(list(words), prog_name="eventveil", standalone_mode=False)
 
 
 def refusal(words):
-    """The kind of error with which the command line refuses a command; None: it does not."""
+    """Return the kind of error with which the command line rejects a command, or None."""
     try:
         parsed(words)
     except Exception as error:
@@ -202,7 +202,7 @@ def leave_uncalled(command):
 
 
 class Treatments:
-    """What is done with a command."""
+    """The ways in which a command is tested."""
 
     def __init__(self, provide, kit):
         self._provide = provide
@@ -225,7 +225,7 @@ class Treatments:
         assert done.exit_code in rule.status, done.output
 
     def receive(self, rule, words):
-        """Subscribe to a publisher that has the keys that the commands before made."""
+        """Subscribe to a publisher that uses the keys made by the commands before."""
         values = parsed(words[1:])
         keys = {} if values["server_key"] is None else {"publish__keys": str(Path(values["server_key"]).parent)}
         with publisher(self._kit, **keys) as endpoint:
@@ -280,12 +280,12 @@ def check_audit(values):
 
 
 def rule_for(words):
-    """The first rule that covers a command; None: none does."""
+    """Return the first rule that covers a command, or None."""
     return next((rule for rule in RULES if fnmatchcase(" ".join(words), rule.pattern)), None)
 
 
 def expanded(block, words):
-    """The words of a command without "...", and with `$P` replaced by the options that the page says it stands for."""
+    """The words of a command without "...", and with `$P` replaced by the options that the page defines."""
     words = [word for word in words if word != "..."]
     if "$P" not in words:
         return words

@@ -30,7 +30,7 @@ ROOMS = ("eventveil", *(f"eventveil.{room}" for room in ("audit", "io", "models"
 
 
 def modules_with_examples():
-    """Find them by their source: a checkout has its rooms in folders of their own, which `eventveil.__path__` lacks."""
+    """Find modules by their source: in a checkout, packages are in separate folders that `eventveil.__path__` lacks."""
     for room in ROOMS:
         folder = Path(importlib.import_module(room).__file__).parent
         for path in sorted(folder.rglob("*.py")):

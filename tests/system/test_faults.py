@@ -36,7 +36,7 @@ CRASHES = {
     "memory": "(OutOfMemoryError)",
     "host memory": "(MemoryError)",
 }
-pytestmark = pytest.mark.timeout(600)  # real processes; patience is in fault_injection
+pytestmark = pytest.mark.timeout(600)  # real processes; the timeouts are in fault_injection
 
 
 @pytest.fixture(scope="module")
@@ -65,7 +65,7 @@ def decoded(messages):
 
 
 def assert_explained(messages):
-    """Each subscriber knows of every window that it came or why not, and blames nothing on the network."""
+    """Check that each subscriber accounts for every window, and attributes no loss to the network."""
     for topic in (WINDOW, GESTURE):
         of_topic = [message for message in messages if message.topic == topic]
         missing = sum((Counter(message.missing) for message in of_topic), Counter())
@@ -178,7 +178,7 @@ def small_disk(tmp_path) -> Iterator[Path]:
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="has no /dev/full, the disk that is always full")
 def test_full_disks_end_the_log_and_the_recording_and_not_the_line(kit, folder, small_disk):
-    """The standard output and error of the pipeline find no room, nor do the files of one of two subscribers."""
+    """The disk is full for the pipeline's standard output and error, and for the files of one of two subscribers."""
     endpoint = f"ipc://{folder}/public"
     weights = ["--weights", str(kit.anonymizer), "--weights", str(kit.classifier), "--allow-untrained"]
     options = ["--speed", "max", "--wait-for", "2", "--json", f"--set=publish.bind={endpoint}"]
@@ -194,7 +194,7 @@ def test_full_disks_end_the_log_and_the_recording_and_not_the_line(kit, folder, 
         assert keeping.process.stderr is not None
         assert "cannot be written: No space left on device; free some space" in keeping.process.stderr.read()
         assert keeping.process.returncode == 2
-    assert done.returncode == 2  # it failed, and there was no room to say why
+    assert done.returncode == 2  # it failed, and there was no space to report why
     assert len(received.topic("window")) == 5
     assert received.messages[-1]["state"] == "ended"
     files = sorted(small_disk.glob("*.npz"))
@@ -207,7 +207,7 @@ def test_full_disks_end_the_log_and_the_recording_and_not_the_line(kit, folder, 
 def test_too_slow_an_anonymizer_publishes_young_windows_and_a_stage_that_dies_too_often_ends_the_line(
     kit, folder, faults
 ):
-    """The anonymizer needs ten times as long as the source gives it."""
+    """The anonymizer takes ten times as long as the source allows."""
     endpoint = f"ipc://{folder}/public"
     settings = {"sources__0__speed": 2.0, "line__max_age_ms": 4_000, "line__queue": 2, "anonymize__batch": 1}
     settings |= {"line__restarts": 1}

@@ -1,4 +1,4 @@
-"""A thousand wrong inputs for each reader of foreign bytes: it raises our own errors, needs little memory, and ends.
+"""A thousand invalid inputs for each reader of untrusted bytes: only our own errors, little memory, and an end.
 
 scripts/fuzz-nightly feeds each a hundred thousand. Its findings are kept in tests/system/test_fuzz_findings.py.
 """

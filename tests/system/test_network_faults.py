@@ -1,4 +1,4 @@
-"""A pipeline and a subscriber, each in a network namespace of its own: the network is slow, lossy, or cut."""
+"""A pipeline and a subscriber, each in its own network namespace: the network is slow, lossy, or cut."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ def line_and_subscriber(
 
 
 def assert_in_order_and_explained(received: Subscriber, beat: dict) -> Counter[str]:
-    """Windows came in order and were fresh; missing ones are counted. Returns why windows are missing."""
+    """Check that windows arrived in order and fresh; return the counts of missing ones by reason."""
     assert_counters_balance(beat)
     for topic in ("window", "gesture"):
         messages = received.topic(topic)

@@ -20,7 +20,7 @@ from eventveil.models import load_weights, save_weights
 from eventveil.stream import subscribe
 from eventveil.stream.protocol.wire import GESTURE, STATE, WINDOW
 
-pytestmark = pytest.mark.timeout(600)  # real processes; patience is in camera_helpers
+pytestmark = pytest.mark.timeout(600)  # real processes; the timeouts are in camera_helpers
 pytest.importorskip("dv_processing")
 pytest.importorskip("neuromorphic_drivers")
 

@@ -1,4 +1,4 @@
-"""Confidence intervals with the promised coverage, and chance levels that match simulation."""
+"""Confidence intervals with the nominal coverage, and chance levels that match simulation."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def test_percentiles_are_moved_outwards_as_students_t_asks_for():
         want = NormalDist().cdf(-t * (people / (people - 1)) ** 0.5)
         assert expanded_tail(people) == pytest.approx(want, rel=0.01)
     assert expanded_tail(100_000) == pytest.approx(0.025, rel=0.001)
-    assert bootstrap_by_person([1.0, 2.0, 3.0], [7, 7, 7]) == (2, 2)  # one person tells nothing about others
+    assert bootstrap_by_person([1.0, 2.0, 3.0], [7, 7, 7]) == (2, 2)  # one person says nothing about others
 
 
 def test_windows_for_themselves_would_hold_it_far_too_seldom():

@@ -26,7 +26,7 @@ def launch(command: Sequence[str], devices: int, nodes: int) -> int:
     Ctrl-C reaches all processes of a terminal; each ends its step. When one fails, the others are ended.
 
     Raises:
-        ConfigError: several machines, and the environment does not say which one this is.
+        ConfigError: several machines, and the environment does not identify this one.
     """
     address, port, node = _rendezvous(nodes)
     processes = []
@@ -40,7 +40,7 @@ def launch(command: Sequence[str], devices: int, nodes: int) -> int:
             "LOCAL_RANK": str(local_rank),
         }
         program = module_command("eventveil.cli", *command)
-        # In a session of its own: Ctrl-C comes from here, and not from the terminal a second time.
+        # In its own session: Ctrl-C comes from here, and not from the terminal a second time.
         processes.append(subprocess.Popen(program, env=environment, start_new_session=True))
     previous = {
         number: signal.signal(number, _pass_on(processes, number)) for number in (signal.SIGINT, signal.SIGTERM)

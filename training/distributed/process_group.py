@@ -82,7 +82,7 @@ class ProcessGroup:
         return x
 
     def wait(self) -> None:
-        """Wait until all processes get here."""
+        """Wait until all processes reach this point."""
         if self.size > 1:
             distributed.barrier()
 

@@ -1,4 +1,4 @@
-"""Work shared out among processes, as it is done."""
+"""Distributes tasks among processes and yields results as they finish."""
 
 from __future__ import annotations
 
@@ -12,24 +12,25 @@ from typing import Any
 def in_processes(
     do: Callable[..., Any], work: Sequence[tuple[Any, ...]], workers: int
 ) -> Generator[tuple[int, Any], None, None]:
-    """Yield the number of each piece of work and what came of it, in the order in which they are done.
+    """Yield the number and the result of each task, in the order in which they finish.
 
-    Whoever stops early closes it (`contextlib.closing`); what has not begun is then dropped.
+    To stop early, close the generator (`contextlib.closing`); tasks that have not begun are then cancelled.
 
     Args:
-        do: a function of a module, called with each piece's arguments.
-        work: arguments of each piece.
-        workers: processes.
+        do: a function at module level, called with the arguments of each task.
+        work: the arguments of each task.
+        workers: number of processes.
     """
-    # Started anew, not forked: this process may run threads of torch.
+    # Spawned, not forked: this process may run threads of torch.
     pool = ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn"))
     try:
-        # Python raises Ctrl-C in the main thread, and a pool that it hits while it starts cannot be ended: so another
-        # thread starts it. Ctrl-C reaches the whole terminal: processes inherit from that thread to hear nothing of it.
-        deaf = (signal.SIG_BLOCK, {signal.SIGINT})
-        with ThreadPoolExecutor(1, initializer=signal.pthread_sigmask, initargs=deaf) as starter:
+        # Python raises Ctrl-C in the main thread, and a pool that it interrupts while it starts cannot be shut down, so
+        # another thread starts it. Ctrl-C reaches the whole terminal; the processes inherit that thread's signal mask
+        # and ignore it.
+        blocked = (signal.SIG_BLOCK, {signal.SIGINT})
+        with ThreadPoolExecutor(1, initializer=signal.pthread_sigmask, initargs=blocked) as starter:
             pending = starter.submit(
-                lambda: {pool.submit(do, *piece): number for number, piece in enumerate(work)}
+                lambda: {pool.submit(do, *arguments): number for number, arguments in enumerate(work)}
             ).result()
         for finished in as_completed(pending):
             yield pending[finished], finished.result()

@@ -104,7 +104,7 @@ def load_networks(path: Path, needed_by: str) -> tuple[int, dict[str, dict[str, 
 
 
 def write_whole(path: Path, write: Callable[[IO[bytes]], object]) -> None:
-    """Write beside a file and rename over it, so that a killed process or a full disk leaves the older one.
+    """Write a file in one step, so that a killed process or a full disk leaves the previous one intact.
 
     Raises:
         TrainingError: it cannot be written.
@@ -113,10 +113,10 @@ def write_whole(path: Path, write: Callable[[IO[bytes]], object]) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         with atomic_file(path) as file:
             write(file)
-    except (OSError, RuntimeError) as error:  # torch tells of a full disk as a RuntimeError
+    except (OSError, RuntimeError) as error:  # torch reports a full disk as a RuntimeError
         reason = error.strerror if isinstance(error, OSError) else str(error).splitlines()[0]
         raise TrainingError(
-            f"{path}: cannot be written ({reason}); make space and go on with --resume, what was there before is whole"
+            f"{path}: cannot be written ({reason}); make space and continue with --resume; the previous file is intact"
         ) from error
 
 

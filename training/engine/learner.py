@@ -53,7 +53,7 @@ class Learner:
         return self.as_gradient(parts)
 
     def as_gradient(self, parts: Sequence[torch.Tensor | None]) -> Gradient:
-        """Average a gradient over the processes, clip it if the schedule says so, and compute its norm."""
+        """Average a gradient over the processes, clip it if the schedule requires it, and compute its norm."""
         dense = [
             torch.zeros_like(parameter) if part is None else part
             for part, parameter in zip(parts, self.parameters, strict=True)

@@ -112,7 +112,7 @@ def matches(query: Labels, gallery: Labels, left_out_QG: Masks) -> Masks:
 def rank_scores(score_QG: Floats, query: Labels, gallery: Labels, left_out_QG: Masks) -> Ranking:
     """Rank the gallery for each query by scores, highest first.
 
-    Ties are broken in a fixed random order: an attacker that cannot tell people apart must come out at chance level
+    Ties are broken in a fixed random order: an attacker that cannot tell people apart must score at chance level
     whatever the order of the gallery.
 
     Raises:

@@ -40,14 +40,14 @@ AGE_NS = 100_000_000  # the greatest allowed age: 100 ms
 
 
 @contextmanager
-def publishing(*, max_age_ms=None, provenance=PROVENANCE, now_ns=NOW_NS, books=None):
+def publishing(*, max_age_ms=None, provenance=PROVENANCE, now_ns=NOW_NS, counters=None):
     """Yield a publisher and a function that returns the messages it has published since the last call."""
     with link(hwm=1000) as (push, pull):
         publisher = Publisher(
             push,
             SEAL,
             provenance,
-            books or stage_counters("publish"),
+            counters or stage_counters("publish"),
             run=RUN,
             max_age_ms=max_age_ms,
             clock_ns=lambda: now_ns,

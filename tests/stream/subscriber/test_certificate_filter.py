@@ -200,7 +200,7 @@ def endpoint(tmp_path_factory):
 
 @pytest.fixture
 def beside(kit):
-    """Return a function that writes a certificate beside the weights; remove it afterwards."""
+    """Return a function that writes a certificate next to the weights; remove it afterwards."""
     path = kit.anonymizer.with_name("certificate.json")
     yield lambda text: path.write_text(text)
     path.unlink(missing_ok=True)

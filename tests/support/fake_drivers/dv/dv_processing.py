@@ -59,7 +59,7 @@ class Camera:
 
     def setCropArea(self, area):  # noqa: N802
         if type(area) is not tuple:
-            raise TypeError("incompatible function arguments")  # as pybind11 has it
+            raise TypeError("incompatible function arguments")  # as pybind11 raises it
         fake_camera.record_call("crop", area)
 
 
