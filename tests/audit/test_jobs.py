@@ -189,6 +189,7 @@ def until(condition, process):
         time.sleep(0.01)
 
 
+@pytest.mark.nightly
 @pytest.mark.timeout(600)
 def test_ctrl_c_and_kill_in_the_middle_lose_nothing(whole, tmp_path):
     (tmp_path / "mine.yaml").write_text(yaml.safe_dump(values(whole.root, **SMALL)))

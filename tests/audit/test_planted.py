@@ -128,6 +128,7 @@ def test_doing_nothing_is_not_private_whoever_attacks(root, tmp_path):
     assert not identity.replay.noise
 
 
+@pytest.mark.nightly
 def test_gaussian_noise_orders_by_its_strength_and_averaging_takes_it_off(root, tmp_path):
     audit_settings = settings(root, attackers=ATTACKERS, averaging=64)
     report = audit(tmp_path, audit_settings, ("weak", Gaussian(0.5)), ("strong", Gaussian(8.0)))

@@ -63,6 +63,7 @@ def until(condition):
         time.sleep(0.05)
 
 
+@pytest.mark.nightly
 def test_a_lost_node_and_a_lost_worker_change_no_figure_and_are_named(nodes, tmp_path):
     cluster, second = nodes
     audit_settings = settings(planted(tmp_path / "planted", train=5, test=3), **SMALL)

@@ -20,6 +20,10 @@ from eventveil.io import open_events
 from eventveil.io.formats.aedat4_writer import Aedat4Writer
 
 every_format = pytest.mark.parametrize("name", FORMATS)
+# A process of its own reads each HDF5 file, so sixty of them take long. tests/system/test_fuzz.py damages HDF5 in-process.
+every_damaged_format = pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[pytest.mark.nightly] if name == "HDF5" else []) for name in FORMATS]
+)
 
 
 def make(folder, name, events=EVENTS, sensor=SENSOR):
@@ -86,7 +90,7 @@ def test_a_file_that_may_not_be_read(tmp_path, name):
         open_events(path, sensor=SENSOR)
 
 
-@every_format
+@every_damaged_format
 @given(data=st.data())
 def test_cut_off_anywhere(tmp_path_factory, name, data):
     folder = tmp_path_factory.mktemp("cut")
@@ -103,7 +107,7 @@ def test_cut_off_anywhere(tmp_path_factory, name, data):
 
 
 @pytest.mark.kernel
-@every_format
+@every_damaged_format
 @given(data=st.data())
 def test_flipped_bits(tmp_path_factory, name, data):
     path = make(tmp_path_factory.mktemp("flip"), name, EVENTS[:200])
@@ -116,7 +120,7 @@ def test_flipped_bits(tmp_path_factory, name, data):
 
 
 @pytest.mark.kernel
-@every_format
+@every_damaged_format
 @given(data=st.data())
 def test_garbage_behind_a_good_beginning(tmp_path_factory, name, data):
     path = make(tmp_path_factory.mktemp("garbage"), name)
