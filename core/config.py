@@ -75,7 +75,7 @@ def read_yaml(path: Path, model: type[BaseModel] = PipelineSettings) -> dict[str
     try:
         values = yaml.load(path.read_text(encoding="utf-8"), _Loader)
     except OSError as error:
-        raise ConfigError(f"{path}: cannot be read: {error.strerror}") from error
+        raise ConfigError(f"{path}: cannot be read: {error.strerror}; check the path") from error
     except Exception as error:  # not UTF-8, an invalid date, a tag that does not fit, an unclosed bracket
         raise ConfigError(f"{path}: is not YAML: {' '.join(str(error).split())}") from error
     if not isinstance(values, dict):

@@ -200,10 +200,13 @@ class EventSource:
                 f"an event lies outside the sensor of {self.sensor}",
                 "state the sensor that recorded it (sensor=, --sensor WxH); if it is correct, the packet is damaged",
             ),
-            "polarity": ("a polarity is neither 0 nor 1", "the packet is damaged; continue reading to skip it"),
+            "polarity": (
+                "a polarity is neither 0 nor 1",
+                "the packet is damaged; copy the file again, or, in Python, continue the iteration to skip it",
+            ),
             "time": (
                 "time goes back from one event to the next",
-                'continue reading to skip the packet, or have times repaired (on_disorder="clip" or "sort")',
+                'repair times (on_disorder="clip" or "sort", --on-disorder clip) or, in Python, continue to iterate',
             ),
         }[fault.rule]
         where = f"packet {self._packets - 1}, event {fault.event} in it"

@@ -77,7 +77,7 @@ def _watch(publisher: subprocess.Popen[str], endpoint: str) -> None:
     picture = Text()
     with Live(console=stdout, auto_refresh=False) as live:
         for message in subscribe(endpoint, stop=lambda: publisher.poll() is not None and not reader.is_alive()):
-            right.append(_message_line(message))
+            right.append(_message_line(message, 18 if stdout.is_terminal else None))
             if message.topic == "window":
                 picture = _draw(message.array)
             if stdout.is_terminal:
@@ -109,12 +109,13 @@ def _status_lines(status: dict[str, Any]) -> list[str]:
     return lines
 
 
-def _message_line(message: Message) -> str:
+def _message_line(message: Message, label_width: int | None = None) -> str:
+    """Return a message as a line, its label cut to `label_width` characters."""
     header = message.header
     if message.topic == "state":
-        return f"{header.stream or 'pipeline'}: {header.state}"
+        return f"{f'stream {header.stream}' if header.stream else 'pipeline'}: {header.state}"
     text = f"{message.topic:7} {header.seq:4}"
-    return f"{text} {header.label:.16} {header.probability:4.0%}" if message.topic == "gesture" else text
+    return f"{text} {header.label[:label_width]} {header.probability:4.0%}" if message.topic == "gesture" else text
 
 
 def _draw(values: npt.NDArray[np.float32]) -> Text:

@@ -27,7 +27,7 @@ def doctor(
     config: Annotated[
         Path | None,
         typer.Argument(
-            metavar="[CONFIG]",
+            metavar="CONFIG",
             help="Check for this configuration: a YAML file, or the included live or replay "
             "[`eventveil run simulate: --weights shipped`].",
         ),

@@ -198,7 +198,8 @@ def _announce(pipeline: Pipeline) -> None:
         say("eventveil: THE ANONYMIZER IS UNTRAINED: what is published protects no one (--allow-untrained)")
     for remark in pipeline.plan.remarks:
         say(f"eventveil: {remark}")
-    condition = f" once {publish.wait_for} subscribers are connected" if publish.wait_for else ""
+    number = "1 subscriber is" if publish.wait_for == 1 else f"{publish.wait_for} subscribers are"
+    condition = f" once {number} connected" if publish.wait_for else ""
     say(f"eventveil: publishing on {publish.bind}{condition}; Ctrl-C stops")
 
 

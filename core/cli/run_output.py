@@ -143,6 +143,19 @@ def print_summary(figures: dict[str, Any]) -> None:
     table = Table(show_header=False, box=None)
     truth, camera = figures.pop("truth") or {}, figures.pop("camera") or {}
     for key, value in {**figures, **camera, **truth}.items():
-        text = _milliseconds(value) if key.endswith("_ms") else f"{value:,}" if type(value) is int else value
-        table.add_row(key.removesuffix("_ms"), str("none" if text in ({}, None) else text))
+        table.add_row(key.removesuffix("_ms"), _text(key, value))
     stdout.print(table)
+
+
+def _text(key: str, value: Any) -> str:
+    if key.endswith("_ms"):
+        return _milliseconds(value)
+    if value is None or value == {}:
+        return "none"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if key in ("accuracy", "chance"):
+        return f"{value:.0%}"
+    if isinstance(value, int) or key == "subscribers":
+        return f"{value:,.0f}"
+    return str(value)

@@ -70,6 +70,7 @@ def fetch_status(address: str) -> dict[str, Any]:
             current = json.loads(response.read())
     except (OSError, ValueError) as error:
         reason = getattr(error, "reason", None) or error
+        reason = getattr(reason, "strerror", None) or reason
         raise LineError(
             f"{address}: no pipeline answers ({reason}); start one with --metrics {ADDRESS}, and give its address here"
         ) from None

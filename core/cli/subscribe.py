@@ -26,7 +26,9 @@ def subscribe(
     endpoint: Annotated[
         str, typer.Argument(metavar="ENDPOINT", help="Address of the publisher: tcp://HOST:PORT or ipc://PATH.")
     ],
-    topic: Annotated[list[str] | None, typer.Option("--topic", help="window or gesture [both].")] = None,
+    topic: Annotated[
+        list[str] | None, typer.Option("--topic", metavar="window|gesture", help="Topic to receive [both].")
+    ] = None,
     server_key: Annotated[
         Path | None,
         typer.Option(metavar="FILE.pub", help="Public key of the publisher: encrypt, and accept no other publisher."),
@@ -76,7 +78,7 @@ def subscribe(
 
     stopped: list[bool] = []
     on_signals(lambda: stopped.append(True))
-    received, failed = 0, False
+    received, failed, connected = 0, False, False
     if npz is not None:
         npz.mkdir(parents=True, exist_ok=True)
     for message in messages(
@@ -88,6 +90,7 @@ def subscribe(
         timeout_s=timeout,
         stop=lambda: bool(stopped),
     ):
+        connected = True
         (_print_message_json if json else _print_message)(message)
         if message.topic == STATE:
             failed = failed or message.header.state == "failed"
@@ -97,7 +100,8 @@ def subscribe(
             _save(message, npz)
         if received == count:
             break
-    say(f"eventveil: {received} messages received")
+    hint = "" if connected or timeout is None else f": does a pipeline publish on {endpoint}?"
+    say(f"eventveil: {received} messages received{hint}")
     if failed or (count is not None and received < count):
         raise typer.Exit(1)
 
@@ -125,7 +129,8 @@ def _print_message(message: Message) -> None:
         stdout.print(f"pipeline: certificate {sha256(header.certificate.encode()).hexdigest()[:16]}", markup=False)
         return
     if message.topic == "state":
-        stdout.print(f"{header.stream or 'pipeline'}: {header.state} {header.reason}".rstrip(), markup=False)
+        about = f"stream {header.stream}" if header.stream else "pipeline"
+        stdout.print(f"{about}: {header.state} {header.reason}".rstrip(), markup=False)
         return
     text = f"{message.topic:8} {header.stream} {header.seq:6}  {header.t_start_us / 1e6:10.3f} s"
     if message.topic == "gesture":

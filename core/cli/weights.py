@@ -36,7 +36,9 @@ def register(app: typer.Typer) -> None:
 
 
 def import_anonynoise(
-    file: Annotated[Path, typer.Argument(help="State dict (.pth) saved by AnonyNoise's published code.")],
+    file: Annotated[
+        Path, typer.Argument(metavar="FILE", help="State dict (.pth) saved by AnonyNoise's published code.")
+    ],
     out: OutFileOption = None,
     role: Annotated[
         str | None, typer.Option(help="anonymizer, target, identity or denoiser [detected from the contents].")
@@ -73,9 +75,11 @@ def import_anonynoise(
 def init(
     kind: Annotated[
         str,
-        typer.Argument(help="anonynoise, noisy_channel, event_autoencoder, resnet_classifier or denoiser."),
+        typer.Argument(
+            metavar="KIND", help="anonynoise, noisy_channel, event_autoencoder, resnet_classifier or denoiser."
+        ),
     ],
-    out: Annotated[Path, typer.Argument(help="File to write.")],
+    out: Annotated[Path, typer.Argument(metavar="OUT", help="File to write.")],
     seed: Annotated[int, typer.Option(help="Seed of the weights.")] = 0,
     bins: Bins = 5,
     bin_us: Annotated[int, typer.Option(min=1, help="Microseconds per bin.")] = 20_000,
@@ -114,7 +118,7 @@ def init(
 
 
 def show(
-    file: Annotated[Path, typer.Argument(help="Weights file.")],
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="Weights file.")],
     json: JsonOption = False,
 ) -> None:
     """Validate a weights file and show its contents.

@@ -136,7 +136,9 @@ def _weights(settings: PipelineSettings) -> Iterator[Finding]:
     try:
         planned = plan(settings)
     except EventVeilError as error:
-        yield Finding("weights", "red", str(error), "follow the message")
+        yield Finding(
+            "weights", "red", str(error), "correct what the message names, for example --set anonymize.weights=FILE"
+        )
         return
     yield Finding("weights", "green", f"{settings.anonymize.weights}: {planned.provenance.anonymizer[:16]}")
     if planned.provenance.certificate is not None:

@@ -122,7 +122,7 @@ class Aedat3Reader(Reader):
         where = f"packet {self._packets} at byte {at}"
         self._packets += 1
         if follows:
-            remedy = "the packet is damaged; continue reading to skip it"
+            remedy = "the packet is damaged; copy the file again, or, in Python, continue the iteration to skip it"
             raise self.fault("expected the header of a packet", remedy, where=where, recoverable=True)
         raise self.fault(
             "no complete packet follows: the file is truncated or its end is damaged",

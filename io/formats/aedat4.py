@@ -167,7 +167,7 @@ class Aedat4Reader(Reader):
     def _damaged(self, expected: str, at: int) -> EventFileError:
         return self.fault(
             f"expected {expected}",
-            "the packet is damaged; continue reading to skip it",
+            "the packet is damaged; copy the file again, or, in Python, continue the iteration to skip it",
             where=f"packet {self._packets} at byte {at}",
             recoverable=True,
         )

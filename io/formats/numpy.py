@@ -17,7 +17,6 @@ from eventveil.events import EventPacket
 from eventveil.io.formats.columns import (
     FIELDS,
     NAMES,
-    STATE_COLUMNS,
     Column,
     ColumnError,
     find_fields,
@@ -30,6 +29,10 @@ from eventveil.io.formats.reader import Reader
 PACKET_EVENTS = 32_768  # as records of 16 bytes: two packets fit into the second-level cache
 # What file reads and the zip and deflate decoders raise on damaged bytes.
 DAMAGED = (OSError, EOFError, RuntimeError, ValueError, zipfile.BadZipFile, zlib.error)
+REMEDY = (
+    "state the order of a table's columns after the name, as in 'trial.npy?columns=x,y,p,t&unit=ms', or name the "
+    "fields or arrays t, x, y, p"
+)
 
 
 class ArraysReader(Reader):
@@ -53,10 +56,7 @@ class ArraysReader(Reader):
         except DAMAGED as error:
             self.close()
             content = error if isinstance(error, ArrayError | ColumnError) else "damaged or truncated bytes"
-            raise self.fault(
-                f"expected arrays of events, found {content}",
-                "name the fields or arrays t, x, y, p, or state the order of the four columns of a table",
-            ) from error
+            raise self.fault(f"expected arrays of events, found {content}", REMEDY) from error
         self.metadata["dtype"] = {key: str(array.dtype) for key, array in self._arrays.items()}
         self._rows = min(array.rows for array in self._arrays.values())
 
@@ -76,7 +76,7 @@ class ArraysReader(Reader):
             names = list(array.dtype.names or ())
             return {field: (key, names[place]) for field, place in find_fields(names).items()}
         if stated is None:
-            raise ColumnError(f"a table without a stated order of columns; {STATE_COLUMNS}")
+            raise ColumnError("a table without a stated order of columns")
         if stated.count(",") + 1 != array.columns:
             raise ColumnError(f"a table of {array.columns} columns, but ?columns={stated} was stated")
         return {field: (key, (..., place)) for field, place in find_fields(stated.split(",")).items()}

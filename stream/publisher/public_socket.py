@@ -68,7 +68,10 @@ def bind_public(socket: zmq.Socket[bytes], bind: str) -> None:
     try:
         socket.bind(bind)
     except zmq.ZMQError as error:
-        raise LineError(f"publish.bind: cannot bind {bind}: {error}; is another eventveil running there?") from error
+        raise LineError(
+            f"publish.bind: cannot bind {bind}: {error.strerror}; is another eventveil running there? Stop it, or "
+            "choose another address, as in --set publish.bind=tcp://127.0.0.1:5557"
+        ) from error
 
 
 def endpoint_of(socket: zmq.Socket[bytes]) -> str:
