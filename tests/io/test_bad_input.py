@@ -20,7 +20,7 @@ from eventveil.io import open_events
 from eventveil.io.formats.aedat4_writer import Aedat4Writer
 
 every_format = pytest.mark.parametrize("name", FORMATS)
-# A process of its own reads each HDF5 file, so sixty of them take long. tests/system/test_fuzz.py damages HDF5 in-process.
+# Each HDF5 file is read in its own process, so sixty take long. tests/system/test_fuzz.py damages HDF5 as well.
 every_damaged_format = pytest.mark.parametrize(
     "name", [pytest.param(name, marks=[pytest.mark.nightly] if name == "HDF5" else []) for name in FORMATS]
 )
