@@ -33,6 +33,23 @@ def describe_exit(status: int) -> str:
 
 
 @contextmanager
+def safe_import_path() -> Iterator[None]:
+    """Keep the working directory off the import path of interpreters that start inside the block.
+
+    For children that `multiprocessing` starts with a command of its own, which has no `-P`.
+    """
+    before = os.environ.get("PYTHONSAFEPATH")
+    os.environ["PYTHONSAFEPATH"] = "1"
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ["PYTHONSAFEPATH"]
+        else:
+            os.environ["PYTHONSAFEPATH"] = before
+
+
+@contextmanager
 def blocked_signals(*signals: signal.Signals) -> Iterator[None]:
     """Block signals in this thread. Processes and threads that start inside the block inherit the mask.
 

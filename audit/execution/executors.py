@@ -280,7 +280,7 @@ def to_exception(failed: Failed) -> Exception:
 
 
 def _send(pipe: Connection, message: JobEvent | Failed) -> None:
-    with suppress(OSError):  # the parent is gone, and `_leave_with_parent` will stop this process
+    with suppress(OSError):  # the parent is gone, and `terminate_with_parent` will stop this process
         pipe.send(message)
 
 

@@ -21,7 +21,7 @@ from multiprocessing import forkserver
 from typing import Any
 
 from eventveil.errors import ConfigError
-from eventveil.processes import describe_exit, ignored_signals
+from eventveil.processes import describe_exit, ignored_signals, safe_import_path
 from eventveil.stream.runtime.accounting import StageCounters
 
 PRELOAD = ["eventveil.stream.pipeline.worker", "eventveil.models.runtime", "eventveil.models.weights"]
@@ -44,7 +44,7 @@ def processes() -> multiprocessing.context.ForkServerContext:
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(PRELOAD)
     try:
-        with ignored_signals(signal.SIGINT, signal.SIGTERM):
+        with ignored_signals(signal.SIGINT, signal.SIGTERM), safe_import_path():
             forkserver.ensure_running()
     except OSError as error:
         raise ConfigError(

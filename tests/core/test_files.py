@@ -129,3 +129,17 @@ def test_a_new_private_file_replaces_none(tmp_path):
     with pytest.raises(FileExistsError):
         create_private(path, b"other")
     assert path.read_bytes() == b"secret"
+
+
+def test_a_private_file_that_cannot_be_written_leaves_nothing_in_the_way_of_the_next(tmp_path, monkeypatch):
+    def full(_handle):
+        raise OSError(errno.ENOSPC, "no space")
+
+    path = tmp_path / "secret.key"
+    with monkeypatch.context() as patch:
+        patch.setattr("eventveil.files.os.fsync", full)
+        with pytest.raises(OSError, match="no space"):
+            create_private(path, b"secret")
+    assert names(tmp_path) == []
+    create_private(path, b"secret")
+    assert path.read_bytes() == b"secret"

@@ -11,7 +11,14 @@ import time
 
 import pytest
 
-from eventveil.processes import blocked_signals, describe_exit, ignored_signals, module_command, terminate_with_parent
+from eventveil.processes import (
+    blocked_signals,
+    describe_exit,
+    ignored_signals,
+    module_command,
+    safe_import_path,
+    terminate_with_parent,
+)
 
 PATIENCE_S = 60.0
 MASK = "import signal; print(signal.SIGINT in signal.pthread_sigmask(signal.SIG_BLOCK, ()))"
@@ -28,6 +35,38 @@ def test_a_module_in_the_working_directory_is_not_imported(tmp_path):
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.startswith("eventveil ")
+
+
+START_A_STAGE_PROCESS = """
+import sys
+from eventveil.stream.pipeline.supervisor import processes
+
+if __name__ == "__main__":
+    process = processes().Process(target=print, args=("started",))
+    process.start()
+    process.join()
+    sys.exit(process.exitcode)
+"""
+
+
+def test_the_processes_of_a_pipeline_import_nothing_from_the_working_directory(tmp_path):
+    planted = tmp_path / "planted"
+    planted.mkdir()
+    for package in ("numpy", "zmq", "torch"):
+        (planted / f"{package}.py").write_text("raise SystemExit('planted')")
+    script = tmp_path / "script.py"
+    script.write_text(START_A_STAGE_PROCESS)
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONSAFEPATH"}
+    command = [sys.executable, str(script)]
+    done = subprocess.run(command, cwd=planted, env=environment, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "started\n", "")
+
+
+def test_a_safe_import_path_is_for_children_of_the_block_alone(monkeypatch):
+    monkeypatch.delenv("PYTHONSAFEPATH", raising=False)
+    with safe_import_path():
+        assert output("import sys; print(sys.flags.safe_path)") == "True"
+    assert "PYTHONSAFEPATH" not in os.environ
 
 
 @pytest.mark.parametrize(
