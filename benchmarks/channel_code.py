@@ -45,7 +45,7 @@ def codes(folder: Path, channel: NoisyChannel, shape: RowShape) -> tuple[torch.T
     draw = in_order(windows, shape.per_window // OFFSETS)
     counts = (torch.from_numpy(windows.cut(part)) for part in np.array_split(draw.start, max(1, len(draw) // 64)))
     with torch.inference_mode():
-        parts = [channel.encode(x_BCHW) for x_BCHW in track(counts, description="codes", console=Console(stderr=True))]
+        parts = [channel.read(x_BCHW) for x_BCHW in track(counts, description="codes", console=Console(stderr=True))]
     names = [[getattr(trial, key) for trial in windows.trials] for key in ("subject", "session", "target")]
     labels = [torch.from_numpy(np.unique(name, return_inverse=True)[1][draw.trial]) for name in names]
     place = torch.from_numpy((draw.start - windows.first_row[draw.trial]) // (shape.per_window // OFFSETS))

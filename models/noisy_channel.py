@@ -143,18 +143,18 @@ class NoisyChannel(nn.Module):
                 f"expected windows (B, {channels}, H, W) and noise (B, {code}), "
                 f"got {tuple(x_BCHW.shape)} and {tuple(noise_BD.shape)}"
             )
-        mean_BD, std_BD = self.encode(x_BCHW)
-        decoded_BCHW = self.decode(mean_BD + std_BD * noise_BD, x_BCHW.shape[2], x_BCHW.shape[3])
+        mean_BD, std_BD = self.read(x_BCHW)
+        decoded_BCHW = self.draw(mean_BD + std_BD * noise_BD, x_BCHW.shape[2], x_BCHW.shape[3])
         return decoded_BCHW, rate(mean_BD, std_BD)
 
-    def encode(self, x_BCHW: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    def read(self, x_BCHW: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Return the mean (within the limit) and standard deviation (1 to 2) of the code: float32 (B, D) each."""
         parameters_B2D = self.reader(x_BCHW.log1p().to(next(self.parameters()).dtype)).float()
         mean_BD, std_BD = parameters_B2D.chunk(2, dim=1)
         limit = self.config.limit
         return limit * torch.tanh(mean_BD / limit), 1 + torch.sigmoid(std_BD)
 
-    def decode(self, code_BD: torch.Tensor, height: int, width: int) -> torch.Tensor:
+    def draw(self, code_BD: torch.Tensor, height: int, width: int) -> torch.Tensor:
         """Make windows, float32 (B, C, height, width), from noisy codes (B, D)."""
         y = self.start(code_BD.to(next(self.parameters()).dtype)).unflatten(1, (-1, START, START))
         for doublings_left, block in zip(range(DOUBLINGS, 0, -1), self.strokes, strict=True):

@@ -43,8 +43,8 @@ def test_the_same_noise_gives_the_same_and_other_noise_something_else():
 def test_what_is_drawn_depends_on_the_window_through_the_code_alone():
     model = initialise("noisy_channel", CONFIG, seed=1)
     noise = torch.zeros(1, 3)
-    mean, _ = model.encode(counts(1))
-    torch.testing.assert_close(model(counts(1), noise), model.decode(mean, 10, 12))
+    mean, _ = model.read(counts(1))
+    torch.testing.assert_close(model(counts(1), noise), model.draw(mean, 10, 12))
 
 
 @pytest.mark.parametrize("scale", [1.0, 10.0])
@@ -53,7 +53,7 @@ def test_the_code_keeps_its_limits_whatever_the_weights_are(scale):
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.mul_(scale)
-        mean, std = model.encode(counts(8) * 1_000)
+        mean, std = model.read(counts(8) * 1_000)
     assert mean.abs().max() <= model.config.limit
     assert std.min() >= 1
     assert std.max() <= 2
@@ -126,7 +126,7 @@ def test_it_runs_in_bfloat16_with_its_code_in_full_precision():
     model = initialise("noisy_channel", CONFIG, seed=1).to(torch.bfloat16)
     out = model.anonymize(counts(2), SeededNoise(1))
     assert out.dtype == torch.float32
-    assert all(part.dtype == torch.float32 for part in model.encode(counts(2)))
+    assert all(part.dtype == torch.float32 for part in model.read(counts(2)))
 
 
 def test_it_begins_from_a_classifier_that_sees_what_it_sees():
