@@ -154,7 +154,7 @@ def test_a_far_start_does_not_simulate_what_lies_before():
         ("simulate", "unknown kind of source 'simulate'"),
         ("dvs-gesture:", "expected the folder of the dataset, as in dvs-gesture:data/folder"),
         ("see:data?spilt=test", "unknown option spilt; a dataset takes split"),
-        ("see:data?split", "options that cannot be read"),
+        ("see:data?split", "malformed options"),
         ("simulate:people", "expected options after a '?', as in simulate:?subjects=3"),
         (
             "simulate:?people=3",
