@@ -8,23 +8,8 @@ import sys
 from pathlib import Path
 
 import pytest
+from public_names import PUBLIC
 
-PUBLIC = {
-    "eventveil": ["EventPacket", "Sensor", "Window", "__version__"],
-    "eventveil.io": ["EventSource", "open_events"],
-    "eventveil.models": [
-        "AnonyNoise",
-        "Denoiser",
-        "EventAutoencoder",
-        "NoisyChannel",
-        "ResNetClassifier",
-        "load_weights",
-        "save_weights",
-    ],
-    "eventveil.stream": ["subscribe"],
-    "eventveil.replay.datasets": ["open_dataset"],
-    "eventveil.stream.histogram": ["HistogramStats", "Mode", "WindowedHistogrammer"],
-}
 ROOMS = ["audit", "configs", "io", "models", "replay", "stream", "training"]
 REPOSITORY = Path(__file__).parents[2]
 
