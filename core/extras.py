@@ -8,9 +8,10 @@ from contextlib import contextmanager
 from eventveil.errors import ConfigError, EventVeilError
 
 
-def install_hint(extra: str) -> str:
-    """Return the command that installs an extra."""
-    return f"pip install '.[{extra}]' in a checkout of eventveil"
+def install_hint(extra: str | None = None) -> str:
+    """Return the command that installs eventveil with an extra, or without one."""
+    source = "." if extra is None else f"'.[{extra}]'"
+    return f"pip install {source} in a checkout of eventveil"
 
 
 @contextmanager

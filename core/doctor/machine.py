@@ -44,7 +44,7 @@ def _packages(_: PipelineSettings) -> Iterator[Finding]:
     missing = [name for name in needed if versions[name] is None]
     installed = ", ".join(f"{name} {versions[name]}" for name in needed if versions[name] is not None)
     if missing:
-        yield Finding("packages", "red", f"not installed: {', '.join(missing)}", "pip install --upgrade eventveil")
+        yield Finding("packages", "red", f"not installed: {', '.join(missing)}", install_hint())
     else:
         yield Finding("packages", "green", installed)
     absent = [name for name in dict.fromkeys(extras) if name != "eventveil" and versions[name] is None]

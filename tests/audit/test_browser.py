@@ -22,7 +22,7 @@ from eventveil.audit.figures import Attribute, Likeness, Replay
 from eventveil.audit.report.html import write_pages
 from eventveil.audit.report.report import Repeated
 
-pytest.importorskip("selenium", reason="no selenium here: pip install 'eventveil[test]'")
+pytest.importorskip("selenium", reason="no selenium here: pip install '.[test]'")
 from selenium import webdriver
 from selenium.webdriver.common.by import By
 

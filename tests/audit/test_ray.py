@@ -19,7 +19,7 @@ from eventveil.audit.subjects import Subject
 from eventveil.errors import AuditError
 from eventveil.training.networks.baselines import Gaussian, Unchanged
 
-pytest.importorskip("ray", reason="no Ray here: pip install 'eventveil[cluster]'")
+pytest.importorskip("ray", reason="no Ray here: pip install '.[cluster]'")
 pytestmark = [
     pytest.mark.timeout(900),  # a minute alone: each process of Ray imports torch
     pytest.mark.filterwarnings("default"),  # Ray itself causes warnings

@@ -46,3 +46,4 @@ def test_every_extra_that_the_code_names_exists():
         }
     assert {"audit", "certificate", "cluster", "prophesee", "train"} <= named <= set(known)
     assert install_hint("train") == "pip install '.[train]' in a checkout of eventveil"
+    assert install_hint() == "pip install . in a checkout of eventveil"
