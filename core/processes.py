@@ -32,6 +32,11 @@ def describe_exit(status: int) -> str:
     return f"killed by {name}"
 
 
+def describe_end(process: str, status: int) -> str:
+    """Say how a process ended, as in "the stage was killed by SIGKILL" or "the stage ended with exit status 3"."""
+    return f"{process} {'was' if status < 0 else 'ended with'} {describe_exit(status)}"
+
+
 @contextmanager
 def safe_import_path() -> Iterator[None]:
     """Keep the working directory off the import path of interpreters that start inside the block.

@@ -26,7 +26,7 @@ import torch
 from eventveil.audit.execution.scheduler import Ended, Job, JobEvent, Lost, Moved, perform
 from eventveil.audit.workspace.workspace import AuditPlan, AuditWorkspace
 from eventveil.errors import AuditError, EventVeilError
-from eventveil.processes import blocked_signals, describe_exit, terminate_with_parent
+from eventveil.processes import blocked_signals, describe_end, terminate_with_parent
 from eventveil.training.distributed.process_group import ProcessGroup, join_group
 from eventveil.training.engine.loop import Interrupted
 
@@ -232,9 +232,7 @@ def worker_group(device: str, number: int) -> ProcessGroup:
 def _why(exitcode: int | None) -> str:
     if exitcode == 0:
         return "its process was asked to stop"
-    if exitcode is None:
-        return "its process ended"
-    return f"its process {'was' if exitcode < 0 else 'ended with'} {describe_exit(exitcode)}"
+    return "its process ended" if exitcode is None else describe_end("its process", exitcode)
 
 
 def _work(packed: bytes, number: int, threads: int, pipe: Connection) -> None:

@@ -21,7 +21,7 @@ from multiprocessing import forkserver
 from typing import Any
 
 from eventveil.errors import ConfigError
-from eventveil.processes import describe_exit, ignored_signals, safe_import_path
+from eventveil.processes import describe_end, ignored_signals, safe_import_path
 from eventveil.stream.runtime.accounting import StageCounters
 
 PRELOAD = ["eventveil.stream.pipeline.worker", "eventveil.models.runtime", "eventveil.models.weights"]
@@ -148,6 +148,4 @@ class StageSupervisor:
 
 
 def _ended_by(code: int | None) -> str:
-    if code is None:
-        return "the stage died"
-    return f"the stage {'was' if code < 0 else 'ended with'} {describe_exit(code)}"
+    return "the stage died" if code is None else describe_end("the stage", code)
