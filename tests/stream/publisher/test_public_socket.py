@@ -17,12 +17,6 @@ from eventveil.stream.publisher.public_socket import endpoint_of, public_socket
 from eventveil.stream.subscriber.subscriber_socket import connect, subscriber_socket
 
 
-@pytest.fixture
-def context():
-    with zmq.Context() as made:
-        yield made
-
-
 def test_a_port_in_use_is_told_with_its_remedy(context):
     with public_socket("tcp://127.0.0.1:*", 10, context) as first:
         taken = first.last_endpoint.decode()

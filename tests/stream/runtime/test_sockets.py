@@ -8,7 +8,6 @@ import tempfile
 from pathlib import Path
 
 import pytest
-import zmq
 from pipeline_helpers import PATIENCE_MS
 
 from eventveil.errors import BoundaryError, ConfigError
@@ -18,12 +17,6 @@ from eventveil.stream.runtime.sockets import (
     PrivateSockets,
     runtime_folder,
 )
-
-
-@pytest.fixture
-def context():
-    with zmq.Context() as made:
-        yield made
 
 
 @pytest.fixture

@@ -2,18 +2,11 @@
 
 from __future__ import annotations
 
-import pytest
 import zmq
 from pipeline_helpers import PATIENCE_MS
 
 from eventveil.stream.publisher.public_socket import endpoint_of, public_socket
 from eventveil.stream.subscriber.subscriber_socket import connect, subscriber_socket
-
-
-@pytest.fixture
-def context():
-    with zmq.Context() as made:
-        yield made
 
 
 def test_a_subscriber_behind_its_queue_misses_messages_and_holds_nobody_up(context):
