@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 import sys
 from collections.abc import Callable
@@ -48,110 +49,70 @@ train = typer.Typer(
 
 def register(app: typer.Typer) -> None:
     """Add the commands to the program."""
+    for stage, text in STAGES.items():
+        train.command(stage, help=inspect.cleandoc(text))(_command(stage))
     app.add_typer(train, name="train")
 
 
-@train.command("pretrain")
-def pretrain(
-    config: ConfigArgument,
-    overrides: SetOption = None,
-    out: OutFolderOption = None,
-    resume: ResumeOption = False,
-    devices: DevicesOption = 1,
-    num_nodes: NodesOption = 1,
-    json: JsonOption = False,
-) -> None:
-    """Stage 1: train classifiers of gestures and of people on raw windows.
+STAGES = {
+    "pretrain": """
+    Stage 1: train classifiers of gestures and of people on raw windows.
 
     Without --out, results go to runs/CONFIG.
 
     Example:  eventveil train pretrain simulated_small --out runs/first
-    """
-    _run("pretrain", config, overrides, out, devices, num_nodes, resume=resume, json=json)
-
-
-@train.command("adversarial")
-def adversarial(
-    config: ConfigArgument,
-    overrides: SetOption = None,
-    out: OutFolderOption = None,
-    resume: ResumeOption = False,
-    devices: DevicesOption = 1,
-    num_nodes: NodesOption = 1,
-    json: JsonOption = False,
-) -> None:
-    """Stage 2: train the anonymizer against the classifiers of stage 1. Weights for `eventveil run` go to DIR/weights.
+    """,
+    "adversarial": """
+    Stage 2: train the anonymizer against the classifiers of stage 1. Weights for `eventveil run` go to DIR/weights.
 
     Without --out, results go to runs/CONFIG.
 
     Example:  eventveil train adversarial simulated_small --out runs/first
-    """
-    _run("adversarial", config, overrides, out, devices, num_nodes, resume=resume, json=json)
-
-
-@train.command("attack")
-def attack(
-    config: ConfigArgument,
-    overrides: SetOption = None,
-    out: OutFolderOption = None,
-    resume: ResumeOption = False,
-    devices: DevicesOption = 1,
-    num_nodes: NodesOption = 1,
-    json: JsonOption = False,
-) -> None:
-    """Stage 3: train fresh attackers on the frozen anonymizer, or on baselines such as plain noise, and test them.
+    """,
+    "attack": """
+    Stage 3: train fresh attackers on the frozen anonymizer, or on baselines such as plain noise, and test them.
 
     Each attacked anonymizer or baseline has its own folder, so attacks can be added to a run. The figures are of test
     people, with 95 % intervals by person and chance levels. Without --out, results go to runs/CONFIG.
 
     Example:  eventveil train attack simulated_small --out runs/first --set "attack.against=[anonymizer, gaussian:1]"
-    """
-    _run("attack", config, overrides, out, devices, num_nodes, resume=resume, json=json)
-
-
-@train.command("all")
-def everything(
-    config: ConfigArgument,
-    overrides: SetOption = None,
-    out: OutFolderOption = None,
-    resume: ResumeOption = False,
-    devices: DevicesOption = 1,
-    num_nodes: NodesOption = 1,
-    json: JsonOption = False,
-) -> None:
-    """Run all three stages in one run folder.
+    """,
+    "all": """
+    Run all three stages in one run folder.
 
     Without --out, results go to runs/CONFIG.
 
     Example:  eventveil train all simulated_small
-    """
-    _run("all", config, overrides, out, devices, num_nodes, resume=resume, json=json)
+    """,
+}
+"""The help text of each command. They all take the same options."""
 
 
-def _run(
-    stage: str,
-    config: Path,
-    overrides: list[str] | None,
-    out: Path | None,
-    devices: int,
-    num_nodes: int,
-    *,
-    resume: bool,
-    json: bool,
-) -> None:
-    from eventveil.training.distributed.launch import launch
+def _command(stage: str) -> Callable[..., None]:
+    def run(
+        config: ConfigArgument,
+        overrides: SetOption = None,
+        out: OutFolderOption = None,
+        resume: ResumeOption = False,
+        devices: DevicesOption = 1,
+        num_nodes: NodesOption = 1,
+        json: JsonOption = False,
+    ) -> None:
+        from eventveil.training.distributed.launch import launch
 
-    settings = _settings(config, overrides or [])
-    folder = out or Path("runs") / config.stem
-    if devices * num_nodes > 1 and "RANK" not in os.environ:
-        raise typer.Exit(launch(sys.argv[1:], devices, num_nodes))
-    stages: dict[str, Callable[[Recipe], dict[str, Any] | None]] = {
-        "pretrain": lambda recipe: recipe.pretrain(),
-        "adversarial": lambda recipe: recipe.train_anonymizer(),
-        "attack": lambda recipe: recipe.attack(),
-        "all": lambda recipe: recipe.run_all(),
-    }
-    _run_stage(stages[stage], settings, folder, resume=resume, json=json)
+        settings = _settings(config, overrides or [])
+        folder = out or Path("runs") / config.stem
+        if devices * num_nodes > 1 and "RANK" not in os.environ:
+            raise typer.Exit(launch(sys.argv[1:], devices, num_nodes))
+        stages: dict[str, Callable[[Recipe], dict[str, Any] | None]] = {
+            "pretrain": lambda recipe: recipe.pretrain(),
+            "adversarial": lambda recipe: recipe.train_anonymizer(),
+            "attack": lambda recipe: recipe.attack(),
+            "all": lambda recipe: recipe.run_all(),
+        }
+        _run_stage(stages[stage], settings, folder, resume=resume, json=json)
+
+    return run
 
 
 def _run_stage(
