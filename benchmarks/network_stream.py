@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import socket
 import subprocess
 import sys
 import threading
@@ -27,6 +26,7 @@ from machine import processor
 from rich.console import Console
 from rich.table import Table
 
+from eventveil.addresses import free_port
 from eventveil.config import run_settings
 from eventveil.models import shipped
 from eventveil.stream import subscribe
@@ -90,13 +90,6 @@ def camera_process(parent: int) -> int:
     """Return the pid of the camera process that a stage reads from."""
     children = Path(f"/proc/{parent}/task/{parent}/children").read_text().split()
     return next(int(pid) for pid in children if b"camera.process" in Path(f"/proc/{pid}/cmdline").read_bytes())
-
-
-def free_port() -> int:
-    """Return a port that is free now."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return int(free.getsockname()[1])
 
 
 def run(rate_mev: float, seconds: float, delivery: str) -> tuple[dict[str, float], Status, dict[int, float]]:

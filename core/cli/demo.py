@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import socket
 import subprocess
 import threading
 from collections import deque
@@ -18,6 +17,7 @@ from rich.live import Live
 from rich.panel import Panel
 from rich.text import Text
 
+from eventveil.addresses import free_port
 from eventveil.cli.options import say, stdout
 from eventveil.errors import LineError
 from eventveil.processes import module_command
@@ -45,7 +45,7 @@ def demo(seconds: Annotated[int, typer.Option("--seconds", min=1, help="Duration
     Example:  eventveil demo --seconds 10
     """
     say(f"eventveil: {NOTICE}")
-    endpoint = f"tcp://127.0.0.1:{_free_port()}"
+    endpoint = f"tcp://127.0.0.1:{free_port()}"
     command = module_command("eventveil.cli", "run", "simulate:", "--stop", str(seconds), "--json", "--wait-for", "1")
     command += ["--weights", "shipped", "--set", "line.delivery=live", "--set", f"publish.bind={endpoint}"]
     publisher = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
@@ -57,12 +57,6 @@ def demo(seconds: Annotated[int, typer.Option("--seconds", min=1, help="Duration
         publisher.wait(EXIT_TIMEOUT_S)
     if status != 0:
         raise LineError(f"the publisher ended with exit status {status}; see its message above")
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def _watch(publisher: subprocess.Popen[str], endpoint: str) -> None:

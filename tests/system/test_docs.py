@@ -10,7 +10,6 @@ from __future__ import annotations
 import re
 import shutil
 import signal
-import socket
 import threading
 import tomllib
 from contextlib import contextmanager
@@ -40,6 +39,7 @@ from recordings import make_events
 from typer.testing import CliRunner
 
 from eventveil import Sensor
+from eventveil.addresses import free_port
 from eventveil.cli import app
 from eventveil.config import checked, read_yaml, run_settings
 from eventveil.errors import CameraError, ConfigError
@@ -157,16 +157,10 @@ def kit(tmp_path_factory):
     return make_kit(tmp_path_factory.mktemp("kit"), seconds=0.3)
 
 
-def free_endpoint():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return f"tcp://127.0.0.1:{probe.getsockname()[1]}"
-
-
 @contextmanager
 def publisher(kit, **settings):
     """Publish a short recording once there is a subscriber; yield the endpoint."""
-    endpoint = free_endpoint()
+    endpoint = f"tcp://127.0.0.1:{free_port()}"
     pipeline = Pipeline(kit.settings(endpoint, line__run_as="threads", **settings))
     thread = threading.Thread(target=pipeline.run)
     thread.start()
@@ -220,7 +214,7 @@ class Treatments:
 
     def make(self, rule, words):
         """Run a command that makes its own files."""
-        options = [option.format(endpoint=free_endpoint()) for option in rule.options]
+        options = [option.format(endpoint=f"tcp://127.0.0.1:{free_port()}") for option in rule.options]
         done = CliRunner().invoke(app, [*words[1:], *options], catch_exceptions=False)
         assert done.exit_code in rule.status, done.output
 

@@ -24,6 +24,7 @@ from canary import canary_events, canary_in, files_with_canary
 from fault_injection import PATIENCE_S, Faults, Running, assert_counters_balance, running, subscribers
 from pipeline_setup import BIN_US, PROGRAM, SENSOR, Kit
 
+from eventveil.addresses import free_port
 from eventveil.stream.pipeline.pipeline import Pipeline
 from eventveil.stream.protocol.wire import GESTURE, WINDOW, decode
 from eventveil.stream.subscriber.client import NETWORK, Gaps
@@ -130,11 +131,6 @@ def test_whatever_breaks_the_line_goes_on_and_tells_of_every_window(kit, folder,
 def get_page(port: int, path: str) -> bytes:
     with urllib.request.urlopen(f"http://127.0.0.1:{port}/{path}", timeout=30) as response:
         return response.read()
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        return server.getsockname()[1]
 
 
 def test_values_that_are_not_finite_end_the_line_at_once_and_none_comes_out(kit, folder, faults):

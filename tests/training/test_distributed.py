@@ -14,6 +14,7 @@ import yaml
 from small_trainings import Silent, planted, settings, values, watch
 from torch import nn
 
+from eventveil.addresses import free_port
 from eventveil.errors import ConfigError
 from eventveil.training.distributed.launch import launch
 from eventveil.training.distributed.process_group import ProcessGroup, join_group
@@ -75,15 +76,10 @@ def root(tmp_path_factory):
 
 def together(command, processes, tmp_path):
     """Run a command in several processes that form a group."""
-    import socket
-
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = str(probe.getsockname()[1])
     common = os.environ | {
         "PYTHONPATH": str(Path(__file__).parents[1] / "support"),
         "MASTER_ADDR": "127.0.0.1",
-        "MASTER_PORT": port,
+        "MASTER_PORT": str(free_port()),
         "WORLD_SIZE": str(processes),
     }
     running = [

@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import os
 import signal
-import socket
 import subprocess
 import time
 from collections.abc import Sequence
 
+from eventveil.addresses import free_port
 from eventveil.errors import ConfigError
 from eventveil.processes import module_command
 
@@ -86,6 +86,4 @@ def _rendezvous(nodes: int) -> tuple[str, str, int]:
                 f"--num-nodes {nodes}: set {', '.join(names)} in the environment of each machine; missing: {missing}"
             )
         return os.environ["MASTER_ADDR"], os.environ["MASTER_PORT"], int(os.environ["NODE_RANK"])
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return "127.0.0.1", str(probe.getsockname()[1]), 0
+    return "127.0.0.1", str(free_port()), 0

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import socket
+
 import pytest
 
-from eventveil.addresses import parse_port, split_host_port
+from eventveil.addresses import free_port, parse_port, split_host_port
 
 
 @pytest.mark.parametrize(
@@ -31,3 +33,8 @@ def test_a_port_is_a_number_up_to_65535(text, port):
 @pytest.mark.parametrize("text", ["", "*", "-1", "+80", "80 ", "1e3", "65536", "999999", "9" * 5000])
 def test_other_text_is_no_port(text):
     assert parse_port(text) is None
+
+
+def test_a_free_port_can_be_bound():
+    with socket.socket() as server:
+        server.bind(("127.0.0.1", free_port()))
