@@ -1,0 +1,106 @@
+"""Ask networks that others trained on real people which gestures they see in simulated people.
+
+    EVENTVEIL_REAL_DATA=FOLDER python benchmarks/realism.py [--subjects 10] [--seconds 1.5] [--seed 3]
+
+FOLDER holds `weights/` with the networks and `dvs_gesture/` with real trials. Each person makes each gesture once, and
+the people stand in different lights. The table has a row for each gesture, with 95 % intervals (Wilson); the interval
+of the whole is by person. Chance is 9.1 %. The real trials are of one person: they show that a judge works, no more.
+`--judge FILE.py:CLASS` adds a judge (see `realism_judges.py`).
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import runpy
+import sys
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+from machine import processor
+from realism_judges import SIDE, Judge, SinabsJudge
+from rich.console import Console
+from rich.table import Table
+
+from eventveil.events import EventPacket, Sensor
+from eventveil.replay.datasets.dvs_gesture import GESTURES
+from eventveil.replay.simulation.camera import Shot, simulate
+from eventveil.training.evaluation.confidence import Interval, accuracy_interval, wilson
+
+SHOT = Shot(sensor=Sensor(SIDE, SIDE))
+
+
+def simulated(seed: int, subjects: int, seconds: float) -> Iterator[tuple[int, int, EventPacket]]:
+    """Yield person, gesture and events of each trial."""
+    for subject in range(1, subjects + 1):
+        for gesture in range(len(GESTURES)):
+            packets = simulate(seed, subject=subject, session=subject - 1, gesture=gesture, seconds=seconds, shot=SHOT)
+            yield subject, gesture, joined(list(packets))
+
+
+def joined(packets: list[EventPacket]) -> EventPacket:
+    return EventPacket(*(np.concatenate([getattr(packet, name) for packet in packets]) for name in "txyp"))
+
+
+def real(folder: Path) -> dict[int, EventPacket]:
+    """Return the first real trial of each gesture; their times are milliseconds."""
+    trials = {}
+    for file in sorted(folder.glob("dvs_gesture/ibmGesture*/*/*.npy"), reverse=True):
+        x, y, p, t = np.load(file).astype(np.int64).T
+        trials[int(file.stem)] = EventPacket(
+            (t - t[0]) * 1000, x.astype(np.uint16), y.astype(np.uint16), p.astype(np.bool_)
+        )
+    return trials
+
+
+def with_interval(right: int, trials: int, interval: Interval) -> str:
+    return f"{right} of {trials} ({100 * interval.low:.0f} to {100 * interval.high:.0f} %)"
+
+
+def report(judge: str, answers: list[tuple[int, int, int]], real_answers: dict[int, int]) -> Table:
+    """Return the table of one judge; `answers` are person, gesture and answer."""
+    table = Table("gesture", "simulated", "else taken for", "real trial", title=f"judge {judge}, {processor()}")
+    for gesture, name in enumerate(GESTURES):
+        seen = Counter(answer for _, made, answer in answers if made == gesture)
+        right, trials = seen.pop(gesture, 0), sum(made == gesture for _, made, _ in answers)
+        mistakes = ", ".join(f"{GESTURES[answer]} {times}" for answer, times in seen.most_common())
+        real_answer = GESTURES[real_answers[gesture]] if gesture in real_answers else "none"
+        real_text = "recognised" if real_answers.get(gesture) == gesture else real_answer
+        table.add_row(name, with_interval(right, trials, wilson(right, trials)), mistakes, real_text)
+    correct = [made == answer for _, made, answer in answers]
+    interval = accuracy_interval(correct, [person for person, _, _ in answers])
+    right_real = sum(gesture == answer for gesture, answer in real_answers.items())
+    share = f"{np.mean(correct):.0%}: " + with_interval(sum(correct), len(correct), interval)
+    table.add_row("all", share, "", f"{right_real} of {len(real_answers)}")
+    return table
+
+
+def load_judge(name: str) -> Judge:
+    file, _, attribute = name.rpartition(":")
+    judge: Judge = runpy.run_path(file)[attribute]()
+    return judge
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--subjects", type=int, default=10, help="number of people")
+    parser.add_argument("--seconds", type=float, default=1.5, help="length of a trial")
+    parser.add_argument("--seed", type=int, default=3, help="seed of the people")
+    parser.add_argument("--judge", action="append", default=[], metavar="FILE.py:CLASS", help="a further judge")
+    options = parser.parse_args()
+    folder = os.environ.get("EVENTVEIL_REAL_DATA")
+    if not folder:
+        sys.exit("EVENTVEIL_REAL_DATA does not name a folder of real recordings")
+    judges = [SinabsJudge(), *map(load_judge, options.judge)]
+    trials = list(simulated(options.seed, options.subjects, options.seconds))
+    real_trials = real(Path(folder))
+    for judge in judges:
+        answers = [(subject, gesture, judge.classify(trial)) for subject, gesture, trial in trials]
+        real_answers = {gesture: judge.classify(trial) for gesture, trial in sorted(real_trials.items())}
+        Console(soft_wrap=True).print(report(judge.name, answers, real_answers))
+
+
+if __name__ == "__main__":
+    main()
