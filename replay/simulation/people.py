@@ -12,12 +12,13 @@ from itertools import count, product
 from typing import Any, Self
 
 from eventveil.errors import ConfigError, EventError
-from eventveil.events import EventPacket, Sensor
+from eventveil.events import EventPacket
 from eventveil.replay.datasets.dvs_gesture import GESTURES
 from eventveil.replay.playlist import Clip
 from eventveil.replay.simulation.camera import Shot, simulate
 from eventveil.replay.simulation.portable_random import PortableRandom
 from eventveil.replay.simulation.scene import LIGHTINGS
+from eventveil.replay.simulation.sensors import sensor_model
 
 PARSERS: dict[str, Callable[[str], Any]] = {
     "seed": int,
@@ -25,7 +26,7 @@ PARSERS: dict[str, Callable[[str], Any]] = {
     "seconds": float,
     "distance": float,
     "camera_motion": float,
-    "sensor": Sensor.parse,
+    "sensor": sensor_model,
 }
 MAX_SUBJECTS = 999
 
@@ -73,10 +74,13 @@ class SimulatedPeople:
                 raise ConfigError(f"simulate: unknown option {key!r}; known: {', '.join(PARSERS)}")
             try:
                 values[key] = PARSERS[key](text)
-            except (ValueError, EventError):
-                example = "128x128" if key == "sensor" else f"a number, as in {key}=1"
-                raise ConfigError(f"simulate: {key}: expected {example}, got {text!r}") from None
-        shot = {key: values.pop(key) for key in ("distance", "camera_motion", "sensor") if key in values}
+            except EventError as error:
+                raise ConfigError(f"simulate: {key}: {error}") from None
+            except ValueError:
+                raise ConfigError(f"simulate: {key}: expected a number, as in {key}=1, got {text!r}") from None
+        shot: dict[str, Any] = {key: values.pop(key) for key in ("distance", "camera_motion") if key in values}
+        if (model := values.pop("sensor", None)) is not None:
+            shot |= {"sensor": model.sensor, "pixels": model.pixels}
         try:
             return cls(**values, shot=Shot(**shot))
         except EventError as error:

@@ -17,6 +17,8 @@ from eventveil.replay.datasets.dvs_gesture import GESTURES
 from eventveil.replay.player.player import Excerpt, Player
 from eventveil.replay.player.sources import SourceUri, open_playlist
 from eventveil.replay.simulation.camera import Shot, simulate
+from eventveil.replay.simulation.portable_random import PortableRandom
+from eventveil.replay.simulation.sensors import SENSOR_MODELS
 
 GAP_US = 250_000
 
@@ -141,6 +143,34 @@ def test_a_simulated_take_is_what_the_simulator_makes():
     assert any(all(map(np.array_equal, got, session)) for session in sessions)
 
 
+@pytest.mark.parametrize(
+    ("name", "sensor"),
+    [("DVS128", "128x128"), ("davis346", "346x260"), ("GENX320", "320x320"), ("1280x720", "1280x720")],
+)
+def test_a_sensor_has_a_name_in_any_case(name, sensor):
+    assert str(playlist(f"simulate:?sensor={name}").sensor) == sensor
+
+
+def test_the_pixels_of_a_named_sensor_are_its_own():
+    def take(sensor):
+        people = playlist(f"simulate:?seed=3&subjects=1&seconds=0.1&sensor={sensor}")
+        with next(iter(people.clips(0))).open() as packets:
+            return joined(packets)
+
+    pixels = SENSOR_MODELS["GenX320"].pixels
+    assert not np.array_equal(take("GenX320")[0], take("320x320")[0])  # a geometry alone has the pixels of a DVS128
+    session = PortableRandom("stream", 3, 0, 1, (gesture := first_gesture())).pick(range(5))
+    shot = Shot(sensor=Sensor(320, 320), pixels=pixels)
+    expected = joined(simulate(3, subject=1, session=session, gesture=gesture, seconds=0.1, shot=shot))
+    for one, other in zip(take("genx320"), expected, strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def first_gesture():
+    clip = next(iter(playlist("simulate:?seed=3&subjects=1&seconds=0.1").clips(0)))
+    return GESTURES.index(clip.label)
+
+
 def test_a_far_start_does_not_simulate_what_lies_before():
     player = Player(playlist("simulate:?seconds=0.2&sensor=24x20"), Excerpt(start_us=10**10, stop_us=10**10 + 300_000))
     t = joined(player)[0]
@@ -161,7 +191,10 @@ def test_a_far_start_does_not_simulate_what_lies_before():
             "unknown option 'people'; known: seed, subjects, seconds, distance, camera_motion, sensor",
         ),
         ("simulate:?subjects=many", "subjects: expected a number, as in subjects=1, got 'many'"),
-        ("simulate:?sensor=big", "sensor: expected 128x128, got 'big'"),
+        (
+            "simulate:?sensor=big",
+            "unknown sensor 'big'; known: DVS128, DAVIS346, GenX320, 1280x720, or another WIDTHxHEIGHT",
+        ),
         ("simulate:?subjects=0", "1 to 999 subjects"),
         ("simulate:?seconds=nan", "0.1 to 600 seconds per gesture"),
         ("simulate:?distance=99", "a simulated camera is at 0.3 to 10 times the default distance"),
