@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import ctypes
 import multiprocessing
 import os
+import resource
 import signal
 import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from multiprocessing.connection import wait
+
+PR_SET_PDEATHSIG, PR_SET_DUMPABLE = 1, 4  # linux/prctl.h
 
 
 def module_command(module: str, *arguments: str) -> list[str]:
@@ -83,6 +87,32 @@ def ignored_signals(*signals: signal.Signals) -> Iterator[None]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def forbid_core_dumps() -> None:
+    """Keep raw events in this process's memory off the disk: no core dump, and no debugger of the same user.
+
+    The limit also holds for its children. Linux forgets the rest when a child starts another program, so each process
+    calls this itself.
+    """
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    _prctl(PR_SET_DUMPABLE, 0)  # a limit of 0 does not stop a program to which the kernel pipes core dumps
+
+
+def die_with_parent() -> None:
+    """Have Linux kill this process, halted or not, as soon as the thread that started it has ended.
+
+    Call it first of all: a parent that has ended before is not noticed.
+    """
+    _prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+def _prctl(option: int, value: int) -> None:
+    if sys.platform != "linux":
+        return
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.prctl(option, ctypes.c_ulong(value), 0, 0, 0):
+        raise OSError(ctypes.get_errno(), f"prctl({option}, {value}) failed")
 
 
 def terminate_with_parent() -> None:

@@ -26,7 +26,13 @@ import torch
 from eventveil.audit.execution.scheduler import Ended, Job, JobEvent, Lost, Moved, perform
 from eventveil.audit.workspace.workspace import AuditPlan, AuditWorkspace
 from eventveil.errors import AuditError, EventVeilError
-from eventveil.processes import blocked_signals, describe_end, terminate_with_parent
+from eventveil.processes import (
+    blocked_signals,
+    describe_end,
+    forbid_core_dumps,
+    safe_import_path,
+    terminate_with_parent,
+)
 from eventveil.training.distributed.process_group import ProcessGroup, join_group
 from eventveil.training.engine.loop import Interrupted
 
@@ -200,9 +206,10 @@ class ProcessExecutor:
         process = context.Process(target=_work, args=(self._packed, number, self._threads, there), daemon=False)
         # Ctrl-C reaches all processes of a terminal, and might reach this one before it can block the signal itself.
         # The tracker is started first, because starting it would undo the mask.
-        resource_tracker.ensure_running()
-        with blocked_signals(signal.SIGINT):
-            process.start()
+        with safe_import_path():
+            resource_tracker.ensure_running()
+            with blocked_signals(signal.SIGINT):
+                process.start()
         there.close()  # so that the pipe closes when the worker ends
         return _Worker(process, here)
 
@@ -239,6 +246,7 @@ def _work(packed: bytes, number: int, threads: int, pipe: Connection) -> None:
     """Do jobs in a worker process until the pipe closes."""
     signal.signal(signal.SIGTERM, _interrupted)
     terminate_with_parent()
+    forbid_core_dumps()
     torch.set_num_threads(threads)
     reporter = Steps(lambda name, share: _send(pipe, Moved(name, share)))
 

@@ -18,6 +18,7 @@ from eventveil.audit.execution.scheduler import Ended, Job, JobEvent, Lost, Move
 from eventveil.audit.workspace.workspace import AuditPlan, AuditWorkspace
 from eventveil.errors import AuditError
 from eventveil.extras import require
+from eventveil.processes import forbid_core_dumps
 from eventveil.training.distributed.process_group import join_group
 
 with require("ray", extra="cluster", error=AuditError):
@@ -137,6 +138,7 @@ class _Shares:
 
 def _task(packed: bytes, job: Job, shares: Any) -> Ended | Failed:
     """Do a job on a machine of the cluster."""
+    forbid_core_dumps()
     reporter = Steps(lambda name, share: shares.report.remote(name, share))
     reporter.name = job.name
 

@@ -30,6 +30,7 @@ from eventveil.cli import (
 )
 from eventveil.cli.options import say
 from eventveil.errors import EventVeilError
+from eventveil.processes import forbid_core_dumps
 from eventveil.version import __version__
 
 app = typer.Typer(
@@ -87,6 +88,7 @@ def about(
 
 def main() -> None:
     """Run the program; the entry point of `eventveil`."""
+    forbid_core_dumps()
     try:
         app()
     except EventVeilError as error:

@@ -24,6 +24,7 @@ from eventveil.io.camera.drivers import open_device
 from eventveil.io.camera.frames import EVENTS, LOST, OPENED, TICK, Head, Totals, encode_json
 from eventveil.io.camera.queue import CameraQueue
 from eventveil.io.camera.uri import CameraUri
+from eventveil.processes import forbid_core_dumps
 
 OPEN_S = 60  # to open a camera: some load their firmware, and the first start compiles a decoder
 STUCK_S = 5  # for one round, which normally takes milliseconds
@@ -153,5 +154,6 @@ class _FrameSender:
 
 
 if __name__ == "__main__":
+    forbid_core_dumps()
     main(int(sys.argv[1]))
     os._exit(0)  # without the driver's destructors, some of which block forever

@@ -27,6 +27,7 @@ from eventveil.errors import EventError
 from eventveil.events import EventPacket, Sensor
 from eventveil.io.formats.columns import FIELDS, ColumnError, find_fields, parse_unit, to_packet
 from eventveil.io.formats.hdf5 import PACKET_EVENTS, PLACES
+from eventveil.processes import forbid_core_dumps
 
 MessageKind = Literal["file", "packet", "fault"]
 Hdf5Message = tuple[MessageKind, dict[str, Any], EventPacket | None]
@@ -176,7 +177,7 @@ def _limit_cpu_time() -> None:
 
 
 if __name__ == "__main__":
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a core dump would write parts of the file to disk
+    forbid_core_dumps()
     try:
         write_messages(Path(sys.argv[1]), sys.argv[2], sys.stdout.buffer)
     except BrokenPipeError:

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 import zmq
 
 from eventveil.errors import CrashError, EventVeilError, WeightsError
+from eventveil.processes import die_with_parent, forbid_core_dumps
 from eventveil.stream.logs import log_json_lines
 from eventveil.stream.plan import PipelinePlan
 from eventveil.stream.publisher.loop import PublishLoop
@@ -133,6 +134,9 @@ def serve(
         context: of the process, if the stage is a thread of it; a stage that is a process creates one.
     """
     in_process = context is None
+    if in_process:
+        die_with_parent()  # the fork server: a halted stage does not survive it
+        forbid_core_dumps()
     if in_process and plan.settings.watch.log == "json":
         log_json_lines()
     stage = StageContext(address, plan, context or zmq.Context())

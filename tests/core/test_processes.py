@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import ctypes
 import multiprocessing
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -14,6 +16,8 @@ import pytest
 from eventveil.processes import (
     blocked_signals,
     describe_exit,
+    die_with_parent,
+    forbid_core_dumps,
     ignored_signals,
     module_command,
     safe_import_path,
@@ -21,6 +25,7 @@ from eventveil.processes import (
 )
 
 PATIENCE_S = 60.0
+PR_GET_DUMPABLE = 3  # linux/prctl.h
 MASK = "import signal; print(signal.SIGINT in signal.pthread_sigmask(signal.SIG_BLOCK, ()))"
 HANDLER = "import signal; print(signal.getsignal(signal.SIGTERM) is signal.SIG_IGN)"
 
@@ -140,3 +145,45 @@ def test_a_child_ends_with_its_killed_parent():
     while is_alive(child):
         assert time.monotonic() < deadline
         time.sleep(0.02)
+
+
+def report_core_dumps(pipe):
+    forbid_core_dumps()
+    libc = ctypes.CDLL(None)
+    pipe.send((resource.getrlimit(resource.RLIMIT_CORE), libc.prctl(PR_GET_DUMPABLE, 0, 0, 0, 0)))
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="prctl is Linux's")
+def test_a_process_that_forbids_core_dumps_leaves_none():
+    here, there = multiprocessing.Pipe()
+    process = multiprocessing.get_context("spawn").Process(target=report_core_dumps, args=(there,))
+    process.start()
+    assert here.poll(PATIENCE_S)
+    assert here.recv() == ((0, 0), 0)
+    process.join(PATIENCE_S)
+
+
+def halt(pipe):
+    die_with_parent()
+    pipe.send(os.getpid())
+    os.kill(os.getpid(), signal.SIGSTOP)
+
+
+def parent_of_a_halted_child(pipe):
+    multiprocessing.get_context("fork").Process(target=halt, args=(pipe,)).start()
+    time.sleep(10 * PATIENCE_S)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="prctl is Linux's")
+def test_even_a_halted_child_dies_with_its_killed_parent():
+    here, there = multiprocessing.Pipe()
+    process = multiprocessing.get_context("spawn").Process(target=parent_of_a_halted_child, args=(there,))
+    process.start()
+    assert here.poll(PATIENCE_S)
+    child = here.recv()
+    process.kill()
+    process.join()
+    deadline = time.monotonic() + PATIENCE_S
+    while is_alive(child):
+        assert time.monotonic() < deadline
+        time.sleep(0.01)

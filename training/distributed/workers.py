@@ -8,6 +8,8 @@ from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor, as_completed
 from typing import Any
 
+from eventveil.processes import forbid_core_dumps, safe_import_path
+
 
 def in_processes(
     do: Callable[..., Any], work: Sequence[tuple[Any, ...]], workers: int
@@ -22,13 +24,13 @@ def in_processes(
         workers: number of processes.
     """
     # Spawned, not forked: this process may run threads of torch.
-    pool = ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn"))
+    pool = ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn"), initializer=forbid_core_dumps)
     try:
         # Python raises Ctrl-C in the main thread, and a pool that it interrupts while it starts cannot be shut down, so
         # another thread starts it. Ctrl-C reaches the whole terminal; the processes inherit that thread's signal mask
         # and ignore it.
         blocked = (signal.SIG_BLOCK, {signal.SIGINT})
-        with ThreadPoolExecutor(1, initializer=signal.pthread_sigmask, initargs=blocked) as starter:
+        with safe_import_path(), ThreadPoolExecutor(1, initializer=signal.pthread_sigmask, initargs=blocked) as starter:
             pending = starter.submit(
                 lambda: {pool.submit(do, *arguments): number for number, arguments in enumerate(work)}
             ).result()
