@@ -21,7 +21,7 @@ from eventveil.replay.player.player import Excerpt
 from eventveil.replay.player.sources import SIMULATE, SourceUri
 from eventveil.settings import Settings
 from eventveil.stream.logs import Form
-from eventveil.stream.protocol.endpoints import is_local
+from eventveil.stream.protocol.endpoints import is_local, is_loopback
 from eventveil.stream.protocol.wire import StreamName
 
 Device = Annotated[str, Field(pattern=r"^(auto|cpu|cuda(:\d+)?)$")]
@@ -248,7 +248,20 @@ class WatchSettings(Settings):
     """How a running pipeline can be monitored."""
 
     metrics: Annotated[tuple[str, int] | None, BeforeValidator(_address)] = None
+    token: Path | None = None
     log: Form = "text"
+
+    @model_validator(mode="after")
+    def _others_need_a_token(self) -> Self:
+        if self.metrics is None and self.token is not None:
+            raise ValueError("token is for clients of metrics, which is off; set metrics, or leave token out")
+        if self.metrics is not None and self.token is None and not is_loopback(ip_address(self.metrics[0])):
+            raise ValueError(
+                f"other machines can reach {self.metrics[0]}: create a token, "
+                "(umask 077 && head -c 32 /dev/urandom | base64 > metrics.token), and set watch.token: metrics.token, "
+                "or stay on this machine, with 127.0.0.1"
+            )
+        return self
 
 
 class PipelineSettings(Settings):

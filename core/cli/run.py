@@ -22,7 +22,7 @@ from eventveil.cli.options import (
     say,
     set_option,
 )
-from eventveil.cli.run_output import Output, Ticker, details_of, print_status_json, print_summary, public, summary_of
+from eventveil.cli.run_output import Output, Ticker, details_of, print_status_json, print_summary, summary_of
 from eventveil.errors import ConfigError, LineError
 
 if TYPE_CHECKING:
@@ -206,16 +206,19 @@ def _announce(pipeline: Pipeline) -> None:
 @contextmanager
 def _status_server(pipeline: Pipeline) -> Iterator[Callable[[Status], None]]:
     """Serve the status over HTTP if watch.metrics is set; yield a function that takes each new status."""
-    address = pipeline.plan.settings.watch.metrics
-    if address is None:
+    watch = pipeline.plan.settings.watch
+    if watch.metrics is None:
         yield lambda _: None
         return
     from eventveil.stream.monitoring.http import StatusServer
+    from eventveil.stream.monitoring.token import read_token
 
-    with StatusServer(address, pipeline.plan.provenance, pipeline.members.keys, public) as server:
+    token = None if watch.token is None else read_token(watch.token)
+    with StatusServer(watch.metrics, pipeline.plan.provenance, pipeline.members.keys, token) as server:
         host, port = server.address
         place = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-        say(f"eventveil: serving metrics on http://{place}/metrics (see eventveil status {place})")
+        option = "" if watch.token is None else f" --token {watch.token}"
+        say(f"eventveil: serving metrics on http://{place}/metrics (see eventveil status {place}{option})")
         yield server.beat
 
 

@@ -1,4 +1,8 @@
-"""Output of `eventveil run`: a status line every second and a summary, as text or as JSON."""
+"""Output of `eventveil run`: a status line every second and a summary, as text or as JSON.
+
+How many events there were is shown on a terminal and with --json only. A service manager keeps other output in its
+log, which others may read, and the number of events a second shows when people move.
+"""
 
 from __future__ import annotations
 
@@ -11,11 +15,13 @@ from typing import TYPE_CHECKING, Any
 
 from rich.table import Table
 
-from eventveil.cli.options import print_json, say, stdout
+from eventveil.cli.options import print_json, say, stderr, stdout
 
 if TYPE_CHECKING:
     from eventveil.stream.pipeline.status import Status
     from eventveil.stream.runtime.accuracy import LiveAccuracy
+
+EVENT_COUNTS = ("events", "late", "outside", "saturated", "camera")
 
 
 def summary_of(status: Status) -> dict[str, Any]:
@@ -48,12 +54,6 @@ def _camera(status: Status) -> dict[str, int] | None:
     for report in status.stages.values():
         counts.update({name: count for name, count in report.counts.items() if name.startswith("camera_")})
     return dict(counts) or None
-
-
-def public(status: Status) -> dict[str, Any]:
-    """Return the figures that the HTTP status server may publish: all but the ground truth."""
-    figures = {key: value for key, value in summary_of(status).items() if key != "truth"}
-    return figures | details_of(status)
 
 
 def details_of(status: Status) -> dict[str, Any]:
@@ -117,9 +117,10 @@ class Ticker:
             say(f"eventveil: stream {stream}: {mismatches[stream]}")
         self._reported_streams |= mismatches.keys()
         dropped = ", ".join(f"{number} {reason}" for reason, number in status.dropped().items()) or "none"
+        rate = f"  {(events - self._events) / seconds / 1e6:7.3f} Mev/s" if stderr.is_terminal else ""
         camera = "  CAMERA AWAY" if status.total("histogram", "camera_away") else ""
         say(
-            f"{status.seconds:6.0f} s  {(events - self._events) / seconds / 1e6:7.3f} Mev/s"
+            f"{status.seconds:6.0f} s{rate}"
             f"  {(windows - self._windows) / seconds:7.1f} windows/s"
             f"  latency p50 {_milliseconds(status.value('publish', 'latency_p50_ms'))}"
             f" p99 {_milliseconds(status.value('publish', 'latency_p99_ms'))}"
@@ -141,7 +142,9 @@ def _accuracy(score: LiveAccuracy | None) -> str:
 def print_summary(figures: dict[str, Any]) -> None:
     """Print the summary as a table."""
     table = Table(show_header=False, box=None)
-    truth, camera = figures.pop("truth") or {}, figures.pop("camera") or {}
+    if not stdout.is_terminal:
+        figures = {key: value for key, value in figures.items() if key not in EVENT_COUNTS}
+    truth, camera = figures.pop("truth") or {}, figures.pop("camera", None) or {}
     for key, value in {**figures, **camera, **truth}.items():
         table.add_row(key.removesuffix("_ms"), _text(key, value))
     stdout.print(table)

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import http.client
 import json
 import signal
 import time
-import urllib.error
-import urllib.request
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -15,12 +15,14 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from eventveil.addresses import parse_port, split_host_port
 from eventveil.cli.options import JsonOption, print_json, stdout
 from eventveil.errors import LineError
 
 ADDRESS = "127.0.0.1:9464"
 TIMEOUT_S = 5.0
 INTERVAL_S = 1.0
+MAX_ANSWER = 1 << 20  # bytes
 
 
 def register(app: typer.Typer) -> None:
@@ -33,11 +35,15 @@ def status(
         str, typer.Argument(metavar="HOST:PORT", help="Status address of the pipeline: its watch.metrics.")
     ] = ADDRESS,
     watch: Annotated[bool, typer.Option("--watch", help="Refresh every second until Ctrl-C.")] = False,
+    token: Annotated[
+        Path | None, typer.Option("--token", metavar="FILE", help="The pipeline's watch.token, or a copy of it.")
+    ] = None,
     json: JsonOption = False,
 ) -> None:
     """Show the status of a running pipeline: its stages, dropped windows, latency and subscribers.
 
-    Start the pipeline with --metrics 127.0.0.1:9464, or set watch.metrics in its configuration.
+    Start the pipeline with --metrics 127.0.0.1:9464, or set watch.metrics in its configuration. Health is that of the
+    moment; the figures are up to ten seconds old.
 
     Exit status 0: healthy. 1: unhealthy. 2: no answer.
 
@@ -47,59 +53,73 @@ def status(
 
     eventveil status --watch
     """
+    from eventveil.stream.monitoring.token import read_token
+
+    secret = None if token is None else read_token(token)
     if watch and not json:
-        _follow(address)
+        _follow(address, secret)
         return
     while True:
-        current = fetch_status(address)
+        current = fetch_status(address, secret)
         print_json(current) if json else stdout.print(_render(current, None))
         if not watch:
             raise typer.Exit(0 if current["healthy"] else 1)
         time.sleep(INTERVAL_S)
 
 
-def fetch_status(address: str) -> dict[str, Any]:
+def fetch_status(address: str, token: str | None = None) -> dict[str, Any]:
     """Fetch the status of a running pipeline.
 
+    It is asked directly: a proxy or a redirection could be given the token.
+
     Raises:
-        LineError: nothing answers at the address, or what answers is not a pipeline.
+        LineError: nothing answers at the address, the token is wrong, or what answers is not a pipeline.
     """
-    url = f"http://{address}/status"
+    headers = {} if token is None else {"Authorization": f"Bearer {token}"}
+    host, port = split_host_port(address)
+    connection = http.client.HTTPConnection(host, parse_port(port), timeout=TIMEOUT_S)
     try:
-        with urllib.request.urlopen(url, timeout=TIMEOUT_S) as response:
-            current = json.loads(response.read())
-    except (OSError, ValueError) as error:
-        reason = getattr(error, "reason", None) or error
-        reason = getattr(reason, "strerror", None) or reason
+        connection.request("GET", "/status", headers=headers)
+        answer = connection.getresponse()
+        text, code = answer.read(MAX_ANSWER), answer.status
+        current = json.loads(text) if code == http.HTTPStatus.OK else None
+    except (OSError, ValueError, http.client.HTTPException) as error:
+        reason = getattr(error, "strerror", None) or error
         raise LineError(
             f"{address}: no pipeline answers ({reason}); start one with --metrics {ADDRESS}, and give its address here"
         ) from None
+    finally:
+        connection.close()
+    if code == http.HTTPStatus.UNAUTHORIZED:
+        raise LineError(f"{address}: asks for a token; give --token FILE with the one of the pipeline's watch.token")
     if not isinstance(current, dict) or "healthy" not in current:
         raise LineError(f"{address}: not the status address of a pipeline; give the one set by watch.metrics")
     return current
 
 
-def _follow(address: str) -> None:
+def _follow(address: str, token: str | None) -> None:
     signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
-    previous = fetch_status(address)
-    with Live(_render(previous, None), console=stdout, refresh_per_second=4) as live:
+    earlier = latest = fetch_status(address, token)
+    with Live(_render(latest, None), console=stdout, refresh_per_second=4) as live:
         while True:
             time.sleep(INTERVAL_S)
-            current = fetch_status(address)
-            live.update(_render(current, previous))
-            previous = current
+            current = fetch_status(address, token)
+            if current.get("seconds") != latest.get("seconds"):
+                earlier = latest
+            latest = current
+            live.update(_render(latest, earlier))
 
 
 def _render(current: dict[str, Any], previous: dict[str, Any] | None) -> Group:
     """Return a headline, with rates if there is a previous status, and a table of the stages."""
-    table = Table("stage", "state", "in", "out", "dropped", "waiting", "restarts")
-    for name, report in current.get("stages", {}).items():
-        counts = report["counts"]
-        dropped = ", ".join(f"{number:,} {reason}" for reason, number in report["dropped"].items())
-        out = counts.get("windows") if name == "publish" else counts.get("sent")
+    table = Table("stage", "state", "in", "out", "dropped", "in flight", "restarts")
+    windows = current.get("books", {}).get("stages", {})
+    for name, stage in current.get("stages", {}).items():
+        counts = windows[name]
+        dropped = ", ".join(f"{number:,} {reason}" for reason, number in counts["dropped"].items())
         table.add_row(
-            name, report["kind"], _number(counts.get("received")), _number(out), dropped or "none",
-            _number(counts.get("waiting")), _number(counts.get("restarts", 0)),
+            name, stage["state"], f"{counts['received']:,}", f"{counts['sent']:,}", dropped or "none",
+            f"{counts['in_flight']:,}", f"{stage['restarts']:,}",
         )  # fmt: skip
     return Group(Text(_headline(current, previous)), table)
 
@@ -112,13 +132,10 @@ def _headline(current: dict[str, Any], previous: dict[str, Any] | None) -> str:
     rate = ""
     if previous is not None and "seconds" in previous and current["seconds"] > previous["seconds"]:
         seconds = current["seconds"] - previous["seconds"]
-        events = (current["events"] - previous["events"]) / seconds / 1e6
         windows = (current["published_windows"] - previous["published_windows"]) / seconds
-        rate = f", {events:.3f} Mev/s, {windows:.1f} windows/s"
-    p99 = current.get("latency_p99_ms")
-    latency = "" if p99 is None else f", latency p99 {p99:.1f} ms"
-    return f"{state}; {current['seconds']:.0f} s{rate}{latency}, subscribers {current['subscribers'] or 0:.0f}"
-
-
-def _number(value: int | None) -> str:
-    return "-" if value is None else f"{value:,}"
+        rate = f", {windows:.1f} windows/s"
+    p99 = current["latency_p99_ms"]
+    latency = "" if p99 is None else f", latency p99 {p99} ms"
+    connected = (current["subscribers"] or {}).get("connected", 0)
+    away = "".join(f", CAMERA OF {name} AWAY" for name, camera in current["cameras"].items() if camera["away"])
+    return f"{state}; {current['seconds']:.0f} s{rate}{latency}, subscribers {connected}{away}"

@@ -82,6 +82,15 @@ def _endpoint(settings: PipelineSettings) -> Iterator[Finding]:
 
 
 def _metrics(settings: PipelineSettings) -> Iterator[Finding]:
+    from eventveil.stream.monitoring.token import read_token
+
+    if settings.watch.token is not None:
+        try:
+            read_token(settings.watch.token)
+        except EventVeilError as error:
+            yield Finding("metrics token", "red", str(error), "repair the file, or set watch.token to another")
+        else:
+            yield Finding("metrics token", "green", f"{settings.watch.token}: private")
     if settings.watch.metrics is not None:
         host, port = settings.watch.metrics
         yield _port("metrics", f"{host}:{port}", host, port, "watch.metrics")

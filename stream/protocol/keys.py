@@ -246,6 +246,19 @@ def _check_permissions(path: Path, state: os.stat_result, forbidden: int, mode: 
         raise AccessError(f"{path}: others can access it (mode {current:04o}): refused; chmod {mode} {quoted}")
 
 
+def check_secret_file(path: Path) -> None:
+    """Check that a file is small, belongs to this user or to root, and that no other user can read it.
+
+    Raises:
+        AccessError: it is not such a file.
+        OSError: there is none.
+    """
+    state = path.stat()
+    if not stat.S_ISREG(state.st_mode) or state.st_size > MAX_FILE:
+        raise AccessError(f"{path}: is not a file with a secret; expected a small text file")
+    _check_permissions(path, state, _READABLE, "600")
+
+
 def _is_key(text: bytes) -> bool:
     try:
         return len(text) == 40 and len(z85.decode(text)) == 32

@@ -74,6 +74,17 @@ def test_an_address_that_is_taken_is_red():
     assert list(pipeline._metrics(settings())) == []
 
 
+def test_a_token_that_others_can_read_is_red(tmp_path):
+    token = tmp_path / "token"
+    token.write_text("q0jRz9L0kQ2mX7uE5b1nVtYcH8sWpA3d")
+    for mode, colour in ((0o644, "red"), (0o600, "green")):
+        token.chmod(mode)
+        found = finding(
+            pipeline._metrics, "metrics token", "watch.metrics=127.0.0.1:0", f"watch.token={json.dumps(str(token))}"
+        )
+        assert found.colour == colour
+
+
 @pytest.mark.parametrize(
     ("bind", "colour"), [("tcp://127.0.0.1:*", "green"), ("ipc:///tmp/x", "green"), ("ipc:///no/such/x", "red")]
 )

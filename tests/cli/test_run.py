@@ -19,8 +19,11 @@ from typer.testing import CliRunner
 
 from eventveil.cli import app
 from eventveil.cli.run import _config_path
+from eventveil.cli.run_output import Ticker, print_summary, summary_of
 from eventveil.errors import ConfigError
 from eventveil.models import load_weights, save_weights
+from eventveil.stream.pipeline.status import Status
+from eventveil.stream.runtime.reporting import StageReport
 
 
 @pytest.fixture(scope="module")
@@ -225,3 +228,16 @@ def test_a_subscriber_keeps_messages_and_refuses_what_is_no_endpoint(kit, endpoi
     assert "tcp://HOST:PORT" in refused.stderr
     assert call(*PROGRAM, "subscribe", endpoint, "--timeout", "0.5", "--npz", str(tmp_path / "kept")).returncode == 0
     assert Path(tmp_path / "kept").is_dir()
+
+
+def test_off_a_terminal_no_output_tells_how_many_events_there_were(capsys):
+    """A service manager keeps this output in its log."""
+    counts = dict.fromkeys(("received", "late", "outside", "saturated", "camera_read", "camera_late"), 7_654_321)
+    source = StageReport(stage="histogram:0", kind="beat", counts=counts | {"windows": 9})
+    status = Status(seconds=1.0, stages={"histogram:0": source})
+    Ticker()(status)
+    print_summary(summary_of(status))
+    written = "".join(capsys.readouterr())
+    assert "windows" in written
+    assert "Mev/s" not in written
+    assert "7654321" not in written.replace(",", "").replace(".", "")

@@ -10,9 +10,11 @@ import contextlib
 import io
 import json
 import shutil
+import socket
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache, partial
+from http.client import HTTPException
 from importlib.resources import files
 from pathlib import Path
 
@@ -39,6 +41,7 @@ from eventveil.replay.datasets import open_dataset
 from eventveil.replay.datasets.retrieval import read_retrieval
 from eventveil.replay.datasets.trials import Dataset
 from eventveil.replay.player.sources import SourceUri
+from eventveil.stream.monitoring.http import StatusServer
 from eventveil.stream.preprocess.hot_pixel_file import HotPixelFile
 from eventveil.stream.protocol.certificate import Certificate, CertifiedSubject, Signed, read_key
 from eventveil.stream.protocol.keys import AllowList, new_keys, read_public, read_secret
@@ -255,6 +258,34 @@ def _remembered(data: bytes, folder: Path) -> None:
     file.load()
 
 
+# The status server
+
+
+def _requests(_: Path) -> list[bytes]:
+    headers = b"Host: localhost:9464\r\nAccept: text/plain;version=1.0.0;escaping=values;q=0.5\r\nContent-Length: 3\r\n"
+    return [
+        b"GET /metrics HTTP/1.1\r\n" + headers + b"Authorization: Bearer abc\r\n\r\nabc",
+        b"HEAD /status?a=b\r\n\r\n",
+    ]
+
+
+@cache
+def _status_server(token: str | None) -> StatusServer:
+    return StatusServer(("127.0.0.1", 0), pipeline_helpers.PROVENANCE, tuple, token)
+
+
+def _request(data: bytes, _: Path) -> None:
+    for token in (None, "abc"):
+        client, served = socket.socketpair()
+        with client, served, contextlib.suppress(HTTPException):  # a request that is too long
+            client.setblocking(False)
+            with contextlib.suppress(BlockingIOError):
+                client.sendall(data)
+            client.shutdown(socket.SHUT_WR)
+            server = _status_server(token)._server
+            server.RequestHandlerClass(served, None, server)
+
+
 TONIC = partial(dataset_makers.tonic, people=(("ibmGestureTrain", (1,)),), classes=(0,))
 RELEASE = dataset_makers.release
 
@@ -300,5 +331,6 @@ TARGETS = {
         Target("weights", _weights, lambda data, folder: load_weights(_write(data, folder, "weights"))),
         Target("published weights", _pickles, lambda data, folder: read_state_dict(_write(data, folder, "a.pth"))),
         Target("hot pixels", _hot_pixels, _remembered),
+        Target("HTTP request", _requests, _request),
     )
 }

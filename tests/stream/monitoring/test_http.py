@@ -6,9 +6,11 @@ import json
 import re
 import socket
 import subprocess
+import threading
 import time
 import urllib.error
 import urllib.request
+from contextlib import ExitStack, suppress
 from itertools import pairwise
 from pathlib import Path
 
@@ -21,15 +23,28 @@ from pipeline_helpers import DIGEST, PROVENANCE, needs_ipv6
 from pipeline_setup import PROGRAM
 from prometheus_client.parser import text_string_to_metric_families
 
-from eventveil.errors import LineError
-from eventveil.stream.monitoring.http import SILENT_S, StatusServer
+from eventveil.cli.status import fetch_status
+from eventveil.config import run_settings
+from eventveil.errors import AccessError, ConfigError, LineError
+from eventveil.stream.monitoring.http import FIGURES_S, SILENT_S, StatusServer
+from eventveil.stream.monitoring.server import MOST_CLIENTS, REQUEST_S
+from eventveil.stream.monitoring.token import read_token
 from eventveil.stream.pipeline.status import Status
+from eventveil.stream.pipeline.supervisor import Incident
 from eventveil.stream.runtime.accounting import PipelineCounters
 from eventveil.stream.runtime.latency import BOUNDS_MS, CoarseDelays
 from eventveil.stream.runtime.reporting import StageReport
 
 PATIENCE_S = 60.0
 MEMBERS = ("histogram:hall", "anonymize", "publish")
+
+
+TOKEN = "q0jRz9L0kQ2mX7uE5b1nVtYcH8sWpA3d"
+SECRET = 7_654_321  # what no page may show
+EVENT_COUNTS = (
+    "received", "binned", "late", "outside", "saturated", "hot", "noise", "camera_read", "camera_delivered",
+    "camera_dropped", "camera_late", "camera_damaged", "camera_clipped", "camera_packets", "camera_jumps",
+)  # fmt: skip
 
 
 def report(stage, kind="beat", **fields):
@@ -42,14 +57,22 @@ def a_status(**changed):
         ages.add(delay_ms)
     stages = {
         "histogram:hall": report(
-            "histogram:hall", counts={"received": 700, "late": 3, "camera_read": 707, "camera_away": 1}
+            "histogram:hall",
+            counts=dict.fromkeys(EVENT_COUNTS, SECRET) | {"camera_away": 1, "camera_losses": 2, "windows": 9},
+            values={"density": float(SECRET), "density_most": float(SECRET)},
+            reason=f"/data/{SECRET}.aedat4: cannot be read",
         ),
         "anonymize": report("anonymize", age=ages.report(), life=3),
         "publish": report(
-            "publish", counts={"gestures": 3, "connections": 9, "handshakes": 5}, values={"subscribers": 4.0}
+            "publish",
+            counts={"gestures": 3, "connections": 9, "handshakes": 5},
+            values={"subscribers": 4.0},
+            age=ages.report(),
         ),
     }
-    return Status(seconds=5.0, stages=stages, counters=example_counters(), **changed)
+    status = Status(seconds=5.0, stages=stages, counters=example_counters(), **changed)
+    status.note(Incident("anonymize", f"could not read /data/{SECRET}.aedat4", at_s=3.0, back_s=0.5))
+    return status
 
 
 def example_counters():
@@ -70,8 +93,7 @@ def now():
 
 @pytest.fixture
 def server(now):
-    figures = lambda status: {"seconds": status.seconds}  # noqa: E731
-    with StatusServer(("127.0.0.1", 0), PROVENANCE, lambda: MEMBERS, figures, clock=lambda: now[0]) as running_server:
+    with StatusServer(("127.0.0.1", 0), PROVENANCE, lambda: MEMBERS, clock=lambda: now[0]) as running_server:
         yield running_server
 
 
@@ -97,9 +119,7 @@ def samples(address):
 def test_metrics_are_the_last_reports(server):
     server.beat(a_status())
     metrics = samples(server.address)
-    assert metrics["eventveil_events_total", "hall"] == 700
-    assert metrics["eventveil_events_unused_total", "hall", "late"] == 3
-    assert metrics["eventveil_camera_total", "hall", "read"] == 707
+    assert metrics["eventveil_camera_losses_total", "hall"] == 2
     assert metrics["eventveil_camera_away", "hall"] == 1
     assert metrics["eventveil_stage_restarts_total", "anonymize"] == 2
     assert metrics["eventveil_gestures_published_total",] == 3
@@ -107,6 +127,116 @@ def test_metrics_are_the_last_reports(server):
     assert metrics["eventveil_handshakes_total", "succeeded"] == 5
     assert metrics["eventveil_connections_total",] == 9
     assert ("eventveil_weights_info", "", DIGEST, "anonymizer", "false") in metrics
+
+
+def test_no_page_shows_what_is_computed_from_events_or_a_path(server):
+    server.beat(a_status(failure=f"/data/{SECRET}.aedat4: cannot be read"))
+    for path in ("/metrics", "/status", "/healthz", "/readyz"):
+        page = get(server.address, path)[1]
+        assert "7654321" not in re.sub(r"[.,]", "", page)
+        assert "aedat4" not in page
+
+
+def test_figures_are_taken_every_ten_seconds_and_health_at_once(server, now):
+    """Counts of windows that are read quickly would show when the source had nothing to send."""
+    status = a_status()
+    server.beat(status)
+    before = [get(server.address, path) for path in ("/metrics", "/status")]
+    status.counters["publish"]["hall"].sent += 1
+    now[0] += FIGURES_S - 0.5
+    server.beat(status)
+    assert [get(server.address, path) for path in ("/metrics", "/status")] == before
+    now[0] += 0.5
+    server.beat(status)
+    assert samples(server.address)["eventveil_windows_sent_total", "publish"] == 3
+    status.failure = "anything"
+    assert get(server.address, "/healthz")[0] == 503
+
+
+def test_a_token_is_required_on_every_page(now):
+    with StatusServer(("127.0.0.1", 0), PROVENANCE, lambda: MEMBERS, TOKEN, clock=lambda: now[0]) as server:
+        server.beat(a_status())
+        for path in ("/metrics", "/status", "/healthz", "/readyz", "/nothing"):
+            for wrong in (
+                "",
+                f"Bearer {TOKEN}x",
+                f"Bearer {TOKEN[:-1]}",
+                f"Basic {TOKEN}",
+                TOKEN,
+                "Bearer",
+                "Bearer \xe9",
+            ):
+                code, page = get(server.address, path, Authorization=wrong)
+                assert code == 401, wrong
+                assert "hall" not in page
+            assert get(server.address, path, Authorization=f"Bearer {TOKEN}")[0] != 401
+        assert get(server.address, "/status", Authorization=f"bearer {TOKEN}", Host="line:9464")[0] == 200
+        assert fetch_status(f"127.0.0.1:{server.address[1]}", TOKEN)["healthy"]
+        with pytest.raises(LineError, match="--token FILE"):
+            fetch_status(f"127.0.0.1:{server.address[1]}")
+
+
+def test_the_token_goes_to_no_proxy_and_follows_no_redirection(monkeypatch):
+    heard = []
+    with socket.create_server(("127.0.0.1", 0)) as elsewhere, socket.create_server(("127.0.0.1", 0)) as named:
+        proxy = f"http://127.0.0.1:{elsewhere.getsockname()[1]}"
+        monkeypatch.setenv("http_proxy", proxy)
+        monkeypatch.setenv("no_proxy", "")
+
+        def redirect():
+            with named.accept()[0] as connection:
+                heard.append(connection.recv(10_000))
+                connection.sendall(f"HTTP/1.0 302 Found\r\nLocation: {proxy}/status\r\n\r\n".encode())
+
+        thread = threading.Thread(target=redirect)
+        thread.start()
+        with pytest.raises(LineError, match="not the status address of a pipeline"):
+            fetch_status(f"127.0.0.1:{named.getsockname()[1]}", TOKEN)
+        thread.join()
+        elsewhere.setblocking(False)
+        with pytest.raises(BlockingIOError):
+            elsewhere.accept()
+    assert f"Authorization: Bearer {TOKEN}".encode() in heard[0]
+
+
+def test_off_loopback_nothing_starts_without_a_token(tmp_path):
+    values = {"sources": [{"uri": "simulate:"}]}
+    for address in ("0.0.0.0:9464", "192.0.2.1:9464", "[::]:9464", "[2001:db8::1]:9464"):
+        with pytest.raises(ConfigError, match=r"other machines can reach .* set watch\.token"):
+            run_settings(values | {"watch": {"metrics": address}}, name="x")
+        run_settings(values | {"watch": {"metrics": address, "token": str(tmp_path / "token")}}, name="x")
+    for address in ("127.0.0.1:9464", "[::1]:9464", "127.9.9.9:0"):
+        run_settings(values | {"watch": {"metrics": address}}, name="x")
+    with pytest.raises(ConfigError, match="metrics, which is off"):
+        run_settings(values | {"watch": {"token": "token"}}, name="x")
+
+
+@pytest.mark.parametrize(
+    ("text", "mode", "words"),
+    [
+        (TOKEN, 0o640, "others can access it"),
+        (TOKEN, 0o604, "others can access it"),
+        ("short", 0o600, "32 characters or more"),
+        ("", 0o600, "32 characters or more"),
+        (f"{TOKEN}\n{TOKEN}", 0o600, "one line"),
+        (f"{TOKEN} spaced", 0o600, "one line"),
+        (TOKEN * 10_000, 0o600, "small text file"),
+        ("\xe9" * 40, 0o600, "one line"),
+        (None, 0o600, "cannot be read"),
+    ],
+)
+def test_a_token_file_is_private_and_holds_a_token(tmp_path, text, mode, words):
+    path = tmp_path / "token"
+    path.write_text(f"{TOKEN}\n")
+    path.chmod(0o600)
+    assert read_token(path) == TOKEN
+    if text is None:
+        path.unlink()
+    else:
+        path.write_text(text)
+        path.chmod(mode)
+    with pytest.raises(AccessError, match=words):
+        read_token(path)
 
 
 def test_every_window_is_in_one_place(server):
@@ -130,11 +260,11 @@ def test_ages_add_up_from_bucket_to_bucket(server):
     server.beat(a_status())
     metrics = samples(server.address)
     cumulative = [
-        metrics["eventveil_window_age_seconds_bucket", *sorted((le, "anonymize"))] for le in ("0.001", "0.005", "10")
+        metrics["eventveil_window_age_seconds_bucket", *sorted((le, "publish"))] for le in ("0.001", "0.005", "10")
     ]
     assert cumulative == [1, 3, 3]
-    assert metrics["eventveil_window_age_seconds_count", "anonymize"] == 4
-    assert metrics["eventveil_window_age_seconds_sum", "anonymize"] == pytest.approx(20.0065)
+    assert metrics["eventveil_window_age_seconds_count", "publish"] == 4
+    assert metrics["eventveil_window_age_seconds_sum", "publish"] == pytest.approx(20.006)
 
 
 @given(st.lists(st.floats(0, 1e5), max_size=40))
@@ -182,7 +312,7 @@ def test_a_page_in_a_browser_cannot_ask_in_its_users_place(server):
 @needs_ipv6
 @pytest.mark.parametrize("host", ["::1", "::ffff:127.0.0.1"])
 def test_a_loopback_address_of_ipv6_answers_local_names_alone(host):
-    with StatusServer((host, 0), PROVENANCE, lambda: MEMBERS, lambda _: {}) as local_server:
+    with StatusServer((host, 0), PROVENANCE, lambda: MEMBERS) as local_server:
         address = (f"[{host}]", local_server.address[1])
         assert get(address, "/healthz") == (200, "ok\n")
         assert get(address, "/healthz", Host="evil.example") == (403, "use a local host name, such as localhost\n")
@@ -198,9 +328,59 @@ def test_strangers_who_speak_no_http_or_say_nothing_harm_nobody(server, capfd):
     assert "Traceback" not in capfd.readouterr().err
 
 
+def open_descriptors():
+    return sum(1 for _ in Path("/proc/self/fd").iterdir())
+
+
+def drip(client):
+    """Send a byte now and then, for up to a minute."""
+    for _ in range(600):
+        client.sendall(b"x")
+        time.sleep(0.1)
+
+
+def test_a_crowd_that_says_nothing_takes_neither_threads_nor_descriptors(server):
+    server.beat(a_status())
+    threads, descriptors = threading.active_count(), open_descriptors()
+    with ExitStack() as crowd:
+        for number in range(1, 301):
+            client = crowd.enter_context(socket.create_connection(server.address))
+            client.sendall(b"GET /status HTTP/1.0\r\nX: ")
+            if number % 50 == 0:
+                assert get(server.address, "/status")[0] == 200
+                assert threading.active_count() <= threads + MOST_CLIENTS
+                assert open_descriptors() <= descriptors + number + MOST_CLIENTS
+
+
+def test_a_whole_request_has_a_deadline_however_it_drips(server, now):
+    with socket.create_connection(server.address, timeout=30) as dripping:
+        dripping.sendall(b"GET /status HTTP/1.0\r\nX: ")
+        get(server.address, "/healthz")  # the first connection has been accepted when this is answered
+        now[0] += REQUEST_S
+        with pytest.raises(OSError, match=r"reset|pipe"):
+            drip(dripping)
+
+
+@pytest.mark.parametrize("line", [b"GET /" + b"x" * 20_000, b"GET /status HTTP/1.0\r\n" + b"X: " + b"x" * 20_000])
+def test_a_request_without_end_is_refused(server, line):
+    with socket.create_connection(server.address, timeout=30) as endless, suppress(ConnectionError):
+        endless.sendall(line)
+        reply = endless.recv(100)
+        assert reply == b"" or b"431" in reply
+
+
+@pytest.mark.parametrize("version", ["1e999", "nan", "1.0.0", "-1", "", "9" * 400, "1.0;version=x"])
+def test_no_accept_header_breaks_the_page(server, version):
+    server.beat(a_status())
+    for kind in ("text/plain", "application/openmetrics-text"):
+        code, page = get(server.address, "/metrics", Accept=f"{kind};version={version};escaping={version}")
+        assert code == 200
+        assert list(text_string_to_metric_families(page))
+
+
 def test_an_address_in_use_is_told_before_anything_is_served(server):
     with pytest.raises(LineError, match=r"cannot serve metrics at this address.*watch\.metrics"):
-        StatusServer(server.address, PROVENANCE, tuple, lambda _: {})
+        StatusServer(server.address, PROVENANCE, tuple)
 
 
 def test_nobody_there_is_an_error_that_says_what_to_do():
