@@ -136,6 +136,7 @@ def noisy(folder):
     return "noisy", model.to(memory_format=torch.channels_last)
 
 
+@pytest.mark.nightly
 @pytest.mark.timeout(600)
 def test_several_processes_find_the_same_and_a_killed_one_is_replaced_and_named(whole, tmp_path, monkeypatch):
     victim, killed = "noisy/identity-plain-0", []

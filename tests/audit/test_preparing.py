@@ -50,6 +50,7 @@ def interrupted(tmp_path):
     return run
 
 
+@pytest.mark.nightly
 @pytest.mark.timeout(900)
 def test_ctrl_c_while_people_and_windows_are_made(interrupted, tmp_path):
     work = tmp_path / "out" / "work"

@@ -148,6 +148,7 @@ def test_over_a_link_that_delays_reorders_and_loses_packets_all_windows_arrive_i
     assert_nothing_to_be_read(link.payloads(), [np.load(path)["values"] for path in kept.glob("window-*.npz")])
 
 
+@pytest.mark.nightly
 def test_a_link_that_is_cut_and_mended_is_noticed_and_the_gap_is_put_down_to_the_network(link, kit, keys, tmp_path):
     link.delay_s = (0.05, 0.15)
     with line_and_subscriber(link, kit, keys, Faults(tmp_path), publish__queue=8) as (line, received):

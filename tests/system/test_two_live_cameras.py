@@ -92,6 +92,7 @@ class Listener:
         self._thread.join(60)
 
 
+@pytest.mark.nightly
 def test_each_stream_is_of_its_own_camera_and_goes_on_when_the_other_is_unplugged(kit, sender, tmp_path, monkeypatch):
     door = fake_camera(tmp_path, monkeypatch, "neuromorphic", model="iniVation DAVIS 346", sensor=(346, 260))
     uris = {"door": "dv://?driver=neuromorphic-drivers", "desk": f"dv+unix://{tmp_path}/desk.sock"}

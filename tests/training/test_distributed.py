@@ -89,6 +89,7 @@ def together(command, processes, tmp_path):
     assert [process.wait(100) for process in running] == [0] * processes
 
 
+@pytest.mark.nightly
 def test_batch_norm_triplets_and_gradients_are_those_of_the_whole_batch(tmp_path):
     results = []
     for processes in (1, 2):
