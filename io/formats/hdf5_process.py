@@ -61,7 +61,7 @@ class Hdf5File:
     def __init__(self, path: Path, unit: str) -> None:
         self._unit = parse_unit(unit) if unit else None
         self._file = h5py.File(path, "r", rdcc_nbytes=CHUNK_CACHE, locking=False)
-        place = next((place for place in PLACES if place in self._file), None)
+        place = next((place for place in PLACES if _holds(self._file, place)), None)
         if place is None:
             raise ColumnError("neither")
         self.place = place
@@ -75,6 +75,8 @@ class Hdf5File:
         names = list(node) if isinstance(node, h5py.Group) else list(node.dtype.names or ())
         chosen = {field: names[column] for field, column in find_fields(names).items()}
         if isinstance(node, h5py.Group):
+            for name in chosen.values():
+                _holds(node, name)  # refuses a link
             return {name: node[name] for name in chosen.values()}, {
                 field: (name, ...) for field, name in chosen.items()
             }
@@ -88,6 +90,8 @@ class Hdf5File:
             if dataset.dtype.itemsize > MAX_ITEM:
                 raise ColumnError(f"items of more than {MAX_ITEM} bytes")
             filters = dataset.id.get_create_plist()
+            if filters.get_layout() == h5py.h5d.VIRTUAL or filters.get_external_count():
+                raise ColumnError("data that lies in other files; copy it into the file")
             for code in (filters.get_filter(place)[0] for place in range(filters.get_nfilters())):
                 if not h5py.h5z.filter_avail(code):
                     name = FILTERS.get(code, "unknown")
@@ -121,6 +125,24 @@ class Hdf5File:
         """
         runs = {name: dataset[first:last] for name, dataset in self._datasets.items()}
         return to_packet({field: runs[name][index] for field, (name, index) in self._fields.items()}, self._unit)
+
+
+def _holds(group: Any, place: str) -> bool:
+    """Return whether a group holds a place, without following links: they may lead into any file of this machine.
+
+    Raises:
+        ColumnError: a part of the place is a soft or an external link.
+    """
+    for part in place.split("/"):
+        if not isinstance(group, h5py.Group):
+            return False
+        link = group.get(part, getlink=True)
+        if link is None:
+            return False
+        if not isinstance(link, h5py.HardLink):
+            raise ColumnError(f"a link in place of {part!r}, which may lead to another file; copy the data here")
+        group = group[part]
+    return True
 
 
 def _attribute(attributes: Any, name: str) -> Any:

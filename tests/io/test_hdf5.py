@@ -148,6 +148,58 @@ def test_items_and_attributes_too_large_to_be_meant_are_refused(tmp_path):
         Hdf5Reader(path)
 
 
+def external_link(file, secret):
+    file["events"] = h5py.ExternalLink(secret.name, "events")
+
+
+def external_link_to_a_column(file, secret):
+    file.create_group("events").update({field: np.zeros(4, np.uint16) for field in "xyp"})
+    file["events/t"] = h5py.ExternalLink(secret.name, "events/t")
+
+
+def soft_link_through_an_external_one(file, secret):
+    file["out"] = h5py.ExternalLink(secret.name, "/")
+    file["events"] = h5py.SoftLink("/out/events")
+
+
+def soft_link_to_itself(file, _):
+    file["events"] = h5py.SoftLink("/events")
+
+
+def virtual_dataset(file, secret):
+    file.create_group("events").update({field: np.zeros(4, np.uint16) for field in "xyp"})
+    layout = h5py.VirtualLayout(shape=(4,), dtype=np.int64)
+    layout[:] = h5py.VirtualSource(secret.name, "events/t", shape=(4,))[:]
+    file.create_virtual_dataset("events/t", layout)
+
+
+def external_storage(file, secret):
+    file.create_group("events").update({field: np.zeros(4, np.uint16) for field in "xyp"})
+    file.create_dataset("events/t", shape=(4,), dtype=np.int64, external=[(str(secret), 0, 32)])
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        external_link,
+        external_link_to_a_column,
+        soft_link_through_an_external_one,
+        soft_link_to_itself,
+        virtual_dataset,
+        external_storage,
+    ],
+)
+def test_no_other_file_is_read(tmp_path, make):
+    """A file can name any other file of the machine as the place of its data; converted, it would publish that file."""
+    secret = tmp_path / "secret.h5"
+    with h5py.File(secret, "w") as file:
+        file.create_group("events").update({field: np.arange(4, dtype=np.int64) for field in "txyp"})
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        make(file, secret)
+    with pytest.raises(EventFileError, match="other file"):
+        Hdf5Reader(tmp_path / "a.h5")
+
+
 def test_chunks_too_large_to_hold_are_refused(tmp_path):
     path = tmp_path / "a.h5"
     with h5py.File(path, "w") as file:
