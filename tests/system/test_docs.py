@@ -258,7 +258,8 @@ def check_run(values):
     config = values["sources"][0]
     sources = [{"uri": uri, "stream": str(number)} for number, uri in enumerate(values["sources"])]
     if not config.endswith((".yaml", ".yml")):
-        run_settings({"sources": sources}, values["overrides"] or [], name="eventveil run")
+        metrics = [] if values["metrics"] is None else [f"watch.metrics={values['metrics']}"]
+        run_settings({"sources": sources}, [*metrics, *(values["overrides"] or [])], name="eventveil run")
 
 
 def check_train(values):
