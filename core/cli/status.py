@@ -77,7 +77,10 @@ def fetch_status(address: str, token: str | None = None) -> dict[str, Any]:
     """
     headers = {} if token is None else {"Authorization": f"Bearer {token}"}
     host, port = split_host_port(address)
-    connection = http.client.HTTPConnection(host, parse_port(port), timeout=TIMEOUT_S)
+    number = parse_port(port)
+    if not host or number is None:
+        raise LineError(f"{address}: expected HOST:PORT, such as {ADDRESS}: the pipeline's watch.metrics")
+    connection = http.client.HTTPConnection(host, number, timeout=TIMEOUT_S)
     try:
         connection.request("GET", "/status", headers=headers)
         answer = connection.getresponse()

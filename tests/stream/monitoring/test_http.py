@@ -383,6 +383,12 @@ def test_an_address_in_use_is_told_before_anything_is_served(server):
         StatusServer(server.address, PROVENANCE, tuple)
 
 
+@pytest.mark.parametrize("address", ["localhost", "localhost:", "localhost:http", "localhost:99999", ":9464"])
+def test_a_token_is_not_sent_to_a_guessed_port(address):
+    with pytest.raises(LineError, match="expected HOST:PORT"):
+        fetch_status(address, "secret")
+
+
 def test_nobody_there_is_an_error_that_says_what_to_do():
     done = subprocess.run(
         [*PROGRAM, "status", "127.0.0.1:1"], capture_output=True, text=True, timeout=PATIENCE_S, check=False
