@@ -61,23 +61,26 @@ class Hdf5File:
     def __init__(self, path: Path, unit: str) -> None:
         self._unit = parse_unit(unit) if unit else None
         self._file = h5py.File(path, "r", rdcc_nbytes=CHUNK_CACHE, locking=False)
-        place = next((place for place in PLACES if _holds(self._file, place)), None)
-        if place is None:
-            raise ColumnError("neither")
-        self.place = place
+        self.place, self._node = self._find_events()
         self._datasets, self._fields = self._find_datasets()
         self.events = self._check_datasets()
         self.sensor = self._find_sensor()
 
+    def _find_events(self) -> tuple[str, Any]:
+        """Return the first of the known places that the file holds, and what lies there."""
+        for place in PLACES:
+            node = _member(self._file, place)
+            if node is not None:
+                return place, node
+        raise ColumnError("neither")
+
     def _find_datasets(self) -> tuple[dict[str, Any], dict[str, tuple[str, Any]]]:
         """Return the datasets by name, and for each of t, x, y, p its dataset and the index in it."""
-        node = self._file[self.place]
+        node = self._node
         names = list(node) if isinstance(node, h5py.Group) else list(node.dtype.names or ())
         chosen = {field: names[column] for field, column in find_fields(names).items()}
         if isinstance(node, h5py.Group):
-            for name in chosen.values():
-                _holds(node, name)  # refuses a link
-            return {name: node[name] for name in chosen.values()}, {
+            return {name: _member(node, name) for name in chosen.values()}, {
                 field: (name, ...) for field, name in chosen.items()
             }
         return {self.place: node}, {field: (self.place, name) for field, name in chosen.items()}
@@ -91,7 +94,7 @@ class Hdf5File:
                 raise ColumnError(f"items of more than {MAX_ITEM} bytes")
             filters = dataset.id.get_create_plist()
             if filters.get_layout() == h5py.h5d.VIRTUAL or filters.get_external_count():
-                raise ColumnError("data that lies in other files; copy it into the file")
+                raise ColumnError("data that lies in other files; copy it into this file")
             for code in (filters.get_filter(place)[0] for place in range(filters.get_nfilters())):
                 if not h5py.h5z.filter_avail(code):
                     name = FILTERS.get(code, "unknown")
@@ -107,8 +110,7 @@ class Hdf5File:
 
     def _find_sensor(self) -> Sensor | None:
         """Read the geometry from the attributes of the file or of a group around the events."""
-        place = self._file[self.place]
-        for attributes in (place.attrs, place.parent.attrs, self._file.attrs):
+        for attributes in (self._node.attrs, self._node.parent.attrs, self._file.attrs):
             if "geometry" in attributes:
                 geometry = _attribute(attributes, "geometry")
                 return Sensor.parse(geometry.decode("ascii") if isinstance(geometry, bytes) else str(geometry))
@@ -127,22 +129,20 @@ class Hdf5File:
         return to_packet({field: runs[name][index] for field, (name, index) in self._fields.items()}, self._unit)
 
 
-def _holds(group: Any, place: str) -> bool:
-    """Return whether a group holds a place, without following links: they may lead into any file of this machine.
+def _member(group: Any, place: str) -> Any:
+    """Return what lies at a place in a group, or None; follow no link, as it may lead into any file of this machine.
 
     Raises:
         ColumnError: a part of the place is a soft or an external link.
     """
     for part in place.split("/"):
-        if not isinstance(group, h5py.Group):
-            return False
-        link = group.get(part, getlink=True)
+        link = group.get(part, getlink=True) if isinstance(group, h5py.Group) else None
         if link is None:
-            return False
+            return None
         if not isinstance(link, h5py.HardLink):
-            raise ColumnError(f"a link in place of {part!r}, which may lead to another file; copy the data here")
+            raise ColumnError(f"{part!r} as a link, which may lead to another file; copy the data into this file")
         group = group[part]
-    return True
+    return group
 
 
 def _attribute(attributes: Any, name: str) -> Any:
