@@ -223,10 +223,7 @@ def _write(path: Path, about: str, name: str, public: bytes, secret: bytes | Non
 def _read(path: Path, forbidden: int) -> tuple[bytes, bytes | None]:
     """Read the keys in a file that belongs to this user and on which others lack the `forbidden` permissions."""
     try:
-        state = path.stat()
-        if not stat.S_ISREG(state.st_mode) or state.st_size > MAX_FILE:
-            raise AccessError(f"{path}: is not a key file; `eventveil keys new` creates one")
-        _check_permissions(path, state, forbidden, "600" if forbidden == _READABLE else "go-w")
+        _check_file(path, forbidden, "is not a key file; `eventveil keys new` creates one")
         public, secret = load_certificate(path)
     except OSError as error:
         raise AccessError(f"{path}: cannot be read: {error.strerror}; check the path") from error
@@ -253,10 +250,14 @@ def check_secret_file(path: Path) -> None:
         AccessError: it is not such a file.
         OSError: there is none.
     """
+    _check_file(path, _READABLE, "is not a file with a secret; expected a small text file")
+
+
+def _check_file(path: Path, forbidden: int, problem: str) -> None:
     state = path.stat()
     if not stat.S_ISREG(state.st_mode) or state.st_size > MAX_FILE:
-        raise AccessError(f"{path}: is not a file with a secret; expected a small text file")
-    _check_permissions(path, state, _READABLE, "600")
+        raise AccessError(f"{path}: {problem}")
+    _check_permissions(path, state, forbidden, "600" if forbidden == _READABLE else "go-w")
 
 
 def _is_key(text: bytes) -> bool:
