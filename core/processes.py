@@ -102,7 +102,7 @@ def forbid_core_dumps() -> None:
 def die_with_parent() -> None:
     """Have Linux kill this process, halted or not, as soon as the thread that started it has ended.
 
-    Call it first of all: a parent that has ended before is not noticed.
+    Call it first of all: a parent that has ended before is not noticed. Other systems than Linux have no such means.
     """
     _prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 

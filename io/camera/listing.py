@@ -15,7 +15,7 @@ from eventveil.io.camera.device import CameraInfo
 from eventveil.io.camera.drivers import INSTALL, MODULES, discover, is_installed
 from eventveil.io.camera.uri import DRIVERS, DV, PROPHESEE
 from eventveil.io.camera.usb import UsbCamera, usb_cameras
-from eventveil.processes import module_command
+from eventveil.processes import forbid_core_dumps, module_command
 
 PATIENCE_S = 20
 
@@ -89,4 +89,5 @@ def _invisible(usb: UsbCamera) -> CameraInfo:
 
 
 if __name__ == "__main__":
+    forbid_core_dumps()
     sys.stdout.write(json.dumps([camera.to_dict() for camera in discover(sys.argv[1])]) + "\n")

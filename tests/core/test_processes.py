@@ -130,6 +130,13 @@ def is_alive(pid):
         return False
 
 
+def assert_ends(pid):
+    deadline = time.monotonic() + PATIENCE_S
+    while is_alive(pid):
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
 @pytest.mark.skipif(not os.path.isdir("/proc/self"), reason="looks at /proc")  # noqa: PTH112
 def test_a_child_ends_with_its_killed_parent():
     here, there = multiprocessing.Pipe()
@@ -141,10 +148,7 @@ def test_a_child_ends_with_its_killed_parent():
     assert is_alive(child)
     middle.kill()
     middle.join()
-    deadline = time.monotonic() + PATIENCE_S
-    while is_alive(child):
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
+    assert_ends(child)
 
 
 def report_core_dumps(pipe):
@@ -163,27 +167,25 @@ def test_a_process_that_forbids_core_dumps_leaves_none():
     process.join(PATIENCE_S)
 
 
-def halt(pipe):
+def idle_until_the_parent_dies(pipe):
     die_with_parent()
     pipe.send(os.getpid())
-    os.kill(os.getpid(), signal.SIGSTOP)
+    time.sleep(10 * PATIENCE_S)
 
 
-def parent_of_a_halted_child(pipe):
-    multiprocessing.get_context("fork").Process(target=halt, args=(pipe,)).start()
+def forking_parent(pipe):
+    multiprocessing.get_context("fork").Process(target=idle_until_the_parent_dies, args=(pipe,)).start()
     time.sleep(10 * PATIENCE_S)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="prctl is Linux's")
 def test_even_a_halted_child_dies_with_its_killed_parent():
     here, there = multiprocessing.Pipe()
-    process = multiprocessing.get_context("spawn").Process(target=parent_of_a_halted_child, args=(there,))
+    process = multiprocessing.get_context("spawn").Process(target=forking_parent, args=(there,))
     process.start()
     assert here.poll(PATIENCE_S)
     child = here.recv()
+    os.kill(child, signal.SIGSTOP)
     process.kill()
     process.join()
-    deadline = time.monotonic() + PATIENCE_S
-    while is_alive(child):
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
+    assert_ends(child)
