@@ -16,6 +16,7 @@ import runpy
 import sys
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -25,6 +26,8 @@ from rich.console import Console
 from rich.table import Table
 
 from eventveil.events import EventPacket, Sensor
+from eventveil.io.camera.device import concatenate
+from eventveil.replay.datasets import open_dataset
 from eventveil.replay.datasets.dvs_gesture import GESTURES
 from eventveil.replay.simulation.camera import Shot, simulate
 from eventveil.training.evaluation.confidence import Interval, accuracy_interval, wilson
@@ -37,21 +40,17 @@ def simulated(seed: int, subjects: int, seconds: float) -> Iterator[tuple[int, i
     for subject in range(1, subjects + 1):
         for gesture in range(len(GESTURES)):
             packets = simulate(seed, subject=subject, session=subject - 1, gesture=gesture, seconds=seconds, shot=SHOT)
-            yield subject, gesture, joined(list(packets))
-
-
-def joined(packets: list[EventPacket]) -> EventPacket:
-    return EventPacket(*(np.concatenate([getattr(packet, name) for packet in packets]) for name in "txyp"))
+            yield subject, gesture, concatenate(list(packets))
 
 
 def real(folder: Path) -> dict[int, EventPacket]:
-    """Return the first real trial of each gesture; their times are milliseconds."""
+    """Return a real trial of each gesture, its times from 0."""
     trials = {}
-    for file in sorted(folder.glob("dvs_gesture/ibmGesture*/*/*.npy"), reverse=True):
-        x, y, p, t = np.load(file).astype(np.int64).T
-        trials[int(file.stem)] = EventPacket(
-            (t - t[0]) * 1000, x.astype(np.uint16), y.astype(np.uint16), p.astype(np.bool_)
-        )
+    for trial in open_dataset(folder / "dvs_gesture").trials:
+        if trial.target is not None:
+            with trial.open() as packets:
+                events = concatenate(list(packets))
+            trials[trial.target] = replace(events, t=events.t - events.t[0])
     return trials
 
 

@@ -77,11 +77,11 @@ def _frames(trial: EventPacket) -> torch.Tensor:
     return torch.from_numpy(np.bincount(place, minlength=int(np.prod(shape))).reshape(shape)).float()
 
 
-def _integrate_and_fire(inputs_T: torch.Tensor) -> torch.Tensor:
-    """Return the spikes of each neuron in each frame."""
-    voltage, spikes_T = torch.zeros_like(inputs_T[0]), torch.empty_like(inputs_T)
-    for inputs, spikes in zip(inputs_T, spikes_T, strict=True):
-        voltage += inputs
-        torch.floor(voltage / THRESHOLD, out=spikes).clamp_(min=0)
-        voltage.sub_(spikes, alpha=THRESHOLD).clamp_(min=FLOOR)
-    return spikes_T
+def _integrate_and_fire(currents: torch.Tensor) -> torch.Tensor:
+    """Return the number of spikes of each neuron in each frame; the first axis is that of the frames."""
+    voltage, spikes = torch.zeros_like(currents[0]), torch.empty_like(currents)
+    for current, fired in zip(currents, spikes, strict=True):
+        voltage += current
+        torch.floor(voltage / THRESHOLD, out=fired).clamp_(min=0)
+        voltage.sub_(fired, alpha=THRESHOLD).clamp_(min=FLOOR)
+    return spikes
