@@ -18,7 +18,7 @@ from eventveil.replay.playlist import Clip
 from eventveil.replay.simulation.camera import Shot, simulate
 from eventveil.replay.simulation.portable_random import PortableRandom
 from eventveil.replay.simulation.scene import LIGHTINGS
-from eventveil.replay.simulation.sensors import sensor_model
+from eventveil.replay.simulation.sensor_models import sensor_model
 
 PARSERS: dict[str, Callable[[str], Any]] = {
     "seed": int,

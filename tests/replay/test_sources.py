@@ -18,7 +18,7 @@ from eventveil.replay.player.player import Excerpt, Player
 from eventveil.replay.player.sources import SourceUri, open_playlist
 from eventveil.replay.simulation.camera import Shot, simulate
 from eventveil.replay.simulation.portable_random import PortableRandom
-from eventveil.replay.simulation.sensors import SENSOR_MODELS
+from eventveil.replay.simulation.sensor_models import SENSOR_MODELS
 
 GAP_US = 250_000
 
