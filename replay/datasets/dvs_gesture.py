@@ -31,6 +31,9 @@ GESTURES = (
     "left arm clockwise", "left arm counter-clockwise", "arm roll", "air drums", "air guitar", "other gestures",
 )  # fmt: skip
 """The classes: numbered from 0 in tonic's form, from 1 in the original release."""
+NOBODY, NO_GESTURE = "nobody", "person, no gesture"
+LABELS = (*GESTURES, NOBODY, NO_GESTURE)
+"""What `eventveil simulate` can label besides; the real dataset has only the gestures."""
 
 SENSOR = Sensor(128, 128)
 TONIC_FOLDERS = {"ibmGestureTrain": "train", "ibmGestureTest": "test"}

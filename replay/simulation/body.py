@@ -58,15 +58,24 @@ class Body:
         self._halves: list[float] = []
         self._looks: list[tuple[float, ...]] = []
 
-    def figure(self, paths: Paths, beat: Floats, t_s: Floats) -> BodyShapes:
-        """Return the shapes at the times `t_s` (n,), with the wrists as near to `paths` as the arms reach."""
+    def figure(self, paths: Paths, beat: Floats, t_s: Floats, place: Floats | None = None) -> BodyShapes:
+        """Return the shapes at the times `t_s` (n,), with the wrists as near to `paths` as the arms reach.
+
+        Args:
+            paths: of the wrists.
+            beat: (n,), which the head follows.
+            t_s: seconds (n,).
+            place: metres (n, 3) by which the whole person has moved; None for the usual place.
+        """
         person = self._person
         self._ends, self._halves, self._looks = [], [], []
         lean = person.sway * np.stack(
             (sine(t_s * person.sway_hz), 0.4 * sine(t_s * 0.27), sine(t_s * person.sway_hz * 0.6)), axis=-1
         )
-        self._trunk(lean)
         head = lean * 1.5 + np.stack((0.3 * beat, beat, 0 * beat), axis=-1) * person.nod
+        if place is not None:
+            lean, head = lean + place, head + place
+        self._trunk(lean)
         self._head(head)
         body_parts = len(self._looks)
         for side, wrist in zip((-1, 1), paths, strict=True):

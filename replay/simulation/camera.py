@@ -14,14 +14,13 @@ import numpy as np
 from eventveil.errors import EventError
 from eventveil.events import EventPacket, Sensor
 from eventveil.replay.simulation.body import Body, Viewpoint
+from eventveil.replay.simulation.film import Scene, film
 from eventveil.replay.simulation.gestures import Performance
 from eventveil.replay.simulation.person import Person
 from eventveil.replay.simulation.portable_random import Floats, PortableRandom, sine
-from eventveil.replay.simulation.scene import LIGHTINGS, Lighting, background, draw
-from eventveil.replay.simulation.sensor import EventSensor, Pixels
+from eventveil.replay.simulation.scene import LIGHTINGS, Lighting, background
+from eventveil.replay.simulation.sensor import Pixels
 
-STEP_US = 2_000  # between pictures: the fastest hand moves about one pixel, as ESIM requires
-PACKET_PICTURES = 20
 DVS128 = Sensor(128, 128)
 
 
@@ -84,20 +83,30 @@ def simulate(
     performance = Performance(gesture, person, PortableRandom("take", *name, gesture, take))
     place, placing = PortableRandom("room", *name), PortableRandom("place", *name, gesture, take)
     wall = background(shot.sensor, place)
-    body = Body(person, _view(shot, place, placing))
+    body = Body(person, place_person(shot, place, placing))
     lighting = Lighting.named(LIGHTINGS[session % len(LIGHTINGS)])
+    scene = Scene(
+        wall=wall,
+        shapes=lambda t_s: body.figure(*performance.at(t_s), t_s),
+        shift=lambda t_s: sway(shot, t_s),
+        light=lighting.at,
+        side=lighting.side,
+    )
     # The camera is the same in all takes; only its noise differs.
-    sensor = EventSensor(shot.sensor, pixels=shot.pixels, seed=seed, noise=placing.bits(), step_us=STEP_US)
-    pictures = round(seconds * 1e6) // STEP_US + 1
-    for first in range(0, pictures, PACKET_PICTURES):
-        t_s = np.arange(first, min(first + PACKET_PICTURES, pictures), dtype=np.float64) * (STEP_US / 1e6)
-        paths, beat = performance.at(t_s)
-        figure = body.figure(paths, beat, t_s)
-        shift = shot.camera_motion * np.stack((sine(t_s * 0.7), sine(t_s * 1.1 + 0.3)), axis=-1)
-        yield sensor.watch(draw(wall, shift, figure, _light(lighting, t_s), lighting.side, shot.sensor))
+    return film(scene, shot.sensor, shot.pixels, seed=seed, noise=placing.bits(), seconds=seconds)
 
 
-def _view(shot: Shot, place: PortableRandom, placing: PortableRandom) -> Viewpoint:
+def half_width_m(sensor: Sensor, view: Viewpoint) -> float:
+    """Return the distance of the further side of the picture from the person's usual place, in metres."""
+    return max(view.x, sensor.width - view.x) / view.scale
+
+
+def sway(shot: Shot, t_s: Floats) -> Floats:
+    """Return the movement of the camera at the times `t_s` (n,): pixels (n, 2)."""
+    return shot.camera_motion * np.stack((sine(t_s * 0.7), sine(t_s * 1.1 + 0.3)), axis=-1)
+
+
+def place_person(shot: Shot, place: PortableRandom, placing: PortableRandom) -> Viewpoint:
     """Place the person: drawn for the visit, with a small offset per take."""
     width, height = shot.sensor.width, shot.sensor.height
     near = place.uniform(0.9, 1.1) * placing.uniform(0.97, 1.03) / shot.distance
@@ -105,6 +114,3 @@ def _view(shot: Shot, place: PortableRandom, placing: PortableRandom) -> Viewpoi
     down = place.uniform(-0.03, 0.03) + placing.uniform(-0.01, 0.01)
     return Viewpoint(0.78 * near * min(width, height), (0.5 + across) * width, (0.52 + down) * height)
 
-
-def _light(lighting: Lighting, t_s: Floats) -> Floats:
-    return lighting.level * (1 + lighting.flicker * sine(t_s * lighting.hertz))

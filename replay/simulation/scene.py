@@ -15,7 +15,7 @@ from numba import njit
 
 from eventveil.events import Sensor
 from eventveil.replay.simulation.body import ACROSS, ALONG, CHECKED, BodyShapes
-from eventveil.replay.simulation.portable_random import Floats, PortableRandom
+from eventveil.replay.simulation.portable_random import Floats, PortableRandom, sine
 
 WHITE = 60_000.0  # intensity of a perfectly white surface in full light
 MARGIN = 8  # pixels of background around the picture, for the camera to move over
@@ -45,15 +45,19 @@ class Lighting:
         }[name]
         return cls(level, side, flicker, hertz)
 
+    def at(self, t_s: Floats) -> Floats:
+        """Return the level at the times `t_s` (n,), seconds."""
+        return self.level * (1 + self.flicker * sine(t_s * self.hertz))
 
-def background(sensor: Sensor, random: PortableRandom) -> Floats:
-    """Return the lightness of a wall with objects, (height + 2 * MARGIN, width + 2 * MARGIN)."""
-    height, width = sensor.height + 2 * MARGIN, sensor.width + 2 * MARGIN
+
+def background(sensor: Sensor, random: PortableRandom, *, margin: int = MARGIN, objects: int = 4) -> Floats:
+    """Return the lightness of a wall with objects, (height + 2 * margin, width + 2 * margin)."""
+    height, width = sensor.height + 2 * margin, sensor.width + 2 * margin
     y, x = np.mgrid[0:height, 0:width] * 1.0
     wall: Floats = random.uniform(0.1, 0.4) * (
         1 + random.uniform(-0.3, 0.3) * x / width + random.uniform(-0.3, 0) * y / height
     )
-    for _ in range(4):
+    for _ in range(objects):
         left, top = random.uniform(-0.1, 1) * width, random.uniform(-0.1, 0.9) * height
         wide, high = random.uniform(0.05, 0.4) * width, random.uniform(0.05, 0.4) * height
         inside = np.clip(np.minimum(x - left, left + wide - x), 0, 1) * np.clip(
@@ -70,7 +74,7 @@ def draw(
 
     Args:
         wall: from `background`.
-        shift: movement of the camera to the right and down, pixels (n, 2), at most `MARGIN` - 1 each way.
+        shift: movement of the camera to the right and down, pixels (n, 2), at most the margin of the wall - 1 each way.
         figure: shapes of n frames, as a still camera sees them.
         light: (n,) level of light, 0 to 1.
         side: -1 to 1, the side from which light comes.
@@ -80,16 +84,17 @@ def draw(
         uint16 (n, height, width).
     """
     frames = np.empty((len(shift), sensor.height, sensor.width), np.uint16)
-    shift = np.clip(shift, 1 - MARGIN, MARGIN - 1)
+    margin = (wall.shape[0] - sensor.height) // 2
+    shift = np.clip(shift, 1 - margin, margin - 1)
     picture = np.empty((sensor.height, sensor.width))
-    _draw(wall, shift, figure.shapes, figure.looks, figure.order, light, side, picture, frames)
+    _draw(wall, margin, shift, figure.shapes, figure.looks, figure.order, light, side, picture, frames)
     return frames
 
 
 @njit(cache=True, nogil=True)
-def _draw(wall, shift, shapes, looks, order, light, side, picture, frames):  # type: ignore[no-untyped-def]
+def _draw(wall, margin, shift, shapes, looks, order, light, side, picture, frames):  # type: ignore[no-untyped-def]
     for n in range(frames.shape[0]):
-        _draw_wall(wall, shift[n, 0], shift[n, 1], picture)
+        _draw_wall(wall, margin, shift[n, 0], shift[n, 1], picture)
         for k in range(order.shape[1]):
             part = order[n, k]
             _draw_bar(shapes[n, part], looks[part], shift[n, 0], shift[n, 1], side, picture)
@@ -100,9 +105,9 @@ def _draw(wall, shift, shapes, looks, order, light, side, picture, frames):  # t
 
 
 @njit(cache=True, nogil=True)
-def _draw_wall(wall, dx, dy, picture):  # type: ignore[no-untyped-def]
-    left, top = int(np.floor(MARGIN + dx)), int(np.floor(MARGIN + dy))
-    u, v = MARGIN + dx - left, MARGIN + dy - top
+def _draw_wall(wall, margin, dx, dy, picture):  # type: ignore[no-untyped-def]
+    left, top = int(np.floor(margin + dx)), int(np.floor(margin + dy))
+    u, v = margin + dx - left, margin + dy - top
     for y in range(picture.shape[0]):
         for x in range(picture.shape[1]):
             upper = (1 - u) * wall[y + top, x + left] + u * wall[y + top, x + left + 1]
