@@ -2,7 +2,8 @@
 
     python benchmarks/channel_code.py people [--weights anonymizer.safetensors]
 
-`people` is a folder that `eventveil simulate` wrote. A noisy channel draws what it publishes from a few noisy numbers
+`people` is a folder that `eventveil simulate gestures` wrote. A noisy channel draws what it publishes from a few noisy
+numbers
 and from nothing else, so an attacker with those numbers knows at least as much. Here an attacker gets them and the
 gesture, and trains on the test people themselves: on all sessions but one, with fresh noise in each step. It then
 identifies the people in the session that it has not seen, from one window and from several of the same person (their
@@ -89,7 +90,7 @@ def identify(
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("folder", type=Path, help="what `eventveil simulate` wrote")
+    parser.add_argument("folder", type=Path, help="what `eventveil simulate gestures` wrote")
     parser.add_argument("--weights", type=Path, default=ANONYMIZER, help="of a noisy channel; default: shipped")
     options = parser.parse_args()
     weights = load_weights(options.weights)

@@ -1,6 +1,6 @@
 """Measure what classifiers learn from simulated events: the gesture of unseen people, and the identity of people.
 
-    eventveil simulate people
+    eventveil simulate gestures people
     [EVENTVEIL_REAL_DATA=FOLDER] python benchmarks/simulator_cues.py people
 
 A small network (ResNet-18 with 16 channels, on log counts) gets windows of one second, 64x64; its predictions for the
@@ -133,7 +133,7 @@ def linear(train: npt.NDArray[np.float64], truth: Labels, test: npt.NDArray[np.f
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("folder", type=Path, help="what `eventveil simulate` wrote")
+    parser.add_argument("folder", type=Path, help="what `eventveil simulate gestures` wrote")
     options = parser.parse_args()
     dataset = open_dataset(options.folder)
     cache = options.folder / "cache"

@@ -25,7 +25,7 @@ Label = Literal["target", "identity"]
 
 
 class SimulateSettings(Settings):
-    """A simulated dataset to generate first, as `eventveil simulate` does."""
+    """A simulated dataset to generate first, as `eventveil simulate gestures` does."""
 
     subjects: int = Field(default=29, ge=2, le=999)
     sessions: int = Field(default=4, ge=1, le=5)

@@ -1,42 +1,54 @@
-"""`eventveil simulate`: write a dataset of simulated people."""
+"""`eventveil simulate`: write datasets of simulated people, and of scenes without a gesture."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sized
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from eventveil.cli.options import say, stderr
 
+Out = Annotated[Path, typer.Argument(metavar="OUT", help="Folder to write the dataset into.")]
+Subjects = Annotated[int, typer.Option(min=2, max=999, help="Number of people; 23 of 29 are for training.")]
+Sessions = Annotated[int, typer.Option(min=1, max=5, help="Sessions of each person, each with different lighting.")]
+Seed = Annotated[int, typer.Option(min=0, help="Seed of the people and of everything that happens.")]
+Distance = Annotated[
+    float, typer.Option(min=0.3, max=10, help="Camera distance; at 2, people appear half as large as at 1.")
+]
+CameraMotion = Annotated[float, typer.Option(min=0, max=5, help="Amplitude of camera sway, in pixels.")]
+
 
 def register(app: typer.Typer) -> None:
-    """Add the command to the program."""
-    app.command("simulate")(simulate)
+    """Add the `simulate` commands to the program."""
+    simulate = typer.Typer(
+        no_args_is_help=True,
+        help="Write simulated datasets: gestures, visits with gestures in them, or scenes without any "
+        "(docs/simulator.md). The same options give the same events on every machine. To continue an interrupted run, "
+        "run the command again. `eventveil run simulate:` plays such scenes live, without a dataset.",
+    )
+    simulate.command("gestures")(gestures)
+    simulate.command("sequences")(sequences)
+    simulate.command("negatives")(negatives)
+    app.add_typer(simulate, name="simulate")
 
 
-def simulate(
-    out: Annotated[Path, typer.Argument(metavar="OUT", help="Folder to write the dataset into.")],
-    subjects: Annotated[int, typer.Option(min=2, max=999, help="Number of people; 23 of 29 are for training.")] = 29,
-    sessions: Annotated[
-        int, typer.Option(min=1, max=5, help="Sessions of each person, each with different lighting.")
-    ] = 4,
+def gestures(
+    out: Out,
+    subjects: Subjects = 29,
+    sessions: Sessions = 4,
     seconds: Annotated[float, typer.Option(min=0.1, max=600, help="Length of a trial.")] = 6.0,
-    seed: Annotated[int, typer.Option(min=0, help="Seed of the people and of everything they do.")] = 0,
-    distance: Annotated[
-        float, typer.Option(min=0.3, max=10, help="Camera distance; at 2, people appear half as large as at 1.")
-    ] = 1.0,
-    camera_motion: Annotated[float, typer.Option(min=0, max=5, help="Amplitude of camera sway, in pixels.")] = 0.0,
+    seed: Seed = 0,
+    distance: Distance = 1.0,
+    camera_motion: CameraMotion = 0.0,
 ) -> None:
-    """Write a dataset of simulated people who make the eleven gestures, in tonic's layout of DVS128 Gesture.
+    """Write trials of people who make one of the eleven gestures each, in tonic's layout of DVS128 Gesture.
 
-    The same options give the same events on every machine. To continue an interrupted run, or to add sessions, run the
-    command again.
+    To add sessions, run the command again with more.
 
-    `eventveil run simulate:` plays such people live, without a dataset.
-
-    Example:  eventveil simulate people --subjects 6 --sessions 2 --seconds 2
+    Example:  eventveil simulate gestures people --subjects 6 --sessions 2 --seconds 2
     """
     from eventveil.replay.simulation.camera import Shot
     from eventveil.replay.simulation.dataset import (  # imported late: it compiles kernels
@@ -48,9 +60,74 @@ def simulate(
     shot = Shot(distance=distance, camera_motion=camera_motion)
     trials = plan(out, subjects=subjects, sessions=sessions)
     check_recipe(out, seed=seed, seconds=seconds, subjects=subjects, shot=shot)
+    _show("trials", write_trials(trials, seed=seed, seconds=seconds, shot=shot), trials)
+    say(f"eventveil: wrote {len(trials)} trials of {subjects} people to {out}")
+
+
+def sequences(
+    out: Out,
+    subjects: Subjects = 29,
+    sessions: Sessions = 4,
+    seconds: Annotated[float, typer.Option(min=10, max=600, help="Length of a visit.")] = 60.0,
+    seed: Seed = 0,
+    distance: Distance = 1.0,
+    camera_motion: CameraMotion = 0.0,
+) -> None:
+    """Write visits: people come, make gestures at any moment, do other things, and leave; every moment has a label.
+
+    The layout is that of DVS128 Gesture's original release: a recording and a table of labels for each visit. Besides
+    the eleven gestures there are "nobody" and "person, no gesture".
+
+    Example:  eventveil simulate sequences visits --subjects 2 --sessions 1 --seconds 20
+    """
+    from eventveil.replay.simulation.camera import Shot
+    from eventveil.replay.simulation.dataset import camera_options, check_part_recipe
+    from eventveil.replay.simulation.recordings import plan_sequences, write_lists, write_recordings
+
+    shot = Shot(distance=distance, camera_motion=camera_motion)
+    visits = plan_sequences(out, seed=seed, subjects=subjects, sessions=sessions, seconds=seconds, shot=shot)
+    options = {"seed": seed, "seconds": seconds, "subjects": subjects} | camera_options(shot)
+    check_part_recipe(out, "sequences", options)
+    _show("visits", write_recordings(visits, shot), visits)
+    write_lists(out, visits)
+    say(f"eventveil: wrote {len(visits)} visits of {subjects} people to {out}")
+
+
+def negatives(
+    out: Out,
+    kinds: Annotated[
+        str, typer.Option(help="Which scenes, as in fan,rain: kinds or groups (room, camera, objects, people, all).")
+    ] = "all",
+    takes: Annotated[int, typer.Option(min=2, max=999, help="Takes of each kind; one in five is for tests.")] = 5,
+    seconds: Annotated[float, typer.Option(min=0.1, max=600, help="Length of a take.")] = 6.0,
+    seed: Seed = 0,
+    distance: Distance = 1.0,
+    camera_motion: CameraMotion = 0.0,
+) -> None:
+    """Write scenes in which nobody makes a gesture: empty rooms, moving cameras, things that move, people at rest.
+
+    The layout is that of `eventveil simulate sequences`, so both may share a folder. Each take shows another room.
+
+    Example:  eventveil simulate negatives scenes --kinds fan,leaves,people --takes 2 --seconds 3
+    """
+    from eventveil.replay.simulation.camera import Shot
+    from eventveil.replay.simulation.dataset import camera_options, check_part_recipe
+    from eventveil.replay.simulation.negatives import chosen
+    from eventveil.replay.simulation.recordings import plan_negatives, write_lists, write_recordings
+
+    shot = Shot(distance=distance, camera_motion=camera_motion)
+    scenes = plan_negatives(out, seed=seed, kinds=chosen(kinds), takes=takes, seconds=seconds, shot=shot)
+    options = {"seed": seed, "seconds": seconds, "takes": takes, "kinds": list(chosen(kinds))} | camera_options(shot)
+    check_part_recipe(out, "negatives", options)
+    _show("scenes", write_recordings(scenes, shot), scenes)
+    write_lists(out, scenes)
+    say(f"eventveil: wrote {len(scenes)} scenes of {len(chosen(kinds))} kinds to {out}")
+
+
+def _show(name: str, done: Iterable[Any], planned: Sized) -> None:
+    """Work through `done`, with a progress bar."""
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=stderr) as progress:
-        task = progress.add_task("trials", total=len(trials))
-        for _ in write_trials(trials, seed=seed, seconds=seconds, shot=shot):
+        task = progress.add_task(name, total=len(planned))
+        for _ in done:
             progress.advance(task)
-    say(f"eventveil: wrote {len(trials)} trials of {subjects} people to {out}")

@@ -41,7 +41,7 @@ RELEASE_LISTS = {"trials_to_train.txt": "train", "trials_to_test.txt": "test"}
 LOOKS_FOR = (
     "DVS128 Gesture: ibmGestureTrain/ or ibmGestureTest/ (tonic), trials_to_train.txt or trials_to_test.txt (release)"
 )
-RECORDING = re.compile(r"(user\d+)_(\w+)")  # subject and lighting
+RECORDING = re.compile(r"((?:user|scene)\d+)_(\w+)")  # subject, or a scene without one, and lighting
 LABEL_COLUMNS = ["class", "startTime_usec", "endTime_usec"]
 
 
@@ -58,7 +58,9 @@ def index(root: Path) -> Dataset:
     """
     if any((root / name).exists() for name in TONIC_FOLDERS):
         return Dataset(KIND, "DVS128 Gesture, as tonic stores it", root, GESTURES, tuple(_tonic_trials(root)))
-    return Dataset(KIND, "DVS128 Gesture, original release", root, GESTURES, tuple(_release_trials(root)))
+    trials = tuple(_release_trials(root))
+    classes = LABELS if any(trial.label in (NOBODY, NO_GESTURE) for trial in trials) else GESTURES
+    return Dataset(KIND, "DVS128 Gesture, original release", root, classes, trials)
 
 
 def _tonic_trials(root: Path) -> Iterator[Trial]:
@@ -68,7 +70,7 @@ def _tonic_trials(root: Path) -> Iterator[Trial]:
         for session in folders_in(root / folder, "folders named userNN_LIGHTING"):
             subject, lighting = _subject_and_lighting(session, session.name)
             for path in files_in(session, ".npy", "trials named 0.npy to 10.npy"):
-                target = _target(path.stem, 0, path)
+                target = _target(path.stem, 0, len(GESTURES), path)
                 yield Trial(
                     name=path.relative_to(root).as_posix(),
                     path=path,
@@ -120,7 +122,7 @@ def _labelled(path: Path, split: str) -> Iterator[Trial]:
     if rows.fieldnames != LABEL_COLUMNS:
         raise DatasetError(f"{labels}: expected columns {','.join(LABEL_COLUMNS)}; fetch the file again")
     for number, row in enumerate(rows, 1):
-        target = _target(row["class"], 1, labels)
+        target = _target(row["class"], 1, len(LABELS), labels)
         try:
             start_us, stop_us = int(row["startTime_usec"]), int(row["endTime_usec"])
         except (TypeError, ValueError):
@@ -132,11 +134,12 @@ def _labelled(path: Path, split: str) -> Iterator[Trial]:
             path=path,
             subject=subject,
             target=target,
-            label=GESTURES[target],
+            label=LABELS[target],
             session=lighting,
             lighting=lighting,
             duration_us=stop_us - start_us,
             split=split,
+            start_us=start_us,
             opener=partial(open_cut, path, start_us, stop_us),
         )
 
@@ -150,11 +153,9 @@ def _subject_and_lighting(path: Path, name: str) -> tuple[str, str]:
     return match[1], match[2]
 
 
-def _target(text: str, first: int, path: Path) -> int:
-    """Return the index of a class from its number, which counts from `first`."""
-    last = first + len(GESTURES) - 1
+def _target(text: str, first: int, classes: int, path: Path) -> int:
+    """Return the index of one of so many classes from its number, which counts from `first`."""
+    last = first + classes - 1
     if not (text.isascii() and text.isdecimal() and len(text) < 9 and first <= int(text) <= last):
-        raise DatasetError(
-            f"{path}: unknown class {text!r}; the gestures are numbered {first} to {last} in this layout"
-        )
+        raise DatasetError(f"{path}: unknown class {text!r}; the classes are numbered {first} to {last} in this layout")
     return int(text) - first

@@ -47,6 +47,7 @@ class Trial:
         lighting: as named by the dataset; None where unknown.
         duration_us: microseconds.
         split: "train", "test" or another part of a split; "all" where the dataset publishes none.
+        start_us: where it begins in a file that holds several trials, microseconds; 0 in a file of its own.
         opener: opens its events; takes `on_disorder`, as `eventveil.io.open_events` does.
     """
 
@@ -60,6 +61,7 @@ class Trial:
     duration_us: int
     split: str
     opener: Callable[..., PacketSource] = field(repr=False, compare=False)
+    start_us: int = 0
 
     def open(self, on_disorder: Disorder = "raise") -> PacketSource:
         """Open the events, with the times of the file.

@@ -57,7 +57,8 @@ class Wander:
     def at(self, t_s: Floats) -> Floats:
         """Return the movement (n, 3)."""
         axes = [sum(share * sine(t_s * hertz + begin) for hertz, begin, share in waves) for waves in self._waves]
-        return np.stack(axes, axis=-1) * self._size
+        moved: Floats = np.stack(axes, axis=-1) * self._size
+        return moved
 
 
 class Everyday:
@@ -95,9 +96,7 @@ class Everyday:
         """Return the motion at the times `t_s` (n,)."""
         hertz, begin = self._waking
         awake = np.clip(2 * (sine(t_s * hertz + begin) + 1 - 2 * self._pause) + 0.5, 0, 1)[:, None]
-        right, left = (
-            place + awake * hand.at(t_s) for place, hand in zip(self._places, self._hands, strict=True)
-        )
+        right, left = (place + awake * hand.at(t_s) for place, hand in zip(self._places, self._hands, strict=True))
         return (right, left), self._head.at(t_s)[:, 0], np.zeros((len(t_s), 3))
 
 
@@ -111,7 +110,9 @@ class Walk:
         down: metres below the usual place.
     """
 
-    def __init__(self, random: PortableRandom, start: float, end: float, metres_per_s: float, down: float = 0.0) -> None:
+    def __init__(
+        self, random: PortableRandom, start: float, end: float, metres_per_s: float, down: float = 0.0
+    ) -> None:
         self._start, self._end, self._down = start, end, down
         self.seconds = abs(end - start) / metres_per_s
         self._steps_hz = random.uniform(1.6, 2.1)
@@ -120,8 +121,8 @@ class Walk:
 
     def at(self, t_s: Floats) -> Motion:
         """Return the motion at the times `t_s` (n,); the person stands still after the end."""
-        share = np.clip(t_s / max(self.seconds, 1e-3), 0, 1)
-        moving = np.where(share < 1, 1.0, 0.0)
+        share = np.clip(t_s / self.seconds, 0, 1) if self.seconds else np.ones(len(t_s))
+        moving = smooth(8 * share) * smooth(8 * (1 - share))  # the first and the last step are smaller
         step = t_s * self._steps_hz + self._begin
         swing = moving * self._swing * sine(step / 2)
         zero = np.zeros(len(t_s))

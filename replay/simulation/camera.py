@@ -6,20 +6,22 @@ Everything follows from numbers: the person (`subject`), the light (`session`), 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
 
 from eventveil.errors import EventError
 from eventveil.events import EventPacket, Sensor
-from eventveil.replay.simulation.body import Body, Viewpoint
+from eventveil.replay.simulation.body import Body, BodyShapes, Viewpoint
 from eventveil.replay.simulation.film import Scene, film
 from eventveil.replay.simulation.gestures import Performance
+from eventveil.replay.simulation.objects import THINGS, side_by_side
 from eventveil.replay.simulation.person import Person
 from eventveil.replay.simulation.portable_random import Floats, PortableRandom, sine
 from eventveil.replay.simulation.scene import LIGHTINGS, Lighting, background
 from eventveil.replay.simulation.sensor import Pixels
+from eventveil.replay.simulation.sequence import Labelled, draw_visit
 
 DVS128 = Sensor(128, 128)
 
@@ -75,8 +77,7 @@ def simulate(
     Raises:
         EventError: no such gesture or session, or the length is not positive.
     """
-    if session < 0 or not 0 < seconds <= 86_400:
-        raise EventError(f"expected a session from 0 on and 0 to 86,400 s, got session {session} and {seconds:g} s")
+    _check(session, seconds)
     shot = shot or Shot()
     name = (seed, subject, session)
     person = Person.drawn(seed, subject)
@@ -84,16 +85,73 @@ def simulate(
     place, placing = PortableRandom("room", *name), PortableRandom("place", *name, gesture, take)
     wall = background(shot.sensor, place)
     body = Body(person, place_person(shot, place, placing))
+    scene = _scene(shot, session, wall, lambda t_s: body.figure(*performance.at(t_s), t_s))
+    # The camera is the same in all takes; only its noise differs.
+    return film(scene, shot.sensor, shot.pixels, seed=seed, noise=placing.bits(), seconds=seconds)
+
+
+def film_visit(
+    seed: int, *, subject: int, session: int, seconds: float = 60.0, shot: Shot | None = None
+) -> tuple[Iterator[EventPacket], list[Labelled]]:
+    """Film a person who comes, makes gestures at any moment, does other things, and leaves.
+
+    In three visits of ten something else moves in the room all the time.
+
+    Args:
+        seed: of the whole simulated world.
+        subject: number of the person.
+        session: number of the visit, as in `simulate`.
+        seconds: length.
+        shot: the camera; None for the default.
+
+    Returns:
+        A packet for each 40 ms, their times from 0, and the labels of all moments in order.
+
+    Raises:
+        EventError: no such session, or the length is not positive.
+    """
+    _check(session, seconds)
+    shot = shot or Shot()
+    name = (seed, subject, session)
+    person, random = Person.drawn(seed, subject), PortableRandom("visit", *name)
+    place = PortableRandom("room", *name)
+    wall = background(shot.sensor, place)
+    view = place_person(shot, place, random)
+    wide = half_width_m(shot.sensor, view)
+    visit = draw_visit(person, random, seconds=seconds, half_width_m=wide)
+    body = Body(person, view)
+
+    def figure(t_s: Floats) -> BodyShapes:
+        paths, beat, place = visit.at(t_s)
+        return body.figure(paths, beat, t_s, place)
+
+    behind = [random.pick(tuple(THINGS.values()))(shot.sensor, random)] if random.uniform(0, 1) < 0.3 else []
+    packets = film(
+        _scene(shot, session, wall, side_by_side((*behind, figure))),
+        shot.sensor,
+        shot.pixels,
+        seed=seed,
+        noise=random.bits(),
+        seconds=seconds,
+    )
+    return packets, visit.labels(wide)
+
+
+def _check(session: int, seconds: float) -> None:
+    if session < 0 or not 0 < seconds <= 86_400:
+        raise EventError(f"expected a session from 0 on and 0 to 86,400 s, got session {session} and {seconds:g} s")
+
+
+def _scene(shot: Shot, session: int, wall: Floats, shapes: Callable[[Floats], BodyShapes]) -> Scene:
+    """Return a room in the light of a session."""
     lighting = Lighting.named(LIGHTINGS[session % len(LIGHTINGS)])
-    scene = Scene(
+    return Scene(
         wall=wall,
-        shapes=lambda t_s: body.figure(*performance.at(t_s), t_s),
+        shapes=shapes,
         shift=lambda t_s: sway(shot, t_s),
         light=lighting.at,
         side=lighting.side,
     )
-    # The camera is the same in all takes; only its noise differs.
-    return film(scene, shot.sensor, shot.pixels, seed=seed, noise=placing.bits(), seconds=seconds)
 
 
 def half_width_m(sensor: Sensor, view: Viewpoint) -> float:
@@ -113,4 +171,3 @@ def place_person(shot: Shot, place: PortableRandom, placing: PortableRandom) -> 
     across = place.uniform(-0.06, 0.06) + placing.uniform(-0.02, 0.02)
     down = place.uniform(-0.03, 0.03) + placing.uniform(-0.01, 0.01)
     return Viewpoint(0.78 * near * min(width, height), (0.5 + across) * width, (0.52 + down) * height)
-

@@ -11,6 +11,7 @@ import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -67,33 +68,73 @@ def plan(folder: Path, *, subjects: int, sessions: int) -> list[PlannedTrial]:
 
 
 def check_recipe(folder: Path, *, seed: int, seconds: float, subjects: int, shot: Shot = DEFAULT_SHOT) -> None:
-    """Write the options of a set to its folder, or check that they equal the ones written there.
-
-    Options of the camera are written only where they differ from the default.
+    """Write the options of a set of gestures to its folder, or check that they equal the ones written there.
 
     Raises:
         EventFileError: the folder holds a set made with other options, or cannot be written.
     """
+    options = {"seed": seed, "seconds": seconds, "subjects": subjects} | camera_options(shot)
+    if (written := _written(folder, options)) != options:
+        raise _other_set(folder, written, options)
+
+
+def check_part_recipe(folder: Path, part: str, options: dict[str, Any]) -> None:
+    """Write the options of one part of a set to its folder, or check that they equal the ones written there.
+
+    Args:
+        folder: of the set; its other parts keep their options.
+        part: "sequences" or "negatives".
+        options: what the part is made from.
+
+    Raises:
+        EventFileError: the folder holds another kind of set, or this part made with other options, or cannot be
+            written.
+    """
+    written = _written(folder, {part: options})
+    if not written.keys() <= {"sequences", "negatives"} or written.get(part, options) != options:
+        raise _other_set(folder, written, {part: options})
+    if part not in written:
+        _write_recipe(folder, written | {part: options})
+
+
+def camera_options(shot: Shot) -> dict[str, float]:
+    """Return the options of the camera that differ from the default."""
     camera = {"distance": shot.distance, "camera_motion": shot.camera_motion}
-    changed = {name: value for name, value in camera.items() if value != getattr(DEFAULT_SHOT, name)}
-    recipe = json.dumps({"seed": seed, "seconds": seconds, "subjects": subjects} | changed) + "\n"
+    return {name: value for name, value in camera.items() if value != getattr(DEFAULT_SHOT, name)}
+
+
+def _written(folder: Path, options: dict[str, Any]) -> dict[str, Any]:
+    """Return the options written in a folder; where there are none, write these."""
+    path = folder / RECIPE
+    if not path.exists():
+        _write_recipe(folder, options)
+    try:
+        written = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise EventFileError(
+            path, format=None, expected="the options of a simulated set cannot be read", remedy="remove this file"
+        ) from error
+    return written if isinstance(written, dict) else {}
+
+
+def _write_recipe(folder: Path, options: dict[str, Any]) -> None:
     path = folder / RECIPE
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        if not path.exists():
-            write_atomic(path, recipe.encode())
-        written = path.read_text(encoding="utf-8")
+        write_atomic(path, (json.dumps(options) + "\n").encode())
     except OSError as error:
         raise EventFileError(
             path, format=None, expected=f"cannot write: {error.strerror}", remedy="check the folder"
         ) from error
-    if written != recipe:
-        raise EventFileError(
-            path,
-            format=None,
-            expected=f"this folder holds a set made with {written.strip()}, not with {recipe.strip()}",
-            remedy="give the same options to resume it, or another folder",
-        )
+
+
+def _other_set(folder: Path, written: dict[str, Any], options: dict[str, Any]) -> EventFileError:
+    return EventFileError(
+        folder / RECIPE,
+        format=None,
+        expected=f"this folder holds a set made with {json.dumps(written)}, not with {json.dumps(options)}",
+        remedy="give the same options to resume it, or another folder",
+    )
 
 
 def write_trials(

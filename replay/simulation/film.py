@@ -36,7 +36,9 @@ class Scene:
     side: float
 
 
-def film(scene: Scene, sensor: Sensor, pixels: Pixels, *, seed: int, noise: int, seconds: float) -> Iterator[EventPacket]:
+def film(
+    scene: Scene, sensor: Sensor, pixels: Pixels, *, seed: int, noise: int, seconds: float
+) -> Iterator[EventPacket]:
     """Yield a packet for each 40 ms of a scene, its times from 0.
 
     Args:

@@ -5,7 +5,7 @@ A network that has only seen gestures takes everything for one. These scenes sho
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -15,14 +15,14 @@ from eventveil.events import EventPacket, Sensor
 from eventveil.replay.datasets.dvs_gesture import NO_GESTURE, NOBODY
 from eventveil.replay.simulation import objects
 from eventveil.replay.simulation.acts import EVERYDAY
-from eventveil.replay.simulation.body import Body
+from eventveil.replay.simulation.body import Body, BodyShapes
 from eventveil.replay.simulation.camera import Shot, half_width_m, place_person, sway
 from eventveil.replay.simulation.film import Scene, film
 from eventveil.replay.simulation.person import Person
 from eventveil.replay.simulation.portable_random import Floats, PortableRandom, sine
 from eventveil.replay.simulation.scene import LIGHTINGS, MARGIN, Lighting, background
-from eventveil.replay.simulation.sequence import Visit, passing, sitting_and_standing, staying
 from eventveil.replay.simulation.sensor import Pixels
+from eventveil.replay.simulation.sequence import Visit, passing, sitting_and_standing, staying
 
 WIDE_MARGIN = 1.0  # of the room around the picture, for a camera that pans, as a share of its longer side
 
@@ -78,17 +78,16 @@ def _hot_pixels(shot: Shot, random: PortableRandom, _seconds: float) -> Filmed:
     ]
     looks = np.array([(0.3, 0, 1.0, 0.0, 0.0), (0.5, 0, 1.0, 0.0, 0.0)])
 
-    def shapes(t_s: Floats) -> objects.BodyShapes:
+    def shapes(t_s: Floats) -> BodyShapes:
         # A hot pixel is a spot of a pixel that is now darker, now brighter, than its surroundings.
         places = np.floor(np.array(spots)[:, :2])
         bars = np.concatenate((places, places, np.full((len(spots), 2), 0.4)), axis=1)
         bright = sine(t_s[:, None] * np.array(spots)[:, 2]) > 0
         shown = np.stack((~bright, bright), axis=-1).reshape(len(t_s), -1)
-        all_bars = np.repeat(np.tile(np.repeat(bars, 2, axis=0), (len(t_s), 1, 1)), 1, axis=0)
-        all_bars[..., 0] = np.where(shown, all_bars[..., 0], -100.0)  # the other of the two lies out of the picture
-        all_bars[..., 2] = all_bars[..., 0]
+        all_bars = np.tile(np.repeat(bars, 2, axis=0), (len(t_s), 1, 1))
+        all_bars[..., [0, 2]] = np.where(shown[..., None], all_bars[..., [0, 2]], -100.0)  # the other is out of sight
         order = np.tile(np.arange(2 * len(spots)), (len(t_s), 1))
-        return objects.BodyShapes(all_bars, np.tile(looks, (len(spots), 1)), order)
+        return BodyShapes(all_bars, np.tile(looks, (len(spots), 1)), order)
 
     return _room(shot, random, shapes=shapes)
 
@@ -102,7 +101,7 @@ def _flicker(shot: Shot, random: PortableRandom, _seconds: float) -> Filmed:
     def light(t_s: Floats) -> Floats:
         if steady:
             return level * (1 + depth * sine(t_s * hertz))
-        steps = sum(np.sign(sine(t_s * rate + begin)) for rate, begin in slow) / 3
+        steps: Floats = np.sum([np.sign(sine(t_s * rate + begin)) for rate, begin in slow], axis=0) / 3
         return level * (1 + depth * steps)
 
     return _room(shot, random, light=light)
@@ -117,8 +116,9 @@ def _switched_lights(shot: Shot, random: PortableRandom, seconds: float) -> Film
     def light(t_s: Floats) -> Floats:
         number = np.minimum(np.floor(t_s / every_s).astype(np.int64), len(levels) - 1)
         now, before = np.array(levels)[number], np.array(levels)[np.maximum(number - 1, 0)]
-        share = np.clip((t_s - number * every_s) / fade_s, 0, 1)
-        return before + (now - before) * share
+        share: Floats = np.clip((t_s - number * every_s) / fade_s, 0, 1)
+        faded: Floats = before + (now - before) * share
+        return faded
 
     return _room(shot, random, light=light)
 
@@ -134,10 +134,9 @@ def _shaking_camera(shot: Shot, random: PortableRandom, _seconds: float) -> Film
 
     def move(t_s: Floats) -> Floats:
         strength = np.clip(0.5 + sine(t_s * calm_hz), 0, 1)
-        x, y = (
-            sum(size * sine(t_s * hertz + begin) for hertz, begin, size in waves[axis::2]) for axis in range(2)
-        )
-        return strength[:, None] * np.stack((x, y), axis=-1) * shot.sensor.height / 128
+        x, y = (sum(size * sine(t_s * hertz + begin) for hertz, begin, size in waves[axis::2]) for axis in range(2))
+        shaken: Floats = strength[:, None] * np.stack((x, y), axis=-1) * shot.sensor.height / 128
+        return shaken
 
     return _moving_camera(shot, random, move)
 
@@ -180,7 +179,9 @@ def _several(shot: Shot, random: PortableRandom, _seconds: float) -> Filmed:
     return _room(
         shot,
         random,
-        shapes=objects.side_by_side([random.pick(tuple(THINGS.values()))(shot.sensor, random) for _ in range(count)]),
+        shapes=objects.side_by_side(
+            [random.pick(tuple(objects.THINGS.values()))(shot.sensor, random) for _ in range(count)]
+        ),
     )
 
 
@@ -191,7 +192,7 @@ def _person(visit: Callable[[Person, PortableRandom, float, float], Visit]) -> R
         moves = visit(person, random, seconds, half_width_m(shot.sensor, view))
         body = Body(person, view)
 
-        def shapes(t_s: Floats) -> objects.BodyShapes:
+        def shapes(t_s: Floats) -> BodyShapes:
             paths, beat, place = moves.at(t_s)
             return body.figure(paths, beat, t_s, place)
 
@@ -204,19 +205,6 @@ def _stays(*names: str) -> Recipe:
     return _person(lambda person, random, seconds, _wide: staying(names, person, random, seconds=seconds))
 
 
-THINGS: dict[str, Callable[[Sensor, PortableRandom], objects.Shapes]] = {
-    "turning-box": objects.turning_box,
-    "pendulum": objects.pendulum,
-    "shaken-object": objects.shaken,
-    "fan": objects.fan,
-    "ball": objects.ball,
-    "cars": objects.car,
-    "leaves": objects.leaves,
-    "rain": objects.rain,
-    "curtain": objects.curtain,
-    "pet": objects.pet,
-    "birds": objects.bird,
-}
 GROUPS: dict[str, dict[str, Recipe]] = {
     "room": {
         "noise": _noise,
@@ -229,13 +217,13 @@ GROUPS: dict[str, dict[str, Recipe]] = {
         "panning-camera": _panning_camera,
         "carried-camera": _carried_camera,
     },
-    "objects": {name: _thing(draw) for name, draw in THINGS.items()} | {"several-objects": _several},
+    "objects": {name: _thing(draw) for name, draw in objects.THINGS.items()} | {"several-objects": _several},
     "people": {
         "passing-by": _person(
             lambda person, random, seconds, wide: passing(person, random, seconds=seconds, half_width_m=wide)
         ),
         "sitting-and-standing": _person(
-            lambda person, random, seconds, _wide: sitting_and_standing(person, random, seconds=seconds)
+            lambda _person, random, seconds, _wide: sitting_and_standing(random, seconds=seconds)
         ),
         "talking": _stays("talk", "talk-with-one-hand", "stand", "hands-together"),
         "phone": _stays("call", "read-a-phone"),
@@ -286,12 +274,3 @@ def film_negative(
     random = PortableRandom("negative", seed, kind, take)
     filmed = NEGATIVES[kind](shot, random, seconds)
     return film(filmed.scene, shot.sensor, filmed.pixels, seed=seed, noise=random.bits(), seconds=seconds)
-
-
-def in_turn(kinds: Sequence[str]) -> Iterator[tuple[str, int]]:
-    """Yield every kind once, then again with the next take, without end."""
-    take = 0
-    while True:
-        for kind in kinds:
-            yield kind, take
-        take += 1

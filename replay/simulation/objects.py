@@ -323,3 +323,19 @@ def bird(sensor: Sensor, random: PortableRandom) -> Shapes:
         return canvas.shapes()
 
     return at
+
+
+THINGS: dict[str, Callable[[Sensor, PortableRandom], Shapes]] = {
+    "turning-box": turning_box,
+    "pendulum": pendulum,
+    "shaken-object": shaken,
+    "fan": fan,
+    "ball": ball,
+    "cars": car,
+    "leaves": leaves,
+    "rain": rain,
+    "curtain": curtain,
+    "pet": pet,
+    "birds": bird,
+}
+"""All things, by the name of the negative that shows one."""

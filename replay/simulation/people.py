@@ -1,4 +1,4 @@
-"""People who make gestures in front of the simulated camera, without end."""
+"""People who make gestures in front of the simulated camera, or scenes in which nobody does, without end."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from eventveil.events import EventPacket
 from eventveil.replay.datasets.dvs_gesture import GESTURES
 from eventveil.replay.playlist import Clip
 from eventveil.replay.simulation.camera import Shot, simulate
+from eventveil.replay.simulation.negatives import chosen, film_negative, label_of
 from eventveil.replay.simulation.portable_random import PortableRandom
 from eventveil.replay.simulation.scene import LIGHTINGS
 from eventveil.replay.simulation.sensor_models import sensor_model
@@ -27,6 +28,7 @@ PARSERS: dict[str, Callable[[str], Any]] = {
     "distance": float,
     "camera_motion": float,
     "sensor": sensor_model,
+    "negatives": chosen,
 }
 MAX_SUBJECTS = 999
 
@@ -36,14 +38,15 @@ class SimulatedPeople:
     """The people in front of the camera, and the length of each gesture.
 
     In each round every person makes every gesture once; order, lights and variation are drawn from the seed. The
-    default seed differs from that of `eventveil simulate`, so a network trained on the people of one meets strangers
-    in the other.
+    default seed differs from that of `eventveil simulate`, so a network trained on the people of one meets strangers in
+    the other.
 
     Attributes:
         seed: of people, room, sensor and order.
         subjects: number of people.
         seconds: length of one take.
         shot: the camera.
+        negatives: kinds of scenes without a gesture, shown one after the other instead of the people; empty: none.
 
     Raises:
         ConfigError: a value is out of range.
@@ -53,6 +56,7 @@ class SimulatedPeople:
     subjects: int = 6
     seconds: float = 4.0
     shot: Shot = Shot()  # noqa: RUF009 - frozen
+    negatives: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if self.seed < 0 or not 1 <= self.subjects <= MAX_SUBJECTS or not 0.1 <= self.seconds <= 600:
@@ -89,13 +93,25 @@ class SimulatedPeople:
     def takes(self) -> Iterator[Clip]:
         """Yield one take after another, without end."""
         for turn in count():
-            for subject, gesture in self._order(turn):
-                yield Clip(
-                    open=partial(self._filmed, turn, subject, gesture),
-                    duration_us=round(self.seconds * 1e6),
-                    label=GESTURES[gesture],
-                    subject=f"user{subject:02d}",
-                )
+            yield from self._scenes(turn) if self.negatives else self._people(turn)
+
+    def _people(self, turn: int) -> Iterator[Clip]:
+        for subject, gesture in self._order(turn):
+            yield Clip(
+                open=partial(self._filmed, turn, subject, gesture),
+                duration_us=round(self.seconds * 1e6),
+                label=GESTURES[gesture],
+                subject=f"user{subject:02d}",
+            )
+
+    def _scenes(self, turn: int) -> Iterator[Clip]:
+        for kind in self.negatives:
+            yield Clip(
+                open=partial(self._filmed_negative, turn, kind),
+                duration_us=round(self.seconds * 1e6),
+                label=label_of(kind),
+                subject="scene",
+            )
 
     @contextmanager
     def _filmed(self, turn: int, subject: int, gesture: int) -> Iterator[Iterator[EventPacket]]:
@@ -109,12 +125,23 @@ class SimulatedPeople:
             seconds=self.seconds,
             shot=self.shot,
         )
-        with ThreadPoolExecutor(1, thread_name_prefix="simulated camera") as thread:
-            yield _one_ahead(packets, thread)
+        with _ahead(packets) as played:
+            yield played
+
+    @contextmanager
+    def _filmed_negative(self, turn: int, kind: str) -> Iterator[Iterator[EventPacket]]:
+        with _ahead(film_negative(self.seed, kind, take=turn, seconds=self.seconds, shot=self.shot)) as played:
+            yield played
 
     def _order(self, turn: int) -> list[tuple[int, int]]:
         everything = product(range(1, self.subjects + 1), range(len(GESTURES)))
         return sorted(everything, key=lambda one: hashlib.sha256(f"{self.seed}/{turn}/{one}".encode()).digest())
+
+
+@contextmanager
+def _ahead(packets: Iterator[EventPacket]) -> Iterator[Iterator[EventPacket]]:
+    with ThreadPoolExecutor(1, thread_name_prefix="simulated camera") as thread:
+        yield _one_ahead(packets, thread)
 
 
 def _one_ahead(packets: Iterator[EventPacket], thread: ThreadPoolExecutor) -> Iterator[EventPacket]:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 
@@ -20,6 +21,7 @@ from eventveil.replay.simulation.person import Person
 from eventveil.replay.simulation.portable_random import Floats, PortableRandom
 
 BLEND_S = 0.4  # in which a person goes over from one act to the next
+LEAVING_S = 6.0  # enough for a gesture, or for the way out of the picture
 REACH_M = 0.45  # from the middle of a person to the hand that hangs or swings
 
 
@@ -53,28 +55,23 @@ class Visit:
         self.parts = tuple(parts)
 
     def at(self, t_s: Floats) -> Motion:
-        """Return the motion at the times `t_s` (n,), with soft transitions between the acts."""
-        motions: list[Motion] = []
+        """Return the motion at the times `t_s` (n,), which increase, with soft transitions between the acts."""
         number = np.searchsorted([part.begin_s for part in self.parts[1:]], t_s, side="right")
-        for k in np.unique(number):
-            motions.append(self._of_part(int(k), t_s[number == k]))
-        (right, left), beat, place = (
-            tuple(np.concatenate(side) for side in zip(*(paths for paths, _, _ in motions), strict=True)),
-            np.concatenate([beat for _, beat, _ in motions]),
-            np.concatenate([place for _, _, place in motions]),
-        )
-        return (right, left), beat, place
+        motions = [self._of_part(int(k), t_s[number == k]) for k in np.unique(number)]
+        hands = [np.concatenate(hand) for hand in zip(*(paths for paths, _, _ in motions), strict=True)]
+        beat = np.concatenate([beat for _, beat, _ in motions])
+        place = np.concatenate([place for _, _, place in motions])
+        return (hands[0], hands[1]), beat, place
 
     def _of_part(self, k: int, t_s: Floats) -> Motion:
         part = self.parts[k]
         motion = part.act.at(t_s - part.begin_s)
         if k == 0:
             return motion
-        before = self.parts[k - 1]
         share = smooth((t_s - part.begin_s) / BLEND_S)
         if (share >= 1).all():
             return motion
-        return _blended(before.act.at(t_s - before.begin_s), motion, share)
+        return _blended(self._of_part(k - 1, t_s), motion, share)  # itself not yet done with a transition
 
     def labels(self, half_width_m: float) -> list[Labelled]:
         """Return the labels of all moments; those of equal neighbours are joined.
@@ -85,8 +82,7 @@ class Visit:
         spans: list[Labelled] = []
         for k, part in enumerate(self.parts):
             begin_s = part.begin_s + (BLEND_S / 2 if k else 0)
-            last = k == len(self.parts) - 1
-            end_s = part.end_s + (0 if last else BLEND_S / 2)
+            end_s = min(part.end_s + BLEND_S / 2, self.parts[-1].end_s)
             for span in self._seen(part, begin_s, end_s, half_width_m):
                 if spans and spans[-1].label == span.label:
                     span = Labelled(span.label, spans.pop().start_us, span.end_us)
@@ -96,10 +92,12 @@ class Visit:
     def _seen(self, part: Part, begin_s: float, end_s: float, half_width_m: float) -> Iterator[Labelled]:
         """Divide one part at the moments at which the person enters or leaves the picture."""
         t_s = np.arange(round(begin_s * 100), round(end_s * 100)) / 100
+        if len(t_s) == 0:
+            return
         _, _, place = self.at(t_s)
         outside = np.abs(place[:, 0]) > half_width_m + REACH_M
         changes = [0, *(np.flatnonzero(np.diff(outside)) + 1), len(t_s)]
-        for first, end in zip(changes[:-1], changes[1:], strict=True):
+        for first, end in pairwise(changes):
             if first < end:
                 label = NOBODY if outside[first] else part.label
                 yield Labelled(label, round(t_s[first] * 1e6), round((t_s[end - 1] + 0.01) * 1e6))
@@ -136,20 +134,27 @@ def draw_visit(person: Person, random: PortableRandom, *, seconds: float, half_w
             parts.append(Part(act, label, clock, end_s))
             clock = end_s
 
+    away_m = half_width_m + REACH_M + 0.15
+    from_m = random.pick((-away_m, away_m))
     while clock < seconds:
-        away_m = half_width_m + REACH_M + 0.15
-        from_m, to_m = (side * away_m for side in (random.pick((-1, 1)), random.pick((-1, 1))))
-        add(Walk(random, from_m, from_m, 1.0), NOBODY, random.uniform(0.8, 3.0))
+        # Who would have to leave at once does not come.
+        length_s = random.uniform(1.2, 3.0) if seconds - clock > 2 * LEAVING_S else seconds - clock
+        add(Walk(random, from_m, from_m, 1.0), NOBODY, length_s)
+        if clock >= seconds:
+            break
         coming = Walk(random, from_m, 0.0, random.uniform(0.6, 1.4))
         add(coming, NO_GESTURE, coming.seconds + 0.1)
-        for _ in range(3 + random.bits() % 5):
-            if random.uniform(0, 1) < 0.6:
-                add(everyday(random.pick(tuple(EVERYDAY)), person, random), NO_GESTURE, random.uniform(0.8, 3.0))
+        for number in range(3 + random.bits() % 5):
+            if seconds - clock < 2 * LEAVING_S:
+                break
+            if number == 0 or random.uniform(0, 1) < 0.6:
+                add(everyday(random.pick(tuple(EVERYDAY)), person, random), NO_GESTURE, random.uniform(1.2, 3.0))
             todo = todo or _shuffled(random)
             gesture = todo.pop()
             add(Gesture(gesture, person, random), GESTURES[gesture], random.uniform(1.5, 4.0))
         add(everyday("stand", person, random), NO_GESTURE, random.uniform(0.3, 1.0))
-        going = Walk(random, 0.0, to_m, random.uniform(0.6, 1.4))
+        from_m = random.pick((-away_m, away_m))  # and next time the person comes from where it went
+        going = Walk(random, 0.0, from_m, random.uniform(0.6, 1.4))
         add(going, NO_GESTURE, going.seconds + 0.1)
     return Visit(parts)
 
@@ -175,7 +180,7 @@ def passing(person: Person, random: PortableRandom, *, seconds: float, half_widt
     return Visit(parts)
 
 
-def sitting_and_standing(person: Person, random: PortableRandom, *, seconds: float) -> Visit:
+def sitting_and_standing(random: PortableRandom, *, seconds: float) -> Visit:
     """Draw a person who sits down and stands up, again and again, with a rest at each end."""
     parts: list[Part] = []
     clock, down, low_m = 0.0, False, random.uniform(0.25, 0.4)

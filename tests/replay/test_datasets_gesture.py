@@ -84,7 +84,7 @@ def test_trials_travel_between_processes(tmp_path):
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("user01_led/11.npy", "unknown class '11'; the gestures are numbered 0 to 10"),
+        ("user01_led/11.npy", "unknown class '11'; the classes are numbered 0 to 10"),
         ("user01_led/wave.npy", "unknown class 'wave'"),
         ("person1/3.npy", "expected a name like userNN_LIGHTING"),
     ],
@@ -203,8 +203,8 @@ def test_a_release_with_one_list_only(tmp_path):
         ("class,start,end\n1,2,3\n", "expected columns class,startTime_usec,endTime_usec"),
         ("", "expected columns class"),
         ("\x00", "expected columns class"),
-        (f"{make.LABELS}\n0,1,2\n", "unknown class '0'; the gestures are numbered 1 to 11"),
-        (f"{make.LABELS}\n12,1,2\n", "unknown class '12'"),
+        (f"{make.LABELS}\n0,1,2\n", "unknown class '0'; the classes are numbered 1 to 13"),
+        (f"{make.LABELS}\n14,1,2\n", "unknown class '14'"),
         (f"{make.LABELS}\n1,1,2\n2,x,2\n", "label 2 has no start and end"),
         (f"{make.LABELS}\n1,1\n", "label 1 has no start and end"),
         (f"{make.LABELS}\n1,5,5\n", "label 1 ends before it begins"),

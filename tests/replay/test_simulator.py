@@ -112,7 +112,7 @@ def test_sets_that_cannot_be_are_refused(tmp_path, subjects, sessions):
 
 
 def command(*words):
-    return CliRunner().invoke(app, ["simulate", *map(str, words)])
+    return CliRunner().invoke(app, ["simulate", "gestures", *map(str, words)])
 
 
 @pytest.fixture(scope="module")
@@ -162,7 +162,10 @@ def test_a_run_that_is_killed_goes_on_to_the_same_set(tmp_path, number):
     options = ["--subjects", "2", "--sessions", "1", "--seconds", "0.3", "--seed", "7"]
     whole, broken = tmp_path / "whole", tmp_path / "broken"
     with subprocess.Popen(
-        [*PROGRAM, "simulate", str(broken), *options], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        [*PROGRAM, "simulate", "gestures", str(broken), *options],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
     ) as killed:
         deadline = time.monotonic() + 60
         while not len(list(broken.rglob("*.npy"))) >= 3:

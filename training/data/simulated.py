@@ -1,4 +1,4 @@
-"""Generates a simulated dataset before training, in several processes, as `eventveil simulate` would write it."""
+"""Generates a set of simulated gestures before training, in several processes, as `eventveil simulate` would."""
 
 from __future__ import annotations
 

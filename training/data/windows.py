@@ -90,7 +90,7 @@ def build(
         TrainingError: the file cannot be written.
         EventVeilError: a trial cannot be read.
     """
-    trials = tuple(sorted(trials, key=lambda trial: (trial.subject, trial.session, trial.target or 0, trial.name)))
+    trials = tuple(sorted(trials, key=_place))
     first_row = np.cumsum([0, *(shape.rows_of(trial) for trial in trials)])
     path = folder / f"{_digest(trials, shape)}.npy"
     if not path.exists():
@@ -109,6 +109,11 @@ def build(
             for left in folder.glob(f"{path.stem}.{os.getpid()}.*"):
                 left.unlink()
     return Windows(shape, trials, first_row, np.load(path, mmap_mode="r"))
+
+
+def _place(trial: Trial) -> tuple[str, str, int, int, str]:
+    """Sort key: by person and session, there in order of time, and where each trial has its own file, by class."""
+    return trial.subject, trial.session, trial.start_us, trial.target or 0, trial.name
 
 
 def _digest(trials: tuple[Trial, ...], shape: RowShape) -> str:
