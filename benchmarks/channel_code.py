@@ -3,9 +3,8 @@
     python benchmarks/channel_code.py people [--weights anonymizer.safetensors]
 
 `people` is a folder that `eventveil simulate gestures` wrote. A noisy channel draws what it publishes from a few noisy
-numbers
-and from nothing else, so an attacker with those numbers knows at least as much. Here an attacker gets them and the
-gesture, and trains on the test people themselves: on all sessions but one, with fresh noise in each step. It then
+numbers and from nothing else, so an attacker with those numbers knows at least as much. Here an attacker gets them and
+the gesture, and trains on the test people themselves: on all sessions but one, with fresh noise in each step. It then
 identifies the people in the session that it has not seen, from one window and from several of the same person (their
 log-probabilities added). Each session is left out in turn. Intervals are 95 %, by person.
 """
