@@ -1,4 +1,7 @@
-"""Hostile clients against a running publisher, with keys and without: it survives, does not grow, and counts all."""
+"""Hostile clients against a running publisher, with keys and without: it survives, does not grow, and counts all.
+
+Of the seven crowds that a publisher with keys has to throw out, two come in every run, and all in the nightly one.
+"""
 
 from __future__ import annotations
 
@@ -173,7 +176,7 @@ def test_each_attack_behind_the_first_encrypted_word_is_counted_and_lets_nobody_
 
 
 @only_keyed
-@pytest.mark.parametrize("words", [0, 1, 2])
+@pytest.mark.parametrize("words", [*(pytest.param(few, marks=pytest.mark.nightly) for few in (0, 1)), 2])
 def test_hundreds_who_never_end_their_handshake_are_thrown_out_and_counted(line, words):
     payload = b"".join([greeting(b"CURVE"), hello(line.key)][:words])
     with unharmed(line):
@@ -187,13 +190,22 @@ def test_hundreds_who_never_end_their_handshake_are_thrown_out_and_counted(line,
 @pytest.mark.parametrize(
     ("reasons", "options"),
     [
-        (["not_allowed"], lambda line: {"curve_serverkey": line.key}),
-        (["wrong_key"], lambda line: {"curve_serverkey": line.stranger.public}),
+        pytest.param(["not_allowed"], lambda line: {"curve_serverkey": line.key}, id="a key that is not on the list"),
+        pytest.param(
+            ["wrong_key"],
+            lambda line: {"curve_serverkey": line.stranger.public},
+            id="another publisher's key",
+            marks=pytest.mark.nightly,
+        ),
         # Both ends notice, and the first one hangs up.
-        (["wrong_mechanism", "left"], lambda _: {"plain_username": b"alice", "plain_password": b"secret"}),
-        (["wrong_mechanism", "left"], lambda _: {}),
+        pytest.param(
+            ["wrong_mechanism", "left"],
+            lambda _: {"plain_username": b"alice", "plain_password": b"secret"},
+            id="PLAIN",
+            marks=pytest.mark.nightly,
+        ),
+        pytest.param(["wrong_mechanism", "left"], lambda _: {}, id="NULL", marks=pytest.mark.nightly),
     ],
-    ids=["a key that is not on the list", "another publisher's key", "PLAIN", "NULL"],
 )
 def test_hundreds_who_knock_and_may_not_are_counted_and_kept_out(line, reasons, options):
     """Regular libzmq clients that have only the wrong key or mechanism."""
