@@ -32,11 +32,16 @@ def train(folder, stage, config_values, *options):
     return subprocess.run(command, env=environment, cwd=folder, capture_output=True, text=True, check=False)
 
 
-def complaint(folder, stage, config_values):
-    """Return the message of the error that a command ends with, without the seconds that a process of its own takes."""
+def train_here(folder, stage, config_values, *options):
+    """Run the command in this process, without the seconds that a process of its own takes."""
     config = folder / "mine.yaml"
     config.write_text(yaml.safe_dump(config_values))
-    error = CliRunner().invoke(app, ["train", stage, str(config), "--out", str(folder / "run")]).exception
+    return CliRunner().invoke(app, ["train", stage, str(config), *options])
+
+
+def complaint(folder, stage, config_values):
+    """Return the message of the error that a command ends with."""
+    error = train_here(folder, stage, config_values, "--out", str(folder / "run")).exception
     assert isinstance(error, EventVeilError), repr(error)
     return str(error)
 
@@ -55,7 +60,9 @@ def test_a_configuration_of_the_package_is_taken_by_its_name(stage):
     assert "simulated_smal: unknown configuration; expected dvs_gesture, event_reid, " in str(unknown.exception)
 
 
-def test_an_attack_prints_json_for_machines_and_a_table_for_people(root, tmp_path):
+def test_an_attack_prints_json_for_machines_and_a_table_for_people(root, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "120")
     done = train(tmp_path, "attack", quick(root), "--json", "--set", "attack.of=[identity]")
     assert done.returncode == 0, done.stderr
     (line,) = done.stdout.splitlines()
@@ -63,8 +70,8 @@ def test_an_attack_prints_json_for_machines_and_a_table_for_people(root, tmp_pat
     assert output["run"] == "runs/mine"
     assert set(output["results"]["discard-0.5"]["identity"]["rank1"]) == {"value", "interval_95", "chance"}
     assert "attack/discard-0.5/identity  epoch 1/1" in done.stderr
-    again = train(tmp_path, "attack", quick(root), "--resume", "--set", "attack.of=[identity]")
-    assert again.returncode == 0, again.stderr
+    again = train_here(tmp_path, "attack", quick(root), "--resume", "--set", "attack.of=[identity]")
+    assert again.exit_code == 0, again.exception
     assert "discard-0.5" in again.stdout
     assert "chance" in again.stdout
     assert "epoch 1/1" not in again.stderr  # it is complete: test people are evaluated only once
@@ -108,10 +115,8 @@ def test_an_anonymizer_that_there_is_not_is_told(root, tmp_path, config, words):
 
 
 def test_a_dataset_that_does_not_fit_is_told(tmp_path):
-    missing = train(tmp_path, "pretrain", quick(tmp_path / "nothing"))
-    assert missing.returncode == 2
-    assert "expected the folder of a dataset, but there is none" in missing.stderr
-    assert "Traceback" not in missing.stderr
+    missing = complaint(tmp_path, "pretrain", quick(tmp_path / "nothing"))
+    assert "expected the folder of a dataset, but there is none" in missing
     tests_only = tonic(tmp_path / "tests", people=(("ibmGestureTest", (24, 25)),), classes=range(2))
     assert "set data.test_people, or give a list as data.split" in complaint(tmp_path, "pretrain", quick(tests_only))
     without_classes = quick(reid(tmp_path / "reid", ("001", "003", "004", "005")), data={"val_people": 1})
@@ -130,7 +135,7 @@ def test_what_is_not_installed_is_told_before_anybody_is_simulated(tmp_path, mon
 def test_a_set_is_simulated_on_the_way(tmp_path):
     config_values = quick(None, batch=4)
     config_values["data"] = {"simulate": {"subjects": 4, "sessions": 2, "seconds": 0.1}, "val_people": 1, "workers": 1}
-    done = train(tmp_path, "pretrain", config_values, "--out", "run")
-    assert done.returncode == 0, done.stderr
+    done = train_here(tmp_path, "pretrain", config_values, "--out", str(tmp_path / "run"))
+    assert done.exit_code == 0, done.exception
     assert len(list((tmp_path / "run" / "data").rglob("*.npy"))) == 88
     assert (tmp_path / "run" / "pretrain" / "target" / "best.pt").exists()
