@@ -10,6 +10,8 @@ import pytest
 
 # The first call of a numba kernel compiles it: far slower than any deadline, and not what is tested.
 hypothesis.settings.register_profile("eventveil", deadline=None, derandomize=True, max_examples=60)
+# For kernels as plain Python: enough to reach every line, which scripts/test checks. scripts/nightly runs all examples.
+hypothesis.settings.register_profile("few", hypothesis.settings.get_profile("eventveil"), max_examples=20)
 hypothesis.settings.load_profile("eventveil")
 
 
