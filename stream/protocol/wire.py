@@ -14,11 +14,11 @@ from typing import Annotated, Any, Final, Literal
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from eventveil.errors import WireError
 
-VERSION: Final = 1
+VERSION: Final = 2
 WINDOW, GESTURE, STATE = "window", "gesture", "state"
 MAX_VALUES = 1 << 26  # of one payload: 256 MiB of float32, far above any camera, and small enough to be harmless
 MAX_HEADER = 1 << 20  # bytes
@@ -36,12 +36,21 @@ Axis = Annotated[int, Field(ge=1, le=MAX_VALUES)]
 Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
 
+def _whole_percent(share: float) -> float:
+    if share != round(share, 2):
+        raise ValueError("expected a multiple of 0.01")
+    return share
+
+
+Percent = Annotated[float, Field(ge=0, le=1), AfterValidator(_whole_percent)]
+
+
 class Header(BaseModel):
     """Base of all headers. Unknown keys and values of another type than documented are refused."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
-    version: Literal[1] = VERSION
+    version: Literal[2] = VERSION
     shape: tuple[int, ...]
     dtype: Literal["<f4"] = "<f4"
 
@@ -67,7 +76,7 @@ class StreamHeader(Header):
         t_start_us: start of the window, camera time in microseconds.
         t_end_us: end of the window, excluded.
         age_ms: time from the window's end, on this machine's clock, to its publication.
-        lost: windows missing in this topic since the stream began, by reason.
+        lost: windows missing since the stream began, by reason.
         incidents: windows in or before which something happened to the camera, by kind, since the stream began.
         anonymizer: SHA-256 of the anonymizer's tensors.
         trained: False if the anonymizer is untrained: its noise does not protect.
@@ -96,20 +105,20 @@ class WindowHeader(StreamHeader):
 
 
 class GestureHeader(StreamHeader):
-    """A recognised gesture; the payload is float32 (classes,), the probability of each label.
+    """The gesture recognised in a published window; the payload is empty.
 
     Attributes:
-        labels: the classes, in the order of the payload.
+        labels: the classes.
         label: the most probable one.
-        probability: of that label.
+        probability: of that label, a multiple of 0.01.
         classifier: SHA-256 of the classifier's tensors.
         classifier_trained: False if the classifier is untrained: its gestures mean nothing.
     """
 
-    shape: tuple[Axis]
+    shape: tuple[Literal[0]] = (0,)
     labels: tuple[Name, ...]
     label: Name
-    probability: Annotated[float, Field(ge=0, le=1)]
+    probability: Percent
     classifier: Digest
     classifier_trained: bool
 
@@ -123,7 +132,7 @@ class StateHeader(Header):
             late).
         stream: the stream, or None for the whole pipeline.
         reason: the cause in words, if there is one.
-        lost: windows lost since the stream began, by topic and reason, including those after its last message.
+        lost: windows lost since the stream began, by reason, including those after its last message.
         certificate: text of the audit certificate, in state `certificate`; its SHA-256 is in the other headers.
     """
 
@@ -131,7 +140,7 @@ class StateHeader(Header):
     state: Literal["ended", "failed", "camera_lost", "camera_back", "certificate"]
     stream: StreamName | None = None
     reason: Annotated[str, Field(max_length=1024, pattern=r"^\P{Cc}*$")] = ""
-    lost: dict[Literal["window", "gesture"], dict[Name, Count]] = {}
+    lost: dict[Name, Count] = {}
     certificate: Annotated[str, Field(max_length=MAX_CERTIFICATE)] | None = None
 
 

@@ -2,7 +2,8 @@
 
 Published: each `AnonymizedWindow` that carries the anonymizer's seal, and the gesture recognised in it. Withheld: in
 live delivery, windows older than `max_age_ms`; always, windows that share a bin with a published one, because fresh
-noise on the same events can be averaged away (see the threats in docs/architecture.md).
+noise on the same events can be averaged away (see the threats in docs/architecture.md). Of a withheld window nothing is
+published, no gesture either: it depends on the same events, with noise of its own.
 """
 
 from __future__ import annotations
@@ -16,16 +17,8 @@ import numpy as np
 import zmq
 
 from eventveil.errors import BoundaryError
-from eventveil.stream.protocol.wire import (
-    GESTURE,
-    WINDOW,
-    Geometry,
-    GestureHeader,
-    Header,
-    StateHeader,
-    WindowHeader,
-    encode,
-)
+from eventveil.stream.protocol.gesture import published_gesture
+from eventveil.stream.protocol.wire import Geometry, GestureHeader, Header, StateHeader, WindowHeader, encode
 from eventveil.stream.runtime.accounting import AGE, OVERLAP, StageCounters
 from eventveil.stream.runtime.accuracy import Prediction
 from eventveil.stream.runtime.latency import CoarseDelays, Latency
@@ -121,8 +114,7 @@ class Publisher:
         if message.notice is not None:
             self._send(StateHeader(state=message.notice, stream=message.stream))
         elif window is None:
-            lost = {topic: self._lost(message, topic) for topic in (WINDOW, GESTURE)}
-            self._send(StateHeader.model_validate({"state": "ended", "stream": message.stream, "lost": lost}))
+            self._send(StateHeader(state="ended", stream=message.stream, lost=self._lost(message)))
         else:
             self._publish(window, message)
 
@@ -147,30 +139,27 @@ class Publisher:
             return
         if window.origin.t_start_us < counters.until_us:
             counters.drop(OVERLAP)
-        else:
-            header = self._window_header(window, message, age_ms)
-            # Counted first: whatever happens next, these bins are never published again.
-            counters.until_us = window.origin.t_end_us
-            counters.sent += 1
-            self._send(header, window.values)
-        if window.scores is not None:
-            gesture = self._gesture_header(window, window.scores, message, age_ms)
+            return
+        header = self._window_header(window, message, age_ms)
+        gesture = None if window.scores is None else self._gesture_header(window, window.scores, message, age_ms)
+        # Counted first: whatever happens next, these bins are never published again.
+        counters.until_us = window.origin.t_end_us
+        counters.sent += 1
+        self._send(header, window.values)
+        if gesture is not None:
             counters.gestures += 1
-            self._send(gesture, window.scores)
+            self._send(gesture)
             if self._note is not None:
                 self._note(Prediction(stream=gesture.stream, seq=gesture.seq, label=gesture.label))
         self._recent.add(age_ms)
         self._all.add(age_ms)
         self._ages.add(age_ms)
 
-    def _lost(self, message: StageMessage, topic: str) -> dict[str, int]:
-        """Return why windows before a message are missing in a topic, counted since the stream began."""
-        lost = message.lost + self._counters[message.stream].dropped()
-        if topic == GESTURE:
-            del lost[OVERLAP]  # the gesture of such a window is published
-        return dict(lost)
+    def _lost(self, message: StageMessage) -> dict[str, int]:
+        """Return why windows before a message are missing, counted since the stream began."""
+        return dict(message.lost + self._counters[message.stream].dropped())
 
-    def _common(self, window: AnonymizedWindow, message: StageMessage, topic: str, age_ms: float) -> dict[str, object]:
+    def _common(self, window: AnonymizedWindow, message: StageMessage, age_ms: float) -> dict[str, object]:
         origin = window.origin
         return {
             "stream": origin.stream,
@@ -181,7 +170,7 @@ class Publisher:
             "t_start_us": origin.t_start_us,
             "t_end_us": origin.t_end_us,
             "age_ms": round(max(age_ms, 0.0), 3),
-            "lost": self._lost(message, topic),
+            "lost": self._lost(message),
             "incidents": origin.incidents,
             "anonymizer": self._provenance.anonymizer,
             "trained": self._provenance.trained,
@@ -189,9 +178,7 @@ class Publisher:
         }
 
     def _window_header(self, window: AnonymizedWindow, message: StageMessage, age_ms: float) -> WindowHeader:
-        return WindowHeader.model_validate(
-            self._common(window, message, WINDOW, age_ms) | {"shape": window.values.shape}
-        )
+        return WindowHeader.model_validate(self._common(window, message, age_ms) | {"shape": window.values.shape})
 
     def _gesture_header(
         self, window: AnonymizedWindow, scores: np.ndarray, message: StageMessage, age_ms: float
@@ -200,14 +187,13 @@ class Publisher:
         # The seal does not cover the scores, so check their form: one probability per label.
         if scores.shape != (len(labels),) or not ((scores >= 0) & (scores <= 1)).all():
             raise BoundaryError(f"{window!r} carries scores that are not {len(labels)} probabilities: refused")
-        best = int(scores.argmax())
+        best, probability = published_gesture(scores)
         return GestureHeader.model_validate(
-            self._common(window, message, GESTURE, age_ms)
+            self._common(window, message, age_ms)
             | {
-                "shape": scores.shape,
                 "labels": labels,
                 "label": labels[best],
-                "probability": float(scores[best]),
+                "probability": probability,
                 "classifier": self._provenance.classifier,
                 "classifier_trained": self._provenance.classifier_trained,
             }

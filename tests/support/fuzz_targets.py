@@ -123,8 +123,8 @@ def _read_hdf5(data: bytes, folder: Path) -> None:
 def _messages(_: Path) -> list[bytes]:
     messages = [
         encode(pipeline_helpers.window_header(), pipeline_helpers.values()),
-        encode(pipeline_helpers.gesture_header(), pipeline_helpers.SCORES),
-        encode(pipeline_helpers.line_ended(lost={"window": {"queue": 3}})),
+        encode(pipeline_helpers.gesture_header()),
+        encode(pipeline_helpers.line_ended(lost={"queue": 3})),
     ]
     return [_BETWEEN.join(bytes(frame) for frame in frames) for frames in messages]
 

@@ -85,7 +85,7 @@ def window_header(**changed):
 
 def gesture_header(**changed):
     """The header of a gesture, as a publisher writes it."""
-    gesture = {"shape": (3,), "labels": LABELS, "label": "wave", "probability": 0.5}
+    gesture = {"shape": (0,), "labels": LABELS, "label": "wave", "probability": 0.5}
     classifier = {"classifier": OTHER_DIGEST, "classifier_trained": True}
     common = window_header().model_dump(exclude={"shape", "sensor"}) | {"sensor": Geometry(width=4, height=3)}
     return GestureHeader.model_validate(common | gesture | classifier | changed)
@@ -163,7 +163,7 @@ def window(seq=0, **changed):
 
 
 def gesture(seq=0, **changed):
-    return [bytes(frame) for frame in encode(gesture_header(seq=seq, **changed), SCORES)]
+    return [bytes(frame) for frame in encode(gesture_header(seq=seq, **changed))]
 
 
 def state(**changed):

@@ -211,7 +211,7 @@ def assert_explained(line):
     while line.subscriber.poll(0):
         message = gaps.fill_in(decode(line.subscriber.recv_multipart()))
         if message.topic == STATE:
-            lost = sum(message.header.lost[GESTURE].values())
+            lost = sum(message.header.lost.values())
             made = line.counters[f"histogram:{message.header.stream}"][message.header.stream].received
             assert received[GESTURE, message.header.stream] + lost == made
             continue
