@@ -22,9 +22,6 @@ VERSION: Final = 2
 WINDOW, GESTURE, STATE = "window", "gesture", "state"
 MAX_VALUES = 1 << 26  # of one payload: 256 MiB of float32, far above any camera, and small enough to be harmless
 MAX_HEADER = 1 << 20  # bytes
-# Headers are padded with spaces to a multiple of this: encryption does not hide the length of a message, and without
-# padding the length would reveal which gesture's name is in it.
-HEADER_STEP = 1024
 MAX_CERTIFICATE = 1 << 18  # characters
 CERTIFICATE_STATE: Final = "certificate"
 
@@ -165,12 +162,23 @@ class Message:
     missing: dict[str, int] = field(default_factory=dict)
 
 
-def encode(header: Header, array: npt.NDArray[np.float32] | None = None) -> list[Any]:
-    """Encode a header and its payload as frames; the header must already contain shape and dtype."""
+def encode(header: Header, array: npt.NDArray[np.float32] | None = None, *, size: int = 0) -> list[Any]:
+    """Encode a header and its payload as frames; the header must already contain shape and dtype.
+
+    Args:
+        header: of the message.
+        array: its payload.
+        size: bytes to which the header is padded with spaces; 0 does not pad.
+
+    Raises:
+        WireError: the header is longer than that.
+    """
     topic = next(topic for topic, kind in HEADERS.items() if isinstance(header, kind))
     payload = b"" if array is None else np.ascontiguousarray(array, dtype="<f4").data
     text = header.model_dump_json(exclude_none=False).encode()
-    return [topic.encode(), text.ljust(-(-len(text) // HEADER_STEP) * HEADER_STEP), payload]
+    if size and len(text) > size:
+        raise WireError(f"a {topic} header of {len(text)} bytes would be longer than the others ({size}): not sent")
+    return [topic.encode(), text.ljust(size), payload]
 
 
 def decode(frames: Sequence[Any]) -> Message:

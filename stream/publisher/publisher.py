@@ -18,7 +18,17 @@ import zmq
 
 from eventveil.errors import BoundaryError
 from eventveil.stream.protocol.gesture import published_gesture
-from eventveil.stream.protocol.wire import Geometry, GestureHeader, Header, StateHeader, WindowHeader, encode
+from eventveil.stream.protocol.wire import (
+    CERTIFICATE_STATE,
+    MAX_VALUES,
+    Geometry,
+    GestureHeader,
+    Header,
+    StateHeader,
+    WindowHeader,
+    encode,
+)
+from eventveil.stream.publisher.padding import padded_size
 from eventveil.stream.runtime.accounting import AGE, OVERLAP, StageCounters
 from eventveil.stream.runtime.accuracy import Prediction
 from eventveil.stream.runtime.latency import CoarseDelays, Latency
@@ -26,6 +36,7 @@ from eventveil.stream.runtime.message import StageMessage
 from eventveil.stream.runtime.windows import AnonymizedWindow, Seal
 
 CERTIFY_EVERY_NS = 2_000_000_000
+FAILED = "the line stopped before its streams had ended; its own log says why"
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,11 +95,27 @@ class Publisher:
         self._seal = seal
         self._provenance = provenance
         self._counters = counters
-        self._run = run
         self._max_age_ms = max_age_ms
         self._note = note
         self._clock_ns = clock_ns
         self._certified_ns: int | None = None
+        self._about = {
+            "run": run,
+            "anonymizer": provenance.anonymizer,
+            "trained": provenance.trained,
+            "certificate": provenance.certificate,
+        }
+        self._about_gesture = self._about | {
+            "labels": provenance.labels,
+            "classifier": provenance.classifier,
+            "classifier_trained": provenance.classifier_trained,
+        }
+        gestures = (padded_size(GestureHeader, label=label, **self._about_gesture) for label in provenance.labels)
+        self._sizes: dict[type[Header], int] = {
+            WindowHeader: padded_size(WindowHeader, shape=(MAX_VALUES,) * 3, **self._about),
+            GestureHeader: max(gestures, default=0),
+            StateHeader: padded_size(StateHeader, state=CERTIFICATE_STATE, reason=FAILED),  # the longest state
+        }
 
     def figures(self) -> dict[str, Any]:
         """Return counts, drops and delays so far."""
@@ -124,12 +151,12 @@ class Publisher:
         if text is None or (self._certified_ns is not None and now_ns - self._certified_ns < CERTIFY_EVERY_NS):
             return
         self._certified_ns = now_ns
-        self._send(StateHeader(state="certificate", certificate=text))
+        # Not padded: its length is no secret, for its text is public and the same all the time.
+        self._socket.send_multipart(encode(StateHeader(state=CERTIFICATE_STATE, certificate=text)), copy=False)
 
     def announce(self, state: Literal["ended", "failed"]) -> None:
         """Announce the end of the whole pipeline. The cause of a failure is only in the publisher's log."""
-        reason = "the line stopped before its streams had ended; its own log says why" if state == "failed" else ""
-        self._send(StateHeader(state=state, reason=reason))
+        self._send(StateHeader(state=state, reason=FAILED if state == "failed" else ""))
 
     def _publish(self, window: AnonymizedWindow, message: StageMessage) -> None:
         counters = self._counters[window.origin.stream]
@@ -163,7 +190,6 @@ class Publisher:
         origin = window.origin
         return {
             "stream": origin.stream,
-            "run": self._run,
             "life": self._counters.life,
             "sensor": Geometry(width=origin.sensor.width, height=origin.sensor.height),
             "seq": origin.seq,
@@ -172,13 +198,11 @@ class Publisher:
             "age_ms": round(max(age_ms, 0.0), 3),
             "lost": self._lost(message),
             "incidents": origin.incidents,
-            "anonymizer": self._provenance.anonymizer,
-            "trained": self._provenance.trained,
-            "certificate": self._provenance.certificate,
         }
 
     def _window_header(self, window: AnonymizedWindow, message: StageMessage, age_ms: float) -> WindowHeader:
-        return WindowHeader.model_validate(self._common(window, message, age_ms) | {"shape": window.values.shape})
+        common = self._common(window, message, age_ms)
+        return WindowHeader.model_validate(self._about | common | {"shape": window.values.shape})
 
     def _gesture_header(
         self, window: AnonymizedWindow, scores: np.ndarray, message: StageMessage, age_ms: float
@@ -188,16 +212,10 @@ class Publisher:
         if scores.shape != (len(labels),) or not ((scores >= 0) & (scores <= 1)).all():
             raise BoundaryError(f"{window!r} carries scores that are not {len(labels)} probabilities: refused")
         best, probability = published_gesture(scores)
+        common = self._common(window, message, age_ms)
         return GestureHeader.model_validate(
-            self._common(window, message, age_ms)
-            | {
-                "labels": labels,
-                "label": labels[best],
-                "probability": probability,
-                "classifier": self._provenance.classifier,
-                "classifier_trained": self._provenance.classifier_trained,
-            }
+            self._about_gesture | common | {"label": labels[best], "probability": probability}
         )
 
     def _send(self, header: Header, array: np.ndarray | None = None) -> None:
-        self._socket.send_multipart(encode(header, array), copy=False)
+        self._socket.send_multipart(encode(header, array, size=self._sizes[type(header)]), copy=False)

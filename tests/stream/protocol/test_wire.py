@@ -270,8 +270,11 @@ def test_reading_messages_takes_neither_torch_nor_numba():
     assert subprocess.run([sys.executable, "-c", code], check=False, timeout=60).returncode == 0
 
 
-@pytest.mark.parametrize("label", ["", "a", "left arm counter-clockwise", "x" * 100])
-def test_the_length_of_a_message_does_not_tell_the_gesture(label):
-    topic, header, _ = encode(gesture_header(label=label))
-    assert (topic, len(header)) == (b"gesture", 1024)
-    assert decode([topic, header, b""]).header.label == label
+def test_a_header_is_padded_with_spaces_and_one_that_is_longer_is_not_sent():
+    length = len(encode(gesture_header())[1])
+    for size in (length, length + 1, 5_000):
+        frames = as_bytes(encode(gesture_header(), size=size))
+        assert len(frames[1]) == size
+        assert decode(frames).header == gesture_header()
+    with pytest.raises(WireError, match="not sent"):
+        encode(gesture_header(), size=length - 1)
