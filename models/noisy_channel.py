@@ -2,9 +2,13 @@
 
 Noise on a window leaves what the noise does not cover. Here an encoder compresses the window into a code of D numbers,
 each limited to -M..M, and adds Gaussian noise of a standard deviation of 1 to 2, which it chooses itself. A decoder
-makes a window from the noisy code alone. Whatever the encoder learned, and for any attacker, at most
-D/2 * log2(M*M + 4) bits about a window reach the output: the capacity of the channel. The bits that do are the rate,
-which training minimises.
+makes a window from the noisy code alone. Whatever the encoder learned, and for any attacker, no more bits about a
+window reach the output than the channel's capacity (`models/channel_capacity.py`). Training minimises an upper bound on
+the bits that do, the rate.
+
+That holds for real numbers. The distance between neighbouring float32 numbers depends on their size, so the last bits
+of a sum tell its terms: from the last bits of a noisy code, the code could be read. The noisy code is therefore rounded
+to multiples of 2**-8, far coarser than any float32 in it and far finer than the noise.
 
 The tensors and settings keep older names, because they are part of weights files: `reader` is the encoder; `start`,
 `strokes` and `last` are the decoder, and `pen` is its width.
@@ -26,11 +30,13 @@ from pydantic.dataclasses import dataclass
 from torch import nn
 from torch.nn import functional
 
+from eventveil.models.channel_capacity import capacity_nats
 from eventveil.models.noise import NoiseGenerator
 from eventveil.models.resnet import ResNetClassifier, ResNetConfig
 
 START = 4  # rows and columns of the feature map that the decoder begins with
 DOUBLINGS = 3
+GRID = 256  # a noisy code is a multiple of 1 / GRID
 
 
 @dataclass(frozen=True, kw_only=True, config=ConfigDict(extra="forbid"))
@@ -53,12 +59,8 @@ class NoisyChannelConfig:
 
     @property
     def capacity_bits(self) -> float:
-        """Upper bound on the bits about a window that pass the channel, whatever was learned.
-
-        The entropy of the noisy code is at most that of a Gaussian of its variance, which is at most M*M + 4. The
-        entropy of the noise is at least that of a Gaussian of variance 1. The difference bounds the information.
-        """
-        return self.code / 2 * math.log2(self.limit**2 + 4)
+        """Upper bound on the bits about a window that pass the channel, whatever was learned: D times one number's."""
+        return self.code * capacity_nats(self.limit) / math.log(2)
 
 
 class NoisyChannel(nn.Module):
@@ -78,7 +80,7 @@ class NoisyChannel(nn.Module):
     >>> anonymized.shape, anonymized.min() >= 0
     (torch.Size([2, 4, 12, 16]), tensor(True))
     >>> round(model.config.capacity_bits, 2)  # about a whole window
-    5.55
+    3.82
     """
 
     def __init__(self, config: NoisyChannelConfig | None = None) -> None:
@@ -144,7 +146,8 @@ class NoisyChannel(nn.Module):
                 f"got {tuple(x_BCHW.shape)} and {tuple(noise_BD.shape)}"
             )
         mean_BD, std_BD = self.read(x_BCHW)
-        decoded_BCHW = self.draw(mean_BD + std_BD * noise_BD, x_BCHW.shape[2], x_BCHW.shape[3])
+        code_BD = _rounded(mean_BD + std_BD * noise_BD)
+        decoded_BCHW = self.draw(code_BD, x_BCHW.shape[2], x_BCHW.shape[3])
         return decoded_BCHW, rate(mean_BD, std_BD)
 
     def read(self, x_BCHW: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -187,6 +190,11 @@ def rate(mean_BD: torch.Tensor, std_BD: torch.Tensor) -> torch.Tensor:
     variance_BD = std_BD.square()
     whole_D = mean_BD.var(dim=0, correction=0) + variance_BD.mean(dim=0)
     return (whole_D.log() - variance_BD.log().mean(dim=0)).sum() / 2
+
+
+def _rounded(code_BD: torch.Tensor) -> torch.Tensor:
+    """Round to multiples of 1 / GRID; the gradient passes as if it were not rounded."""
+    return code_BD + ((code_BD * GRID).round() / GRID - code_BD).detach()
 
 
 def _resized(y: torch.Tensor, height: int, width: int) -> torch.Tensor:

@@ -12,7 +12,7 @@ import torch
 from eventveil.models.kinds import build, describe, initialise
 from eventveil.models.metadata import Metadata
 from eventveil.models.noise import SeededNoise
-from eventveil.models.noisy_channel import NoisyChannel, NoisyChannelConfig, rate
+from eventveil.models.noisy_channel import NoisyChannel, rate
 from eventveil.models.runtime import AnonymizerRuntime
 from eventveil.models.weights import load_weights, save_weights
 
@@ -59,13 +59,35 @@ def test_the_code_keeps_its_limits_whatever_the_weights_are(scale):
     assert std.max() <= 2
 
 
-def test_the_rate_never_passes_the_capacity():
+def test_the_rate_never_passes_that_of_a_gaussian_as_wide_as_a_code_can_be():
     generator = np.random.default_rng(3)
-    config = NoisyChannelConfig(code=5, limit=2.0)
     for _ in range(100):
         mean = torch.from_numpy(generator.choice([-2.0, 0.5, 2.0], (64, 5)))
         std = torch.from_numpy(generator.uniform(1, 2, (64, 5)))
-        assert 0 <= rate(mean, std).item() / math.log(2) <= config.capacity_bits
+        assert 0 <= rate(mean, std).item() <= 5 / 2 * math.log(2.0**2 + 4)
+
+
+def noisy_codes(monkeypatch, mean, count=20_000):
+    """Return what the decoder receives of a code that is `mean` everywhere, with noise of deviation 1."""
+    received = []
+    model = initialise("noisy_channel", CONFIG, seed=1)
+    monkeypatch.setattr(model, "read", lambda x: (torch.full((len(x), 3), mean), torch.ones(len(x), 3)))
+    monkeypatch.setattr(model, "draw", lambda code, height, width: received.append(code) or code)
+    model.anonymize(torch.zeros(count, 4, 1, 1), SeededNoise(3))
+    return received[0].numpy().ravel()
+
+
+def test_the_last_bits_of_a_noisy_code_tell_nothing(monkeypatch):
+    """Of noisy codes near 0, those of mean 3 are sums of coarse floats, and few of those of mean 0 are."""
+    coarse = []
+    for mean in (0.0, 3.0):
+        code = noisy_codes(monkeypatch, mean)
+        near = code[abs(code) < 0.25]
+        assert len(near) > 100
+        coarse.append((near * 2**22 % 1 == 0).mean())
+        assert (code.mean(), code.std()) == pytest.approx((mean, 1), abs=0.02)
+    assert coarse == [1, 1]
+    assert not (code * 256 % 1).any()
 
 
 def test_the_rate_is_that_of_a_gaussian_channel():
