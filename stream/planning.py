@@ -9,7 +9,7 @@ from eventveil.models.metadata import Metadata
 from eventveil.models.weights import Weights, check_fit, load_weights
 from eventveil.replay.player.sources import CLASSES, RECORDING, look_for
 from eventveil.stream.plan import PipelinePlan, WindowPlan
-from eventveil.stream.protocol.certificate import CERTIFICATE, PASSED, Signed
+from eventveil.stream.protocol.certificate import CERTIFICATE, PASSED, Signed, printable
 from eventveil.stream.protocol.keys import AllowList, read_folder
 from eventveil.stream.publisher.publisher import Provenance
 from eventveil.stream.settings import AnonymizeSettings, PipelineSettings, WindowSettings
@@ -78,16 +78,19 @@ def _anonymizer(settings: PipelineSettings) -> Weights:
 
 
 def _certificate(settings: AnonymizeSettings, anonymizer: Weights) -> tuple[Signed | None, tuple[str, ...]]:
-    """Return the certificate of these weights, and a remark if they were not audited or did not pass."""
+    """Return the certificate of these weights, and remarks on a missing, failed or soon expired audit."""
     assert settings.weights is not None
     default = settings.weights.with_name(CERTIFICATE)
     path = settings.certificate or default
     signed = Signed.read(path) if settings.certificate is not None or default.exists() else None
     subject = None if signed is None else signed.certificate.about(anonymizer.digest)
     if signed is not None and subject is not None:
+        warning = signed.expiry_warning()
+        remarks = () if warning is None else (f"{path}: {warning}",)
         if subject.status == PASSED:
-            return signed, ()
-        return signed, (f"{settings.weights}: did not pass its audit, according to {path}: {subject.verdict}",)
+            return signed, remarks
+        verdict = printable(subject.verdict)
+        return signed, (f"{settings.weights}: did not pass its audit, according to {path}: {verdict}", *remarks)
     other = "" if signed is None else f" ({path} covers other weights)"
     if settings.certificate is not None:
         raise AuditError(

@@ -3,14 +3,26 @@
 from __future__ import annotations
 
 import hashlib
+from datetime import timedelta
 from pathlib import Path
 
 from eventveil.audit.report.report import REPORT, AuditReport, digest
 from eventveil.errors import AuditError
 from eventveil.extras import require
 from eventveil.files import create_private
-from eventveil.stream.protocol.certificate import CERTIFICATE, Certificate, CertifiedSubject, Signed, read_key
-from eventveil.training.engine.run_folder import write_json
+from eventveil.stream.protocol import dsse
+from eventveil.stream.protocol.certificate import (
+    CERTIFICATE,
+    PAYLOAD_TYPE,
+    VALID_DAYS,
+    Certificate,
+    CertifiedSubject,
+    Signed,
+    canonical,
+    read_key,
+    today,
+)
+from eventveil.training.engine.checkpoint import write_whole
 
 with require("cryptography", extra="certificate", error=AuditError):
     from cryptography.exceptions import UnsupportedAlgorithm
@@ -19,27 +31,27 @@ with require("cryptography", extra="certificate", error=AuditError):
         Encoding,
         NoEncryption,
         PrivateFormat,
-        PublicFormat,
         load_pem_private_key,
     )
 
 
-def certify(folder: Path, report: AuditReport, key: Path) -> Certificate:
+def certify(folder: Path, report: AuditReport, key: Path, valid_days: int = VALID_DAYS) -> Signed:
     """Sign the report in a folder, and write certificate.json next to it.
 
     Args:
         folder: with report.json.
         report: the same report.
         key: Ed25519 private key in PEM; created, readable by its owner only, if there is no such file.
+        valid_days: how many days from today the certificate counts.
 
     Raises:
         AuditError: the key cannot be read or made.
         TrainingError: the certificate cannot be written.
     """
     private = _key(key)
-    public = private.public_key().public_bytes(Encoding.Raw, PublicFormat.Raw)
-    unsigned = Certificate(
+    certificate = Certificate(
         made=report.made.at,
+        not_after=today() + timedelta(days=valid_days),
         eventveil=report.made.eventveil,
         evidence=report.evidence,
         threshold=report.threshold,
@@ -51,36 +63,33 @@ def certify(folder: Path, report: AuditReport, key: Path) -> Certificate:
             for one in report.audited
             if one.verdict is not None
         ),
-        public_key=public.hex(),
-        signature="",
     )
-    certificate = unsigned.model_copy(update={"signature": private.sign(unsigned.signed).hex()})
-    write_json(folder / CERTIFICATE, certificate.model_dump(mode="json"))
-    return certificate
+    text = dsse.sign(canonical(certificate.model_dump(mode="json")), PAYLOAD_TYPE, private)
+    write_whole(folder / CERTIFICATE, lambda file: file.write(text.encode()))
+    return Signed.parse(text.encode(), str(folder / CERTIFICATE))
 
 
-def verify(
-    path: Path, *, key: Path | None = None, report: Path | None = None, weights: str | None = None
-) -> Certificate:
-    """Read a certificate, and verify its signature, its report and its weights.
+def verify(path: Path, *, key: Path | None = None, report: Path | None = None, weights: str | None = None) -> Signed:
+    """Read a certificate, and verify its signature, its last day, its report and its weights.
 
     Args:
         path: the certificate.
-        key: Ed25519 public key in PEM that must have signed it; without one, the key in the certificate.
+        key: Ed25519 public key in PEM that must have signed it; without one, the key that it names.
         report: the report that must have been signed.
         weights: SHA-256 of the tensors that must have been audited.
 
     Raises:
-        AuditError: the certificate cannot be read, or one of these does not match.
+        AuditError: the certificate cannot be read, has expired, or one of these does not match.
     """
-    certificate = Signed.read(path, None if key is None else read_key(key)).certificate
+    signed = Signed.read(path, None if key is None else read_key(key))
+    certificate = signed.certificate
     if report is not None and _digest_of_file(report) != certificate.report:
         raise AuditError(f"{report}: is not the report that {path} was made for; one of the two was changed")
     if weights is not None and weights not in {one.weights for one in certificate.subjects}:
         raise AuditError(
             f"{path}: is not about these weights (tensors {weights[:16]}); they were not part of its audit"
         )
-    return certificate
+    return signed
 
 
 def _key(path: Path) -> Ed25519PrivateKey:

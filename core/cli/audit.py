@@ -66,6 +66,10 @@ def run(
             metavar="PEM", help="Ed25519 private key that signs the certificate, created if missing [DIR/key.pem]."
         ),
     ] = None,
+    valid_days: Annotated[
+        int | None,
+        typer.Option(metavar="N", min=1, max=3650, help="Days until the certificate expires and is refused [365]."),
+    ] = None,
     resume: ResumeOption = False,
     jobs: Annotated[
         int | None,
@@ -101,7 +105,7 @@ def run(
     if not weights or out is None:
         raise AuditError("expected --weights FILE and --out DIR; see eventveil audit --help")
     settings = _settings(config, data, threshold, overrides or [])
-    report = _audit(settings, weights, out, key, _executor(jobs, ray), resume=resume)
+    report = _audit(settings, weights, out, key, valid_days, _executor(jobs, ray), resume=resume)
     if json:
         print_json({"out": str(out), "status": report.status, "report": report.model_dump(mode="json")})
     else:
@@ -122,7 +126,9 @@ def verify(
     weights: AnonymizerOption = None,
     json: JsonOption = False,
 ) -> None:
-    """Verify the signature of a certificate, and that it covers the given report and weights.
+    """Verify the signature of a certificate, its last day, and that it covers the given report and weights.
+
+    Ask the auditor whether the printed fingerprint is that of their key.
 
     Exit status 0 if everything matches, otherwise 2. The audit's verdict is printed and does not change the status.
 
@@ -135,19 +141,28 @@ def verify(
     from eventveil.audit.report.certificate import verify as verify_certificate
     from eventveil.models import shipped
     from eventveil.models.weights import load_weights
+    from eventveil.stream.protocol.certificate import printable
 
     if weights is not None and is_shipped(weights):
         weights = shipped.ANONYMIZER
     digest = None if weights is None else load_weights(weights).digest
-    verified = verify_certificate(certificate, key=key, report=report, weights=digest)
+    signed = verify_certificate(certificate, key=key, report=report, weights=digest)
+    verified, warning = signed.certificate, signed.expiry_warning()
     if json:
-        print_json({"valid": True, "trusted": key is not None, "certificate": verified.model_dump(mode="json")})
+        signer = {"key": signed.key, "fingerprint": signed.fingerprint}
+        print_json(
+            {"valid": True, "trusted": key is not None, **signer, "certificate": verified.model_dump(mode="json")}
+        )
         return
-    stdout.print(f"Valid signature, made {verified.made} with key {verified.public_key}", markup=False)
+    stdout.print(f"Valid signature, made {printable(verified.made)}, valid until {verified.not_after}", markup=False)
+    stdout.print(f"Key {signed.key}, fingerprint {signed.fingerprint}", markup=False)
     if key is None:
         stdout.print("The owner of this key is unverified: give the key you trust with --key", markup=False)
+    if warning is not None:
+        say(f"eventveil: {warning}")
     for subject in verified.subjects:
-        stdout.print(f"{subject.name} (tensors {(subject.weights or 'none')[:16]}): {subject.verdict}", markup=False)
+        text = f"{subject.name} (tensors {(subject.weights or 'none')[:16]}): {subject.verdict}"
+        stdout.print(printable(text), markup=False)
 
 
 def _settings(config: Path | None, data: Path | None, threshold: float | None, overrides: list[str]) -> AuditSettings:
@@ -171,6 +186,7 @@ def _audit(
     weights: list[Path],
     out: Path,
     key: Path | None,
+    valid_days: int | None,
     make_executor: MakeExecutor,
     *,
     resume: bool,
@@ -181,6 +197,7 @@ def _audit(
     from eventveil.audit.report.html import write_pages
     from eventveil.audit.report.report import write_report
     from eventveil.audit.subjects import read_weights, subjects_of, with_windows_of
+    from eventveil.stream.protocol.certificate import VALID_DAYS
     from eventveil.training.engine.loop import Interrupted
 
     anonymizers = read_weights(weights)
@@ -195,7 +212,8 @@ def _audit(
         raise typer.Exit(INTERRUPTED) from None
     write_report(out, report)
     write_pages(out, report)
-    certify(out, report, key or out / "key.pem")
+    signed = certify(out, report, key or out / "key.pem", valid_days or VALID_DAYS)
+    say(f"eventveil: certified until {signed.certificate.not_after} with key {signed.fingerprint} (its fingerprint)")
     say(f"eventveil: done; the report is in {out}. {out / 'work'} contains raw windows and identities: keep it private")
     return report
 

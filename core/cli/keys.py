@@ -34,6 +34,7 @@ def new(
     """Create the keys of a publisher or a subscriber: a secret key to keep and a public key to share.
 
     Publishers and subscribers exchange their .pub files over a trusted channel; a substituted key would be accepted.
+    Compare the fingerprints over the telephone: they are equal only if the keys are.
 
     For example:
 
@@ -44,12 +45,14 @@ def new(
     from eventveil.stream.protocol.keys import SECRET, new_keys, read_public
 
     public = new_keys(folder, name)
-    secret = folder / SECRET
+    secret, made = folder / SECRET, read_public(public)
     if json:
-        print_json({"public": str(public), "secret": str(secret), "key": read_public(public).key.decode()})
+        key = {"key": made.key.decode(), "fingerprint": made.fingerprint}
+        print_json({"public": str(public), "secret": str(secret), **key})
         return
     say(f"{secret}: secret key; keep it private")
     say(f"{public}: public key; share it over a trusted channel, a substituted key would be accepted")
+    say(f"Its fingerprint, to compare with the one that the other side sees: {made.fingerprint}")
     say(f"To subscribe, send {public} to the publisher's owner, who runs:")
     say(f"  eventveil keys allow {public} --keys line")
     say("then use the publisher's public key, here line.pub:")
@@ -66,6 +69,8 @@ def allow(
 ) -> None:
     """Allow subscribers. A running pipeline accepts them within two seconds.
 
+    Ask each subscriber whether the printed fingerprint is that of their key, as `eventveil keys new` printed it.
+
     Example:  eventveil keys allow alice/alice.pub --keys line
     """
     from eventveil.stream.protocol.keys import AllowList, read_folder, read_public
@@ -74,8 +79,9 @@ def allow(
     allow_list = AllowList(keys)
     for client in clients:
         _suggest_path(client)
-        path = allow_list.allow(read_public(client))
-        say(f"{path}: may subscribe")
+        public = read_public(client)
+        path = allow_list.allow(public)
+        say(f"{path}: may subscribe; fingerprint {public.fingerprint}")
 
 
 def _suggest_path(client: Path) -> None:
@@ -93,20 +99,24 @@ def _suggest_path(client: Path) -> None:
 
 
 def show(keys: KeysOption = DEFAULT, json: JsonOption = False) -> None:
-    """List who may subscribe: names and public keys.
+    """List who may subscribe: public keys, their fingerprints, and names.
 
     Example:  eventveil keys list --keys line
     """
-    from eventveil.stream.protocol.keys import AllowList, read_folder
+    from eventveil.stream.protocol.keys import AllowList, key_fingerprint, read_folder
 
-    publisher = read_folder(keys).public.decode()
-    allowed = {name: key.decode() for key, name in AllowList(keys).read().items()}
+    publisher, allowed = read_folder(keys).public, AllowList(keys).read()
+    fingerprints = {key: key_fingerprint(key) for key in (publisher, *allowed)}
     if json:
-        print_json({"publisher": publisher, "allowed": allowed})
+        print_json({
+            "publisher": publisher.decode(),
+            "allowed": {name: key.decode() for key, name in allowed.items()},
+            "fingerprints": {key.decode(): text for key, text in fingerprints.items()},
+        })  # fmt: skip
         return
-    stdout.print(f"publisher  {publisher}", markup=False)
-    for name, key in sorted(allowed.items()):
-        stdout.print(f"allowed    {key}  {name}", markup=False)
+    stdout.print(f"publisher  {publisher.decode()}  {fingerprints[publisher]}", markup=False)
+    for key, name in sorted(allowed.items(), key=lambda entry: entry[1]):
+        stdout.print(f"allowed    {key.decode()}  {fingerprints[key]}  {name}", markup=False)
     if not allowed:
         say(f"the list of subscribers is empty; add one: eventveil keys allow CLIENT.pub --keys {keys}")
 

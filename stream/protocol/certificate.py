@@ -1,6 +1,6 @@
-"""The audit certificate: what was audited, with what result, signed with Ed25519 (RFC 8032).
+"""The audit certificate: what was audited, with what result, and until when it counts, signed with Ed25519 (RFC 8032).
 
-The signature covers all other keys, as JSON with sorted keys and no spaces. It proves that the owner of the key made
+The file is a DSSE envelope (`stream/protocol/dsse.py`) around JSON. The signature proves that the owner of the key made
 the audit, not that the audit is sound: for that, read the report. A certificate is public and names no person. Every
 header of a pipeline that runs the certified weights holds its digest, the SHA-256 of the file as stored.
 """
@@ -9,42 +9,53 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
+from datetime import UTC, date, datetime
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BeforeValidator, Field
 
 from eventveil.errors import AuditError
 from eventveil.extras import require
+from eventveil.stream.protocol import dsse
+from eventveil.stream.protocol.public_keys import fingerprint, is_weak_ed25519
+from eventveil.stream.protocol.strict_json import StrictModel, parse
 
 CERTIFICATE = "certificate.json"
+PAYLOAD_TYPE = "application/vnd.eventveil.certificate.v2+json"
 MAX_BYTES = 1 << 18  # of a certificate: far above any real one, and small enough for a header
 PASSED = 0
+VALID_DAYS = 365  # unless the auditor chooses another lifetime: attacks improve, and a key may get lost
+WARN_DAYS = 30  # how long before its end users are warned
 
+
+def _day(value: Any) -> Any:
+    """Read YYYY-MM-DD; pydantic alone would also take a number of seconds, as text."""
+    if isinstance(value, str) and re.fullmatch("[0-9]{4}-[0-9]{2}-[0-9]{2}", value):
+        return date.fromisoformat(value)
+    return value
+
+
+Day = Annotated[date, BeforeValidator(_day)]
 Sha256 = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
 
 
-class SignedModel(BaseModel):
-    """Base of the signed models: immutable, and an unknown key is an error."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class CertifiedSubject(SignedModel):
+class CertifiedSubject(StrictModel):
     """One audited anonymizer: name of its weights file, SHA-256 of its tensors, exit status and verdict."""
 
     name: str
     weights: Sha256 | None
-    status: Literal[0, 1, 2]
+    status: Annotated[int, Field(ge=0, le=2)]
     verdict: str
 
 
-class Certificate(SignedModel):
-    """The signed content, and the signature.
+class Certificate(StrictModel):
+    """The signed content.
 
     Attributes:
-        version: version of this format.
         made: time of the audit.
+        not_after: the last day, in UTC, on which the certificate counts.
         eventveil: version of eventveil that made the audit.
         evidence: False for a quick audit, which proves nothing.
         threshold: largest advantage over blind guessing that passes.
@@ -52,26 +63,17 @@ class Certificate(SignedModel):
         data: SHA-256 of the index of the dataset.
         report: SHA-256 of the file report.json.
         subjects: the audited anonymizers, with their verdicts.
-        public_key: key of the signer, 32 bytes in hexadecimal.
-        signature: 64 bytes in hexadecimal.
     """
 
-    version: Literal[1] = 1
     made: str
+    not_after: Day
     eventveil: str
     evidence: bool
-    threshold: float
+    threshold: Annotated[float, Field(gt=0, lt=1)]
     config: Sha256
     data: Sha256
     report: Sha256
     subjects: tuple[CertifiedSubject, ...]
-    public_key: Sha256
-    signature: Annotated[str, Field(pattern="^([0-9a-f]{128})?$")]
-
-    @property
-    def signed(self) -> bytes:
-        """The bytes that the signature covers."""
-        return canonical(self.model_dump(mode="json", exclude={"signature"}))
 
     def about(self, weights: str) -> CertifiedSubject | None:
         """Return the verdict on weights, given the SHA-256 of their tensors; None if they were not audited.
@@ -82,30 +84,37 @@ class Certificate(SignedModel):
         return max(subjects, key=lambda subject: subject.status, default=None)
 
 
+def today() -> date:
+    """Return the date in UTC."""
+    return datetime.now(UTC).date()
+
+
 class Signed:
     """A certificate whose signature is valid, with the text that it was read from.
 
     Attributes:
         certificate: the parsed content.
+        key: public key of the signer, 32 bytes in hexadecimal.
         text: the text of the file.
         digest: SHA-256 of the text in UTF-8, as headers hold it.
     """
 
-    def __init__(self, certificate: Certificate, text: str) -> None:
+    def __init__(self, certificate: Certificate, key: str, text: str) -> None:
         self.certificate = certificate
+        self.key = key
         self.text = text
         self.digest = hashlib.sha256(text.encode()).hexdigest()
 
     @classmethod
     def read(cls, path: Path, key: str | None = None) -> Self:
-        """Read a certificate file and check its signature.
+        """Read a certificate file, and check its signature and its last day.
 
         Args:
             path: the certificate.
-            key: public key that must have signed it, as `read_key` returns it; by default, the key that it contains.
+            key: public key that must have signed it, as `read_key` returns it; by default, the one that it names.
 
         Raises:
-            AuditError: it cannot be read, is not a certificate, or the signature is not valid.
+            AuditError: it cannot be read, is not a certificate, has expired, or the signature is not valid.
         """
         try:
             with path.open("rb") as file:
@@ -115,35 +124,68 @@ class Signed:
         return cls.parse(content, str(path), key)
 
     @classmethod
-    def parse(cls, content: bytes, name: str, key: str | None = None) -> Self:
-        """Parse the bytes of a certificate and check its signature; `name` is used in messages.
+    def parse(cls, content: bytes, name: str, key: str | None = None, on: date | None = None) -> Self:
+        """Parse the bytes of a certificate, and check its signature and its last day.
+
+        Args:
+            content: the bytes.
+            name: what messages call it.
+            key: public key that must have signed it, as in `read`.
+            on: the day on which it has to be valid, in UTC; by default, today.
 
         Raises:
-            AuditError: it is not a certificate, or the signature is not valid.
+            AuditError: it is not a certificate, has expired, or the signature is not valid.
         """
         if len(content) > MAX_BYTES:
             raise AuditError(f"{name}: expected an audit certificate, got more than {MAX_BYTES} bytes")
         try:
-            text = content.decode()
-            certificate = Certificate.model_validate_json(text)
-        except ValidationError as error:
-            finding = error.errors(include_url=False, include_input=False)[0]
-            place = ".".join(str(part) for part in finding["loc"]) or "JSON"
-            raise AuditError(f"{name}: expected an audit certificate: {place}: {finding['msg']}") from None
-        except UnicodeDecodeError:
-            raise AuditError(f"{name}: expected an audit certificate, got bytes that are not UTF-8 text") from None
-        if key is not None and key != certificate.public_key:
-            raise AuditError(f"{name}: was signed with another key than the trusted one; do not trust it")
-        if not _is_valid(certificate):
-            raise AuditError(f"{name}: the signature does not match the content; it was changed, do not trust it")
-        return cls(certificate, text)
+            payload, signer = dsse.verify(content, PAYLOAD_TYPE, key)
+            certificate = parse(Certificate, payload)
+        except AuditError as error:
+            raise AuditError(f"{name}: {error}") from None
+        except ValueError as error:
+            raise AuditError(
+                f"{name}: expected an audit certificate: {error}; get the file again, or repeat the audit's command "
+                "with --resume, which signs its results again"
+            ) from None
+        signed = cls(certificate, signer, content.decode())
+        signed.check_expiry(name, on)
+        return signed
+
+    @property
+    def fingerprint(self) -> str:
+        """The fingerprint of the signer's public key."""
+        return fingerprint(bytes.fromhex(self.key))
+
+    def check_expiry(self, name: str, on: date | None = None) -> None:
+        """Check that the certificate is valid on a day, by default today.
+
+        Raises:
+            AuditError: it has expired.
+        """
+        last = self.certificate.not_after
+        if (on or today()) > last:
+            raise AuditError(
+                f"{name}: expired at the end of {last} (UTC): refused; audit the weights again with a current version "
+                "of eventveil and use the new certificate"
+            )
+
+    def expiry_warning(self, on: date | None = None) -> str | None:
+        """Return a warning if the certificate expires within a month of a day, by default today."""
+        last = self.certificate.not_after
+        left = (last - (on or today())).days
+        if left > WARN_DAYS:
+            return None
+        return (
+            f"the certificate expires at the end of {last} (UTC), in {left} days: audit the weights again before that"
+        )
 
 
 def read_key(path: Path) -> str:
     """Read an Ed25519 public key in PEM, or the public half of a private one, as 32 bytes in hexadecimal.
 
     Raises:
-        AuditError: it cannot be read, or is not an Ed25519 key.
+        AuditError: it cannot be read, is not an Ed25519 key, or is a weak one.
     """
     with require("cryptography", extra="certificate", error=AuditError):
         from cryptography.exceptions import InternalError, UnsupportedAlgorithm
@@ -166,7 +208,12 @@ def read_key(path: Path) -> str:
         key = key.public_key()
     if not isinstance(key, Ed25519PublicKey):
         raise AuditError(f"{path}: expected an Ed25519 public key, got one of another kind")
-    return key.public_bytes(Encoding.Raw, PublicFormat.Raw).hex()
+    raw = key.public_bytes(Encoding.Raw, PublicFormat.Raw)
+    if is_weak_ed25519(raw):
+        raise AuditError(
+            f"{path}: is a weak key, whose signatures anyone can make: refused; get the auditor's real key"
+        )
+    return raw.hex()
 
 
 def canonical(content: Any) -> bytes:
@@ -174,14 +221,6 @@ def canonical(content: Any) -> bytes:
     return json.dumps(content, sort_keys=True, separators=(",", ":"), allow_nan=False).encode()
 
 
-def _is_valid(certificate: Certificate) -> bool:
-    with require("cryptography", extra="certificate", error=AuditError):
-        from cryptography.exceptions import InvalidSignature
-        from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
-
-    try:
-        public = Ed25519PublicKey.from_public_bytes(bytes.fromhex(certificate.public_key))
-        public.verify(bytes.fromhex(certificate.signature), certificate.signed)
-    except (InvalidSignature, ValueError):
-        return False
-    return True
+def printable(text: str) -> str:
+    """Replace control characters, so that text from a certificate cannot affect the terminal."""
+    return "".join(letter if letter.isprintable() else " " for letter in text)

@@ -26,6 +26,7 @@ from zmq.utils import z85
 
 from eventveil.errors import AccessError
 from eventveil.files import create_private
+from eventveil.stream.protocol.public_keys import fingerprint, is_weak_curve25519
 
 SECRET, PUBLIC_SUFFIX, ALLOWED = "secret.key", ".pub", "allowed"
 MAX_FILE = 1 << 16  # bytes; a certificate has about 300
@@ -45,6 +46,11 @@ class PublicKey:
     name: str
     key: bytes
 
+    @property
+    def fingerprint(self) -> str:
+        """The fingerprint, for people to compare."""
+        return key_fingerprint(self.key)
+
 
 @dataclass(frozen=True, slots=True)
 class KeyPair:
@@ -52,6 +58,11 @@ class KeyPair:
 
     public: bytes
     secret: bytes = field(repr=False)
+
+
+def key_fingerprint(key: bytes) -> str:
+    """Return the fingerprint of a public key in Z85."""
+    return fingerprint(z85.decode(key))
 
 
 def new_keys(folder: Path, name: str | None = None) -> Path:
@@ -108,7 +119,7 @@ def read_public(path: Path) -> PublicKey:
     """Read a public key file; the key takes its name from the file.
 
     Raises:
-        AccessError: it cannot be read, holds no public key or also a secret one, or others can change it.
+        AccessError: it cannot be read, holds no public key, a weak one, or also a secret one, or others can change it.
     """
     public, secret = _read(path, _WRITABLE)
     if secret is not None:
@@ -168,8 +179,8 @@ class AllowList:
     def state(self) -> tuple[object, ...]:
         """Return a value that changes whenever the list may have changed."""
         with contextlib.suppress(OSError), os.scandir(self.folder) as entries:
-            states = sorted((entry.name, *_fingerprint(entry.stat())) for entry in entries)
-            return (*_fingerprint(self.folder.stat()), *states)
+            states = sorted((entry.name, *_file_state(entry.stat())) for entry in entries)
+            return (*_file_state(self.folder.stat()), *states)
         return ()
 
     def allow(self, public: PublicKey) -> Path:
@@ -204,7 +215,7 @@ class AllowList:
         (self.folder / f"{name}{PUBLIC_SUFFIX}").unlink()
 
 
-def _fingerprint(state: os.stat_result) -> tuple[int, ...]:
+def _file_state(state: os.stat_result) -> tuple[int, ...]:
     return state.st_ino, state.st_mode, state.st_uid, state.st_size, state.st_mtime_ns, state.st_ctime_ns
 
 
@@ -231,6 +242,10 @@ def _read(path: Path, forbidden: int) -> tuple[bytes, bytes | None]:
         raise AccessError(f"{path}: holds no public key; expected a file that `eventveil keys new` creates") from None
     if not _is_key(public) or (secret is not None and not _is_key(secret)):
         raise AccessError(f"{path}: the key is not a CURVE key: expected 40 characters of Z85; fetch the file again")
+    if is_weak_curve25519(z85.decode(public)):
+        raise AccessError(
+            f"{path}: is a weak key, with which anyone could connect: refused; get a key made by `eventveil keys new`"
+        )
     return public, secret
 
 

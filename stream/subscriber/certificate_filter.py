@@ -1,18 +1,23 @@
 """Filters messages for a subscriber that requires a certificate: accepts only those of weights that passed an audit.
 
 Fail closed: a message whose certificate has not arrived yet is withheld and counted. A message that no certificate can
-cover, or whose certificate does not arrive within seconds, ends the subscription with the cause.
+cover, or whose certificate has expired or does not arrive within seconds, ends the subscription with the cause.
 """
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable
+from datetime import date
 
 from eventveil.errors import AuditError
-from eventveil.stream.protocol.certificate import PASSED, Signed
+from eventveil.stream.protocol.certificate import PASSED, Signed, printable, today
 from eventveil.stream.protocol.wire import CERTIFICATE_STATE, Message, StateHeader, StreamHeader
 
+log = logging.getLogger("eventveil.subscribe")
+
+NAME = "refused: the certificate of this line"
 PATIENCE_S = 6.0  # how long to wait for a certificate, which a publisher repeats every two seconds
 
 
@@ -22,11 +27,16 @@ class CertificateFilter:
     Args:
         key: public key of the auditor that the subscriber trusts, as `certificate.read_key` returns it.
         clock: monotonic time in seconds.
+        calendar: the date in UTC.
     """
 
-    def __init__(self, key: str, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, key: str, clock: Callable[[], float] = time.monotonic, calendar: Callable[[], date] = today
+    ) -> None:
         self._key = key
         self._clock = clock
+        self._calendar = calendar
+        self._warning: str | None = None
         self._signed: Signed | None = None
         self._waiting_since: float | None = None
         self._withheld = 0
@@ -35,8 +45,8 @@ class CertificateFilter:
         """Return whether the caller may receive a message now. State messages always pass: they hold no window.
 
         Raises:
-            AuditError: no passing certificate of the trusted key covers the message or ever will, or the pipeline ended
-                before a certificate arrived.
+            AuditError: no passing certificate of the trusted key covers the message or ever will, it has expired, or
+                the pipeline ended before a certificate arrived.
         """
         header = message.header
         if isinstance(header, StateHeader):
@@ -52,6 +62,7 @@ class CertificateFilter:
             self._withheld += 1
             self._waiting_since = self._waiting_since or self._clock()
             return False
+        self._signed.check_expiry(NAME, self._calendar())
         subject = self._signed.certificate.about(header.anonymizer)
         if subject is None:
             raise AuditError(
@@ -60,7 +71,7 @@ class CertificateFilter:
             )
         if subject.status != PASSED:
             raise AuditError(
-                f"refused: the weights of this line did not pass their audit: {_printable(subject.verdict)}"
+                f"refused: the weights of this line did not pass their audit: {printable(subject.verdict)}"
             )
         self._waiting_since = None
         return True
@@ -76,9 +87,16 @@ class CertificateFilter:
 
     def _read_state(self, header: StateHeader) -> None:
         if header.state == CERTIFICATE_STATE and header.certificate is not None:
-            self._signed = Signed.parse(header.certificate.encode(), "refused: the certificate of this line", self._key)
+            self._signed = Signed.parse(header.certificate.encode(), NAME, self._key, self._calendar())
+            self._warn(self._signed.expiry_warning(self._calendar()))
         elif header.stream is None and self._waiting_since is not None:
             raise self._missing("before the line ended")
+
+    def _warn(self, warning: str | None) -> None:
+        """Log a warning, and not again until it changes: a certificate is repeated every two seconds."""
+        if warning is not None and warning != self._warning:
+            log.warning("%s", warning)
+        self._warning = warning
 
     def _missing(self, when: str) -> AuditError:
         other = "" if self._signed is None else f", only one with digest {self._signed.digest[:16]}"
@@ -86,8 +104,3 @@ class CertificateFilter:
             f"refused: the certificate that the messages name did not arrive {when}{other}; {self._withheld} messages "
             "were withheld"
         )
-
-
-def _printable(text: str) -> str:
-    """Replace control characters, so that text from a certificate cannot affect the terminal."""
-    return "".join(letter if letter.isprintable() else " " for letter in text)

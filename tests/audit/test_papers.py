@@ -5,20 +5,22 @@ from __future__ import annotations
 import base64
 import hashlib
 import io
-import json
+from datetime import UTC, datetime
 from html.parser import HTMLParser
 
 import pytest
 from audit_reports import TENSORS, figure
+from certificates import certificate, tampered
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_private_key
 from rich.console import Console
+from typer.testing import CliRunner
 
 from eventveil.audit.figures import Attribute, Likeness, Replay
 from eventveil.audit.report.certificate import certify, verify
 from eventveil.audit.report.html import page, write_pages
 from eventveil.audit.report.report import write_report
-from eventveil.cli import audit
+from eventveil.cli import app, audit
 from eventveil.errors import AuditError
 
 
@@ -124,21 +126,18 @@ def test_who_would_put_real_people_into_the_page_is_stopped(report):
 def test_a_certificate_holds_and_nothing_of_it_can_be_changed(report, tmp_path):
     write_report(tmp_path, report)
     key = tmp_path / "key.pem"
-    made = certify(tmp_path, report, key)
-    path = tmp_path / "certificate.json"
+    signed = certify(tmp_path, report, key)
+    made, path = signed.certificate, tmp_path / "certificate.json"
     assert key.stat().st_mode & 0o077 == 0
     assert made.report == hashlib.sha256((tmp_path / "report.json").read_bytes()).hexdigest()
-    assert verify(path, key=key, report=tmp_path / "report.json", weights=TENSORS) == made
+    assert verify(path, key=key, report=tmp_path / "report.json", weights=TENSORS).text == path.read_text()
+    assert verify(path).certificate == made
     assert [(one.name, one.status) for one in made.subjects] == [("hidden<i>", 0), ("bare", 1)]
-    values = json.loads(path.read_text())
-    for name, other in {"threshold": 0.5, "evidence": False, "report": "0" * 64, "made": "now"}.items():
-        path.write_text(json.dumps(values | {name: other}))
+    text = path.read_text()
+    for old, new in ((b"0.1", b"0.5"), (b"true", b"false"), (b'"status":1', b'"status":0'), (b"bare", b"hide")):
+        path.write_text(tampered(text, old, new))
         with pytest.raises(AuditError, match="it was changed, do not trust it"):
             verify(path)
-    subjects = [values["subjects"][1] | {"status": 0}]
-    path.write_text(json.dumps(values | {"subjects": subjects}))
-    with pytest.raises(AuditError, match="it was changed"):
-        verify(path)
 
 
 def test_a_certificate_is_held_to_the_key_the_report_and_the_weights(report, tmp_path):
@@ -158,6 +157,30 @@ def test_a_certificate_is_held_to_the_key_the_report_and_the_weights(report, tmp
     (tmp_path / "report.json").write_text("{}")
     with pytest.raises(AuditError, match="is not the report"):
         verify(path, report=tmp_path / "report.json")
+
+
+def test_the_auditor_chooses_how_long_a_certificate_counts_and_verify_says_so(report, tmp_path):
+    write_report(tmp_path, report)
+    today = datetime.now(UTC).date()
+    for arguments, days in (((), 365), ((20,), 20)):
+        signed = certify(tmp_path, report, tmp_path / "key.pem", *arguments)
+        assert (signed.certificate.not_after - today).days in (days, days + 1)  # + 1: midnight has just passed
+    done = CliRunner().invoke(app, ["audit", "verify", str(tmp_path / "certificate.json")])
+    assert f"valid until {signed.certificate.not_after}" in done.stdout
+    assert f"fingerprint {signed.fingerprint}" in done.stdout
+    assert "the certificate expires at the end of" in done.stderr
+    private = load_pem_private_key((tmp_path / "key.pem").read_bytes(), None)
+    (tmp_path / "certificate.json").write_text(certificate(private, (TENSORS, 0), not_after="2026-01-01"))
+    done = CliRunner().invoke(app, ["audit", "verify", str(tmp_path / "certificate.json")])
+    assert "expired at the end of 2026-01-01 (UTC): refused; audit the weights again" in str(done.exception)
+
+
+def test_nothing_in_a_certificate_controls_the_terminal(tmp_path):
+    text = certificate(Ed25519PrivateKey.generate(), (TENSORS, 0), made="now\x1b[2J")
+    (tmp_path / "certificate.json").write_text(text)
+    done = CliRunner().invoke(app, ["audit", "verify", str(tmp_path / "certificate.json")])
+    assert done.exit_code == 0
+    assert "\x1b" not in done.stdout
 
 
 @pytest.mark.parametrize("content", ["", "{}", "[1]", '{"version": 2}'])

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 
 import pytest
 from pipeline_setup import PROGRAM, make_kit, subscriber
 from typer.testing import CliRunner
+from zmq.utils import z85
 
 from eventveil.cli import app
 from eventveil.errors import AccessError
+from eventveil.stream import subscribe
 
 
 def keys(*arguments):
@@ -61,9 +64,44 @@ def test_keys_are_made_allowed_listed_and_revoked(folder):
     assert sorted(listed(folder)["allowed"]) == ["bob", "carol"]
     output = keys("list", "--keys", folder / "line")[1]
     assert listed(folder)["publisher"] in output
-    assert f"{made['key']}  carol" in output
+    assert f"{made['key']}  {made['fingerprint']}  carol" in output
     keys("revoke", "bob.pub", "--keys", folder / "line")
     assert sorted(listed(folder)["allowed"]) == ["carol"]
+
+
+def test_new_allow_and_list_print_the_same_fingerprint_of_a_key(folder):
+    made = json.loads(keys("new", folder / "carol", "--json")[1])
+    runs = [
+        CliRunner().invoke(app, ["keys", *map(str, arguments)])
+        for arguments in (
+            ("new", folder / "dave", "--name", "dave"),
+            ("allow", folder / "dave" / "dave.pub", made["public"], "--keys", folder / "line"),
+            ("list", "--keys", folder / "line"),
+        )
+    ]
+    new, allow, listing = (re.findall("(?:[A-Z2-7]{4}-){4}[A-Z2-7]{4}", run.output) for run in runs)
+    assert allow == [*new, made["fingerprint"]]
+    assert listing[1:] == [made["fingerprint"], *new]  # by name, after the publisher's
+    as_json = listed(folder)
+    assert as_json["fingerprints"][as_json["publisher"]] == listing[0]
+    assert as_json["fingerprints"][as_json["allowed"]["dave"]] == new[0]
+    assert len({*listing}) == 3
+
+
+@pytest.mark.parametrize("number", [0, 1, 2**255 - 20, 2**255 - 19, 2**255])
+def test_a_key_that_anyone_could_use_is_refused_wherever_keys_are_read(folder, number):
+    weak = folder / "weak.pub"
+    weak.write_text(f'curve\n    public-key = "{z85.encode(number.to_bytes(32, "little")).decode()}"\n')
+    weak.chmod(0o600)
+    assert "weak.pub: is a weak key, with which anyone could connect: refused" in str(
+        keys("allow", weak, "--keys", folder / "line")[0]
+    )
+    with pytest.raises(AccessError, match="is a weak key"):
+        next(subscribe("tcp://127.0.0.1:5999", server_key=weak, key=folder / "alice" / "secret.key"))
+    allowed = folder / "line" / "allowed"
+    allowed.mkdir(mode=0o700)
+    weak.rename(allowed / "weak.pub")
+    assert "is a weak key" in str(keys("list", "--keys", folder / "line")[0])
 
 
 def test_what_cannot_be_done_is_said(folder):

@@ -23,6 +23,7 @@ import pipeline_helpers
 import torch
 import yaml
 from all_formats import FORMATS
+from certificates import certificate, content, envelope
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from recordings import make_events
@@ -43,7 +44,7 @@ from eventveil.replay.datasets.trials import Dataset
 from eventveil.replay.player.sources import SourceUri
 from eventveil.stream.monitoring.http import StatusServer
 from eventveil.stream.preprocess.hot_pixel_file import HotPixelFile
-from eventveil.stream.protocol.certificate import Certificate, CertifiedSubject, Signed, read_key
+from eventveil.stream.protocol.certificate import Signed, read_key
 from eventveil.stream.protocol.keys import AllowList, new_keys, read_public, read_secret
 from eventveil.stream.protocol.wire import decode, encode
 from eventveil.stream.runtime.message import pack, unpack
@@ -52,6 +53,7 @@ from eventveil.training.settings import TrainSettings
 
 SENSOR = Sensor(128, 128)
 MOST_EVENTS = 2_000_000  # a reader that returns more from a few kilobytes has passed
+_AUDITOR = Ed25519PrivateKey.generate()
 _BETWEEN = b"\x00--frame--\x00"  # between the frames of a message
 
 
@@ -215,15 +217,16 @@ def _keys(data: bytes, folder: Path) -> None:
 
 
 def _certificates(_: Path) -> list[bytes]:
-    key = Ed25519PrivateKey.generate()
-    public = key.public_key().public_bytes(serialization.Encoding.Raw, serialization.PublicFormat.Raw)
-    judged = CertifiedSubject(name="a", weights="ab" * 32, status=0, verdict="private enough")
-    unsigned = Certificate(
-        made="2026-01-01", eventveil="0", evidence=True, threshold=0.1, config="ab" * 32, data="ab" * 32,
-        report="ab" * 32, subjects=(judged,), public_key=public.hex(), signature="",
-    )  # fmt: skip
-    signed = unsigned.model_copy(update={"signature": key.sign(unsigned.signed).hex()})
-    return [signed.model_dump_json().encode()]
+    return [certificate(Ed25519PrivateKey.generate(), ("ab" * 32, 0)).encode()]
+
+
+def _certificate_payloads(_: Path) -> list[bytes]:
+    return [json.dumps(content(("ab" * 32, 0))).encode()]
+
+
+def _signed(data: bytes) -> bytes:
+    """Sign any payload, so that the fuzzer gets past the signature."""
+    return json.dumps(envelope(_AUDITOR, data)).encode()
 
 
 def _pems(_: Path) -> list[bytes]:
@@ -327,6 +330,11 @@ TARGETS = {
         ),
         Target("keys", _key_files, _keys),
         Target("certificate", _certificates, lambda data, _: Signed.parse(data, "certificate.json")),
+        Target(
+            "content of a certificate",
+            _certificate_payloads,
+            lambda data, _: Signed.parse(_signed(data), "certificate.json"),
+        ),
         Target("key of a certificate", _pems, lambda data, folder: read_key(_write(data, folder, "key.pem"))),
         Target("weights", _weights, lambda data, folder: load_weights(_write(data, folder, "weights"))),
         Target("published weights", _pickles, lambda data, folder: read_state_dict(_write(data, folder, "a.pth"))),

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import tempfile
 import threading
+from datetime import UTC, date, datetime, timedelta
 from hashlib import sha256
 from types import SimpleNamespace
 
 import pytest
 import zmq
-from certificates import certificate
+from certificates import certificate, tampered
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from pipeline_helpers import (
@@ -38,6 +39,7 @@ from eventveil.stream.protocol.certificate import Signed, read_key
 from eventveil.stream.protocol.wire import STATE, WINDOW, decode
 from eventveil.stream.publisher.publisher import Provenance, Publisher
 from eventveil.stream.subscriber import certificate_filter
+from eventveil.stream.subscriber.certificate_filter import CertificateFilter
 
 PATIENCE_S = PATIENCE_MS / 1000
 
@@ -93,6 +95,7 @@ def test_what_comes_before_the_certificate_is_withheld_and_counted(keys):
         ("not measured", "did not pass their audit"),
         ("swapped weights", "does not cover the weights of this line"),
         ("changed", "it was changed"),
+        ("expired", "expired at the end of 2026-01-01"),
         ("no certificate at all", "expected an audit certificate"),
         ("forged digest", "did not arrive before the line ended, only one with digest .*; 2 messages were withheld"),
         ("never shown", "did not arrive before the line ended; 2 messages were withheld"),
@@ -104,7 +107,8 @@ def test_whatever_does_not_fit_is_refused_and_nothing_is_handed_out(keys, case, 
         "failing verdict": certificate(keys.auditor.private, (OTHER_DIGEST, 0), (DIGEST, 1)),
         "not measured": certificate(keys.auditor.private, (DIGEST, 0), (DIGEST, 2)),
         "swapped weights": certificate(keys.auditor.private, (OTHER_DIGEST, 0)),
-        "changed": certificate(keys.auditor.private, (DIGEST, 1)).replace('"status": 1', '"status": 0'),
+        "changed": tampered(certificate(keys.auditor.private, (DIGEST, 1)), b'"status": 1', b'"status": 0'),
+        "expired": certificate(keys.auditor.private, (DIGEST, 0), not_after="2026-01-01"),
         "no certificate at all": "[]",
     }
     text = texts.get(case, certificate(keys.auditor.private, (DIGEST, 0)))
@@ -136,6 +140,24 @@ def test_a_line_that_changes_its_weights_is_held_to_its_new_certificate(keys):
     assert [m.header.seq for m in got if m.topic == WINDOW] == [0, 2]
     with pytest.raises(AuditError, match="does not cover the weights"):
         list(trusting(keys, certificate_state(first), window(0, certificate=digest(first), anonymizer=OTHER_DIGEST)))
+
+
+def test_a_certificate_that_expires_meanwhile_ends_it_and_was_announced(keys, caplog):
+    text, day = certificate(keys.auditor.private, (DIGEST, 0), not_after="2027-03-01"), [date(2027, 2, 1)]
+    one = CertificateFilter(read_key(keys.auditor.path), calendar=lambda: day[0])
+    with caplog.at_level("WARNING", "eventveil.subscribe"):
+        for _ in range(3):
+            assert one.accepts(decode(certificate_state(text)))
+    assert [record.getMessage()[:48] for record in caplog.records] == [
+        "the certificate expires at the end of 2027-03-01"
+    ]
+    message = decode(window(0, certificate=digest(text)))
+    assert one.accepts(message)
+    day[0] = date(2027, 3, 2)
+    with pytest.raises(AuditError, match="refused: the certificate of this line: expired at the end of 2027-03-01"):
+        one.accepts(message)
+    with pytest.raises(AuditError, match="expired"):
+        one.accepts(decode(certificate_state(text)))
 
 
 def test_without_the_demand_everything_comes_and_the_certificate_once(keys):
@@ -245,7 +267,12 @@ def test_nobody_who_was_audited_says_nothing_and_others_say_so(kit, keys, beside
     assert any("did not pass its audit" in remark for remark in plan(settings).remarks)
     beside(certificate(keys.auditor.private, (OTHER_DIGEST, 0)))
     assert plan(settings).provenance.certificate is None
-    beside(certificate(keys.auditor.private, (weights, 1)).replace('"status": 1', '"status": 0'))
+    beside(certificate(keys.auditor.private, (weights, 0), not_after="2026-01-01"))
+    with pytest.raises(AuditError, match="expired at the end of 2026-01-01"):
+        plan(settings)
+    beside(certificate(keys.auditor.private, (weights, 0), not_after=str(datetime.now(UTC).date() + timedelta(9))))
+    assert any("the certificate expires at the end of" in remark for remark in plan(settings).remarks)
+    beside(tampered(certificate(keys.auditor.private, (weights, 1)), b'"status": 1', b'"status": 0'))
     with pytest.raises(AuditError, match="it was changed"):
         plan(settings)
 
