@@ -112,7 +112,12 @@ class Auditor:
             values = family.collect(subject, self._plan, Results(self._work))
             findings |= values | {"attacks": findings["attacks"] + values.get("attacks", ())}
         return SubjectReport(
-            name=subject.name, audited=subject.audited, weights=subject.digest, about=subject.about, **findings
+            name=subject.name,
+            audited=subject.audited,
+            weights=subject.digest,
+            classifier=None if subject.classifier is None else subject.classifier.digest,
+            about=subject.about,
+            **findings,
         )
 
     def _with_verdicts(self, reports: Sequence[SubjectReport]) -> list[SubjectReport]:
@@ -134,13 +139,18 @@ class Auditor:
     def _begin(self, *, resume: bool) -> None:
         path = self._work / "audit.json"
         values = self._settings.model_dump(mode="json", exclude={"threshold", "precision", "evidence", "run"})
-        current = {"digest": digest([values, [(subject.name, subject.digest) for subject in self._subjects]])}
+        current = {"digest": digest([values, [_digests(subject) for subject in self._subjects]])}
         earlier = read_json(path)
         if earlier and not resume:
             raise AuditError(f"{self._work}: holds an audit already; continue it with --resume, or name another --out")
         if earlier and earlier != current:
             raise AuditError(f"{self._work}: holds an audit with other settings or weights; name another --out")
         write_json(path, current)
+
+
+def _digests(subject: Subject) -> tuple[str | None, ...]:
+    classifier = () if subject.classifier is None else (subject.classifier.digest,)
+    return (subject.name, subject.digest, *classifier)
 
 
 def with_dominated(reports: Sequence[SubjectReport]) -> tuple[SubjectReport, ...]:

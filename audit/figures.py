@@ -11,7 +11,9 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict
 
-Knowledge = Literal["ignorant", "informed", "denoising", "inverting", "reconstructing", "averaging", "overlapping"]
+Knowledge = Literal[
+    "ignorant", "informed", "denoising", "inverting", "reconstructing", "averaging", "overlapping", "gestures"
+]
 Way = Literal["search", "linked"]
 
 
@@ -64,7 +66,7 @@ class Attack(ReportModel):
             trained together with a denoiser before it. inverting: ignorant, after a denoiser that was trained alone.
             reconstructing: trained on pictures of raw windows, tested on pictures of anonymized ones. averaging:
             trained on the mean of many anonymizations of the same events. overlapping: trained on the mean of windows
-            that overlap.
+            that overlap. gestures: given labels and probabilities of the topic `gesture` alone.
         architecture, seed: of the attacker.
         way: search: the re-identification search of the papers. linked: both sides show the same gestures, in different
             sessions.
@@ -200,6 +202,7 @@ class SubjectReport(ReportModel):
         name: of the weights file or the rule.
         audited: whether there is a verdict.
         weights: SHA-256 of its tensors.
+        classifier: SHA-256 of the tensors of the classifier whose published gestures were attacked; None without one.
         about: metadata of the weights file.
         attacks: of all attackers of identity.
         averaging: attacks on averages, which the publishing rule prevents.
@@ -215,6 +218,7 @@ class SubjectReport(ReportModel):
     name: str
     audited: bool
     weights: str | None
+    classifier: str | None = None
     about: dict[str, Any] | None
     attacks: tuple[Attack, ...]
     averaging: tuple[Attack, ...] = ()

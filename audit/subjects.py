@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import torch
+from torch import nn
 
 from eventveil.audit.settings import AuditSettings
 from eventveil.errors import AuditError
@@ -16,6 +17,19 @@ from eventveil.models.kinds import Anonymizer
 from eventveil.models.weights import Weights, check_fit, load_weights
 from eventveil.training.networks.subjects import RAW, baseline, folder_of
 from eventveil.training.settings import TrainingWindowSettings
+
+
+@dataclass(frozen=True)
+class Classifier:
+    """The classifier of a pipeline.
+
+    Attributes:
+        network: returns a `models.resnet.Classified` for windows (B, C, H, W).
+        digest: SHA-256 of its tensors.
+    """
+
+    network: nn.Module
+    digest: str
 
 
 @dataclass(frozen=True)
@@ -28,6 +42,7 @@ class Subject:
         audited: whether it gets a verdict; the others are for comparison.
         digest: SHA-256 of its tensors; None for a rule.
         about: metadata of the weights file; None for a rule.
+        classifier: recognises the gestures that are published with its windows; None: gestures are not attacked.
     """
 
     name: str
@@ -35,6 +50,7 @@ class Subject:
     audited: bool = False
     digest: str | None = None
     about: dict[str, Any] | None = None
+    classifier: Classifier | None = None
 
     @property
     def folder(self) -> str:
@@ -42,23 +58,36 @@ class Subject:
         return folder_of(self.name)
 
 
-def read_weights(paths: Sequence[Path]) -> dict[str, Weights]:
-    """Load the anonymizers to audit, by the names of their files; `shipped` is the one that comes with eventveil.
+def read_weights(paths: Sequence[Path]) -> tuple[dict[str, Weights], Weights | None]:
+    """Load the anonymizers to audit, by the names of their files, and the classifier if one of the files is one.
+
+    `shipped` names the anonymizer and the classifier that come with eventveil; another classifier takes its place.
 
     Raises:
-        AuditError: two files have the same name.
-        WeightsError: a file is not an anonymizer, or the files are for different windows.
+        AuditError: two files have the same name, there are two classifiers, or no anonymizer.
+        WeightsError: a file has another role, or the files are for different windows.
     """
     weights: dict[str, Weights] = {}
+    classifier: Weights | None = None
     for path in paths:
         if path.stem in weights or path.stem == RAW:
             raise AuditError(f"{path}: expected weights files of different names, none of them raw; rename this one")
-        is_shipped = path == Path(shipped.NAME) and not path.exists()
-        weights[path.stem] = load_weights(shipped.ANONYMIZER if is_shipped else path)
+        loaded = load_weights(shipped.ANONYMIZER if _is_shipped(path) else path)
+        if loaded.metadata.role != "target":
+            weights[path.stem] = loaded
+        elif classifier is None:
+            classifier = loaded
+        else:
+            raise AuditError(f"{path}: a second classifier; give one, which is used with every anonymizer")
+    if not weights:
+        raise AuditError("expected weights of an anonymizer, got only a classifier; name the anonymizer, too")
+    if classifier is None and any(_is_shipped(path) for path in paths):
+        classifier = load_weights(shipped.GESTURES)
     first = next(iter(weights.values()))
     for other in weights.values():
         check_fit(
             other,
+            classifier,
             representation=first.metadata.representation,
             bins=first.metadata.bins,
             bin_us=first.metadata.bin_us,
@@ -67,7 +96,11 @@ def read_weights(paths: Sequence[Path]) -> dict[str, Weights]:
         if other.metadata.mode != first.metadata.mode:
             modes = f"{other.metadata.mode} and {first.metadata.mode}"
             raise AuditError(f"expected weights for windows of one mode, got {modes}; audit them one by one")
-    return weights
+    return weights, classifier
+
+
+def _is_shipped(path: Path) -> bool:
+    return path == Path(shipped.NAME) and not path.exists()
 
 
 def with_windows_of(settings: AuditSettings, weights: Weights) -> AuditSettings:
@@ -86,11 +119,12 @@ def with_windows_of(settings: AuditSettings, weights: Weights) -> AuditSettings:
     return settings.model_copy(update={"window": window})
 
 
-def subjects_of(weights: dict[str, Weights], settings: AuditSettings) -> list[Subject]:
-    """Return all subjects; raw windows come first, as the control."""
+def subjects_of(weights: dict[str, Weights], classifier: Weights | None, settings: AuditSettings) -> list[Subject]:
+    """Return all subjects; raw windows come first, as the control. The classifier belongs to each audited one."""
+    gestures = None if classifier is None else Classifier(classifier.model, classifier.digest)
     subjects = [Subject(name, baseline(name)) for name in sorted(settings.against, key=lambda name: name != RAW)]
     for name, loaded in weights.items():
         network = loaded.model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         about = loaded.metadata.model_dump(mode="json")
-        subjects.append(Subject(name, cast("Anonymizer", network), True, loaded.digest, about))
+        subjects.append(Subject(name, cast("Anonymizer", network), True, loaded.digest, about, gestures))
     return subjects

@@ -6,6 +6,7 @@ from eventveil.audit.attacks import (
     attributes,
     averaging,
     before_after,
+    gestures,
     identity,
     inversion,
     noise_replay,
@@ -16,6 +17,7 @@ from eventveil.audit.attacks.base import AttackFamily
 
 FAMILIES: tuple[AttackFamily, ...] = (
     identity,
+    gestures,
     averaging,
     utility,
     inversion,

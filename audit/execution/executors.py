@@ -219,6 +219,8 @@ def pack(plan: AuditPlan) -> bytes:
     for subject in plan.subjects:
         if isinstance(subject.anonymizer, torch.nn.Module):
             subject.anonymizer.to("cpu")
+        if subject.classifier is not None:
+            subject.classifier.network.to("cpu")
     return pickle.dumps(plan)
 
 

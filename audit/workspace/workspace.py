@@ -7,6 +7,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch import nn
 
@@ -111,6 +113,8 @@ class AuditWorkspace:
         for subject in plan.subjects:
             if isinstance(subject.anonymizer, nn.Module):
                 subject.anonymizer.to(group.device)
+            if subject.classifier is not None:
+                subject.classifier.network.to(group.device)
         self._parts: dict[str, Windows] = {}
 
     def subject(self, name: str) -> Subject:
@@ -224,6 +228,12 @@ class AuditWorkspace:
             seed: of the attacker, for the report.
         """
         embedding_NE = embed_windows(self.test, attacker.classifier, attacker.denoiser, anonymizer, "audit", *noise)
+        return self.attack_embeddings(embedding_NE, knowledge=knowledge, architecture=architecture, seed=seed)
+
+    def attack_embeddings(
+        self, embedding_NE: npt.NDArray[np.float32], *, knowledge: Knowledge, architecture: str, seed: int
+    ) -> list[dict[str, Any]]:
+        """Try to re-identify the test people by embeddings of their windows, as in `attack`."""
         attacks = [
             protocol.attack(embedding_NE, knowledge=knowledge, architecture=architecture, seed=seed)
             for protocol in self.protocols

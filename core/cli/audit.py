@@ -86,8 +86,9 @@ def run(
 ) -> None:
     """Measure how much identity an anonymizer leaks: train attackers on anonymized data, test them on unseen people.
 
-    All --weights go into one report in the --out folder, with a signed certificate. The folder work/ inside it contains
-    raw windows and identities: keep it private.
+    All --weights go into one report in the --out folder, with a signed certificate. One of them may be a classifier:
+    the gestures that it publishes are attacked, too. The folder work/ inside --out contains raw windows and identities:
+    keep it private.
 
     Exit status 0, Pass: even the upper end of the strongest attacker's 95 % interval is below the threshold.
     1, Fail: it is not. 2, Inconclusive: the audit could not decide; the report states what would be needed.
@@ -200,9 +201,9 @@ def _audit(
     from eventveil.stream.protocol.certificate import VALID_DAYS
     from eventveil.training.engine.loop import Interrupted
 
-    anonymizers = read_weights(weights)
+    anonymizers, classifier = read_weights(weights)
     settings = with_windows_of(settings, next(iter(anonymizers.values())))
-    subjects = subjects_of(anonymizers, settings)
+    subjects = subjects_of(anonymizers, classifier, settings)
     command = shlex.join(["eventveil", *sys.argv[1:]])
     try:
         with AuditProgress(stderr) as progress:
