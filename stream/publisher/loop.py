@@ -1,7 +1,8 @@
-"""Runs the publisher between its two sockets: receive, publish, serve the subscribers."""
+"""Runs the publisher between its two sockets: receive, publish when it is due, serve the subscribers."""
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 import zmq
@@ -15,7 +16,8 @@ from eventveil.stream.runtime.reporting import StageReporter
 from eventveil.stream.runtime.signals import Signals
 from eventveil.stream.runtime.stage import Sink
 
-BATCH = 16  # messages published before subscribers are served again
+BATCH = 16  # messages received before subscribers are served again
+NEAR_S = 0.005  # no message is received that shortly before a release: the work on it would delay the release
 STOPPED_FLUSH_MS = 300  # how long subscribers may take to receive the rest after a stop or a failure
 ENDED_FLUSH_MS = 10_000  # and after the end of all streams
 
@@ -59,10 +61,12 @@ class PublishLoop:
             BoundaryError: a message did not carry an anonymized window: nothing more is published.
         """
         try:
-            while self._counters.running() and not signals.aborted():
+            while (self._counters.running() or self._publisher.holds_messages) and not signals.aborted():
                 self._publisher.certify()
-                if self._receiver.poll(POLL_MS):
-                    _deliver(self._receiver, self._publisher)
+                if signals.stop.is_set():
+                    self._publisher.flush()
+                self._release()
+                self._receive()
                 self._subscriptions.count()
                 self._endpoint.service(self._subscriptions.abusive_client())
                 report.beat()
@@ -73,7 +77,30 @@ class PublishLoop:
             hurry = running or signals.stop.is_set()
             self._endpoint.socket.linger = STOPPED_FLUSH_MS if hurry else ENDED_FLUSH_MS
 
+    def _release(self) -> None:
+        """Publish what is due now or in a moment, exactly when it is due."""
+        left_s = self._publisher.until_release_s
+        if left_s is not None and left_s < NEAR_S:
+            time.sleep(left_s)
+            self._publisher.release()
 
-def _deliver(receiver: zmq.Socket[bytes], sink: Sink) -> None:
-    for message in receive(receiver, BATCH):
+    def _receive(self) -> None:
+        """Receive messages until a release is near, but at least one if any has come."""
+        left_s = self._publisher.until_release_s
+        wait_s = POLL_MS / 1000 if left_s is None else min(POLL_MS / 1000, max(0.0, left_s - NEAR_S))
+        if not self._receiver.poll(int(wait_s * 1000)):
+            return
+        for _ in range(BATCH):
+            if not _deliver(self._receiver, self._publisher):
+                return
+            left_s = self._publisher.until_release_s
+            if left_s is not None and left_s < NEAR_S:
+                return
+
+
+def _deliver(receiver: zmq.Socket[bytes], sink: Sink) -> bool:
+    """Pass the next message on; return False if none has come."""
+    messages = receive(receiver, 1)
+    for message in messages:
         sink.take(message)
+    return bool(messages)

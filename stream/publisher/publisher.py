@@ -1,9 +1,10 @@
 """Publishes anonymized windows and gestures: the last check before data leaves the machine.
 
-Published: each `AnonymizedWindow` that carries the anonymizer's seal, and the gesture recognised in it. Withheld: in
-live delivery, windows older than `max_age_ms`; always, windows that share a bin with a published one, because fresh
-noise on the same events can be averaged away (see the threats in docs/architecture.md). Of a withheld window nothing is
-published, no gesture either: it depends on the same events, with noise of its own.
+Published: each `AnonymizedWindow` that carries the anonymizer's seal, and the gesture recognised in it, at the window's
+release time. Withheld: in live delivery, windows that are too late for their release, or older than `max_age_ms`;
+always, windows that share a bin with a published one, because fresh noise on the same events can be averaged away (see
+the threats in docs/architecture.md). Of a withheld window nothing is published, no gesture either: it depends on the
+same events, with noise of its own.
 """
 
 from __future__ import annotations
@@ -29,11 +30,12 @@ from eventveil.stream.protocol.wire import (
     encode,
 )
 from eventveil.stream.publisher.padding import padded_size
+from eventveil.stream.publisher.release import ReleaseQueue
 from eventveil.stream.runtime.accounting import AGE, OVERLAP, StageCounters
 from eventveil.stream.runtime.accuracy import Prediction
 from eventveil.stream.runtime.latency import CoarseDelays, Latency
 from eventveil.stream.runtime.message import StageMessage
-from eventveil.stream.runtime.windows import AnonymizedWindow, Seal
+from eventveil.stream.runtime.windows import AnonymizedWindow, Origin, Seal
 
 CERTIFY_EVERY_NS = 2_000_000_000
 FAILED = "the line stopped before its streams had ended; its own log says why"
@@ -71,7 +73,7 @@ class Publisher:
         provenance: what the headers state about the weights.
         counters: the stage's counters; after a restart, they include what was published before.
         run: name of the run in the headers.
-        max_age_ms: withhold older windows; None (lossless) publishes all of them.
+        max_age_ms: withhold windows that are older or too late for their release; None (lossless) publishes all.
         note: called with each published prediction, for the supervisor.
         clock_ns: the machine's monotonic clock.
     """
@@ -95,7 +97,8 @@ class Publisher:
         self._seal = seal
         self._provenance = provenance
         self._counters = counters
-        self._max_age_ms = max_age_ms
+        self._max_age_ns = None if max_age_ms is None else max_age_ms * 1_000_000
+        self._held = ReleaseQueue()
         self._note = note
         self._clock_ns = clock_ns
         self._certified_ns: int | None = None
@@ -130,20 +133,41 @@ class Publisher:
         return {"latency_p50_ms": p50, "latency_p99_ms": p99, "all_p50_ms": all_p50, "all_p99_ms": all_p99}
 
     def take(self, message: StageMessage) -> None:
-        """Publish a window, or withhold it and count why; or announce the end of a stream, or a camera notice.
+        """Hold a message until its release, or withhold its window and count why.
 
         Raises:
             BoundaryError: the window does not come from the anonymizer: the pipeline must end.
         """
         window = None if message.window is None else self._seal.check(message.window)
-        if not self._counters[message.stream].arrived(message):
+        now_ns = self._clock_ns()
+        self._publish_due(now_ns)  # first: what is counted as lost below comes after it
+        counters = self._counters[message.stream]
+        if not counters.arrived(message):
             return
-        if message.notice is not None:
-            self._send(StateHeader(state=message.notice, stream=message.stream))
-        elif window is None:
-            self._send(StateHeader(state="ended", stream=message.stream, lost=self._lost(message)))
-        else:
-            self._publish(window, message)
+        if window is not None and self._too_late(window.origin, now_ns):
+            counters.drop(AGE)
+            return
+        self._held.put(message, now_ns)
+        self._publish_due(now_ns)
+
+    def release(self) -> None:
+        """Publish what is due."""
+        self._publish_due(self._clock_ns())
+
+    def flush(self) -> None:
+        """Publish all that is held, now: the pipeline is stopping."""
+        self._publish_due(None)
+
+    @property
+    def holds_messages(self) -> bool:
+        """Whether a message waits for its release."""
+        return bool(self._held)
+
+    @property
+    def until_release_s(self) -> float | None:
+        """Seconds until the next release; None if nothing is held."""
+        next_ns = self._held.next_ns
+        return None if next_ns is None else max(0, next_ns - self._clock_ns()) / 1e9
 
     def certify(self) -> None:
         """Publish the certificate, if there is one and it is due. It is repeated for subscribers that join late."""
@@ -158,12 +182,23 @@ class Publisher:
         """Announce the end of the whole pipeline. The cause of a failure is only in the publisher's log."""
         self._send(StateHeader(state=state, reason=FAILED if state == "failed" else ""))
 
-    def _publish(self, window: AnonymizedWindow, message: StageMessage) -> None:
+    def _too_late(self, origin: Origin, now_ns: int) -> bool:
+        if self._max_age_ns is None:
+            return False
+        return now_ns > (origin.ended_ns + self._max_age_ns if origin.release_ns is None else origin.release_ns)
+
+    def _publish_due(self, now_ns: int | None) -> None:
+        for message, due_ns in self._held.take(now_ns):
+            if isinstance(message.window, AnonymizedWindow):
+                self._publish(message.window, message, due_ns)
+            elif message.notice is not None:
+                self._send(StateHeader(state=message.notice, stream=message.stream))
+            else:
+                self._send(StateHeader(state="ended", stream=message.stream, lost=self._lost(message)))
+
+    def _publish(self, window: AnonymizedWindow, message: StageMessage, due_ns: int) -> None:
         counters = self._counters[window.origin.stream]
-        age_ms = (self._clock_ns() - window.origin.closed_ns) / 1e6
-        if self._max_age_ms is not None and age_ms > self._max_age_ms:
-            counters.drop(AGE)
-            return
+        age_ms = max(0, due_ns - window.origin.ended_ns) / 1e6
         if window.origin.t_start_us < counters.until_us:
             counters.drop(OVERLAP)
             return
@@ -178,9 +213,9 @@ class Publisher:
             self._send(gesture)
             if self._note is not None:
                 self._note(Prediction(stream=gesture.stream, seq=gesture.seq, label=gesture.label))
-        self._recent.add(age_ms)
-        self._all.add(age_ms)
-        self._ages.add(age_ms)
+        delay_ms = max(0, self._clock_ns() - window.origin.ended_ns) / 1e6
+        for delays in (self._recent, self._all, self._ages):
+            delays.add(delay_ms)
 
     def _lost(self, message: StageMessage) -> dict[str, int]:
         """Return why windows before a message are missing, counted since the stream began."""
@@ -195,7 +230,7 @@ class Publisher:
             "seq": origin.seq,
             "t_start_us": origin.t_start_us,
             "t_end_us": origin.t_end_us,
-            "age_ms": round(max(age_ms, 0.0), 3),
+            "age_ms": round(age_ms, 3),
             "lost": self._lost(message),
             "incidents": origin.incidents,
         }

@@ -28,8 +28,8 @@ from eventveil.errors import ConfigError
 from eventveil.stream.runtime.message import StageMessage
 
 QUEUE, AGE, OVERLAP, CRASH = "queue", "age", "overlap", "crash"
-"""Why a window is dropped: a newer one took its place in a full queue; it is older than `max_age_ms`; it shares bins
-with a published one; it was in a stage that died, or on the way to one."""
+"""Why a window is dropped: a newer one took its place in a full queue; it is older than `max_age_ms`, or too late for
+its release; it shares bins with a published one; it was in a stage that died, or on the way to one."""
 
 INCIDENTS: Final = ("overflow", "backlog", "away", "clock")
 """What may happen to a live camera, as defined in `eventveil.io.camera.live`."""
@@ -56,13 +56,13 @@ class StreamCounters(ctypes.Structure):
         ended: 1 once the end of the stream was received; for a source, once all its windows are made.
         gestures: for the publisher, gestures published.
         start_us: for a source, start of its first window.
-        closed_ns: for a source, when its last window was complete, on this machine's monotonic clock.
+        ended_ns: for a source, when its last window ended, on this machine's monotonic clock.
         until_us: for a source, end of its last window; for the publisher, no bin before this may be published again.
     """
 
     _fields_ = _integers(
         "received", "sent", "queue", "age", "overlap", "crash", "missed", "next", "ended", "gestures", "start_us",
-        "closed_ns", "until_us",
+        "ended_ns", "until_us",
     )  # fmt: skip
     received: int
     sent: int
@@ -75,7 +75,7 @@ class StreamCounters(ctypes.Structure):
     ended: int
     gestures: int
     start_us: int
-    closed_ns: int
+    ended_ns: int
     until_us: int
 
     def drop(self, reason: str, windows: int = 1) -> None:

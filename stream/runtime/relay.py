@@ -79,7 +79,7 @@ class Relay:
                 self._sender.put(message)
             elif id(message) in processed:
                 message.window = next(results)
-                self._ages.add((time.monotonic_ns() - message.window.origin.closed_ns) / 1e6)
+                self._ages.add(max(0, time.monotonic_ns() - message.window.origin.ended_ns) / 1e6)
                 self._sender.put(message)
             else:
                 self._counters[message.stream].drop(AGE)
@@ -94,7 +94,7 @@ class Relay:
 
     def _too_old(self, message: StageMessage) -> bool:
         assert message.window is not None
-        age_ns = time.monotonic_ns() - message.window.origin.closed_ns
+        age_ns = time.monotonic_ns() - message.window.origin.ended_ns
         return self._max_age_ns is not None and age_ns > self._max_age_ns
 
 

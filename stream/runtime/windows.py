@@ -32,7 +32,9 @@ class Origin:
         seq: number of the window in its stream.
         t_start_us: start of the window, camera time.
         t_end_us: end of the window (excluded), camera time.
-        closed_ns: when the window was complete, on this machine's monotonic clock: its age counts from here.
+        ended_ns: when the window ended, on this machine's monotonic clock: its age counts from here. For a source
+            without a clock (read at full speed), when it was complete.
+        release_ns: when it is to be published, on the same clock; None: at once, for a source without a clock.
         incidents: what happened to the camera: by kind, the number of windows so far in or before which it happened.
     """
 
@@ -41,7 +43,8 @@ class Origin:
     seq: int
     t_start_us: int
     t_end_us: int
-    closed_ns: int
+    ended_ns: int
+    release_ns: int | None = None
     incidents: dict[str, int] = field(default_factory=dict)
 
 

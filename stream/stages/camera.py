@@ -70,7 +70,7 @@ class CameraSource:
         self._scene_of: tuple[Sensor, str | None] | None = None  # geometry and serial number
         self._restarted = self._emitter.counters.received > 0
         if self._restarted:
-            self._camera.resume(self._emitter.counters.until_us, self._emitter.counters.closed_ns)
+            self._camera.resume(self._emitter.counters.until_us, self._emitter.counters.ended_ns)
         self._stop_us: int | None = None
 
     def figures(self) -> dict[str, Any]:

@@ -65,10 +65,10 @@ class WindowEmitter:
             incidents: what happened to the camera so far, by kind.
         """
         counters, span = self.counters, (window.t_start_us, window.t_end_us)
-        origin = Origin(self._stream, sensor, counters.received, *span, time.monotonic_ns(), incidents or {})
+        origin = Origin(self._stream, sensor, counters.received, *span, time.monotonic_ns(), None, incidents or {})
         if not counters.received:
             counters.start_us = window.t_start_us
-        counters.until_us, counters.closed_ns = window.t_end_us, origin.closed_ns
+        counters.until_us, counters.ended_ns = window.t_end_us, origin.ended_ns
         counters.received += 1
         self._density.add(window.events)
         self._sender.put(StageMessage(self._stream, RawWindow(origin, window.counts)))

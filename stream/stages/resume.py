@@ -26,7 +26,7 @@ def resume_at(source: SourceSettings, window: WindowPlan, counters: StreamCounte
     if not counters.received or window.hop_us is None:
         return None
     if not can_be_reread(source) and source.speed != "max":
-        passed_us = (time.monotonic_ns() - counters.closed_ns) / 1000 * source.speed
+        passed_us = (time.monotonic_ns() - counters.ended_ns) / 1000 * source.speed
         counters.skip(int(passed_us // window.hop_us))
     return counters.start_us + counters.received * window.hop_us
 

@@ -44,10 +44,10 @@ def _has_ipv6():
 needs_ipv6 = pytest.mark.skipif(not _has_ipv6(), reason="this machine has no ::1")
 
 
-def origin(seq=0, stream="0", *, start_us=None, span_us=10, closed_ns=0, incidents=()):
+def origin(seq=0, stream="0", *, start_us=None, span_us=10, ended_ns=0, release_ns=None, incidents=()):
     """Where and when; windows are adjacent unless `start_us` says otherwise."""
     start_us = seq * 10 if start_us is None else start_us
-    return Origin(stream, SENSOR, seq, start_us, start_us + span_us, closed_ns, dict(incidents))
+    return Origin(stream, SENSOR, seq, start_us, start_us + span_us, ended_ns, release_ns, dict(incidents))
 
 
 def values(seed=0):

@@ -74,7 +74,7 @@ class Line:
         source = self.counters[f"histogram:{stream}"][stream]
         seq = source.received
         source.received += 1
-        self._do[f"histogram:{stream}"](raw_message(seq, stream, closed_ns=self.now_ns))
+        self._do[f"histogram:{stream}"](raw_message(seq, stream, ended_ns=self.now_ns))
 
     def end(self, stream):
         made = self.counters[f"histogram:{stream}"][stream].received

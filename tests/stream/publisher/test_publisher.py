@@ -68,7 +68,7 @@ def topics_and_numbers(messages):
 
 
 def test_a_window_goes_out_as_it_is_with_its_gesture():
-    window, gesture = published(sealed_message(6, "cam", lost={"queue": 6}, closed_ns=NOW_NS - 1_234_567))
+    window, gesture = published(sealed_message(6, "cam", lost={"queue": 6}, ended_ns=NOW_NS - 1_234_567))
     assert (window.topic, gesture.topic) == (WINDOW, GESTURE)
     np.testing.assert_array_equal(window.array, values(6))
     assert gesture.array.shape == (0,)
@@ -175,8 +175,8 @@ def test_scores_are_refused_where_there_is_no_classifier():
 def test_a_window_too_old_is_withheld_in_live_delivery_and_counted():
     old, young = NOW_NS - AGE_NS - 1, NOW_NS - AGE_NS
     with publishing(max_age_ms=100) as (publisher, out):
-        publisher.take(sealed_message(seq=0, closed_ns=old))
-        publisher.take(sealed_message(seq=1, closed_ns=young))
+        publisher.take(sealed_message(seq=0, ended_ns=old))
+        publisher.take(sealed_message(seq=1, ended_ns=young))
         messages = out()
         assert topics_and_numbers(messages) == [(WINDOW, 1), (GESTURE, 1)]
         assert [message.header.lost for message in messages] == [{"age": 1}, {"age": 1}]
@@ -187,13 +187,13 @@ def test_a_window_too_old_is_withheld_in_live_delivery_and_counted():
 
 
 def test_no_window_is_too_old_in_lossless_delivery():
-    messages = published(sealed_message(closed_ns=NOW_NS - 3600 * 10**9), max_age_ms=None)
+    messages = published(sealed_message(ended_ns=NOW_NS - 3600 * 10**9), max_age_ms=None)
     assert topics_and_numbers(messages) == [(WINDOW, 0), (GESTURE, 0)]
     assert messages[0].header.age_ms == 3_600_000
 
 
 def test_a_window_from_the_future_has_no_age():
-    assert published(sealed_message(closed_ns=NOW_NS + 5))[0].header.age_ms == 0
+    assert published(sealed_message(ended_ns=NOW_NS + 5))[0].header.age_ms == 0
 
 
 def overlapping(count, hop_us, **where):
@@ -227,8 +227,8 @@ def test_a_window_before_the_published_one_is_withheld_too():
 
 def test_a_withheld_window_does_not_withhold_the_ones_it_overlaps():
     """A window that was never published reveals nothing, so windows that share its bins may be published."""
-    old = sealed_message(0, start_us=0, closed_ns=NOW_NS - 2 * AGE_NS)
-    young = sealed_message(1, start_us=4, closed_ns=NOW_NS)
+    old = sealed_message(0, start_us=0, ended_ns=NOW_NS - 2 * AGE_NS)
+    young = sealed_message(1, start_us=4, ended_ns=NOW_NS)
     assert topics_and_numbers(published(old, young, max_age_ms=100)) == [(WINDOW, 1), (GESTURE, 1)]
 
 
@@ -272,9 +272,9 @@ def test_every_gap_is_explained_and_no_bin_is_published_twice(steps):
         lost[stream] += lost_before
         made[stream] = seq + 1
         starts[stream] += hop_us
-        closed_ns = NOW_NS - 2 * AGE_NS if old else NOW_NS
+        ended_ns = NOW_NS - 2 * AGE_NS if old else NOW_NS
         inputs.append(
-            sealed_message(seq, stream, lost={"queue": lost[stream]}, start_us=starts[stream], closed_ns=closed_ns)
+            sealed_message(seq, stream, lost={"queue": lost[stream]}, start_us=starts[stream], ended_ns=ended_ns)
         )
     with publishing(max_age_ms=100) as (publisher, out):
         for message in [*inputs, *(end(stream, {"queue": lost[stream]}, made[stream]) for stream in "ab")]:
@@ -306,7 +306,7 @@ def test_the_delays_of_what_was_published_are_told():
     with publishing(max_age_ms=100) as (publisher, _):
         assert publisher.values() == dict.fromkeys(["latency_p50_ms", "latency_p99_ms", "all_p50_ms", "all_p99_ms"])
         for seq, delay_ms in enumerate([10, 10, 50, 500]):
-            publisher.take(sealed_message(seq, closed_ns=NOW_NS - delay_ms * 1_000_000))
+            publisher.take(sealed_message(seq, ended_ns=NOW_NS - delay_ms * 1_000_000))
         delays = publisher.values()
         assert (delays["latency_p50_ms"], delays["latency_p99_ms"]) == pytest.approx((10, 50), rel=0.02)
         delays = publisher.values()

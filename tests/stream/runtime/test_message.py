@@ -21,7 +21,7 @@ MESSAGES = [
     raw_message(seq=5, stream="cam", lost={"queue": 2}, start_us=-50),
     VOXELS,
     StageMessage("0", RawWindow(origin(), np.zeros((0, 2, 3, 4), np.uint16))),
-    sealed_message(seq=9, lost={"queue": 1, "age": 3}, closed_ns=2**62),
+    sealed_message(seq=9, lost={"queue": 1, "age": 3}, ended_ns=2**62),
     sealed_message(scores=None),
     raw_message(incidents={"overflow": 3, "away": 1}),
     end("cam", {"age": 7}, made=12),

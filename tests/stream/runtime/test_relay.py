@@ -126,7 +126,7 @@ def test_it_works_until_every_stream_has_ended():
 def test_windows_that_waited_too_long_are_given_up_before_work_is_spent_on_them():
     stage = Doubling()
     ages = [FRESH_NS, STALE_NS, STALE_NS, FRESH_NS, STALE_NS]
-    messages = [*(raw_message(seq, closed_ns=closed_ns) for seq, closed_ns in enumerate(ages)), end()]
+    messages = [*(raw_message(seq, ended_ns=ended_ns) for seq, ended_ns in enumerate(ages)), end()]
     got, figures = run(messages, stage, batch=100, max_age_ms=MAX_AGE_MS)
     assert [(name, message.lost) for (_, name), message in zip(names(got), got, strict=True)] == [
         (0, {}),
@@ -139,7 +139,7 @@ def test_windows_that_waited_too_long_are_given_up_before_work_is_spent_on_them(
 
 
 def test_without_a_greatest_age_the_oldest_window_goes_through():
-    got, _ = run([raw_message(closed_ns=0), end()], max_age_ms=None)
+    got, _ = run([raw_message(ended_ns=0), end()], max_age_ms=None)
     assert names(got) == [("0", 0), ("0", None)]
 
 
@@ -154,8 +154,8 @@ def test_every_gap_is_explained_behind_a_relay(windows, batch, queue):
     for stream, fresh, lost_before in windows:
         made[stream] += lost_before
         earlier[stream] += lost_before
-        closed_ns = FRESH_NS if fresh else STALE_NS
-        messages.append(raw_message(made[stream], stream, lost={"earlier": earlier[stream]}, closed_ns=closed_ns))
+        ended_ns = FRESH_NS if fresh else STALE_NS
+        messages.append(raw_message(made[stream], stream, lost={"earlier": earlier[stream]}, ended_ns=ended_ns))
         made[stream] += 1
     beats = itertools.count()
     messages += [end(stream, {"earlier": earlier[stream]}, made[stream]) for stream in "ab"]

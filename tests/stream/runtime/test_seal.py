@@ -77,7 +77,7 @@ def test_the_seal_of_another_run_is_refused():
         {"seq": 4},
         {"t_start_us": 31},
         {"t_end_us": 41},
-        {"closed_ns": 1},
+        {"ended_ns": 1},
     ],
 )
 def test_a_changed_origin_is_refused(changed):

@@ -51,7 +51,7 @@ def test_windows_get_the_next_number_and_their_origin(edge, counters):
     assert [origin.incidents for origin in origins] == [{}, {"away": 1}]
     stream = emitter.counters
     assert (stream.received, stream.sent, stream.start_us, stream.until_us) == (4, 2, 100, 140)
-    assert (stream.closed_ns, stream.dropped()) == (origins[1].closed_ns, {CRASH: 2})
+    assert (stream.ended_ns, stream.dropped()) == (origins[1].ended_ns, {CRASH: 2})
     assert emitter.figures(None)["counts"] == {
         "received": 0, "binned": 0, "late": 0, "outside": 0, "saturated": 0, "windows": 4, "sent": 2, "waiting": 0,
     }  # fmt: skip
