@@ -50,7 +50,7 @@ def stage(sink: Sink, **source: object) -> Iterator[tuple[RecordingSource, Signa
         push.connect("inproc://end")
         sender = EdgeSender(push, 4, "lossless", counters, signals.aborted)
         yield (
-            RecordingSource(SourceSettings.model_validate(source), sink, sender, counters),
+            RecordingSource(SourceSettings.model_validate(source), sink, sender, counters, release_ms=250),
             signals,
             StageReporter(counters, push),
         )

@@ -231,6 +231,7 @@ class LineSettings(Settings):
     run_as: Literal["threads", "processes"] = "threads"
     queue: int = Field(default=4, ge=1)
     max_age_ms: int = Field(default=1000, ge=1)
+    release_ms: int = Field(default=250, ge=1)
     restarts: int = Field(default=3, ge=0)
     hang_s: float = Field(default=5.0, ge=0.5, allow_inf_nan=True)  # inf: a silent stage is never restarted
     runtime_dir: Path | None = None

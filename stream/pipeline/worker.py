@@ -171,12 +171,16 @@ def run_histogram(stage: StageContext, number: int) -> None:
     """Read one source, as soon as all later stages are ready."""
     plan, signals = stage.plan, stage.signals
     settings = plan.settings.sources[number]
-    sender, counters = stage.sender("anonymize"), stage.counters
+    sender, counters, release_ms = stage.sender("anonymize"), stage.counters, plan.settings.line.release_ms
     source: Source
     if settings.where.is_camera:
-        source = CameraSource(settings, plan.window, sender, counters, max_age_ms=plan.max_age_ms)
+        source = CameraSource(
+            settings, plan.window, sender, counters, release_ms=release_ms, max_age_ms=plan.max_age_ms
+        )
     else:
-        source = RecordingSource(settings, plan.window, sender, counters, judged=settings.stream in plan.judged)
+        source = RecordingSource(
+            settings, plan.window, sender, counters, release_ms=release_ms, judged=settings.stream in plan.judged
+        )
     stage.report.figures = source.figures
     stage.report.send("ready")
     while not (signals.go.wait(POLL_MS / 1000) or signals.stop.is_set() or signals.aborted()):

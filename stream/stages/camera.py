@@ -40,6 +40,7 @@ class CameraSource:
         window: how to cut its events into windows.
         sender: where the windows go.
         counters: of the stage; after a restart they hold what was made before it.
+        release_ms: delay from the end of a window to its publication.
         max_age_ms: events that have waited longer are dropped before they are read; None: only those that do not fit
             into memory.
     """
@@ -51,12 +52,13 @@ class CameraSource:
         sender: EdgeSender,
         counters: StageCounters,
         *,
+        release_ms: int,
         max_age_ms: int | None,
     ) -> None:
         self._source = source
         self._window = window
         self._counters = counters
-        self._emitter = WindowEmitter(source.stream, sender, counters, window.size[0] * window.size[1])
+        self._emitter = WindowEmitter(source.stream, sender, counters, window.size[0] * window.size[1], release_ms)
         self._settings = settings = source.camera
         self._camera = LiveCamera(
             CameraUri.parse(source.uri),
@@ -146,7 +148,7 @@ class CameraSource:
             # What happened since the stage's process died was not recorded; the gap is counted.
             counters.skip(max(0, window.t_start_us - counters.until_us) // hop_us)
         self._restarted = False
-        self._emitter.emit(window, self._camera.sensor, self._incidents())
+        self._emitter.emit(window, self._camera.sensor, None, self._incidents())
 
     def _incidents(self) -> dict[str, int]:
         """Count the camera's latest incidents; return all so far, by kind."""

@@ -30,16 +30,18 @@ class WindowEmitter:
         sender: the edge to the next stage.
         counters: of the stage; after a restart they hold what was made before it.
         pixels: width times height of a window.
+        release_ms: delay from the end of a window to its publication.
 
     Attributes:
         counters: the stage's counters of this stream; `received` is the number of the next window.
     """
 
-    def __init__(self, stream: str, sender: EdgeSender, counters: StageCounters, pixels: int) -> None:
+    def __init__(self, stream: str, sender: EdgeSender, counters: StageCounters, pixels: int, release_ms: int) -> None:
         self.counters = counters[stream]
         self._stream = stream
         self._sender = sender
         self._stage = counters
+        self._release_ns = release_ms * 1_000_000
         self._density = DensityMeter(pixels)
         self.start_histogrammer()
 
@@ -56,16 +58,28 @@ class WindowEmitter:
         self._stage.outside = self._before.outside + stats.outside
         self._stage.saturated = self._before.saturated + stats.saturated
 
-    def emit(self, window: Window, sensor: Sensor, incidents: dict[str, int] | None = None) -> None:
+    def emit(
+        self, window: Window, sensor: Sensor, ended_ns: int | None, incidents: dict[str, int] | None = None
+    ) -> None:
         """Send a window.
 
         Args:
             window: the next one of the stream.
             sensor: geometry of the camera, before crop and scale.
+            ended_ns: when it ended, on this machine's monotonic clock; None if the source has no clock.
             incidents: what happened to the camera so far, by kind.
         """
-        counters, span = self.counters, (window.t_start_us, window.t_end_us)
-        origin = Origin(self._stream, sensor, counters.received, *span, time.monotonic_ns(), None, incidents or {})
+        counters = self.counters
+        origin = Origin(
+            self._stream,
+            sensor,
+            counters.received,
+            window.t_start_us,
+            window.t_end_us,
+            ended_ns=time.monotonic_ns() if ended_ns is None else ended_ns,
+            release_ns=None if ended_ns is None else ended_ns + self._release_ns,
+            incidents=incidents or {},
+        )
         if not counters.received:
             counters.start_us = window.t_start_us
         counters.until_us, counters.ended_ns = window.t_end_us, origin.ended_ns

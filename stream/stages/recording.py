@@ -14,7 +14,7 @@ from typing import Any
 
 from eventveil.events import EventPacket, Window
 from eventveil.replay.ground_truth import Truth
-from eventveil.replay.player.pace import paced
+from eventveil.replay.player.pace import Pace, paced
 from eventveil.replay.player.player import Player
 from eventveil.replay.player.sources import open_playlist
 from eventveil.stream.histogram import WindowedHistogrammer
@@ -43,6 +43,7 @@ class RecordingSource:
         window: how to cut it into windows.
         sender: where the windows go.
         counters: of the stage; after a restart they hold what was made before it.
+        release_ms: delay from the end of a window to its publication.
         judged: report to the supervisor what each window shows, where that is known.
     """
 
@@ -53,12 +54,15 @@ class RecordingSource:
         sender: EdgeSender,
         counters: StageCounters,
         *,
+        release_ms: int,
         judged: bool = False,
     ) -> None:
         self._source = source
         self._window = window
         self._judged = judged
-        self._emitter = WindowEmitter(source.stream, sender, counters, window.size[0] * window.size[1])
+        self._emitter = WindowEmitter(source.stream, sender, counters, window.size[0] * window.size[1], release_ms)
+        # Read at full speed, a recording has no clock: nothing in it happens at any time.
+        self._pace = None if source.speed == "max" else Pace(source.speed)
         self._histogrammer: WindowedHistogrammer | None = None
         self._scene: SceneFilter | None = None
 
@@ -94,7 +98,7 @@ class RecordingSource:
             for window in windows:
                 if self._judged:
                     self._note(window, player.truth, report)
-                self._emitter.emit(window, playlist.sensor)
+                self._emitter.emit(window, playlist.sensor, self._ended_ns(window))
                 self._emitter.count_events(histogrammer.stats)  # not with each packet: there are far too many of them
 
         with closing(iter(player)) as packets:
@@ -125,9 +129,10 @@ class RecordingSource:
         def sleep(seconds: float) -> None:
             self._emitter.pause(min(seconds, LONGEST_SLEEP_S), signals, report)
 
-        if self._source.speed == "max":
-            return poll_signals()
-        return paced(poll_signals(), speed=self._source.speed, sleep=sleep)
+        return poll_signals() if self._pace is None else paced(poll_signals(), self._pace, sleep=sleep)
+
+    def _ended_ns(self, window: Window) -> int | None:
+        return None if self._pace is None else round(self._pace.due_s(window.t_end_us) * 1e9)
 
     def _note(self, window: Window, truth: Truth, report: StageReporter) -> None:
         """Report to the supervisor, and to no other stage, what a window shows."""

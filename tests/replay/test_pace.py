@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from strategies import cuts, records, timed
 
 from eventveil import EventPacket
-from eventveil.replay.player.pace import SLICE_S, paced
+from eventveil.replay.player.pace import SLICE_S, Pace, paced
 
 SLICE_US = round(SLICE_S * 1e6)
 
@@ -41,8 +41,7 @@ def played(packets, *, speed=1.0):
     """Return the released packets, each with its release time in microseconds since the start."""
     clock = Clock()
     return [
-        (round((clock.now - 1000.0) * 1e6), packet)
-        for packet in paced(packets, speed=speed, clock=clock, sleep=clock.sleep)
+        (round((clock.now - 1000.0) * 1e6), packet) for packet in paced(packets, Pace(speed, clock), sleep=clock.sleep)
     ]
 
 
@@ -103,7 +102,7 @@ def test_delays_do_not_add_up():
     def oversleep(seconds):
         clock.now += seconds + 0.0003
 
-    for packet in paced([packet_at(*range(0, 10_000_001, 777))], clock=clock, sleep=oversleep):
+    for packet in paced([packet_at(*range(0, 10_000_001, 777))], Pace(clock=clock), sleep=oversleep):
         assert 0 <= clock.now - 1000.0 - (packet.until_us or packet.t[-1]) / 1e6 < 0.00031
         clock.now += 0.004
 
@@ -116,14 +115,14 @@ def test_a_sleep_that_wakes_too_early_is_slept_again():
         naps.append(seconds)
         clock.now += min(seconds, 0.003)
 
-    for packet in paced([packet_at(0, 10_000)], clock=clock, sleep=doze):
+    for packet in paced([packet_at(0, 10_000)], Pace(clock=clock), sleep=doze):
         assert clock.now == pytest.approx(1000.0 + (packet.until_us or packet.t[-1]) / 1e6, abs=1e-9)
     assert len(naps) >= 4
 
 
 def test_who_is_behind_does_not_sleep():
     clock = Clock()
-    for count, _ in enumerate(paced([packet_at(*range(0, 50_001, 100))], clock=clock, sleep=clock.sleep)):
+    for count, _ in enumerate(paced([packet_at(*range(0, 50_001, 100))], Pace(clock=clock), sleep=clock.sleep)):
         if count == 0:
             clock.now += 60
     assert clock.naps == 1
@@ -142,7 +141,7 @@ def test_packets_are_taken_one_by_one():
 
     taken = []
     clock = Clock()
-    stream = paced(endless(), clock=clock, sleep=clock.sleep)
+    stream = paced(endless(), Pace(clock=clock), sleep=clock.sleep)
     for count in range(1, 6):
         next(stream)
         assert len(taken) == count

@@ -145,6 +145,17 @@ def test_live_delivery_publishes_nothing_older_than_asked(kit, endpoint, monkeyp
     assert status.total("publish", "windows") + sum(status.dropped().values()) == status.total("histogram", "windows")
 
 
+def test_a_replay_in_real_time_publishes_no_window_before_its_release(kit, endpoint):
+    source = {"uri": str(kit.recording), "speed": 5.0}
+    with subscriber(endpoint) as received:
+        status = Pipeline(kit.settings(endpoint, sources=[source], line__release_ms=250)).run()
+        received.finish()
+    assert status.failure is None
+    assert len(received.topic("window")) == len(expected_windows(kit))
+    assert all(message["age_ms"] >= 250 for message in received.topic("window") + received.topic("gesture"))
+    assert status.value("publish", "all_p50_ms") > 245  # exact to 2 %
+
+
 def test_of_windows_that_share_bins_one_is_published_and_nothing_of_the_others(kit, endpoint):
     expected = expected_windows(kit, hop=2)
     with subscriber(endpoint) as received:

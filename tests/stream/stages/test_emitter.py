@@ -38,16 +38,18 @@ def edge(counters):
 
 def test_windows_get_the_next_number_and_their_origin(edge, counters):
     sender, messages = edge
-    emitter = WindowEmitter("cam", sender, counters, pixels=12)
-    emitter.emit(window(100), SENSOR)
+    emitter = WindowEmitter("cam", sender, counters, pixels=12, release_ms=250)
+    emitter.emit(window(100), SENSOR, 5_000)
     emitter.counters.skip(2)  # lost while the process was dead
-    emitter.emit(window(130), SENSOR, {"away": 1})
+    emitter.emit(window(130), SENSOR, None, {"away": 1})
     origins = [message.window.origin for message in messages()]
     assert [(origin.stream, origin.sensor, origin.seq) for origin in origins] == [
         ("cam", SENSOR, 0),
         ("cam", SENSOR, 3),
     ]
     assert [(origin.t_start_us, origin.t_end_us) for origin in origins] == [(100, 110), (130, 140)]
+    assert (origins[0].ended_ns, origins[0].release_ns) == (5_000, 250_005_000)
+    assert origins[1].release_ns is None  # a source without a clock
     assert [origin.incidents for origin in origins] == [{}, {"away": 1}]
     stream = emitter.counters
     assert (stream.received, stream.sent, stream.start_us, stream.until_us) == (4, 2, 100, 140)
@@ -58,22 +60,22 @@ def test_windows_get_the_next_number_and_their_origin(edge, counters):
 
 
 def test_events_of_several_histogrammers_and_processes_add_up(edge, counters):
-    emitter = WindowEmitter("cam", edge[0], counters, pixels=12)
+    emitter = WindowEmitter("cam", edge[0], counters, pixels=12, release_ms=250)
     emitter.count_events(HistogramStats(5, 4, 1, 0, 0))
     emitter.count_events(HistogramStats(9, 7, 1, 1, 0))  # totals of the same histogrammer
     emitter.start_histogrammer()
     emitter.count_events(HistogramStats(10, 8, 1, 1, 3))
-    WindowEmitter("cam", edge[0], counters, pixels=12).count_events(HistogramStats(1, 1, 0, 0, 0))
+    WindowEmitter("cam", edge[0], counters, pixels=12, release_ms=250).count_events(HistogramStats(1, 1, 0, 0, 0))
     totals = (counters.events, counters.binned, counters.late, counters.outside, counters.saturated)
     assert totals == (20, 16, 2, 2, 3)
 
 
 def test_the_end_is_sent_after_a_fault_which_is_then_raised(edge, counters):
     sender, messages = edge
-    emitter = WindowEmitter("cam", sender, counters, pixels=12)
+    emitter = WindowEmitter("cam", sender, counters, pixels=12, release_ms=250)
 
     def read():
-        emitter.emit(window(0), SENSOR)
+        emitter.emit(window(0), SENSOR, None)
         raise LineError("damaged")
 
     with pytest.raises(LineError, match="damaged"):
@@ -84,7 +86,7 @@ def test_the_end_is_sent_after_a_fault_which_is_then_raised(edge, counters):
 
 def test_a_stream_that_has_ended_is_not_read_again(edge, counters):
     sender, messages = edge
-    emitter = WindowEmitter("cam", sender, counters, pixels=12)
+    emitter = WindowEmitter("cam", sender, counters, pixels=12, release_ms=250)
     emitter.counters.received, emitter.counters.ended = 7, 1
     emitter.emit_stream(lambda: pytest.fail("was read"), signals(), REPORT)
     assert [(message.seq, message.ends) for message in messages()] == [(7, True)]
@@ -92,7 +94,7 @@ def test_a_stream_that_has_ended_is_not_read_again(edge, counters):
 
 @pytest.mark.parametrize("flag", ["stop", "abort"])
 def test_a_pause_ends_when_the_pipeline_is_to_stop(edge, counters, flag):
-    emitter, stage_signals = WindowEmitter("cam", edge[0], counters, pixels=12), signals()
+    emitter, stage_signals = WindowEmitter("cam", edge[0], counters, pixels=12, release_ms=250), signals()
     emitter.pause(0, stage_signals, REPORT)
     getattr(stage_signals, flag).set()
     with pytest.raises(Stopped):

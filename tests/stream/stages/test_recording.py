@@ -1,0 +1,57 @@
+"""The source stage of a recording: when its windows end, and when they are to be published."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from pipeline_helpers import link, received, signals
+from pipeline_setup import BIN_US, BINS, SENSOR, SIZE, write_recording
+
+from eventveil import EventPacket
+from eventveil.stream.plan import WindowPlan
+from eventveil.stream.runtime.accounting import PipelineCounters
+from eventveil.stream.runtime.edge_queue import EdgeSender
+from eventveil.stream.runtime.message import unpack
+from eventveil.stream.settings import SourceSettings
+from eventveil.stream.stages.recording import RecordingSource
+
+WINDOW_US, WINDOWS, SPEED, RELEASE_MS = BINS * BIN_US, 10, 20.0, 250
+PLAN = WindowPlan(mode="windows", bins=BINS, bin_us=BIN_US, hop=None, size=SIZE)
+
+
+def recording(path, busy):
+    """Ten windows; in each busy one an event every 100 us, in a quiet one none. The first and the last are busy."""
+    t = np.arange(0, WINDOWS * WINDOW_US, 100)
+    t = t[np.array([True, *busy, True])[t // WINDOW_US]]
+    events = EventPacket.of(t, t // 100 % 64, t // 6400 % 64, t % 2)
+    write_recording(path, iter([events]), SENSOR)
+    return path
+
+
+def origins(path, speed):
+    counters = PipelineCounters(("histogram:0",), ("0",))["histogram:0"]
+    with link(hwm=100) as (push, pull):
+        sender = EdgeSender(push, 100, "lossless", counters, lambda: False)
+        source = SourceSettings(uri=str(path), speed=speed)
+        RecordingSource(source, PLAN, sender, counters, release_ms=RELEASE_MS).run(
+            signals(), SimpleNamespace(beat=lambda: None)
+        )
+        messages = [unpack(frames) for frames in received(pull)]
+    return [message.window.origin for message in messages if message.window is not None]
+
+
+@pytest.mark.parametrize("busy", [[True] * 8, [False] * 8, [True, False] * 4])
+def test_windows_are_released_at_the_same_times_whatever_moves(tmp_path, busy):
+    made = origins(recording(tmp_path / "scene.aedat4", busy), SPEED)
+    assert len(made) == WINDOWS
+    first_ns = made[0].release_ns
+    steps_ns = [origin.release_ns - first_ns for origin in made]
+    assert steps_ns == pytest.approx([number * WINDOW_US * 1000 / SPEED for number in range(WINDOWS)], abs=2)
+    assert {origin.release_ns - origin.ended_ns for origin in made} == {RELEASE_MS * 1_000_000}
+
+
+def test_a_recording_that_is_read_at_full_speed_has_no_release_times(tmp_path):
+    made = origins(recording(tmp_path / "scene.aedat4", [True] * 8), "max")
+    assert {origin.release_ns for origin in made} == {None}
