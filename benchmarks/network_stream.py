@@ -69,13 +69,13 @@ os._exit(0)  # the writer's destructor never returns
 
 def settings(port: int, endpoint: str, delivery: str) -> Any:
     """Return the settings of the pipeline: one network stream, the shipped weights, no filter before the windows."""
-    camera = {"quiet_ms": 5000, "wait": True}
+    camera = {"quiet_ms": 500, "wait": True}
     values = {
         "sources": [{"uri": f"dv+tcp://127.0.0.1:{port}", "camera": camera, "scene": {"hot_pixels": "off"}}],
         "anonymize": {"weights": str(shipped.ANONYMIZER), "device": "cpu"},
         "classify": {"weights": str(shipped.GESTURES), "device": "cpu"},
         "publish": {"bind": endpoint, "wait_for": 1},
-        "line": {"delivery": delivery, "run_as": "processes", "queue": 2, "max_age_ms": 1000},
+        "line": {"delivery": delivery, "run_as": "processes", "queue": 2, "max_age_ms": 1000, "release_ms": 1000},
     }
     return run_settings(values, name="benchmark")
 

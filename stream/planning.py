@@ -20,13 +20,15 @@ def plan(settings: PipelineSettings) -> PipelinePlan:
 
     Raises:
         DatasetError: a source's folder is not the dataset that its URI names.
-        ConfigError: the anonymizer's weights are missing, or a setting does not fit them.
+        ConfigError: the anonymizer's weights are missing, a setting does not fit them, or a camera's quiet windows
+            would be too late for their release.
         WeightsError: a weights file is invalid, untrained without permission, or does not fit the pipeline.
         AuditError: a certificate is not valid, or a certificate given in the settings does not cover these weights.
         AccessError: the publisher's keys are malformed or open to others.
     """
     for source in settings.sources:
         look_for(source.where)
+    release_remarks = _check_release(settings)
     key_remarks = _check_keys(settings.publish.keys)
     anonymizer = _anonymizer(settings)
     classifier = None if settings.classify.weights is None else load_weights(settings.classify.weights)
@@ -46,7 +48,26 @@ def plan(settings: PipelineSettings) -> PipelinePlan:
     if window.mode == "recording":
         _require_single_recordings(settings)
     judged, class_remarks = _judged_streams(settings, provenance)
-    return PipelinePlan(settings, window, provenance, judged, (*key_remarks, *audit_remarks, *class_remarks))
+    return PipelinePlan(
+        settings, window, provenance, judged, (*release_remarks, *key_remarks, *audit_remarks, *class_remarks)
+    )
+
+
+def _check_release(settings: PipelineSettings) -> tuple[str, ...]:
+    """Require quiet windows of cameras before their release; in lossless delivery, only remark on it."""
+    line, remarks = settings.line, []
+    for number, source in enumerate(settings.sources):
+        quiet_ms = source.camera.quiet_ms
+        if not source.where.is_camera or quiet_ms < line.release_ms:
+            continue
+        late = f"sources.{number}.camera.quiet_ms: quiet windows are complete {quiet_ms} ms after their end"
+        if line.delivery == "live":
+            raise ConfigError(
+                f"{late}, too late for line.release_ms ({line.release_ms}), and would be dropped; give a smaller "
+                "quiet_ms, or a larger release_ms"
+            )
+        remarks.append(f"{late}, later than line.release_ms ({line.release_ms}): arrival times show when nothing moves")
+    return tuple(remarks)
 
 
 def _check_keys(keys: Path | None) -> tuple[str, ...]:

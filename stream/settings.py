@@ -236,6 +236,15 @@ class LineSettings(Settings):
     hang_s: float = Field(default=5.0, ge=0.5, allow_inf_nan=True)  # inf: a silent stage is never restarted
     runtime_dir: Path | None = None
 
+    @model_validator(mode="after")
+    def _are_released_in_time(self) -> Self:
+        if self.delivery == "live" and self.release_ms > self.max_age_ms:
+            raise ValueError(
+                f"in live delivery, windows older than max_age_ms ({self.max_age_ms}) are dropped, and release_ms "
+                f"({self.release_ms}) would hold them longer; give release_ms of at most max_age_ms"
+            )
+        return self
+
     @field_validator("runtime_dir", mode="before")
     @classmethod
     def _is_a_folder(cls, value: object) -> object:

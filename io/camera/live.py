@@ -23,6 +23,7 @@ from eventveil.io.camera.clock import CameraClock
 from eventveil.io.camera.device import CameraInfo, Tuning
 from eventveil.io.camera.frames import BACKLOG, EVENTS, OVERFLOW, TICK, Frame, Totals
 from eventveil.io.camera.link import CameraLink
+from eventveil.io.camera.offset import ClockOffset
 from eventveil.io.camera.uri import CameraUri
 from eventveil.io.validation.checks import first_fault
 
@@ -84,6 +85,7 @@ class LiveCamera:
         self._tuning = tuning or Tuning()
         self._max_age_ms = max_age_ms
         self._clock = CameraClock(quiet_ms * 1000)
+        self._offset = ClockOffset()
         self._link: CameraLink | None = None
         self._info: CameraInfo | None = None
         self._before = Totals()  # of previous connections
@@ -157,6 +159,11 @@ class LiveCamera:
     def resume(self, until_us: int, at_ns: int) -> None:
         """Continue a stream of another process, which had reached `until_us` at `at_ns` of the monotonic clock."""
         self._clock.resume(until_us, at_ns)
+        self._offset.start(until_us, at_ns)
+
+    def machine_ns(self, t_us: int) -> int:
+        """Estimate when the stream's time was `t_us`, on this machine's monotonic clock."""
+        return self._offset.at_ns(t_us)
 
     def not_before(self, until_us: int) -> None:
         """Return no more events before this time of the stream."""
@@ -198,6 +205,8 @@ class LiveCamera:
             events = frame.events
             packet = self._place(EventPacket(events["t"], events["x"], events["y"], events["p"]), head.stamp_ns)
             self._delivered += len(packet)
+            if len(packet):
+                self._offset.observe(int(packet.t[-1]), head.stamp_ns)
             return packet
         return self._clock.quiet(head.stamp_ns) if head.kind == TICK else None
 

@@ -148,7 +148,8 @@ class CameraSource:
             # What happened since the stage's process died was not recorded; the gap is counted.
             counters.skip(max(0, window.t_start_us - counters.until_us) // hop_us)
         self._restarted = False
-        self._emitter.emit(window, self._camera.sensor, None, self._incidents())
+        ended_ns = self._camera.machine_ns(window.t_end_us)
+        self._emitter.emit(window, self._camera.sensor, ended_ns, self._incidents())
 
     def _incidents(self) -> dict[str, int]:
         """Count the camera's latest incidents; return all so far, by kind."""

@@ -14,6 +14,8 @@ from pydantic import BaseModel
 from eventveil import Sensor
 from eventveil.config import find_config, packaged_configs, read_yaml, run_settings
 from eventveil.errors import ConfigError
+from eventveil.models import shipped
+from eventveil.stream.planning import plan
 from eventveil.stream.settings import PipelineSettings
 
 MINIMAL = {"sources": [{"uri": "a.aedat4"}]}
@@ -141,6 +143,8 @@ def test_an_unknown_key_is_named_with_those_that_are_known(values, words):
         ({"line": 3}, "line: Input should be a valid dictionary or instance of LineSettings, got 3"),
         ({"line": {"delivery": "best"}}, "line.delivery: Input should be 'lossless' or 'live', got 'best'"),
         ({"line": {"max_age_ms": 0}}, "line.max_age_ms: Input should be greater than or equal to 1, got 0"),
+        ({"line": {"release_ms": 0}}, "line.release_ms: Input should be greater than or equal to 1, got 0"),
+        ({"line": {"delivery": "live", "max_age_ms": 249}}, "line: in live delivery, windows older than"),
     ],
 )
 def test_a_wrong_value_is_named_with_its_place(values, words):
@@ -327,3 +331,15 @@ def test_a_ready_configuration_explains_every_key_in_place(name):
     keys = [line for line in lines if re.match(r"^ +(- )?\w+:", line)]
     assert len(keys) >= len(set(every_key(PipelineSettings)))
     assert [line for line in keys if "#" not in line] == []
+
+
+def test_a_camera_whose_quiet_windows_miss_their_release_is_refused_in_live_delivery():
+    def planned(delivery, quiet_ms):
+        values = {"sources": [{"uri": "dv://", "camera": {"quiet_ms": quiet_ms}}], "line": {"delivery": delivery}}
+        return plan(run_settings(values | {"anonymize": {"weights": str(shipped.ANONYMIZER)}}, name="mine.yaml"))
+
+    with pytest.raises(ConfigError, match=r"sources.0.camera.quiet_ms: .* 250 ms .* line.release_ms \(250\)"):
+        planned("live", 250)
+    assert not [remark for remark in planned("live", 249).remarks if "quiet" in remark]
+    (remark,) = [one for one in planned("lossless", 250).remarks if "quiet" in one]
+    assert remark.endswith("later than line.release_ms (250): arrival times show when nothing moves")

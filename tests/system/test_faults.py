@@ -30,7 +30,7 @@ from eventveil.stream.protocol.wire import GESTURE, WINDOW, decode
 from eventveil.stream.subscriber.client import NETWORK, Gaps
 
 WINDOW_S = 5 * BIN_US / 1e6
-OFTEN = {"line__restarts": 50, "line__max_age_ms": 2_000, "sources__0__speed": 0.5}
+OFTEN = {"line__restarts": 50, "line__max_age_ms": 2_000, "line__release_ms": 1_000, "sources__0__speed": 0.5}
 CRASHES = {
     "raise": "(RuntimeError)",
     "cuda": "(AcceleratorError)",
@@ -206,7 +206,7 @@ def test_too_slow_an_anonymizer_publishes_young_windows_and_a_stage_that_dies_to
     """The anonymizer takes ten times as long as the source allows."""
     endpoint = f"ipc://{folder}/public"
     settings = {"sources__0__speed": 2.0, "line__max_age_ms": 4_000, "line__queue": 2, "anonymize__batch": 1}
-    settings |= {"line__restarts": 1}
+    settings |= {"line__restarts": 1, "line__release_ms": 4_000}
     faults.set("slow")
     with (
         subscribers(endpoint, readers=1, stalled=0) as received,

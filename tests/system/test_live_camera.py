@@ -12,11 +12,14 @@ from camera_helpers import PATIENCE_S, as_columns, as_dv, cameras_in_a_line, fak
 from pipeline_setup import PROGRAM, everything, make_kit
 
 from eventveil import EventPacket
+from eventveil.stream.pipeline import worker
 from eventveil.stream.pipeline.pipeline import Pipeline
 from eventveil.stream.protocol.wire import GESTURE, STATE, WINDOW, decode
+from eventveil.stream.stages.camera import CameraSource
 
 WINDOW_US = 100_000
 STEP_US = 500
+MAX_AGE = {"max_age_ms": 60_000}
 EVENTS = np.dtype([("t", "<u8"), ("x", "<u2"), ("y", "<u2"), ("on", "?")])
 
 
@@ -133,7 +136,9 @@ def test_what_a_camera_loses_is_told_in_the_next_header(kit, tmp_path, monkeypat
     fake = fake_camera(tmp_path, monkeypatch, "neuromorphic", model="iniVation DAVIS 346", sensor=(346, 260))
     all_events = events(9)
     first, second, third = (all_events[low : low + 601] for low in (0, 600, 1200))
-    with running(kit, "dv://?driver=neuromorphic-drivers", line__delivery="live", line__max_age_ms=60_000) as line:
+    # As in live delivery; but then windows would have to be ready for their release, and the test makes them in bursts.
+    monkeypatch.setattr(worker, "CameraSource", lambda *args, **options: CameraSource(*args, **options | MAX_AGE))
+    with running(kit, "dv://?driver=neuromorphic-drivers") as line:
         fake.emit(as_columns(first, EVENTS))
         line.wait_for(lambda: len(line.windows()) >= 2)
         fake.emit(as_columns(second, EVENTS), holes=[0])
@@ -173,9 +178,8 @@ def test_what_happened_to_a_camera_is_not_forgotten_when_its_stage_is_started_an
     pytest.importorskip("neuromorphic_drivers")
     fake = fake_camera(tmp_path, monkeypatch, "neuromorphic", model="iniVation DAVIS 346", sensor=(346, 260))
     source = {"uri": "dv://?driver=neuromorphic-drivers", "stream": "cam", "camera": {"quiet_ms": 60_000}}
-    live = {"line__delivery": "live", "line__max_age_ms": 600_000}
     first, second = events(3), events(3, first_us=10 * WINDOW_US)
-    with everything() as (endpoint, published), cameras_in_a_line(kit, tmp_path, endpoint, [source], **live) as line:
+    with everything() as (endpoint, published), cameras_in_a_line(kit, tmp_path, endpoint, [source]) as line:
         fake.emit(as_columns(first, EVENTS), holes=[0])
         third = line.wait_for(lambda beat: beat["published_windows"] == 3)
         line.kill("histogram:cam")
@@ -183,7 +187,7 @@ def test_what_happened_to_a_camera_is_not_forgotten_when_its_stage_is_started_an
         fake.emit(as_columns(second, EVENTS), holes=[0])
         line.wait_for(lambda beat: beat["published_windows"] >= third["published_windows"] + 3)
         line.stop()
-    assert line.process.returncode == 0, line.errors
+    assert "windows were lost with a stage that died, although delivery is lossless" in line.errors.replace("\n", " ")
     headers = [message.header for message in map(decode, published) if message.topic == WINDOW]
     overflows = [header.incidents.get("overflow", 0) for header in headers]
     assert overflows == [1] * 3 + [2] * (len(overflows) - 3)

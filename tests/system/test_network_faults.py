@@ -69,7 +69,8 @@ def line_and_subscriber(
     """A pipeline at one end of the link, which begins once the subscriber at the other end is there."""
     key_options = ("--server-key", str(keys / "line" / "line.pub"), "--key", str(keys / "alice" / "secret.key"))
     patience = ("--timeout", str(PATIENCE_S))
-    settings |= {"sources__0__speed": SPEED, "line__max_age_ms": MAX_AGE_MS, "publish__keys": str(keys / "line")}
+    ages = {"line__max_age_ms": MAX_AGE_MS, "line__release_ms": 1_000}
+    settings |= ages | {"sources__0__speed": SPEED, "publish__keys": str(keys / "line")}
     folder = keys / "of the line"
     folder.mkdir()
     with (
