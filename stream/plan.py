@@ -42,7 +42,7 @@ class WindowPlan:
         return None if self.bin_us is None else self.bin_us * (self.hop or self.bins)
 
     def histogrammer(self, view: View, start_us: int | None = None) -> WindowedHistogrammer:
-        """Return a histogrammer for one source; its first window starts at `start_us`, or with the first event.
+        """Return a histogrammer for one source; its first window starts at `start_us`, or on a grid of `hop_us`.
 
         Raises:
             EventError: the sensor is smaller than the window, or does not contain the crop.
@@ -59,6 +59,7 @@ class WindowPlan:
             flip_x=view.flip_x,
             flip_y=view.flip_y,
             start_us=start_us,
+            grid_us=self.hop_us,
         )
 
 

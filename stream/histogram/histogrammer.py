@@ -73,6 +73,8 @@ class WindowedHistogrammer:
         flip_x: mirror left and right.
         flip_y: mirror top and bottom.
         start_us: start of the first window; None is the first event's time. Not in "recording" mode.
+        grid_us: without `start_us`, the first window starts at the last multiple of this before the first event, so that
+            no window states the exact time of an event. Not in "recording" mode.
         field: (width, height): use this many evenly spaced columns and rows of the crop; None uses all.
 
     Attributes:
@@ -108,15 +110,17 @@ class WindowedHistogrammer:
         flip_y: bool = False,
         start_us: int | None = None,
         field: tuple[int, int] | None = None,
+        grid_us: int | None = None,
     ) -> None:
         self.stats = HistogramStats()
         self._mode = mode
         self._bins = _in_range("bins", bins, 1, MAX_SPAN_US)
         self._pixels = PixelMap.of(sensor, size, crop, field=field, flip_x=flip_x, flip_y=flip_y)
         self._grid = self._new_grid(bin_us, hop)
+        if mode == "recording" and (start_us, grid_us) != (None, None):
+            raise EventError("recording mode starts with the first event: leave start_us and grid_us out")
+        self._grid_us = 1 if grid_us is None else _in_range("grid_us", grid_us, 1, MAX_SPAN_US)
         if start_us is not None:
-            if mode == "recording":
-                raise EventError("recording mode starts with the first event: leave start_us out")
             _in_range("start_us", start_us, -MAX_TIME_US, MAX_TIME_US)
         self._t_start_us = start_us
         self._seq = 0
@@ -149,7 +153,7 @@ class WindowedHistogrammer:
         if self._t_start_us is None and len(packet):
             if abs(first_us := int(packet.t[0])) > MAX_TIME_US:
                 raise EventError(f"expected times within {MAX_TIME_US} us of zero: check the time unit of the source")
-            self._t_start_us = first_us
+            self._t_start_us = first_us - first_us % self._grid_us
         self._packet, self._next = packet, 0
         self._bin()
         return iter(self._take_due, None)

@@ -37,7 +37,7 @@ def endpoint() -> Iterator[str]:
 
 
 def expected_windows(kit: Kit, hop: int = BINS) -> list:
-    histogrammer = WindowedHistogrammer(SENSOR, size=SIZE, bins=BINS, bin_us=BIN_US, hop=hop)
+    histogrammer = WindowedHistogrammer(SENSOR, size=SIZE, bins=BINS, bin_us=BIN_US, hop=hop, grid_us=hop * BIN_US)
     with open_events(kit.recording) as source:
         windows = [window for packet in source for window in histogrammer.push(packet)]
     return windows + list(histogrammer.finish())
@@ -84,7 +84,7 @@ def test_a_real_recording_goes_through_the_whole_line(kit, endpoint, real_data, 
     uri = str(real_data / "recordings" / name)
     source = {"uri": uri, "sensor": REAL[name], "speed": "max"}
     with open_events(uri, sensor=Sensor.parse(REAL[name]) if REAL[name] else None) as events:
-        histogrammer = WindowedHistogrammer(events.sensor, size=SIZE, bins=BINS, bin_us=BIN_US)
+        histogrammer = WindowedHistogrammer(events.sensor, SIZE, BINS, BIN_US, grid_us=BINS * BIN_US)
         expected = [window.seq for packet in events for window in histogrammer.push(packet)]
         expected += [window.seq for window in histogrammer.finish()]
     with subscriber(endpoint) as received:

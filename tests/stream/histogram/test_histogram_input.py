@@ -101,6 +101,8 @@ def test_the_ends_of_time_are_refused_or_late_but_never_wrap():
         ({"mode": "recording"}, "bin_us"),
         ({"mode": "recording", "bin_us": None, "hop": 1}, "hop"),
         ({"mode": "recording", "bin_us": None, "start_us": 0}, "start_us"),
+        ({"mode": "recording", "bin_us": None, "grid_us": 10}, "grid_us"),
+        ({"grid_us": 0}, "grid_us"),
         ({"size": (5, 3)}, "4x3"),
         ({"size": (4, 0)}, "1x1"),
         ({"size": (3, 2), "crop": (0, 0, 2, 2)}, "2x2"),

@@ -68,6 +68,14 @@ def test_overlapping_windows_share_their_bins():
     assert spans(h.finish()) == [(3, 30, 60, [1, 0, 1])]
 
 
+@pytest.mark.parametrize(
+    ("first_us", "start_us"), [(0, 0), (1, 0), (19, 0), (20, 20), (-1, -20), (-20, -20), (2**61, 2**61 - 2**61 % 20)]
+)
+def test_on_a_grid_no_window_states_the_time_of_the_first_event(first_us, start_us):
+    (window,) = histogrammer(grid_us=20).push(at(first_us, first_us + 20))
+    assert (window.t_start_us, window.events) == (start_us, 1)
+
+
 def test_start_us_sets_the_first_window():
     h = histogrammer(start_us=-40)
     assert spans(h.push(at(-41, -21, 0))) == [(0, -40, -20, [0, 1]), (1, -20, 0, [0, 0])]

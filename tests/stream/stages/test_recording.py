@@ -55,3 +55,13 @@ def test_windows_are_released_at_the_same_times_whatever_moves(tmp_path, busy):
 def test_a_recording_that_is_read_at_full_speed_has_no_release_times(tmp_path):
     made = origins(recording(tmp_path / "scene.aedat4", [True] * 8), "max")
     assert {origin.release_ns for origin in made} == {None}
+
+
+@pytest.mark.parametrize("first_us", [0, 1, 34_567, WINDOW_US - 1])
+def test_the_times_of_windows_do_not_contain_that_of_an_event(tmp_path, first_us):
+    t = np.arange(first_us, 3 * WINDOW_US, 500)
+    write_recording(tmp_path / "scene.aedat4", iter([EventPacket.of(t, t % 64, t % 64, t % 2)]), SENSOR)
+    made = origins(tmp_path / "scene.aedat4", "max")
+    assert [(origin.t_start_us, origin.t_end_us) for origin in made] == [
+        (number * WINDOW_US, (number + 1) * WINDOW_US) for number in range(3)
+    ]
