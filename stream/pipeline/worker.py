@@ -142,7 +142,7 @@ def serve(
     stage = StageContext(address, plan, context or zmq.Context())
     try:
         run(stage, *args)
-        stage.report.send("ended")
+        stage.report.send("aborted" if stage.signals.aborted() else "ended")
         stage.wait_for_shutdown()
     except CrashError as error:
         stage.report.send("crashed", str(error))

@@ -124,9 +124,9 @@ class StateHeader(Header):
     """A change of state of a stream or of the whole pipeline; the payload is empty.
 
     Attributes:
-        state: `ended` (all of it was published), `failed` (the pipeline stopped, `reason` says why), `camera_lost` (the
-            stream pauses until) `camera_back`, `certificate` (repeated every two seconds, for subscribers that join
-            late).
+        state: `ended` (all of it was published), `failed` (the source failed or the pipeline stopped before that),
+            `camera_lost` (the stream pauses until) `camera_back`, `certificate` (repeated every two seconds, for
+            subscribers that join late).
         stream: the stream, or None for the whole pipeline.
         reason: the cause in words, if there is one.
         lost: windows lost since the stream began, by reason, including those after its last message.

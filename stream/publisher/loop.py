@@ -72,7 +72,7 @@ class PublishLoop:
                 report.beat()
         finally:  # subscribers learn of the end, whatever was refused here
             running = self._counters.running()
-            self._publisher.announce("failed" if running else "ended")
+            self._publisher.announce("failed" if running or self._counters.failed() else "ended")
             # After a stop the user is waiting; otherwise even a slow subscriber may receive the end of the recording.
             hurry = running or signals.stop.is_set()
             self._endpoint.socket.linger = STOPPED_FLUSH_MS if hurry else ENDED_FLUSH_MS

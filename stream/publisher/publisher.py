@@ -38,7 +38,8 @@ from eventveil.stream.runtime.message import StageMessage
 from eventveil.stream.runtime.windows import AnonymizedWindow, Origin, Seal
 
 CERTIFY_EVERY_NS = 2_000_000_000
-FAILED = "the line stopped before its streams had ended; its own log says why"
+SOURCE_FAILED = "the source failed; all that it had read was published, and the pipeline's own log says why"
+PIPELINE_FAILED = "the pipeline failed before its streams had ended; its own log says why"
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +118,9 @@ class Publisher:
         self._sizes: dict[type[Header], int] = {
             WindowHeader: padded_size(WindowHeader, shape=(MAX_VALUES,) * 3, **self._about),
             GestureHeader: max(gestures, default=0),
-            StateHeader: padded_size(StateHeader, state=CERTIFICATE_STATE, reason=FAILED),  # the longest state
+            StateHeader: padded_size(
+                StateHeader, state=CERTIFICATE_STATE, reason=max(SOURCE_FAILED, PIPELINE_FAILED, key=len)
+            ),  # the longest state
         }
 
     def figures(self) -> dict[str, Any]:
@@ -180,7 +183,7 @@ class Publisher:
 
     def announce(self, state: Literal["ended", "failed"]) -> None:
         """Announce the end of the whole pipeline. The cause of a failure is only in the publisher's log."""
-        self._send(StateHeader(state=state, reason=FAILED if state == "failed" else ""))
+        self._send(StateHeader(state=state, reason=PIPELINE_FAILED if state == "failed" else ""))
 
     def _too_late(self, origin: Origin, now_ns: int) -> bool:
         if self._max_age_ns is None:
@@ -194,7 +197,9 @@ class Publisher:
             elif message.notice is not None:
                 self._send(StateHeader(state=message.notice, stream=message.stream))
             else:
-                self._send(StateHeader(state="ended", stream=message.stream, lost=self._lost(message)))
+                state, reason = ("failed", SOURCE_FAILED) if message.failed else ("ended", "")
+                end = {"state": state, "stream": message.stream, "reason": reason, "lost": self._lost(message)}
+                self._send(StateHeader.model_validate(end))
 
     def _publish(self, window: AnonymizedWindow, message: StageMessage, due_ns: int) -> None:
         counters = self._counters[window.origin.stream]

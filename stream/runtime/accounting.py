@@ -34,6 +34,9 @@ its release; it shares bins with a published one; it was in a stage that died, o
 INCIDENTS: Final = ("overflow", "backlog", "away", "clock")
 """What may happen to a live camera, as defined in `eventveil.io.camera.live`."""
 
+COMPLETE, FAILED = 1, 2
+"""How a stream has ended: all of it was read, or its source failed before that."""
+
 SOURCE: Final = "histogram:"
 FILE: Final = "counters"
 NEVER: Final = -(1 << 63)
@@ -53,7 +56,8 @@ class StreamCounters(ctypes.Structure):
         queue, age, overlap, crash: windows dropped here, by reason.
         missed: windows lost on their way here.
         next: number that the next window should have.
-        ended: 1 once the end of the stream was received; for a source, once all its windows are made.
+        ended: `COMPLETE` or `FAILED` once the end of the stream was received; for a source, once all its windows are
+            made; 0 before.
         gestures: for the publisher, gestures published.
         start_us: for a source, start of its first window.
         ended_ns: for a source, when its last window ended, on this machine's monotonic clock.
@@ -113,7 +117,8 @@ class StreamCounters(ctypes.Structure):
         if message.window is not None:
             self.received += 1
             self.next = message.seq + 1
-        self.ended = int(message.ends)
+        if message.ends:
+            self.ended = FAILED if message.failed else COMPLETE
         return True
 
 
@@ -179,6 +184,10 @@ class StageCounters(ctypes.Structure):
     def running(self) -> int:
         """Number of streams that have not ended here."""
         return sum(not stream.ended for stream in self._streams.values())
+
+    def failed(self) -> int:
+        """Number of streams whose source has failed."""
+        return sum(stream.ended == FAILED for stream in self._streams.values())
 
     def incidents(self) -> dict[str, int]:
         """What happened to a live camera so far, by kind."""

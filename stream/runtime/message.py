@@ -31,6 +31,7 @@ class StageMessage:
             a lost message takes no explanation with it.
         notice: what happened to the camera; without a notice and a window, the stream has ended.
         made: for an end, how many windows the stream had.
+        failed: for an end, whether the source failed before it had been read completely.
     """
 
     stream: str
@@ -38,6 +39,7 @@ class StageMessage:
     lost: Counter[str] = field(default_factory=Counter)
     notice: CameraNotice | None = None
     made: int = 0
+    failed: bool = False
 
     @property
     def ends(self) -> bool:
@@ -60,6 +62,7 @@ class _Header(BaseModel):
     stream: str
     lost: dict[str, NonNegativeInt]
     made: NonNegativeInt = 0
+    failed: bool = False
     origin: Origin | None = None
     shape: tuple[NonNegativeInt, ...] = ()
     dtype: Literal["<u2", "<f4"] = "<f4"
@@ -69,7 +72,13 @@ class _Header(BaseModel):
 def pack(message: StageMessage) -> list[Any]:
     """Turn a message into frames, without copying its arrays."""
     window = message.window
-    header = _Header(kind=message.notice or "end", stream=message.stream, lost=message.lost, made=message.made)
+    header = _Header(
+        kind=message.notice or "end",
+        stream=message.stream,
+        lost=message.lost,
+        made=message.made,
+        failed=message.failed,
+    )
     if window is None:
         return [header.model_dump_json().encode(), b"", b""]
     array = np.ascontiguousarray(window.counts if isinstance(window, RawWindow) else window.values)
@@ -93,7 +102,7 @@ def unpack(frames: Sequence[Any]) -> StageMessage:
         header = _Header.model_validate_json(bytes(header_bytes))
         lost = Counter(header.lost)
         if header.kind == "end":
-            return StageMessage(header.stream, None, lost, made=header.made)
+            return StageMessage(header.stream, None, lost, made=header.made, failed=header.failed)
         if header.kind in ("camera_lost", "camera_back"):
             return StageMessage(header.stream, None, lost, header.kind)
         array = np.frombuffer(payload, header.dtype).reshape(header.shape)

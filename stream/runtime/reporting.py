@@ -26,8 +26,8 @@ class StageReport(BaseModel):
         stage: its name.
         life: 1, plus one for each restart.
         pid: of its process.
-        kind: `ready`, `beat` (once a second), `ended`, `failed` with a reason, or `crashed` with one if a restart may
-            help.
+        kind: `ready`, `beat` (once a second), `ended` (its work is complete), `aborted` (the supervisor ended it before
+            that), `failed` with a reason, or `crashed` with one if a restart may help.
         counts: totals since the start: windows received, sent, ...
         dropped: windows dropped here since the start, by reason.
         age: of the windows that left the stage since the start; None for a source.
@@ -40,7 +40,7 @@ class StageReport(BaseModel):
     stage: str
     life: int = 1
     pid: int = 0
-    kind: Literal["ready", "beat", "ended", "failed", "crashed"]
+    kind: Literal["ready", "beat", "ended", "aborted", "failed", "crashed"]
     counts: dict[str, int] = {}
     dropped: dict[str, int] = {}
     values: dict[str, float | None] = {}

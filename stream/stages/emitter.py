@@ -6,11 +6,12 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+from eventveil.errors import LineError
 from eventveil.events import Sensor, Window
 from eventveil.stream.histogram import HistogramStats
 from eventveil.stream.histogram.density import DensityMeter
 from eventveil.stream.preprocess.view import SceneFilter
-from eventveil.stream.runtime.accounting import StageCounters
+from eventveil.stream.runtime.accounting import COMPLETE, FAILED, StageCounters
 from eventveil.stream.runtime.edge_queue import EdgeSender
 from eventveil.stream.runtime.message import CameraNotice, StageMessage
 from eventveil.stream.runtime.reporting import StageReporter
@@ -94,16 +95,23 @@ class WindowEmitter:
     def emit_stream(self, read: Callable[[], None], signals: Signals, report: StageReporter) -> None:
         """Call `read`, which emits all windows, and then send the end of the stream.
 
-        The end is sent even if `read` raises; the error is raised afterwards. An ended stream is not read again.
+        The end is sent even if `read` raises, then as that of a failed stream; the error is raised afterwards. An ended
+        stream is not read again, and a stream whose pipeline was aborted has no end.
+
+        Raises:
+            LineError: the source had failed, and the process that knew the reason died.
         """
         fault: Exception | None = None
         try:
             if not self.counters.ended:
                 read()
+            elif self.counters.ended == FAILED:
+                fault = LineError("the source failed, and its process died before it could report the reason")
         except Exception as error:
             fault = error
-        self.counters.ended = 1
-        self._sender.put(StageMessage(self._stream, None, made=self.counters.received))
+        if not signals.aborted():
+            self.counters.ended = COMPLETE if fault is None else FAILED
+            self._sender.put(StageMessage(self._stream, None, made=self.counters.received, failed=fault is not None))
         while not signals.aborted() and not self._sender.drain(0.5):
             report.beat()
         if fault is not None:

@@ -71,9 +71,9 @@ def sealed_message(seq=0, stream="0", *, scores=SCORES, lost=None, **where):
     return StageMessage(stream, window if scores is None else window.with_scores(scores), Counter(lost))
 
 
-def end(stream="0", lost=None, made=0):
+def end(stream="0", lost=None, made=0, *, failed=False):
     """The end of a stream."""
-    return StageMessage(stream, None, Counter(lost), made=made)
+    return StageMessage(stream, None, Counter(lost), made=made, failed=failed)
 
 
 def window_header(**changed):

@@ -171,7 +171,7 @@ def test_a_camera_that_stays_away_ends_the_line_with_all_that_it_had_seen(kit, t
     messages = [decode(frames) for frames in published]
     assert sum(message.topic == WINDOW for message in messages) == 3
     states = [(message.header.state, message.header.stream) for message in messages if message.topic == STATE]
-    assert states == [("camera_lost", "cam"), ("ended", "cam"), ("ended", None)]  # everything recorded was published
+    assert states == [("camera_lost", "cam"), ("failed", "cam"), ("failed", None)]
 
 
 def test_what_happened_to_a_camera_is_not_forgotten_when_its_stage_is_started_anew(kit, tmp_path, monkeypatch):

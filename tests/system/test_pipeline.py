@@ -16,6 +16,7 @@ import pipeline_setup
 import pytest
 from pipeline_setup import BIN_US, BINS, LABELS, PROGRAM, SENSOR, SIZE, Kit, subscriber
 
+from eventveil.addresses import free_port
 from eventveil.events import Sensor
 from eventveil.io import open_events
 from eventveil.models.runtime import AnonymizerRuntime
@@ -198,7 +199,8 @@ def test_an_anonymizer_that_fails_publishes_nothing_and_ends_the_line(kit, endpo
     assert received.messages[-1]["state"] == "failed"
 
 
-def test_a_source_that_fails_is_published_up_to_its_fault(kit, endpoint, tmp_path):
+def test_a_source_that_fails_is_published_up_to_its_fault_and_announced_as_failed(kit, tmp_path):
+    endpoint = f"tcp://127.0.0.1:{free_port()}"
     damaged = tmp_path / "damaged.aedat4"
     whole = kit.recording.read_bytes()
     damaged.write_bytes(whole[: int(len(whole) * 0.6)])
@@ -209,6 +211,8 @@ def test_a_source_that_fails_is_published_up_to_its_fault(kit, endpoint, tmp_pat
     assert str(damaged) in status.failure
     assert 3 <= len(received.topic("window")) < len(expected_windows(kit))
     assert len(received.topic("window")) == status.total("histogram", "windows")
+    states = [(message["state"], message["stream"]) for message in received.topic("state")]
+    assert states == [("failed", "0"), ("failed", None)]
 
 
 def test_a_stage_that_is_killed_ends_the_line_with_its_name_where_it_may_not_be_started_anew(kit, endpoint):

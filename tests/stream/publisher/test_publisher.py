@@ -249,6 +249,16 @@ def test_the_end_of_a_stream_tells_all_that_was_lost():
     assert ended.array.size == 0
 
 
+def test_a_source_that_failed_is_announced_as_failed():
+    (failed,) = published(end("cam", {"queue": 2}, made=2, failed=True))
+    assert (failed.topic, failed.header.state, failed.header.stream) == (STATE, "failed", "cam")
+    assert (
+        failed.header.reason
+        == "the source failed; all that it had read was published, and the pipeline's own log says why"
+    )
+    assert failed.header.lost == {"window": {"queue": 2}, "gesture": {"queue": 2}}
+
+
 @pytest.mark.parametrize(("state", "reason"), [("ended", ""), ("failed", "its own log says why")])
 def test_the_end_of_the_line_is_announced(state, reason):
     with publishing() as (publisher, out):

@@ -26,6 +26,7 @@ MESSAGES = [
     raw_message(incidents={"overflow": 3, "away": 1}),
     end("cam", {"age": 7}, made=12),
     end(),
+    end(made=3, failed=True),
     notice("camera_lost", "cam", {"queue": 1}),
     notice("camera_back"),
 ]
@@ -52,7 +53,8 @@ def test_what_is_packed_is_unpacked(message):
     assert (got.stream, got.seq, got.lost, type(got.window)) == (
         message.stream, message.seq, message.lost, type(message.window)
     )  # fmt: skip
-    assert (got.notice, got.ends) == (message.notice, message.window is None and message.notice is None)
+    assert (got.notice, got.failed) == (message.notice, message.failed)
+    assert got.ends == (message.window is None and message.notice is None)
     if isinstance(message.window, RawWindow):
         same(got.window.counts, message.window.counts)
         assert got.window.origin == message.window.origin

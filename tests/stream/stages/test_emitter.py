@@ -11,7 +11,7 @@ from pipeline_helpers import SENSOR, link, received, signals
 from eventveil import Window
 from eventveil.errors import LineError
 from eventveil.stream.histogram import HistogramStats
-from eventveil.stream.runtime.accounting import CRASH, PipelineCounters
+from eventveil.stream.runtime.accounting import COMPLETE, CRASH, FAILED, PipelineCounters
 from eventveil.stream.runtime.edge_queue import EdgeSender
 from eventveil.stream.runtime.message import unpack
 from eventveil.stream.stages.emitter import Stopped, WindowEmitter
@@ -80,16 +80,35 @@ def test_the_end_is_sent_after_a_fault_which_is_then_raised(edge, counters):
 
     with pytest.raises(LineError, match="damaged"):
         emitter.emit_stream(read, signals(), REPORT)
-    assert [(message.seq, message.ends) for message in messages()] == [(0, False), (1, True)]
-    assert emitter.counters.ended == 1
+    assert [(message.seq, message.ends, message.failed) for message in messages()] == [
+        (0, False, False), (1, True, True),
+    ]  # fmt: skip
+    assert emitter.counters.ended == FAILED
 
 
 def test_a_stream_that_has_ended_is_not_read_again(edge, counters):
     sender, messages = edge
     emitter = WindowEmitter("cam", sender, counters, pixels=12, release_ms=250)
-    emitter.counters.received, emitter.counters.ended = 7, 1
+    emitter.counters.received, emitter.counters.ended = 7, COMPLETE
     emitter.emit_stream(lambda: pytest.fail("was read"), signals(), REPORT)
-    assert [(message.seq, message.ends) for message in messages()] == [(7, True)]
+    assert [(message.seq, message.ends, message.failed) for message in messages()] == [(7, True, False)]
+
+
+def test_a_restarted_source_that_had_failed_fails_again(edge, counters):
+    sender, messages = edge
+    emitter = WindowEmitter("cam", sender, counters, pixels=12, release_ms=250)
+    emitter.counters.received, emitter.counters.ended = 7, FAILED
+    with pytest.raises(LineError, match="died before it could report the reason"):
+        emitter.emit_stream(lambda: pytest.fail("was read"), signals(), REPORT)
+    assert [(message.seq, message.ends, message.failed) for message in messages()] == [(7, True, True)]
+
+
+def test_an_aborted_stream_has_no_end(edge, counters):
+    sender, messages = edge
+    emitter, stage_signals = WindowEmitter("cam", sender, counters, pixels=12, release_ms=250), signals()
+    emitter.emit_stream(stage_signals.abort.set, stage_signals, REPORT)
+    assert messages() == []
+    assert emitter.counters.ended == 0
 
 
 @pytest.mark.parametrize("flag", ["stop", "abort"])
