@@ -41,8 +41,8 @@ from eventveil.processes import module_command
 from eventveil.stream import subscribe
 from eventveil.stream.histogram import WindowedHistogrammer
 from eventveil.stream.protocol.keys import AllowList, new_keys, read_public
+from eventveil.stream.publisher.listener import listening
 from eventveil.stream.publisher.public_endpoint import PublicEndpoint
-from eventveil.stream.publisher.public_socket import endpoint_of
 from eventveil.stream.publisher.publisher import Provenance, Publisher
 from eventveil.stream.runtime.accounting import PipelineCounters
 from eventveil.stream.runtime.message import StageMessage
@@ -110,13 +110,14 @@ def publisher(folder: Path, clients: int) -> Iterator[tuple[Publisher, str, list
         public_key = new_keys(folder / f"client{number}")
         allow_list.allow(read_public(public_key))
         keys.append(public_key.with_name("secret.key"))
-    with zmq.Context() as context:
-        public = PublicEndpoint(PublishSettings(bind="tcp://127.0.0.1:*", keys=server), context)
+    settings = PublishSettings(bind="tcp://127.0.0.1:*", keys=server)
+    with listening(settings.bind, keyed=True) as listener, zmq.Context() as context:
+        public = PublicEndpoint(listener, settings, context)
         try:
             provenance = Provenance("ab" * 32, trained=True)
             counters = PipelineCounters(("publish",), ("0",))["publish"]
             publish = Publisher(public.socket, SEAL, provenance, counters, run="0" * 16, max_age_ms=None)
-            yield publish, endpoint_of(public.socket), keys
+            yield publish, listener.endpoint, keys
         finally:
             public.close()
 

@@ -206,7 +206,7 @@ class PublishSettings(Settings):
     @field_validator("bind")
     @classmethod
     def _endpoint(cls, value: str) -> str:
-        if value.startswith("ipc://"):
+        if value.startswith("ipc://") and value not in ("ipc://", "ipc://*"):  # no path, or one that libzmq invents
             return value
         # ZeroMQ takes a port modulo 65,536: with a mistyped one, it would silently publish somewhere else.
         host, port = split_host_port(value.removeprefix("tcp://"))

@@ -34,6 +34,7 @@ from eventveil.stream.pipeline.worker import (
     serve,
 )
 from eventveil.stream.planning import plan
+from eventveil.stream.publisher.listener import Listener, listening
 from eventveil.stream.publisher.loop import ENDED_FLUSH_MS
 from eventveil.stream.runtime.accounting import CRASH, FILE, SOURCE, PipelineCounters
 from eventveil.stream.runtime.accuracy import NOTES, LiveAccuracy
@@ -103,20 +104,33 @@ class Pipeline:
 
         Returns:
             The status at the end; `failure` is None if all went well.
+
+        Raises:
+            LineError: `publish.bind` is in use or not an address of this machine. Nothing has started.
         """
-        with zmq.Context() as context, PrivateSockets(self._base, context).pull(REPORTS, hwm=1000) as reports:
-            try:
-                self._start(context)
-                self._supervise(reports, on_beat)
-            finally:
-                self._leave(reports)
+        publish = self.plan.settings.publish
+        try:
+            with (
+                listening(publish.bind, keyed=publish.keys is not None) as listener,
+                zmq.Context() as context,
+                PrivateSockets(self._base, context).pull(REPORTS, hwm=1000) as reports,
+            ):
+                try:
+                    self._start(context, listener)
+                    self._supervise(reports, on_beat)
+                finally:
+                    self._leave(reports)
+        finally:
+            if self._own_folder:
+                shutil.rmtree(self._base, ignore_errors=True)
         lost = self.status.counters.dropped().get(CRASH, 0)
         if lost and self.plan.settings.line.delivery == "lossless" and self.status.failure is None:
             self.status.failure = f"{lost} windows were lost with a stage that died, although delivery is lossless"
         return self.status
 
-    def _start(self, context: zmq.Context[zmq.Socket[bytes]]) -> None:
+    def _start(self, context: zmq.Context[zmq.Socket[bytes]], listener: Listener) -> None:
         line = self.plan.settings.line
+        self._jobs["publish"] += (listener,)  # each of its processes receives a copy
         shared = {} if self._processes else {"context": context}
         for name, job in reversed(self._jobs.items()):  # receivers before senders
             address = StageAddress(name, self._base, self.status.counters)
@@ -235,8 +249,6 @@ class Pipeline:
         if self._processes:
             for supervisor in self._supervisors.values():
                 supervisor.end()
-            if self._own_folder:
-                shutil.rmtree(self._base, ignore_errors=True)
 
 
 def _with_seeds(settings: PipelineSettings) -> PipelineSettings:

@@ -20,6 +20,7 @@ from eventveil.errors import CrashError, EventVeilError, WeightsError
 from eventveil.processes import die_with_parent, forbid_core_dumps
 from eventveil.stream.logs import log_json_lines
 from eventveil.stream.plan import PipelinePlan
+from eventveil.stream.publisher.listener import Listener
 from eventveil.stream.publisher.loop import PublishLoop
 from eventveil.stream.publisher.public_endpoint import PublicEndpoint
 from eventveil.stream.publisher.publisher import Publisher
@@ -239,10 +240,10 @@ def _relay(
     relay.run(stage.signals, stage.report)
 
 
-def run_publish(stage: StageContext, key: bytes) -> None:
-    """Publish what may be published."""
+def run_publish(stage: StageContext, key: bytes, listener: Listener) -> None:
+    """Publish what may be published, to those who connect to the listening socket."""
     plan, counters = stage.plan, stage.counters
-    endpoint = stage.keep(PublicEndpoint(plan.settings.publish, stage.zmq_context))
+    endpoint = stage.keep(PublicEndpoint(listener, plan.settings.publish, stage.zmq_context))
     note = stage.report.note if plan.judged else None
     publisher = Publisher(
         endpoint.socket, Seal(key), plan.provenance, counters, run=plan.run, max_age_ms=plan.max_age_ms, note=note

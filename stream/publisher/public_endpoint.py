@@ -4,9 +4,10 @@ With keys, everything on the socket is encrypted and both ends are authenticated
 must know the publisher's public key, and the publisher must have the subscriber's key on its list, which
 stream/publisher/authenticator.py reads.
 
-A subscriber that is removed from that list is disconnected. ZeroMQ cannot close a single connection, so the address is
-unbound and immediately bound again. All other subscribers reconnect by themselves within a fraction of a second; they
-count what was published meanwhile as lost by the network.
+A subscriber that is removed from that list is disconnected. ZeroMQ cannot close a single connection, so the public
+socket is unbound and immediately bound again; the listening socket stays open meanwhile, so nobody can take the
+address. All other subscribers reconnect by themselves within a fraction of a second; they count what was published
+meanwhile as lost by the network.
 """
 
 from __future__ import annotations
@@ -24,7 +25,8 @@ from zmq.utils.monitor import parse_monitor_message
 from eventveil.errors import LineError
 from eventveil.stream.protocol.keys import AllowList, read_folder
 from eventveil.stream.publisher.authenticator import RELOAD_S, CurveAuthenticator
-from eventveil.stream.publisher.public_socket import bind_public, endpoint_of, public_socket
+from eventveil.stream.publisher.listener import Listener
+from eventveil.stream.publisher.public_socket import bind_public, public_socket
 from eventveil.stream.settings import PublishSettings
 
 CONNECTED, SUCCEEDED, NOT_ALLOWED, WRONG_KEY, NO_CURVE, GARBLED, LEFT = (
@@ -61,7 +63,6 @@ _PROTOCOL: dict[int, str] = {
     zmq.PROTOCOL_ERROR_ZMTP_MECHANISM_MISMATCH: NO_CURVE,
 }
 _LOG_EVERY_S = 1.0  # at most one message per reason in this time: clients may fail by the thousand
-_REBIND_S = 2.0
 _DESCRIPTORS = 1 << 16
 _EVENTS = (
     zmq.Event.ACCEPTED
@@ -69,7 +70,6 @@ _EVENTS = (
     | zmq.Event.HANDSHAKE_FAILED_AUTH
     | zmq.Event.HANDSHAKE_FAILED_PROTOCOL
     | zmq.Event.HANDSHAKE_FAILED_NO_DETAIL
-    | zmq.Event.CLOSED
     | zmq.Event.MONITOR_STOPPED
 )
 
@@ -80,8 +80,8 @@ class PublicEndpoint:
     """The bound public socket, with an authenticator and a monitor, each in its own thread.
 
     Args:
-        settings: address, queue, and the folder of keys; without keys, nothing is encrypted, and only local addresses
-            are accepted.
+        listener: where connections come from; it stays open when the endpoint is closed.
+        settings: queue, and the folder of keys; without keys, nothing is encrypted.
         context: this process's context.
 
     Attributes:
@@ -89,22 +89,21 @@ class PublicEndpoint:
 
     Raises:
         AccessError: the keys or the list of allowed subscribers are malformed or open to others.
-        BoundaryError: a public address without keys.
-        LineError: the address is in use or does not belong to this machine.
+        LineError: libzmq cannot use the listening socket.
     """
 
-    def __init__(self, settings: PublishSettings, context: zmq.Context[zmq.Socket[bytes]]) -> None:
+    def __init__(self, listener: Listener, settings: PublishSettings, context: zmq.Context[zmq.Socket[bytes]]) -> None:
+        self._listener = listener
         _raise_descriptor_limit()
         pair = None if settings.keys is None else read_folder(settings.keys)
         self._authenticator = None if settings.keys is None else CurveAuthenticator(AllowList(settings.keys), context)
         try:
-            self.socket = public_socket(settings.bind, settings.queue, context, pair)
+            self.socket = public_socket(listener, settings.queue, context, pair)
         except BaseException:
             if self._authenticator is not None:
                 self._authenticator.close()
             raise
         self._counts: Counter[str] = Counter()
-        self._released = threading.Event()
         self._failures = _FailureLog()
         # The queue of the monitor must not fill up: libzmq's network thread would wait for it.
         monitor = self.socket.get_monitor_socket(_EVENTS)
@@ -126,7 +125,7 @@ class PublicEndpoint:
                 only be disconnected together with all others.
 
         Raises:
-            LineError: the address was lost, or the authenticator or the monitor died: connections are unchecked.
+            LineError: the authenticator or the monitor died: connections are unchecked.
         """
         if not self._monitor.is_alive() or (self._authenticator is not None and not self._authenticator.is_alive):
             raise LineError("the authenticator or monitor of the public socket died: connections cannot be checked")
@@ -152,20 +151,8 @@ class PublicEndpoint:
 
     def _disconnect_all(self) -> None:
         """Unbind the address and bind it again: clients that may connect reconnect by themselves."""
-        endpoint = endpoint_of(self.socket)
-        self._released.clear()
-        self.socket.unbind(endpoint)
-        self._released.wait(_REBIND_S)
-        deadline = time.monotonic() + _REBIND_S
-        while True:
-            try:
-                bind_public(self.socket, endpoint)
-            except LineError:
-                if time.monotonic() > deadline:
-                    raise
-                time.sleep(0.01)
-            else:
-                return
+        self.socket.unbind(self._listener.endpoint)
+        bind_public(self.socket, self._listener)
 
     def _run_monitor(self, monitor: zmq.Socket[bytes]) -> None:
         with monitor:
@@ -179,9 +166,6 @@ class PublicEndpoint:
                     self._authenticator.reload_if_changed()
 
     def _count(self, event: Any) -> None:
-        if event["event"] == zmq.Event.CLOSED:
-            self._released.set()
-            return
         reason = _reason(event["event"], event["value"])
         self._counts[reason] += 1
         if reason == NOT_ALLOWED and self._authenticator is not None:

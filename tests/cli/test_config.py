@@ -138,6 +138,7 @@ def test_an_unknown_key_is_named_with_those_that_are_known(values, words):
         ({"anonymize": {"allow_untrained": "perhaps"}}, "anonymize.allow_untrained: Input should be a valid boolean"),
         ({"classify": {"precision": "fp16"}}, "classify.precision: Input should be 'fp32' or 'bf16', got 'fp16'"),
         ({"publish": {"bind": "0.0.0.0:5556"}}, "publish.bind: expected tcp://HOST:PORT or ipc://PATH, got '0.0.0.0:5"),
+        ({"publish": {"bind": "ipc://*"}}, "publish.bind: expected tcp://HOST:PORT or ipc://PATH, got 'ipc://*'"),
         ({"publish": {"bind": "inproc://a"}}, "publish.bind: expected tcp://HOST:PORT or ipc://PATH, got 'inproc://a'"),
         ({"publish": {"wait_for": -1}}, "publish.wait_for: Input should be greater than or equal to 0, got -1"),
         ({"line": 3}, "line: Input should be a valid dictionary or instance of LineSettings, got 3"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import threading
 import time
 
@@ -14,8 +15,9 @@ from eventveil.errors import AccessError
 from eventveil.stream import subscribe
 from eventveil.stream.protocol.keys import AllowList, new_keys, read_public
 from eventveil.stream.protocol.wire import encode
+from eventveil.stream.publisher.listener import listening
 from eventveil.stream.publisher.public_endpoint import PublicEndpoint
-from eventveil.stream.publisher.public_socket import endpoint_of
+from eventveil.stream.publisher.public_socket import public_socket
 from eventveil.stream.publisher.subscriptions import SubscriptionTracker
 from eventveil.stream.settings import PublishSettings
 
@@ -37,6 +39,24 @@ def who(keys, name, server="keys"):
     return {"server_key": folder / server / f"{server}.pub", "key": folder / name / "secret.key"}
 
 
+@contextlib.contextmanager
+def open_public(context, queue=10, bind="tcp://127.0.0.1:*", keys=None):
+    """Yield a public socket alone, as it is without `PublicEndpoint`."""
+    with listening(bind, keyed=keys is not None) as listener, public_socket(listener, queue, context, keys) as public:
+        public.linger = 0
+        yield public
+
+
+def publish_forever(listeners, life):
+    """Publish windows to everyone who connects to the listening sockets: the target of a process, to be killed."""
+    with zmq.Context() as context:
+        endpoints = [PublicEndpoint(each, PublishSettings(bind=each.endpoint), context) for each in listeners]
+        for seq in itertools.count():
+            for endpoint in endpoints:
+                endpoint.socket.send_multipart(encode(window_header(seq=seq, life=life), values(seq)))
+            time.sleep(0.01)
+
+
 class Publishing:
     """Runs a public endpoint in its own thread, as the publish stage does; sends a window every few milliseconds."""
 
@@ -53,15 +73,17 @@ class Publishing:
             raise self.failure
 
     def _run(self, bind, keys):
-        with zmq.Context() as context:
+        with contextlib.ExitStack() as opened:
             try:
-                self.public_endpoint = PublicEndpoint(PublishSettings(bind=bind, keys=keys), context)
+                listener = opened.enter_context(listening(bind, keyed=keys is not None))
+                context = opened.enter_context(zmq.Context())
+                self.public_endpoint = PublicEndpoint(listener, PublishSettings(bind=bind, keys=keys), context)
             except Exception as error:
                 self.failure = error
                 self._opened.set()
                 return
             subscriptions = SubscriptionTracker(self.public_endpoint.socket)
-            self.endpoint = endpoint_of(self.public_endpoint.socket)
+            self.endpoint = listener.endpoint
             self._opened.set()
             try:
                 seq = 0

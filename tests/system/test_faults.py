@@ -25,6 +25,7 @@ from fault_injection import PATIENCE_S, Faults, Running, assert_counters_balance
 from pipeline_setup import BIN_US, PROGRAM, SENSOR, Kit
 
 from eventveil.addresses import free_port
+from eventveil.errors import LineError
 from eventveil.stream.pipeline.pipeline import Pipeline
 from eventveil.stream.protocol.wire import GESTURE, WINDOW, decode
 from eventveil.stream.subscriber.client import NETWORK, Gaps
@@ -157,9 +158,20 @@ def test_values_that_are_not_finite_end_the_line_at_once_and_none_comes_out(kit,
 def test_a_port_in_use_is_told_before_anything_is_read(kit):
     with socket.create_server(("127.0.0.1", 0)) as taken:
         endpoint = f"tcp://127.0.0.1:{taken.getsockname()[1]}"
-        status = Pipeline(kit.settings(endpoint)).run()
-    assert f"publish.bind: cannot bind {endpoint}: Address already in use" in status.failure
-    assert status.total("histogram", "received") == 0
+        pipeline = Pipeline(kit.settings(endpoint))
+        with pytest.raises(LineError, match=rf"publish\.bind: cannot bind {endpoint}: Address already in use"):
+            pipeline.run()
+    assert pipeline.members == {}
+
+
+def test_a_file_at_the_address_is_told_before_anything_is_read_and_stays(kit, tmp_path):
+    precious = tmp_path / "f"
+    precious.write_text("precious")
+    pipeline = Pipeline(kit.settings(f"ipc://{precious}"))
+    with pytest.raises(LineError, match="is a file, which is not overwritten"):
+        pipeline.run()
+    assert precious.read_text() == "precious"
+    assert pipeline.members == {}
 
 
 @pytest.fixture

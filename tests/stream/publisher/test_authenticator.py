@@ -13,6 +13,7 @@ from endpoint_helpers import EVERYWHERE, PATIENCE_S, first, logged, make_keys, p
 from eventveil.errors import AccessError, LineError
 from eventveil.stream import subscribe
 from eventveil.stream.protocol.keys import AllowList, read_folder, read_public
+from eventveil.stream.publisher.listener import listening
 from eventveil.stream.publisher.public_endpoint import PublicEndpoint
 from eventveil.stream.publisher.subscriptions import MAX_UNKNOWN
 from eventveil.stream.settings import PublishSettings
@@ -115,8 +116,9 @@ def test_a_list_that_can_no_longer_be_trusted_lets_nobody_new_in_until_it_is_men
 
 
 def test_a_doorman_that_dies_ends_the_line(keys):
-    with zmq.Context() as context:
-        endpoint = PublicEndpoint(PublishSettings(bind="tcp://127.0.0.1:*", keys=keys), context)
+    settings = PublishSettings(bind="tcp://127.0.0.1:*", keys=keys)
+    with listening(settings.bind, keyed=True) as listener, zmq.Context() as context:
+        endpoint = PublicEndpoint(listener, settings, context)
         try:
             endpoint.service()
             endpoint._authenticator.close()

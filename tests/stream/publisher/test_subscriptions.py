@@ -5,16 +5,16 @@ from __future__ import annotations
 from contextlib import contextmanager
 
 import zmq
+from endpoint_helpers import open_public
 from pipeline_helpers import PATIENCE_MS, PROVENANCE, RUN, SEAL, sealed_message, stage_counters
 
 from eventveil.stream.protocol.wire import GESTURE, STATE, WINDOW, decode
-from eventveil.stream.publisher.public_socket import public_socket
 from eventveil.stream.publisher.publisher import Publisher
 from eventveil.stream.publisher.subscriptions import MAX_UNKNOWN, SubscriptionTracker
 
 
 @contextmanager
-def open_socket(endpoint="tcp://127.0.0.1:*"):
+def open_socket():
     """Yield the public socket, its tracker, and a function that connects sockets to it."""
     with zmq.Context() as context:
         opened = []
@@ -28,8 +28,7 @@ def open_socket(endpoint="tcp://127.0.0.1:*"):
             socket.connect(public.last_endpoint.decode())
             return socket
 
-        with public_socket(endpoint, 10, context) as public:
-            public.linger = 0
+        with open_public(context) as public:
             try:
                 yield public, SubscriptionTracker(public), connect
             finally:

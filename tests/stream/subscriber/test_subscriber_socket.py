@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import zmq
+from endpoint_helpers import open_public
 from pipeline_helpers import PATIENCE_MS
 
-from eventveil.stream.publisher.public_socket import endpoint_of, public_socket
 from eventveil.stream.subscriber.subscriber_socket import connect, subscriber_socket
 
 
 def test_a_subscriber_behind_its_queue_misses_messages_and_holds_nobody_up(context):
-    with public_socket("tcp://127.0.0.1:*", 3, context) as public:
+    with open_public(context, 3) as public:
         public.rcvtimeo = PATIENCE_MS
         assert public.sndhwm == 3
         with subscriber_socket(("window",), 2, context) as subscriber:
-            connect(subscriber, endpoint_of(public))
+            connect(subscriber, public.last_endpoint.decode())
             assert subscriber.rcvhwm == 2
             assert public.recv() == b"\x01window"
             for _ in range(2000):
