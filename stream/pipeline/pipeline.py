@@ -10,11 +10,13 @@ restarted a few times (`eventveil.stream.pipeline.supervisor`) before it ends th
 
 from __future__ import annotations
 
+import os
 import secrets
 import shutil
 import threading
 import time
 import uuid
+import weakref
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -34,13 +36,14 @@ from eventveil.stream.pipeline.worker import (
     serve,
 )
 from eventveil.stream.planning import plan
+from eventveil.stream.publisher.expelled import FILE as EXPELLED
 from eventveil.stream.publisher.listener import Listener, listening
 from eventveil.stream.publisher.loop import ENDED_FLUSH_MS
 from eventveil.stream.runtime.accounting import CRASH, FILE, SOURCE, PipelineCounters
 from eventveil.stream.runtime.accuracy import NOTES, LiveAccuracy
 from eventveil.stream.runtime.reporting import StageReport
 from eventveil.stream.runtime.signals import Signals
-from eventveil.stream.runtime.sockets import PrivateSockets, runtime_folder
+from eventveil.stream.runtime.sockets import PrivateSockets, lock_folder, runtime_folder
 from eventveil.stream.runtime.windows import Seal
 from eventveil.stream.settings import PipelineSettings
 
@@ -57,6 +60,7 @@ class Pipeline:
 
     Raises:
         ConfigError, WeightsError: see `eventveil.stream.planning.plan`.
+        ConfigError: another pipeline uses the runtime folder.
         BoundaryError: other users may enter the runtime folder.
     """
 
@@ -67,6 +71,10 @@ class Pipeline:
         self._member: Any = processes().Process if self._processes else threading.Thread
         self._base: str | Path = runtime_folder(line.runtime_dir) if self._processes else uuid.uuid4().hex
         self._own_folder = self._processes and line.runtime_dir is None
+        self._unlock: Callable[[], object] = lambda: None
+        if isinstance(self._base, Path):
+            self._unlock = weakref.finalize(self, os.close, lock_folder(self._base))
+            (self._base / EXPELLED).unlink(missing_ok=True)  # of an earlier pipeline
         jobs = self._plan_jobs()
         file = self._base / FILE if isinstance(self._base, Path) else None
         counters = PipelineCounters(tuple(jobs), [source.stream for source in settings.sources], file)
@@ -123,6 +131,7 @@ class Pipeline:
         finally:
             if self._own_folder:
                 shutil.rmtree(self._base, ignore_errors=True)
+            self._unlock()
         lost = self.status.counters.dropped().get(CRASH, 0)
         if lost and self.plan.settings.line.delivery == "lossless" and self.status.failure is None:
             self.status.failure = f"{lost} windows were lost with a stage that died, although delivery is lossless"

@@ -20,6 +20,7 @@ from eventveil.errors import CrashError, EventVeilError, WeightsError
 from eventveil.processes import die_with_parent, forbid_core_dumps
 from eventveil.stream.logs import log_json_lines
 from eventveil.stream.plan import PipelinePlan
+from eventveil.stream.publisher.expelled import FILE as EXPELLED
 from eventveil.stream.publisher.listener import Listener
 from eventveil.stream.publisher.loop import PublishLoop
 from eventveil.stream.publisher.public_endpoint import PublicEndpoint
@@ -67,11 +68,15 @@ class StageContext:
         address: of the stage.
         plan: of the pipeline.
         zmq_context: of this process.
+
+    Attributes:
+        folder: the runtime folder; None for a thread.
     """
 
     def __init__(self, address: StageAddress, plan: PipelinePlan, zmq_context: zmq.Context[zmq.Socket[bytes]]) -> None:
         self.zmq_context = zmq_context
         self.name = address.name
+        self.folder = address.base if isinstance(address.base, Path) else None
         self.plan = plan
         self.counters = address.counters[address.name]
         self.signals = Signals.of(address.counters)
@@ -243,7 +248,8 @@ def _relay(
 def run_publish(stage: StageContext, key: bytes, listener: Listener) -> None:
     """Publish what may be published, to those who connect to the listening socket."""
     plan, counters = stage.plan, stage.counters
-    endpoint = stage.keep(PublicEndpoint(listener, plan.settings.publish, stage.zmq_context))
+    expelled = None if stage.folder is None else stage.folder / EXPELLED
+    endpoint = stage.keep(PublicEndpoint(listener, plan.settings.publish, stage.zmq_context, expelled))
     note = stage.report.note if plan.judged else None
     publisher = Publisher(
         endpoint.socket, Seal(key), plan.provenance, counters, run=plan.run, max_age_ms=plan.max_age_ms, note=note

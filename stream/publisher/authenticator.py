@@ -19,6 +19,7 @@ from zmq.auth.thread import ThreadAuthenticator
 
 from eventveil.errors import AccessError
 from eventveil.stream.protocol.keys import AllowList
+from eventveil.stream.publisher.expelled import ExpelledKeys
 from eventveil.stream.publisher.public_socket import ZAP_DOMAIN
 
 RELOAD_S = 1.0  # how often the list is checked for changes
@@ -31,18 +32,19 @@ class CurveAuthenticator:
 
     Args:
         allowed: the list.
+        expelled: keys that are refused even if they are on the list.
         context: this process's context.
 
     Raises:
         AccessError: the list is malformed, or others can change it.
     """
 
-    def __init__(self, allowed: AllowList, context: zmq.Context[zmq.Socket[bytes]]) -> None:
+    def __init__(self, allowed: AllowList, expelled: ExpelledKeys, context: zmq.Context[zmq.Socket[bytes]]) -> None:
         self._list = allowed
         self._state = allowed.state()
         self._allowed = allowed.read()
         self._admitted: set[bytes] = set()  # keys that may be connected now
-        self._banned: set[bytes] = set()
+        self._expelled = expelled
         self._lock = threading.Lock()
         self._revoked = threading.Event()
         self._next_check = time.monotonic() + RELOAD_S
@@ -59,16 +61,20 @@ class CurveAuthenticator:
     def callback(self, _: str, key: bytes) -> bool:
         """Return whether a key (Z85) may connect. The authenticator's thread calls this for each handshake."""
         with self._lock:
-            if key not in self._allowed or key in self._banned:
+            if key not in self._allowed or key in self._expelled:
                 self.last_refused = f"{key.decode()} from {self._authenticator.address}"
                 return False
             self._admitted.add(key)
             return True
 
-    def ban(self, key: bytes) -> None:
-        """Refuse a key from now on, even if it is on the list."""
+    def expel(self, key: bytes) -> None:
+        """Refuse a key until the pipeline ends, even if it is on the list.
+
+        Raises:
+            LineError: it cannot be written down.
+        """
         with self._lock:
-            self._banned.add(key)
+            self._expelled.add(key)
 
     def reload_if_changed(self) -> None:
         """Reload the list if it has changed, at most once a second. While it cannot be trusted, refuse every key."""

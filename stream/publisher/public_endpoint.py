@@ -17,6 +17,7 @@ import resource
 import threading
 import time
 from collections import Counter
+from pathlib import Path
 from typing import Any
 
 import zmq
@@ -25,6 +26,7 @@ from zmq.utils.monitor import parse_monitor_message
 from eventveil.errors import LineError
 from eventveil.stream.protocol.keys import AllowList, read_folder
 from eventveil.stream.publisher.authenticator import RELOAD_S, CurveAuthenticator
+from eventveil.stream.publisher.expelled import ExpelledKeys
 from eventveil.stream.publisher.listener import Listener
 from eventveil.stream.publisher.public_socket import bind_public, public_socket
 from eventveil.stream.settings import PublishSettings
@@ -83,20 +85,32 @@ class PublicEndpoint:
         listener: where connections come from; it stays open when the endpoint is closed.
         settings: queue, and the folder of keys; without keys, nothing is encrypted.
         context: this process's context.
+        expelled: a file that keeps the keys of expelled subscribers for the next publisher process; None: in memory.
 
     Attributes:
         socket: the XPUB socket.
 
     Raises:
-        AccessError: the keys or the list of allowed subscribers are malformed or open to others.
+        AccessError: the keys or the list of allowed subscribers are malformed or open to others, or the file of
+            expelled keys is damaged.
         LineError: libzmq cannot use the listening socket.
     """
 
-    def __init__(self, listener: Listener, settings: PublishSettings, context: zmq.Context[zmq.Socket[bytes]]) -> None:
+    def __init__(
+        self,
+        listener: Listener,
+        settings: PublishSettings,
+        context: zmq.Context[zmq.Socket[bytes]],
+        expelled: Path | None = None,
+    ) -> None:
         self._listener = listener
         _raise_descriptor_limit()
         pair = None if settings.keys is None else read_folder(settings.keys)
-        self._authenticator = None if settings.keys is None else CurveAuthenticator(AllowList(settings.keys), context)
+        self._authenticator = (
+            None
+            if settings.keys is None
+            else CurveAuthenticator(AllowList(settings.keys), ExpelledKeys(expelled), context)
+        )
         try:
             self.socket = public_socket(listener, settings.queue, context, pair)
         except BaseException:
@@ -121,11 +135,12 @@ class PublicEndpoint:
         """Disconnect subscribers that were removed from the list or are abusive. Call it from the socket's thread.
 
         Args:
-            abusive_client: the key of a subscriber to refuse until the pipeline restarts; "" without keys, where it can
+            abusive_client: the key of a subscriber to refuse until the pipeline ends; "" without keys, where it can
                 only be disconnected together with all others.
 
         Raises:
-            LineError: the authenticator or the monitor died: connections are unchecked.
+            LineError: an expelled key cannot be written down, or the authenticator or the monitor died: connections are
+                unchecked.
         """
         if not self._monitor.is_alive() or (self._authenticator is not None and not self._authenticator.is_alive):
             raise LineError("the authenticator or monitor of the public socket died: connections cannot be checked")
@@ -136,7 +151,7 @@ class PublicEndpoint:
                 abusive_client or "one without a key",
             )
             if self._authenticator is not None:
-                self._authenticator.ban(abusive_client.encode())
+                self._authenticator.expel(abusive_client.encode())
         if abusive_client is not None or (self._authenticator is not None and self._authenticator.take_revoked()):
             self._disconnect_all()
 

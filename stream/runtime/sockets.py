@@ -6,6 +6,7 @@ construction. The public socket is opened in stream/publisher/public_socket.py.
 
 from __future__ import annotations
 
+import fcntl
 import os
 import stat
 import tempfile
@@ -14,12 +15,14 @@ from pathlib import Path
 import zmq
 
 from eventveil.errors import BoundaryError, ConfigError
+from eventveil.files import PRIVATE
 
 # Messages in a private queue, on either side of a socket. The smallest possible number: what waits for a slow stage
 # waits in its sender's `EdgeSender`, where the oldest can still be dropped and counted.
 PRIVATE_HWM = 1
 UNIX_PATH_LIMIT = 100  # bytes; the kernel's own limit is 104 to 108
 RECONNECT_MS = 20  # how soon a sender finds a receiver that was restarted
+LOCK = "lock"  # a file in the runtime folder
 REPORT_FLUSH_MS = 200  # how long an exiting stage may take to deliver its last report
 
 
@@ -50,6 +53,26 @@ def runtime_folder(chosen: Path | None) -> Path:
     return folder
 
 
+def lock_folder(folder: Path) -> int:
+    """Reserve the runtime folder for one pipeline: a second one would take over its sockets and counters.
+
+    Returns:
+        A descriptor. The folder is free again as soon as it is closed, or this process has ended, however it ended.
+
+    Raises:
+        ConfigError: another pipeline uses the folder.
+    """
+    handle = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, PRIVATE)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(handle)
+        raise ConfigError(
+            f"line.runtime_dir: another pipeline uses {folder}; stop it, or choose another folder"
+        ) from None
+    return handle
+
+
 class PrivateSockets:
     """Sockets between the stages of one pipeline.
 
@@ -68,7 +91,14 @@ class PrivateSockets:
         return f"inproc://{self._base}-{name}"
 
     def pull(self, name: str, hwm: int = PRIVATE_HWM) -> zmq.Socket[bytes]:
-        """Return the receiving end of an edge. It binds, so that several senders may fan in."""
+        """Return the receiving end of an edge. It binds, so that several senders may fan in.
+
+        Raises:
+            ConfigError: something else than a socket has its place in the runtime folder; libzmq would delete it.
+        """
+        path = Path(self._endpoint(name).removeprefix("ipc://"))
+        if isinstance(self._base, Path) and os.path.lexists(path) and (path.is_symlink() or not path.is_socket()):
+            raise ConfigError(f"line.runtime_dir: {path} is not a socket; choose a folder of its own")
         socket = self._context.socket(zmq.PULL)
         socket.rcvhwm, socket.linger = hwm, 0
         socket.bind(self._endpoint(name))

@@ -60,24 +60,27 @@ def publish_forever(listeners, life):
 class Publishing:
     """Runs a public endpoint in its own thread, as the publish stage does; sends a window every few milliseconds."""
 
-    def __init__(self, bind, keys):
+    def __init__(self, bind, keys, expelled):
         self._done = threading.Event()
         self._opened = threading.Event()
         self.failure = None
+        self._expel = []
         self._announce = True
-        self._thread = threading.Thread(target=self._run, args=(bind, keys))
+        self._thread = threading.Thread(target=self._run, args=(bind, keys, expelled))
         self._thread.start()
         assert self._opened.wait(PATIENCE_S)
         if self.failure is not None:
             self._thread.join()
             raise self.failure
 
-    def _run(self, bind, keys):
+    def _run(self, bind, keys, expelled):
         with contextlib.ExitStack() as opened:
             try:
                 listener = opened.enter_context(listening(bind, keyed=keys is not None))
                 context = opened.enter_context(zmq.Context())
-                self.public_endpoint = PublicEndpoint(listener, PublishSettings(bind=bind, keys=keys), context)
+                self.public_endpoint = PublicEndpoint(
+                    listener, PublishSettings(bind=bind, keys=keys), context, expelled
+                )
             except Exception as error:
                 self.failure = error
                 self._opened.set()
@@ -89,7 +92,7 @@ class Publishing:
                 seq = 0
                 while not self._done.wait(0.01):
                     subscriptions.count()
-                    self.public_endpoint.service(subscriptions.abusive_client())
+                    self.public_endpoint.service(self._expel.pop() if self._expel else subscriptions.abusive_client())
                     self.public_endpoint.socket.send_multipart(encode(window_header(seq=seq), values(seq)))
                     seq += 1
                 if self._announce:
@@ -106,6 +109,11 @@ class Publishing:
             assert time.monotonic() < deadline, self.public_endpoint.counts()
             time.sleep(0.01)
 
+    def expel(self, key):
+        """Expel a key, as if its owner had subscribed to too much."""
+        self._expel.append(key)
+        self.wait_for("subscribers_expelled")
+
     def end(self, *, announce=True):
         self._announce = announce
         self._done.set()
@@ -113,8 +121,8 @@ class Publishing:
 
 
 @contextlib.contextmanager
-def publishing(keys=None, bind="tcp://127.0.0.1:*"):
-    line = Publishing(bind, keys)
+def publishing(keys=None, bind="tcp://127.0.0.1:*", expelled=None):
+    line = Publishing(bind, keys, expelled)
     try:
         yield line
     finally:

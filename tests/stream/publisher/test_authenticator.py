@@ -13,6 +13,7 @@ from endpoint_helpers import EVERYWHERE, PATIENCE_S, first, logged, make_keys, p
 from eventveil.errors import AccessError, LineError
 from eventveil.stream import subscribe
 from eventveil.stream.protocol.keys import AllowList, read_folder, read_public
+from eventveil.stream.publisher.expelled import ExpelledKeys
 from eventveil.stream.publisher.listener import listening
 from eventveil.stream.publisher.public_endpoint import PublicEndpoint
 from eventveil.stream.publisher.subscriptions import MAX_UNKNOWN
@@ -96,6 +97,39 @@ def test_who_makes_trouble_is_shut_out_and_the_others_are_not(keys, caplog):
         alice.close()
     (record,) = logged(caplog, "disconnecting a subscriber")
     assert bob.public.decode() in record.getMessage()
+
+
+def test_who_was_shut_out_stays_out_when_the_publisher_is_replaced(keys, tmp_path):
+    """The file in the runtime folder, between two endpoints: `publish` and its successor."""
+    AllowList(keys).allow(read_public(keys.parent / "bob" / "bob.pub"))
+    expelled = tmp_path / "expelled"
+    with publishing(keys, expelled=expelled) as line:
+        line.expel(read_folder(keys.parent / "bob").public.decode())
+    assert expelled.stat().st_mode & 0o777 == 0o600
+    with publishing(keys, expelled=expelled) as line:
+        assert "does not know this key" in refusal(line.endpoint, **who(keys, "bob"))
+        assert first(line.endpoint, **who(keys, "alice")).topic == "window"
+    with publishing(keys) as line:  # another pipeline
+        assert first(line.endpoint, **who(keys, "bob")).topic == "window"
+
+
+@pytest.mark.parametrize("damage", [b"", b"short\n", b"x" * 40, b"\n", b"x" * 41 + b"\n"])
+def test_a_damaged_file_of_expelled_keys_stops_the_publisher(keys, tmp_path, damage):
+    (tmp_path / "expelled").write_bytes(damage)
+    with (
+        pytest.raises(AccessError, match="expected one key of 40 characters"),
+        publishing(keys, expelled=tmp_path / "expelled"),
+    ):
+        pass
+
+
+def test_an_expelled_key_that_cannot_be_written_down_stops_the_publisher(keys, tmp_path):
+    expelled = tmp_path / "expelled"
+    known = ExpelledKeys(expelled)
+    expelled.mkdir()
+    with pytest.raises(LineError, match="an expelled key cannot be written"):
+        known.add(b"x" * 40)
+    assert b"x" * 40 in known
 
 
 def test_a_list_that_can_no_longer_be_trusted_lets_nobody_new_in_until_it_is_mended(keys, caplog):

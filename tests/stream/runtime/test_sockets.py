@@ -15,6 +15,7 @@ from eventveil.stream.runtime.sockets import (
     PRIVATE_HWM,
     UNIX_PATH_LIMIT,
     PrivateSockets,
+    lock_folder,
     runtime_folder,
 )
 
@@ -106,3 +107,23 @@ def test_a_private_socket_cannot_be_asked_for_the_network(context, base, name):
     with PrivateSockets(base, context).pull(name) as pull, PrivateSockets(base, context).push(name) as push:
         assert pull.last_endpoint.startswith(b"inproc://")
         assert push.last_endpoint.startswith(b"inproc://")
+
+
+def test_a_folder_belongs_to_one_pipeline_until_it_lets_go(short_folder):
+    handle = lock_folder(short_folder)
+    with pytest.raises(ConfigError, match=rf"line\.runtime_dir: another pipeline uses {short_folder}"):
+        lock_folder(short_folder)
+    os.close(handle)
+    os.close(lock_folder(short_folder))
+    assert (short_folder / "lock").stat().st_mode & 0o777 == 0o600
+
+
+def test_what_is_no_socket_is_not_replaced_by_a_private_one(context, short_folder):
+    file, link = short_folder / "publish.sock", short_folder / "classify.sock"
+    file.write_text("precious")
+    link.symlink_to("nothing")
+    for name in ("publish", "classify"):
+        with pytest.raises(ConfigError, match="is not a socket"):
+            PrivateSockets(short_folder, context).pull(name)
+    assert file.read_text() == "precious"
+    assert link.is_symlink()
