@@ -9,11 +9,16 @@ import resource
 import signal
 import sys
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from multiprocessing.connection import wait
 
+from eventveil.errors import ConfigError
+
 PR_SET_PDEATHSIG, PR_SET_DUMPABLE = 1, 4  # linux/prctl.h
+DESCRIPTORS = 1 << 16
+FEWEST_DESCRIPTORS = 256
 
 
 def module_command(module: str, *arguments: str) -> list[str]:
@@ -42,20 +47,28 @@ def describe_end(process: str, status: int) -> str:
 
 
 @contextmanager
+def environment(**variables: str) -> Iterator[None]:
+    """Set environment variables for the processes that start inside the block."""
+    before = {name: os.environ.get(name) for name in variables}
+    os.environ.update(variables)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
+
+
+@contextmanager
 def safe_import_path() -> Iterator[None]:
     """Keep the working directory off the import path of interpreters that start inside the block.
 
     For children that `multiprocessing` starts with a command of its own, which has no `-P`.
     """
-    before = os.environ.get("PYTHONSAFEPATH")
-    os.environ["PYTHONSAFEPATH"] = "1"
-    try:
+    with environment(PYTHONSAFEPATH="1"):
         yield
-    finally:
-        if before is None:
-            del os.environ["PYTHONSAFEPATH"]
-        else:
-            os.environ["PYTHONSAFEPATH"] = before
 
 
 @contextmanager
@@ -99,12 +112,113 @@ def forbid_core_dumps() -> None:
     _prctl(PR_SET_DUMPABLE, 0)  # a limit of 0 does not stop a program to which the kernel pipes core dumps
 
 
-def die_with_parent() -> None:
+def raise_descriptor_limit() -> None:
+    """Allow this process, and those that it starts, as many open files and sockets as possible, at most 65,536.
+
+    A client that connects and stays silent holds one of the publisher's. With the usual limit of 1,024, none would soon
+    be left for recordings and sockets.
+
+    Raises:
+        ConfigError: fewer than 256 are possible: libraries that run out of them end the whole process.
+    """
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    limit = DESCRIPTORS if hard == resource.RLIM_INFINITY else min(hard, DESCRIPTORS)
+    if limit < FEWEST_DESCRIPTORS:
+        raise ConfigError(
+            f"this process may open only {limit} files and sockets, and needs {FEWEST_DESCRIPTORS}; raise the limit, "
+            "for example with LimitNOFILE= of systemd or `ulimit -Hn`"
+        )
+    if soft < limit:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (limit, hard))
+
+
+class ProcessHandle:
+    """Holds a process, which need not be a child of this one: its number is not reused unnoticed (Linux: a pidfd).
+
+    Args:
+        pid: of the process.
+    """
+
+    def __init__(self, pid: int) -> None:
+        self.pid = pid
+        self._pidfd: int | None = None
+        if sys.platform == "linux":
+            with suppress(ProcessLookupError):  # it has ended already
+                self._pidfd = os.pidfd_open(pid)
+
+    def fileno(self) -> int | None:
+        """Return a descriptor that becomes readable when the process has ended; None if the system has none."""
+        return self._pidfd
+
+    def is_alive(self) -> bool:
+        """Whether the process has not ended yet."""
+        return not self.wait(0)
+
+    def wait(self, seconds: float) -> bool:
+        """Wait at most this long for the end of the process; return whether it has ended."""
+        if self._pidfd is not None:
+            return bool(wait([self._pidfd], seconds))
+        deadline = time.monotonic() + seconds
+        while _exists(self.pid):
+            if time.monotonic() >= deadline:
+                return False
+            time.sleep(0.01)
+        return True
+
+    def kill(self) -> None:
+        """Kill the process, halted or not."""
+        with suppress(ProcessLookupError):
+            if self._pidfd is not None:
+                signal.pidfd_send_signal(self._pidfd, signal.SIGKILL)
+            else:
+                os.kill(self.pid, signal.SIGKILL)
+
+    def close(self) -> None:
+        """Let go of the process."""
+        if self._pidfd is not None:
+            os.close(self._pidfd)
+            self._pidfd = None
+
+
+def _exists(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+def die_with_parent(parent: int) -> None:
     """Have Linux kill this process, halted or not, as soon as the thread that started it has ended.
 
-    Call it first of all: a parent that has ended before is not noticed. Other systems than Linux have no such means.
+    On other systems, only a parent that has ended before this call is noticed.
+
+    Args:
+        parent: the process that started this one; if it has already ended, this process exits.
     """
     _prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:
+        os._exit(1)
+
+
+def wake_with_parent(parent: int, leave: Callable[[], None]) -> None:
+    """Have Linux wake this process, if it is halted, as soon as the thread that started it has ended.
+
+    For a process that has something to do at its end. Call it in the main thread. Other systems: see `die_with_parent`.
+
+    Args:
+        parent: the process that started this one.
+        leave: called once that process has ended; not if only its thread has.
+    """
+    this = os.getpid()
+
+    def check(*_: object) -> None:
+        if os.getpid() == this and os.getppid() != parent:  # children inherit the handler
+            leave()
+
+    signal.signal(signal.SIGCONT, check)
+    _prctl(PR_SET_PDEATHSIG, signal.SIGCONT)
+    check()
 
 
 def _prctl(option: int, value: int) -> None:

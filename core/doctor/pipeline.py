@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import socket
 import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -135,7 +136,7 @@ def _runtime_folder(settings: PipelineSettings) -> Iterator[Finding]:
         return
     if chosen is None:
         folder.rmdir()
-    state = f"{chosen}: private" if chosen else f"each run creates a private one in {folder.parent}"
+    state = f"{chosen}: private" if chosen else f"each run creates a private one in {tempfile.gettempdir()}"
     yield Finding("runtime folder", "green", state)
 
 

@@ -73,8 +73,8 @@ class WindowedHistogrammer:
         flip_x: mirror left and right.
         flip_y: mirror top and bottom.
         start_us: start of the first window; None is the first event's time. Not in "recording" mode.
-        grid_us: without `start_us`, the first window starts at the last multiple of this before the first event, so that
-            no window states the exact time of an event. Not in "recording" mode.
+        grid_us: without `start_us`, the first window starts at the last multiple of this before the first event, so
+            that no window states the exact time of an event. Not in "recording" mode.
         field: (width, height): use this many evenly spaced columns and rows of the crop; None uses all.
 
     Attributes:

@@ -24,8 +24,11 @@ from typing import Any
 
 import zmq
 
+from eventveil.errors import LineError
+from eventveil.processes import raise_descriptor_limit
+from eventveil.stream.pipeline.fork_server import ForkServer, StageProcess
 from eventveil.stream.pipeline.status import Status
-from eventveil.stream.pipeline.supervisor import START_S, StageSupervisor, processes
+from eventveil.stream.pipeline.supervisor import START_S, StageSupervisor
 from eventveil.stream.pipeline.worker import (
     REPORTS,
     StageAddress,
@@ -59,16 +62,17 @@ class Pipeline:
         settings: what to run. Weights are loaded and checked here, before anything starts.
 
     Raises:
-        ConfigError, WeightsError: see `eventveil.stream.planning.plan`.
+        ConfigError, WeightsError: see `eventveil.stream.planning.plan`; or this process may open too few files.
         ConfigError: another pipeline uses the runtime folder.
         BoundaryError: other users may enter the runtime folder.
     """
 
     def __init__(self, settings: PipelineSettings) -> None:
+        raise_descriptor_limit()
         self.plan = plan(_with_seeds(settings))
         line, judged = settings.line, self.plan.judged
         self._processes = line.run_as == "processes"
-        self._member: Any = processes().Process if self._processes else threading.Thread
+        self._fork_server = ForkServer() if self._processes else None
         self._base: str | Path = runtime_folder(line.runtime_dir) if self._processes else uuid.uuid4().hex
         self._own_folder = self._processes and line.runtime_dir is None
         self._unlock: Callable[[], object] = lambda: None
@@ -101,6 +105,8 @@ class Pipeline:
         """End the streams, publish the windows in flight, and exit; when called again, exit immediately."""
         if self._stopping:
             self._signals.abort.set()
+        if self._fork_server is not None and (self._stopping or not self._signals.go.is_set()):
+            self._fork_server.interrupt()  # it may have to import torch first, or be halted
         self._stopping = True
         self._signals.stop.set()
 
@@ -124,8 +130,8 @@ class Pipeline:
                 PrivateSockets(self._base, context).pull(REPORTS, hwm=1000) as reports,
             ):
                 try:
-                    self._start(context, listener)
-                    self._supervise(reports, on_beat)
+                    if self._start(context, listener):
+                        self._supervise(reports, on_beat)
                 finally:
                     self._leave(reports)
         finally:
@@ -137,30 +143,39 @@ class Pipeline:
             self.status.failure = f"{lost} windows were lost with a stage that died, although delivery is lossless"
         return self.status
 
-    def _start(self, context: zmq.Context[zmq.Socket[bytes]], listener: Listener) -> None:
+    def _start(self, context: zmq.Context[zmq.Socket[bytes]], listener: Listener) -> bool:
+        """Start all stages; return False if the pipeline was stopped meanwhile, or one could not be started."""
         line = self.plan.settings.line
         self._jobs["publish"] += (listener,)  # each of its processes receives a copy
-        shared = {} if self._processes else {"context": context}
+        restarts, hang_s = (line.restarts, line.hang_s) if self._processes else (0, None)
         for name, job in reversed(self._jobs.items()):  # receivers before senders
             address = StageAddress(name, self._base, self.status.counters)
-            make = partial(
-                self._member,
-                target=serve,
-                args=(address, self.plan, *job),
-                kwargs=shared,
-                name=f"eventveil {name}",
-                daemon=True,
-            )
-            restarts, hang_s = (line.restarts, line.hang_s) if self._processes else (0, None)
+            make = partial(self._member, f"eventveil {name}", (address, self.plan, *job), context)
             supervisor = StageSupervisor(self.status.counters[name], make, restarts=restarts, hang_s=hang_s)
             self._supervisors[name] = supervisor
-            supervisor.start()
+            try:
+                supervisor.start()
+            except LineError as error:
+                if not self._stopping:
+                    self._abort(f"{name}: {error}")
+            if self._stopping or supervisor.member is None:
+                self.status.stopped = self.status.failure is None
+                return False
             self.members[name] = supervisor.member
+        return True
+
+    def _member(self, name: str, args: tuple[Any, ...], context: zmq.Context[zmq.Socket[bytes]], limit_s: float) -> Any:
+        """Create the thread or process of a stage."""
+        if self._fork_server is None:
+            return threading.Thread(target=serve, args=args, kwargs={"context": context}, name=name, daemon=True)
+        kwargs = {"parent": self._fork_server.pid}
+        return StageProcess(self._fork_server, target=serve, args=args, kwargs=kwargs, name=name, limit_s=limit_s)
 
     def _supervise(self, reports: zmq.Socket[bytes], on_beat: Callable[[Status], None]) -> None:
         next_beat = began = checked = time.monotonic()
         while True:
-            self._receive(reports, 50)
+            self._wait(reports)
+            self._receive(reports, 0)
             now = time.monotonic()
             if now - checked > HALTED_S:  # this process was halted, and perhaps all stages with it
                 for supervisor in self._supervisors.values():
@@ -178,6 +193,17 @@ class Pipeline:
             self.status.seconds = now - began
             if self._finished(now):
                 return
+
+    def _wait(self, reports: zmq.Socket[bytes]) -> None:
+        """Wait until there is a report, a process has ended, or time has passed."""
+        poller = zmq.Poller()
+        poller.register(reports, zmq.POLLIN)
+        if self._fork_server is not None:
+            handles = [self._fork_server, *self.members.values()]
+            for descriptor in (handle.fileno() for handle in handles):
+                if descriptor is not None:
+                    poller.register(descriptor, zmq.POLLIN)
+        poller.poll(50)
 
     def _receive(self, reports: zmq.Socket[bytes], milliseconds: int) -> None:
         while reports.poll(milliseconds):
@@ -203,7 +229,15 @@ class Pipeline:
         # ends the pipeline immediately.
         (self._signals.stop if stage.startswith(SOURCE) else self._signals.abort).set()
 
+    def _abort(self, reason: str) -> None:
+        """End the pipeline immediately; its failure is the first reason given."""
+        self.status.failure = self.status.failure or reason
+        self._signals.abort.set()
+
     def _check_stages(self, reports: zmq.Socket[bytes]) -> None:
+        failure = None if self._fork_server is None else self._fork_server.failure()
+        if failure is not None:
+            self._abort(failure)
         for name, supervisor in self._supervisors.items():
             failure = supervisor.failure()
             if failure is None or self._signals.abort.is_set():
@@ -214,16 +248,21 @@ class Pipeline:
 
     def _restart(self, name: str, reason: str) -> None:
         """Restart a stage, or end the pipeline with the reason."""
+        if self._signals.abort.is_set():
+            return
         supervisor = self._supervisors[name]
         stopping, restarts = self._signals.stop.is_set(), self.plan.settings.line.restarts
         if stopping or not supervisor.may_restart():
             never = stopping or not self._processes or not restarts
             limit = "" if never else f"; it had already been restarted {restarts} times within a minute"
-            self.status.failure = self.status.failure or f"{name}: {reason}{limit}"
-            self._signals.abort.set()
+            self._abort(f"{name}: {reason}{limit}")
             return
-        self.status.note(supervisor.restart(reason, self.status.seconds))
-        self.members[name] = supervisor.member
+        try:
+            self.status.note(supervisor.restart(reason, self.status.seconds))
+        except LineError as error:
+            self._abort(f"{name}: {reason}; then {error}")
+        else:
+            self.members[name] = supervisor.member
 
     def _last_report(self, name: str) -> str | None:
         """Return the kind of the last report from a stage's present life."""
@@ -253,11 +292,13 @@ class Pipeline:
         leave_s = LEAVE_S if self._processes else START_S
         deadline = time.monotonic() + (ENDED_FLUSH_MS / 1000 if ended else 0) + leave_s
         for supervisor in self._supervisors.values():
-            supervisor.member.join(max(0.01, deadline - time.monotonic()))
+            if supervisor.member is not None:
+                supervisor.member.join(max(0.01, deadline - time.monotonic()))
         self._receive(reports, 0)
-        if self._processes:
+        if self._fork_server is not None:
             for supervisor in self._supervisors.values():
                 supervisor.end()
+            self._fork_server.close()
 
 
 def _with_seeds(settings: PipelineSettings) -> PipelineSettings:

@@ -9,49 +9,18 @@ cannot be killed and hence not restarted: a stage that fails in a thread ends th
 
 from __future__ import annotations
 
-import multiprocessing
-import multiprocessing.context
-import signal
-import tempfile
 import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
-from multiprocessing import forkserver
 from typing import Any
 
-from eventveil.errors import ConfigError
-from eventveil.processes import describe_end, ignored_signals, safe_import_path
+from eventveil.processes import describe_end
 from eventveil.stream.runtime.accounting import StageCounters
 
-PRELOAD = ["eventveil.stream.pipeline.worker", "eventveil.models.runtime", "eventveil.models.weights"]
 START_S = 60.0
 BATCHES = 10
 MINUTE_S = 60.0
-
-
-def processes() -> multiprocessing.context.ForkServerContext:
-    """Start the fork server: a process that has imported everything a stage needs, and does nothing else.
-
-    Stages are forked from it, so a restarted stage is back in a fraction of a second; importing torch alone takes
-    seconds on a busy machine. It has neither threads nor sockets, so no child inherits a lock that will never be
-    released. It and its children ignore Ctrl-C and SIGTERM: a terminal and a service manager send them to every
-    process, and only the supervisor acts on them.
-
-    Raises:
-        ConfigError: it cannot be started, for example if the path of the temporary folder is too long for a socket.
-    """
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(PRELOAD)
-    try:
-        with ignored_signals(signal.SIGINT, signal.SIGTERM), safe_import_path():
-            forkserver.ensure_running()
-    except OSError as error:
-        raise ConfigError(
-            f"line.run_as: processes cannot be started with temporary files in {tempfile.gettempdir()}: {error}; set "
-            "TMPDIR to a folder of yours with a path under 70 bytes"
-        ) from error
-    return context
 
 
 @dataclass(slots=True)
@@ -76,17 +45,17 @@ class StageSupervisor:
 
     Args:
         counters: of the stage.
-        make: creates its thread or process.
+        make: creates its thread or process, given the seconds that its start may take.
         restarts: how often it may be restarted within a minute; 0: never.
         hang_s: seconds without a sign of life after which it counts as hanging; None: never.
 
     Attributes:
-        member: the thread or process of its present life.
+        member: the thread or process of its present life; None if that could not be started.
         ready: whether this life has been ready.
     """
 
     def __init__(
-        self, counters: StageCounters, make: Callable[[], Any], *, restarts: int, hang_s: float | None
+        self, counters: StageCounters, make: Callable[[float], Any], *, restarts: int, hang_s: float | None
     ) -> None:
         self.counters = counters
         self.member: Any = None
@@ -98,12 +67,17 @@ class StageSupervisor:
         self._incident: Incident | None = None
 
     def start(self) -> None:
-        """Start a thread or process for the stage."""
+        """Start a thread or process for the stage.
+
+        Raises:
+            LineError: it could not be started.
+        """
         self.counters.life += 1
         self.counters.pulse()
-        self.ready = False
-        self.member = self._make()
-        self.member.start()
+        self.ready, self.member = False, None
+        member = self._make(START_S if self.counters.life == 1 else min(START_S, self._hang_s or START_S))
+        member.start()
+        self.member = member
 
     def is_ready(self) -> None:
         """Note that the stage is ready for work."""
@@ -128,7 +102,11 @@ class StageSupervisor:
         return len(self._restarted_s) < self._restarts or time.monotonic() - self._restarted_s[0] > MINUTE_S
 
     def restart(self, reason: str, at_s: float) -> Incident:
-        """Kill the stage, count its in-flight windows as crashed, and start it again."""
+        """Kill the stage, count its in-flight windows as crashed, and start it again.
+
+        Raises:
+            LineError: it could not be started.
+        """
         self._restarted_s.append(time.monotonic())
         self.end()
         self.counters.close_after_crash()
@@ -138,8 +116,9 @@ class StageSupervisor:
 
     def end(self) -> None:
         """Kill the process, halted or not, and wait until it is gone."""
-        self.member.kill()
-        self.member.join()
+        if self.member is not None:
+            self.member.kill()
+            self.member.join(START_S)
 
     def _silence_limit_s(self, hang_s: float) -> float:
         if not (self.ready and self.counters.total("sent")):

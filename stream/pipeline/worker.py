@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 import zmq
 
 from eventveil.errors import CrashError, EventVeilError, WeightsError
-from eventveil.processes import die_with_parent, forbid_core_dumps
+from eventveil.processes import die_with_parent, forbid_core_dumps, wake_with_parent
 from eventveil.stream.logs import log_json_lines
 from eventveil.stream.plan import PipelinePlan
 from eventveil.stream.publisher.expelled import FILE as EXPELLED
@@ -129,6 +129,7 @@ def serve(
     run: Callable[..., None],
     *args: Any,
     context: zmq.Context[zmq.Socket[bytes]] | None = None,
+    parent: int | None = None,
 ) -> None:
     """Run a stage to its end and report how it ended. This is the whole life of a thread or process.
 
@@ -138,13 +139,13 @@ def serve(
         run: one of the functions below.
         args: its further arguments.
         context: of the process, if the stage is a thread of it; a stage that is a process creates one.
+        parent: the fork server, if the stage is a process.
     """
-    in_process = context is None
-    if in_process:
-        die_with_parent()  # the fork server: a halted stage does not survive it
+    if parent is not None:
+        _end_with(parent, address.name)
         forbid_core_dumps()
-    if in_process and plan.settings.watch.log == "json":
-        log_json_lines()
+        if plan.settings.watch.log == "json":
+            log_json_lines()
     stage = StageContext(address, plan, context or zmq.Context())
     try:
         run(stage, *args)
@@ -159,8 +160,20 @@ def serve(
         stage.report.send(kind, f"{type(error).__name__} at {_place(error)}")
     finally:
         stage.close()
-        if in_process:
+        if parent is not None:
             stage.zmq_context.term()
+
+
+def _end_with(fork_server: int, stage: str) -> None:
+    """Let no stage survive the fork server, halted or not.
+
+    The publisher has to tell subscribers that the pipeline failed. It is woken, and leaves as soon as the supervisor
+    aborts the pipeline or has ended, too.
+    """
+    if stage == "publish":
+        wake_with_parent(fork_server, lambda: None)
+    else:
+        die_with_parent(fork_server)
 
 
 def _place(error: Exception) -> str:

@@ -13,7 +13,6 @@ meanwhile as lost by the network.
 from __future__ import annotations
 
 import logging
-import resource
 import threading
 import time
 from collections import Counter
@@ -24,6 +23,7 @@ import zmq
 from zmq.utils.monitor import parse_monitor_message
 
 from eventveil.errors import LineError
+from eventveil.processes import raise_descriptor_limit
 from eventveil.stream.protocol.keys import AllowList, read_folder
 from eventveil.stream.publisher.authenticator import RELOAD_S, CurveAuthenticator
 from eventveil.stream.publisher.expelled import ExpelledKeys
@@ -65,7 +65,6 @@ _PROTOCOL: dict[int, str] = {
     zmq.PROTOCOL_ERROR_ZMTP_MECHANISM_MISMATCH: NO_CURVE,
 }
 _LOG_EVERY_S = 1.0  # at most one message per reason in this time: clients may fail by the thousand
-_DESCRIPTORS = 1 << 16
 _EVENTS = (
     zmq.Event.ACCEPTED
     | zmq.Event.HANDSHAKE_SUCCEEDED
@@ -104,7 +103,7 @@ class PublicEndpoint:
         expelled: Path | None = None,
     ) -> None:
         self._listener = listener
-        _raise_descriptor_limit()
+        raise_descriptor_limit()
         pair = None if settings.keys is None else read_folder(settings.keys)
         self._authenticator = (
             None
@@ -187,18 +186,6 @@ class PublicEndpoint:
             self._failures.warn(reason, f"{_DESCRIPTIONS[reason]}: {self._authenticator.last_refused}")
         elif reason in _DESCRIPTIONS:
             self._failures.warn(reason, _DESCRIPTIONS[reason])
-
-
-def _raise_descriptor_limit() -> None:
-    """Allow this process more file descriptors than unknown clients can occupy.
-
-    A client that connects and stays silent holds one for `public_socket.HANDSHAKE_MS`. With the usual limit of 1,024,
-    none would soon be left for recordings and sockets.
-    """
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = _DESCRIPTORS if hard == resource.RLIM_INFINITY else min(hard, _DESCRIPTORS)
-    if soft < wanted:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 def _reason(event: int, value: int) -> str:

@@ -10,6 +10,7 @@ import fcntl
 import os
 import stat
 import tempfile
+from multiprocessing import util
 from pathlib import Path
 
 import zmq
@@ -35,7 +36,8 @@ def runtime_folder(chosen: Path | None) -> Path:
     """
     try:
         if chosen is None:
-            folder = Path(tempfile.mkdtemp(prefix="eventveil-", dir=os.environ.get("XDG_RUNTIME_DIR")))
+            # The fork server removes this folder and all in it if the supervisor is killed.
+            folder = Path(tempfile.mkdtemp(prefix="eventveil-", dir=util.get_temp_dir()))
         else:
             folder = chosen
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)

@@ -106,7 +106,7 @@ def test_a_runtime_folder_that_others_may_enter_is_red(tmp_path):
 
 def test_nothing_is_left_behind(monkeypatch):
     with tempfile.TemporaryDirectory(prefix="eventveil-") as folder:  # short, since socket paths are limited
-        monkeypatch.setenv("XDG_RUNTIME_DIR", folder)
+        monkeypatch.setattr("multiprocessing.util.get_temp_dir", lambda: folder)
         assert finding(pipeline._runtime_folder, "runtime folder").colour == "green"
         assert list(Path(folder).iterdir()) == []
 

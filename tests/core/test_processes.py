@@ -20,6 +20,7 @@ from eventveil.processes import (
     forbid_core_dumps,
     ignored_signals,
     module_command,
+    raise_descriptor_limit,
     safe_import_path,
     terminate_with_parent,
 )
@@ -44,11 +45,10 @@ def test_a_module_in_the_working_directory_is_not_imported(tmp_path):
 
 START_A_STAGE_PROCESS = """
 import sys
-from eventveil.stream.pipeline.supervisor import processes
+from eventveil.stream.pipeline.fork_server import ForkServer
 
 if __name__ == "__main__":
-    process = processes().Process(target=print, args=("started",))
-    process.start()
+    process = ForkServer().start(print, name="test", limit_s=60, args=("started",))
     process.join()
     sys.exit(process.exitcode)
 """
@@ -167,8 +167,25 @@ def test_a_process_that_forbids_core_dumps_leaves_none():
     process.join(PATIENCE_S)
 
 
+@pytest.mark.parametrize(("limits", "raised"), [((256, 900), 900), ((256, resource.RLIM_INFINITY), 65_536)])
+def test_the_descriptor_limit_is_raised_as_far_as_possible(monkeypatch, limits, raised):
+    now = list(limits)
+    monkeypatch.setattr(resource, "getrlimit", lambda which: tuple(now))
+    monkeypatch.setattr(resource, "setrlimit", lambda which, limits: now.__setitem__(slice(None), limits))
+    raise_descriptor_limit()
+    assert now == [raised, limits[1]]
+
+
+def test_too_few_descriptors_are_an_error_that_says_what_to_do():
+    command = 'ulimit -n 24; exec "$@"'
+    code = "from eventveil.processes import raise_descriptor_limit; raise_descriptor_limit()"
+    python = ["sh", "-c", command, "sh", sys.executable, "-c", code]
+    done = subprocess.run(python, capture_output=True, text=True, check=False)
+    assert "ConfigError: this process may open only 24 files and sockets, and needs 256; raise" in done.stderr
+
+
 def idle_until_the_parent_dies(pipe):
-    die_with_parent()
+    die_with_parent(os.getppid())
     pipe.send(os.getpid())
     time.sleep(10 * PATIENCE_S)
 

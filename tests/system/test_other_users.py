@@ -63,7 +63,7 @@ def python(folder):
 
 @pytest.mark.parametrize("chosen", [True, False])
 def test_no_process_of_another_user_gets_at_a_raw_endpoint(folder, chosen, python, monkeypatch):
-    monkeypatch.setenv("XDG_RUNTIME_DIR", str(folder))
+    monkeypatch.setattr("multiprocessing.util.get_temp_dir", lambda: str(folder))
     runtime = runtime_folder(folder / "line" if chosen else None)
     with zmq.Context() as context, PrivateSockets(runtime, context).pull("anonymize") as pull:
         endpoint = Path(pull.getsockopt(zmq.LAST_ENDPOINT).rstrip(b"\0").decode().removeprefix("ipc://"))

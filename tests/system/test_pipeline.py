@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-import select
+import signal
 import subprocess
 import tempfile
 import threading
@@ -17,11 +17,14 @@ import pytest
 from pipeline_setup import BIN_US, BINS, LABELS, PROGRAM, SENSOR, SIZE, Kit, subscriber
 
 from eventveil.addresses import free_port
+from eventveil.errors import ConfigError, LineError
 from eventveil.events import Sensor
 from eventveil.io import open_events
 from eventveil.models.runtime import AnonymizerRuntime
+from eventveil.processes import ProcessHandle
 from eventveil.stream import subscribe
 from eventveil.stream.histogram import WindowedHistogrammer
+from eventveil.stream.pipeline.fork_server import StageProcess
 from eventveil.stream.pipeline.pipeline import Pipeline
 
 
@@ -236,23 +239,63 @@ def descendants(pid: int) -> set[int]:
 
 
 @pytest.mark.skipif(not hasattr(os, "pidfd_open"), reason="waits for processes that are not its children by pidfd")
-def test_stages_leave_when_their_supervisor_is_killed(kit, endpoint):
+@pytest.mark.parametrize("halted", [False, True])
+def test_nothing_is_left_of_a_pipeline_whose_supervisor_is_killed(kit, halted):
+    with tempfile.TemporaryDirectory(prefix="ev-") as folder:
+        kill_the_supervisor(kit, f"tcp://127.0.0.1:{free_port()}", folder, halted=halted)
+        assert list(Path(folder).iterdir()) == []
+
+
+def kill_the_supervisor(kit, endpoint, folder, *, halted):
     options = ["--speed", "0.1", "--loop", "--allow-untrained", "--wait-for", "1", "--set", "line.run_as=processes"]
     weights = ["--weights", str(kit.anonymizer), "--weights", str(kit.classifier), "--set", f"publish.bind={endpoint}"]
-    supervisor = subprocess.Popen([*PROGRAM, "run", str(kit.recording), *options, *weights], stderr=subprocess.PIPE)
+    command = [*PROGRAM, "run", str(kit.recording), *options, *weights]
+    supervisor = subprocess.Popen(command, stderr=subprocess.DEVNULL, env=os.environ | {"TMPDIR": folder})
     try:
         first = next(subscribe(endpoint, timeout_s=60))
         assert first.topic == "window"
         pids = descendants(supervisor.pid)
         assert len(pids) >= 4
-        stages = [os.pidfd_open(pid) for pid in pids]
+        stages = [ProcessHandle(pid) for pid in pids]
+        if halted:
+            for pid in pids:
+                if b"forkserver" in Path(f"/proc/{pid}/cmdline").read_bytes():  # the other one is Python's own
+                    os.kill(pid, signal.SIGSTOP)
     finally:
         supervisor.kill()
-        supervisor.communicate()
-    ended = [bool(select.select([stage], [], [], 10)[0]) for stage in stages]
+        supervisor.wait()
+    ended = [stage.wait(60) for stage in stages]
     for stage in stages:
-        os.close(stage)
+        stage.close()
     assert all(ended)
+
+
+def test_ctrl_c_works_before_the_fork_server_answers(kit, endpoint):
+    line = Pipeline(kit.settings(endpoint, line__run_as="processes"))
+    os.kill(line._fork_server.pid, signal.SIGSTOP)
+    ctrl_c = threading.Timer(0.3, line.stop)
+    ctrl_c.start()
+    status = line.run()
+    ctrl_c.join()
+    assert (status.stopped, status.failure) == (True, None)
+
+
+def test_too_few_descriptors_are_refused_before_anything_starts(kit, endpoint, monkeypatch):
+    monkeypatch.setattr("resource.getrlimit", lambda which: (24, 24))
+    with pytest.raises(ConfigError, match="may open only 24 files and sockets, and needs 256"):
+        Pipeline(kit.settings(endpoint))
+
+
+def test_a_stage_that_cannot_be_started_fails_the_pipeline(kit, endpoint, monkeypatch):
+    def start(self):
+        if "anonymize" in self._arguments["name"]:
+            raise LineError("no room")
+        real_start(self)
+
+    real_start = StageProcess.start
+    monkeypatch.setattr(StageProcess, "start", start)
+    status = Pipeline(kit.settings(endpoint, line__run_as="processes")).run()
+    assert status.failure == "anonymize: no room"
 
 
 def test_the_line_stops_when_asked_and_publishes_what_was_on_its_way(kit, endpoint):

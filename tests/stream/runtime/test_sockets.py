@@ -32,7 +32,7 @@ def mode(folder):
 
 
 def test_a_runtime_folder_is_made_for_its_owner_alone(short_folder, monkeypatch):
-    monkeypatch.setenv("XDG_RUNTIME_DIR", str(short_folder))
+    monkeypatch.setattr("multiprocessing.util.get_temp_dir", lambda: str(short_folder))
     folder = runtime_folder(None)
     assert folder.parent == short_folder
     assert mode(folder) == 0o700

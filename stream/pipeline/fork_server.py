@@ -1,0 +1,204 @@
+"""The fork server: a process that has imported everything a stage needs, and does nothing else.
+
+Stages are forked from it, so a restarted stage is back in a fraction of a second; importing torch alone takes seconds
+on a busy machine. It has neither threads nor sockets, so no child inherits a lock that will never be released. It and
+its children ignore Ctrl-C and SIGTERM: a terminal and a service manager send them to every process, and only the
+supervisor acts on them.
+
+`multiprocessing` trusts its fork server: it waits for an answer without a limit, and silently starts another one when
+the first has died. Here every start has a time limit, and a pipeline whose fork server has died fails.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import tempfile
+import threading
+import time
+from collections.abc import Callable
+from multiprocessing import forkserver, util
+from multiprocessing.process import BaseProcess
+from typing import Any
+
+from eventveil.errors import ConfigError, LineError
+from eventveil.processes import ProcessHandle, describe_end, environment, ignored_signals, safe_import_path
+from eventveil.stream.pipeline.fork_server_end import SUPERVISOR
+
+PRELOAD = [
+    "eventveil.stream.pipeline.fork_server_end",  # first: it also covers the time of the other imports
+    "eventveil.stream.pipeline.worker",
+    "eventveil.models.runtime",
+    "eventveil.models.weights",
+]
+STATUS_S = 0.2  # how long the fork server may take to report how a stage has ended
+SETTLE_S = 2.0  # and at the end of the pipeline
+
+
+class ForkServer:
+    """The fork server of this process, and the stages that it has started. One is shared by all pipelines.
+
+    Attributes:
+        pid: of the fork server.
+
+    Raises:
+        ConfigError: it cannot be started, for example if the path of the temporary folder is too long for a socket.
+    """
+
+    def __init__(self) -> None:
+        self._context = multiprocessing.get_context("forkserver")
+        self._context.set_forkserver_preload(PRELOAD)
+        try:
+            supervisor = environment(**{SUPERVISOR: f"{os.getpid()}:{util.get_temp_dir()}"})
+            with ignored_signals(signal.SIGINT, signal.SIGTERM), safe_import_path(), supervisor:
+                forkserver.ensure_running()
+        except OSError as error:
+            raise ConfigError(
+                f"line.run_as: processes cannot be started with temporary files in {tempfile.gettempdir()}: {error}; "
+                "set TMPDIR to a folder of yours with a path under 70 bytes"
+            ) from error
+        self.pid = _present_pid()
+        self._handle = ProcessHandle(self.pid)
+        self._processes: list[BaseProcess] = []
+        self._starting = False
+        self._reason: str | None = None
+
+    def fileno(self) -> int | None:
+        """Return a descriptor that becomes readable when the fork server has ended; None if the system has none."""
+        return self._handle.fileno()
+
+    def failure(self) -> str | None:
+        """Return why no stage can be started any more, or None."""
+        if self._reason is None and not self._handle.is_alive():
+            self._reason = _describe_death(self.pid)
+        return self._reason
+
+    def interrupt(self) -> None:
+        """Give up a start that is under way, and the fork server with it. May be called by a signal handler."""
+        if self._starting:
+            self._handle.kill()
+
+    def start(self, target: Callable[..., Any], *, name: str, limit_s: float, **arguments: Any) -> BaseProcess:
+        """Start a process.
+
+        Args:
+            target: what it calls.
+            name: of the process.
+            limit_s: seconds until a fork server that does not answer is killed.
+            arguments: `args` and `kwargs` of the call.
+
+        Raises:
+            LineError: the process could not be started.
+        """
+        process = self._context.Process(target=target, name=name, daemon=True, **arguments)
+        timer = threading.Timer(limit_s, self._give_up, (limit_s,))
+        timer.daemon = True
+        self._starting = True
+        try:
+            self._raise_failure()
+            timer.start()
+            process.start()
+            self._processes = [*(each for each in self._processes if each.exitcode is None), process]
+            if _present_pid() != self.pid:  # `multiprocessing` replaced a fork server that had died just before
+                process.kill()
+                raise LineError(_describe_death(self.pid))
+        except (OSError, EOFError) as error:
+            self._handle.wait(STATUS_S)  # if the fork server is dying, say so
+            self._raise_failure()
+            raise LineError(f"the stage cannot be started: {error or type(error).__name__}") from error
+        finally:
+            timer.cancel()
+            self._starting = False
+        return process
+
+    def close(self) -> None:
+        """Wait until the fork server has reported the end of all stages, which have all been killed.
+
+        One that does not is halted, and is killed, too: Python would wait for it without end when it exits.
+        """
+        deadline = time.monotonic() + SETTLE_S
+        for process in self._processes:
+            process.join(max(0.0, deadline - time.monotonic()))
+        if any(process.exitcode is None for process in self._processes):
+            self._handle.kill()
+            for process in self._processes:
+                process.join(SETTLE_S)
+        self._handle.close()
+
+    def _raise_failure(self) -> None:
+        failure = self.failure()
+        if failure is not None:
+            raise LineError(failure)
+
+    def _give_up(self, limit_s: float) -> None:
+        self._reason = f"the fork server started no process for {limit_s:g} s; it was killed"
+        self._handle.kill()
+
+
+class StageProcess:
+    """The process of a stage, held by a handle of its own: the fork server knows how it ended, but may have died.
+
+    Args:
+        server: the fork server.
+        arguments: of `ForkServer.start`.
+    """
+
+    def __init__(self, server: ForkServer, **arguments: Any) -> None:
+        self._server = server
+        self._arguments = arguments
+
+    def start(self) -> None:
+        """Start it.
+
+        Raises:
+            LineError: it could not be started.
+        """
+        self._process = self._server.start(**self._arguments)
+        assert self._process.pid is not None
+        self._handle = ProcessHandle(self._process.pid)
+
+    @property
+    def pid(self) -> int:
+        """Its number."""
+        return self._handle.pid
+
+    @property
+    def exitcode(self) -> int | None:
+        """How it ended, as `multiprocessing` says it; None if that is unknown."""
+        self._process.join(STATUS_S)
+        return self._process.exitcode
+
+    def fileno(self) -> int | None:
+        """Return a descriptor that becomes readable when it has ended; None if the system has none."""
+        return self._handle.fileno()
+
+    def is_alive(self) -> bool:
+        """Whether it has not ended yet."""
+        return self._handle.is_alive()
+
+    def kill(self) -> None:
+        """Kill it, halted or not."""
+        self._handle.kill()
+
+    def join(self, seconds: float) -> None:
+        """Wait at most this long for its end."""
+        self._handle.wait(seconds)
+
+
+def _present_pid() -> int:
+    """Return the number of the fork server of `multiprocessing`, which has no public name."""
+    pid: int = forkserver._forkserver._forkserver_pid  # type: ignore[attr-defined]
+    return pid
+
+
+def _describe_death(pid: int) -> str:
+    """Say how the fork server ended, and leave its status for `multiprocessing` to collect."""
+    name = "the fork server, from which all stages are started,"
+    try:
+        ended = os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT | os.WNOHANG)
+    except ChildProcessError:
+        ended = None  # already collected
+    if ended is None:
+        return f"{name} has died"
+    return describe_end(name, ended.si_status if ended.si_code == os.CLD_EXITED else -ended.si_status)

@@ -1,0 +1,163 @@
+"""The fork server: every start ends in time, no death of it goes unnoticed, and it ends with its supervisor."""
+
+from __future__ import annotations
+
+import os
+import resource
+import signal
+import subprocess
+import sys
+import threading
+from multiprocessing import forkserver
+
+import pytest
+
+from eventveil.errors import LineError
+from eventveil.stream.pipeline import fork_server
+from eventveil.stream.pipeline.fork_server import ForkServer, StageProcess
+
+PATIENCE_S = 60.0
+GIVEN_UP = "the fork server started no process for 0.5 s; it was killed"
+KILLED = "the fork server, from which all stages are started, was killed by SIGKILL"
+
+
+@pytest.fixture
+def server(monkeypatch):
+    """A fork server of its own, which has not imported torch."""
+    forkserver._forkserver._stop()
+    monkeypatch.setattr(fork_server, "PRELOAD", fork_server.PRELOAD[:1])
+    server = ForkServer()
+    yield server
+    server.interrupt()
+    os.kill(server.pid, signal.SIGKILL)  # not collected yet, so its number is its own
+    server.close()
+    forkserver._forkserver._stop()
+
+
+def start(server, target=print, limit_s=PATIENCE_S, **arguments):
+    return server.start(target, name="test", limit_s=limit_s, **arguments)
+
+
+def test_a_process_is_started_and_its_exit_status_known(server):
+    process = start(server, sys.exit, args=(3,))
+    process.join(PATIENCE_S)
+    assert process.exitcode == 3
+    assert server.failure() is None
+
+
+def kill_and_wait(server):
+    os.kill(server.pid, signal.SIGKILL)
+    os.waitid(os.P_PID, server.pid, os.WEXITED | os.WNOWAIT)
+
+
+def test_a_killed_fork_server_is_not_replaced(server):
+    kill_and_wait(server)
+    assert server.failure() == KILLED
+    with pytest.raises(LineError, match=f"^{KILLED}$"):
+        start(server)
+    assert forkserver._forkserver._forkserver_pid == server.pid
+
+
+def test_a_fork_server_that_was_replaced_all_the_same_is_noticed(server, monkeypatch):
+    kill_and_wait(server)
+    monkeypatch.setattr(ForkServer, "failure", lambda self: None)  # as if it had died a moment later
+    with pytest.raises(LineError, match="the fork server, from which all stages are started, has died"):
+        start(server, signal.pause)
+    monkeypatch.undo()
+    server.pid = forkserver._forkserver._forkserver_pid  # for the fixture
+
+
+def test_a_halted_fork_server_is_killed_in_time(server):
+    os.kill(server.pid, signal.SIGSTOP)
+    with pytest.raises(LineError, match=f"^{GIVEN_UP}$"):
+        start(server, limit_s=0.5)
+    assert server.failure() == GIVEN_UP
+
+
+def test_ctrl_c_works_while_a_start_blocks(server):
+    os.kill(server.pid, signal.SIGSTOP)
+    before = signal.signal(signal.SIGINT, lambda *_: server.interrupt())
+    ctrl_c = threading.Timer(0.3, os.kill, (os.getpid(), signal.SIGINT))
+    ctrl_c.start()
+    try:
+        with pytest.raises(LineError, match=KILLED):
+            start(server)
+    finally:
+        ctrl_c.join()
+        signal.signal(signal.SIGINT, before)
+
+
+def test_a_process_for_which_no_descriptor_is_left_is_an_error_of_ours(server):
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    lowest_free = os.dup(0)
+    os.close(lowest_free)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (lowest_free, limits[1]))
+    try:
+        with pytest.raises(LineError, match=r"the stage cannot be started: .*Too many open files"):
+            start(server)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+    assert server.failure() is None
+
+
+def test_the_end_of_a_stage_is_noticed_without_its_fork_server(server):
+    stage = StageProcess(server, target=signal.pause, name="test", limit_s=PATIENCE_S)
+    stage.start()
+    assert stage.is_alive()
+    os.kill(server.pid, signal.SIGSTOP)
+    stage.kill()
+    stage.join(PATIENCE_S)
+    assert not stage.is_alive()
+    assert stage.exitcode is None  # only the fork server could tell
+    server.close()  # returns, although the fork server is halted
+    assert stage.exitcode is not None
+
+
+SUPERVISOR = """
+import multiprocessing.util, os, signal
+from eventveil.processes import die_with_parent
+from eventveil.stream.pipeline import fork_server
+
+def stage(parent, folder):
+    die_with_parent(parent)
+    print(parent, os.getpid(), folder, flush=True)
+    signal.pause()
+
+if __name__ == "__main__":
+    fork_server.PRELOAD = fork_server.PRELOAD[:1]
+    server = fork_server.ForkServer()
+    server.start(stage, name="test", limit_s=60, args=(server.pid, multiprocessing.util.get_temp_dir()))
+    signal.pause()
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="prctl and pidfds are Linux's")
+@pytest.mark.parametrize("halted", [False, True])
+def test_nothing_survives_a_killed_supervisor(tmp_path, halted):
+    script = tmp_path / "script.py"
+    script.write_text(SUPERVISOR)
+    supervisor = subprocess.Popen([sys.executable, str(script)], stdout=subprocess.PIPE, text=True)
+    server, stage, folder = supervisor.stdout.readline().split()
+    handles = [fork_server.ProcessHandle(int(pid)) for pid in (server, stage)]
+    assert os.path.isdir(folder)  # noqa: PTH112
+    if halted:
+        os.kill(int(server), signal.SIGSTOP)
+        os.kill(int(stage), signal.SIGSTOP)
+    supervisor.kill()
+    supervisor.communicate()
+    assert [handle.wait(PATIENCE_S) for handle in handles] == [True, True]
+    assert not os.path.exists(folder)  # noqa: PTH110
+    for handle in handles:
+        handle.close()
+
+
+def test_a_folder_for_temporary_files_that_is_too_long_for_a_socket_is_named(tmp_path):
+    long = tmp_path / ("long" * 20)
+    long.mkdir()
+    code = "from eventveil.stream.pipeline.fork_server import ForkServer; ForkServer()"
+    environment = os.environ | {"TMPDIR": str(long)}
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False)
+    assert done.stderr.splitlines()[-1].startswith("eventveil.errors.ConfigError: line.run_as: ")
+    assert "set TMPDIR" in done.stderr
+    assert str(long) in done.stderr
+    assert list(long.iterdir()) == []
