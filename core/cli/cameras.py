@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import getpass
+import grp
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -10,6 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from eventveil.cli.options import JsonOption, print_json, say, stderr, stdout
+from eventveil.errors import ConfigError
 
 if TYPE_CHECKING:
     from eventveil.io.camera.device import CameraInfo
@@ -31,6 +33,10 @@ def cameras(
             "--udev-rules", help="Print udev rules that allow your user, and no other, to open event cameras."
         ),
     ] = False,
+    group: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="With --udev-rules: allow the members of this group, such as a service's."),
+    ] = None,
 ) -> None:
     """List the attached event cameras: model, serial number, sensor, firmware, and the URI that opens each.
 
@@ -45,12 +51,16 @@ def cameras(
     eventveil cameras && eventveil run dv:// --weights shipped
 
     eventveil cameras --udev-rules | sudo tee /etc/udev/rules.d/65-eventveil.rules
+
+    eventveil cameras --udev-rules --group video
     """
     from eventveil.io.camera.errors import udev_rules as rules
     from eventveil.io.camera.listing import list_cameras
 
+    if group is not None:
+        _check_group(group, udev_rules=udev_rules)
     if udev_rules:
-        typer.echo(rules(getpass.getuser()))
+        typer.echo(rules(getpass.getuser(), group))
         return
     with stderr.status("querying the drivers"):
         attached, drivers = list_cameras()
@@ -70,6 +80,23 @@ def cameras(
         raise typer.Exit(NO_CAMERA)
     if all(camera.problem is not None for camera in attached):
         raise typer.Exit(2)
+
+
+def _check_group(group: str, *, udev_rules: bool) -> None:
+    """Check that a group exists: udev would ignore an unknown one, and then no one could open a camera.
+
+    Raises:
+        ConfigError: it does not, or no rules were asked for.
+    """
+    if not udev_rules:
+        raise ConfigError("--group says who the udev rules allow; add --udev-rules")
+    try:
+        grp.getgrnam(group)
+    except KeyError:
+        raise ConfigError(
+            f"--group {group}: this machine has no such group; create the service's user first, with useradd --system, "
+            "or give another group"
+        ) from None
 
 
 def _table(camera: CameraInfo) -> Table:

@@ -24,6 +24,7 @@ from eventveil.cli.options import (
 )
 from eventveil.cli.run_output import Output, Ticker, details_of, print_status_json, print_summary, summary_of
 from eventveil.errors import ConfigError, LineError
+from eventveil.service_manager import ServiceManager
 
 if TYPE_CHECKING:
     from eventveil.stream.pipeline.pipeline import Pipeline
@@ -169,7 +170,7 @@ def _run(settings: PipelineSettings, *, json: bool) -> None:
     """
     from eventveil.stream.pipeline.pipeline import Pipeline
 
-    pipeline = Pipeline(settings)
+    pipeline, manager = Pipeline(settings), ServiceManager()
     on_signals(pipeline.stop)
     _announce(pipeline)
     output, print_status = Output(), print_status_json if json else Ticker()
@@ -178,8 +179,11 @@ def _run(settings: PipelineSettings, *, json: bool) -> None:
         def beat(now: Status) -> None:
             output.write(print_status, now)
             serve(now)
+            manager.alive()
 
         status = pipeline.run(beat)
+    if status.failure is None:
+        manager.stopping()
     summary = summary_of(status) | (details_of(status) if json else {})
     output.write(print_json if json else print_summary, summary)
     if status.failure is not None:

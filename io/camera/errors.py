@@ -14,10 +14,11 @@ PRODUCTS = {"152a": "84[0-1]?", "04b4": "00f[4-5]", "31f7": "000[3-4]", "1409": 
 RULES = "/etc/udev/rules.d/65-eventveil.rules"
 
 
-def udev_rules(user: str) -> str:
-    """Return rules that let only this user open an event camera."""
+def udev_rules(user: str, group: str | None = None) -> str:
+    """Return rules that let only this user open an event camera, or only the members of a group."""
+    access = f'MODE="0600", OWNER="{user}"' if group is None else f'MODE="0660", GROUP="{group}"'
     return "\n".join(
-        f'SUBSYSTEM=="usb", ATTR{{idVendor}}=="{vendor}", ATTR{{idProduct}}=="{product}", MODE="0600", OWNER="{user}"'
+        f'SUBSYSTEM=="usb", ATTR{{idVendor}}=="{vendor}", ATTR{{idProduct}}=="{product}", {access}'
         for vendor, product in PRODUCTS.items()
     )
 

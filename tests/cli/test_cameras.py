@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import grp
 import json
 import os
 import subprocess
@@ -10,7 +11,10 @@ from importlib.util import find_spec
 import pytest
 from camera_helpers import FAKES, fake_camera
 from pipeline_setup import PROGRAM
+from typer.testing import CliRunner
 
+from eventveil.cli import app
+from eventveil.errors import ConfigError
 from eventveil.io.camera import drivers, listing
 from eventveil.io.camera.device import CameraInfo
 from eventveil.io.camera.errors import udev_rules
@@ -91,6 +95,23 @@ def test_the_rules_let_one_user_in_and_nobody_else():
     status, out, _ = cameras("--udev-rules")
     assert status == 0
     assert out.count('SUBSYSTEM=="usb"') == 4
+
+
+def test_the_rules_let_a_group_in_and_nobody_else():
+    group = grp.getgrgid(os.getgid()).gr_name
+    rules = CliRunner().invoke(app, ["cameras", "--udev-rules", "--group", group]).stdout.splitlines()
+    assert len(rules) == 4
+    assert all(rule.endswith(f', MODE="0660", GROUP="{group}"') and "OWNER" not in rule for rule in rules)
+
+
+def test_a_group_that_udev_would_ignore_is_refused():
+    for options, words in (
+        (("--udev-rules", "--group", "no-such-group"), "this machine has no such group"),
+        (("--group", "root"), "add --udev-rules"),
+    ):
+        error = CliRunner().invoke(app, ["cameras", *options]).exception
+        assert isinstance(error, ConfigError)
+        assert words in str(error)
 
 
 # -- the USB bus -------------------------------------------------------------------------------------------------------
