@@ -66,10 +66,11 @@ def recording(path: Path, rate: float, seconds: float) -> int:
 
 
 def cameras(seconds: float, folder: Path) -> list[Row]:
-    recording(folder / "camera.npy", CAMERA_RATE, 5.0)
+    for k in range(CAMERAS):  # each with another number of events, for the same events in two streams are refused
+        recording(folder / f"camera{k}.npy", CAMERA_RATE + k, 5.0)
     config = {
         "sources": [
-            {"uri": str(folder / "camera.npy"), "stream": str(k), "sensor": "128x128", "loop": True, "gap_s": 0.0}
+            {"uri": str(folder / f"camera{k}.npy"), "stream": str(k), "sensor": "128x128", "loop": True, "gap_s": 0.0}
             for k in range(CAMERAS)
         ],
         "anonymize": {"weights": str(ANONYMIZER), "batch": CAMERAS},

@@ -12,6 +12,7 @@ from eventveil.stream.plan import PipelinePlan, WindowPlan
 from eventveil.stream.protocol.certificate import CERTIFICATE, PASSED, Signed, printable
 from eventveil.stream.protocol.keys import AllowList, read_folder
 from eventveil.stream.publisher.publisher import Provenance
+from eventveil.stream.repeats import loop_remarks, refuse_same_events
 from eventveil.stream.settings import AnonymizeSettings, PipelineSettings, WindowSettings
 
 
@@ -20,14 +21,15 @@ def plan(settings: PipelineSettings) -> PipelinePlan:
 
     Raises:
         DatasetError: a source's folder is not the dataset that its URI names.
-        ConfigError: the anonymizer's weights are missing, a setting does not fit them, or a camera's quiet windows
-            would be too late for their release.
+        ConfigError: two sources play the same events; the anonymizer's weights are missing, or a setting does not fit
+            them; a camera's quiet windows would be too late for their release.
         WeightsError: a weights file is invalid, untrained without permission, or does not fit the pipeline.
         AuditError: a certificate is not valid, or a certificate given in the settings does not cover these weights.
         AccessError: the publisher's keys are malformed or open to others.
     """
     for source in settings.sources:
         look_for(source.where)
+    refuse_same_events(settings.sources)
     release_remarks = _check_release(settings)
     key_remarks = _check_keys(settings.publish.keys)
     anonymizer = _anonymizer(settings)
@@ -48,9 +50,8 @@ def plan(settings: PipelineSettings) -> PipelinePlan:
     if window.mode == "recording":
         _require_single_recordings(settings)
     judged, class_remarks = _judged_streams(settings, provenance)
-    return PipelinePlan(
-        settings, window, provenance, judged, (*release_remarks, *key_remarks, *audit_remarks, *class_remarks)
-    )
+    remarks = (*release_remarks, *key_remarks, *audit_remarks, *class_remarks, *loop_remarks(settings.sources))
+    return PipelinePlan(settings, window, provenance, judged, remarks)
 
 
 def _check_release(settings: PipelineSettings) -> tuple[str, ...]:

@@ -54,7 +54,10 @@ StopOption = Annotated[
     typer.Option("--stop", metavar="SECONDS", help="Stop at this time, counted from the first event."),
 ]
 LoopOption = Annotated[
-    bool, typer.Option("--loop", help="Repeat from the beginning (or --start) forever; timestamps keep rising.")
+    bool,
+    typer.Option(
+        "--loop", help="Repeat from the beginning (or --start) forever: the same events, published with new noise."
+    ),
 ]
 GapOption = Annotated[
     float | None,

@@ -14,7 +14,8 @@ from pathlib import Path
 import numpy as np
 import pipeline_setup
 import pytest
-from pipeline_setup import BIN_US, BINS, LABELS, PROGRAM, SENSOR, SIZE, Kit, subscriber
+from moving_disc import moving_disc
+from pipeline_setup import BIN_US, BINS, LABELS, PROGRAM, SENSOR, SIZE, Kit, subscriber, write_recording
 
 from eventveil.addresses import free_port
 from eventveil.errors import ConfigError, LineError
@@ -100,8 +101,10 @@ def test_a_real_recording_goes_through_the_whole_line(kit, endpoint, real_data, 
     assert status.total("histogram", "received") == histogrammer.stats.received
 
 
-def test_two_sources_fan_into_one_anonymizer_and_stay_apart(kit, endpoint):
-    sources = [{"uri": str(kit.recording), "stream": name, "speed": "max"} for name in ("left", "right")]
+def test_two_sources_fan_into_one_anonymizer_and_stay_apart(kit, endpoint, tmp_path):
+    write_recording(tmp_path / "right.aedat4", moving_disc(SENSOR, 1.0, seed=1))  # as long as the other
+    recordings = {"left": kit.recording, "right": tmp_path / "right.aedat4"}
+    sources = [{"uri": str(uri), "stream": name, "speed": "max"} for name, uri in recordings.items()]
     with subscriber(endpoint) as received:
         status = Pipeline(kit.settings(endpoint, sources=sources)).run()
         messages = received.finish()
