@@ -92,10 +92,10 @@ def camera_process(parent: int) -> int:
     return next(int(pid) for pid in children if b"camera.process" in Path(f"/proc/{pid}/cmdline").read_bytes())
 
 
-def run(rate_mev: float, seconds: float, delivery: str) -> tuple[dict[str, float], Status, dict[int, float]]:
+def run(rate_mev: float, seconds: float, delivery: str) -> tuple[dict[str, float], Status, dict[int, int]]:
     """Send for a time and wait until all of it is read; return the sender's totals, the status, and ages by window."""
     port, endpoint = free_port(), f"tcp://127.0.0.1:{free_port()}"
-    age_ms: dict[int, float] = {}
+    age_ms: dict[int, int] = {}
 
     def listen() -> None:
         messages = (message for message in subscribe(endpoint) if message.topic == WINDOW)
@@ -161,7 +161,7 @@ def main() -> None:
         ("windows", f"{status.total('histogram', 'windows')}, published {status.total('publish', 'windows')}"),
         ("windows dropped", str(status.dropped() or "none")),
         ("window to publication", f"p50 {delay('all_p50_ms')} ms, p99 {delay('all_p99_ms')} ms"),
-        ("slowest windows", ", ".join(f"{age_ms[number]:.0f} ms (number {number})" for number in slowest)),
+        ("slowest windows", ", ".join(f"{age_ms[number]} ms (number {number})" for number in slowest)),
         *(
             (f"processor time: {process}", f"{totals[key] / sent * 1e9:.0f} ns/event")
             for process, key in (

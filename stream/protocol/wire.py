@@ -72,7 +72,7 @@ class StreamHeader(Header):
         seq: number of the window in its stream; a jump of more than one is a gap.
         t_start_us: start of the window, camera time in microseconds.
         t_end_us: end of the window, excluded.
-        age_ms: time from the window's end, on the publisher's clock, to its publication.
+        age_ms: time from the window's end, on the publisher's clock, to its publication, in whole milliseconds.
         lost: windows missing since the stream began, by reason.
         incidents: windows in or before which something happened to the camera, by kind, since the stream began.
         anonymizer: SHA-256 of the anonymizer's tensors.
@@ -87,7 +87,7 @@ class StreamHeader(Header):
     seq: Count
     t_start_us: Time
     t_end_us: Time
-    age_ms: Annotated[float, Field(ge=0)]
+    age_ms: Count
     lost: dict[Name, Count] = {}
     incidents: dict[Literal["overflow", "backlog", "away", "clock"], Count] = {}
     anonymizer: Digest

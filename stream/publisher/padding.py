@@ -6,7 +6,6 @@ to the length of the longest that the pipeline could ever send.
 
 from __future__ import annotations
 
-import sys
 from typing import Any
 
 from eventveil.stream.protocol.wire import Geometry, Header
@@ -20,7 +19,7 @@ _LONGEST: dict[str, Any] = {
     "seq": (1 << 63) - 1,
     "t_start_us": -(1 << 63),
     "t_end_us": -(1 << 63),
-    "age_ms": sys.float_info.min,  # no other float has more than its 23 characters
+    "age_ms": (1 << 63) - 1,
     "lost": dict.fromkeys((QUEUE, AGE, OVERLAP, CRASH), (1 << 63) - 1),
     "incidents": dict.fromkeys(INCIDENTS, (1 << 63) - 1),
     "probability": 0.99,

@@ -235,7 +235,7 @@ class Publisher:
             "seq": origin.seq,
             "t_start_us": origin.t_start_us,
             "t_end_us": origin.t_end_us,
-            "age_ms": round(age_ms, 3),
+            "age_ms": round(age_ms),  # a fraction would tell when the window was complete
             "lost": self._lost(message),
             "incidents": origin.incidents,
         }

@@ -79,7 +79,7 @@ def end(stream="0", lost=None, made=0, *, failed=False):
 def window_header(**changed):
     """The header of a window, as a publisher writes it."""
     common = {"sensor": Geometry(width=4, height=3), "stream": "0", "seq": 0, "t_start_us": 0, "t_end_us": 10}
-    origin = {"run": RUN, "life": 1, "age_ms": 1.5, "anonymizer": DIGEST, "trained": False}
+    origin = {"run": RUN, "life": 1, "age_ms": 250, "anonymizer": DIGEST, "trained": False}
     return WindowHeader.model_validate({"shape": (2, 3, 4)} | common | origin | changed)
 
 
