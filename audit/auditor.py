@@ -1,10 +1,12 @@
 """The audit: all jobs, the verdicts, and their report.
 
-OUT/work/    windows, identities, networks, results of jobs: private
+OUT/work/    windows, identities, networks, results of jobs: not to be shared
 """
 
 from __future__ import annotations
 
+import json
+import os
 import time
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
@@ -18,15 +20,17 @@ from eventveil.audit.execution.executors import Steps
 from eventveil.audit.execution.progress import AuditProgress
 from eventveil.audit.execution.scheduler import Executor, Job, Results, RetryLog, run_jobs
 from eventveil.audit.figures import SubjectReport
-from eventveil.audit.report.report import AuditReport, Data, Made, Repeated, digest
+from eventveil.audit.report.report import PAGE, REPORT, SCHEMA, AuditReport, Data, Made, Repeated, digest
 from eventveil.audit.report.verdict import decide
 from eventveil.audit.settings import AuditSettings
 from eventveil.audit.subjects import Subject
 from eventveil.audit.workspace.workspace import AuditPlan, AuditWorkspace
 from eventveil.errors import AuditError
+from eventveil.files import private_folder, write_atomic
+from eventveil.stream.protocol.certificate import CERTIFICATE
 from eventveil.training.data.split import open_split
 from eventveil.training.distributed.process_group import ProcessGroup
-from eventveil.training.engine.run_folder import read_json, write_json
+from eventveil.training.engine.run_folder import read_json
 from eventveil.training.networks.subjects import RAW
 
 MakeExecutor = Callable[[AuditPlan, AuditProgress], AbstractContextManager[Executor]]
@@ -43,8 +47,8 @@ class Auditor:
         resume: continue an audit that was begun.
 
     Raises:
-        AuditError: the audit was begun before, without `resume` or with other settings; or the data has no person with
-            the same gesture in two sessions.
+        AuditError: the audit was begun before, without `resume` or with other settings; the folder holds the results of
+            another audit, or cannot be written; or the data has no person with the same gesture in two sessions.
         EventVeilError: the dataset cannot be read, or has too few people.
     """
 
@@ -141,11 +145,26 @@ class Auditor:
         values = self._settings.model_dump(mode="json", exclude={"threshold", "precision", "evidence", "run"})
         current = {"digest": digest([values, [_digests(subject) for subject in self._subjects]])}
         earlier = read_json(path)
-        if earlier and not resume:
+        if not earlier:
+            self._claim(path, current)
+        elif not resume:
             raise AuditError(f"{self._work}: holds an audit already; continue it with --resume, or name another --out")
-        if earlier and earlier != current:
+        elif earlier != current:
             raise AuditError(f"{self._work}: holds an audit with other settings or weights; name another --out")
-        write_json(path, current)
+
+    def _claim(self, path: Path, current: dict[str, str]) -> None:
+        """Begin an audit in a folder that holds no results of another one."""
+        out = self._work.parent
+        existing = [name for name in (REPORT, SCHEMA, PAGE, CERTIFICATE) if os.path.lexists(out / name)]
+        if existing:
+            raise AuditError(
+                f"{out / existing[0]}: exists, and no audit that can be resumed made it; name another --out"
+            )
+        try:
+            private_folder(self._work)
+            write_atomic(path, json.dumps(current).encode(), replace=False)
+        except OSError as error:
+            raise AuditError(f"{path}: cannot be written ({error.strerror}); check --out") from error
 
 
 def _digests(subject: Subject) -> tuple[str | None, ...]:

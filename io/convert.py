@@ -7,6 +7,7 @@ from pathlib import Path
 
 from eventveil.errors import EventFileError
 from eventveil.events import EventPacket
+from eventveil.files import check_target
 from eventveil.io.formats.writer import open_writer
 from eventveil.io.source import EventSource
 
@@ -18,8 +19,8 @@ def convert(
 
     Args:
         source: an open recording.
-        path: the target. The file appears when it is complete.
-        replace: whether an existing file may be replaced.
+        path: the target. The file appears when it is complete, readable by its owner only.
+        replace: whether an existing file may be replaced. A symbolic link, a device or a folder never is.
         watch: called with each written packet, to show progress.
 
     Returns:
@@ -29,11 +30,12 @@ def convert(
         EventFileError: the file exists, its extension has no writer, it cannot be written, or the source is damaged.
             No partial file remains.
     """
-    writer = open_writer(path, source.sensor)
-    if not replace and Path(path).exists():
-        raise EventFileError(
-            path, format=writer.format, expected="the file exists already", remedy="choose another name, or use --force"
-        )
+    writer = open_writer(path, source.sensor, replace=replace)
+    try:
+        check_target(writer.path, replace=replace)
+    except FileExistsError as error:
+        remedy = "choose another name" if replace else "choose another name, or replace a file with --force"
+        raise EventFileError(path, format=writer.format, expected=str(error.strerror), remedy=remedy) from None
     with writer:
         for packet in source:
             writer.write(packet)

@@ -49,13 +49,14 @@ class Weights:
     digest: str
 
 
-def save_weights(path: Path | str, model: nn.Module, metadata: Metadata) -> str:
-    """Write a weights file atomically: a complete file or none.
+def save_weights(path: Path | str, model: nn.Module, metadata: Metadata, *, replace: bool = True) -> str:
+    """Write a weights file atomically: a complete file or none. Only its owner can read it.
 
     Args:
-        path: the file to write; an existing one is replaced.
+        path: the file to write.
         model: one of the networks of `eventveil.models`.
         metadata: `Metadata.of(model, ...)`; the digest of the tensors is filled in here.
+        replace: whether an existing file may be replaced.
 
     Returns:
         SHA-256 of the tensors, in hexadecimal.
@@ -84,7 +85,7 @@ def save_weights(path: Path | str, model: nn.Module, metadata: Metadata) -> str:
     digests = Digests(tensors=digest, certificate=metadata.digests.certificate)
     text = metadata.model_copy(update={"digests": digests}).model_dump_json()
     try:
-        write_atomic(path, safetensors.torch.save(tensors, metadata={METADATA_KEY: text}))
+        write_atomic(path, safetensors.torch.save(tensors, metadata={METADATA_KEY: text}), replace=replace)
     except OSError as error:
         raise WeightsError(f"{path}: cannot be written ({error.strerror or error}); check folder and space") from error
     return digest

@@ -21,7 +21,7 @@ from eventveil.training.data.windows import Windows
 from eventveil.training.distributed.process_group import ProcessGroup
 from eventveil.training.engine.checkpoint import StageProgress, load_networks
 from eventveil.training.engine.loop import BEST, ProgressReporter, run_stage
-from eventveil.training.engine.run_folder import digest_of, prepare_stage_folder
+from eventveil.training.engine.run_folder import check_run_folder, digest_of, prepare_stage_folder
 from eventveil.training.engine.stage import Stage
 from eventveil.training.evaluation.evaluation import ClassPredictions, EvaluationSet
 from eventveil.training.networks.build import check_precision
@@ -53,6 +53,7 @@ class Run:
 
     Raises:
         ConfigError: settings contradict each other, or the device does not support them.
+        TrainingError: the folder holds files that a run would replace.
         EventVeilError: the dataset cannot be read, or has too few people.
     """
 
@@ -69,6 +70,8 @@ class Run:
         self.settings, self.folder, self.group = settings, folder, group
         self._reporter, self._watch, self._resume = reporter, watch, resume
         _check(settings, group)
+        if group.leads:
+            check_run_folder(folder)
         self.dataset: Dataset = self._once_per_machine(lambda: open_split(settings.data, folder, watch))
         if settings.adversarial.keep == "target" and not self.dataset.classes:
             raise ConfigError(f"adversarial.keep: {self.dataset.kind} has no classes to keep; set it to identity")

@@ -9,7 +9,7 @@ from pathlib import Path
 from eventveil.audit.report.report import REPORT, AuditReport, digest
 from eventveil.errors import AuditError
 from eventveil.extras import require
-from eventveil.files import create_private
+from eventveil.files import write_atomic
 from eventveil.stream.protocol import dsse
 from eventveil.stream.protocol.certificate import (
     CERTIFICATE,
@@ -97,7 +97,7 @@ def _key(path: Path) -> Ed25519PrivateKey:
         if not path.exists():
             made = Ed25519PrivateKey.generate()
             text = made.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
-            create_private(path, text)
+            write_atomic(path, text, replace=False)
             return made
         loaded = load_pem_private_key(path.read_bytes(), None)
     except OSError as error:

@@ -13,7 +13,7 @@ from typing import Any
 from eventveil.audit.figures import Advantage, SubjectReport
 from eventveil.audit.report.image_grid import SHEETS
 from eventveil.audit.report.plots import frontier, observed
-from eventveil.audit.report.report import AuditReport
+from eventveil.audit.report.report import PAGE, AuditReport
 from eventveil.audit.report.verdict import below_chance
 from eventveil.errors import AuditError
 from eventveil.extras import require
@@ -22,7 +22,7 @@ from eventveil.training.engine.checkpoint import write_whole
 with require("jinja2", extra="audit", error=AuditError):
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
-PAGE, TEMPLATE = "report.html", "page.html.j2"
+TEMPLATE = "page.html.j2"
 PICTURES, PICTURES_TEMPLATE = "pictures.html", "pictures.html.j2"
 WORDS = {0: "Pass (private enough against the attackers tried)", 1: "Fail (not private)", 2: "Inconclusive"}
 

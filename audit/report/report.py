@@ -21,7 +21,7 @@ from eventveil.training.data.split import PARTS
 from eventveil.training.engine.run_folder import write_json
 from eventveil.version import __version__
 
-REPORT, SCHEMA = "report.json", "report.schema.json"
+REPORT, SCHEMA, PAGE = "report.json", "report.schema.json", "report.html"
 
 
 class Data(ReportModel):

@@ -13,9 +13,11 @@ from rich.table import Table
 from eventveil.cli.options import (
     INTERRUPTED,
     AnonymizerOption,
+    ForceOption,
     JsonOption,
     OutFileOption,
     SensorOption,
+    check_out,
     is_shipped,
     print_json,
     say,
@@ -60,6 +62,7 @@ def calibrate(
         bool, typer.Option("--forget", help="Delete the stored hot pixels of this camera, and store no new ones.")
     ] = False,
     sensor: SensorOption = None,
+    force: ForceOption = False,
     json: JsonOption = False,
 ) -> None:
     """Measure a camera's events and compare them with the training data of the anonymizer.
@@ -87,6 +90,8 @@ def calibrate(
     from eventveil.stream.planning import window_plan
     from eventveil.stream.settings import SourceSettings, WindowSettings
 
+    if out is not None:
+        check_out(out, force=force)
     values: dict[str, Any] = {"uri": source, "sensor": sensor and str(sensor), "on_disorder": "raise"}
     name = "eventveil calibrate"
     settings = checked(SourceSettings, values, overrides or [], name=name, example="scene.rotate=90")
@@ -102,11 +107,16 @@ def calibrate(
     profile = _measure(settings, plan, seconds)
     if forget:
         _forget(profile)
-    picture = _draw(profile, _reference(beside, weights, name), plan, seconds, out)
-    report = _report(profile, settings, trained) | {"picture": None if picture is None else str(picture)}
+    if out is not None:
+        from eventveil.stream.calibration.image import draw_sheet, write_private
+
+        reference = _reference(beside, weights, name)
+        training = None if reference is None else _measure(reference, plan, seconds)
+        write_private(out, draw_sheet(profile, training), replace=force)
+    report = _report(profile, settings, trained) | {"picture": None if out is None else str(out)}
     (print_json if json else _print)(report)
-    if picture is not None:
-        say(f"{picture}: shows raw events of the people in view; only you may read it, do not share it")
+    if out is not None:
+        say(f"{out}: shows raw events of the people in view; only you may read it, do not share it")
     if report["remark"] is not None:
         say(f"eventveil: {report['remark']}")
         raise typer.Exit(1)
@@ -133,17 +143,6 @@ def _reference(beside: str | None, weights: Path | None, name: str) -> SourceSet
     if beside is None and weights is not None:
         return None
     return checked(SourceSettings, {"uri": beside or "simulate:"}, name=name)
-
-
-def _draw(
-    profile: SourceProfile, reference: SourceSettings | None, plan: Any, seconds: float, out: Path | None
-) -> Path | None:
-    if out is None:
-        return None
-    from eventveil.stream.calibration.image import draw_sheet, write_private
-
-    write_private(out, draw_sheet(profile, None if reference is None else _measure(reference, plan, seconds)))
-    return out
 
 
 def _forget(profile: SourceProfile) -> None:

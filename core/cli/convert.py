@@ -7,7 +7,7 @@ from typing import Annotated, cast
 
 import typer
 
-from eventveil.cli.options import INTERRUPTED, SensorOption, disorder_option, say, say_losses
+from eventveil.cli.options import INTERRUPTED, ForceOption, SensorOption, disorder_option, say, say_losses
 from eventveil.cli.progress import DelayedProgress
 from eventveil.io.convert import convert
 from eventveil.io.source import Disorder, open_events
@@ -16,7 +16,6 @@ OutArgument = Annotated[
     Path,
     typer.Argument(metavar="OUT", help="File to write; the ending .aedat4, .raw (EVT3), .npy or .csv is its format."),
 ]
-ForceOption = Annotated[bool, typer.Option("--force", help="Replace OUT if it exists.")]
 
 
 def register(app: typer.Typer) -> None:
@@ -33,8 +32,8 @@ def convert_file(
 ) -> None:
     """Convert a recording to another format; t, x, y and p stay exactly the same.
 
-    OUT appears only when complete: Ctrl-C or an error leaves no partial file. NumPy files do not contain the sensor
-    size; give it with --sensor when you read one.
+    OUT appears only when complete: Ctrl-C or an error leaves no partial file. Only you can read it. NumPy files do not
+    contain the sensor size; give it with --sensor when you read one.
 
     Example:  eventveil convert trial.raw trial.aedat4
     """

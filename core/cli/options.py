@@ -13,7 +13,9 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
+from eventveil.errors import ConfigError
 from eventveil.events import Sensor
+from eventveil.files import check_target
 from eventveil.io.source import EventSource
 
 INTERRUPTED = 130
@@ -64,6 +66,7 @@ OutFolderOption = Annotated[
     Path | None, typer.Option("--out", metavar="DIR", help="Folder for the results, created if missing.")
 ]
 OutFileOption = Annotated[Path | None, typer.Option("--out", metavar="FILE", help="File to write.")]
+ForceOption = Annotated[bool, typer.Option("--force", help="Replace the output file if it exists.")]
 ResumeOption = Annotated[
     bool, typer.Option("--resume", help="Resume the interrupted run whose results are in the --out folder.")
 ]
@@ -89,6 +92,23 @@ def is_shipped(weights: Path) -> bool:
     from eventveil.models.shipped import NAME
 
     return weights == Path(NAME) and not weights.exists()
+
+
+def check_out(path: Path, *, force: bool) -> None:
+    """Refuse to write to a path where something is, before any work is done for it.
+
+    Args:
+        path: the output file of a command.
+        force: whether a regular file may be replaced.
+
+    Raises:
+        ConfigError: there is something that may not be replaced.
+    """
+    try:
+        check_target(path, replace=force)
+    except FileExistsError as error:
+        remedy = "" if force else ", or replace a file with --force"
+        raise ConfigError(f"{path}: {error.strerror}; choose another name{remedy}") from None
 
 
 def say_losses(file: str, source: EventSource) -> None:

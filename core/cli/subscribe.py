@@ -12,6 +12,7 @@ import typer
 
 from eventveil.cli.options import JsonOption, on_signals, print_json, say, stdout
 from eventveil.errors import ConfigError
+from eventveil.files import atomic_file, private_folder
 
 if TYPE_CHECKING:
     from eventveil.stream.protocol.wire import Message
@@ -80,7 +81,7 @@ def subscribe(
     on_signals(lambda: stopped.append(True))
     received, failed, connected = 0, False, False
     if npz is not None:
-        npz.mkdir(parents=True, exist_ok=True)
+        _create(npz)
     for message in messages(
         endpoint,
         topic or ("window", "gesture"),
@@ -106,13 +107,25 @@ def subscribe(
         raise typer.Exit(1)
 
 
-def _save(message: Message, folder: Path) -> None:
-    header = message.header
-    path = folder / f"{message.topic}-{header.stream}-{header.seq:08d}.npz"
+def _create(folder: Path) -> None:
     try:
-        np.savez(path, values=message.array, header=np.array(header.model_dump_json()))
+        private_folder(folder)
     except OSError as error:
-        path.unlink(missing_ok=True)  # a partial file is of no use
+        raise ConfigError(f"--npz: {folder} cannot be created: {error.strerror}; choose another folder") from error
+
+
+def _save(message: Message, folder: Path) -> None:
+    """Write a message to a new file, named after its run: in another run, numbers start again."""
+    header = message.header
+    path = folder / f"{message.topic}-{header.stream}-{header.run}-{header.seq:08d}.npz"
+    try:
+        with atomic_file(path, replace=False) as file:
+            np.savez(file, values=message.array, header=np.array(header.model_dump_json()))
+    except FileExistsError as error:
+        raise ConfigError(
+            f"--npz: {path}: {error.strerror}, from a subscriber to the same run; choose another folder"
+        ) from error
+    except OSError as error:
         raise ConfigError(
             f"--npz: {path} cannot be written: {error.strerror}; free some space or choose another folder"
         ) from error

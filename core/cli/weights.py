@@ -9,7 +9,7 @@ import typer
 from rich.markup import escape
 from rich.table import Column, Table
 
-from eventveil.cli.options import JsonOption, OutFileOption, print_json, say, stdout
+from eventveil.cli.options import ForceOption, JsonOption, OutFileOption, check_out, print_json, say, stdout
 from eventveil.errors import ConfigError
 from eventveil.events import Sensor
 
@@ -52,6 +52,7 @@ def import_anonynoise(
     labels: LabelsOption = None,
     noise_std: Annotated[float, typer.Option(min=0, help="Standard deviation of the noise during training.")] = 1.0,
     output: Annotated[str, typer.Option(help="Output variant of the anonymizer: x+f*n, f or x+f.")] = "x+f*n",
+    force: ForceOption = False,
 ) -> None:
     """Import a state dict of AnonyNoise's published code, values unchanged.
 
@@ -61,6 +62,8 @@ def import_anonynoise(
     """
     from eventveil.models import published
 
+    path = out or file.with_suffix(".safetensors")
+    check_out(path, force=force)
     model, found_role = published.import_anonynoise(
         file, role=_role(role), bins=bins, noise_std=noise_std, output=output
     )
@@ -68,8 +71,7 @@ def import_anonynoise(
     if names is None and found_role == "target" and cast(Any, model).config.classes == len(published.GESTURES):
         names = ",".join(published.GESTURES)
     window = _window(bins, bin_us, hop, size)
-    path = out or file.with_suffix(".safetensors")
-    _save(path, model, found_role, window, names, trained=True, note=f"from {file.name}")
+    _save(path, model, found_role, window, names, trained=True, note=f"from {file.name}", force=force)
 
 
 def init(
@@ -89,6 +91,7 @@ def init(
     noise_std: Annotated[float, typer.Option(min=0, help="anonynoise only: standard deviation of the noise.")] = 32.0,
     depth: Annotated[int, typer.Option(help="resnet_classifier only: 18, 34 or 50 layers.")] = 18,
     width: Annotated[int, typer.Option(min=1, help="resnet_classifier only: channels of the first layer.")] = 64,
+    force: ForceOption = False,
 ) -> None:
     """Create untrained weights to test a pipeline. They are marked untrained: they recognise and protect nothing.
 
@@ -100,6 +103,7 @@ def init(
     from eventveil.models.metadata import first_finding
     from eventveil.models.published import GESTURES
 
+    check_out(out, force=force)
     if kind not in KINDS:
         raise ConfigError(f"expected a kind of network ({', '.join(KINDS)}), got {kind!r}")
     config: dict[str, Any] = {"channels": bins if kind == "event_autoencoder" else 2 * bins}
@@ -114,7 +118,8 @@ def init(
     except ValidationError as error:
         raise ConfigError(first_finding(error)) from error
     window = _window(bins, bin_us, hop, size) | {"representation": KINDS[kind].representations[0]}
-    _save(out, model, KINDS[kind].roles[0], window, labels, trained=False, note=f"untrained, seed {seed}")
+    note = f"untrained, seed {seed}"
+    _save(out, model, KINDS[kind].roles[0], window, labels, trained=False, note=note, force=force)
 
 
 def show(
@@ -140,7 +145,15 @@ def show(
 
 
 def _save(
-    out: Path, model: nn.Module, role: Role, window: dict[str, Any], labels: str | None, *, trained: bool, note: str
+    out: Path,
+    model: nn.Module,
+    role: Role,
+    window: dict[str, Any],
+    labels: str | None,
+    *,
+    trained: bool,
+    note: str,
+    force: bool,
 ) -> None:
     from pydantic import ValidationError
 
@@ -151,7 +164,7 @@ def _save(
         metadata = Metadata.of(model, role=role, labels=_names(labels), trained=trained, note=note, **window)
     except ValidationError as error:
         raise ConfigError(first_finding(error)) from error
-    digest = save_weights(out, model, metadata)
+    digest = save_weights(out, model, metadata, replace=force)
     say(f"{out}: {metadata.kind}, {role}, {'trained' if trained else 'UNTRAINED'}, {digest}")
 
 

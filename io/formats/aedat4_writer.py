@@ -27,12 +27,13 @@ class Aedat4Writer(Writer):
         path: the target.
         sensor: geometry of the recording.
         compression: one of "NONE", "LZ4", "LZ4_HIGH", "ZSTD", "ZSTD_HIGH".
+        replace: whether an existing file may be replaced.
     """
 
     format = "AEDAT4"
 
-    def __init__(self, path: Path | str, sensor: Sensor, compression: str = "LZ4") -> None:
-        super().__init__(path, sensor)
+    def __init__(self, path: Path | str, sensor: Sensor, compression: str = "LZ4", *, replace: bool = True) -> None:
+        super().__init__(path, sensor, replace=replace)
         self._compression = compression
 
     def begin(self) -> None:

@@ -1,7 +1,7 @@
 """The base class of all writers: packets in, and at the end one complete file or none.
 
 A writer fills a temporary file next to its target and renames it on success. A reader of the target sees the old file
-or the new one, never half of a recording: neither after Ctrl-C, nor on a full disk.
+or the new one, never half of a recording: neither after Ctrl-C, nor on a full disk. Only its owner can read the file.
 """
 
 from __future__ import annotations
@@ -34,6 +34,11 @@ class Writer(ABC):
     becomes an `EventFileError`. Leaving the `with` block without an exception finishes the file and puts it in
     place of the target; leaving it with one removes what was written and leaves the target as it was.
 
+    Args:
+        path: the target.
+        sensor: geometry of the recording.
+        replace: whether an existing file may be replaced.
+
     Attributes:
         format: name of the format.
         path: the target.
@@ -44,9 +49,10 @@ class Writer(ABC):
 
     format: ClassVar[str]
 
-    def __init__(self, path: Path | str, sensor: Sensor) -> None:
+    def __init__(self, path: Path | str, sensor: Sensor, *, replace: bool = True) -> None:
         self.path = Path(path)
         self.sensor = sensor
+        self._replace = replace
         self.events = 0
         self.file: BinaryIO
         self._target = ExitStack()
@@ -94,9 +100,7 @@ class Writer(ABC):
 
     def __enter__(self) -> Self:
         with self._telling():
-            if self.path.is_dir():
-                raise IsADirectoryError("it is a folder")
-            self.file = cast(BinaryIO, self._target.enter_context(atomic_file(self.path)))
+            self.file = cast(BinaryIO, self._target.enter_context(atomic_file(self.path, replace=self._replace)))
         try:
             with self._telling():
                 self.begin()
@@ -138,10 +142,11 @@ class Writer(ABC):
             ) from error
 
 
-def open_writer(path: Path | str, sensor: Sensor) -> Writer:
+def open_writer(path: Path | str, sensor: Sensor, *, replace: bool = True) -> Writer:
     """Return the writer for the extension of a path: .aedat4, .raw (EVT3), .npy or .csv.
 
-    An existing file is replaced when the `with` block ends without an exception.
+    An existing file is replaced when the `with` block ends without an exception; with `replace=False`, it is kept, and
+    an error is raised. A symbolic link is never followed or replaced.
 
         with open_writer("trial.aedat4", source.sensor) as writer:
             for packet in source:
@@ -159,4 +164,4 @@ def open_writer(path: Path | str, sensor: Sensor) -> Writer:
             remedy=f"end the name in one of {', '.join(WRITERS)}",
         )
     module, name = WRITERS[path.suffix.lower()]
-    return cast(Writer, getattr(import_module(f"eventveil.io.formats.{module}"), name)(path, sensor))
+    return cast(Writer, getattr(import_module(f"eventveil.io.formats.{module}"), name)(path, sensor, replace=replace))

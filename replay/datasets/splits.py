@@ -40,7 +40,11 @@ class Split:
                 parts[person] = part
 
     def save(self, path: Path) -> None:
-        """Write the split as JSON."""
+        """Write the split as JSON; an existing file is replaced.
+
+        Raises:
+            OSError: it cannot be written.
+        """
         write_atomic(path, (json.dumps(asdict(self), indent=2) + "\n").encode())
 
     def apply(self, dataset: Dataset) -> Dataset:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ import numpy as np
 
 from eventveil.errors import EventFileError
 from eventveil.events import EventPacket
-from eventveil.files import atomic_file, remove_parts, write_atomic
+from eventveil.files import atomic_file, private_folder, remove_parts, write_atomic
 from eventveil.replay.datasets.dvs_gesture import GESTURES
 from eventveil.replay.simulation.camera import Shot, simulate
 from eventveil.replay.simulation.scene import LIGHTINGS
@@ -71,7 +72,7 @@ def check_recipe(folder: Path, *, seed: int, seconds: float, subjects: int, shot
     """Write the options of a set of gestures to its folder, or check that they equal the ones written there.
 
     Raises:
-        EventFileError: the folder holds a set made with other options, or cannot be written.
+        EventFileError: the folder holds a set made with other options, or other files, or cannot be written.
     """
     options = {"seed": seed, "seconds": seconds, "subjects": subjects} | camera_options(shot)
     if (written := _written(folder, options)) != options:
@@ -94,7 +95,8 @@ def check_part_recipe(folder: Path, part: str, options: dict[str, Any]) -> None:
     if not written.keys() <= {"sequences", "negatives"} or written.get(part, options) != options:
         raise _other_set(folder, written, {part: options})
     if part not in written:
-        _write_recipe(folder, written | {part: options})
+        with _reporting(folder / RECIPE):
+            write_atomic(folder / RECIPE, _encoded(written | {part: options}))
 
 
 def camera_options(shot: Shot) -> dict[str, float]:
@@ -106,8 +108,7 @@ def camera_options(shot: Shot) -> dict[str, float]:
 def _written(folder: Path, options: dict[str, Any]) -> dict[str, Any]:
     """Return the options written in a folder; where there are none, write these."""
     path = folder / RECIPE
-    if not path.exists():
-        _write_recipe(folder, options)
+    _begin(folder, options)
     try:
         written = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
@@ -117,11 +118,37 @@ def _written(folder: Path, options: dict[str, Any]) -> dict[str, Any]:
     return written if isinstance(written, dict) else {}
 
 
-def _write_recipe(folder: Path, options: dict[str, Any]) -> None:
+def _begin(folder: Path, options: dict[str, Any]) -> None:
+    """Create the folder of a set with its options, unless it has some.
+
+    Simulated people are not added to other files: whatever lies next to the options counts as simulated.
+    """
     path = folder / RECIPE
+    with _reporting(path):
+        private_folder(folder)
+        # Listed before the options are looked for: another process may be writing the same set, its options first.
+        others = sorted(file.name for file in folder.iterdir() if not file.name.startswith(f".{RECIPE}"))
+        if path.exists():
+            return
+        if others:
+            raise EventFileError(
+                folder,
+                format=None,
+                expected=f"expected a new or empty folder, or a set of simulated people; it holds {others[0]}",
+                remedy="choose a new folder",
+            )
+        with suppress(FileExistsError):  # another process was faster; its options are compared with these
+            write_atomic(path, _encoded(options), replace=False)
+
+
+def _encoded(options: dict[str, Any]) -> bytes:
+    return (json.dumps(options) + "\n").encode()
+
+
+@contextmanager
+def _reporting(path: Path) -> Iterator[None]:
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        write_atomic(path, (json.dumps(options) + "\n").encode())
+        yield
     except OSError as error:
         raise EventFileError(
             path, format=None, expected=f"cannot write: {error.strerror}", remedy="check the folder"
@@ -162,7 +189,7 @@ def _write(path: Path, packets: list[EventPacket]) -> None:
         table[:, column] = np.concatenate([getattr(packet, name) for packet in packets])
     table[:, 3] = np.concatenate([packet.t for packet in packets]) / 1e3
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        private_folder(path.parent)
         remove_parts(path)
         with atomic_file(path) as file:
             np.save(file, table)

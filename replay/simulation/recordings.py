@@ -16,7 +16,7 @@ from pathlib import Path
 
 from eventveil.errors import EventFileError
 from eventveil.events import EventPacket
-from eventveil.files import remove_parts, write_atomic
+from eventveil.files import private_folder, remove_parts, write_atomic
 from eventveil.io.formats.aedat4_writer import Aedat4Writer
 from eventveil.replay.datasets.dvs_gesture import LABEL_COLUMNS, LABELS, RELEASE_LISTS
 from eventveil.replay.simulation.camera import Shot, film_visit
@@ -134,7 +134,7 @@ def _write(recording: PlannedRecording, shot: Shot) -> None:
     rows.writerow(LABEL_COLUMNS)
     rows.writerows((LABELS.index(span.label) + 1, span.start_us, span.end_us) for span in labels)
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        private_folder(path.parent)
         remove_parts(path)
         write_atomic(path.with_name(f"{path.stem}_labels.csv"), table.getvalue().encode())
     except OSError as error:

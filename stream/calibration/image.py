@@ -39,14 +39,19 @@ def draw_sheet(profile: SourceProfile, training: SourceProfile | None) -> Image.
     return sheet
 
 
-def write_private(path: Path, picture: Image.Image) -> None:
+def write_private(path: Path, picture: Image.Image, *, replace: bool = True) -> None:
     """Write an image atomically, to a file that only its owner may read.
+
+    Args:
+        path: the file.
+        picture: the image, written as PNG.
+        replace: whether an existing file may be replaced.
 
     Raises:
         ConfigError: it cannot be written.
     """
     try:
-        with atomic_file(path, private=True) as file:
+        with atomic_file(path, replace=replace) as file:
             picture.save(file, format="PNG")
     except OSError as error:
         raise ConfigError(

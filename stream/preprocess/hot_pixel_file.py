@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from eventveil.errors import ConfigError
 from eventveil.events import Sensor
-from eventveil.files import write_atomic
+from eventveil.files import private_folder, write_atomic
 
 Mask = npt.NDArray[np.bool_]
 
@@ -80,8 +80,8 @@ class HotPixelFile:
         pixels = list(zip(columns.tolist(), rows.tolist(), strict=True))
         kept = {"serial": self._serial, "sensor": str(self._sensor), "pixels": pixels}
         try:
-            self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            write_atomic(self.path, json.dumps(kept).encode(), private=True)
+            private_folder(self.path.parent)
+            write_atomic(self.path, json.dumps(kept).encode())
         except OSError as error:
             raise ConfigError(
                 f"{self.path}: hot pixels cannot be kept ({error.strerror or error}); check folder and space"

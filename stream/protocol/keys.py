@@ -25,7 +25,7 @@ from zmq.auth import load_certificate
 from zmq.utils import z85
 
 from eventveil.errors import AccessError
-from eventveil.files import create_private
+from eventveil.files import private_folder, write_atomic
 from eventveil.stream.protocol.public_keys import fingerprint, is_weak_curve25519
 
 SECRET, PUBLIC_SUFFIX, ALLOWED = "secret.key", ".pub", "allowed"
@@ -68,6 +68,8 @@ def key_fingerprint(key: bytes) -> str:
 def new_keys(folder: Path, name: str | None = None) -> Path:
     """Create a key pair: `secret.key` and `NAME.pub`, in a folder that only its owner may enter.
 
+    If a killed process has left a secret key without its public key, the pair is completed: the secret key holds both.
+
     Args:
         folder: created if missing.
         name: name of the key's owner; by default, the folder's name.
@@ -82,13 +84,17 @@ def new_keys(folder: Path, name: str | None = None) -> Path:
     if not NAME.fullmatch(name):
         raise AccessError(f"{name!r} is not a key name: expected 1 to 64 of A-Z a-z 0-9 . _ @ -; give --name NAME")
     try:
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        private_folder(folder)
     except OSError as error:
         raise AccessError(f"{folder}: cannot be created: {error.strerror}; choose another folder") from error
     check_folder(folder)
-    public, secret = zmq.curve_keypair()
-    _write(folder / SECRET, _ABOUT_SECRET, name, public, secret)
-    path = folder / f"{name}{PUBLIC_SUFFIX}"
+    secret_path, path = folder / SECRET, folder / f"{name}{PUBLIC_SUFFIX}"
+    if secret_path.exists() and not any(folder.glob(f"*{PUBLIC_SUFFIX}")):
+        public = read_secret(secret_path).public
+    else:
+        _refuse_existing(path)  # before the secret key is written: half a pair would remain
+        public, secret = zmq.curve_keypair()
+        _write(secret_path, _ABOUT_SECRET, name, public, secret)
     _write(path, _ABOUT_PUBLIC, name, public)
     return path
 
@@ -196,7 +202,7 @@ class AllowList:
         if public.name in names.values():
             raise AccessError(f"{path}: holds another key; revoke it first, or rename the new file")
         try:
-            self.folder.mkdir(mode=0o700, exist_ok=True)
+            private_folder(self.folder)
         except OSError as error:
             raise AccessError(f"{self.folder}: cannot be created: {error.strerror}") from error
         _write(path, _ABOUT_PUBLIC, public.name, public.key)
@@ -223,12 +229,16 @@ def _write(path: Path, about: str, name: str, public: bytes, secret: bytes | Non
     lines = [about, "metadata", f"    name = {name}", "curve", f'    public-key = "{public.decode()}"']
     if secret is not None:
         lines.append(f'    secret-key = "{secret.decode()}"')
+    _refuse_existing(path)
     try:
-        create_private(path, "\n".join([*lines, ""]).encode("ascii"))
-    except FileExistsError:
-        raise AccessError(f"{path}: a key exists already and is not overwritten; choose another folder") from None
+        write_atomic(path, "\n".join([*lines, ""]).encode("ascii"), replace=False)
     except OSError as error:
         raise AccessError(f"{path}: cannot be written: {error.strerror}; choose another folder") from error
+
+
+def _refuse_existing(path: Path) -> None:
+    if os.path.lexists(path):
+        raise AccessError(f"{path}: a key exists already and is not overwritten; choose another folder")
 
 
 def _read(path: Path, forbidden: int) -> tuple[bytes, bytes | None]:

@@ -16,7 +16,7 @@ from pathlib import Path
 import zmq
 
 from eventveil.errors import BoundaryError, ConfigError
-from eventveil.files import PRIVATE
+from eventveil.files import PRIVATE, private_folder
 
 # Messages in a private queue, on either side of a socket. The smallest possible number: what waits for a slow stage
 # waits in its sender's `EdgeSender`, where the oldest can still be dropped and counted.
@@ -40,7 +40,7 @@ def runtime_folder(chosen: Path | None) -> Path:
             folder = Path(tempfile.mkdtemp(prefix="eventveil-", dir=util.get_temp_dir()))
         else:
             folder = chosen
-            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            private_folder(folder)
     except OSError as error:
         raise ConfigError(
             f"line.runtime_dir: cannot create {error.filename}: {error.strerror}; choose another folder"

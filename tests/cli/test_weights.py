@@ -42,7 +42,7 @@ def test_init_knows_every_kind(tmp_path):
     narrow = ("--width", 4, "--depth", 18)
     assert run("init", "resnet_classifier", tmp_path / "c", *narrow, "--labels", "wave, clap").exit_code == 0
     assert load_weights(tmp_path / "c").metadata.labels == ("wave", "clap")
-    assert run("init", "resnet_classifier", tmp_path / "c", *narrow).exit_code == 0
+    assert run("init", "resnet_classifier", tmp_path / "c", *narrow, "--force").exit_code == 0
     assert load_weights(tmp_path / "c").metadata.labels == GESTURES
     assert run("init", "denoiser", tmp_path / "d").exit_code == 0
     for error, arguments in (
@@ -89,6 +89,6 @@ def test_import_names_the_gestures(tmp_path):
     path = saved(tmp_path, published_classifier(18, 11))
     assert run("import", "anonynoise", path).exit_code == 0
     assert load_weights(tmp_path / "w.safetensors").metadata.labels == GESTURES
-    assert run("import", "anonynoise", path, "--role", "identity").exit_code == 0
+    assert run("import", "anonynoise", path, "--role", "identity", "--force").exit_code == 0
     assert load_weights(tmp_path / "w.safetensors").metadata.labels == ()
     assert isinstance(run("import", "anonynoise", path, "--labels", "a,b").exception, ConfigError)

@@ -7,10 +7,11 @@ import os
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
-from eventveil.files import atomic_file, create_private, remove_parts, write_atomic
+from eventveil.files import append_private, atomic_file, private_folder, remove_parts, write_atomic
 
 
 def names(folder):
@@ -112,26 +113,112 @@ def test_two_writers_of_one_file_do_not_mix(tmp_path):
 
 
 @pytest.mark.usefixtures("open_umask")
-def test_private_files_are_private_from_the_first_byte(tmp_path):
+def test_files_are_private_from_the_first_byte(tmp_path):
     path = tmp_path / "a.bin"
-    with atomic_file(path, private=True):
-        assert [mode(part) for part in tmp_path.iterdir()] == [0o600]
+    path.touch()
+    with atomic_file(path) as file:
+        assert mode(Path(file.name)) == 0o600
+        assert Path(file.name).parent == tmp_path
     assert mode(path) == 0o600
-    write_atomic(tmp_path / "b.bin", b"")
-    assert mode(tmp_path / "b.bin") == 0o666
+    append_private(tmp_path / "log", b"1")
+    append_private(tmp_path / "log", b"2")
+    assert ((tmp_path / "log").read_bytes(), mode(tmp_path / "log")) == (b"12", 0o600)
 
 
 @pytest.mark.usefixtures("open_umask")
-def test_a_new_private_file_replaces_none(tmp_path):
+def test_appending_makes_a_file_of_an_earlier_version_private(tmp_path):
+    path = tmp_path / "log"
+    path.touch()
+    path.chmod(0o644)
+    append_private(path, b"1")
+    assert mode(path) == 0o600
+
+
+@pytest.mark.usefixtures("open_umask")
+def test_folders_are_private_with_all_missing_ones_above_and_others_keep_their_mode(tmp_path):
+    (tmp_path / "shared").mkdir(0o755)
+    private_folder(tmp_path / "shared" / "runs" / "first")
+    private_folder(tmp_path / "shared")
+    assert [mode(path) for path in (tmp_path / "shared", *sorted((tmp_path / "shared").rglob("*")))] == [
+        0o755, 0o700, 0o700,
+    ]  # fmt: skip
+
+
+def test_a_new_file_replaces_none(tmp_path):
     path = tmp_path / "key"
-    create_private(path, b"secret")
-    assert (path.read_bytes(), mode(path)) == (b"secret", 0o600)
-    with pytest.raises(FileExistsError):
-        create_private(path, b"other")
+    write_atomic(path, b"secret", replace=False)
+    with pytest.raises(FileExistsError, match="it exists already"):
+        write_atomic(path, b"other", replace=False)
     assert path.read_bytes() == b"secret"
+    assert names(tmp_path) == ["key"]
 
 
-def test_a_private_file_that_cannot_be_written_leaves_nothing_in_the_way_of_the_next(tmp_path, monkeypatch):
+@pytest.mark.parametrize("links", [True, False], ids=["hard links", "a file system without"])
+@pytest.mark.parametrize("moment", ["while it is written", "at the last moment"])
+def test_a_file_that_appears_meanwhile_is_kept(tmp_path, monkeypatch, links, moment):
+    path = tmp_path / "a.bin"
+    if moment == "at the last moment":
+        monkeypatch.setattr("eventveil.files.check_target", lambda *_, **__: None)
+    if not links:
+        monkeypatch.setattr("eventveil.files.os.link", refuse_links)
+
+    def write():
+        with atomic_file(path, replace=False) as file:
+            file.write(b"ours")
+            path.write_bytes(b"theirs")
+
+    with pytest.raises(FileExistsError):
+        write()
+    assert path.read_bytes() == b"theirs"
+    assert names(tmp_path) == ["a.bin"]
+
+
+def test_a_file_system_without_hard_links_gets_new_files(tmp_path, monkeypatch):
+    monkeypatch.setattr("eventveil.files.os.link", refuse_links)
+    write_atomic(tmp_path / "a.bin", b"content", replace=False)
+    assert (tmp_path / "a.bin").read_bytes() == b"content"
+    assert mode(tmp_path / "a.bin") == 0o600
+    assert names(tmp_path) == ["a.bin"]
+
+
+def refuse_links(*_):
+    raise PermissionError(errno.EPERM, "Operation not permitted")
+
+
+@pytest.mark.parametrize("write", [write_atomic, append_private])
+@pytest.mark.parametrize("kind", ["link", "dangling link", "folder", "pipe"])
+def test_what_is_no_file_is_neither_followed_nor_replaced(tmp_path, write, kind):
+    path, precious = tmp_path / "out", tmp_path / "precious"
+    precious.write_bytes(b"precious")
+    if kind == "folder":
+        path.mkdir()
+    elif kind == "pipe":
+        os.mkfifo(path)
+    else:
+        path.symlink_to(precious if kind == "link" else tmp_path / "missing")
+    before = path.lstat()
+    with pytest.raises(FileExistsError, match="it is a "):
+        write(path, b"content")
+    assert path.lstat() == before
+    assert precious.read_bytes() == b"precious"
+    assert names(tmp_path) == ["out", "precious"]
+
+
+def test_a_link_that_appears_meanwhile_is_not_followed(tmp_path):
+    path, precious = tmp_path / "out", tmp_path / "precious"
+    precious.write_bytes(b"precious")
+
+    def write():
+        with atomic_file(path) as file:
+            file.write(b"ours")
+            path.symlink_to(precious)
+
+    with pytest.raises(FileExistsError, match="symbolic link"):
+        write()
+    assert precious.read_bytes() == b"precious"
+
+
+def test_a_file_that_cannot_be_written_leaves_nothing_in_the_way_of_the_next(tmp_path, monkeypatch):
     def full(_handle):
         raise OSError(errno.ENOSPC, "no space")
 
@@ -139,7 +226,7 @@ def test_a_private_file_that_cannot_be_written_leaves_nothing_in_the_way_of_the_
     with monkeypatch.context() as patch:
         patch.setattr("eventveil.files.os.fsync", full)
         with pytest.raises(OSError, match="no space"):
-            create_private(path, b"secret")
+            write_atomic(path, b"secret", replace=False)
     assert names(tmp_path) == []
-    create_private(path, b"secret")
+    write_atomic(path, b"secret", replace=False)
     assert path.read_bytes() == b"secret"

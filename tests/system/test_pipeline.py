@@ -68,7 +68,7 @@ def test_every_window_of_a_recording_arrives_anonymized_and_classified(kit, endp
         status.total("histogram", "received") == status.total("histogram", "binned") == sum(w.events for w in expected)
     )
     for window in expected:
-        values = np.load(tmp_path / "kept" / f"window-0-{window.seq:08d}.npz")["values"]
+        values = np.load(tmp_path / "kept" / f"window-0-{windows[0]['run']}-{window.seq:08d}.npz")["values"]
         assert values.shape == (2 * BINS, SIZE[1], SIZE[0])
         assert not np.array_equal(values.round(), window.counts.reshape(values.shape))
 

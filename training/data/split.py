@@ -7,7 +7,8 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-from eventveil.errors import DatasetError
+from eventveil.errors import DatasetError, TrainingError
+from eventveil.files import private_folder
 from eventveil.replay.datasets import open_dataset
 from eventveil.replay.datasets.splits import Split, load_split, split_by_person
 from eventveil.replay.datasets.trials import Dataset
@@ -17,6 +18,7 @@ from eventveil.training.data.windows import Windows, build
 from eventveil.training.settings import DataSettings, TrainingWindowSettings
 
 PARTS = ("train", "val", "test")
+SPLIT = "split.json"
 Watch = Callable[[str, int, int], object]
 """Shows progress: called with the name of the task, the number of items done, and their total."""
 
@@ -39,26 +41,31 @@ def open_split(settings: DataSettings, run: Path, watch: Watch) -> Dataset:
     Test people are the dataset's own, or drawn if their number is given. Validation people are drawn from the others.
 
     Raises:
-        DatasetError: there are too few people, or the run's split belongs to another dataset.
+        DatasetError: there are too few people, or the run's split belongs to another dataset, or is not `data.split`.
+        TrainingError: the split cannot be written.
         EventVeilError: the dataset cannot be generated or read.
     """
     root = settings.root or run / "data"
     if settings.simulate is not None:
         simulate_set(root, settings.simulate, workers_of(settings), lambda done, of: watch("simulating", done, of))
     dataset = open_dataset(root)
-    path = run / "split.json"
-    if settings.split is not None:
-        split = load_split(settings.split)
-    elif path.exists():
-        split = load_split(path)
-    else:
-        split = _draw(dataset, settings)
+    path = run / SPLIT
+    earlier = load_split(path) if path.exists() else None
+    given = None if settings.split is None else load_split(settings.split)
+    split = given or earlier or _draw(dataset, settings)
+    if earlier is not None and earlier.people != split.people:
+        raise DatasetError(
+            f"{path}: this run splits people in another way than {settings.split}; name another folder with --out"
+        )
     missing = [part for part in PARTS if not split.people.get(part)]
     if missing:
         raise DatasetError(f"{settings.split or path}: expected people for {', '.join(PARTS)}; none for {missing}")
     dataset = split.apply(dataset)
-    run.mkdir(parents=True, exist_ok=True)
-    split.save(path)
+    try:
+        private_folder(run)
+        split.save(path)
+    except OSError as error:
+        raise TrainingError(f"{path}: cannot be written ({error.strerror}); check --out and free space") from error
     return dataset
 
 

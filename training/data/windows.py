@@ -1,7 +1,7 @@
 """Windows of many trials, stored as rows in one file that all processes of a machine share in memory.
 
 The file is a memory-mapped NumPy array: the operating system caches the used parts once for all processes, and a
-resumed run finds the file again. Its name is a digest of its inputs.
+resumed run finds the file again. Its name is a digest of its inputs. It holds raw windows: only its owner can read it.
 
 Legend of axes: B windows, C channels, H rows of pixels, W columns.
 """
@@ -10,18 +10,21 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
 from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 import numpy.typing as npt
+from numpy.lib import format as npy_format
 
 from eventveil.errors import TrainingError
+from eventveil.files import atomic_file, private_folder
 from eventveil.replay.datasets.trials import Trial
 from eventveil.training.data.binned_trials import MAX_COUNT, Rows, RowShape, fill
 from eventveil.training.distributed.workers import in_processes
@@ -94,20 +97,16 @@ def build(
     first_row = np.cumsum([0, *(shape.rows_of(trial) for trial in trials)])
     path = folder / f"{_digest(trials, shape)}.npy"
     if not path.exists():
-        part = path.with_suffix(f".{os.getpid()}.part")
         try:
-            folder.mkdir(parents=True, exist_ok=True)
-            _make(part, trials, shape, first_row, workers, watch)
-            part.replace(path)
+            private_folder(folder)
+            with atomic_file(path) as file:
+                _make(file, trials, shape, first_row, workers, watch)
         except OSError as error:
             need = int(first_row[-1]) * int(np.prod(shape.row)) * np.dtype(shape.dtype).itemsize
             raise TrainingError(
                 f"{folder}: windows cannot be kept ({error.strerror or error}); they take up to {need / 1e9:.1f} GB: "
                 "make space, name another folder as data.cache, or lower window.offsets"
             ) from error
-        finally:
-            for left in folder.glob(f"{path.stem}.{os.getpid()}.*"):
-                left.unlink()
     return Windows(shape, trials, first_row, np.load(path, mmap_mode="r"))
 
 
@@ -122,7 +121,7 @@ def _digest(trials: tuple[Trial, ...], shape: RowShape) -> str:
 
 
 def _make(
-    path: Path,
+    file: IO[bytes],
     trials: tuple[Trial, ...],
     shape: RowShape,
     first_row: npt.NDArray[np.int64],
@@ -130,10 +129,10 @@ def _make(
     watch: Callable[[int, int], object],
 ) -> None:
     """Write all rows, each process its own part of one file, and halve the file if all counts fit in a byte."""
-    rows: Any = np.lib.format.open_memmap(path, "w+", shape.dtype, (int(first_row[-1]), *shape.row))
-    _reserve(path)
+    rows = _map(file, np.dtype(shape.dtype), (int(first_row[-1]), *shape.row))
     chunks = [range(at, min(at + CHUNK, len(trials))) for at in range(0, len(trials), CHUNK)]
-    work = [(path, [(trials[k], int(first_row[k]), int(first_row[k + 1])) for k in chunk], shape) for chunk in chunks]
+    parts = [[(trials[k], int(first_row[k]), int(first_row[k + 1])) for k in chunk] for chunk in chunks]
+    work = [(Path(file.name), part, shape) for part in parts]
     highest, done = 0.0, 0
     if workers == 1:
         results = (_write(*part) for part in work)
@@ -145,22 +144,35 @@ def _make(
             for number, result in finished:
                 highest, done = max(highest, result), done + len(chunks[number])
                 watch(done, len(trials))
-    rows.flush()
     if shape.dtype == np.uint16 and highest < 256:
-        narrow = path.with_suffix(".narrow")
-        small: Any = np.lib.format.open_memmap(narrow, "w+", np.uint8, rows.shape)
-        _reserve(narrow)
-        for at in range(0, len(rows), 256):
-            small[at : at + 256] = rows[at : at + 256]
-        small.flush()
-        narrow.replace(path)
+        _halve(file, rows)
+    else:
+        rows.flush()
 
 
-def _reserve(path: Path) -> None:
-    """Allocate the disk space now: on a full disk, writing to a mapped file kills the process without a message."""
+def _map(file: IO[bytes], dtype: np.dtype[Any], shape: tuple[int, ...]) -> np.memmap[Any, Any]:
+    """Write the header of an NPY file and map its array, whose disk space is allocated now.
+
+    On a full disk, writing to a mapped file kills the process without a message.
+    """
+    file.seek(0)
+    header = {"descr": npy_format.dtype_to_descr(dtype), "fortran_order": False, "shape": shape}
+    npy_format.write_array_header_1_0(file, header)
+    file.flush()
+    start, size = file.tell(), math.prod(shape) * dtype.itemsize
     if hasattr(os, "posix_fallocate"):
-        with path.open("r+b") as file:
-            os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
+        os.posix_fallocate(file.fileno(), 0, start + size)
+    return np.memmap(file, dtype, "r+", start, shape)
+
+
+def _halve(file: IO[bytes], rows: np.memmap[Any, Any]) -> None:
+    """Turn a file of uint16 into one of bytes, in place: writing never overtakes reading."""
+    small = _map(file, np.dtype(np.uint8), rows.shape)
+    assert small.offset == rows.offset, "headers of one length"
+    for at in range(0, len(rows), 256):
+        small[at : at + 256] = rows[at : at + 256].astype(np.uint8)
+    small.flush()
+    os.ftruncate(file.fileno(), small.offset + small.nbytes)
 
 
 def _write(path: Path, trials: list[tuple[Trial, int, int]], shape: RowShape) -> float:

@@ -11,7 +11,7 @@ from typing import IO, Any
 import torch
 
 from eventveil.errors import TrainingError
-from eventveil.files import atomic_file
+from eventveil.files import atomic_file, private_folder
 from eventveil.training.engine.learner import Learner
 
 VERSION = 1
@@ -104,13 +104,13 @@ def load_networks(path: Path, needed_by: str) -> tuple[int, dict[str, dict[str, 
 
 
 def write_whole(path: Path, write: Callable[[IO[bytes]], object]) -> None:
-    """Write a file in one step, so that a killed process or a full disk leaves the previous one intact.
+    """Write a private file in one step, so that a killed process or a full disk leaves the previous one intact.
 
     Raises:
         TrainingError: it cannot be written.
     """
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        private_folder(path.parent)
         with atomic_file(path) as file:
             write(file)
     except (OSError, RuntimeError) as error:  # torch reports a full disk as a RuntimeError

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from eventveil.errors import TrainingError
+from eventveil.files import PRIVATE_FILE, append_private, private_folder
 from eventveil.training.engine.checkpoint import write_whole
 
 STEPS, EPOCHS = "steps.csv", "epochs.csv"
@@ -52,12 +53,12 @@ class Logs:
         if not self._columns:
             self._columns = list(dict.fromkeys(name for row in self._pending for name in row))
         try:
-            new = not path.exists()
-            with path.open("a", newline="", encoding="utf-8") as file:
-                writer = csv.DictWriter(file, self._columns, restval="", extrasaction="ignore")
-                if new:
-                    writer.writeheader()
-                writer.writerows(self._pending)
+            text = io.StringIO(newline="")
+            writer = csv.DictWriter(text, self._columns, restval="", extrasaction="ignore")
+            if not path.exists():
+                writer.writeheader()
+            writer.writerows(self._pending)
+            append_private(path, text.getvalue().encode())
         except OSError as error:
             raise TrainingError(
                 f"{path}: cannot be written ({error.strerror}); free some space and continue with --resume"
@@ -103,4 +104,9 @@ class Logs:
 def _tensorboard(folder: Path, epoch: int) -> Any:
     from tensorboardX import SummaryWriter
 
-    return SummaryWriter(str(folder / "tensorboard"), purge_step=epoch)
+    logs = folder / "tensorboard"
+    private_folder(logs)
+    writer = SummaryWriter(str(logs), purge_step=epoch)
+    for file in logs.iterdir():  # the only files that another library creates
+        file.chmod(PRIVATE_FILE)
+    return writer

@@ -18,6 +18,7 @@ from typing import Any, Protocol
 import torch
 
 from eventveil.errors import TrainingError
+from eventveil.files import private_folder
 from eventveil.training.data.loader import Batch, BatchLoader
 from eventveil.training.distributed.process_group import ProcessGroup
 from eventveil.training.engine.checkpoint import StageProgress, load_stage, save_networks, save_stage, write_whole
@@ -227,7 +228,7 @@ class _Loop:
 
 def _create(folder: Path) -> None:
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        private_folder(folder)
     except OSError as error:
         raise TrainingError(f"{folder}: cannot be created ({error.strerror}); check --out") from error
 

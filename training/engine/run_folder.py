@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from typing import Any
 import yaml
 
 from eventveil.errors import TrainingError
+from eventveil.training.data.split import SPLIT
 from eventveil.training.engine.checkpoint import write_whole
 from eventveil.training.engine.loop import LAST
 from eventveil.training.settings import TrainSettings
@@ -31,6 +33,19 @@ NOT_IN_DIGEST: dict[str, set[str] | bool] = {
 }
 STAGES = ("pretrain", "adversarial", "attack")
 NEEDS = {"pretrain": ("pretrain",), "adversarial": ("anonymizer", "adversarial"), "attack": ("anonymizer", "attack")}
+
+
+def check_run_folder(folder: Path) -> None:
+    """Refuse a folder that holds files of a run's names, and is none: a run would replace them.
+
+    Raises:
+        TrainingError: it is such a folder.
+    """
+    if (folder / SPLIT).exists():
+        return
+    existing = [name for name in ("windows", *STAGES, "results.json", "weights") if os.path.lexists(folder / name)]
+    if existing:
+        raise TrainingError(f"{folder / existing[0]}: exists, and no run made it; name another folder with --out")
 
 
 def digest_of(settings: TrainSettings, stage: str) -> str:

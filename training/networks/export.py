@@ -7,6 +7,8 @@ from typing import Any, Literal
 
 from torch import nn
 
+from eventveil.errors import WeightsError
+from eventveil.files import private_folder
 from eventveil.models.kinds import Role
 from eventveil.models.metadata import Metadata, TrainedScene
 from eventveil.models.weights import save_weights
@@ -37,7 +39,10 @@ def export(
     Raises:
         WeightsError: the file cannot be written, or a weight is not finite.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        private_folder(path.parent)
+    except OSError as error:
+        raise WeightsError(f"{path.parent}: cannot be created ({error.strerror}); check --out") from error
     keys = window_keys(settings)
     metadata = Metadata.of(network, role=role, labels=labels, trained=True, scene=scene, note=note, **keys)
     return save_weights(path, network, metadata)
