@@ -110,6 +110,7 @@ RULES = (
     Rule("sudo tee /etc/udev/rules.d/*", "skip", why="needs root"),
     Rule("sudo udevadm *", "skip", why="needs root"),
     Rule("sudo .venv/bin/neuromorphic-drivers-install-udev-rules", "skip", why="needs root"),
+    Rule("sudo install *", "skip", why="needs root"),
     Rule(". .venv/bin/activate", "skip", why="changes a shell, and nothing else"),
 )
 ALL_BLOCKS = list(blocks())
