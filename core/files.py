@@ -7,6 +7,7 @@ as a report, is shared by its owner. No symbolic link, device, pipe or socket is
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
 import secrets
 import stat
@@ -108,6 +109,25 @@ def check_target(path: Path, *, replace: bool) -> None:
         problem = "it is a folder" if stat.S_ISDIR(mode) else "it is a device, a pipe or a socket"
     if problem is not None:
         raise FileExistsError(errno.EEXIST, problem, str(path))
+
+
+def lock_file(path: Path) -> int:
+    """Create a private file, or open it, and lock it.
+
+    Returns:
+        A descriptor. The lock ends when it is closed, or when this process has ended, however it ended.
+
+    Raises:
+        BlockingIOError: another process holds the lock, or this one already does.
+        OSError: the file cannot be created.
+    """
+    handle = _open_private(str(path), os.O_RDWR | os.O_CREAT)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BaseException:
+        os.close(handle)
+        raise
+    return handle
 
 
 def remove_parts(path: Path) -> None:

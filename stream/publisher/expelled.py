@@ -39,7 +39,7 @@ class ExpelledKeys:
         if self._file is None:
             return
         try:
-            write_atomic(self._file, b"".join(key + b"\n" for key in sorted(self._keys)), private=True)
+            write_atomic(self._file, b"".join(key + b"\n" for key in sorted(self._keys)))
         except OSError as error:
             raise LineError(
                 f"{self._file}: an expelled key cannot be written: {error.strerror}; set line.runtime_dir to another"

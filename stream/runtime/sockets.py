@@ -6,7 +6,6 @@ construction. The public socket is opened in stream/publisher/public_socket.py.
 
 from __future__ import annotations
 
-import fcntl
 import os
 import stat
 import tempfile
@@ -16,7 +15,7 @@ from pathlib import Path
 import zmq
 
 from eventveil.errors import BoundaryError, ConfigError
-from eventveil.files import PRIVATE, private_folder
+from eventveil.files import lock_file, private_folder
 
 # Messages in a private queue, on either side of a socket. The smallest possible number: what waits for a slow stage
 # waits in its sender's `EdgeSender`, where the oldest can still be dropped and counted.
@@ -64,15 +63,12 @@ def lock_folder(folder: Path) -> int:
     Raises:
         ConfigError: another pipeline uses the folder.
     """
-    handle = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, PRIVATE)
     try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        return lock_file(folder / LOCK)
     except BlockingIOError:
-        os.close(handle)
         raise ConfigError(
             f"line.runtime_dir: another pipeline uses {folder}; stop it, or choose another folder"
         ) from None
-    return handle
 
 
 class PrivateSockets:
