@@ -91,10 +91,26 @@ def ignored_signals(*signals: signal.Signals) -> Iterator[None]:
     Keep the block short: a signal that arrives meanwhile is lost. Outside the main thread, which alone may change
     handlers, this does nothing.
     """
+    with _handling(signal.SIG_IGN, signals):
+        yield
+
+
+@contextmanager
+def default_signals(*signals: signal.Signals) -> Iterator[None]:
+    """Let signals do what they do by default: Ctrl-C ends the process at once, without a traceback.
+
+    Outside the main thread this does nothing.
+    """
+    with _handling(signal.SIG_DFL, signals):
+        yield
+
+
+@contextmanager
+def _handling(handler: signal.Handlers, signals: tuple[signal.Signals, ...]) -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    before = {number: signal.signal(number, signal.SIG_IGN) for number in signals}
+    before = {number: signal.signal(number, handler) for number in signals}
     try:
         yield
     finally:

@@ -6,32 +6,35 @@ and keeps its traceback.
 
 from __future__ import annotations
 
+import signal
 import sys
 from typing import Annotated
 
-import typer
-
-from eventveil.cli import (
-    audit,
-    calibrate,
-    cameras,
-    convert,
-    datasets,
-    demo,
-    doctor,
-    info,
-    keys,
-    run,
-    simulate,
-    status,
-    subscribe,
-    train,
-    weights,
-)
-from eventveil.cli.options import say
 from eventveil.errors import EventVeilError
-from eventveil.processes import forbid_core_dumps
+from eventveil.processes import default_signals, forbid_core_dumps
 from eventveil.version import __version__
+
+with default_signals(signal.SIGINT):  # the imports take a second or more
+    import typer
+
+    from eventveil.cli import (
+        audit,
+        calibrate,
+        cameras,
+        convert,
+        datasets,
+        demo,
+        doctor,
+        info,
+        keys,
+        run,
+        simulate,
+        status,
+        subscribe,
+        train,
+        weights,
+    )
+    from eventveil.cli.options import INTERRUPTED, say
 
 app = typer.Typer(
     name="eventveil",
@@ -92,5 +95,7 @@ def main() -> None:
     try:
         app()
     except EventVeilError as error:
-        say(f"eventveil: {error}")
+        say(str(error) if str(error).startswith("eventveil ") else f"eventveil: {error}")
         sys.exit(2)
+    except KeyboardInterrupt:
+        sys.exit(INTERRUPTED)

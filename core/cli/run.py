@@ -175,9 +175,10 @@ def _run(settings: PipelineSettings, *, json: bool) -> None:
 
     pipeline, manager = Pipeline(settings), ServiceManager()
     on_signals(pipeline.stop)
-    _announce(pipeline)
+    _say_remarks(pipeline)
     output, print_status = Output(), print_status_json if json else Ticker()
     with _status_server(pipeline) as serve:
+        _announce(pipeline)
 
         def beat(now: Status) -> None:
             output.write(print_status, now)
@@ -198,16 +199,20 @@ def _run(settings: PipelineSettings, *, json: bool) -> None:
         )
 
 
-def _announce(pipeline: Pipeline) -> None:
-    """Print what runs, where it publishes, and remarks about the weights."""
-    publish = pipeline.plan.settings.publish
+def _say_remarks(pipeline: Pipeline) -> None:
+    """Print remarks about the weights."""
     if not pipeline.plan.provenance.trained:
         say("eventveil: THE ANONYMIZER IS UNTRAINED: what is published protects no one (--allow-untrained)")
     for remark in pipeline.plan.remarks:
         say(f"eventveil: {remark}")
+
+
+def _announce(pipeline: Pipeline) -> None:
+    """Print where the pipeline is about to publish; its address is bound only when it runs."""
+    publish = pipeline.plan.settings.publish
     number = "1 subscriber is" if publish.wait_for == 1 else f"{publish.wait_for} subscribers are"
     condition = f" once {number} connected" if publish.wait_for else ""
-    say(f"eventveil: publishing on {publish.bind}{condition}; Ctrl-C stops")
+    say(f"eventveil: starting to publish on {publish.bind}{condition}; Ctrl-C stops")
 
 
 @contextmanager

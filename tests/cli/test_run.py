@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Iterator
@@ -17,7 +19,7 @@ import pytest
 from pipeline_setup import PROGRAM, Kit, subscriber
 from typer.testing import CliRunner
 
-from eventveil.cli import app
+from eventveil.cli import app, main
 from eventveil.cli.run import _config_path
 from eventveil.cli.run_output import Ticker, print_summary, summary_of
 from eventveil.errors import ConfigError, EventVeilError
@@ -256,3 +258,40 @@ def test_off_a_terminal_no_output_tells_how_many_events_there_were(capsys):
     assert "windows" in written
     assert "Mev/s" not in written
     assert "7654321" not in written.replace(",", "").replace(".", "")
+
+
+def test_an_error_of_a_command_begins_with_its_name_once(monkeypatch, capsys):
+    monkeypatch.setattr("sys.argv", ["eventveil", "run", "simulate:", "--set", "x.y=3"])
+    monkeypatch.setattr("eventveil.cli.forbid_core_dumps", lambda: None)  # here it would be those of all tests
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 2
+    assert capsys.readouterr().err.splitlines()[-1].startswith("eventveil run: x: unknown key; ")
+
+
+def test_no_address_is_announced_before_the_checks_of_the_others(kit, endpoint):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        metrics = f"127.0.0.1:{taken.getsockname()[1]}"
+        command = run_command(kit, endpoint, "--allow-untrained", "--metrics", metrics)[len(PROGRAM) :]
+        done = CliRunner().invoke(app, command)
+    assert "Address already in use" in str(done.exception)
+    assert "UNTRAINED" in done.stderr
+    assert endpoint not in done.stderr
+
+
+INTERRUPTED_IMPORT = """
+import os, signal, sys
+
+class Interrupt:
+    def find_spec(self, name, path, target=None):
+        if name == "typer":
+            os.kill(os.getpid(), signal.SIGINT)
+
+sys.meta_path.insert(0, Interrupt())
+import eventveil.cli
+"""
+
+
+def test_ctrl_c_during_the_imports_shows_no_traceback():
+    done = call(sys.executable, "-c", INTERRUPTED_IMPORT)
+    assert (done.returncode, done.stderr) == (-signal.SIGINT, "")
