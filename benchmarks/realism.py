@@ -1,6 +1,6 @@
 """Ask networks that others trained on real people which gestures they see in simulated people.
 
-    EVENTVEIL_REAL_DATA=FOLDER python benchmarks/realism.py [--subjects 10] [--seconds 1.5] [--seed 3]
+    EVENTVEIL_REAL_DATA=FOLDER python benchmarks/realism.py [--subjects 10] [--seconds 1.5] [--seed 3] [--look plain]
 
 FOLDER holds `weights/` with the networks and `dvs_gesture/` with real trials. Each person makes each gesture once, and
 the people stand in different lights. The table has a row for each gesture, with 95 % intervals (Wilson); the interval
@@ -30,16 +30,15 @@ from eventveil.io.camera.device import concatenate
 from eventveil.replay.datasets import open_dataset
 from eventveil.replay.datasets.dvs_gesture import GESTURES
 from eventveil.replay.simulation.camera import Shot, simulate
+from eventveil.replay.simulation.looks import LOOKS
 from eventveil.training.evaluation.confidence import Interval, accuracy_interval, wilson
 
-SHOT = Shot(sensor=Sensor(SIDE, SIDE))
 
-
-def simulated(seed: int, subjects: int, seconds: float) -> Iterator[tuple[int, int, EventPacket]]:
+def simulated(seed: int, subjects: int, seconds: float, shot: Shot) -> Iterator[tuple[int, int, EventPacket]]:
     """Yield person, gesture and events of each trial."""
     for subject in range(1, subjects + 1):
         for gesture in range(len(GESTURES)):
-            packets = simulate(seed, subject=subject, session=subject - 1, gesture=gesture, seconds=seconds, shot=SHOT)
+            packets = simulate(seed, subject=subject, session=subject - 1, gesture=gesture, seconds=seconds, shot=shot)
             yield subject, gesture, concatenate(list(packets))
 
 
@@ -88,12 +87,14 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=1.5, help="length of a trial")
     parser.add_argument("--seed", type=int, default=3, help="seed of the people")
     parser.add_argument("--judge", action="append", default=[], metavar="FILE.py:CLASS", help="a further judge")
+    parser.add_argument("--look", default="plain", help=f"look of people and rooms: {', '.join(LOOKS)}")
     options = parser.parse_args()
     folder = os.environ.get("EVENTVEIL_REAL_DATA")
     if not folder:
         sys.exit("EVENTVEIL_REAL_DATA does not name a folder of real recordings")
     judges = [SinabsJudge(), *map(load_judge, options.judge)]
-    trials = list(simulated(options.seed, options.subjects, options.seconds))
+    shot = Shot(sensor=Sensor(SIDE, SIDE), look=options.look)
+    trials = list(simulated(options.seed, options.subjects, options.seconds, shot))
     real_trials = real(Path(folder))
     for judge in judges:
         answers = [(subject, gesture, judge.classify(trial)) for subject, gesture, trial in trials]

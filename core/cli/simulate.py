@@ -20,6 +20,10 @@ Distance = Annotated[
 ]
 CameraMotion = Annotated[float, typer.Option(min=0, max=5, help="Amplitude of camera sway, in pixels.")]
 
+Look = Annotated[
+    str, typer.Option(help="Look of people, rooms and noise: plain, dvs-gesture or varied (docs/simulator.md).")
+]
+
 
 def register(app: typer.Typer) -> None:
     """Add the `simulate` commands to the program."""
@@ -43,6 +47,7 @@ def gestures(
     seed: Seed = 0,
     distance: Distance = 1.0,
     camera_motion: CameraMotion = 0.0,
+    look: Look = "plain",
 ) -> None:
     """Write trials of people who make one of the eleven gestures each, in tonic's layout of DVS128 Gesture.
 
@@ -57,7 +62,7 @@ def gestures(
         write_trials,
     )
 
-    shot = Shot(distance=distance, camera_motion=camera_motion)
+    shot = Shot(distance=distance, camera_motion=camera_motion, look=look)
     trials = plan(out, subjects=subjects, sessions=sessions)
     check_recipe(out, seed=seed, seconds=seconds, subjects=subjects, shot=shot)
     _show("trials", write_trials(trials, seed=seed, seconds=seconds, shot=shot), trials)
@@ -72,6 +77,7 @@ def sequences(
     seed: Seed = 0,
     distance: Distance = 1.0,
     camera_motion: CameraMotion = 0.0,
+    look: Look = "plain",
 ) -> None:
     """Write visits: people come, make gestures at any moment, do other things, and leave; every moment has a label.
 
@@ -84,7 +90,7 @@ def sequences(
     from eventveil.replay.simulation.dataset import camera_options, check_part_recipe
     from eventveil.replay.simulation.recordings import plan_sequences, write_lists, write_recordings
 
-    shot = Shot(distance=distance, camera_motion=camera_motion)
+    shot = Shot(distance=distance, camera_motion=camera_motion, look=look)
     visits = plan_sequences(out, seed=seed, subjects=subjects, sessions=sessions, seconds=seconds, shot=shot)
     options = {"seed": seed, "seconds": seconds, "subjects": subjects} | camera_options(shot)
     check_part_recipe(out, "sequences", options)
@@ -103,6 +109,7 @@ def negatives(
     seed: Seed = 0,
     distance: Distance = 1.0,
     camera_motion: CameraMotion = 0.0,
+    look: Look = "plain",
 ) -> None:
     """Write scenes in which nobody makes a gesture: empty rooms, moving cameras, things that move, people at rest.
 
@@ -115,7 +122,7 @@ def negatives(
     from eventveil.replay.simulation.negatives import chosen
     from eventveil.replay.simulation.recordings import plan_negatives, write_lists, write_recordings
 
-    shot = Shot(distance=distance, camera_motion=camera_motion)
+    shot = Shot(distance=distance, camera_motion=camera_motion, look=look)
     scenes = plan_negatives(out, seed=seed, kinds=chosen(kinds), takes=takes, seconds=seconds, shot=shot)
     options = {"seed": seed, "seconds": seconds, "takes": takes, "kinds": list(chosen(kinds))} | camera_options(shot)
     check_part_recipe(out, "negatives", options)

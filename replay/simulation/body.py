@@ -11,15 +11,14 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from eventveil.replay.simulation.gestures import MIRROR, Paths
+from eventveil.replay.simulation.gestures import CAMERA_M, MIRROR, Paths
 from eventveil.replay.simulation.person import Person
 from eventveil.replay.simulation.portable_random import Floats, sine
 
 PLAIN, ALONG, ACROSS, CHECKED = range(4)
 TEXTURES = {"hoops": ALONG, "stripes": ACROSS, "checks": CHECKED}
 FOLDS = (CHECKED, 0.07, 0.25)  # of plain cloth: texture, its wavelength in metres, its contrast
-CREASES = (CHECKED, 0.03, 0.3)  # of skin: knuckles, veins and shadows
-CAMERA_M = 1.8  # from the camera to the neck, by default
+CREASES_M = 0.03  # wavelength of the texture of skin: knuckles, veins and shadows
 FINGERS = (-0.42, -0.15, 0.1, 0.35)  # spread of each, as a share of its length
 ARM_PARTS = 8  # upper arm, forearm, palm, four fingers, thumb
 
@@ -76,6 +75,8 @@ class Body:
         if place is not None:
             lean, head = lean + place, head + place
         self._trunk(lean)
+        if person.seated:
+            self._legs(lean)
         self._head(head)
         body_parts = len(self._looks)
         for side, wrist in zip((-1, 1), paths, strict=True):
@@ -132,6 +133,12 @@ class Body:
             _from(lean, 0, -0.08, 0), _from(lean, 0, 0.03, 0), 0.3 * person.head_width, 0.34 * person.head_width, skin
         )
 
+    def _legs(self, lean: Floats) -> None:
+        """Add the thighs of a seated person, who faces the camera."""
+        hips, knees, cloth = self._person.torso, self._person.torso + 0.06, self._plain(self._person.shirt_light * 0.6)
+        for side in (-1, 1):
+            self._bar(_from(lean, side * 0.1, hips, 0.05), _from(lean, side * 0.15, knees, 0.4), 0.09, 0.065, cloth)
+
     def _head(self, head: Floats) -> None:
         person = self._person
         half, hair = person.head_width / 2, self._plain(person.hair_light)
@@ -182,23 +189,31 @@ class Body:
         person, limb = self._person, self._person.limb
         shoulder = _from(lean, side * 0.95 * person.shoulder, 0.06, 0.02)
         outwards = np.array([side * (0.3 + person.elbow), 1.0, -0.3])
+        if person.natural:
+            # The elbow hangs below a raised hand, and points outwards where the forearm lies before the chest.
+            aside = side * (0.3 + person.elbow * np.clip((wrist - lean)[:, 1] / 0.2, 0, 1))
+            outwards = np.stack((aside, np.full(len(aside), 1.0), np.full(len(aside), -0.3)), axis=-1)
         elbow, wrist = bend(shoulder, wrist, person.upper_arm, person.forearm, outwards)
-        cloth, skin = self._cloth(), self._textured(person.skin_light, CREASES)
+        cloth, skin = self._cloth(), self._textured(person.skin_light, (CHECKED, CREASES_M, person.creases))
         self._bar(shoulder, elbow, 1.5 * limb, 1.2 * limb, cloth)
         self._bar(elbow, wrist, 1.1 * limb, 0.75 * limb, cloth if person.long_sleeves else skin)
-        self._hand(side, wrist, _unit(wrist - elbow), skin)
+        spread = np.ones(len(lean))
+        if person.natural:
+            spread = np.clip(np.abs((wrist - lean)[:, 0]) / 0.1 - 1.5, 0, 1)
+        self._hand(side, wrist, _unit(wrist - elbow), skin, spread[:, None])
 
-    def _hand(self, side: int, wrist: Floats, ahead: Floats, skin: tuple[float, ...]) -> None:
+    def _hand(self, side: int, wrist: Floats, ahead: Floats, skin: tuple[float, ...], fingers: Floats) -> None:
+        """Add a hand; `fingers` (n, 1) are 1 stretched out and 0 in a fist."""
         size, limb = self._person.hand, self._person.limb
         across = _unit(ahead[:, [1, 0, 2]] * MIRROR * (1, 1, 0) + (1e-6, 0, 0))
         palm = wrist + 0.5 * size * ahead
         self._bar(wrist + 0.15 * size * ahead, palm, 0.8 * limb, 1.0 * limb, skin)
         for spread in FINGERS:
             root = palm + 1.8 * spread * limb * across
-            tip = root + 0.5 * size * (ahead + spread * across)
+            tip = root + 0.5 * size * fingers * (ahead + spread * across)
             self._bar(root, tip, 0.011, 0.009, skin)
         thumb = wrist + 0.3 * size * ahead
-        self._bar(thumb, thumb + 0.35 * size * (0.6 * ahead - side * across), 0.013, 0.01, skin)
+        self._bar(thumb, thumb + 0.35 * size * fingers * (0.6 * ahead - side * across), 0.013, 0.01, skin)
 
 
 def _from(point: Floats, x: float, y: float, z: float) -> Floats:
@@ -214,7 +229,7 @@ def bend(shoulder: Floats, wrist: Floats, upper_arm: float, forearm: float, outw
         wrist: the target, metres (n, 3); out of reach, the wrist comes as near as the arm allows.
         upper_arm: metres.
         forearm: metres.
-        outwards: (3,), the direction in which the elbow bends.
+        outwards: (3,) or (n, 3), the direction in which the elbow bends.
 
     Returns:
         elbow and wrist, metres (n, 3).

@@ -7,7 +7,7 @@ Everything follows from numbers: the person (`subject`), the light (`session`), 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -16,10 +16,10 @@ from eventveil.events import EventPacket, Sensor
 from eventveil.replay.simulation.body import Body, BodyShapes, Viewpoint
 from eventveil.replay.simulation.film import Scene, film
 from eventveil.replay.simulation.gestures import Performance
+from eventveil.replay.simulation.looks import look_named
 from eventveil.replay.simulation.objects import THINGS, side_by_side
-from eventveil.replay.simulation.person import Person
 from eventveil.replay.simulation.portable_random import Floats, PortableRandom, sine
-from eventveil.replay.simulation.scene import LIGHTINGS, Lighting, background
+from eventveil.replay.simulation.scene import LIGHTINGS, Lighting
 from eventveil.replay.simulation.sensor import Pixels
 from eventveil.replay.simulation.sequence import Labelled, draw_visit
 
@@ -35,6 +35,7 @@ class Shot:
         distance: of the camera, relative to the default, at which the picture is about 1.3 m high.
         camera_motion: amplitude of the camera's sway, pixels.
         pixels: properties of the sensor's pixels.
+        look: of people, rooms and noise, one of `eventveil.replay.simulation.looks.LOOKS`.
 
     Raises:
         EventError: a value is out of range.
@@ -44,12 +45,14 @@ class Shot:
     distance: float = 1.0
     camera_motion: float = 0.0
     pixels: Pixels = Pixels()  # noqa: RUF009 - frozen
+    look: str = "plain"
 
     def __post_init__(self) -> None:
         if not 0.3 <= self.distance <= 10:
             raise EventError(f"a simulated camera is at 0.3 to 10 times the default distance, got {self.distance:g}")
         if not 0 <= self.camera_motion <= 5:
             raise EventError(f"a simulated camera sways by 0 to 5 pixels, got {self.camera_motion:g}")
+        look_named(self.look)
 
 
 def simulate(
@@ -80,14 +83,18 @@ def simulate(
     _check(session, seconds)
     shot = shot or Shot()
     name = (seed, subject, session)
-    person = Person.drawn(seed, subject)
+    look = look_named(shot.look)
+    person = look.person(seed, subject)
     performance = Performance(gesture, person, PortableRandom("take", *name, gesture, take))
     place, placing = PortableRandom("room", *name), PortableRandom("place", *name, gesture, take)
-    wall = background(shot.sensor, place)
-    body = Body(person, place_person(shot, place, placing))
-    scene = _scene(shot, session, wall, lambda t_s: body.figure(*performance.at(t_s), t_s))
+    wall = look.wall(shot.sensor, place)
+    view = look.viewpoint(place_person(shot, place, placing), place, shot.sensor)
+    body, bystander = Body(person, view), look.bystander(seed, (subject, session), view)
+    behind = () if bystander is None else (bystander,)
+    shapes = side_by_side((*behind, lambda t_s: body.figure(*performance.at(t_s), t_s)))
+    scene = _scene(shot, session, wall, shapes)
     # The camera is the same in all takes; only its noise differs.
-    return film(scene, shot.sensor, shot.pixels, seed=seed, noise=placing.bits(), seconds=seconds)
+    return film(scene, shot.sensor, look.pixels(shot.pixels), seed=seed, noise=placing.bits(), seconds=seconds)
 
 
 def film_visit(
@@ -113,10 +120,11 @@ def film_visit(
     _check(session, seconds)
     shot = shot or Shot()
     name = (seed, subject, session)
-    person, random = Person.drawn(seed, subject), PortableRandom("visit", *name)
+    look, random = look_named(shot.look), PortableRandom("visit", *name)
+    person = replace(look.person(seed, subject), seated=False)  # who comes and goes does not sit
     place = PortableRandom("room", *name)
-    wall = background(shot.sensor, place)
-    view = place_person(shot, place, random)
+    wall = look.wall(shot.sensor, place)
+    view = look.viewpoint(place_person(shot, place, random), place, shot.sensor)
     wide = half_width_m(shot.sensor, view)
     visit = draw_visit(person, random, seconds=seconds, half_width_m=wide)
     body = Body(person, view)
@@ -129,7 +137,7 @@ def film_visit(
     packets = film(
         _scene(shot, session, wall, side_by_side((*behind, figure))),
         shot.sensor,
-        shot.pixels,
+        look.pixels(shot.pixels),
         seed=seed,
         noise=random.bits(),
         seconds=seconds,

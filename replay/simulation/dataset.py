@@ -99,9 +99,9 @@ def check_part_recipe(folder: Path, part: str, options: dict[str, Any]) -> None:
             write_atomic(folder / RECIPE, _encoded(written | {part: options}))
 
 
-def camera_options(shot: Shot) -> dict[str, float]:
+def camera_options(shot: Shot) -> dict[str, float | str]:
     """Return the options of the camera that differ from the default."""
-    camera = {"distance": shot.distance, "camera_motion": shot.camera_motion}
+    camera = {"distance": shot.distance, "camera_motion": shot.camera_motion, "look": shot.look}
     return {name: value for name, value in camera.items() if value != getattr(DEFAULT_SHOT, name)}
 
 

@@ -18,9 +18,10 @@ from eventveil.replay.simulation.acts import EVERYDAY
 from eventveil.replay.simulation.body import Body, BodyShapes
 from eventveil.replay.simulation.camera import Shot, half_width_m, place_person, sway
 from eventveil.replay.simulation.film import Scene, film
+from eventveil.replay.simulation.looks import look_named
 from eventveil.replay.simulation.person import Person
 from eventveil.replay.simulation.portable_random import Floats, PortableRandom, sine
-from eventveil.replay.simulation.scene import LIGHTINGS, MARGIN, Lighting, background
+from eventveil.replay.simulation.scene import LIGHTINGS, MARGIN, Lighting
 from eventveil.replay.simulation.sensor import Pixels
 from eventveil.replay.simulation.sequence import Visit, passing, sitting_and_standing, staying
 
@@ -50,22 +51,26 @@ def _room(
     pixels: Pixels | None = None,
 ) -> Filmed:
     """Return a room; what is not given is as in the scenes of gestures."""
-    lighting = Lighting.named(random.pick(LIGHTINGS))
+    lighting, look = Lighting.named(random.pick(LIGHTINGS)), look_named(shot.look)
     # A wider room holds more things, as many to a picture as usual.
     crowd = 4 + round(4 * ((1 + 2 * margin / max(shot.sensor.width, shot.sensor.height)) ** 2 - 1))
     scene = Scene(
-        wall=background(shot.sensor, random, margin=margin, objects=crowd),
+        wall=look.wall(shot.sensor, random, margin=margin, objects=crowd),
         shapes=shapes or objects.nothing(shot.sensor, random),
         shift=shift or (lambda t_s: sway(shot, t_s)),
         light=light or lighting.at,
         side=lighting.side,
     )
-    return Filmed(scene, pixels or shot.pixels)
+    return Filmed(scene, pixels or look.pixels(shot.pixels))
 
 
 def _noise(shot: Shot, random: PortableRandom, _seconds: float) -> Filmed:
     """An empty room, from a quiet sensor to a very noisy one in the dark."""
-    noisy = replace(shot.pixels, shot_hz=2 * random.uniform(0, 1) ** 2 + 0.05, leak_hz=random.uniform(0, 0.3))
+    noisy = replace(
+        look_named(shot.look).pixels(shot.pixels),
+        shot_hz=2 * random.uniform(0, 1) ** 2 + 0.05,
+        leak_hz=random.uniform(0, 0.3),
+    )
     level = random.uniform(0.02, 0.9)
     return _room(shot, random, light=lambda t_s: np.full(len(t_s), level), pixels=noisy)
 
@@ -187,7 +192,7 @@ def _several(shot: Shot, random: PortableRandom, _seconds: float) -> Filmed:
 
 def _person(visit: Callable[[Person, PortableRandom, float, float], Visit]) -> Recipe:
     def recipe(shot: Shot, random: PortableRandom, seconds: float) -> Filmed:
-        person = Person.drawn(random.bits(), 0)
+        person = replace(look_named(shot.look).person(random.bits(), 0), seated=False)
         view = place_person(shot, random, random)
         moves = visit(person, random, seconds, half_width_m(shot.sensor, view))
         body = Body(person, view)

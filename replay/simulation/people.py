@@ -29,6 +29,7 @@ PARSERS: dict[str, Callable[[str], Any]] = {
     "camera_motion": float,
     "sensor": sensor_model,
     "negatives": chosen,
+    "look": str,
 }
 MAX_SUBJECTS = 999
 
@@ -82,7 +83,7 @@ class SimulatedPeople:
                 raise ConfigError(f"simulate: {key}: {error}") from None
             except ValueError:
                 raise ConfigError(f"simulate: {key}: expected a number, as in {key}=1, got {text!r}") from None
-        shot: dict[str, Any] = {key: values.pop(key) for key in ("distance", "camera_motion") if key in values}
+        shot: dict[str, Any] = {key: values.pop(key) for key in ("distance", "camera_motion", "look") if key in values}
         if (model := values.pop("sensor", None)) is not None:
             shot |= {"sensor": model.sensor, "pixels": model.pixels}
         try:

@@ -36,6 +36,10 @@ class Person:
         sway, sway_hz: amplitude in metres and frequency of the body's sway; `nod` is the amplitude of the head's nod
             to the beat, in metres.
         left_handed: makes one-handed gestures of the class "other" with the left hand.
+        creases: contrast of the texture of hands and bare arms.
+        natural: makes the gestures as people in real recordings do, with fists in front of the body.
+        one_hand: drums with one hand only.
+        seated: sits, with the legs towards the camera and idle hands in the lap.
     """
 
     shoulder: float
@@ -65,6 +69,10 @@ class Person:
     sway_hz: float
     nod: float
     left_handed: bool
+    creases: float = 0.3
+    natural: bool = False
+    one_hand: bool = False
+    seated: bool = False
 
     @classmethod
     def drawn(cls, seed: int, number: int) -> Self:

@@ -19,6 +19,7 @@ from eventveil.replay.simulation.portable_random import Floats, PortableRandom, 
 
 WHITE = 60_000.0  # intensity of a perfectly white surface in full light
 MARGIN = 8  # pixels of background around the picture, for the camera to move over
+OBJECTS = 4  # on a wall
 
 LIGHTINGS = ("fluorescent", "fluorescent_led", "lab", "led", "natural")
 """Lightings, named as in DVS128 Gesture."""
@@ -50,11 +51,24 @@ class Lighting:
         return self.level * (1 + self.flicker * sine(t_s * self.hertz))
 
 
-def background(sensor: Sensor, random: PortableRandom, *, margin: int = MARGIN, objects: int = 4) -> Floats:
+@dataclass(frozen=True, slots=True)
+class Tones:
+    """The range of the lightness of walls, and of the objects on them."""
+
+    wall: tuple[float, float]
+    objects: tuple[float, float]
+
+
+DIM = Tones(wall=(0.1, 0.4), objects=(0.05, 0.7))
+
+
+def background(
+    sensor: Sensor, random: PortableRandom, tones: Tones = DIM, *, margin: int = MARGIN, objects: int = OBJECTS
+) -> Floats:
     """Return the lightness of a wall with objects, (height + 2 * margin, width + 2 * margin)."""
     height, width = sensor.height + 2 * margin, sensor.width + 2 * margin
     y, x = np.mgrid[0:height, 0:width] * 1.0
-    wall: Floats = random.uniform(0.1, 0.4) * (
+    wall: Floats = random.uniform(*tones.wall) * (
         1 + random.uniform(-0.3, 0.3) * x / width + random.uniform(-0.3, 0) * y / height
     )
     for _ in range(objects):
@@ -63,7 +77,7 @@ def background(sensor: Sensor, random: PortableRandom, *, margin: int = MARGIN, 
         inside = np.clip(np.minimum(x - left, left + wide - x), 0, 1) * np.clip(
             np.minimum(y - top, top + high - y), 0, 1
         )
-        wall += (random.uniform(0.05, 0.7) - wall) * inside
+        wall += (random.uniform(*tones.objects) - wall) * inside
     return wall
 
 

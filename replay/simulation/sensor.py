@@ -47,6 +47,7 @@ class Pixels:
         bandwidth_hz: of a pixel in full light; below that, in proportion to the light.
         leak_hz: ON events per pixel and second without any change.
         shot_hz: noise events per pixel and second in the dark; a quarter of it in full light.
+        shot_on: the share of these that is ON.
 
     Raises:
         EventError: a value is out of range.
@@ -59,6 +60,7 @@ class Pixels:
     bandwidth_hz: float = 3_000.0
     leak_hz: float = 0.03
     shot_hz: float = 0.1
+    shot_on: float = 0.5
 
     def __post_init__(self) -> None:
         ranges = {
@@ -69,6 +71,7 @@ class Pixels:
             "bandwidth_hz": (0.1, 1e6),
             "leak_hz": (0.0, 100.0),
             "shot_hz": (0.0, 100.0),
+            "shot_on": (0.0, 1.0),
         }
         for name, (low, high) in ranges.items():
             value = getattr(self, name)
@@ -146,8 +149,8 @@ class EventSensor:
         n = _expose(
             picture, LOGARITHM, self._following, self._filtered, self._memory, self._ready_us, self._on, self._off,
             (self._frame - 1) * self._step_us, self._step_us, pixels.refractory_us,
-            pixels.leak_hz * step_s, int(pixels.shot_hz * step_s * 2**31), _key(self._noise, self._frame),
-            self._t, self._at, self._p,
+            pixels.leak_hz * step_s, int(pixels.shot_hz * step_s * 2**31), int((1 - pixels.shot_on) * 2**32),
+            _key(self._noise, self._frame), self._t, self._at, self._p,
         )  # fmt: skip
         self._frame += 1
         return self._t[:n].copy(), self._at[:n].copy(), self._p[:n].copy()
@@ -199,7 +202,7 @@ def _scatter_all(words, key):  # type: ignore[no-untyped-def]
 @njit(cache=True, nogil=True)
 def _expose(  # type: ignore[no-untyped-def]
     picture, logarithm, following, filtered, memory, ready_us, on, off, start_us, step_us, refractory_us, leak, shot,
-    key, out_t, out_at, out_p,
+    shot_off, key, out_t, out_at, out_p,
 ):  # fmt: skip
     """Show all pixels the picture `step_us` after the previous one; return the number of events."""
     n = 0
@@ -220,8 +223,11 @@ def _expose(  # type: ignore[no-untyped-def]
         word = _scatter(at ^ key)
         if (word & HALF_WORD) < shot * (1 - 0.75 * picture[at] / FULL) and n < len(out_t):
             awake_us = max(ready_us[at], start_us)
-            t = awake_us + _scatter(word) % (start_us + step_us - awake_us)
-            n = _fire(at, t, word > HALF_WORD, refractory_us, ready_us, n, out_t, out_at, out_p)
+            mixed = _scatter(word)
+            t = awake_us + mixed % (start_us + step_us - awake_us)
+            # The low bits of `word` are small here; its highest and those of `mixed` are not.
+            brighter = (word & ~HALF_WORD) + (mixed >> 1) >= shot_off
+            n = _fire(at, t, brighter, refractory_us, ready_us, n, out_t, out_at, out_p)
             memory[at] = old + (new - old) * min(ready_us[at] - start_us, step_us) / step_us
     return n
 

@@ -19,7 +19,7 @@ from eventveil.errors import EventError, EventFileError
 from eventveil.events import Sensor
 from eventveil.io.source import open_events
 from eventveil.replay.simulation.camera import DVS128, Shot, simulate
-from eventveil.replay.simulation.dataset import plan, write_trials
+from eventveil.replay.simulation.dataset import check_recipe, plan, write_trials
 
 TINY = Shot(sensor=Sensor(24, 20))
 
@@ -197,6 +197,13 @@ def test_distance_and_camera_motion_are_options_and_part_of_what_a_set_is_made_f
     assert (recipe["distance"], recipe["camera_motion"]) == (1.5, 2.0)
     assert isinstance(command(tmp_path / "far", *options[:-2]).exception, EventFileError)
     assert command(tmp_path / "near", "--distance", 0.2).exit_code == 2
+
+
+def test_the_look_is_part_of_what_a_set_is_made_from(tmp_path):
+    check_recipe(tmp_path, seed=0, seconds=1, subjects=2, shot=Shot(look="varied"))
+    assert json.loads((tmp_path / "simulated.json").read_text())["look"] == "varied"
+    with pytest.raises(EventFileError, match="another folder"):
+        check_recipe(tmp_path, seed=0, seconds=1, subjects=2)
 
 
 def test_a_folder_holds_one_set(people):
