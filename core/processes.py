@@ -157,6 +157,7 @@ class ProcessHandle:
 
     def __init__(self, pid: int) -> None:
         self.pid = pid
+        self._ended = False
         self._pidfd: int | None = None
         if sys.platform == "linux":
             with suppress(ProcessLookupError):  # it has ended already
@@ -172,17 +173,19 @@ class ProcessHandle:
 
     def wait(self, seconds: float) -> bool:
         """Wait at most this long for the end of the process; return whether it has ended."""
-        if self._pidfd is not None:
-            return bool(wait([self._pidfd], seconds))
-        deadline = time.monotonic() + seconds
-        while _exists(self.pid):
-            if time.monotonic() >= deadline:
-                return False
-            time.sleep(0.01)
-        return True
+        if not self._ended and self._pidfd is not None:
+            self._ended = bool(wait([self._pidfd], seconds))
+        elif not self._ended:
+            deadline = time.monotonic() + seconds
+            while _exists(self.pid) and time.monotonic() < deadline:
+                time.sleep(0.01)
+            self._ended = not _exists(self.pid)
+        return self._ended
 
     def kill(self) -> None:
         """Kill the process, halted or not."""
+        if self._ended:
+            return
         with suppress(ProcessLookupError):
             if self._pidfd is not None:
                 signal.pidfd_send_signal(self._pidfd, signal.SIGKILL)

@@ -182,8 +182,9 @@ class StageProcess:
         self._handle.kill()
 
     def join(self, seconds: float) -> None:
-        """Wait at most this long for its end."""
-        self._handle.wait(seconds)
+        """Wait at most this long for its end, and then let go of it."""
+        if self._handle.wait(seconds):
+            self._handle.close()
 
 
 def _present_pid() -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import resource
 import signal
@@ -11,10 +12,12 @@ import threading
 from multiprocessing import forkserver
 
 import pytest
+from pipeline_helpers import stage_counters
 
 from eventveil.errors import LineError
 from eventveil.stream.pipeline import fork_server
 from eventveil.stream.pipeline.fork_server import ForkServer, StageProcess
+from eventveil.stream.pipeline.supervisor import StageSupervisor
 
 PATIENCE_S = 60.0
 GIVEN_UP = "the fork server started no process for 0.5 s; it was killed"
@@ -111,6 +114,22 @@ def test_the_end_of_a_stage_is_noticed_without_its_fork_server(server):
     assert stage.exitcode is None  # only the fork server could tell
     server.close()  # returns, although the fork server is halted
     assert stage.exitcode is not None
+
+
+@pytest.mark.skipif(not os.path.isdir("/proc/self/fd"), reason="counts in /proc")  # noqa: PTH112
+def test_restarts_leave_no_descriptor_open(server):
+    def make(limit_s):
+        return StageProcess(server, target=signal.pause, name="test", limit_s=limit_s)
+
+    stage = StageSupervisor(stage_counters(), make, restarts=9, hang_s=None)
+    stage.start()
+    counts = []
+    for _ in range(4):
+        stage.restart("why", 0)
+        gc.collect()
+        counts.append(len(os.listdir("/proc/self/fd")))  # noqa: PTH208
+    stage.end()
+    assert counts[1] == counts[3]
 
 
 SUPERVISOR = """
