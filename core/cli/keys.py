@@ -127,8 +127,7 @@ def revoke(
 ) -> None:
     """Revoke subscribers. A running pipeline disconnects them within two seconds.
 
-    It does so by closing its address for a moment. The other subscribers reconnect by themselves and may miss some
-    windows, which they count as lost by the network.
+    All other subscribers stay connected.
 
     Example:  eventveil keys revoke alice --keys line
     """

@@ -2,9 +2,9 @@
 
 libzmq queries the authenticator at each handshake (ZAP, ZeroMQ RFC 27). Fail closed: by default, libzmq accepts every
 client whose encryption works while no authenticator answers; `ZAP_ENFORCE_DOMAIN` in
-stream/publisher/public_socket.py prevents that.
+stream/publisher/public_socket.py prevents that. Without keys everyone may connect; then it only numbers the handshakes.
 
-The list is checked for changes once a second. A key that is removed can no longer connect; closing its connection is up
+The list is checked for changes once a second. A key that is removed can no longer connect; ending its connections is up
 to stream/publisher/public_endpoint.py.
 """
 
@@ -15,7 +15,7 @@ import threading
 import time
 
 import zmq
-from zmq.auth.thread import ThreadAuthenticator
+from zmq.utils import z85
 
 from eventveil.errors import AccessError
 from eventveil.stream.protocol.keys import AllowList
@@ -23,73 +23,98 @@ from eventveil.stream.publisher.expelled import ExpelledKeys
 from eventveil.stream.publisher.public_socket import ZAP_DOMAIN
 
 RELOAD_S = 1.0  # how often the list is checked for changes
+_ZAP = "inproc://zeromq.zap.01"  # libzmq's address for it
 
 log = logging.getLogger("eventveil.door")
 
 
-class CurveAuthenticator:
-    """Answers libzmq, in its own thread, whether a key is on the list.
+class Authenticator:
+    """Answers libzmq whether a client may connect, and numbers the handshakes that succeed.
+
+    pyzmq's authenticator does not choose the `User-Id`, which is how a message tells of the connection it came from.
 
     Args:
-        allowed: the list.
+        allowed: the list; None: no keys, and everyone may connect.
         expelled: keys that are refused even if they are on the list.
         context: this process's context.
+
+    Attributes:
+        socket: where libzmq's requests arrive. Only the thread that answers them may use it.
+        serial: number of the last client that was accepted.
+        last_refused: key and address of the last client that was refused.
 
     Raises:
         AccessError: the list is malformed, or others can change it.
     """
 
-    def __init__(self, allowed: AllowList, expelled: ExpelledKeys, context: zmq.Context[zmq.Socket[bytes]]) -> None:
+    def __init__(
+        self, allowed: AllowList | None, expelled: ExpelledKeys, context: zmq.Context[zmq.Socket[bytes]]
+    ) -> None:
         self._list = allowed
-        self._state = allowed.state()
-        self._allowed = allowed.read()
+        self._state = () if allowed is None else allowed.state()
+        self._allowed = {} if allowed is None else allowed.read()
         self._admitted: set[bytes] = set()  # keys that may be connected now
         self._expelled = expelled
+        self._revoked: set[bytes] = set()
         self._lock = threading.Lock()
-        self._revoked = threading.Event()
         self._next_check = time.monotonic() + RELOAD_S
+        self.serial = 0
         self.last_refused = ""
-        self._authenticator = _Authenticator(context)
-        self._authenticator.configure_curve_callback(ZAP_DOMAIN, self)
-        self._authenticator.start()
+        self.socket = context.socket(zmq.REP)
+        self.socket.linger = 0
+        self.socket.bind(_ZAP)
 
-    @property
-    def is_alive(self) -> bool:
-        """Whether the thread that answers libzmq runs."""
-        return self._authenticator.is_alive()
+    def answer(self) -> None:
+        """Answer one request: version, number, domain, address, identity, mechanism and credentials."""
+        version, number, domain, address, _, mechanism, *credentials = self.socket.recv_multipart()
+        key = z85.encode(credentials[0]) if mechanism == b"CURVE" else b""
+        expected = b"NULL" if self._list is None else b"CURVE"
+        if domain == ZAP_DOMAIN.encode() and mechanism == expected and self._admit(key):
+            self.serial += 1
+            user = b"%d %s" % (self.serial, key)
+            self.socket.send_multipart([version, number, b"200", b"OK", user, b""])
+        else:
+            self.last_refused = f"{key.decode()} from {address.decode('ascii', 'replace')}"
+            self.socket.send_multipart([version, number, b"400", b"this key may not connect", b"", b""])
 
-    def callback(self, _: str, key: bytes) -> bool:
-        """Return whether a key (Z85) may connect. The authenticator's thread calls this for each handshake."""
+    def _admit(self, key: bytes) -> bool:
         with self._lock:
-            if key not in self._allowed or key in self._expelled:
-                self.last_refused = f"{key.decode()} from {self._authenticator.address}"
+            if self._refuses(key):
                 return False
             self._admitted.add(key)
             return True
 
-    def expel(self, key: bytes) -> None:
+    def refuses(self, key: str) -> bool:
+        """Return whether a key (Z85) may not connect now."""
+        with self._lock:
+            return self._refuses(key.encode())
+
+    def _refuses(self, key: bytes) -> bool:
+        return self._list is not None and (key not in self._allowed or key in self._expelled)
+
+    def expel(self, key: str) -> None:
         """Refuse a key until the pipeline ends, even if it is on the list.
 
         Raises:
             LineError: it cannot be written down.
         """
         with self._lock:
-            self._expelled.add(key)
+            self._expelled.add(key.encode())
 
     def reload_if_changed(self) -> None:
         """Reload the list if it has changed, at most once a second. While it cannot be trusted, refuse every key."""
         now = time.monotonic()
-        if now < self._next_check:
+        if self._list is None or now < self._next_check:
             return
         self._next_check = now + RELOAD_S
         state = self._list.state()
         if state != self._state:
             self._state = state
-            self._reload()
+            self._reload(self._list)
 
-    def _reload(self) -> None:
+    def _reload(self, keys: AllowList) -> None:
         try:
-            allowed = self._list.read()
+            allowed = keys.read()
         except (AccessError, OSError) as error:
             log.warning("publish: no new subscriber is accepted until this is fixed: %s", error)
             with self._lock:
@@ -98,33 +123,14 @@ class CurveAuthenticator:
         with self._lock:
             self._allowed = allowed
             removed = self._admitted - allowed.keys()
+            self._admitted -= removed
+            self._revoked |= removed
         log.info("publish: reloaded the list of allowed subscribers: %d keys", len(allowed))
         if removed:
-            log.warning(
-                "publish: %d subscribers were removed from the list: closing all connections; the others reconnect",
-                len(removed),
-            )
-            self._revoked.set()
+            log.warning("publish: %d subscribers were removed from the list: ending their connections", len(removed))
 
-    def take_revoked(self) -> bool:
-        """Return whether a key that may be connected was removed from the list since the last call."""
-        if not self._revoked.is_set():
-            return False
-        self._revoked.clear()
+    def take_revoked(self) -> set[str]:
+        """Return the keys that were removed from the list since the last call, and that may be connected."""
         with self._lock:
-            self._admitted.intersection_update(self._allowed)
-        return True
-
-    def close(self) -> None:
-        """Stop answering: from now on, every handshake is refused."""
-        self._authenticator.stop()
-
-
-class _Authenticator(ThreadAuthenticator):
-    """pyzmq's authenticator, extended to remember the address of the request that it is answering."""
-
-    address = ""
-
-    async def handle_zap_message(self, msg: list[bytes]) -> None:
-        self.address = msg[3].decode("ascii", "replace") if len(msg) > 3 else ""
-        await super().handle_zap_message(msg)
+            revoked, self._revoked = self._revoked, set()
+        return {key.decode() for key in revoked}

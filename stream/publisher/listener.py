@@ -46,6 +46,13 @@ class Listener:
         """Return a new descriptor of the same socket, for an owner that closes it."""
         return os.dup(self.socket.fileno())
 
+    def accepted(self, connection: socket.socket) -> bool:
+        """Return whether a connection was accepted here: it has our port, or our path."""
+        ours, its = self.socket.getsockname(), connection.getsockname()
+        return connection.family == self.socket.family and (
+            its[1] == ours[1] if isinstance(ours, tuple) else its == ours
+        )
+
 
 @contextmanager
 def listening(bind: str, *, keyed: bool) -> Iterator[Listener]:

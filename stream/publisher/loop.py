@@ -39,7 +39,7 @@ class PublishLoop:
         self._endpoint = endpoint
         self._receiver = receiver
         self._counters = counters
-        self._subscriptions = SubscriptionTracker(endpoint.socket)
+        self._subscriptions = SubscriptionTracker(endpoint.socket, endpoint.connections)
 
     def figures(self) -> dict[str, Any]:
         """Counts, drops and values so far, of the publisher, the public endpoint and its subscribers."""

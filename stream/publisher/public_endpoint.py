@@ -4,10 +4,8 @@ With keys, everything on the socket is encrypted and both ends are authenticated
 must know the publisher's public key, and the publisher must have the subscriber's key on its list, which
 stream/publisher/authenticator.py reads.
 
-A subscriber that is removed from that list is disconnected. ZeroMQ cannot close a single connection, so the public
-socket is unbound and immediately bound again; the listening socket stays open meanwhile, so nobody can take the
-address. All other subscribers reconnect by themselves within a fraction of a second; they count what was published
-meanwhile as lost by the network.
+A subscriber that is removed from that list, or abuses the publisher, is disconnected; all others stay
+(stream/publisher/connections.py).
 """
 
 from __future__ import annotations
@@ -17,7 +15,6 @@ import threading
 import time
 from collections import Counter
 from pathlib import Path
-from typing import Any
 
 import zmq
 from zmq.utils.monitor import parse_monitor_message
@@ -25,10 +22,11 @@ from zmq.utils.monitor import parse_monitor_message
 from eventveil.errors import LineError
 from eventveil.processes import raise_descriptor_limit
 from eventveil.stream.protocol.keys import AllowList, read_folder
-from eventveil.stream.publisher.authenticator import RELOAD_S, CurveAuthenticator
+from eventveil.stream.publisher.authenticator import RELOAD_S, Authenticator
+from eventveil.stream.publisher.connections import Connection, Connections
 from eventveil.stream.publisher.expelled import ExpelledKeys
 from eventveil.stream.publisher.listener import Listener
-from eventveil.stream.publisher.public_socket import bind_public, public_socket
+from eventveil.stream.publisher.public_socket import public_socket
 from eventveil.stream.settings import PublishSettings
 
 CONNECTED, SUCCEEDED, NOT_ALLOWED, WRONG_KEY, NO_CURVE, GARBLED, LEFT = (
@@ -71,6 +69,7 @@ _EVENTS = (
     | zmq.Event.HANDSHAKE_FAILED_AUTH
     | zmq.Event.HANDSHAKE_FAILED_PROTOCOL
     | zmq.Event.HANDSHAKE_FAILED_NO_DETAIL
+    | zmq.Event.DISCONNECTED
     | zmq.Event.MONITOR_STOPPED
 )
 
@@ -78,7 +77,7 @@ log = logging.getLogger("eventveil.door")
 
 
 class PublicEndpoint:
-    """The bound public socket, with an authenticator and a monitor, each in its own thread.
+    """The public socket, with a thread that answers handshakes and counts connections.
 
     Args:
         listener: where connections come from; it stays open when the endpoint is closed.
@@ -88,6 +87,7 @@ class PublicEndpoint:
 
     Attributes:
         socket: the XPUB socket.
+        connections: those of the socket.
 
     Raises:
         AccessError: the keys or the list of allowed subscribers are malformed or open to others, or the file of
@@ -105,84 +105,99 @@ class PublicEndpoint:
         self._listener = listener
         raise_descriptor_limit()
         pair = None if settings.keys is None else read_folder(settings.keys)
-        self._authenticator = (
-            None
-            if settings.keys is None
-            else CurveAuthenticator(AllowList(settings.keys), ExpelledKeys(expelled), context)
-        )
+        allowed = None if settings.keys is None else AllowList(settings.keys)
+        self._authenticator = Authenticator(allowed, ExpelledKeys(expelled), context)
         try:
             self.socket = public_socket(listener, settings.queue, context, pair)
         except BaseException:
-            if self._authenticator is not None:
-                self._authenticator.close()
+            self._authenticator.socket.close()
             raise
+        self.connections = Connections(listener)
         self._counts: Counter[str] = Counter()
         self._failures = _FailureLog()
         # The queue of the monitor must not fill up: libzmq's network thread would wait for it.
         monitor = self.socket.get_monitor_socket(_EVENTS)
         monitor.rcvhwm = 0
-        self._monitor = threading.Thread(
-            target=self._run_monitor, args=(monitor,), name="eventveil public endpoint", daemon=True
+        self._thread = threading.Thread(
+            target=self._run, args=(monitor,), name="eventveil public endpoint", daemon=True
         )
-        self._monitor.start()
+        self._thread.start()
 
     def counts(self) -> dict[str, int]:
         """Return the connections and handshakes so far, by outcome."""
         return {reason: self._counts[reason] for reason in (CONNECTED, SUCCEEDED, *_DESCRIPTIONS, EXPELLED)}
 
-    def service(self, abusive_client: str | None = None) -> None:
+    def service(self, abusive: Connection | None = None) -> None:
         """Disconnect subscribers that were removed from the list or are abusive. Call it from the socket's thread.
 
         Args:
-            abusive_client: the key of a subscriber to refuse until the pipeline ends; "" without keys, where it can
-                only be disconnected together with all others.
+            abusive: a connection to end. With keys, all connections of its key end, and the key is refused until the
+                pipeline ends.
 
         Raises:
-            LineError: an expelled key cannot be written down, or the authenticator or the monitor died: connections are
-                unchecked.
+            LineError: an expelled key cannot be written down, or the thread that answers handshakes died: connections
+                cannot be checked.
         """
-        if not self._monitor.is_alive() or (self._authenticator is not None and not self._authenticator.is_alive):
-            raise LineError("the authenticator or monitor of the public socket died: connections cannot be checked")
-        if abusive_client is not None:
-            self._counts[EXPELLED] += 1
-            log.warning(
-                "publish: disconnecting a subscriber that keeps subscribing to unknown topics: %s",
-                abusive_client or "one without a key",
-            )
-            if self._authenticator is not None:
-                self._authenticator.expel(abusive_client.encode())
-        if abusive_client is not None or (self._authenticator is not None and self._authenticator.take_revoked()):
-            self._disconnect_all()
+        if not self._thread.is_alive():
+            raise LineError("the authenticator of the public socket died: connections cannot be checked")
+        if abusive is not None:
+            self._expel(abusive)
+        for connection in self.connections.take_new():  # its key may have been removed since its handshake
+            if self._authenticator.refuses(connection.key):
+                self.connections.end(connection)
+        if revoked := self._authenticator.take_revoked():
+            self._end_all(revoked)
 
     def close(self) -> None:
-        """Close the socket and stop the authenticator and the monitor."""
+        """Close the socket and stop the thread: from now on, every handshake is refused."""
         if not self.socket.closed:
             self.socket.disable_monitor()
-            self._monitor.join()
+            self._thread.join()
             self.socket.close()
-        if self._authenticator is not None:
-            self._authenticator.close()
 
-    def _disconnect_all(self) -> None:
-        """Unbind the address and bind it again: clients that may connect reconnect by themselves."""
-        self.socket.unbind(self._listener.endpoint)
-        bind_public(self.socket, self._listener)
+    def _expel(self, abusive: Connection) -> None:
+        self._counts[EXPELLED] += 1
+        log.warning(
+            "publish: disconnecting a subscriber that keeps subscribing to unknown topics: %s",
+            abusive.key or "one without a key",
+        )
+        if abusive.key:
+            self._authenticator.expel(abusive.key)
+            self._end_all({abusive.key})
+        else:
+            self.connections.end(abusive)
 
-    def _run_monitor(self, monitor: zmq.Socket[bytes]) -> None:
-        with monitor:
+    def _end_all(self, keys: set[str]) -> None:
+        for connection in self.connections:
+            if connection.key in keys:
+                self.connections.end(connection)
+
+    def _run(self, monitor: zmq.Socket[bytes]) -> None:
+        requests = self._authenticator.socket
+        poller = zmq.Poller()
+        poller.register(monitor, zmq.POLLIN)
+        poller.register(requests, zmq.POLLIN)
+        with monitor, requests:
             while True:
-                if monitor.poll(int(RELOAD_S * 1000)):
+                ready = dict(poller.poll(int(RELOAD_S * 1000)))
+                while monitor.poll(0):  # first: a connection is known before its handshake is answered
                     event = parse_monitor_message(monitor.recv_multipart())
                     if event["event"] == zmq.Event.MONITOR_STOPPED:
                         return
-                    self._count(event)
-                if self._authenticator is not None:
-                    self._authenticator.reload_if_changed()
+                    self._observe(event["event"], event["value"])
+                if requests in ready:
+                    self._authenticator.answer()
+                self._authenticator.reload_if_changed()
 
-    def _count(self, event: Any) -> None:
-        reason = _reason(event["event"], event["value"])
+    def _observe(self, event: int, value: int) -> None:
+        if event == zmq.Event.DISCONNECTED:
+            self.connections.closed(value)
+            return
+        if event == zmq.Event.ACCEPTED:
+            self.connections.accepted(value, self._authenticator.serial)
+        reason = _reason(event, value)
         self._counts[reason] += 1
-        if reason == NOT_ALLOWED and self._authenticator is not None:
+        if reason == NOT_ALLOWED:
             self._failures.warn(reason, f"{_DESCRIPTIONS[reason]}: {self._authenticator.last_refused}")
         elif reason in _DESCRIPTIONS:
             self._failures.warn(reason, _DESCRIPTIONS[reason])

@@ -26,8 +26,8 @@ def public_socket(
         listener: where connections come from; it stays open when the public socket is closed.
         queue: how many messages are kept for a slow subscriber.
         context: this process's context.
-        keys: with keys, everything is encrypted, and no connection is accepted while the authenticator does not answer
-            (stream/publisher/authenticator.py).
+        keys: with keys, everything is encrypted. With or without, no connection is accepted while the authenticator
+            does not answer (stream/publisher/authenticator.py).
 
     Raises:
         LineError: libzmq cannot use the listening socket.
@@ -41,29 +41,17 @@ def public_socket(
     socket.setsockopt(zmq.HANDSHAKE_IVL, HANDSHAKE_MS)  # a client that connects and stays silent holds a descriptor
     socket.setsockopt(zmq.XPUB_VERBOSER, 1)  # report every subscriber, not only the first of a topic
     enable_keepalive(socket)
+    socket.zap_domain = ZAP_DOMAIN.encode()
+    socket.setsockopt(zmq.ZAP_ENFORCE_DOMAIN, 1)  # fail closed; see stream/publisher/authenticator.py
     if keys is not None:
         socket.curve_server = True
         socket.curve_secretkey = keys.secret
-        socket.zap_domain = ZAP_DOMAIN.encode()
-        socket.setsockopt(zmq.ZAP_ENFORCE_DOMAIN, 1)  # fail closed; see stream/publisher/authenticator.py
-    try:
-        bind_public(socket, listener)
-    except BaseException:
-        socket.close(linger=0)
-        raise
-    return socket
-
-
-def bind_public(socket: zmq.Socket[bytes], listener: Listener) -> None:
-    """Accept connections from a listening socket.
-
-    Raises:
-        LineError: libzmq cannot use the listening socket.
-    """
     socket.setsockopt(zmq.USE_FD, listener.copy_descriptor())
     try:
         socket.bind(listener.endpoint)
     except zmq.ZMQError as error:
+        socket.close(linger=0)
         raise LineError(
             f"publish.bind: cannot listen on {listener.endpoint}: {error.strerror}; start the pipeline again"
         ) from error
+    return socket

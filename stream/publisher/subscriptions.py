@@ -7,14 +7,14 @@ needs few subscriptions: one that holds many others is abusive.
 
 from __future__ import annotations
 
-import time
 from collections import Counter
 
 import zmq
 
 from eventveil.stream.protocol.wire import HEADERS
+from eventveil.stream.publisher.connections import Connection, Connections
 
-MAX_UNKNOWN = 200  # subscriptions of one client to unknown topics; without keys, of all clients together
+MAX_UNKNOWN = 200  # subscriptions to unknown topics of all connections with one key; without keys, of all together
 MAX_AT_ONCE = 500  # messages read before windows get their turn again; the rest waits at its sender
 _KNOWN = frozenset(topic[:n].encode() for topic in HEADERS for n in range(len(topic) + 1))
 _STEP = {b"\x01": 1, b"\x00": -1}  # any other first byte is no subscription
@@ -25,13 +25,15 @@ class SubscriptionTracker:
 
     Args:
         socket: the XPUB socket.
+        connections: of the socket.
     """
 
-    def __init__(self, socket: zmq.Socket[bytes]) -> None:
+    def __init__(self, socket: zmq.Socket[bytes], connections: Connections) -> None:
         self._socket = socket
+        self._connections = connections
         self._topics: Counter[bytes] = Counter()
         self._unknown: Counter[str] = Counter()  # by key; "" without keys
-        self._ignore_until_s = 0.0
+        self._abusive: list[Connection] = []
 
     def count(self) -> int:
         """Read the subscriptions that have arrived and return how many subscribers the most popular topic has."""
@@ -39,38 +41,36 @@ class SubscriptionTracker:
             try:
                 self._read(self._socket.recv(zmq.NOBLOCK, copy=False))
             except zmq.Again:
-                self._ignore_until_s = 0.0
                 break
         all_topics = self._topics[b""]
         return all_topics + max((n for topic, n in self._topics.items() if topic), default=0)
 
-    def abusive_client(self) -> str | None:
-        """Return the key of a client to disconnect ("" without keys), or None. Each is reported once."""
-        if time.monotonic() < self._ignore_until_s:  # what is read now was sent before the report
-            self._unknown.clear()
-        for client, number in self._unknown.items():
-            if number > MAX_UNKNOWN:
-                self._unknown.clear()
-                self._ignore_until_s = time.monotonic() + 1.0
-                return client
-        return None
+    def abusive_client(self) -> Connection | None:
+        """Return a connection to end, or None. Each is reported once."""
+        return self._abusive.pop() if self._abusive else None
 
     def values(self) -> dict[str, float | None]:
         """Return the count for a report."""
         return {"subscribers": float(self.count())}
 
     def _read(self, frame: zmq.Frame) -> None:
-        client, message = _client(frame), frame.bytes
+        client, message = self._connections.sender(frame), frame.bytes
         step, topic = _STEP.get(message[:1], 0), message[1:]
         if topic in _KNOWN:
             self._topics[topic] = max(self._topics[topic] + step, 0)
-        elif step:
-            self._unknown[client] = max(self._unknown[client] + step, 0)
+        elif client is not None and not client.ended:
+            before, client.unknown = client.unknown, max(client.unknown + step, 0)
+            self._unknown[client.key] += client.unknown - before
+            if self._unknown[client.key] > MAX_UNKNOWN:
+                self._find_abusive(client.key)
 
-
-def _client(frame: zmq.Frame) -> str:
-    """Return the key that a frame's connection was authenticated with; "" without keys."""
-    try:
-        return str(frame.get("User-Id"))
-    except zmq.ZMQError:
-        return ""
+    def _find_abusive(self, key: str) -> None:
+        """Report the connection of a key that holds most, if those that are still open hold too much together."""
+        present = [each for each in self._connections if each.key == key and not each.ended]
+        present = [each for each in present if self._connections.is_open(each)]
+        self._unknown[key] = sum(each.unknown for each in present)
+        if self._unknown[key] > MAX_UNKNOWN:
+            worst = max(present, key=lambda each: each.unknown)
+            worst.ended = True
+            self._unknown[key] -= worst.unknown
+            self._abusive.append(worst)

@@ -15,9 +15,9 @@ from eventveil.errors import AccessError
 from eventveil.stream import subscribe
 from eventveil.stream.protocol.keys import AllowList, new_keys, read_public
 from eventveil.stream.protocol.wire import encode
+from eventveil.stream.publisher.connections import Connection
 from eventveil.stream.publisher.listener import listening
 from eventveil.stream.publisher.public_endpoint import PublicEndpoint
-from eventveil.stream.publisher.public_socket import public_socket
 from eventveil.stream.publisher.subscriptions import SubscriptionTracker
 from eventveil.stream.settings import PublishSettings
 
@@ -40,21 +40,24 @@ def who(keys, name, server="keys"):
 
 
 @contextlib.contextmanager
-def open_public(context, queue=10, bind="tcp://127.0.0.1:*", keys=None):
-    """Yield a public socket alone, as it is without `PublicEndpoint`."""
-    with listening(bind, keyed=keys is not None) as listener, public_socket(listener, queue, context, keys) as public:
-        public.linger = 0
-        yield public
+def open_endpoint(context, queue=10):
+    """Yield a public endpoint without keys, and without a loop that serves it."""
+    settings = PublishSettings(bind="tcp://127.0.0.1:*", queue=queue)
+    with listening(settings.bind, keyed=False) as listener:
+        endpoint = PublicEndpoint(listener, settings, context)
+        try:
+            yield endpoint
+        finally:
+            endpoint.close()
 
 
 def publish_forever(listeners, life):
     """Publish windows to everyone who connects to the listening sockets: the target of a process, to be killed."""
-    with zmq.Context() as context:
-        endpoints = [PublicEndpoint(each, PublishSettings(bind=each.endpoint), context) for each in listeners]
-        for seq in itertools.count():
-            for endpoint in endpoints:
-                endpoint.socket.send_multipart(encode(window_header(seq=seq, life=life), values(seq)))
-            time.sleep(0.01)
+    endpoints = [PublicEndpoint(each, PublishSettings(bind=each.endpoint), zmq.Context()) for each in listeners]
+    for seq in itertools.count():
+        for endpoint in endpoints:
+            endpoint.socket.send_multipart(encode(window_header(seq=seq, life=life), values(seq)))
+        time.sleep(0.01)
 
 
 class Publishing:
@@ -85,7 +88,7 @@ class Publishing:
                 self.failure = error
                 self._opened.set()
                 return
-            subscriptions = SubscriptionTracker(self.public_endpoint.socket)
+            subscriptions = SubscriptionTracker(self.public_endpoint.socket, self.public_endpoint.connections)
             self.endpoint = listener.endpoint
             self._opened.set()
             try:
@@ -111,7 +114,7 @@ class Publishing:
 
     def expel(self, key):
         """Expel a key, as if its owner had subscribed to too much."""
-        self._expel.append(key)
+        self._expel.append(Connection(-1, 0, key))
         self.wait_for("subscribers_expelled")
 
     def end(self, *, announce=True):

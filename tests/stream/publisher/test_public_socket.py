@@ -7,17 +7,19 @@ import importlib
 from pathlib import Path
 
 import zmq
-from endpoint_helpers import open_public
+from endpoint_helpers import open_endpoint
 from pipeline_helpers import PATIENCE_MS
 from zmq.utils.monitor import parse_monitor_message
 
 from eventveil.stream.protocol.keys import KeyPair
+from eventveil.stream.publisher.listener import listening
+from eventveil.stream.publisher.public_socket import public_socket
 from eventveil.stream.subscriber.subscriber_socket import connect, subscriber_socket
 
 
 def test_with_keys_nobody_gets_in_while_nobody_answers_for_the_list(context):
     pair = KeyPair(*zmq.curve_keypair())
-    with open_public(context, keys=pair) as public:
+    with listening("tcp://127.0.0.1:*", keyed=True) as listener, public_socket(listener, 10, context, pair) as public:
         with subscriber_socket(("window",), 2, context, (pair.public, pair)) as subscriber:
             monitor = subscriber.get_monitor_socket(
                 zmq.Event.HANDSHAKE_SUCCEEDED | zmq.Event.HANDSHAKE_FAILED_NO_DETAIL
@@ -32,7 +34,8 @@ def test_with_keys_nobody_gets_in_while_nobody_answers_for_the_list(context):
 
 
 def test_a_strangers_subscription_of_a_gigabyte_is_cut_off(context):
-    with open_public(context, 3) as public, context.socket(zmq.XSUB) as stranger:
+    with open_endpoint(context, 3) as endpoint, context.socket(zmq.XSUB) as stranger:
+        public = endpoint.socket
         public.rcvtimeo, stranger.linger = PATIENCE_MS, 0
         stranger.connect(public.last_endpoint.decode())
         stranger.send(b"\x01" + bytes(100_000))
@@ -43,6 +46,7 @@ def test_a_strangers_subscription_of_a_gigabyte_is_cut_off(context):
 
 ROOMS = ("", ".audit", ".configs", ".io", ".models", ".replay", ".stream", ".training")
 PUBLIC = "eventveil/stream/publisher/public_socket.py"
+AUTHENTICATOR = "eventveil/stream/publisher/authenticator.py"
 LISTENER = "eventveil/stream/publisher/listener.py"
 PRIVATE = "eventveil/stream/runtime/sockets.py"
 SUBSCRIBER = "eventveil/stream/subscriber/subscriber_socket.py"
@@ -62,7 +66,7 @@ def files_with_zeromq():
 
 
 def test_no_other_file_opens_a_public_socket():
-    """Three files make ZeroMQ sockets and two bind them: the public one, and the private one, which has no tcp://.
+    """Few files make ZeroMQ sockets and bind them: the public one, and those of this process or its runtime folder.
 
     The listener binds a socket of the kernel, of which the public one uses a copy.
     """
@@ -77,7 +81,8 @@ def test_no_other_file_opens_a_public_socket():
         calls = [node.func for node in nodes if isinstance(node, ast.Call)]
         if [call for call in calls if isinstance(call, ast.Attribute) and call.attr.startswith("bind")]:
             bound.add(path)
-    assert made == {PUBLIC: {"XPUB"}, PRIVATE: {"PUSH", "PULL"}, SUBSCRIBER: {"SUB"}}
-    assert bound == {PUBLIC, LISTENER, PRIVATE}
-    texts = [node.value for node in files_with_zeromq()[PRIVATE] if isinstance(node, ast.Constant)]
-    assert not [text for text in texts if "tcp://" in str(text)]
+    assert made == {PUBLIC: {"XPUB"}, AUTHENTICATOR: {"REP"}, PRIVATE: {"PUSH", "PULL"}, SUBSCRIBER: {"SUB"}}
+    assert bound == {PUBLIC, LISTENER, AUTHENTICATOR, PRIVATE}
+    for path in (PRIVATE, AUTHENTICATOR):
+        texts = [node.value for node in files_with_zeromq()[path] if isinstance(node, ast.Constant)]
+        assert not [text for text in texts if "tcp://" in str(text)]

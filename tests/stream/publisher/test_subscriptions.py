@@ -5,10 +5,12 @@ from __future__ import annotations
 from contextlib import contextmanager
 
 import zmq
-from endpoint_helpers import open_public
+from endpoint_helpers import PATIENCE_S, open_endpoint, publishing
 from pipeline_helpers import PATIENCE_MS, PROVENANCE, RUN, SEAL, sealed_message, stage_counters
 
+from eventveil.stream import subscribe
 from eventveil.stream.protocol.wire import GESTURE, STATE, WINDOW, decode
+from eventveil.stream.publisher.connections import Connection
 from eventveil.stream.publisher.publisher import Publisher
 from eventveil.stream.publisher.subscriptions import MAX_UNKNOWN, SubscriptionTracker
 
@@ -28,9 +30,10 @@ def open_socket():
             socket.connect(public.last_endpoint.decode())
             return socket
 
-        with open_public(context) as public:
+        with open_endpoint(context) as endpoint:
+            public = endpoint.socket
             try:
-                yield public, SubscriptionTracker(public), connect
+                yield public, SubscriptionTracker(public, endpoint.connections), connect
             finally:
                 for socket in opened:
                     socket.close()
@@ -119,3 +122,58 @@ def test_nobody_has_to_listen():
             publisher.take(sealed_message(seq))
         assert publisher.figures()["counts"]["windows"] == 50
         assert tracker.count() == 0
+
+
+def test_without_keys_the_offender_alone_is_disconnected():
+    with publishing() as line, zmq.Context() as context, context.socket(zmq.XSUB) as abuser:
+        calm = subscribe(line.endpoint, ("window",), timeout_s=PATIENCE_S)
+        next(calm)
+        abuser.linger = 0
+        abuser.connect(line.endpoint)
+        for number in range(MAX_UNKNOWN + 1):
+            abuser.send(b"\x01no-topic-%d" % number)
+        line.wait_for("subscribers_expelled")
+        line.wait_for("handshakes", 3)  # it may come back
+        for _ in range(50):
+            assert next(calm).missing == {}
+        calm.close()
+
+
+def test_many_connections_together_hold_no_more_than_one():
+    with open_socket() as (public, tracker, connect):
+        connect(zmq.SUB, "window")
+        strangers = [connect(zmq.XSUB) for _ in range(3)]
+        for number in range(MAX_UNKNOWN // 2):
+            for stranger in strangers:
+                stranger.send(b"\x01no-topic-%d" % number)
+        for stranger in strangers:
+            stranger.send(b"\x01window")
+        assert settled(public, tracker, 4) == 4
+        reported = tracker.abusive_client()
+        assert reported is not None
+        assert reported.unknown > 0
+        assert tracker.abusive_client() is None  # what the others hold is not too much
+
+
+def test_a_connection_whose_descriptor_was_reused_is_not_ended():
+    with zmq.Context() as context, open_endpoint(context) as endpoint:
+
+        def connect(kind=zmq.SUB):
+            client = context.socket(kind)
+            client.linger, client.rcvtimeo = 0, PATIENCE_MS
+            client.subscribe(b"window")
+            client.connect(endpoint.socket.last_endpoint.decode())
+            connection = endpoint.connections.sender(endpoint.socket.recv(copy=False))
+            return client, connection
+
+        endpoint.socket.rcvtimeo = PATIENCE_MS
+        first, gone = connect()
+        first.close()
+        assert endpoint.connections.sender(endpoint.socket.recv(copy=False)) is None  # what libzmq says for it
+        second, present = connect()
+        endpoint.connections.end(Connection(present.descriptor, gone.serial, ""))
+        endpoint.socket.send(b"window")
+        assert second.recv() == b"window"
+        endpoint.connections.end(present)
+        assert endpoint.socket.recv() == b"\x00window"
+        second.close()

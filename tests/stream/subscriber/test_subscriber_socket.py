@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import zmq
-from endpoint_helpers import open_public
+from endpoint_helpers import open_endpoint
 from pipeline_helpers import PATIENCE_MS
 
 from eventveil.stream.subscriber.subscriber_socket import connect, subscriber_socket
 
 
 def test_a_subscriber_behind_its_queue_misses_messages_and_holds_nobody_up(context):
-    with open_public(context, 3) as public:
+    with open_endpoint(context, 3) as endpoint:
+        public = endpoint.socket
         public.rcvtimeo = PATIENCE_MS
         assert public.sndhwm == 3
         with subscriber_socket(("window",), 2, context) as subscriber:

@@ -1,0 +1,93 @@
+"""The connections of the public socket, so that a single one can be ended.
+
+libzmq cannot close one connection of many. But each message from a subscriber names the descriptor that it came from,
+and a connection whose descriptor is shut down ends. Descriptors are reused, and so each handshake has a serial number,
+which libzmq repeats with each message (`User-Id` of ZAP). A connection is ended only if its handshake followed the
+latest accepted connection of its descriptor.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import zmq
+
+from eventveil.stream.publisher.listener import Listener
+
+
+@dataclass(slots=True)
+class Connection:
+    """A connection that has sent a message.
+
+    Attributes:
+        descriptor: libzmq's.
+        serial: number of its handshake.
+        key: of the subscriber, in Z85; "" without keys.
+        unknown: subscriptions to unknown topics that it holds.
+        ended: whether it was ended, or reported to be.
+    """
+
+    descriptor: int
+    serial: int
+    key: str
+    unknown: int = 0
+    ended: bool = False
+
+
+class Connections:
+    """The connections of one public socket. `accepted` and `closed` belong to the thread that answers handshakes.
+
+    Args:
+        listener: where they come from.
+    """
+
+    def __init__(self, listener: Listener) -> None:
+        self._listener = listener
+        self._accepted: dict[int, int] = {}  # by descriptor: the last serial number before it was accepted
+        self._known: dict[int, Connection] = {}  # by descriptor; the latest of each
+        self._new: list[Connection] = []
+
+    def __iter__(self) -> Iterator[Connection]:
+        return iter(self._known.values())
+
+    def accepted(self, descriptor: int, serial: int) -> None:
+        """Note a new connection, before its handshake is answered with a number above `serial`."""
+        self._accepted[descriptor] = serial
+
+    def closed(self, descriptor: int) -> None:
+        """Note that libzmq closes a descriptor."""
+        self._accepted.pop(descriptor, None)
+
+    def sender(self, frame: zmq.Frame) -> Connection | None:
+        """Return the connection that a message came from; None for what libzmq says for one that is gone."""
+        try:
+            descriptor, user = int(frame.get(zmq.SRCFD)), str(frame.get("User-Id"))
+        except zmq.ZMQError:
+            return None
+        serial, _, key = user.partition(" ")
+        known = self._known.get(descriptor)
+        if known is None or known.serial < int(serial):
+            known = self._known[descriptor] = Connection(descriptor, int(serial), key)
+            self._new.append(known)
+        return known if known.serial == int(serial) else None
+
+    def take_new(self) -> list[Connection]:
+        """Return the connections that have sent their first message since the last call."""
+        new, self._new = self._new, []
+        return new
+
+    def is_open(self, connection: Connection) -> bool:
+        """Return whether libzmq has neither closed the connection nor given its descriptor to another one."""
+        return self._accepted.get(connection.descriptor, connection.serial) < connection.serial
+
+    def end(self, connection: Connection) -> None:
+        """End a connection, unless it has ended by itself."""
+        connection.ended = True
+        # Look at a copy of the descriptor, so that what was checked is what is shut down.
+        with contextlib.suppress(OSError), socket.socket(fileno=os.dup(connection.descriptor)) as copy:
+            if self.is_open(connection) and self._listener.accepted(copy):
+                copy.shutdown(socket.SHUT_RDWR)
