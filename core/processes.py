@@ -114,8 +114,8 @@ def _handling(handler: signal.Handlers, signals: tuple[signal.Signals, ...]) -> 
     try:
         yield
     finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+        for number, earlier in before.items():
+            signal.signal(number, earlier)
 
 
 def forbid_core_dumps() -> None:

@@ -101,7 +101,7 @@ def check_part_recipe(folder: Path, part: str, options: dict[str, Any]) -> None:
 
 def camera_options(shot: Shot) -> dict[str, float | str]:
     """Return the options of the camera that differ from the default."""
-    camera = {"distance": shot.distance, "camera_motion": shot.camera_motion, "look": shot.look}
+    camera: dict[str, float | str] = {"distance": shot.distance, "camera_motion": shot.camera_motion, "look": shot.look}
     return {name: value for name, value in camera.items() if value != getattr(DEFAULT_SHOT, name)}
 
 

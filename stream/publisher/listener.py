@@ -36,22 +36,21 @@ class Listener:
 
     Attributes:
         endpoint: its address, with the number of the port that was chosen for `*`.
-        socket: the socket; it does not block.
+        bound: the socket; it does not block.
     """
 
     endpoint: str
-    socket: socket.socket
+    bound: socket.socket
 
     def copy_descriptor(self) -> int:
         """Return a new descriptor of the same socket, for an owner that closes it."""
-        return os.dup(self.socket.fileno())
+        return os.dup(self.bound.fileno())
 
     def accepted(self, connection: socket.socket) -> bool:
         """Return whether a connection was accepted here: it has our port, or our path."""
-        ours, its = self.socket.getsockname(), connection.getsockname()
-        return connection.family == self.socket.family and (
-            its[1] == ours[1] if isinstance(ours, tuple) else its == ours
-        )
+        ours, its = self.bound.getsockname(), connection.getsockname()
+        same = its[1] == ours[1] if isinstance(ours, tuple) else its == ours
+        return connection.family == self.bound.family and bool(same)
 
 
 @contextmanager

@@ -188,7 +188,7 @@ def test_a_far_start_does_not_simulate_what_lies_before():
         ("simulate:people", "expected options after a '?', as in simulate:?subjects=3"),
         (
             "simulate:?people=3",
-            "unknown option 'people'; known: seed, subjects, seconds, distance, camera_motion, sensor, look",
+            "unknown option 'people'; known: seed, subjects, seconds, distance, camera_motion, sensor, negatives, look",
         ),
         ("simulate:?look=noir", "unknown look 'noir'; known: plain, dvs-gesture, varied"),
         ("simulate:?subjects=many", "subjects: expected a number, as in subjects=1, got 'many'"),

@@ -38,7 +38,7 @@ def listen(bind, *, keyed=False):
 )
 def test_hosts_interfaces_and_stars_stand_for_the_addresses_that_libzmq_takes_them_for(bind, host):
     with listening(bind, keyed=True) as listener:
-        port = listener.socket.getsockname()[1]
+        port = listener.bound.getsockname()[1]
         assert listener.endpoint == f"tcp://{host}:{port}"
 
 

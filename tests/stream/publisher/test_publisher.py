@@ -158,7 +158,7 @@ def test_no_figure_counts_a_withheld_window_but_the_number_of_them():
             push, SEAL, PROVENANCE, stage_counters("publish"),
             run=RUN, max_age_ms=None, note=notes.append, clock_ns=lambda: NOW_NS,
         )  # fmt: skip
-        for message in overlapping(3, hop_us=4, closed_ns=NOW_NS - AGE_NS):
+        for message in overlapping(3, hop_us=4, ended_ns=NOW_NS - AGE_NS):
             publisher.take(message)
         figures = publisher.figures()
     assert [note.seq for note in notes] == [0]
