@@ -129,7 +129,7 @@ def test_restarts_leave_no_descriptor_open(server):
         gc.collect()
         counts.append(len(os.listdir("/proc/self/fd")))  # noqa: PTH208
     stage.end()
-    assert counts[1] == counts[3]
+    assert counts[3] <= counts[1]  # what earlier tests left may be closed meanwhile
 
 
 SUPERVISOR = """

@@ -256,7 +256,7 @@ def test_a_source_that_failed_is_announced_as_failed():
         failed.header.reason
         == "the source failed; all that it had read was published, and the pipeline's own log says why"
     )
-    assert failed.header.lost == {"window": {"queue": 2}, "gesture": {"queue": 2}}
+    assert failed.header.lost == {"queue": 2}
 
 
 @pytest.mark.parametrize(("state", "reason"), [("ended", ""), ("failed", "its own log says why")])
