@@ -23,8 +23,8 @@ from eventveil.cli.options import (
     set_option,
 )
 from eventveil.cli.run_output import Output, Ticker, details_of, print_status_json, print_summary, summary_of
+from eventveil.cli.service_manager import ServiceManager
 from eventveil.errors import ConfigError, LineError
-from eventveil.service_manager import ServiceManager
 
 if TYPE_CHECKING:
     from eventveil.stream.pipeline.pipeline import Pipeline

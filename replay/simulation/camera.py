@@ -14,10 +14,11 @@ import numpy as np
 from eventveil.errors import EventError
 from eventveil.events import EventPacket, Sensor
 from eventveil.replay.simulation.body import Body, BodyShapes, Viewpoint
+from eventveil.replay.simulation.canvas import side_by_side
 from eventveil.replay.simulation.film import Scene, film
 from eventveil.replay.simulation.gestures import Performance
 from eventveil.replay.simulation.looks import look_named
-from eventveil.replay.simulation.objects import THINGS, side_by_side
+from eventveil.replay.simulation.objects import THINGS
 from eventveil.replay.simulation.portable_random import Floats, PortableRandom, sine
 from eventveil.replay.simulation.scene import LIGHTINGS, Lighting
 from eventveil.replay.simulation.sensor import Pixels

@@ -17,6 +17,7 @@ from eventveil.replay.simulation import objects
 from eventveil.replay.simulation.acts import EVERYDAY
 from eventveil.replay.simulation.body import Body, BodyShapes
 from eventveil.replay.simulation.camera import Shot, half_width_m, place_person, sway
+from eventveil.replay.simulation.canvas import Shapes, nothing, side_by_side
 from eventveil.replay.simulation.film import Scene, film
 from eventveil.replay.simulation.looks import look_named
 from eventveil.replay.simulation.person import Person
@@ -44,7 +45,7 @@ def _room(
     shot: Shot,
     random: PortableRandom,
     *,
-    shapes: objects.Shapes | None = None,
+    shapes: Shapes | None = None,
     shift: Callable[[Floats], Floats] | None = None,
     light: Callable[[Floats], Floats] | None = None,
     margin: int = MARGIN,
@@ -56,7 +57,7 @@ def _room(
     crowd = 4 + round(4 * ((1 + 2 * margin / max(shot.sensor.width, shot.sensor.height)) ** 2 - 1))
     scene = Scene(
         wall=look.wall(shot.sensor, random, margin=margin, objects=crowd),
-        shapes=shapes or objects.nothing(shot.sensor, random),
+        shapes=shapes or nothing(shot.sensor, random),
         shift=shift or (lambda t_s: sway(shot, t_s)),
         light=light or lighting.at,
         side=lighting.side,
@@ -171,7 +172,7 @@ def _carried_camera(shot: Shot, random: PortableRandom, _seconds: float) -> Film
     return _moving_camera(shot, random, move)
 
 
-def _thing(draw: Callable[[Sensor, PortableRandom], objects.Shapes]) -> Recipe:
+def _thing(draw: Callable[[Sensor, PortableRandom], Shapes]) -> Recipe:
     def recipe(shot: Shot, random: PortableRandom, _seconds: float) -> Filmed:
         return _room(shot, random, shapes=draw(shot.sensor, random))
 
@@ -184,9 +185,7 @@ def _several(shot: Shot, random: PortableRandom, _seconds: float) -> Filmed:
     return _room(
         shot,
         random,
-        shapes=objects.side_by_side(
-            [random.pick(tuple(objects.THINGS.values()))(shot.sensor, random) for _ in range(count)]
-        ),
+        shapes=side_by_side([random.pick(tuple(objects.THINGS.values()))(shot.sensor, random) for _ in range(count)]),
     )
 
 

@@ -14,9 +14,9 @@ from eventveil.errors import EventError
 from eventveil.events import Sensor
 from eventveil.replay.simulation.body import Body, Viewpoint
 from eventveil.replay.simulation.camera import DVS128, Shot, simulate
+from eventveil.replay.simulation.canvas import side_by_side
 from eventveil.replay.simulation.gestures import Performance, idle
 from eventveil.replay.simulation.looks import LOOKS, look_named
-from eventveil.replay.simulation.objects import side_by_side
 from eventveil.replay.simulation.portable_random import PortableRandom
 from eventveil.replay.simulation.sensor import EventSensor, Pixels
 

@@ -19,13 +19,13 @@ import pytest
 import system_calls
 from pipeline_setup import PROGRAM, make_kit
 
-from eventveil.service_manager import ServiceManager
+from eventveil.cli.service_manager import ServiceManager
 
 UNIT = Path(__file__).parents[2] / "deploy" / "eventveil.service"
 EXPOSURE = 2.0
 REPORTS = """
 import time
-from eventveil.service_manager import ServiceManager
+from eventveil.cli.service_manager import ServiceManager
 manager = ServiceManager()
 while True:
     manager.alive()
