@@ -63,7 +63,11 @@ def traits_of(dataset: Dataset) -> list[Trait]:
 
 
 def _of_simulated(dataset: Dataset, trials: list[Trial]) -> dict[str, dict[str, str]]:
-    seed = int(json.loads((dataset.root / RECIPE).read_text("utf-8"))["seed"])
+    recipe = json.loads((dataset.root / RECIPE).read_text("utf-8"))
+    options = recipe.get("sequences", recipe)
+    if "seed" not in options:  # scenes without people
+        return {}
+    seed = int(options["seed"])
     people = {}
     for name in {trial.subject for trial in trials}:
         number = SUBJECT.fullmatch(name)

@@ -38,8 +38,8 @@ class PlannedTrial:
     gesture: int
 
 
-def plan(folder: Path, *, subjects: int, sessions: int) -> list[PlannedTrial]:
-    """List the trials of a set; the first 23/29 of the people are for training, the others, at least one, for tests.
+def training_people(folder: Path, subjects: int, sessions: int) -> int:
+    """Return how many people of a set, the first ones, are for training: 23 of 29, and at least one is for tests.
 
     Raises:
         EventFileError: a side would be empty, or there are more sessions than lights to identify them.
@@ -51,7 +51,16 @@ def plan(folder: Path, *, subjects: int, sessions: int) -> list[PlannedTrial]:
             expected=f"a set has 2 to 999 subjects and 1 to {len(LIGHTINGS)} sessions, got {subjects} and {sessions}",
             remedy="change --subjects or --sessions",
         )
-    train = min(round(subjects * TRAIN_SHARE), subjects - 1)
+    return min(round(subjects * TRAIN_SHARE), subjects - 1)
+
+
+def plan(folder: Path, *, subjects: int, sessions: int) -> list[PlannedTrial]:
+    """List the trials of a set; the first 23/29 of the people are for training, the others, at least one, for tests.
+
+    Raises:
+        EventFileError: a side would be empty, or there are more sessions than lights to identify them.
+    """
+    train = training_people(folder, subjects, sessions)
     return [
         PlannedTrial(
             folder
@@ -95,7 +104,7 @@ def check_part_recipe(folder: Path, part: str, options: dict[str, Any]) -> None:
     if not written.keys() <= {"sequences", "negatives"} or written.get(part, options) != options:
         raise _other_set(folder, written, {part: options})
     if part not in written:
-        with _reporting(folder / RECIPE):
+        with reporting_writes(folder / RECIPE):
             write_atomic(folder / RECIPE, _encoded(written | {part: options}))
 
 
@@ -124,7 +133,7 @@ def _begin(folder: Path, options: dict[str, Any]) -> None:
     Simulated people are not added to other files: whatever lies next to the options counts as simulated.
     """
     path = folder / RECIPE
-    with _reporting(path):
+    with reporting_writes(path):
         private_folder(folder)
         # Listed before the options are looked for: another process may be writing the same set, its options first.
         others = sorted(file.name for file in folder.iterdir() if not file.name.startswith(f".{RECIPE}"))
@@ -146,7 +155,8 @@ def _encoded(options: dict[str, Any]) -> bytes:
 
 
 @contextmanager
-def _reporting(path: Path) -> Iterator[None]:
+def reporting_writes(path: Path) -> Iterator[None]:
+    """Turn an `OSError` in the block into an `EventFileError` that names `path`."""
     try:
         yield
     except OSError as error:

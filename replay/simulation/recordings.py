@@ -20,7 +20,7 @@ from eventveil.files import private_folder, remove_parts, write_atomic
 from eventveil.io.formats.aedat4_writer import Aedat4Writer
 from eventveil.replay.datasets.dvs_gesture import LABEL_COLUMNS, LABELS, RELEASE_LISTS
 from eventveil.replay.simulation.camera import Shot, film_visit
-from eventveil.replay.simulation.dataset import TRAIN_SHARE
+from eventveil.replay.simulation.dataset import reporting_writes, training_people
 from eventveil.replay.simulation.negatives import film_negative, label_of
 from eventveil.replay.simulation.scene import LIGHTINGS
 from eventveil.replay.simulation.sequence import Labelled
@@ -45,14 +45,7 @@ def plan_sequences(
     Raises:
         EventFileError: a side would be empty, or there are more sessions than lights to identify them.
     """
-    if not (2 <= subjects <= 999 and 1 <= sessions <= len(LIGHTINGS)):
-        raise EventFileError(
-            folder,
-            format="DVS128 Gesture",
-            expected=f"a set has 2 to 999 subjects and 1 to {len(LIGHTINGS)} sessions, got {subjects} and {sessions}",
-            remedy="change --subjects or --sessions",
-        )
-    train = min(round(subjects * TRAIN_SHARE), subjects - 1)
+    train = training_people(folder, subjects, sessions)
     return [
         PlannedRecording(
             folder / f"user{subject:02d}_{LIGHTINGS[session]}.aedat4",
@@ -118,12 +111,10 @@ def write_lists(folder: Path, planned: Sequence[PlannedRecording]) -> None:
     """
     for name, split in RELEASE_LISTS.items():
         path = folder / name
-        try:
+        with reporting_writes(path):
             listed = path.read_text(encoding="utf-8").split() if path.exists() else []
             names = sorted({*listed, *(recording.path.name for recording in planned if recording.split == split)})
             write_atomic(path, "".join(f"{name}\n" for name in names).encode())
-        except OSError as error:
-            raise _unwritable(path, error) from error
 
 
 def _write(recording: PlannedRecording, shot: Shot) -> None:
@@ -133,18 +124,10 @@ def _write(recording: PlannedRecording, shot: Shot) -> None:
     rows = csv.writer(table, lineterminator="\n")
     rows.writerow(LABEL_COLUMNS)
     rows.writerows((LABELS.index(span.label) + 1, span.start_us, span.end_us) for span in labels)
-    try:
+    with reporting_writes(path):
         private_folder(path.parent)
         remove_parts(path)
         write_atomic(path.with_name(f"{path.stem}_labels.csv"), table.getvalue().encode())
-    except OSError as error:
-        raise _unwritable(path, error) from error
     with Aedat4Writer(path, shot.sensor) as writer:
         for packet in packets:
             writer.write(packet)
-
-
-def _unwritable(path: Path, error: OSError) -> EventFileError:
-    return EventFileError(
-        path, format=None, expected=f"cannot write: {error.strerror}", remedy="check the folder and its free space"
-    )

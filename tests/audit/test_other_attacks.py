@@ -284,8 +284,11 @@ def dataset(root, lighting=("led", "natural")):
     return Dataset("dvs-gesture", "x", root, ("clap",), tuple(trials))
 
 
-def test_traits_of_simulated_people_are_those_they_were_drawn_with(tmp_path):
-    (tmp_path / "simulated.json").write_text(json.dumps({"seed": 7, "seconds": 2.0, "subjects": 24}))
+@pytest.mark.parametrize("gestures", [True, False])
+def test_traits_of_simulated_people_are_those_they_were_drawn_with(tmp_path, gestures):
+    options = {"seed": 7, "seconds": 2.0, "subjects": 24}
+    recipe = options if gestures else {"sequences": options, "negatives": {"seed": 8}}
+    (tmp_path / "simulated.json").write_text(json.dumps(recipe))
     light, glasses, height = traits_of(dataset(tmp_path))
     assert (light.name, light.classes) == ("light", ("led", "natural"))
     assert (glasses.name, glasses.classes) == ("glasses", ("glasses", "none"))
@@ -302,6 +305,8 @@ def test_of_real_people_only_the_light_or_the_camera_is_known(tmp_path):
     assert [trait.name for trait in traits_of(dataset(tmp_path))] == ["light"]
     assert [trait.name for trait in traits_of(dataset(tmp_path, lighting=(None, None)))] == ["session"]
     assert traits_of(dataset(tmp_path, lighting=("led",))) == []
+    (tmp_path / "simulated.json").write_text(json.dumps({"negatives": {"seed": 7}}))  # scenes without people
+    assert [trait.name for trait in traits_of(dataset(tmp_path))] == ["light"]
     # With another person among simulated people, their traits are unknown.
     (tmp_path / "simulated.json").write_text(json.dumps({"seed": 7}))
     real = dataset(tmp_path)

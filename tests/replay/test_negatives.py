@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
 import itertools
 
 import numpy as np
 import pytest
+from event_digest import digest
 
 from eventveil.errors import ConfigError, EventError
 from eventveil.events import Sensor
@@ -28,13 +28,6 @@ DIGESTS = {
 def events(kind, seconds=0.4, shot=SMALL, **numbers):
     packets = list(film_negative(numbers.pop("seed", 0), kind, seconds=seconds, shot=shot, **numbers))
     return [np.concatenate([getattr(packet, name) for packet in packets]) for name in "txyp"]
-
-
-def digest(columns):
-    t, x, y, p = columns
-    return hashlib.sha256(
-        t.astype("<i8").tobytes() + x.astype("<u2").tobytes() + y.astype("<u2").tobytes() + p.tobytes()
-    ).hexdigest()[:16]
 
 
 @pytest.mark.parametrize("kind", NEGATIVES)

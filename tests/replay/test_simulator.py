@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import itertools
 import json
 import signal
@@ -11,6 +10,7 @@ import time
 
 import numpy as np
 import pytest
+from event_digest import digest
 from pipeline_setup import PROGRAM
 from typer.testing import CliRunner
 
@@ -28,13 +28,6 @@ def events(shot=TINY, seconds=0.2, **numbers):
     arguments = {"subject": 1, "session": 0, "gesture": 3, "take": 0, **numbers}
     packets = list(simulate(arguments.pop("seed", 0), **arguments, seconds=seconds, shot=shot))
     return [np.concatenate([getattr(packet, name) for packet in packets]) for name in "txyp"]
-
-
-def digest(columns):
-    t, x, y, p = columns
-    return hashlib.sha256(
-        t.astype("<i8").tobytes() + x.astype("<u2").tobytes() + y.astype("<u2").tobytes() + p.tobytes()
-    ).hexdigest()[:16]
 
 
 @pytest.mark.kernel
