@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from typer.core import TyperGroup
 
 from eventveil.cli.options import say, stderr
 
@@ -25,9 +26,20 @@ Look = Annotated[
 ]
 
 
+class Kinds(TyperGroup):
+    """The kinds of datasets; a folder in the place of a kind is answered with the right command."""
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        """Find the command that `args` begins with."""
+        if args and args[0] not in self.commands and not args[0].startswith("-"):
+            ctx.fail(f"expected {', '.join(self.commands)}, got {args[0]!r}; as in: simulate gestures {args[0]}")
+        return super().resolve_command(ctx, args)
+
+
 def register(app: typer.Typer) -> None:
     """Add the `simulate` commands to the program."""
     simulate = typer.Typer(
+        cls=Kinds,
         no_args_is_help=True,
         help="Write simulated datasets: gestures, visits with gestures in them, or scenes without any "
         "(docs/simulator.md). The same options give the same events on every machine. To continue an interrupted run, "

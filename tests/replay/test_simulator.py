@@ -213,3 +213,9 @@ def test_a_set_that_cannot_be_written_says_so(tmp_path):
     assert isinstance(result.exception, EventFileError)
     with pytest.raises(EventFileError, match="cannot write"):
         list(write_trials(plan(blocked, subjects=2, sessions=1)[:1], seed=0, seconds=0.01))
+
+
+def test_a_folder_without_a_kind_is_answered_with_the_right_command():
+    result = CliRunner().invoke(app, ["simulate", "people"])
+    assert result.exit_code == 2
+    assert "simulate gestures people" in " ".join(result.output.replace("│", " ").split())
