@@ -6,6 +6,7 @@ EventVeilError
 +-- DatasetError     a folder is not a dataset, parts of it are missing, or a split or list does not match it
 +-- ConfigError      a setting is unknown, missing or out of range
 +-- WeightsError     a weights file is invalid, or does not match the pipeline that loads it
++-- BookError        a book of the stand-in is damaged or malformed, or a word or time is not in it
 +-- AnonymizerError  the anonymizer failed: nothing was published
 +-- BoundaryError    data that was not anonymized was about to be published
 +-- WireError        a message does not follow the wire format: another version or another program sent it
@@ -76,6 +77,10 @@ class ConfigError(EventVeilError):
 
 class WeightsError(EventVeilError):
     """A weights file is invalid, or does not match the pipeline that loads it."""
+
+
+class BookError(EventVeilError):
+    """A book of the stand-in is damaged or malformed, or has no such word or time."""
 
 
 class AnonymizerError(EventVeilError):

@@ -1,12 +1,41 @@
-"""Networks, the weights files that hold them, and the runtime that runs them."""
+"""Networks, the weights files that hold them, the runtime that runs them, and books of the stand-in.
 
-from eventveil.models.anonynoise import AnonyNoise
-from eventveil.models.autoencoder import EventAutoencoder
-from eventveil.models.denoiser import Denoiser
-from eventveil.models.noisy_channel import NoisyChannel
-from eventveil.models.resnet import ResNetClassifier
-from eventveil.models.weights import load_weights, save_weights
+Each name is imported on first use: the subscriber reads books, and must not import torch.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from eventveil.models.anonynoise import AnonyNoise as AnonyNoise
+    from eventveil.models.autoencoder import EventAutoencoder as EventAutoencoder
+    from eventveil.models.book import Book as Book
+    from eventveil.models.denoiser import Denoiser as Denoiser
+    from eventveil.models.noisy_channel import NoisyChannel as NoisyChannel
+    from eventveil.models.resnet import ResNetClassifier as ResNetClassifier
+    from eventveil.models.weights import load_weights as load_weights
+    from eventveil.models.weights import save_weights as save_weights
 
 __all__ = [
-    "AnonyNoise", "Denoiser", "EventAutoencoder", "NoisyChannel", "ResNetClassifier", "load_weights", "save_weights",
+    "AnonyNoise", "Book", "Denoiser", "EventAutoencoder", "NoisyChannel", "ResNetClassifier", "load_weights",
+    "save_weights",
 ]  # fmt: skip
+
+MODULES = {
+    "AnonyNoise": "anonynoise",
+    "Book": "book",
+    "Denoiser": "denoiser",
+    "EventAutoencoder": "autoencoder",
+    "NoisyChannel": "noisy_channel",
+    "ResNetClassifier": "resnet",
+    "load_weights": "weights",
+    "save_weights": "weights",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in MODULES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{MODULES[name]}"), name)

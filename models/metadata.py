@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat, PositiveInt, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat, PositiveInt, model_validator
 from torch import nn
 
 from eventveil.models.kinds import KINDS, KindName, Representation, Role, describe
@@ -127,10 +127,3 @@ class Metadata(BaseModel):
             raise ValueError(f"{self.config.get('classes')} classes need that many labels, got {len(self.labels)}")
         if len(set(self.labels)) != len(self.labels):
             raise ValueError("two labels are the same")
-
-
-def first_finding(error: ValidationError) -> str:
-    """Return the first of pydantic's errors in one line."""
-    first = error.errors()[0]
-    place = ".".join(str(part) for part in first["loc"])
-    return f"{place}: {first['msg']}" if place else first["msg"]

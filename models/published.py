@@ -18,9 +18,9 @@ from torch import nn
 
 from eventveil.errors import WeightsError
 from eventveil.models.kinds import Role, build
-from eventveil.models.metadata import first_finding
 from eventveil.models.resnet import ResNetClassifier
 from eventveil.models.weights import check_tensors
+from eventveil.settings import first_finding
 
 GESTURES = (
     "hand clapping", "right hand wave", "left hand wave", "right arm clockwise", "right arm counter-clockwise",

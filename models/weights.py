@@ -23,7 +23,8 @@ from torch import nn
 from eventveil.errors import WeightsError
 from eventveil.files import write_atomic
 from eventveil.models.kinds import Representation, build, describe, parse_config
-from eventveil.models.metadata import FORMAT_VERSION, Digests, Metadata, first_finding
+from eventveil.models.metadata import FORMAT_VERSION, Digests, Metadata
+from eventveil.settings import first_finding
 
 METADATA_KEY = "eventveil"
 

@@ -100,8 +100,8 @@ def init(
     from pydantic import ValidationError
 
     from eventveil.models.kinds import KINDS, initialise
-    from eventveil.models.metadata import first_finding
     from eventveil.models.published import GESTURES
+    from eventveil.settings import first_finding
 
     check_out(out, force=force)
     if kind not in KINDS:
@@ -158,7 +158,8 @@ def _save(
     from pydantic import ValidationError
 
     from eventveil.models import save_weights
-    from eventveil.models.metadata import Metadata, first_finding
+    from eventveil.models.metadata import Metadata
+    from eventveil.settings import first_finding
 
     try:
         metadata = Metadata.of(model, role=role, labels=_names(labels), trained=trained, note=note, **window)

@@ -7,6 +7,7 @@ PUBLIC = {
     "eventveil.io": ["EventSource", "open_events"],
     "eventveil.models": [
         "AnonyNoise",
+        "Book",
         "Denoiser",
         "EventAutoencoder",
         "NoisyChannel",

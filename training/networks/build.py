@@ -12,8 +12,8 @@ from eventveil.errors import ConfigError
 from eventveil.models.denoiser import Denoiser, DenoiserConfig
 from eventveil.models.device import computes_bf16
 from eventveil.models.kinds import KINDS, initialise
-from eventveil.models.metadata import first_finding
 from eventveil.models.resnet import ResNetClassifier
+from eventveil.settings import first_finding
 from eventveil.training.randomness import seed_of
 from eventveil.training.settings import ClassifierSettings, TrainSettings
 
