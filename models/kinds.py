@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Literal, Protocol
@@ -16,8 +17,9 @@ from eventveil.models.denoiser import Denoiser, DenoiserConfig
 from eventveil.models.noise import NoiseGenerator
 from eventveil.models.noisy_channel import NoisyChannel, NoisyChannelConfig
 from eventveil.models.resnet import ResNetClassifier, ResNetConfig
+from eventveil.models.stand_in import StandIn, StandInConfig
 
-KindName = Literal["anonynoise", "noisy_channel", "event_autoencoder", "resnet_classifier", "denoiser"]
+KindName = Literal["anonynoise", "noisy_channel", "event_autoencoder", "resnet_classifier", "denoiser", "stand_in"]
 Role = Literal["anonymizer", "target", "identity", "denoiser"]
 Representation = Literal["histogram", "voxel"]
 
@@ -46,6 +48,7 @@ KINDS: Mapping[str, Kind] = {
     "event_autoencoder": Kind(EventAutoencoder, EventAutoencoderConfig, ("anonymizer",), ("voxel",)),
     "resnet_classifier": Kind(ResNetClassifier, ResNetConfig, ("target", "identity"), ("histogram", "voxel")),
     "denoiser": Kind(Denoiser, DenoiserConfig, ("denoiser",), ("histogram", "voxel")),
+    "stand_in": Kind(StandIn, StandInConfig, ("anonymizer",), ("histogram",)),
 }
 
 
@@ -77,7 +80,8 @@ def describe(model: nn.Module) -> tuple[str, dict[str, Any]]:
     """
     for name, kind in KINDS.items():
         if type(model) is kind.model:
-            return name, asdict(model.config)  # type: ignore[call-overload]
+            # As JSON has them, so that a config is equal to itself after it was in a file.
+            return name, json.loads(json.dumps(asdict(model.config)))  # type: ignore[call-overload]
     raise TypeError(f"weights files hold {', '.join(KINDS)}, got a {type(model).__name__}")
 
 

@@ -104,8 +104,9 @@ def init(
     from eventveil.settings import first_finding
 
     check_out(out, force=force)
-    if kind not in KINDS:
-        raise ConfigError(f"expected a kind of network ({', '.join(KINDS)}), got {kind!r}")
+    kinds = [name for name in KINDS if name != "stand_in"]  # which belongs to a book: `eventveil train stand-in`
+    if kind not in kinds:
+        raise ConfigError(f"expected a kind of network ({', '.join(kinds)}), got {kind!r}")
     config: dict[str, Any] = {"channels": bins if kind == "event_autoencoder" else 2 * bins}
     if kind == "anonynoise":
         # Untrained, f is near 0.03 n: with the paper's noise of 1 the counts would pass almost unchanged.

@@ -178,8 +178,9 @@ def test_the_classifier_says_why_one_window_cannot_train_it():
 
 
 def test_every_kind_is_rebuilt_from_its_own_description():
+    small = {"resnet_classifier": {"depth": 18, "width": 4, "embedding": 8}, "stand_in": {"book": "0" * 64, "width": 4}}
     for name, kind in KINDS.items():
-        config = {"depth": 18, "width": 4, "embedding": 8} if name == "resnet_classifier" else {}
+        config = small.get(name, {})
         model = initialise(name, config, seed=3)
         assert isinstance(model, kind.model)
         assert describe(model)[0] == name

@@ -34,7 +34,7 @@ def new_anonymizer(settings: TrainSettings) -> nn.Module:
         ConfigError: there is no such kind, or a key of its config is unknown or out of range.
     """
     kind = settings.anonymizer.kind
-    kinds = [name for name, entry in KINDS.items() if "anonymizer" in entry.roles]
+    kinds = [name for name, entry in KINDS.items() if hasattr(entry.model, "anonymize")]
     if kind not in kinds:
         raise ConfigError(f"anonymizer.kind: expected {', '.join(kinds)}, got {kind!r}")
     representation = "voxel" if settings.window.mode == "voxel" else "histogram"
