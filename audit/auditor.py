@@ -10,6 +10,7 @@ import os
 import time
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -66,6 +67,8 @@ class Auditor:
         check_reconstruction(settings)
         self._begin(resume=resume)
         dataset = open_split(settings.data, self._work, progress.watch)
+        # Nobody can be found where nobody is seen.
+        dataset = replace(dataset, trials=tuple(trial for trial in dataset.trials if trial.person))
         self._plan = AuditPlan(settings, self._subjects, self._work, dataset)
         workspace = AuditWorkspace(self._plan, ProcessGroup(), Steps(), progress.watch)
         workspace.prepare()

@@ -37,7 +37,7 @@ def train_picture_identifier(run: Run) -> nn.Module | None:
     network = new_classifier("identity", classes, run.settings, "attack", name, input_channels=CHANNELS)
     pictured = Pictured(baseline(RAW), run.picture)
     stage = run.classifier_stage(f"attack/{name}/identity", "identity", Attacker(network), pictured, "attack")
-    run.train(stage, "attack")
+    run.train(stage, "attack", people_only=True)
     run.load_best(stage)
     return network
 
@@ -87,7 +87,7 @@ def _train(run: Run, name: str, label: Label, anonymizer: Anonymizer) -> tuple[C
     denoiser = new_denoiser(run.settings, *seed_name) if attack.denoiser else None
     attacker = Attacker(network, denoiser)
     stage = run.classifier_stage(f"attack/{name}/{label}", label, attacker, anonymizer, "attack")
-    return stage, run.train(stage, "attack")
+    return stage, run.train(stage, "attack", people_only=label == "identity")
 
 
 def _test(run: Run, stage: ClassifierStage, label: Label, anonymizer: Anonymizer) -> dict[str, Any]:

@@ -35,7 +35,7 @@ class Recipe(Run):
         for label in self.labels:
             network = new_classifier(label, self.classes(label), self.settings, "pretrain")
             stage = self.classifier_stage(f"pretrain/{label}", label, Attacker(network), baseline(RAW), "pretrain")
-            self.train(stage, "pretrain")
+            self.train(stage, "pretrain", people_only=label == "identity")
             if label == "target":
                 self._draw_validation_confusion(stage)
 

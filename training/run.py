@@ -13,8 +13,8 @@ from torch import nn
 from eventveil.errors import ConfigError
 from eventveil.extras import install_hint
 from eventveil.models.kinds import Anonymizer
-from eventveil.replay.datasets.trials import Dataset
-from eventveil.training.data.loader import BatchLoader, mirrored_targets, people_of
+from eventveil.replay.datasets.trials import Dataset, people_of
+from eventveil.training.data.loader import BatchLoader, mirrored_targets
 from eventveil.training.data.split import Watch, load_or_build_windows, open_split
 from eventveil.training.data.statistics import measure_scene
 from eventveil.training.data.windows import Windows
@@ -110,14 +110,17 @@ class Run:
         inputs = StageInputs(name, anonymizer, self.settings, schedule, self.evaluation_set("val"))
         return ClassifierStage(inputs, label, attacker)
 
-    def train(self, stage: Stage, kind: str) -> StageProgress:
-        """Train a stage to its end, or resume it; `kind` is pretrain, adversarial or attack."""
+    def train(self, stage: Stage, kind: str, *, people_only: bool = False) -> StageProgress:
+        """Train a stage to its end, or resume it; `kind` is pretrain, adversarial or attack.
+
+        With `people_only`, windows in which no person is seen are left out.
+        """
         settings, folder = self.settings, self.folder / stage.name
         if self.group.leads:
             prepare_stage_folder(folder, settings, resume=self._resume)
         self.group.wait()
         mirrored = mirrored_targets(self.dataset.kind, len(self.dataset.classes))
-        loader = BatchLoader(self._part("train"), settings, stage.name, mirrored, self.group)
+        loader = BatchLoader(self._part("train"), settings, stage.name, mirrored, self.group, people_only=people_only)
         progress = run_stage(
             stage, loader, folder, settings.run, self.group, self._reporter, digest=digest_of(settings, kind)
         )

@@ -25,12 +25,26 @@ Label = Literal["target", "identity"]
 
 
 class SimulateSettings(Settings):
-    """A simulated dataset to generate first, as `eventveil simulate gestures` does."""
+    """A simulated dataset to generate first, as the commands of `eventveil simulate` do."""
 
     subjects: int = Field(default=29, ge=2, le=999)
     sessions: int = Field(default=4, ge=1, le=5)
     seconds: float = Field(default=6.0, ge=0.1, le=600)
+    looks: Annotated[tuple[str, ...], Field(min_length=1)] = ("plain",)
+    visits: bool = False
+    scenes: int = Field(default=0, ge=0, le=999)
+    scene_seconds: float = Field(default=6.0, ge=0.1, le=600)
     seed: NonNegativeInt = 0
+
+    @model_validator(mode="after")
+    def _is_consistent(self) -> Self:
+        if self.visits and self.seconds < 15:
+            raise ValueError(f"expected visits of 15 seconds or more, got {self.seconds:g}; shorter ones show nobody")
+        if self.scenes and not self.visits:
+            raise ValueError("scenes belong to visits: set visits to true, or scenes to 0")
+        if self.scenes == 1:
+            raise ValueError("expected two scenes of each kind or more, one of them for tests; got 1")
+        return self
 
 
 class DataSettings(Settings):

@@ -21,8 +21,8 @@ from eventveil.audit.workspace.identity_stage import IdentityStage
 from eventveil.errors import AuditError
 from eventveil.models.denoiser import Denoiser, DenoiserConfig
 from eventveil.models.kinds import Anonymizer
-from eventveil.replay.datasets.trials import Dataset
-from eventveil.training.data.loader import BatchLoader, mirrored_targets, people_of
+from eventveil.replay.datasets.trials import Dataset, people_of
+from eventveil.training.data.loader import BatchLoader, mirrored_targets
 from eventveil.training.data.split import PARTS, Watch, load_or_build_windows
 from eventveil.training.data.windows import Windows
 from eventveil.training.distributed.process_group import ProcessGroup

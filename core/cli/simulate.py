@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sized
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from typer.core import TyperGroup
 
 from eventveil.cli.options import say, stderr
+
+if TYPE_CHECKING:
+    from eventveil.replay.simulation.camera import Shot
 
 Out = Annotated[Path, typer.Argument(metavar="OUT", help="Folder to write the dataset into.")]
 Subjects = Annotated[int, typer.Option(min=2, max=999, help="Number of people; 23 of 29 are for training.")]
@@ -22,7 +25,11 @@ Distance = Annotated[
 CameraMotion = Annotated[float, typer.Option(min=0, max=5, help="Amplitude of camera sway, in pixels.")]
 
 Look = Annotated[
-    str, typer.Option(help="Look of people, rooms and noise: plain, dvs-gesture or varied (docs/simulator.md).")
+    str,
+    typer.Option(
+        help="Look of people, rooms and noise: plain, dvs-gesture or varied (docs/simulator.md). Of several, as in "
+        "plain,varied, each person or take gets one, in turn."
+    ),
 ]
 
 
@@ -67,17 +74,16 @@ def gestures(
 
     Example:  eventveil simulate gestures people --subjects 6 --sessions 2 --seconds 2
     """
-    from eventveil.replay.simulation.camera import Shot
     from eventveil.replay.simulation.dataset import (  # imported late: it compiles kernels
         check_recipe,
         plan,
         write_trials,
     )
 
-    shot = Shot(distance=distance, camera_motion=camera_motion, look=look)
+    shots = _shots(distance, camera_motion, look)
     trials = plan(out, subjects=subjects, sessions=sessions)
-    check_recipe(out, seed=seed, seconds=seconds, subjects=subjects, shot=shot)
-    _show("trials", write_trials(trials, seed=seed, seconds=seconds, shot=shot), trials)
+    check_recipe(out, seed=seed, seconds=seconds, subjects=subjects, shots=shots)
+    _show("trials", write_trials(trials, seed=seed, seconds=seconds, shots=shots), trials)
     say(f"eventveil: wrote {len(trials)} trials of {subjects} people to {out}")
 
 
@@ -98,15 +104,14 @@ def sequences(
 
     Example:  eventveil simulate sequences visits --subjects 2 --sessions 1 --seconds 20
     """
-    from eventveil.replay.simulation.camera import Shot
     from eventveil.replay.simulation.dataset import camera_options, check_part_recipe
     from eventveil.replay.simulation.recordings import plan_sequences, write_lists, write_recordings
 
-    shot = Shot(distance=distance, camera_motion=camera_motion, look=look)
-    visits = plan_sequences(out, seed=seed, subjects=subjects, sessions=sessions, seconds=seconds, shot=shot)
-    options = {"seed": seed, "seconds": seconds, "subjects": subjects} | camera_options(shot)
+    shots = _shots(distance, camera_motion, look)
+    visits = plan_sequences(out, seed=seed, subjects=subjects, sessions=sessions, seconds=seconds, shots=shots)
+    options = {"seed": seed, "seconds": seconds, "subjects": subjects} | camera_options(shots)
     check_part_recipe(out, "sequences", options)
-    _show("visits", write_recordings(visits, shot), visits)
+    _show("visits", write_recordings(visits, shots[0].sensor), visits)
     write_lists(out, visits)
     say(f"eventveil: wrote {len(visits)} visits of {subjects} people to {out}")
 
@@ -129,18 +134,23 @@ def negatives(
 
     Example:  eventveil simulate negatives scenes --kinds fan,leaves,people --takes 2 --seconds 3
     """
-    from eventveil.replay.simulation.camera import Shot
     from eventveil.replay.simulation.dataset import camera_options, check_part_recipe
     from eventveil.replay.simulation.negatives import chosen
     from eventveil.replay.simulation.recordings import plan_negatives, write_lists, write_recordings
 
-    shot = Shot(distance=distance, camera_motion=camera_motion, look=look)
-    scenes = plan_negatives(out, seed=seed, kinds=chosen(kinds), takes=takes, seconds=seconds, shot=shot)
-    options = {"seed": seed, "seconds": seconds, "takes": takes, "kinds": list(chosen(kinds))} | camera_options(shot)
+    shots = _shots(distance, camera_motion, look)
+    scenes = plan_negatives(out, seed=seed, kinds=chosen(kinds), takes=takes, seconds=seconds, shots=shots)
+    options = {"seed": seed, "seconds": seconds, "takes": takes, "kinds": list(chosen(kinds))} | camera_options(shots)
     check_part_recipe(out, "negatives", options)
-    _show("scenes", write_recordings(scenes, shot), scenes)
+    _show("scenes", write_recordings(scenes, shots[0].sensor), scenes)
     write_lists(out, scenes)
     say(f"eventveil: wrote {len(scenes)} scenes of {len(chosen(kinds))} kinds to {out}")
+
+
+def _shots(distance: float, camera_motion: float, looks: str) -> list[Shot]:
+    from eventveil.replay.simulation.camera import Shot
+
+    return [Shot(distance=distance, camera_motion=camera_motion, look=look) for look in looks.split(",")]
 
 
 def _show(name: str, done: Iterable[Any], planned: Sized) -> None:

@@ -141,6 +141,7 @@ def _labelled(path: Path, split: str) -> Iterator[Trial]:
             split=split,
             start_us=start_us,
             opener=partial(open_cut, path, start_us, stop_us),
+            person=subject.startswith("user") and LABELS[target] != NOBODY,
         )
 
 

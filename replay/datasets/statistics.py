@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from eventveil.errors import DatasetError, EventFileError
-from eventveil.replay.datasets.trials import Dataset, Trial
+from eventveil.replay.datasets.trials import Dataset, Trial, people_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -14,7 +14,7 @@ class StatisticsRow:
     """A row of the table; the fields are the keys of `eventveil datasets check --json`.
 
     Attributes:
-        people: number of people.
+        people: number of people; scenes without a known person do not count.
         classes: number of classes that occur.
         trials: number of trials.
         minutes: total length of the trials.
@@ -71,7 +71,7 @@ def table(dataset: Dataset, events: dict[str, int]) -> dict[str, StatisticsRow]:
 def _row(trials: Iterable[Trial], events: dict[str, int]) -> StatisticsRow:
     trials = tuple(trials)
     return StatisticsRow(
-        people=len({trial.subject for trial in trials}),
+        people=len(people_of(trials)),
         classes=len({trial.target for trial in trials if trial.target is not None}),
         trials=len(trials),
         minutes=sum(trial.duration_us for trial in trials) / 60e6,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -49,6 +49,8 @@ class Trial:
         split: "train", "test" or another part of a split; "all" where the dataset publishes none.
         start_us: where it begins in a file that holds several trials, microseconds; 0 in a file of its own.
         opener: opens its events; takes `on_disorder`, as `eventveil.io.open_events` does.
+        person: whether the subject is a person who can be seen: not in a scene without a known person, and not while
+            the person is out of the picture.
     """
 
     name: str
@@ -62,6 +64,7 @@ class Trial:
     split: str
     opener: Callable[..., PacketSource] = field(repr=False, compare=False)
     start_us: int = 0
+    person: bool = True
 
     def open(self, on_disorder: Disorder = "raise") -> PacketSource:
         """Open the events, with the times of the file.
@@ -117,8 +120,13 @@ class Dataset:
 
     @property
     def subjects(self) -> tuple[str, ...]:
-        """The people, sorted."""
+        """The people, sorted, and the scenes without a known person."""
         return tuple(sorted({trial.subject for trial in self.trials}))
+
+    @property
+    def people(self) -> tuple[str, ...]:
+        """The people, sorted."""
+        return people_of(self.trials)
 
     @property
     def splits(self) -> tuple[str, ...]:
@@ -134,3 +142,8 @@ class Dataset:
         if split not in self.splits:
             raise DatasetError(f"{self.root}: expected a split of {', '.join(self.splits)}, got {split!r}")
         return tuple(trial for trial in self.trials if trial.split == split)
+
+
+def people_of(trials: Iterable[Trial]) -> tuple[str, ...]:
+    """Return the people of some trials, sorted."""
+    return tuple(sorted({trial.subject for trial in trials if trial.person}))

@@ -8,7 +8,7 @@ the first 8 s of a trial.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,7 +24,7 @@ from eventveil.replay.simulation.camera import Shot, simulate
 from eventveil.replay.simulation.scene import LIGHTINGS
 
 TRAIN_SHARE = 23 / 29  # of the people, as in DVS128 Gesture
-DEFAULT_SHOT = Shot()
+DEFAULT_SHOTS = (Shot(),)
 RECIPE = "simulated.json"  # the options of a set, so that a run which resumes it uses the same
 
 
@@ -77,13 +77,15 @@ def plan(folder: Path, *, subjects: int, sessions: int) -> list[PlannedTrial]:
     ]
 
 
-def check_recipe(folder: Path, *, seed: int, seconds: float, subjects: int, shot: Shot = DEFAULT_SHOT) -> None:
+def check_recipe(
+    folder: Path, *, seed: int, seconds: float, subjects: int, shots: Sequence[Shot] = DEFAULT_SHOTS
+) -> None:
     """Write the options of a set of gestures to its folder, or check that they equal the ones written there.
 
     Raises:
         EventFileError: the folder holds a set made with other options, or other files, or cannot be written.
     """
-    options = {"seed": seed, "seconds": seconds, "subjects": subjects} | camera_options(shot)
+    options = {"seed": seed, "seconds": seconds, "subjects": subjects} | camera_options(shots)
     if (written := _written(folder, options)) != options:
         raise _other_set(folder, written, options)
 
@@ -108,10 +110,11 @@ def check_part_recipe(folder: Path, part: str, options: dict[str, Any]) -> None:
             write_atomic(folder / RECIPE, _encoded(written | {part: options}))
 
 
-def camera_options(shot: Shot) -> dict[str, float | str]:
-    """Return the options of the camera that differ from the default."""
-    camera: dict[str, float | str] = {"distance": shot.distance, "camera_motion": shot.camera_motion, "look": shot.look}
-    return {name: value for name, value in camera.items() if value != getattr(DEFAULT_SHOT, name)}
+def camera_options(shots: Sequence[Shot]) -> dict[str, float | str]:
+    """Return the options of the camera that differ from the default; the looks are in one text."""
+    shot, looks = shots[0], ",".join(shot.look for shot in shots)
+    camera: dict[str, float | str] = {"distance": shot.distance, "camera_motion": shot.camera_motion, "look": looks}
+    return {name: value for name, value in camera.items() if value != getattr(DEFAULT_SHOTS[0], name)}
 
 
 def _written(folder: Path, options: dict[str, Any]) -> dict[str, Any]:
@@ -175,11 +178,17 @@ def _other_set(folder: Path, written: dict[str, Any], options: dict[str, Any]) -
 
 
 def write_trials(
-    planned: list[PlannedTrial], *, seed: int, seconds: float, shot: Shot = DEFAULT_SHOT
+    planned: Sequence[PlannedTrial], *, seed: int, seconds: float, shots: Sequence[Shot] = DEFAULT_SHOTS
 ) -> Iterator[PlannedTrial]:
     """Simulate and write the missing trials, and yield each trial once it exists.
 
     A file gets its name only when it is complete, so an interrupted run can be resumed.
+
+    Args:
+        planned: the trials.
+        seed: of the whole simulated world.
+        seconds: length of a trial.
+        shots: the camera, with the look of the first person, of the second, and so on in turn.
 
     Raises:
         EventFileError: a file cannot be written.
@@ -187,7 +196,12 @@ def write_trials(
     for trial in planned:
         if not trial.path.exists():
             packets = simulate(
-                seed, subject=trial.subject, session=trial.session, gesture=trial.gesture, seconds=seconds, shot=shot
+                seed,
+                subject=trial.subject,
+                session=trial.session,
+                gesture=trial.gesture,
+                seconds=seconds,
+                shot=shots[(trial.subject - 1) % len(shots)],
             )
             _write(trial.path, list(packets))
         yield trial

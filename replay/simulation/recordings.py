@@ -15,7 +15,7 @@ from functools import partial
 from pathlib import Path
 
 from eventveil.errors import EventFileError
-from eventveil.events import EventPacket
+from eventveil.events import EventPacket, Sensor
 from eventveil.files import private_folder, remove_parts, write_atomic
 from eventveil.io.formats.aedat4_writer import Aedat4Writer
 from eventveil.replay.datasets.dvs_gesture import LABEL_COLUMNS, LABELS, RELEASE_LISTS
@@ -38,9 +38,11 @@ class PlannedRecording:
 
 
 def plan_sequences(
-    folder: Path, *, seed: int, subjects: int, sessions: int, seconds: float, shot: Shot
+    folder: Path, *, seed: int, subjects: int, sessions: int, seconds: float, shots: Sequence[Shot]
 ) -> list[PlannedRecording]:
     """List the visits of a set: each person comes once in each session; the first 23/29 are for training.
+
+    People have the looks of `shots`, in turn.
 
     Raises:
         EventFileError: a side would be empty, or there are more sessions than lights to identify them.
@@ -50,7 +52,14 @@ def plan_sequences(
         PlannedRecording(
             folder / f"user{subject:02d}_{LIGHTINGS[session]}.aedat4",
             "train" if subject <= train else "test",
-            partial(film_visit, seed, subject=subject, session=session, seconds=seconds, shot=shot),
+            partial(
+                film_visit,
+                seed,
+                subject=subject,
+                session=session,
+                seconds=seconds,
+                shot=shots[(subject - 1) % len(shots)],
+            ),
         )
         for subject in range(1, subjects + 1)
         for session in range(sessions)
@@ -58,9 +67,11 @@ def plan_sequences(
 
 
 def plan_negatives(
-    folder: Path, *, seed: int, kinds: Sequence[str], takes: int, seconds: float, shot: Shot
+    folder: Path, *, seed: int, kinds: Sequence[str], takes: int, seconds: float, shots: Sequence[Shot]
 ) -> list[PlannedRecording]:
     """List the scenes of a set: `takes` of each kind, of which one in five, at least one, is for tests.
+
+    Takes have the looks of `shots`, in turn.
 
     Raises:
         EventFileError: there are fewer than two takes.
@@ -75,7 +86,7 @@ def plan_negatives(
         PlannedRecording(
             folder / f"scene{take * len(kinds) + number + 1:02d}_{kind.replace('-', '_')}.aedat4",
             "train" if take < takes - tests else "test",
-            partial(_film_negative, seed, kind, take, seconds, shot),
+            partial(_film_negative, seed, kind, take, seconds, shots[take % len(shots)]),
         )
         for take in range(takes)
         for number, kind in enumerate(kinds)
@@ -89,7 +100,7 @@ def _film_negative(
     return packets, [Labelled(label_of(kind), 0, round(seconds * 1e6))]
 
 
-def write_recordings(planned: Sequence[PlannedRecording], shot: Shot) -> Iterator[PlannedRecording]:
+def write_recordings(planned: Sequence[PlannedRecording], sensor: Sensor) -> Iterator[PlannedRecording]:
     """Simulate and write the missing recordings, and yield each once it exists; the lists come last.
 
     A recording gets its name only when it is complete, and after its labels, so an interrupted run can be resumed.
@@ -99,7 +110,7 @@ def write_recordings(planned: Sequence[PlannedRecording], shot: Shot) -> Iterato
     """
     for recording in planned:
         if not recording.path.exists():
-            _write(recording, shot)
+            _write(recording, sensor)
         yield recording
 
 
@@ -117,7 +128,7 @@ def write_lists(folder: Path, planned: Sequence[PlannedRecording]) -> None:
             write_atomic(path, "".join(f"{name}\n" for name in names).encode())
 
 
-def _write(recording: PlannedRecording, shot: Shot) -> None:
+def _write(recording: PlannedRecording, sensor: Sensor) -> None:
     path = recording.path
     packets, labels = recording.filmed()
     table = io.StringIO()
@@ -128,6 +139,6 @@ def _write(recording: PlannedRecording, shot: Shot) -> None:
         private_folder(path.parent)
         remove_parts(path)
         write_atomic(path.with_name(f"{path.stem}_labels.csv"), table.getvalue().encode())
-    with Aedat4Writer(path, shot.sensor) as writer:
+    with Aedat4Writer(path, sensor) as writer:
         for packet in packets:
             writer.write(packet)

@@ -193,7 +193,7 @@ def test_distance_and_camera_motion_are_options_and_part_of_what_a_set_is_made_f
 
 
 def test_the_look_is_part_of_what_a_set_is_made_from(tmp_path):
-    check_recipe(tmp_path, seed=0, seconds=1, subjects=2, shot=Shot(look="varied"))
+    check_recipe(tmp_path, seed=0, seconds=1, subjects=2, shots=[Shot(look="varied")])
     assert json.loads((tmp_path / "simulated.json").read_text())["look"] == "varied"
     with pytest.raises(EventFileError, match="another folder"):
         check_recipe(tmp_path, seed=0, seconds=1, subjects=2)

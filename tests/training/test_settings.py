@@ -69,7 +69,7 @@ def test_a_ready_configuration_explains_every_key_in_place(name):
 def test_the_brackets_tell_the_defaults(name):
     defaults = TrainSettings.model_validate({"data": {"root": "x"}, "window": {"bin_us": 1}}).model_dump(mode="json")
     defaults["data"]["root"] = defaults["window"]["bin_us"] = None
-    defaults["data"]["simulate"] = SimulateSettings().model_dump()
+    defaults["data"]["simulate"] = SimulateSettings().model_dump(mode="json")
     parts, checked_keys = [], 0
     for line in path_of(name).read_text(encoding="utf-8").splitlines():
         if not (key := re.match(r"^( *)(\w+):", line)):

@@ -15,7 +15,7 @@ import torch
 
 from eventveil.errors import ConfigError
 from eventveil.models.autoencoder import normalise_nonzero
-from eventveil.replay.datasets.trials import Trial
+from eventveil.replay.datasets.trials import Trial, people_of
 from eventveil.training.data.augment import MIRRORED_GESTURES, augment, draw_augmentation
 from eventveil.training.data.sampling import Draw, at_random, in_batches
 from eventveil.training.data.windows import Windows
@@ -23,7 +23,7 @@ from eventveil.training.distributed.process_group import ProcessGroup
 from eventveil.training.randomness import NamedNoise, numpy_generator, torch_generator
 from eventveil.training.settings import TrainSettings
 
-UNLABELLED = -1  # stands for an unknown target
+UNLABELLED = -1  # stands for an unknown target, or for no person
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +33,7 @@ class Batch:
     Attributes:
         x_BCHW: float32 windows, augmented, on the device.
         target_B: classes; -1 if the dataset has none.
-        person_B: indices of the training people.
+        person_B: indices of the training people; -1 where nobody of them is seen.
         noise: noise of this step.
         trials: trial names of the whole batch, all processes together; they may appear only in the run folder.
     """
@@ -59,6 +59,7 @@ class BatchLoader:
         stage: name of the stage; each stage draws different random numbers.
         mirrored_targets: the mirror image of each class.
         group: the processes that share each batch.
+        people_only: leave out trials in which no person is seen.
 
     Attributes:
         people: names of the training people, by index.
@@ -71,15 +72,20 @@ class BatchLoader:
         stage: str,
         mirrored_targets: tuple[int, ...],
         group: ProcessGroup,
+        *,
+        people_only: bool = False,
     ) -> None:
         self.people = people_of(windows.trials)
+        self._people_only = people_only
         self._windows = windows
         self._settings = settings
         self._stage = stage
         self._group = group
         self._part = group.part(settings.batch)
         self._target_T = torch.from_numpy(targets_of(windows.trials))
-        self._person_T = np.array([self.people.index(trial.subject) for trial in windows.trials])
+        self._person_T = np.array([
+            self.people.index(trial.subject) if trial.person else UNLABELLED for trial in windows.trials
+        ])  # fmt: skip
         self._mirrored = torch.tensor([*mirrored_targets, UNLABELLED])  # index -1: no target stays no target
         self._batches: list[Draw] = []
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="windows")
@@ -93,6 +99,8 @@ class BatchLoader:
         """
         settings, generator = self._settings, self._generator("windows", epoch)
         draw = at_random(self._windows, settings.window.per_trial, settings.window.straddle, generator)
+        if self._people_only:
+            draw = draw[np.flatnonzero(self._person_T[draw.trial] != UNLABELLED)]
         person = self._person_T[draw.trial]
         self._batches = in_batches(draw, person, settings.batch, settings.people_per_batch, generator)
         self._next = None
@@ -151,11 +159,6 @@ def prepared(x_BCHW: torch.Tensor, settings: TrainSettings) -> torch.Tensor:
     return x_BCHW.contiguous(memory_format=torch.channels_last)
 
 
-def people_of(trials: tuple[Trial, ...]) -> tuple[str, ...]:
-    """Return the people of some trials, sorted."""
-    return tuple(sorted({trial.subject for trial in trials}))
-
-
 def targets_of(trials: tuple[Trial, ...]) -> npt.NDArray[np.int64]:
     """Return the class of each trial, (T,); -1 if it has none."""
     return np.array([UNLABELLED if trial.target is None else trial.target for trial in trials])
@@ -163,4 +166,5 @@ def targets_of(trials: tuple[Trial, ...]) -> npt.NDArray[np.int64]:
 
 def mirrored_targets(kind: str, classes: int) -> tuple[int, ...]:
     """Return the mirror image of each class of a dataset; only gestures distinguish left and right."""
-    return MIRRORED_GESTURES if kind == "dvs-gesture" else tuple(range(classes))
+    gestures = MIRRORED_GESTURES if kind == "dvs-gesture" else ()
+    return (*gestures, *range(len(gestures), classes))

@@ -38,7 +38,8 @@ def row_shape(settings: TrainingWindowSettings) -> RowShape:
 def open_split(settings: DataSettings, run: Path, watch: Watch) -> Dataset:
     """Open the dataset, split by person into train, val and test, and write the split to `split.json` of the run.
 
-    Test people are the dataset's own, or drawn if their number is given. Validation people are drawn from the others.
+    Test people are the dataset's own, or drawn if their number is given. Validation people are drawn from the others,
+    and of scenes without a known person as large a share.
 
     Raises:
         DatasetError: there are too few people, or the run's split belongs to another dataset, or is not `data.split`.
@@ -104,11 +105,23 @@ def _draw(dataset: Dataset, settings: DataSettings) -> Split:
 
 
 def _draw_people(dataset: Dataset, counts: dict[str, int], seed: int) -> Split:
-    """Draw this many people for each part; the others are for training."""
-    rest = len(dataset.subjects) - sum(counts.values())
+    """Draw this many people for each part; the others are for training. Scenes are drawn apart, in the same shares."""
+    people = dataset.people
+    rest = len(people) - sum(counts.values())
     if rest < 2:
         raise DatasetError(
-            f"{dataset.root}: {len(dataset.subjects)} people minus {counts} leave {rest} for training, but at least "
+            f"{dataset.root}: {len(people)} people minus {counts} leave {rest} for training, but at least "
             "two are needed; lower data.val_people or data.test_people"
         )
-    return split_by_person(dataset, {"train": rest, **counts}, seed)
+    split = split_by_person(_only(dataset, people), {"train": rest, **counts}, seed)
+    scenes = tuple(sorted(set(dataset.subjects) - set(people)))
+    shares = {part: round(len(scenes) * count / len(people)) for part, count in counts.items()}
+    shares = {"train": len(scenes) - sum(shares.values()), **shares}
+    if not (shares := {part: count for part, count in shares.items() if count}):
+        return split
+    drawn = split_by_person(_only(dataset, scenes), shares, seed).people
+    return Split(seed, {part: (*names, *drawn.get(part, ())) for part, names in split.people.items()})
+
+
+def _only(dataset: Dataset, subjects: tuple[str, ...]) -> Dataset:
+    return replace(dataset, trials=tuple(trial for trial in dataset.trials if trial.subject in subjects))

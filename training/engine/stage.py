@@ -9,7 +9,7 @@ from typing import Protocol
 import torch
 from torch.nn import functional
 
-from eventveil.training.data.loader import Batch
+from eventveil.training.data.loader import UNLABELLED, Batch
 from eventveil.training.distributed.process_group import ProcessGroup
 from eventveil.training.engine.learner import Gradient, Learner
 from eventveil.training.objectives.losses import batch_hard_triplet
@@ -66,17 +66,21 @@ def helper_losses(
 ) -> HelperOutput:
     """Compute the losses of a helper on a batch; `triplet` settings add the triplet loss of identity networks.
 
-    Positives and negatives come from the whole batch, across all processes.
+    Positives and negatives come from the whole batch, across all processes. Windows without a label have no loss.
     """
     embedding_BE, logits_BK = output
-    cross_entropy = functional.cross_entropy(logits_BK, label_B)
+    total = functional.cross_entropy(logits_BK, label_B, ignore_index=UNLABELLED, reduction="sum")
+    cross_entropy = total / (label_B != UNLABELLED).sum().clamp(min=1)
     if triplet is None:
         return HelperOutput(embedding_BE, logits_BK, cross_entropy, torch.zeros_like(cross_entropy))
     compared_BE = functional.normalize(embedding_BE.float(), dim=1) if triplet.normalise else embedding_BE
-    loss = batch_hard_triplet(group.gather(compared_BE), group.gather(label_B), triplet.margin)
+    gathered_BE, gathered_B = group.gather(compared_BE), group.gather(label_B)
+    known = gathered_B != UNLABELLED
+    loss = batch_hard_triplet(gathered_BE[known], gathered_B[known], triplet.margin)
     return HelperOutput(embedding_BE, logits_BK, cross_entropy, loss)
 
 
 def accuracy(logits_BK: torch.Tensor, label_B: torch.Tensor) -> torch.Tensor:
-    """Return the share of correct predictions in a batch."""
-    return (logits_BK.detach().argmax(1) == label_B).float().mean()
+    """Return the share of correct predictions in a batch, among the windows that have a label."""
+    correct_B = logits_BK.detach().argmax(1) == label_B
+    return correct_B.sum() / (label_B != UNLABELLED).sum().clamp(min=1)

@@ -6,7 +6,7 @@ Legend of axes: N windows, B windows of a batch, K classes, E embedding.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -39,6 +39,7 @@ class EvaluationSet:
         windows: windows of this part.
         settings: settings of the run.
         group: the processes that share the work.
+        people_only: leave out trials in which no person is seen.
     """
 
     part: str
@@ -46,13 +47,17 @@ class EvaluationSet:
     windows: Windows
     settings: TrainSettings
     group: ProcessGroup
+    people_only: bool = False
 
     @property
     def draw(self) -> Draw:
         """The windows to evaluate on."""
         window = self.settings.window
         hop = window.hop or window.bins
-        return in_order(self.windows, hop * self.windows.shape.rows_per_bin if window.mode != "voxel" else 1)
+        draw = in_order(self.windows, hop * self.windows.shape.rows_per_bin if window.mode != "voxel" else 1)
+        if not self.people_only:
+            return draw
+        return draw[np.flatnonzero(np.array([trial.person for trial in self.windows.trials])[draw.trial])]
 
     def anonymize_rows(
         self, anonymizer: Anonymizer, name: tuple[Any, ...], rows: npt.NDArray[np.int64]
@@ -129,7 +134,8 @@ def recognise(
 def rank_identities(
     evaluation_set: EvaluationSet, network: nn.Module, denoiser: nn.Module | None, anonymizer: Anonymizer, *name: Any
 ) -> IdentityRanking:
-    """Rank the gallery for each query by the embeddings of an identity network."""
+    """Rank the gallery for each query by an identity network; windows in which no person is seen are left out."""
+    evaluation_set = replace(evaluation_set, people_only=True)
     embedding_NE = embed_windows(evaluation_set, network, denoiser, anonymizer, *name)
     labels, query_mask_N = labels_and_queries(evaluation_set)
     query, gallery = labels.of(query_mask_N), labels.of(~query_mask_N)
@@ -157,7 +163,7 @@ def _denoise(denoiser: nn.Module | None, x_BCHW: torch.Tensor) -> torch.Tensor:
 def labels_and_queries(evaluation_set: EvaluationSet) -> tuple[Labels, npt.NDArray[np.bool_]]:
     """Return the labels of each window, (N,), and a mask of the queries among them."""
     data = evaluation_set.settings.data
-    trials = evaluation_set.dataset.of(evaluation_set.part)
+    trials = [trial for trial in evaluation_set.dataset.of(evaluation_set.part) if trial.person]
     if data.queries is not None and evaluation_set.part == "test":
         queries = read_retrieval(evaluation_set.dataset, data.queries, data.gallery, split=evaluation_set.part).query
     else:

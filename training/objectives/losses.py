@@ -30,6 +30,8 @@ def batch_hard_triplet(embedding_BE: torch.Tensor, person_B: torch.Tensor, margi
 
     Source: Hermans, Beyer, Leibe, In Defense of the Triplet Loss for Person Re-Identification, 2017, equation (5).
     """
+    if len(person_B) == 0:
+        return embedding_BE.sum()  # 0, with a gradient
     # Distances from differences, not from a matrix product, which would lose small distances between large values.
     embedding_BE = embedding_BE if embedding_BE.dtype == torch.float64 else embedding_BE.float()
     distance_BB = torch.cdist(embedding_BE, embedding_BE, compute_mode="donot_use_mm_for_euclid_dist")
