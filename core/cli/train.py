@@ -1,4 +1,4 @@
-"""`eventveil train pretrain|adversarial|attack|all`: train an anonymizer and attack it."""
+"""`eventveil train pretrain|adversarial|attack|all|stand-in`: train an anonymizer, and attack it."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 from rich.table import Table
@@ -25,8 +25,12 @@ from eventveil.cli.options import (
 )
 
 if TYPE_CHECKING:
+    from eventveil.settings import Settings
+    from eventveil.training.distributed.process_group import ProcessGroup
+    from eventveil.training.engine.progress import Bars
     from eventveil.training.recipe import Recipe
-    from eventveil.training.settings import TrainSettings
+
+AnySettings = TypeVar("AnySettings", bound="Settings")
 
 ConfigArgument = Annotated[
     Path,
@@ -51,6 +55,7 @@ def register(app: typer.Typer) -> None:
     """Add the commands to the program."""
     for stage, text in STAGES.items():
         train.command(stage, help=inspect.cleandoc(text))(_command(stage))
+    train.command("stand-in")(stand_in)
     app.add_typer(train, name="train")
 
 
@@ -99,8 +104,9 @@ def _command(stage: str) -> Callable[..., None]:
         json: JsonOption = False,
     ) -> None:
         from eventveil.training.distributed.launch import launch
+        from eventveil.training.settings import TrainSettings
 
-        settings = _settings(config, overrides or [])
+        settings = _settings(config, overrides or [], TrainSettings, "attack.epochs=20")
         folder = out or Path("runs") / config.stem
         if devices * num_nodes > 1 and "RANK" not in os.environ:
             raise typer.Exit(launch(sys.argv[1:], devices, num_nodes))
@@ -110,49 +116,76 @@ def _command(stage: str) -> Callable[..., None]:
             "attack": lambda recipe: recipe.attack(),
             "all": lambda recipe: recipe.run_all(),
         }
-        _run_stage(stages[stage], settings, folder, resume=resume, json=json)
+
+        def train_stages(group: ProcessGroup, bars: Bars) -> dict[str, Any] | None:
+            from eventveil.training.recipe import Recipe
+
+            return stages[stage](Recipe(settings, folder, group, bars, bars.watch, resume=resume))
+
+        results = _run(train_stages, settings.run.device, folder, json=json)
+        if results and not json:
+            stdout.print(_table(results))
 
     return run
 
 
-def _run_stage(
-    run_stage: Callable[[Recipe], dict[str, Any] | None],
-    settings: TrainSettings,
-    folder: Path,
-    *,
-    resume: bool,
-    json: bool,
+def stand_in(
+    config: ConfigArgument,
+    overrides: Annotated[list[str] | None, set_option("schedule.epochs=20")] = None,
+    out: OutFolderOption = None,
+    resume: ResumeOption = False,
+    json: JsonOption = False,
 ) -> None:
+    """Train the stand-in, which selects a word of a public book, on simulated visits and scenes.
+
+    The weights go to DIR/weights/stand_in.safetensors. Without --out, results go to runs/CONFIG.
+
+    Example:  eventveil train stand-in stand_in --out runs/stand-in
+    """
+    from eventveil.training.stand_in.settings import StandInSettings
+
+    settings = _settings(config, overrides or [], StandInSettings, "schedule.epochs=20")
+    folder = out or Path("runs") / config.stem
+
+    def train_stage(group: ProcessGroup, bars: Bars) -> dict[str, Any]:
+        from eventveil.training.stand_in.run import train_stand_in
+
+        return train_stand_in(settings, folder, group, bars, bars.watch, resume=resume)
+
+    _run(train_stage, settings.run.device, folder, json=json)
+
+
+def _run(
+    work: Callable[[ProcessGroup, Bars], dict[str, Any] | None], device: str, folder: Path, *, json: bool
+) -> dict[str, Any] | None:
+    """Do the work of a run; report where its results are, and return them in the leading process."""
     from eventveil.training.distributed.process_group import join_group, leave_group
     from eventveil.training.engine.loop import Interrupted
     from eventveil.training.engine.progress import Bars
-    from eventveil.training.recipe import Recipe
 
-    group = join_group(settings.run.device)
+    group = join_group(device)
     try:
         with Bars(stderr, quiet=not group.leads) as bars:
-            results = run_stage(Recipe(settings, folder, group, bars, bars.watch, resume=resume))
+            results = work(group, bars)
     except (Interrupted, KeyboardInterrupt):
         if group.leads:
             say(f"eventveil: stopped; {folder} holds all results so far. To continue, repeat the command with --resume")
         raise typer.Exit(INTERRUPTED) from None
     finally:
         leave_group()
-    if group.leads:
-        say(f"eventveil: done; the results are in {folder}")
-        if json:
-            print_json({"run": str(folder), "results": results or {}})
-        elif results:
-            stdout.print(_table(results))
+    if not group.leads:
+        return None
+    say(f"eventveil: done; the results are in {folder}")
+    if json:
+        print_json({"run": str(folder), "results": results or {}})
+    return results
 
 
-def _settings(config: Path, overrides: list[str]) -> TrainSettings:
+def _settings(config: Path, overrides: list[str], kind: type[AnySettings], example: str) -> AnySettings:
     from eventveil.config import checked, find_config, read_yaml
-    from eventveil.training.settings import TrainSettings
 
     path = find_config(config, "train")
-    values = read_yaml(path, TrainSettings)
-    return checked(TrainSettings, values, overrides, name=str(path), example="attack.epochs=20")
+    return checked(kind, read_yaml(path, kind), overrides, name=str(path), example=example)
 
 
 def _table(results: dict[str, Any]) -> Table:

@@ -6,11 +6,10 @@ import re
 from functools import reduce
 from importlib.resources import files
 from pathlib import Path
-from typing import get_args
 
 import pytest
 import yaml
-from pydantic import BaseModel
+from config_keys import every_key, keys_in
 from small_trainings import values
 
 from eventveil.config import checked, read_yaml
@@ -32,18 +31,6 @@ def complaint(*overrides, **changes):
     with pytest.raises(ConfigError) as caught:
         checked(TrainSettings, values("set", **changes), overrides, name="mine.yaml", example="attack.epochs=20")
     return str(caught.value)
-
-
-def every_key(model, prefix=""):
-    for name, field in model.model_fields.items():
-        inner = [kind for kind in (field.annotation, *get_args(field.annotation)) if isinstance(kind, type)]
-        models = [kind for kind in inner if issubclass(kind, BaseModel)]
-        yield from every_key(models[0], f"{prefix}{name}.") if models else [f"{prefix}{name}"]
-
-
-def keys_in(content, prefix=""):
-    for name, value in content.items():
-        yield from keys_in(value, f"{prefix}{name}.") if isinstance(value, dict) and value else [f"{prefix}{name}"]
 
 
 @pytest.mark.parametrize("name", SHIPPED)

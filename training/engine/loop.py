@@ -19,7 +19,7 @@ import torch
 
 from eventveil.errors import TrainingError
 from eventveil.files import private_folder
-from eventveil.training.data.loader import Batch, BatchLoader
+from eventveil.training.data.loader import Batch
 from eventveil.training.distributed.process_group import ProcessGroup
 from eventveil.training.engine.checkpoint import StageProgress, load_stage, save_networks, save_stage, write_whole
 from eventveil.training.engine.logs import Logs
@@ -31,6 +31,18 @@ LAST, BEST = "last.pt", "best.pt"
 
 class Interrupted(Exception):  # noqa: N818 - not an error: the user requested it
     """Ctrl-C or SIGTERM arrived; the current step is finished and the checkpoint written."""
+
+
+class Loader(Protocol):
+    """Loads the batches of a stage."""
+
+    def begin_epoch(self, epoch: int) -> int:
+        """Draw the windows of an epoch and return its number of steps."""
+        ...
+
+    def batch(self, epoch: int, step: int) -> Batch:
+        """Return the batch of a step of the current epoch."""
+        ...
 
 
 class ProgressReporter(Protocol):
@@ -51,7 +63,7 @@ class ProgressReporter(Protocol):
 
 def run_stage(
     stage: Stage,
-    loader: BatchLoader,
+    loader: Loader,
     folder: Path,
     run: RunSettings,
     group: ProcessGroup,
@@ -96,7 +108,7 @@ class _Loop:
     def __init__(
         self,
         stage: Stage,
-        loader: BatchLoader,
+        loader: Loader,
         folder: Path,
         run: RunSettings,
         group: ProcessGroup,

@@ -22,6 +22,7 @@ from typing import Any
 import yaml
 
 from eventveil.errors import TrainingError
+from eventveil.settings import Settings
 from eventveil.training.data.split import SPLIT
 from eventveil.training.engine.checkpoint import write_whole
 from eventveil.training.engine.loop import LAST
@@ -59,7 +60,7 @@ def digest_of(settings: TrainSettings, stage: str) -> str:
     return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
 
 
-def prepare_stage_folder(folder: Path, settings: TrainSettings, *, resume: bool) -> None:
+def prepare_stage_folder(folder: Path, settings: Settings, *, resume: bool) -> None:
     """Create the folder of a stage, with its settings.
 
     Raises:

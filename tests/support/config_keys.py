@@ -1,0 +1,21 @@
+"""The keys of settings, and of files that set them."""
+
+from __future__ import annotations
+
+from typing import get_args
+
+from pydantic import BaseModel
+
+
+def every_key(model, prefix=""):
+    """Yield every key of a settings class, with the keys that it lies in, as in `data.root`."""
+    for name, field in model.model_fields.items():
+        inner = [kind for kind in (field.annotation, *get_args(field.annotation)) if isinstance(kind, type)]
+        models = [kind for kind in inner if issubclass(kind, BaseModel)]
+        yield from every_key(models[0], f"{prefix}{name}.") if models else [f"{prefix}{name}"]
+
+
+def keys_in(content, prefix=""):
+    """Yield every key of a parsed YAML file in the same form."""
+    for name, value in content.items():
+        yield from keys_in(value, f"{prefix}{name}.") if isinstance(value, dict) and value else [f"{prefix}{name}"]

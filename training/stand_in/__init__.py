@@ -1,0 +1,1 @@
+"""Training of the stand-in: labels for every moment, variation of windows, and the rule's outcomes on recordings."""

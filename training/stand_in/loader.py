@@ -1,0 +1,99 @@
+"""Loads the training batches of the stand-in: windows that end at any moment, all classes in their shares, varied.
+
+Legend of axes: N windows of an epoch, B windows of this process's part of a batch, K classes.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+
+from eventveil.errors import ConfigError
+from eventveil.training.data.loader import UNLABELLED, Batch
+from eventveil.training.distributed.process_group import ProcessGroup
+from eventveil.training.randomness import NamedNoise, numpy_generator, torch_generator
+from eventveil.training.stand_in.moments import Moments
+from eventveil.training.stand_in.settings import StandInSettings
+from eventveil.training.stand_in.variation import vary
+
+CPU = torch.device("cpu")
+
+
+class MomentLoader:
+    """Loads the windows of a stage; for `run_stage`, like `training.data.loader.BatchLoader`.
+
+    Args:
+        moments: of the training people and scenes.
+        settings: settings of the run.
+        classes: names of the classes.
+        mirrored: the mirror image of each class.
+        group: the processes that share each batch.
+
+    Raises:
+        ConfigError: a class of `shares` is unknown, or a class has no window.
+    """
+
+    def __init__(
+        self,
+        moments: Moments,
+        settings: StandInSettings,
+        classes: tuple[str, ...],
+        mirrored: tuple[int, ...],
+        group: ProcessGroup,
+    ) -> None:
+        self._moments, self._settings, self._group = moments, settings, group
+        self._part = group.part(settings.batch)
+        window = settings.window
+        self._before = window.label_before_us * window.offsets // window.bin_us
+        self._end_N, label_N = moments.ends(self._before)
+        if unknown := sorted(settings.shares.keys() - set(classes)):
+            raise ConfigError(f"shares: expected classes ({', '.join(classes)}), got {', '.join(unknown)}")
+        self._by_class = [np.flatnonzero(label_N == number) for number in range(len(classes))]
+        if missing := [name for name, found in zip(classes, self._by_class, strict=True) if len(found) == 0]:
+            raise ConfigError(f"data: no training window of {', '.join(missing)}; simulate more people or scenes")
+        share_K = np.array([settings.shares.get(name, 1.0) for name in classes])
+        self._share_K = share_K / share_K.sum()
+        self._mirrored = torch.tensor(mirrored)
+        self._label_N = label_N
+        self._drawn = np.empty((0, settings.batch), np.int64)
+
+    def begin_epoch(self, epoch: int) -> int:
+        """Draw the windows of an epoch and return its number of steps."""
+        generator, settings = numpy_generator(self._settings.seed, "moments", epoch), self._settings
+        steps = settings.windows_per_epoch // settings.batch
+        label = generator.choice(len(self._share_K), steps * settings.batch, p=self._share_K)
+        among = generator.random(len(label))
+        drawn = [self._by_class[k][int(len(self._by_class[k]) * at)] for k, at in zip(label, among, strict=True)]
+        self._drawn = np.array(drawn, np.int64).reshape(steps, settings.batch)
+        return steps
+
+    def batch(self, epoch: int, step: int) -> Batch:
+        """Return the batch of a step of the current epoch."""
+        settings, name = self._settings, (self._settings.seed, "stand-in", epoch, step)
+        drawn, window = self._drawn[step], self._settings.window
+        tempo = settings.variation.tempo ** (2 * numpy_generator("tempo", *name).random(len(drawn)) - 1)
+        rows_per_bin = np.maximum(1, np.round(window.offsets * tempo)).astype(np.int64)
+        # Every process varies the whole batch, so that their number does not matter, and trains on its part.
+        x_BCHW = torch.from_numpy(self._moments.cut(self._end_N[drawn], rows_per_bin))
+        x_BCHW, mirrored_B = vary(
+            x_BCHW, settings.variation, window.bin_us / 1e6, torch_generator(CPU, "variation", *name)
+        )
+        target_B = torch.from_numpy(self._label_N[drawn])
+        target_B = torch.where(mirrored_B, self._mirrored[target_B], target_B)
+        torch.manual_seed(torch_generator(CPU, "dropout", *name).initial_seed())
+        device = self._group.device
+        x_BCHW = x_BCHW[self._part].to(device).contiguous(memory_format=torch.channels_last)
+        return Batch(
+            x_BCHW,
+            target_B[self._part].to(device),
+            torch.full((len(x_BCHW),), UNLABELLED, device=device),
+            NamedNoise(torch_generator(device, "noise", *name), self._group.rank, self._group.size),
+            tuple(self._names(drawn)),
+        )
+
+    def _names(self, drawn: Any) -> list[str]:
+        row = self._end_N[drawn] - 1
+        recording = np.searchsorted(self._moments.windows.first_row, row, side="right") - 1
+        return [self._moments.windows.trials[number].name for number in recording]
