@@ -97,7 +97,7 @@ def _status_lines(status: dict[str, Any]) -> list[str]:
     lines = [f"{status['seconds']:4.0f} s {status['published_windows']:4} windows {delay:>7} {dropped:3} lost"]
     if "0" in status.get("last", {}):
         last = status["last"]["0"]
-        lines += [f"  shown  {last['label']}", f"  seen   {last['recognised']}"]
+        lines += [f"  shown  {last['label']}", f"  seen   {last['recognised'] or '-'}"]
     elif (truth := status["truth"]) and truth["judged"]:
         lines += [f"  {truth['accuracy']:.0%} of {truth['judged']} correct, by chance {truth['chance']:.0%}"]
     return lines
@@ -109,7 +109,10 @@ def _message_line(message: Message, label_width: int | None = None) -> str:
     if message.topic == "state":
         return f"{f'stream {header.stream}' if header.stream else 'pipeline'}: {header.state}"
     text = f"{message.topic:7} {header.seq:4}"
-    return f"{text} {header.label[:label_width]} {header.probability:4.0%}" if message.topic == "gesture" else text
+    if message.topic != "gesture":
+        return text
+    certainty = "" if header.probability is None else f" {header.probability:4.0%}"
+    return f"{text} {(header.label or '-')[:label_width]}{certainty}"
 
 
 def _draw(values: npt.NDArray[np.float32]) -> Text:

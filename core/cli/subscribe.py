@@ -28,7 +28,8 @@ def subscribe(
         str, typer.Argument(metavar="ENDPOINT", help="Address of the publisher: tcp://HOST:PORT or ipc://PATH.")
     ],
     topic: Annotated[
-        list[str] | None, typer.Option("--topic", metavar="window|gesture", help="Topic to receive [both].")
+        list[str] | None,
+        typer.Option("--topic", metavar="window|gesture|events", help="Topic to receive [window, gesture]."),
     ] = None,
     server_key: Annotated[
         Path | None,
@@ -147,7 +148,9 @@ def _print_message(message: Message) -> None:
         return
     text = f"{message.topic:8} {header.stream} {header.seq:6}  {header.t_start_us / 1e6:10.3f} s"
     if message.topic == "gesture":
-        text += f"  {header.label} {header.probability:.0%}"
+        text += f"  {header.label or '-'}" + ("" if header.probability is None else f" {header.probability:.0%}")
+    if message.topic == "events":
+        text += f"  {len(message.array)} events"
     if message.missing:
         text += "  missing " + ", ".join(f"{number} ({reason})" for reason, number in message.missing.items())
     stdout.print(text if header.trained else f"{text}  UNTRAINED", markup=False)

@@ -41,14 +41,14 @@ class GroundTruth(BaseModel):
 
 
 class Prediction(BaseModel):
-    """What was recognised in a window."""
+    """What was recognised in a window; a label of None is no gesture."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     kind: Literal["seen"] = "seen"
     stream: str
     seq: int
-    label: str
+    label: str | None
 
 
 Note = GroundTruth | Prediction
@@ -60,10 +60,10 @@ MOST_WAITING = 50_000  # notes per stream, far more than can be in flight at onc
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """A judged window: the `label` of what it shows, and the label that was `recognised`."""
+    """A judged window: the `label` of what it shows, and the label that was `recognised`, None for no gesture."""
 
     label: str
-    recognised: str
+    recognised: str | None
 
 
 class LiveAccuracy:

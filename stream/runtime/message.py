@@ -12,21 +12,21 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, NonNegativeInt, TypeAdapter, ValidationError
+from pydantic import BaseModel, ConfigDict, NonNegativeInt, StrictInt, TypeAdapter, ValidationError
 
 from eventveil.errors import EventError, WireError
-from eventveil.stream.runtime.windows import AnonymizedWindow, Origin, RawWindow
+from eventveil.stream.runtime.windows import AnonymizedWindow, ChosenWord, Origin, RawWindow
 
 CameraNotice = Literal["camera_lost", "camera_back"]
 
 
 @dataclass(slots=True, eq=False)
 class StageMessage:
-    """A window, a notice about the camera, or the end of a stream.
+    """A window, a word in its place, a notice about the camera, or the end of a stream.
 
     Attributes:
         stream: name of the source.
-        window: the window; None for a notice or an end.
+        window: the window, or the word; None for a notice or an end.
         lost: windows of this stream dropped before this one since the stream began, by reason. A running total, so that
             a lost message takes no explanation with it.
         notice: what happened to the camera; without a notice and a window, the stream has ended.
@@ -35,7 +35,7 @@ class StageMessage:
     """
 
     stream: str
-    window: RawWindow | AnonymizedWindow | None
+    window: RawWindow | AnonymizedWindow | ChosenWord | None
     lost: Counter[str] = field(default_factory=Counter)
     notice: CameraNotice | None = None
     made: int = 0
@@ -58,7 +58,7 @@ _ORIGIN = TypeAdapter(Origin)
 class _Header(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
-    kind: Literal["raw", "anonymized", "end", "camera_lost", "camera_back"]
+    kind: Literal["raw", "anonymized", "word", "end", "camera_lost", "camera_back"]
     stream: str
     lost: dict[str, NonNegativeInt]
     made: NonNegativeInt = 0
@@ -66,6 +66,7 @@ class _Header(BaseModel):
     origin: Origin | None = None
     shape: tuple[NonNegativeInt, ...] = ()
     dtype: Literal["<u2", "<f4"] = "<f4"
+    word: StrictInt = -1  # the number of no word
     seal: str = ""
 
 
@@ -80,6 +81,9 @@ def pack(message: StageMessage) -> list[Any]:
         failed=message.failed,
     )
     if window is None:
+        return [header.model_dump_json().encode(), b"", b""]
+    if isinstance(window, ChosenWord):
+        header.kind, header.origin, header.word, header.seal = "word", window.origin, window.word, window.seal.hex()
         return [header.model_dump_json().encode(), b"", b""]
     array = np.ascontiguousarray(window.counts if isinstance(window, RawWindow) else window.values)
     header.kind = "raw"
@@ -105,8 +109,10 @@ def unpack(frames: Sequence[Any]) -> StageMessage:
             return StageMessage(header.stream, None, lost, made=header.made, failed=header.failed)
         if header.kind in ("camera_lost", "camera_back"):
             return StageMessage(header.stream, None, lost, header.kind)
-        array = np.frombuffer(payload, header.dtype).reshape(header.shape)
         origin = _ORIGIN.validate_python(header.origin)
+        if header.kind == "word":
+            return StageMessage(header.stream, ChosenWord(origin, header.word, bytes.fromhex(header.seal)), lost)
+        array = np.frombuffer(payload, header.dtype).reshape(header.shape)
         if header.kind == "raw":
             return StageMessage(header.stream, RawWindow(origin, array), lost)
         window = AnonymizedWindow(origin, array.view(np.float32), bytes.fromhex(header.seal))

@@ -1,10 +1,11 @@
 """The windows in a pipeline: raw ones before the anonymizer, anonymized ones after it.
 
 The difference between the two is the privacy boundary, and it is enforced twice. By type: the publisher takes an
-`AnonymizedWindow` and nothing else. And by seal, because between processes types are only bytes: the anonymizer marks
-each window with a keyed digest of its origin and values, and the publisher checks it. No other stage holds the key,
-which is new for each run. A stage wired wrongly, a buffer mixed up on the way, a raw window posing as an anonymized
-one: none of them carries a valid seal, so none of them is published.
+`AnonymizedWindow`, or from a stand-in a `ChosenWord`, and nothing else. And by seal, because between processes types
+are only bytes: the anonymizer marks each window with a keyed digest of its origin and values (of a word, its number),
+and the publisher checks it. No other stage holds the key, which is new for each run. A stage wired wrongly, a buffer
+mixed up on the way, a raw window posing as an anonymized one: none of them carries a valid seal, so none of them is
+published.
 """
 
 from __future__ import annotations
@@ -88,6 +89,24 @@ class AnonymizedWindow:
         return f"AnonymizedWindow({self.origin.stream!r}, seq={self.origin.seq})"
 
 
+@dataclass(frozen=True, slots=True)
+class ChosenWord:
+    """What a stand-in lets out instead of a window: the number of a word in the public book, and nothing else.
+
+    Attributes:
+        origin: where and when; it spans only the step in which the word is played.
+        word: the number.
+        seal: the anonymizer's mark over origin and number; see `Seal`.
+    """
+
+    origin: Origin
+    word: int
+    seal: bytes
+
+    def __repr__(self) -> str:
+        return f"ChosenWord({self.origin.stream!r}, seq={self.origin.seq})"
+
+
 class Seal:
     """The mark that the anonymizer sets and the publisher checks: HMAC-SHA256 under a key that is new for each run.
 
@@ -119,8 +138,31 @@ class Seal:
             raise BoundaryError(f"{window!r} does not carry the anonymizer's seal: refused")
         return window
 
+    def set_word(self, origin: Origin, word: int) -> ChosenWord:
+        """Return a sealed word. Only the anonymizer calls this."""
+        return ChosenWord(origin, word, self._mark_word(origin, word))
+
+    def check_word(self, chosen: object) -> ChosenWord:
+        """Return the word if the anonymizer chose it and it has not changed since.
+
+        Raises:
+            BoundaryError: it is not a `ChosenWord` with a whole number, or its seal is not valid.
+        """
+        if not isinstance(chosen, ChosenWord):
+            raise BoundaryError(
+                f"a stand-in lets out a ChosenWord and nothing else, got {type(chosen).__name__}: refused"
+            )
+        if type(chosen.word) is not int or not hmac.compare_digest(
+            self._mark_word(chosen.origin, chosen.word), chosen.seal
+        ):
+            raise BoundaryError(f"{chosen!r} does not carry the anonymizer's seal: refused")
+        return chosen
+
     def _mark(self, origin: Origin, values: npt.NDArray[np.float32]) -> bytes:
         mark = hmac.new(self._key, digestmod=hashlib.sha256)
         mark.update(f"{origin}|{values.dtype.str}|{values.shape}".encode())
         mark.update(np.ascontiguousarray(values).data)
         return mark.digest()
+
+    def _mark_word(self, origin: Origin, word: int) -> bytes:
+        return hmac.digest(self._key, f"{origin}|word|{word}".encode(), "sha256")

@@ -53,7 +53,7 @@ def subscribe(
 
     Args:
         endpoint: `tcp://HOST:PORT` or `ipc://PATH`.
-        topics: `window`, `gesture` or both.
+        topics: of `window`, `gesture` and `events` (which only a stand-in publishes).
         server_key: file with the public key of the publisher to accept; with keys, everything is encrypted.
         key: file with your own secret key, whose public half is on that publisher's list. Give both keys or neither.
         require_certificate: file with the Ed25519 public key of a trusted auditor. Only messages of weights that passed

@@ -13,7 +13,7 @@ import pytest
 import zmq
 
 from eventveil import Sensor
-from eventveil.stream.protocol.wire import Geometry, GestureHeader, StateHeader, WindowHeader, encode
+from eventveil.stream.protocol.wire import EventsHeader, Geometry, GestureHeader, StateHeader, WindowHeader, encode
 from eventveil.stream.publisher.publisher import Provenance
 from eventveil.stream.runtime.accounting import PipelineCounters
 from eventveil.stream.runtime.message import StageMessage
@@ -81,6 +81,22 @@ def window_header(**changed):
     common = {"sensor": Geometry(width=4, height=3), "stream": "0", "seq": 0, "t_start_us": 0, "t_end_us": 10}
     origin = {"run": RUN, "life": 1, "age_ms": 250, "anonymizer": DIGEST, "trained": False}
     return WindowHeader.model_validate({"shape": (2, 3, 4)} | common | origin | changed)
+
+
+WORD = {"book": OTHER_DIGEST, "word": 7, "bits_per_second": 6.92}
+"""What the headers of a stand-in also hold."""
+
+
+def events_header(**changed):
+    """The header of a word's events, as a publisher writes it."""
+    common = window_header().model_dump(exclude={"shape", "dtype", "sensor"}) | {"sensor": Geometry(width=4, height=3)}
+    return EventsHeader.model_validate(common | WORD | {"shape": (2,)} | changed)
+
+
+def word_gesture_header(**changed):
+    """The header of the gesture of a word, as a publisher writes it."""
+    of_word = {"probability": None, "presence": True, "classifier": None, "classifier_trained": None}
+    return gesture_header(**(WORD | of_word | changed))
 
 
 def gesture_header(**changed):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import math
+import struct
 import subprocess
 import sys
 
@@ -17,20 +18,31 @@ from pipeline_helpers import (
     LABELS,
     OTHER_DIGEST,
     RUN,
+    WORD,
+    events_header,
     gesture_header,
     line_ended,
     values,
     window_header,
+    word_gesture_header,
 )
 
 from eventveil.errors import WireError
+from eventveil.events import EventPacket
+from eventveil.stream.protocol.event_records import event_records
 from eventveil.stream.protocol.wire import MAX_HEADER, MAX_VALUES, WindowHeader, decode, encode
 
+TWO_EVENTS = event_records(EventPacket.of([-5, 2**62], [3, 65_535], [1, 2], [1, 0]))
 ROUND_TRIPS = [
     (window_header(seq=7, t_start_us=-30, t_end_us=2**62, lost={"queue": 3, "age": 1}), values()),
     (window_header(trained=True, certificate=OTHER_DIGEST, stream="cam-1_a.b"), values(1)),
     (window_header(incidents={"overflow": 2, "backlog": 1, "away": 1, "clock": 3}), values()),
     (gesture_header(age_ms=0, probability=1, lost={"queue": 2**40}), None),
+    (gesture_header(label=None, probability=None), None),
+    (window_header(**WORD), values()),
+    (word_gesture_header(presence=False), None),
+    (events_header(), TWO_EVENTS),
+    (events_header(shape=(0,)), TWO_EVENTS[:0]),
     (line_ended(stream="0", lost={"overlap": 2}), None),
     (line_ended("failed", reason="r" * 1024), None),
     (line_ended("camera_lost", stream="cam"), None),
@@ -51,7 +63,7 @@ def test_what_is_encoded_is_decoded(header, array):
     assert message.header == header
     assert type(message.header) is type(header)
     np.testing.assert_array_equal(message.array, np.empty(0) if array is None else array)
-    assert message.array.dtype == np.float32
+    assert message.array.dtype == (np.float32 if header.dtype == "<f4" else TWO_EVENTS.dtype)
     assert not message.array.flags.writeable
     assert message.missing == {}
 
@@ -60,7 +72,7 @@ def test_the_bytes_are_as_documented():
     topic, header, payload = as_bytes(encode(gesture_header()))
     assert (topic, payload) == (b"gesture", b"")
     assert json.loads(header) == {
-        "version": 2,
+        "version": 3,
         "shape": [0],
         "dtype": "<f4",
         "stream": "0",
@@ -76,9 +88,13 @@ def test_the_bytes_are_as_documented():
         "anonymizer": DIGEST,
         "trained": False,
         "certificate": None,
+        "book": None,
+        "word": None,
+        "bits_per_second": None,
         "labels": list(LABELS),
         "label": "wave",
         "probability": 0.5,
+        "presence": None,
         "classifier": OTHER_DIGEST,
         "classifier_trained": True,
     }
@@ -100,8 +116,8 @@ def refused(frames, *, because):
 
 def with_header(topic="window", **changed):
     """Return a valid message with some header keys changed, or removed where the value is `...`."""
-    headers = {"window": window_header, "gesture": gesture_header, "state": line_ended}
-    header, array = headers[topic](), values() if topic == "window" else None
+    headers = {"window": window_header, "gesture": gesture_header, "events": events_header, "state": line_ended}
+    header, array = headers[topic](), {"window": values(), "events": TWO_EVENTS}.get(topic)
     frames = as_bytes(encode(header, array))
     keys = json.loads(frames[1]) | changed
     return [frames[0], json.dumps({k: v for k, v in keys.items() if v is not ...}).encode(), frames[2]]
@@ -112,9 +128,9 @@ def test_a_message_has_three_frames(count):
     refused([b"window"] * count, because=f"expected 3 frames.*got {count}")
 
 
-@pytest.mark.parametrize("topic", [b"", b"windo", b"windows", b"WINDOW", b"\xff\xfe", b"raw", b"x" * 10_000])
+@pytest.mark.parametrize("topic", [b"", b"windo", b"windows", b"WINDOW", b"\xff\xfe", b"raw", b"event", b"x" * 10_000])
 def test_an_unknown_topic_is_refused(topic):
-    refused([topic, *with_header()[1:]], because="unknown topic .*known: window, gesture, state")
+    refused([topic, *with_header()[1:]], because="unknown topic .*known: window, gesture, events, state")
 
 
 @pytest.mark.parametrize(
@@ -124,7 +140,7 @@ def test_a_header_that_is_no_json_object_is_refused(header):
     refused([b"window", header, b""], because="window header: 'header':")
 
 
-@pytest.mark.parametrize("topic", ["window", "gesture", "state"])
+@pytest.mark.parametrize("topic", ["window", "gesture", "events", "state"])
 def test_a_header_key_that_is_not_known_is_refused(topic):
     decode(with_header(topic))
     assert "identity" in refused(with_header(topic, identity=3), because="not permitted")
@@ -142,7 +158,7 @@ def test_a_header_key_that_is_missing_is_named(key):
 @pytest.mark.parametrize(
     ("key", "value"),
     [
-        *[("version", value) for value in (0, 1, 3, "2", None, 2.5)],
+        *[("version", value) for value in (0, 1, 2, 4, "3", None, 3.5)],
         *[("dtype", value) for value in ("<u2", ">f4", "<f8", "O", "object", "", 4)],
         *[("seq", value) for value in (-1, 1.5, "5", True, 2**63, None)],
         *[("t_start_us", value) for value in (2**63, -(2**63) - 1, 0.5, "0")],
@@ -150,6 +166,9 @@ def test_a_header_key_that_is_missing_is_named(key):
         *[("trained", value) for value in ("yes", 1, None)],
         *[("anonymizer", value) for value in ("", "ab", "AB" * 32, "zz" * 32, DIGEST + "\n", None)],
         *[("certificate", value) for value in ("", "none", 3)],
+        *[("book", value) for value in ("", "none", 3)],
+        *[("word", value) for value in (-1, 1.0, "1", True)],
+        *[("bits_per_second", value) for value in (-0.1, "6", math.nan, math.inf, True)],
         *[("stream", value) for value in ("", "a/b", "../../etc/passwd", "a\n", "\x1b[31m", "n" * 65, 0)],
         *[("sensor", value) for value in ({}, {"width": 4}, {"width": 0, "height": 1}, {"width": 65537, "height": 1})],
         ("sensor", {"width": 4, "height": 3, "serial": "0001"}),
@@ -157,7 +176,7 @@ def test_a_header_key_that_is_missing_is_named(key):
     ],
 )
 def test_a_value_that_is_not_as_documented_is_refused(key, value):
-    assert f"header: '{key}" in refused(with_header(**{key: value}), because=r"version 2 of the format|bytes")
+    assert f"header: '{key}" in refused(with_header(**{key: value}), because=r"version 3 of the format|bytes")
 
 
 @pytest.mark.parametrize(
@@ -165,13 +184,54 @@ def test_a_value_that_is_not_as_documented_is_refused(key, value):
     [
         *[("probability", value) for value in (1.01, -0.01, 0.123, 0.5000001, math.nan)],
         *[("labels", value) for value in ([1], ["\x1b[2J"])],
-        *[("label", value) for value in (None, "wave\n", "\x9b2J", "w" * 257)],
+        *[("label", value) for value in ("wave\n", "\x9b2J", "w" * 257)],
         ("classifier", ""),
         *[("shape", value) for value in ([3], [], [0, 0])],
     ],
 )
 def test_a_gesture_that_is_not_as_documented_is_refused(key, value):
     refused(with_header("gesture", **{key: value}), because=f"gesture header: '{key}")
+
+
+@pytest.mark.parametrize(
+    ("topic", "changed"),
+    [
+        *[("window", {key: WORD[key]}) for key in WORD],
+        *[("gesture", {key: WORD[key] for key in WORD if key != left_out}) for left_out in WORD],
+        ("gesture", WORD),  # of a classifier
+        ("gesture", {"presence": True}),
+        ("gesture", {"classifier": None}),
+        ("gesture", {"classifier_trained": None}),
+        ("gesture", {"classifier": None, "classifier_trained": None, "presence": True}),
+        ("gesture", {"label": None}),
+        ("gesture", {"probability": None}),
+        ("events", {"word": None}),
+    ],
+)
+def test_what_belongs_together_comes_together(topic, changed):
+    refused(with_header(topic, **changed), because=f"{topic} header: 'header': Value error")
+
+
+@pytest.mark.parametrize(
+    "changed", [{"shape": [3]}, {"shape": [1]}, {"shape": [2**70]}, {"shape": [2, 1]}, {"dtype": "<f4"}]
+)
+def test_events_of_another_number_or_type_are_refused(changed):
+    refused(with_header("events", **changed), because="events|<i8")
+
+
+def test_events_are_followed_by_zeros_only():
+    frames = as_bytes(encode(events_header(), TWO_EVENTS, payload_size=1_000))
+    assert len(frames[2]) == 1_000
+    np.testing.assert_array_equal(decode(frames).array, TWO_EVENTS)
+    refused([*frames[:2], frames[2][:-1] + b"\x01"], because="other bytes than zeros")
+    refused([*frames[:2], frames[2][:25]], because="got 25 bytes")
+    with pytest.raises(WireError, match="not sent"):
+        encode(events_header(), TWO_EVENTS, payload_size=25)
+
+
+def test_a_record_of_an_event_is_as_documented():
+    payload = as_bytes(encode(events_header(), TWO_EVENTS))[2]
+    assert payload == struct.pack("<qHHBqHHB", -5, 3, 1, 1, 2**62, 65_535, 2, 0)
 
 
 @pytest.mark.parametrize(
@@ -239,7 +299,7 @@ JSON = st.recursive(
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=8), inner, max_size=4),
     max_leaves=8,
 )
-TOPICS = st.sampled_from(["window", "gesture", "state"])
+TOPICS = st.sampled_from(["window", "gesture", "events", "state"])
 KEYS = st.sampled_from(sorted(WindowHeader.model_fields)) | st.text(max_size=8)
 
 
@@ -255,7 +315,7 @@ def test_a_message_with_any_change_is_read_or_refused(topic, changed, payload):
     with contextlib.suppress(WireError):
         message = decode([topic_frame, header, payload])
         assert message.array.shape == message.header.shape
-        assert message.array.nbytes == len(payload)
+        assert message.array.nbytes == len(payload) or not payload[message.array.nbytes :].strip(b"\0")
 
 
 def test_a_header_cannot_be_made_wrong_here_either():

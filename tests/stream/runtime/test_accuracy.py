@@ -41,6 +41,12 @@ def test_nothing_is_said_before_anything_is_judged():
     }
 
 
+def test_a_window_without_a_recognised_gesture_is_judged_and_wrong():
+    accuracy = accuracy_of(shown(0), recognised(0, None))
+    assert (accuracy.figures()["judged"], accuracy.figures()["right"]) == (1, 0)
+    assert accuracy.last == {"0": Outcome("wave", None)}
+
+
 def test_windows_are_judged_by_their_numbers_and_trials_by_their_first_right_window():
     accuracy = accuracy_of(
         *(shown(seq, since_us=100_000 * (seq + 1)) for seq in range(4)),

@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from pipeline_helpers import SCORES, end, link, notice, origin, raw_message, sealed_message, values
+from pipeline_helpers import SCORES, SEAL, end, link, notice, origin, raw_message, sealed_message, values
 
 from eventveil.errors import WireError
 from eventveil.stream.runtime.message import StageMessage, pack, unpack
-from eventveil.stream.runtime.windows import AnonymizedWindow, RawWindow
+from eventveil.stream.runtime.windows import AnonymizedWindow, ChosenWord, RawWindow
 
 VOXELS = StageMessage("0", RawWindow(origin(), values()))
 MESSAGES = [
@@ -27,6 +27,7 @@ MESSAGES = [
     end("cam", {"age": 7}, made=12),
     end(),
     end(made=3, failed=True),
+    StageMessage("cam", SEAL.set_word(origin(4, "cam"), 12), Counter(age=2)),
     notice("camera_lost", "cam", {"queue": 1}),
     notice("camera_back"),
 ]
@@ -58,6 +59,8 @@ def test_what_is_packed_is_unpacked(message):
     if isinstance(message.window, RawWindow):
         same(got.window.counts, message.window.counts)
         assert got.window.origin == message.window.origin
+    if isinstance(message.window, ChosenWord):
+        assert got.window == message.window
     if isinstance(message.window, AnonymizedWindow):
         same(got.window.values, message.window.values)
         same(got.window.scores, message.window.scores)
@@ -132,6 +135,11 @@ def test_a_header_that_does_not_describe_its_window_is_refused(header):
     refused(changed(**header))
 
 
+@pytest.mark.parametrize("word", [None, 1.0, "1", True, [1], 0.5])
+def test_a_word_that_is_no_whole_number_is_refused(word):
+    refused(changed(StageMessage("0", SEAL.set_word(origin(), 1)), word=word))
+
+
 def test_an_impossible_sensor_is_refused():
     keys = json.loads(changed()[0])["origin"]
     refused(changed(origin=keys | {"sensor": {"width": 0, "height": 3}}))
@@ -164,4 +172,4 @@ def test_random_frames_give_a_wire_error(frames):
 def test_a_parcel_with_any_change_is_read_or_refused(header, payload, message):
     with contextlib.suppress(WireError):
         got = unpack(changed(message, payload=payload, **header))
-        assert got.window is None or isinstance(got.window, RawWindow | AnonymizedWindow)
+        assert got.window is None or isinstance(got.window, RawWindow | AnonymizedWindow | ChosenWord)

@@ -85,6 +85,39 @@ def test_a_changed_origin_is_refused(changed):
     refusal(replace(window, origin=replace(window.origin, **changed)))
 
 
+def refused_word(chosen, seal=SEAL):
+    with pytest.raises(BoundaryError, match="refused") as caught:
+        seal.check_word(chosen)
+    assert str(CANARY) not in str(caught.value)
+
+
+def test_a_word_passes_as_it_was_chosen_and_not_otherwise():
+    chosen = SEAL.set_word(origin(seq=3), CANARY)
+    assert SEAL.check_word(chosen) is chosen
+    assert str(CANARY) not in repr(chosen)
+    for changed in (
+        {"word": CANARY + 1},
+        {"word": float(CANARY)},
+        {"word": np.int64(CANARY)},
+        {"word": str(CANARY)},
+        {"origin": origin(seq=4)},
+        {"seal": bytes(32)},
+        {"seal": b""},
+    ):
+        refused_word(replace(chosen, **changed))
+    refused_word(chosen, seal=Seal(b"of another run"))
+    refused_word(SEAL.set_word(origin(), True))
+
+
+def test_neither_a_window_nor_its_seal_passes_for_a_word_or_the_other_way_round():
+    window, chosen = anonymized(), SEAL.set_word(origin(seq=3), 0)
+    refusal(chosen)
+    refusal(replace(window, seal=chosen.seal))
+    refused_word(replace(chosen, seal=window.seal))
+    for thing in (raw(), window, window.with_scores(SCORES), None, 0):
+        refused_word(thing)
+
+
 @given(st.integers(0, 23), st.integers(0, 31))
 def test_a_single_changed_bit_is_refused(place, bit):
     window = anonymized()

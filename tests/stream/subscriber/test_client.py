@@ -68,9 +68,9 @@ def test_a_list_of_topics_will_do():
     assert [message.topic for message in all_from(window(), gesture(), state(), topics=["gesture"])] == [GESTURE, STATE]
 
 
-@pytest.mark.parametrize("topics", [("raw",), ("window", "events"), "window", ("",)])
+@pytest.mark.parametrize("topics", [("raw",), ("window", "event"), "window", ("",)])
 def test_unknown_topics_are_refused(topics):
-    with pytest.raises(ConfigError, match=r"unknown topics .*known: window, gesture, state"):
+    with pytest.raises(ConfigError, match=r"unknown topics .*known: window, gesture, events, state"):
         next(subscribe("tcp://127.0.0.1:5999", topics))
 
 
