@@ -41,9 +41,10 @@ from eventveil.processes import module_command
 from eventveil.stream import subscribe
 from eventveil.stream.histogram import WindowedHistogrammer
 from eventveil.stream.protocol.keys import AllowList, new_keys, read_public
+from eventveil.stream.publisher.contents import Provenance
 from eventveil.stream.publisher.listener import listening
 from eventveil.stream.publisher.public_endpoint import PublicEndpoint
-from eventveil.stream.publisher.publisher import Provenance, Publisher
+from eventveil.stream.publisher.publisher import Publisher
 from eventveil.stream.runtime.accounting import PipelineCounters
 from eventveil.stream.runtime.message import StageMessage
 from eventveil.stream.runtime.windows import Origin, Seal

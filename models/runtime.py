@@ -44,6 +44,8 @@ class AnonymizerRuntime:
     ) -> None:
         if weights.metadata.role != "anonymizer":
             raise WeightsError(f"expected weights of an anonymizer, got {weights.metadata.role}; choose another file")
+        if weights.metadata.kind == "stand_in":
+            raise WeightsError("expected an anonymizer of windows, got a stand-in, which chooses words of its book")
         self.device = choose_device(device)
         self._model = cast(Anonymizer, place(weights.model, self.device, precision))
         self._noise = noise or LiveNoise()

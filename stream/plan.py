@@ -7,10 +7,12 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
 from eventveil.stream.histogram import WindowedHistogrammer
-from eventveil.stream.publisher.publisher import Provenance
+from eventveil.stream.publisher.contents import Provenance
 from eventveil.stream.settings import PipelineSettings
 
 if TYPE_CHECKING:
+    from eventveil.events import Window
+    from eventveil.stream.book_planning import BookPlan
     from eventveil.stream.preprocess.view import View
 
 
@@ -26,6 +28,7 @@ class WindowPlan:
         size: (width, height) of a window in cells.
         field: (width, height) in sensor pixels that windows covered in training; None if not recorded.
         density: 1 %, 50 % and 99 % quantile of the events per pixel of a training window; None if not recorded.
+        judge_end: whether what is published of a window is about its last hop, as for a stand-in.
     """
 
     mode: Literal["windows", "recording", "voxel"]
@@ -35,6 +38,13 @@ class WindowPlan:
     size: tuple[int, int]
     field: tuple[int, int] | None = None
     density: tuple[float, float, float] | None = None
+    judge_end: bool = False
+
+    def judged_from_us(self, window: Window) -> int:
+        """Return the start of the part of a window, up to its end, whose ground truth is compared with the gesture."""
+        if self.judge_end and self.hop_us is not None:
+            return window.t_end_us - self.hop_us
+        return window.t_start_us
 
     @property
     def hop_us(self) -> int | None:
@@ -71,7 +81,9 @@ class PipelinePlan:
         settings: the settings that it was made from.
         window: how events become windows.
         provenance: the weights in use.
-        judged: streams whose ground truth has classes that the classifier knows: their accuracy is measured.
+        book: the book of a stand-in, or None.
+        judged: streams whose ground truth has classes that the classifier, or the book, knows: their accuracy is
+            measured.
         remarks: what the user should know before the pipeline starts.
         run: a unique name of this run, by which subscribers distinguish a restarted publisher from a new run.
     """
@@ -79,6 +91,7 @@ class PipelinePlan:
     settings: PipelineSettings
     window: WindowPlan
     provenance: Provenance
+    book: BookPlan | None = None
     judged: tuple[str, ...] = ()
     remarks: tuple[str, ...] = ()
     run: str = field(default_factory=lambda: secrets.token_hex(8))

@@ -8,10 +8,11 @@ from eventveil.errors import AuditError, ConfigError, WeightsError
 from eventveil.models.metadata import Metadata
 from eventveil.models.weights import Weights, check_fit, load_weights
 from eventveil.replay.player.sources import CLASSES, RECORDING, look_for
+from eventveil.stream.book_planning import BookPlan, plan_book
 from eventveil.stream.plan import PipelinePlan, WindowPlan
-from eventveil.stream.protocol.certificate import CERTIFICATE, PASSED, Signed, printable
+from eventveil.stream.protocol.certificate import CERTIFICATE, PASSED, CertifiedSubject, Signed, printable
 from eventveil.stream.protocol.keys import AllowList, read_folder
-from eventveil.stream.publisher.publisher import Provenance
+from eventveil.stream.publisher.contents import Provenance
 from eventveil.stream.repeats import loop_remarks, refuse_same_events
 from eventveil.stream.settings import AnonymizeSettings, PipelineSettings, WindowSettings
 
@@ -24,7 +25,9 @@ def plan(settings: PipelineSettings) -> PipelinePlan:
         ConfigError: two sources play the same events; the anonymizer's weights are missing, or a setting does not fit
             them; a camera's quiet windows would be too late for their release.
         WeightsError: a weights file is invalid, untrained without permission, or does not fit the pipeline.
-        AuditError: a certificate is not valid, or a certificate given in the settings does not cover these weights.
+        BookError: the book of a stand-in is missing, damaged, or not the one that the weights were trained for.
+        AuditError: a certificate is not valid, or a certificate given in the settings does not cover these weights; or
+            it covers a stand-in with another book, or with fewer bits per second.
         AccessError: the publisher's keys are malformed or open to others.
     """
     for source in settings.sources:
@@ -33,25 +36,36 @@ def plan(settings: PipelineSettings) -> PipelinePlan:
     release_remarks = _check_release(settings)
     key_remarks = _check_keys(settings.publish.keys)
     anonymizer = _anonymizer(settings)
+    book = plan_book(settings, anonymizer)
     classifier = None if settings.classify.weights is None else load_weights(settings.classify.weights)
     requested = settings.window
     check_fit(anonymizer, classifier, bins=requested.bins, bin_us=requested.bin_us, size=requested.size)
-    certificate, audit_remarks = _certificate(settings.anonymize, anonymizer)
+    certificate, audit_remarks = _certificate(settings.anonymize, anonymizer, book)
     provenance = Provenance(
         anonymizer=anonymizer.digest,
         trained=anonymizer.metadata.trained,
         classifier=None if classifier is None else classifier.digest,
         classifier_trained=classifier is not None and classifier.metadata.trained,
-        labels=() if classifier is None else tuple(classifier.metadata.labels),
+        labels=_labels(classifier, book),
         certificate=None if certificate is None else certificate.digest,
         certificate_text=None if certificate is None else certificate.text,
+        book=None if book is None else book.digest,
+        changes_per_second=None if book is None else book.changes_per_second,
+        bits_per_second=None if book is None else book.bits_per_second,
     )
     window = window_plan(requested, anonymizer.metadata, settings.anonymize.weights)
     if window.mode == "recording":
         _require_single_recordings(settings)
     judged, class_remarks = _judged_streams(settings, provenance)
-    remarks = (*release_remarks, *key_remarks, *audit_remarks, *class_remarks, *loop_remarks(settings.sources))
-    return PipelinePlan(settings, window, provenance, judged, remarks)
+    book_remarks = () if book is None else (book.remark,)
+    remarks = (*release_remarks, *key_remarks, *book_remarks, *audit_remarks, *class_remarks)
+    return PipelinePlan(settings, window, provenance, book, judged, (*remarks, *loop_remarks(settings.sources)))
+
+
+def _labels(classifier: Weights | None, book: BookPlan | None) -> tuple[str, ...]:
+    if book is not None:
+        return book.labels
+    return () if classifier is None else tuple(classifier.metadata.labels)
 
 
 def _check_release(settings: PipelineSettings) -> tuple[str, ...]:
@@ -99,7 +113,9 @@ def _anonymizer(settings: PipelineSettings) -> Weights:
     return weights
 
 
-def _certificate(settings: AnonymizeSettings, anonymizer: Weights) -> tuple[Signed | None, tuple[str, ...]]:
+def _certificate(
+    settings: AnonymizeSettings, anonymizer: Weights, book: BookPlan | None
+) -> tuple[Signed | None, tuple[str, ...]]:
     """Return the certificate of these weights, and remarks on a missing, failed or soon expired audit."""
     assert settings.weights is not None
     default = settings.weights.with_name(CERTIFICATE)
@@ -107,6 +123,7 @@ def _certificate(settings: AnonymizeSettings, anonymizer: Weights) -> tuple[Sign
     signed = Signed.read(path) if settings.certificate is not None or default.exists() else None
     subject = None if signed is None else signed.certificate.about(anonymizer.digest)
     if signed is not None and subject is not None:
+        _check_certified_book(path, subject, book)
         warning = signed.expiry_warning()
         remarks = () if warning is None else (f"{path}: {warning}",)
         if subject.status == PASSED:
@@ -123,6 +140,22 @@ def _certificate(settings: AnonymizeSettings, anonymizer: Weights) -> tuple[Sign
         return None, ()
     note = anonymizer.metadata.note or "none"
     return None, (f"{settings.weights}: never audited{other}: no certificate shows whom it protects. Its note: {note}",)
+
+
+def _check_certified_book(path: Path, subject: CertifiedSubject, book: BookPlan | None) -> None:
+    """Refuse a stand-in with another book than the audited one, or with more bits per second."""
+    if book is None:
+        return
+    if subject.book != book.digest or subject.bits_per_second is None:
+        raise AuditError(
+            f"{book.path}: {path} covers these weights with the book of SHA-256 {subject.book}, and this one has "
+            f"{book.digest}: refused; use the audited book, or a certificate for this one"
+        )
+    if subject.bits_per_second < book.bits_per_second:
+        raise AuditError(
+            f"{path}: covers these weights for {subject.bits_per_second:g} bits per second, and they would publish "
+            f"{book.bits_per_second:g}: refused; audit them again"
+        )
 
 
 def _require_single_recordings(settings: PipelineSettings) -> None:
@@ -142,7 +175,7 @@ def _judged_streams(settings: PipelineSettings, provenance: Provenance) -> tuple
         unknown = [label for label in classes if label not in provenance.labels]
         if not classes:
             continue
-        if provenance.classifier is None:
+        if not provenance.labels:
             remarks.append(f"{source.uri}: no classifier, so no accuracy")
         elif len(unknown) == len(classes):
             remarks.append(
@@ -184,4 +217,5 @@ def window_plan(requested: WindowSettings, trained: Metadata, name: Path | None)
         size=trained.size,
         field=None if trained.scene is None else trained.scene.field,
         density=None if trained.scene is None else trained.scene.density,
+        judge_end=trained.kind == "stand_in",
     )

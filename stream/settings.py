@@ -190,16 +190,18 @@ class ModelSettings(Settings):
 class AnonymizeSettings(ModelSettings):
     """The anonymizer; without its weights, nothing starts."""
 
+    book: Path | None = None
     allow_untrained: bool = False
     certificate: Path | None = None
     batch: int = Field(default=8, ge=1, le=1024)
 
 
 class PublishSettings(Settings):
-    """The public endpoint, and the folder of keys that encrypts it."""
+    """The public endpoint, the folder of keys that encrypts it, and what is published there."""
 
     bind: str = "tcp://127.0.0.1:5556"
     keys: Path | None = None
+    events: bool = False
     wait_for: int = Field(default=0, ge=0)
     queue: int = Field(default=64, ge=1)
 

@@ -77,6 +77,10 @@ CertificateOption = Annotated[
         help="Audit certificate of the anonymizer [certificate.json in the folder of its weights].",
     ),
 ]
+BookOption = Annotated[
+    Path | None,
+    typer.Option("--book", metavar="FILE", help="Book of a stand-in [book.safetensors in the folder of its weights]."),
+]
 UntrainedOption = Annotated[
     bool,
     typer.Option(
@@ -106,6 +110,7 @@ def register(app: typer.Typer) -> None:
 def run(
     sources: SourcesArgument,
     weights: WeightsOption = None,
+    book: BookOption = None,
     speed: SpeedOption = None,
     start: StartOption = None,
     stop: StopOption = None,
@@ -161,7 +166,8 @@ def run(
     settings = _settings(sources, [*(overrides or []), *watch], options, wait=wait)
     if settings.watch.log == "json":
         log_json_lines()
-    settings = _with_options(settings, weights or [], wait_for, certificate, allow_untrained=allow_untrained)
+    changes = {"book": book, "certificate": certificate, "allow_untrained": allow_untrained or None}
+    settings = _with_options(settings, weights or [], wait_for, changes)
     _run(settings, json=json)
 
 
@@ -285,11 +291,12 @@ def _with_options(
     settings: PipelineSettings,
     weights: list[Path],
     wait_for: int | None,
-    certificate: Path | None,
-    *,
-    allow_untrained: bool,
+    anonymizer: dict[str, Any],
 ) -> PipelineSettings:
-    """Return the settings with the other options, each weights file in the group of its role."""
+    """Return the settings with the other options, each weights file in the group of its role.
+
+    `anonymizer` holds options of the anonymizer; None leaves a setting as it is.
+    """
     from eventveil.models import shipped
     from eventveil.models.weights import read_metadata
 
@@ -304,10 +311,9 @@ def _with_options(
         if groups[role] in changes:
             raise ConfigError(f"--weights {path}: a second {role}; give one anonymizer and one classifier")
         changes[groups[role]] = getattr(settings, groups[role]).model_copy(update={"weights": path})
-    options = {"allow_untrained": allow_untrained or None, "certificate": certificate}
     anonymize = changes.get("anonymize", settings.anonymize)
     changes["anonymize"] = anonymize.model_copy(
-        update={key: value for key, value in options.items() if value is not None}
+        update={key: value for key, value in anonymizer.items() if value is not None}
     )
     if wait_for is not None:
         changes["publish"] = settings.publish.model_copy(update={"wait_for": wait_for})

@@ -46,6 +46,12 @@ def subscribe(
             help="Public key of an auditor you trust: refuse data unless that auditor certified its weights.",
         ),
     ] = None,
+    book: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE", help="Book of the publisher's stand-in: refuse what is not exactly what the book says."
+        ),
+    ] = None,
     count: Annotated[
         int | None, typer.Option("--count", min=1, help="Exit after this many windows and gestures.")
     ] = None,
@@ -69,6 +75,9 @@ def subscribe(
     passing certificate covers ends the command with status 2 and the cause. Only --server-key proves who the publisher
     is.
 
+    With --book, each message is compared with the book: a window, gesture or event that is not that of the word and
+    time in its header ends the command with status 2 and the cause.
+
     For example:
 
     eventveil subscribe tcp://127.0.0.1:5556 --count 100 --npz received
@@ -89,6 +98,7 @@ def subscribe(
         server_key=server_key,
         key=key,
         require_certificate=require_certificate,
+        book=book,
         timeout_s=timeout,
         stop=lambda: bool(stopped),
     ):

@@ -34,7 +34,7 @@ from eventveil.stream.protocol.endpoints import is_loopback
 
 if TYPE_CHECKING:
     from eventveil.stream.pipeline.status import Status
-    from eventveil.stream.publisher.publisher import Provenance
+    from eventveil.stream.publisher.contents import Provenance
 
 SILENT_S = 5.0  # without a heartbeat for this long, the supervisor counts as hanging
 FIGURES_S = 10.0  # the figures are taken this often

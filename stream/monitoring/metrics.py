@@ -22,7 +22,7 @@ from eventveil.stream.runtime.latency import BOUNDS_MS
 from eventveil.version import __version__
 
 if TYPE_CHECKING:
-    from eventveil.stream.publisher.publisher import Provenance
+    from eventveil.stream.publisher.contents import Provenance
 
 PREFIX = "eventveil_"
 Figures = Mapping[str, Any]

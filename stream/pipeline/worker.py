@@ -18,6 +18,7 @@ import zmq
 
 from eventveil.errors import CrashError, EventVeilError, WeightsError
 from eventveil.processes import die_with_parent, forbid_core_dumps, wake_with_parent
+from eventveil.stream.book_planning import read_planned
 from eventveil.stream.logs import log_json_lines
 from eventveil.stream.plan import PipelinePlan
 from eventveil.stream.publisher.expelled import FILE as EXPELLED
@@ -36,7 +37,7 @@ from eventveil.stream.runtime.windows import Seal
 from eventveil.stream.settings import ModelSettings
 from eventveil.stream.stages.camera import CameraSource
 from eventveil.stream.stages.recording import RecordingSource
-from eventveil.stream.stages.transform import AnonymizeTransform, ClassifyTransform
+from eventveil.stream.stages.transform import AnonymizeTransform, ChooseWordTransform, ClassifyTransform
 
 if TYPE_CHECKING:
     from eventveil.models.weights import Weights
@@ -214,10 +215,22 @@ def run_anonymize(stage: StageContext, key: bytes) -> None:
 
     settings, provenance = stage.plan.settings.anonymize, stage.plan.provenance
     weights = _load(settings, provenance.anonymizer)
+    if stage.plan.book is not None:
+        _choose_words(stage, weights, Seal(key), stage.plan.book.step_us)
+        return
     runtime = AnonymizerRuntime(weights, device=settings.device, precision=settings.precision)
     runtime.warm_up()
     to: Literal["classify", "publish"] = "publish" if provenance.classifier is None else "classify"
     _relay(stage, AnonymizeTransform(runtime, Seal(key)), to, max_age_ms=stage.plan.max_age_ms)
+
+
+def _choose_words(stage: StageContext, weights: Weights, seal: Seal, step_us: int) -> None:
+    from eventveil.models.stand_in_runtime import StandInRuntime
+
+    settings = stage.plan.settings.anonymize
+    runtime = StandInRuntime(weights, device=settings.device, precision=settings.precision)
+    runtime.warm_up()
+    _relay(stage, ChooseWordTransform(runtime, seal, step_us), "publish", max_age_ms=stage.plan.max_age_ms)
 
 
 def run_classify(stage: StageContext) -> None:
@@ -265,7 +278,15 @@ def run_publish(stage: StageContext, key: bytes, listener: Listener) -> None:
     endpoint = stage.keep(PublicEndpoint(listener, plan.settings.publish, stage.zmq_context, expelled))
     note = stage.report.note if plan.judged else None
     publisher = Publisher(
-        endpoint.socket, Seal(key), plan.provenance, counters, run=plan.run, max_age_ms=plan.max_age_ms, note=note
+        endpoint.socket,
+        Seal(key),
+        plan.provenance,
+        counters,
+        run=plan.run,
+        max_age_ms=plan.max_age_ms,
+        note=note,
+        book=None if plan.book is None else read_planned(plan.book),
+        events=plan.settings.publish.events,
     )
     loop = PublishLoop(publisher, endpoint, stage.receiver(), counters)
     stage.report.figures = loop.figures

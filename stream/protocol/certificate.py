@@ -23,7 +23,7 @@ from eventveil.stream.protocol.public_keys import fingerprint, is_weak_ed25519
 from eventveil.stream.protocol.strict_json import StrictModel, parse
 
 CERTIFICATE = "certificate.json"
-PAYLOAD_TYPE = "application/vnd.eventveil.certificate.v2+json"
+PAYLOAD_TYPE = "application/vnd.eventveil.certificate.v3+json"
 MAX_BYTES = 1 << 18  # of a certificate: far above any real one, and small enough for a header
 PASSED = 0
 VALID_DAYS = 365  # unless the auditor chooses another lifetime: attacks improve, and a key may get lost
@@ -42,10 +42,21 @@ Sha256 = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
 
 
 class CertifiedSubject(StrictModel):
-    """One audited anonymizer: name of its weights file, SHA-256 of its tensors, exit status and verdict."""
+    """One audited anonymizer.
+
+    Attributes:
+        name: of its weights file.
+        weights: SHA-256 of its tensors; None for one without weights.
+        book: for a stand-in, SHA-256 of its book.
+        bits_per_second: for a stand-in, the most bits that the words of any second carry.
+        status: exit status.
+        verdict: in words.
+    """
 
     name: str
     weights: Sha256 | None
+    book: Sha256 | None = None
+    bits_per_second: Annotated[float, Field(ge=0)] | None = None
     status: Annotated[int, Field(ge=0, le=2)]
     verdict: str
 

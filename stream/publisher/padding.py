@@ -23,6 +23,8 @@ _LONGEST: dict[str, Any] = {
     "lost": dict.fromkeys((QUEUE, AGE, OVERLAP, CRASH), (1 << 63) - 1),
     "incidents": dict.fromkeys(INCIDENTS, (1 << 63) - 1),
     "probability": 0.99,
+    "word": (1 << 63) - 1,
+    "presence": False,
 }
 
 

@@ -1,68 +1,38 @@
 """Publishes anonymized windows and gestures: the last check before data leaves the machine.
 
 Published: each `AnonymizedWindow` that carries the anonymizer's seal, and the gesture recognised in it, at the window's
-release time. Withheld: in live delivery, windows that are too late for their release, or older than `max_age_ms`;
-always, windows that share a bin with a published one, because fresh noise on the same events can be averaged away (see
-the threats in docs/architecture.md). Of a withheld window nothing is published, no gesture either: it depends on the
-same events, with noise of its own.
+release time; of a stand-in, what the book says of each `ChosenWord` that carries the seal. Withheld: in live delivery,
+windows that are too late for their release, or older than `max_age_ms`; always, windows that share a bin with a
+published one, because fresh noise on the same events can be averaged away (see the threats in docs/architecture.md). Of
+a withheld window nothing is published, no gesture either: it depends on the same events, with noise of its own.
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import zmq
 
-from eventveil.errors import BoundaryError
-from eventveil.stream.protocol.gesture import published_gesture
-from eventveil.stream.protocol.wire import (
-    CERTIFICATE_STATE,
-    MAX_VALUES,
-    Geometry,
-    GestureHeader,
-    Header,
-    StateHeader,
-    WindowHeader,
-    encode,
-)
+from eventveil.stream.protocol.wire import CERTIFICATE_STATE, Geometry, GestureHeader, Header, StateHeader, encode
+from eventveil.stream.publisher.contents import Contents, Provenance, WindowContents
 from eventveil.stream.publisher.padding import padded_size
 from eventveil.stream.publisher.release import ReleaseQueue
+from eventveil.stream.publisher.word_contents import WordContents
 from eventveil.stream.runtime.accounting import AGE, OVERLAP, StageCounters
 from eventveil.stream.runtime.accuracy import Prediction
 from eventveil.stream.runtime.latency import CoarseDelays, Latency
 from eventveil.stream.runtime.message import StageMessage
-from eventveil.stream.runtime.windows import AnonymizedWindow, Origin, Seal
+from eventveil.stream.runtime.windows import AnonymizedWindow, ChosenWord, Origin, Seal
+
+if TYPE_CHECKING:
+    from eventveil.models.book import Book
 
 CERTIFY_EVERY_NS = 2_000_000_000
 SOURCE_FAILED = "the source failed; all that it had read was published, and the pipeline's own log says why"
 PIPELINE_FAILED = "the pipeline failed before its streams had ended; its own log says why"
-
-
-@dataclass(frozen=True, slots=True)
-class Provenance:
-    """The weights in use, as every header names them.
-
-    Attributes:
-        anonymizer: SHA-256 of the anonymizer's tensors.
-        trained: whether the anonymizer was trained.
-        classifier: SHA-256 of the classifier's tensors, or None without a classifier.
-        classifier_trained: whether the classifier was trained.
-        labels: the classifier's classes.
-        certificate: SHA-256 of the anonymizer's audit certificate, or None if it was never audited.
-        certificate_text: the certificate itself, which is public.
-    """
-
-    anonymizer: str
-    trained: bool
-    classifier: str | None = None
-    classifier_trained: bool = False
-    labels: tuple[str, ...] = ()
-    certificate: str | None = None
-    certificate_text: str | None = None
 
 
 class Publisher:
@@ -76,6 +46,8 @@ class Publisher:
         run: name of the run in the headers.
         max_age_ms: withhold windows that are older or too late for their release; None (lossless) publishes all.
         note: called with each published prediction, for the supervisor.
+        book: of a stand-in; without one, anonymized windows are published.
+        events: whether to publish the events of words, too.
         clock_ns: the machine's monotonic clock.
     """
 
@@ -89,13 +61,14 @@ class Publisher:
         run: str,
         max_age_ms: int | None,
         note: Callable[[Prediction], None] | None = None,
+        book: Book | None = None,
+        events: bool = False,
         clock_ns: Callable[[], int] = time.monotonic_ns,
     ) -> None:
         self._recent = Latency()
         self._all = Latency()
         self._ages = CoarseDelays()
         self._socket = socket
-        self._seal = seal
         self._provenance = provenance
         self._counters = counters
         self._max_age_ns = None if max_age_ms is None else max_age_ms * 1_000_000
@@ -103,24 +76,15 @@ class Publisher:
         self._note = note
         self._clock_ns = clock_ns
         self._certified_ns: int | None = None
-        self._about = {
-            "run": run,
-            "anonymizer": provenance.anonymizer,
-            "trained": provenance.trained,
-            "certificate": provenance.certificate,
-        }
-        self._about_gesture = self._about | {
-            "labels": provenance.labels,
-            "classifier": provenance.classifier,
-            "classifier_trained": provenance.classifier_trained,
-        }
-        gestures = (padded_size(GestureHeader, label=label, **self._about_gesture) for label in provenance.labels)
+        self._contents: Contents
+        if book is None:
+            self._contents = WindowContents(seal, provenance, run)
+        else:
+            self._contents = WordContents(seal, provenance, run, book, counters, events=events)
+        longest = {"state": CERTIFICATE_STATE, "reason": max(SOURCE_FAILED, PIPELINE_FAILED, key=len)}
         self._sizes: dict[type[Header], int] = {
-            WindowHeader: padded_size(WindowHeader, shape=(MAX_VALUES,) * 3, **self._about),
-            GestureHeader: max(gestures, default=0),
-            StateHeader: padded_size(
-                StateHeader, state=CERTIFICATE_STATE, reason=max(SOURCE_FAILED, PIPELINE_FAILED, key=len)
-            ),  # the longest state
+            **self._contents.sizes,
+            StateHeader: padded_size(StateHeader, **longest),
         }
 
     def figures(self) -> dict[str, Any]:
@@ -141,7 +105,7 @@ class Publisher:
         Raises:
             BoundaryError: the window does not come from the anonymizer: the pipeline must end.
         """
-        window = None if message.window is None else self._seal.check(message.window)
+        window = None if message.window is None else self._contents.check(message.window)
         now_ns = self._clock_ns()
         self._publish_due(now_ns)  # first: what is counted as lost below comes after it
         counters = self._counters[message.stream]
@@ -192,7 +156,7 @@ class Publisher:
 
     def _publish_due(self, now_ns: int | None) -> None:
         for message, due_ns in self._held.take(now_ns):
-            if isinstance(message.window, AnonymizedWindow):
+            if isinstance(message.window, AnonymizedWindow | ChosenWord):
                 self._publish(message.window, message, due_ns)
             elif message.notice is not None:
                 self._send(StateHeader(state=message.notice, stream=message.stream))
@@ -201,23 +165,21 @@ class Publisher:
                 end = {"state": state, "stream": message.stream, "reason": reason, "lost": self._lost(message)}
                 self._send(StateHeader.model_validate(end))
 
-    def _publish(self, window: AnonymizedWindow, message: StageMessage, due_ns: int) -> None:
+    def _publish(self, window: AnonymizedWindow | ChosenWord, message: StageMessage, due_ns: int) -> None:
         counters = self._counters[window.origin.stream]
         age_ms = max(0, due_ns - window.origin.ended_ns) / 1e6
         if window.origin.t_start_us < counters.until_us:
             counters.drop(OVERLAP)
             return
-        header = self._window_header(window, message, age_ms)
-        gesture = None if window.scores is None else self._gesture_header(window, window.scores, message, age_ms)
+        parts = self._contents.compose(window, self._facts(window.origin, message, age_ms))
         # Counted first: whatever happens next, these bins are never published again.
         counters.until_us = window.origin.t_end_us
         counters.sent += 1
-        self._send(header, window.values)
-        if gesture is not None:
-            counters.gestures += 1
-            self._send(gesture)
-            if self._note is not None:
-                self._note(Prediction(stream=gesture.stream, seq=gesture.seq, label=gesture.label))
+        for header, array in parts:
+            counters.gestures += isinstance(header, GestureHeader)
+            self._send(header, array)
+            if self._note is not None and isinstance(header, GestureHeader):
+                self._note(Prediction(stream=header.stream, seq=header.seq, label=header.label))
         delay_ms = max(0, self._clock_ns() - window.origin.ended_ns) / 1e6
         for delays in (self._recent, self._all, self._ages):
             delays.add(delay_ms)
@@ -226,8 +188,8 @@ class Publisher:
         """Return why windows before a message are missing, counted since the stream began."""
         return dict(message.lost + self._counters[message.stream].dropped())
 
-    def _common(self, window: AnonymizedWindow, message: StageMessage, age_ms: float) -> dict[str, object]:
-        origin = window.origin
+    def _facts(self, origin: Origin, message: StageMessage, age_ms: float) -> dict[str, object]:
+        """Return the keys of a header that do not depend on what the window shows."""
         return {
             "stream": origin.stream,
             "life": self._counters.life,
@@ -240,22 +202,6 @@ class Publisher:
             "incidents": origin.incidents,
         }
 
-    def _window_header(self, window: AnonymizedWindow, message: StageMessage, age_ms: float) -> WindowHeader:
-        common = self._common(window, message, age_ms)
-        return WindowHeader.model_validate(self._about | common | {"shape": window.values.shape})
-
-    def _gesture_header(
-        self, window: AnonymizedWindow, scores: np.ndarray, message: StageMessage, age_ms: float
-    ) -> GestureHeader:
-        labels = self._provenance.labels
-        # The seal does not cover the scores, so check their form: one probability per label.
-        if scores.shape != (len(labels),) or not ((scores >= 0) & (scores <= 1)).all():
-            raise BoundaryError(f"{window!r} carries scores that are not {len(labels)} probabilities: refused")
-        best, probability = published_gesture(scores)
-        common = self._common(window, message, age_ms)
-        return GestureHeader.model_validate(
-            self._about_gesture | common | {"label": labels[best], "probability": probability}
-        )
-
     def _send(self, header: Header, array: np.ndarray | None = None) -> None:
-        self._socket.send_multipart(encode(header, array, size=self._sizes[type(header)]), copy=False)
+        frames = encode(header, array, size=self._sizes[type(header)], payload_size=self._contents.events_size)
+        self._socket.send_multipart(frames, copy=False)

@@ -1,7 +1,8 @@
 """Exact counts of every window: what each stage of a pipeline received, sent and dropped, stream by stream.
 
 A killed stage can no longer report. Its counters are therefore in memory that it shares with the supervisor: a file in
-the runtime folder for processes, plain memory for threads. They hold numbers of windows, never their contents.
+the runtime folder for processes, plain memory for threads. They hold numbers of windows, never their contents; of a
+stand-in also the word that was published last.
 
 Wherever a stage is killed, each window is in exactly one place. A window is counted *after* it was received and
 *before* it is sent, each time with a single store. A stage detects by itself what was lost on the way to it, because
@@ -62,11 +63,12 @@ class StreamCounters(ctypes.Structure):
         start_us: for a source, start of its first window.
         ended_ns: for a source, when its last window ended, on this machine's monotonic clock.
         until_us: for a source, end of its last window; for the publisher, no bin before this may be published again.
+        word: for the publisher of a stand-in, number of the word that was published last, plus one; 0 before the first.
     """
 
     _fields_ = _integers(
         "received", "sent", "queue", "age", "overlap", "crash", "missed", "next", "ended", "gestures", "start_us",
-        "ended_ns", "until_us",
+        "ended_ns", "until_us", "word",
     )  # fmt: skip
     received: int
     sent: int
@@ -81,6 +83,7 @@ class StreamCounters(ctypes.Structure):
     start_us: int
     ended_ns: int
     until_us: int
+    word: int
 
     def drop(self, reason: str, windows: int = 1) -> None:
         """Count windows as dropped."""

@@ -146,7 +146,8 @@ class CameraSource:
         hop_us, counters = self._window.hop_us, self._emitter.counters
         if self._restarted and hop_us is not None:
             # What happened since the stage's process died was not recorded; the gap is counted.
-            counters.skip(max(0, window.t_start_us - counters.until_us) // hop_us)
+            # Counted from the ends of windows, which may overlap.
+            counters.skip(max(0, (window.t_end_us - counters.until_us) // hop_us - 1))
         self._restarted = False
         ended_ns = self._camera.machine_ns(window.t_end_us)
         self._emitter.emit(window, self._camera.sensor, ended_ns, self._incidents())

@@ -136,7 +136,7 @@ class RecordingSource:
 
     def _note(self, window: Window, truth: Truth, report: StageReporter) -> None:
         """Report to the supervisor, and to no other stage, what a window shows."""
-        span = truth.of(window.t_start_us, window.t_end_us)
+        span = truth.of(self._window.judged_from_us(window), window.t_end_us)
         if span is not None:
             report.note(
                 GroundTruth(

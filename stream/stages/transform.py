@@ -1,18 +1,19 @@
-"""The transforms: anonymize (raw windows in, sealed anonymized windows out) and classify (adds scores).
+"""The transforms: anonymize (raw windows in, sealed anonymized windows or words out) and classify (adds scores).
 
-Both implement `eventveil.stream.runtime.stage.Transform`.
+They implement `eventveil.stream.runtime.stage.Transform`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from eventveil.errors import AnonymizerError
-from eventveil.stream.runtime.windows import AnonymizedWindow, RawWindow, Seal
+from eventveil.stream.runtime.windows import AnonymizedWindow, ChosenWord, RawWindow, Seal
 
 AnonymizeFunction = Callable[[Sequence[npt.NDArray[Any]]], npt.NDArray[np.float32]]
 
@@ -39,6 +40,45 @@ class AnonymizeTransform:
         if len(values) != len(windows):
             raise AnonymizerError(f"expected {len(windows)} anonymized windows, got {len(values)}: none is published")
         return [self._seal.set(window.origin, value) for window, value in zip(windows, values, strict=True)]
+
+
+ChooseFunction = Callable[[Sequence[npt.NDArray[Any]], Sequence[str], Sequence[int]], Sequence[int]]
+
+
+class ChooseWordTransform:
+    """Chooses the word of a book for each window: the anonymizer of a stand-in.
+
+    A word stands for the last step of its window, and its origin says so. Windows overlap, what is published does not.
+
+    Args:
+        choose: the network and its rule, `eventveil.models.stand_in_runtime.StandInRuntime`.
+        seal: the mark without which the publisher refuses a word.
+        step_us: length of a step.
+    """
+
+    def __init__(self, choose: ChooseFunction, seal: Seal, step_us: int) -> None:
+        self._choose = choose
+        self._seal = seal
+        self._step_us = step_us
+
+    def process(self, windows: Sequence[RawWindow]) -> list[ChosenWord]:
+        """Choose the words of a batch.
+
+        Raises:
+            AnonymizerError: the network failed. No word of the batch is returned.
+        """
+        origins = [window.origin for window in windows]
+        words = self._choose(
+            [window.counts for window in windows],
+            [origin.stream for origin in origins],
+            [origin.t_end_us for origin in origins],
+        )
+        if len(words) != len(windows):
+            raise AnonymizerError(f"expected {len(windows)} words, got {len(words)}: none is published")
+        return [
+            self._seal.set_word(replace(origin, t_start_us=origin.t_end_us - self._step_us), word)
+            for origin, word in zip(origins, words, strict=True)
+        ]
 
 
 ClassifyFunction = Callable[[npt.NDArray[np.float32]], npt.NDArray[np.float32]]

@@ -69,6 +69,12 @@ class CertificateFilter:
                 f"refused: the certificate {header.certificate[:16]} does not cover the weights of this line (tensors "
                 f"{header.anonymizer[:16]})"
             )
+        if header.book != subject.book or (header.bits_per_second or 0) > (subject.bits_per_second or 0):
+            raise AuditError(
+                f"refused: the certificate {header.certificate[:16]} covers the weights of this line with the book "
+                f"{subject.book} and {subject.bits_per_second} bits per second; the line has {header.book} and "
+                f"{header.bits_per_second}"
+            )
         if subject.status != PASSED:
             raise AuditError(
                 f"refused: the weights of this line did not pass their audit: {printable(subject.verdict)}"

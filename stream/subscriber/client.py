@@ -11,6 +11,7 @@ from pathlib import Path
 import zmq
 
 from eventveil.errors import ConfigError
+from eventveil.models.book import Book
 from eventveil.stream.protocol.certificate import read_key
 from eventveil.stream.protocol.keys import KeyPair, read_public, read_secret
 from eventveil.stream.protocol.wire import (
@@ -24,6 +25,7 @@ from eventveil.stream.protocol.wire import (
     decode,
 )
 from eventveil.stream.runtime.accounting import CRASH
+from eventveil.stream.subscriber.book_check import BookCheck
 from eventveil.stream.subscriber.certificate_filter import CertificateFilter
 from eventveil.stream.subscriber.connection_monitor import ConnectionMonitor
 from eventveil.stream.subscriber.subscriber_socket import connect, subscriber_socket
@@ -42,6 +44,7 @@ def subscribe(
     server_key: Path | str | None = None,
     key: Path | str | None = None,
     require_certificate: Path | str | None = None,
+    book: Book | Path | str | None = None,
     queue: int = 1000,
     timeout_s: float | None = None,
     stop: Callable[[], bool] = lambda: False,
@@ -58,6 +61,8 @@ def subscribe(
         key: file with your own secret key, whose public half is on that publisher's list. Give both keys or neither.
         require_certificate: file with the Ed25519 public key of a trusted auditor. Only messages of weights that passed
             its audit are yielded; those that arrive before the certificate are counted as `certificate`.
+        book: the book of the publisher's stand-in, or its file. Every message is compared with it: anything else than
+            what the book says of the message's word and time is refused.
         queue: how many messages are kept for a slow caller; the excess is lost and counted as `network`.
         timeout_s: end after this long without a message; None waits forever.
         stop: called ten times a second; returning True ends the iteration.
@@ -68,6 +73,7 @@ def subscribe(
             another key than `server_key`, or only one of the two ends uses keys.
         AuditError: the auditor's key cannot be read; or, within seconds, the messages have no certificate of that key,
             or their certificate covers other weights or a failed audit.
+        BookError: the book cannot be read, or a message is not exactly what the book says of its header.
         WireError: a message breaks the format of docs/wire-format.md; subscribe again to continue.
 
     Example:
@@ -82,6 +88,7 @@ def subscribe(
     subscriptions = tuple(dict.fromkeys((*topics, STATE)))
     gaps = Gaps()
     certificate_filter = None if require_certificate is None else CertificateFilter(read_key(Path(require_certificate)))
+    book_check = None if book is None else BookCheck(book)
     certificate: str | None = None
     identity = _identity(server_key, key)
     with (
@@ -100,6 +107,8 @@ def subscribe(
                     return
                 continue
             message = decode([frame.buffer for frame in socket.recv_multipart(copy=False)])
+            if book_check is not None:
+                book_check.check(message)
             if certificate_filter is not None and not certificate_filter.accepts(message):
                 gaps.withhold(message)
                 continue

@@ -30,17 +30,17 @@ TEXT_SPELLING = re.compile(rb"(?<![0-9.])%d(?![0-9])" % CANARY)
 numbers in texts, only counts, ages and process numbers come near it: below 1e-5 a run."""
 
 
-def canary_events() -> Iterator[EventPacket]:
-    """Yield half a second in which four cells count `COUNTS` in each bin, ON and OFF in turn.
+def canary_events(bin_us: int = BIN_US) -> Iterator[EventPacket]:
+    """Yield half a second in which four cells count `COUNTS` in each bin of this length, ON and OFF in turn.
 
     The cells are neighbours in windows of half the sensor's size. A few other events keep sums, which may be published,
     from being sums of the canary.
     """
     x = np.concatenate([np.repeat([20, 22, 24, 26], COUNTS), np.full(1_111, 40)])
     y = np.where(x == 40, 40, 20)
-    for start in range(0, 500_000, BIN_US):
-        t = np.linspace(start, start + BIN_US - 1, len(x)).astype(np.int64)
-        yield EventPacket.of(t, x, y, np.full(len(x), (start // BIN_US) % 2))
+    for start in range(0, 500_000, bin_us):
+        t = np.linspace(start, start + bin_us - 1, len(x)).astype(np.int64)
+        yield EventPacket.of(t, x, y, np.full(len(x), (start // bin_us) % 2))
 
 
 def canary_in(data: bytes) -> bool:

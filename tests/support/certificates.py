@@ -7,7 +7,7 @@ import json
 
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-PAYLOAD_TYPE = "application/vnd.eventveil.certificate.v2+json"
+PAYLOAD_TYPE = "application/vnd.eventveil.certificate.v3+json"
 
 
 def content(*subjects, **changed):

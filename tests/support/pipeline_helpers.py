@@ -14,7 +14,7 @@ import zmq
 
 from eventveil import Sensor
 from eventveil.stream.protocol.wire import EventsHeader, Geometry, GestureHeader, StateHeader, WindowHeader, encode
-from eventveil.stream.publisher.publisher import Provenance
+from eventveil.stream.publisher.contents import Provenance
 from eventveil.stream.runtime.accounting import PipelineCounters
 from eventveil.stream.runtime.message import StageMessage
 from eventveil.stream.runtime.signals import Signals

@@ -32,7 +32,8 @@ from pipeline_helpers import (
 
 from eventveil.errors import BoundaryError
 from eventveil.stream.protocol.wire import GESTURE, STATE, WINDOW, Geometry, decode
-from eventveil.stream.publisher.publisher import Provenance, Publisher
+from eventveil.stream.publisher.contents import Provenance
+from eventveil.stream.publisher.publisher import Publisher
 from eventveil.stream.runtime.windows import AnonymizedWindow, Seal
 
 NOW_NS = 1_000_000_000_000

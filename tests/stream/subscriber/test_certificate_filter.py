@@ -37,7 +37,8 @@ from eventveil.stream.pipeline.pipeline import Pipeline
 from eventveil.stream.planning import plan
 from eventveil.stream.protocol.certificate import Signed, read_key
 from eventveil.stream.protocol.wire import STATE, WINDOW, decode
-from eventveil.stream.publisher.publisher import Provenance, Publisher
+from eventveil.stream.publisher.contents import Provenance
+from eventveil.stream.publisher.publisher import Publisher
 from eventveil.stream.subscriber import certificate_filter
 from eventveil.stream.subscriber.certificate_filter import CertificateFilter
 
