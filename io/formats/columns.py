@@ -25,8 +25,20 @@ NAMES = {
     **dict.fromkeys(("p", "ps", "pol", "polarity", "polarities", "on"), "p"),
 }
 UNITS = {"us": Fraction(1), "ms": Fraction(1_000), "s": Fraction(1_000_000), "ns": Fraction(1, 1_000)}
-EXACT = 2**53  # the integers up to here are exact in a float64
-STATE_UNIT = "state it after the name, as in ?unit=ms (us, ms, s, ns or a number of microseconds such as 100us)"
+UNIT_NAMES = {
+    **{name: unit for unit in UNITS for name in (unit, f"{unit}ec", f"{unit}ecs")},
+    **dict.fromkeys(("\xb5s", "\u03bcs", "microsecond", "microseconds"), "us"),
+    **dict.fromkeys(("millisecond", "milliseconds"), "ms"),
+    **dict.fromkeys(("second", "seconds"), "s"),
+    **dict.fromkeys(("nanosecond", "nanoseconds"), "ns"),
+}
+WITH_UNIT = re.compile(r"(.+?)[\s_]*[(\[](.*)[)\]]|(.+)_([un]s|ms|s)")  # time (us), t [ms], t_ns
+YEAR_2100_US = 4_102_444_800_000_000
+EXACT_FLOAT16 = 2**11
+MIN_TIMES = 64  # different ones, before a pattern in them counts
+STATE_UNIT = (
+    "state the unit of time after the name, as in ?unit=ms (us, ms, s, ns or a number of microseconds such as 100us)"
+)
 STATE_COLUMNS = "state it after the name, as in ?columns=t,x,y,p&unit=us"
 
 Column = npt.NDArray[Any]
@@ -44,7 +56,7 @@ def find_fields(names: Sequence[str]) -> dict[str, int]:
     """
     places: dict[str, int] = {}
     for place, name in enumerate(names):
-        field = NAMES.get(name.strip().lower())
+        field = NAMES.get(split_name(name)[0])
         if field in places:
             raise ColumnError(f"two columns for {field}")
         if field is not None:
@@ -53,6 +65,35 @@ def find_fields(names: Sequence[str]) -> dict[str, int]:
     if missing:
         raise ColumnError(f"no column for {', '.join(missing)}")
     return places
+
+
+def find_unit(names: Sequence[str], stated: str | None) -> Fraction | None:
+    """Return the unit of time in microseconds, as stated by the user or by a column name such as `time (us)`; or None.
+
+    Raises:
+        ColumnError: a unit is unknown, or the two differ.
+    """
+    asked = None if stated is None else parse_unit(stated)
+    for name in names:
+        base, unit = split_name(name)
+        if NAMES.get(base) != "t" or unit is None:
+            continue
+        if unit not in UNIT_NAMES:
+            raise ColumnError("a column of times whose name states an unknown unit; rename it t, and state ?unit=")
+        named = UNITS[UNIT_NAMES[unit]]
+        if asked not in (None, named):
+            raise ColumnError(f"times in {UNIT_NAMES[unit]} by the name of their column, but ?unit={stated} was stated")
+        return named
+    return asked
+
+
+def split_name(name: str) -> tuple[str, str | None]:
+    """Split a column name such as `"Time (us)"` into its base, in lower case, and its unit, if it has one."""
+    plain = name.strip().strip("\"'").strip().lower()
+    match = None if plain in NAMES else WITH_UNIT.fullmatch(plain)
+    if match is None:
+        return plain, None
+    return (match[1], match[2].strip()) if match[1] is not None else (match[3], match[4])
 
 
 def parse_unit(text: str) -> Fraction:
@@ -95,21 +136,76 @@ def to_microseconds(times: Column, unit: Fraction | None = None) -> npt.NDArray[
     """Convert times in any unit to whole microseconds, rounded; without a copy if they are int64 microseconds.
 
     Raises:
-        ColumnError: not numbers, fractions without a stated unit, or too large for 64 bits.
+        ColumnError: they are no numbers, or too coarse or too large for exact microseconds; or they need a stated unit,
+            because they have fractions or lie beyond the year 2100 as microseconds.
     """
     factor = UNITS["us"] if unit is None else unit
     if times.dtype.kind == "f":
-        if unit is None and not (times == np.rint(times)).all():
-            raise ColumnError(f"times with fractions, and no unit; {STATE_UNIT}")
-        with np.errstate(over="ignore"):  # infinity is rejected below
-            scaled = np.rint(times.astype(np.float64) * factor.numerator / factor.denominator)
-        if not (np.abs(scaled) <= EXACT).all():
-            raise ColumnError("times that are not numbers, or too large to be exact")
-        return scaled.astype(np.int64)
-    if times.dtype.kind not in "iu":
+        t = _from_floats(times, factor, stated=unit is not None)
+    elif times.dtype.kind not in "iu":
         raise ColumnError(f"times of type {times.dtype}")
-    if factor == 1 and times.dtype == np.int64:
-        return times
+    elif factor == 1 and times.dtype == np.int64:
+        t = times
+    else:
+        t = _from_integers(times, factor)
+    if unit is None:
+        check_date(t)
+    return t
+
+
+def check_date(t: npt.NDArray[np.int64]) -> None:
+    """Refuse times that no unit explains and that microseconds since 1970 do not: nanoseconds since 1970, usually.
+
+    Raises:
+        ColumnError: a time lies beyond the year 2100.
+    """
+    if len(t) and max(int(t[0]), int(t[-1])) >= YEAR_2100_US:
+        raise ColumnError(f"times beyond the year 2100 as microseconds, perhaps nanoseconds; {STATE_UNIT}")
+
+
+def check_resolution(t: npt.NDArray[np.int64], factor: Fraction) -> None:
+    """Refuse times that were rounded to float32 before they were stored with more digits.
+
+    Args:
+        t: the times in microseconds.
+        factor: microseconds per unit in which they were stored.
+
+    Raises:
+        ColumnError: all of at least 64 different times are multiples of float32's steps of 4 us or more. By chance that
+            happens to fewer than one in 2^64 recordings. Whole milliseconds are the steps of a clock, not of float32.
+    """
+    values = t / float(factor)
+    rounded = values.astype(np.float32)
+    coarse = np.abs(np.spacing(rounded)) * float(factor) >= 4
+    if not coarse.any():
+        return
+    t, values, rounded = t[coarse], values[coarse], rounded[coarse]
+    on_grid = np.abs(rounded.astype(np.float64) - values) * float(factor) <= 1
+    if on_grid.all() and (t % 1000 != 0).any() and len(np.unique(t)) >= MIN_TIMES:
+        raise ColumnError("times that were rounded to float32, which cannot hold microseconds; export them as float64")
+
+
+def _from_floats(times: Column, factor: Fraction, *, stated: bool) -> npt.NDArray[np.int64]:
+    whole = bool((times == np.rint(times)).all())
+    if not stated and not whole:
+        raise ColumnError(f"times with fractions, and no unit; {STATE_UNIT}")
+    exact = 2.0 ** min(np.finfo(times.dtype).nmant + 1, 53)  # the integers up to here are exact
+    with np.errstate(over="ignore"):  # infinity is rejected below
+        values = times.astype(np.float64)
+        scaled = np.rint(values * factor.numerator / factor.denominator)
+    if not ((np.abs(scaled) <= exact).all() or (whole and (np.abs(values) <= exact).all())):
+        raise ColumnError(
+            f"times that are not numbers, or too large to be exact in {times.dtype}; export them as int64 or float64"
+        )
+    if not (np.abs(scaled) < 2.0**63).all():
+        raise ColumnError("times too large for 64 bits")
+    t = scaled.astype(np.int64)
+    if times.dtype == np.float64 and not whole:
+        check_resolution(t, factor)
+    return t
+
+
+def _from_integers(times: Column, factor: Fraction) -> npt.NDArray[np.int64]:
     if max(abs(int(times.min())), abs(int(times.max()))) * max(factor, Fraction(1)) >= 2**63:
         raise ColumnError("times too large for 64 bits")
     whole, rest = np.divmod(times.astype(np.int64) * factor.numerator, factor.denominator)
@@ -123,6 +219,8 @@ def _coordinates(pixels: Column, field: str) -> npt.NDArray[np.uint16]:
         raise ColumnError(f"{field} of type {pixels.dtype}")
     if pixels.dtype == np.int16 and pixels.min() >= 0:
         return pixels.view(np.uint16)
+    if pixels.dtype == np.float16 and pixels.max() > EXACT_FLOAT16:
+        raise ColumnError(f"{field} of type float16, which is not exact beyond {EXACT_FLOAT16}")
     pixels = np.ascontiguousarray(pixels)  # a copy costs less than several passes over scattered fields
     if not (pixels.min() >= 0 and pixels.max() < MAX_PIXELS):
         raise ColumnError(f"{field} outside 0 to {MAX_PIXELS - 1}")

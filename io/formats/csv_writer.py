@@ -6,8 +6,9 @@ import numpy as np
 
 from eventveil.errors import EventFileError
 from eventveil.events import EventPacket
-from eventveil.io.formats.columns import EXACT
 from eventveil.io.formats.writer import Writer
+
+EXACT = 2**53  # most readers of text take times as float64, in which the integers up to here are exact
 
 
 class CsvWriter(Writer):
@@ -23,7 +24,7 @@ class CsvWriter(Writer):
         """Write a line for each event.
 
         Raises:
-            EventFileError: times too large for readers of text, ours included, to represent exactly.
+            EventFileError: times too large for most readers of text to represent exactly.
         """
         if max(-int(packet.t[0]), int(packet.t[-1])) > EXACT:
             raise EventFileError(

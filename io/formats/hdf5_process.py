@@ -25,7 +25,7 @@ import numpy as np
 
 from eventveil.errors import EventError
 from eventveil.events import EventPacket, Sensor
-from eventveil.io.formats.columns import FIELDS, ColumnError, find_fields, parse_unit, to_packet
+from eventveil.io.formats.columns import FIELDS, ColumnError, find_fields, find_unit, to_packet
 from eventveil.io.formats.hdf5 import PACKET_EVENTS, PLACES
 from eventveil.processes import forbid_core_dumps
 
@@ -59,7 +59,7 @@ class Hdf5File:
     """
 
     def __init__(self, path: Path, unit: str) -> None:
-        self._unit = parse_unit(unit) if unit else None
+        self._stated_unit = unit or None
         self._file = h5py.File(path, "r", rdcc_nbytes=CHUNK_CACHE, locking=False)
         self.place, self._node = self._find_events()
         self._datasets, self._fields = self._find_datasets()
@@ -79,6 +79,7 @@ class Hdf5File:
         node = self._node
         names = list(node) if isinstance(node, h5py.Group) else list(node.dtype.names or ())
         chosen = {field: names[column] for field, column in find_fields(names).items()}
+        self._unit = find_unit(names, self._stated_unit)
         if isinstance(node, h5py.Group):
             return {name: _member(node, name) for name in chosen.values()}, {
                 field: (name, ...) for field, name in chosen.items()

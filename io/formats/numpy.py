@@ -20,7 +20,8 @@ from eventveil.io.formats.columns import (
     Column,
     ColumnError,
     find_fields,
-    parse_unit,
+    find_unit,
+    split_name,
     to_packet,
 )
 from eventveil.io.formats.npy_stream import ArrayError, ArrayStream
@@ -50,9 +51,9 @@ class ArraysReader(Reader):
         self._read = 0
         self._fault: EventFileError | None = None
         try:
-            self._unit = parse_unit(options["unit"]) if "unit" in options else None
             self._open_arrays()
-            self._fields = self._find_fields(options.get("columns"))
+            self._fields, names = self._find_fields(options.get("columns"))
+            self._unit = find_unit(names, options.get("unit"))
         except DAMAGED as error:
             self.close()
             content = error if isinstance(error, ArrayError | ColumnError) else "damaged or truncated bytes"
@@ -64,22 +65,23 @@ class ArraysReader(Reader):
     def _open_arrays(self) -> None:
         """Fill `self._arrays`: one array under any name, or one for each of t, x, y and p."""
 
-    def _find_fields(self, stated: str | None) -> dict[str, tuple[str, Any]]:
-        """Return for each of t, x, y and p the array that holds it, and its index in that array."""
+    def _find_fields(self, stated: str | None) -> tuple[dict[str, tuple[str, Any]], list[str]]:
+        """Return for each of t, x, y and p the array that holds it and its index in that array; and all names."""
         if len(self._arrays) > 1:
             if len({array.rows for array in self._arrays.values()}) > 1:
                 raise ArrayError("arrays of different lengths")
             names = list(self._arrays)
-            return {field: (names[place], ...) for field, place in find_fields(names).items()}
+            return {field: (names[place], ...) for field, place in find_fields(names).items()}, names
         ((key, array),) = self._arrays.items()
         if array.columns is None:
             names = list(array.dtype.names or ())
-            return {field: (key, names[place]) for field, place in find_fields(names).items()}
+            return {field: (key, names[place]) for field, place in find_fields(names).items()}, names
         if stated is None:
             raise ColumnError("a table without a stated order of columns")
         if stated.count(",") + 1 != array.columns:
             raise ColumnError(f"a table of {array.columns} columns, but ?columns={stated} was stated")
-        return {field: (key, (..., place)) for field, place in find_fields(stated.split(",")).items()}
+        names = stated.split(",")
+        return {field: (key, (..., place)) for field, place in find_fields(names).items()}, names
 
     def read_packet(self) -> EventPacket | None:
         """Return the next 32,768 events."""
@@ -163,7 +165,7 @@ class NpzReader(ArraysReader):
     def _open_arrays(self) -> None:
         self._archive = archive = zipfile.ZipFile(self.path)
         names = [name.removesuffix(".npy") for name in archive.namelist() if name.endswith(".npy")]
-        columns = [name for name in names if name.strip().lower() in NAMES]
+        columns = [name for name in names if split_name(name)[0] in NAMES]
         if len(names) != 1 and len(columns) != len(FIELDS):
             raise ArrayError(f"an archive of {len(names)} arrays without one for each of {', '.join(FIELDS)}")
         for name in names if len(names) == 1 else columns:

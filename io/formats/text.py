@@ -1,36 +1,39 @@
 """Text: one event per line, four or more columns separated by blanks, commas, tabs or semicolons.
 
-Lines that begin with `#` or `%` are comments. A line of names before the first event gives the order of the columns;
-without one the order is t x y p, or as `?columns=` states. A line that is not an event is reported by its number, and
-only that line is lost.
+Lines that begin with `#` or `%` are comments. `text_layout.py` finds the order of the columns and everything else that
+the first lines state, `text_kernel.py` reads the numbers. What is wrong with all lines is reported once, at opening; a
+single line that is not an event is reported by its number, and only that line is lost.
 """
 
 from __future__ import annotations
 
 import os
-import re
+from collections import Counter
+from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 
 from eventveil.errors import EventError, EventFileError
-from eventveil.events import EventPacket, Sensor
-from eventveil.io.formats.columns import FIELDS, STATE_COLUMNS, ColumnError, find_fields, parse_unit, to_packet
+from eventveil.events import EventPacket
+from eventveil.io.formats import text_kernel as kernel
+from eventveil.io.formats.columns import STATE_UNIT, ColumnError, check_date, check_resolution
+from eventveil.io.formats.decoder import empty_columns
 from eventveil.io.formats.reader import Reader
+from eventveil.io.formats.text_layout import MAX_LINE, UTF8_MARK, UTF16_MARKS, looks_like_events, read_layout
 
 BLOCK = 1 << 20  # bytes read at once
-MAX_LINE = 4_096  # bytes; no event takes more
-SEPARATORS = (",", ";")  # otherwise blanks and tabs
-GEOMETRY = re.compile(r"^[#%]\s*geometry\s*[:=]?\s*(\d{1,5}x\d{1,5})\s*$", re.IGNORECASE)
-SIZED_NAMES = re.compile(r"\bx@(\d{1,5})\s*[,;\s]\s*y@(\d{1,5})\b")  # as written by faery: t,x@640,y@480,on
-STATED = "lines of t x y p, or a line of column names before them, or an order stated as in ?columns=x,y,p,t"
+HEAD_LINES = 2_000  # from which the layout is taken
+TRIED = 100  # lines; if most of them are faulty, the whole file is refused
+STATED = "write lines of t x y p, or a line of column names before them, or state an order as in ?columns=x,y,p,t"
 
 
 class TextReader(Reader):
     """Reads text in blocks of about a megabyte; each block is one packet.
 
     Options: `columns`, the order of the columns, as in `columns=x,y,p,t`; `unit`, the unit of t: us, ms, s, ns or a
-    number of microseconds such as 100us. Times with fractions need a stated unit.
+    number of microseconds such as 100us. Times with fractions need a unit, stated here or in the name of the column.
     """
 
     format = "CSV"
@@ -39,8 +42,9 @@ class TextReader(Reader):
 
     def __init__(self, path: Path, **options: str) -> None:
         super().__init__(path, **options)
-        self._lines: list[str] = []  # read but not yet parsed
-        self._number = 1  # line number of the first of them, from 1
+        self._block = b""  # whole lines, each with its end
+        self._at = 0  # where the first line begins that has not been read
+        self._number = 1  # the number of that line, from 1
         self._rest = b""  # start of a line whose end has not been read
         self._fault: EventFileError | None = None
         try:
@@ -48,105 +52,103 @@ class TextReader(Reader):
         except OSError as error:
             raise self.fault(f"cannot be opened: {error.strerror}", "check the path and its permissions") from error
         try:
-            self._unit = parse_unit(options["unit"]) if "unit" in options else None
-            self._read_header(options.get("columns"))
+            self._read_header(options.get("columns"), options.get("unit"))
+            self._try_first_lines()
         except (ColumnError, EventError) as error:
             self.close()
-            raise self.fault(f"expected events as text, found {error}", STATED) from error
+            found, _, remedy = str(error).partition("; ")
+            raise self.fault(f"expected events as text, found {found}", remedy or STATED) from error
         except BaseException:
             self.close()
             raise
 
     @classmethod
     def recognises(cls, head: bytes) -> bool:
-        """Check the first line that is not a comment: four numbers, or the names of four columns."""
-        lines = head[: head.rfind(b"\n") + 1] or head
-        first = next((line for line in lines.decode("latin-1").split("\n") if _is_data(line)), "")
-        cells = _cells(first)
-        return len(first) <= MAX_LINE and first.isascii() and (_are_numbers(cells[:4]) or _are_names(cells))
+        """Check the first line that is not a comment: numbers, or the names of four columns."""
+        head = head.removeprefix(UTF8_MARK)
+        lines = _with_one_line_end(head[: max(head.rfind(b"\n"), head.rfind(b"\r")) + 1] or head)
+        return looks_like_events(lines.decode("latin-1").split("\n"))
 
-    def _read_header(self, stated: str | None) -> None:
-        self._next_block()
-        ahead = next((place for place, line in enumerate(self._lines) if _is_data(line)), len(self._lines))
-        for line in self._lines[:ahead]:
-            if geometry := GEOMETRY.match(line.strip()):
-                self.sensor = Sensor.parse(geometry[1])
-        if ahead == len(self._lines):
+    def _read_header(self, columns: str | None, unit: str | None) -> None:
+        if not self._next_block():
             raise ColumnError("neither column names nor events")
-        first = self._lines[ahead]
-        if sizes := SIZED_NAMES.search(first):
-            self.sensor = Sensor(int(sizes[1]), int(sizes[2]))
-        self._separator = next((separator for separator in SEPARATORS if separator in first), None)
-        names = _cells(first)
-        if _are_numbers(names[:1]):
-            self._take(ahead)
-            if stated is None and len(names) != len(FIELDS):
-                raise ColumnError(f"{len(names)} columns of an unknown order; {STATE_COLUMNS}")
-        else:
-            self._take(ahead + 1)
-        if stated is not None or _are_numbers(names[:1]):
-            names = list(FIELDS) if stated is None else stated.split(",")
-        self._places = find_fields(names)
-        self.metadata["columns"] = names
+        if self._block.startswith(UTF16_MARKS):
+            raise ColumnError("text in UTF-16; save it as UTF-8")
+        lines = self._block.decode("latin-1").split("\n", HEAD_LINES)[:HEAD_LINES]
+        layout = read_layout(lines, columns, unit)
+        self.sensor = layout.sensor
+        self.metadata["columns"] = list(layout.names)
+        self._unit = layout.unit
+        factor = layout.unit or Fraction(1)
+        self._arguments = (
+            layout.separator,
+            len(layout.names),
+            np.array(layout.places, np.int64),
+            np.array([factor.numerator, factor.denominator, layout.unit is not None], np.int64),
+            layout.coding,
+        )
+        while self._number <= layout.header_lines and self._at < len(self._block):
+            self._skip_line()
+
+    def _try_first_lines(self) -> None:
+        """Refuse a file whose times make no sense, or in which most of the lines from the first faulty one on are.
+
+        Raises:
+            ColumnError: it is such a file.
+        """
+        at, events, tried, faults = self._at, 0, 0, Counter[int]()
+        while tried < TRIED and at < len(self._block):
+            packet, _, at, kind = self._parse(at)
+            check_resolution(packet.t, self._unit or Fraction(1))
+            if self._unit is None:
+                check_date(packet.t)
+            events += len(packet)
+            tried += len(packet) if faults else 0
+            if kind != kernel.EVENT:
+                tried += 1
+                faults[kind] += 1
+                at = self._block.index(b"\n", at) + 1
+        if 2 * faults.total() > min(events + faults.total(), TRIED):
+            content = kernel.FAULTS[faults.most_common(1)[0][0]]
+            raise ColumnError(f"{content}; {STATE_UNIT}" if faults[kernel.FRACTION] else content)
 
     def read_packet(self) -> EventPacket | None:
         """Return the events of the next block of lines, up to an invalid line; the next call raises its fault."""
         if self._fault is not None:
             fault, self._fault = self._fault, None
             raise fault
-        if not self._lines and not self._next_block():
+        if self._at == len(self._block) and not self._next_block():
             return None
-        try:
-            packet = self._parse(self._lines)
-            self._take(len(self._lines))
-        except ValueError:
-            packet = self._parse_to_fault()
+        packet, lines, self._at, kind = self._parse(self._at)
+        self._number += lines
+        if kind != kernel.EVENT:
+            self._fault = self._line_fault(kind)
+            self._skip_line()
         return packet
 
-    def _parse(self, lines: list[str]) -> EventPacket:
-        events = [line for line in lines if line[:1].isdecimal() or _is_data(line)]  # most begin with a digit
-        if not events:
-            return EventPacket.empty()
-        table = np.loadtxt(
-            events, np.float64, comments=None, delimiter=self._separator, usecols=list(self._places.values()), ndmin=2
-        )
-        return to_packet(dict(zip(self._places, table.T, strict=True)), self._unit)
+    def _parse(self, at: int) -> tuple[EventPacket, int, int, int]:
+        """Parse lines up to the end of the block or a fault: events, lines, where it stopped, and what is there."""
+        t, x, y, p = empty_columns(self._block.count(b"\n", at))
+        data: npt.NDArray[np.uint8] = np.frombuffer(self._block, np.uint8)
+        n, lines, at, kind = kernel.parse_lines(data, at, *self._arguments, t, x, y, p)
+        return EventPacket(t[:n], x[:n], y[:n], p[:n]), lines, at, kind
 
-    def _parse_to_fault(self) -> EventPacket:
-        """Find the first line that does not parse by bisection; parse the lines before it."""
-        good, bad = 0, len(self._lines)
-        while bad - good > 1:
-            middle = (good + bad) // 2
-            try:
-                self._parse(self._lines[good:middle])
-                good = middle
-            except ValueError:
-                bad = middle
-        packet = self._parse(self._lines[:good])
-        self._take(good)
-        self._fault = self._line_fault()
-        self._take(1)
-        return packet
-
-    def _line_fault(self) -> EventFileError:
-        content = "something else"
-        try:
-            self._parse(self._lines[:1])
-        except ColumnError as error:
-            content = str(error)
-        except ValueError:
-            pass  # numpy's message holds the text itself
+    def _line_fault(self, kind: int) -> EventFileError:
         self.skipped["line that is no event"] += 1
         return self.fault(
-            f"expected an event as {len(self._places)} numbers, found {content}",
+            f"expected an event of {self._arguments[1]} columns, found {kernel.FAULTS[kind]}",
             "correct or remove the line",
             where=f"line {self._number}",
             recoverable=True,
         )
 
+    def _skip_line(self) -> None:
+        self._at = self._block.index(b"\n", self._at) + 1
+        self._number += 1
+
     def _next_block(self) -> bool:
         """Read whole lines; return False at the end of the file."""
-        while not self._lines:
+        while True:
             if len(self._rest) > MAX_LINE:
                 self._rest = b""
                 self._file.seek(0, os.SEEK_END)
@@ -155,44 +157,26 @@ class TextReader(Reader):
                     "this is not a text of events",
                     where=f"line {self._number}",
                 )
+            at_start = self._file.tell() == 0
             block = self._file.read(BLOCK)
-            text = self._rest + block
+            text = self._rest + (block.removeprefix(UTF8_MARK) if at_start else block)
             if not text:
                 return False
-            end = text.rfind(b"\n") + 1 if len(block) == BLOCK else len(text)
-            self._rest = text[end:]
-            self._lines = text[:end].decode("latin-1").split("\n")
-            if not self._lines[-1]:
-                self._lines.pop()
-        return True
-
-    def _take(self, lines: int) -> None:
-        self._lines = self._lines[lines:]
-        self._number += lines
+            is_last = len(block) < BLOCK
+            held = b"\r" if text.endswith(b"\r") and not is_last else b""  # the rest of `\r\n` may follow
+            text = _with_one_line_end(text[: len(text) - len(held)])
+            if is_last and not text.endswith(b"\n"):
+                text += b"\n"
+            end = text.rfind(b"\n") + 1
+            self._block, self._rest, self._at = text[:end], text[end:] + held, 0
+            if self._block:
+                return True
 
     def close(self) -> None:
         """Close the file. May be called twice."""
         self._file.close()
 
 
-def _is_data(line: str) -> bool:
-    start = line.lstrip()[:1]
-    return start not in ("", "#", "%")
-
-
-def _cells(line: str) -> list[str]:
-    return [cell.partition("@")[0] for cell in re.split(r"\s*[,;]\s*|\s+", line.strip())]
-
-
-def _are_numbers(cells: list[str]) -> bool:
-    try:
-        return bool([float(cell) for cell in cells])
-    except ValueError:
-        return False
-
-
-def _are_names(cells: list[str]) -> bool:
-    try:
-        return len(find_fields(cells)) == len(FIELDS)
-    except ColumnError:
-        return False
+def _with_one_line_end(text: bytes) -> bytes:
+    r"""Return text whose lines end with `\n`, whether they did with that, `\r\n` or `\r`."""
+    return text.replace(b"\r\n", b"\n").replace(b"\r", b"\n") if b"\r" in text else text

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from fractions import Fraction
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -8,6 +10,7 @@ from recordings import SENSOR, assert_same, make_events, read_all, read_with_fau
 
 from eventveil import EventPacket, Sensor
 from eventveil.errors import EventFileError
+from eventveil.io.formats.columns import parse_unit
 from eventveil.io.formats.text import BLOCK, TextReader
 
 EVENTS = make_events(200)
@@ -24,6 +27,7 @@ def write(folder, lines, end="\n", name="a.csv"):
     return path
 
 
+@pytest.mark.kernel
 @pytest.mark.parametrize("end", ["\n", "\r\n"])
 @pytest.mark.parametrize("separator", [" ", "  ", ",", ", ", "\t", ";"])
 @pytest.mark.parametrize("header", ["# made by hand", "t{0}x{0}y{0}p", None])
@@ -41,6 +45,7 @@ def test_columns_in_another_order_with_others_between(tmp_path, header):
     assert_same(read_all(TextReader(write(tmp_path, lines), **stated)), EVENTS)
 
 
+@pytest.mark.kernel
 def test_comments_and_blank_lines_anywhere(tmp_path):
     lines = ["", "% geometry 346x260", *rows()[:100], "", "  # pause", *rows()[100:], " "]
     reader = TextReader(write(tmp_path, lines))
@@ -60,6 +65,7 @@ def test_the_last_line_needs_no_end(tmp_path):
     assert_same(read_all(TextReader(path)), EVENTS)
 
 
+@pytest.mark.kernel
 @pytest.mark.parametrize("row", ["1 2 3 -1", "1.0 2.0 3.000 0", "1.000000000000000000e+00 2e0 3e0 0e0"])
 def test_numbers_as_other_programs_print_them(tmp_path, row):
     got = read_all(TextReader(write(tmp_path, [row, "5 6 7 1"])))
@@ -72,8 +78,9 @@ def test_seconds_are_rounded_to_microseconds(tmp_path):
 
 
 def test_fractions_without_a_unit_are_not_guessed_at(tmp_path):
-    _, faults = read_with_faults(TextReader(write(tmp_path, ["0.003811000 96 133 0"])))
-    assert "unit=ms" in str(faults[0])
+    lines = ["# made by hand", *(f"{second}.003811000 96 133 0" for second in range(4_000))]
+    with pytest.raises(EventFileError, match=r"times with fractions, and no unit; state the unit .*unit=ms"):
+        TextReader(write(tmp_path, lines))
 
 
 def test_many_blocks(tmp_path):
@@ -83,6 +90,7 @@ def test_many_blocks(tmp_path):
     assert_same(read_all(TextReader(path)), events)
 
 
+@pytest.mark.kernel
 @given(st.data())
 def test_a_line_that_is_no_event_costs_itself_and_is_told_by_number(tmp_path_factory, data):
     bad = data.draw(st.sampled_from(["1 2 3", "a b c d", "1 2 3 7", "1 -2 3 0", "1 70000 3 0", "nan 1 1 1", "1,2,3,0"]))
@@ -97,6 +105,40 @@ def test_a_line_that_is_no_event_costs_itself_and_is_told_by_number(tmp_path_fac
     assert [fault.where for fault in faults] == expected
     assert all(fault.recoverable for fault in faults)
     assert reader.skipped == {"line that is no event": len(places)}
+
+
+@pytest.mark.kernel
+@pytest.mark.parametrize(
+    ("line", "content"),
+    [
+        ("1 2 3", "another number of columns"),
+        ("1 2 3 0 5", "another number of columns"),
+        ("1 2 3 0 5 6 7 8", "another number of columns"),
+        ("1,2,3,0", "another number of columns"),
+        ("t 2 3 0", "something else"),
+        ("1e 2 3 0", "something else"),
+        ("- 2 3 0", "something else"),
+        ("1e30 2 3 0", "too large"),
+        ("9" * 19 + " 2 3 0", "too large"),
+        ("1 -2 3 0", "x or y"),
+        ("1 2 65536 0", "x or y"),
+        ("1 2.5 3 0", "x or y"),
+        ("1 2 3 2", "p of another kind"),
+        ("1 2 3 -2", "p of another kind"),
+        ("1 2 3 yes", "p of another kind"),
+    ],
+)
+def test_what_is_wrong_with_a_line_is_named(tmp_path, line, content):
+    got, faults = read_with_faults(TextReader(write(tmp_path, [*rows(), line, "5 6 7 1  "])))
+    assert len(got) == len(EVENTS) + 1
+    assert [content in str(fault) for fault in faults] == [True]
+
+
+@pytest.mark.kernel
+def test_a_fraction_after_the_first_lines_costs_its_line(tmp_path):
+    got, faults = read_with_faults(TextReader(write(tmp_path, [*rows(), "1000.5 2 3 0", "1001 2 3 0"])))
+    assert len(got) == len(EVENTS) + 1
+    assert ["times with fractions" in str(fault) for fault in faults] == [True]
 
 
 def test_events_before_a_bad_line_come_first(tmp_path):
@@ -154,6 +196,123 @@ def test_names_without_events_are_an_empty_recording(tmp_path):
 )
 def test_what_is_not_recognised(head):
     assert not TextReader.recognises(head)
+
+
+HEADERS = {
+    "names with a unit and an extra column": (["time (us),x,y,polarity,label"], "{t},{x},{y},{p},hand", {}),
+    "names with a unit that counts": (["t_ms,x,y,p"], "{ms},{x},{y},{p}", {}),
+    "names in quotes": (['"Time","X","Y","Pol"'], '"{t}","{x}","{y}","{p}"', {}),
+    "names in tabs, one of them with a blank": (["label\ttime (us)\tx\ty\tp"], "3\t{t}\t{x}\t{y}\t{p}", {}),
+    "a comment with the order": (["# x,y,p,t"], "{x},{y},{p},{t}", {}),
+    "a comment with the order after a colon": (["% columns: x y p t"], "{x} {y} {p} {t}", {}),
+    "a byte order mark": (["\xef\xbb\xbft,x,y,p"], "{t},{x},{y},{p}", {}),
+    "a byte order mark and no names": ([], "{t},{x},{y},{p}", {}),
+    "Metavision": (["%geometry:346,260"], "{x},{y},{p},{t}", {}),
+    "the Event-Camera Dataset": (["346 260"], "{s:.9f} {x} {y} {p}", {"unit": "s"}),
+    "blanks before and after": (["t;x;y;p"], " {t} ; {x};  {y} ;{p} ", {}),
+    "exponents": ([], "{t:e} {x:e} {y:e} {p:e}", {}),
+}
+CODINGS = {
+    "True and False": ("False", "True"),
+    "lower case": ("false", "true"),
+    "on and off": ("OFF", "ON"),
+    "signs": ("-1", "1"),
+    "1 and 2": ("1", "2"),
+    "as in MATLAB": ("1.0", "2.0"),
+}
+
+
+def lines_of(template, events=EVENTS, coding=("0", "1")):
+    for t, x, y, p in zip(*(getattr(events, field).tolist() for field in "txyp"), strict=True):
+        times = {"t": t, "ms": t / 1e3, "s": t / 1e6}
+        yield template.format(**times, x=x, y=y, p=int(p) if coding == ("0", "1") else coding[p])
+
+
+@pytest.mark.kernel
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
+@pytest.mark.parametrize("case", HEADERS)
+def test_texts_as_others_write_them(tmp_path, case, end):
+    header, template, options = HEADERS[case]
+    lines = [*header, *lines_of(template)]
+    if case == "a byte order mark and no names":
+        lines[0] = "\xef\xbb\xbf" + lines[0]
+    path = write(tmp_path, lines, end)
+    assert TextReader.recognises(path.read_bytes()[:65_536])
+    reader = TextReader(path, **options)
+    assert reader.sensor == (SENSOR if case in ("Metavision", "the Event-Camera Dataset") else None)
+    assert_same(read_all(reader), EVENTS)
+
+
+@pytest.mark.kernel
+@pytest.mark.parametrize("case", CODINGS)
+@pytest.mark.parametrize("template", ["{t} {x} {y} {p}", "{p},{t},{x},{y}"])
+def test_polarities_as_others_write_them(tmp_path, case, template):
+    options = {} if template.startswith("{t}") else {"columns": "p,t,x,y"}
+    path = write(tmp_path, list(lines_of(template, coding=CODINGS[case])))
+    assert_same(read_all(TextReader(path, **options)), EVENTS)
+
+
+@pytest.mark.kernel
+@pytest.mark.parametrize(
+    ("lines", "options", "message"),
+    [
+        (["t,x,y,p,label", "1,2,3,0"], {}, "4 columns, but the line of column names has 5"),
+        (["t,x,y,p", "1,2,3,0,5"], {}, "5 columns, but the line of column names has 4"),
+        (["1,2,3,0,5"], {"columns": "t,x,y,p"}, "5 columns, but .columns states 4"),
+        (["# x y p t and a label", "1,2,3,0"], {}, "a comment that names t, x, y and p, but not as 4 columns"),
+        (["96,133,0,3811", "96,130,1,3812"], {}, "polarities in the third column, and no stated order"),
+        (["t_ms,x,y,p", "1,2,3,0"], {"unit": "us"}, "times in ms by the name of their column, but"),
+        (["time (days),x,y,p", "1,2,3,0"], {}, "unknown unit"),
+        (["1 2 3 7", "1 2 3 9", "1 2 3 8"], {}, "p of another kind"),
+        (["1600000000123456000 2 3 1", "1600000000123457000 2 3 1"], {}, "beyond the year 2100"),
+    ],
+)
+def test_what_a_text_states_is_obeyed_or_refused(tmp_path, lines, options, message):
+    with pytest.raises(EventFileError, match=message):
+        TextReader(write(tmp_path, lines), **options)
+
+
+def test_nanoseconds_since_1970_are_exact_with_their_unit(tmp_path):
+    path = write(tmp_path, ["1600000000123456000 2 3 1", "1600000000123457499 2 3 1", "1600000000123457500 2 3 1"])
+    assert read_all(TextReader(path, unit="ns")).t.tolist() == [1600000000123456, 1600000000123457, 1600000000123458]
+
+
+@pytest.mark.parametrize("digits", [6, 9])
+def test_seconds_that_were_float32_are_refused(tmp_path, digits):
+    t = 1_234_000_000 + np.cumsum(np.random.default_rng(0).integers(1, 40, 1_000))
+    exact = write(tmp_path, [f"{time / 1e6:.{digits}f} 2 3 1" for time in t])
+    np.testing.assert_array_equal(read_all(TextReader(exact, unit="s")).t, t)
+    with pytest.raises(EventFileError, match="rounded to float32"):
+        TextReader(write(tmp_path, [f"{np.float32(time / 1e6):.{digits}f} 2 3 1" for time in t]), unit="s")
+
+
+def test_a_utf16_text_is_named(tmp_path):
+    (tmp_path / "a.csv").write_bytes("t,x,y,p\n1,2,3,0\n".encode("utf-16"))
+    with pytest.raises(EventFileError, match="UTF-16; save it as UTF-8"):
+        TextReader(tmp_path / "a.csv")
+
+
+NUMBERS = st.one_of(
+    st.integers(-(10**18), 10**18).map(str),
+    st.decimals(-(10**9), 10**9, allow_nan=False, places=7).map(lambda number: f"{number:f}"),
+    st.floats(-1e12, 1e12, allow_nan=False).map(lambda number: f"{number:.17e}"),
+    st.sampled_from(["1e3", "1.", ".5", "+7", "-0", "1e-400", "0e999", "1.5E+2", "007", "1e18"]),
+)
+
+
+@pytest.mark.kernel
+@given(NUMBERS, st.sampled_from(["us", "ms", "s", "ns", "100us"]), st.sampled_from([" ", ",", " , "]))
+def test_times_are_those_of_exact_fractions(tmp_path_factory, number, unit, separator):
+    exact = Fraction(number) * parse_unit(unit)
+    path = write(tmp_path_factory.mktemp("text"), [separator.join([number, "2", "3", "1"])])
+    if abs(exact) >= 2**62 - 2**32:
+        with pytest.raises(EventFileError, match="too large"):
+            TextReader(path, unit=unit)
+        return
+    expected = abs(exact)
+    rounded = int(expected) + (expected - int(expected) >= Fraction(1, 2))
+    got = read_all(TextReader(path, unit=unit)).t.tolist()[0]
+    assert abs(got - (rounded if exact >= 0 else -rounded)) <= (1 if abs(expected % 1 - Fraction(1, 2)) < 1e-6 else 0)
 
 
 def test_event_reid_sample_in_tenths_of_milliseconds(real_data):
