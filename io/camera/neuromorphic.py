@@ -163,8 +163,8 @@ class NeuromorphicCamera:
 def _decoder() -> Evt3Decoder:
     from eventveil.io.formats.evt3 import Evt3Decoder  # here, because it compiles: listing cameras must stay fast
 
-    Evt3Decoder().decode(bytes(2))  # compile now, not when the first events come
-    return Evt3Decoder()
+    Evt3Decoder(live=True).decode(bytes(2))  # compile now, not when the first events come
+    return Evt3Decoder(live=True)
 
 
 def _kind(name: Any) -> str:

@@ -19,12 +19,15 @@ import numpy.typing as npt
 
 from eventveil.events import EventPacket, Sensor
 from eventveil.io.formats.chips import DVS128, davis_sensors, is_davis, sensor_of
+from eventveil.io.formats.clock import CONFIRMATIONS, LEFT_OUT, Clock
 from eventveil.io.formats.reader import Reader
 
 MAGIC = b"#!AER-DAT2.0"
 WORD = np.dtype(">u4")
 EVENT = 2 * WORD.itemsize
 PACKET_EVENTS = 1 << 16
+CLOCK_BITS = 32  # it wraps every 71.6 min
+NEAR_US = 1_000_000  # merged recordings step back by less
 _LINE = 1 << 16  # bytes; no comment is longer
 _CONTROL = re.compile(rb"[\x00-\x08\x0b\x0c\x0e-\x1f]")  # never in a comment, soon in an event
 
@@ -36,7 +39,7 @@ class Aedat2Reader(Reader):
     """Reads the events of a DVS128 or a DAVIS; frames, motion and external signals are skipped and counted.
 
     If no comment names the chip, the geometry given to `open_events` identifies it. Times are 32 bits wide and wrap
-    every 72 minutes; they are unwrapped.
+    every 72 minutes; they are carried on.
     """
 
     format = "AEDAT2"
@@ -51,8 +54,7 @@ class Aedat2Reader(Reader):
         except BaseException:
             self.close()
             raise
-        self._last = np.zeros(1, np.uint32)  # time of the last event, as in the file
-        self._epoch = 0  # how often time has wrapped
+        self._clock = Clock(CLOCK_BITS, 1, NEAR_US)
 
     @classmethod
     def recognises(cls, head: bytes) -> bool:
@@ -62,7 +64,8 @@ class Aedat2Reader(Reader):
     def read_packet(self) -> EventPacket | None:
         """Return the events among the next 65,536 words."""
         at = self._file.tell()
-        data = self._file.read(EVENT * PACKET_EVENTS)
+        size = EVENT * (PACKET_EVENTS + CONFIRMATIONS)
+        data = self._file.read(size)
         if not data:
             return None
         whole = len(data) - len(data) % EVENT
@@ -70,9 +73,10 @@ class Aedat2Reader(Reader):
             raise self.fault(
                 "the file is truncated in the middle of an event", "all events before it were read", where=f"byte {at}"
             )
-        self._file.seek(at + whole)
         words = np.frombuffer(data, WORD, whole // WORD.itemsize).astype(np.uint32).reshape(-1, 2)
-        return self._decode(words[:, 0], self._unwrap(words[:, 1]))
+        times, decided = self._clock.follow(words[:, 1].astype(np.int64), final=len(data) < size)
+        self._file.seek(at + EVENT * decided)
+        return self._decode(words[:decided, 0], times)
 
     def close(self) -> None:
         """Close the file."""
@@ -104,13 +108,6 @@ class Aedat2Reader(Reader):
             )
         return sensor
 
-    def _unwrap(self, times: Words) -> npt.NDArray[np.int64]:
-        before = np.concatenate((self._last, times[:-1]))
-        wraps = self._epoch + np.cumsum((before > times) & (before - times > 1 << 31))
-        self._last, self._epoch = times[-1:], int(wraps[-1])
-        t: npt.NDArray[np.int64] = (wraps << 32) + times
-        return t
-
     def _decode(self, address: Words, t: npt.NDArray[np.int64]) -> EventPacket:
         sensor = self.sensor
         davis = is_davis(self._chip) or sensor in davis_sensors()
@@ -121,6 +118,8 @@ class Aedat2Reader(Reader):
                 "state the geometry of a DVS128 (128x128) or of a DAVIS (240x180, 346x260, ...)",
             )
         is_event = self._davis_events(address) if davis else self._dvs128_events(address)
+        self._skip("event with an outlying time", is_event & (t == LEFT_OUT))
+        is_event &= t != LEFT_OUT
         address = address[is_event]
         if davis:
             x, y, p = address >> 12 & 0x3FF, address >> 22 & 0x1FF, address >> 11 & 1

@@ -56,11 +56,13 @@ class ChunkedReader(Reader):
         except OSError as error:
             self._ended = True
             raise self._unreadable(error) from error
-        if not data:
+        if data:
+            return self.decoder.decode(data)
+        packet = self.decoder.finish()
+        if not len(packet):
             self._ended = True
             self._check_end()
-            return EventPacket.empty()
-        return self.decoder.decode(data)
+        return packet
 
     def _check_end(self) -> None:
         if self.decoder.pending:

@@ -15,28 +15,26 @@ import numpy.typing as npt
 from numba import njit
 
 from eventveil.events import EventPacket
+from eventveil.io.formats.clock import LEFT_OUT, Clock
 from eventveil.io.formats.decoder import WordDecoder, empty_columns
 from eventveil.io.formats.prophesee import PropheseeReader, parse_header
 
 EVENT_TYPES = {0x00: "2d", 0x0C: "cd"}
 EVENT_BYTES = 8
-WRAP_US = 1 << 32  # the clock wraps every 71.6 min; a drop by half of it or more is a wrap
+CLOCK_BITS = 32  # the clock wraps every 71.6 min
+NEAR_US = 1_000_000  # merged and filtered recordings step back by less
 
 
 @njit(cache=True, nogil=True)
-def _decode(  # type: ignore[no-untyped-def]
-    words: npt.NDArray[np.int32], base: int, last: int, t, x, y, p
-) -> tuple[int, int]:
-    """Fill t, x, y, p from (n, 2) words; return the microseconds before the last wrap, and the clock."""
+def _decode(words: npt.NDArray[np.int32], times, t, x, y, p) -> int:  # type: ignore[no-untyped-def]
+    """Fill t, x, y, p from (n, 2) words, without those whose time was left out; return the number of events."""
+    n = 0
     for i in range(words.shape[0]):
-        clock = int(words[i, 0]) & 0xFFFFFFFF
-        if last - clock >= WRAP_US // 2:
-            base += WRAP_US
-        last = clock
         pixel = int(words[i, 1])
-        t[i], x[i], y[i] = base + clock, pixel & 0x3FFF, (pixel >> 14) & 0x3FFF
-        p[i] = (pixel >> 28) & 1 != 0
-    return base, last
+        t[n], x[n], y[n] = times[i], pixel & 0x3FFF, (pixel >> 14) & 0x3FFF
+        p[n] = (pixel >> 28) & 1 != 0
+        n += times[i] != LEFT_OUT
+    return n
 
 
 class DatDecoder(WordDecoder):
@@ -50,12 +48,14 @@ class DatDecoder(WordDecoder):
 
     def __init__(self, origin_us: int = 0) -> None:
         super().__init__()
-        self._base, self._last = origin_us, 0
+        self._clock = Clock(CLOCK_BITS, 1, NEAR_US, origin_us)
 
-    def _decode_words(self, words: npt.NDArray[np.int32]) -> EventPacket:
-        t, x, y, p = empty_columns(len(words))
-        self._base, self._last = _decode(words, self._base, self._last, t, x, y, p)
-        return EventPacket(t, x, y, p)
+    def _decode_words(self, words: npt.NDArray[np.int32], *, final: bool) -> tuple[EventPacket, int]:
+        times, used = self._clock.follow(words[:, 0].view(np.uint32).astype(np.int64), final=final)
+        t, x, y, p = empty_columns(used)
+        n = _decode(words[:used], times, t, x, y, p)
+        self._count_left_out(used - n)
+        return EventPacket(t[:n], x[:n], y[:n], p[:n]), used
 
 
 class DatReader(PropheseeReader):

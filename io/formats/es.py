@@ -66,7 +66,7 @@ class EsDecoder(Decoder):
         self._top = height - 1
         self._time = 0
 
-    def _decode(self, data: bytes) -> tuple[EventPacket, int]:
+    def _decode(self, data: bytes, *, final: bool) -> tuple[EventPacket, int]:  # noqa: ARG002 - holds nothing back
         if not data:
             return EventPacket.empty(), 0
         t, x, y, p = empty_columns(len(data) // EVENT_BYTES)

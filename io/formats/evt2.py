@@ -6,7 +6,7 @@ Source: Prophesee, "EVT 2.0 Format" (docs.prophesee.ai).
 from __future__ import annotations
 
 from pathlib import Path
-from typing import ClassVar, NamedTuple
+from typing import ClassVar
 
 import numpy as np
 import numpy.typing as npt
@@ -14,56 +14,45 @@ from numba import njit
 
 from eventveil.events import EventPacket
 from eventveil.io.formats.bitmask import ONE, ZERO
-from eventveil.io.formats.decoder import TypedWordDecoder, empty_columns
+from eventveil.io.formats.clock import LEFT_OUT, UNKNOWN, Clock
+from eventveil.io.formats.decoder import TIME_HIGH, TypedWordDecoder, empty_columns
 from eventveil.io.formats.prophesee import RawReader
 
-CD_OFF, CD_ON, TIME_HIGH = 0, 1, 8
+CD_OFF, CD_ON = 0, 1
 LOW_BITS = 6
-HIGH_WRAP = 1 << 27  # a drop of the upper part by this much or more is a wrap of the clock (every 4 h 46 min)
-WRAP_US = 1 << 34
-
-
-class Clock(NamedTuple):
-    """The clock as set by the time words so far."""
-
-    base: int  # microseconds before the last wrap
-    high: int  # -1 before the first time word
-
-
-@njit(cache=True, nogil=True)
-def advance(base: int, high: int, word: int) -> tuple[int, int]:
-    """Return base and upper part of the time after a time word."""
-    new = word & 0xFFFFFFF
-    if high - new >= HIGH_WRAP:
-        base += WRAP_US
-    return base, new
+HIGH_BITS = 28  # the clock wraps every 4 h 46 min
+NEAR_US = 1_000
 
 
 @njit(cache=True, nogil=True)
 def _decode(  # type: ignore[no-untyped-def]
-    words: npt.NDArray[np.int32], clock: Clock, t, x, y, p, types
-) -> tuple[int, int, Clock]:
-    """Fill t, x, y, p, each as long as `words`; return the numbers of events and timeless events and the new clock."""
-    base, high = clock
-    time = base + (high << LOW_BITS)
+    words: npt.NDArray[np.int32], high: int, highs, t, x, y, p, types
+) -> tuple[int, int, int, int]:
+    """Fill t, x, y, p, each as long as `words`.
+
+    Returns:
+        The number of events, of events before any time word, of events after an outlying one, and the time word's time.
+    """
     n = ZERO
-    timeless = 0
+    timeless = outlying = seen = 0
     for i in range(words.size):
         word = int(words[i])
         kind = (word >> 28) & 0xF
         if kind <= CD_ON:
-            if high >= 0:
-                t[n] = time + ((word >> 22) & 0x3F)
+            if high > LEFT_OUT:
+                t[n] = high + ((word >> 22) & 0x3F)
                 x[n], y[n], p[n] = (word >> 11) & 0x7FF, word & 0x7FF, kind == CD_ON
                 n += ONE
+            elif high == LEFT_OUT:
+                outlying += 1
             else:
                 timeless += 1
         elif kind == TIME_HIGH:
-            base, high = advance(base, high, word)
-            time = base + (high << LOW_BITS)
+            high = highs[seen]
+            seen += 1
         else:
             types[kind] += 1
-    return int(n), timeless, Clock(base, high)
+    return int(n), timeless, outlying, high
 
 
 class ClockedDecoder(TypedWordDecoder):
@@ -74,15 +63,12 @@ class ClockedDecoder(TypedWordDecoder):
     """
 
     reasons: ClassVar[dict[int, str]] = {0xA: "external trigger", 0xE: "system event", 0xF: "continuation word"}
+    time_shift = 28
+    time_mask = (1 << HIGH_BITS) - 1
 
     def __init__(self, origin_us: int = 0) -> None:
-        super().__init__()
-        self._clock = Clock(origin_us, -1)
-
-    @property
-    def started(self) -> bool:
-        """Return whether a time word has come."""
-        return self._clock.high >= 0
+        super().__init__(Clock(HIGH_BITS, 1 << LOW_BITS, NEAR_US, origin_us))
+        self._high = UNKNOWN  # the time of the last time word
 
 
 class Evt2Decoder(ClockedDecoder):
@@ -90,10 +76,11 @@ class Evt2Decoder(ClockedDecoder):
 
     word = np.dtype("<i4")
 
-    def _decode_words(self, words: npt.NDArray[np.int32]) -> EventPacket:
-        t, x, y, p = empty_columns(words.size)
-        n, self.timeless, self._clock = _decode(words, self._clock, t, x, y, p, self.types)
-        return EventPacket(t[:n], x[:n], y[:n], p[:n])
+    def _decode_words(self, words: npt.NDArray[np.int32], *, final: bool) -> tuple[EventPacket, int]:
+        highs, used = self._times_of(words, final=final)
+        t, x, y, p = empty_columns(used)
+        n, self.timeless, self.outlying, self._high = _decode(words[:used], self._high, highs, t, x, y, p, self.types)
+        return EventPacket(t[:n], x[:n], y[:n], p[:n]), used
 
 
 class Evt2Reader(RawReader):

@@ -17,8 +17,9 @@ from numba import njit
 
 from eventveil.events import EventPacket
 from eventveil.io.formats.bitmask import ZERO, count_bits, make_mask_expander
-from eventveil.io.formats.decoder import empty_columns
-from eventveil.io.formats.evt2 import CD_ON, LOW_BITS, TIME_HIGH, Clock, ClockedDecoder, advance
+from eventveil.io.formats.clock import LEFT_OUT
+from eventveil.io.formats.decoder import TIME_HIGH, empty_columns
+from eventveil.io.formats.evt2 import CD_ON, ClockedDecoder
 from eventveil.io.formats.prophesee import RawReader
 
 GROUP = 2  # most words of a quiet scene hold one event or two
@@ -37,27 +38,29 @@ def _count(heads: npt.NDArray[np.int32], masks: npt.NDArray[np.int32]) -> int:
 
 @njit(cache=True, nogil=True)
 def _decode(  # type: ignore[no-untyped-def]
-    heads: npt.NDArray[np.int32], masks: npt.NDArray[np.int32], clock: Clock, t, x, y, p, types
-) -> tuple[int, int, Clock]:
-    """Fill t, x, y, p (room for `_count() + GROUP`); return the numbers of events and timeless events and the clock."""
-    base, high = clock
+    heads: npt.NDArray[np.int32], masks: npt.NDArray[np.int32], high: int, highs, t, x, y, p, types
+) -> tuple[int, int, int, int]:
+    """Fill t, x, y, p (room for `_count() + GROUP`); return what the kernel of EVT2 does."""
     n = ZERO
-    timeless = 0
+    timeless = outlying = seen = 0
     for i in range(heads.size):
         head = int(heads[i])
         kind = (head >> 28) & 0xF
         if kind <= CD_ON:
             mask = int(masks[i]) & 0xFFFFFFFF
-            if high >= 0:
-                time = base + (high << LOW_BITS) + ((head >> 22) & 0x3F)
+            if high > LEFT_OUT:
+                time = high + ((head >> 22) & 0x3F)
                 n = _expand_mask(mask, n, time, (head >> 11) & 0x7FF, head & 0x7FF, kind == CD_ON, t, x, y, p)
+            elif high == LEFT_OUT:
+                outlying += count_bits(mask)
             else:
                 timeless += count_bits(mask)
         elif kind == TIME_HIGH:
-            base, high = advance(base, high, head)
+            high = highs[seen]
+            seen += 1
         else:
             types[kind] += 1
-    return int(n), timeless, Clock(base, high)
+    return int(n), timeless, outlying, high
 
 
 class Evt21Decoder(ClockedDecoder):
@@ -74,11 +77,13 @@ class Evt21Decoder(ClockedDecoder):
         super().__init__(origin_us)
         self.legacy = legacy
 
-    def _decode_words(self, words: npt.NDArray[np.int32]) -> EventPacket:
+    def _decode_words(self, words: npt.NDArray[np.int32], *, final: bool) -> tuple[EventPacket, int]:
         heads, masks = (words[:, 0], words[:, 1]) if self.legacy else (words[:, 1], words[:, 0])
+        highs, used = self._times_of(heads, final=final)
+        heads, masks = heads[:used], masks[:used]
         t, x, y, p = empty_columns(_count(heads, masks) + GROUP)
-        n, self.timeless, self._clock = _decode(heads, masks, self._clock, t, x, y, p, self.types)
-        return EventPacket(t[:n], x[:n], y[:n], p[:n])
+        n, self.timeless, self.outlying, self._high = _decode(heads, masks, self._high, highs, t, x, y, p, self.types)
+        return EventPacket(t[:n], x[:n], y[:n], p[:n]), used
 
 
 class Evt21Reader(RawReader):

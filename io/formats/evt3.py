@@ -23,12 +23,13 @@ from numba import njit
 
 from eventveil.events import EventPacket
 from eventveil.io.formats.bitmask import ONE, ZERO, count_bits, make_mask_expander
-from eventveil.io.formats.decoder import TypedWordDecoder, empty_columns
+from eventveil.io.formats.clock import LEFT_OUT, UNKNOWN, Clock
+from eventveil.io.formats.decoder import TIME_HIGH, TypedWordDecoder, empty_columns
 from eventveil.io.formats.prophesee import RawReader
 
-ADDR_Y, OTHER_ADDR_Y, ADDR_X, VECT_BASE_X, VECT_12, VECT_8, TIME_LOW, TIME_HIGH = 0, 1, 2, 3, 4, 5, 6, 8
-# If the upper half drops by this much or more, the clock has wrapped; a smaller drop is a step back.
-HIGH_WRAP = 1 << 11
+ADDR_Y, OTHER_ADDR_Y, ADDR_X, VECT_BASE_X, VECT_12, VECT_8, TIME_LOW = range(7)
+HALF_BITS = 12  # of the clock, which wraps every 16.8 s
+NEAR_US = 1_000  # less than a step of the upper half: it steps by one, or by more and is confirmed
 GROUP = 4  # single events have their own words: masks hold several
 FAR = 1 << 15  # a column that masks can reach but no sensor has: a flood of masks stops counting here
 
@@ -38,12 +39,12 @@ _expand_mask = make_mask_expander(GROUP)
 class DecoderState(NamedTuple):
     """The values set by earlier words; -1 if none has come yet."""
 
-    base: int  # microseconds before the last wrap
-    high: int
+    high: int  # time of the last upper half that counted, or UNKNOWN
     low: int
     row: int
     column: int
     polarity: int
+    outlying: bool  # whether the last upper half was left out
 
 
 @njit(cache=True, nogil=True)
@@ -62,14 +63,19 @@ def _count(words: npt.NDArray[np.int16]) -> int:
 
 @njit(cache=True, nogil=True)
 def _decode(  # type: ignore[no-untyped-def]
-    words: npt.NDArray[np.int16], state: DecoderState, t, x, y, p, types
-) -> tuple[int, int, DecoderState]:
-    """Fill t, x, y, p (room for `_count() + GROUP`); return the numbers of events and timeless events and the state."""
-    base, high, low, row, column, polarity = state
-    time = base + (high << 12) + low
-    placed = high >= 0 and row >= 0
+    words: npt.NDArray[np.int16], state: DecoderState, highs, t, x, y, p, types
+) -> tuple[int, int, int, DecoderState]:
+    """Fill t, x, y, p (room for `_count() + GROUP`).
+
+    Returns:
+        The number of events, of events before the first time and row, of events after an outlying time, and the state.
+    """
+    high, low, row, column, polarity, outlying = state
+    time = high + low
+    timed = high != UNKNOWN and not outlying
+    placed = timed and row >= 0
     n = ZERO
-    timeless = 0
+    timeless = lost = seen = 0
     for i in range(words.size):
         word = int(words[i]) & 0xFFFF
         kind = word >> 12
@@ -77,14 +83,16 @@ def _decode(  # type: ignore[no-untyped-def]
             if placed:
                 t[n], x[n], y[n], p[n] = time, word & 0x7FF, row, (word & 0x800) != 0
                 n += ONE
+            elif outlying and row >= 0:
+                lost += 1
             else:
                 timeless += 1
         elif kind == ADDR_Y:
             row = word & 0x7FF
-            placed = high >= 0
+            placed = timed
         elif kind == TIME_LOW:
             low = word & 0xFFF
-            time = base + (high << 12) + low
+            time = high + low
         elif kind == VECT_BASE_X:
             column = word & 0x7FF
             polarity = word & 0x800
@@ -92,25 +100,28 @@ def _decode(  # type: ignore[no-untyped-def]
             mask = word & 0xFFF if kind == VECT_12 else word & 0xFF
             if placed and column >= 0:
                 n = _expand_mask(mask, n, time, column, row, polarity != 0, t, x, y, p)
+            elif outlying and row >= 0 and column >= 0:
+                lost += count_bits(mask)
             else:
                 timeless += count_bits(mask)
             if column >= 0:
                 column = min(column + (12 if kind == VECT_12 else 8), FAR)
         elif kind == TIME_HIGH:
-            new = word & 0xFFF
-            if new != high:
+            new = highs[seen]
+            seen += 1
+            outlying = new == LEFT_OUT
+            if not outlying and new != high:
                 low = 0
-            if high - new >= HIGH_WRAP:
-                base += 1 << 24
-            high = new
-            placed = row >= 0
-            time = base + (high << 12) + low
+                high = new
+            timed = not outlying
+            placed = timed and row >= 0
+            time = high + low
         else:
             if kind == OTHER_ADDR_Y:
                 row = -1
                 placed = False
             types[kind] += 1
-    return int(n), timeless, DecoderState(base, high, low, row, column, polarity)
+    return int(n), timeless, lost, DecoderState(high, low, row, column, polarity, outlying)
 
 
 class Evt3Decoder(TypedWordDecoder):
@@ -118,6 +129,7 @@ class Evt3Decoder(TypedWordDecoder):
 
     Args:
         origin_us: the recording's time at which its clock was zero.
+        live: True for a camera: a jump of its clock is judged by the words at hand, and no event waits for more.
     """
 
     word = np.dtype("<i2")
@@ -130,15 +142,14 @@ class Evt3Decoder(TypedWordDecoder):
         0xF: "continuation word",
     }
 
-    def __init__(self, origin_us: int = 0) -> None:
-        super().__init__()
-        self._state = DecoderState(origin_us, -1, 0, -1, -1, 0)
-        self._resuming = False
+    time_shift = HALF_BITS
+    time_mask = (1 << HALF_BITS) - 1
 
-    @property
-    def started(self) -> bool:
-        """Return whether the upper half of the time has come."""
-        return self._state.high >= 0
+    def __init__(self, origin_us: int = 0, *, live: bool = False) -> None:
+        super().__init__(Clock(HALF_BITS, 1 << HALF_BITS, NEAR_US, origin_us))
+        self._state = DecoderState(UNKNOWN, 0, -1, -1, 0, outlying=False)
+        self._resuming = False
+        self._live = live
 
     def resume_after_gap(self) -> None:
         """Continue after missing words: no word counts as an event until time, row and column have come again."""
@@ -146,14 +157,18 @@ class Evt3Decoder(TypedWordDecoder):
         self._state = self._state._replace(row=-1, column=-1)
         self._resuming = True
 
-    def _decode_words(self, words: npt.NDArray[np.int16]) -> EventPacket:
+    def _decode_words(self, words: npt.NDArray[np.int16], *, final: bool) -> tuple[EventPacket, int]:
+        skipped = 0
         if self._resuming:
             known = np.flatnonzero((words.view(np.uint16) >> 12) == TIME_HIGH)
-            words = words[known[0] if len(known) else len(words) :]
+            skipped = int(known[0]) if len(known) else len(words)
             self._resuming = not len(known)
+        words = words[skipped:]
+        highs, used = self._times_of(words, final=final or self._live)
+        words = words[:used]
         t, x, y, p = empty_columns(_count(words) + GROUP)
-        n, self.timeless, self._state = _decode(words, self._state, t, x, y, p, self.types)
-        return EventPacket(t[:n], x[:n], y[:n], p[:n])
+        n, self.timeless, self.outlying, self._state = _decode(words, self._state, highs, t, x, y, p, self.types)
+        return EventPacket(t[:n], x[:n], y[:n], p[:n]), skipped + used
 
 
 class Evt3Reader(RawReader):

@@ -18,11 +18,14 @@ from numba import njit
 
 from eventveil.errors import EventFileError
 from eventveil.events import EventPacket
-from eventveil.io.formats.evt3 import ADDR_X, ADDR_Y, HIGH_WRAP, TIME_HIGH, TIME_LOW
+from eventveil.io.formats.decoder import TIME_HIGH
+from eventveil.io.formats.evt3 import ADDR_X, ADDR_Y, TIME_LOW
 from eventveil.io.formats.writer import Writer
 
 MAX_PIXELS = 1 << 11
-MAX_GAP_US = 1 << 40  # 12.7 days without an event: half a megabyte of time words
+GAP_STEP = 1 << 8  # of the upper half of the clock. Longer ones come back to the same reading within a few steps, like
+# a damaged word, which decoders leave out (io/formats/clock.py).
+MAX_GAP_US = 1 << 40  # 12.7 days without an event: two megabytes of time words
 
 
 class EncoderState(NamedTuple):
@@ -41,8 +44,7 @@ def _encode(t, x, y, p, origin: int, state: EncoderState, words) -> tuple[int, E
     for i in range(t.size):
         time = int(t[i]) - origin
         while high != time >> 12:
-            # A decoder recognises a wrap of the clock by a drop of half its range, so no step may be longer.
-            high = min(time >> 12, high + HIGH_WRAP)
+            high = min(time >> 12, high + GAP_STEP)
             words[n] = TIME_HIGH << 12 | (high & 0xFFF)
             low = 0
             n += 1
@@ -61,7 +63,7 @@ def _encode(t, x, y, p, origin: int, state: EncoderState, words) -> tuple[int, E
 
 def _max_words(t: npt.NDArray[np.int64], since: int) -> int:
     """Return an upper bound of the number of words: four per event, and the steps that bridge the gaps between them."""
-    return 4 * len(t) + (int(t[-1]) - since) // (HIGH_WRAP << 12)
+    return 4 * len(t) + (int(t[-1]) - since) // (GAP_STEP << 12)
 
 
 class Evt3Writer(Writer):

@@ -32,7 +32,7 @@ class NCaltechDecoder(WordDecoder):
         super().__init__()
         self._overflows = 0
 
-    def _decode_words(self, words: npt.NDArray[np.uint8]) -> EventPacket:
+    def _decode_words(self, words: npt.NDArray[np.uint8], *, final: bool) -> tuple[EventPacket, int]:  # noqa: ARG002
         x, y, high, middle, low = words.T
         overflow = y == OVERFLOW_ROW
         overflows = self._overflows + np.cumsum(overflow)
@@ -42,7 +42,8 @@ class NCaltechDecoder(WordDecoder):
         t = (high & 0x7F).astype(np.int64) << 16 | middle.astype(np.int64) << 8 | low
         t += overflows * OVERFLOW_US
         kept = ~overflow
-        return EventPacket(t[kept], x[kept].astype(np.uint16), y[kept].astype(np.uint16), high[kept] >= 0x80)
+        packet = EventPacket(t[kept], x[kept].astype(np.uint16), y[kept].astype(np.uint16), high[kept] >= 0x80)
+        return packet, len(words)
 
 
 class NCaltechReader(ChunkedReader):

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
-from reference_evt import decode_in_pieces, encode_dat, read_all, read_columns
+from reference_evt import decode_in_pieces, decode_whole, encode_dat, read_all, read_columns
 
 from eventveil.errors import EventFileError
 from eventveil.events import Sensor
@@ -18,22 +18,25 @@ rest = st.tuples(st.integers(0, 16383), st.integers(0, 16383), st.booleans())
 
 @pytest.mark.kernel
 @given(
-    st.lists(st.tuples(st.integers(0, 2**31), rest), max_size=30), st.lists(st.integers(0, 300), max_size=4), st.just(0)
+    st.lists(st.tuples(st.integers(0, 59_000_000), rest), max_size=150),
+    st.lists(st.integers(0, 1200), max_size=4),
+    st.sampled_from([0, 2**31, 2**32 - 5]),
 )
-@example([(2**31, (0, 0, True)), (2**31 - 1, (1, 1, False)), (1, (2, 2, True))], [9], 0)
-@example([(2**31, (0, 0, True)), (2**31, (1, 1, False))], [], 0)
+@example([(59_000_000, (0, 0, True))] * 150, [9], 0)
 def test_events_come_back_wherever_the_bytes_are_cut_and_however_long_they_last(steps, cuts, start):
-    t = np.cumsum([start, *(step for step, _ in steps)])[1:].tolist()
+    steps = [(0, (5, 6, True)), *steps]
+    t = np.cumsum([step for step, _ in steps]).tolist()
     events = [(time, *pixel) for time, (_, pixel) in zip(t, steps, strict=True)]
-    decoder = DatDecoder(origin_us=start)
-    assert decode_in_pieces(decoder, encode_dat(events) + b"\x00", cuts) == events
+    raw = encode_dat([(start + time, *pixel) for time, *pixel in events])
+    decoder = DatDecoder(origin_us=-(start % 2**32))
+    assert decode_in_pieces(decoder, raw + b"\x00", cuts) == events
     assert decoder.pending == b"\x00"
 
 
 @pytest.mark.kernel
 def test_a_small_step_back_in_time_is_passed_on_as_it_is():
-    packet = DatDecoder().decode(encode_dat([(2**31, 0, 0, True), (1, 0, 0, True), (9, 0, 0, True), (5, 0, 0, True)]))
-    assert packet.t.tolist() == [2**31, 1, 9, 5]
+    packet = decode_whole(DatDecoder(), encode_dat([(t, 0, 0, True) for t in (2**31, 2**31 - 9, 2**31 + 9)]))
+    assert packet.t.tolist() == [2**31, 2**31 - 9, 2**31 + 9]
 
 
 @pytest.mark.parametrize(("kind", "name"), [(b"\x00", "2d"), (b"\x0c", "cd")])

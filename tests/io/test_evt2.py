@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
-from reference_evt import decode_evt2, decode_in_pieces, encode_evt2, read_all, read_columns
+from reference_evt import decode_evt2, decode_in_pieces, decode_whole, encode_evt2, read_all, read_columns
 
 from eventveil.errors import EventFileError
 from eventveil.events import EventPacket, Sensor
@@ -15,6 +15,7 @@ from eventveil.io.formats.evt2 import Evt2Decoder, Evt2Reader
 
 WHAT = {
     "timeless": "event before the first time or row",
+    "outlying": "event with an outlying time",
     10: "external trigger",
     14: "system event",
     15: "continuation word",
@@ -61,7 +62,7 @@ def test_decodes_what_the_slow_twin_decodes_wherever_it_is_cut(data, cuts, odd_b
 @pytest.mark.kernel
 def test_the_corners_of_a_word():
     decoder = Evt2Decoder(origin_us=1_000)
-    packet = decoder.decode(pack(high(2), event(2047, 0, 1, 63), event(0, 2047, 0, 0)))
+    packet = decode_whole(decoder, pack(high(2), event(2047, 0, 1, 63), event(0, 2047, 0, 0)))
     assert packet.t.tolist() == [1_000 + 128 + 63, 1_000 + 128]
     assert packet.x.tolist() == [2047, 0]
     assert packet.y.tolist() == [0, 2047]

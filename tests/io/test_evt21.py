@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
-from reference_evt import decode_evt21, decode_in_pieces, encode_evt21, read_all, tuples
+from reference_evt import decode_evt21, decode_in_pieces, decode_whole, encode_evt21, read_all, tuples
 
 from eventveil.errors import EventFileError
 from eventveil.events import Sensor
@@ -14,6 +14,7 @@ from eventveil.io.formats.evt21 import Evt21Decoder, Evt21Reader
 
 WHAT = {
     "timeless": "event before the first time or row",
+    "outlying": "event with an outlying time",
     10: "external trigger",
     14: "system event",
     15: "continuation word",
@@ -56,7 +57,7 @@ def test_decodes_what_the_slow_twin_decodes_wherever_it_is_cut(legacy, words, cu
 
 @pytest.mark.kernel
 def test_a_full_mask_is_32_neighbours():
-    packet = Evt21Decoder().decode(pack(False, HIGH_0, (1 << 28 | 5 << 22 | 64 << 11 | 719, 2**32 - 1)))
+    packet = decode_whole(Evt21Decoder(), pack(False, HIGH_0, (1 << 28 | 5 << 22 | 64 << 11 | 719, 2**32 - 1)))
     assert tuples(packet) == [(5, 64 + k, 719, True) for k in range(32)]
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
-from reference_evt import decode_evt3, decode_in_pieces, read_all, tuples
+from reference_evt import decode_evt3, decode_in_pieces, decode_whole, read_all, tuples
 
 from eventveil.errors import EventFileError
 from eventveil.events import Sensor
@@ -17,6 +17,7 @@ from eventveil.io.formats.evt3 import Evt3Decoder, Evt3Reader
 HEADER = b"% evt 3.0\n% format EVT3;height=720;width=1280\n% geometry 1280x720\n% end\n"
 WHAT = {
     "timeless": "event before the first time or row",
+    "outlying": "event with an outlying time",
     1: "address of another kind of event",
     7: "continuation word",
     9: "padding word",
@@ -83,7 +84,7 @@ def test_decodes_what_the_slow_twin_decodes_wherever_it_is_cut(data, cuts, odd_b
 @pytest.mark.kernel
 def test_a_mask_is_read_from_its_lowest_bit_and_moves_the_base_on():
     decoder = Evt3Decoder()
-    packet = decoder.decode(pack(high(1), low(5), row(7), base(100, 1), 0x4801, 0x50FF, 0x5001))
+    packet = decode_whole(decoder, pack(high(1), low(5), row(7), base(100, 1), 0x4801, 0x50FF, 0x5001))
     assert packet.x.tolist() == [100, 111, *range(112, 120), 120]
     assert set(packet.t.tolist()) == {4096 + 5}
     assert packet.p.all()
@@ -92,24 +93,34 @@ def test_a_mask_is_read_from_its_lowest_bit_and_moves_the_base_on():
 
 @pytest.mark.kernel
 def test_the_lower_time_counts_as_zero_until_it_comes_but_a_repeated_upper_half_keeps_it():
-    packet = Evt3Decoder().decode(
-        pack(high(1), low(9), row(0), one(0), high(1), one(1), high(2), one(2), low(3), one(3))
+    packet = decode_whole(
+        Evt3Decoder(), pack(high(1), low(9), row(0), one(0), high(1), one(1), high(2), one(2), low(3), one(3))
     )
     assert packet.t.tolist() == [4105, 4105, 8192, 8195]
 
 
 @pytest.mark.kernel
 def test_the_clock_wraps_when_its_upper_half_falls_by_half_its_range_and_steps_back_when_by_less():
-    wraps = Evt3Decoder().decode(pack(high(2048), row(0), one(0), high(0), one(0)))
+    wraps = decode_whole(Evt3Decoder(), pack(high(2048), row(0), one(0), high(0), one(0)))
     assert wraps.t.tolist() == [2048 << 12, 1 << 24]
-    back = Evt3Decoder().decode(pack(high(2048), row(0), one(0), high(1), one(0)))
-    assert back.t.tolist() == [2048 << 12, 1 << 12]
+    begun = [row(0), *(high(k) for k in range(2040, 2049)), one(0)]
+    back = decode_whole(Evt3Decoder(), pack(*begun, high(1), one(0), high(2), one(0)))
+    assert back.t.tolist() == [2048 << 12, 1 << 12, 2 << 12]
+
+
+@pytest.mark.kernel
+def test_events_after_an_outlying_time_are_left_out_and_the_next_time_counts():
+    decoder = Evt3Decoder()
+    outlying = [high(5 ^ 1 << 10), low(7), one(1), base(2), 0x4003]
+    packet = decode_whole(decoder, pack(row(0), high(5), one(0), *outlying, high(5), one(4), high(6), one(5)))
+    assert tuples(packet) == [((5 << 12), 0, 0, False), ((5 << 12) + 7, 4, 0, False), (6 << 12, 5, 0, False)]
+    assert decoder.skipped == {"event with an outlying time": 3}
 
 
 @pytest.mark.kernel
 def test_columns_of_another_kind_of_event_are_no_pixels():
     decoder = Evt3Decoder()
-    packet = decoder.decode(pack(high(0), row(1), one(5), 0x1001, one(6), base(0), 0x4FFF, row(2), one(7)))
+    packet = decode_whole(decoder, pack(high(0), row(1), one(5), 0x1001, one(6), base(0), 0x4FFF, row(2), one(7)))
     assert tuples(packet) == [(0, 5, 1, False), (0, 7, 2, False)]
     assert decoder.skipped == {
         "address of another kind of event": 1,
@@ -119,7 +130,7 @@ def test_columns_of_another_kind_of_event_are_no_pixels():
 
 @pytest.mark.kernel
 def test_a_flood_of_masks_leaves_the_sensor_and_does_not_come_back():
-    packet = Evt3Decoder().decode(pack(high(0), row(0), base(0), *([0x4001] * 6000)))
+    packet = decode_whole(Evt3Decoder(), pack(high(0), row(0), base(0), *([0x4001] * 6000)))
     assert packet.x[0] == 0
     assert (np.diff(packet.x.astype(int)) >= 0).all()
 
@@ -127,9 +138,9 @@ def test_a_flood_of_masks_leaves_the_sensor_and_does_not_come_back():
 @pytest.mark.kernel
 def test_the_packet_owns_its_memory():
     decoder = Evt3Decoder()
-    first = decoder.decode(pack(high(0), row(0), one(1), one(2)))
+    first = decode_whole(decoder, pack(high(0), row(0), one(1), one(2)))
     kept = tuples(first)
-    decoder.decode(pack(row(9), one(8), one(8), one(8)))
+    decode_whole(decoder, pack(row(9), one(8), one(8), one(8)))
     assert tuples(first) == kept
 
 
@@ -244,21 +255,24 @@ def test_a_few_unknown_words_and_much_padding_are_counted_not_fatal(tmp_path):
 @pytest.mark.kernel
 def test_behind_missing_words_nothing_is_an_event_until_time_and_row_have_come():
     decoder = Evt3Decoder()
-    assert tuples(decoder.decode(pack(high(1), low(5), row(3), base(40), one(7)))) == [(4101, 7, 3, False)]
-    decoder.decode(pack(high(1))[:1])  # half a word, whose other half is missing
+    assert tuples(decode_whole(decoder, pack(high(1), low(5), row(3), base(40), one(7)))) == [(4101, 7, 3, False)]
+    decode_whole(decoder, pack(high(1))[:1])  # half a word, whose other half is missing
     decoder.resume_after_gap()
     stray = pack(low(6), row(4), one(8), 0x4001)  # their time and column are unknown
-    assert tuples(decoder.decode(stray)) == []
-    assert tuples(decoder.decode(pack(one(9), high(1), low(9), one(10), 0x4001, row(5), one(11)))) == [
+    assert tuples(decode_whole(decoder, stray)) == []
+    assert tuples(decode_whole(decoder, pack(one(9), high(1), low(9), one(10), 0x4001, row(5), one(11)))) == [
         (4105, 11, 5, False)
     ]
     assert decoder.skipped["event before the first time or row"] == 2
-    assert tuples(decoder.decode(pack(base(50, 1), 0x4001, one(12)))) == [(4105, 50, 5, True), (4105, 12, 5, False)]
+    assert tuples(decode_whole(decoder, pack(base(50, 1), 0x4001, one(12)))) == [
+        (4105, 50, 5, True),
+        (4105, 12, 5, False),
+    ]
 
 
 @pytest.mark.kernel
 def test_the_clock_wraps_on_behind_missing_words():
     decoder = Evt3Decoder()
-    decoder.decode(pack(high(4095), row(1), one(1)))
+    decode_whole(decoder, pack(high(4095), row(1), one(1)))
     decoder.resume_after_gap()
-    assert tuples(decoder.decode(pack(high(2), row(1), one(2)))) == [((1 << 24) + (2 << 12), 2, 1, False)]
+    assert tuples(decode_whole(decoder, pack(high(2), row(1), one(2)))) == [((1 << 24) + (2 << 12), 2, 1, False)]

@@ -10,6 +10,7 @@ from collections import Counter
 from itertools import groupby, pairwise
 
 import numpy as np
+from reference_clock import follow
 
 from eventveil.events import EventPacket
 
@@ -27,8 +28,10 @@ def set_bits(mask: int) -> list[int]:
 def decode_evt3(data: bytes) -> tuple[list[Event], Counter]:
     """Return the events, and how many words of each type were left out ("timeless" counts events)."""
     events, skipped = [], Counter()
-    wraps, high, low, row, base, on = 0, None, 0, None, None, False
-    for (word,) in struct.iter_unpack("<H", data):
+    words = [word for (word,) in struct.iter_unpack("<H", data)]
+    highs = iter(follow([field(word, 0, 12) for word in words if field(word, 12, 4) == 8], 12, 4096, 1_000, 0))
+    high, known, seen, low, row, base, on = None, False, False, 0, None, None, False
+    for word in words:
         kind, payload, columns = field(word, 12, 4), field(word, 0, 12), []
         if kind == 0:
             row = field(word, 0, 11)
@@ -50,17 +53,17 @@ def decode_evt3(data: bytes) -> tuple[list[Event], Counter]:
         elif kind == 6:
             low = payload
         elif kind == 8:
-            if payload != high:
-                low = 0
-            if high is not None and high - payload >= 2048:
-                wraps += 1
-            high = payload
+            new = next(highs)
+            known = new is not None
+            seen = True
+            if known and new != high:
+                high, low = new, 0
         else:
             skipped[kind] += 1
-        if high is None or row is None:
-            skipped["timeless"] += len(columns)
+        if known and row is not None:
+            events += [(high + low, column, row, polarity) for column in columns]
         else:
-            events += [(wraps * 2**24 + high * 2**12 + low, column, row, polarity) for column in columns]
+            skipped["timeless" if row is None or not seen else "outlying"] += len(columns)
     return events, +skipped
 
 
@@ -75,20 +78,18 @@ def decode_evt21(data: bytes, legacy: bool) -> tuple[list[Event], Counter]:
 
 def _decode_clocked(words: list[tuple[int, int]]) -> tuple[list[Event], Counter]:
     events, skipped = [], Counter()
-    wraps, high = 0, None
+    highs = iter(follow([field(head, 0, 28) for head, _ in words if field(head, 28, 4) == 8], 28, 64, 1_000, 0))
+    high, seen = None, False
     for head, mask in words:
         kind = field(head, 28, 4)
         if kind in (0, 1):
             if high is None:
-                skipped["timeless"] += len(set_bits(mask))
+                skipped["outlying" if seen else "timeless"] += len(set_bits(mask))
                 continue
-            t = wraps * 2**34 + high * 2**6 + field(head, 22, 6)
+            t = high + field(head, 22, 6)
             events += [(t, field(head, 11, 11) + k, field(head, 0, 11), kind == 1) for k in set_bits(mask)]
         elif kind == 8:
-            new = field(head, 0, 28)
-            if high is not None and high - new >= 2**27:
-                wraps += 1
-            high = new
+            high, seen = next(highs), True
         else:
             skipped[kind] += 1
     return events, +skipped
@@ -146,7 +147,14 @@ def tuples(packet: EventPacket) -> list[Event]:
 def decode_in_pieces(decoder, data: bytes, cuts: list[int]) -> list[Event]:
     """Return all events of a decoder when the data is cut at these places."""
     edges = [0, *sorted(cut % (len(data) + 1) for cut in cuts), len(data)]
-    return [e for start, stop in pairwise(edges) for e in tuples(decoder.decode(data[start:stop]))]
+    packets = [decoder.decode(data[start:stop]) for start, stop in pairwise(edges)]
+    return [event for packet in (*packets, decoder.finish()) for event in tuples(packet)]
+
+
+def decode_whole(decoder, data: bytes) -> EventPacket:
+    """Return the events of a decoder that gets no more data."""
+    packets = decoder.decode(data), decoder.finish()
+    return EventPacket(*(np.concatenate([getattr(packet, name) for packet in packets]) for name in "txyp"))
 
 
 def read_all(reader) -> list[Event]:
