@@ -2,7 +2,8 @@
 
 A camera's clock restarts when the camera is plugged in, wraps after hours or minutes, may be set by the network, and
 sometimes steps back by a few microseconds. So the stream's time follows the camera's clock as long as that advances
-evenly; if it does not, the time that has passed on this machine decides.
+evenly; if it does not, the time that has passed on this machine decides. A few events whose time is far from those
+before them say nothing about the clock until the next ones confirm it: a stale event is left out and counted.
 
 While no events come, the stream's time still advances, `quiet_us` behind this machine's, so that windows close. That is
 a guarantee: events that come too late for it are left out and counted.
@@ -20,7 +21,9 @@ from eventveil.io.validation.checks import mark_late
 from eventveil.io.validation.disorder import EARLIEST_US
 
 BACK_US = 10_000  # events may step back by this much; beyond it, the clock was set, wrapped or restarted
-AHEAD_US = 60_000_000  # and ahead by this much more than the time passed here: a stalled network catches up
+JUMP_US = 1_000_000  # and ahead by this much more than the time passed here; beyond it, they need confirmation
+AHEAD_US = 60_000_000  # and by this much with confirmation: a stalled network catches up
+CONFIRMED = 8  # events in a row confirm each other
 
 
 class CameraClock:
@@ -32,11 +35,13 @@ class CameraClock:
     Attributes:
         late: events left out because the stream's time had already passed them.
         clipped: events whose time stepped back a little and was raised to the latest time before it.
+        outlying: events left out because the next ones did not confirm their time.
         jumps: how often the camera's clock did not advance evenly.
     """
 
     def __init__(self, quiet_us: int) -> None:
         self.late = 0
+        self.outlying = 0
         self.clipped = 0
         self.jumps = 0
         self._quiet_us = quiet_us
@@ -45,6 +50,13 @@ class CameraClock:
         self._promised_us = EARLIEST_US
         self._received_ns = 0  # when the last event came
         self._back_us = BACK_US
+        self._held = EventPacket.empty()  # far from the events before them, and not confirmed yet
+        self._held_ns = 0  # when they came
+
+    @property
+    def held(self) -> int:
+        """How many events wait for the next ones to confirm their time."""
+        return len(self._held)
 
     @property
     def floor_us(self) -> int:
@@ -53,8 +65,10 @@ class CameraClock:
         return floor_us if floor_us == EARLIEST_US else floor_us - self._shift_us
 
     def can_reach(self, until_us: int, received_ns: int) -> bool:
-        """Return whether the camera's clock can have advanced this far by now."""
-        return self._last_us == EARLIEST_US or until_us + self._shift_us <= self._ahead_us(received_ns)
+        """Return whether the camera's clock can have advanced this far by now without confirmation."""
+        if len(self._held):
+            return False
+        return self._last_us == EARLIEST_US or until_us + self._shift_us <= self._reach_us(received_ns, JUMP_US)
 
     def take(self, packet: EventPacket, received_ns: int) -> EventPacket:
         """Convert a packet that is in order, not before `floor_us` and within reach, to the stream's time."""
@@ -67,14 +81,17 @@ class CameraClock:
     def place(self, packet: EventPacket, received_ns: int) -> EventPacket:
         """Convert any packet to the stream's time, in order with all packets before it.
 
+        A few events at the end whose time is far from those before them are held back until the next call.
+
         Args:
             packet: times as the camera reports them.
             received_ns: when it came, on this machine's monotonic clock.
         """
         steps = np.diff(packet.t)
-        breaks = np.flatnonzero((steps < -BACK_US) | (steps > AHEAD_US)) + 1
+        breaks = np.flatnonzero((steps < -BACK_US) | (steps > JUMP_US)) + 1
         edges = [0, *map(int, breaks), len(packet)]
-        return concatenate([self._place(packet[low:high], received_ns) for low, high in pairwise(edges)])
+        runs = [packet[low:high] for low, high in pairwise(edges)]
+        return concatenate([packet[:0], *(part for run in runs for part in self._confirm(run, received_ns))])
 
     def quiet(self, now_ns: int) -> EventPacket | None:
         """Advance the stream's time if no event came up to `now_ns`; return None if it is no further than before."""
@@ -94,17 +111,53 @@ class CameraClock:
     def reconnect(self) -> None:
         """Treat any step back in the next packet as a clock that has restarted."""
         self._back_us = 0
+        self.outlying += len(self._held)
+        self._held = EventPacket.empty()
 
     def not_before(self, until_us: int) -> None:
         """Return no more events before this time."""
         self._promised_us = max(self._promised_us, until_us)
 
+    def _confirm(self, run: EventPacket, received_ns: int) -> list[EventPacket]:
+        """Return a placed run, after the events that it confirms; none if it must wait for confirmation itself."""
+        stale = self._stale(run)
+        if 0 < stale < min(CONFIRMED, len(run)):
+            return [*self._confirm(run[:stale], received_ns), *self._confirm(run[stale:], received_ns)]
+        if not len(run):
+            return []
+        held, self._held = self._held, EventPacket.empty()
+        placed = []
+        if len(held) and self._follows(held, run, received_ns):
+            placed.append(self._place(held, self._held_ns))
+        else:
+            self.outlying += len(held)
+            if len(run) < CONFIRMED and self._is_far(run, received_ns) and self._back_us:
+                self._held, self._held_ns = run, received_ns
+                return []
+        return [*placed, self._place(run, received_ns)]
+
+    def _stale(self, run: EventPacket) -> int:
+        """Return how many events at the start of a run are too far back, if a later one of it is not; otherwise 0."""
+        if self._last_us == EARLIEST_US or not self._back_us:
+            return 0
+        return int(np.argmax(run.t >= self._last_us - BACK_US - self._shift_us)) if len(run) else 0
+
+    def _follows(self, held: EventPacket, run: EventPacket, received_ns: int) -> bool:
+        """Return whether a run goes on where the events held back ended, and not where those before them did."""
+        if int(held.t[0]) + self._shift_us < self._last_us and not self._is_far(run, received_ns):
+            return False
+        return bool(run.t[0] >= held.t[-1] - BACK_US)
+
+    def _is_far(self, run: EventPacket, received_ns: int) -> bool:
+        """Return whether a run begins too far back or ahead to be the next events of the same clock."""
+        first_us = int(run.t[0]) + self._shift_us
+        near = self._last_us - BACK_US <= first_us <= self._reach_us(received_ns, JUMP_US)
+        return self._last_us != EARLIEST_US and not near
+
     def _place(self, run: EventPacket, received_ns: int) -> EventPacket:
         """Place a run of events during which the clock advances evenly."""
-        if not len(run):
-            return run
         first_us = int(run.t[0]) + self._shift_us
-        lowest_us, highest_us = self._last_us - self._back_us, self._ahead_us(received_ns)
+        lowest_us, highest_us = self._last_us - self._back_us, self._reach_us(received_ns, AHEAD_US)
         if self._last_us != EARLIEST_US and not lowest_us <= first_us <= highest_us:
             # Shifted so that the time since the last event is the time that has passed here.
             passed_us = max(0, (received_ns - self._received_ns) // 1000)
@@ -127,5 +180,5 @@ class CameraClock:
         self.clipped += int(np.count_nonzero(late))
         return EventPacket(np.maximum.accumulate(np.maximum(run.t, floor_us)), run.x, run.y, run.p)
 
-    def _ahead_us(self, received_ns: int) -> int:
-        return self._last_us + max(0, (received_ns - self._received_ns) // 1000) + AHEAD_US
+    def _reach_us(self, received_ns: int, ahead_us: int) -> int:
+        return self._last_us + max(0, (received_ns - self._received_ns) // 1000) + ahead_us

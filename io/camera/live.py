@@ -41,7 +41,8 @@ class CameraCounters:
         delivered: events in the packets that were returned.
         dropped: events discarded because they were too old, or because the queue was full.
         late: events earlier than the `until_us` of a packet without events.
-        damaged: events off the sensor or with an invalid polarity.
+        damaged: events off the sensor, with an invalid polarity, or with a time far from all others; those whose time
+            the next ones may still confirm are among them until then.
         clipped: delivered events whose time stepped back and was repaired.
         packets: packets that the driver discarded unread, because they were too old.
         jumps: how often the camera's clock did not advance evenly.
@@ -113,7 +114,7 @@ class LiveCamera:
             delivered=self._delivered,
             dropped=self._before.dropped + self._now.dropped,
             late=self._clock.late,
-            damaged=self._damaged,
+            damaged=self._damaged + self._clock.outlying + self._clock.held,
             clipped=self._clock.clipped,
             packets=self._before.packets + self._now.packets,
             jumps=self._clock.jumps,

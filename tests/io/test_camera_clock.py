@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from eventveil import EventPacket
-from eventveil.io.camera.clock import AHEAD_US, BACK_US, CameraClock
+from eventveil.io.camera.clock import AHEAD_US, BACK_US, CONFIRMED, CameraClock
 
 MS, S = 1_000_000, 1_000_000_000  # in nanoseconds
 
@@ -28,19 +28,25 @@ def test_a_clock_that_goes_on_is_the_streams():
 @pytest.mark.parametrize("new_us", [0, 17, 900_000, 1_000_000_000_000_000])
 def test_a_clock_that_begins_anew_goes_on_by_this_machines(new_us):
     clock = CameraClock(quiet_us=100_000)
-    clock.place(packet(1_500_000, 3_000_000), 10 * S)
-    got = clock.place(packet(new_us, new_us + 5), 12 * S)
-    assert got.t.tolist() == [5_000_000, 5_000_005]  # two seconds later, as it came two seconds later
-    assert clock.jumps == 1
-    assert clock.place(packet(new_us + 1_000), 12 * S + MS).t.tolist() == [5_001_000]  # and on from there
-    assert clock.jumps == 1
+    clock.place(packet(2_500_000, 3_000_000), 10 * S)
+    assert len(clock.place(packet(new_us, new_us + 5), 12 * S)) == 0  # two events may be stale
+    assert clock.held == 2
+    got = clock.place(packet(new_us + 1_000), 12 * S + MS)
+    assert got.t.tolist() == [5_000_000, 5_000_005, 5_001_000]  # two seconds later, as they came two seconds later
+    assert (clock.jumps, clock.held, clock.outlying) == (1, 0, 0)
+    again_us = new_us - 5_000_000
+    got = clock.place(packet(*range(again_us, again_us + CONFIRMED)), 13 * S)  # so many confirm each other
+    assert got.t.tolist() == [6_000_000 + k for k in range(CONFIRMED)]
+    assert clock.jumps == 2
 
 
 def test_a_clock_that_wraps_inside_a_packet_goes_on():
     clock = CameraClock(quiet_us=100_000)
     wrap_us = 1 << 24
     got = clock.place(packet(wrap_us - 20, wrap_us - 10, 3, 9), 10 * S)
-    assert got.t.tolist() == [wrap_us - 20, wrap_us - 10, wrap_us - 10, wrap_us - 4]
+    assert got.t.tolist() == [wrap_us - 20, wrap_us - 10]
+    got = clock.place(packet(20), 10 * S)
+    assert got.t.tolist() == [wrap_us - 10, wrap_us - 4, wrap_us + 7]
     assert (clock.jumps, clock.clipped) == (1, 0)
 
 
@@ -73,6 +79,7 @@ def test_a_camera_that_comes_back_does_not_fill_windows_that_are_out():
     clock = CameraClock(quiet_us=100_000)
     clock.place(packet(1_000_000), S)
     clock.not_before(1_500_000)
+    clock.reconnect()
     assert clock.place(packet(0, 10), S + 200 * MS).t.tolist() == [1_500_000, 1_500_010]
 
 
@@ -89,8 +96,25 @@ def test_a_network_that_stalled_and_catches_up_has_not_changed_its_clock():
     clock = CameraClock(quiet_us=10_000_000)
     clock.place(packet(1_000_000), S)
     assert clock.place(packet(1_010_000), 8 * S).t.tolist() == [1_010_000]  # seven seconds late
-    assert clock.place(packet(8_000_000), 8 * S + MS).t.tolist() == [8_000_000]  # and there again
+    clock.place(packet(8_000_000), 8 * S + MS)
+    assert clock.place(packet(8_000_100), 8 * S + MS).t.tolist() == [8_000_000, 8_000_100]  # and there again
     assert clock.jumps == 0
+
+
+@pytest.mark.parametrize("at", [0, 3, 9])
+@pytest.mark.parametrize("stale_us", [-998_999, -12_000, -40_000_000, 2_500_000, 59_000_000, 10**15])
+def test_a_stale_event_is_left_out_and_shifts_nothing(stale_us, at):
+    """One per second for ten seconds, anywhere in its packet of ten events."""
+    clock = CameraClock(quiet_us=10**9)
+    got, sent = [], []
+    for k in range(1_000):  # packets of 10 ms
+        times = [10_000 * k + 1_000 * n for n in range(10)]
+        sent += times
+        if k % 100 == 50:
+            times = [*times[:at], times[at] + stale_us, *times[at:]]
+        got += clock.place(packet(*times), 10 * MS * k + S).t.tolist()
+    assert got == sent
+    assert (clock.outlying, clock.jumps, clock.clipped, clock.held) == (10, 0, 0, 0)
 
 
 STEPS_US = st.sampled_from([0, 1, 40, 30_000, -3, -BACK_US, -BACK_US - 1, -5_000_000, AHEAD_US, 2 * AHEAD_US, 10**15])
@@ -114,4 +138,4 @@ def test_whatever_a_clock_does_time_never_goes_back_and_no_event_is_lost_uncount
         if len(placed):
             assert placed.t[0] >= floor_us
             floor_us = int(placed.t[-1])
-        assert sent == got + clock.late
+        assert sent == got + clock.late + clock.outlying + clock.held

@@ -56,6 +56,14 @@ def test_decodes_what_the_slow_twin_decodes_wherever_it_is_cut(legacy, words, cu
 
 
 @pytest.mark.kernel
+def test_a_whole_mask_is_left_out_after_an_outlying_time():
+    decoder = Evt21Decoder()
+    words = [HIGH_0, (0, 1), (8 << 28 | 1 << 20, 0), (0, 7), (8 << 28 | 1, 0), (0, 2)]
+    assert tuples(decode_whole(decoder, pack(False, *words))) == [(0, 0, 0, False), (64, 1, 0, False)]
+    assert decoder.skipped == {"event with an outlying time": 3}
+
+
+@pytest.mark.kernel
 def test_a_full_mask_is_32_neighbours():
     packet = decode_whole(Evt21Decoder(), pack(False, HIGH_0, (1 << 28 | 5 << 22 | 64 << 11 | 719, 2**32 - 1)))
     assert tuples(packet) == [(5, 64 + k, 719, True) for k in range(32)]
