@@ -55,6 +55,7 @@ class Aedat2Reader(Reader):
             self.close()
             raise
         self._clock = Clock(CLOCK_BITS, 1, NEAR_US)
+        self._checked_layout = False
 
     @classmethod
     def recognises(cls, head: bytes) -> bool:
@@ -117,6 +118,8 @@ class Aedat2Reader(Reader):
                 f"the file does not name its chip, and none is known with a sensor of {sensor}",
                 "state the geometry of a DVS128 (128x128) or of a DAVIS (240x180, 346x260, ...)",
             )
+        if not self._checked_layout:
+            self._check_layout(address, davis=davis)
         is_event = self._davis_events(address) if davis else self._dvs128_events(address)
         self._skip("event with an outlying time", is_event & (t == LEFT_OUT))
         is_event &= t != LEFT_OUT
@@ -127,6 +130,18 @@ class Aedat2Reader(Reader):
             x, y, p = address >> 1 & 0x7F, address >> 8 & 0x7F, ~address & 1
         # A coordinate off the chip wraps to a huge one, which the check of every packet rejects.
         return EventPacket.of(t[is_event], sensor.width - 1 - x, sensor.height - 1 - y, p)
+
+    def _check_layout(self, address: Words, *, davis: bool) -> None:
+        """Refuse a stated geometry whose chip has other addresses: those of a DVS128 have 16 bits, of a DAVIS 32."""
+        self._checked_layout = True
+        small = np.count_nonzero(address < 1 << 16)
+        if not self._chip and (2 * small > len(address)) == davis:
+            self._file.seek(0, os.SEEK_END)
+            chip, other = ("DAVIS", "DVS128 (128x128)") if davis else ("DVS128", "DAVIS (240x180, 346x260, ...)")
+            raise self.fault(
+                f"the file does not name its chip, and its addresses are not those of a {chip} of {self.sensor}",
+                f"state the geometry of the camera that recorded it, perhaps a {other}",
+            )
 
     def _davis_events(self, address: Words) -> Mask:
         sample = address >> 31 == 1

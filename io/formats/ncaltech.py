@@ -17,10 +17,14 @@ import numpy.typing as npt
 from eventveil.events import EventPacket
 from eventveil.io.formats.chunked import ChunkedReader
 from eventveil.io.formats.decoder import WordDecoder
+from eventveil.io.validation.checks import mark_late
 
 EVENT_BYTES = 5
 OVERFLOW_ROW = 240
 OVERFLOW_US = 1 << 13
+MOST_LATE = 20  # one late event in so many is a disorder, more are another format
+ENOUGH = 100  # events to judge their polarities, and to tell a truncated recording from another format
+MOST_OF_ONE_KIND = 0.005
 
 
 class NCaltechDecoder(WordDecoder):
@@ -46,6 +50,22 @@ class NCaltechDecoder(WordDecoder):
         return packet, len(words)
 
 
+def _implausible(head: bytes, size: int) -> str | None:
+    """Return why the first bytes of a file are no such events, or None.
+
+    Random bytes go back in time at every second event; twenty of them are taken for events once in a million.
+    """
+    packet = NCaltechDecoder().decode(head)
+    late = int(np.count_nonzero(mark_late(packet.t, 0)))
+    if late > len(packet) // MOST_LATE:
+        return f"time goes back at {late} of the first {len(packet)}"
+    if len(packet) >= ENOUGH and not MOST_OF_ONE_KIND < packet.p.mean() < 1 - MOST_OF_ONE_KIND:
+        return f"all but a few of the first {len(packet)} have the same polarity"
+    if len(packet) < ENOUGH and size % EVENT_BYTES:
+        return f"its {size} bytes are not a multiple of {EVENT_BYTES}"
+    return None
+
+
 class NCaltechReader(ChunkedReader):
     """Reads `.bin` files of N-Caltech101 and N-MNIST. They hold neither a geometry nor a signature."""
 
@@ -55,6 +75,13 @@ class NCaltechReader(ChunkedReader):
 
     def __init__(self, path: Path, **options: str) -> None:
         super().__init__(path, **options)
+        if reason := _implausible(self.head, path.stat().st_size):
+            raise self._refuse(
+                f"expected events of {EVENT_BYTES} bytes in time order, as the extension says, but {reason}",
+                "correct the extension; a recording of Prophesee's without its header must be recorded again, or "
+                "converted with the program that wrote it",
+                where="byte 0",
+            )
         self._start(NCaltechDecoder(), 0)
 
     @classmethod

@@ -26,7 +26,8 @@ from eventveil.events import EventPacket, Sensor
 from eventveil.io.formats.chunked import ChunkedReader
 from eventveil.io.formats.decoder import TypedWordDecoder
 
-_LINE = re.compile(rb"%[ \t]?([\x20-\x7e\t]*)\r?\n")
+# Letters of any encoding: names of people have them. Control characters do not occur, but soon do in words.
+_LINE = re.compile(rb"%[ \t]?((?:[A-Za-z_][\x20-\x7e\x80-\xff\t]*)?)\r?\n")
 _ENCODINGS = {"2.0": "EVT2", "2.1": "EVT21", "3.0": "EVT3"}
 
 
@@ -85,13 +86,20 @@ def parse_header(head: bytes) -> PropheseeHeader:
     size = 0
     while line := _LINE.match(head, size):
         size = line.end()
-        key, _, value = line[1].decode("ascii").strip().partition(" ")
+        key, _, value = _decode_text(line[1]).strip().partition(" ")
         if key.lower() == "end":
             break
         if key:
             fields[key.lower()] = value.strip()
     options = dict(part.strip().split("=", 1) for part in fields.get("format", "").split(";") if "=" in part)
     return PropheseeHeader(fields, options, size)
+
+
+def _decode_text(line: bytes) -> str:
+    try:
+        return line.decode("utf-8")
+    except UnicodeDecodeError:
+        return line.decode("latin-1")
 
 
 class PropheseeReader(ChunkedReader):

@@ -121,6 +121,16 @@ def test_without_a_chip_the_geometry_must_be_given_and_tells_the_layout(tmp_path
         read(davis, sensor=Sensor(100, 100))
 
 
+@pytest.mark.parametrize(("make", "wrong"), [(on_davis, Sensor(128, 128)), (on_dvs128, Sensor(346, 260))])
+def test_a_stated_geometry_whose_layout_is_another_is_refused(tmp_path, make, wrong):
+    random = np.random.default_rng(0)
+    events = [(t, int(random.integers(128)), int(random.integers(128)), t % 2) for t in range(1_000)]
+    path = write(tmp_path, reference.aedat2("", make(events)))
+    with pytest.raises(EventFileError, match="addresses are not those of a"):
+        read(path, sensor=wrong)
+    assert read(path, sensor=Sensor(128, 128) if wrong != Sensor(128, 128) else SENSOR240)[0] == events
+
+
 def test_another_chip_is_refused(tmp_path):
     with pytest.raises(EventFileError, match="Cochlea"):
         read(write(tmp_path, reference.aedat2("ch.unizh.ini.jaer.chip.cochlea.CochleaAMS1c", [])))
