@@ -20,7 +20,7 @@ from eventveil.audit.attacks.reconstruction import check_reconstruction
 from eventveil.audit.execution.executors import Steps
 from eventveil.audit.execution.progress import AuditProgress
 from eventveil.audit.execution.scheduler import Executor, Job, Results, RetryLog, run_jobs
-from eventveil.audit.figures import SubjectReport
+from eventveil.audit.figures import SubjectReport, surest
 from eventveil.audit.report.report import PAGE, REPORT, SCHEMA, AuditReport, Data, Made, Repeated, digest
 from eventveil.audit.report.verdict import decide
 from eventveil.audit.settings import AuditSettings
@@ -107,9 +107,10 @@ class Auditor:
             evidence=settings.evidence,
             threshold=settings.threshold,
             precision=settings.precision,
+            people_linked=settings.people_linked,
             settings=settings.model_dump(mode="json"),
             data=Data.of(self._plan.dataset),
-            subjects=with_dominated(self._with_verdicts([self._collect(subject) for subject in self._subjects])),
+            subjects=self._judged([self._collect(subject) for subject in self._subjects]),
             repeated=tuple(Repeated(job=job, reasons=tuple(reasons)) for job, reasons in retries.items()),
         )
 
@@ -127,25 +128,29 @@ class Auditor:
             **findings,
         )
 
-    def _with_verdicts(self, reports: Sequence[SubjectReport]) -> list[SubjectReport]:
+    def _judged(self, reports: Sequence[SubjectReport]) -> tuple[SubjectReport, ...]:
+        """Add verdicts, and mark dominated subjects if attackers saw something in raw windows."""
         settings = self._settings
         on_raw = next(report.attacks for report in reports if report.name == RAW)
-        return [
+        judged = [
             report.model_copy(
                 update={
                     "verdict": decide(
                         report.attacks, on_raw,
                         threshold=settings.threshold, precision=settings.precision, evidence=settings.evidence,
+                        people_linked=settings.people_linked,
                         predicted=report.replay is not None and report.replay.succeeded,
                     ),
                 }
             ) if report.audited else report
             for report in reports
         ]  # fmt: skip
+        return with_dominated(judged) if surest(on_raw).advantage.low >= settings.threshold else tuple(judged)
 
     def _begin(self, *, resume: bool) -> None:
         path = self._work / "audit.json"
-        values = self._settings.model_dump(mode="json", exclude={"threshold", "precision", "evidence", "run"})
+        of_the_verdict = {"threshold", "precision", "people_linked", "evidence"}
+        values = self._settings.model_dump(mode="json", exclude={*of_the_verdict, "run"})
         current = {"digest": digest([values, [_digests(subject) for subject in self._subjects]])}
         earlier = read_json(path)
         if not earlier:

@@ -58,6 +58,39 @@ class Advantage(ReportModel):
         return cls(by="verification", value=1 - 2 * error.value, low=1 - 2 * error.high, high=1 - 2 * error.low)
 
 
+class CrowdFigures(ReportModel):
+    """What an attacker achieves in a crowd of this many people; see `audit.evaluation.crowd`.
+
+    Attributes:
+        people: size of the crowd.
+        linkability: probability of picking the right person in it.
+        singling_out: probability that a rule made from one session of a person fits exactly one of them; None where no
+            person has other tracks to place the rule's threshold.
+    """
+
+    people: int
+    linkability: Figure
+    singling_out: Figure | None
+
+
+class PersonLinked(ReportModel):
+    """A person whom an attacker names so often that luck is unlikely; see `audit.evaluation.people`.
+
+    Attributes:
+        person: number among the test people of this audit.
+        hits: how often the attacker named this person rightly.
+        queries: how often the attacker was asked.
+        chance: share of hits by blind guessing.
+        luck: probability of as many hits by blind guessing, before any correction.
+    """
+
+    person: int
+    hits: int
+    queries: int
+    chance: float
+    luck: float
+
+
 class Attack(ReportModel):
     """What one attacker achieved in one protocol.
 
@@ -75,7 +108,12 @@ class Attack(ReportModel):
         people, queries, gallery: how many there were.
         rank1, rank5, rank10, mean_average_precision: of the ranking of the gallery.
         equal_error_rate: of the verification "is it the same person?", in way linked.
-        linkability: of pairs of windows, or tracks, in way linked; see `audit.evaluation.verification`.
+        true_match_rate_1_percent, true_match_rate_01_percent: of the same, at 1 % and 0.1 % false matches; None also
+            where there are too few pairs.
+        certain_links, log_likelihood_cost: of the same, over all thresholds: D and Cllr-min, see
+            `audit.evaluation.verification`.
+        crowds: by the size of the crowd, in way linked.
+        linked_people: the people whom it probably links, in way linked.
         advantages: the figures that decide the verdict.
     """
 
@@ -92,8 +130,13 @@ class Attack(ReportModel):
     rank5: Figure
     rank10: Figure
     mean_average_precision: Figure
-    equal_error_rate: Figure | None
-    linkability: Figure | None = None
+    equal_error_rate: Figure | None = None
+    true_match_rate_1_percent: Figure | None = None
+    true_match_rate_01_percent: Figure | None = None
+    certain_links: Figure | None = None
+    log_likelihood_cost: Figure | None = None
+    crowds: tuple[CrowdFigures, ...] = ()
+    linked_people: tuple[PersonLinked, ...] = ()
     advantages: tuple[Advantage, ...]
 
     @property
@@ -184,7 +227,9 @@ class Verdict(ReportModel):
         status: exit status: 0 Pass, 1 Fail, 2 Inconclusive.
         text: the verdict and its reason.
         strongest: the highest advantage: the figure to quote.
-        decisive: the advantage whose interval reaches highest: the one that is compared with the threshold.
+        decisive: the advantage that is compared with the threshold: the one whose interval reaches highest, or, where
+            an interval lies above the threshold as a whole, the one whose interval begins highest.
+        surely_linked: the people whom an attacker surely links; see `audit.evaluation.people`.
         people_needed: number of test people for the required precision, where there are too few.
     """
 
@@ -192,6 +237,7 @@ class Verdict(ReportModel):
     text: str
     strongest: StrongestAttack
     decisive: StrongestAttack
+    surely_linked: tuple[PersonLinked, ...] = ()
     people_needed: int | None = None
 
 
@@ -244,10 +290,18 @@ def advantages(attacks: tuple[Attack, ...]) -> list[StrongestAttack]:
 
 
 def strongest(attacks: tuple[Attack, ...]) -> StrongestAttack:
-    """Return the attack with the highest advantage."""
-    return max(advantages(attacks), key=lambda one: one.advantage.value)
+    """Return the attack with the highest advantage, where both sides show the same gestures.
+
+    The search of the papers leaves out windows of the same person and gesture, so it does not even see a copy.
+    """
+    return max(advantages(attacks), key=lambda one: (one.attack.way == "linked", one.advantage.value))
 
 
 def decisive(attacks: tuple[Attack, ...]) -> StrongestAttack:
     """Return the attack with the advantage whose interval reaches highest."""
     return max(advantages(attacks), key=lambda one: one.advantage.high)
+
+
+def surest(attacks: tuple[Attack, ...]) -> StrongestAttack:
+    """Return the attack with the advantage whose interval begins highest."""
+    return max(advantages(attacks), key=lambda one: one.advantage.low)

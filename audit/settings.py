@@ -104,6 +104,7 @@ class AuditSettings(Settings):
     evidence: bool = True
     threshold: Annotated[float, Field(gt=0, lt=1)] = 0.1
     precision: Annotated[float, Field(gt=0, lt=1)] = 0.05
+    people_linked: Annotated[float, Field(ge=0, le=1)] = 0.0
     against: tuple[str, ...] = (RAW,)
     linking: tuple[PositiveInt, ...] = (1, 2, 5, 10)
     averaging: int = Field(default=0, ge=0, le=1000)

@@ -20,7 +20,16 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from eventveil.audit.evaluation.verification import chance_linkability, error_interval, linkability
+from eventveil.audit.evaluation.crowd import best_of_person, crowd_figures
+from eventveil.audit.evaluation.people import linked_people
+from eventveil.audit.evaluation.verification import (
+    certain_links,
+    chance_certain_links,
+    chance_cost,
+    error_interval,
+    log_likelihood_cost,
+    true_match_rate,
+)
 from eventveil.audit.figures import Advantage, Attack, Figure, Knowledge, Way
 from eventveil.training.evaluation.confidence import Chance, chance_ranking
 from eventveil.training.evaluation.evaluation import EvaluationSet, IdentityRanking, labels_and_queries, window_labels
@@ -72,9 +81,14 @@ class Protocol:
         return chance_ranking(self.query, self.gallery, self.left_out_QG)
 
     @cached_property
-    def chance_linkability(self) -> float:
-        """The linkability of random scores."""
-        return chance_linkability(self.query, self.gallery, self.left_out_QG)
+    def chance_certain_links(self) -> float:
+        """The measure D of random scores."""
+        return chance_certain_links(self.query, self.gallery, self.left_out_QG)
+
+    @cached_property
+    def chance_cost(self) -> float:
+        """The cost of the log-likelihood ratio of random scores."""
+        return chance_cost(self.query, self.gallery, self.left_out_QG)
 
     @property
     def can_be_scored(self) -> bool:
@@ -93,7 +107,8 @@ class Protocol:
         result = identity_result(IdentityRanking(ranking, self.query, self.gallery, self.left_out_QG), self.chance)
         rank1 = Figure.of(result["rank1"])
         pairs = self.way == "linked"
-        error = self._error(score_QG) if pairs else None
+        verified = self._verified(score_QG) if pairs else {}
+        error = verified.get("equal_error_rate")
         return Attack(
             knowledge=knowledge,
             architecture=architecture,
@@ -108,9 +123,9 @@ class Protocol:
             rank5=Figure.of(result["rank5"]),
             rank10=Figure.of(result["rank10"]),
             mean_average_precision=Figure.of(result["mAP"]),
-            equal_error_rate=error,
-            linkability=self._linkability(score_QG) if pairs else None,
             advantages=(Advantage.of_rank(rank1), *([] if error is None else [Advantage.of_error(error)])),
+            **verified,
+            **(self._about_people(score_QG) if pairs else {}),
         )
 
     def ranking(self, embedding_NE: npt.NDArray[np.float32]) -> Ranking:
@@ -121,8 +136,38 @@ class Protocol:
         track_TE = _unit(embedding_NE)[self.members_Tn].mean(1)
         return cosine(track_TE[self.query_mask_T], track_TE[~self.query_mask_T])
 
-    def _linkability(self, score_QG: npt.NDArray[np.floating[Any]]) -> Figure:
-        return linkability(score_QG, self.query, self.gallery, self.left_out_QG, self.chance_linkability)
+    def _verified(self, score_QG: npt.NDArray[np.floating[Any]]) -> dict[str, Any]:
+        """Return the figures of verification, by their field of `Attack`."""
+        pairs = (score_QG, self.query, self.gallery, self.left_out_QG)
+        return {
+            "equal_error_rate": self._error(score_QG),
+            "true_match_rate_1_percent": true_match_rate(*pairs, 0.01),
+            "true_match_rate_01_percent": true_match_rate(*pairs, 0.001),
+            "certain_links": certain_links(*pairs, self.chance_certain_links),
+            "log_likelihood_cost": log_likelihood_cost(*pairs, self.chance_cost),
+        }
+
+    def _about_people(self, score_QG: npt.NDArray[np.floating[Any]]) -> dict[str, Any]:
+        """Return what is known of single people and of crowds, by its field of `Attack`."""
+        _, person = np.unique(np.concatenate((self.query.person, self.gallery.person)), return_inverse=True)
+        own_Q, person_G = person[: len(self.query)], person[len(self.query) :]
+        score_QP = best_of_person(score_QG, person_G, self.left_out_QG, int(person.max()) + 1)
+        return {
+            "linked_people": linked_people(score_QP, own_Q),
+            "crowds": crowd_figures(score_QP, own_Q, self.other_tracks),
+        }
+
+    @cached_property
+    def other_tracks(self) -> npt.NDArray[np.int64]:
+        """Per query, (Q,): another one of the same person and session, with other gestures; -1 if there is none."""
+        queries: dict[tuple[str, str], list[int]] = defaultdict(list)
+        for number, key in enumerate(zip(self.query.person.tolist(), self.query.session.tolist(), strict=True)):
+            queries[key].append(number)
+        other_Q = np.full(len(self.query), -1)
+        for numbers in queries.values():
+            if len(numbers) > 1:
+                other_Q[numbers] = [*numbers[1:], numbers[0]]
+        return other_Q
 
     def _error(self, score_QG: npt.NDArray[np.floating[Any]]) -> Figure:
         value = equal_error_rate(score_QG, self.query, self.gallery, self.left_out_QG)

@@ -1,4 +1,4 @@
-"""Verification: the interval of an equal error rate, and the linkability of pairs of the same person.
+"""Verification, "is it the same person?": error rates, true-match rates, and two measures over all thresholds.
 
 Legend of axes: Q queries, G gallery entries, P people, S steps of the score, D draws.
 """
@@ -12,11 +12,19 @@ import numpy as np
 import numpy.typing as npt
 
 from eventveil.audit.figures import Figure
-from eventveil.training.evaluation.confidence import Interval, expanded_tail
+from eventveil.errors import AuditError
+from eventveil.extras import require
+from eventveil.training.evaluation.confidence import Interval, accuracy_interval, expanded_tail, wilson
 from eventveil.training.evaluation.retrieval_metrics import Labels
+
+with require("scipy", extra="audit", error=AuditError):
+    from scipy.optimize import isotonic_regression
 
 STEPS = 512
 LINK_STEPS = 20
+COST_STEPS = 64
+FALSE_MATCHES = 30
+"""False matches that a rate needs to be known: the "rule of 30" of ISO/IEC 19795-1."""
 DRAWS = 1000
 CHANCE_DRAWS = 10
 AT_ONCE = 50
@@ -44,14 +52,55 @@ def error_interval(
         draws: number of bootstrap samples.
         seed: of the bootstrap.
 
+    The interval is at least as wide as Wilson's of as many independent answers as there are pairs of one person: the
+    bootstrap of few people who are all alike has no width.
+
     Source: percentiles moved outwards for few people as in `confidence.bootstrap_by_person`; dependent pairs as in
     Field and Welsh, Bootstrapping clustered data, 2007 (resampling of whole clusters).
     """
     counts = _counts(score_QG, query, gallery, left_out_QG, STEPS)
-    return _resampled(*counts, _error, draws, seed)
+    low, high = _resampled(*counts, _error, draws, seed)
+    pairs = int(counts[0].sum())
+    by_answer = wilson(float(_error(*_unweighted(*counts))[0]) * pairs, pairs)
+    return Interval(min(low, by_answer.low), max(high, by_answer.high))
 
 
-def linkability(
+def true_match_rate(
+    score_QG: npt.NDArray[np.floating[Any]],
+    query: Labels,
+    gallery: Labels,
+    left_out_QG: npt.NDArray[np.bool_],
+    false_match_rate: float,
+) -> Figure | None:
+    """Return the share of pairs of one person that are accepted where few pairs of two people are.
+
+    The threshold is the lowest score that accepts no more than `false_match_rate` of the pairs of two people. An equal
+    error rate hides what happens there, and there is where an attacker works who must not accuse the wrong person. The
+    95 % interval is by person, for this threshold; chance is the false-match rate.
+
+    Args:
+        score_QG: of each pair.
+        query: labels of one side.
+        gallery: labels of the other side.
+        left_out_QG: pairs that do not count.
+        false_match_rate: from 0 to 1.
+
+    Returns:
+        None if fewer than 30 false matches are expected: too few to know the threshold.
+    """
+    same_QG = query.person[:, None] == gallery.person
+    impostor = score_QG[~same_QG & ~left_out_QG]
+    row, column = np.nonzero(same_QG & ~left_out_QG)
+    allowed = int(false_match_rate * len(impostor))
+    if allowed < FALSE_MATCHES or not len(row):
+        return None
+    threshold = np.partition(impostor, -(allowed + 1))[-(allowed + 1)]
+    accepted = score_QG[row, column] > threshold
+    low, high = accuracy_interval(accepted, query.person[row])
+    return Figure(value=float(accepted.mean()), low=low, high=high, chance=false_match_rate)
+
+
+def log_likelihood_cost(
     score_QG: npt.NDArray[np.floating[Any]],
     query: Labels,
     gallery: Labels,
@@ -60,7 +109,39 @@ def linkability(
     draws: int = DRAWS,
     seed: int = 0,
 ) -> Figure:
-    """Measure how certainly scores link pairs of one person: from 0, no score does, to 1, all scores do.
+    """Return the smallest cost of the log-likelihood ratio: from 0, scores tell who is who, to 1, they tell nothing.
+
+    It is the mean information, in bits, that is still missing about "the same person?" after seeing the score, if both
+    answers are equally likely before and the score is turned into a probability as well as possible: by the increasing
+    function that fits best, in 64 steps of the score.
+
+    Args:
+        score_QG: of each pair.
+        query: labels of one side.
+        gallery: labels of the other side.
+        left_out_QG: pairs that do not count.
+        chance: of the same pairs, see `chance_cost`.
+        draws: number of bootstrap samples over people, for the 95 % interval.
+        seed: of the bootstrap.
+
+    Source: Brummer and du Preez, Application-independent evaluation of speaker detection, 2006: Cllr-min.
+    """
+    counts = _counts(score_QG, query, gallery, left_out_QG, COST_STEPS, balanced=True)
+    value = float(_cost(*_unweighted(*counts))[0])
+    low, high = _resampled(*counts, _cost, draws, seed)
+    return Figure(value=value, low=min(low, value), high=max(high, value), chance=chance)
+
+
+def certain_links(
+    score_QG: npt.NDArray[np.floating[Any]],
+    query: Labels,
+    gallery: Labels,
+    left_out_QG: npt.NDArray[np.bool_],
+    chance: float,
+    draws: int = DRAWS,
+    seed: int = 0,
+) -> Figure:
+    """Return D: how certainly scores link pairs of one person, from 0, no score does, to 1, all scores do.
 
     The global measure D is the mean of 2 p / (1 + p) - 1 over the scores s of pairs of one person, with p the ratio of
     the densities of both kinds of pair at s; it is 0 where p is below 1. Unlike an error rate at one threshold, D
@@ -72,7 +153,7 @@ def linkability(
         query: labels of one side.
         gallery: labels of the other side.
         left_out_QG: pairs that do not count.
-        chance: of the same pairs, see `chance_linkability`.
+        chance: of the same pairs, see `chance_certain_links`.
         draws: number of bootstrap samples over people, for the 95 % interval.
         seed: of the bootstrap.
 
@@ -85,10 +166,10 @@ def linkability(
     return Figure(value=value, low=min(low, value), high=max(high, value), chance=chance)
 
 
-def chance_linkability(
+def chance_certain_links(
     query: Labels, gallery: Labels, left_out_QG: npt.NDArray[np.bool_], draws: int = CHANCE_DRAWS, seed: int = 0
 ) -> float:
-    """Return the mean linkability of random scores. It is above 0, because densities of few pairs differ by chance.
+    """Return the mean measure D of random scores. It is above 0, because densities of few pairs differ by chance.
 
     Args:
         query: labels of one side.
@@ -97,12 +178,40 @@ def chance_linkability(
         draws: number of random draws of all scores.
         seed: of the draws.
     """
+    return _by_chance(_linked, LINK_STEPS, query, gallery, left_out_QG, draws, seed)
+
+
+def chance_cost(
+    query: Labels, gallery: Labels, left_out_QG: npt.NDArray[np.bool_], draws: int = CHANCE_DRAWS, seed: int = 0
+) -> float:
+    """Return the mean cost of the log-likelihood ratio of random scores: slightly below 1, as the best fit to luck.
+
+    Args:
+        query: labels of one side.
+        gallery: labels of the other side.
+        left_out_QG: pairs that do not count.
+        draws: number of random draws of all scores.
+        seed: of the draws.
+    """
+    return _by_chance(_cost, COST_STEPS, query, gallery, left_out_QG, draws, seed)
+
+
+def _by_chance(
+    statistic: Callable[[npt.NDArray[np.float64], npt.NDArray[np.float64]], npt.NDArray[np.float64]],
+    steps: int,
+    query: Labels,
+    gallery: Labels,
+    left_out_QG: npt.NDArray[np.bool_],
+    draws: int,
+    seed: int,
+) -> float:
+    """Return the mean of a statistic of random scores."""
     random = np.random.default_rng(seed)
     counts = [
-        _counts(random.random(left_out_QG.shape), query, gallery, left_out_QG, LINK_STEPS, balanced=True)
+        _counts(random.random(left_out_QG.shape), query, gallery, left_out_QG, steps, balanced=True)
         for _ in range(draws)
     ]
-    return float(np.mean([_linked(*_unweighted(*one))[0] for one in counts]))
+    return float(np.mean([statistic(*_unweighted(*one))[0] for one in counts]))
 
 
 def _resampled(
@@ -208,3 +317,23 @@ def _linked(genuine_DS: npt.NDArray[np.float64], impostor_DS: npt.NDArray[np.flo
         local = np.maximum(0.0, (genuine - impostor) / (genuine + impostor))
     missing = np.isnan(genuine[:, 0]) | np.isnan(impostor[:, 0])
     return np.where(missing, np.nan, (genuine * np.nan_to_num(local)).sum(1))
+
+
+def _cost(genuine_DS: npt.NDArray[np.float64], impostor_DS: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """Return Cllr-min of each draw; NaN where one kind of pair is missing."""
+    with np.errstate(invalid="ignore"):  # 0 / 0 where a draw has no pairs of one kind
+        genuine = genuine_DS / genuine_DS.sum(1, keepdims=True)
+        impostor = impostor_DS / impostor_DS.sum(1, keepdims=True)
+    return np.array([_cost_of(*one) for one in zip(genuine, impostor, strict=True)])
+
+
+def _cost_of(genuine_S: npt.NDArray[np.float64], impostor_S: npt.NDArray[np.float64]) -> float:
+    if np.isnan(genuine_S).any() or np.isnan(impostor_S).any():
+        return float("nan")
+    weight = genuine_S + impostor_S
+    some = weight > 0
+    genuine, impostor, weight = genuine_S[some], impostor_S[some], weight[some]
+    same = isotonic_regression(genuine / weight, weights=weight).x  # the probability of "the same person"
+    with np.errstate(divide="ignore", invalid="ignore"):  # 0 log 0 counts 0
+        bits = np.nan_to_num(genuine * -np.log2(same), nan=0.0) + np.nan_to_num(impostor * -np.log2(1 - same), nan=0.0)
+    return float(bits.sum() / 2)

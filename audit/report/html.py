@@ -12,7 +12,7 @@ from typing import Any
 
 from eventveil.audit.figures import Advantage, SubjectReport
 from eventveil.audit.report.image_grid import SHEETS
-from eventveil.audit.report.plots import frontier, observed
+from eventveil.audit.report.plots import crowds, frontier, most_linking, observed
 from eventveil.audit.report.report import PAGE, AuditReport
 from eventveil.audit.report.verdict import below_chance
 from eventveil.errors import AuditError
@@ -61,6 +61,8 @@ def page(report: AuditReport, sheets: Sheets) -> str:
             below=any(below_chance(subject.attacks) for subject in report.subjects),
             frontier=frontier(report.subjects) if any(subject.utility for subject in report.subjects) else None,
             observed=observed(report.subjects),
+            crowds=crowds(report.subjects),
+            best_crowds={subject.name: most_linking(subject.attacks) for subject in report.subjects},
             averaging=[row for subject in report.audited if (row := _averaging(subject)) is not None],
             not_tried=_not_tried(report),
         )

@@ -7,7 +7,7 @@ import io
 from collections.abc import Sequence
 from typing import Any
 
-from eventveil.audit.figures import SubjectReport, advantages
+from eventveil.audit.figures import Attack, CrowdFigures, SubjectReport, advantages
 from eventveil.errors import AuditError
 from eventveil.extras import require
 
@@ -51,6 +51,30 @@ def observed(subjects: Sequence[SubjectReport]) -> str:
     axis.axhline(0, color="0.5", lw=0.8)
     axis.set_xlabel("seconds observed" if any(a.seconds for s in subjects for a in s.attacks) else "recordings")
     axis.set_ylabel("advantage, %")
+    axis.legend(fontsize=8)
+    return _svg(figure)
+
+
+def most_linking(attacks: Sequence[Attack]) -> tuple[CrowdFigures, ...]:
+    """Return the figures by crowd of the attack that links most in the largest crowd; empty if there is none."""
+    tested = [attack.crowds for attack in attacks if attack.crowds]
+    return max(tested, key=lambda one: (one[-1].people, one[-1].linkability.value), default=())
+
+
+def crowds(subjects: Sequence[SubjectReport]) -> str:
+    """Plot the linkability of the attack that links most against the size of the crowd, and blind guessing in grey."""
+    figure, axis = _figure()
+    for subject in subjects:
+        best = most_linking(subject.attacks)
+        people, linked = [one.people for one in best], [one.linkability for one in best]
+        axis.plot(people, [100 * one.value for one in linked], "o-", label=subject.name, ms=4)
+        axis.fill_between(people, [100 * one.low for one in linked], [100 * one.high for one in linked], alpha=0.12)
+    largest = max((one.people for subject in subjects for one in most_linking(subject.attacks)), default=2)
+    guessing = range(2, largest + 1)
+    axis.plot(guessing, [100 / people for people in guessing], color="0.5", lw=0.8)
+    axis.set_xscale("log")
+    axis.set_xlabel("people in the crowd")
+    axis.set_ylabel("linkability, %")
     axis.legend(fontsize=8)
     return _svg(figure)
 

@@ -110,17 +110,19 @@ class AuditReport(ReportModel):
         evidence: False for a quick audit, whose figures prove nothing.
         threshold: advantage over blind guessing that no interval may reach.
         precision: how far an interval may reach above its figure.
+        people_linked: share of the test people who may be surely linked.
         settings: of the audit, all keys.
         data: the data it was made with.
         subjects: raw windows, rules and weights files, each with the figures of all attackers.
         repeated: jobs whose worker was lost.
     """
 
-    version: Literal[1] = 1
+    version: Literal[2] = 2
     made: Made
     evidence: bool
     threshold: float
     precision: float
+    people_linked: float
     settings: dict[str, Any]
     data: Data
     subjects: tuple[SubjectReport, ...]

@@ -4,7 +4,17 @@ from __future__ import annotations
 
 import math
 
-from eventveil.audit.figures import Advantage, Attack, Verdict, decisive, strongest
+from eventveil.audit.evaluation.people import surely_linked
+from eventveil.audit.figures import (
+    Advantage,
+    Attack,
+    PersonLinked,
+    StrongestAttack,
+    Verdict,
+    decisive,
+    strongest,
+    surest,
+)
 
 FEWEST = 6  # people: with fewer, no interval can be trusted
 PASS, FAIL, INCONCLUSIVE = 0, 1, 2
@@ -16,52 +26,69 @@ def decide(
     *,
     threshold: float,
     precision: float,
+    people_linked: float = 0.0,
     evidence: bool = True,
     predicted: bool = False,
 ) -> Verdict:
-    """Compare the highest upper end of all intervals with the threshold.
+    """Compare the highest upper end of all intervals with the threshold, and look for single people who are linked.
 
-    It is at least the upper end of the strongest attacker: with many attackers, it errs on the side of caution.
+    The upper end is at least that of the strongest attacker: with many attackers, it errs on the side of caution. Too
+    few people come first: nothing is concluded from them, not even a failure.
 
     Args:
         attacks: on the anonymizer.
         on_raw: the same on raw windows, as a control: attackers that fail there prove nothing by failing elsewhere.
         threshold: advantage over blind guessing, from 0 to 1.
         precision: how far an interval may reach above its figure; beyond that, there are too few test people.
+        people_linked: share of the test people who may be surely linked, see `evaluation.people`.
         evidence: whether the attackers were trained long enough to mean anything.
         predicted: whether a guess of the noise's seed succeeded, so that the noise can be subtracted.
     """
     top, last = strongest(attacks), decisive(attacks)
-    surest = _surest(attacks)
+    sure, control = surest(attacks), surest(on_raw)
     reach = last.advantage.high - last.advantage.value
     people = last.attack.people
     needed = max(FEWEST, math.ceil(people * (reach / precision) ** 2))
-    control = _surest(on_raw)
+    linked = surely_linked([attack.linked_people for attack in attacks if attack.way == "linked"], people)
 
-    def verdict(status: int, text: str, people_needed: int | None = None) -> Verdict:
+    def verdict(status: int, text: str, by: StrongestAttack = last, people_needed: int | None = None) -> Verdict:
         return Verdict.model_validate(
-            {"status": status, "text": text, "strongest": top, "decisive": last, "people_needed": people_needed}
-        )
+            {
+                "status": status, "text": text, "strongest": top, "decisive": by, "surely_linked": linked,
+                "people_needed": people_needed,
+            }
+        )  # fmt: skip
 
     if predicted:
         return verdict(FAIL, "Fail: the noise was predicted from a guessed seed, so an attacker can subtract it.")
-    if surest.low >= threshold:
+    if people < FEWEST:
         return verdict(
-            FAIL, f"Fail: an attacker gained {_words(surest)} over blind guessing; the threshold is {threshold:.0%}."
+            INCONCLUSIVE,
+            f"Inconclusive: nothing can be concluded from {people} test people; at least {FEWEST} are needed, and "
+            f"about {needed} to know the deciding figure to within {precision:.0%}.",
+            people_needed=needed,
         )
-    if control.low < threshold:
+    if sure.advantage.low >= threshold:
+        return verdict(
+            FAIL,
+            f"Fail: an attacker gained {_words(sure.advantage)} over blind guessing; the threshold is {threshold:.0%}.",
+            sure,
+        )
+    if len(linked) > people_linked * people:
+        return verdict(FAIL, _linked_words(linked, people, people_linked))
+    if control.advantage.low < threshold:
         return verdict(
             INCONCLUSIVE,
             f"Inconclusive: even in raw windows no attacker certainly reached the threshold of {threshold:.0%}; the "
-            f"best gained {_words(control)}. That attackers fail on this anonymizer proves nothing; train them longer, "
-            "or on more people.",
+            f"best gained {_words(control.advantage)}. That attackers fail on this anonymizer proves nothing; train "
+            "them longer, or on more people.",
         )
-    if people < FEWEST or (last.advantage.high >= threshold and reach > precision):
+    if last.advantage.high >= threshold and reach > precision:
         return verdict(
             INCONCLUSIVE,
             f"Inconclusive: with {people} test people the deciding figure is {_words(last.advantage)}. To know it to "
             f"within {precision:.0%} takes about {needed} test people.",
-            needed,
+            people_needed=needed,
         )
     if last.advantage.high >= threshold:
         return verdict(
@@ -78,7 +105,8 @@ def decide(
     return verdict(
         PASS,
         f"Pass: none of {len({attack.title for attack in attacks})} attackers gained more than "
-        f"{last.advantage.high:.1%} over blind guessing; the threshold is {threshold:.0%}.",
+        f"{last.advantage.high:.1%} over blind guessing; the threshold is {threshold:.0%}. "
+        + (f"{len(linked)} of {people} test people are surely linked." if linked else "Nobody is surely linked."),
     )
 
 
@@ -87,8 +115,13 @@ def below_chance(attacks: tuple[Attack, ...]) -> bool:
     return any(advantage.high < 0 for attack in attacks for advantage in attack.advantages)
 
 
-def _surest(attacks: tuple[Attack, ...]) -> Advantage:
-    return max((advantage for attack in attacks for advantage in attack.advantages), key=lambda one: one.low)
+def _linked_words(linked: tuple[PersonLinked, ...], people: int, allowed: float) -> str:
+    surest_one = min(linked, key=lambda one: one.luck)
+    return (
+        f"Fail: {len(linked)} of {people} test people {'is' if len(linked) == 1 else 'are'} surely linked, where "
+        f"{math.floor(allowed * people)} may be: an attacker named the surest one rightly {surest_one.hits} of "
+        f"{surest_one.queries} times (blind guessing: {surest_one.chance:.1%})."
+    )
 
 
 def _words(advantage: Advantage) -> str:

@@ -43,7 +43,7 @@ def test_the_page_loads_nothing_and_begins_with_the_verdicts(report):
     text = page(report, [])
     links = Links()
     links.feed(text)
-    assert len(links.loaded) == 2  # the plots
+    assert len(links.loaded) == 3  # the plots
     assert all(value.startswith("data:image/svg+xml;base64,") for value in links.loaded)
     assert not set(links.tags) & {"script", "link", "iframe", "object", "embed", "form", "b<i>"}
     assert "url(" not in text

@@ -5,17 +5,22 @@ from __future__ import annotations
 import pytest
 
 from eventveil.audit.auditor import with_dominated
-from eventveil.audit.figures import Advantage, Attack, Figure, SubjectReport, Utility
+from eventveil.audit.figures import Advantage, Attack, Figure, PersonLinked, SubjectReport, Utility
 from eventveil.audit.report.verdict import below_chance, decide
 
 
-def attack(value, low, high, *, people=40, by="rank-1", seed=0):
+def attack(value, low, high, *, people=40, by="rank-1", seed=0, way="linked", linked=()):
     none = Figure(value=0.1, low=0.1, high=0.1, chance=0.1)
     return Attack(
-        knowledge="informed", architecture="plain", seed=seed, way="linked", windows=1, seconds=1.0,
+        knowledge="informed", architecture="plain", seed=seed, way=way, windows=1, seconds=1.0,
         people=people, queries=100, gallery=100, rank1=none, rank5=none, rank10=none, mean_average_precision=none,
-        equal_error_rate=None, advantages=(Advantage(by=by, value=value, low=low, high=high),),
+        equal_error_rate=None, linked_people=linked,
+        advantages=(Advantage(by=by, value=value, low=low, high=high),),
     )  # fmt: skip
+
+
+def person(number, luck):
+    return PersonLinked(person=number, hits=8, queries=8, chance=1 / 40, luck=luck)
 
 
 RAW = (attack(0.8, 0.6, 0.9),)
@@ -34,14 +39,48 @@ def decided(*attacks, on_raw=RAW, **changes):
         ([attack(0.09, 0.06, 0.12)], 1, "may gain up to 12.0%"),
         ([attack(0.1, 0.0, 0.1 + 0.04)], 1, "may gain up to 14.0%"),
         ([attack(0.05, -0.05, 0.15)], 2, "about 160 test people"),
-        ([attack(0.02, -0.01, 0.06, people=5)], 2, "with 5 test people"),
-        ([attack(0.5, 0.3, 0.7, people=5)], 1, "gained 50.0%"),
+        ([attack(0.02, -0.01, 0.06, people=5)], 2, "from 5 test people"),
+        ([attack(0.5, 0.3, 0.7, people=5)], 2, "from 5 test people"),
     ],
 )
 def test_the_highest_upper_end_is_held_against_the_threshold(attacks, status, words):
     verdict = decided(*attacks)
     assert verdict.status == status
     assert words in verdict.text
+
+
+def test_one_person_who_is_always_found_fails_whatever_the_average():
+    verdict = decided(attack(0.02, -0.01, 0.06, linked=(person(3, 1e-12),)))
+    assert verdict.status == 1
+    assert "1 of 40 test people is surely linked, where 0 may be" in verdict.text
+    assert "rightly 8 of 8 times (blind guessing: 2.5%)" in verdict.text
+    assert [one.person for one in verdict.surely_linked] == [3]
+
+
+def test_two_attackers_on_one_person_count_once_and_a_share_may_be_allowed():
+    attacks = [attack(0.02, -0.01, 0.06, seed=seed, linked=(person(3, 1e-12),)) for seed in range(2)]
+    assert decided(*attacks, people_linked=0.025).status == 0
+    assert decided(*attacks, people_linked=0.024).status == 1
+    assert "1 of 40 test people are surely linked" in decided(*attacks, people_linked=0.5).text
+
+
+def test_luck_is_corrected_for_people_and_attackers():
+    """0.05 / (40 people x 2 attackers) is 0.000625."""
+    for luck, status in ((0.0006, 1), (0.0007, 0)):
+        attacks = (attack(0.02, -0.01, 0.06, linked=(person(3, luck),)), attack(0.02, -0.01, 0.06, seed=1))
+        assert decided(*attacks).status == status
+
+
+def test_the_headline_is_linked_although_a_search_seems_to_find_more():
+    verdict = decided(attack(0.01, -0.02, 0.05), attack(0.04, -0.02, 0.09, seed=1, way="search"))
+    assert verdict.strongest.attack.way == "linked"
+    assert verdict.decisive.attack.way == "search"
+
+
+def test_an_interval_above_the_threshold_is_the_deciding_figure():
+    verdict = decided(attack(0.3, 0.2, 0.4), attack(0.3, 0.05, 0.5, seed=1))
+    assert verdict.status == 1
+    assert (verdict.decisive.advantage.low, verdict.decisive.advantage.high) == (0.2, 0.4)
 
 
 def test_who_finds_nobody_in_raw_windows_proves_nothing():

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from eventveil.audit.figures import Advantage, Attack, Class, Figure, SubjectReport, Utility
+from eventveil.audit.figures import Advantage, Attack, Class, CrowdFigures, Figure, SubjectReport, Utility
 from eventveil.audit.report.report import AuditReport, Data, Made
 from eventveil.audit.report.verdict import decide
 
@@ -17,6 +17,10 @@ def attack(value, way="linked", windows=1, knowledge="informed"):
         knowledge=knowledge, architecture="plain", seed=0, way=way, windows=windows, seconds=float(windows),
         people=40, queries=100, gallery=200, rank1=share, rank5=share, rank10=share, mean_average_precision=share,
         equal_error_rate=error, advantages=(advantage,),
+        crowds=tuple(
+            CrowdFigures(people=people, linkability=share, singling_out=None if people == 2 else share)
+            for people in (2, 40)
+        ) if way == "linked" else (),
     )  # fmt: skip
 
 
@@ -39,7 +43,8 @@ def report():
         trials={"train": 1, "val": 1, "test": 1}, sessions=80, classes=("a <clap>",), index="1" * 64, split="2" * 64,
     )  # fmt: skip
     return AuditReport(
-        made=made, evidence=True, threshold=0.1, precision=0.05, settings={"averaging": 10}, data=data,
+        made=made, evidence=True, threshold=0.1, precision=0.05, people_linked=0.0, settings={"averaging": 10},
+        data=data,
         subjects=(subject("raw", 0.8), subject("hidden<i>", 0.04, audited=True), subject("bare", 0.5, audited=True)),
     )  # fmt: skip
 

@@ -65,9 +65,13 @@ def bootstrap_by_person(
     if not len(values) or len(values) != len(persons):
         raise ValueError(f"expected values and as many persons, got {len(values)} and {len(persons)}")
     names, person = np.unique(persons, return_inverse=True)
-    of_person = [values[person == index] for index in range(len(names))]
     samples = np.random.default_rng(seed).integers(len(names), size=(draws, len(names)))
-    figures = [float(statistic(np.concatenate([of_person[index] for index in sample]))) for sample in samples]
+    if statistic is np.mean:  # the usual one, for which sums by person are enough
+        sums, counts = np.bincount(person, weights=values), np.bincount(person)
+        figures = sums[samples].sum(1) / counts[samples].sum(1)
+    else:
+        of_person = [values[person == index] for index in range(len(names))]
+        figures = np.array([statistic(np.concatenate([of_person[index] for index in sample])) for sample in samples])
     tail = expanded_tail(len(names))
     low, high = np.quantile(figures, (tail, 1 - tail))
     return Interval(float(low), float(high))

@@ -1,0 +1,162 @@
+"""Linkability and singling out: what attackers achieve among a crowd of a given size.
+
+Rank-1 depends on how many people the test happens to have. These two figures state the size of the crowd:
+
+*linkability* is the probability that an attacker, shown a track of somebody, picks that person's other session among
+those of N people. Blind guessing is right once in N.
+
+*singling out* is the probability that a rule that the attacker made from one session of a person ("looks like this")
+fits exactly one of N people. The rule is a threshold on the score, placed so that it fits exactly one of the same
+people in tracks of other gestures. A rule that knows nothing fits exactly one person in some 28 % of crowds, because
+its threshold rests on one track; the exact share is measured with random scores.
+
+Both answer criteria of the Article 29 Working Party's Opinion 05/2014 on anonymisation techniques.
+
+Source: Vauquier, Srivastava, Hosseini, Vincent, Legally validated evaluation framework for voice anonymization,
+Interspeech 2025. Where scores are equal, their package decides for the attacker; here the attacker guesses.
+Legend of axes: Q queries, G gallery entries, P people, R crowds drawn, N people of a crowd.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from eventveil.audit.figures import CrowdFigures, Figure
+from eventveil.errors import AuditError
+from eventveil.extras import require
+from eventveil.training.evaluation.confidence import bootstrap_by_person
+
+with require("scipy", extra="audit", error=AuditError):
+    from scipy.special import gammaln
+
+Floats = npt.NDArray[np.floating[Any]]
+CROWDS = (2, 5, 10, 20, 50, 100, 200, 500, 1000)
+DRAWS = 5
+
+
+def crowd_figures(
+    score_QP: Floats, own_Q: npt.NDArray[np.int64], other_Q: npt.NDArray[np.int64], seed: int = 0
+) -> tuple[CrowdFigures, ...]:
+    """Return linkability and singling out for crowds of several sizes, with 95 % intervals by person.
+
+    Args:
+        score_QP: of each query with each person; NaN where they are not compared.
+        own_Q: number of each query's person.
+        other_Q: another query of the same person, with other gestures, to place thresholds by; -1 if there is none.
+        seed: draws the crowds of singling out, and the random scores that its chance level is measured with.
+    """
+    calibration_QP = np.where((other_Q >= 0)[:, None], score_QP[other_Q], np.nan)
+    random = np.random.default_rng(seed)
+    figures = []
+    for crowd in crowds_up_to(int(np.isfinite(score_QP).sum(1).max(initial=0))):
+        linked_Q = linked_in_crowd(score_QP, own_Q, crowd)
+        singled_Q = singled_out_in_crowd(score_QP, calibration_QP, own_Q, crowd, random)
+        blind = (np.where(np.isnan(score), np.nan, random.random(score.shape)) for score in (score_QP, calibration_QP))
+        luck_Q = singled_out_in_crowd(*blind, own_Q, crowd, random)
+        linkability = _figure(linked_Q, own_Q, 1 / crowd)
+        if linkability is not None:
+            chance = float(np.nanmean(luck_Q)) if np.isfinite(luck_Q).any() else 0.0
+            singling_out = _figure(singled_Q, own_Q, chance)
+            figures.append(CrowdFigures(people=crowd, linkability=linkability, singling_out=singling_out))
+    return tuple(figures)
+
+
+def _figure(value_Q: Floats, own_Q: npt.NDArray[np.int64], chance: float) -> Figure | None:
+    known_Q = np.isfinite(value_Q)
+    if not known_Q.any():
+        return None
+    low, high = bootstrap_by_person(value_Q[known_Q], own_Q[known_Q])
+    value = float(value_Q[known_Q].mean())
+    return Figure(value=value, low=min(low, value), high=max(high, value), chance=chance)
+
+
+def best_of_person(
+    score_QG: Floats, person_G: npt.NDArray[np.int64], left_out_QG: npt.NDArray[np.bool_], people: int
+) -> Floats:
+    """Return the highest score of each query among the entries of each person, (Q, P); NaN where none is compared.
+
+    Args:
+        score_QG: of each pair.
+        person_G: number of the person of each gallery entry, from 0.
+        left_out_QG: pairs that are not compared.
+        people: P.
+    """
+    best_QP = np.full((len(score_QG), people), -np.inf)
+    allowed_QG = np.where(left_out_QG, -np.inf, score_QG)
+    for person in np.unique(person_G):
+        best_QP[:, person] = allowed_QG[:, person_G == person].max(1)
+    return np.where(np.isneginf(best_QP), np.nan, best_QP)
+
+
+def linked_in_crowd(score_QP: Floats, own_Q: npt.NDArray[np.int64], crowd: int) -> Floats:
+    """Return the probability, (Q,), that a query's own person wins in a random crowd; NaN where it cannot be tested.
+
+    The crowd is the query's person and `crowd - 1` others, drawn without replacement. With n others, m of which score
+    higher and t the same, none of the m may be drawn, and the attacker guesses among those with the same score:
+    (C(n - m + 1, k + 1) - C(n - m - t, k + 1)) / ((t + 1) C(n, k)) for k = crowd - 1.
+
+    Args:
+        score_QP: of each query with each person; NaN where they are not compared.
+        own_Q: number of each query's person.
+        crowd: number of people in the crowd, 2 or more.
+    """
+    own_score_Q = score_QP[np.arange(len(own_Q)), own_Q]
+    with np.errstate(invalid="ignore"):
+        higher_Q = (score_QP > own_score_Q[:, None]).sum(1)
+        same_Q = (score_QP == own_score_Q[:, None]).sum(1) - 1
+    others_Q, drawn = np.isfinite(score_QP).sum(1) - 1, crowd - 1
+    testable_Q = np.isfinite(own_score_Q) & (others_Q >= drawn)
+    good_Q = np.where(testable_Q, others_Q - higher_Q, drawn)
+    total = _log_choose(np.where(testable_Q, others_Q, drawn), np.full(len(own_Q), drawn))
+    with_own = _log_choose(good_Q + 1, np.full(len(own_Q), drawn + 1))
+    without = _log_choose(good_Q - np.where(testable_Q, same_Q, 0), np.full(len(own_Q), drawn + 1))
+    wins_Q = (np.exp(with_own - total) - np.exp(without - total)) / (np.where(testable_Q, same_Q, 0) + 1)
+    return np.where(testable_Q, wins_Q, np.nan)
+
+
+def singled_out_in_crowd(
+    test_QP: Floats, calibration_QP: Floats, own_Q: npt.NDArray[np.int64], crowd: int, random: np.random.Generator
+) -> Floats:
+    """Return in which share of random crowds, (Q,), the attacker's rule fits exactly one person; NaN: not testable.
+
+    Args:
+        test_QP: score of the person that the rule is about with each person; NaN where they are not compared.
+        calibration_QP: the same in other tracks, to place the threshold: between the highest and the second score.
+        own_Q: number of the person that the rule is about.
+        crowd: number of people in the crowd, that person among them; 2 or more.
+        random: draws the crowds.
+    """
+    known_QP = np.isfinite(test_QP) & np.isfinite(calibration_QP)
+    rows = np.arange(len(own_Q))
+    testable_Q = known_QP[rows, own_Q] & (known_QP.sum(1) >= crowd)
+    singled_Q = np.full(len(own_Q), np.nan)
+    chosen = np.flatnonzero(testable_Q)
+    if not len(chosen):
+        return singled_Q
+    key_QP = np.where(known_QP[chosen], 0.0, 2.0)  # who is not compared comes last, the person itself first
+    key_QP[np.arange(len(chosen)), own_Q[chosen]] = -1.0
+    outcomes = []
+    for _ in range(DRAWS):
+        drawn_QN = np.argsort(key_QP + random.random(key_QP.shape), axis=1)[:, :crowd]
+        calibration_QN = np.take_along_axis(calibration_QP[chosen], drawn_QN, axis=1)
+        second_Q, first_Q = np.sort(calibration_QN, axis=1)[:, -2:].T
+        fits_QN = np.take_along_axis(test_QP[chosen], drawn_QN, axis=1) > ((first_Q + second_Q) / 2)[:, None]
+        outcomes.append(fits_QN.sum(1) == 1)
+    singled_Q[chosen] = np.mean(outcomes, axis=0)
+    return singled_Q
+
+
+def crowds_up_to(people: int) -> tuple[int, ...]:
+    """Return the sizes of crowds to report for this many people: the usual ones below, and all of them."""
+    return (*(crowd for crowd in CROWDS if crowd < people), *([people] if people >= CROWDS[0] else []))
+
+
+def _log_choose(n: npt.NDArray[Any], k: npt.NDArray[Any]) -> Floats:
+    """Return log C(n, k); minus infinity where k is above n."""
+    possible = n >= k
+    safe = np.where(possible, n, k).astype(np.float64)
+    value = gammaln(safe + 1) - gammaln(k + 1.0) - gammaln(safe - k + 1)
+    return np.asarray(np.where(possible, value, -np.inf))
