@@ -54,8 +54,8 @@ def crowd_figures(
     for crowd in crowds_up_to(int(np.isfinite(score_QP).sum(1).max(initial=0))):
         linked_Q = linked_in_crowd(score_QP, own_Q, crowd)
         singled_Q = singled_out_in_crowd(score_QP, calibration_QP, own_Q, crowd, random)
-        blind = (np.where(np.isnan(score), np.nan, random.random(score.shape)) for score in (score_QP, calibration_QP))
-        luck_Q = singled_out_in_crowd(*blind, own_Q, crowd, random)
+        blind_QP, rule_QP = (np.where(np.isnan(s), np.nan, random.random(s.shape)) for s in (score_QP, calibration_QP))
+        luck_Q = singled_out_in_crowd(blind_QP, rule_QP, own_Q, crowd, random)
         linkability = _figure(linked_Q, own_Q, 1 / crowd)
         if linkability is not None:
             chance = float(np.nanmean(luck_Q)) if np.isfinite(luck_Q).any() else 0.0
