@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 from eventveil.audit.report.report import REPORT, AuditReport, digest
 from eventveil.errors import AuditError
 from eventveil.extras import require
 from eventveil.files import write_atomic
+from eventveil.models.rate_limit import bits_per_second
 from eventveil.stream.protocol import dsse
 from eventveil.stream.protocol.certificate import (
     CERTIFICATE,
@@ -59,7 +62,13 @@ def certify(folder: Path, report: AuditReport, key: Path, valid_days: int = VALI
         data=report.data.index,
         report=_digest_of_file(folder / REPORT),
         subjects=tuple(
-            CertifiedSubject(name=one.name, weights=one.weights, status=one.verdict.status, verdict=one.verdict.text)
+            CertifiedSubject(
+                name=one.name,
+                weights=one.weights,
+                **_book_of(one.about),
+                status=one.verdict.status,
+                verdict=one.verdict.text,
+            )
             for one in report.audited
             if one.verdict is not None
         ),
@@ -90,6 +99,15 @@ def verify(path: Path, *, key: Path | None = None, report: Path | None = None, w
             f"{path}: is not about these weights (tensors {weights[:16]}); they were not part of its audit"
         )
     return signed
+
+
+def _book_of(about: Mapping[str, Any] | None) -> dict[str, Any]:
+    """Return the book of a stand-in, and the bits per second of its words, from the metadata of its weights."""
+    if about is None or about.get("kind") != "stand_in":
+        return {}
+    config, step_us = about["config"], about["bin_us"] * about["hop"]
+    bits = bits_per_second(config["words"], config["changes_per_second"], -(-1_000_000 // step_us))
+    return {"book": config["book"], "bits_per_second": bits}
 
 
 def _key(path: Path) -> Ed25519PrivateKey:

@@ -140,6 +140,17 @@ def test_a_certificate_holds_and_nothing_of_it_can_be_changed(report, tmp_path):
             verify(path)
 
 
+def test_a_certificate_of_a_stand_in_names_its_book_and_its_bits(report, tmp_path):
+    config = {"book": "cd" * 32, "words": 13, "changes_per_second": 1}
+    about = {"kind": "stand_in", "config": config, "bin_us": 50_000, "hop": 2}
+    subjects = [one.model_copy(update={"about": about}) if one.name == "bare" else one for one in report.subjects]
+    report = report.model_copy(update={"subjects": tuple(subjects)})
+    write_report(tmp_path, report)
+    hidden, bare = certify(tmp_path, report, tmp_path / "key.pem").certificate.subjects
+    assert (hidden.book, hidden.bits_per_second) == (None, None)
+    assert (bare.book, bare.bits_per_second) == ("cd" * 32, 6.92)  # log2(1 + 10 * 12), in ten steps a second
+
+
 def test_a_certificate_is_held_to_the_key_the_report_and_the_weights(report, tmp_path):
     write_report(tmp_path, report)
     certify(tmp_path, report, tmp_path / "key.pem")

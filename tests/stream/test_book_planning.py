@@ -10,7 +10,7 @@ from book_helpers import small_book
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from moving_disc import moving_disc
 from pipeline_setup import SENSOR, make_kit
-from stand_in_helpers import WINDOW, make_stand_in_kit, stand_in_book, stand_in_model
+from stand_in_helpers import WINDOW, book_of, make_stand_in_kit, stand_in_book, stand_in_model
 
 from eventveil.errors import AuditError, BookError, ConfigError
 from eventveil.models.book import Book
@@ -37,7 +37,7 @@ def save(kit, path, book, **window):
 
 def test_the_book_beside_the_weights_is_used_and_the_bound_is_said(kit):
     line = planned(kit)
-    assert (line.book.path, line.book.digest, line.book.words) == (kit.book, stand_in_book().digest, 4)
+    assert (line.book.path, line.book.digest, line.book.words) == (book_of(kit), stand_in_book().digest, 4)
     assert line.provenance.book == line.book.digest
     assert line.provenance.labels == ("hand clapping", "right hand wave", "no gesture", "nobody")
     # log2 of the sum over c <= 2 changes of C(10, c) * 3^c: 1 + 30 + 405
@@ -47,12 +47,12 @@ def test_the_book_beside_the_weights_is_used_and_the_bound_is_said(kit):
 
 
 def test_a_book_may_be_anywhere(kit, tmp_path):
-    (tmp_path / "elsewhere").write_bytes(kit.book.read_bytes())
+    (tmp_path / "elsewhere").write_bytes(book_of(kit).read_bytes())
     assert planned(kit, anonymize__book=str(tmp_path / "elsewhere")).book.path == tmp_path / "elsewhere"
 
 
 def test_a_missing_book_is_named_with_its_digest(kit, tmp_path):
-    (tmp_path / "weights").write_bytes(kit.weights.read_bytes())
+    (tmp_path / "weights").write_bytes(kit.anonymizer.read_bytes())
     with pytest.raises(BookError, match=rf"--book FILE, the book with SHA-256 {stand_in_book().digest}"):
         planned(kit, anonymize__weights=str(tmp_path / "weights"))
     with pytest.raises(BookError, match="gone: cannot be read"):
@@ -60,7 +60,7 @@ def test_a_missing_book_is_named_with_its_digest(kit, tmp_path):
 
 
 def test_a_damaged_book_is_refused(kit, tmp_path):
-    content = kit.book.read_bytes()
+    content = book_of(kit).read_bytes()
     (tmp_path / "cut").write_bytes(content[:-1])
     with pytest.raises(BookError, match="cut: expected a safetensors file"):
         planned(kit, anonymize__book=str(tmp_path / "cut"))
@@ -80,7 +80,7 @@ def test_weights_that_choose_from_another_number_of_words_are_refused(kit, tmp_p
     model = stand_in_model(stand_in_book(), words=5)
     save_weights(tmp_path / "w", model, Metadata.of(model, role="anonymizer", trained=False, **WINDOW))
     with pytest.raises(BookError, match=r"has 4 words, and .* chooses from 5: refused"):
-        planned(kit, anonymize__weights=str(tmp_path / "w"), anonymize__book=str(kit.book))
+        planned(kit, anonymize__weights=str(tmp_path / "w"), anonymize__book=str(book_of(kit)))
 
 
 @pytest.mark.parametrize(
@@ -98,15 +98,15 @@ def test_windows_that_do_not_end_with_the_steps_of_the_book_are_refused(kit, cha
 def test_weights_whose_step_is_not_that_of_the_book_are_refused(kit, tmp_path):
     weights = save(kit, tmp_path / "w", stand_in_book(), hop=2)
     with pytest.raises(ConfigError, match="2 bins of 100000 us are not the step"):
-        planned(kit, anonymize__weights=weights, anonymize__book=str(kit.book))
+        planned(kit, anonymize__weights=weights, anonymize__book=str(book_of(kit)))
 
 
 def test_a_classifier_beside_a_stand_in_is_refused(kit, tmp_path):
     other = make_kit(tmp_path, seconds=0.1)
     with pytest.raises(ConfigError, match="a stand-in says itself which gesture it shows"):
-        plan(kit.with_kit(kit.recording).settings("tcp://127.0.0.1:5999", classify__weights=str(other.classifier)))
+        plan(kit.settings("tcp://127.0.0.1:5999", classify__weights=str(other.classifier)))
     for changes, key in (
-        ({"anonymize__book": str(kit.book)}, "anonymize.book"),
+        ({"anonymize__book": str(book_of(kit))}, "anonymize.book"),
         ({"publish__events": True}, "publish.events"),
     ):
         with pytest.raises(ConfigError, match=f"{key}: only a stand-in publishes from a book"):
@@ -115,7 +115,7 @@ def test_a_classifier_beside_a_stand_in_is_refused(kit, tmp_path):
 
 def test_a_book_that_changes_after_the_plan_is_not_published(kit, tmp_path):
     book = tmp_path / "book"
-    book.write_bytes(kit.book.read_bytes())
+    book.write_bytes(book_of(kit).read_bytes())
     line = planned(kit, anonymize__book=str(book))
     assert isinstance(read_planned(line.book), Book)
     small_book().write(book)
@@ -128,7 +128,7 @@ def certified(kit, tmp_path):
     """Return a function that plans a line whose certificate says these things about its weights."""
 
     def start(**subject):
-        content = certificates.content((load_weights(kit.weights).digest, 0))
+        content = certificates.content((load_weights(kit.anonymizer).digest, 0))
         content["subjects"][0] |= subject
         path = tmp_path / "certificate.json"
         envelope = certificates.envelope(Ed25519PrivateKey.generate(), json.dumps(content).encode())

@@ -11,10 +11,11 @@ PAYLOAD_TYPE = "application/vnd.eventveil.certificate.v3+json"
 
 
 def content(*subjects, **changed):
-    """Return the values of a certificate; subjects are pairs (SHA-256 of tensors, exit status)."""
+    """Return the values of a certificate; subjects are (SHA-256 of tensors, exit status, further keys if any)."""
     audited = [
         {"name": f"w{n}", "weights": digest, "status": status, "verdict": "Pass." if status == 0 else "Fail: found."}
-        for n, (digest, status) in enumerate(subjects)
+        | (more[0] if more else {"book": None, "bits_per_second": None})
+        for n, (digest, status, *more) in enumerate(subjects)
     ]
     values = {
         "made": "2026-01-01T00:00:00+00:00", "not_after": "9999-12-31", "eventveil": "1", "evidence": True,

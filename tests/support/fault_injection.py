@@ -184,7 +184,8 @@ def line_of(
     """
     settings = {"line__run_as": "processes"} | settings
     options = [f"--set={key.replace('__', '.')}={json.dumps(value)}" for key, value in settings.items()]
-    weights = ["--weights", str(kit.anonymizer), "--weights", str(kit.classifier), "--allow-untrained"]
+    files = [kit.anonymizer] if kit.classifier is None else [kit.anonymizer, kit.classifier]
+    weights = [*(f"--weights={file}" for file in files), "--allow-untrained"]
     command = [*within, *PROGRAM, "run", str(source), "--json", *weights, *options]
     started = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **process)
     line = Running(started)

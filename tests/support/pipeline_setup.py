@@ -34,18 +34,18 @@ PROGRAM = [sys.executable, "-m", "eventveil.cli"]
 
 @dataclass(frozen=True)
 class Kit:
-    """Files that several tests share."""
+    """Files that several tests share; a stand-in has no classifier."""
 
     recording: Path
     anonymizer: Path
-    classifier: Path
+    classifier: Path | None = None
 
     def settings(self, endpoint: str, **changes: Any) -> PipelineSettings:
         """Settings of a lossless pipeline at full speed that waits for one subscriber; `changes` as `a__b=value`."""
         values = {
             "sources": [{"uri": str(self.recording), "speed": "max"}],
             "anonymize": {"weights": str(self.anonymizer), "allow_untrained": True, "device": "cpu"},
-            "classify": {"weights": str(self.classifier), "device": "cpu"},
+            "classify": {"weights": self.classifier and str(self.classifier), "device": "cpu"},
             "publish": {"bind": endpoint, "wait_for": 1},
         }
         overrides = [f"{key.replace('__', '.')}={json.dumps(value)}" for key, value in changes.items()]
@@ -61,6 +61,7 @@ def make_kit(folder: Path, *, seconds: float = 1.0) -> Kit:
     save_weights(kit.anonymizer, model, Metadata.of(model, role="anonymizer", **window))
     config = {"channels": 2 * BINS, "depth": 18, "width": 4, "embedding": 8, "classes": len(LABELS)}
     model = initialise("resnet_classifier", config, seed=1)
+    assert kit.classifier is not None
     save_weights(kit.classifier, model, Metadata.of(model, role="target", labels=LABELS, **window))
     return kit
 

@@ -5,9 +5,6 @@ The network is untrained: which word it chooses means nothing, but depends on wh
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from pathlib import Path
-
 import torch
 from book_helpers import clip
 from pipeline_setup import Kit, write_recording
@@ -17,6 +14,7 @@ from eventveil.models.book import Book, Word
 from eventveil.models.kinds import initialise
 from eventveil.models.metadata import Metadata
 from eventveil.models.weights import save_weights
+from eventveil.stream.book_planning import BOOK
 
 STEP_US, STEPS = 100_000, 6
 BOOK_SENSOR = Sensor(24, 20)
@@ -53,29 +51,17 @@ def stand_in_model(book: Book, **config):
     return model
 
 
-@dataclass(frozen=True)
-class StandInKit:
-    """Files that several tests share."""
-
-    recording: Path
-    weights: Path
-    book: Path
-
-    def settings(self, endpoint, **changes):
-        """Settings of a lossless line at full speed that waits for one subscriber; `changes` as `a__b=value`."""
-        return self.with_kit(self.recording).settings(endpoint, classify__weights=None, **changes)
-
-    def with_kit(self, recording):
-        """Return the files as those of an anonymizer without a classifier."""
-        return Kit(recording, self.weights, self.weights)
-
-
-def make_stand_in_kit(folder, packets, **config) -> StandInKit:
-    """Write the book, the weights beside it, and a recording of 64x64 pixels."""
-    kit = StandInKit(folder / "seen.aedat4", folder / "stand_in.safetensors", folder / "book.safetensors")
+def make_stand_in_kit(folder, packets, **config) -> Kit:
+    """Write a recording of 64x64 pixels, the weights, and the book beside them."""
+    kit = Kit(folder / "seen.aedat4", folder / "stand_in.safetensors")
     write_recording(kit.recording, packets)
     book = stand_in_book()
-    book.write(kit.book)
+    book.write(book_of(kit))
     model = stand_in_model(book, **config)
-    save_weights(kit.weights, model, Metadata.of(model, role="anonymizer", trained=False, **WINDOW))
+    save_weights(kit.anonymizer, model, Metadata.of(model, role="anonymizer", trained=False, **WINDOW))
     return kit
+
+
+def book_of(kit):
+    """Return the path of the book."""
+    return kit.anonymizer.with_name(BOOK)

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import tempfile
+from pathlib import Path
 
 import numpy as np
 import pytest
-from canary import BINARY_SPELLINGS, canary_events, canary_in
-from pipeline_setup import everything
-from stand_in_helpers import STEP_US, WORDS, make_stand_in_kit
+from book_helpers import small_book
+from canary import BINARY_SPELLINGS, canary_events, canary_in, files_with_canary
+from fault_injection import assert_counters_balance, line_of
+from pipeline_setup import everything, subscriber
+from stand_in_helpers import STEP_US, WORDS, book_of, make_stand_in_kit, stand_in_book
 
 from eventveil.errors import BookError
 from eventveil.events import EventPacket
@@ -22,6 +27,7 @@ from eventveil.stream.runtime.windows import Seal
 from eventveil.stream.stages.transform import ChooseWordTransform
 from eventveil.stream.subscriber.book_check import BookCheck
 
+TOPICS = ("window", "events", "gesture")
 STEPS_PER_SECOND = 1_000_000 // STEP_US
 
 
@@ -55,7 +61,7 @@ def words(frames):
 
 def assert_only_words_left(frames, kit):
     """Every frame is a state without data, or what the book says of its header; and no word came too often."""
-    check = BookCheck(kit.book)
+    check = BookCheck(book_of(kit))
     for message in messages(frames):
         check.check(message)
     assert not any(canary_in(frame) for message in frames for frame in message)
@@ -77,7 +83,7 @@ def test_a_line_that_works_publishes_a_word_for_every_step(kit, monkeypatch):
     assert status.failure is None
     assert sum(BINARY_SPELLINGS[0] in window for window in raw) > 5  # the canary is in the raw windows
     assert_only_words_left(frames, kit)
-    assert [message.topic for message in messages(frames)] == ["window", "events", "gesture"] * 16
+    assert [message.topic for message in messages(frames)] == [*TOPICS] * 16
     # The first word stands for the last step of the first second, and each following one for the step after it.
     starts = [message.header.t_start_us for message in messages(frames) if message.topic == "window"]
     assert starts == list(range(starts[0], starts[0] + 16 * STEP_US, STEP_US))
@@ -177,3 +183,67 @@ def test_a_book_that_is_replaced_before_the_publisher_reads_it_ends_the_line(kit
     status, frames = run(kit)
     assert status.failure == "publish: changed"
     assert messages(frames) == []
+
+
+@pytest.fixture
+def folder():
+    # Not tmp_path: the path of a socket must not exceed about a hundred bytes.
+    with tempfile.TemporaryDirectory(prefix="ev-") as name:
+        yield Path(name)
+
+
+LIVE = {
+    "line__delivery": "live", "line__release_ms": 400, "publish__wait_for": 1, "publish__events": True,
+    "sources__0__loop": True, "sources__0__gap_s": 0,
+}  # fmt: skip
+
+
+@pytest.mark.timeout(600)
+def test_processes_are_killed_and_still_only_words_leave_which_a_subscriber_verifies(kit, folder):
+    endpoint = f"ipc://{folder}/out"
+    options = (
+        *(f"--topic={topic}" for topic in TOPICS),
+        "--book",
+        str(book_of(kit)),
+        "--npz",
+        str(folder / "received"),
+    )
+    environment = os.environ | {"HOME": str(folder), "TMPDIR": str(folder), "OMP_NUM_THREADS": "1"}
+    with (
+        subscriber(endpoint, *options) as one,
+        line_of(kit, kit.recording, LIVE | {"publish__bind": endpoint}, cwd=folder, env=environment) as line,
+    ):
+        for stage in ("anonymize", "publish"):
+            line.wait_for(lambda beat: beat["published_windows"] > 3)
+            line.kill(stage)
+            assert_counters_balance(line.back(stage, "killed"))
+        assert_counters_balance(line.stop())
+        assert one.process.wait(60) == 0  # it has verified every message
+    assert not canary_in("".join(line.output).encode())
+    assert not files_with_canary(folder)
+    assert "at most 2 changes and 8.77 bits a second" in line.errors
+    windows, events, gestures = map(one.topic, TOPICS)
+    assert {each["seq"] for each in events} == {each["seq"] for each in gestures} == {each["seq"] for each in windows}
+    assert max(each["life"] for each in windows) == 2
+    ends = [0, *(each["t_end_us"] for each in windows)]
+    assert all(each["t_start_us"] >= end for each, end in zip(windows, ends, strict=False))
+    changes = [
+        each["t_start_us"]
+        for each, before in zip(windows, [{"word": None}, *windows], strict=False)
+        if each["word"] != before["word"]
+    ]
+    # Whatever is lost with a publisher: of the windows that arrive, a second has no more changes than two.
+    assert all(sum(start <= t < start + 1_000_000 for t in changes) <= 2 for start in changes)
+
+
+@pytest.mark.timeout(600)
+def test_a_subscriber_with_another_book_ends_with_status_2_and_says_why(kit, folder):
+    small_book().write(folder / "other")
+    endpoint = f"ipc://{folder}/out"
+    with subscriber(endpoint, "--book", str(folder / "other")) as one:
+        errors = one.process.stderr
+        status = Pipeline(kit.settings(endpoint)).run()
+        assert status.failure is None
+        assert one.process.wait(60) == 2
+        assert f"the line publishes from the book with SHA-256 {stand_in_book().digest}" in errors.read()
+    assert one.messages == []

@@ -19,6 +19,7 @@ from pipeline_helpers import (
     PATIENCE_MS,
     RUN,
     SEAL,
+    WORD,
     gesture,
     link,
     publisher,
@@ -119,6 +120,31 @@ def test_whatever_does_not_fit_is_refused_and_nothing_is_handed_out(keys, case, 
     with pytest.raises(AuditError, match=words):
         got.extend(trusting(keys, *first, window(0, **named), window(1, **named), state()))
     assert not [message for message in got if message.topic != STATE]
+
+
+STAND_IN = {"book": WORD["book"], "bits_per_second": WORD["bits_per_second"]}
+
+
+@pytest.mark.parametrize(
+    ("certified", "published", "accepted"),
+    [
+        (STAND_IN, WORD, True),
+        (STAND_IN | {"bits_per_second": 9.0}, WORD, True),
+        (STAND_IN | {"bits_per_second": 6.91}, WORD, False),
+        (STAND_IN | {"book": "ef" * 32}, WORD, False),
+        ({}, WORD, False),
+        (STAND_IN, {}, False),
+        ({"book": WORD["book"]}, WORD, False),
+    ],
+)
+def test_a_certificate_of_a_stand_in_is_one_of_its_book_and_its_bits(keys, certified, published, accepted):
+    text = certificate(keys.auditor.private, (DIGEST, 0, certified))
+    messages = (certificate_state(text), window(0, certificate=digest(text), **published), state())
+    if accepted:
+        assert [message.topic for message in trusting(keys, *messages)] == [STATE, WINDOW, STATE]
+    else:
+        with pytest.raises(AuditError, match="covers the weights of this line with the book"):
+            list(trusting(keys, *messages))
 
 
 def test_a_certificate_that_never_comes_ends_it_within_seconds(keys, monkeypatch):
