@@ -164,6 +164,11 @@ class Book:
         return self.metadata.bins
 
     @property
+    def clips(self) -> int:
+        """How many clips the words share."""
+        return (len(self.starts) - 1) // self.metadata.steps
+
+    @property
     def bits(self) -> float:
         """Upper bound on the bits that one choice of a word carries: log2 of the number of words."""
         return math.log2(len(self.words))

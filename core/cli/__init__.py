@@ -19,6 +19,7 @@ with default_signals(signal.SIGINT):  # the imports take a second or more
 
     from eventveil.cli import (
         audit,
+        book,
         calibrate,
         cameras,
         convert,
@@ -59,6 +60,7 @@ for commands in (
     train,
     audit,
     weights,
+    book,
     demo,
 ):
     commands.register(app)

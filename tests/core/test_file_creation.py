@@ -25,6 +25,7 @@ ALLOWED = {
     ("cli/subscribe.py", "savez"),
     ("replay/simulation/dataset.py", "save"),
     ("stream/calibration/image.py", "save"),
+    ("training/book/sheet.py", "save"),
     ("training/engine/checkpoint.py", "save"),
     ("training/stages/plots.py", "savefig"),
     ("audit/report/image_grid.py", "savefig"),
@@ -32,6 +33,7 @@ ALLOWED = {
     # into memory
     ("audit/report/plots.py", "savefig"),
     ("models/weights.py", "save"),
+    ("models/book_format.py", "save"),
     # methods of ours that use core/files.py
     ("stream/preprocess/view.py", "save"),
     ("training/data/split.py", "save"),

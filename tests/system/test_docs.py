@@ -20,6 +20,7 @@ from pathlib import Path
 import pytest
 import typer
 import yaml
+from book_helpers import small_book
 from camera_helpers import as_dv, fake_camera
 from dataset_makers import tonic
 from documentation import (
@@ -97,6 +98,8 @@ RULES = (
     Rule("eventveil simulate sequences *", "make", options=(*SMALL[:-1], "10")),
     Rule("eventveil simulate negatives *", "make", options=("--takes", "2", "--seconds", "0.1")),
     Rule("eventveil keys *", "make"),
+    Rule("eventveil book make *", "parse", why="films for a minute; tests/cli/test_book.py films in small"),
+    Rule("eventveil book *", "run"),
     Rule("eventveil train *", "parse", why="trains for minutes to hours; tests/cli/test_train.py trains in small"),
     Rule("eventveil audit *", "parse", why="attacks for hours; tests/cli/test_audit.py audits in small"),
     Rule("python -m pytest *", "python", why="these are tests themselves"),
@@ -134,6 +137,7 @@ def inputs(tmp_path_factory):
     write_recording(folder / "recording.raw", iter([make_events(2_000, sensor=wide)]), wide)
     shutil.copy(shipped.ANONYMIZER, folder / "anonymizer.safetensors")
     shutil.copy(shipped.GESTURES, folder / "gestures.safetensors")
+    small_book().write(folder / "book.safetensors")
     people = tonic(folder / "people", (("ibmGestureTrain", range(1, 24)), ("ibmGestureTest", range(24, 30))))
     (folder / "data").mkdir()
     (folder / "data" / "DVSGesture").symlink_to(people)

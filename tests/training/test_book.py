@@ -1,0 +1,60 @@
+"""Plans of books: which words there are, and which clips they share."""
+
+from __future__ import annotations
+
+import pytest
+from book_helpers import clip
+
+from eventveil.errors import BookError
+from eventveil.replay.datasets.dvs_gesture import GESTURES, NO_GESTURE, NOBODY
+from eventveil.training.book.make import BookSettings, compose_book, plan_book
+
+
+def settings(**words):
+    return BookSettings(steps=24, words=words)
+
+
+def test_every_combination_is_a_word_and_words_share_clips():
+    plan = plan_book(
+        settings(
+            places=[[0, 0], [-20, 0], [20, 0]], sizes=[1, 0.7], amplitudes=[1, 0.6], tempos=[[1, 1], [3, 4]], phases=3
+        )
+    )
+    assert len(plan.words) == 11 * 3 * 2 * 2 * 2 * 3 + 3 * 2 + 1
+    assert len(plan.clips) == 11 * 2 * 2 + 2 + 1
+    assert len(set(plan.words)) == len(plan.words)
+    assert {word.clip for word in plan.words} == set(range(len(plan.clips)))
+    for word in plan.words:
+        assert plan.clips[word.clip] == (word.label, word.size, word.amplitude)
+        assert word.presence == (word.label != NOBODY)
+    slow = [word for word in plan.words if word.label == GESTURES[0] and word.tempo == (3, 4)]
+    assert {word.phase for word in slow} == {0, 10, 21}  # of 32 steps
+    assert {(word.dx, word.size) for word in plan.words if word.label == NO_GESTURE} == {
+        (dx, size) for dx in (0, -20, 20) for size in (1, 0.7)
+    }
+
+
+def test_a_planned_book_is_a_valid_one():
+    plan = plan_book(settings(places=[[0, 0], [3, 1]], tempos=[[1, 1], [4, 3]], phases=2, sizes=[1.0, 0.5]))
+    small = BookSettings(steps=24, step_us=2_000, stand_in={"sensor": "7x5"})
+    book = compose_book(small, plan, [clip(n, length_us=48_000) for n in range(len(plan.clips))])
+    assert book.words == plan.words
+    assert len({book.window(number, 0).tobytes() for number in range(len(book.words))}) > len(plan.clips)
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ({"tempos": [[5, 1]]}, "takes 4.8: expected a whole number"),
+        ({"phases": 25}, "at least the 25 phases"),
+        ({"phases": 24, "places": [[n, 0] for n in range(17)]}, "at most 4096 words"),
+    ],
+)
+def test_words_that_do_not_fit_are_refused(words, message):
+    with pytest.raises(BookError, match=message):
+        plan_book(settings(**words))
+
+
+def test_a_book_of_nearly_4096_words_can_be_planned():
+    plan = plan_book(settings(places=[[n, 0] for n in range(46)], phases=8))
+    assert (len(plan.words), len(plan.clips)) == (4095, 13)

@@ -1,0 +1,1 @@
+"""Makes books of the stand-in from simulated clips, and draws them."""
