@@ -10,17 +10,24 @@ from typing import TYPE_CHECKING, Any, Literal, Self, get_args
 from eventveil.errors import EventError, EventFileError
 from eventveil.events import EventPacket, Sensor
 from eventveil.io.detect import locate, open_reader
-from eventveil.io.formats.reader import Reader
+from eventveil.io.formats.reader import SKIP, Reader
 
 if TYPE_CHECKING:
     from eventveil.io.validation.checks import Fault
     from eventveil.io.validation.gate import Gate
 
 Disorder = Literal["raise", "sort", "clip"]
+Damage = Literal["stop", "skip"]
+
+TOLERATED = {"stop": 0.01, "skip": 0.5}  # share of invalid events in a packet that are left out alone
 
 
 def open_events(
-    path_or_uri: str | Path, *, sensor: Sensor | None = None, on_disorder: Disorder = "raise"
+    path_or_uri: str | Path,
+    *,
+    sensor: Sensor | None = None,
+    on_disorder: Disorder = "raise",
+    on_damage: Damage = "stop",
 ) -> EventSource:
     r"""Open a recording of any supported format. The format is detected by content, then by file extension.
 
@@ -30,6 +37,10 @@ def open_events(
         on_disorder: what to do if time goes back. "raise": raise an `EventFileError`. "clip": raise late times to the
             latest time before them. "sort": sort the events, holding back one packet, and clip what is later still.
             `EventSource.disorders` counts the repairs.
+        on_damage: what to do with damaged bytes. "stop": raise an `EventFileError`; only isolated events off the sensor
+            are left out, in formats of one word per event. "skip": leave out what is damaged, in any format, and go on;
+            after a fault that ends the reading, leave out the rest. The error is raised only if nothing else is left.
+            `EventSource.skipped` counts what is left out.
 
     Returns:
         The packets of the recording: an iterator and a context manager, which closes the file.
@@ -37,7 +48,7 @@ def open_events(
     Raises:
         EventFileError: the file does not exist or cannot be read, its format is unknown, its header is damaged, the
             geometry is missing or differs, or an option is unknown. Iterating raises it for damaged packets.
-        EventError: `on_disorder` is none of the three.
+        EventError: `on_disorder` or `on_damage` is none of these.
 
     Example:
         >>> import tempfile
@@ -51,16 +62,21 @@ def open_events(
     """
     if on_disorder not in get_args(Disorder):
         raise EventError(f"on_disorder is one of {', '.join(get_args(Disorder))}; got {on_disorder!r}")
-    return check_packets(open_reader(*locate(path_or_uri)), sensor, on_disorder)
+    if on_damage not in get_args(Damage):
+        raise EventError(f"on_damage is one of {', '.join(get_args(Damage))}; got {on_damage!r}")
+    return check_packets(open_reader(*locate(path_or_uri)), sensor, on_disorder, on_damage)
 
 
-def check_packets(reader: Reader, sensor: Sensor | None, on_disorder: Disorder) -> EventSource:
+def check_packets(
+    reader: Reader, sensor: Sensor | None, on_disorder: Disorder, on_damage: Damage = "stop"
+) -> EventSource:
     """Return the checked packets of an open reader.
 
     Args:
         reader: the file; closed on an error.
         sensor: as for `open_events`.
         on_disorder: as for `open_events`.
+        on_damage: as for `open_events`.
 
     Raises:
         EventFileError: the geometry is missing or differs.
@@ -72,7 +88,8 @@ def check_packets(reader: Reader, sensor: Sensor | None, on_disorder: Disorder) 
         raise
     from eventveil.io.validation.gate import Gate  # here, because it compiles: importing this module must stay fast
 
-    return EventSource(reader, Gate(reader.sensor, on_disorder))
+    tolerated = TOLERATED[on_damage] if reader.single_words or on_damage == "skip" else 0.0
+    return EventSource(reader, Gate(reader.sensor, on_disorder, tolerated), on_damage)
 
 
 class EventSource:
@@ -104,10 +121,13 @@ class EventSource:
         ('CSV', '128x128', 1)
     """
 
-    def __init__(self, reader: Reader, gate: Gate) -> None:
+    def __init__(self, reader: Reader, gate: Gate, on_damage: Damage = "stop") -> None:
         self.sensor = gate.sensor
         self._reader = reader
         self._gate = gate
+        self._skips = on_damage == "skip"
+        self._unreported: EventFileError | None = None  # the first damage skipped, while no event has been delivered
+        self._delivered = False
         self._ready: deque[EventPacket | EventFileError] = deque()
         self._packets = 0
         self._ended = False
@@ -130,6 +150,8 @@ class EventSource:
     @property
     def skipped(self) -> Counter[str]:
         """How much was read and left out so far, by reason."""
+        if self._gate.left_out:
+            return self._reader.skipped + Counter({"event off the sensor": self._gate.left_out})
         return self._reader.skipped
 
     @property
@@ -168,7 +190,7 @@ class EventSource:
         try:
             packet = self._reader.read_packet()
         except EventFileError as error:
-            self._deliver(self._gate.finish(), error)
+            self._report_damage(error)
         except OSError as error:
             self._ended = True
             fault = self._reader.fault(f"reading failed: {error.strerror or error}", "copy the file from its medium")
@@ -177,6 +199,8 @@ class EventSource:
             self._ended = packet is None
             if packet is None:
                 self._deliver(self._gate.finish())
+                if self._unreported is not None and not self._delivered:
+                    self._ready.append(self._unreported)
             else:
                 self._check(packet)
 
@@ -185,11 +209,25 @@ class EventSource:
         self._packets += 1
         self._deliver(good)
         if fault is not None:
-            self.skipped["event of a damaged packet"] += fault.lost
-            self._deliver(self._gate.finish(), self._as_error(fault))
+            self._reader.skipped["event of a damaged packet"] += fault.lost
+            error = self._as_error(fault)
+            if fault.rule == "time":
+                self._deliver(self._gate.finish(), error)
+            else:
+                self._report_damage(error)
+
+    def _report_damage(self, error: EventFileError) -> None:
+        """Raise an error at its place, or go on after it if damage is to be skipped."""
+        skip = self._skips and (error.recoverable or self._delivered)
+        if skip:
+            self._unreported = self._unreported or error
+        if skip and not error.recoverable:
+            self._reader.skipped["rest of a damaged file"] += 1
+        self._deliver(self._gate.finish(), None if skip else error)
 
     def _deliver(self, packet: EventPacket, error: EventFileError | None = None) -> None:
         if len(packet) or packet.until_us is not None:
+            self._delivered |= len(packet) > 0
             self._ready.append(packet)
         if error is not None:
             self._ready.append(error)
@@ -198,15 +236,15 @@ class EventSource:
         expected, remedy = {
             "sensor": (
                 f"an event lies outside the sensor of {self.sensor}",
-                "state the sensor that recorded it (sensor=, --sensor WxH); if it is correct, the packet is damaged",
+                f"state the sensor that recorded it (sensor=, --sensor WxH); if it is correct, {SKIP}",
             ),
             "polarity": (
                 "a polarity is neither 0 nor 1",
-                "the packet is damaged; copy the file again, or, in Python, continue the iteration to skip it",
+                f"the packet is damaged; {SKIP}",
             ),
             "time": (
                 "time goes back from one event to the next",
-                'repair times (on_disorder="clip" or "sort", --on-disorder clip) or, in Python, continue to iterate',
+                'repair times: --on-disorder clip or sort, on_disorder="clip" or "sort"',
             ),
         }[fault.rule]
         where = f"packet {self._packets - 1}, event {fault.event} in it"

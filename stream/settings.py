@@ -18,7 +18,7 @@ from eventveil.addresses import parse_port, split_host_port
 from eventveil.errors import EventError, EventVeilError
 from eventveil.events import Sensor
 from eventveil.replay.player.player import Excerpt
-from eventveil.replay.player.sources import SIMULATE, SourceUri
+from eventveil.replay.player.sources import RECORDING, SIMULATE, SourceUri
 from eventveil.settings import Settings
 from eventveil.stream.logs import Form
 from eventveil.stream.protocol.endpoints import is_local, is_loopback
@@ -95,6 +95,7 @@ class SourceSettings(Settings):
     stream: StreamName = "0"
     sensor: Annotated[Sensor | None, BeforeValidator(_sensor)] = None
     on_disorder: Literal["raise", "sort", "clip"] = "raise"
+    on_damage: Literal["stop", "skip"] = "stop"
     speed: Annotated[float | Literal["max"], BeforeValidator(_speed)] = 1.0
     start_s: float = Field(default=0.0, ge=0, le=MAX_SECONDS)
     stop_s: float | None = Field(default=None, gt=0, le=MAX_SECONDS)
@@ -126,6 +127,8 @@ class SourceSettings(Settings):
             raise ValueError("simulate: never ends; leave loop out")
         if self.camera != CameraSettings() and not self.where.is_camera:
             raise ValueError(f"camera is for live cameras, such as dv://, and {self.uri!r} is not one; leave it out")
+        if self.on_damage != "stop" and self.where.kind != RECORDING:
+            raise ValueError(f"on_damage is for recordings, and {self.uri!r} is none; leave it out")
         return self
 
     @model_validator(mode="after")

@@ -7,10 +7,18 @@ from typing import Annotated, cast
 
 import typer
 
-from eventveil.cli.options import INTERRUPTED, ForceOption, SensorOption, disorder_option, say, say_losses
+from eventveil.cli.options import (
+    INTERRUPTED,
+    ForceOption,
+    SensorOption,
+    damage_option,
+    disorder_option,
+    say,
+    say_losses,
+)
 from eventveil.cli.progress import DelayedProgress
 from eventveil.io.convert import convert
-from eventveil.io.source import Disorder, open_events
+from eventveil.io.source import Damage, Disorder, open_events
 
 OutArgument = Annotated[
     Path,
@@ -28,6 +36,7 @@ def convert_file(
     out: OutArgument,
     sensor: SensorOption = None,
     on_disorder: Annotated[str, disorder_option()] = "raise",
+    on_damage: Annotated[str, damage_option()] = "stop",
     force: ForceOption = False,
 ) -> None:
     """Convert a recording to another format; t, x, y and p stay exactly the same.
@@ -38,7 +47,9 @@ def convert_file(
     Example:  eventveil convert trial.raw trial.aedat4
     """
     with (
-        open_events(source, sensor=sensor, on_disorder=cast(Disorder, on_disorder)) as events,
+        open_events(
+            source, sensor=sensor, on_disorder=cast(Disorder, on_disorder), on_damage=cast(Damage, on_damage)
+        ) as events,
         DelayedProgress("events") as progress,
     ):
         try:

@@ -41,6 +41,15 @@ def disorder_option() -> Any:
     )
 
 
+def damage_option() -> Any:
+    """Declare `--on-damage`."""
+    return typer.Option(
+        "--on-damage",
+        metavar="stop|skip",
+        help="If a recording is damaged: stop, or leave out the damaged events and go on.",
+    )
+
+
 SensorOption = Annotated[
     Sensor | None,
     typer.Option("--sensor", parser=Sensor.parse, metavar="WxH", help="Sensor size, if the file does not contain it."),

@@ -15,6 +15,7 @@ from eventveil.cli.options import (
     LogOption,
     SensorOption,
     WeightsOption,
+    damage_option,
     disorder_option,
     is_shipped,
     on_signals,
@@ -120,6 +121,7 @@ def run(
     seed: SeedOption = None,
     sensor: SensorOption = None,
     on_disorder: Annotated[str | None, disorder_option()] = None,
+    on_damage: Annotated[str | None, damage_option()] = None,
     wait: WaitForCameraOption = False,
     wait_for: WaitOption = None,
     allow_untrained: UntrainedOption = False,
@@ -162,6 +164,7 @@ def run(
     say("eventveil: starting (the first start compiles kernels and takes longer)")
     options = {"sensor": sensor and str(sensor), "speed": speed, "on_disorder": on_disorder, "start_s": start}
     options |= {"stop_s": stop, "loop": loop or None, "gap_s": gap, "shuffle": shuffle or None, "seed": seed}
+    options["on_damage"] = on_damage
     watch = [f"watch.{key}={dumps(value)}" for key, value in (("metrics", metrics), ("log", log)) if value is not None]
     settings = _settings(sources, [*(overrides or []), *watch], options, wait=wait)
     if settings.watch.log == "json":

@@ -20,7 +20,7 @@ import numpy.typing as npt
 from eventveil.events import EventPacket, Sensor
 from eventveil.io.formats.chips import DVS128, davis_sensors, is_davis, sensor_of
 from eventveil.io.formats.clock import CONFIRMATIONS, LEFT_OUT, Clock
-from eventveil.io.formats.reader import Reader
+from eventveil.io.formats.reader import SKIP, Reader
 
 MAGIC = b"#!AER-DAT2.0"
 WORD = np.dtype(">u4")
@@ -44,6 +44,7 @@ class Aedat2Reader(Reader):
 
     format = "AEDAT2"
     suffixes: ClassVar[tuple[str, ...]] = (".aedat",)
+    single_words = True
 
     def __init__(self, path: Path, **options: str) -> None:
         super().__init__(path, **options)
@@ -72,7 +73,9 @@ class Aedat2Reader(Reader):
         whole = len(data) - len(data) % EVENT
         if whole == 0:
             raise self.fault(
-                "the file is truncated in the middle of an event", "all events before it were read", where=f"byte {at}"
+                "the file is truncated in the middle of an event",
+                f"all events before it were read; {SKIP}",
+                where=f"byte {at}",
             )
         words = np.frombuffer(data, WORD, whole // WORD.itemsize).astype(np.uint32).reshape(-1, 2)
         times, decided = self._clock.follow(words[:, 1].astype(np.int64), final=len(data) < size)

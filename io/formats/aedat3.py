@@ -18,7 +18,7 @@ import numpy as np
 
 from eventveil.events import EventPacket
 from eventveil.io.formats.chips import sensor_of
-from eventveil.io.formats.reader import Reader
+from eventveil.io.formats.reader import SKIP, Reader
 from eventveil.io.formats.resync import BLOCK, uint32_at_each_byte
 
 MAGIC = b"#!AER-DAT3.1"
@@ -53,6 +53,7 @@ class Aedat3Reader(Reader):
 
     format = "AEDAT3.1"
     suffixes: ClassVar[tuple[str, ...]] = (".aedat",)
+    single_words = True
 
     def __init__(self, path: Path, **options: str) -> None:
         super().__init__(path, **options)
@@ -122,11 +123,11 @@ class Aedat3Reader(Reader):
         where = f"packet {self._packets} at byte {at}"
         self._packets += 1
         if follows:
-            remedy = "the packet is damaged; copy the file again, or, in Python, continue the iteration to skip it"
-            raise self.fault("expected the header of a packet", remedy, where=where, recoverable=True)
+            self.skipped["damaged packet"] += 1
+            raise self.fault("expected the header of a packet", SKIP, where=where, recoverable=True)
         raise self.fault(
             "no complete packet follows: the file is truncated or its end is damaged",
-            "all complete packets before it were read; copy the file again if it should be longer",
+            f"all complete packets before it were read; if it should be longer, {SKIP}",
             where=where,
         )
 

@@ -22,7 +22,7 @@ from eventveil.errors import EventError, EventFileError
 from eventveil.events import EventPacket, Sensor
 from eventveil.io.formats.compression import COMPRESSIONS, MAX_BYTES, Decompressor
 from eventveil.io.formats.flatbuffer import I32, I64, PREFIX, Table
-from eventveil.io.formats.reader import Reader
+from eventveil.io.formats.reader import SKIP, Reader
 from eventveil.io.formats.resync import BLOCK, uint32_at_each_byte
 
 MAGIC = b"#!AER-DAT4.0\r\n"
@@ -165,9 +165,10 @@ class Aedat4Reader(Reader):
         return self._end
 
     def _damaged(self, expected: str, at: int) -> EventFileError:
+        self.skipped["damaged packet"] += 1
         return self.fault(
             f"expected {expected}",
-            "the packet is damaged; copy the file again, or, in Python, continue the iteration to skip it",
+            SKIP,
             where=f"packet {self._packets} at byte {at}",
             recoverable=True,
         )
@@ -175,7 +176,7 @@ class Aedat4Reader(Reader):
     def _truncated(self, at: int) -> EventFileError:
         return self.fault(
             "no complete packet follows: the file is truncated or its end is damaged",
-            "all complete packets before it were read; copy the file again if it should be longer",
+            f"all complete packets before it were read; if it should be longer, {SKIP}",
             where=f"byte {at}",
         )
 

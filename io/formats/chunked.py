@@ -8,7 +8,7 @@ from typing import ClassVar
 from eventveil.errors import EventFileError
 from eventveil.events import EventPacket
 from eventveil.io.formats.decoder import Decoder
-from eventveil.io.formats.reader import Reader
+from eventveil.io.formats.reader import SKIP, Reader
 
 HEAD_BYTES = 64 * 1024
 
@@ -68,7 +68,7 @@ class ChunkedReader(Reader):
         if self.decoder.pending:
             raise self.fault(
                 "truncated: the file ends inside an event",
-                "all events before it were delivered; copy or record the file again to get the rest",
+                f"all events before it were delivered; {SKIP}",
                 where=f"byte {self._file.tell() - len(self.decoder.pending)}",
             )
 

@@ -63,6 +63,7 @@ class DatReader(PropheseeReader):
 
     format = "DAT"
     suffixes = (".dat",)
+    single_words = True
     chunk_bytes = 64 * 1024 * EVENT_BYTES
 
     def __init__(self, path: Path, **options: str) -> None:

@@ -71,6 +71,7 @@ class NCaltechReader(ChunkedReader):
 
     format = "N-Caltech101"
     suffixes = (".bin",)
+    single_words = True
     chunk_bytes = 64 * 1024 * EVENT_BYTES
 
     def __init__(self, path: Path, **options: str) -> None:

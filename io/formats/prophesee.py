@@ -130,6 +130,7 @@ class RawReader(PropheseeReader):
     """
 
     suffixes = (".raw",)
+    single_words = True
     encoding: ClassVar[str]
     decoder: TypedWordDecoder
 

@@ -14,6 +14,8 @@ from typing import Any, ClassVar
 from eventveil.errors import EventFileError
 from eventveil.events import EventPacket, Sensor
 
+SKIP = 'copy the file again, or skip what is damaged: --on-damage skip, on_damage="skip"'
+
 
 class Reader(ABC):
     """Reads one recording of one format, in bounded memory.
@@ -25,6 +27,7 @@ class Reader(ABC):
     Attributes:
         format: name of the format, as `eventveil info` prints it.
         suffixes: file extensions of the format, in lower case, with the dot.
+        single_words: whether each event is a word or a line of its own: a damaged one says nothing about the rest.
         options: what may follow a `?` in the name given to `open_events`, as in `trial.npy?unit=ms`.
         path: the file.
         sensor: geometry as the file states it, or None if the file holds none; then `open_events` sets the one given to
@@ -37,6 +40,7 @@ class Reader(ABC):
     format: ClassVar[str]
     suffixes: ClassVar[tuple[str, ...]]
     options: ClassVar[frozenset[str]] = frozenset()
+    single_words: ClassVar[bool] = False
 
     def __init__(self, path: Path, **options: str) -> None:  # noqa: ARG002 - a format without options ignores them
         self.path = path

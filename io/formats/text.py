@@ -38,6 +38,7 @@ class TextReader(Reader):
 
     format = "CSV"
     suffixes = (".csv", ".txt", ".tsv")
+    single_words = True
     options = frozenset({"columns", "unit"})
 
     def __init__(self, path: Path, **options: str) -> None:

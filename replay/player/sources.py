@@ -12,7 +12,7 @@ import hashlib
 import os
 import re
 import secrets
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -22,7 +22,7 @@ from eventveil.errors import ConfigError, DatasetError, EventVeilError
 from eventveil.events import Sensor
 from eventveil.io.camera.uri import EXAMPLES, CameraUri, is_camera
 from eventveil.io.detect import locate
-from eventveil.io.source import Disorder, open_events
+from eventveil.io.source import Damage, Disorder, EventSource, open_events
 from eventveil.replay.datasets import dvs_gesture, index, see
 from eventveil.replay.datasets.trials import PacketSource, Trial
 from eventveil.replay.playlist import Clip, Playlist
@@ -120,7 +120,13 @@ def _refuse_unknown_kind(uri: str) -> None:
 
 
 def open_playlist(
-    uri: SourceUri, *, sensor: Sensor | None, on_disorder: Disorder, shuffle: bool, seed: int | None
+    uri: SourceUri,
+    *,
+    sensor: Sensor | None,
+    on_disorder: Disorder,
+    on_damage: Damage = "stop",
+    shuffle: bool,
+    seed: int | None,
 ) -> Playlist:
     """Check that a source exists, and return what it plays.
 
@@ -128,6 +134,7 @@ def open_playlist(
         uri: what to open.
         sensor: geometry; must equal the source's where the source has one.
         on_disorder: what to do where time goes back, as in `eventveil.io.open_events`.
+        on_damage: what to do with damaged bytes of a recording, as there.
         shuffle: play the trials of a dataset in random order, drawn again for each pass.
         seed: of the order; None draws it.
 
@@ -136,7 +143,7 @@ def open_playlist(
     """
     look_for(uri)
     if uri.kind == RECORDING:
-        return _recording(uri, sensor, on_disorder)
+        return _recording(partial(open_events, uri.name, sensor=sensor, on_disorder=on_disorder, on_damage=on_damage))
     if uri.is_camera:
         raise ConfigError(f"{uri.name}: is a live camera and cannot be replayed; `eventveil run {uri.name}` reads it")
     if uri.kind == SIMULATE:
@@ -160,10 +167,9 @@ def look_for(uri: SourceUri) -> None:
             raise DatasetError(f"{folder}: is not {expected}; play it as {kind}:{folder}")
 
 
-def _recording(uri: SourceUri, sensor: Sensor | None, on_disorder: Disorder) -> Playlist:
-    clip = Clip(partial(open_events, uri.name, sensor=sensor, on_disorder=on_disorder))
-    with open_events(uri.name, sensor=sensor, on_disorder=on_disorder) as events:
-        return Playlist(events.sensor, lambda _: (clip,))
+def _recording(opener: Callable[[], EventSource]) -> Playlist:
+    with opener() as events:
+        return Playlist(events.sensor, lambda _: (Clip(opener),))
 
 
 def _dataset(uri: SourceUri, sensor: Sensor | None, on_disorder: Disorder, seed: int | None) -> Playlist:

@@ -82,6 +82,7 @@ class RecordingSource:
             source.where,
             sensor=source.sensor,
             on_disorder=source.on_disorder,
+            on_damage=source.on_damage,
             shuffle=source.shuffle,
             seed=source.seed,
         )

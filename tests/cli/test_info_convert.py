@@ -199,6 +199,14 @@ def test_convert_of_a_damaged_file_leaves_nothing(tmp_path, eventveil):
     assert list(tmp_path.iterdir()) == [path]
 
 
+def test_convert_leaves_out_what_is_damaged_when_told_to(tmp_path, eventveil):
+    source = write_lines(tmp_path / "a.csv", "1,0,0,0", "?", "3,0,0,0")
+    result = eventveil("convert", source, tmp_path / "b.csv", "--on-damage", "skip")
+    assert "line that is no event: 1" in result.output
+    with open_events(tmp_path / "b.csv") as events:
+        assert join(events).t.tolist() == [1, 3]
+
+
 def test_convert_of_a_sensor_larger_than_stated(tmp_path, eventveil):
     write(tmp_path / "in.npy", make_events(10, sensor=Sensor(640, 480)), Sensor(640, 480))
     with pytest.raises(EventFileError, match="outside the sensor of 346x260"):

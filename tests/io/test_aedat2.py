@@ -169,7 +169,7 @@ def test_a_truncated_event_is_told_behind_the_whole_ones(tmp_path, cut):
 
 
 def test_a_coordinate_off_the_chip_is_a_fault(tmp_path):
-    words = [*on_davis([(1, 2, 3, 1)]), (1023 << 12, 2)]
+    words = [*on_davis([(1, 2, 3, 1)]), (1023 << 12, 2), (1022 << 12, 3)]  # two of three: not isolated
     with open_events(write(tmp_path, reference.aedat2(DAVIS240, words))) as source:
         assert len(next(source)) == 1
         with pytest.raises(EventFileError, match="outside the sensor of 240x180"):
