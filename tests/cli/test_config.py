@@ -94,7 +94,9 @@ def test_a_sensor_is_read_from_its_text():
     assert run_settings({"sources": [source]}, name="mine.yaml").sources[0].sensor == Sensor(346, 260)
 
 
-SOURCE_KEYS = "uri, stream, sensor, on_disorder, speed, start_s, stop_s, loop, gap_s, shuffle, seed, camera, scene"
+SOURCE_KEYS = (
+    "uri, stream, sensor, on_disorder, on_damage, speed, start_s, stop_s, loop, gap_s, shuffle, seed, camera, scene"
+)
 GROUPS = "sources, window, anonymize, classify, publish, line"
 
 
@@ -106,10 +108,7 @@ GROUPS = "sources, window, anonymize, classify, publish, line"
         ({"sources": [{"uri": "a", "sped": 1}]}, f"sources.0.sped: unknown key; known here: {SOURCE_KEYS}"),
         ({"sources": [{"uri": "a", "float": 1}]}, f"sources.0.float: unknown key; known here: {SOURCE_KEYS}"),
         ({"window": {"bin_ms": 3}}, "window.bin_ms: unknown key; known here: mode, bins, bin_us, hop, size"),
-        (
-            {"anonymize": {"noise": 3}},
-            "anonymize.noise: unknown key; known here: weights, device, precision, book, ",
-        ),
+        ({"anonymize": {"noise": 3}}, "anonymize.noise: unknown key; known here: weights, device, precision, book, a"),
         ({"classify": {"allow_untrained": True}}, "classify.allow_untrained: unknown key; known here: weights, dev"),
         ({"publish": {"port": 3}}, "publish.port: unknown key; known here: bind, keys, events, wait_for, queue"),
         ({"line": {"policy": "live"}}, "line.policy: unknown key; known here: delivery, run_as, queue, max_age_ms, "),
@@ -277,18 +276,8 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path):
     [
         ("", ["live", "replay"]),
         ("audit", ["full", "quick"]),
-        (
-            "train",
-            [
-                "dvs_gesture",
-                "event_reid",
-                "noisy_channel",
-                "see",
-                "simulated",
-                "simulated_small",
-                "stand_in",
-            ],
-        ),
+        ("train", ["dvs_gesture", "event_reid", "noisy_channel", "see", "simulated", "simulated_small", "stand_in"]),
+        ("book", ["gestures"]),
     ],
 )
 def test_a_configuration_of_the_package_is_found_by_its_name(group, names):
