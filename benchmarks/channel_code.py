@@ -6,7 +6,8 @@
 numbers and from nothing else, so an attacker with those numbers knows at least as much. Here an attacker gets them and
 the gesture, and trains on the test people themselves: on all sessions but one, with fresh noise in each step. It then
 identifies the people in the session that it has not seen, from one window and from several of the same person (their
-log-probabilities added). Each session is left out in turn. Intervals are 95 %, by person.
+log-probabilities added). Each session is left out in turn. Intervals are 95 %, by person. With a single session there
+is nobody to identify, and only the information of the codes is measured.
 """
 
 from __future__ import annotations
@@ -32,6 +33,7 @@ from eventveil.training.data.binned_trials import RowShape
 from eventveil.training.data.sampling import in_order
 from eventveil.training.data.windows import build
 from eventveil.training.evaluation.confidence import accuracy_interval
+from eventveil.training.evaluation.information import mixture_bits, mixture_bits_given
 
 STEPS, BATCH, RATE = 3_000, 256, 2e-3
 LINKED = (1, 3, 11, 22)
@@ -87,18 +89,16 @@ def identify(
     return np.array(right), np.array(truth)
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("folder", type=Path, help="what `eventveil simulate gestures` wrote")
-    parser.add_argument("--weights", type=Path, default=ANONYMIZER, help="of a noisy channel; default: shipped")
-    options = parser.parse_args()
-    weights = load_weights(options.weights)
-    channel, metadata = weights.model, weights.metadata
-    assert isinstance(channel, NoisyChannel), "these are not the weights of a noisy channel"
-    shape = RowShape.of(
-        mode="windows", bins=metadata.bins, bin_us=metadata.bin_us, offsets=2, size=metadata.size, crop=None
-    )
-    mean, std, person, session, gesture, place = codes(options.folder, channel, shape)
+def identification(
+    mean: torch.Tensor,
+    std: torch.Tensor,
+    person: torch.Tensor,
+    session: torch.Tensor,
+    gesture: torch.Tensor,
+    place: torch.Tensor,
+    title: str,
+) -> Table:
+    """Leave out each session in turn, and return a table of how often people are identified in it."""
     extra = functional.one_hot(gesture).float()
     results: dict[int, list[tuple[npt.NDArray[np.bool_], npt.NDArray[np.int64]]]] = {n: [] for n in LINKED}
     for left_out in session.unique():
@@ -111,15 +111,38 @@ def main() -> None:
         for n in LINKED:
             results[n].append(identify(log_p, person[test], n))
     people = int(person.max()) + 1
-    sessions = len(session.unique())
-    title = f"{options.weights.name} {weights.digest[:12]}: {people} people, {sessions} sessions; {processor()}"
     table = Table("windows of one person", "right", "95 %", "chance", title=title)
     for n, parts in results.items():
         right, truth = (np.concatenate(column) for column in zip(*parts, strict=True))
         interval = accuracy_interval(right, truth)
         table.add_row(str(n), f"{right.mean():.1%}", f"{interval.low:.1%} to {interval.high:.1%}", f"{1 / people:.1%}")
+    return table
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder", type=Path, help="what `eventveil simulate gestures` wrote")
+    parser.add_argument("--weights", type=Path, default=ANONYMIZER, help="of a noisy channel; default: shipped")
+    options = parser.parse_args()
+    weights = load_weights(options.weights)
+    channel, metadata = weights.model, weights.metadata
+    assert isinstance(channel, NoisyChannel), "these are not the weights of a noisy channel"
+    shape = RowShape.of(
+        mode="windows", bins=metadata.bins, bin_us=metadata.bin_us, offsets=2, size=metadata.size, crop=None
+    )
+    mean, std, person, session, gesture, place = codes(options.folder, channel, shape)
+    people, sessions = int(person.max()) + 1, len(session.unique())
+    title = f"{options.weights.name} {weights.digest[:12]}: {people} people, {sessions} sessions; {processor()}"
     console = Console(soft_wrap=True)
-    console.print(table)
+    if sessions > 1:
+        console.print(identification(mean, std, person, session, gesture, place, title))
+    apart = place % OFFSETS == 0
+    codes_apart = mean[apart].double().numpy(), std[apart].double().numpy()
+    bits, given = mixture_bits(*codes_apart), mixture_bits_given(gesture[apart].numpy(), *codes_apart)
+    console.print(
+        f"{title}\ninformation of one code about which of {int(apart.sum())} windows it was made of: {bits:.2f} bits"
+    )
+    console.print(f"of which beyond the gesture: {given:.2f} bits")
     console.print(f"capacity {channel.config.capacity_bits:.1f} bits per window, with any weights")
 
 
