@@ -172,6 +172,19 @@ class WindowedHistogrammer:
             self._bin()
         return iter(self._take_due, None)
 
+    def stop(self) -> Iterator[Window]:
+        """End the stream here, and return an iterator over the open window if it holds an event that no other has held.
+
+        Unlike `finish`, leave out what was pushed but not binned yet: the windows of a silence that nobody waits for.
+        """
+        self._finished = True
+        self._packet, self._next = EventPacket.empty(), 0
+        if self._recording:
+            self._bin_recording()
+        else:
+            self._due = self._grid.pending > 0
+        return iter(self._take_due, None)
+
     def _bin(self) -> None:
         """Bin the packet until a window is due or no event is left."""
         if self._t_start_us is None:

@@ -7,7 +7,7 @@ the histogram.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing
 from functools import partial
 from typing import Any
@@ -94,6 +94,7 @@ class RecordingSource:
         self._scene = scene = SceneFilter(playlist.sensor, source.scene, view)
         self._histogrammer = histogrammer = self._window.histogrammer(view, resume_us)
         player = Player(playlist, excerpt)
+        poll = _poller(signals, report)
 
         def emit(windows: Iterable[Window]) -> None:
             for window in windows:
@@ -102,29 +103,31 @@ class RecordingSource:
                 self._emitter.emit(window, playlist.sensor, self._ended_ns(window))
                 self._emitter.count_events(histogrammer.stats)  # not with each packet: there are far too many of them
 
+        def emit_until_stopped(windows: Iterator[Window]) -> None:
+            for window in windows:  # a long silence in a recording is many windows
+                emit((window,))
+                poll()
+
         with closing(iter(player)) as packets:
             try:
                 new = packets if resume_us is None else skip_before(packets, resume_us)
-                for packet in self._paced(new, signals, report):
-                    emit(histogrammer.push(scene.see(packet)))
+                for packet in self._paced(new, poll, signals, report):
+                    emit_until_stopped(histogrammer.push(scene.see(packet)))
+                emit_until_stopped(histogrammer.finish())
             except Stopped:
                 pass
             finally:
                 # Whatever ended the reading, what was binned before is still sent.
                 if not signals.aborted():
-                    emit(histogrammer.finish())
+                    emit(histogrammer.stop())
                 self._emitter.count_events(histogrammer.stats)
 
-    def _paced(self, packets: Iterable[EventPacket], signals: Signals, report: StageReporter) -> Iterable[EventPacket]:
+    def _paced(
+        self, packets: Iterable[EventPacket], poll: Callable[[], None], signals: Signals, report: StageReporter
+    ) -> Iterable[EventPacket]:
         def poll_signals() -> Iterator[EventPacket]:
-            next_s = 0.0
             for packet in packets:
-                now_s = time.monotonic()
-                if now_s >= next_s:
-                    next_s = now_s + POLL_S
-                    report.beat()
-                    if signals.stop.is_set() or signals.aborted():
-                        raise Stopped
+                poll()
                 yield packet
 
         def sleep(seconds: float) -> None:
@@ -149,3 +152,20 @@ class RecordingSource:
                     since_us=window.t_end_us - span.start_us,
                 )
             )
+
+
+def _poller(signals: Signals, report: StageReporter) -> Callable[[], None]:
+    """Return a function that reports and raises `Stopped` if the pipeline is to stop, but not too often."""
+    next_s = 0.0
+
+    def poll() -> None:
+        nonlocal next_s
+        now_s = time.monotonic()
+        if now_s < next_s:
+            return
+        next_s = now_s + POLL_S
+        report.beat()
+        if signals.stop.is_set() or signals.aborted():
+            raise Stopped
+
+    return poll

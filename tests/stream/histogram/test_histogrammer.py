@@ -209,3 +209,13 @@ def test_events_outside_alone_give_no_last_window():
     list(h.push(at(0, x=4)))
     assert spans(h.finish()) == []
     assert h.stats == HistogramStats(received=1, outside=1)
+
+
+@pytest.mark.parametrize("taken", [0, 1, 3])
+def test_a_stop_leaves_out_the_windows_of_a_silence(taken):
+    histogrammer = WindowedHistogrammer(Sensor(2, 2), bins=1, bin_us=100)
+    windows = histogrammer.push(EventPacket.of([0, 3_600_000_000], [0, 1], [0, 1], [0, 1]))
+    got = [next(windows) for _ in range(taken)] + list(histogrammer.stop())
+    assert [window.events for window in got] == [1, 0, 0][: max(1, taken)]
+    assert histogrammer.stats.binned == 1
+    assert list(histogrammer.stop()) == []

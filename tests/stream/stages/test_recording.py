@@ -15,6 +15,7 @@ from eventveil.stream.runtime.accounting import PipelineCounters
 from eventveil.stream.runtime.edge_queue import EdgeSender
 from eventveil.stream.runtime.message import unpack
 from eventveil.stream.settings import SourceSettings
+from eventveil.stream.stages import recording as recording_stage
 from eventveil.stream.stages.recording import RecordingSource
 
 WINDOW_US, WINDOWS, SPEED, RELEASE_MS = BINS * BIN_US, 10, 20.0, 250
@@ -65,3 +66,26 @@ def test_the_times_of_windows_do_not_contain_that_of_an_event(tmp_path, first_us
     assert [(origin.t_start_us, origin.t_end_us) for origin in made] == [
         (number * WINDOW_US, (number + 1) * WINDOW_US) for number in range(3)
     ]
+
+
+def test_a_stop_during_a_long_silence_sends_no_window_of_the_rest_of_it(tmp_path, monkeypatch):
+    """The stop comes with the third window of an hour without events."""
+    monkeypatch.setattr(recording_stage, "POLL_S", 0.0)
+    t = np.concatenate([np.arange(200) * 100 + hour * 3_600_000_000 for hour in (0, 1)])
+    write_recording(tmp_path / "scene.aedat4", iter([EventPacket.of(t, t % 64, t % 64, t % 2)]), SENSOR)
+    counters = PipelineCounters(("histogram:0",), ("0",))["histogram:0"]
+    flags, sent = signals(), []
+
+    def put(message):
+        sent.append(message)
+        if len(sent) == 3:
+            flags.stop.set()
+
+    sender = SimpleNamespace(put=put, drain=lambda seconds: True, flush=lambda: None, windows=0)
+    source = SourceSettings(uri=str(tmp_path / "scene.aedat4"), speed="max")
+    RecordingSource(source, PLAN, sender, counters, release_ms=RELEASE_MS).run(
+        flags, SimpleNamespace(beat=lambda: None)
+    )
+    assert [message.window is not None for message in sent] == [True] * 3 + [False]
+    assert not sent[-1].failed
+    assert sent[-1].made == 3
