@@ -16,6 +16,7 @@ from pathlib import Path
 
 from eventveil.doctor.finding import Check, Colour, Finding
 from eventveil.extras import install_hint
+from eventveil.kernel_cache import VARIABLE, find_cache, is_temporary
 from eventveil.stream.settings import PipelineSettings
 
 CPUINFO = Path("/proc/cpuinfo")
@@ -60,6 +61,19 @@ def _version(name: str) -> str | None:
         return metadata.version(name)
     except metadata.PackageNotFoundError:
         return None
+
+
+def _kernel_cache(_: PipelineSettings) -> Iterator[Finding]:
+    folder = find_cache()
+    if folder is not None and not is_temporary(folder):
+        yield Finding("kernel cache", "green", str(folder))
+        return
+    found = f"{'none' if folder is None else 'temporary'}: neither the package folder nor the home can be written to"
+    remedy = (
+        f"each start compiles its kernels again, which takes half a minute: set {VARIABLE} to a writable folder that "
+        "only you can write to"
+    )
+    yield Finding("kernel cache", "amber", found, remedy)
 
 
 def _cpu(_: PipelineSettings) -> Iterator[Finding]:
@@ -152,4 +166,4 @@ def _disk(settings: PipelineSettings) -> Iterator[Finding]:
             yield Finding("state folder", "amber", f"{existing}: not writable; hot pixels cannot be stored", remedy)
 
 
-CHECKS: tuple[Check, ...] = (_python, _packages, _cpu, _gpu, _clock, _disk)
+CHECKS: tuple[Check, ...] = (_python, _packages, _kernel_cache, _cpu, _gpu, _clock, _disk)

@@ -212,3 +212,11 @@ def test_settings_come_from_a_file_and_are_checked(tmp_path):
     assert settings(config=file) == run_settings(
         {"sources": [{"uri": "simulate:"}], "publish": {"bind": "tcp://127.0.0.1:7000"}}, name="x"
     )
+
+
+@pytest.mark.parametrize(("folder", "colour"), [(None, "amber"), ("eventveil-kernels-x", "amber"), ("numba", "green")])
+def test_a_missing_folder_for_kernels_is_amber(monkeypatch, tmp_path, folder, colour):
+    monkeypatch.setattr(machine, "find_cache", lambda: None if folder is None else tmp_path / folder)
+    (finding,) = machine._kernel_cache(settings())
+    assert finding.colour == colour
+    assert colour == "green" or "NUMBA_CACHE_DIR" in finding.remedy

@@ -11,7 +11,7 @@ import reference_histogram as reference
 from histogram_helpers import NOTHING, SENSOR, at, histogrammer, spans
 from strategies import records, timed
 
-from eventveil import EventPacket
+from eventveil import EventPacket, Sensor
 from eventveil.errors import EventError
 from eventveil.stream.histogram import HistogramStats, WindowedHistogrammer
 
