@@ -25,7 +25,7 @@ def vary(
         x_BCHW: float32 counts.
         settings: the ranges.
         bin_s: length of a bin, seconds.
-        generator: the amount drawn from it does not depend on the settings.
+        generator: of all draws.
     """
     windows = len(x_BCHW)
     moved_BCHW, mirrored_B = _moved(x_BCHW, settings, generator)
@@ -33,7 +33,7 @@ def vary(
     swapped_B = torch.rand(windows, generator=generator) < settings.polarity
     x_BK2HW = torch.where(_like(swapped_B, x_BK2HW), x_BK2HW.flip(2), x_BK2HW)
     x_BK2HW = _scaled(x_BK2HW, settings, generator)
-    return (x_BK2HW + _noise(x_BK2HW, settings, bin_s, generator)).flatten(1, 2), mirrored_B
+    return _with_noise(x_BK2HW, settings, bin_s, generator).flatten(1, 2), mirrored_B
 
 
 def _moved(
@@ -62,20 +62,26 @@ def _scaled(x_BK2HW: torch.Tensor, settings: VariationSettings, generator: torch
     rate_B = torch.exp(low + (high - low) * uniform_B3[:, 0])
     contrast_B = settings.contrast ** (2 * uniform_B3[:, 1] - 1)
     factor_B2 = torch.stack((rate_B * contrast_B, rate_B / contrast_B), 1)
-    factor_B2[uniform_B3[:, 2] < settings.untouched] = 1.0
-    return torch.floor(x_BK2HW * factor_B2[:, None, :, None, None] + torch.rand(x_BK2HW.shape, generator=generator))
+    touched_B = uniform_B3[:, 2] >= settings.untouched
+    scaled = x_BK2HW[touched_B] * factor_B2[touched_B, None, :, None, None]
+    x_BK2HW = x_BK2HW.clone()
+    x_BK2HW[touched_B] = torch.floor(scaled + torch.rand(scaled.shape, generator=generator))
+    return x_BK2HW
 
 
-def _noise(
+def _with_noise(
     x_BK2HW: torch.Tensor, settings: VariationSettings, bin_s: float, generator: torch.Generator
 ) -> torch.Tensor:
-    """Return noise events in some windows, with a rate and a share of ON events of their own."""
+    """Add noise events to some windows, with a rate and a share of ON events of their own."""
     uniform_B3 = torch.rand((len(x_BK2HW), 3), generator=generator)
     rate_B = settings.noise_hz * bin_s * uniform_B3[:, 0] ** 2  # mostly little noise
-    rate_B = torch.where(uniform_B3[:, 2] < settings.untouched, 0.0, rate_B)
     on_B = 0.1 + 0.6 * uniform_B3[:, 1]
     rate_B2 = torch.stack((rate_B * (1 - on_B), rate_B * on_B), 1)
-    return torch.poisson(rate_B2[:, None, :, None, None].expand_as(x_BK2HW), generator=generator)
+    noisy_B = uniform_B3[:, 2] >= settings.untouched
+    x_BK2HW = x_BK2HW.clone()
+    noisy = rate_B2[noisy_B, None, :, None, None].expand_as(x_BK2HW[noisy_B])
+    x_BK2HW[noisy_B] += torch.poisson(noisy, generator=generator)
+    return x_BK2HW
 
 
 def _like(value_B: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
