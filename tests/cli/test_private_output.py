@@ -14,6 +14,7 @@ import yaml
 from moving_disc import moving_disc
 from pipeline_helpers import gesture, publisher, state, window
 from pipeline_setup import SENSOR, write_recording
+from planted_visits import planted_visits, reversed_book, visit_values
 from small_audits import values as audit_values
 from small_trainings import planted
 from small_trainings import values as train_values
@@ -41,6 +42,7 @@ WRITE = {
     "train adversarial": ("train.yaml", "--set", "run.pictures=true"),
     "train attack": ("train.yaml",),
     "train all": ("train.yaml", "--resume"),
+    "train stand-in": ("stand_in.yaml",),
     "audit": ("--weights", "mine.safetensors", "--config", "audit.yaml", "--out", "audited"),
     "subscribe": ("{endpoint}", "--npz", "received/today"),
 }
@@ -103,6 +105,9 @@ def place(tmp_path_factory):
         (folder / "train.yaml").write_text(
             yaml.safe_dump(train_values(root, pretrain=one, adversarial=one, attack=attack))
         )
+        book = reversed_book(folder / "book.safetensors")
+        visits = visit_values(planted_visits(folder / "moments"), book=str(book), schedule=one)
+        (folder / "stand_in.yaml").write_text(yaml.safe_dump(visits))
         torch.save(published_anonymizer(), folder / "published.pth")
         assert CliRunner().invoke(app, ["keys", "new", "alice"]).exit_code == 0
         yield folder

@@ -9,7 +9,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from dataset_makers import recording
+from planted_visits import CELL, NEUTRAL, planted_visits, reversed_book, visit_values
 from small_trainings import Silent, watch
 
 from eventveil.errors import ConfigError, TrainingError
@@ -29,40 +29,14 @@ from eventveil.training.stand_in.run import train_stand_in
 from eventveil.training.stand_in.settings import StandInSettings, VariationSettings
 from eventveil.training.stand_in.variation import vary
 
-ROW_US, SPAN_MS, CELL = 25_000, 200, 16
+ROW_US = 25_000
 SHAPE = RowShape.of(mode="windows", bins=2, bin_us=50_000, offsets=2, size=(8, 8), crop=None)
 MIRRORED = (*MIRRORED_GESTURES, 11, 12)
-NEUTRAL = {"shift": 0, "rotation_deg": 0, "size": 1, "mirror": False, "tempo": 1, "contrast": 1, "polarity": 0,
-           "noise_hz": 0, "untouched": 1}  # fmt: skip
-
-
-def planted_recording(root, name, classes, seed):
-    """Write spans of 0.2 s; in each, the cell that encodes the class fires, and little noise elsewhere."""
-    random, rows, labels = np.random.default_rng(seed), [], []
-    for k, target in enumerate(classes):
-        for ms in range(k * SPAN_MS, (k + 1) * SPAN_MS):
-            cells = [(target % 8, target // 8)] + [tuple(random.integers(0, 8, 2))] * (ms % 20 == 0)
-            for x, y in cells:
-                rows.append((1000 * ms, x * CELL + random.integers(CELL), y * CELL + random.integers(CELL), ms % 2))
-        labels.append((target + 1, 1000 * k * SPAN_MS, 1000 * (k + 1) * SPAN_MS))
-    recording(root, name, labels, np.array(rows, np.int64))
 
 
 @pytest.fixture(scope="module")
 def root(tmp_path_factory):
-    """Eight people, two of them for tests, who make each gesture, and four scenes."""
-    folder = tmp_path_factory.mktemp("planted")
-    lists = {"train": [], "test": []}
-    for person in range(1, 9):
-        classes = np.random.default_rng(person).permutation(len(LABELS)).tolist()
-        planted_recording(folder, f"user{person:02}_led", classes, person)
-        lists["train" if person <= 6 else "test"].append(f"user{person:02}_led")
-    for scene in range(1, 5):
-        planted_recording(folder, f"scene{scene:02}_fan", [11, 11, 11], 100 + scene)
-        lists["train" if scene <= 3 else "test"].append(f"scene{scene:02}_fan")
-    for split, names in lists.items():
-        (folder / f"trials_to_{split}.txt").write_text("".join(f"{name}.aedat\n" for name in names))
-    return folder
+    return planted_visits(tmp_path_factory.mktemp("planted"))
 
 
 @pytest.fixture(scope="module")
@@ -106,18 +80,7 @@ def test_every_moment_of_every_recording_can_be_drawn(moments):
 
 
 def settings(root, **changes):
-    merged = {
-        "width": 8,
-        "batch": 26,
-        "windows_per_epoch": 260,
-        "data": {"root": str(root), "val_people": 1, "workers": 1},
-        "window": {"bins": 2, "bin_us": 50_000, "size": [8, 8], "offsets": 2, "label_before_us": 25_000},
-        "variation": NEUTRAL,
-        "schedule": {"epochs": 4, "lr": 0.01},
-        "rule": {"threshold": 0.5, "hold_steps": 1},
-        "run": {"device": "cpu", "tensorboard": False, "pictures": False, "validate_every": 2},
-    }
-    return StandInSettings.model_validate(merged | changes)
+    return StandInSettings.model_validate(visit_values(root, **changes))
 
 
 def test_classes_are_drawn_in_their_shares_and_mirrored_with_their_windows(root, moments):
@@ -253,12 +216,7 @@ def test_words_over_time_are_those_of_the_rule():
 
 @pytest.fixture(scope="module")
 def book(tmp_path_factory):
-    """A book in another order than the classes."""
-    path = tmp_path_factory.mktemp("book") / "book.safetensors"
-    blink = [EventPacket.of(t=[k], x=[k], y=[0], p=[1]) for k in range(13)]
-    words = [Word(label=label, presence=label != NOBODY, clip=k) for k, label in enumerate(reversed(LABELS))]
-    Book.compose(blink, words, sensor=Sensor(16, 16), steps=1).write(path)
-    return path
+    return reversed_book(tmp_path_factory.mktemp("book") / "book.safetensors")
 
 
 @pytest.fixture(scope="module")
