@@ -12,8 +12,9 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict
 
 Knowledge = Literal[
-    "ignorant", "informed", "denoising", "inverting", "reconstructing", "averaging", "overlapping", "gestures"
-]
+    "ignorant", "informed", "denoising", "inverting", "reconstructing", "averaging", "overlapping", "gestures",
+    "untrained",
+]  # fmt: skip
 Way = Literal["search", "linked"]
 
 
@@ -100,6 +101,7 @@ class Attack(ReportModel):
             reconstructing: trained on pictures of raw windows, tested on pictures of anonymized ones. averaging:
             trained on the mean of many anonymizations of the same events. overlapping: trained on the mean of windows
             that overlap. gestures: given labels and probabilities of the topic `gesture` alone.
+            untrained: compares windows, or the bits of their values, without having learned anything.
         architecture, seed: of the attacker.
         way: search: the re-identification search of the papers. linked: both sides show the same gestures, in different
             sessions.

@@ -9,6 +9,7 @@ from eventveil.audit.attacks import (
     gestures,
     identity,
     inversion,
+    nearest,
     noise_replay,
     reconstruction,
     utility,
@@ -18,6 +19,7 @@ from eventveil.audit.attacks.base import AttackFamily
 FAMILIES: tuple[AttackFamily, ...] = (
     identity,
     gestures,
+    nearest,
     averaging,
     utility,
     inversion,

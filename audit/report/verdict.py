@@ -83,6 +83,13 @@ def decide(
             f"best gained {_words(control.advantage)}. That attackers fail on this anonymizer proves nothing; train "
             "them longer, or on more people.",
         )
+    if (unlearned := _better_untrained(on_raw)) is not None:
+        return verdict(
+            INCONCLUSIVE,
+            f"Inconclusive: in raw windows, nearest neighbours by {unlearned.attack.architecture} gained "
+            f"{_words(unlearned.advantage)}, more than any attacker that was trained. So the trained ones learned too "
+            "little for their failure to mean anything; train them longer, or on more people.",
+        )
     if last.advantage.high >= threshold and reach > precision:
         return verdict(
             INCONCLUSIVE,
@@ -108,6 +115,16 @@ def decide(
         f"{last.advantage.high:.1%} over blind guessing; the threshold is {threshold:.0%}. "
         + (f"{len(linked)} of {people} test people are surely linked." if linked else "Nobody is surely linked."),
     )
+
+
+def _better_untrained(on_raw: tuple[Attack, ...]) -> StrongestAttack | None:
+    """Return an attack on raw windows that learned nothing and was certainly better than all that did, if any."""
+    untrained = tuple(attack for attack in on_raw if attack.knowledge == "untrained")
+    trained = tuple(attack for attack in on_raw if attack.knowledge != "untrained")
+    if not untrained or not trained:
+        return None
+    best = surest(untrained)
+    return best if best.advantage.low > strongest(trained).advantage.value else None
 
 
 def below_chance(attacks: tuple[Attack, ...]) -> bool:

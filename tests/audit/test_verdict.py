@@ -9,10 +9,10 @@ from eventveil.audit.figures import Advantage, Attack, Figure, PersonLinked, Sub
 from eventveil.audit.report.verdict import below_chance, decide
 
 
-def attack(value, low, high, *, people=40, by="rank-1", seed=0, way="linked", linked=()):
+def attack(value, low, high, *, people=40, by="rank-1", seed=0, way="linked", linked=(), knowledge="informed"):
     none = Figure(value=0.1, low=0.1, high=0.1, chance=0.1)
     return Attack(
-        knowledge="informed", architecture="plain", seed=seed, way=way, windows=1, seconds=1.0,
+        knowledge=knowledge, architecture="plain", seed=seed, way=way, windows=1, seconds=1.0,
         people=people, queries=100, gallery=100, rank1=none, rank5=none, rank10=none, mean_average_precision=none,
         equal_error_rate=None, linked_people=linked,
         advantages=(Advantage(by=by, value=value, low=low, high=high),),
@@ -87,6 +87,15 @@ def test_who_finds_nobody_in_raw_windows_proves_nothing():
     verdict = decided(attack(0.02, -0.01, 0.06), on_raw=(attack(0.2, 0.05, 0.4),))
     assert verdict.status == 2
     assert "even in raw windows" in verdict.text
+
+
+def test_trained_attackers_that_lose_to_nearest_neighbours_on_raw_windows_prove_nothing():
+    learned = attack(0.3, 0.2, 0.4)
+    for low, status in ((0.35, 2), (0.25, 0)):
+        on_raw = (learned, attack(0.5, low, 0.6, knowledge="untrained"))
+        verdict = decided(attack(0.02, -0.01, 0.06), on_raw=on_raw)
+        assert verdict.status == status
+        assert ("nearest neighbours" in verdict.text) == (status == 2)
 
 
 def test_noise_that_was_foretold_protects_nobody_however_few_were_found():
