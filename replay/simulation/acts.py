@@ -11,12 +11,14 @@ from typing import Protocol
 
 import numpy as np
 
-from eventveil.replay.simulation.gestures import Paths, Performance
+from eventveil.replay.simulation.gestures import Performance
 from eventveil.replay.simulation.person import Person
 from eventveil.replay.simulation.portable_random import Floats, PortableRandom, sine
+from eventveil.replay.simulation.wrist_paths import MIRROR, Paths, points
 
+RELAXED = 0.5  # opening of a hand that does nothing
 Motion = tuple[Paths, Floats, Floats]
-"""Paths of the right and the left wrist (n, 3), beat (n,), and place of the person (n, 3)."""
+"""Paths of the right and the left wrist (n, 4), beat (n,), and place of the person (n, 3)."""
 
 
 class Act(Protocol):
@@ -96,7 +98,8 @@ class Everyday:
         """Return the motion at the times `t_s` (n,)."""
         hertz, begin = self._waking
         awake = np.clip(2 * (sine(t_s * hertz + begin) + 1 - 2 * self._pause) + 0.5, 0, 1)[:, None]
-        right, left = (place + awake * hand.at(t_s) for place, hand in zip(self._places, self._hands, strict=True))
+        hands = (place + awake * hand.at(t_s) for place, hand in zip(self._places, self._hands, strict=True))
+        right, left = (points(*hand.T, fingers=RELAXED) for hand in hands)
         return (right, left), self._head.at(t_s)[:, 0], np.zeros((len(t_s), 3))
 
 
@@ -126,8 +129,8 @@ class Walk:
         step = t_s * self._steps_hz + self._begin
         swing = moving * self._swing * sine(step / 2)
         zero = np.zeros(len(t_s))
-        right = np.stack((-0.25 + 0.3 * swing, 0.56 - 0.3 * np.abs(swing), 0.05 + 2 * swing), axis=-1)
-        left = np.stack((0.25 + 0.3 * swing, 0.56 - 0.3 * np.abs(swing), 0.05 - 2 * swing), axis=-1)
+        right = points(-0.25 + 0.3 * swing, 0.56 - 0.3 * np.abs(swing), 0.05 + 2 * swing, fingers=RELAXED)
+        left = points(0.25 + 0.3 * swing, 0.56 - 0.3 * np.abs(swing), 0.05 - 2 * swing, fingers=RELAXED)
         bob = 0.015 * moving * sine(step)
         place = np.stack((self._start + (self._end - self._start) * share, self._down + bob, zero), axis=-1)
         return (right, left), 0.3 * sine(step), place
@@ -151,8 +154,8 @@ class Lower:
         lean = self._lean * 4 * share * (1 - share)
         zero = np.zeros(len(t_s))
         down = self._start + (self._end - self._start) * share
-        hands = np.stack((0.17 + zero, 0.5 - lean, 0.15 + 2 * lean), axis=-1)
-        return (hands * (-1, 1, 1), hands), lean * 4, np.stack((lean, down + 0.5 * lean, 1.5 * lean), axis=-1)
+        hands = points(0.17 + zero, 0.5 - lean, 0.15 + 2 * lean, fingers=RELAXED)
+        return (hands * MIRROR, hands), lean * 4, np.stack((lean, down + 0.5 * lean, 1.5 * lean), axis=-1)
 
 
 def smooth(share: Floats) -> Floats:

@@ -11,9 +11,10 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from eventveil.replay.simulation.gestures import CAMERA_M, MIRROR, Paths
+from eventveil.replay.simulation.gestures import CAMERA_M
 from eventveil.replay.simulation.person import Person
 from eventveil.replay.simulation.portable_random import Floats, sine
+from eventveil.replay.simulation.wrist_paths import Paths
 
 PLAIN, ALONG, ACROSS, CHECKED = range(4)
 TEXTURES = {"hoops": ALONG, "stripes": ACROSS, "checks": CHECKED}
@@ -61,7 +62,7 @@ class Body:
         """Return the shapes at the times `t_s` (n,), with the wrists as near to `paths` as the arms reach.
 
         Args:
-            paths: of the wrists.
+            paths: of the wrists and fingers.
             beat: (n,), which the head follows.
             t_s: seconds (n,).
             place: metres (n, 3) by which the whole person has moved; None for the usual place.
@@ -80,7 +81,7 @@ class Body:
         self._head(head)
         body_parts = len(self._looks)
         for side, wrist in zip((-1, 1), paths, strict=True):
-            self._arm(side, wrist + lean, lean)
+            self._arm(side, wrist[:, :3] + lean, lean, wrist[:, 3:])
         order = np.tile(np.arange(len(self._looks)), (len(t_s), 1))
         # The arm nearer to the camera is drawn last.
         swapped = paths[0][:, 2] > paths[1][:, 2]
@@ -185,27 +186,26 @@ class Body:
             self._plain(person.skin_light / 2, 0.0),
         )
 
-    def _arm(self, side: int, wrist: Floats, lean: Floats) -> None:
+    def _arm(self, side: int, wrist: Floats, lean: Floats, fingers: Floats) -> None:
         person, limb = self._person, self._person.limb
         shoulder = _from(lean, side * 0.95 * person.shoulder, 0.06, 0.02)
         outwards = np.array([side * (0.3 + person.elbow), 1.0, -0.3])
         if person.natural:
-            # The elbow hangs below a raised hand, and points outwards where the forearm lies before the chest.
-            aside = side * (0.3 + person.elbow * np.clip((wrist - lean)[:, 1] / 0.2, 0, 1))
+            # The elbow hangs where the hand is on its own side, and points outwards where it is before the chest.
+            crossing = 1 - side * (wrist - lean)[:, 0] / person.shoulder
+            aside = side * (0.2 + person.elbow * np.clip(crossing, 0, 1))
             outwards = np.stack((aside, np.full(len(aside), 1.0), np.full(len(aside), -0.3)), axis=-1)
         elbow, wrist = bend(shoulder, wrist, person.upper_arm, person.forearm, outwards)
         cloth, skin = self._cloth(), self._textured(person.skin_light, (CHECKED, CREASES_M, person.creases))
         self._bar(shoulder, elbow, 1.5 * limb, 1.2 * limb, cloth)
         self._bar(elbow, wrist, 1.1 * limb, 0.75 * limb, cloth if person.long_sleeves else skin)
-        spread = np.ones(len(lean))
-        if person.natural:
-            spread = np.clip(np.abs((wrist - lean)[:, 0]) / 0.1 - 1.5, 0, 1)
-        self._hand(side, wrist, _unit(wrist - elbow), skin, spread[:, None])
+        opening = fingers if person.natural else np.ones_like(fingers)
+        self._hand(side, wrist, _unit(wrist - elbow), skin, opening)
 
     def _hand(self, side: int, wrist: Floats, ahead: Floats, skin: tuple[float, ...], fingers: Floats) -> None:
         """Add a hand; `fingers` (n, 1) are 1 stretched out and 0 in a fist."""
         size, limb = self._person.hand, self._person.limb
-        across = _unit(ahead[:, [1, 0, 2]] * MIRROR * (1, 1, 0) + (1e-6, 0, 0))
+        across = _unit(ahead[:, [1, 0, 2]] * (-1, 1, 0) + (1e-6, 0, 0))
         palm = wrist + 0.5 * size * ahead
         self._bar(wrist + 0.15 * size * ahead, palm, 0.8 * limb, 1.0 * limb, skin)
         for spread in FINGERS:

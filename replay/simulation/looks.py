@@ -90,9 +90,11 @@ def _dress_for_dvs_gesture(person: Person, random: PortableRandom) -> Person:
         shirt_light=random.uniform(0.5, 0.8),
         pattern="plain",
         long_sleeves=False,
-        creases=0.0,
+        creases=0.15,
         natural=True,
-        elbow=random.uniform(0.6, 1.0),
+        sway=0.3 * person.sway,
+        nod=0.3 * person.nod,
+        elbow=random.uniform(0.3, 0.7),
         amplitude=random.uniform(0.85, 1.05),
     )
 
@@ -110,6 +112,8 @@ def _dress_in_anything(person: Person, random: PortableRandom) -> Person:
         natural=True,
         elbow=random.uniform(0.4, 1.0),
         amplitude=random.uniform(0.5, 1.1),
+        sway=0.5 * person.sway,
+        nod=0.5 * person.nod,
         one_hand=random.uniform(0, 1) < 0.25,
         seated=random.uniform(0, 1) < 0.25,
     )

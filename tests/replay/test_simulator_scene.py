@@ -19,6 +19,7 @@ from eventveil.replay.simulation.gestures import Performance
 from eventveil.replay.simulation.person import Person
 from eventveil.replay.simulation.portable_random import PortableRandom, sine
 from eventveil.replay.simulation.scene import LIGHTINGS, MARGIN, WHITE, Lighting, background, draw
+from eventveil.replay.simulation.wrist_paths import MIRROR
 
 SECONDS = np.arange(0, 3, 0.01)
 RIGHT_HANDED = dataclasses.replace(Person.drawn(0, 1), left_handed=False)
@@ -144,8 +145,8 @@ def test_the_other_gesture_is_one_of_several_and_left_handed_where_the_person_is
     mirrored = dataclasses.replace(RIGHT_HANDED, left_handed=True)
     for take, (right, left) in enumerate(takes):
         left_handed = paths(10, mirrored, take)
-        np.testing.assert_allclose(left_handed[1] * [-1, 1, 1], right, atol=1e-12)
-        np.testing.assert_allclose(left_handed[0] * [-1, 1, 1], left, atol=1e-12)
+        np.testing.assert_allclose(left_handed[1] * MIRROR, right, atol=1e-12)
+        np.testing.assert_allclose(left_handed[0] * MIRROR, left, atol=1e-12)
 
 
 @pytest.mark.parametrize("gesture", range(len(GESTURES)))
@@ -179,9 +180,9 @@ def test_arms_keep_their_lengths_wherever_the_hand_wants_to_be(wanted):
 
 def test_the_nearer_arm_is_drawn_last():
     body = Body(RIGHT_HANDED, Viewpoint(100, 64, 64))
-    near, far = np.array([[-0.2, 0.2, 0.4]]), np.array([[0.2, 0.2, 0.1]])
+    near, far = np.array([[-0.2, 0.2, 0.4, 1]]), np.array([[0.2, 0.2, 0.1, 1]])
     two = body.figure(
-        (np.concatenate((near, far * (-1, 1, 1))), np.concatenate((far, near * (-1, 1, 1)))), np.zeros(2), np.zeros(2)
+        (np.concatenate((near, far * MIRROR)), np.concatenate((far, near * MIRROR))), np.zeros(2), np.zeros(2)
     )
     assert (np.sort(two.order, axis=1) == np.arange(len(two.looks))).all()
     right_last, left_last = two.shapes[[0, 1], two.order[:, -1]]

@@ -11,11 +11,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from eventveil.replay.datasets.dvs_gesture import GESTURES
-from eventveil.replay.simulation.gestures import MIRROR, PATHS, Beat
+from eventveil.replay.simulation.plain_gestures import PATHS
+from eventveil.replay.simulation.wrist_paths import MIRROR, Beat
 from eventveil.training.data.augment import MIRRORED_GESTURES, augment, draw_augmentation
 from eventveil.training.settings import AugmentSettings
 
-IN_THE_PICTURE = [0, 1, 3, 4]  # x and y of both wrists
+IN_THE_PICTURE = [0, 1, 4, 5]  # x and y of both wrists
 SIZES = st.tuples(st.integers(1, 9), st.integers(1, 9))
 
 
