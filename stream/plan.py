@@ -82,6 +82,7 @@ class PipelinePlan:
         window: how events become windows.
         provenance: the weights in use.
         book: the book of a stand-in, or None.
+        min_density: events per pixel of a raw window below which no gesture is named; None: always named.
         judged: streams whose ground truth has classes that the classifier, or the book, knows: their accuracy is
             measured.
         remarks: what the user should know before the pipeline starts.
@@ -92,6 +93,7 @@ class PipelinePlan:
     window: WindowPlan
     provenance: Provenance
     book: BookPlan | None = None
+    min_density: float | None = None
     judged: tuple[str, ...] = ()
     remarks: tuple[str, ...] = ()
     run: str = field(default_factory=lambda: secrets.token_hex(8))

@@ -9,12 +9,14 @@ from eventveil.models.metadata import Metadata
 from eventveil.models.weights import Weights, check_fit, load_weights
 from eventveil.replay.player.sources import CLASSES, RECORDING, look_for
 from eventveil.stream.book_planning import BookPlan, plan_book
+from eventveil.stream.histogram.density import FAR
+from eventveil.stream.model_settings import AnonymizeSettings
 from eventveil.stream.plan import PipelinePlan, WindowPlan
 from eventveil.stream.protocol.certificate import CERTIFICATE, PASSED, CertifiedSubject, Signed, printable
 from eventveil.stream.protocol.keys import AllowList, read_folder
 from eventveil.stream.publisher.contents import Provenance
 from eventveil.stream.repeats import loop_remarks, refuse_same_events
-from eventveil.stream.settings import AnonymizeSettings, PipelineSettings, WindowSettings
+from eventveil.stream.settings import PipelineSettings, WindowSettings
 
 
 def plan(settings: PipelineSettings) -> PipelinePlan:
@@ -59,13 +61,40 @@ def plan(settings: PipelineSettings) -> PipelinePlan:
     judged, class_remarks = _judged_streams(settings, provenance)
     book_remarks = () if book is None else (book.remark,)
     remarks = (*release_remarks, *key_remarks, *book_remarks, *audit_remarks, *class_remarks)
-    return PipelinePlan(settings, window, provenance, book, judged, (*remarks, *loop_remarks(settings.sources)))
+    min_density, density_remarks = _min_density(settings, classifier, anonymizer)
+    remarks = (*remarks, *density_remarks, *loop_remarks(settings.sources))
+    return PipelinePlan(settings, window, provenance, book, min_density, judged, remarks)
 
 
 def _labels(classifier: Weights | None, book: BookPlan | None) -> tuple[str, ...]:
     if book is not None:
         return book.labels
     return () if classifier is None else tuple(classifier.metadata.labels)
+
+
+def _min_density(
+    settings: PipelineSettings, classifier: Weights | None, anonymizer: Weights
+) -> tuple[float | None, tuple[str, ...]]:
+    """Return the density below which no gesture is named, and a remark on what that lets out."""
+    if classifier is None and settings.classify.is_choosy:
+        raise ConfigError(
+            "classify: min_probability, hold and min_density are for the gestures of a classifier, and there is none; "
+            "leave them out"
+        )
+    density, trained = settings.classify.min_density, anonymizer.metadata
+    if density is None:
+        return None, ()
+    if trained.representation != "histogram":
+        raise ConfigError("classify.min_density: windows of these weights are no counts of events; leave it out")
+    if density == "trained":
+        if trained.scene is None or trained.scene.density is None:
+            raise ConfigError(
+                f"classify.min_density: {settings.anonymize.weights} does not record the density of its training; give "
+                "a number of events per pixel (`eventveil calibrate` measures it)"
+            )
+        density = trained.scene.density[0] / FAR
+    remark = f"classify.min_density: gestures tell in which windows there are fewer than {density:.3g} events per pixel"
+    return density, (remark,)
 
 
 def _check_release(settings: PipelineSettings) -> tuple[str, ...]:

@@ -10,7 +10,7 @@ import math
 from functools import cached_property
 from ipaddress import ip_address
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import BeforeValidator, Field, field_validator, model_validator
 
@@ -21,11 +21,10 @@ from eventveil.replay.player.player import Excerpt
 from eventveil.replay.player.sources import RECORDING, SIMULATE, SourceUri
 from eventveil.settings import Settings
 from eventveil.stream.logs import Form
+from eventveil.stream.model_settings import AnonymizeSettings, ClassifySettings
 from eventveil.stream.protocol.endpoints import is_local, is_loopback
 from eventveil.stream.protocol.wire import StreamName
 
-Device = Annotated[str, Field(pattern=r"^(auto|cpu|cuda(:\d+)?)$")]
-Precision = Literal["fp32", "bf16"]
 MAX_SECONDS = 1e9  # 31 years; in microseconds, still far from the limits of int64
 
 
@@ -172,33 +171,6 @@ class WindowSettings(Settings):
     size: tuple[int, int] | None = None
 
 
-class ModelSettings(Settings):
-    """One network of the pipeline."""
-
-    weights: Path | None = None
-    device: Device = "auto"
-    precision: Precision = "fp32"
-
-    @model_validator(mode="before")
-    @classmethod
-    def _no_seed(cls, values: Any) -> Any:
-        # Reproducible noise can be subtracted (see the threats in docs/architecture.md).
-        if isinstance(values, dict) and "seed" in values:
-            raise ValueError(
-                "a seed is refused: live noise takes its key from the operating system's entropy; remove 'seed'"
-            )
-        return values
-
-
-class AnonymizeSettings(ModelSettings):
-    """The anonymizer; without its weights, nothing starts."""
-
-    book: Path | None = None
-    allow_untrained: bool = False
-    certificate: Path | None = None
-    batch: int = Field(default=8, ge=1, le=1024)
-
-
 class PublishSettings(Settings):
     """The public endpoint, the folder of keys that encrypts it, and what is published there."""
 
@@ -285,7 +257,7 @@ class PipelineSettings(Settings):
     sources: tuple[SourceSettings, ...]
     window: WindowSettings = WindowSettings()
     anonymize: AnonymizeSettings = AnonymizeSettings()
-    classify: ModelSettings = ModelSettings()
+    classify: ClassifySettings = ClassifySettings()
     publish: PublishSettings = PublishSettings()
     line: LineSettings = LineSettings()
     watch: WatchSettings = WatchSettings()

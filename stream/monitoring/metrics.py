@@ -72,6 +72,12 @@ class PipelineCollector(Collector):
             trained = str(provenance.classifier_trained).lower()
             info.add_metric(("target",), {"digest": provenance.classifier, "trained": trained})
         yield info
+        if provenance.book is not None:
+            yield InfoMetricFamily(f"{PREFIX}book", "Book of the stand-in, by SHA-256.", {"digest": provenance.book})
+            yield GaugeMetricFamily(
+                f"{PREFIX}word_bits_per_second", "Most bits that the words of any second carry.",
+                provenance.bits_per_second,
+            )  # fmt: skip
 
 
 def _cameras(cameras: Figures) -> Iterator[Metric]:

@@ -20,8 +20,10 @@ from eventveil.errors import CrashError, EventVeilError, WeightsError
 from eventveil.processes import die_with_parent, forbid_core_dumps, wake_with_parent
 from eventveil.stream.book_planning import read_planned
 from eventveil.stream.logs import log_json_lines
+from eventveil.stream.model_settings import ModelSettings
 from eventveil.stream.plan import PipelinePlan
 from eventveil.stream.publisher.expelled import FILE as EXPELLED
+from eventveil.stream.publisher.gesture_filter import GestureFilter
 from eventveil.stream.publisher.listener import Listener
 from eventveil.stream.publisher.loop import PublishLoop
 from eventveil.stream.publisher.public_endpoint import PublicEndpoint
@@ -34,7 +36,6 @@ from eventveil.stream.runtime.signals import Signals
 from eventveil.stream.runtime.sockets import PrivateSockets
 from eventveil.stream.runtime.stage import Source, Transform
 from eventveil.stream.runtime.windows import Seal
-from eventveil.stream.settings import ModelSettings
 from eventveil.stream.stages.camera import CameraSource
 from eventveil.stream.stages.recording import RecordingSource
 from eventveil.stream.stages.transform import AnonymizeTransform, ChooseWordTransform, ClassifyTransform
@@ -221,7 +222,8 @@ def run_anonymize(stage: StageContext, key: bytes) -> None:
     runtime = AnonymizerRuntime(weights, device=settings.device, precision=settings.precision)
     runtime.warm_up()
     to: Literal["classify", "publish"] = "publish" if provenance.classifier is None else "classify"
-    _relay(stage, AnonymizeTransform(runtime, Seal(key)), to, max_age_ms=stage.plan.max_age_ms)
+    transform = AnonymizeTransform(runtime, Seal(key), stage.plan.min_density)
+    _relay(stage, transform, to, max_age_ms=stage.plan.max_age_ms)
 
 
 def _choose_words(stage: StageContext, weights: Weights, seal: Seal, step_us: int) -> None:
@@ -277,6 +279,7 @@ def run_publish(stage: StageContext, key: bytes, listener: Listener) -> None:
     expelled = None if stage.folder is None else stage.folder / EXPELLED
     endpoint = stage.keep(PublicEndpoint(listener, plan.settings.publish, stage.zmq_context, expelled))
     note = stage.report.note if plan.judged else None
+    classify = plan.settings.classify
     publisher = Publisher(
         endpoint.socket,
         Seal(key),
@@ -285,6 +288,7 @@ def run_publish(stage: StageContext, key: bytes, listener: Listener) -> None:
         run=plan.run,
         max_age_ms=plan.max_age_ms,
         note=note,
+        gestures=GestureFilter(classify.min_probability, classify.hold),
         book=None if plan.book is None else read_planned(plan.book),
         events=plan.settings.publish.events,
     )

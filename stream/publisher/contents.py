@@ -16,6 +16,7 @@ import numpy.typing as npt
 from eventveil.errors import BoundaryError
 from eventveil.stream.protocol.gesture import published_gesture
 from eventveil.stream.protocol.wire import MAX_VALUES, GestureHeader, Header, StreamHeader, WindowHeader
+from eventveil.stream.publisher.gesture_filter import GestureFilter
 from eventveil.stream.publisher.padding import padded_size
 from eventveil.stream.runtime.windows import AnonymizedWindow, ChosenWord, Seal
 
@@ -100,12 +101,14 @@ class WindowContents:
         seal: checks that a window comes from the anonymizer.
         provenance: what the headers state about the weights.
         run: name of the run in the headers.
+        gestures: decides which gestures are named.
     """
 
     events_size = 0
 
-    def __init__(self, seal: Seal, provenance: Provenance, run: str) -> None:
+    def __init__(self, seal: Seal, provenance: Provenance, run: str, gestures: GestureFilter) -> None:
         self._seal = seal
+        self._gestures = gestures
         self._labels = provenance.labels
         self._about = provenance.common(run)
         self._about_gesture = self._about | {
@@ -113,10 +116,11 @@ class WindowContents:
             "classifier": provenance.classifier,
             "classifier_trained": provenance.classifier_trained,
         }
-        gestures = (padded_size(GestureHeader, label=label, **self._about_gesture) for label in (*self._labels, None))
+        labels = (*self._labels, None)
+        longest = max(padded_size(GestureHeader, label=label, **self._about_gesture) for label in labels)
         self.sizes: dict[type[Header], int] = {
             WindowHeader: padded_size(WindowHeader, shape=(MAX_VALUES,) * 3, **self._about),
-            GestureHeader: max(gestures),
+            GestureHeader: longest,
         }
 
     def check(self, window: object) -> AnonymizedWindow:
@@ -146,6 +150,6 @@ class WindowContents:
         if scores.shape != (len(self._labels),) or not ((scores >= 0) & (scores <= 1)).all():
             raise BoundaryError(f"{window!r} carries scores that are not {len(self._labels)} probabilities: refused")
         best, probability = published_gesture(scores)
-        return GestureHeader.model_validate(
-            self._about_gesture | dict(facts) | {"label": self._labels[best], "probability": probability}
-        )
+        named = self._gestures.passes(window.origin.stream, best, probability, quiet=window.quiet)
+        gesture = {"label": self._labels[best] if named else None, "probability": probability if named else None}
+        return GestureHeader.model_validate(self._about_gesture | dict(facts) | gesture)

@@ -18,6 +18,7 @@ import zmq
 
 from eventveil.stream.protocol.wire import CERTIFICATE_STATE, Geometry, GestureHeader, Header, StateHeader, encode
 from eventveil.stream.publisher.contents import Contents, Provenance, WindowContents
+from eventveil.stream.publisher.gesture_filter import GestureFilter
 from eventveil.stream.publisher.padding import padded_size
 from eventveil.stream.publisher.release import ReleaseQueue
 from eventveil.stream.publisher.word_contents import WordContents
@@ -46,6 +47,7 @@ class Publisher:
         run: name of the run in the headers.
         max_age_ms: withhold windows that are older or too late for their release; None (lossless) publishes all.
         note: called with each published prediction, for the supervisor.
+        gestures: decides which gestures of a classifier are named; by default, all of them.
         book: of a stand-in; without one, anonymized windows are published.
         events: whether to publish the events of words, too.
         clock_ns: the machine's monotonic clock.
@@ -61,6 +63,7 @@ class Publisher:
         run: str,
         max_age_ms: int | None,
         note: Callable[[Prediction], None] | None = None,
+        gestures: GestureFilter | None = None,
         book: Book | None = None,
         events: bool = False,
         clock_ns: Callable[[], int] = time.monotonic_ns,
@@ -78,7 +81,7 @@ class Publisher:
         self._certified_ns: int | None = None
         self._contents: Contents
         if book is None:
-            self._contents = WindowContents(seal, provenance, run)
+            self._contents = WindowContents(seal, provenance, run, gestures or GestureFilter())
         else:
             self._contents = WordContents(seal, provenance, run, book, counters, events=events)
         longest = {"state": CERTIFICATE_STATE, "reason": max(SOURCE_FAILED, PIPELINE_FAILED, key=len)}

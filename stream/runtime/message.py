@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, NonNegativeInt, StrictInt, TypeAdapter, ValidationError
+from pydantic import BaseModel, ConfigDict, NonNegativeInt, StrictBool, StrictInt, TypeAdapter, ValidationError
 
 from eventveil.errors import EventError, WireError
 from eventveil.stream.runtime.windows import AnonymizedWindow, ChosenWord, Origin, RawWindow
@@ -68,6 +68,7 @@ class _Header(BaseModel):
     dtype: Literal["<u2", "<f4"] = "<f4"
     word: StrictInt = -1  # the number of no word
     seal: str = ""
+    quiet: StrictBool = False
 
 
 def pack(message: StageMessage) -> list[Any]:
@@ -90,7 +91,7 @@ def pack(message: StageMessage) -> list[Any]:
     header.origin, header.shape, header.dtype = window.origin, array.shape, array.dtype.str  # type: ignore[assignment]
     scores: Any = b""
     if isinstance(window, AnonymizedWindow):
-        header.kind, header.seal = "anonymized", window.seal.hex()
+        header.kind, header.seal, header.quiet = "anonymized", window.seal.hex(), window.quiet
         scores = b"" if window.scores is None else np.ascontiguousarray(window.scores).data
     return [header.model_dump_json().encode(), array.data, scores]
 
@@ -115,7 +116,7 @@ def unpack(frames: Sequence[Any]) -> StageMessage:
         array = np.frombuffer(payload, header.dtype).reshape(header.shape)
         if header.kind == "raw":
             return StageMessage(header.stream, RawWindow(origin, array), lost)
-        window = AnonymizedWindow(origin, array.view(np.float32), bytes.fromhex(header.seal))
+        window = AnonymizedWindow(origin, array.view(np.float32), bytes.fromhex(header.seal), quiet=header.quiet)
         probabilities = np.frombuffer(scores, "<f4")
         return StageMessage(header.stream, window.with_scores(probabilities) if probabilities.size else window, lost)
     except (ValidationError, ValueError, EventError) as error:

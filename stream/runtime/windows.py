@@ -72,14 +72,16 @@ class AnonymizedWindow:
     Attributes:
         origin: where and when.
         values: float32 (C, H, W), the anonymizer's output.
-        seal: the anonymizer's mark over origin and values; see `Seal`.
+        seal: the anonymizer's mark over origin, values and `quiet`; see `Seal`.
         scores: float32 (classes,), the classifier's output; None before (or without) a classifier.
+        quiet: whether the raw window had fewer events than `classify.min_density`: no gesture is named then.
     """
 
     origin: Origin
     values: npt.NDArray[np.float32]
     seal: bytes
     scores: npt.NDArray[np.float32] | None = None
+    quiet: bool = False
 
     def with_scores(self, scores: npt.NDArray[np.float32]) -> AnonymizedWindow:
         """Return the same window, classified."""
@@ -122,9 +124,9 @@ class Seal:
         """Return a fresh key from the operating system's entropy."""
         return secrets.token_bytes(32)
 
-    def set(self, origin: Origin, values: npt.NDArray[np.float32]) -> AnonymizedWindow:
+    def set(self, origin: Origin, values: npt.NDArray[np.float32], *, quiet: bool = False) -> AnonymizedWindow:
         """Return a sealed window. Only the anonymizer calls this."""
-        return AnonymizedWindow(origin, values, self._mark(origin, values))
+        return AnonymizedWindow(origin, values, self._mark(origin, values, quiet), quiet=quiet)
 
     def check(self, window: object) -> AnonymizedWindow:
         """Return the window if the anonymizer made it and it has not changed since.
@@ -134,7 +136,7 @@ class Seal:
         """
         if not isinstance(window, AnonymizedWindow):
             raise BoundaryError(f"only an AnonymizedWindow may be published, got {type(window).__name__}: refused")
-        if not hmac.compare_digest(self._mark(window.origin, window.values), window.seal):
+        if not hmac.compare_digest(self._mark(window.origin, window.values, window.quiet), window.seal):
             raise BoundaryError(f"{window!r} does not carry the anonymizer's seal: refused")
         return window
 
@@ -158,9 +160,9 @@ class Seal:
             raise BoundaryError(f"{chosen!r} does not carry the anonymizer's seal: refused")
         return chosen
 
-    def _mark(self, origin: Origin, values: npt.NDArray[np.float32]) -> bytes:
+    def _mark(self, origin: Origin, values: npt.NDArray[np.float32], quiet: bool) -> bytes:
         mark = hmac.new(self._key, digestmod=hashlib.sha256)
-        mark.update(f"{origin}|{values.dtype.str}|{values.shape}".encode())
+        mark.update(f"{origin}|{values.dtype.str}|{values.shape}|{quiet}".encode())
         mark.update(np.ascontiguousarray(values).data)
         return mark.digest()
 

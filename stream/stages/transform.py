@@ -24,11 +24,13 @@ class AnonymizeTransform:
     Args:
         anonymize: the network, `eventveil.models.runtime.AnonymizerRuntime`, which checks its own output.
         seal: the mark without which the publisher refuses a window.
+        min_density: a raw window with fewer events per pixel is marked as quiet; None marks none.
     """
 
-    def __init__(self, anonymize: AnonymizeFunction, seal: Seal) -> None:
+    def __init__(self, anonymize: AnonymizeFunction, seal: Seal, min_density: float | None = None) -> None:
         self._anonymize = anonymize
         self._seal = seal
+        self._min_density = min_density
 
     def process(self, windows: Sequence[RawWindow]) -> list[AnonymizedWindow]:
         """Anonymize a batch.
@@ -39,7 +41,16 @@ class AnonymizeTransform:
         values = self._anonymize([window.counts for window in windows])
         if len(values) != len(windows):
             raise AnonymizerError(f"expected {len(windows)} anonymized windows, got {len(values)}: none is published")
-        return [self._seal.set(window.origin, value) for window, value in zip(windows, values, strict=True)]
+        return [
+            self._seal.set(window.origin, value, quiet=self._is_quiet(window))
+            for window, value in zip(windows, values, strict=True)
+        ]
+
+    def _is_quiet(self, window: RawWindow) -> bool:
+        if self._min_density is None:
+            return False
+        height, width = window.counts.shape[-2:]
+        return bool(window.counts.sum() < self._min_density * height * width)
 
 
 ChooseFunction = Callable[[Sequence[npt.NDArray[Any]], Sequence[str], Sequence[int]], Sequence[int]]

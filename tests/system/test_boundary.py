@@ -99,7 +99,7 @@ def test_the_canary_does_not_leave_when_the_classifier_fails(kit, monkeypatch, c
 
 def test_the_canary_does_not_leave_a_line_that_is_wired_past_the_anonymizer(kit, monkeypatch, capfd):
     class Forgotten:
-        def __init__(self, anonymize, seal) -> None:
+        def __init__(self, *_) -> None:
             pass
 
         def process(self, windows: list[RawWindow]) -> list[RawWindow]:

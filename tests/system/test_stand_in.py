@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from book_helpers import small_book
 from canary import BINARY_SPELLINGS, canary_events, canary_in, files_with_canary
+from dataset_makers import events_of, tonic_trial
 from fault_injection import assert_counters_balance, line_of
 from pipeline_setup import everything, subscriber
 from stand_in_helpers import STEP_US, WORDS, book_of, make_stand_in_kit, stand_in_book
@@ -247,3 +248,26 @@ def test_a_subscriber_with_another_book_ends_with_status_2_and_says_why(kit, fol
         assert one.process.wait(60) == 2
         assert f"the line publishes from the book with SHA-256 {stand_in_book().digest}" in errors.read()
     assert one.messages == []
+
+
+def test_a_word_is_held_against_what_its_own_step_shows_and_the_labels_are_those_of_the_book(
+    kit, tmp_path, monkeypatch
+):
+    for target in (0, 1):  # 1.5 s each: "hand clapping" and "right hand wave"
+        rows = events_of(target, 4_000, 1_500_000)
+        rows[0, 0], rows[-1, 0] = 0, 1_499_000
+        tonic_trial(tmp_path, f"ibmGestureTest/user1_led/{target}.npy", rows)
+    monkeypatch.setattr(StandInRuntime, "__call__", lambda self, counts, *_: [0] * len(counts))
+    status, frames = run(kit, sources=[{"uri": f"dvs-gesture:{tmp_path}", "speed": "max", "gap_s": 0.3}])
+    assert status.failure is None
+    assert len(words(frames)) == 24
+    assert status.score.figures() == {
+        "judged": 6 + 15,  # the first word comes after a second, and none is judged that ends in the gap
+        "right": 6,
+        "accuracy": pytest.approx(6 / 21, abs=1e-4),
+        "chance": 0.25,
+        "people": 1,
+        "trials": 2,
+        "trials_right": 1,
+        "first_right_s": pytest.approx(1.0, rel=0.02),
+    }

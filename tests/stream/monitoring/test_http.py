@@ -11,6 +11,7 @@ import time
 import urllib.error
 import urllib.request
 from contextlib import ExitStack, suppress
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -19,7 +20,7 @@ import pytest
 import yaml
 from hypothesis import given
 from hypothesis import strategies as st
-from pipeline_helpers import DIGEST, PROVENANCE, needs_ipv6
+from pipeline_helpers import DIGEST, OTHER_DIGEST, PROVENANCE, needs_ipv6
 from pipeline_setup import PROGRAM
 from prometheus_client.parser import text_string_to_metric_families
 
@@ -127,6 +128,14 @@ def test_metrics_are_the_last_reports(server):
     assert metrics["eventveil_handshakes_total", "succeeded"] == 5
     assert metrics["eventveil_connections_total",] == 9
     assert ("eventveil_weights_info", "", DIGEST, "anonymizer", "false") in metrics
+
+
+def test_metrics_of_a_stand_in_name_its_book_and_its_bits():
+    stand_in = replace(PROVENANCE, classifier=None, book=OTHER_DIGEST, changes_per_second=2, bits_per_second=8.77)
+    with StatusServer(("127.0.0.1", 0), stand_in, lambda: MEMBERS) as server:
+        metrics = samples(server.address)
+    assert metrics["eventveil_word_bits_per_second",] == 8.77
+    assert metrics["eventveil_book_info", OTHER_DIGEST] == 1
 
 
 def test_no_page_shows_what_is_computed_from_events_or_a_path(server):

@@ -143,6 +143,15 @@ def test_the_same_bytes_in_another_form_are_refused(change):
     refusal(replace(window, values=change(window.values)))
 
 
+def test_whether_a_window_is_quiet_is_sealed_and_travels():
+    quiet = SEAL.set(origin(seq=3), values(), quiet=True)
+    assert SEAL.check(quiet).quiet
+    refusal(replace(quiet, quiet=False))
+    refusal(replace(anonymized(), quiet=True))
+    sent = unpack([bytes(frame) for frame in pack(StageMessage("0", quiet.with_scores(SCORES)))]).window
+    assert SEAL.check(sent).quiet
+
+
 def test_another_windows_seal_is_refused():
     one, other = anonymized(), SEAL.set(origin(seq=4), values(4))
     refusal(replace(one, seal=other.seal))

@@ -78,3 +78,23 @@ def test_windows_are_released_at_the_same_times_whatever_moves(monkeypatch, seed
         steps_ns = np.diff(one) - WINDOW_US * 1000
         assert np.abs(steps_ns).max() <= WINDOW_US * SLEW_PPM // 1000
         assert abs(one[0] - START_NS - (WINDOW_US + RELEASE_MS * 1000) * 1000) < 25_000_000
+
+
+@pytest.mark.parametrize(("bins", "hop"), [(1, 1), (10, 1), (10, 5), (10, 10)])
+def test_after_a_restart_numbers_go_on_with_the_time_also_of_windows_that_overlap(monkeypatch, bins, hop):
+    """What was not made meanwhile is counted: no more and no less, so that numbers and times stay together."""
+    monkeypatch.setattr(live, "CameraLink", lambda *_: Link(frames([True] * WINDOWS, 1)))
+    counters = PipelineCounters(("histogram:cam",), ("cam",))["histogram:cam"]
+    before, hop_us = counters["cam"], hop * WINDOW_US
+    before.received, before.until_us, before.ended_ns = 5, 70 * hop_us, START_NS - 350_000_000
+    plan = WindowPlan(mode="windows", bins=bins, bin_us=WINDOW_US, hop=hop, size=(SENSOR.width, SENSOR.height))
+    with link(hwm=100) as (push, pull):
+        source = SourceSettings(uri="dv://", stream="cam", stop_s=2.5, scene={"hot_pixels": "off"})
+        sender = EdgeSender(push, 100, "lossless", counters, lambda: False)
+        stage = CameraSource(source, plan, sender, counters, release_ms=RELEASE_MS, max_age_ms=1000)
+        stage.run(signals(), SimpleNamespace(beat=lambda: None))
+        origins = [message.window.origin for message in (unpack(one) for one in received(pull)) if message.window]
+    assert origins[0].t_start_us >= 70 * hop_us  # no bin is filled twice
+    for origin in origins:
+        assert origin.seq - 4 == (origin.t_end_us - 70 * hop_us) // hop_us
+    assert before.crash == origins[0].seq - 5
