@@ -103,6 +103,8 @@ class Attack(ReportModel):
             that overlap. gestures: given labels and probabilities of the topic `gesture` alone.
             untrained: compares windows, or the bits of their values, without having learned anything.
         architecture, seed: of the attacker.
+        condition: away from the anonymizer's training data, one of `audit.conditions.CONDITIONS`; "" for windows as
+            they are.
         way: search: the re-identification search of the papers. linked: both sides show the same gestures, in different
             sessions.
         windows: number of windows of a person whose embeddings are averaged.
@@ -122,6 +124,7 @@ class Attack(ReportModel):
     knowledge: Knowledge
     architecture: str
     seed: int
+    condition: str = ""
     way: Way
     windows: int
     seconds: float | None
@@ -144,7 +147,9 @@ class Attack(ReportModel):
     @property
     def title(self) -> str:
         """A description of the attacker."""
-        return f"{self.knowledge} {self.architecture}, seed {self.seed}"
+        return f"{self.knowledge} {self.architecture}, seed {self.seed}" + (
+            f", {self.condition}" * bool(self.condition)
+        )
 
 
 class Class(ReportModel):

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveInt, field_validator, model_validator
 
-from eventveil.audit.architectures import ARCHITECTURES, RESNET
+from eventveil.audit.architectures import ARCHITECTURES, PLAIN, RESNET
 from eventveil.settings import Settings
 from eventveil.training.networks.subjects import ANONYMIZER, RAW, baseline
 from eventveil.training.settings import (
@@ -91,6 +91,34 @@ class ReconstructionSettings(Settings):
         return self
 
 
+class ConditionSettings(Settings):
+    """Attackers away from the anonymizer's training data, see `audit.conditions`; no names: none.
+
+    They are trained like the other attackers.
+    """
+
+    names: tuple[Literal["fewer-events", "half-size", "moved", "rotated"], ...] = (
+        "fewer-events",
+        "half-size",
+        "moved",
+        "rotated",
+    )
+    architectures: tuple[str, ...] = (PLAIN,)
+    seeds: tuple[NonNegativeInt, ...] = (0,)
+
+    @field_validator("architectures")
+    @classmethod
+    def _known(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        return _known_once(value)
+
+    @field_validator("names", "seeds")
+    @classmethod
+    def _once(cls, value: tuple[Any, ...]) -> tuple[Any, ...]:
+        if len(set(value)) < len(value):
+            raise ValueError(f"expected each entry once, got {list(value)}")
+        return value
+
+
 class ProbeSettings(StageSettings):
     """Probes of attributes of people, and of the light."""
 
@@ -114,6 +142,7 @@ class AuditSettings(Settings):
     window: TrainingWindowSettings
     augment: AugmentSettings = AugmentSettings()
     attackers: AttackerSettings = AttackerSettings()
+    conditions: ConditionSettings = ConditionSettings()
     inversion: InversionSettings = InversionSettings()
     reconstruction: ReconstructionSettings = ReconstructionSettings()
     probes: ProbeSettings = ProbeSettings()

@@ -6,6 +6,7 @@ from eventveil.audit.attacks import (
     attributes,
     averaging,
     before_after,
+    conditions,
     gestures,
     identity,
     inversion,
@@ -18,8 +19,9 @@ from eventveil.audit.attacks.base import AttackFamily
 
 FAMILIES: tuple[AttackFamily, ...] = (
     identity,
-    gestures,
     nearest,
+    conditions,
+    gestures,
     averaging,
     utility,
     inversion,

@@ -109,6 +109,7 @@ def _averaging(subject: SubjectReport) -> tuple[str, Advantage, dict[str, Advant
         for one in subject.attacks
         if (one.knowledge, one.architecture, one.seed, one.way, one.windows)
         == ("informed", averages[0].architecture, averages[0].seed, "linked", 1)
+        and not one.condition
     )
     return subject.name, published.advantages[0], {one.knowledge: one.advantages[0] for one in averages}
 

@@ -30,6 +30,7 @@ def values(root, **changes):
         "attackers": {
             "architectures": ["resnet18"], "seeds": [0], "epochs": 5, "lr": 0.01, "width": 8, "embedding": 32,
         },
+        "conditions": {"names": []},
         "inversion": {"architectures": []},
         "probes": {"probes": []},
         "guesses": 0,

@@ -1,0 +1,69 @@
+"""Attackers who learn away from the anonymizer's training data: fewer events, half the size, moved, rotated.
+
+Both the attacker and the test see windows under the condition, as an attacker does who watches that camera. Raw windows
+are attacked under the same conditions, to show that something can be seen there at all.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from eventveil.audit.attacks.base import AttackJob, Findings, read_attacks
+from eventveil.audit.conditions import under
+from eventveil.audit.execution.scheduler import Results
+from eventveil.audit.subjects import Subject
+from eventveil.audit.workspace.workspace import AuditPlan, AuditWorkspace, Network
+from eventveil.training.networks.subjects import RAW
+
+
+@dataclass(frozen=True)
+class ConditionAttack(AttackJob):
+    """The job of one attacker.
+
+    Attributes:
+        subject: name of the subject under attack.
+        condition: one of `conditions.CONDITIONS`.
+        architecture, seed: of the network.
+    """
+
+    FILE = "{job.condition}-{job.architecture}-{job.seed}"
+    TITLE = "informed {job.architecture}, seed {job.seed}, on {job.subject}, {job.condition}"
+
+    subject: str
+    condition: str
+    architecture: str
+    seed: int
+
+    def run(self, workspace: AuditWorkspace) -> dict[str, Any]:
+        """Train the network under the condition, and test it under the same."""
+        changed = under(workspace.subject(self.subject), self.condition)
+        network = Network(changed, self.architecture, self.seed, "identity")
+        attacks = workspace.attack(
+            workspace.train_or_load(network), changed.anonymizer, changed.name, network.name,
+            knowledge="informed", architecture=self.architecture, seed=self.seed,
+        )  # fmt: skip
+        return {"attacks": [attack | {"condition": self.condition} for attack in attacks]}
+
+
+def jobs(plan: AuditPlan) -> list[ConditionAttack]:
+    """List the jobs for raw windows and every audited subject."""
+    return [job for subject in plan.subjects for job in _jobs_of(subject, plan)]
+
+
+def collect(subject: Subject, plan: AuditPlan, results: Results) -> Findings:
+    """Return the attacks on a subject under all conditions."""
+    found = [results.of(job.name)["attacks"] for job in _jobs_of(subject, plan)]
+    return {"attacks": tuple(attack for attacks in found for attack in read_attacks(attacks))}
+
+
+def _jobs_of(subject: Subject, plan: AuditPlan) -> list[ConditionAttack]:
+    if not (subject.audited or subject.name == RAW):
+        return []
+    settings = plan.settings.conditions
+    return [
+        ConditionAttack(subject.name, condition, architecture, seed)
+        for condition in settings.names
+        for architecture in settings.architectures
+        for seed in settings.seeds
+    ]

@@ -1,0 +1,97 @@
+"""Conditions away from the training data, under which a subject is attacked, too.
+
+A network protects what is like its training data. A camera further away, in less light, or mounted askew shows other
+windows. Each condition changes the windows before the anonymizer gets them.
+
+Legend of axes: B windows, C channels, H rows, W columns.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+
+import torch
+from torch.nn import functional
+
+from eventveil.audit.subjects import Subject
+from eventveil.models.kinds import Anonymizer
+from eventveil.models.noise import NoiseGenerator
+
+ROTATION_DEG = 30
+FEWER = 0.1
+
+
+def fewer_events(x_BCHW: torch.Tensor, generator: NoiseGenerator) -> torch.Tensor:
+    """Return a tenth of the counts, rounded up or down at random: a camera of low sensitivity."""
+    return _whole(FEWER * x_BCHW, generator)
+
+
+def half_size(x_BCHW: torch.Tensor, generator: NoiseGenerator) -> torch.Tensor:
+    """Return the windows at half the size, in the middle: a camera at twice the distance."""
+    height, width = x_BCHW.shape[2:]
+    small = _whole(functional.avg_pool2d(x_BCHW, 2), generator)
+    top, left = (height - small.shape[2]) // 2, (width - small.shape[3]) // 2
+    return functional.pad(
+        small, (left, width - small.shape[3] - left, top, height - small.shape[2] - top)
+    )  # fmt: skip
+
+
+def moved(x_BCHW: torch.Tensor, generator: NoiseGenerator) -> torch.Tensor:  # noqa: ARG001
+    """Return the windows moved to the right by a quarter of their width: a person who stands aside."""
+    by = x_BCHW.shape[3] // 4
+    return functional.pad(x_BCHW, (by, 0))[..., : x_BCHW.shape[3]]
+
+
+def rotated(x_BCHW: torch.Tensor, generator: NoiseGenerator) -> torch.Tensor:  # noqa: ARG001
+    """Return the windows rotated by 30 degrees: a camera that is mounted askew."""
+    height, width = x_BCHW.shape[2:]
+    turn = math.radians(ROTATION_DEG)
+    matrix = torch.tensor(
+        [
+            [math.cos(turn), -math.sin(turn) * height / width, 0.0],
+            [math.sin(turn) * width / height, math.cos(turn), 0.0],
+        ],
+        device=x_BCHW.device,
+    )
+    grid = functional.affine_grid(matrix.expand(len(x_BCHW), 2, 3), list(x_BCHW.shape), align_corners=False)
+    return functional.grid_sample(x_BCHW, grid, mode="nearest", align_corners=False)
+
+
+CONDITIONS: Mapping[str, Callable[[torch.Tensor, NoiseGenerator], torch.Tensor]] = {
+    "fewer-events": fewer_events,
+    "half-size": half_size,
+    "moved": moved,
+    "rotated": rotated,
+}
+
+
+@dataclass(frozen=True)
+class Conditioned:
+    """An anonymizer that gets windows under a condition.
+
+    Attributes:
+        anonymizer: the anonymizer.
+        condition: one of `CONDITIONS`.
+    """
+
+    anonymizer: Anonymizer
+    condition: str
+
+    def anonymize(self, x_BCHW: torch.Tensor, generator: NoiseGenerator, /) -> torch.Tensor:
+        """Change the windows, and anonymize them."""
+        return self.anonymizer.anonymize(CONDITIONS[self.condition](x_BCHW, generator), generator)
+
+
+def under(subject: Subject, condition: str) -> Subject:
+    """Return a subject under a condition, with a name and a folder of its own."""
+    return replace(
+        subject, name=f"{subject.name}-{condition}", anonymizer=Conditioned(subject.anonymizer, condition)
+    )  # fmt: skip
+
+
+def _whole(x_BCHW: torch.Tensor, generator: NoiseGenerator) -> torch.Tensor:
+    """Round up or down at random, so that the mean stays."""
+    uniform = (1 + torch.erf(generator.normal(x_BCHW.shape, x_BCHW.device) / math.sqrt(2))) / 2
+    return (x_BCHW + uniform).floor()
