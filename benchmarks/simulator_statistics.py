@@ -1,6 +1,6 @@
 """Compare simulated gestures with real ones: rates, polarities, events per pixel, times between events.
 
-    EVENTVEIL_REAL_DATA=FOLDER python benchmarks/simulator_statistics.py
+    EVENTVEIL_REAL_DATA=FOLDER python benchmarks/simulator_statistics.py [--look plain]
 
 FOLDER holds real trials of DVS128 Gesture as tonic stores them, below `dvs_gesture/`. Each real trial is compared with
 five simulated people who make the same gesture for the same time, each in a different light. Times are truncated to
@@ -10,6 +10,7 @@ and the largest.
 
 from __future__ import annotations
 
+import argparse
 import os
 import sys
 from pathlib import Path
@@ -20,7 +21,8 @@ from rich.console import Console
 from rich.table import Table
 
 from eventveil.replay.datasets.dvs_gesture import GESTURES
-from eventveil.replay.simulation.camera import DVS128, simulate
+from eventveil.replay.simulation.camera import DVS128, Shot, simulate
+from eventveil.replay.simulation.looks import LOOKS
 
 PEOPLE = 5
 SECONDS = 1.45  # as long as the real trials
@@ -56,8 +58,8 @@ def real(folder: Path) -> dict[int, Columns]:
     return {int(file.stem): tuple(np.load(file).astype(np.int64).T) for file in files}
 
 
-def simulated(gesture: int, subject: int) -> Columns:
-    packets = list(simulate(0, subject=subject, session=subject, gesture=gesture, seconds=SECONDS))
+def simulated(gesture: int, subject: int, shot: Shot) -> Columns:
+    packets = list(simulate(0, subject=subject, session=subject, gesture=gesture, seconds=SECONDS, shot=shot))
     x, y, p, t = (np.concatenate([getattr(packet, name) for packet in packets]).astype(np.int64) for name in "xypt")
     return x, y, p, t // 1000
 
@@ -68,12 +70,15 @@ def spread(values: list[float]) -> str:
 
 
 def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--look", default="plain", help=f"look of people and rooms: {', '.join(LOOKS)}")
+    shot = Shot(look=parser.parse_args().look)
     folder = os.environ.get("EVENTVEIL_REAL_DATA")
     if not folder:
         sys.exit("EVENTVEIL_REAL_DATA does not name a folder of real recordings")
     trials = real(Path(folder))
     simulated_trials = {
-        gesture: [statistics(*simulated(gesture, subject)) for subject in range(1, PEOPLE + 1)] for gesture in trials
+        gesture: [statistics(*simulated(gesture, subject, shot)) for subject in range(1, PEOPLE + 1)] for gesture in trials
     }
     real_trials = {gesture: statistics(*trial) for gesture, trial in trials.items()}
     table = Table(
