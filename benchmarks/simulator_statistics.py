@@ -78,7 +78,8 @@ def main() -> None:
         sys.exit("EVENTVEIL_REAL_DATA does not name a folder of real recordings")
     trials = real(Path(folder))
     simulated_trials = {
-        gesture: [statistics(*simulated(gesture, subject, shot)) for subject in range(1, PEOPLE + 1)] for gesture in trials
+        gesture: [statistics(*simulated(gesture, subject, shot)) for subject in range(1, PEOPLE + 1)]
+        for gesture in trials
     }
     real_trials = {gesture: statistics(*trial) for gesture, trial in trials.items()}
     table = Table(
