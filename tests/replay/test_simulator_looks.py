@@ -12,13 +12,14 @@ from typer.testing import CliRunner
 from eventveil.cli import app
 from eventveil.errors import EventError
 from eventveil.events import Sensor
-from eventveil.replay.simulation.body import Body, Viewpoint
+from eventveil.replay.simulation.body import ARM_PARTS, Body, Viewpoint
 from eventveil.replay.simulation.camera import DVS128, Shot, simulate
 from eventveil.replay.simulation.canvas import side_by_side
 from eventveil.replay.simulation.gestures import Performance, idle
 from eventveil.replay.simulation.looks import LOOKS, look_named
 from eventveil.replay.simulation.portable_random import PortableRandom
 from eventveil.replay.simulation.sensor import EventSensor, Pixels
+from eventveil.replay.simulation.wrist_paths import points
 
 SECONDS = np.arange(0, 4, 0.01)
 ROLL, DRUMS, LEFT_CIRCLE = 7, 8, 5
@@ -95,6 +96,21 @@ def test_hands_are_fists_where_they_roll_or_drum_and_open_where_they_wave():
 
     assert opening(ROLL) == opening(DRUMS) == {0.0}
     assert opening(1) == {1.0}
+
+
+def test_an_elbow_stays_in_place_while_the_hand_moves_across_the_chest():
+    body = Body(look_named("dvs-gesture").person(0, 1), Viewpoint(100, 64, 64))
+    right = points(np.linspace(-0.2, 0.0, 10), 0.3, 0.25)
+    shapes = body.figure((right, idle(10)[1]), np.zeros(10), np.zeros(10)).shapes
+    elbow = shapes[:, -2 * ARM_PARTS, 2:4]  # the upper arm comes first, and ends at the elbow
+    assert np.ptp(elbow, axis=0).max() < 5 < 15 < np.ptp(shapes[:, -2 * ARM_PARTS + 1, 2])
+
+
+def test_people_of_dvs_gesture_stand_stiller_than_plain_ones():
+    for number in range(1, 6):
+        still, plain = (LOOKS[name].person(0, number) for name in ("dvs-gesture", "plain"))
+        assert still.sway < plain.sway / 2
+        assert still.nod <= plain.nod / 2
 
 
 def test_other_gestures_are_varied():
