@@ -15,6 +15,7 @@ from eventveil.errors import EventFileError
 from eventveil.io.formats.reader import Reader
 
 HEAD = 65_536  # bytes that a reader may inspect to recognise its format
+AEDAT = re.compile(rb"#!AER-DAT(\d{1,3}\.\d{1,3})")
 
 # In the order in which they are tried: formats with a signature first, those known only by their extension last.
 READERS = (
@@ -74,8 +75,7 @@ def open_reader(path: Path, options: dict[str, str]) -> Reader:
             raise EventFileError(path, format=reader.format, expected=expected, remedy=known)
         return reader(path, **options)
     except OSError as error:
-        reason = error.strerror or str(error)
-        raise _refuse(path, f"cannot be opened: {reason}", "check its name and its permissions") from error
+        raise _unreadable(path, error) from error
 
 
 def find_reader(path: Path, head: bytes) -> type[Reader]:
@@ -87,6 +87,12 @@ def find_reader(path: Path, head: bytes) -> type[Reader]:
     for reader in _readers():
         if reader.recognises(head):
             return reader
+    if version := AEDAT.match(head):
+        remedy = "convert it to AEDAT 2.0, 3.1 or 4.0 with jAER or DV"
+        raise _refuse(path, f"AEDAT {version[1].decode()} is not read", remedy)
+    if path.suffix.lower() == ".aedat":
+        remedy = "convert it to AEDAT 2.0 with jAER"
+        raise _refuse(path, "it does not begin with #!AER-DAT2.0 or 3.1: perhaps AEDAT 1.0", remedy)
     for reader in _readers():
         if path.suffix.lower() in reader.suffixes:
             return reader
@@ -97,6 +103,23 @@ def find_reader(path: Path, head: bytes) -> type[Reader]:
 def _readers() -> Iterator[type[Reader]]:
     for module, name in READERS:
         yield getattr(import_module(f"eventveil.io.formats.{module}"), name)
+
+
+def check_file(path_or_uri: str | Path) -> None:
+    """Check that a recording exists and can be read, without looking into it.
+
+    Raises:
+        EventFileError: as for `locate`, or the file is missing, empty, not a file or not readable.
+    """
+    path = locate(path_or_uri)[0]
+    try:
+        _read_head(path)
+    except OSError as error:
+        raise _unreadable(path, error) from error
+
+
+def _unreadable(path: Path, error: OSError) -> EventFileError:
+    return _refuse(path, f"cannot be opened: {error.strerror or error}", "check its name and its permissions")
 
 
 def _read_head(path: Path) -> bytes:

@@ -252,7 +252,7 @@ def _parse_metadata(path: Path, header: Mapping[str, str] | None) -> Metadata:
     if text is None:
         raise WeightsError(
             f"{path}: a safetensors file without metadata of eventveil; "
-            "make one with `eventveil weights import` or `eventveil weights init`"
+            "give --weights shipped, or a file made with `eventveil weights import` or `eventveil train`"
         )
     try:
         version = _Versioned.model_validate_json(text).format_version

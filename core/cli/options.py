@@ -21,8 +21,8 @@ from eventveil.io.source import EventSource
 INTERRUPTED = 130
 """Exit status after Ctrl-C: 128 plus the number of SIGINT, as in shells."""
 
-stdout = Console(soft_wrap=True, highlight=False)
-stderr = Console(stderr=True, soft_wrap=True, highlight=False)
+stdout = Console(soft_wrap=True, highlight=False, emoji=False)  # file names may hold `:smile:`
+stderr = Console(stderr=True, soft_wrap=True, highlight=False, emoji=False)
 
 
 def set_option(example: str) -> Any:

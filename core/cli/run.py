@@ -167,6 +167,7 @@ def run(
     options["on_damage"] = on_damage
     watch = [f"watch.{key}={dumps(value)}" for key, value in (("metrics", metrics), ("log", log)) if value is not None]
     settings = _settings(sources, [*(overrides or []), *watch], options, wait=wait)
+    _check_sources(settings)
     if settings.watch.log == "json":
         log_json_lines()
     changes = {"book": book, "certificate": certificate, "allow_untrained": allow_untrained or None}
@@ -271,12 +272,35 @@ def _settings(
             values["line"] = {"delivery": "live"}  # a late gesture is of no use
     if wait:
         overrides = [*overrides, *_wait_overrides(values)]
+    if not isinstance(values.get("sources") or [], list):
+        raise ConfigError(f"{name}: sources: expected a list of sources, each with a uri, got something else")
     for number in range(len(values.get("sources") or [])):
         overrides = [
             *overrides,
             *(f"sources.{number}.{key}={dumps(value)}" for key, value in options.items() if value is not None),
         ]
     return run_settings(values, overrides, name=name)
+
+
+def _check_sources(settings: PipelineSettings) -> None:
+    """Look for all sources, and open recordings, before anything that takes longer.
+
+    Raises:
+        EventVeilError: one is missing or cannot be played.
+    """
+    from eventveil.replay.player.sources import RECORDING, look_for, open_playlist
+
+    for source in settings.sources:
+        look_for(source.where)
+        if source.where.kind == RECORDING:
+            open_playlist(
+                source.where,
+                sensor=source.sensor,
+                on_disorder=source.on_disorder,
+                on_damage=source.on_damage,
+                shuffle=False,
+                seed=None,
+            )
 
 
 def _wait_overrides(values: dict[str, Any]) -> list[str]:

@@ -66,7 +66,7 @@ def subscribe(
     """Receive what a pipeline publishes, until it ends.
 
     The command waits for a publisher that has not started yet, and reports missing messages with the reasons. The exit
-    status is 1 if the pipeline failed, or if fewer than --count messages arrived.
+    status is 1 if the pipeline failed, if fewer than --count messages arrived, or if none did within --timeout.
 
     A publisher on the network accepts only subscribers on its list of keys (`eventveil keys allow`), and identifies
     itself by its own key; see the second example.
@@ -114,7 +114,8 @@ def subscribe(
             break
     hint = "" if connected or timeout is None else f": does a pipeline publish on {endpoint}?"
     say(f"eventveil: {received} messages received{hint}")
-    if failed or (count is not None and received < count):
+    silent = not connected and timeout is not None and not stopped
+    if failed or silent or (count is not None and received < count):
         raise typer.Exit(1)
 
 

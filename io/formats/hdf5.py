@@ -1,4 +1,4 @@
-"""HDF5: the group `events` with one dataset per column, or the records of Metavision's `CD/events`.
+"""HDF5: groups with one dataset per column, records as in Metavision's `CD/events`, or tables as in MVSEC.
 
 A separate process opens the file (`io/formats/hdf5_process.py`), because a damaged file can crash or hang the process
 that reads it. It decodes the next packet while this one is in use. Prophesee compresses with ECF, a filter that is not
@@ -23,7 +23,8 @@ from eventveil.io.formats.reader import Reader
 from eventveil.processes import module_command
 
 MAGIC = b"\x89HDF\r\n\x1a\n"
-PLACES = ("CD/events", "events")
+MVSEC_PLACES = ("davis/left/events", "davis/right/events")  # tables of x, y, t in seconds, p
+PLACES = ("CD/events", "events", "raw_events", *MVSEC_PLACES, "prophesee/left", "prophesee/right")
 PACKET_EVENTS = 65_536
 PIPE_BYTES = 1 << 20  # a packet fits
 LINE_BYTES = 1 << 16
@@ -32,17 +33,19 @@ LINE_BYTES = 1 << 16
 class Hdf5Reader(Reader):
     """Reads 65,536 events at a time from each dataset.
 
-    Option: `unit`, the unit of t: us (if none is stated), ms, s, ns or a number of microseconds such as 100us.
+    Options: `unit`, the unit of t: us (if none is stated), ms, s, ns or a number of microseconds such as 100us;
+    `place`, where the events lie, if that is not one of PLACES or the root, or if several of these hold events;
+    `columns`, the order of the columns of a table, as in `columns=x,y,t,p`.
     """
 
     format = "HDF5"
     suffixes = (".h5", ".hdf5")
-    options = frozenset({"unit"})
+    options = frozenset({"unit", "place", "columns"})
 
     def __init__(self, path: Path, **options: str) -> None:
         super().__init__(path, **options)
         # Its own process group: Ctrl-C in the terminal does not reach it.
-        command = module_command("eventveil.io.formats.hdf5_process", str(path), options.get("unit", ""))
+        command = module_command("eventveil.io.formats.hdf5_process", str(path), json.dumps(options))
         self._process = subprocess.Popen(
             command,
             stdin=subprocess.DEVNULL,
@@ -71,7 +74,8 @@ class Hdf5Reader(Reader):
         self.close()
         if content is None:
             raise self.fault("expected an HDF5 file, found damaged bytes", "copy the file again")
-        raise self.fault(f"expected events in {' or '.join(PLACES)}, found {content}", "check how the file was made")
+        found, _, remedy = content.partition("; ")
+        raise self.fault(f"expected events, found {found}", remedy or "check how the file was made")
 
     def _read_message(self) -> dict[str, Any]:
         """Return the next message; one of kind `gone` if the process has ended."""

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 from eventveil.errors import ConfigError, DatasetError, EventVeilError
 from eventveil.events import Sensor
 from eventveil.io.camera.uri import EXAMPLES, CameraUri, is_camera
-from eventveil.io.detect import locate
+from eventveil.io.detect import check_file, locate
 from eventveil.io.source import Damage, Disorder, EventSource, open_events
 from eventveil.replay.datasets import dvs_gesture, index, see
 from eventveil.replay.datasets.trials import PacketSource, Trial
@@ -112,6 +112,9 @@ def _people(uri: SourceUri) -> SimulatedPeople:
 
 def _refuse_unknown_kind(uri: str) -> None:
     """Refuse a URI that begins like a kind of source and names no file: it is more likely a typing error."""
+    scheme = re.match(r"([A-Za-z][A-Za-z0-9+.-]*)://", uri)
+    if scheme is not None and scheme[1] != "file" and not os.path.exists(uri):  # noqa: PTH110 - as below
+        raise ConfigError(f"{uri}: unknown kind of source {scheme[1]!r}; expected {KNOWN}")
     kind = re.match(r"[a-z][\w-]+(?=:(?!//)|$)", uri)
     if kind is None or not (":" in uri or uri in CLASSES):
         return
@@ -154,10 +157,13 @@ def open_playlist(
 
 
 def look_for(uri: SourceUri) -> None:
-    """Check that a folder holds the dataset its URI names, without reading it, so that mistakes are reported early.
+    """Check that a source exists, and that a folder holds the dataset its URI names, without reading either.
+
+    So mistakes are reported early.
 
     Raises:
-        DatasetError: it does not.
+        DatasetError: a folder does not hold the dataset.
+        EventFileError: there is no such recording, or it cannot be read.
     """
     folder = Path(uri.name)
     if uri.is_dataset or (uri.kind == RECORDING and folder.is_dir()):
@@ -165,6 +171,8 @@ def look_for(uri: SourceUri) -> None:
         if kind != uri.kind:
             expected = "a recording" if uri.kind == RECORDING else f"a {uri.kind} dataset"
             raise DatasetError(f"{folder}: is not {expected}; play it as {kind}:{folder}")
+    elif uri.kind == RECORDING:
+        check_file(uri.name)
 
 
 def _recording(opener: Callable[[], EventSource]) -> Playlist:

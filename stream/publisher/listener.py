@@ -8,6 +8,7 @@ address; here only a dead socket is replaced.
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import os
 import socket
@@ -78,12 +79,21 @@ def listening(bind: str, *, keyed: bool) -> Iterator[Listener]:
                 _check_reach(endpoint, keyed=keyed)  # what a name stands for is known only now
                 found.listen(BACKLOG)
         except OSError as error:
-            raise LineError(
-                f"publish.bind: cannot bind {bind}: {error.strerror or error}; is another eventveil running there? "
-                "Stop it, or choose another address, as in --set publish.bind=tcp://127.0.0.1:5557"
-            ) from error
+            raise LineError(f"publish.bind: cannot bind {bind}: {error.strerror or error}; {_remedy(error)}") from error
         found.setblocking(False)  # another process may accept a connection first
         yield Listener(endpoint, found)
+
+
+def _remedy(error: OSError) -> str:
+    """Say what to do about an address that cannot be bound."""
+    example = "as in --set publish.bind=tcp://127.0.0.1:5557"
+    if error.errno == errno.EADDRINUSE:
+        return f"is another eventveil running there? Stop it, or choose another address, {example}"
+    if error.errno in (errno.EACCES, errno.EPERM):
+        return f"this user may not use it: choose a port from 1024 on or a folder of yours, {example}"
+    if error.errno == errno.EADDRNOTAVAIL or isinstance(error, socket.gaierror):
+        return f"it is no address of this machine: choose one of it, {example}"
+    return f"choose another address, {example}"
 
 
 def _check_reach(address: str, *, keyed: bool) -> None:

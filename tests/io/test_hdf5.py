@@ -10,9 +10,11 @@ import numpy as np
 import pytest
 from recordings import SENSOR, assert_same, make_events, read_all, read_with_faults
 
-from eventveil import Sensor
+from eventveil import EventPacket, Sensor
 from eventveil.errors import EventFileError
 from eventveil.io import open_events
+from eventveil.io.formats import hdf5_process
+from eventveil.io.formats.columns import ColumnError
 from eventveil.io.formats.hdf5 import Hdf5Reader
 
 EVENTS = make_events(150_000)
@@ -136,7 +138,7 @@ def test_a_filter_that_is_not_installed_is_named(tmp_path):
         h5py.h5d.create(file["CD"].id, b"packed", events.id.get_type(), space, plist)
         del file["CD/events"]
         file.move("CD/packed", "CD/events")
-    with pytest.raises(EventFileError, match=r"ECF \(Prophesee\), number 36559, which is not installed"):
+    with pytest.raises(EventFileError, match=r"ECF \(Prophesee\), number 36559, .*hdf5_ecf.*HDF5_PLUGIN_PATH"):
         Hdf5Reader(path)
 
 
@@ -212,19 +214,114 @@ def test_chunks_too_large_to_hold_are_refused(tmp_path):
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda file: file.create_dataset("data", data=[1]), "neither"),
-        (lambda file: file.create_dataset("events", data=np.zeros((3, 4))), "no column for t, x, y, p"),
+        (lambda file: file.create_dataset("data", data=[1]), "none of CD/events, events"),
+        (lambda file: file.create_dataset("events", data=np.zeros((3, 4))), "a table of 4 columns without names"),
+        (lambda file: file.create_dataset("events", data=np.zeros((3, 4, 2))), "no column for t, x, y, p"),
+        (lambda file: file.create_dataset("davis/left/events", data=np.zeros((3, 5))), "5 columns, and 4 names"),
         (lambda file: file.create_dataset("events/t", data=[1]), "no column for x, y, p"),
         (lambda file: [file.create_group(f"events/{name}") for name in "txyp"], "other than datasets"),
         (lambda file: [file.create_dataset(f"events/{name}", data=[1] * ord(name)) for name in "txyp"], "lengths"),
     ],
-    ids=["none", "table", "missing", "groups", "lengths"],
+    ids=["none", "table", "cube", "wide", "missing", "groups", "lengths"],
 )
 def test_what_holds_no_events_is_told_at_once(tmp_path, make, message):
     with h5py.File(tmp_path / "a.h5", "w") as file:
         make(file)
     with pytest.raises(EventFileError, match=message):
         Hdf5Reader(tmp_path / "a.h5")
+
+
+SMALL = EVENTS[:500]
+COLUMNS = {name: getattr(SMALL, name) for name in "txyp"}
+
+
+def write_all(file, place, names="txyp"):
+    for name, field in zip(names, "txyp", strict=True):
+        file[f"{place}/{name}"] = COLUMNS[field]
+
+
+def mvsec(file, *sides):
+    t = 1_500_000_000 + SMALL.t / 1e6
+    for side in sides:
+        file[f"davis/{side}/events"] = np.stack([SMALL.x, SMALL.y, t, np.where(SMALL.p, 1.0, -1.0)], axis=1)
+
+
+def m3ed(file):
+    write_all(file, "prophesee/left")
+    file["prophesee/left/ms_map_idx"] = np.arange(9)
+    file["prophesee/left/calib/resolution"] = np.array([346, 260])
+    file["ouster/data"] = np.zeros(3)
+
+
+def dsec(file):
+    write_all(file, "events")
+    file["ms_to_idx"] = np.arange(9)
+    file["t_offset"] = np.int64(1_500_000_000_000_000)
+
+
+def with_resolution(file):
+    write_all(file, "events", ("ts", "xs", "ys", "ps"))
+    file.attrs["sensor_resolution"] = np.array([260, 346])
+
+
+SHIFT = 1_500_000_000_000_000
+LAYOUTS = {  # what makes the file, the options, what is added to the times, the geometry
+    "MVSEC": (lambda file: mvsec(file, "left"), {}, SHIFT, None),
+    "MVSEC of both sides": (
+        lambda file: mvsec(file, "left", "right"), {"place": "davis/right/events"}, SHIFT, None
+    ),
+    "M3ED": (m3ed, {}, 0, SENSOR),
+    "DSEC": (dsec, {}, SHIFT, None),
+    "raw_events": (lambda file: write_all(file, "raw_events", ("timestamp", "x", "y", "polarity")), {}, 0, None),
+    "the root": (lambda file: write_all(file, ""), {}, 0, None),
+    "the stated root": (lambda file: write_all(file, ""), {"place": "/"}, 0, None),
+    "a resolution": (with_resolution, {}, 0, SENSOR),
+    "a table": (
+        lambda file: file.create_dataset("events", data=np.stack(list(COLUMNS.values()), axis=1)),
+        {"columns": "t,x,y,p"}, 0, None
+    ),
+    "another place": (lambda file: write_all(file, "a/b"), {"place": "a/b"}, 0, None),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", LAYOUTS)
+def test_layouts_of_data_sets(tmp_path, name):
+    make, options, shift_us, sensor = LAYOUTS[name]
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        make(file)
+    reader = Hdf5Reader(tmp_path / "a.h5", **options)
+    assert reader.sensor == sensor
+    assert_same(read_all(reader), EventPacket(SMALL.t + shift_us, SMALL.x, SMALL.y, SMALL.p))
+
+
+@pytest.mark.parametrize(
+    ("make", "options", "message"),
+    [
+        (lambda file: mvsec(file, "left", "right"), {}, "several: davis/left/events, davis/right/events; state one"),
+        (lambda file: write_all(file, "a"), {}, "none of CD/events.*state theirs, as in .place=camera/events"),
+        (lambda file: write_all(file, "events"), {"place": "b"}, "nothing at the stated place"),
+    ],
+    ids=["several", "unknown", "missing"],
+)
+def test_a_layout_that_is_not_known_asks_for_the_place(tmp_path, make, options, message):
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        make(file)
+    with pytest.raises(EventFileError, match=message):
+        Hdf5Reader(tmp_path / "a.h5", **options)
+
+
+def test_blosc_is_read_with_hdf5plugin_and_named_without(tmp_path):
+    plugin = pytest.importorskip("hdf5plugin")
+    path = write_columns(tmp_path / "a.h5", events=SMALL, chunks=(100,), compression=plugin.Blosc())
+    assert_same(read_all(Hdf5Reader(path)), SMALL)
+
+
+@pytest.mark.parametrize(("code", "name"), [(32001, "Blosc"), (32015, "Zstandard"), (61_234, "unknown")])
+def test_a_filter_names_the_package_that_has_it(monkeypatch, code, name):
+    monkeypatch.setitem(sys.modules, "hdf5plugin", None)
+    monkeypatch.setattr(h5py.h5z, "filter_avail", lambda _: False)
+    with pytest.raises(ColumnError, match=f"{name}, number {code}.*pip install hdf5plugin.*HDF5_PLUGIN_PATH"):
+        hdf5_process._check_filter(code)
 
 
 def test_a_damaged_chunk_costs_its_packets(tmp_path):

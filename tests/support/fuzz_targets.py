@@ -113,7 +113,7 @@ def _read_hdf5(data: bytes, folder: Path) -> None:
     """Do what the process of `Hdf5Reader` does; starting it a thousand times would take minutes."""
     path = _write(data, folder, "recording.h5")
     events = 0
-    for kind, header, packet in messages(path, ""):
+    for kind, header, packet in messages(path, {}):
         events += header["events"] if kind == "fault" or packet is not None else 0
         if events >= MOST_EVENTS:
             break

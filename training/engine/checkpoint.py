@@ -123,11 +123,15 @@ def write_whole(path: Path, write: Callable[[IO[bytes]], object]) -> None:
 def _read(path: Path) -> Any:
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
-        if content["version"] == VERSION:
+        version = content.get("version") if isinstance(content, dict) else None
+        if version == VERSION:
             return content
-        problem = f"has version {content['version']}, but this eventveil reads version {VERSION}"
+        if version is None:
+            problem = "is not a training checkpoint"
+        else:
+            problem = f"has version {version}, but this eventveil reads version {VERSION}"
     except OSError as error:
         problem = f"cannot be read ({error.strerror})"
-    except (RuntimeError, UnpicklingError, KeyError, TypeError, EOFError):
+    except (RuntimeError, UnpicklingError, EOFError):
         problem = "is not a training checkpoint"
     raise TrainingError(f"{path}: {problem}; start again in another folder with --out")
