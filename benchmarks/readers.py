@@ -62,7 +62,7 @@ ROWS = [
     Row("HDF5", "hd_sparse.h5"),
     Row("AEDAT 2.0", "dvs128_2.aedat"),
     Row("AEDAT 3.1", "dvs128_31.aedat"),
-    Row("CSV", "hd_short.csv", "faery"),
+    Row("CSV", "hd_short.csv", "faery", ratio=1.0),
     Row("AEDAT4 LZ4 to histogram", "davis_lz4.aedat4", reader="histogram"),
     Row("EVT3 sparse to histogram", "hd_sparse_evt3.raw", reader="histogram"),
     Row("NPY 16 bytes to histogram", "hd_aligned.npy", reader="histogram"),
