@@ -76,7 +76,7 @@ def subscribe(
     is.
 
     With --book, each message is compared with the book: a window, gesture or event that is not that of the word and
-    time in its header ends the command with status 2 and the cause.
+    time in its header, or a word that changes too often, ends the command with status 2 and the cause.
 
     For example:
 

@@ -7,7 +7,6 @@ that time end the subscription with the cause.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -22,14 +21,11 @@ class BookCheck:
     """Compares messages with a book.
 
     Args:
-        book: the book, or the path of its file.
-
-    Raises:
-        BookError: the file cannot be read or is damaged.
+        book: the book.
     """
 
-    def __init__(self, book: Book | Path | str) -> None:
-        self._book = book if isinstance(book, Book) else Book.read(book)
+    def __init__(self, book: Book) -> None:
+        self._book = book
         self._sensor = Geometry(width=self._book.sensor.width, height=self._book.sensor.height)
         self._labels = tuple(dict.fromkeys(word.label for word in self._book.words))
 

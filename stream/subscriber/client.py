@@ -27,12 +27,15 @@ from eventveil.stream.runtime.accounting import CRASH
 from eventveil.stream.subscriber.book_check import BookCheck
 from eventveil.stream.subscriber.certificate_filter import CertificateFilter
 from eventveil.stream.subscriber.connection_monitor import ConnectionMonitor
+from eventveil.stream.subscriber.rate_check import RateCheck
 from eventveil.stream.subscriber.subscriber_socket import connect, subscriber_socket
 
 NETWORK = "network"
 """Reason for windows that were published and did not arrive."""
 WITHHELD = "certificate"
 """Reason for windows that arrived before the required certificate."""
+UNSEEN = frozenset((NETWORK, WITHHELD, CRASH))
+"""Reasons for windows that may have been published."""
 POLL_MS = 100
 
 
@@ -61,7 +64,8 @@ def subscribe(
         require_certificate: file with the Ed25519 public key of a trusted auditor. Only messages of weights that passed
             its audit are yielded; those that arrive before the certificate are counted as `certificate`.
         book: the book of the publisher's stand-in, or its file. Every message is compared with it: anything else than
-            what the book says of the message's word and time is refused.
+            what the book says of the message's word and time is refused, and words that change more often than the
+            bits per second in the header allow.
         queue: how many messages are kept for a slow caller; the excess is lost and counted as `network`.
         timeout_s: end after this long without a message; None waits forever.
         stop: called ten times a second; returning True ends the iteration.
@@ -72,7 +76,8 @@ def subscribe(
             another key than `server_key`, or only one of the two ends uses keys.
         AuditError: the auditor's key cannot be read; or, within seconds, the messages have no certificate of that key,
             or their certificate covers other weights or a failed audit.
-        BookError: the book cannot be read, or a message is not exactly what the book says of its header.
+        BookError: the book cannot be read, a message is not exactly what the book says of its header, or words change
+            too often.
         WireError: a message breaks the format of docs/wire-format.md; subscribe again to continue.
 
     Example:
@@ -88,7 +93,10 @@ def subscribe(
     subscriptions = tuple(dict.fromkeys((*topics, STATE)))
     gaps = Gaps()
     certificate_filter = None if require_certificate is None else CertificateFilter(read_key(Path(require_certificate)))
+    if book is not None and not isinstance(book, Book):
+        book = Book.read(book)
     book_check = None if book is None else BookCheck(book)
+    rate_check = None if book is None else RateCheck(book, UNSEEN)
     certificate: str | None = None
     identity = _identity(server_key, key)
     with (
@@ -118,7 +126,10 @@ def subscribe(
                     yield message
                 continue
             last_message_s = time.monotonic()
-            yield gaps.fill_in(message)
+            message = gaps.fill_in(message)
+            if rate_check is not None:
+                rate_check.check(message)
+            yield message
             if message.topic == STATE and message.header.stream is None:
                 return
 

@@ -20,6 +20,7 @@ from stand_in_helpers import STEP_US, WORDS, book_of, make_stand_in_kit, stand_i
 from eventveil.errors import BookError
 from eventveil.events import EventPacket
 from eventveil.models import stand_in_runtime
+from eventveil.models.book import Book
 from eventveil.models.stand_in_runtime import StandInRuntime
 from eventveil.stream.pipeline import worker
 from eventveil.stream.pipeline.pipeline import Pipeline
@@ -62,7 +63,7 @@ def words(frames):
 
 def assert_only_words_left(frames, kit):
     """Every frame is a state without data, or what the book says of its header; and no word came too often."""
-    check = BookCheck(book_of(kit))
+    check = BookCheck(Book.read(book_of(kit)))
     for message in messages(frames):
         check.check(message)
     assert not any(canary_in(frame) for message in frames for frame in message)

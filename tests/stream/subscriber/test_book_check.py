@@ -18,7 +18,7 @@ WORD, T_START_US = 0, 5 * STEP_US
 COMMON = {
     "stream": "0", "run": RUN, "life": 1, "seq": 5, "t_start_us": T_START_US, "t_end_us": T_START_US + STEP_US,
     "age_ms": 250, "sensor": Geometry(width=BOOK_SENSOR.width, height=BOOK_SENSOR.height), "anonymizer": DIGEST,
-    "trained": True, "book": BOOK.digest, "word": WORD, "bits_per_second": 6.5,
+    "trained": True, "book": BOOK.digest, "word": WORD, "bits_per_second": 8.77,
 }  # fmt: skip
 LABELS = tuple(word.label for word in WORDS)
 GESTURE = {

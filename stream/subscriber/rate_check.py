@@ -1,0 +1,68 @@
+"""Checks for a subscriber with a book: words change no more often than the bits per second in the headers allow.
+
+The number of changes per second follows from the bits. Only words that are known to be consecutive are compared: after
+windows that were published and did not arrive, the check starts again, so that a slow network is no reason for alarm.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass
+
+from eventveil.errors import BookError
+from eventveil.models.book import Book
+from eventveil.models.rate_limit import SECOND_US, bits_per_second
+from eventveil.stream.protocol.wire import Message, StreamHeader
+
+
+@dataclass(slots=True)
+class _Seen:
+    """What is known of a topic of a stream: its run, its last word, and when the word changed lately."""
+
+    run: str
+    word: int | None
+    changes_us: deque[int]
+
+
+class RateCheck:
+    """Counts the changes of words in the messages of each topic and stream.
+
+    Args:
+        book: of the stand-in.
+        unseen: reasons of missing windows that may have been published.
+    """
+
+    def __init__(self, book: Book, unseen: frozenset[str]) -> None:
+        self._unseen = unseen
+        steps = -(-SECOND_US // book.step_us)
+        # Where the bits of two numbers are rounded to the same, the larger number counts.
+        self._changes = {bits_per_second(len(book.words), most, steps): most for most in range(1, min(steps, 1000) + 1)}
+        self._seen: dict[tuple[str, str], _Seen] = {}
+
+    def check(self, message: Message) -> None:
+        """Check a message, whose `missing` is filled in.
+
+        Raises:
+            BookError: the word changes more often than the header says, or the bits belong to no number of changes.
+        """
+        header = message.header
+        if not isinstance(header, StreamHeader) or header.word is None or header.bits_per_second is None:
+            return
+        most = self._changes.get(header.bits_per_second)
+        if most is None:
+            raise BookError(
+                f"refused: {header.bits_per_second:g} bits per second are not those of this book with any number of "
+                "changes a second; do not trust this line"
+            )
+        key = message.topic, header.stream
+        seen = self._seen.get(key)
+        if seen is None or seen.run != header.run or self._unseen & message.missing.keys():
+            seen = self._seen[key] = _Seen(header.run, None, deque(maxlen=most + 1))
+        if seen.word not in (None, header.word):
+            seen.changes_us.append(header.t_start_us)
+        seen.word = header.word
+        if len(seen.changes_us) > most and seen.changes_us[-1] - seen.changes_us[0] < SECOND_US:
+            raise BookError(
+                f"refused: the word of stream {header.stream} changed {most + 1} times within a second, and the header "
+                f"states {header.bits_per_second:g} bits per second, which allow {most}; do not trust this line"
+            )
