@@ -22,7 +22,7 @@ from eventveil.replay.player.sources import RECORDING, SIMULATE, SourceUri
 from eventveil.settings import Settings
 from eventveil.stream.logs import Form
 from eventveil.stream.model_settings import AnonymizeSettings, ClassifySettings
-from eventveil.stream.protocol.endpoints import is_local, is_loopback
+from eventveil.stream.protocol.endpoints import dv_address, is_local, is_loopback
 from eventveil.stream.protocol.wire import StreamName
 
 MAX_SECONDS = 1e9  # 31 years; in microseconds, still far from the limits of int64
@@ -177,6 +177,7 @@ class PublishSettings(Settings):
     bind: str = "tcp://127.0.0.1:5556"
     keys: Path | None = None
     events: bool = False
+    serve: str | None = None
     wait_for: int = Field(default=0, ge=0)
     queue: int = Field(default=64, ge=1)
 
@@ -190,6 +191,26 @@ class PublishSettings(Settings):
         if not value.startswith("tcp://") or not host or "/" in host or (port != "*" and parse_port(port) is None):
             raise ValueError(f"expected tcp://HOST:PORT or ipc://PATH, got {value!r}")
         return value
+
+    @field_validator("serve")
+    @classmethod
+    def _is_of_this_machine(cls, value: str | None) -> str | None:
+        if value is not None:
+            dv_address(value)
+        return value
+
+    @model_validator(mode="after")
+    def _can_be_served(self) -> Self:
+        if self.serve is None:
+            return self
+        if not self.events:
+            raise ValueError(f"serve passes the published events on as {self.serve}: set publish.events: true, too")
+        if self.keys is not None or self.bind.endswith(":*"):
+            raise ValueError(
+                f"serve subscribes to {self.bind} without keys and at a known port: change publish.bind and leave "
+                "publish.keys out, or serve with `eventveil subscribe --serve`, which takes keys"
+            )
+        return self
 
     @model_validator(mode="after")
     def _others_need_keys(self) -> Self:
@@ -271,3 +292,9 @@ class PipelineSettings(Settings):
         if len(set(names)) != len(names):
             raise ValueError(f"every source needs its own stream name, got {names}")
         return sources
+
+    @model_validator(mode="after")
+    def _serves_one_source(self) -> Self:
+        if self.publish.serve is not None and len(self.sources) > 1:
+            raise ValueError(f"publish.serve: a DV stream holds one camera, and there are {len(self.sources)} sources")
+        return self

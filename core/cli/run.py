@@ -92,6 +92,15 @@ WaitOption = Annotated[
     int | None,
     typer.Option("--wait-for", metavar="N", help="Start when N subscribers are connected, so that none misses data."),
 ]
+ServeOption = Annotated[
+    str | None,
+    typer.Option(
+        "--serve",
+        metavar="dv+tcp://127.0.0.1:PORT",
+        help="Publish the events of a stand-in, and serve them on this machine as a DV network stream: an anonymous "
+        "event camera.",
+    ),
+]
 MetricsOption = Annotated[
     str | None,
     typer.Option(
@@ -126,6 +135,7 @@ def run(
     wait_for: WaitOption = None,
     allow_untrained: UntrainedOption = False,
     certificate: CertificateOption = None,
+    serve: ServeOption = None,
     metrics: MetricsOption = None,
     log: LogOption = None,
     overrides: Annotated[list[str] | None, set_option("line.queue=8")] = None,
@@ -156,6 +166,8 @@ def run(
     eventveil run 'dvs-gesture:data/DVSGesture?split=test' --shuffle --speed max --weights shipped
 
     eventveil run dv:// --wait --weights shipped
+
+    eventveil run dv:// --weights stand_in.safetensors --serve dv+tcp://127.0.0.1:7777
     """
     from eventveil.stream.logs import log_json_lines
 
@@ -166,7 +178,8 @@ def run(
     options |= {"stop_s": stop, "loop": loop or None, "gap_s": gap, "shuffle": shuffle or None, "seed": seed}
     options["on_damage"] = on_damage
     watch = [f"watch.{key}={dumps(value)}" for key, value in (("metrics", metrics), ("log", log)) if value is not None]
-    settings = _settings(sources, [*(overrides or []), *watch], options, wait=wait)
+    served = [] if serve is None else [f"publish.serve={dumps(serve)}", "publish.events=true"]
+    settings = _settings(sources, [*(overrides or []), *watch, *served], options, wait=wait)
     _check_sources(settings)
     if settings.watch.log == "json":
         log_json_lines()
@@ -187,7 +200,7 @@ def _run(settings: PipelineSettings, *, json: bool) -> None:
     on_signals(pipeline.stop)
     _say_remarks(pipeline)
     output, print_status = Output(), print_status_json if json else Ticker()
-    with _status_server(pipeline) as serve:
+    with _status_server(pipeline) as serve, _dv_server(pipeline):
         _announce(pipeline)
 
         def beat(now: Status) -> None:
@@ -242,6 +255,22 @@ def _status_server(pipeline: Pipeline) -> Iterator[Callable[[Status], None]]:
         option = "" if watch.token is None else f" --token {watch.token}"
         say(f"eventveil: serving metrics on http://{place}/metrics (see eventveil status {place}{option})")
         yield server.beat
+
+
+@contextmanager
+def _dv_server(pipeline: Pipeline) -> Iterator[None]:
+    """Serve the published events as a camera if publish.serve is set."""
+    publish, book = pipeline.plan.settings.publish, pipeline.plan.book
+    if publish.serve is None:
+        yield
+        return
+    from eventveil.stream.book_planning import read_planned
+    from eventveil.stream.bridge.serve import serving
+
+    assert book is not None  # without a stand-in, no events are published
+    with serving(publish.bind, publish.serve, read_planned(book), say=say):
+        say(f"eventveil: serving events on {publish.serve}, as in `eventveil run {publish.serve}`")
+        yield
 
 
 def _config_path(sources: list[str]) -> Path | None:

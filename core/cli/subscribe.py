@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -52,6 +54,13 @@ def subscribe(
             metavar="FILE", help="Book of the publisher's stand-in: refuse what is not exactly what the book says."
         ),
     ] = None,
+    serve: Annotated[
+        str | None,
+        typer.Option(
+            metavar="dv+tcp://127.0.0.1:PORT",
+            help="Also receive events, and serve them on this machine as a DV network stream. Needs --book.",
+        ),
+    ] = None,
     count: Annotated[
         int | None, typer.Option("--count", min=1, help="Exit after this many windows and gestures.")
     ] = None,
@@ -75,6 +84,8 @@ def subscribe(
     passing certificate covers ends the command with status 2 and the cause. Only --server-key proves who the publisher
     is.
 
+    With --serve, programs on this machine can open the events of a stand-in like a camera.
+
     With --book, each message is compared with the book: a window, gesture or event that is not that of the word and
     time in its header, or a word that changes too often, ends the command with status 2 and the cause.
 
@@ -92,31 +103,50 @@ def subscribe(
     received, failed, connected = 0, False, False
     if npz is not None:
         _create(npz)
-    for message in messages(
-        endpoint,
-        topic or ("window", "gesture"),
-        server_key=server_key,
-        key=key,
-        require_certificate=require_certificate,
-        book=book,
-        timeout_s=timeout,
-        stop=lambda: bool(stopped),
-    ):
-        connected = True
-        (_print_message_json if json else _print_message)(message)
-        if message.topic == STATE:
-            failed = failed or message.header.state == "failed"
-            continue
-        received += 1
-        if npz is not None:
-            _save(message, npz)
-        if received == count:
-            break
+    topics = [*(topic or ("window", "gesture")), *([] if serve is None else ["events"])]
+    with _forwarder(serve, book) as forward:
+        for message in messages(
+            endpoint,
+            topics,
+            server_key=server_key,
+            key=key,
+            require_certificate=require_certificate,
+            book=book,
+            timeout_s=timeout,
+            stop=lambda: bool(stopped),
+        ):
+            connected = True
+            (_print_message_json if json else _print_message)(message)
+            if message.topic == STATE:
+                failed = failed or message.header.state == "failed"
+                continue
+            received += 1
+            forward(message)
+            if npz is not None:
+                _save(message, npz)
+            if received == count:
+                break
     hint = "" if connected or timeout is None else f": does a pipeline publish on {endpoint}?"
     say(f"eventveil: {received} messages received{hint}")
     silent = not connected and timeout is not None and not stopped
     if failed or silent or (count is not None and received < count):
         raise typer.Exit(1)
+
+
+@contextmanager
+def _forwarder(serve: str | None, book: Path | None) -> Iterator[Callable[[Message], None]]:
+    """Yield a function that serves the events of a message, or does nothing without --serve."""
+    if serve is None:
+        yield lambda _: None
+        return
+    if book is None:
+        raise ConfigError("--serve: give --book FILE, too: events are verified before they are served")
+    from eventveil.models.book import Book
+    from eventveil.stream.bridge.dv_server import DvServer
+    from eventveil.stream.bridge.serve import EventsForwarder
+
+    with DvServer(serve, Book.read(book).sensor) as server:
+        yield EventsForwarder(server).forward
 
 
 def _create(folder: Path) -> None:

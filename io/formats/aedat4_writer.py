@@ -38,20 +38,28 @@ class Aedat4Writer(Writer):
 
     def begin(self) -> None:
         """Write the magic line and the header."""
-        text = ElementTree.tostring(_information(self.sensor, self._compression))
-        self.file.write(MAGIC + header(COMPRESSIONS.index(self._compression), text))
+        self.file.write(MAGIC + stream_header(self.sensor, self._compression))
 
     def encode(self, packet: EventPacket) -> None:
         """Write a packet, split into several if it is long."""
         for first in range(0, len(packet), PACKET_EVENTS):
-            part = packet[first : first + PACKET_EVENTS]
-            records = np.zeros(len(part), RECORD)
-            records["t"], records["x"], records["y"], records["p"] = part.t, part.x, part.y, part.p
-            payload = compress(events_head(len(part)) + records.tobytes(), self._compression)
-            self.file.write(PACKET.pack(STREAM, len(payload)) + payload)
+            self.file.write(packet_bytes(packet[first : first + PACKET_EVENTS], self._compression))
 
     def finish(self) -> None:
         """Write nothing: the format needs no end."""
+
+
+def stream_header(sensor: Sensor, compression: str) -> bytes:
+    """Return the header of a stream of events, as it follows the magic line of a file."""
+    return header(COMPRESSIONS.index(compression), ElementTree.tostring(_information(sensor, compression)))
+
+
+def packet_bytes(events: EventPacket, compression: str) -> bytes:
+    """Return one packet of a stream: its number and size, and all of these events."""
+    records = np.zeros(len(events), RECORD)
+    records["t"], records["x"], records["y"], records["p"] = events.t, events.x, events.y, events.p
+    payload = compress(events_head(len(events)) + records.tobytes(), compression)
+    return PACKET.pack(STREAM, len(payload)) + payload
 
 
 def _information(sensor: Sensor, compression: str) -> ElementTree.Element:

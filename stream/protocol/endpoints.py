@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from ipaddress import IPv4Address, IPv6Address, ip_address
 
-from eventveil.addresses import split_host_port
+from eventveil.addresses import parse_port, split_host_port
+
+DV_TCP = "dv+tcp://"
 
 
 def is_local(endpoint: str) -> bool:
@@ -15,6 +17,25 @@ def is_local(endpoint: str) -> bool:
     if endpoint.startswith("ipc://"):
         return True
     return _host(endpoint) == "localhost" or is_loopback(_address(endpoint))
+
+
+def dv_address(uri: str) -> tuple[str, int]:
+    """Return the host and the port of a DV network stream, `dv+tcp://HOST:PORT`, that only this machine can reach.
+
+    Raises:
+        ValueError: the URI has another form, or other machines could connect.
+    """
+    host, port = split_host_port(uri.removeprefix(DV_TCP))
+    number = parse_port(port)
+    if not uri.startswith(DV_TCP) or not host or not number:
+        raise ValueError(f"expected {DV_TCP}HOST:PORT, as in {DV_TCP}127.0.0.1:7777, got {uri!r}")
+    host = "127.0.0.1" if host == "localhost" else host
+    if not is_local(f"tcp://[{host}]:{number}"):
+        raise ValueError(
+            f"other machines could reach {host}, and a DV stream knows no keys: serve on this machine, as in "
+            f"{DV_TCP}127.0.0.1:7777; another machine can run `eventveil subscribe` with keys, and serve there"
+        )
+    return host, number
 
 
 def is_ipv6(endpoint: str) -> bool:

@@ -110,7 +110,7 @@ GROUPS = "sources, window, anonymize, classify, publish, line"
         ({"window": {"bin_ms": 3}}, "window.bin_ms: unknown key; known here: mode, bins, bin_us, hop, size"),
         ({"anonymize": {"noise": 3}}, "anonymize.noise: unknown key; known here: weights, device, precision, book, a"),
         ({"classify": {"allow_untrained": True}}, "classify.allow_untrained: unknown key; known here: weights, dev"),
-        ({"publish": {"port": 3}}, "publish.port: unknown key; known here: bind, keys, events, wait_for, queue"),
+        ({"publish": {"port": 3}}, "publish.port: unknown key; known here: bind, keys, events, serve, wait_for, queue"),
         ({"line": {"policy": "live"}}, "line.policy: unknown key; known here: delivery, run_as, queue, max_age_ms, "),
         ({1: 2}, "1: Keys should be strings"),
     ],

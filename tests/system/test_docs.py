@@ -82,6 +82,7 @@ RULES = (
     Rule("eventveil run *--metrics 0.0.0.0:*", "parse", why="would be open to other machines"),
     Rule("eventveil run *", "run", options=BRIEF),
     Rule("eventveil subscribe *--require-certificate *", "parse", why="needs audited weights"),
+    Rule("eventveil subscribe *--serve *", "parse", why="needs a stand-in; tests/stream/bridge/ has one"),
     Rule("eventveil subscribe *", "receive", options=("--count", "1", "--timeout", "30")),
     Rule("eventveil calibrate dv://*", "parse", why="needs a camera"),
     Rule("eventveil calibrate prophesee://*", "parse", why="needs a camera"),

@@ -1,0 +1,1 @@
+"""Passes on what a subscriber receives. It imports nothing from the publisher or the pipeline."""
