@@ -1,4 +1,4 @@
-"""Every row of the table in docs/formats.md is a test: what it says is understood is read, what it refuses is refused."""
+"""Every row of the table in docs/formats.md is a test: what it calls understood is read, and the rest is refused."""
 
 from __future__ import annotations
 
