@@ -25,6 +25,7 @@ from eventveil.io.formats.text_layout import MAX_LINE, UTF8_MARK, UTF16_MARKS, l
 
 BLOCK = 1 << 20  # bytes read at once
 HEAD_LINES = 2_000  # from which the layout is taken
+SHORTEST_LINE = len("0 0 0 0\n")
 TRIED = 100  # lines; if most of them are faulty, the whole file is refused
 STATED = "write lines of t x y p, or a line of column names before them, or state an order as in ?columns=x,y,p,t"
 
@@ -129,7 +130,7 @@ class TextReader(Reader):
 
     def _parse(self, at: int) -> tuple[EventPacket, int, int, int]:
         """Parse lines up to the end of the block or a fault: events, lines, where it stopped, and what is there."""
-        t, x, y, p = empty_columns(self._block.count(b"\n", at))
+        t, x, y, p = empty_columns((len(self._block) - at) // SHORTEST_LINE + 1)
         data: npt.NDArray[np.uint8] = np.frombuffer(self._block, np.uint8)
         n, lines, at, kind = kernel.parse_lines(data, at, *self._arguments, t, x, y, p)
         return EventPacket(t[:n], x[:n], y[:n], p[:n]), lines, at, kind

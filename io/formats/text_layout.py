@@ -96,7 +96,8 @@ def read_layout(lines: Sequence[str], columns: str | None, unit: str | None) -> 
     events = [split_cells(line, separator) for _, line in rows[:SAMPLE]]
     names = _order(columns, names_line, comments, events, separator)
     layout = TextLayout(header_lines, tuple(names), separator, SIGNED, find_unit(names, unit), sensor)
-    polarities = {cells[layout.places[3]] for cells in events if len(cells) == len(names)}
+    place = layout.places[3]
+    polarities = {cells[place] for cells in events if len(cells) == len(names)}
     return TextLayout(header_lines, layout.names, separator, _coding(polarities), layout.unit, sensor)
 
 
