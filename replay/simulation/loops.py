@@ -15,7 +15,7 @@ import numpy as np
 from eventveil.errors import EventError
 from eventveil.events import EventPacket
 from eventveil.replay.datasets.dvs_gesture import GESTURES, LABELS, NO_GESTURE, NOBODY
-from eventveil.replay.simulation.acts import HANGING, HANGING_LEFT
+from eventveil.replay.simulation.acts import HANGING, HANGING_LEFT, RELAXED
 from eventveil.replay.simulation.body import Body, BodyShapes, Viewpoint
 from eventveil.replay.simulation.camera import Shot
 from eventveil.replay.simulation.canvas import nothing
@@ -25,6 +25,7 @@ from eventveil.replay.simulation.looks import look_named
 from eventveil.replay.simulation.person import Person
 from eventveil.replay.simulation.portable_random import Floats, PortableRandom, sine
 from eventveil.replay.simulation.scene import LIGHTINGS, Lighting
+from eventveil.replay.simulation.wrist_paths import Paths, points
 
 MAX_S = 60
 MAX_TURNS = 16  # after which a path is expected to repeat
@@ -83,12 +84,12 @@ class Standing:
     def __init__(self, seconds: float) -> None:
         self._hertz = 1 / seconds
 
-    def at(self, t_s: Floats) -> tuple[tuple[Floats, Floats], Floats]:
-        """Return the paths of the wrists (n, 3) each, and the beat (n,), at the times `t_s` (n,)."""
+    def at(self, t_s: Floats) -> tuple[Paths, Floats]:
+        """Return the paths of the wrists (n, 4) each, and the beat (n,), at the times `t_s` (n,)."""
         turns = t_s * self._hertz
         right, left = (
-            np.array(hand) + FIDGET_M * np.stack((sine(turns + begin), sine(2 * turns + begin), 0 * turns), axis=-1)
-            for hand, begin in ((HANGING, 0.1), (HANGING_LEFT, 0.6))
+            points(x + FIDGET_M * sine(turns + begin), y + FIDGET_M * sine(2 * turns + begin), z, fingers=RELAXED)
+            for (x, y, z), begin in ((HANGING, 0.1), (HANGING_LEFT, 0.6))
         )
         return (right, left), sine(turns + 0.3)
 

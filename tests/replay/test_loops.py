@@ -13,9 +13,9 @@ from eventveil.events import EventPacket, Sensor
 from eventveil.replay.datasets.dvs_gesture import GESTURES, LABELS, NO_GESTURE, NOBODY
 from eventveil.replay.simulation import loops
 from eventveil.replay.simulation.camera import Shot
-from eventveil.replay.simulation.gestures import OTHERS
 from eventveil.replay.simulation.looks import LOOKS, look_named
 from eventveil.replay.simulation.loops import LoopedPerformance, StandIn, Standing, film_loop
+from eventveil.replay.simulation.natural_gestures import NATURAL_OTHERS
 from eventveil.replay.simulation.portable_random import PortableRandom
 from eventveil.replay.simulation.scene import LIGHTINGS
 from eventveil.replay.simulation.sensor import Pixels
@@ -33,10 +33,10 @@ def cells(events, *, length_us, spans, side=4, sensor=32):
 
 
 @pytest.mark.parametrize("look", LOOKS)
-@pytest.mark.parametrize("seconds", [2.5, 3.0])
+@pytest.mark.parametrize("seconds", [2.5, 5.0])
 def test_every_gesture_repeats_exactly(look, seconds):
     t_s = np.linspace(0, seconds, 83)
-    for number in range(len(OTHERS) * 2):
+    for number in range(2 * len(NATURAL_OTHERS)):
         person = replace(look_named(look).person(5, number), tempo=1.0)
         for gesture in range(len(GESTURES)):
             made = LoopedPerformance(gesture, person, PortableRandom(number), seconds)
@@ -110,14 +110,16 @@ def test_all_labels_are_filmed_in_order_and_on_the_sensor(label):
     assert max(clip.x.max(), clip.y.max()) < 32
     # Noise of this look: 0.12 events per pixel and second or so.
     noise = 0.12 * 32 * 32 * 2.5
-    assert (0.5 * noise < len(clip) < 2 * noise) if label == NOBODY else len(clip) > 2 * noise
+    low, high = {NOBODY: (0.5, 1.5), NO_GESTURE: (1.5, 20)}.get(label, (4, 100))
+    assert low * noise < len(clip) < high * noise
 
 
 @pytest.mark.kernel
 def test_the_same_numbers_give_the_same_clip_on_every_machine():
     # Recorded on an AMD EPYC; a failure means that the arithmetic differs here, or that the simulation was changed.
-    assert digest(columns(film_loop(SMALL, GESTURES[7], seconds=1.0))) == "5e47634523484837"
-    assert digest(columns(film_loop(SMALL, NOBODY, seconds=1.0))) == "e2de569d50adc2b1"
+    plain = replace(SMALL, shot=replace(SMALL.shot, look="plain"))
+    assert digest(columns(film_loop(plain, GESTURES[1], seconds=1.0))) == "2c6224a84bd1394b"
+    assert digest(columns(film_loop(plain, NOBODY, seconds=1.0))) == "12680dc4ab215087"
 
 
 @pytest.mark.kernel
