@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from math import log2
+
 import pytest
 from book_helpers import clip
+from documentation import REPOSITORY
 
 from eventveil.errors import BookError
 from eventveil.replay.datasets.dvs_gesture import GESTURES, NO_GESTURE, NOBODY
@@ -58,3 +61,22 @@ def test_words_that_do_not_fit_are_refused(words, message):
 def test_a_book_of_nearly_4096_words_can_be_planned():
     plan = plan_book(settings(places=[[n, 0] for n in range(46)], phases=8))
     assert (len(plan.words), len(plan.clips)) == (4095, 13)
+
+
+ROWS = {
+    "words.places='[[-24, 0], [0, 0], [24, 0]]'": {"places": [[-24, 0], [0, 0], [24, 0]]},
+    "words.tempos='[[5, 6], [1, 1], [5, 4]]'": {"tempos": [[5, 6], [1, 1], [5, 4]]},
+    "words.phases=5": {"phases": 5},
+    "words.sizes='[0.7, 1.0]'": {"sizes": [0.7, 1.0]},
+    "words.amplitudes='[0.6, 1.0]'": {"amplitudes": [0.6, 1.0]},
+}
+ALL = {key: value for words in ROWS.values() for key, value in words.items()}
+
+
+@pytest.mark.parametrize(("row", "words"), [*((f"`{name}`", words) for name, words in ROWS.items()), ("all of", ALL)])
+def test_the_page_counts_words_and_clips_right(row, words):
+    page = (REPOSITORY / "docs" / "book-format.md").read_text(encoding="utf-8")
+    line = next(line for line in page.splitlines() if line.startswith(f"| {row}"))
+    plan = plan_book(BookSettings(words=words))
+    count, clips = len(plan.words), len(plan.clips)
+    assert [cell.strip() for cell in line.split("|")[2:5]] == [f"{count:,}", f"{clips}", f"{log2(count):.2f}"]
