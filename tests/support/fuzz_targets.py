@@ -18,6 +18,7 @@ from http.client import HTTPException
 from importlib.resources import files
 from pathlib import Path
 
+import book_helpers
 import dataset_makers
 import pipeline_helpers
 import torch
@@ -34,6 +35,7 @@ from eventveil.config import checked, read_yaml, run_settings
 from eventveil.errors import EventFileError, EventVeilError
 from eventveil.io import open_events
 from eventveil.io.formats.hdf5_process import messages
+from eventveil.models.book import Book
 from eventveil.models.kinds import initialise
 from eventveil.models.metadata import Metadata
 from eventveil.models.published import read_state_dict
@@ -47,7 +49,7 @@ from eventveil.stream.preprocess.hot_pixel_file import HotPixelFile
 from eventveil.stream.protocol.certificate import Signed, read_key
 from eventveil.stream.protocol.keys import AllowList, new_keys, read_public, read_secret
 from eventveil.stream.protocol.wire import decode, encode
-from eventveil.stream.runtime.message import pack, unpack
+from eventveil.stream.runtime.message import StageMessage, pack, unpack
 from eventveil.stream.settings import PipelineSettings
 from eventveil.training.settings import TrainSettings
 
@@ -126,6 +128,8 @@ def _messages(_: Path) -> list[bytes]:
     messages = [
         encode(pipeline_helpers.window_header(), pipeline_helpers.values()),
         encode(pipeline_helpers.gesture_header()),
+        encode(pipeline_helpers.word_gesture_header()),
+        encode(pipeline_helpers.events_header(shape=(0,)), payload_size=40),
         encode(pipeline_helpers.line_ended(lost={"queue": 3})),
     ]
     return [_BETWEEN.join(bytes(frame) for frame in frames) for frames in messages]
@@ -135,6 +139,7 @@ def _stage_messages(_: Path) -> list[bytes]:
     messages = (
         pipeline_helpers.raw_message(3),
         pipeline_helpers.sealed_message(4, lost={"queue": 2}),
+        StageMessage("0", pipeline_helpers.SEAL.set_word(pipeline_helpers.origin(5), 3)),
         pipeline_helpers.end(),
     )
     return [_BETWEEN.join(bytes(frame) for frame in pack(message)) for message in messages]
@@ -238,6 +243,11 @@ def _pems(_: Path) -> list[bytes]:
     ]
 
 
+def _books(folder: Path) -> list[bytes]:
+    book_helpers.small_book().write(folder / "seed")
+    return [(folder / "seed").read_bytes()]
+
+
 def _weights(folder: Path) -> list[bytes]:
     model = initialise("event_autoencoder", {}, seed=1)
     window = {"bins": 5, "bin_us": 1000, "hop": 5, "size": (16, 12), "representation": "voxel"}
@@ -337,6 +347,7 @@ TARGETS = {
         ),
         Target("key of a certificate", _pems, lambda data, folder: read_key(_write(data, folder, "key.pem"))),
         Target("weights", _weights, lambda data, folder: load_weights(_write(data, folder, "weights"))),
+        Target("book", _books, lambda data, folder: Book.read(_write(data, folder, "book")).window(0, 480)),
         Target("published weights", _pickles, lambda data, folder: read_state_dict(_write(data, folder, "a.pth"))),
         Target("hot pixels", _hot_pixels, _remembered),
         Target("HTTP request", _requests, _request),
