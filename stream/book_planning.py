@@ -41,10 +41,10 @@ class BookPlan:
     bits_per_second: float
 
     @property
-    def remark(self) -> str:
-        """What the user should know before the pipeline starts."""
+    def summary(self) -> str:
+        """What leaves the machine."""
         return (
-            f"stand-in: publishes {self.words} words of {self.path} (SHA-256 {self.digest[:16]}), with at most "
+            f"{self.path} (SHA-256 {self.digest[:16]}): a stand-in publishes its {self.words} words, with at most "
             f"{self.changes_per_second} changes and {self.bits_per_second:g} bits a second"
         )
 

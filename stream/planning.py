@@ -59,8 +59,7 @@ def plan(settings: PipelineSettings) -> PipelinePlan:
     if window.mode == "recording":
         _require_single_recordings(settings)
     judged, class_remarks = _judged_streams(settings, provenance)
-    book_remarks = () if book is None else (book.remark,)
-    remarks = (*release_remarks, *key_remarks, *book_remarks, *audit_remarks, *class_remarks)
+    remarks = (*release_remarks, *key_remarks, *audit_remarks, *class_remarks)
     min_density, density_remarks = _min_density(settings, classifier, anonymizer)
     remarks = (*remarks, *density_remarks, *loop_remarks(settings.sources))
     return PipelinePlan(settings, window, provenance, book, min_density, judged, remarks)

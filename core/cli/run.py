@@ -223,9 +223,11 @@ def _run(settings: PipelineSettings, *, json: bool) -> None:
 
 
 def _say_remarks(pipeline: Pipeline) -> None:
-    """Print remarks about the weights."""
+    """Print what the book of a stand-in lets out, and remarks about the settings."""
     if not pipeline.plan.provenance.trained:
         say("eventveil: THE ANONYMIZER IS UNTRAINED: what is published protects no one (--allow-untrained)")
+    if pipeline.plan.book is not None:
+        say(f"eventveil: {pipeline.plan.book.summary}")
     for remark in pipeline.plan.remarks:
         say(f"eventveil: {remark}")
 

@@ -151,6 +151,8 @@ def _weights(settings: PipelineSettings) -> Iterator[Finding]:
         )
         return
     yield Finding("weights", "green", f"{settings.anonymize.weights}: {planned.provenance.anonymizer[:16]}")
+    if planned.book is not None:
+        yield Finding("book", "green", planned.book.summary)
     if planned.provenance.certificate is not None:
         yield Finding("certificate", "green", f"found, and covers these weights: {planned.provenance.certificate[:16]}")
     if not planned.provenance.trained:

@@ -12,8 +12,10 @@ from collections import namedtuple
 from pathlib import Path
 
 import pytest
+from book_helpers import small_book
 from certificates import certificate
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from stand_in_helpers import book_of, make_stand_in_kit
 from typer.testing import CliRunner
 
 from eventveil import doctor
@@ -117,6 +119,16 @@ def test_weights_that_were_never_audited_are_amber_and_missing_ones_red():
     assert "never audited" in findings["certificate and settings"].found
     assert findings["certificate and settings"].colour == "amber"
     assert finding(pipeline._weights, "weights", "anonymize.weights=null").colour == "red"
+
+
+def test_the_book_of_a_stand_in_is_checked_and_another_one_is_red(tmp_path):
+    kit = make_stand_in_kit(tmp_path, ())
+    given = (PORT, f"anonymize.weights={kit.anonymizer}", "anonymize.allow_untrained=true", "classify.weights=null")
+    found = finding(pipeline._weights, "book", *given)
+    assert (found.colour, "8.77 bits a second" in found.found) == ("green", True)
+    small_book().write(book_of(kit))
+    found = finding(pipeline._weights, "weights", *given)
+    assert (found.colour, "was trained for the book with" in found.found) == ("red", True)
 
 
 def test_a_certificate_is_found_beside_the_weights(tmp_path):

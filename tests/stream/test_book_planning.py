@@ -42,7 +42,7 @@ def test_the_book_beside_the_weights_is_used_and_the_bound_is_said(kit):
     assert line.provenance.labels == ("hand clapping", "right hand wave", "no gesture", "nobody")
     # log2 of the sum over c <= 2 changes of C(10, c) * 3^c: 1 + 30 + 405
     assert (line.provenance.changes_per_second, line.provenance.bits_per_second) == (2, 8.77)
-    assert any("at most 2 changes and 8.77 bits a second" in remark for remark in line.remarks)
+    assert "4 words, with at most 2 changes and 8.77 bits a second" in line.book.summary
     assert line.provenance.classifier is None
 
 
