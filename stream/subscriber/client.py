@@ -16,7 +16,9 @@ from eventveil.stream.protocol.certificate import read_key
 from eventveil.stream.protocol.keys import KeyPair, read_public, read_secret
 from eventveil.stream.protocol.wire import (
     CERTIFICATE_STATE,
+    EVENTS,
     GESTURE,
+    HEADERS,
     STATE,
     WINDOW,
     Message,
@@ -85,9 +87,9 @@ def subscribe(
         >>> for message in subscribe("tcp://127.0.0.1:5999", timeout_s=0.2):  # no publisher there: ends after 0.2 s
         ...     print(message.topic, message.header, message.array.shape)
     """
-    unknown = set(topics) - {WINDOW, GESTURE, STATE}
+    unknown = set(topics) - set(HEADERS)
     if unknown:
-        expected = f"{WINDOW} or {GESTURE}; messages about the pipeline always come"
+        expected = f"{WINDOW}, {GESTURE} or {EVENTS}; messages about the pipeline always come"
         raise ConfigError(f"unknown topic {', '.join(sorted(unknown))}: expected {expected}")
     # `state` comes last: the publisher counts a subscriber when its first subscription arrives.
     subscriptions = tuple(dict.fromkeys((*topics, STATE)))

@@ -111,5 +111,5 @@ def test_a_subscriber_that_heard_nothing_fails():
 
 
 def test_the_topics_of_the_help_are_those_of_the_error():
-    with pytest.raises(ConfigError, match="unknown topic gestures: expected window or gesture"):
+    with pytest.raises(ConfigError, match="unknown topic gestures: expected window, gesture or events"):
         next(iter(subscribe("tcp://127.0.0.1:1", ("gestures",))))

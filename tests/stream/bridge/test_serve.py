@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+
 import pytest
 from dv_client import DvClient, join
 from pipeline_setup import everything
@@ -89,13 +91,28 @@ def test_run_serves_an_anonymous_camera(kit, tmp_path):
     )  # fmt: skip
     assert result.exit_code == 0, result.output
     assert "serving events on dv+tcp://" in result.output
-    events = client.events(tmp_path)[1]
-    book, t = Book.read(book_of(kit)), events[0]
-    starts = sorted({time // STEP_US * STEP_US for time in t})
+    assert_words(client.events(tmp_path)[1], Book.read(book_of(kit)))
+
+
+def assert_words(events, book):
+    """There are events, and those of each step are all events of one word."""
+    starts = sorted({time // STEP_US * STEP_US for time in events[0]})
     assert starts
     for start in starts:
         step = [event for event in zip(*events, strict=True) if event[0] // STEP_US * STEP_US == start]
         assert step in [list(zip(*join([book.events(word, start)]), strict=True)) for word in range(len(book.words))]
+
+
+def test_a_subscriber_serves_what_it_has_verified(kit, tmp_path):
+    port, endpoint = free_port(), f"ipc://{tmp_path}/public"
+    client = DvClient(port)
+    line = threading.Thread(target=Pipeline(kit.settings(endpoint, publish__events=True)).run)
+    line.start()
+    arguments = ["--book", str(book_of(kit)), "--serve", f"dv+tcp://127.0.0.1:{port}", "--topic", "gesture"]
+    result = CliRunner().invoke(app, ["subscribe", endpoint, *arguments])
+    line.join()
+    assert result.exit_code == 0, result.output
+    assert_words(client.events(tmp_path)[1], Book.read(book_of(kit)))
 
 
 def test_subscribe_serves_only_with_the_book(kit):
