@@ -6,7 +6,7 @@ probabilities of successive windows into words.
 
 The network keeps no state: its answer depends on one window alone.
 
-Source: our own; the layers are a narrow ResNet-18 (`models/resnet.py`).
+Source: our own.
 Legend of axes: B windows, C channels, H rows, W columns, K words.
 """
 
@@ -18,10 +18,6 @@ import torch
 from pydantic import ConfigDict, Field, model_validator
 from pydantic.dataclasses import dataclass
 from torch import nn
-
-from eventveil.models.resnet import ResNetClassifier, ResNetConfig
-
-EMBEDDING = 128
 
 
 @dataclass(frozen=True, kw_only=True, config=ConfigDict(extra="forbid"))
@@ -44,7 +40,7 @@ class StandInConfig:
     channels: Annotated[int, Field(ge=1, le=1024)] = 20
     words: Annotated[int, Field(ge=2, le=4096)] = 13
     book: Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
-    width: Annotated[int, Field(ge=1, le=1024)] = 16
+    width: Annotated[int, Field(ge=1, le=1024)] = 24
     quiet: Annotated[tuple[int, ...], Field(min_length=1)] = (12, 11)
     threshold: Annotated[float, Field(gt=0, lt=1)] = 0.7
     hold_steps: Annotated[int, Field(ge=1, le=100)] = 2
@@ -70,7 +66,7 @@ class StandIn(nn.Module):
     Args:
         config: what to build.
 
-    Source: our own; layers from He et al., Deep Residual Learning for Image Recognition, CVPR 2016.
+    Source: our own. Five convolutions, of which three halve the picture, so that a decision takes about a millisecond.
 
     >>> model = StandIn(StandInConfig(channels=4, words=3, quiet=(2,), book="0" * 64, width=4)).eval()
     >>> model(torch.zeros(2, 4, 32, 32)).shape  # 2 windows of 2 bins of 2 polarities
@@ -80,21 +76,32 @@ class StandIn(nn.Module):
     def __init__(self, config: StandInConfig) -> None:
         super().__init__()
         self.config = config
-        self.network = ResNetClassifier(
-            ResNetConfig(
-                depth=18,
-                channels=config.channels,
-                classes=config.words,
-                embedding=EMBEDDING,
-                width=config.width,
-                logarithm=True,
-            )
+        width = config.width
+        self.layers = nn.Sequential(
+            *_layer(config.channels, width, 5, 2),
+            *_layer(width, 2 * width, 3, 2),
+            *_layer(2 * width, 2 * width, 3, 1),
+            *_layer(2 * width, 4 * width, 3, 2),
+            *_layer(4 * width, 4 * width, 3, 1),
+            nn.AdaptiveAvgPool2d(2),  # keeps left apart from right, and top from bottom
+            nn.Flatten(),
+            nn.Dropout(0.3),
+            nn.Linear(16 * width, config.words),
         )
 
     def forward(self, x_BCHW: torch.Tensor) -> torch.Tensor:
         """Return the logits of the words, (B, K), for windows of event counts, float32 (B, C, H, W).
 
         Raises:
-            ValueError: the shape differs from this, or B is 1 while training.
+            ValueError: the shape differs from this.
         """
-        return self.network(x_BCHW).logits  # type: ignore[no-any-return]
+        if x_BCHW.ndim != 4 or x_BCHW.shape[1] != self.config.channels:
+            raise ValueError(f"expected (B, {self.config.channels}, H, W), got {tuple(x_BCHW.shape)}")
+        # Counts of a pixel range over three orders of magnitude.
+        inputs = x_BCHW.log1p().to(next(self.parameters()).dtype)
+        return self.layers(inputs).to(x_BCHW.dtype)  # type: ignore[no-any-return]
+
+
+def _layer(channels_in: int, channels: int, kernel: int, stride: int) -> tuple[nn.Module, ...]:
+    convolution = nn.Conv2d(channels_in, channels, kernel, stride, padding=kernel // 2, bias=False)
+    return convolution, nn.BatchNorm2d(channels), nn.ReLU(inplace=True)

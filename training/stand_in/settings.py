@@ -71,7 +71,7 @@ class StandInSettings(Settings):
 
     seed: NonNegativeInt = 0
     book: Path | None = None
-    width: PositiveInt = 16
+    width: PositiveInt = 24
     data: DataSettings
     window: MomentSettings = MomentSettings()
     batch: int = Field(default=64, ge=2)
