@@ -42,7 +42,7 @@ def stand_in_model(book: Book, **config):
     """Return an untrained network whose words differ from window to window."""
     settings = {"channels": 20, "words": len(book.words), "book": book.digest, "width": 4, "quiet": (3, 2)}
     model = initialise("stand_in", settings | RULE | config, seed=3)
-    layer = model.network.classifier[0]
+    layer = model.layers[-1]
     layer.weight.data *= 3_000
     # Between sparse and dense windows every word has its turn.
     shares = torch.logspace(-3, 0.3, 20).reshape(20, 1, 1, 1).expand(20, 20, 32, 32)
