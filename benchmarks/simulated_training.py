@@ -35,15 +35,17 @@ from eventveil.replay.datasets.dvs_gesture import GESTURES, LABELS
 from eventveil.stream.histogram import WindowedHistogrammer
 from eventveil.training.data.augment import MIRRORED_GESTURES, augment, draw_augmentation
 from eventveil.training.data.binned_trials import RowShape
-from eventveil.training.data.sampling import at_random
+from eventveil.training.data.sampling import Draw, at_random
 from eventveil.training.data.windows import Windows, build
 from eventveil.training.settings import AugmentSettings
 
 BINS, BIN_US, SIZE = 10, 100_000, (32, 32)
 BATCH, PER_TRIAL, STRADDLE, RATE = 64, 2, 0.5, 3e-3
+MORE_PER_GESTURE = 4  # windows besides from each file that holds one gesture, as they are few next to the visits
 NAMED = len(GESTURES) - 1  # classes below this are gestures with a name; "other gestures" is not
 SWAPPED = torch.tensor([*MIRRORED_GESTURES, *range(len(GESTURES), len(LABELS))])
 AUGMENT = AugmentSettings(rotation_deg=12, mirror=True)
+SWAP_POLARITY, RATE_FACTOR = 0.5, 3.0
 STDERR = Console(stderr=True)
 
 
@@ -89,22 +91,41 @@ def show(done: int, of: int) -> None:
     STDERR.print(f"binning {done} of {of}", end="\r" if done < of else "\n")
 
 
+def draw_epoch(windows: Windows, random: np.random.Generator) -> Draw:
+    draw, more = at_random(windows, PER_TRIAL, STRADDLE, random), at_random(windows, MORE_PER_GESTURE, 0.0, random)
+    more = more[np.array([trial.path.suffix == ".npy" for trial in windows.trials])[more.trial].nonzero()[0]]
+    return Draw(np.concatenate((draw.start, more.start)), np.concatenate((draw.trial, more.trial)))
+
+
+def vary(x: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+    """Exchange the polarities of half of the windows, and change the number of events of each by up to `RATE_FACTOR`.
+
+    The contrast of an arm then says nothing of the direction of a circle: only the order of the bins does.
+    """
+    counts = x.reshape(len(x), BINS, 2, *SIZE)
+    swapped = torch.rand(len(x), 1, 1, 1, 1, generator=generator) < SWAP_POLARITY
+    counts = torch.where(swapped, counts.flip(2), counts)
+    factor = RATE_FACTOR ** (2 * torch.rand(len(x), 1, 1, 1, 1, generator=generator) - 1)
+    return torch.floor(counts * factor + torch.rand(counts.shape, generator=generator)).reshape(x.shape)
+
+
 def train(windows: Windows, truth: npt.NDArray[np.int64], seed: int, epochs: int) -> ResNetClassifier:
     torch.manual_seed(seed)
     generator = torch.Generator().manual_seed(seed)
     config = ResNetConfig(depth=18, channels=2 * BINS, classes=len(LABELS), width=16, embedding=128, logarithm=True)
     net = ResNetClassifier(config).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    steps = len(windows.trials) * PER_TRIAL // BATCH
+    steps = len(draw_epoch(windows, np.random.default_rng(0))) // BATCH
     optimizer = torch.optim.AdamW(net.parameters(), lr=RATE, weight_decay=0.05)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, RATE, total_steps=epochs * steps)
     for epoch in track(range(epochs), description=f"training {seed}", console=STDERR):
         random = np.random.default_rng((seed, epoch))
-        draw = at_random(windows, PER_TRIAL, STRADDLE, random)
+        draw = draw_epoch(windows, random)
         for batch in random.permutation(len(draw))[: steps * BATCH].reshape(-1, BATCH):
             x, label = torch.from_numpy(windows.cut(draw[batch].start)), torch.from_numpy(truth[draw[batch].trial])
             parameters = draw_augmentation(BATCH, SIZE, generator, AUGMENT)
             label = torch.where(parameters[:, 3] > 0, SWAPPED[label], label)
-            loss = functional.cross_entropy(net(augment(x, parameters)).logits, label, label_smoothing=0.1)
+            x = vary(augment(x, parameters), generator)
+            loss = functional.cross_entropy(net(x).logits, label, label_smoothing=0.1)
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
