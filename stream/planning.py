@@ -61,7 +61,8 @@ def plan(settings: PipelineSettings) -> PipelinePlan:
     judged, class_remarks = _judged_streams(settings, provenance)
     remarks = (*release_remarks, *key_remarks, *audit_remarks, *class_remarks)
     min_density, density_remarks = _min_density(settings, classifier, anonymizer)
-    remarks = (*remarks, *density_remarks, *loop_remarks(settings.sources))
+    loops = () if book is not None else loop_remarks(settings.sources)  # a word holds no noise to average away
+    remarks = (*remarks, *density_remarks, *loops)
     return PipelinePlan(settings, window, provenance, book, min_density, judged, remarks)
 
 
