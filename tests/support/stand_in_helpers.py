@@ -41,9 +41,11 @@ def stand_in_book() -> Book:
 def stand_in_model(book: Book, **config):
     """Return an untrained network whose words differ from window to window."""
     settings = {"channels": 20, "words": len(book.words), "book": book.digest, "width": 4, "quiet": (3, 2)}
-    model = initialise("stand_in", settings | RULE | config, seed=3)
-    layer = model.layers[-1]
-    layer.weight.data *= 3_000
+    model = initialise("stand_in", settings | RULE | config, seed=38)
+    *convolutions, layer = (module for module in model.layers if hasattr(module, "weight") and module.weight.ndim > 1)
+    for convolution in convolutions:
+        convolution.weight.data *= 6**0.5  # keeps the variance from layer to layer
+    layer.weight.data *= 100
     # Between sparse and dense windows every word has its turn.
     shares = torch.logspace(-3, 0.3, 20).reshape(20, 1, 1, 1).expand(20, 20, 32, 32)
     with torch.inference_mode():
