@@ -1,6 +1,6 @@
 """Measure how fast and how rightly the stand-in names gestures, and how often it names one where there is none.
 
-    EVENTVEIL_REAL_DATA=FOLDER python benchmarks/stand_in.py WEIGHTS... --simulated SET... [--book FILE]
+    EVENTVEIL_REAL_DATA=FOLDER python benchmarks/stand_in.py WEIGHTS... --simulated SET... --book FILE
 
 WEIGHTS are files of `eventveil train stand-in`, of several trainings if there are several; their outcomes are pooled.
 Each SET is a folder of `eventveil simulate sequences` or `negatives`, made with a seed that nothing was trained on.
@@ -37,7 +37,6 @@ from eventveil.events import Sensor
 from eventveil.io.source import open_events
 from eventveil.models.book import Book
 from eventveil.models.rate_limit import WordLimiter
-from eventveil.models.shipped import BOOK
 from eventveil.models.stand_in import StandIn, StandInConfig
 from eventveil.models.weights import Weights, load_weights
 from eventveil.replay.datasets import open_dataset
@@ -242,7 +241,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("weights", type=Path, nargs="+", help="weights files of `eventveil train stand-in`")
     parser.add_argument("--simulated", type=Path, nargs="*", default=[], help="folders of visits and scenes")
-    parser.add_argument("--book", type=Path, default=BOOK, help="the book of the weights")
+    parser.add_argument("--book", type=Path, required=True, help="the book of the weights")
     parser.add_argument("--thresholds", type=float, nargs="+", default=THRESHOLDS)
     parser.add_argument("--cache", type=Path, default=Path("stand_in"), help="folder of prepared windows")
     options = parser.parse_args()

@@ -11,7 +11,6 @@ from pathlib import Path
 FOLDER = Path(__file__).resolve().parent / "shipped"
 ANONYMIZER = FOLDER / "anonymizer.safetensors"
 GESTURES = FOLDER / "gestures.safetensors"
-BOOK = FOLDER / "book.safetensors"
 
 NAME = "shipped"
 """Names both files on the command line."""

@@ -140,7 +140,7 @@ def stand_in(
 
     The weights go to DIR/weights/stand_in.safetensors. Without --out, results go to runs/CONFIG.
 
-    Example:  eventveil train stand-in stand_in --out runs/stand-in
+    Example:  eventveil train stand-in stand_in --out runs/stand-in --set book=book.safetensors
     """
     from eventveil.training.stand_in.settings import StandInSettings
 

@@ -19,7 +19,6 @@ from eventveil.files import private_folder
 from eventveil.models.book import Book
 from eventveil.models.kinds import initialise
 from eventveil.models.metadata import Metadata
-from eventveil.models.shipped import BOOK
 from eventveil.models.stand_in import StandIn
 from eventveil.models.weights import save_weights
 from eventveil.replay.datasets.dvs_gesture import NO_GESTURE, NOBODY
@@ -65,10 +64,12 @@ def train_stand_in(
         TrainingError: the folder holds files that a run would replace, or training cannot continue.
         EventVeilError: the dataset cannot be read, or has too few people.
     """
+    if settings.book is None:
+        raise ConfigError("book: none given; make one with `eventveil book make gestures --out book.safetensors`")
     if group.leads:
         check_run_folder(folder)
         _check_extras(settings)
-    book = Book.read(settings.book or BOOK)
+    book = Book.read(settings.book)
     first = open_split(settings.data, folder, watch) if group.local_rank == 0 else None
     group.wait()
     dataset = first or open_split(settings.data, folder, watch)
