@@ -129,7 +129,7 @@ def test_the_verdict_is_the_first_that_is_seen(browser, path, name):
 def test_plots_and_pictures_are_there_at_a_size_that_shows_something(browser, path, name):
     load(browser, path, SIZES[name])
     images = browser.find_elements(By.TAG_NAME, "img")
-    assert len(images) == 3  # two plots and a sheet of pictures
+    assert len(images) == 4  # three plots and a sheet of pictures
     for image in images:
         assert browser.execute_script("return arguments[0].complete && arguments[0].naturalWidth > 0", image)
         assert image.rect["width"] > 0.9 * min(SIZES[name][0] - 32, 640)

@@ -213,14 +213,14 @@ def test_convert_of_a_sensor_larger_than_stated(tmp_path, eventveil):
 
 
 INTERRUPT = """
-import sys, typer
+import sys, time, typer
 from eventveil.cli import convert
 from eventveil.io.formats.csv_writer import CsvWriter
 encode = CsvWriter.encode
 def slowly(self, packet):
     encode(self, packet)
     print("writing", flush=True)
-    sys.stdin.readline()  # until the test interrupts
+    time.sleep(600)  # until the test interrupts; waiting for input would end when the test closes it
 CsvWriter.encode = slowly
 app = typer.Typer()
 convert.register(app)
@@ -233,7 +233,7 @@ def test_ctrl_c_removes_the_part_and_says_so(tmp_path):
     path = write(tmp_path / "in.csv", make_events(100))
     process = subprocess.Popen(
         [sys.executable, "-c", INTERRUPT, path, tmp_path / "out.csv"],
-        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
     with process:
         try:

@@ -43,13 +43,17 @@ WRITE = {
     "train attack": ("train.yaml",),
     "train all": ("train.yaml", "--resume"),
     "train stand-in": ("stand_in.yaml",),
+    "book make": ("gestures", "--out", "small.safetensors", "--set", "stand_in.sensor=24x20",
+                  "--set", "stand_in.look=plain"),
+    "book show": ("book.safetensors", "--out", "book.png"),
     "audit": ("--weights", "mine.safetensors", "--config", "audit.yaml", "--out", "audited"),
     "subscribe": ("{endpoint}", "--npz", "received/today"),
-}
+}  # fmt: skip
 WRITE_NOTHING = {
     "info": ("disc.aedat4",),
     "datasets check": ("planted",),
     "keys list": ("--keys", "line"),
+    "book check": ("book.safetensors",),
     "weights show": ("mine.safetensors",),
     "audit verify": ("audited/certificate.json",),
     "run": ("disc.aedat4", "--weights", "shipped", "--speed", "max", "--set", "line.run_as=threads",
