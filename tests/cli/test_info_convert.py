@@ -213,15 +213,16 @@ def test_convert_of_a_sensor_larger_than_stated(tmp_path, eventveil):
 
 
 INTERRUPT = """
-import sys, time, typer
+import signal, sys, time, typer
 from eventveil.cli import convert
 from eventveil.io.formats.csv_writer import CsvWriter
 encode = CsvWriter.encode
 def slowly(self, packet):
     encode(self, packet)
     print("writing", flush=True)
-    time.sleep(600)  # until the test interrupts; waiting for input would end when the test closes it
+    time.sleep(600)  # until the test interrupts
 CsvWriter.encode = slowly
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs start with SIGINT ignored
 app = typer.Typer()
 convert.register(app)
 app(sys.argv[1:])
