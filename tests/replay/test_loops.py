@@ -54,7 +54,6 @@ def test_a_person_who_stands_repeats_exactly_and_moves_a_little():
     assert 0.005 < np.ptp(now[0][0], axis=0).max() < 0.05
 
 
-@pytest.mark.kernel
 @pytest.mark.parametrize(("label", "seconds"), [(GESTURES[1], 1.0), (GESTURES[9], 2.5), (NO_GESTURE, 1.0)])
 def test_filming_on_gives_the_clip_again(label, seconds, monkeypatch):
     # The third round is as the second, up to the moments at which a pixel crosses its threshold; it is not as the
@@ -79,7 +78,6 @@ def film_later(*args, seconds, **rest):
 film = loops.film
 
 
-@pytest.mark.kernel
 @pytest.mark.parametrize("label", [GESTURES[3], NO_GESTURE, NOBODY])
 def test_the_seam_looks_like_any_other_moment(label):
     # Two neighbouring spans of 50 ms differ at the seam as much as they do elsewhere, in rate and in where events are.
@@ -91,7 +89,6 @@ def test_the_seam_looks_like_any_other_moment(label):
     assert abs(rate[0] - rate[-1]) <= np.abs(np.diff(rate)).max()
 
 
-@pytest.mark.kernel
 def test_a_clip_that_does_not_repeat_has_a_seam_that_these_tests_find():
     # The same measure on a clip whose end is cut off: a part of a turn is missing.
     clip = film_loop(SMALL, GESTURES[3], seconds=2.0)
@@ -100,7 +97,6 @@ def test_a_clip_that_does_not_repeat_has_a_seam_that_these_tests_find():
     assert change[0] > change[1:].max()
 
 
-@pytest.mark.kernel
 @pytest.mark.parametrize("label", LABELS)
 def test_all_labels_are_filmed_in_order_and_on_the_sensor(label):
     clip = film_loop(SMALL, label, seconds=2.5)
@@ -114,7 +110,6 @@ def test_all_labels_are_filmed_in_order_and_on_the_sensor(label):
     assert low * noise < len(clip) < high * noise
 
 
-@pytest.mark.kernel
 def test_the_same_numbers_give_the_same_clip_on_every_machine():
     # Recorded on an AMD EPYC; a failure means that the arithmetic differs here, or that the simulation was changed.
     plain = replace(SMALL, shot=replace(SMALL.shot, look="plain"))
@@ -122,7 +117,6 @@ def test_the_same_numbers_give_the_same_clip_on_every_machine():
     assert digest(columns(film_loop(plain, NOBODY, seconds=1.0))) == "12680dc4ab215087"
 
 
-@pytest.mark.kernel
 @pytest.mark.parametrize("change", [{}, {"seed": 1}, {"number": 2}, {"take": 1}, {"light": "led"}])
 def test_every_number_counts(change):
     same = digest(columns(film_loop(SMALL, GESTURES[0], seconds=0.6))) == digest(
@@ -131,7 +125,6 @@ def test_every_number_counts(change):
     assert same == (not change)
 
 
-@pytest.mark.kernel
 def test_size_and_amplitude_change_the_clip_as_they_say():
     who = replace(SMALL, shot=replace(SMALL.shot, look="plain", pixels=QUIET))
     usual = film_loop(who, GESTURES[3], seconds=1.0)
