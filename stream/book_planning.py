@@ -8,14 +8,13 @@ from typing import TYPE_CHECKING
 
 from eventveil.errors import BookError, ConfigError
 from eventveil.models.book import Book
-from eventveil.models.rate_limit import bits_per_second
+from eventveil.models.rate_limit import SECOND_US, bits_per_second
 from eventveil.stream.settings import PipelineSettings
 
 if TYPE_CHECKING:
     from eventveil.models.weights import Weights
 
 BOOK = "book.safetensors"  # beside the weights, unless the settings name another file
-SECOND_US = 1_000_000
 
 
 @dataclass(frozen=True, slots=True)

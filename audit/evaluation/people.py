@@ -26,7 +26,7 @@ with require("scipy", extra="audit", error=AuditError):
 
 LEVEL = 0.05
 WORTH_KEEPING = 1e-3
-"""Probabilities of luck above this can never count after the correction, and are not kept."""
+"""Probabilities of luck above this are not kept: they would count only with fewer than 50 people times attackers."""
 
 
 def named_people(score_QP: npt.NDArray[np.floating[Any]]) -> npt.NDArray[np.int64]:

@@ -127,9 +127,7 @@ def log_likelihood_cost(
     Source: Brummer and du Preez, Application-independent evaluation of speaker detection, 2006: Cllr-min.
     """
     counts = _counts(score_QG, query, gallery, left_out_QG, COST_STEPS, balanced=True)
-    value = float(_cost(*_unweighted(*counts))[0])
-    low, high = _resampled(*counts, _cost, draws, seed)
-    return Figure(value=value, low=min(low, value), high=max(high, value), chance=chance)
+    return _figure(counts, _cost, chance, draws, seed)
 
 
 def certain_links(
@@ -161,8 +159,19 @@ def certain_links(
     protection systems, 2018, with both kinds of pair equally likely.
     """
     counts = _counts(score_QG, query, gallery, left_out_QG, LINK_STEPS, balanced=True)
-    value = float(_linked(*_unweighted(*counts))[0])
-    low, high = _resampled(*counts, _linked, draws, seed)
+    return _figure(counts, _linked, chance, draws, seed)
+
+
+def _figure(
+    counts: tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]],
+    statistic: Callable[[npt.NDArray[np.float64], npt.NDArray[np.float64]], npt.NDArray[np.float64]],
+    chance: float,
+    draws: int,
+    seed: int,
+) -> Figure:
+    """Return a statistic of pairs in steps of the score, with its interval by person."""
+    value = float(statistic(*_unweighted(*counts))[0])
+    low, high = _resampled(*counts, statistic, draws, seed)
     return Figure(value=value, low=min(low, value), high=max(high, value), chance=chance)
 
 

@@ -6,10 +6,9 @@ import copy
 import re
 from importlib.resources import files
 from pathlib import Path
-from typing import get_args
 
 import pytest
-from pydantic import BaseModel
+from config_keys import every_key, keys_in
 
 from eventveil import Sensor
 from eventveil.config import find_config, packaged_configs, read_yaml, run_settings
@@ -302,20 +301,6 @@ def test_a_path_to_a_configuration_stays_a_path(tmp_path, monkeypatch):
     assert find_config(Path("quick"), "audit") != Path("quick")
     Path("full").touch()
     assert find_config(Path("full"), "audit") == Path("full")
-
-
-def every_key(model: type[BaseModel], place: str = ""):
-    """Yield all keys of a settings model and of its nested models, with their places."""
-    for name, field in model.model_fields.items():
-        inner = [kind for kind in (field.annotation, *get_args(field.annotation)) if isinstance(kind, type)]
-        models = [kind for kind in inner if issubclass(kind, BaseModel)]
-        yield from every_key(models[0], f"{place}{name}.") if models else [f"{place}{name}"]
-
-
-def keys_in(values, place=""):
-    for name, value in values.items():
-        group = value[0] if isinstance(value, list) and value and isinstance(value[0], dict) else value
-        yield from keys_in(group, f"{place}{name}.") if isinstance(group, dict) and group else [f"{place}{name}"]
 
 
 @pytest.mark.parametrize("name", READY)

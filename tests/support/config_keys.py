@@ -16,6 +16,7 @@ def every_key(model, prefix=""):
 
 
 def keys_in(content, prefix=""):
-    """Yield every key of a parsed YAML file in the same form."""
+    """Yield every key of a parsed YAML file in the same form; of a list of groups, those of the first."""
     for name, value in content.items():
-        yield from keys_in(value, f"{prefix}{name}.") if isinstance(value, dict) and value else [f"{prefix}{name}"]
+        group = value[0] if isinstance(value, list) and value and isinstance(value[0], dict) else value
+        yield from keys_in(group, f"{prefix}{name}.") if isinstance(group, dict) and group else [f"{prefix}{name}"]
