@@ -60,19 +60,19 @@ def make(
     Example:  eventveil book make gestures --out book.safetensors
     """
     from eventveil.config import checked, find_config, read_yaml
-    from eventveil.training.book.make import BookSettings, compose_book, film_clips, plan_book
+    from eventveil.training.book.make import BookSettings, compose_book, film_clips, lay_out_book
 
     check_out(out, force=force)
     path = find_config(config, "book")
     values = read_yaml(path, BookSettings)
     settings = checked(BookSettings, values, overrides or (), name=str(path), example="steps=20")
-    plan = plan_book(settings)
+    layout = lay_out_book(settings)
     clips = []
-    with DelayedProgress("clips", len(plan.clips)) as progress:
-        for clip in film_clips(settings, plan):
+    with DelayedProgress("clips", len(layout.clips)) as progress:
+        for clip in film_clips(settings, layout):
             clips.append(clip)
             progress.count()
-    book = compose_book(settings, plan, clips)
+    book = compose_book(settings, layout, clips)
     book.write(out, replace=force)
     if json_:
         print_json(_summary(out, book))

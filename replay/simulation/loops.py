@@ -34,7 +34,7 @@ BREATH_M = 0.005  # amplitude of the body that breathes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class StandIn:
+class FilmedPerson:
     """The person in the clips, and the camera and the light that film all of them.
 
     Attributes:
@@ -94,7 +94,9 @@ class Standing:
         return (right, left), sine(turns + 0.3)
 
 
-def film_loop(who: StandIn, label: str, *, seconds: float, size: float = 1.0, amplitude: float = 1.0) -> EventPacket:
+def film_loop(
+    who: FilmedPerson, label: str, *, seconds: float, size: float = 1.0, amplitude: float = 1.0
+) -> EventPacket:
     """Film a clip.
 
     Args:
@@ -133,7 +135,7 @@ def film_loop(who: StandIn, label: str, *, seconds: float, size: float = 1.0, am
 class _Figure:
     """The shapes of the person at any time."""
 
-    def __init__(self, who: StandIn, label: str, seconds: float, size: float, amplitude: float) -> None:
+    def __init__(self, who: FilmedPerson, label: str, seconds: float, size: float, amplitude: float) -> None:
         person = look_named(who.shot.look).person(who.seed, who.number)
         self._sway_m, self._hertz = person.sway, 1 / seconds
         person = replace(person, sway=0.0, seated=False, amplitude=person.amplitude * amplitude)
@@ -154,7 +156,7 @@ class _Figure:
         return self._body.figure(paths, beat, t_s, place)
 
 
-def _lighting(who: StandIn, label: str, seconds: float) -> Lighting:
+def _lighting(who: FilmedPerson, label: str, seconds: float) -> Lighting:
     """Check what a clip is made of, and return its light.
 
     Raises:

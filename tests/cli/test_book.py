@@ -16,7 +16,7 @@ from eventveil.models.book import Book
 from eventveil.replay.datasets.dvs_gesture import GESTURES, NO_GESTURE, NOBODY
 
 MANY = [[n, 0] for n in range(20)]
-TINY = ("--set", "stand_in.sensor=24x20", "--set", "stand_in.look=plain")
+TINY = ("--set", "person.sensor=24x20", "--set", "person.look=plain")
 
 
 def run(*arguments):
@@ -58,7 +58,7 @@ def test_a_book_has_the_same_bytes_on_every_machine(made):
 def test_make_refuses_before_it_films(tmp_path, file):
     for error, message, *arguments in (
         (ConfigError, "it exists already", "--out", file),
-        (ConfigError, "stand_in.colour: unknown key", "--set", "stand_in.colour=1"),
+        (ConfigError, "person.colour: unknown key", "--set", "person.colour=1"),
         (ConfigError, "all different", "--set", "words.sizes=[1, 1]"),
         (BookError, "at most 4096 words", "--set", "words.phases=25", "--set", f"words.places={MANY}"),
         (BookError, "a whole number", "--set", "words.tempos=[[3, 1]]"),

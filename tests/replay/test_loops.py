@@ -14,14 +14,14 @@ from eventveil.replay.datasets.dvs_gesture import GESTURES, LABELS, NO_GESTURE, 
 from eventveil.replay.simulation import loops
 from eventveil.replay.simulation.camera import Shot
 from eventveil.replay.simulation.looks import LOOKS, look_named
-from eventveil.replay.simulation.loops import LoopedPerformance, StandIn, Standing, film_loop
+from eventveil.replay.simulation.loops import FilmedPerson, LoopedPerformance, Standing, film_loop
 from eventveil.replay.simulation.natural_gestures import NATURAL_OTHERS
 from eventveil.replay.simulation.portable_random import PortableRandom
 from eventveil.replay.simulation.scene import LIGHTINGS
 from eventveil.replay.simulation.sensor import Pixels
 
 QUIET = Pixels(leak_hz=0, shot_hz=0)
-SMALL = StandIn(number=1, shot=Shot(sensor=Sensor(32, 32), look="dvs-gesture"))
+SMALL = FilmedPerson(number=1, shot=Shot(sensor=Sensor(32, 32), look="dvs-gesture"))
 
 
 def cells(events, *, length_us, spans, side=4, sensor=32):

@@ -15,7 +15,7 @@ from eventveil.models.book import Book, Word
 from eventveil.models.book_format import MAX_WORDS
 from eventveil.replay.datasets.dvs_gesture import GESTURES, NO_GESTURE, NOBODY
 from eventveil.replay.simulation.camera import Shot
-from eventveil.replay.simulation.loops import StandIn, film_loop
+from eventveil.replay.simulation.loops import FilmedPerson, film_loop
 from eventveil.replay.simulation.sensor_models import sensor_model
 from eventveil.settings import Settings
 
@@ -26,8 +26,8 @@ Share = Annotated[float, Field(ge=0.1, le=4)]
 Part = Annotated[int, Field(ge=1, le=16)]
 
 
-class StandInSettings(Settings):
-    """The person in the clips, and what films it: see `eventveil.replay.simulation.loops.StandIn`."""
+class FilmedPersonSettings(Settings):
+    """The person in the clips, and what films it: see `eventveil.replay.simulation.loops.FilmedPerson`."""
 
     seed: Annotated[int, Field(ge=0)] = 0
     number: Annotated[int, Field(ge=0)] = 0
@@ -37,15 +37,15 @@ class StandInSettings(Settings):
     distance: Annotated[float, Field(ge=0.3, le=10)] = 1.0
     sensor: str = "DVS128"
 
-    def built(self) -> StandIn:
-        """Return the stand-in.
+    def built(self) -> FilmedPerson:
+        """Return the person, the camera and the light.
 
         Raises:
             EventError: an unknown look or sensor.
         """
         model = sensor_model(self.sensor)
         shot = Shot(sensor=model.sensor, pixels=model.pixels, distance=self.distance, look=self.look)
-        return StandIn(seed=self.seed, number=self.number, take=self.take, light=self.light, shot=shot)
+        return FilmedPerson(seed=self.seed, number=self.number, take=self.take, light=self.light, shot=shot)
 
 
 class WordSettings(Settings):
@@ -77,7 +77,7 @@ class BookSettings(Settings):
     """Everything that a book follows from.
 
     Attributes:
-        stand_in: the person and the camera.
+        person: the person in the clips, the camera and the light.
         steps: steps in a clip.
         step_us: length of a step, and so of a published window, microseconds.
         bins: bins in a published window.
@@ -85,7 +85,7 @@ class BookSettings(Settings):
         note: of the file.
     """
 
-    stand_in: StandInSettings = StandInSettings()
+    person: FilmedPersonSettings = FilmedPersonSettings()
     steps: Annotated[int, Field(ge=1, le=600)] = 25
     step_us: Annotated[int, Field(ge=2_000, le=10_000_000)] = 100_000
     bins: Annotated[int, Field(ge=1, le=100)] = 1
@@ -98,14 +98,14 @@ Clip = tuple[str, float, float]
 
 
 @dataclass(frozen=True, slots=True)
-class BookPlan:
+class BookLayout:
     """The words of a book, and the clips that they play, by number."""
 
     words: tuple[Word, ...]
     clips: tuple[Clip, ...]
 
 
-def plan_book(settings: BookSettings) -> BookPlan:
+def lay_out_book(settings: BookSettings) -> BookLayout:
     """List the words and the clips of a book.
 
     A gesture has a word for every combination. "Person, no gesture" has no tempo, amplitude and phase, so one for each
@@ -124,29 +124,29 @@ def plan_book(settings: BookSettings) -> BookPlan:
             )
             if len(words) > MAX_WORDS:
                 raise BookError(f"expected at most {MAX_WORDS} words, got more; list fewer places, tempos or phases")
-    return BookPlan(tuple(words), tuple(clips))
+    return BookLayout(tuple(words), tuple(clips))
 
 
-def film_clips(settings: BookSettings, plan: BookPlan) -> Iterator[EventPacket]:
+def film_clips(settings: BookSettings, layout: BookLayout) -> Iterator[EventPacket]:
     """Film the clips one after the other; a few seconds each.
 
     Raises:
         EventError: a clip cannot be filmed as requested.
     """
-    who, seconds = settings.stand_in.built(), settings.steps * settings.step_us / 1e6
-    for label, size, amplitude in plan.clips:
+    who, seconds = settings.person.built(), settings.steps * settings.step_us / 1e6
+    for label, size, amplitude in layout.clips:
         yield film_loop(who, label, seconds=seconds, size=size, amplitude=amplitude)
 
 
-def compose_book(settings: BookSettings, plan: BookPlan, clips: list[EventPacket]) -> Book:
+def compose_book(settings: BookSettings, layout: BookLayout, clips: list[EventPacket]) -> Book:
     """Make the book of filmed clips.
 
     Raises:
         BookError: settings contradict each other.
     """
     return Book.compose(
-        clips, plan.words, sensor=sensor_model(settings.stand_in.sensor).sensor, steps=settings.steps,
-        step_us=settings.step_us, bins=settings.bins, seed=settings.stand_in.seed, note=settings.note,
+        clips, layout.words, sensor=sensor_model(settings.person.sensor).sensor, steps=settings.steps,
+        step_us=settings.step_us, bins=settings.bins, seed=settings.person.seed, note=settings.note,
     )  # fmt: skip
 
 
