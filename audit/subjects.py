@@ -61,7 +61,7 @@ class Subject:
 def read_weights(paths: Sequence[Path]) -> tuple[dict[str, Weights], Weights | None]:
     """Load the anonymizers to audit, by the names of their files, and the classifier if one of the files is one.
 
-    `shipped` names the anonymizer and the classifier that come with eventveil; another classifier takes its place.
+    A name of weights that come with eventveil stands for all their files; another classifier takes the place of theirs.
 
     Raises:
         AuditError: two files have the same name, there are two classifiers, or no anonymizer.
@@ -72,7 +72,7 @@ def read_weights(paths: Sequence[Path]) -> tuple[dict[str, Weights], Weights | N
     for path in paths:
         if path.stem in weights or path.stem == RAW:
             raise AuditError(f"{path}: expected weights files of different names, none of them raw; rename this one")
-        loaded = load_weights(shipped.ANONYMIZER if _is_shipped(path) else path)
+        loaded = load_weights(shipped.files_of(path)[0])
         if loaded.metadata.role != "target":
             weights[path.stem] = loaded
         elif classifier is None:
@@ -81,8 +81,8 @@ def read_weights(paths: Sequence[Path]) -> tuple[dict[str, Weights], Weights | N
             raise AuditError(f"{path}: a second classifier; give one, which is used with every anonymizer")
     if not weights:
         raise AuditError("expected weights of an anonymizer, got only a classifier; name the anonymizer, too")
-    if classifier is None and any(_is_shipped(path) for path in paths):
-        classifier = load_weights(shipped.GESTURES)
+    if classifier is None:
+        classifier = next((load_weights(file) for path in paths for file in shipped.files_of(path)[1:]), None)
     first = next(iter(weights.values()))
     for other in weights.values():
         check_fit(
@@ -97,10 +97,6 @@ def read_weights(paths: Sequence[Path]) -> tuple[dict[str, Weights], Weights | N
             modes = f"{other.metadata.mode} and {first.metadata.mode}"
             raise AuditError(f"expected weights for windows of one mode, got {modes}; audit them one by one")
     return weights, classifier
-
-
-def _is_shipped(path: Path) -> bool:
-    return path == Path(shipped.NAME) and not path.exists()
 
 
 def with_windows_of(settings: AuditSettings, weights: Weights) -> AuditSettings:

@@ -27,7 +27,7 @@ from torch import nn
 from torch.nn import functional
 
 from eventveil.models import NoisyChannel, load_weights
-from eventveil.models.shipped import ANONYMIZER
+from eventveil.models.shipped import NOISY_CHANNEL
 from eventveil.replay.datasets import open_dataset
 from eventveil.training.data.binned_trials import RowShape
 from eventveil.training.data.sampling import in_order
@@ -122,7 +122,7 @@ def identification(
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path, help="what `eventveil simulate gestures` wrote")
-    parser.add_argument("--weights", type=Path, default=ANONYMIZER, help="of a noisy channel; default: shipped")
+    parser.add_argument("--weights", type=Path, default=NOISY_CHANNEL, help="of a noisy channel; default: shipped")
     options = parser.parse_args()
     weights = load_weights(options.weights)
     channel, metadata = weights.model, weights.metadata

@@ -36,7 +36,7 @@ from rich.table import Table
 from source_stage import Sink, play
 
 from eventveil import EventPacket
-from eventveil.models.shipped import ANONYMIZER
+from eventveil.models.shipped import NOISY_CHANNEL
 from eventveil.processes import module_command
 from eventveil.stream import subscribe
 from eventveil.stream.histogram import WindowedHistogrammer
@@ -74,7 +74,7 @@ def cameras(seconds: float, folder: Path) -> list[Row]:
             {"uri": str(folder / f"camera{k}.npy"), "stream": str(k), "sensor": "128x128", "loop": True, "gap_s": 0.0}
             for k in range(CAMERAS)
         ],
-        "anonymize": {"weights": str(ANONYMIZER), "batch": CAMERAS},
+        "anonymize": {"weights": str(NOISY_CHANNEL), "batch": CAMERAS},
         "publish": {"bind": f"ipc://{folder}/public"},
         "line": {"delivery": "live", "run_as": "processes"},
     }

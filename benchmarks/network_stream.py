@@ -72,8 +72,8 @@ def settings(port: int, endpoint: str, delivery: str) -> Any:
     camera = {"quiet_ms": 500, "wait": True}
     values = {
         "sources": [{"uri": f"dv+tcp://127.0.0.1:{port}", "camera": camera, "scene": {"hot_pixels": "off"}}],
-        "anonymize": {"weights": str(shipped.ANONYMIZER), "device": "cpu"},
-        "classify": {"weights": str(shipped.GESTURES), "device": "cpu"},
+        "anonymize": {"weights": str(shipped.NOISY_CHANNEL), "device": "cpu"},
+        "classify": {"weights": str(shipped.NOISY_CHANNEL_GESTURES), "device": "cpu"},
         "publish": {"bind": endpoint, "wait_for": 1},
         "line": {"delivery": delivery, "run_as": "processes", "queue": 2, "max_age_ms": 1000, "release_ms": 1000},
     }

@@ -38,7 +38,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("out", type=Path, help="a PNG file")
     out = parser.parse_args().out
-    weights = load_weights(shipped.ANONYMIZER)
+    weights = load_weights(shipped.NOISY_CHANNEL)
     metadata = weights.metadata
     assert metadata.bin_us is not None
     counts = [window(gesture, metadata.bins, metadata.bin_us, metadata.size) for gesture in SHOWN]

@@ -99,7 +99,7 @@ def main() -> None:
     parser.add_argument("out", type=Path, help="a PNG file")
     parser.add_argument("--firenet", type=Path, metavar="FILE", help="FireNet's weights, firenet_1000.pth.tar")
     options = parser.parse_args()
-    weights = load_weights(shipped.ANONYMIZER)
+    weights = load_weights(shipped.NOISY_CHANNEL)
     metadata = weights.metadata
     shape = {"bins": metadata.bins, "bin_us": metadata.bin_us, "size": metadata.size}
     network = None if options.firenet is None else load_firenet(options.firenet)

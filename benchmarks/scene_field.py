@@ -15,7 +15,7 @@ import numpy as np
 
 from eventveil.events import Sensor
 from eventveil.models.runtime import AnonymizerRuntime, ClassifierRuntime
-from eventveil.models.shipped import ANONYMIZER, GESTURES
+from eventveil.models.shipped import NOISY_CHANNEL, NOISY_CHANNEL_GESTURES
 from eventveil.models.weights import load_weights
 from eventveil.replay.datasets import dvs_gesture
 from eventveil.replay.simulation.camera import Shot, simulate
@@ -26,9 +26,9 @@ SUBJECTS = 3
 
 
 def main(*names: str) -> None:
-    weights = load_weights(ANONYMIZER)
+    weights = load_weights(NOISY_CHANNEL)
     anonymize = AnonymizerRuntime(weights, device="cpu")
-    classify = ClassifierRuntime(load_weights(GESTURES), device="cpu")
+    classify = ClassifierRuntime(load_weights(NOISY_CHANNEL_GESTURES), device="cpu")
     size, bins, bin_us, scene = (getattr(weights.metadata, key) for key in ("size", "bins", "bin_us", "scene"))
     for sensor in map(Sensor.parse, names):
         middle = centred(sensor, scene.field)

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from eventveil.models.shipped import ANONYMIZER
+from eventveil.models.shipped import NOISY_CHANNEL
 from eventveil.models.weights import load_weights
 from eventveil.replay.simulation.camera import DVS128, simulate
 from eventveil.replay.simulation.dataset import plan
@@ -25,7 +25,7 @@ PERCENTILES = (1, 50, 99)
 
 
 def main(trials: int = 330) -> None:
-    metadata = load_weights(ANONYMIZER).metadata
+    metadata = load_weights(NOISY_CHANNEL).metadata
     assert metadata.bin_us is not None
     row_us, per_window = metadata.bin_us // OFFSETS, metadata.bins * OFFSETS
     planned = plan(Path("people"), subjects=SUBJECTS, sessions=SESSIONS)

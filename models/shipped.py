@@ -1,7 +1,6 @@
-"""The weights that ship with eventveil, trained on simulated people.
+"""The weights that ship with eventveil, trained on simulated people, and the names that stand for them.
 
-docs/method.md and docs/results.md describe what they do, with evidence; their recipe is
-configs/train/noisy_channel.yaml.
+docs/method.md and docs/results.md describe what they do, with evidence; their recipes are in configs/train/.
 """
 
 from __future__ import annotations
@@ -9,8 +8,29 @@ from __future__ import annotations
 from pathlib import Path
 
 FOLDER = Path(__file__).resolve().parent / "shipped"
-ANONYMIZER = FOLDER / "anonymizer.safetensors"
-GESTURES = FOLDER / "gestures.safetensors"
+NOISY_CHANNEL = FOLDER / "noisy_channel.safetensors"
+NOISY_CHANNEL_GESTURES = FOLDER / "noisy_channel_gestures.safetensors"
 
-NAME = "shipped"
-"""Names both files on the command line."""
+SETS = {
+    "shipped": (NOISY_CHANNEL, NOISY_CHANNEL_GESTURES),
+    "noisy-channel": (NOISY_CHANNEL, NOISY_CHANNEL_GESTURES),
+}
+"""What may stand in place of weights files: names, and the files of each, the anonymizer first."""
+
+
+def is_name(path: Path) -> bool:
+    """Return whether a path is the name of a set that ships with eventveil, and not a file.
+
+    >>> is_name(Path("noisy-channel")), is_name(Path("noisy-channel.safetensors"))
+    (True, False)
+    """
+    return str(path) in SETS and not path.exists()
+
+
+def files_of(path: Path) -> tuple[Path, ...]:
+    """Return the files of the set that a path names, the anonymizer first, or the path itself.
+
+    >>> [file.name for file in files_of(Path("noisy-channel"))]
+    ['noisy_channel.safetensors', 'noisy_channel_gestures.safetensors']
+    """
+    return SETS[str(path)] if is_name(path) else (path,)

@@ -105,8 +105,8 @@ def load_weights(path: Path | str) -> Weights:
         WeightsError: the file is missing, damaged or not a weights file of eventveil, or its tensors do not match its
             metadata; the message gives the path, the expected content and a remedy.
 
-    >>> from eventveil.models.shipped import ANONYMIZER
-    >>> weights = load_weights(ANONYMIZER)
+    >>> from eventveil.models.shipped import NOISY_CHANNEL
+    >>> weights = load_weights(NOISY_CHANNEL)
     >>> type(weights.model).__name__, weights.model.training, weights.metadata.role
     ('NoisyChannel', False, 'anonymizer')
     >>> weights.digest == weights.metadata.digests.tensors
@@ -145,8 +145,8 @@ def read_metadata(path: Path) -> Metadata:
         WeightsError: the file is missing, truncated or not a safetensors file, or its metadata is absent, malformed or
             of a later version; with the message of `load_weights`.
 
-    >>> from eventveil.models.shipped import ANONYMIZER
-    >>> metadata = read_metadata(ANONYMIZER)
+    >>> from eventveil.models.shipped import NOISY_CHANNEL
+    >>> metadata = read_metadata(NOISY_CHANNEL)
     >>> metadata.kind, metadata.role, metadata.window_shape
     ('noisy_channel', 'anonymizer', (10, 2, 32, 32))
     """

@@ -18,7 +18,6 @@ from eventveil.cli.options import (
     OutFolderOption,
     ResumeOption,
     WeightsOption,
-    is_shipped,
     print_json,
     say,
     set_option,
@@ -144,9 +143,7 @@ def verify(
     from eventveil.models.weights import load_weights
     from eventveil.stream.protocol.certificate import printable
 
-    if weights is not None and is_shipped(weights):
-        weights = shipped.ANONYMIZER
-    digest = None if weights is None else load_weights(weights).digest
+    digest = None if weights is None else load_weights(shipped.files_of(weights)[0]).digest
     signed = verify_certificate(certificate, key=key, report=report, weights=digest)
     verified, warning = signed.certificate, signed.expiry_warning()
     if json:

@@ -18,7 +18,6 @@ from eventveil.cli.options import (
     OutFileOption,
     SensorOption,
     check_out,
-    is_shipped,
     print_json,
     say,
     set_option,
@@ -95,9 +94,8 @@ def calibrate(
     values: dict[str, Any] = {"uri": source, "sensor": sensor and str(sensor), "on_disorder": "raise"}
     name = "eventveil calibrate"
     settings = checked(SourceSettings, values, overrides or [], name=name, example="scene.rotate=90")
-    if weights is not None and is_shipped(weights):
-        weights = None
-    path = weights or shipped.ANONYMIZER
+    weights = weights or Path("shipped")
+    path = shipped.files_of(weights)[0]
     trained = load_weights(path).metadata
     if trained.role != "anonymizer":
         raise ConfigError(f"--weights {path}: expected the weights of an anonymizer, got {trained.role}")
@@ -110,7 +108,7 @@ def calibrate(
     if out is not None:
         from eventveil.stream.calibration.image import draw_sheet, write_private
 
-        reference = _reference(beside, weights, name)
+        reference = _reference(beside or ("simulate:" if shipped.is_name(weights) else None), name)
         training = None if reference is None else _measure(reference, plan, seconds)
         write_private(out, draw_sheet(profile, training), replace=force)
     report = _report(profile, settings, trained) | {"picture": None if out is None else str(out)}
@@ -135,14 +133,12 @@ def _measure(settings: SourceSettings, plan: Any, seconds: float) -> SourceProfi
             raise typer.Exit(INTERRUPTED) from None
 
 
-def _reference(beside: str | None, weights: Path | None, name: str) -> SourceSettings | None:
-    """Return a source that resembles the training data; None if it is not known for these weights."""
+def _reference(beside: str | None, name: str) -> SourceSettings | None:
+    """Return the settings of a source that resembles the training data; None if none is known for the weights."""
     from eventveil.config import checked
     from eventveil.stream.settings import SourceSettings
 
-    if beside is None and weights is not None:
-        return None
-    return checked(SourceSettings, {"uri": beside or "simulate:"}, name=name)
+    return None if beside is None else checked(SourceSettings, {"uri": beside}, name=name)
 
 
 def _forget(profile: SourceProfile) -> None:

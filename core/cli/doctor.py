@@ -78,9 +78,7 @@ def _settings(config: Path | None, overrides: list[str]) -> PipelineSettings:
     if config is not None:
         path = find_config(config)
         return run_settings(read_yaml(path), overrides, name=str(path))
-    values: dict[str, Any] = {
-        "sources": [{"uri": "simulate:"}],
-        "anonymize": {"weights": str(shipped.ANONYMIZER)},
-        "classify": {"weights": str(shipped.GESTURES)},
-    }
+    values: dict[str, Any] = {"sources": [{"uri": "simulate:"}]}
+    for group, file in zip(("anonymize", "classify"), shipped.SETS["shipped"], strict=False):
+        values[group] = {"weights": str(file)}
     return run_settings(values, overrides, name="eventveil doctor")

@@ -58,17 +58,18 @@ WeightsOption = Annotated[
     list[Path] | None,
     typer.Option(
         "--weights",
-        metavar="FILE|shipped",
-        help="Weights file. Repeatable; each file states its role. 'shipped' selects the weights that come with "
-        "eventveil, trained on simulated people only.",
+        metavar="FILE|NAME",
+        help="Weights file. Repeatable; each file states its role. Two names stand for weights that come with "
+        "eventveil, trained on simulated people only: 'shipped' and 'noisy-channel'.",
     ),
 ]
 AnonymizerOption = Annotated[
     Path | None,
     typer.Option(
         "--weights",
-        metavar="FILE|shipped",
-        help="Weights file of the anonymizer. 'shipped' selects the one that comes with eventveil.",
+        metavar="FILE|NAME",
+        help="Weights file of the anonymizer, or the name of one that comes with eventveil: 'shipped' or "
+        "'noisy-channel'.",
     ),
 ]
 OutFolderOption = Annotated[
@@ -94,13 +95,6 @@ def say(text: str) -> None:
     else:
         with contextlib.suppress(OSError):  # a full disk ends the messages, not the command
             stderr.print(text, markup=False)
-
-
-def is_shipped(weights: Path) -> bool:
-    """Return whether a value of `--weights` is the name of the weights that come with eventveil, and not a file."""
-    from eventveil.models.shipped import NAME
-
-    return weights == Path(NAME) and not weights.exists()
 
 
 def check_out(path: Path, *, force: bool) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from itertools import chain
 from json import dumps
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -17,7 +18,6 @@ from eventveil.cli.options import (
     WeightsOption,
     damage_option,
     disorder_option,
-    is_shipped,
     on_signals,
     print_json,
     say,
@@ -358,11 +358,9 @@ def _with_options(
     from eventveil.models import shipped
     from eventveil.models.weights import read_metadata
 
-    if any(is_shipped(path) for path in weights):
-        weights = [*(path for path in weights if not is_shipped(path)), shipped.ANONYMIZER, shipped.GESTURES]
     groups = {"anonymizer": "anonymize", "target": "classify"}
     changes: dict[str, Any] = {}
-    for path in weights:
+    for path in chain.from_iterable(map(shipped.files_of, weights)):
         role = read_metadata(path).role
         if role not in groups:
             raise ConfigError(f"--weights {path}: the pipeline has no use for a network of role {role!r}")

@@ -83,7 +83,7 @@ def test_ten_gestures_and_a_face_go_through_both(real_data, tmp_path):
         inversion={"architectures": ["plain"], "width": 8, "layers": 3, **SHORT},
         reconstruction={"weights": str(firenet)},
     )  # fmt: skip
-    network = load_weights(shipped.ANONYMIZER).model
+    network = load_weights(shipped.NOISY_CHANNEL).model
     workspace = workspace_of(audit_settings, tmp_path / "work", shipped=network, noise=Gaussian(0.1))
     assert len(workspace.test.draw) == 10
     raw, published, noise = (likeness(workspace, name) for name in ("raw", "shipped", "noise"))

@@ -17,7 +17,7 @@ from eventveil.cli import app
 from eventveil.errors import EventVeilError
 from eventveil.io.formats.writer import open_writer
 from eventveil.models import load_weights, save_weights
-from eventveil.models.shipped import ANONYMIZER
+from eventveil.models.shipped import NOISY_CHANNEL
 from eventveil.stream.calibration.image import draw_sheet, write_private
 from eventveil.stream.calibration.profile import SourceProfile, profile_source
 from eventveil.stream.plan import WindowPlan
@@ -151,7 +151,7 @@ def test_simulated_people_are_as_the_training_was_and_stand_beside_themselves(tm
 
 
 def test_weights_that_do_not_tell_are_said_to_be_no_measure(calm, tmp_path):
-    weights = load_weights(ANONYMIZER)
+    weights = load_weights(NOISY_CHANNEL)
     save_weights(tmp_path / "old", weights.model, weights.metadata.model_copy(update={"scene": None}))
     done = call(calm, "--weights", tmp_path / "old")
     assert done.exit_code == 1

@@ -325,7 +325,7 @@ def test_a_ready_configuration_explains_every_key_in_place(name):
 def test_a_camera_whose_quiet_windows_miss_their_release_is_refused_in_live_delivery():
     def planned(delivery, quiet_ms):
         values = {"sources": [{"uri": "dv://", "camera": {"quiet_ms": quiet_ms}}], "line": {"delivery": delivery}}
-        return plan(run_settings(values | {"anonymize": {"weights": str(shipped.ANONYMIZER)}}, name="mine.yaml"))
+        return plan(run_settings(values | {"anonymize": {"weights": str(shipped.NOISY_CHANNEL)}}, name="mine.yaml"))
 
     with pytest.raises(ConfigError, match=r"sources.0.camera.quiet_ms: .* 250 ms .* line.release_ms \(250\)"):
         planned("live", 250)

@@ -133,7 +133,7 @@ def test_the_book_of_a_stand_in_is_checked_and_another_one_is_red(tmp_path):
 
 def test_a_certificate_is_found_beside_the_weights(tmp_path):
     weights = tmp_path / "anonymizer.safetensors"
-    shutil.copy(shipped.ANONYMIZER, weights)
+    shutil.copy(shipped.NOISY_CHANNEL, weights)
     text = certificate(Ed25519PrivateKey.generate(), (load_weights(weights).digest, 0))
     (tmp_path / "certificate.json").write_text(text)
     findings = {one.about: one for one in pipeline._weights(settings(f"anonymize.weights={weights}"))}
