@@ -23,10 +23,15 @@ from eventveil.errors import LineError
 from eventveil.processes import module_command
 
 if TYPE_CHECKING:
-    from eventveil.stream.protocol.wire import Message
+    from eventveil.events import Window
+    from eventveil.stream.protocol.wire import Message, StreamHeader
 
 NOTICE = "The people are simulated, as were all people in the training data: this is no evidence about real people."
-LINES = 15  # shown of publisher and subscriber
+SOURCE = "simulate:?look=dvs-gesture"
+LINES = 3  # shown of publisher and subscriber
+PIXELS = 32  # width and height of a picture
+BIN_US = 100_000
+MAX_BINS = 20  # more than a published window is long
 EXIT_TIMEOUT_S = 30
 
 
@@ -36,17 +41,18 @@ def register(app: typer.Typer) -> None:
 
 
 def demo(seconds: Annotated[int, typer.Option("--seconds", min=1, help="Duration of the demo.")] = 30) -> None:
-    """Watch the whole pipeline at work: a publisher and a subscriber, side by side.
+    """Watch the whole pipeline at work: what the camera sees and what subscribers get, side by side.
 
     Simulated people make gestures in front of a simulated camera. The shipped weights were trained on other simulated
-    people. The publisher runs in its own process; this command subscribes to it. Only the publisher knows the true
-    gestures: it prints each as "shown", next to the recognised one, "seen".
+    people. The publisher runs in its own process; this command subscribes to it. Raw events never leave the publisher:
+    for the picture beside the published one, this command simulates the same people once more. Only the publisher knows
+    the true gestures: it prints each as "shown", next to the recognised one, "seen".
 
     Example:  eventveil demo --seconds 10
     """
     say(f"eventveil: {NOTICE}")
     endpoint = f"tcp://127.0.0.1:{free_port()}"
-    command = module_command("eventveil.cli", "run", "simulate:", "--stop", str(seconds), "--json", "--wait-for", "1")
+    command = module_command("eventveil.cli", "run", SOURCE, "--stop", str(seconds), "--json", "--wait-for", "1")
     command += ["--weights", "shipped", "--set", "line.delivery=live", "--set", f"publish.bind={endpoint}"]
     publisher = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     try:
@@ -59,6 +65,32 @@ def demo(seconds: Annotated[int, typer.Option("--seconds", min=1, help="Duration
         raise LineError(f"the publisher ended with exit status {status}; see its message above")
 
 
+class SimulatedCamera:
+    """The same simulated people once more, for the picture of what the publisher's camera sees.
+
+    Args:
+        uri: what the publisher reads.
+    """
+
+    def __init__(self, uri: str) -> None:
+        from eventveil.replay.player.player import Excerpt, Player
+        from eventveil.replay.player.sources import SourceUri, open_playlist
+        from eventveil.stream.histogram import WindowedHistogrammer
+
+        playlist = open_playlist(SourceUri.parse(uri), sensor=None, on_disorder="raise", shuffle=False, seed=None)
+        histogrammer = WindowedHistogrammer(playlist.sensor, (PIXELS, PIXELS), 1, BIN_US, start_us=0)
+        self._bins = (one for packet in Player(playlist, Excerpt()) for one in histogrammer.push(packet))
+        self._latest: deque[Window] = deque(maxlen=MAX_BINS)
+
+    def seen(self, header: StreamHeader) -> npt.NDArray[np.float32]:
+        """Return the counts of the published window's time, (2, 32, 32)."""
+        while not self._latest or self._latest[-1].t_end_us < header.t_end_us:
+            self._latest.append(next(self._bins))
+        during = [one.counts[0] for one in self._latest if header.t_start_us <= one.t_start_us < header.t_end_us]
+        counts: npt.NDArray[np.float32] = np.sum(during, axis=0, dtype=np.float32)
+        return counts
+
+
 def _watch(publisher: subprocess.Popen[str], endpoint: str) -> None:
     """Show publisher and subscriber until the publisher ends."""
     from eventveil.stream import subscribe
@@ -68,14 +100,15 @@ def _watch(publisher: subprocess.Popen[str], endpoint: str) -> None:
     right: deque[str] = deque(maxlen=max_lines)
     reader = threading.Thread(target=_read_status, args=(publisher.stdout, left), daemon=True)
     reader.start()
-    picture = Text()
+    pictures: tuple[Text, ...] = ()
+    camera = SimulatedCamera(SOURCE) if stdout.is_terminal else None
     with Live(console=stdout, auto_refresh=False) as live:
         for message in subscribe(endpoint, stop=lambda: publisher.poll() is not None and not reader.is_alive()):
             right.append(_message_line(message, 18 if stdout.is_terminal else None))
-            if message.topic == "window":
-                picture = _draw(message.array)
-            if stdout.is_terminal:
-                live.update(_side_by_side(left, right, picture), refresh=True)
+            if camera is not None:
+                if message.topic == "window":
+                    pictures = _draw(camera.seen(message.header)), _draw(message.array)
+                live.update(_side_by_side(left, right, pictures), refresh=True)
             else:
                 stdout.print(f"subscriber  {right[-1]}", markup=False)
     reader.join(10)
@@ -116,24 +149,28 @@ def _message_line(message: Message, label_width: int | None = None) -> str:
 
 
 def _draw(values: npt.NDArray[np.float32]) -> Text:
-    """Draw an anonymized window (C, 32, 32) as half blocks, summed over its channels; brighter means more events."""
-    events = values.sum(axis=0)
-    grey = np.clip(255 * events / max(float(events.max()), 1e-6), 0, 255).astype(int)
+    """Draw a window (C, H, W) as half blocks, summed over its channels; brighter means more events."""
+    channels, height, width = values.shape
+    pixels = values.reshape(channels, PIXELS, height // PIXELS, PIXELS, width // PIXELS).sum(axis=(0, 2, 4))
+    grey = np.clip(255 * pixels / max(float(pixels.max()), 1e-6), 0, 255).astype(int)
     text = Text()
     for upper, lower in zip(grey[0::2], grey[1::2], strict=True):
         for above, below in zip(upper, lower, strict=True):
             text.append("▀", style=f"rgb({above},{above},{above}) on rgb({below},{below},{below})")
         text.append("\n")
+    text.right_crop()
     return text
 
 
-def _side_by_side(left: deque[str], right: deque[str], picture: Text) -> Group:
-    """Lay both out in 80 columns, and add the picture on wider terminals."""
-    height = LINES + 4
-    panels = [
-        Panel(Text("\n".join(left), no_wrap=True), title="publisher", width=40, height=height),
-        Panel(Text("\n".join(right), no_wrap=True), title="subscriber", width=39, height=height),
+def _side_by_side(left: deque[str], right: deque[str], pictures: tuple[Text, ...]) -> Group:
+    """Lay out both pictures and the latest lines in 80 columns and 24 rows."""
+    titles = ("what the camera sees", "what subscribers get")
+    drawn = [
+        Panel(picture, title=title, width=38, padding=(0, 2))
+        for title, picture in zip(titles, pictures, strict=bool(pictures))
     ]
-    if stdout.width >= 117:
-        panels.append(Panel(picture, title="what subscribers see", width=36, height=height))
-    return Group(Text(NOTICE, style="bold"), Columns(panels, padding=(0, 0)))
+    lines = [
+        Panel(Text("\n".join(lines), no_wrap=True), title=title, width=38)
+        for title, lines in (("publisher", left), ("subscriber", right))
+    ]
+    return Group(Columns(drawn, padding=(0, 0)), Columns(lines, padding=(0, 0)))
