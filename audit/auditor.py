@@ -24,6 +24,7 @@ from eventveil.audit.figures import SubjectReport, surest
 from eventveil.audit.report.report import PAGE, REPORT, SCHEMA, AuditReport, Data, Made, Repeated, digest
 from eventveil.audit.report.verdict import decide
 from eventveil.audit.settings import AuditSettings
+from eventveil.audit.stand_in import StandInSource
 from eventveil.audit.subjects import Subject
 from eventveil.audit.workspace.workspace import AuditPlan, AuditWorkspace
 from eventveil.errors import AuditError
@@ -125,6 +126,7 @@ class Auditor:
             weights=subject.digest,
             classifier=None if subject.classifier is None else subject.classifier.digest,
             about=subject.about,
+            bits_per_second=subject.source.bits_per_second if isinstance(subject.source, StandInSource) else None,
             **findings,
         )
 

@@ -86,9 +86,10 @@ class Conditioned:
 
 def under(subject: Subject, condition: str) -> Subject:
     """Return a subject under a condition, with a name and a folder of its own."""
-    return replace(
-        subject, name=f"{subject.name}-{condition}", anonymizer=Conditioned(subject.anonymizer, condition)
-    )  # fmt: skip
+    name = f"{subject.name}-{condition}"
+    if subject.source is not None:
+        return replace(subject, name=name, source=subject.source.under(CONDITIONS[condition]))
+    return replace(subject, name=name, anonymizer=Conditioned(subject.anonymizer, condition))
 
 
 def _whole(x_BCHW: torch.Tensor, generator: NoiseGenerator) -> torch.Tensor:

@@ -257,6 +257,7 @@ class SubjectReport(ReportModel):
         weights: SHA-256 of its tensors.
         classifier: SHA-256 of the tensors of the classifier whose published gestures were attacked; None without one.
         about: metadata of the weights file.
+        bits_per_second: the most bits that leave in any second, whatever a stand-in has learned; None for others.
         attacks: of all attackers of identity.
         averaging: attacks on averages, which the publishing rule prevents.
         restored: share of raw windows that the best denoiser restored.
@@ -273,6 +274,7 @@ class SubjectReport(ReportModel):
     weights: str | None
     classifier: str | None = None
     about: dict[str, Any] | None
+    bits_per_second: float | None = None
     attacks: tuple[Attack, ...]
     averaging: tuple[Attack, ...] = ()
     restored: Figure | None = None

@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, cast
 
 import torch
 from torch import nn
 
 from eventveil.audit.settings import AuditSettings
-from eventveil.errors import AuditError
+from eventveil.audit.sources import WindowSource
+from eventveil.audit.stand_in import StandInSource
+from eventveil.errors import AuditError, BookError
 from eventveil.models import shipped
+from eventveil.models.book import Book
 from eventveil.models.kinds import Anonymizer
+from eventveil.models.stand_in import StandIn
 from eventveil.models.weights import Weights, check_fit, load_weights
+from eventveil.stream.book_planning import BOOK, check_words
+from eventveil.training.networks.baselines import Unchanged
 from eventveil.training.networks.subjects import RAW, baseline, folder_of
 from eventveil.training.settings import TrainingWindowSettings
 
@@ -43,6 +50,7 @@ class Subject:
         digest: SHA-256 of its tensors; None for a rule.
         about: metadata of the weights file; None for a rule.
         classifier: recognises the gestures that are published with its windows; None: gestures are not attacked.
+        source: makes its windows from whole recordings; None: from raw windows, by the anonymizer alone.
     """
 
     name: str
@@ -51,6 +59,7 @@ class Subject:
     digest: str | None = None
     about: dict[str, Any] | None = None
     classifier: Classifier | None = None
+    source: WindowSource | None = None
 
     @property
     def folder(self) -> str:
@@ -99,6 +108,41 @@ def read_weights(paths: Sequence[Path]) -> tuple[dict[str, Weights], Weights | N
     return weights, classifier
 
 
+def read_books(paths: Sequence[Path], weights: Mapping[str, Weights], given: Path | None) -> dict[str, Book]:
+    """Read the books of all stand-ins, by the names of their weights.
+
+    Args:
+        paths: as in `read_weights`.
+        weights: of the anonymizers, by the names of their files.
+        given: the book of the only stand-in; None: `book.safetensors` beside each one's weights.
+
+    Raises:
+        BookError: a book cannot be read, or the weights were trained for another one.
+        AuditError: a book is given and there are no weights of a stand-in; or its steps are no bins of the weights.
+    """
+    books = {}
+    for path in paths:
+        found = weights.get(path.stem)
+        if found is None or not isinstance(found.model, StandIn):
+            continue
+        at = given or shipped.files_of(path)[0].with_name(BOOK)
+        if given is None and not at.exists():
+            raise BookError(
+                f"{at}: {path} is a stand-in and publishes from its book, which is not beside it; give --book FILE, "
+                f"the book with SHA-256 {found.model.config.book}"
+            )
+        books[path.stem] = book = Book.read(at)
+        check_words(at, book, path, found)
+        if book.step_us != found.metadata.bin_us:
+            raise AuditError(
+                f"{at}: expected steps of a bin of the weights, {found.metadata.bin_us} us, got {book.step_us} us; "
+                "a stand-in of other steps cannot be audited"
+            )
+    if given is not None and not books:
+        raise AuditError(f"{given}: only a stand-in publishes from a book, and there is none among --weights")
+    return books
+
+
 def with_windows_of(settings: AuditSettings, weights: Weights) -> AuditSettings:
     """Return the settings with the windows of the weights; how training draws windows stays."""
     metadata = weights.metadata
@@ -108,19 +152,32 @@ def with_windows_of(settings: AuditSettings, weights: Weights) -> AuditSettings:
         "bins": metadata.bins,
         "bin_us": metadata.bin_us,
         "size": metadata.size,
-        "hop": metadata.hop,
+        # A stand-in publishes a step at a time, so its windows share no step, though those that it looks at do.
+        "hop": None if metadata.kind == "stand_in" else metadata.hop,
         "straddle": settings.window.straddle if mode == "windows" else 0.0,
     }
     window = TrainingWindowSettings.model_validate(settings.window.model_dump() | changes)
     return settings.model_copy(update={"window": window})
 
 
-def subjects_of(weights: dict[str, Weights], classifier: Weights | None, settings: AuditSettings) -> list[Subject]:
-    """Return all subjects; raw windows come first, as the control. The classifier belongs to each audited one."""
+def subjects_of(
+    weights: dict[str, Weights],
+    classifier: Weights | None,
+    settings: AuditSettings,
+    books: Mapping[str, Book] = MappingProxyType({}),
+) -> list[Subject]:
+    """Return all subjects; raw windows come first, as the control.
+
+    The classifier belongs to each audited one but stand-ins, which state themselves which gesture they show.
+    """
     gestures = None if classifier is None else Classifier(classifier.model, classifier.digest)
     subjects = [Subject(name, baseline(name)) for name in sorted(settings.against, key=lambda name: name != RAW)]
     for name, loaded in weights.items():
-        network = loaded.model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         about = loaded.metadata.model_dump(mode="json")
+        if isinstance(loaded.model, StandIn):
+            source = StandInSource(loaded.model, books[name])
+            subjects.append(Subject(name, Unchanged(), True, loaded.digest, about, source=source))
+            continue
+        network = loaded.model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         subjects.append(Subject(name, cast("Anonymizer", network), True, loaded.digest, about, gestures))
     return subjects

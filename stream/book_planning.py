@@ -105,7 +105,25 @@ def read_planned(plan: BookPlan) -> Book:
 
 
 def _check_fit(path: Path, book: Book, weights: Path, anonymizer: Weights, settings: PipelineSettings) -> None:
-    config, trained = anonymizer.metadata.config, anonymizer.metadata
+    check_words(path, book, weights, anonymizer)
+    trained, window = anonymizer.metadata, settings.window
+    hop = window.hop or trained.hop
+    if trained.bin_us is None or hop is None or (window.mode or trained.mode) != "windows":
+        raise ConfigError("window.mode: a stand-in takes windows, not whole recordings; leave it out")
+    if trained.bin_us * hop != book.step_us:
+        raise ConfigError(
+            f"window.hop: {hop} bins of {trained.bin_us} us are not the step of {path}, {book.step_us} us; leave it "
+            "out, or choose weights that fit the book"
+        )
+
+
+def check_words(path: Path, book: Book, weights: Path, anonymizer: Weights) -> None:
+    """Check that a book is the one that a stand-in was trained for.
+
+    Raises:
+        BookError: it is another one.
+    """
+    config = anonymizer.metadata.config
     if book.digest != config["book"]:
         raise BookError(
             f"{path}: {weights} was trained for the book with SHA-256 {config['book']}, and this one has "
@@ -115,13 +133,4 @@ def _check_fit(path: Path, book: Book, weights: Path, anonymizer: Weights, setti
         raise BookError(
             f"{path}: has {len(book.words)} words, and {weights} chooses from {config['words']}: refused; fetch both "
             "files again"
-        )
-    window = settings.window
-    hop = window.hop or trained.hop
-    if trained.bin_us is None or hop is None or (window.mode or trained.mode) != "windows":
-        raise ConfigError("window.mode: a stand-in takes windows, not whole recordings; leave it out")
-    if trained.bin_us * hop != book.step_us:
-        raise ConfigError(
-            f"window.hop: {hop} bins of {trained.bin_us} us are not the step of {path}, {book.step_us} us; leave it "
-            "out, or choose weights that fit the book"
         )

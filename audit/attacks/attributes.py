@@ -57,13 +57,13 @@ class Probing(AttackJob):
     def run(self, workspace: AuditWorkspace) -> dict[str, Any]:
         """Train the probe, and predict the attributes of test people."""
         traits, subject = traits_of(workspace.dataset), workspace.subject(self.subject)
-        schedule, test = workspace.settings.probes, workspace.test
-        settings = train_settings(workspace.settings, pooled=False, schedule=schedule)
+        schedule, test = workspace.settings.probes, workspace.evaluation_set("test", subject)
+        settings = workspace.train_settings(subject, schedule=schedule)
         folder = f"attackers/{subject.folder}/probe-{self.probe}"
         network = _network(self.probe, traits, workspace.settings, folder)
-        validation = workspace.evaluation_set("val")
+        validation = workspace.evaluation_set("val", subject)
         inputs = StageInputs(folder, subject.anonymizer, settings, schedule, validation)
-        workspace.train(Probe(inputs, network, traits), settings)
+        workspace.train(Probe(inputs, network, traits), settings, subject)
         logits_NA = test.compute_outputs(lambda x: network(x).logits, subject.anonymizer, "audit", folder)
         return {
             "attributes": [

@@ -97,9 +97,10 @@ class AveragingAttack(AttackJob):
     def run(self, workspace: AuditWorkspace) -> dict[str, Any]:
         """Train the network on averages, and test it on them in every protocol."""
         anonymizer = _average(workspace.subject(self.anonymizer).anonymizer, self.knowledge, workspace.settings)
-        network = Network(Subject(self.subject, anonymizer), self.architecture, self.seed, "identity")
+        average = Subject(self.subject, anonymizer)
+        network = Network(average, self.architecture, self.seed, "identity")
         attacks = workspace.attack(
-            workspace.train_or_load(network), anonymizer, self.subject, network.name,
+            workspace.train_or_load(network), average, self.subject, network.name,
             knowledge=self.knowledge, architecture=self.architecture, seed=self.seed,
         )  # fmt: skip
         return {"attacks": {self.subject: attacks}}
@@ -126,7 +127,7 @@ def jobs(plan: AuditPlan) -> list[AveragingAttack]:
     return [
         AveragingAttack(f"{subject.name}-{kind}", subject.name, architecture, seed, kind)
         for subject in plan.subjects
-        if subject.audited
+        if subject.audited and subject.source is None
         for kind in kinds
     ]
 

@@ -141,7 +141,7 @@ def jobs(plan: AuditPlan) -> list[BeforeAndAfter]:
     return [
         BeforeAndAfter(subject.name, settings.recording, settings.weights)
         for subject in plan.subjects
-        if subject.audited
+        if subject.audited and subject.source is None
     ]
 
 

@@ -40,7 +40,7 @@ class ConditionAttack(AttackJob):
         changed = under(workspace.subject(self.subject), self.condition)
         network = Network(changed, self.architecture, self.seed, "identity")
         attacks = workspace.attack(
-            workspace.train_or_load(network), changed.anonymizer, changed.name, network.name,
+            workspace.train_or_load(network), changed, changed.name, network.name,
             knowledge="informed", architecture=self.architecture, seed=self.seed,
         )  # fmt: skip
         return {"attacks": [attack | {"condition": self.condition} for attack in attacks]}

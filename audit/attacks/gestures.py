@@ -5,7 +5,10 @@ not at all alike if their labels differ. A person whom the classifier labels in 
 certainty, is alike in all sessions. Subscribers to windows can classify them as well, so this attack is for those who
 have nothing else.
 
-Legend of axes: N windows, K labels, G grid points, E embedding.
+A stand-in publishes the label of its word, without a probability: windows are alike if their steps show the same
+labels.
+
+Legend of axes: N windows, K labels, S steps of a window, G grid points, E embedding.
 """
 
 from __future__ import annotations
@@ -17,7 +20,10 @@ import numpy as np
 import numpy.typing as npt
 
 from eventveil.audit.attacks.base import AttackJob, Findings, read_attacks
+from eventveil.audit.attacks.nearest import without_class_means
 from eventveil.audit.execution.scheduler import Results
+from eventveil.audit.sources import PublishedWindows
+from eventveil.audit.stand_in import StandInSource
 from eventveil.audit.subjects import Subject
 from eventveil.audit.workspace.workspace import AuditPlan, AuditWorkspace
 from eventveil.stream.protocol.gesture import published_gesture
@@ -42,6 +48,8 @@ class GestureAttack(AttackJob):
     def run(self, workspace: AuditWorkspace) -> dict[str, Any]:
         """Classify the test windows as the pipeline does, and compare what it would publish in every protocol."""
         subject = workspace.subject(self.subject)
+        if isinstance(subject.source, StandInSource):
+            return {"attacks": _attack_labels(workspace, subject, subject.source)}
         assert subject.classifier is not None
         network = subject.classifier.network
         scores_NK = workspace.test.compute_outputs(
@@ -52,6 +60,16 @@ class GestureAttack(AttackJob):
         embedding_NE = embed_gestures(label_N, probability_N, scores_NK.shape[1])
         attacks = workspace.attack_embeddings(embedding_NE, knowledge="gestures", architecture="kernel", seed=0)
         return {"attacks": attacks}
+
+
+def _attack_labels(workspace: AuditWorkspace, subject: Subject, source: StandInSource) -> list[dict[str, Any]]:
+    test = workspace.evaluation_set("test", subject)
+    assert isinstance(test.windows, PublishedWindows)
+    _, number_K = np.unique([word.label for word in source.book.words], return_inverse=True)
+    label_NS = np.append(number_K, number_K.max() + 1)[test.windows.words(test.draw.start)]  # the last: nothing yet
+    share_NK = np.stack([(label_NS == label).mean(1) for label in range(number_K.max() + 2)], axis=1)
+    embedding_NE = without_class_means(share_NK.astype(np.float32), test.targets)
+    return workspace.attack_embeddings(embedding_NE, knowledge="gestures", architecture="labels", seed=0)
 
 
 def embed_gestures(
@@ -80,12 +98,16 @@ def embed_gestures(
 
 
 def jobs(plan: AuditPlan) -> list[GestureAttack]:
-    """List the jobs for all subjects whose weights include a classifier."""
-    return [GestureAttack(subject.name) for subject in plan.subjects if subject.classifier is not None]
+    """List the jobs for all subjects that publish gestures: with a classifier, or as words of a book."""
+    return [GestureAttack(subject.name) for subject in plan.subjects if _has_gestures(subject)]
 
 
 def collect(subject: Subject, plan: AuditPlan, results: Results) -> Findings:  # noqa: ARG001
     """Return the attacks on the published gestures of a subject."""
-    if subject.classifier is None:
+    if not _has_gestures(subject):
         return {}
     return {"attacks": read_attacks(results.of(GestureAttack(subject.name).name)["attacks"])}
+
+
+def _has_gestures(subject: Subject) -> bool:
+    return subject.classifier is not None or isinstance(subject.source, StandInSource)

@@ -44,7 +44,7 @@ class IdentityAttack(AttackJob):
         for name in self.tested_on:
             knowledge: Knowledge = "informed" if name == self.subject else "ignorant"
             attacks[name] = workspace.attack(
-                attacker, workspace.subject(name).anonymizer, name, network.name,
+                attacker, workspace.subject(name), name, network.name,
                 knowledge=knowledge, architecture=self.architecture, seed=self.seed,
             )  # fmt: skip
         return {"attacks": attacks}

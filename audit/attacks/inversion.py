@@ -58,7 +58,7 @@ class Denoising(AttackJob):
         subject = workspace.subject(self.subject)
         network = Network(subject, self.architecture, self.seed, "identity", denoised=True)
         attacks = workspace.attack(
-            workspace.train_or_load(network), subject.anonymizer, self.subject, network.name,
+            workspace.train_or_load(network), subject, self.subject, network.name,
             knowledge="denoising", architecture=self.architecture, seed=self.seed,
         )  # fmt: skip
         return {"attacks": attacks}
@@ -94,14 +94,14 @@ class Inverting(AttackJob):
         denoiser = workspace.build_denoiser(folder)
         validation = workspace.evaluation_set("val")
         inputs = StageInputs(folder, subject.anonymizer, settings, schedule, validation)
-        workspace.train(Invert(inputs, denoiser), settings)
+        workspace.train(Invert(inputs, denoiser), settings, subject)
         restored = restored_share(workspace.test, denoiser, subject.anonymizer, "audit", folder)
         attacks: list[dict[str, Any]] = []
         for architecture, seed in self.identifiers:
             network = Network(workspace.subject(RAW), architecture, seed, "identity")
             identifier = workspace.train_or_load(network).classifier
             attacks += workspace.attack(
-                Attacker(identifier, denoiser), subject.anonymizer, folder, architecture,
+                Attacker(identifier, denoiser), subject, folder, architecture,
                 knowledge="inverting", architecture=architecture, seed=seed,
             )  # fmt: skip
         return {"attacks": attacks, "restored": restored.model_dump(mode="json")}
@@ -181,7 +181,7 @@ def jobs(plan: AuditPlan) -> list[Denoising | Inverting]:
     identifiers = tuple((architecture, attackers.seeds[0]) for architecture in attackers.architectures)
     listed: list[Denoising | Inverting] = []
     for subject in plan.subjects:
-        if subject.audited and settings.architectures:
+        if subject.audited and subject.source is None and settings.architectures:
             listed += [Inverting(subject.name, seed, identifiers) for seed in settings.seeds]
             listed += [
                 Denoising(subject.name, architecture, seed)

@@ -47,8 +47,9 @@ class NearestAttack(AttackJob):
 
     def run(self, workspace: AuditWorkspace) -> dict[str, Any]:
         """Embed the test windows, and compare them in every protocol."""
-        test, anonymizer = workspace.test, workspace.subject(self.subject).anonymizer
-        embedding_NE = test.compute_outputs(EMBEDDINGS[self.architecture], anonymizer, "audit", self.subject, "nearest")
+        subject = workspace.subject(self.subject)
+        test, embed = workspace.evaluation_set("test", subject), EMBEDDINGS[self.architecture]
+        embedding_NE = test.compute_outputs(embed, subject.anonymizer, "audit", self.subject, "nearest")
         embedding_NE = without_class_means(embedding_NE, test.targets)
         attacks = workspace.attack_embeddings(
             embedding_NE, knowledge="untrained", architecture=self.architecture, seed=0

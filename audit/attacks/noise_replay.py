@@ -138,7 +138,11 @@ def _explained(error_N2: Any) -> float:
 def jobs(plan: AuditPlan) -> list[Guessing]:
     """List the jobs of guessing the noise of audited anonymizers."""
     guesses = plan.settings.guesses
-    return [Guessing(subject.name, guesses) for subject in plan.subjects if subject.audited and guesses]
+    return [
+        Guessing(subject.name, guesses)
+        for subject in plan.subjects
+        if subject.audited and subject.source is None and guesses
+    ]
 
 
 def collect(subject: Subject, plan: AuditPlan, results: Results) -> Findings:

@@ -63,7 +63,7 @@ class RetrievalAttack(AttackJob):
         attacks: dict[str, Any] = {}
         for name in self.tested_on:
             attacks[name] = workspace.attack(
-                attacker, Pictured(workspace.subject(name).anonymizer, picture), name, network.name,
+                attacker, Subject(name, Pictured(workspace.subject(name).anonymizer, picture)), name, network.name,
                 knowledge="reconstructing", architecture=self.architecture, seed=self.seed,
             )  # fmt: skip
         return {"attacks": attacks}
@@ -191,7 +191,7 @@ def jobs(plan: AuditPlan) -> list[RetrievalAttack | Comparison]:
     settings = plan.settings.reconstruction
     if settings.weights is None:
         return []
-    names = tuple(subject.name for subject in plan.subjects)
+    names = tuple(subject.name for subject in plan.subjects if subject.source is None)
     retrieval = [
         RetrievalAttack(architecture, seed, names) for architecture in settings.architectures for seed in settings.seeds
     ]
@@ -203,7 +203,7 @@ def collect(subject: Subject, plan: AuditPlan, results: Results) -> Findings:
     findings: Findings = {"attacks": ()}
     for job in jobs(plan):
         if isinstance(job, RetrievalAttack):
-            findings["attacks"] += read_attacks(results.of(job.name)["attacks"][subject.name])
+            findings["attacks"] += read_attacks(results.of(job.name)["attacks"].get(subject.name, ()))
         elif job.subject == subject.name:
             findings["likeness"] = Likeness.model_validate(results.of(job.name)["likeness"])
     return findings

@@ -43,8 +43,9 @@ class Target(AttackJob):
         accuracies: dict[str, Any] = {}
         for name in self.tested_on:
             way = "retrained" if name == self.subject else "as_it_is"
-            anonymizer = workspace.subject(name).anonymizer
-            recognised = recognise(workspace.test, classifier, None, anonymizer, "audit", name, way)
+            subject = workspace.subject(name)
+            test = workspace.evaluation_set("test", subject)
+            recognised = recognise(test, classifier, None, subject.anonymizer, "audit", name, way)
             accuracy = Figure.of(target_result(recognised, len(classes))["accuracy"])
             accuracies[name] = {
                 "accuracy": accuracy.model_dump(mode="json"),

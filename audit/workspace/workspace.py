@@ -20,7 +20,6 @@ from eventveil.audit.subjects import Subject
 from eventveil.audit.workspace.identity_stage import IdentityStage
 from eventveil.errors import AuditError
 from eventveil.models.denoiser import Denoiser, DenoiserConfig
-from eventveil.models.kinds import Anonymizer
 from eventveil.replay.datasets.trials import Dataset, people_of
 from eventveil.training.data.loader import BatchLoader, mirrored_targets
 from eventveil.training.data.split import PARTS, Watch, load_or_build_windows
@@ -33,7 +32,7 @@ from eventveil.training.engine.stage import Stage
 from eventveil.training.evaluation.evaluation import EvaluationSet, embed_windows
 from eventveil.training.networks.build import channels
 from eventveil.training.randomness import seed_of
-from eventveil.training.settings import Label, TrainSettings
+from eventveil.training.settings import AugmentSettings, Label, StageSettings, TrainSettings
 from eventveil.training.stages.classify import Attacker, ClassifierStage
 from eventveil.training.stages.single_network import StageInputs
 
@@ -115,7 +114,7 @@ class AuditWorkspace:
                 subject.anonymizer.to(group.device)
             if subject.classifier is not None:
                 subject.classifier.network.to(group.device)
-        self._parts: dict[str, Windows] = {}
+        self._parts: dict[tuple[str, str], Windows] = {}
 
     def subject(self, name: str) -> Subject:
         """Return the subject of this name."""
@@ -129,11 +128,13 @@ class AuditWorkspace:
             EventVeilError: a trial cannot be read.
         """
         for part in PARTS:
-            self._part(part)
+            self._raw(part)
+            if any(subject.source is not None for subject in self._subjects.values()):
+                self._raw(part, whole_bins=True)
 
     @cached_property
     def test(self) -> EvaluationSet:
-        """The people whom attackers try to re-identify."""
+        """The people whom attackers try to re-identify, by raw windows."""
         return self.evaluation_set("test")
 
     @cached_property
@@ -167,7 +168,7 @@ class AuditWorkspace:
         """
         pooled = network.architecture == POOLED
         schedule = self.settings.inversion if network.denoised else self.settings.attackers
-        settings = train_settings(self.settings, pooled=pooled, schedule=schedule)
+        settings = self.train_settings(network.subject, pooled=pooled, schedule=schedule)
         sizes = self.settings.attackers
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed_of(settings.seed, network.name))
@@ -176,12 +177,12 @@ class AuditWorkspace:
                 width=sizes.width, embedding=sizes.embedding, pool=sizes.pool,
             )  # fmt: skip
         attacker = Attacker(classifier, self.build_denoiser(network.name) if network.denoised else None)
-        validation = self.evaluation_set("val", pooled=pooled)
+        validation = self.evaluation_set("val", network.subject, pooled=pooled)
         inputs = StageInputs(network.name, network.subject.anonymizer, settings, settings.attack, validation)
         if network.label == "identity":
-            self.train(IdentityStage(inputs, attacker, self.validation), settings)
+            self.train(IdentityStage(inputs, attacker, self.validation), settings, network.subject)
         else:
-            self.train(ClassifierStage(inputs, network.label, attacker), settings)
+            self.train(ClassifierStage(inputs, network.label, attacker), settings, network.subject)
         return attacker
 
     def build_denoiser(self, *name: Any) -> Denoiser:
@@ -192,15 +193,32 @@ class AuditWorkspace:
             count = channels(train_settings(self.settings, pooled=False))
             return Denoiser(DenoiserConfig(channels=count, width=sizes.width, layers=sizes.layers))
 
-    def train(self, stage: Stage, settings: TrainSettings) -> None:
+    def train_settings(
+        self, subject: Subject, *, pooled: bool = False, schedule: StageSettings | None = None
+    ) -> TrainSettings:
+        """Return the settings for the training of an attacker of a subject.
+
+        Pictures of a book are always the same, so an attacker gains nothing by moving or mirroring them.
+        """
+        settings = train_settings(self.settings, pooled=pooled, schedule=schedule)
+        if subject.source is None:
+            return settings
+        return settings.model_copy(update={"augment": AugmentSettings(padding=0, rotation_deg=0, mirror=False)})
+
+    def train(self, stage: Stage, settings: TrainSettings, subject: Subject) -> None:
         """Train a stage to the end, from its last checkpoint if there is one; load its networks of the best epoch.
+
+        Args:
+            stage: what to train.
+            settings: of the training.
+            subject: whose windows it learns from.
 
         Raises:
             Interrupted: the audit was asked to stop; everything is saved.
             TrainingError: a loss is not finite, or a file cannot be written.
         """
         mirrored = mirrored_targets(self.dataset.kind, len(self.dataset.classes))
-        loader = BatchLoader(self._part("train"), settings, stage.name, mirrored, self.group)
+        loader = BatchLoader(self._part("train", subject), settings, stage.name, mirrored, self.group)
         folder, digest = self.work / stage.name, digest_of(settings, "attack")
         run_stage(stage, loader, folder, settings.run, self.group, self._reporter, digest=digest)
         _, states = load_networks(folder / BEST, stage.name)
@@ -211,7 +229,7 @@ class AuditWorkspace:
     def attack(
         self,
         attacker: Attacker,
-        anonymizer: Anonymizer,
+        subject: Subject,
         *noise: Any,
         knowledge: Knowledge,
         architecture: str,
@@ -221,13 +239,14 @@ class AuditWorkspace:
 
         Args:
             attacker: trained.
-            anonymizer: of the subject under attack.
+            subject: under attack.
             noise: names the fresh noise of the test windows.
             knowledge: of the attacker, for the report.
             architecture: of the attacker, for the report.
             seed: of the attacker, for the report.
         """
-        embedding_NE = embed_windows(self.test, attacker.classifier, attacker.denoiser, anonymizer, "audit", *noise)
+        test, networks = self.evaluation_set("test", subject), (attacker.classifier, attacker.denoiser)
+        embedding_NE = embed_windows(test, *networks, subject.anonymizer, "audit", *noise)
         return self.attack_embeddings(embedding_NE, knowledge=knowledge, architecture=architecture, seed=seed)
 
     def attack_embeddings(
@@ -240,19 +259,31 @@ class AuditWorkspace:
         ]
         return [attack.model_dump(mode="json") for attack in attacks]
 
-    def evaluation_set(self, part: str, *, pooled: bool = False) -> EvaluationSet:
-        """Return the people of a part, for evaluation."""
-        return EvaluationSet(
-            part, self.dataset, self._part(part), train_settings(self.settings, pooled=pooled), self.group
-        )
+    def evaluation_set(self, part: str, subject: Subject | None = None, *, pooled: bool = False) -> EvaluationSet:
+        """Return the people of a part, for evaluation on the windows of a subject; None: on raw ones."""
+        settings = train_settings(self.settings, pooled=pooled)
+        return EvaluationSet(part, self.dataset, self._part(part, subject), settings, self.group)
 
     def _classes(self, label: Label) -> int:
         return len(self.dataset.classes) if label == "target" else len(people_of(self.dataset.of("train")))
 
-    def _part(self, part: str) -> Windows:
-        if part not in self._parts:
+    def _part(self, part: str, subject: Subject | None = None) -> Windows:
+        """Return the windows that a subject's anonymizer gets."""
+        if subject is None or subject.source is None:
+            return self._raw(part)
+        key = (subject.name, part)
+        if key not in self._parts:
+            raw = self._raw(part, whole_bins=True)
+            self._parts[key] = subject.source.publish(raw, self.settings.seed, self.group.device)
+        return self._parts[key]
+
+    def _raw(self, part: str, *, whole_bins: bool = False) -> Windows:
+        """Return raw windows; those of whole bins begin at bins only."""
+        key = ("", part + "-bins" * whole_bins)
+        if key not in self._parts:
             settings = self.settings
-            self._parts[part] = load_or_build_windows(
-                self.dataset, part, settings.data, settings.window, self.work, self._watch
-            )
-        return self._parts[part]
+            window = settings.window.model_copy(update={"offsets": 1}) if whole_bins else settings.window
+            self._parts[key] = load_or_build_windows(
+                self.dataset, part, settings.data, window, self.work, self._watch
+            )  # fmt: skip
+        return self._parts[key]

@@ -14,6 +14,7 @@ from rich.table import Column, Table
 from eventveil.cli.options import (
     INTERRUPTED,
     AnonymizerOption,
+    BookOption,
     JsonOption,
     OutFolderOption,
     ResumeOption,
@@ -58,6 +59,7 @@ def run(
         float | None,
         typer.Option(help="Highest acceptable advantage of an attacker over blind guessing: 0 is chance, 1 certainty."),
     ] = None,
+    book: BookOption = None,
     out: OutFolderOption = None,
     key: Annotated[
         Path | None,
@@ -105,7 +107,7 @@ def run(
     if not weights or out is None:
         raise AuditError("expected --weights FILE and --out DIR; see eventveil audit --help")
     settings = _settings(config, data, threshold, overrides or [])
-    report = _audit(settings, weights, out, key, valid_days, _executor(jobs, ray), resume=resume)
+    report = _audit(settings, weights, book, out, key, valid_days, _executor(jobs, ray), resume=resume)
     if json:
         print_json({"out": str(out), "status": report.status, "report": report.model_dump(mode="json")})
     else:
@@ -182,6 +184,7 @@ def _quote(path: Path) -> str:
 def _audit(
     settings: AuditSettings,
     weights: list[Path],
+    book: Path | None,
     out: Path,
     key: Path | None,
     valid_days: int | None,
@@ -194,13 +197,13 @@ def _audit(
     from eventveil.audit.report.certificate import certify
     from eventveil.audit.report.html import write_pages
     from eventveil.audit.report.report import write_report
-    from eventveil.audit.subjects import read_weights, subjects_of, with_windows_of
+    from eventveil.audit.subjects import read_books, read_weights, subjects_of, with_windows_of
     from eventveil.stream.protocol.certificate import VALID_DAYS
     from eventveil.training.engine.loop import Interrupted
 
     anonymizers, classifier = read_weights(weights)
     settings = with_windows_of(settings, next(iter(anonymizers.values())))
-    subjects = subjects_of(anonymizers, classifier, settings)
+    subjects = subjects_of(anonymizers, classifier, settings, read_books(weights, anonymizers, book))
     command = shlex.join(["eventveil", *sys.argv[1:]])
     try:
         with AuditProgress(stderr) as progress:

@@ -72,6 +72,10 @@ AnonymizerOption = Annotated[
         "'noisy-channel'.",
     ),
 ]
+BookOption = Annotated[
+    Path | None,
+    typer.Option("--book", metavar="FILE", help="Book of a stand-in [book.safetensors in the folder of its weights]."),
+]
 OutFolderOption = Annotated[
     Path | None, typer.Option("--out", metavar="DIR", help="Folder for the results, created if missing.")
 ]

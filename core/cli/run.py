@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from eventveil.cli.options import (
+    BookOption,
     JsonOption,
     LogOption,
     SensorOption,
@@ -77,10 +78,6 @@ CertificateOption = Annotated[
         metavar="FILE",
         help="Audit certificate of the anonymizer [certificate.json in the folder of its weights].",
     ),
-]
-BookOption = Annotated[
-    Path | None,
-    typer.Option("--book", metavar="FILE", help="Book of a stand-in [book.safetensors in the folder of its weights]."),
 ]
 UntrainedOption = Annotated[
     bool,
