@@ -5,10 +5,8 @@ Unknown keys are refused; missing keys take the defaults given here.
 
 from __future__ import annotations
 
-import contextlib
 import math
 from functools import cached_property
-from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
@@ -20,10 +18,10 @@ from eventveil.events import Sensor
 from eventveil.replay.player.player import Excerpt
 from eventveil.replay.player.sources import RECORDING, SIMULATE, SourceUri
 from eventveil.settings import Settings
-from eventveil.stream.logs import Form
 from eventveil.stream.model_settings import AnonymizeSettings, ClassifySettings
-from eventveil.stream.protocol.endpoints import dv_address, is_local, is_loopback
+from eventveil.stream.protocol.endpoints import dv_address, is_local
 from eventveil.stream.protocol.wire import StreamName
+from eventveil.stream.watch_settings import WatchSettings
 
 MAX_SECONDS = 1e9  # 31 years; in microseconds, still far from the limits of int64
 
@@ -36,19 +34,6 @@ def _sensor(value: object) -> Sensor | None:
         return Sensor.parse(str(value))
     except EventError as error:
         raise ValueError(str(error)) from error
-
-
-def _address(value: object) -> tuple[str, int] | None:
-    """Parse an address such as `127.0.0.1:9464` or `[::1]:9464`."""
-    if value is None or isinstance(value, tuple):
-        return value
-    host, text = split_host_port(str(value))
-    port = parse_port(text)
-    with contextlib.suppress(ValueError):
-        ip_address(host)
-        if port is not None:
-            return host, port
-    raise ValueError(f"expected an IP address of this machine and a port, such as 127.0.0.1:9464, got {value!r}")
 
 
 def _speed(value: object) -> float | Literal["max"]:
@@ -252,26 +237,6 @@ class LineSettings(Settings):
         return value
 
 
-class WatchSettings(Settings):
-    """How a running pipeline can be monitored."""
-
-    metrics: Annotated[tuple[str, int] | None, BeforeValidator(_address)] = None
-    token: Path | None = None
-    log: Form = "text"
-
-    @model_validator(mode="after")
-    def _others_need_a_token(self) -> Self:
-        if self.metrics is None and self.token is not None:
-            raise ValueError("token is for clients of metrics, which is off; set metrics, or leave token out")
-        if self.metrics is not None and self.token is None and not is_loopback(ip_address(self.metrics[0])):
-            raise ValueError(
-                f"other machines can reach {self.metrics[0]}: create a token, "
-                "(umask 077 && head -c 32 /dev/urandom | base64 > metrics.token), and set watch.token: metrics.token, "
-                "or stay on this machine, with 127.0.0.1"
-            )
-        return self
-
-
 class PipelineSettings(Settings):
     """Everything that `eventveil run` needs."""
 
@@ -297,4 +262,13 @@ class PipelineSettings(Settings):
     def _serves_one_source(self) -> Self:
         if self.publish.serve is not None and len(self.sources) > 1:
             raise ValueError(f"publish.serve: a DV stream holds one camera, and there are {len(self.sources)} sources")
+        return self
+
+    @model_validator(mode="after")
+    def _can_be_viewed(self) -> Self:
+        if self.watch.view is not None and (self.publish.keys is not None or self.publish.bind.endswith(":*")):
+            raise ValueError(
+                f"watch.view subscribes to {self.publish.bind} without keys and at a known port: change publish.bind "
+                "and leave publish.keys out, or run `eventveil view`, which takes keys"
+            )
         return self

@@ -33,6 +33,7 @@ with default_signals(signal.SIGINT):  # the imports take a second or more
         status,
         subscribe,
         train,
+        view,
         weights,
     )
     from eventveil.cli.options import INTERRUPTED, say
@@ -51,6 +52,7 @@ for commands in (
     datasets,
     run,
     subscribe,
+    view,
     status,
     cameras,
     calibrate,

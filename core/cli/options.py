@@ -76,6 +76,37 @@ BookOption = Annotated[
     Path | None,
     typer.Option("--book", metavar="FILE", help="Book of a stand-in [book.safetensors in the folder of its weights]."),
 ]
+EndpointArgument = Annotated[
+    str, typer.Argument(metavar="ENDPOINT", help="Address of the publisher: tcp://HOST:PORT or ipc://PATH.")
+]
+ServerKeyOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--server-key",
+        metavar="FILE.pub",
+        help="Public key of the publisher: encrypt, and accept no other publisher.",
+    ),
+]
+SubscriberKeyOption = Annotated[
+    Path | None,
+    typer.Option("--key", metavar="FILE", help="Your secret key: DIR/secret.key from `eventveil keys new DIR`."),
+]
+RequireCertificateOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--require-certificate",
+        metavar="KEY.pem",
+        help="Public key of an auditor you trust: refuse data unless that auditor certified its weights.",
+    ),
+]
+ExpectedBookOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--book",
+        metavar="FILE",
+        help="Book of the publisher's stand-in: refuse what is not exactly what the book says.",
+    ),
+]
 OutFolderOption = Annotated[
     Path | None, typer.Option("--out", metavar="DIR", help="Folder for the results, created if missing.")
 ]

@@ -104,6 +104,10 @@ MetricsOption = Annotated[
         "--metrics", metavar="HOST:PORT", help="Serve status and metrics for `eventveil status` and Prometheus."
     ),
 ]
+ViewOption = Annotated[
+    str | None,
+    typer.Option("--view", metavar="HOST:PORT", help="Show what is published as a web page, as `eventveil view` does."),
+]
 WaitForCameraOption = Annotated[
     bool, typer.Option("--wait", help="Wait, without a time limit, for live cameras that are not plugged in yet.")
 ]
@@ -134,6 +138,7 @@ def run(
     certificate: CertificateOption = None,
     serve: ServeOption = None,
     metrics: MetricsOption = None,
+    view: ViewOption = None,
     log: LogOption = None,
     overrides: Annotated[list[str] | None, set_option("line.queue=8")] = None,
     json: JsonOption = False,
@@ -174,7 +179,8 @@ def run(
     options = {"sensor": sensor and str(sensor), "speed": speed, "on_disorder": on_disorder, "start_s": start}
     options |= {"stop_s": stop, "loop": loop or None, "gap_s": gap, "shuffle": shuffle or None, "seed": seed}
     options["on_damage"] = on_damage
-    watch = [f"watch.{key}={dumps(value)}" for key, value in (("metrics", metrics), ("log", log)) if value is not None]
+    watched = {"metrics": metrics, "view": view, "log": log}
+    watch = [f"watch.{key}={dumps(value)}" for key, value in watched.items() if value is not None]
     served = [] if serve is None else [f"publish.serve={dumps(serve)}", "publish.events=true"]
     settings = _settings(sources, [*(overrides or []), *watch, *served], options, wait=wait)
     _check_sources(settings)
@@ -197,7 +203,7 @@ def _run(settings: PipelineSettings, *, json: bool) -> None:
     on_signals(pipeline.stop)
     _say_remarks(pipeline)
     output, print_status = Output(), print_status_json if json else Ticker()
-    with _status_server(pipeline) as serve, _dv_server(pipeline):
+    with _status_server(pipeline) as serve, _dv_server(pipeline), _page(pipeline):
         _announce(pipeline)
 
         def beat(now: Status) -> None:
@@ -269,6 +275,19 @@ def _dv_server(pipeline: Pipeline) -> Iterator[None]:
     assert book is not None  # without a stand-in, no events are published
     with serving(publish.bind, publish.serve, read_planned(book), say=say):
         say(f"eventveil: serving events on {publish.serve}, as in `eventveil run {publish.serve}`")
+        yield
+
+
+@contextmanager
+def _page(pipeline: Pipeline) -> Iterator[None]:
+    """Serve a page with what is published if watch.view is set, in a process that never holds raw events."""
+    settings = pipeline.plan.settings
+    if settings.watch.view is None:
+        yield
+        return
+    from eventveil.stream.web.process import page_of
+
+    with page_of(settings.publish.bind, settings.watch.view, say=say):
         yield
 
 

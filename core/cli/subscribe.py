@@ -12,7 +12,18 @@ from typing import TYPE_CHECKING, Annotated
 import numpy as np
 import typer
 
-from eventveil.cli.options import JsonOption, on_signals, print_json, say, stdout
+from eventveil.cli.options import (
+    EndpointArgument,
+    ExpectedBookOption,
+    JsonOption,
+    RequireCertificateOption,
+    ServerKeyOption,
+    SubscriberKeyOption,
+    on_signals,
+    print_json,
+    say,
+    stdout,
+)
 from eventveil.errors import ConfigError
 from eventveil.files import atomic_file, private_folder
 
@@ -26,34 +37,15 @@ def register(app: typer.Typer) -> None:
 
 
 def subscribe(
-    endpoint: Annotated[
-        str, typer.Argument(metavar="ENDPOINT", help="Address of the publisher: tcp://HOST:PORT or ipc://PATH.")
-    ],
+    endpoint: EndpointArgument,
     topic: Annotated[
         list[str] | None,
         typer.Option("--topic", metavar="window|gesture|events", help="Topic to receive [window, gesture]."),
     ] = None,
-    server_key: Annotated[
-        Path | None,
-        typer.Option(metavar="FILE.pub", help="Public key of the publisher: encrypt, and accept no other publisher."),
-    ] = None,
-    key: Annotated[
-        Path | None,
-        typer.Option(metavar="FILE", help="Your secret key: DIR/secret.key from `eventveil keys new DIR`."),
-    ] = None,
-    require_certificate: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="KEY.pem",
-            help="Public key of an auditor you trust: refuse data unless that auditor certified its weights.",
-        ),
-    ] = None,
-    book: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="FILE", help="Book of the publisher's stand-in: refuse what is not exactly what the book says."
-        ),
-    ] = None,
+    server_key: ServerKeyOption = None,
+    key: SubscriberKeyOption = None,
+    require_certificate: RequireCertificateOption = None,
+    book: ExpectedBookOption = None,
     serve: Annotated[
         str | None,
         typer.Option(

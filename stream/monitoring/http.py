@@ -12,14 +12,12 @@ for a local host name are answered, so that a web page in a browser on this mach
 
 from __future__ import annotations
 
-import hmac
 import json
 import threading
 import time
 from collections.abc import Callable, Iterable
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler
-from ipaddress import ip_address
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
@@ -30,7 +28,8 @@ from eventveil.errors import LineError
 from eventveil.stream.monitoring.figures import public_figures
 from eventveil.stream.monitoring.metrics import PipelineCollector
 from eventveil.stream.monitoring.server import REQUEST_S, BoundedServer, ShortRequest
-from eventveil.stream.protocol.endpoints import is_loopback
+from eventveil.stream.monitoring.token import bears_token
+from eventveil.stream.protocol.endpoints import names_this_machine
 
 if TYPE_CHECKING:
     from eventveil.stream.pipeline.status import Status
@@ -154,25 +153,11 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         if self.server.token is not None:
-            if not self._has_token(self.server.token):
+            if not bears_token(self.headers.get("Authorization", ""), self.server.token):
                 return self._reply(HTTPStatus.UNAUTHORIZED, "text/plain", b"Authorization: Bearer TOKEN is missing\n")
-        elif self._names_another_host():
+        elif not names_this_machine(self.headers.get("Host", "localhost")):
             return self._reply(HTTPStatus.FORBIDDEN, "text/plain", b"use a local host name, such as localhost\n")
         return self._reply(*self.server.respond(self.path.partition("?")[0]))
-
-    def _has_token(self, token: str) -> bool:
-        scheme, _, credentials = self.headers.get("Authorization", "").partition(" ")
-        given = credentials.strip().encode("utf-8", "replace")
-        return scheme.lower() == "bearer" and hmac.compare_digest(given, token.encode())
-
-    def _names_another_host(self) -> bool:
-        """Return whether a request names another host than this machine, as DNS rebinding does."""
-        header = self.headers.get("Host", "localhost")
-        host = header.rpartition("]")[0].removeprefix("[") or header.partition(":")[0]
-        try:
-            return host != "localhost" and not is_loopback(ip_address(host))
-        except ValueError:
-            return True
 
     def _reply(self, code: HTTPStatus, content_type: str, body: bytes) -> None:
         self.send_response(code)

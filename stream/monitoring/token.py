@@ -1,7 +1,8 @@
-"""The token that clients of the status server must send: a line in a file that only its owner may read."""
+"""The token that clients of a web server of ours must send: a line in a file that only its owner may read."""
 
 from __future__ import annotations
 
+import hmac
 import re
 from pathlib import Path
 
@@ -28,3 +29,10 @@ def read_token(path: Path) -> str:
     if not TOKEN.fullmatch(text):
         raise AccessError(f"{path}: expected a token, one line of 32 characters or more of base64; {NEW} creates one")
     return text
+
+
+def bears_token(authorization: str, token: str) -> bool:
+    """Return whether the `Authorization` of a request holds the token; how long it takes says nothing about it."""
+    scheme, _, credentials = authorization.partition(" ")
+    given = credentials.strip().encode("utf-8", "replace")
+    return scheme.lower() == "bearer" and hmac.compare_digest(given, token.encode())

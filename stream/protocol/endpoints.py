@@ -53,6 +53,18 @@ def is_loopback(address: IPv4Address | IPv6Address | None) -> bool:
     return address is not None and (mapped or address).is_loopback
 
 
+def names_this_machine(host_header: str) -> bool:
+    """Return whether the `Host` of a request names this machine by a local name, with or without a port.
+
+    A web page that lets its own name point here (DNS rebinding) makes a browser name that.
+    """
+    host = host_header.rpartition("]")[0].removeprefix("[") or host_header.partition(":")[0]
+    try:
+        return host == "localhost" or is_loopback(ip_address(host))
+    except ValueError:
+        return False
+
+
 def _host(endpoint: str) -> str:
     return split_host_port(endpoint.removeprefix("tcp://"))[0]
 

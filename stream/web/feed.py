@@ -1,0 +1,175 @@
+"""Receives what a pipeline publishes, as any subscriber does, and passes it to all browsers.
+
+A thread of its own receives. It waits for no browser, and for a pipeline that is gone until that comes back.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+import time
+from collections import Counter, deque
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from eventveil.errors import AccessError, EventVeilError, WireError
+from eventveil.stream.protocol.wire import GESTURE, STATE, WINDOW, GestureHeader, Message, StateHeader, WindowHeader
+from eventveil.stream.subscriber.client import subscribe
+from eventveil.stream.web.frames import Frame, Key, picture_of
+from eventveil.stream.web.newest import NewestFrames
+
+log = logging.getLogger("eventveil.view")
+
+MAX_STREAMS = 32  # shown; a publisher without keys could be any program
+RATE_S = 5.0  # the rate of windows is that of so many seconds
+RETRY_S = 1.0
+QUEUE = 64  # messages, as a publisher keeps them: older ones are of no use on a page
+SHOWN = {"seq", "run", "t_start_us", "t_end_us", "age_ms", "incidents", "anonymizer", "trained", "certificate", "book",
+         "bits_per_second", "shape", "label", "labels", "probability", "presence", "classifier_trained"}  # fmt: skip
+"""What a page shows of the headers."""
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """A pipeline to subscribe to, with the options of `eventveil.stream.subscribe`."""
+
+    endpoint: str
+    server_key: Path | None = None
+    key: Path | None = None
+    require_certificate: Path | None = None
+    book: Path | None = None
+
+
+class Feed:
+    """Receives from a pipeline while the context is open.
+
+    Args:
+        line: the pipeline.
+        clock: monotonic time in seconds.
+
+    Attributes:
+        failure: why nothing more is received: a certificate, a book or a key that does not fit, or settings that cannot
+            work. None while it works.
+    """
+
+    def __init__(self, line: Line, clock: Callable[[], float] = time.monotonic) -> None:
+        self.failure: EventVeilError | None = None
+        self._line = line
+        self._clock = clock
+        self._lock = threading.Lock()  # over the browsers and the newest frames
+        self._browsers: set[NewestFrames] = set()
+        self._newest: dict[Key, Frame] = {}
+        self._streams: dict[str, _Stream] = {}
+        self._run: str | None = None
+        self._stopped = threading.Event()
+        self._thread = threading.Thread(target=self._receive, name="view", daemon=True)
+        checks = {"keys": line.server_key, "book": line.book, "certificate": line.require_certificate}
+        self._send(Frame.of("page", checks={name: file is not None for name, file in checks.items()}))
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: type[BaseException] | BaseException | TracebackType | None) -> None:
+        self._stopped.set()
+        self._thread.join()
+
+    @property
+    def browsers(self) -> int:
+        """How many browsers watch."""
+        return len(self._browsers)
+
+    @contextmanager
+    def watched(self) -> Iterator[NewestFrames]:
+        """Yield the frames for one browser: first what is known, then what comes. Call it in a coroutine."""
+        browser = NewestFrames(asyncio.get_running_loop())
+        with self._lock:
+            for frame in self._newest.values():
+                browser.put(frame)
+            self._browsers.add(browser)
+        try:
+            yield browser
+        finally:
+            with self._lock:
+                self._browsers.discard(browser)
+
+    def _send(self, frame: Frame) -> None:
+        with self._lock:
+            self._newest[frame.key] = frame
+            for browser in self._browsers:
+                browser.put(frame)
+
+    def _receive(self) -> None:
+        while not self._stopped.is_set():
+            self._say("waiting")
+            line, reason = self._line, ""
+            try:
+                for message in subscribe(
+                    line.endpoint, (WINDOW, GESTURE), server_key=line.server_key, key=line.key, queue=QUEUE,
+                    require_certificate=line.require_certificate, book=line.book, stop=self._stopped.is_set,
+                ):  # fmt: skip
+                    self._take(message)
+            except EventVeilError as error:
+                if self._run is None or not isinstance(error, AccessError | WireError):
+                    self.failure = error
+                    self._say("refused", str(error))
+                    return
+                reason = str(error)  # a line that has worked may come back
+                log.warning("%s; trying again", reason)
+            self._say("lost" if reason else "ended", reason)
+            self._stopped.wait(RETRY_S)
+
+    def _say(self, state: str, reason: str = "") -> None:
+        self._send(Frame.of("line", state=state, reason=reason))
+
+    def _take(self, message: Message) -> None:
+        header = message.header
+        if isinstance(header, StateHeader):
+            self._send(Frame.of("state", header.stream or "", state=header.state, reason=header.reason))
+            return
+        if header.run != self._run:
+            self._begin(header.run)
+        stream = self._streams.get(header.stream)
+        if stream is None:
+            if len(self._streams) >= MAX_STREAMS:
+                return
+            stream = self._streams[header.stream] = _Stream(self._clock)
+        shown = header.model_dump(include=SHOWN)
+        if isinstance(header, GestureHeader):
+            self._send(Frame.of(GESTURE, header.stream, **shown))
+        elif isinstance(header, WindowHeader):
+            keys, payload = picture_of(message.array)
+            self._send(Frame.of(WINDOW, header.stream, payload=payload, **shown, **keys, **stream.count(message)))
+
+    def _begin(self, run: str) -> None:
+        """Forget what an earlier pipeline has published."""
+        self._run = run
+        self._streams.clear()
+        with self._lock:
+            self._newest = {key: frame for key, frame in self._newest.items() if key[0] not in (WINDOW, GESTURE, STATE)}
+        self._say("receiving")
+
+
+class _Stream:
+    """Counts the windows of one stream."""
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self._clock = clock
+        self._arrivals: deque[float] = deque(maxlen=10_000)
+        self._lost: Counter[str] = Counter()
+
+    def count(self, message: Message) -> dict[str, Any]:
+        """Count a window; return the windows a second, and those lost since the page has been watching, by reason."""
+        now = self._clock()
+        self._arrivals.append(now)
+        while self._arrivals[0] < now - RATE_S:
+            self._arrivals.popleft()
+        self._lost.update(message.missing)
+        seconds = now - self._arrivals[0]
+        rate = (len(self._arrivals) - 1) / seconds if seconds > 0 else None
+        return {"windows_per_s": rate, "lost": dict(self._lost)}

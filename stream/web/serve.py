@@ -1,0 +1,80 @@
+"""Serves the page of a pipeline until it is stopped: what `eventveil view` does."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from importlib.util import find_spec
+from ipaddress import ip_address
+from pathlib import Path
+
+from eventveil.errors import ConfigError
+from eventveil.extras import require
+from eventveil.stream.monitoring.token import NEW, read_token
+from eventveil.stream.protocol.endpoints import is_loopback
+from eventveil.stream.watch_settings import parse_address
+from eventveil.stream.web.feed import Feed, Line
+
+ADDRESS = "127.0.0.1:8765"
+PACKAGES = ("starlette", "uvicorn", "websockets")  # of the extra `view`
+LOOK_S = 0.1
+
+
+def check_packages() -> None:
+    """Check that the packages that serve the page are installed, without importing them.
+
+    Raises:
+        ConfigError: one is missing.
+    """
+    for package in PACKAGES:
+        with require(package, extra="view"):
+            if find_spec(package) is None:
+                raise ImportError
+
+
+def serve_page(
+    line: Line,
+    http: str = ADDRESS,
+    token: Path | None = None,
+    *,
+    say: Callable[[str], None],
+    stop: Callable[[], bool] = lambda: False,
+) -> None:
+    """Serve the page of a pipeline until `stop` returns True.
+
+    Args:
+        line: the pipeline.
+        http: HOST:PORT to serve the page at.
+        token: file with the token that browsers need. Required where other machines can connect, and for a pipeline
+            with keys: other users of this machine have none.
+        say: called with the page's address.
+        stop: called ten times a second.
+
+    Raises:
+        ConfigError: the address is not one of this machine or in use, a token or a package is missing.
+        AccessError: the file of the token or of a key cannot be used, or the publisher refuses the key.
+        AuditError, BookError: the pipeline is not the one that was asked for, see `eventveil.stream.subscribe`.
+    """
+    check_packages()
+    try:
+        host, port = parse_address(http)
+    except ValueError as error:
+        raise ConfigError(f"--http: {error}") from None
+    if token is None and (line.key is not None or not is_loopback(ip_address(host))):
+        others = "other users of this machine" if is_loopback(ip_address(host)) else "other machines"
+        raise ConfigError(
+            f"{others} could open {http} and see what only your key may receive: create a token, {NEW}, and give "
+            "--token FILE"
+            if line.key is not None
+            else f"{others} can open {http}: create a token, {NEW}, and give --token FILE, or stay on {ADDRESS}"
+        )
+    from eventveil.stream.web.server import PageServer
+
+    secret = None if token is None else read_token(token)
+    with Feed(line) as feed, PageServer((host, port), feed, secret) as server:
+        asks = "" if secret is None else ", which asks for the token"
+        say(f"eventveil: watch in a browser: {server.url}{asks}")
+        while not stop() and feed.failure is None:
+            time.sleep(LOOK_S)
+    if feed.failure is not None:
+        raise feed.failure
