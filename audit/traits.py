@@ -10,13 +10,12 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 
 from eventveil.replay.datasets.trials import Dataset, Trial
-from eventveil.replay.simulation.dataset import RECIPE
 from eventveil.replay.simulation.person import Person
+from eventveil.replay.simulation.recipe import RECIPE, is_simulated
 
 SUBJECT = re.compile(r"user(\d+)")
 PARTS = ("train", "val", "test")
@@ -35,11 +34,6 @@ class Trait:
     name: str
     classes: tuple[str, ...]
     of: Mapping[str, int]
-
-
-def is_simulated(root: Path) -> bool:
-    """Return whether the people in a folder are simulated."""
-    return (root / RECIPE).is_file()
 
 
 def traits_of(dataset: Dataset) -> list[Trait]:

@@ -15,7 +15,7 @@ from eventveil.extras import install_hint
 from eventveil.models.kinds import Anonymizer
 from eventveil.replay.datasets.trials import Dataset, people_of
 from eventveil.training.data.loader import BatchLoader, mirrored_targets
-from eventveil.training.data.split import Watch, load_or_build_windows, open_split
+from eventveil.training.data.split import Watch, load_or_build_windows, open_split, origin
 from eventveil.training.data.statistics import measure_scene
 from eventveil.training.data.windows import Windows
 from eventveil.training.distributed.process_group import ProcessGroup
@@ -149,7 +149,8 @@ class Run:
 
     def note(self, kind: str, progress: StageProgress) -> str:
         """Return the note about the origin of weights."""
-        return f"eventveil train, settings {digest_of(self.settings, kind)[:16]}, epoch {progress.best_epoch + 1}"
+        command = f"eventveil train, settings {digest_of(self.settings, kind)[:16]}, epoch {progress.best_epoch + 1}"
+        return origin(self.dataset, command)
 
     def _part(self, part: str) -> Windows:
         if part not in self._parts:

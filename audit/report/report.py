@@ -14,8 +14,8 @@ from typing import Any, Literal
 import numpy as np
 
 from eventveil.audit.figures import ReportModel, SubjectReport
-from eventveil.audit.traits import is_simulated
 from eventveil.replay.datasets.trials import Dataset
+from eventveil.replay.simulation.recipe import is_simulated
 from eventveil.stream.protocol.certificate import canonical
 from eventveil.training.data.split import PARTS
 from eventveil.training.engine.run_folder import write_json

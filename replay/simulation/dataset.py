@@ -21,11 +21,11 @@ from eventveil.events import EventPacket
 from eventveil.files import atomic_file, private_folder, remove_parts, write_atomic
 from eventveil.replay.datasets.dvs_gesture import GESTURES
 from eventveil.replay.simulation.camera import Shot, simulate
+from eventveil.replay.simulation.recipe import RECIPE
 from eventveil.replay.simulation.scene import LIGHTINGS
 
 TRAIN_SHARE = 23 / 29  # of the people, as in DVS128 Gesture
 DEFAULT_SHOTS = (Shot(),)
-RECIPE = "simulated.json"  # the options of a set, so that a run which resumes it uses the same
 
 
 @dataclass(frozen=True, slots=True)

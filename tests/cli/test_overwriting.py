@@ -17,11 +17,11 @@ from typer.testing import CliRunner
 from weights_helpers import published_anonymizer
 
 from eventveil.audit.report.report import PAGE, REPORT, SCHEMA
-from eventveil.audit.traits import is_simulated
 from eventveil.cli import app
 from eventveil.errors import AccessError, AuditError, ConfigError, DatasetError, EventVeilError, TrainingError
 from eventveil.files import write_atomic
 from eventveil.replay.datasets import open_dataset
+from eventveil.replay.simulation.recipe import is_simulated
 from eventveil.stream.protocol.certificate import CERTIFICATE
 from eventveil.stream.protocol.keys import read_folder, read_public
 

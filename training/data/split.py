@@ -12,6 +12,7 @@ from eventveil.files import private_folder
 from eventveil.replay.datasets import open_dataset
 from eventveil.replay.datasets.splits import Split, load_split, split_by_person
 from eventveil.replay.datasets.trials import Dataset
+from eventveil.replay.simulation.recipe import is_simulated
 from eventveil.training.data.binned_trials import RowShape
 from eventveil.training.data.simulated import simulate_set
 from eventveil.training.data.windows import Windows, build
@@ -68,6 +69,11 @@ def open_split(settings: DataSettings, run: Path, watch: Watch) -> Dataset:
     except OSError as error:
         raise TrainingError(f"{path}: cannot be written ({error.strerror}); check --out and free space") from error
     return dataset
+
+
+def origin(dataset: Dataset, command: str) -> str:
+    """Return the note of weights that `command` trained on a dataset."""
+    return f"{command}, on simulated people alone" if is_simulated(dataset.root) else command
 
 
 def workers_of(settings: DataSettings) -> int:

@@ -24,7 +24,7 @@ from eventveil.models.weights import save_weights
 from eventveil.replay.datasets.dvs_gesture import NO_GESTURE, NOBODY
 from eventveil.training.data.binned_trials import RowShape
 from eventveil.training.data.loader import mirrored_targets
-from eventveil.training.data.split import Watch, open_split, workers_of
+from eventveil.training.data.split import Watch, open_split, origin, workers_of
 from eventveil.training.data.statistics import measure_scene
 from eventveil.training.distributed.process_group import ProcessGroup
 from eventveil.training.engine.checkpoint import load_networks
@@ -101,7 +101,8 @@ def train_stand_in(
         plots.curves(folder / NAME / "curves.png", progress.history, progress.best_epoch)
     _, states = load_networks(folder / NAME / BEST, NAME)
     network.load_state_dict(states[NAME])
-    _export(folder, network.eval(), settings, moments, f"eventveil train stand-in, settings {digest[:16]}")
+    note = origin(dataset, f"eventveil train stand-in, settings {digest[:16]}")
+    _export(folder, network.eval(), settings, moments, note)
     return progress.history[-1]
 
 
