@@ -21,7 +21,17 @@ from eventveil.audit.execution.executors import Steps
 from eventveil.audit.execution.progress import AuditProgress
 from eventveil.audit.execution.scheduler import Executor, Job, Results, RetryLog, run_jobs
 from eventveil.audit.figures import SubjectReport, surest
-from eventveil.audit.report.report import PAGE, REPORT, SCHEMA, AuditReport, Data, Made, Repeated, digest
+from eventveil.audit.report.report import (
+    CERTIFICATE_PAGE,
+    PAGE,
+    REPORT,
+    SCHEMA,
+    AuditReport,
+    Data,
+    Made,
+    Repeated,
+    digest,
+)
 from eventveil.audit.report.verdict import decide
 from eventveil.audit.settings import AuditSettings
 from eventveil.audit.stand_in import StandInSource
@@ -165,7 +175,9 @@ class Auditor:
     def _claim(self, path: Path, current: dict[str, str]) -> None:
         """Begin an audit in a folder that holds no results of another one."""
         out = self._work.parent
-        existing = [name for name in (REPORT, SCHEMA, PAGE, CERTIFICATE) if os.path.lexists(out / name)]
+        existing = [
+            name for name in (REPORT, SCHEMA, PAGE, CERTIFICATE, CERTIFICATE_PAGE) if os.path.lexists(out / name)
+        ]
         if existing:
             raise AuditError(
                 f"{out / existing[0]}: exists, and no audit that can be resumed made it; name another --out"

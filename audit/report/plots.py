@@ -17,22 +17,24 @@ with require("matplotlib", extra="audit", error=AuditError):
 
 
 def frontier(subjects: Sequence[SubjectReport]) -> str:
-    """Plot the target's accuracy against the strongest attacker's advantage; dominated subjects are hollow."""
+    """Plot the target's accuracy against the strongest attacker's advantage; dominated subjects are hollow.
+
+    Squares are audited subjects, circles are comparisons.
+    """
     figure, axis = _figure()
-    for subject in subjects:
+    for number, subject in enumerate(subjects):
         if subject.utility is None:
             continue
-        use, leak = subject.utility.retrained, subject.strongest.advantage
-        colour = "tab:red" if subject.audited else "tab:blue"
+        use, leak, colour = subject.utility.retrained, subject.strongest.advantage, f"C{number}"
         axis.errorbar(
             [100 * leak.value], [100 * use.value],
             xerr=_around(leak), yerr=_around(use),
-            fmt="o", color=colour, mfc="white" if subject.dominated_by else colour, lw=0.8, ms=6,
+            fmt="s" if subject.audited else "o", label=subject.name,
+            color=colour, mfc="white" if subject.dominated_by else colour, lw=0.8, ms=6,
         )  # fmt: skip
-        place = (100 * leak.value, 100 * use.value)
-        axis.annotate(subject.name, place, xytext=(5, 5), textcoords="offset points", fontsize=8)
     axis.set_xlabel("strongest attacker's advantage over blind guessing, %")
-    axis.set_ylabel("target accuracy, %")
+    axis.set_ylabel("gestures recognised, %")
+    axis.legend(fontsize=7)
     return _svg(figure)
 
 
@@ -69,10 +71,12 @@ def crowds(subjects: Sequence[SubjectReport]) -> str:
         people, linked = [one.people for one in best], [one.linkability for one in best]
         axis.plot(people, [100 * one.value for one in linked], "o-", label=subject.name, ms=4)
         axis.fill_between(people, [100 * one.low for one in linked], [100 * one.high for one in linked], alpha=0.12)
-    largest = max((one.people for subject in subjects for one in most_linking(subject.attacks)), default=2)
-    guessing = range(2, largest + 1)
+    sizes = sorted({one.people for subject in subjects for one in most_linking(subject.attacks)})
+    guessing = range(2, max(sizes, default=2) + 1)
     axis.plot(guessing, [100 / people for people in guessing], color="0.5", lw=0.8)
     axis.set_xscale("log")
+    axis.set_xticks(sizes, [str(people) for people in sizes])
+    axis.minorticks_off()
     axis.set_xlabel("people in the crowd")
     axis.set_ylabel("linkability, %")
     axis.legend(fontsize=8)

@@ -22,6 +22,7 @@ from eventveil.training.engine.run_folder import write_json
 from eventveil.version import __version__
 
 REPORT, SCHEMA, PAGE = "report.json", "report.schema.json", "report.html"
+CERTIFICATE_PAGE = "certificate.html"
 
 
 class Data(ReportModel):

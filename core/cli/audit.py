@@ -212,8 +212,8 @@ def _audit(
         say(f"eventveil: stopped; {out} holds all results so far. To continue, repeat the command with --resume")
         raise typer.Exit(INTERRUPTED) from None
     write_report(out, report)
-    write_pages(out, report)
     signed = certify(out, report, key or out / "key.pem", valid_days or VALID_DAYS)
+    write_pages(out, report, signed)
     say(f"eventveil: certified until {signed.certificate.not_after} with key {signed.fingerprint} (its fingerprint)")
     say(f"eventveil: done; the report is in {out}. {out / 'work'} contains raw windows and identities: keep it private")
     return report

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import base64
 import os
+import re
 import shutil
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -15,12 +16,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from audit_reports import figure
+from audit_reports import report, signed, with_everything
 from PIL import Image
 
-from eventveil.audit.figures import Attribute, Likeness, Replay
 from eventveil.audit.report.html import write_pages
-from eventveil.audit.report.report import Repeated
 
 pytest.importorskip("selenium", reason="no selenium here: pip install '.[test]'")
 from selenium import webdriver
@@ -50,38 +49,16 @@ def browser(tmp_path_factory):
     driver.quit()
 
 
-@pytest.fixture
-def full(report):
-    """Return a report with everything that a page can show, and long names."""
-    picture = {
-        "restored": figure(0.12),
-        "likeness": Likeness(ssim=figure(0.25, 0.2), psnr_db=figure(11.0, 10.5)),
-        "replay": Replay(noise=True, guesses=768, explained=figure(0.01), succeeded=False),
-        "attributes": tuple(
-            Attribute(name=name, probe=probe, classes=("one", "other"), people=40, accuracy=figure(0.6, 0.5))
-            for name in ("glasses", "height", "light")
-            for probe in ("linear", "cnn")
-        ),
-        "name": "noisy_channel-2026-with-a-long-name",
-    }
-    raw, hidden, bare = report.subjects
-    return report.model_copy(
-        update={
-            "subjects": (raw, hidden.model_copy(update=picture), bare),
-            "data": report.data.model_copy(update={"simulated": True}),
-            "repeated": (Repeated(job="informed plain, seed 0, on raw", reasons=("its worker is gone",)),),
-        }
-    )
-
-
-@pytest.fixture
-def path(full, tmp_path):
-    sheets = tmp_path / "work" / "pictures"
+@pytest.fixture(scope="module")
+def path(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("audit")
+    sheets = folder / "work" / "pictures"
     sheets.mkdir(parents=True)
     noise = np.random.default_rng(0).integers(0, 255, (300, 900), np.uint8)
     Image.fromarray(noise).save(sheets / "noisy.png")
-    write_pages(tmp_path, full)
-    return tmp_path / "report.html"
+    full = with_everything(report())
+    write_pages(folder, full, signed(full, folder))
+    return folder / "report.html"
 
 
 def load(browser, path, size):
@@ -100,6 +77,13 @@ def keep(browser, name):
     if folder:
         shot = browser.execute_cdp_cmd("Page.captureScreenshot", {"captureBeyondViewport": True})["data"]
         Path(folder, f"{name}.png").write_bytes(base64.b64decode(shot))
+
+
+def keep_pdf(name, pdf):
+    """Save what was printed, if a folder for screenshots is set."""
+    folder = os.environ.get("EVENTVEIL_SCREENSHOTS")
+    if folder:
+        Path(folder, f"{name}.pdf").write_bytes(pdf)
 
 
 @pytest.mark.parametrize("name", SIZES)
@@ -160,6 +144,59 @@ def test_nothing_is_to_be_scrolled_sideways_and_nothing_is_too_small(browser, pa
     keep(browser, f"{name}-open")
 
 
+BROKEN_WORDS = """
+const broken = [], text = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
+while (text.nextNode()) {
+  if (!text.currentNode.parentElement.closest("td, th, dt, dd, h1, h2, h3, p, li, strong") ||
+      text.currentNode.parentElement.closest("code, pre")) continue;
+  for (const word of text.currentNode.data.matchAll(/[^\\s\\u00a0-]+/g)) {
+    const range = document.createRange();
+    range.setStart(text.currentNode, word.index);
+    range.setEnd(text.currentNode, word.index + word[0].length);
+    if (new Set([...range.getClientRects()].map(box => Math.round(box.top))).size > 1) broken.push(word[0]);
+  }
+}
+return broken;
+"""
+
+
+@pytest.mark.parametrize("name", [*SIZES, "tablet", "sheet"])
+def test_no_word_is_broken_in_a_column(browser, path, name):
+    """A sheet of A4 paper, without its margins, is 680 pixels wide."""
+    load(browser, path, SIZES.get(name, (800, 1100) if name == "tablet" else (680, 1010)))
+    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": "print" if name == "sheet" else "screen"})
+    try:
+        assert browser.execute_script(BROKEN_WORDS) == []
+        if name == "sheet":
+            assert browser.execute_script("return document.documentElement.scrollWidth") <= 680
+    finally:
+        browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": ""})
+
+
+def printed(browser):
+    """Print the page to PDF on A4 paper, and return the number of its sheets and the PDF."""
+    pdf = base64.b64decode(browser.execute_cdp_cmd("Page.printToPDF", {"preferCSSPageSize": True})["data"])
+    return len(re.findall(rb"/Type\s*/Page\b", pdf)), pdf
+
+
+def test_page_one_prints_on_one_sheet_and_the_report_on_few(browser, path):
+    load(browser, path, SIZES["desk"])
+    sheets, pdf = printed(browser)
+    assert 4 <= sheets <= 12
+    assert b"/MediaBox [0 0 594.95996 841.91998]" in pdf or b"/MediaBox [0 0 595" in pdf  # A4
+    browser.execute_script("[...document.body.children].filter(e => e.className != 'front').forEach(e => e.remove())")
+    assert printed(browser)[0] == 1
+    keep_pdf("report", pdf)
+
+
+def test_the_certificate_prints_on_one_sheet(browser, path):
+    certificate = path.with_name("certificate.html")
+    assert load(browser, certificate, SIZES["desk"]) == []
+    sheets, pdf = printed(browser)
+    assert sheets == 1
+    keep_pdf("certificate", pdf)
+
+
 def test_a_page_that_wanted_something_from_the_network_would_be_found_out(browser, path):
     """Prove that the test can fail: an image from a server causes a message of the console."""
 
@@ -171,8 +208,9 @@ def test_a_page_that_wanted_something_from_the_network_would_be_found_out(browse
     threading.Thread(target=server.serve_forever, daemon=True).start()
     try:
         image = f'<img src="http://127.0.0.1:{server.server_port}/pixel.png"></body>'
-        path.write_text(path.read_text().replace("</body>", image))
-        assert load(browser, path, SIZES["desk"])
+        other = path.with_name("other.html")
+        other.write_text(path.read_text().replace("</body>", image))
+        assert load(browser, other, SIZES["desk"])
     finally:
         server.shutdown()
         server.server_close()

@@ -5,20 +5,24 @@ from __future__ import annotations
 import base64
 import hashlib
 import io
+import re
 from datetime import UTC, datetime
 from html.parser import HTMLParser
+from itertools import combinations
 
 import pytest
-from audit_reports import TENSORS, figure
+from audit_reports import TENSORS, figure, signed, simulated, subject, with_everything
 from certificates import certificate, tampered
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_private_key
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from rich.console import Console
 from typer.testing import CliRunner
 
 from eventveil.audit.figures import Attribute, Likeness, Replay
+from eventveil.audit.report import plots
 from eventveil.audit.report.certificate import certify, verify
-from eventveil.audit.report.html import page, write_pages
+from eventveil.audit.report.html import certificate_page, page, write_pages
 from eventveil.audit.report.report import write_report
 from eventveil.cli import app, audit
 from eventveil.errors import AuditError
@@ -39,8 +43,14 @@ class Links(HTMLParser):
         self.text += data
 
 
-def test_the_page_loads_nothing_and_begins_with_the_verdicts(report):
-    text = page(report, [])
+@pytest.fixture
+def shown(tmp_path):
+    """Return a function that renders the page of a report."""
+    return lambda report, sheets=(): page(report, signed(report, tmp_path), list(sheets))
+
+
+def test_the_page_loads_nothing_and_begins_with_the_verdicts(report, shown):
+    text = shown(report)
     links = Links()
     links.feed(text)
     assert len(links.loaded) == 3  # the plots
@@ -63,7 +73,62 @@ def test_the_page_loads_nothing_and_begins_with_the_verdicts(report):
     assert "Not tried: undoing the anonymizer, pictures reconstructed from windows, guessing the noise" in words
 
 
-def test_the_page_tells_what_the_other_attackers_got(report):
+def test_page_one_answers_a_privacy_officer_and_the_rest_has_the_order_of_the_standard(report, shown):
+    links = Links()
+    links.feed(shown(report))
+    words = " ".join(links.text.split())
+    order = [
+        "What leaves the machine", "Who could learn what", "Who tried?", "Until when does it hold?",
+        "ISO/IEC 27559:2022",
+        "1. Context and threats (6)", "2. Data and attack model (7)", "3. Maximum and average risk (7.3.2)",
+        "4. Identifiability (8.2)", "5. Adversarial testing (8.2.3)", "6. Mitigation and governance (8.3, 9)",
+    ]  # fmt: skip
+    places = [words.index(text) for text in order]
+    assert places == sorted(places)
+    assert re.search(r"Until the end of 20\d\d-\d\d-\d\d \(UTC\)", words)
+    assert "1 attackers, of the kinds that section 2 explains, tried it on 40 people" in words
+    assert "Who is it, of people seen before? advantage 4.0 % (95 % interval 1.0 % to 7.0 %)" in words
+
+
+MEASURES = (
+    "advantage", "95 % interval", "linkability", "singling out", "surely linked", "rank-1", "rank-5", "mAP", "EER", "D",
+    "true matches at 1 % false", "retrained", "unchanged", "dominated", "restored", "SSIM", "PSNR", "balanced accuracy",
+    "informed",
+)  # fmt: skip
+
+
+class Definitions(Links):
+    """Marks what a <dfn> defines, and leaves out verdicts, whose words are those of the terminal."""
+
+    def __init__(self):
+        super().__init__()
+        self.hidden = False
+
+    def handle_starttag(self, tag, attrs):
+        if tag in ("style", "title") or "verdict" in dict(attrs).get("class", ""):
+            self.hidden = True
+        self.text += "[[" if tag == "dfn" else ""
+
+    def handle_endtag(self, tag):
+        self.text += "]]" if tag == "dfn" else ""
+        if tag in ("div", "style", "title"):
+            self.hidden = False
+
+    def handle_data(self, data):
+        self.text += "" if self.hidden else data
+
+
+def test_every_measure_is_explained_where_it_appears_first(report, shown):
+    definitions = Definitions()
+    definitions.feed(shown(with_everything(report)))
+    words = " ".join(definitions.text.split())
+    for measure in MEASURES:
+        found = re.search(rf"(?<![\w-]){measure}(?![\w-])", words, 0 if measure == "D" else re.IGNORECASE)
+        assert found, measure
+        assert words[found.start() - 2 : found.start()] == "[[", words[found.start() - 60 : found.end() + 40]
+
+
+def test_the_page_tells_what_the_other_attackers_got(report, shown):
     other = {
         "restored": figure(0.12),
         "likeness": Likeness(ssim=figure(0.25, 0.2), psnr_db=figure(11.0, 10.5)),
@@ -76,7 +141,7 @@ def test_the_page_tells_what_the_other_attackers_got(report):
     tested = hidden.model_copy(update=other)
     no_noise = bare.model_copy(update={"replay": Replay(noise=False, guesses=0, explained=None, succeeded=False)})
     links = Links()
-    links.feed(page(report.model_copy(update={"subjects": (raw, tested, no_noise)}), []))
+    links.feed(shown(report.model_copy(update={"subjects": (raw, tested, no_noise)})))
     words = "".join(links.text.split())
     for text in ("hidden<i> 12.0 % (2.0 to 22.0)", "0.250 (0.150 to 0.350; 0.200)", "11.0 (10.9 to 11.1; 10.5)",
                  "768 1.0 % (-9.0 to 11.0; 0.0 %) The noise was not predicted", "bare 0 - It draws no noise",
@@ -93,7 +158,8 @@ def test_pictures_of_real_people_are_in_the_private_page_alone(report, tmp_path,
         (sheets / f"{name}.png").write_bytes(f"picture of {name}".encode())
     pictured = report.subjects[1].model_copy(update={"likeness": Likeness(ssim=figure(0.2), psnr_db=figure(9.0))})
     data = report.data.model_copy(update={"simulated": simulated})
-    write_pages(tmp_path, report.model_copy(update={"data": data, "subjects": (report.subjects[0], pictured)}))
+    report = report.model_copy(update={"data": data, "subjects": (report.subjects[0], pictured)})
+    write_pages(tmp_path, report, signed(report, tmp_path))
     public, private = (tmp_path / "report.html").read_text(), (tmp_path / "work" / "pictures.html").read_text()
     encoded = {
         name: base64.b64encode(f"picture of {name}".encode()).decode() for name in ("hidden", "recording-hidden")
@@ -103,6 +169,42 @@ def test_pictures_of_real_people_are_in_the_private_page_alone(report, tmp_path,
     assert ("image/png;base64," + encoded["hidden"] in public) == simulated
     assert encoded["recording-hidden"] not in public
     assert ("image/png" in public) == simulated
+
+
+def test_the_certificate_page_has_what_was_signed_and_nothing_of_it_becomes_markup(report, tmp_path):
+    papers = signed(report, tmp_path)
+    links = Links()
+    links.feed(certificate_page(report, papers))
+    assert (links.loaded, set(links.tags) & {"script", "img", "i"}) == ([], set())
+    words = " ".join(links.text.split())
+    for text in ("hidden<i>: Pass", "bare: Fail", str(papers.certificate.not_after), papers.fingerprint, papers.key,
+                 papers.certificate.report, TENSORS, report.audited[0].verdict.text):  # fmt: skip
+        assert text in words
+    assert "simulated people only" not in words
+    links.feed(certificate_page(report.model_copy(update={"data": simulated(report)}), papers))
+    assert "The evidence is about simulated people only. It shows nothing about real people." in links.text
+
+
+def test_labels_and_legends_of_plots_are_inside_their_axes(monkeypatch):
+    figures = []
+    monkeypatch.setattr(plots, "_svg", figures.append)
+    points = ((0.0, 1.0), (1.0, 1.0), (1.0, 0.0), (0.0, 0.0), (0.5, 0.5), *[(0.02, 0.99)] * 7)
+    subjects = [subject(f"noisy_channel-2026-{at}", leak, use=use) for at, (leak, use) in enumerate(points)]
+    plots.frontier(subjects)
+    plots.observed(subjects[:3])
+    plots.crowds(subjects[:3])
+    for drawn in figures:
+        FigureCanvasAgg(drawn).draw()
+        (axis,) = drawn.axes
+        legend = axis.get_legend()
+        box, inside = legend.get_window_extent(), axis.bbox
+        names = [text.get_text() for text in legend.get_texts()]
+        assert names == [one.name for one in subjects[: len(names)]]
+        assert inside.x0 <= box.x0 < box.x1 <= inside.x1
+        assert inside.y0 <= box.y0 < box.y1 <= inside.y1
+        assert not list(axis.texts)
+        ticks = [tick.label1.get_window_extent() for tick in axis.xaxis.get_major_ticks()]
+        assert not any(one.overlaps(other) for one, other in combinations(ticks, 2))
 
 
 def test_the_terminal_shows_all_of_it_in_80_columns(report, monkeypatch):
@@ -118,16 +220,15 @@ def test_the_terminal_shows_all_of_it_in_80_columns(report, monkeypatch):
     assert rows[-2].startswith("bare: Fail: an attacker gained 50.0%")  # the verdict comes last
 
 
-def test_who_would_put_real_people_into_the_page_is_stopped(report):
+def test_who_would_put_real_people_into_the_page_is_stopped(report, shown):
     with pytest.raises(AssertionError, match="private"):
-        page(report, [("hidden", "data:image/png;base64,")])
+        shown(report, [("hidden", "data:image/png;base64,")])
 
 
 def test_a_certificate_holds_and_nothing_of_it_can_be_changed(report, tmp_path):
     write_report(tmp_path, report)
     key = tmp_path / "key.pem"
-    signed = certify(tmp_path, report, key)
-    made, path = signed.certificate, tmp_path / "certificate.json"
+    made, path = certify(tmp_path, report, key).certificate, tmp_path / "certificate.json"
     assert key.stat().st_mode & 0o077 == 0
     assert made.report == hashlib.sha256((tmp_path / "report.json").read_bytes()).hexdigest()
     assert verify(path, key=key, report=tmp_path / "report.json", weights=TENSORS).text == path.read_text()
@@ -174,11 +275,11 @@ def test_the_auditor_chooses_how_long_a_certificate_counts_and_verify_says_so(re
     write_report(tmp_path, report)
     today = datetime.now(UTC).date()
     for arguments, days in (((), 365), ((20,), 20)):
-        signed = certify(tmp_path, report, tmp_path / "key.pem", *arguments)
-        assert (signed.certificate.not_after - today).days in (days, days + 1)  # + 1: midnight has just passed
+        papers = certify(tmp_path, report, tmp_path / "key.pem", *arguments)
+        assert (papers.certificate.not_after - today).days in (days, days + 1)  # + 1: midnight has just passed
     done = CliRunner().invoke(app, ["audit", "verify", str(tmp_path / "certificate.json")])
-    assert f"valid until {signed.certificate.not_after}" in done.stdout
-    assert f"fingerprint {signed.fingerprint}" in done.stdout
+    assert f"valid until {papers.certificate.not_after}" in done.stdout
+    assert f"fingerprint {papers.fingerprint}" in done.stdout
     assert "the certificate expires at the end of" in done.stderr
     private = load_pem_private_key((tmp_path / "key.pem").read_bytes(), None)
     (tmp_path / "certificate.json").write_text(certificate(private, (TENSORS, 0), not_after="2026-01-01"))

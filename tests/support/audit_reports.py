@@ -2,8 +2,20 @@
 
 from __future__ import annotations
 
-from eventveil.audit.figures import Advantage, Attack, Class, CrowdFigures, Figure, SubjectReport, Utility
-from eventveil.audit.report.report import AuditReport, Data, Made
+from eventveil.audit.figures import (
+    Advantage,
+    Attack,
+    Attribute,
+    Class,
+    CrowdFigures,
+    Figure,
+    Likeness,
+    Replay,
+    SubjectReport,
+    Utility,
+)
+from eventveil.audit.report.certificate import certify
+from eventveil.audit.report.report import AuditReport, Data, Made, Repeated, write_report
 from eventveil.audit.report.verdict import decide
 
 TENSORS = "ab" * 32
@@ -24,9 +36,9 @@ def attack(value, way="linked", windows=1, knowledge="informed"):
     )  # fmt: skip
 
 
-def subject(name, leak, *, audited=False):
+def subject(name, leak, *, audited=False, use=0.9):
     attacks = (attack(-0.2, "search"), attack(leak), attack(leak, windows=5))
-    figure = Figure(value=0.9, low=0.8, high=0.95, chance=0.1)
+    figure = Figure(value=use, low=use - 0.1, high=min(1.0, use + 0.05), chance=0.1)
     return SubjectReport(
         name=name, audited=audited, weights=TENSORS if audited else None,
         about={"note": "<b>note</b>", "trained": False} if audited else None, attacks=attacks,
@@ -51,3 +63,37 @@ def report():
 
 def figure(value, chance=0.0):
     return Figure(value=value, low=value - 0.1, high=value + 0.1, chance=chance)
+
+
+def signed(report, folder):
+    """Write a report into a folder, and return its certificate."""
+    write_report(folder, report)
+    return certify(folder, report, folder / "key.pem")
+
+
+def simulated(report):
+    """Return the data of a report, with simulated people."""
+    return report.data.model_copy(update={"simulated": True})
+
+
+def with_everything(report):
+    """Return a report with everything that a page can show, and long names."""
+    raw, hidden, bare = report.subjects
+    shown = {
+        "restored": figure(0.12),
+        "likeness": Likeness(ssim=figure(0.25, 0.2), psnr_db=figure(11.0, 10.5)),
+        "replay": Replay(noise=True, guesses=768, explained=figure(0.01), succeeded=False),
+        "attributes": tuple(
+            Attribute(name=name, probe=probe, classes=("one", "other"), people=40, accuracy=figure(0.6, 0.5))
+            for name in ("glasses", "height", "light")
+            for probe in ("linear", "cnn")
+        ),
+        "name": "noisy_channel-2026-with-a-long-name",
+    }
+    return report.model_copy(
+        update={
+            "subjects": (raw, hidden.model_copy(update=shown), bare),
+            "data": simulated(report),
+            "repeated": (Repeated(job="informed plain, seed 0, on raw", reasons=("its worker is gone",)),),
+        }
+    )
