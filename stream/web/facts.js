@@ -23,7 +23,7 @@ export function sayWindow(header, checks) {
   say("certificate", certificate(header.certificate, checks));
   say("book", book(header.book, checks));
   say("bits", header.bits_per_second === null
-    ? "no bound: only a stand-in has one"
+    ? "not stated: only a stand-in publishes a bound"
     : `at most ${header.bits_per_second}`);
   say("keys", checks.keys ? "with keys, encrypted" : "without keys");
   byId("warning").hidden = header.trained;

@@ -80,6 +80,11 @@ class Feed:
         self._thread.join()
 
     @property
+    def receives(self) -> bool:
+        """Whether it still receives, or waits for something to receive."""
+        return self._thread.is_alive()
+
+    @property
     def browsers(self) -> int:
         """How many browsers watch."""
         return len(self._browsers)
@@ -116,8 +121,8 @@ class Feed:
                     self._take(message)
             except EventVeilError as error:
                 if self._run is None or not isinstance(error, AccessError | WireError):
-                    self.failure = error
                     self._say("refused", str(error))
+                    self.failure = error
                     return
                 reason = str(error)  # a line that has worked may come back
                 log.warning("%s; trying again", reason)

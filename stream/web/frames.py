@@ -21,6 +21,7 @@ import numpy.typing as npt
 PREFIX = struct.Struct("<II")
 MAX_SIDE, MAX_CHANNELS = 256, 64
 """Of a picture: a window of a camera with a million pixels would be too much for a browser."""
+LARGEST = 1e30
 
 Key = tuple[str, str]
 """The kind of a frame and its stream, or "" if it is about no single one."""
@@ -63,22 +64,23 @@ def picture_of(values_CHW: npt.NDArray[np.float32]) -> tuple[dict[str, Any], byt
         The keys `picture` (its shape), `low` and `high` of the header, and the payload. A value of the window is
         `low + (high - low) * byte / 255`.
     """
-    # A publisher without keys could be any program: NaN and infinity show as 0.
-    values = np.nan_to_num(values_CHW[:MAX_CHANNELS].astype(np.float64), nan=0.0, posinf=0.0, neginf=0.0)
+    # A publisher without keys could be any program: NaN and infinity show as 0, and differences stay finite.
+    values = np.nan_to_num(values_CHW[:MAX_CHANNELS], nan=0.0, posinf=0.0, neginf=0.0).clip(-LARGEST, LARGEST)
     values = _reduced(values, -(-max(values.shape[1:]) // MAX_SIDE))
     low, high = min(0.0, float(values.min())), max(0.0, float(values.max()))
-    levels = np.round((values - low) * (255 / ((high - low) or 1.0))).astype(np.uint8)
+    scale = 255 / (high - low) if high - low > 1 / LARGEST else 0.0
+    levels = np.rint((values - np.float32(low)) * np.float32(scale)).clip(0, 255).astype(np.uint8)
     return {"picture": list(levels.shape), "low": low, "high": high}, levels.tobytes()
 
 
-def _reduced(values: npt.NDArray[np.float64], factor: int) -> npt.NDArray[np.float64]:
+def _reduced(values: npt.NDArray[np.float32], factor: int) -> npt.NDArray[np.float32]:
     """Return the mean of each square of `factor` pixels a side; what is left over at the edges is left out."""
     if factor == 1:
         return values
     channels, height, width = values.shape
     rows, columns = min(factor, height), min(factor, width)
     kept = values[:, : height // rows * rows, : width // columns * columns]
-    means: npt.NDArray[np.float64] = kept.reshape(channels, height // rows, rows, width // columns, columns).mean(
+    means: npt.NDArray[np.float32] = kept.reshape(channels, height // rows, rows, width // columns, columns).mean(
         (2, 4)
     )
     return means

@@ -52,7 +52,8 @@ export class Picture {
     const gain = this.top > 0 ? 127 / Math.sqrt(this.top) : 0;
     this.bins[bin].forEach((value, pixel) => {
       const grey = 128 + Math.sign(value) * gain * Math.sqrt(Math.abs(value)); // the root shows what is faint, too
-      image.data.set([grey, grey, grey, 255], 4 * pixel);
+      image.data.fill(grey, 4 * pixel, 4 * pixel + 3);
+      image.data[4 * pixel + 3] = 255;
     });
     this.context.putImageData(image, 0, 0);
   }

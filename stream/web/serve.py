@@ -8,7 +8,7 @@ from importlib.util import find_spec
 from ipaddress import ip_address
 from pathlib import Path
 
-from eventveil.errors import ConfigError
+from eventveil.errors import ConfigError, LineError
 from eventveil.extras import require
 from eventveil.stream.monitoring.token import NEW, read_token
 from eventveil.stream.protocol.endpoints import is_loopback
@@ -18,6 +18,7 @@ from eventveil.stream.web.feed import Feed, Line
 ADDRESS = "127.0.0.1:8765"
 PACKAGES = ("starlette", "uvicorn", "websockets")  # of the extra `view`
 LOOK_S = 0.1
+TELL_S = 1.0  # for browsers to receive why the page ends
 
 
 def check_packages() -> None:
@@ -74,7 +75,11 @@ def serve_page(
     with Feed(line) as feed, PageServer((host, port), feed, secret) as server:
         asks = "" if secret is None else ", which asks for the token"
         say(f"eventveil: watch in a browser: {server.url}{asks}")
-        while not stop() and feed.failure is None:
+        while feed.receives and not stop():
             time.sleep(LOOK_S)
+        if not feed.receives:
+            time.sleep(TELL_S)
     if feed.failure is not None:
         raise feed.failure
+    if not feed.receives and not stop():
+        raise LineError("the page no longer receives anything; see the error above")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import sys
 import threading
@@ -44,8 +45,9 @@ class PageServer:
         try:
             self._socket = socket.create_server((host, port), family=family)
         except OSError as error:
+            reason = os.strerror(error.errno or 0)
             raise ConfigError(
-                f"{host}:{port}: cannot serve the page at this address: {error.strerror}; choose another HOST:PORT"
+                f"{host}:{port}: cannot serve the page at this address: {reason}; choose another HOST:PORT"
             ) from error
         if sys.platform == "linux":  # connections inherit it
             self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, HALTED_MS)

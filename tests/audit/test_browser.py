@@ -1,14 +1,10 @@
-"""The page of an audit in a real browser without a network, on a desktop and on a phone.
-
-Set EVENTVEIL_SCREENSHOTS to a folder to save screenshots.
-"""
+"""The page of an audit in a real browser without a network, on a desktop and on a phone."""
 
 from __future__ import annotations
 
 import base64
 import os
 import re
-import shutil
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from io import BytesIO
@@ -17,36 +13,24 @@ from pathlib import Path
 import numpy as np
 import pytest
 from audit_reports import report, signed, with_everything
+from chromium import NEEDED, SIZES, chromium, keep, set_size
 from PIL import Image
 
 from eventveil.audit.report.html import write_pages
 
 pytest.importorskip("selenium", reason="no selenium here: pip install '.[test]'")
-from selenium import webdriver
 from selenium.webdriver.common.by import By
 
-BROWSER, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
-pytestmark = [
-    pytest.mark.skipif(not (BROWSER and DRIVER), reason="no chromium with its driver: apt-get install chromium-driver"),
-    pytest.mark.timeout(300),
-]
-SIZES = {"desk": (1280, 900), "phone": (375, 812)}
+pytestmark = NEEDED
 
 
 @pytest.fixture(scope="module")
 def browser(tmp_path_factory):
-    options = webdriver.ChromeOptions()
-    options.binary_location = BROWSER
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
-    for argument in ("--headless=new", "--no-sandbox", "--disable-gpu", "--hide-scrollbars", "--disable-dev-shm-usage"):
-        options.add_argument(argument)
-    options.add_argument(f"--user-data-dir={tmp_path_factory.mktemp('profile')}")
-    driver = webdriver.Chrome(options=options, service=webdriver.ChromeService(DRIVER))
-    driver.execute_cdp_cmd("Network.enable", {})
-    offline = {"offline": True, "latency": 0, "downloadThroughput": 0, "uploadThroughput": 0}
-    driver.execute_cdp_cmd("Network.emulateNetworkConditions", offline)
-    yield driver
-    driver.quit()
+    with chromium(tmp_path_factory.mktemp("profile")) as driver:
+        driver.execute_cdp_cmd("Network.enable", {})
+        offline = {"offline": True, "latency": 0, "downloadThroughput": 0, "uploadThroughput": 0}
+        driver.execute_cdp_cmd("Network.emulateNetworkConditions", offline)
+        yield driver
 
 
 @pytest.fixture(scope="module")
@@ -63,20 +47,11 @@ def path(tmp_path_factory):
 
 def load(browser, path, size):
     """Load a page in a window of this size, and return the messages of the console."""
-    metrics = {"width": size[0], "height": size[1], "deviceScaleFactor": 1, "mobile": size[0] < 500}
-    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
+    set_size(browser, size)
     for kind in ("browser", "performance"):
         browser.get_log(kind)
     browser.get(path.as_uri())
     return browser.get_log("browser")
-
-
-def keep(browser, name):
-    """Save a screenshot of the whole page, if a folder for them is set."""
-    folder = os.environ.get("EVENTVEIL_SCREENSHOTS")
-    if folder:
-        shot = browser.execute_cdp_cmd("Page.captureScreenshot", {"captureBeyondViewport": True})["data"]
-        Path(folder, f"{name}.png").write_bytes(base64.b64decode(shot))
 
 
 def keep_pdf(name, pdf):

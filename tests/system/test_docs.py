@@ -79,11 +79,13 @@ RULES = (
     Rule("eventveil run prophesee://*", "parse", why="needs a camera"),
     Rule("eventveil run /etc/*", "parse", why="the configuration of an installed service"),
     Rule("eventveil run *runs/*", "parse", why="the weights come from a training"),
+    Rule("eventveil run *--view *", "parse", why="serves a page; tests/stream/web/test_process.py does"),
     Rule("eventveil run *--metrics 0.0.0.0:*", "parse", why="would be open to other machines"),
     Rule("eventveil run *", "run", options=BRIEF),
     Rule("eventveil subscribe *--require-certificate *", "parse", why="needs audited weights"),
     Rule("eventveil subscribe *--serve *", "parse", why="needs a stand-in; tests/stream/bridge/ has one"),
     Rule("eventveil subscribe *", "receive", options=("--count", "1", "--timeout", "30")),
+    Rule("eventveil view *", "parse", why="serves a page until Ctrl-C; tests/stream/web/ has one"),
     Rule("eventveil calibrate dv://*", "parse", why="needs a camera"),
     Rule("eventveil calibrate prophesee://*", "parse", why="needs a camera"),
     Rule("eventveil calibrate *", "run", options=("--seconds", "0.1"), status=(0, 1)),  # 1: unlike the training data

@@ -31,7 +31,7 @@ def test_every_room_is_installed_with_all_its_files(room):
 
 
 def files_below(folder):
-    suffixes = (".py", ".yaml", ".j2", ".safetensors")
+    suffixes = (".py", ".yaml", ".j2", ".safetensors", ".html", ".css", ".js")
     return {str(path.relative_to(folder)) for path in folder.rglob("*") if path.suffix in suffixes}
 
 
@@ -59,6 +59,8 @@ def test_no_room_is_missing_in_the_list_of_packages():
         ("eventveil.training.engine.loop", "zmq"),
         ("eventveil.audit.auditor", "zmq"),
         ("eventveil.stream.subscriber.client", "torch"),
+        ("eventveil.stream.web.process", "torch"),
+        ("eventveil.stream.web.process", "starlette"),
         ("eventveil.stream.pipeline.worker", "torch"),
     ],
 )
@@ -73,5 +75,5 @@ def test_the_program_tells_its_version_and_its_commands():
     version = subprocess.run([*program, "--version"], capture_output=True, text=True, check=True).stdout
     assert version.split() == ["eventveil", importlib.import_module("eventveil").__version__]
     help_text = subprocess.run([*program, "--help"], capture_output=True, text=True, check=True).stdout
-    for command in ("run", "subscribe", "info", "convert", "weights", "demo"):
+    for command in ("run", "subscribe", "view", "info", "convert", "weights", "demo"):
         assert command in help_text

@@ -1,0 +1,337 @@
+"""The page over real sockets: what browsers receive, which requests are refused, and what a slow browser costs."""
+
+from __future__ import annotations
+
+import base64
+import re
+import socket
+import threading
+from contextlib import ExitStack
+
+import numpy as np
+import pytest
+from book_helpers import clip, small_book
+from endpoint_helpers import make_keys, publishing, who
+from page_helpers import PATIENCE_S, Publisher, browser, decoded, get, page
+from pipeline_helpers import DIGEST, LABELS, RUN, line_ended
+from websockets.exceptions import ConnectionClosed, InvalidStatus
+
+from eventveil.errors import AccessError, BookError, ConfigError
+from eventveil.stream.protocol.keys import new_keys
+from eventveil.stream.web import serve, server
+from eventveil.stream.web.app import FILES, MAX_BROWSERS
+from eventveil.stream.web.feed import Line
+from eventveil.stream.web.serve import serve_page
+
+TOKEN = "q0jRz9L0kQ2mX7uE5b1nVtYcH8s/pA+d=="
+VALUES = np.arange(-6, 18, dtype=np.float32).reshape(2, 3, 4)
+
+
+@pytest.fixture
+def line():
+    with Publisher() as publisher:
+        yield publisher
+
+
+@pytest.fixture
+def address(line):
+    with page(line.endpoint) as served:
+        line.wait()
+        yield served
+
+
+@pytest.fixture
+def guarded(line):
+    with page(line.endpoint, TOKEN) as served:
+        yield served
+
+
+def refusal(address, **options):
+    """Return the status with which a WebSocket is refused."""
+    with pytest.raises(InvalidStatus) as caught, browser(address, **options):
+        pass
+    return caught.value.response.status_code
+
+
+def test_the_page_and_its_files_are_served_and_nothing_else(address):
+    for path in ("/", *(f"/{name}" for name in FILES)):
+        status, headers, text = get(address, path)
+        assert status == 200
+        assert text
+        policy = dict(part.strip().split(" ", 1) for part in headers["Content-Security-Policy"].split(";"))
+        assert policy["default-src"] == "'none'"
+        assert policy["script-src"] == policy["style-src"] == policy["connect-src"] == "'self'"
+        assert headers["X-Content-Type-Options"] == "nosniff"
+        assert not re.findall(r"https?://|[\"'(=]//", text)
+    for path in ("/frames.py", "/../app.py", "/%2e%2e/app.py", "/app.py", "/page.html/x", "//etc/passwd"):
+        assert get(address, path)[0] == 404
+    assert "<script>" not in get(address)[2]  # none in the page itself, which the policy would block
+
+
+def test_a_browser_receives_windows_gestures_and_states(line, address):
+    with browser(address) as one:
+        assert one.next("page")[1]["checks"] == {"keys": False, "book": False, "certificate": False}
+        line.window(3, VALUES)
+        line.gesture(3)
+        line.window(6, VALUES, lost={"age": 1})
+        line.send(line_ended("camera_lost", stream="0"))
+        _, header, payload = one.next("window")
+        assert (header["seq"], header["run"], header["anonymizer"]) == (3, RUN, DIGEST)
+        assert (header["lost"], header["windows_per_s"]) == ({}, None)
+        levels = np.frombuffer(payload, np.uint8).reshape(header["picture"])
+        assert header["picture"] == header["shape"] == [2, 3, 4]
+        seen = header["low"] + (header["high"] - header["low"]) * levels / 255
+        assert np.abs(seen - VALUES).max() <= (17 + 6) / 255 / 2 + 1e-6
+        gesture = one.next("gesture")[1]
+        assert (gesture["label"], gesture["probability"], gesture["labels"]) == ("wave", 0.5, list(LABELS))
+        assert one.next("window")[1]["lost"] == {"age": 1, "network": 1}
+        assert one.next("state")[1] == {"kind": "state", "stream": "0", "state": "camera_lost", "reason": ""}
+
+
+def test_a_newcomer_sees_the_newest_at_once_and_nothing_of_an_earlier_run(line, address):
+    with browser(address) as first:
+        for seq in range(3):
+            line.window(seq)
+        line.window(7, stream="door", run="ff" * 8)
+        while first.next("window")[1]["stream"] != "door":
+            pass
+    with browser(address) as late:
+        frames = [late.next("window", "line", "page")[1] for _ in range(3)]
+    assert sorted(frame["kind"] for frame in frames) == ["line", "page", "window"]
+    assert [(frame["stream"], frame["seq"]) for frame in frames if frame["kind"] == "window"] == [("door", 7)]
+
+
+def test_a_large_window_becomes_a_smaller_picture_of_means(line, address):
+    values = np.zeros((1, 600, 500), np.float32)
+    values[0, :3, :3] = 9
+    with browser(address) as one:
+        line.window(0, values)
+        _, header, payload = one.next("window")
+    assert header["shape"] == [1, 600, 500]
+    assert header["picture"] == [1, 200, 166]
+    assert header["high"] == 9
+    assert np.flatnonzero(np.frombuffer(payload, np.uint8)).tolist() == [0]
+
+
+def test_what_is_no_number_is_shown_as_zero(line, address):
+    with browser(address) as one:
+        line.window(0, [[[np.nan, np.inf, -np.inf, 3e38, -3e38]]])
+        _, header, payload = one.next("window")
+    assert np.isfinite([header["low"], header["high"]]).all()
+    assert payload[0] == payload[1] == payload[2]
+
+
+def test_only_so_many_streams_are_kept(line, address):
+    with browser(address) as one:
+        for number in range(40):
+            line.window(number, stream=f"s{number}")
+        line.window(40, stream="s0")
+        streams = set()
+        while one_header := one.next("window")[1]:
+            streams.add(one_header["stream"])
+            if one_header["seq"] == 40:
+                break
+    assert len(streams) == 32
+
+
+def test_a_slow_browser_misses_frames_learns_how_many_and_delays_no_other(line, address):
+    values = np.random.default_rng(0).random((16, 256, 256)).astype(np.float32)  # a megabyte as a picture
+    with socket.socket() as plain:
+        plain.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        plain.connect(address)
+        plain.sendall(
+            f"GET /frames HTTP/1.1\r\nHost: 127.0.0.1:{address[1]}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+            "Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n".encode()
+        )
+        assert plain.recv(12) == b"HTTP/1.1 101"  # and now it is halted
+        with browser(address) as fast:
+            for seq in range(15):  # the buffers of the kernel hold a few of them
+                line.window(seq, values)
+                dropped, header, _ = fast.next("window")
+                assert (dropped, header["seq"]) == (0, seq)
+        received = read_websocket(plain, until=lambda frames: frames and frames[-1][1].get("seq") == 14)
+    windows = [(dropped, header["seq"]) for dropped, header, _ in received if header["kind"] == "window"]
+    assert windows[-1][1] == 14  # the newest is not among those it has missed
+    missed = 15 - len(windows)
+    assert missed > 0
+    assert windows[-1][0] == missed
+
+
+def read_websocket(plain, until):
+    """Read frames from a raw connection, as RFC 6455 lays them out, until a condition is fulfilled."""
+    plain.settimeout(PATIENCE_S)
+    file = plain.makefile("rb")
+    while file.readline() != b"\r\n":
+        pass
+    frames = []
+    while not until(frames):
+        start = file.read(2)
+        size = start[1] & 127
+        if size > 125:
+            size = int.from_bytes(file.read(2 if size == 126 else 8))
+        frames.append(decoded(file.read(size)))
+    return frames
+
+
+def test_only_local_names_are_answered_without_a_token(address):
+    for host in ("evil.example", "evil.example:80", "192.0.2.1", "[2001:db8::1]:8765", "localhost.evil.example", ""):
+        assert get(address, "/", Host=host)[0] in (400, 403)
+        if host:
+            assert refusal(address, host=host) == 403
+    for host in ("localhost", f"127.0.0.1:{address[1]}", "[::1]:8765"):
+        assert get(address, "/", Host=host)[0] == 200
+        with browser(address, host=host) as one:
+            one.next("page")
+
+
+def test_pages_of_other_sites_cannot_open_the_socket(address):
+    port = address[1]
+    for origin in ("http://evil.example", "null", "http://localhost", f"http://127.0.0.1:{port + 1}", "file://",
+                   f"http://127.0.0.1:{port}.evil.example", f"ftp://127.0.0.1:{port}"):  # fmt: skip
+        assert refusal(address, origin=origin) == 403
+        assert get(address, "/check", Origin=origin)[0] == 403
+    with browser(address, origin=f"http://127.0.0.1:{port}") as one:
+        one.next("page")
+
+
+def test_with_a_token_no_frame_without_it(guarded):
+    assert get(guarded, "/", Host="line.example")[0] == 200  # the page asks for it
+    encoded = base64.urlsafe_b64encode(TOKEN.encode()).decode().rstrip("=")
+    for wrong in ({}, {"subprotocols": ["eventveil", "eventveil.token."]},
+                  {"subprotocols": ["eventveil", f"eventveil.token.{encoded[:-4]}"]},
+                  {"subprotocols": ["eventveil.token.a"]},
+                  {"additional_headers": {"Authorization": f"Bearer {TOKEN}x"}},
+                  {"additional_headers": {"Authorization": TOKEN}}):  # fmt: skip
+        assert refusal(guarded, **wrong) == 401
+    assert get(guarded, "/check")[0] == 401
+    assert get(guarded, "/check", Authorization=f"Bearer {TOKEN[:-1]}")[0] == 401
+    assert get(guarded, "/check", Authorization=f"Bearer {TOKEN}")[0] == 204
+    assert not any(TOKEN in get(guarded, f"/{name}")[2] for name in FILES)
+    for right in ({"subprotocols": ["eventveil", f"eventveil.token.{encoded}"]},
+                  {"additional_headers": {"Authorization": f"Bearer {TOKEN}"}}):  # fmt: skip
+        with browser(guarded, host="line.example", **right) as one:
+            one.next("page")
+    right = {"subprotocols": ["eventveil", f"eventveil.token.{encoded}"]}
+    assert refusal(guarded, host="line.example", origin="http://evil.example", **right) == 403
+
+
+def test_the_token_is_not_sent_back(guarded):
+    encoded = base64.urlsafe_b64encode(TOKEN.encode()).decode().rstrip("=")
+    with browser(guarded, subprotocols=["eventveil", f"eventveil.token.{encoded}"]) as one:
+        assert one.socket.subprotocol == "eventveil"
+
+
+def test_a_browser_has_nothing_to_say_and_there_are_only_so_many(address):
+    with browser(address) as one:
+        one.next("page")
+        one.socket.send("anything")
+        with pytest.raises(ConnectionClosed):
+            list(one.socket)
+    with ExitStack() as open_browsers:
+        for _ in range(MAX_BROWSERS):
+            open_browsers.enter_context(browser(address)).next("page")
+        assert refusal(address) == 503
+
+
+def test_a_client_that_says_nothing_is_disconnected(line, monkeypatch):
+    monkeypatch.setattr(server, "REQUEST_S", 0.05)
+    with page(line.endpoint) as address, browser(address) as one:
+        for begun in (
+            b"",
+            b"GET / HTTP/1.1\r\nHost: loc",
+            b"POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9\r\n\r\n",
+        ):
+            with socket.create_connection(address, PATIENCE_S) as silent:
+                silent.sendall(begun)
+                while silent.recv(1000):
+                    pass
+        one.next("page")  # a WebSocket stays
+
+
+def test_a_lost_publisher_is_found_again(line, address):
+    with browser(address) as one:
+        line.window(1)
+        one.next("window")
+        line.close()
+        with Publisher(line.endpoint) as successor:
+            successor.wait()
+            successor.window(2, run="ff" * 8)
+            assert one.next("window")[1]["run"] == "ff" * 8
+
+
+def test_after_the_end_of_a_pipeline_the_next_one_is_awaited(line, address):
+    with browser(address) as one:
+        line.window(1)
+        line.send(line_ended())
+        assert one.next("state")[1]["state"] == "ended"
+        while one.next("line")[1]["state"] != "waiting":
+            pass
+        line.wait()
+        line.window(1, run="ff" * 8)
+        assert one.next("window")[1]["run"] == "ff" * 8
+
+
+def test_a_line_that_is_not_that_of_the_book_ends_the_page_and_says_why(line, tmp_path):
+    clips = [clip(seed, length_us=400_000) for seed in (0, 1)]
+    small_book(clips, step_us=100_000).write(tmp_path / "book")
+    addresses, errors, known = [], [], threading.Event()
+
+    def say(text):
+        addresses.append(text)
+        known.set()
+
+    def run():
+        try:
+            serve_page(Line(line.endpoint, book=tmp_path / "book"), "127.0.0.1:0", say=say)
+        except Exception as error:
+            errors.append(error)
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    assert known.wait(PATIENCE_S)
+    host, port = addresses[0].partition("http://")[2].rstrip("/").split(":")
+    with browser((host, int(port))) as one:
+        assert one.next("page")[1]["checks"]["book"]
+        line.wait()
+        line.window(0)
+        while (said := one.next("line")[1])["state"] != "refused":
+            pass
+    thread.join(PATIENCE_S)
+    assert said["reason"].startswith("refused: the line publishes no words of a book")
+    assert isinstance(errors[0], BookError)
+
+
+def token_file(tmp_path, mode=0o600):
+    path = tmp_path / "token"
+    path.write_text(f"{TOKEN}\n")
+    path.chmod(mode)
+    return path
+
+
+def test_nothing_is_served_to_others_without_a_token(tmp_path):
+    new_keys(tmp_path / "alice")
+    key = {"server_key": tmp_path / "alice" / "alice.pub", "key": tmp_path / "alice" / "secret.key"}
+    say = pytest.fail
+    for http in ("0.0.0.0:0", "192.0.2.1:8765", "[::]:0"):
+        with pytest.raises(ConfigError, match=r"other machines can open .* give --token FILE"):
+            serve_page(Line("tcp://127.0.0.1:1"), http, say=say)
+    with pytest.raises(ConfigError, match=r"other users of this machine could open .* only your key may receive"):
+        serve_page(Line("tcp://127.0.0.1:1", **key), "127.0.0.1:0", say=say)
+    with pytest.raises(AccessError, match="others can access it"):
+        serve_page(Line("tcp://127.0.0.1:1", **key), "127.0.0.1:0", token_file(tmp_path, 0o644), say=say)
+    with pytest.raises(ConfigError, match="expected an IP address of this machine and a port"):
+        serve_page(Line("tcp://127.0.0.1:1"), "8765", say=say)
+
+
+def test_an_address_in_use_and_a_missing_package_are_reported(address, monkeypatch):
+    with pytest.raises(ConfigError, match="Address already in use; choose another"):
+        serve_page(Line("tcp://127.0.0.1:1"), f"127.0.0.1:{address[1]}", say=pytest.fail)
+    monkeypatch.setattr(serve, "PACKAGES", ("no_such_package",))
+    with pytest.raises(ConfigError, match=r"no_such_package is not installed; pip install '\.\[view\]'"):
+        serve_page(Line("tcp://127.0.0.1:1"), "127.0.0.1:0", say=pytest.fail)
+
+
+def test_a_key_that_the_publisher_refuses_ends_the_page(tmp_path):
+    keys = make_keys(tmp_path)
+    with publishing(keys) as real, pytest.raises(AccessError, match="does not know this key"):
+        serve_page(Line(real.endpoint, **who(keys, "bob")), "127.0.0.1:0", token_file(tmp_path), say=lambda _: None)
