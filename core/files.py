@@ -21,7 +21,7 @@ PART = ".part"
 
 
 @contextmanager
-def atomic_file(path: Path, *, replace: bool = True) -> Iterator[IO[bytes]]:
+def atomic_file(path: Path, *, replace: bool = True, keep_part: bool = False) -> Iterator[IO[bytes]]:
     """Open a private binary file for writing that becomes `path` when the block ends without an exception.
 
     The data is written to a hidden file in the same folder, whose path is the `name` of the yielded file, synced to the
@@ -31,6 +31,7 @@ def atomic_file(path: Path, *, replace: bool = True) -> Iterator[IO[bytes]]:
     Args:
         path: the file to write.
         replace: whether an existing file may be replaced. If not, a file that appears meanwhile is kept, too.
+        keep_part: leave the hidden file if the block ends with an exception: what it holds is worth something.
 
     Raises:
         FileExistsError: there is something that may not be replaced, see `check_target`.
@@ -49,7 +50,8 @@ def atomic_file(path: Path, *, replace: bool = True) -> Iterator[IO[bytes]]:
         else:
             _rename_to_new(part, path)
     except BaseException:
-        part.unlink(missing_ok=True)
+        if not keep_part:
+            part.unlink(missing_ok=True)
         raise
 
 

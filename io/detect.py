@@ -100,6 +100,17 @@ def find_reader(path: Path, head: bytes) -> type[Reader]:
     raise _refuse(path, "neither its content nor its extension is of a known format", f"known: {formats}")
 
 
+def is_recording(path: Path) -> bool:
+    """Return whether a path is a regular, visible file of a readable format, without looking further into it."""
+    if path.name.startswith(".") or path.is_symlink() or not path.is_file():
+        return False
+    try:
+        find_reader(path, _read_head(path))
+    except (EventFileError, OSError):
+        return False
+    return True
+
+
 def _readers() -> Iterator[type[Reader]]:
     for module, name in READERS:
         yield getattr(import_module(f"eventveil.io.formats.{module}"), name)

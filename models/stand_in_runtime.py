@@ -72,6 +72,10 @@ class StandInRuntime:
             for probability_K, stream, end_us in zip(probabilities, streams, ends_us, strict=True)
         ]
 
+    def forget(self, stream: str) -> None:
+        """Drop what is known of a stream that has ended."""
+        self._rules.pop(stream, None)
+
     def _rule(self, stream: str) -> DecisionRule:
         if stream not in self._rules:
             self._rules[stream] = DecisionRule(self._config)

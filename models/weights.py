@@ -132,6 +132,18 @@ def load_weights(path: Path | str) -> Weights:
     return Weights(model.eval().requires_grad_(False), metadata, digest)
 
 
+def load_same(path: Path, digest: str | None) -> Weights:
+    """Load weights once more, in the process that runs them.
+
+    Raises:
+        WeightsError: as for `load_weights`, or the tensors no longer have this digest.
+    """
+    weights = load_weights(path)
+    if weights.digest != digest:
+        raise WeightsError(f"{path}: the file has changed since the line was checked; start again")
+    return weights
+
+
 def read_metadata(path: Path) -> Metadata:
     """Read the metadata of a weights file from its safetensors header, without reading a tensor.
 

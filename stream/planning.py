@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from eventveil.errors import AuditError, ConfigError, WeightsError
@@ -37,6 +38,21 @@ def plan(settings: PipelineSettings) -> PipelinePlan:
     refuse_same_events(settings.sources)
     release_remarks = _check_release(settings)
     key_remarks = _check_keys(settings.publish.keys)
+    planned = plan_networks(settings)
+    if planned.window.mode == "recording":
+        _require_single_recordings(settings)
+    judged, class_remarks = _judged_streams(settings, planned.provenance)
+    loops = () if planned.book is not None else loop_remarks(settings.sources)  # a word holds no noise to average away
+    remarks = (*release_remarks, *key_remarks, *planned.remarks, *class_remarks, *loops)
+    return replace(planned, judged=judged, remarks=remarks)
+
+
+def plan_networks(settings: PipelineSettings) -> PipelinePlan:
+    """Load and check the networks and the book, and nothing of the sources.
+
+    Raises:
+        ConfigError, WeightsError, BookError, AuditError: as for `plan`.
+    """
     anonymizer = _anonymizer(settings)
     book = plan_book(settings, anonymizer)
     classifier = None if settings.classify.weights is None else load_weights(settings.classify.weights)
@@ -56,14 +72,8 @@ def plan(settings: PipelineSettings) -> PipelinePlan:
         bits_per_second=None if book is None else book.bits_per_second,
     )
     window = window_plan(requested, anonymizer.metadata, settings.anonymize.weights)
-    if window.mode == "recording":
-        _require_single_recordings(settings)
-    judged, class_remarks = _judged_streams(settings, provenance)
-    remarks = (*release_remarks, *key_remarks, *audit_remarks, *class_remarks)
     min_density, density_remarks = _min_density(settings, classifier, anonymizer)
-    loops = () if book is not None else loop_remarks(settings.sources)  # a word holds no noise to average away
-    remarks = (*remarks, *density_remarks, *loops)
-    return PipelinePlan(settings, window, provenance, book, min_density, judged, remarks)
+    return PipelinePlan(settings, window, provenance, book, min_density, remarks=(*audit_remarks, *density_remarks))
 
 
 def _labels(classifier: Weights | None, book: BookPlan | None) -> tuple[str, ...]:

@@ -18,6 +18,7 @@ with default_signals(signal.SIGINT):  # the imports take a second or more
     import typer
 
     from eventveil.cli import (
+        anonymize,
         audit,
         book,
         calibrate,
@@ -50,6 +51,7 @@ for commands in (
     info,
     convert,
     datasets,
+    anonymize,
     run,
     subscribe,
     view,

@@ -59,7 +59,7 @@ class FaultReporter:
     def __init__(self) -> None:
         self._faults = 0
 
-    def report(self, fault: Exception) -> None:
+    def report(self, fault: Exception | str) -> None:
         """Report a fault, or count it if there were many before."""
         self._faults += 1
         if self._faults <= MAX_FAULTS_SHOWN:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from itertools import chain
 from json import dumps
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from eventveil.cli.networks import CertificateOption, UntrainedOption, with_networks
 from eventveil.cli.options import (
     BookOption,
     JsonOption,
@@ -70,20 +70,6 @@ ShuffleOption = Annotated[
 ]
 SeedOption = Annotated[
     int | None, typer.Option("--seed", metavar="N", help="Seed of --shuffle. The anonymizer's noise has no seed.")
-]
-CertificateOption = Annotated[
-    Path | None,
-    typer.Option(
-        "--certificate",
-        metavar="FILE",
-        help="Audit certificate of the anonymizer [certificate.json in the folder of its weights].",
-    ),
-]
-UntrainedOption = Annotated[
-    bool,
-    typer.Option(
-        "--allow-untrained", help="Accept untrained weights, which protect no one; every message header says so."
-    ),
 ]
 WaitOption = Annotated[
     int | None,
@@ -187,7 +173,7 @@ def run(
     if settings.watch.log == "json":
         log_json_lines()
     changes = {"book": book, "certificate": certificate, "allow_untrained": allow_untrained or None}
-    settings = _with_options(settings, weights or [], wait_for, changes)
+    settings = with_networks(settings, weights or [], wait_for, changes)
     _run(settings, json=json)
 
 
@@ -359,34 +345,3 @@ def _wait_overrides(values: dict[str, Any]) -> list[str]:
     if not cameras:
         raise ConfigError("--wait waits for live cameras, such as dv://, and no source is one; leave it out")
     return [f"sources.{number}.camera.wait=true" for number in cameras]
-
-
-def _with_options(
-    settings: PipelineSettings,
-    weights: list[Path],
-    wait_for: int | None,
-    anonymizer: dict[str, Any],
-) -> PipelineSettings:
-    """Return the settings with the other options, each weights file in the group of its role.
-
-    `anonymizer` holds options of the anonymizer; None leaves a setting as it is.
-    """
-    from eventveil.models import shipped
-    from eventveil.models.weights import read_metadata
-
-    groups = {"anonymizer": "anonymize", "target": "classify"}
-    changes: dict[str, Any] = {}
-    for path in chain.from_iterable(map(shipped.files_of, weights)):
-        role = read_metadata(path).role
-        if role not in groups:
-            raise ConfigError(f"--weights {path}: the pipeline has no use for a network of role {role!r}")
-        if groups[role] in changes:
-            raise ConfigError(f"--weights {path}: a second {role}; give one anonymizer and one classifier")
-        changes[groups[role]] = getattr(settings, groups[role]).model_copy(update={"weights": path})
-    anonymize = changes.get("anonymize", settings.anonymize)
-    changes["anonymize"] = anonymize.model_copy(
-        update={key: value for key, value in anonymizer.items() if value is not None}
-    )
-    if wait_for is not None:
-        changes["publish"] = settings.publish.model_copy(update={"wait_for": wait_for})
-    return settings.model_copy(update=changes)

@@ -247,14 +247,11 @@ def run_classify(stage: StageContext) -> None:
 
 
 def _load(settings: ModelSettings, digest: str | None) -> Weights:
-    from eventveil.models.weights import load_weights
+    from eventveil.models.weights import load_same
 
     if settings.weights is None:
         raise WeightsError("the stage has no weights")
-    weights = load_weights(settings.weights)
-    if weights.digest != digest:
-        raise WeightsError(f"{settings.weights}: the file has changed since the line was checked; start again")
-    return weights
+    return load_same(settings.weights, digest)
 
 
 def _relay(

@@ -10,11 +10,10 @@ a withheld window nothing is published, no gesture either: it depends on the sam
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Literal
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import numpy as np
-import zmq
 
 from eventveil.stream.protocol.wire import CERTIFICATE_STATE, Geometry, GestureHeader, Header, StateHeader, encode
 from eventveil.stream.publisher.contents import Contents, Provenance, WindowContents
@@ -36,11 +35,18 @@ SOURCE_FAILED = "the source failed; all that it had read was published, and the 
 PIPELINE_FAILED = "the pipeline failed before its streams had ended; its own log says why"
 
 
+class Outlet(Protocol):
+    """Where messages leave the machine: the public socket, or a file of anonymized windows."""
+
+    def send_multipart(self, msg_parts: Sequence[Any], *, copy: bool) -> Any:
+        """Send the frames of a message."""
+
+
 class Publisher:
     """Publishes windows and gestures, and counts what it withholds.
 
     Args:
-        socket: the XPUB socket.
+        socket: the XPUB socket, or another outlet.
         seal: checks that a window comes from the anonymizer.
         provenance: what the headers state about the weights.
         counters: the stage's counters; after a restart, they include what was published before.
@@ -55,7 +61,7 @@ class Publisher:
 
     def __init__(
         self,
-        socket: zmq.Socket[bytes],
+        socket: Outlet,
         seal: Seal,
         provenance: Provenance,
         counters: StageCounters,

@@ -38,6 +38,7 @@ WRITE = {
     "keys allow": ("alice/alice.pub", "--keys", "line"),
     "weights init": ("anonynoise", "mine.safetensors", *WINDOW),
     "weights import anonynoise": ("published.pth",),
+    "anonymize": ("disc.aedat4", "--weights", "mine.safetensors", "--allow-untrained", "--out", "anonymous"),
     "train pretrain": ("train.yaml", "--set", "run.tensorboard=true"),
     "train adversarial": ("train.yaml", "--set", "run.pictures=true"),
     "train attack": ("train.yaml",),
