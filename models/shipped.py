@@ -36,3 +36,13 @@ def files_of(path: Path) -> tuple[Path, ...]:
     ['noisy_channel.safetensors', 'noisy_channel_gestures.safetensors']
     """
     return SETS[str(path)] if is_name(path) else (path,)
+
+
+def book_of(text: str) -> Path:
+    """Return the book that ships with eventveil for `shipped`, and the path of any other file.
+
+    >>> book_of("shipped").name, book_of("mine.safetensors").name
+    ('book.safetensors', 'mine.safetensors')
+    """
+    path = Path(text)
+    return BOOK if is_name(path) and STAND_IN in files_of(path) else path

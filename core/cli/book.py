@@ -20,13 +20,17 @@ from eventveil.cli.options import (
     stdout,
 )
 from eventveil.cli.progress import DelayedProgress
+from eventveil.models.shipped import book_of
 
 if TYPE_CHECKING:
     from eventveil.models.book import Book
 
 MAX_WORDS_SHOWN = 64
 
-BookArgument = Annotated[Path, typer.Argument(metavar="FILE", help="A book, as `book make` writes it.")]
+BookArgument = Annotated[
+    Path,
+    typer.Argument(parser=book_of, metavar="FILE|shipped", help="A book of `book make`, or the shipped one."),
+]
 
 
 def register(app: typer.Typer) -> None:

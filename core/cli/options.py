@@ -17,6 +17,7 @@ from eventveil.errors import ConfigError
 from eventveil.events import Sensor
 from eventveil.files import check_target
 from eventveil.io.source import EventSource
+from eventveil.models.shipped import book_of
 
 INTERRUPTED = 130
 """Exit status after Ctrl-C: 128 plus the number of SIGINT, as in shells."""
@@ -103,7 +104,8 @@ ExpectedBookOption = Annotated[
     Path | None,
     typer.Option(
         "--book",
-        metavar="FILE",
+        parser=book_of,
+        metavar="FILE|shipped",
         help="Book of the publisher's stand-in: refuse what is not exactly what the book says.",
     ),
 ]
