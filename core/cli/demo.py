@@ -6,6 +6,7 @@ import json
 import subprocess
 import threading
 from collections import deque
+from contextlib import ExitStack
 from typing import IO, TYPE_CHECKING, Annotated, Any
 
 import numpy as np
@@ -19,7 +20,7 @@ from rich.text import Text
 
 from eventveil.addresses import free_port
 from eventveil.cli.options import say, stdout
-from eventveil.errors import LineError
+from eventveil.errors import ConfigError, LineError
 from eventveil.processes import module_command
 
 if TYPE_CHECKING:
@@ -33,6 +34,7 @@ PIXELS = 32  # width and height of a picture
 BIN_US = 100_000
 MAX_BINS = 20  # more than a published window is long
 EXIT_TIMEOUT_S = 30
+SHADES = " ░▒▓█"
 
 
 def register(app: typer.Typer) -> None:
@@ -46,7 +48,8 @@ def demo(seconds: Annotated[int, typer.Option("--seconds", min=1, help="Duration
     Simulated people make gestures in front of a simulated camera. The shipped weights were trained on other simulated
     people. The publisher runs in its own process; this command subscribes to it. Raw events never leave the publisher:
     for the picture beside the published one, this command simulates the same people once more. Only the publisher knows
-    the true gestures: it prints each as "shown", next to the recognised one, "seen".
+    the true gestures: it prints each as "shown", next to the recognised one, "seen". With the extra `view`, a web page
+    shows what is published, too.
 
     Example:  eventveil demo --seconds 10
     """
@@ -102,8 +105,10 @@ def _watch(publisher: subprocess.Popen[str], endpoint: str) -> None:
     reader.start()
     pictures: tuple[Text, ...] = ()
     camera = SimulatedCamera(SOURCE) if stdout.is_terminal else None
-    with Live(console=stdout, auto_refresh=False) as live:
+    with Live(console=stdout, auto_refresh=False) as live, ExitStack() as opened:
         for message in subscribe(endpoint, stop=lambda: publisher.poll() is not None and not reader.is_alive()):
+            if not right:  # not earlier: the publisher waits for one subscriber, which is this one
+                _open_page(endpoint, opened)
             right.append(_message_line(message, 18 if stdout.is_terminal else None))
             if camera is not None:
                 if message.topic == "window":
@@ -115,6 +120,16 @@ def _watch(publisher: subprocess.Popen[str], endpoint: str) -> None:
     if not stdout.is_terminal:
         for line in left:
             stdout.print(f"publisher   {line}", markup=False)
+
+
+def _open_page(endpoint: str, opened: ExitStack) -> None:
+    """Serve the page of the published windows, and print its address; without its packages, how to install them."""
+    from eventveil.stream.web.process import page_of
+
+    try:
+        opened.enter_context(page_of(endpoint, ("127.0.0.1", 0), say=say))
+    except ConfigError as error:
+        say(f"eventveil: no page for a browser: {error}")
 
 
 def _read_status(lines: IO[str] | None, into: deque[str]) -> None:
@@ -140,7 +155,7 @@ def _message_line(message: Message, label_width: int | None = None) -> str:
     """Return a message as a line, its label cut to `label_width` characters."""
     header = message.header
     if message.topic == "state":
-        return f"{f'stream {header.stream}' if header.stream else 'pipeline'}: {header.state}"
+        return f"{f'stream {header.stream}' if header.stream else 'pipeline'}: {header.state.replace('_', ' ')}"
     text = f"{message.topic:7} {header.seq:4}"
     if message.topic != "gesture":
         return text
@@ -149,11 +164,17 @@ def _message_line(message: Message, label_width: int | None = None) -> str:
 
 
 def _draw(values: npt.NDArray[np.float32]) -> Text:
-    """Draw a window (C, H, W) as half blocks, summed over its channels; brighter means more events."""
+    """Draw a window (C, H, W) as half blocks, summed over its channels; brighter means more events.
+
+    Without colours (NO_COLOR), a fuller character means more events.
+    """
     channels, height, width = values.shape
     pixels = values.reshape(channels, PIXELS, height // PIXELS, PIXELS, width // PIXELS).sum(axis=(0, 2, 4))
     grey = np.clip(255 * pixels / max(float(pixels.max()), 1e-6), 0, 255).astype(int)
     text = Text()
+    if stdout.no_color:
+        rows = (grey[0::2] + grey[1::2]) // 2  # a character is about twice as high as wide
+        return Text("".join("".join(SHADES[level * len(SHADES) // 256] for level in row) + "\n" for row in rows))
     for upper, lower in zip(grey[0::2], grey[1::2], strict=True):
         for above, below in zip(upper, lower, strict=True):
             text.append("▀", style=f"rgb({above},{above},{above}) on rgb({below},{below},{below})")

@@ -236,11 +236,14 @@ def _status_server(pipeline: Pipeline) -> Iterator[Callable[[Status], None]]:
     if watch.metrics is None:
         yield lambda _: None
         return
+    from eventveil.stream.monitoring.figures import readers_may_subscribe
     from eventveil.stream.monitoring.http import StatusServer
     from eventveil.stream.monitoring.token import read_token
 
     token = None if watch.token is None else read_token(watch.token)
-    with StatusServer(watch.metrics, pipeline.plan.provenance, pipeline.members.keys, token) as server:
+    gestures = readers_may_subscribe(pipeline.plan.settings)
+    plan, members = pipeline.plan, pipeline.members.keys
+    with StatusServer(watch.metrics, plan.provenance, members, token, gestures=gestures) as server:
         host, port = server.address
         place = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
         option = "" if watch.token is None else f" --token {watch.token}"

@@ -1,7 +1,7 @@
 """Output of `eventveil run`: a status line every second and a summary, as text or as JSON.
 
-How many events there were is shown on a terminal and with --json only. A service manager keeps other output in its
-log, which others may read, and the number of events a second shows when people move.
+How many events there were, and which gestures were recognised, is shown on a terminal and with --json only. A service
+manager keeps other output in its log, which others may read, and the number of events a second shows when people move.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import sys
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     from eventveil.stream.pipeline.status import Status
     from eventveil.stream.runtime.accuracy import LiveAccuracy
 
-EVENT_COUNTS = ("events", "late", "outside", "saturated", "camera")
+PRIVATE = ("events", "late", "outside", "saturated", "camera", "gestures")
+INDENT = 10
 
 
 def summary_of(status: Status) -> dict[str, Any]:
@@ -35,6 +36,7 @@ def summary_of(status: Status) -> dict[str, Any]:
         "windows": status.total("histogram", "windows"),
         "published_windows": status.total("publish", "windows"),
         "published_gestures": status.total("publish", "gestures"),
+        "gestures": status.gestures(),
         "dropped": status.dropped(),
         "restarts": status.restarts,
         "latency_p50_ms": status.value("publish", "all_p50_ms"),
@@ -97,11 +99,15 @@ class Output:
 
 
 class Ticker:
-    """Prints one status line a second, with rates since the line before."""
+    """Prints the status once a second, with rates and gestures since the time before.
+
+    On a terminal, it is one line, or more where one is too narrow; in a log, always one.
+    """
 
     def __init__(self) -> None:
         self._seconds, self._events, self._windows = 0.0, 0, 0
         self._restarts = 0
+        self._gestures: dict[str, dict[str, int]] = {}
         self._reported_streams: set[str] = set()
 
     def __call__(self, status: Status) -> None:
@@ -116,34 +122,68 @@ class Ticker:
         for stream in mismatches.keys() - self._reported_streams:
             say(f"eventveil: stream {stream}: {mismatches[stream]}")
         self._reported_streams |= mismatches.keys()
-        dropped = ", ".join(f"{number} {reason}" for reason, number in status.dropped().items()) or "none"
-        rate = f"  {(events - self._events) / seconds / 1e6:7.3f} Mev/s" if stderr.is_terminal else ""
-        camera = "  CAMERA AWAY" if status.total("histogram", "camera_away") else ""
-        say(
-            f"{status.seconds:6.0f} s{rate}"
-            f"  {(windows - self._windows) / seconds:7.1f} windows/s"
-            f"  latency p50 {_milliseconds(status.value('publish', 'latency_p50_ms'))}"
-            f" p99 {_milliseconds(status.value('publish', 'latency_p99_ms'))}"
-            f"  subscribers {status.value('publish', 'subscribers') or 0:.0f}"
-            f"  dropped {dropped}{_accuracy(status.score)}{camera}"
-        )
+        parts = [f"{status.seconds:6.0f} s"]
+        if stderr.is_terminal:
+            parts.append(f"{(events - self._events) / seconds / 1e6:7.3f} Mev/s")
+        parts += [f"{(windows - self._windows) / seconds:6.1f} windows/s", _latency(status), _subscribers(status)]
+        parts += [f"dropped {number} {reason}" for reason, number in status.dropped().items()]
+        parts += ["CAMERA AWAY"] if status.total("histogram", "camera_away") else []
+        parts += _accuracy(status.score)
+        if stderr.is_terminal:
+            parts += self._recognised(status)
+        say(packed(parts, stderr.width if stderr.is_terminal else None))
         self._seconds, self._events, self._windows = status.seconds, events, windows
 
+    def _recognised(self, status: Status) -> list[str]:
+        """Return the gestures since the last call, each with its number if there are several."""
+        before, self._gestures = self._gestures, status.gestures()
+        parts = []
+        for stream, labels in self._gestures.items():
+            earlier = Counter(before.get(stream, {}))
+            if earlier.total() > sum(labels.values()):  # the publisher was restarted
+                earlier = Counter()
+            name = f"{stream}: " if len(self._gestures) > 1 else ""
+            parts += [f"{name}{label}{f' ×{n}' if n > 1 else ''}" for label, n in (Counter(labels) - earlier).items()]
+        return parts
 
-def _accuracy(score: LiveAccuracy | None) -> str:
-    """Return the accuracy in words; empty where the ground truth is not known."""
+
+def packed(parts: Iterable[str], width: int | None) -> str:
+    """Join parts to lines of at most `width` columns, the later ones indented; None makes one line."""
+    lines = [""]
+    for part in parts:
+        longer = f"{lines[-1]}  {part}" if lines[-1].strip() else f"{lines[-1]}{part}"
+        if width is None or len(longer) <= width or not lines[-1].strip():
+            lines[-1] = longer
+        else:
+            lines.append(" " * INDENT + part)
+    return "\n".join(lines)
+
+
+def _latency(status: Status) -> str:
+    p50, p99 = (status.value("publish", f"latency_{which}_ms") for which in ("p50", "p99"))
+    return "latency -" if p50 is None or p99 is None else f"p50 {p50:.0f}, p99 {p99:.0f} ms"
+
+
+def _subscribers(status: Status) -> str:
+    number = round(status.value("publish", "subscribers") or 0)
+    return f"{number} subscriber{'' if number == 1 else 's'}"
+
+
+def _accuracy(score: LiveAccuracy | None) -> list[str]:
+    """Return the accuracy in words; nothing where the ground truth is not known."""
     figures = {} if score is None else score.figures()
     if not figures.get("judged"):
-        return ""
-    first = "" if figures["first_right_s"] is None else f", first correct after {figures['first_right_s']:.1f} s"
-    return f"  accuracy {figures['accuracy']:.0%} (chance {figures['chance']:.0%}){first}"
+        return []
+    first = figures["first_right_s"]
+    parts = [f"accuracy {figures['accuracy']:.0%} (chance {figures['chance']:.0%})"]
+    return parts if first is None else [*parts, f"first correct after {first:.1f} s"]
 
 
 def print_summary(figures: dict[str, Any]) -> None:
     """Print the summary as a table."""
     table = Table(show_header=False, box=None)
     if not stdout.is_terminal:
-        figures = {key: value for key, value in figures.items() if key not in EVENT_COUNTS}
+        figures = {key: value for key, value in figures.items() if key not in PRIVATE}
     truth, camera = figures.pop("truth") or {}, figures.pop("camera", None) or {}
     for key, value in {**figures, **camera, **truth}.items():
         table.add_row(key.removesuffix("_ms"), _text(key, value))
@@ -155,6 +195,9 @@ def _text(key: str, value: Any) -> str:
         return _milliseconds(value)
     if value is None or value == {}:
         return "none"
+    if key == "gestures":
+        total = sum(map(Counter, value.values()), Counter[str]())
+        return ", ".join(f"{label} {number:,}" for label, number in total.most_common())
     if isinstance(value, bool):
         return "yes" if value else "no"
     if key in ("accuracy", "chance"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from hashlib import sha256
@@ -54,7 +55,7 @@ def subscribe(
         ),
     ] = None,
     count: Annotated[
-        int | None, typer.Option("--count", min=1, help="Exit after this many windows and gestures.")
+        int | None, typer.Option("--count", min=1, help="Exit after this many messages of each topic.")
     ] = None,
     timeout: Annotated[
         float | None, typer.Option("--timeout", metavar="SECONDS", help="Exit after this long without a message.")
@@ -67,7 +68,11 @@ def subscribe(
     """Receive what a pipeline publishes, until it ends.
 
     The command waits for a publisher that has not started yet, and reports missing messages with the reasons. The exit
-    status is 1 if the pipeline failed, if fewer than --count messages arrived, or if none did within --timeout.
+    status is 1 if the pipeline failed, if fewer than --count messages of a topic arrived, or if none did within
+    --timeout. A pipeline without a classifier publishes no gestures: then give --topic window, too.
+
+    With --json, gestures hold `label` and `probability`: the score of that label, to 0.01. The scores of other labels
+    never leave the publisher's machine.
 
     A publisher on the network accepts only subscribers on its list of keys (`eventveil keys allow`), and identifies
     itself by its own key; see the second example.
@@ -92,10 +97,11 @@ def subscribe(
 
     stopped: list[bool] = []
     on_signals(lambda: stopped.append(True))
-    received, failed, connected = 0, False, False
+    failed, connected = False, False
     if npz is not None:
         _create(npz)
     topics = [*(topic or ("window", "gesture")), *([] if serve is None else ["events"])]
+    received = Counter(dict.fromkeys(topics, 0))
     with _forwarder(serve, book) as forward:
         for message in messages(
             endpoint,
@@ -108,20 +114,22 @@ def subscribe(
             stop=lambda: bool(stopped),
         ):
             connected = True
+            if count is not None and received[message.topic] == count:
+                continue  # another topic has not had as many yet
             (_print_message_json if json else _print_message)(message)
             if message.topic == STATE:
                 failed = failed or message.header.state == "failed"
                 continue
-            received += 1
+            received[message.topic] += 1
             forward(message)
             if npz is not None:
                 _save(message, npz)
-            if received == count:
+            if count is not None and min(received.values()) == count:
                 break
     hint = "" if connected or timeout is None else f": does a pipeline publish on {endpoint}?"
-    say(f"eventveil: {received} messages received{hint}")
+    say(f"eventveil: {received.total()} messages received{hint}")
     silent = not connected and timeout is not None and not stopped
-    if failed or silent or (count is not None and received < count):
+    if failed or silent or (count is not None and min(received.values()) < count):
         raise typer.Exit(1)
 
 
@@ -177,7 +185,7 @@ def _print_message(message: Message) -> None:
         return
     if message.topic == "state":
         about = f"stream {header.stream}" if header.stream else "pipeline"
-        stdout.print(f"{about}: {header.state} {header.reason}".rstrip(), markup=False)
+        stdout.print(f"{about}: {header.state.replace('_', ' ')} {header.reason}".rstrip(), markup=False)
         return
     text = f"{message.topic:8} {header.stream} {header.seq:6}  {header.t_start_us / 1e6:10.3f} s"
     if message.topic == "gesture":

@@ -3,12 +3,16 @@
 Nothing here is computed from events: no count of events, no density, no counter of a camera's events, no text of an
 error. The number of events a second shows when people move, and its total tells people apart. Whoever runs the
 pipeline sees these figures on the terminal, and with `eventveil run --json`.
+
+The one exception are counts of published gestures, where whoever can read them may receive the gestures themselves.
 """
 
 from __future__ import annotations
 
+from ipaddress import ip_address
 from typing import TYPE_CHECKING, Any
 
+from eventveil.stream.protocol.endpoints import is_loopback
 from eventveil.stream.runtime.accounting import SOURCE
 from eventveil.stream.runtime.balance import balance
 
@@ -16,13 +20,33 @@ if TYPE_CHECKING:
     from eventveil.stream.pipeline.status import Status
     from eventveil.stream.runtime.latency import Delays
     from eventveil.stream.runtime.reporting import StageReport
+    from eventveil.stream.settings import PipelineSettings
 
 HANDSHAKES = "handshakes"  # prefix of the publisher's handshake counts (stream/publisher/public_endpoint.py)
 PUBLISH = "publish"
+STATES = {"ready": "ready", "beat": "running", "ended": "ended", "aborted": "stopped", "failed": "failed",
+          "crashed": "crashed"}  # fmt: skip
+"""How the kinds of a stage's reports are called."""
 
 
-def public_figures(status: Status) -> dict[str, Any]:
-    """Return the figures as plain values: those that /status serves, and that the metrics are made of."""
+def readers_may_subscribe(settings: PipelineSettings) -> bool:
+    """Return whether everyone who can read the pages may subscribe, too: any user of this machine, on loopback.
+
+    Not with keys: whoever reads the pages, with a token or without, need not be on the list. Not at an `ipc://` path:
+    the folder decides who may connect.
+    """
+    publish, metrics = settings.publish, settings.watch.metrics
+    local = metrics is not None and is_loopback(ip_address(metrics[0]))
+    return local and publish.keys is None and publish.bind.startswith("tcp://")
+
+
+def public_figures(status: Status, *, gestures: bool = False) -> dict[str, Any]:
+    """Return the figures as plain values: those that /status serves, and that the metrics are made of.
+
+    Args:
+        status: of the pipeline.
+        gestures: whether to count gestures by label, see `readers_may_subscribe`.
+    """
     books = balance(status.counters)
     reports = status.stages
     published = reports.get(PUBLISH)
@@ -30,6 +54,7 @@ def public_figures(status: Status) -> dict[str, Any]:
         "seconds": round(status.seconds, 3),
         "published_windows": status.total(PUBLISH, "windows"),
         "published_gestures": status.total(PUBLISH, "gestures"),
+        **({"gestures": status.gestures()} if gestures else {}),
         "dropped": status.dropped(),
         "restarts": status.restarts,
         "latency_p50_ms": _whole(status.value(PUBLISH, "all_p50_ms")),
@@ -37,7 +62,7 @@ def public_figures(status: Status) -> dict[str, Any]:
         "age": None if published is None or published.age is None else _age(published.age),
         "subscribers": None if published is None else _subscribers(published),
         "cameras": {name.removeprefix(SOURCE): _camera(report) for name, report in reports.items() if _live(report)},
-        "stages": {name: _stage(report) for name, report in reports.items()},
+        "stages": {name: _stage(reports[name]) for name in status.counters.stages if name in reports},
         "incidents": [
             {"stage": incident.stage, "at_s": round(incident.at_s, 3), "back_s": incident.back_s}
             for incident in status.incidents
@@ -48,7 +73,7 @@ def public_figures(status: Status) -> dict[str, Any]:
 
 
 def _stage(report: StageReport) -> dict[str, Any]:
-    return {"state": report.kind, "restarts": report.life - 1}
+    return {"state": STATES[report.kind], "restarts": report.life - 1}
 
 
 def _live(report: StageReport) -> bool:

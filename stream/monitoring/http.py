@@ -49,6 +49,7 @@ class StatusServer:
         provenance: the weights in use.
         members: returns the names of the stages that have been started.
         token: what a client must send as `Authorization: Bearer TOKEN`; None: nothing.
+        gestures: whether to count gestures by label, see `readers_may_subscribe`.
         clock: monotonic time in seconds.
 
     Attributes:
@@ -64,12 +65,15 @@ class StatusServer:
         provenance: Provenance,
         members: Callable[[], Iterable[str]],
         token: str | None = None,
+        *,
+        gestures: bool = False,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._collector = PipelineCollector(provenance)
         self._registry = CollectorRegistry()
         self._registry.register(self._collector)
         self._members = members
+        self._gestures = gestures
         self._clock = clock
         self._status: Status | None = None
         self._taken_s: float | None = None  # when the figures were taken
@@ -101,7 +105,7 @@ class StatusServer:
         self._status = status
         if self._taken_s is None or self._last_beat_s - self._taken_s >= FIGURES_S:
             self._taken_s = self._last_beat_s
-            self._collector.figures = public_figures(status)
+            self._collector.figures = public_figures(status, gestures=self._gestures)
 
     def _respond(self, path: str) -> Response:
         if path == "/metrics":

@@ -51,6 +51,8 @@ class PipelineCollector(Collector):
             yield from _windows(figures["books"])
             yield from _stages(figures["stages"])
             yield from _publisher(figures)
+            if "gestures" in figures:
+                yield self._gestures(figures["gestures"])
             yield GaugeMetricFamily(
                 f"{PREFIX}running_seconds", "Seconds since the sources started.", figures["seconds"]
             )
@@ -78,6 +80,16 @@ class PipelineCollector(Collector):
                 f"{PREFIX}word_bits_per_second", "Most bits that the words of any second carry.",
                 provenance.bits_per_second,
             )  # fmt: skip
+
+    def _gestures(self, gestures: Figures) -> Metric:
+        family = CounterMetricFamily(
+            f"{PREFIX}gestures_recognised", "Gestures published, by label; those without a label are not counted.",
+            labels=("stream", "label"),
+        )  # fmt: skip
+        for stream, counts in gestures.items():
+            for label in self._provenance.labels:
+                family.add_metric((stream, label), counts.get(label, 0))
+        return family
 
 
 def _cameras(cameras: Figures) -> Iterator[Metric]:
@@ -126,7 +138,7 @@ def _stages(stages: Figures) -> Iterator[Metric]:
     alive = GaugeMetricFamily(f"{PREFIX}stage_up", "1 while a stage is running.", labels=("stage",))
     for name, stage in stages.items():
         restarts.add_metric((name,), stage["restarts"])
-        alive.add_metric((name,), float(stage["state"] in ("ready", "beat")))
+        alive.add_metric((name,), float(stage["state"] in ("ready", "running")))
     yield from (restarts, alive)
 
 

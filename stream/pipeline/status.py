@@ -11,6 +11,7 @@ from eventveil.stream.runtime.accounting import SOURCE, PipelineCounters
 from eventveil.stream.runtime.accuracy import LiveAccuracy
 from eventveil.stream.runtime.reporting import StageReport
 
+PUBLISH = "publish"
 MAX_INCIDENTS = 100  # only the latest are kept: the memory of a pipeline that runs for months must not grow
 
 
@@ -63,6 +64,10 @@ class Status:
     def value(self, stage: str, name: str) -> float | None:
         """Return a value of a stage's last report."""
         return self.stages[stage].values.get(name) if stage in self.stages else None
+
+    def gestures(self) -> dict[str, dict[str, int]]:
+        """Return the gestures published since the publisher was started, by stream and label."""
+        return self.stages[PUBLISH].gestures if PUBLISH in self.stages else {}
 
     def dropped(self) -> dict[str, int]:
         """Return the windows lost in all stages and on all edges, by reason."""

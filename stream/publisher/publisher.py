@@ -10,6 +10,7 @@ a withheld window nothing is published, no gesture either: it depends on the sam
 from __future__ import annotations
 
 import time
+from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
@@ -85,6 +86,7 @@ class Publisher:
         self._note = note
         self._clock_ns = clock_ns
         self._certified_ns: int | None = None
+        self._gestures: defaultdict[str, Counter[str]] = defaultdict(Counter)  # by stream and label
         self._contents: Contents
         if book is None:
             self._contents = WindowContents(seal, provenance, run, gestures or GestureFilter())
@@ -100,7 +102,12 @@ class Publisher:
         """Return counts, drops and delays so far."""
         names = {"received": "received", "windows": "sent", "gestures": "gestures"}
         counts = {name: self._counters.total(count) for name, count in names.items()}
-        return {"counts": counts, "dropped": self._counters.dropped(), "age": self._ages.report()}
+        return {
+            "counts": counts,
+            "dropped": self._counters.dropped(),
+            "gestures": {stream: dict(labels) for stream, labels in self._gestures.items()},
+            "age": self._ages.report(),
+        }
 
     def values(self) -> dict[str, float | None]:
         """Return delays in ms from the end of a window to its publication: since the last call, and since the start."""
@@ -185,13 +192,19 @@ class Publisher:
         counters.until_us = window.origin.t_end_us
         counters.sent += 1
         for header, array in parts:
-            counters.gestures += isinstance(header, GestureHeader)
             self._send(header, array)
-            if self._note is not None and isinstance(header, GestureHeader):
-                self._note(Prediction(stream=header.stream, seq=header.seq, label=header.label))
+            if isinstance(header, GestureHeader):
+                counters.gestures += 1
+                self._note_gesture(header)
         delay_ms = max(0, self._clock_ns() - window.origin.ended_ns) / 1e6
         for delays in (self._recent, self._all, self._ages):
             delays.add(delay_ms)
+
+    def _note_gesture(self, header: GestureHeader) -> None:
+        if header.label is not None:
+            self._gestures[header.stream][header.label] += 1
+        if self._note is not None:
+            self._note(Prediction(stream=header.stream, seq=header.seq, label=header.label))
 
     def _lost(self, message: StageMessage) -> dict[str, int]:
         """Return why windows before a message are missing, counted since the stream began."""

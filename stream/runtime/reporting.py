@@ -30,6 +30,8 @@ class StageReport(BaseModel):
             that), `failed` with a reason, or `crashed` with one if a restart may help.
         counts: totals since the start: windows received, sent, ...
         dropped: windows dropped here since the start, by reason.
+        gestures: of the publisher, gestures published since it was started, by stream and label; those without a label
+            are not counted.
         age: of the windows that left the stage since the start; None for a source.
         values: figures of the last second, such as latencies; of the whole run in the last report.
         reason: what went wrong; free of event data.
@@ -43,6 +45,7 @@ class StageReport(BaseModel):
     kind: Literal["ready", "beat", "ended", "aborted", "failed", "crashed"]
     counts: dict[str, int] = {}
     dropped: dict[str, int] = {}
+    gestures: dict[str, dict[str, int]] = {}
     values: dict[str, float | None] = {}
     age: Delays | None = None
     reason: str = ""

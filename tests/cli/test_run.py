@@ -56,6 +56,8 @@ def test_a_recording_reaches_a_subscriber_and_the_summary_says_so(kit, endpoint)
     summary = json.loads(done.stdout.splitlines()[-1])
     assert summary["published_windows"] == len(received.topic("window")) == 10
     assert summary["published_gestures"] == len(received.topic("gesture")) == 10
+    labels = [message["label"] for message in received.topic("gesture")]
+    assert summary["gestures"] == {"0": {label: labels.count(label) for label in set(labels)}}
     assert summary["dropped"] == {}
     assert summary["failure"] is None
     assert "UNTRAINED" in done.stderr
@@ -136,7 +138,7 @@ def test_count_ends_a_subscriber_and_too_few_is_a_failure(kit, endpoint):
         many.finish()
     assert done.returncode == 0, done.stderr
     assert few.process.returncode == 0
-    assert len([message for message in few.messages if message["topic"] != "state"]) == 3
+    assert [len(few.topic(topic)) for topic in ("window", "gesture")] == [3, 3]
     assert many.process.returncode == 1
 
 

@@ -27,6 +27,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from eventveil.cli.status import fetch_status
 from eventveil.config import run_settings
 from eventveil.errors import AccessError, ConfigError, LineError
+from eventveil.stream.monitoring.figures import readers_may_subscribe
 from eventveil.stream.monitoring.http import FIGURES_S, SILENT_S, StatusServer
 from eventveil.stream.monitoring.server import MOST_CLIENTS, REQUEST_S
 from eventveil.stream.monitoring.token import read_token
@@ -67,6 +68,7 @@ def a_status(**changed):
         "publish": report(
             "publish",
             counts={"gestures": 3, "connections": 9, "handshakes": 5},
+            gestures={"hall": {"wave": 2}},
             values={"subscribers": 4.0},
             age=ages.report(),
         ),
@@ -128,6 +130,36 @@ def test_metrics_are_the_last_reports(server):
     assert metrics["eventveil_handshakes_total", "succeeded"] == 5
     assert metrics["eventveil_connections_total",] == 9
     assert ("eventveil_weights_info", "", DIGEST, "anonymizer", "false") in metrics
+
+
+def test_gestures_are_counted_by_label_only_where_every_reader_may_subscribe(server):
+    """They are computed from events. Whoever can read the page must be able to receive the gestures themselves."""
+    server.beat(a_status())
+    for path in ("/metrics", "/status"):
+        assert "wave" not in get(server.address, path)[1]
+    with StatusServer(("127.0.0.1", 0), PROVENANCE, lambda: MEMBERS, gestures=True) as open_server:
+        open_server.beat(a_status())
+        counts = {key[1:]: n for key, n in samples(open_server.address).items() if "gestures_recognised" in key[0]}
+        assert json.loads(get(open_server.address, "/status")[1])["gestures"] == {"hall": {"wave": 2}}
+    # Labels that were not recognised, too: a label that appears would tell when it was first.
+    assert counts == {("hall", "wave"): 2, ("clap", "hall"): 0, ("hall", "roll"): 0}
+
+
+@pytest.mark.parametrize(
+    ("publish", "watch", "shown"),
+    [
+        ({}, {"metrics": "127.0.0.1:0"}, True),
+        ({}, {"metrics": "[::1]:0", "token": "t"}, True),
+        ({}, {}, False),
+        ({}, {"metrics": "0.0.0.0:0", "token": "t"}, False),  # publishes on this machine, and reports to others
+        ({"keys": "line"}, {"metrics": "127.0.0.1:0"}, False),  # other users of this machine have no key
+        ({"keys": "line", "bind": "tcp://*:5556"}, {"metrics": "0.0.0.0:0", "token": "t"}, False),
+        ({"bind": "ipc:///run/private/socket"}, {"metrics": "127.0.0.1:0"}, False),  # its folder may be closed to them
+    ],
+)
+def test_who_may_read_the_counts_of_gestures_follows_from_who_may_subscribe(publish, watch, shown):
+    settings = run_settings({"sources": [{"uri": "simulate:"}], "publish": publish, "watch": watch}, name="x")
+    assert readers_may_subscribe(settings) is shown
 
 
 def test_metrics_of_a_stand_in_name_its_book_and_its_bits():
