@@ -17,6 +17,7 @@ from typing import Any
 
 from eventveil.audit.attacks import FAMILIES
 from eventveil.audit.attacks.reconstruction import check_reconstruction
+from eventveil.audit.attacks.selftest import found_leaks, planted_subjects
 from eventveil.audit.execution.executors import Steps
 from eventveil.audit.execution.progress import AuditProgress
 from eventveil.audit.execution.scheduler import Executor, Job, Results, RetryLog, run_jobs
@@ -80,7 +81,8 @@ class Auditor:
         dataset = open_split(settings.data, self._work, progress.watch)
         # Nobody can be found where nobody is seen.
         dataset = replace(dataset, trials=tuple(trial for trial in dataset.trials if trial.person))
-        self._plan = AuditPlan(settings, self._subjects, self._work, dataset)
+        planted = planted_subjects(settings) if settings.selftest else ()
+        self._plan = AuditPlan(settings, self._subjects, self._work, dataset, planted)
         workspace = AuditWorkspace(self._plan, ProcessGroup(), Steps(), progress.watch)
         workspace.prepare()
         if not any(protocol.way == "linked" for protocol in workspace.protocols):
@@ -112,7 +114,8 @@ class Auditor:
             run_jobs(self.jobs, executor, self._progress, self._work)
             machine = executor.machine
         settings = self._settings
-        retries = RetryLog(self._work).reasons
+        retries, leaks = RetryLog(self._work).reasons, found_leaks(self._plan, Results(self._work))
+        missed = tuple(leak.name for leak in leaks if not leak.found)
         return AuditReport(
             made=Made.of(at, command, round(time.monotonic() - start_s, 1), machine),
             evidence=settings.evidence,
@@ -121,7 +124,8 @@ class Auditor:
             people_linked=settings.people_linked,
             settings=settings.model_dump(mode="json"),
             data=Data.of(self._plan.dataset),
-            subjects=self._judged([self._collect(subject) for subject in self._subjects]),
+            subjects=self._judged([self._collect(subject) for subject in self._subjects], missed),
+            selftest=leaks,
             repeated=tuple(Repeated(job=job, reasons=tuple(reasons)) for job, reasons in retries.items()),
         )
 
@@ -140,7 +144,7 @@ class Auditor:
             **findings,
         )
 
-    def _judged(self, reports: Sequence[SubjectReport]) -> tuple[SubjectReport, ...]:
+    def _judged(self, reports: Sequence[SubjectReport], missed: tuple[str, ...]) -> tuple[SubjectReport, ...]:
         """Add verdicts, and mark dominated subjects if attackers saw something in raw windows."""
         settings = self._settings
         on_raw = next(report.attacks for report in reports if report.name == RAW)
@@ -150,7 +154,7 @@ class Auditor:
                     "verdict": decide(
                         report.attacks, on_raw,
                         threshold=settings.threshold, precision=settings.precision, evidence=settings.evidence,
-                        people_linked=settings.people_linked,
+                        people_linked=settings.people_linked, missed=missed,
                         predicted=report.replay is not None and report.replay.succeeded,
                     ),
                 }

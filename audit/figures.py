@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict
 
 Knowledge = Literal[
     "ignorant", "informed", "denoising", "inverting", "reconstructing", "averaging", "overlapping", "gestures",
-    "untrained",
+    "untrained", "white-box",
 ]  # fmt: skip
 Way = Literal["search", "linked"]
 
@@ -101,7 +101,8 @@ class Attack(ReportModel):
             reconstructing: trained on pictures of raw windows, tested on pictures of anonymized ones. averaging:
             trained on the mean of many anonymizations of the same events. overlapping: trained on the mean of windows
             that overlap. gestures: given labels and probabilities of the topic `gesture` alone.
-            untrained: compares windows, or the bits of their values, without having learned anything.
+            untrained: compares windows, or the bits of their values, without having learned anything. white-box:
+            given the codes or words that windows are made of.
         architecture, seed: of the attacker.
         condition: away from the anonymizer's training data, one of `audit.conditions.CONDITIONS`; "" for windows as
             they are.
@@ -225,6 +226,22 @@ class StrongestAttack(ReportModel):
 
     attack: Attack
     advantage: Advantage
+
+
+class PlantedLeak(ReportModel):
+    """What the attackers achieved on a leak that the audit planted, to test itself; see `audit.planted`.
+
+    Attributes:
+        name: of the leak.
+        found: whether an audit would fail an anonymizer for it.
+        surest: the attack whose advantage has the interval that begins highest.
+        surely_linked: number of people who are surely linked.
+    """
+
+    name: str
+    found: bool
+    surest: StrongestAttack
+    surely_linked: int
 
 
 class Verdict(ReportModel):

@@ -135,6 +135,7 @@ class AuditSettings(Settings):
     people_linked: Annotated[float, Field(ge=0, le=1)] = 0.0
     against: tuple[str, ...] = (RAW,)
     linking: tuple[PositiveInt, ...] = (1, 2, 5, 10)
+    sequences: tuple[PositiveInt, ...] = (10, 60, 600)
     averaging: int = Field(default=0, ge=0, le=1000)
     batch: int = Field(default=32, ge=4)
     optimizer: Literal["adamw", "adam"] = "adamw"
@@ -147,6 +148,7 @@ class AuditSettings(Settings):
     reconstruction: ReconstructionSettings = ReconstructionSettings()
     probes: ProbeSettings = ProbeSettings()
     guesses: NonNegativeInt = 256
+    selftest: bool = False
     triplet: TripletSettings = TripletSettings(margin=0.3, normalise=True)
     run: RunSettings = RunSettings(tensorboard=False, pictures=False)
 

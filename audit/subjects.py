@@ -160,6 +160,11 @@ def with_windows_of(settings: AuditSettings, weights: Weights) -> AuditSettings:
     return settings.model_copy(update={"window": window})
 
 
+def raw_alone() -> list[Subject]:
+    """Return raw windows as the only subject: the control of a test of the audit itself."""
+    return [Subject(RAW, baseline(RAW))]
+
+
 def subjects_of(
     weights: dict[str, Weights],
     classifier: Weights | None,

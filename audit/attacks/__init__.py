@@ -13,13 +13,18 @@ from eventveil.audit.attacks import (
     nearest,
     noise_replay,
     reconstruction,
+    selftest,
+    statistics,
     utility,
+    white_box,
 )
 from eventveil.audit.attacks.base import AttackFamily
 
 FAMILIES: tuple[AttackFamily, ...] = (
     identity,
     nearest,
+    statistics,
+    white_box,
     conditions,
     gestures,
     averaging,
@@ -29,5 +34,6 @@ FAMILIES: tuple[AttackFamily, ...] = (
     before_after,
     noise_replay,
     attributes,
+    selftest,
 )
 """In the order in which their jobs begin and their attacks are reported."""

@@ -103,6 +103,12 @@ class Protocol:
     ) -> Attack:
         """Try to re-identify all people by the embeddings of their windows."""
         score_QG = self._scores(embedding_NE)
+        return self.attack_by_scores(score_QG, knowledge=knowledge, architecture=architecture, seed=seed)
+
+    def attack_by_scores(
+        self, score_QG: npt.NDArray[np.floating[Any]], *, knowledge: Knowledge, architecture: str, seed: int
+    ) -> Attack:
+        """Try to re-identify all people by the score of each pair of tracks: the higher, the more alike."""
         ranking = rank_scores(score_QG, self.query, self.gallery, self.left_out_QG)
         result = identity_result(IdentityRanking(ranking, self.query, self.gallery, self.left_out_QG), self.chance)
         rank1 = Figure.of(result["rank1"])
@@ -183,22 +189,30 @@ def search(evaluation_set: EvaluationSet) -> Protocol:
     return Protocol("search", members, labels, query_mask_N, out, _seconds(evaluation_set, 1))
 
 
-def linked(evaluation_set: EvaluationSet, windows: int, seed: int) -> Protocol:
+def linked(evaluation_set: EvaluationSet, windows: int, seed: int, *, in_order: bool = False) -> Protocol:
     """Return the linked protocol for tracks of this many windows.
 
     A slot is a gesture and the position of a window among those of that gesture in its session. Slots are put in one
     random order for all people and cut into blocks of `windows`. A track is the windows of one person and session in
     the slots of a block. The queries are one session of each person, drawn at random.
+
+    In order, slots keep the order of gestures and of time instead, so that a track is a sequence: then only slots that
+    every session has are used, and tracks are as long as whole sessions if these are shorter than `windows`.
     """
     slots_of = _by_slot(evaluation_set)
     random = numpy_generator(seed, "audit", "tracks")
     query_session = {person: random.choice(sessions) for person, sessions in _sessions(slots_of).items()}
     slots = sorted({slot for windows_at in slots_of.values() for slot in windows_at})
-    slots = [slots[number] for number in random.permutation(len(slots))]
+    if in_order:
+        slots = [slot for slot in slots if all(slot in windows_at for windows_at in slots_of.values())]
+        windows = max(1, min(windows, len(slots)))
+    else:
+        slots = [slots[number] for number in random.permutation(len(slots))]
     members, person, block, session = [], [], [], []
     for at in range(0, len(slots) - windows + 1, windows):
         for key, windows_at in slots_of.items():
             track = [windows_at[slot] for slot in slots[at : at + windows] if slot in windows_at]
+            track = sorted(track) if in_order else track
             if len(track) == windows:
                 members.append(track)
                 person.append(key[0])
@@ -262,6 +276,13 @@ def protocols_of(evaluation_set: EvaluationSet, linking: tuple[int, ...], seed: 
     """Return the protocols that the data of these people allows."""
     protocols = [search(evaluation_set), *(linked(evaluation_set, windows, seed) for windows in linking)]
     return [protocol for protocol in protocols if protocol.can_be_scored]
+
+
+def sequences_of(evaluation_set: EvaluationSet, lengths: tuple[int, ...], seed: int) -> list[Protocol]:
+    """Return the linked protocols of windows in order; lengths above those of sessions all mean whole sessions."""
+    protocols = [linked(evaluation_set, windows, seed, in_order=True) for windows in lengths]
+    by_length = {protocol.members_Tn.shape[1]: protocol for protocol in protocols if protocol.can_be_scored}
+    return list(by_length.values())
 
 
 def _seconds(evaluation_set: EvaluationSet, windows: int) -> float | None:

@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from eventveil.audit.figures import ReportModel, SubjectReport
+from eventveil.audit.figures import PlantedLeak, ReportModel, SubjectReport
 from eventveil.replay.datasets.trials import Dataset
 from eventveil.replay.simulation.recipe import is_simulated
 from eventveil.stream.protocol.certificate import canonical
@@ -116,6 +116,7 @@ class AuditReport(ReportModel):
         data: the data it was made with.
         subjects: raw windows, rules and weights files, each with the figures of all attackers.
         repeated: jobs whose worker was lost.
+        selftest: planted leaks, and whether the attackers found them.
     """
 
     version: Literal[2] = 2
@@ -128,6 +129,7 @@ class AuditReport(ReportModel):
     data: Data
     subjects: tuple[SubjectReport, ...]
     repeated: tuple[Repeated, ...] = ()
+    selftest: tuple[PlantedLeak, ...] = ()
 
     @property
     def audited(self) -> tuple[SubjectReport, ...]:

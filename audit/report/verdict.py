@@ -28,6 +28,7 @@ def decide(
     precision: float,
     people_linked: float = 0.0,
     evidence: bool = True,
+    missed: tuple[str, ...] = (),
     predicted: bool = False,
 ) -> Verdict:
     """Compare the highest upper end of all intervals with the threshold, and look for single people who are linked.
@@ -42,6 +43,7 @@ def decide(
         precision: how far an interval may reach above its figure; beyond that, there are too few test people.
         people_linked: share of the test people who may be surely linked, see `evaluation.people`.
         evidence: whether the attackers were trained long enough to mean anything.
+        missed: planted leaks that the attackers of this audit did not find.
         predicted: whether a guess of the noise's seed succeeded, so that the noise can be subtracted.
     """
     top, last = strongest(attacks), decisive(attacks)
@@ -89,6 +91,12 @@ def decide(
             f"Inconclusive: in raw windows, nearest neighbours by {unlearned.attack.architecture} gained "
             f"{_words(unlearned.advantage)}, more than any attacker that was trained. So the trained ones learned too "
             "little for their failure to mean anything; train them longer, or on more people.",
+        )
+    if missed:
+        return verdict(
+            INCONCLUSIVE,
+            f"Inconclusive: the audit planted leaks to test itself, and its attackers missed {', '.join(missed)}. "
+            "They may miss such leaks of this anonymizer, too; train them longer, or on more people.",
         )
     if last.advantage.high >= threshold and reach > precision:
         return verdict(

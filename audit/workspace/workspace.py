@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from eventveil.audit.architectures import POOLED, build
-from eventveil.audit.evaluation.protocols import Protocol, all_linked, protocols_of
+from eventveil.audit.evaluation.protocols import Protocol, all_linked, protocols_of, sequences_of
 from eventveil.audit.figures import Knowledge
 from eventveil.audit.settings import AuditSettings, train_settings
 from eventveil.audit.subjects import Subject
@@ -46,12 +46,14 @@ class AuditPlan:
         subjects: the audited ones, and those for comparison.
         work: folder of windows, networks and results; private.
         dataset: its trials, in parts by person.
+        planted: subjects with a planted leak, by which the audit tests itself.
     """
 
     settings: AuditSettings
     subjects: tuple[Subject, ...]
     work: Path
     dataset: Dataset
+    planted: tuple[Subject, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -108,8 +110,8 @@ class AuditWorkspace:
             )
         self.settings, self.work, self.dataset, self.group = plan.settings, plan.work, plan.dataset, group
         self._reporter, self._watch = reporter, watch
-        self._subjects = {subject.name: subject for subject in plan.subjects}
-        for subject in plan.subjects:
+        self._subjects = {subject.name: subject for subject in (*plan.subjects, *plan.planted)}
+        for subject in self._subjects.values():
             if isinstance(subject.anonymizer, nn.Module):
                 subject.anonymizer.to(group.device)
             if subject.classifier is not None:
@@ -141,6 +143,11 @@ class AuditWorkspace:
     def protocols(self) -> list[Protocol]:
         """All protocols by which attacks on test people are scored."""
         return protocols_of(self.test, self.settings.linking, self.settings.seed)
+
+    @cached_property
+    def sequences(self) -> list[Protocol]:
+        """The protocols of windows in the order of time."""
+        return sequences_of(self.test, self.settings.sequences, self.settings.seed)
 
     @cached_property
     def validation(self) -> Protocol:

@@ -32,8 +32,28 @@ if TYPE_CHECKING:
     from eventveil.audit.figures import Advantage, Figure
     from eventveil.audit.report.report import AuditReport
     from eventveil.audit.settings import AuditSettings
+    from eventveil.audit.subjects import Subject
 
 DEFAULT_CONFIG = "full"
+
+DataOption = Annotated[
+    Path | None, typer.Option(metavar="PATH", help="Folder of a dataset, see docs/datasets.md [simulated people].")
+]
+ConfigOption = Annotated[
+    Path | None,
+    typer.Option(metavar="CONFIG", help="YAML file, or the name of a configuration in configs/audit/ [full]."),
+]
+JobsOption = Annotated[
+    int | None,
+    typer.Option(metavar="N", min=1, help="Attackers trained at once, in processes that share the cores [1]."),
+]
+RayOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="ADDRESS|auto",
+        help="Train attackers on a Ray cluster whose machines all see the --out folder; --jobs is then a limit.",
+    ),
+]
 
 audit = typer.Typer(invoke_without_command=True)
 
@@ -47,13 +67,8 @@ def register(app: typer.Typer) -> None:
 def run(
     context: typer.Context,
     weights: WeightsOption = None,
-    data: Annotated[
-        Path | None, typer.Option(metavar="PATH", help="Folder of a dataset, see docs/datasets.md [simulated people].")
-    ] = None,
-    config: Annotated[
-        Path | None,
-        typer.Option(metavar="CONFIG", help="YAML file, or the name of a configuration in configs/audit/ [full]."),
-    ] = None,
+    data: DataOption = None,
+    config: ConfigOption = None,
     overrides: Annotated[list[str] | None, set_option("attackers.epochs=20")] = None,
     threshold: Annotated[
         float | None,
@@ -72,17 +87,8 @@ def run(
         typer.Option(metavar="N", min=1, max=3650, help="Days until the certificate expires and is refused [365]."),
     ] = None,
     resume: ResumeOption = False,
-    jobs: Annotated[
-        int | None,
-        typer.Option(metavar="N", min=1, help="Attackers trained at once, in processes that share the cores [1]."),
-    ] = None,
-    ray: Annotated[
-        str | None,
-        typer.Option(
-            metavar="ADDRESS|auto",
-            help="Train attackers on a Ray cluster whose machines all see the --out folder; --jobs is then a limit.",
-        ),
-    ] = None,
+    jobs: JobsOption = None,
+    ray: RayOption = None,
     json: JsonOption = False,
 ) -> None:
     """Measure how much identity an anonymizer leaks: train attackers on anonymized data, test them on unseen people.
@@ -113,6 +119,43 @@ def run(
     else:
         _print_report(report)
     raise typer.Exit(report.status)
+
+
+@audit.command("selftest")
+def selftest(
+    data: DataOption = None,
+    config: ConfigOption = None,
+    overrides: Annotated[list[str] | None, set_option("attackers.epochs=20")] = None,
+    out: OutFolderOption = None,
+    resume: ResumeOption = False,
+    jobs: JobsOption = None,
+    ray: RayOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Test whether an audit of this size finds leaks: plant a standard set of them, and attack each.
+
+    The figures are in report.json in the --out folder. Exit status 0 if all leaks are found, 2 if one is missed: an
+    audit with the same settings and people is then inconclusive.
+
+    For example:
+
+    eventveil audit selftest --config quick --out selftest
+    """
+    from eventveil.audit.report.report import write_report
+    from eventveil.audit.subjects import raw_alone
+
+    if out is None:
+        raise AuditError("expected --out DIR; see eventveil audit selftest --help")
+    changes = ["against=[raw]", "selftest=true", "averaging=0", "reconstruction.weights=null", "probes.probes=[]"]
+    settings = _settings(config, data, None, [*(overrides or []), *changes])
+    report = _attack(settings, raw_alone(), out, _executor(jobs, ray), resume=resume)
+    write_report(out, report)
+    missed = [leak.name for leak in report.selftest if not leak.found]
+    if json:
+        print_json({"out": str(out), "missed": missed, "report": report.model_dump(mode="json")})
+    else:
+        _print_leaks(report)
+    raise typer.Exit(2 if missed else 0)
 
 
 @audit.command("verify")
@@ -192,31 +235,38 @@ def _audit(
     *,
     resume: bool,
 ) -> AuditReport:
-    from eventveil.audit.auditor import Auditor
-    from eventveil.audit.execution.progress import AuditProgress
     from eventveil.audit.report.certificate import certify
     from eventveil.audit.report.html import write_pages
     from eventveil.audit.report.report import write_report
     from eventveil.audit.subjects import read_books, read_weights, subjects_of, with_windows_of
     from eventveil.stream.protocol.certificate import VALID_DAYS
-    from eventveil.training.engine.loop import Interrupted
 
     anonymizers, classifier = read_weights(weights)
     settings = with_windows_of(settings, next(iter(anonymizers.values())))
     subjects = subjects_of(anonymizers, classifier, settings, read_books(weights, anonymizers, book))
-    command = shlex.join(["eventveil", *sys.argv[1:]])
-    try:
-        with AuditProgress(stderr) as progress:
-            report = Auditor(settings, subjects, out, progress, resume=resume).run(make_executor, command)
-    except (Interrupted, KeyboardInterrupt):
-        say(f"eventveil: stopped; {out} holds all results so far. To continue, repeat the command with --resume")
-        raise typer.Exit(INTERRUPTED) from None
+    report = _attack(settings, subjects, out, make_executor, resume=resume)
     write_report(out, report)
     signed = certify(out, report, key or out / "key.pem", valid_days or VALID_DAYS)
     write_pages(out, report, signed)
     say(f"eventveil: certified until {signed.certificate.not_after} with key {signed.fingerprint} (its fingerprint)")
     say(f"eventveil: done; the report is in {out}. {out / 'work'} contains raw windows and identities: keep it private")
     return report
+
+
+def _attack(
+    settings: AuditSettings, subjects: list[Subject], out: Path, make_executor: MakeExecutor, *, resume: bool
+) -> AuditReport:
+    from eventveil.audit.auditor import Auditor
+    from eventveil.audit.execution.progress import AuditProgress
+    from eventveil.training.engine.loop import Interrupted
+
+    command = shlex.join(["eventveil", *sys.argv[1:]])
+    try:
+        with AuditProgress(stderr) as progress:
+            return Auditor(settings, subjects, out, progress, resume=resume).run(make_executor, command)
+    except (Interrupted, KeyboardInterrupt):
+        say(f"eventveil: stopped; {out} holds all results so far. To continue, repeat the command with --resume")
+        raise typer.Exit(INTERRUPTED) from None
 
 
 def _executor(jobs: int | None, ray: str | None) -> MakeExecutor:
@@ -269,3 +319,19 @@ def _paragraph(text: str) -> None:
 
 def _cell(figure: Figure | Advantage | None) -> str:
     return "-" if figure is None else f"{100 * figure.value:.1f}\n{100 * figure.low:.0f} to {100 * figure.high:.0f}"
+
+
+def _print_leaks(report: AuditReport) -> None:
+    """Print whether each planted leak was found, and by whom."""
+    table = Table("leak", "found", "by", Column("advantage", justify="right"), box=SIMPLE)
+    for leak in report.selftest:
+        attack = leak.surest.attack
+        by = f"{attack.title}, {attack.windows} window(s)"
+        table.add_row(leak.name, "yes" if leak.found else "NO", by, _cell(leak.surest.advantage))
+    stdout.print(table, soft_wrap=False)
+    missed = [leak.name for leak in report.selftest if not leak.found]
+    _paragraph(
+        f"Missed: {', '.join(missed)}. An audit with these settings and people is inconclusive."
+        if missed
+        else "All leaks were found."
+    )

@@ -241,7 +241,7 @@ def test_who_averages_windows_that_overlap_beats_who_has_each_event_once(tmp_pat
         subject = workspace.subject(name)
         attacker = workspace.train_or_load(Network(subject, "plain", 0, "identity"))
         result = workspace.attack(
-            attacker, subject.anonymizer, name, knowledge="overlapping", architecture="plain", seed=0
+            attacker, subject, name, knowledge="overlapping", architecture="plain", seed=0
         )  # fmt: skip
         return attacks(result)[-1].advantages[0].value
 
