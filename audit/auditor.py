@@ -22,9 +22,11 @@ from eventveil.audit.execution.executors import Steps
 from eventveil.audit.execution.progress import AuditProgress
 from eventveil.audit.execution.scheduler import Executor, Job, Results, RetryLog, run_jobs
 from eventveil.audit.figures import SubjectReport, surest
+from eventveil.audit.looks import Looks
 from eventveil.audit.report.report import (
     CERTIFICATE_PAGE,
     PAGE,
+    PUBLIC_KEY,
     REPORT,
     SCHEMA,
     AuditReport,
@@ -33,7 +35,7 @@ from eventveil.audit.report.report import (
     Repeated,
     digest,
 )
-from eventveil.audit.report.verdict import decide
+from eventveil.audit.report.verdict import decide, outcome_of
 from eventveil.audit.settings import AuditSettings
 from eventveil.audit.stand_in import StandInSource
 from eventveil.audit.subjects import Subject
@@ -57,11 +59,13 @@ class Auditor:
         subjects: the anonymizers under attack; `raw` must be among them.
         folder: OUT.
         progress: shows the progress.
+        looks: the audits that were begun with the key that will sign this one.
         resume: continue an audit that was begun.
 
     Raises:
-        AuditError: the audit was begun before, without `resume` or with other settings; the folder holds the results of
-            another audit, or cannot be written; or the data has no person with the same gesture in two sessions.
+        AuditError: the audit was begun before, without `resume`, with other settings or with another key; the folder
+            holds the results of another audit, or cannot be written; or the data has no person with the same gesture in
+            two sessions.
         EventVeilError: the dataset cannot be read, or has too few people.
     """
 
@@ -71,18 +75,19 @@ class Auditor:
         subjects: Sequence[Subject],
         folder: Path,
         progress: AuditProgress,
+        looks: Looks,
         *,
         resume: bool = False,
     ) -> None:
-        self._settings, self._subjects, self._progress = settings, tuple(subjects), progress
+        self._settings, self._subjects, self._progress, self._looks = settings, tuple(subjects), progress, looks
         self._work = folder.absolute() / "work"
         check_reconstruction(settings)
-        self._begin(resume=resume)
+        self._name = self._begin(resume=resume)
         dataset = open_split(settings.data, self._work, progress.watch)
         # Nobody can be found where nobody is seen.
         dataset = replace(dataset, trials=tuple(trial for trial in dataset.trials if trial.person))
         planted = planted_subjects(settings) if settings.selftest else ()
-        self._plan = AuditPlan(settings, self._subjects, self._work, dataset, planted)
+        self._plan = AuditPlan(settings, self._subjects, self._work, dataset, planted, looks.number(self._name))
         workspace = AuditWorkspace(self._plan, ProcessGroup(), Steps(), progress.watch)
         workspace.prepare()
         if not any(protocol.way == "linked" for protocol in workspace.protocols):
@@ -116,15 +121,20 @@ class Auditor:
         settings = self._settings
         retries, leaks = RetryLog(self._work).reasons, found_leaks(self._plan, Results(self._work))
         missed = tuple(leak.name for leak in leaks if not leak.found)
+        subjects = self._judged([self._collect(subject) for subject in self._subjects], missed)
+        self._looks.end(
+            self._name, {one.weights or one.name: outcome_of(one.verdict) for one in subjects if one.verdict}
+        )
         return AuditReport(
             made=Made.of(at, command, round(time.monotonic() - start_s, 1), machine),
             evidence=settings.evidence,
             threshold=settings.threshold,
             precision=settings.precision,
             people_linked=settings.people_linked,
+            look=self._plan.look,
             settings=settings.model_dump(mode="json"),
             data=Data.of(self._plan.dataset),
-            subjects=self._judged([self._collect(subject) for subject in self._subjects], missed),
+            subjects=subjects,
             selftest=leaks,
             repeated=tuple(Repeated(job=job, reasons=tuple(reasons)) for job, reasons in retries.items()),
         )
@@ -156,6 +166,7 @@ class Auditor:
                         threshold=settings.threshold, precision=settings.precision, evidence=settings.evidence,
                         people_linked=settings.people_linked, missed=missed,
                         predicted=report.replay is not None and report.replay.succeeded,
+                        look=self._plan.look, earlier=self._looks.earlier(self._name, report.weights or report.name),
                     ),
                 }
             ) if report.audited else report
@@ -163,34 +174,41 @@ class Auditor:
         ]  # fmt: skip
         return with_dominated(judged) if surest(on_raw).advantage.low >= settings.threshold else tuple(judged)
 
-    def _begin(self, *, resume: bool) -> None:
+    def _begin(self, *, resume: bool) -> str:
+        """Fix everything that decides, before any data is seen, and return the name of this audit among the looks."""
         path = self._work / "audit.json"
-        of_the_verdict = {"threshold", "precision", "people_linked", "evidence"}
-        values = self._settings.model_dump(mode="json", exclude={*of_the_verdict, "run"})
-        current = {"digest": digest([values, [_digests(subject) for subject in self._subjects]])}
+        values = self._settings.model_dump(mode="json", exclude={"run"})
+        current = digest([values, [_digests(subject) for subject in self._subjects]])
         earlier = read_json(path)
         if not earlier:
-            self._claim(path, current)
-        elif not resume:
+            return self._claim(path, current)
+        if not resume:
             raise AuditError(f"{self._work}: holds an audit already; continue it with --resume, or name another --out")
-        elif earlier != current:
-            raise AuditError(f"{self._work}: holds an audit with other settings or weights; name another --out")
+        if earlier.get("digest") != current:
+            raise AuditError(
+                f"{self._work}: holds an audit with other settings or weights, and what decides is fixed before data "
+                "are seen; name another --out"
+            )
+        return str(earlier["look"])
 
-    def _claim(self, path: Path, current: dict[str, str]) -> None:
+    def _claim(self, path: Path, current: str) -> str:
         """Begin an audit in a folder that holds no results of another one."""
         out = self._work.parent
-        existing = [
-            name for name in (REPORT, SCHEMA, PAGE, CERTIFICATE, CERTIFICATE_PAGE) if os.path.lexists(out / name)
-        ]
+        results = (REPORT, SCHEMA, PAGE, CERTIFICATE, CERTIFICATE_PAGE, PUBLIC_KEY)
+        existing = [name for name in results if os.path.lexists(out / name)]
         if existing:
             raise AuditError(
                 f"{out / existing[0]}: exists, and no audit that can be resumed made it; name another --out"
             )
         try:
             private_folder(self._work)
-            write_atomic(path, json.dumps(current).encode(), replace=False)
+            # A quick audit never passes, so it is no look; what it shows counts all the same.
+            counted = [one.digest or one.name for one in self._subjects if one.audited and self._settings.evidence]
+            look = self._looks.begin(counted)
+            write_atomic(path, json.dumps({"digest": current, "look": look}).encode(), replace=False)
         except OSError as error:
             raise AuditError(f"{path}: cannot be written ({error.strerror}); check --out") from error
+        return look
 
 
 def _digests(subject: Subject) -> tuple[str | None, ...]:

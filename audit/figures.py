@@ -1,8 +1,8 @@
 """The figures of report.json: what attackers and classifiers achieved.
 
 Shares are from 0 to 1. Intervals are 95 % intervals from a bootstrap over people. An *advantage* is the gain over blind
-guessing, scaled from 0 (chance) to 1 (certainty): (share right - chance) / (1 - chance). It puts re-identification and
-verification on one scale.
+guessing, scaled from 0 (chance) to 1 (certainty): (share right - chance) / (1 - chance). It puts
+rank-1 among many and the choice between two people on one scale.
 """
 
 from __future__ import annotations
@@ -40,23 +40,27 @@ class Figure(ReportModel):
 
 
 class Advantage(ReportModel):
-    """The gain over blind guessing. Below 0, chance would do better, which is no extra privacy."""
+    """The gain over blind guessing. Below 0, chance would do better, which is no extra privacy.
 
-    by: Literal["rank-1", "verification"]
+    Attributes:
+        by: rank-1: how often the right person comes first. linkability: how often the right one of two is picked.
+        value, low, high: with its 95 % interval.
+        ceiling: upper end that holds in all audits of the same weights together, see `evaluation.betting`. It decides.
+    """
+
+    by: Literal["rank-1", "linkability"]
     value: float
     low: float
     high: float
+    ceiling: float
 
     @classmethod
-    def of_rank(cls, rank1: Figure) -> Advantage:
-        """Return the advantage of a rank-1."""
-        scaled = [(share - rank1.chance) / (1 - rank1.chance) for share in (rank1.value, rank1.low, rank1.high)]
-        return cls(by="rank-1", value=scaled[0], low=scaled[1], high=scaled[2])
-
-    @classmethod
-    def of_error(cls, error: Figure) -> Advantage:
-        """Return the advantage of an equal error rate, whose chance is one half: 1 - 2 EER."""
-        return cls(by="verification", value=1 - 2 * error.value, low=1 - 2 * error.high, high=1 - 2 * error.low)
+    def of(cls, by: Literal["rank-1", "linkability"], share: Figure, ceiling: float) -> Advantage:
+        """Scale a share of right answers, and the highest that it may be."""
+        value, low, high, top = (
+            (one - share.chance) / (1 - share.chance) for one in (share.value, share.low, share.high, ceiling)
+        )
+        return cls(by=by, value=value, low=low, high=high, ceiling=max(high, top))
 
 
 class CrowdFigures(ReportModel):
@@ -221,6 +225,20 @@ class Attribute(ReportModel):
     accuracy: Figure
 
 
+class Outcome(ReportModel):
+    """What an audit has shown of weights; no later audit can undo it.
+
+    Attributes:
+        low: the advantage that an attacker certainly has.
+        linked: share of the test people who are surely linked.
+        predicted: whether the noise was predicted.
+    """
+
+    low: float
+    linked: float
+    predicted: bool
+
+
 class StrongestAttack(ReportModel):
     """An advantage, and the attack that achieved it."""
 
@@ -251,9 +269,11 @@ class Verdict(ReportModel):
         status: exit status: 0 Pass, 1 Fail, 2 Inconclusive.
         text: the verdict and its reason.
         strongest: the highest advantage: the figure to quote.
-        decisive: the advantage that is compared with the threshold: the one whose interval reaches highest, or, where
-            an interval lies above the threshold as a whole, the one whose interval begins highest.
+        decisive: the advantage that is compared with the threshold: the one with the highest ceiling, or, where an
+            interval lies above the threshold as a whole, the one whose interval begins highest.
+        surest: the advantage that is known to be highest: whose interval begins highest.
         surely_linked: the people whom an attacker surely links; see `audit.evaluation.people`.
+        predicted: whether the noise was predicted.
         people_needed: number of test people for the required precision, where there are too few.
     """
 
@@ -261,7 +281,9 @@ class Verdict(ReportModel):
     text: str
     strongest: StrongestAttack
     decisive: StrongestAttack
+    surest: StrongestAttack
     surely_linked: tuple[PersonLinked, ...] = ()
+    predicted: bool = False
     people_needed: int | None = None
 
 
@@ -324,8 +346,8 @@ def strongest(attacks: tuple[Attack, ...]) -> StrongestAttack:
 
 
 def decisive(attacks: tuple[Attack, ...]) -> StrongestAttack:
-    """Return the attack with the advantage whose interval reaches highest."""
-    return max(advantages(attacks), key=lambda one: one.advantage.high)
+    """Return the attack with the advantage that may be highest."""
+    return max(advantages(attacks), key=lambda one: one.advantage.ceiling)
 
 
 def surest(attacks: tuple[Attack, ...]) -> StrongestAttack:

@@ -19,6 +19,7 @@ Legend of axes: Q queries, G gallery entries, P people, R crowds drawn, N people
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -38,7 +39,11 @@ DRAWS = 5
 
 
 def crowd_figures(
-    score_QP: Floats, own_Q: npt.NDArray[np.int64], other_Q: npt.NDArray[np.int64], seed: int = 0
+    score_QP: Floats,
+    own_Q: npt.NDArray[np.int64],
+    other_Q: npt.NDArray[np.int64],
+    chance: Mapping[int, float],
+    seed: int = 0,
 ) -> tuple[CrowdFigures, ...]:
     """Return linkability and singling out for crowds of several sizes, with 95 % intervals by person.
 
@@ -46,7 +51,8 @@ def crowd_figures(
         score_QP: of each query with each person; NaN where they are not compared.
         own_Q: number of each query's person.
         other_Q: another query of the same person, with other gestures, to place thresholds by; -1 if there is none.
-        seed: draws the crowds of singling out, and the random scores that its chance level is measured with.
+        chance: of singling out, by the size of the crowd, see `singling_out_by_chance`.
+        seed: draws the crowds of singling out.
     """
     calibration_QP = np.where((other_Q >= 0)[:, None], score_QP[other_Q], np.nan)
     random = np.random.default_rng(seed)
@@ -54,14 +60,53 @@ def crowd_figures(
     for crowd in crowds_up_to(int(np.isfinite(score_QP).sum(1).max(initial=0))):
         linked_Q = linked_in_crowd(score_QP, own_Q, crowd)
         singled_Q = singled_out_in_crowd(score_QP, calibration_QP, own_Q, crowd, random)
-        blind_QP, rule_QP = (np.where(np.isnan(s), np.nan, random.random(s.shape)) for s in (score_QP, calibration_QP))
-        luck_Q = singled_out_in_crowd(blind_QP, rule_QP, own_Q, crowd, random)
         linkability = _figure(linked_Q, own_Q, 1 / crowd)
         if linkability is not None:
-            chance = float(np.nanmean(luck_Q)) if np.isfinite(luck_Q).any() else 0.0
-            singling_out = _figure(singled_Q, own_Q, chance)
+            singling_out = _figure(singled_Q, own_Q, chance[crowd])
             figures.append(CrowdFigures(people=crowd, linkability=linkability, singling_out=singling_out))
     return tuple(figures)
+
+
+def singling_out_by_chance(
+    compared_QP: Floats, own_Q: npt.NDArray[np.int64], other_Q: npt.NDArray[np.int64], seed: int = 0
+) -> dict[int, float]:
+    """Return in which share of crowds a rule that knows nothing fits exactly one person, by the size of the crowd.
+
+    It depends only on who is compared with whom, so it is the same for all attackers.
+
+    Args:
+        compared_QP: any number where a query is compared with a person; NaN elsewhere.
+        own_Q: number of each query's person.
+        other_Q: as in `crowd_figures`.
+        seed: draws the crowds and the scores.
+    """
+    calibration_QP = np.where((other_Q >= 0)[:, None], compared_QP[other_Q], np.nan)
+    random = np.random.default_rng(seed)
+    chance = {}
+    for crowd in crowds_up_to(int(np.isfinite(compared_QP).sum(1).max(initial=0))):
+        both = (compared_QP, calibration_QP)
+        blind_QP, rule_QP = (np.where(np.isnan(one), np.nan, random.random(one.shape)) for one in both)
+        luck_Q = singled_out_in_crowd(blind_QP, rule_QP, own_Q, crowd, random)
+        chance[crowd] = float(np.nanmean(luck_Q)) if np.isfinite(luck_Q).any() else 0.0
+    return chance
+
+
+def wins_over_another(score_QP: Floats, own_Q: npt.NDArray[np.int64]) -> Floats:
+    """Return the probability, (Q,), that a query's own person wins against a random other one; NaN: not testable.
+
+    It is the linkability in a crowd of two, in which half of all ties are won.
+
+    Args:
+        score_QP: of each query with each person; NaN where they are not compared.
+        own_Q: number of each query's person.
+    """
+    own_score_Q = score_QP[np.arange(len(own_Q)), own_Q]
+    with np.errstate(invalid="ignore"):
+        below_Q = (score_QP < own_score_Q[:, None]).sum(1)
+        same_Q = (score_QP == own_score_Q[:, None]).sum(1) - 1
+        others_Q = np.isfinite(score_QP).sum(1) - 1
+        wins_Q = (below_Q + same_Q / 2) / others_Q
+    return np.where(np.isfinite(own_score_Q) & (others_Q > 0), wins_Q, np.nan)
 
 
 def _figure(value_Q: Floats, own_Q: npt.NDArray[np.int64], chance: float) -> Figure | None:

@@ -13,14 +13,15 @@ Legend of axes: N windows, E embedding, T tracks, n windows of a track, Q querie
 from __future__ import annotations
 
 from collections import defaultdict
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from eventveil.audit.evaluation.crowd import best_of_person, crowd_figures
+from eventveil.audit.evaluation.betting import by_person, ceiling, level_of
+from eventveil.audit.evaluation.crowd import best_of_person, crowd_figures, singling_out_by_chance, wins_over_another
 from eventveil.audit.evaluation.people import linked_people
 from eventveil.audit.evaluation.verification import (
     certain_links,
@@ -31,7 +32,7 @@ from eventveil.audit.evaluation.verification import (
     true_match_rate,
 )
 from eventveil.audit.figures import Advantage, Attack, Figure, Knowledge, Way
-from eventveil.training.evaluation.confidence import Chance, chance_ranking
+from eventveil.training.evaluation.confidence import Chance, bootstrap_by_person, chance_ranking, wilson
 from eventveil.training.evaluation.evaluation import EvaluationSet, IdentityRanking, labels_and_queries, window_labels
 from eventveil.training.evaluation.results import identity_result
 from eventveil.training.evaluation.retrieval_metrics import (
@@ -56,6 +57,7 @@ class Protocol:
         query_mask_T: which tracks are queries; the others are the gallery.
         left_out_QG: pairs that are not compared.
         seconds: length of a track; None for whole recordings.
+        look: which audit of the same weights this is, from 1.
     """
 
     way: Way
@@ -64,6 +66,7 @@ class Protocol:
     query_mask_T: npt.NDArray[np.bool_]
     left_out_QG: npt.NDArray[np.bool_]
     seconds: float | None
+    look: int = 1
 
     @cached_property
     def query(self) -> Labels:
@@ -112,9 +115,11 @@ class Protocol:
         ranking = rank_scores(score_QG, self.query, self.gallery, self.left_out_QG)
         result = identity_result(IdentityRanking(ranking, self.query, self.gallery, self.left_out_QG), self.chance)
         rank1 = Figure.of(result["rank1"])
+        in_first_place = by_person(ranking.first_match == 1, ranking.persons)
+        advantages = [Advantage.of("rank-1", rank1, ceiling(in_first_place, level_of(self.look)))]
         pairs = self.way == "linked"
-        verified = self._verified(score_QG) if pairs else {}
-        error = verified.get("equal_error_rate")
+        if pairs:
+            advantages.append(self._of_two_people(score_QG))
         return Attack(
             knowledge=knowledge,
             architecture=architecture,
@@ -129,8 +134,8 @@ class Protocol:
             rank5=Figure.of(result["rank5"]),
             rank10=Figure.of(result["rank10"]),
             mean_average_precision=Figure.of(result["mAP"]),
-            advantages=(Advantage.of_rank(rank1), *([] if error is None else [Advantage.of_error(error)])),
-            **verified,
+            advantages=tuple(advantages),
+            **(self._verified(score_QG) if pairs else {}),
             **(self._about_people(score_QG) if pairs else {}),
         )
 
@@ -155,13 +160,38 @@ class Protocol:
 
     def _about_people(self, score_QG: npt.NDArray[np.floating[Any]]) -> dict[str, Any]:
         """Return what is known of single people and of crowds, by its field of `Attack`."""
-        _, person = np.unique(np.concatenate((self.query.person, self.gallery.person)), return_inverse=True)
-        own_Q, person_G = person[: len(self.query)], person[len(self.query) :]
-        score_QP = best_of_person(score_QG, person_G, self.left_out_QG, int(person.max()) + 1)
+        score_QP, own_Q = self._scores_of_people(score_QG)
         return {
             "linked_people": linked_people(score_QP, own_Q),
-            "crowds": crowd_figures(score_QP, own_Q, self.other_tracks),
+            "crowds": crowd_figures(score_QP, own_Q, self.other_tracks, self.chance_singling_out),
         }
+
+    def _of_two_people(self, score_QG: npt.NDArray[np.floating[Any]]) -> Advantage:
+        """Return the advantage of picking the right one of two people."""
+        score_QP, own_Q = self._scores_of_people(score_QG)
+        wins_Q = wins_over_another(score_QP, own_Q)
+        tested_Q = np.isfinite(wins_Q)
+        wins_P = by_person(wins_Q[tested_Q], own_Q[tested_Q])
+        value, queries = float(wins_P.mean()), int(tested_Q.sum())
+        by_people = bootstrap_by_person(wins_P, np.arange(len(wins_P)))
+        by_answer = wilson(value * queries, queries)  # a bootstrap of people who are all alike has no width
+        low, high = min(by_people.low, by_answer.low), max(by_people.high, by_answer.high)
+        share = Figure(value=value, low=low, high=high, chance=0.5)
+        return Advantage.of("linkability", share, ceiling(wins_P, level_of(self.look)))
+
+    def _scores_of_people(
+        self, score_QG: npt.NDArray[np.floating[Any]]
+    ) -> tuple[npt.NDArray[np.floating[Any]], npt.NDArray[np.int64]]:
+        """Return the best score of each query with each person, (Q, P), and the number of its own person, (Q,)."""
+        _, person = np.unique(np.concatenate((self.query.person, self.gallery.person)), return_inverse=True)
+        own_Q, person_G = person[: len(self.query)], person[len(self.query) :]
+        return best_of_person(score_QG, person_G, self.left_out_QG, int(person.max()) + 1), own_Q
+
+    @cached_property
+    def chance_singling_out(self) -> dict[int, float]:
+        """The share of crowds, by their size, that a blind rule singles out; measured once for all attackers."""
+        score_QP, own_Q = self._scores_of_people(np.zeros(self.left_out_QG.shape))
+        return singling_out_by_chance(score_QP, own_Q, self.other_tracks)
 
     @cached_property
     def other_tracks(self) -> npt.NDArray[np.int64]:
@@ -272,10 +302,10 @@ def _sessions(slots: Slots) -> dict[str, list[str]]:
     return sessions
 
 
-def protocols_of(evaluation_set: EvaluationSet, linking: tuple[int, ...], seed: int) -> list[Protocol]:
-    """Return the protocols that the data of these people allows."""
+def protocols_of(evaluation_set: EvaluationSet, linking: tuple[int, ...], seed: int, look: int = 1) -> list[Protocol]:
+    """Return the protocols that the data of these people allows, for the look-th audit of the same weights."""
     protocols = [search(evaluation_set), *(linked(evaluation_set, windows, seed) for windows in linking)]
-    return [protocol for protocol in protocols if protocol.can_be_scored]
+    return [replace(protocol, look=look) for protocol in protocols if protocol.can_be_scored]
 
 
 def sequences_of(evaluation_set: EvaluationSet, lengths: tuple[int, ...], seed: int) -> list[Protocol]:

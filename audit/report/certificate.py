@@ -8,9 +8,18 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-from eventveil.audit.report.report import REPORT, AuditReport, digest
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+    PublicFormat,
+    load_pem_private_key,
+)
+
+from eventveil.audit.report.report import PUBLIC_KEY, REPORT, AuditReport, digest
 from eventveil.errors import AuditError
-from eventveil.extras import require
 from eventveil.files import write_atomic
 from eventveil.models.rate_limit import bits_per_second
 from eventveil.stream.protocol import dsse
@@ -27,36 +36,28 @@ from eventveil.stream.protocol.certificate import (
 )
 from eventveil.training.engine.checkpoint import write_whole
 
-with require("cryptography", extra="certificate", error=AuditError):
-    from cryptography.exceptions import UnsupportedAlgorithm
-    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-    from cryptography.hazmat.primitives.serialization import (
-        Encoding,
-        NoEncryption,
-        PrivateFormat,
-        load_pem_private_key,
-    )
-
 
 def certify(folder: Path, report: AuditReport, key: Path, valid_days: int = VALID_DAYS) -> Signed:
-    """Sign the report in a folder, and write certificate.json next to it.
+    """Sign the report in a folder, and write certificate.json and the signer's public key next to it.
 
     Args:
         folder: with report.json.
         report: the same report.
-        key: Ed25519 private key in PEM; created, readable by its owner only, if there is no such file.
+        key: Ed25519 private key in PEM, see `signing_key`.
         valid_days: how many days from today the certificate counts.
 
     Raises:
         AuditError: the key cannot be read or made.
         TrainingError: the certificate cannot be written.
     """
-    private = _key(key)
+    private = signing_key(key)
     certificate = Certificate(
         made=report.made.at,
         not_after=today() + timedelta(days=valid_days),
         eventveil=report.made.eventveil,
         evidence=report.evidence,
+        simulated=report.data.simulated,
+        look=report.look,
         threshold=report.threshold,
         config=digest(report.settings),
         data=report.data.index,
@@ -74,6 +75,8 @@ def certify(folder: Path, report: AuditReport, key: Path, valid_days: int = VALI
         ),
     )
     text = dsse.sign(canonical(certificate.model_dump(mode="json")), PAYLOAD_TYPE, private)
+    public = private.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+    write_whole(folder / PUBLIC_KEY, lambda file: file.write(public))
     write_whole(folder / CERTIFICATE, lambda file: file.write(text.encode()))
     return Signed.parse(text.encode(), str(folder / CERTIFICATE))
 
@@ -110,7 +113,12 @@ def _book_of(about: Mapping[str, Any] | None) -> dict[str, Any]:
     return {"book": config["book"], "bits_per_second": bits}
 
 
-def _key(path: Path) -> Ed25519PrivateKey:
+def signing_key(path: Path) -> Ed25519PrivateKey:
+    """Read an Ed25519 private key in PEM; create it, readable by its owner only, if there is no such file.
+
+    Raises:
+        AuditError: it cannot be read or made, or is another kind of key.
+    """
     try:
         if not path.exists():
             made = Ed25519PrivateKey.generate()

@@ -22,7 +22,7 @@ from eventveil.training.engine.run_folder import write_json
 from eventveil.version import __version__
 
 REPORT, SCHEMA, PAGE = "report.json", "report.schema.json", "report.html"
-CERTIFICATE_PAGE = "certificate.html"
+CERTIFICATE_PAGE, PUBLIC_KEY = "certificate.html", "public.pem"
 
 
 class Data(ReportModel):
@@ -112,6 +112,7 @@ class AuditReport(ReportModel):
         threshold: advantage over blind guessing that no interval may reach.
         precision: how far an interval may reach above its figure.
         people_linked: share of the test people who may be surely linked.
+        look: which audit of the same weights this is, of those begun with the same key; from 1.
         settings: of the audit, all keys.
         data: the data it was made with.
         subjects: raw windows, rules and weights files, each with the figures of all attackers.
@@ -119,12 +120,13 @@ class AuditReport(ReportModel):
         selftest: planted leaks, and whether the attackers found them.
     """
 
-    version: Literal[2] = 2
+    version: Literal[3] = 3
     made: Made
     evidence: bool
     threshold: float
     precision: float
     people_linked: float
+    look: int
     settings: dict[str, Any]
     data: Data
     subjects: tuple[SubjectReport, ...]

@@ -1,13 +1,19 @@
-"""Decides whether an anonymizer stays below the threshold: Pass, Fail or Inconclusive."""
+"""Decides whether an anonymizer stays below the threshold: Pass, Fail or Inconclusive.
+
+Who audits until the result is good gains nothing: with probability 0.975 no audit of the same weights passes wrongly,
+however many there are, because the ceilings of all of them hold together; and an attack that worked once stays.
+"""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 from eventveil.audit.evaluation.people import surely_linked
 from eventveil.audit.figures import (
     Advantage,
     Attack,
+    Outcome,
     PersonLinked,
     StrongestAttack,
     Verdict,
@@ -30,25 +36,29 @@ def decide(
     evidence: bool = True,
     missed: tuple[str, ...] = (),
     predicted: bool = False,
+    look: int = 1,
+    earlier: Sequence[Outcome] = (),
 ) -> Verdict:
-    """Compare the highest upper end of all intervals with the threshold, and look for single people who are linked.
+    """Compare the highest ceiling of all attackers with the threshold, and look for single people who are linked.
 
-    The upper end is at least that of the strongest attacker: with many attackers, it errs on the side of caution. Too
+    The ceiling is at least that of the strongest attacker: with many attackers, it errs on the side of caution. Too
     few people come first: nothing is concluded from them, not even a failure.
 
     Args:
         attacks: on the anonymizer.
         on_raw: the same on raw windows, as a control: attackers that fail there prove nothing by failing elsewhere.
         threshold: advantage over blind guessing, from 0 to 1.
-        precision: how far an interval may reach above its figure; beyond that, there are too few test people.
+        precision: how far a ceiling may lie above its figure; beyond that, there are too few test people.
         people_linked: share of the test people who may be surely linked, see `evaluation.people`.
         evidence: whether the attackers were trained long enough to mean anything.
         missed: planted leaks that the attackers of this audit did not find.
         predicted: whether a guess of the noise's seed succeeded, so that the noise can be subtracted.
+        look: which audit of the same weights this is; it has chosen the level of the ceilings.
+        earlier: what other audits of these weights have shown.
     """
     top, last = strongest(attacks), decisive(attacks)
     sure, control = surest(attacks), surest(on_raw)
-    reach = last.advantage.high - last.advantage.value
+    reach = last.advantage.ceiling - last.advantage.value
     people = last.attack.people
     needed = max(FEWEST, math.ceil(people * (reach / precision) ** 2))
     linked = surely_linked([attack.linked_people for attack in attacks if attack.way == "linked"], people)
@@ -56,8 +66,9 @@ def decide(
     def verdict(status: int, text: str, by: StrongestAttack = last, people_needed: int | None = None) -> Verdict:
         return Verdict.model_validate(
             {
-                "status": status, "text": text, "strongest": top, "decisive": by, "surely_linked": linked,
-                "people_needed": people_needed,
+                "status": status, "text": text, "strongest": top, "decisive": by, "surest": sure,
+                "surely_linked": linked,
+                "people_needed": people_needed, "predicted": predicted,
             }
         )  # fmt: skip
 
@@ -78,6 +89,12 @@ def decide(
         )
     if len(linked) > people_linked * people:
         return verdict(FAIL, _linked_words(linked, people, people_linked))
+    if any(one.predicted or one.low >= threshold or one.linked > people_linked for one in earlier):
+        return verdict(
+            FAIL,
+            "Fail: an earlier audit of these weights showed an attack that works. That the attackers of this one found "
+            "less does not undo it; train other weights.",
+        )
     if control.advantage.low < threshold:
         return verdict(
             INCONCLUSIVE,
@@ -98,31 +115,47 @@ def decide(
             f"Inconclusive: the audit planted leaks to test itself, and its attackers missed {', '.join(missed)}. "
             "They may miss such leaks of this anonymizer, too; train them longer, or on more people.",
         )
-    if last.advantage.high >= threshold and reach > precision:
+    if last.advantage.ceiling >= threshold and reach > precision:
         return verdict(
             INCONCLUSIVE,
-            f"Inconclusive: with {people} test people the deciding figure is {_words(last.advantage)}. To know it to "
-            f"within {precision:.0%} takes about {needed} test people.",
+            f"Inconclusive: with {people} test people the deciding figure is {_words(last.advantage)}, and may be "
+            f"{last.advantage.ceiling:.1%}{_in_look(look)}. To know it to within {precision:.0%} takes about {needed} "
+            "test people.",
             people_needed=needed,
         )
-    if last.advantage.high >= threshold:
+    if last.advantage.ceiling >= threshold:
         return verdict(
             FAIL,
-            f"Fail: an attacker may gain up to {last.advantage.high:.1%} over blind guessing; the threshold is "
-            f"{threshold:.0%}.",
+            f"Fail: an attacker may gain up to {last.advantage.ceiling:.1%} over blind guessing{_in_look(look)}; the "
+            f"threshold is {threshold:.0%}.",
         )
     if not evidence:
         return verdict(
             INCONCLUSIVE,
-            f"Inconclusive: no attacker gained more than {last.advantage.high:.1%} over blind guessing, but this was a "
-            "quick audit with attackers that were trained too little. Audit with the full configuration.",
+            f"Inconclusive: no attacker gained more than {last.advantage.ceiling:.1%} over blind guessing, but this "
+            "was a quick audit with attackers that were trained too little. Audit with the full configuration.",
         )
     return verdict(
         PASS,
         f"Pass: none of {len({attack.title for attack in attacks})} attackers gained more than "
-        f"{last.advantage.high:.1%} over blind guessing; the threshold is {threshold:.0%}. "
+        f"{last.advantage.ceiling:.1%} over blind guessing{_in_look(look)}; the threshold is {threshold:.0%}. "
         + (f"{len(linked)} of {people} test people are surely linked." if linked else "Nobody is surely linked."),
     )
+
+
+def outcome_of(verdict: Verdict) -> Outcome:
+    """Return what a verdict leaves behind for later audits of the same weights."""
+    people = verdict.surest.attack.people
+    enough = people >= FEWEST
+    return Outcome(
+        low=verdict.surest.advantage.low if enough else 0.0,
+        linked=len(verdict.surely_linked) / people if enough else 0.0,
+        predicted=verdict.predicted,
+    )
+
+
+def _in_look(look: int) -> str:
+    return "" if look == 1 else f" (audit {look} of these weights, and so held to a stricter level)"
 
 
 def _better_untrained(on_raw: tuple[Attack, ...]) -> StrongestAttack | None:

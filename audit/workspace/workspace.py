@@ -47,6 +47,7 @@ class AuditPlan:
         work: folder of windows, networks and results; private.
         dataset: its trials, in parts by person.
         planted: subjects with a planted leak, by which the audit tests itself.
+        look: which audit of the same weights this is, from 1.
     """
 
     settings: AuditSettings
@@ -54,6 +55,7 @@ class AuditPlan:
     work: Path
     dataset: Dataset
     planted: tuple[Subject, ...] = ()
+    look: int = 1
 
 
 @dataclass(frozen=True)
@@ -109,6 +111,7 @@ class AuditWorkspace:
                 "share"
             )
         self.settings, self.work, self.dataset, self.group = plan.settings, plan.work, plan.dataset, group
+        self._look = plan.look
         self._reporter, self._watch = reporter, watch
         self._subjects = {subject.name: subject for subject in (*plan.subjects, *plan.planted)}
         for subject in self._subjects.values():
@@ -142,7 +145,7 @@ class AuditWorkspace:
     @cached_property
     def protocols(self) -> list[Protocol]:
         """All protocols by which attacks on test people are scored."""
-        return protocols_of(self.test, self.settings.linking, self.settings.seed)
+        return protocols_of(self.test, self.settings.linking, self.settings.seed, self._look)
 
     @cached_property
     def sequences(self) -> list[Protocol]:

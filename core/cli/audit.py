@@ -19,6 +19,7 @@ from eventveil.cli.options import (
     OutFolderOption,
     ResumeOption,
     WeightsOption,
+    auditor_key,
     print_json,
     say,
     set_option,
@@ -79,7 +80,9 @@ def run(
     key: Annotated[
         Path | None,
         typer.Option(
-            metavar="PEM", help="Ed25519 private key that signs the certificate, created if missing [DIR/key.pem]."
+            metavar="PEM",
+            help="Ed25519 private key that signs the certificate, created if missing; audits of the same weights are "
+            "counted next to it [DIR/key.pem].",
         ),
     ] = None,
     valid_days: Annotated[
@@ -97,7 +100,7 @@ def run(
     the gestures that it publishes are attacked, too. The folder work/ inside --out contains raw windows and identities:
     keep it private.
 
-    Exit status 0, Pass: even the upper end of the strongest attacker's 95 % interval is below the threshold.
+    Exit status 0, Pass: no attacker can have reached the threshold, in this audit or in another one of these weights.
     1, Fail: it is not. 2, Inconclusive: the audit could not decide; the report states what would be needed.
 
     For example:
@@ -148,7 +151,7 @@ def selftest(
         raise AuditError("expected --out DIR; see eventveil audit selftest --help")
     changes = ["against=[raw]", "selftest=true", "averaging=0", "reconstruction.weights=null", "probes.probes=[]"]
     settings = _settings(config, data, None, [*(overrides or []), *changes])
-    report = _attack(settings, raw_alone(), out, _executor(jobs, ray), resume=resume)
+    report = _attack(settings, raw_alone(), out, out / "key.pem", _executor(jobs, ray), resume=resume)
     write_report(out, report)
     missed = [leak.name for leak in report.selftest if not leak.found]
     if json:
@@ -160,10 +163,13 @@ def selftest(
 
 @audit.command("verify")
 def verify(
-    certificate: Annotated[Path, typer.Argument(metavar="CERT", help="certificate.json of an audit.")],
+    certificate: Annotated[Path, typer.Argument(metavar="CERT|shipped", help="certificate.json of an audit.")],
     key: Annotated[
         Path | None,
-        typer.Option(metavar="PEM", help="Public key of the auditor you trust; without it, any signer is accepted."),
+        typer.Option(
+            metavar="PEM|shipped",
+            help="Public key of the auditor you trust ('shipped': of the project); without it, any signer is accepted.",
+        ),
     ] = None,
     report: Annotated[
         Path | None, typer.Option(metavar="FILE", help="report.json that the certificate must match.")
@@ -182,14 +188,18 @@ def verify(
     eventveil audit verify audit/certificate.json
 
     eventveil audit verify audit/certificate.json --key public.pem --weights anonymizer.safetensors
+
+    eventveil audit verify shipped --key shipped --weights shipped
     """
     from eventveil.audit.report.certificate import verify as verify_certificate
     from eventveil.models import shipped
     from eventveil.models.weights import load_weights
     from eventveil.stream.protocol.certificate import printable
 
+    if shipped.is_name(certificate):
+        certificate = shipped.CERTIFICATE
     digest = None if weights is None else load_weights(shipped.files_of(weights)[0]).digest
-    signed = verify_certificate(certificate, key=key, report=report, weights=digest)
+    signed = verify_certificate(certificate, key=auditor_key(key), report=report, weights=digest)
     verified, warning = signed.certificate, signed.expiry_warning()
     if json:
         signer = {"key": signed.key, "fingerprint": signed.fingerprint}
@@ -203,6 +213,10 @@ def verify(
         stdout.print("The owner of this key is unverified: give the key you trust with --key", markup=False)
     if warning is not None:
         say(f"eventveil: {warning}")
+    if verified.simulated:
+        stdout.print("The evidence is about simulated people only: it shows nothing about real people", markup=False)
+    if verified.look > 1:
+        stdout.print(f"It was audit {verified.look} of these weights with this key", markup=False)
     for subject in verified.subjects:
         text = f"{subject.name} (tensors {(subject.weights or 'none')[:16]}): {subject.verdict}"
         stdout.print(printable(text), markup=False)
@@ -235,18 +249,25 @@ def _audit(
     *,
     resume: bool,
 ) -> AuditReport:
-    from eventveil.audit.report.certificate import certify
+    from eventveil.audit.report.certificate import certify, signing_key
     from eventveil.audit.report.html import write_pages
     from eventveil.audit.report.report import write_report
     from eventveil.audit.subjects import read_books, read_weights, subjects_of, with_windows_of
+    from eventveil.files import private_folder
     from eventveil.stream.protocol.certificate import VALID_DAYS
 
     anonymizers, classifier = read_weights(weights)
     settings = with_windows_of(settings, next(iter(anonymizers.values())))
     subjects = subjects_of(anonymizers, classifier, settings, read_books(weights, anonymizers, book))
-    report = _attack(settings, subjects, out, make_executor, resume=resume)
+    try:
+        private_folder(out)
+    except OSError as error:
+        raise AuditError(f"{out}: cannot be created ({error.strerror}); check --out") from error
+    key = key or out / "key.pem"
+    signing_key(key)  # fail now, and not after a night
+    report = _attack(settings, subjects, out, key, make_executor, resume=resume)
     write_report(out, report)
-    signed = certify(out, report, key or out / "key.pem", valid_days or VALID_DAYS)
+    signed = certify(out, report, key, valid_days or VALID_DAYS)
     write_pages(out, report, signed)
     say(f"eventveil: certified until {signed.certificate.not_after} with key {signed.fingerprint} (its fingerprint)")
     say(f"eventveil: done; the report is in {out}. {out / 'work'} contains raw windows and identities: keep it private")
@@ -254,16 +275,17 @@ def _audit(
 
 
 def _attack(
-    settings: AuditSettings, subjects: list[Subject], out: Path, make_executor: MakeExecutor, *, resume: bool
+    settings: AuditSettings, subjects: list[Subject], out: Path, key: Path, make_executor: MakeExecutor, *, resume: bool
 ) -> AuditReport:
     from eventveil.audit.auditor import Auditor
     from eventveil.audit.execution.progress import AuditProgress
+    from eventveil.audit.looks import Looks
     from eventveil.training.engine.loop import Interrupted
 
     command = shlex.join(["eventveil", *sys.argv[1:]])
     try:
         with AuditProgress(stderr) as progress:
-            return Auditor(settings, subjects, out, progress, resume=resume).run(make_executor, command)
+            return Auditor(settings, subjects, out, progress, Looks(key), resume=resume).run(make_executor, command)
     except (Interrupted, KeyboardInterrupt):
         say(f"eventveil: stopped; {out} holds all results so far. To continue, repeat the command with --resume")
         raise typer.Exit(INTERRUPTED) from None

@@ -17,7 +17,7 @@ from eventveil.errors import ConfigError
 from eventveil.events import Sensor
 from eventveil.files import check_target
 from eventveil.io.source import EventSource
-from eventveil.models.shipped import book_of
+from eventveil.models.shipped import PROJECT_KEY, book_of, is_name
 
 INTERRUPTED = 130
 """Exit status after Ctrl-C: 128 plus the number of SIGINT, as in shells."""
@@ -132,6 +132,11 @@ def say(text: str) -> None:
     else:
         with contextlib.suppress(OSError):  # a full disk ends the messages, not the command
             stderr.print(text, markup=False)
+
+
+def auditor_key(path: Path | None) -> Path | None:
+    """Return the file of an auditor's public key; `shipped` names the key of the project."""
+    return PROJECT_KEY if path is not None and is_name(path) else path
 
 
 def check_out(path: Path, *, force: bool) -> None:

@@ -17,13 +17,12 @@ from typing import Annotated, Any, Self
 from pydantic import BeforeValidator, Field
 
 from eventveil.errors import AuditError
-from eventveil.extras import require
 from eventveil.stream.protocol import dsse
 from eventveil.stream.protocol.public_keys import fingerprint, is_weak_ed25519
 from eventveil.stream.protocol.strict_json import StrictModel, parse
 
 CERTIFICATE = "certificate.json"
-PAYLOAD_TYPE = "application/vnd.eventveil.certificate.v3+json"
+PAYLOAD_TYPE = "application/vnd.eventveil.certificate.v4+json"
 MAX_BYTES = 1 << 18  # of a certificate: far above any real one, and small enough for a header
 PASSED = 0
 VALID_DAYS = 365  # unless the auditor chooses another lifetime: attacks improve, and a key may get lost
@@ -69,6 +68,8 @@ class Certificate(StrictModel):
         not_after: the last day, in UTC, on which the certificate counts.
         eventveil: version of eventveil that made the audit.
         evidence: False for a quick audit, which proves nothing.
+        simulated: whether the evidence is about simulated people only, and so shows nothing about real ones.
+        look: which audit of the same weights it was, of those begun with the signer's key; from 1.
         threshold: largest advantage over blind guessing that passes.
         config: SHA-256 of the settings.
         data: SHA-256 of the index of the dataset.
@@ -80,6 +81,8 @@ class Certificate(StrictModel):
     not_after: Day
     eventveil: str
     evidence: bool
+    simulated: bool
+    look: Annotated[int, Field(ge=1)]
     threshold: Annotated[float, Field(gt=0, lt=1)]
     config: Sha256
     data: Sha256
@@ -198,15 +201,15 @@ def read_key(path: Path) -> str:
     Raises:
         AuditError: it cannot be read, is not an Ed25519 key, or is a weak one.
     """
-    with require("cryptography", extra="certificate", error=AuditError):
-        from cryptography.exceptions import InternalError, UnsupportedAlgorithm
-        from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
-        from cryptography.hazmat.primitives.serialization import (
-            Encoding,
-            PublicFormat,
-            load_pem_private_key,
-            load_pem_public_key,
-        )
+    # Imported on use: most pipelines and subscribers read no certificate.
+    from cryptography.exceptions import InternalError, UnsupportedAlgorithm
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+    from cryptography.hazmat.primitives.serialization import (
+        Encoding,
+        PublicFormat,
+        load_pem_private_key,
+        load_pem_public_key,
+    )
 
     try:
         text = path.read_bytes()

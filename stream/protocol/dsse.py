@@ -18,14 +18,11 @@ from typing import TYPE_CHECKING, Annotated
 from pydantic import Field
 
 from eventveil.errors import AuditError
-from eventveil.extras import require
 from eventveil.stream.protocol.public_keys import is_weak_ed25519
 from eventveil.stream.protocol.strict_json import StrictModel, parse
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-
-EXTRA = "certificate"
 
 
 class Signature(StrictModel):
@@ -45,8 +42,7 @@ class Envelope(StrictModel):
 
 def sign(payload: bytes, payload_type: str, private: Ed25519PrivateKey) -> str:
     """Return the text of an envelope around a payload."""
-    with require("cryptography", extra=EXTRA, error=AuditError):
-        from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+    from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
     public = private.public_key().public_bytes(Encoding.Raw, PublicFormat.Raw)
     signature = private.sign(_pre_authentication(payload_type, payload))
@@ -92,9 +88,8 @@ def _pre_authentication(payload_type: str, payload: bytes) -> bytes:
 
 
 def _is_valid(signature: bytes, message: bytes, key: str) -> bool:
-    with require("cryptography", extra=EXTRA, error=AuditError):
-        from cryptography.exceptions import InvalidSignature
-        from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+    from cryptography.exceptions import InvalidSignature
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
     try:
         Ed25519PublicKey.from_public_bytes(bytes.fromhex(key)).verify(signature, message)

@@ -14,6 +14,8 @@ from eventveil.audit.evaluation.crowd import (
     crowds_up_to,
     linked_in_crowd,
     singled_out_in_crowd,
+    singling_out_by_chance,
+    wins_over_another,
 )
 
 PEOPLE = 30
@@ -94,7 +96,7 @@ def test_figures_hold_their_chance_when_blind_and_leave_it_when_not():
     for signal, sees in ((0, False), (4, True)):
         score, own = scores(signal, rows=120)
         other = (np.arange(120) + PEOPLE) % 120
-        figures = crowd_figures(score, own, other)
+        figures = crowd_figures(score, own, other, singling_out_by_chance(score, own, other))
         assert [figure.people for figure in figures] == [2, 5, 10, 20, PEOPLE]
         for figure in figures:
             assert figure.linkability.chance == 1 / figure.people
@@ -107,7 +109,18 @@ def test_figures_hold_their_chance_when_blind_and_leave_it_when_not():
 
 def test_without_other_gestures_nobody_is_singled_out():
     score, own = scores(2)
-    assert all(figure.singling_out is None for figure in crowd_figures(score, own, np.full(PEOPLE, -1)))
+    none = np.full(PEOPLE, -1)
+    figures = crowd_figures(score, own, none, singling_out_by_chance(score, own, none))
+    assert all(figure.singling_out is None for figure in figures)
+
+
+def test_the_choice_between_two_people_is_the_smallest_crowd():
+    score, own = scores(1, rows=90)
+    score[3, 5:20] = np.nan
+    score[7] = 0
+    assert wins_over_another(score, own) == pytest.approx(linked_in_crowd(score, own, 2), nan_ok=True)
+    score[4, own[4]] = np.nan
+    assert np.isnan(wins_over_another(score, own)[4])
 
 
 def test_the_best_track_of_a_person_counts_and_pairs_left_out_do_not():

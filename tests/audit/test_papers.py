@@ -9,6 +9,7 @@ import re
 from datetime import UTC, datetime
 from html.parser import HTMLParser
 from itertools import combinations
+from typing import get_args
 
 import pytest
 from audit_reports import TENSORS, figure, signed, simulated, subject, with_everything
@@ -19,11 +20,12 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from rich.console import Console
 from typer.testing import CliRunner
 
-from eventveil.audit.figures import Attribute, Likeness, Replay
+from eventveil.audit.figures import Attribute, Knowledge, Likeness, Replay
 from eventveil.audit.report import plots
 from eventveil.audit.report.certificate import certify, verify
 from eventveil.audit.report.html import certificate_page, page, write_pages
 from eventveil.audit.report.report import write_report
+from eventveil.audit.report.summary import KINDS
 from eventveil.cli import app, audit
 from eventveil.errors import AuditError
 
@@ -91,9 +93,9 @@ def test_page_one_answers_a_privacy_officer_and_the_rest_has_the_order_of_the_st
 
 
 MEASURES = (
-    "advantage", "95 % interval", "linkability", "singling out", "surely linked", "rank-1", "rank-5", "mAP", "EER", "D",
-    "true matches at 1 % false", "retrained", "unchanged", "dominated", "restored", "SSIM", "PSNR", "balanced accuracy",
-    "informed",
+    "advantage", "95 % interval", "ceiling", "linkability", "singling out", "surely linked", "rank-1", "rank-5", "mAP",
+    "EER", "D", "true matches at 1 % false", "retrained", "unchanged", "dominated", "restored", "SSIM", "PSNR",
+    "balanced accuracy", "informed",
 )  # fmt: skip
 
 
@@ -116,6 +118,10 @@ class Definitions(Links):
 
     def handle_data(self, data):
         self.text += "" if self.hidden else data
+
+
+def test_every_kind_of_attacker_is_explained():
+    assert set(KINDS) == set(get_args(Knowledge))
 
 
 def test_every_measure_is_explained_where_it_appears_first(report, shown):
@@ -181,7 +187,8 @@ def test_the_certificate_page_has_what_was_signed_and_nothing_of_it_becomes_mark
                  papers.certificate.report, TENSORS, report.audited[0].verdict.text):  # fmt: skip
         assert text in words
     assert "simulated people only" not in words
-    links.feed(certificate_page(report.model_copy(update={"data": simulated(report)}), papers))
+    report = report.model_copy(update={"data": simulated(report)})
+    links.feed(certificate_page(report, signed(report, tmp_path)))
     assert "The evidence is about simulated people only. It shows nothing about real people." in links.text
 
 

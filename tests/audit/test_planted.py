@@ -6,6 +6,7 @@ Most tests share one small audit; it has six test people, so intervals are wide 
 from __future__ import annotations
 
 import json
+import shutil
 from types import SimpleNamespace
 
 import pytest
@@ -13,6 +14,8 @@ import torch
 from small_audits import Nothing, Watermark, audit, settings
 from small_trainings import planted
 
+from eventveil.audit.figures import Outcome
+from eventveil.audit.looks import Looks
 from eventveil.audit.report.report import AuditReport, write_report
 from eventveil.errors import AuditError
 from eventveil.models.reconstruction import FireNet
@@ -92,7 +95,7 @@ def test_the_report_is_whole_and_names_nobody(run, tmp_path):
     assert set(json.loads(text)) == set(schema["properties"])
 
 
-def test_an_audit_goes_on_where_it_stands_and_with_nothing_else(run, root):
+def test_an_audit_goes_on_where_it_stands_and_with_nothing_else(run, root, tmp_path):
     subjects = (("nothing", Nothing()), ("watermark", Watermark()))
     with pytest.raises(AuditError, match="continue it with --resume"):
         audit(run.folder, run.settings, *subjects)
@@ -102,9 +105,26 @@ def test_an_audit_goes_on_where_it_stands_and_with_nothing_else(run, root):
     again = audit(run.folder, run.settings, *subjects, resume=True, say=lines.append)
     assert lines == ["12 of 12 jobs were done earlier"]  # nothing is trained or tested twice
     assert again.subjects == run.report.subjects
-    # The threshold does not change what was measured.
-    laxer = audit(run.folder, settings(root, attackers=ATTACKERS, threshold=0.999), *subjects, resume=True)
-    assert laxer.subjects[1].attacks == run.report.subjects[1].attacks
+    for changed in ({"threshold": 0.999}, {"precision": 0.9}, {"people_linked": 1.0}, {"evidence": False}):
+        with pytest.raises(AuditError, match="what decides is fixed before data are seen"):
+            audit(run.folder, settings(root, attackers=ATTACKERS, **changed), *subjects, resume=True)
+    with pytest.raises(AuditError, match="was begun with another key"):
+        audit(run.folder, run.settings, *subjects, resume=True, key=tmp_path / "other.pem")
+
+
+def test_a_second_audit_with_the_same_key_is_counted_and_remembers_the_first(run, tmp_path):
+    """The results of the first audit lie in the second folder, so nothing is trained again."""
+    shutil.copytree(run.folder, tmp_path / "again")
+    (tmp_path / "again" / "work" / "audit.json").unlink()
+    key = tmp_path / "again" / "key.pem"
+    Looks(key).end("another", {"nothing": Outcome(low=0.5, linked=0.0, predicted=False)})
+    report = audit(tmp_path / "again", run.settings, ("nothing", Nothing()), ("watermark", Watermark()), key=key)
+    assert (run.report.look, report.look) == (1, 2)
+    _, nothing, watermark = report.subjects
+    assert nothing.verdict.status == 1
+    assert "an earlier audit of these weights showed an attack" in nothing.verdict.text
+    assert [one.low > 0.5 for one in Looks(key).earlier("nobody", "watermark")] == [True, True]
+    assert watermark.verdict.text.startswith("Fail: an attacker gained")
 
 
 def test_doing_nothing_is_not_private_whoever_attacks(root, tmp_path):

@@ -122,10 +122,10 @@ def test_lengths_that_nobody_was_watched_for_are_left_out(evaluation_set):
 
 
 def test_an_advantage_is_a_share_of_the_way_from_chance_to_certainty():
-    rank1 = Advantage.of_rank(Figure(value=0.6, low=0.2, high=1.0, chance=0.2))
-    assert (rank1.value, rank1.low, rank1.high) == pytest.approx((0.5, 0.0, 1.0))
-    error = Advantage.of_error(Figure(value=0.4, low=0.3, high=0.5, chance=0.5))
-    assert (error.value, error.low, error.high) == pytest.approx((0.2, 0.0, 0.4))
+    rank1 = Advantage.of("rank-1", Figure(value=0.6, low=0.2, high=0.8, chance=0.2), 0.9)
+    assert (rank1.value, rank1.low, rank1.high, rank1.ceiling) == pytest.approx((0.5, 0.0, 0.75, 0.875))
+    two = Advantage.of("linkability", Figure(value=0.6, low=0.5, high=0.7, chance=0.5), 0.65)
+    assert (two.value, two.low, two.high, two.ceiling) == pytest.approx((0.2, 0.0, 0.4, 0.4))
 
 
 def _sides(people, each):

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from eventveil.audit.auditor import with_dominated
-from eventveil.audit.figures import Advantage, Attack, Figure, PersonLinked, SubjectReport, Utility
-from eventveil.audit.report.verdict import below_chance, decide
+from eventveil.audit.figures import Advantage, Attack, Figure, Outcome, PersonLinked, SubjectReport, Utility
+from eventveil.audit.report.verdict import below_chance, decide, outcome_of
 
 
 def attack(value, low, high, *, people=40, by="rank-1", seed=0, way="linked", linked=(), knowledge="informed"):
@@ -15,7 +15,7 @@ def attack(value, low, high, *, people=40, by="rank-1", seed=0, way="linked", li
         knowledge=knowledge, architecture="plain", seed=seed, way=way, windows=1, seconds=1.0,
         people=people, queries=100, gallery=100, rank1=none, rank5=none, rank10=none, mean_average_precision=none,
         equal_error_rate=None, linked_people=linked,
-        advantages=(Advantage(by=by, value=value, low=low, high=high),),
+        advantages=(Advantage(by=by, value=value, low=low, high=high, ceiling=high),),
     )  # fmt: skip
 
 
@@ -133,3 +133,31 @@ def test_dominated_points_are_marked():
         [report("raw", 0.95, 0.9), report("a", 0.9, 0.2), report("b", 0.8, 0.3), report("c", 0.7, 0.1)]
     )
     assert {subject.name: subject.dominated_by for subject in marked} == {"raw": (), "a": (), "b": ("a",), "c": ()}
+
+
+def shown(**changes):
+    return Outcome(**{"low": 0.0, "linked": 0.0, "predicted": False} | changes)
+
+
+@pytest.mark.parametrize("outcome", [shown(low=0.2), shown(linked=0.01), shown(predicted=True)])
+def test_an_attack_that_worked_once_is_not_undone_by_another_audit(outcome):
+    held = attack(0.02, -0.01, 0.06)
+    verdict = decided(held, earlier=(outcome,))
+    assert verdict.status == 1
+    assert "an earlier audit of these weights showed an attack" in verdict.text
+    assert decided(held, earlier=(shown(low=0.05),)).status == 0
+
+
+def test_what_a_verdict_leaves_behind_is_what_was_certain():
+    found = (attack(0.3, 0.2, 0.4, linked=(person(3, 1e-12),)),)
+    assert outcome_of(decided(*found)) == shown(low=0.2, linked=1 / 40)
+    assert outcome_of(decided(attack(0.3, 0.2, 0.4, people=5))) == shown()
+    assert outcome_of(decided(attack(0.0, 0.0, 0.0), predicted=True)).predicted
+
+
+def test_the_ceiling_decides_and_not_the_interval():
+    held = attack(0.02, -0.01, 0.06)
+    advantage = held.advantages[0].model_copy(update={"ceiling": 0.11})
+    verdict = decided(held.model_copy(update={"advantages": (advantage,)}), precision=0.2, look=3)
+    assert verdict.status == 1
+    assert "up to 11.0% over blind guessing (audit 3 of these weights" in verdict.text

@@ -53,7 +53,8 @@ def test_untrained_weights_go_through_an_audit_and_come_out_with_papers(tmp_path
     assert "job 1 of 8: informed plain, seed 0, on raw" in done.stderr
     out = tmp_path / "out"
     assert {path.name for path in out.iterdir()} == {
-        "report.json", "report.schema.json", "report.html", "certificate.json", "certificate.html", "key.pem", "work",
+        "report.json", "report.schema.json", "report.html", "certificate.json", "certificate.html", "public.pem",
+        "key.pem", "key.pem.looks", "work",
     }  # fmt: skip
     assert json.loads((out / "report.json").read_text()) == output["report"]
     checked = run_here("audit", "verify", "out/certificate.json", "--weights", "mine.safetensors",

@@ -24,7 +24,7 @@ TENSORS = "ab" * 32
 def attack(value, way="linked", windows=1, knowledge="informed"):
     share = Figure(value=0.2, low=0.1, high=0.3, chance=0.1)
     error = Figure(value=0.4, low=0.3, high=0.5, chance=0.5) if way == "linked" else None
-    advantage = Advantage(by="rank-1", value=value, low=value - 0.03, high=value + 0.03)
+    advantage = Advantage(by="rank-1", value=value, low=value - 0.03, high=value + 0.03, ceiling=value + 0.03)
     return Attack(
         knowledge=knowledge, architecture="plain", seed=0, way=way, windows=windows, seconds=float(windows),
         people=40, queries=100, gallery=200, rank1=share, rank5=share, rank10=share, mean_average_precision=share,
@@ -55,7 +55,7 @@ def report():
         trials={"train": 1, "val": 1, "test": 1}, sessions=80, classes=("a <clap>",), index="1" * 64, split="2" * 64,
     )  # fmt: skip
     return AuditReport(
-        made=made, evidence=True, threshold=0.1, precision=0.05, people_linked=0.0, settings={"averaging": 10},
+        made=made, evidence=True, threshold=0.1, precision=0.05, people_linked=0.0, look=1, settings={"averaging": 10},
         data=data,
         subjects=(subject("raw", 0.8), subject("hidden<i>", 0.04, audited=True), subject("bare", 0.5, audited=True)),
     )  # fmt: skip

@@ -7,7 +7,7 @@ import json
 
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-PAYLOAD_TYPE = "application/vnd.eventveil.certificate.v3+json"
+PAYLOAD_TYPE = "application/vnd.eventveil.certificate.v4+json"
 
 
 def content(*subjects, **changed):
@@ -18,8 +18,9 @@ def content(*subjects, **changed):
         for n, (digest, status, *more) in enumerate(subjects)
     ]
     values = {
-        "made": "2026-01-01T00:00:00+00:00", "not_after": "9999-12-31", "eventveil": "1", "evidence": True,
-        "threshold": 0.1, "config": "1" * 64, "data": "2" * 64, "report": "3" * 64, "subjects": audited,
+        "made": "2026-01-01T00:00:00+00:00", "not_after": "9999-12-31", "eventveil": "1.0", "evidence": True,
+        "simulated": False, "look": 1, "threshold": 0.1, "config": "1" * 64, "data": "2" * 64, "report": "3" * 64,
+        "subjects": audited,
     }  # fmt: skip
     return values | changed
 

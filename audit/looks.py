@@ -1,0 +1,105 @@
+"""The book of audits that one key has signed or will sign: nobody passes by auditing until the result is good.
+
+    KEY.looks     one line for each audit when it begins, and one when it ends; beside the key, private
+
+The k-th audit of the same weights is held to a stricter level (see `evaluation.betting`), also if an earlier one was
+stopped. What an earlier audit showed stays: an attack that worked once works. A key without its book signs nothing
+that was measured before the key counted it.
+"""
+
+from __future__ import annotations
+
+import json
+import secrets
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from eventveil.audit.figures import Outcome
+from eventveil.errors import AuditError
+from eventveil.files import append_private
+
+SUFFIX = ".looks"
+
+
+class Looks:
+    """The audits that were begun with a key.
+
+    Args:
+        key: path of the private key; the book is next to it.
+    """
+
+    def __init__(self, key: Path) -> None:
+        self.path = key.with_name(key.name + SUFFIX)
+
+    def begin(self, weights: Sequence[str]) -> str:
+        """Enter an audit of weights, given the SHA-256 of their tensors, and return its name.
+
+        Raises:
+            AuditError: the book cannot be written.
+        """
+        name = secrets.token_hex(8)
+        self._append({"begun": name, "at": _now(), "weights": sorted(weights)})
+        return name
+
+    def number(self, name: str) -> int:
+        """Return the number of an audit among those of the same weights, from 1: of several weights, the highest.
+
+        Raises:
+            AuditError: the book cannot be read, or does not hold this audit.
+        """
+        begun = [line for line in self._lines() if "begun" in line]
+        names = [line["begun"] for line in begun]
+        if name not in names:
+            raise AuditError(
+                f"{self.path}: does not hold this audit, which was begun with another key: a key signs only audits "
+                "that it has counted from the beginning; give --key as before, or audit again in another --out"
+            )
+        earlier = begun[: names.index(name) + 1]
+        return max((sum(one in line["weights"] for line in earlier) for one in earlier[-1]["weights"]), default=1)
+
+    def end(self, name: str, outcomes: dict[str, Outcome]) -> None:
+        """Enter what an audit has shown of weights, given the SHA-256 of their tensors.
+
+        Raises:
+            AuditError: the book cannot be written.
+        """
+        for weights, outcome in outcomes.items():
+            entry = {"ended": name, "at": _now(), "weights": weights, **outcome.model_dump(mode="json")}
+            if not any(line.get("ended") == name and line["weights"] == weights for line in self._lines()):
+                self._append(entry)
+
+    def earlier(self, name: str, weights: str | None) -> tuple[Outcome, ...]:
+        """Return what all other audits with this key have shown of weights.
+
+        Raises:
+            AuditError: the book cannot be read.
+        """
+        return tuple(
+            Outcome.model_validate({key: line[key] for key in Outcome.model_fields})
+            for line in self._lines()
+            if line.get("ended", name) != name and line["weights"] == weights
+        )
+
+    def _lines(self) -> list[dict[str, Any]]:
+        try:
+            text = self.path.read_text()
+        except FileNotFoundError:
+            return []
+        except OSError as error:
+            raise AuditError(f"{self.path}: cannot be read ({error.strerror}); check --key") from error
+        try:
+            return [json.loads(line) for line in text.splitlines()]
+        except ValueError:
+            raise AuditError(f"{self.path}: is damaged: expected a line of JSON for each audit; restore it") from None
+
+    def _append(self, entry: dict[str, Any]) -> None:
+        try:
+            append_private(self.path, json.dumps(entry).encode() + b"\n")
+        except OSError as error:
+            raise AuditError(f"{self.path}: cannot be written ({error.strerror}); check --key") from error
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")

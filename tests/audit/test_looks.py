@@ -1,0 +1,102 @@
+"""Who audits until the result is good: ceilings that hold together, and a book of what was begun with a key."""
+
+from __future__ import annotations
+
+import json
+import math
+from itertools import pairwise
+
+import numpy as np
+import pytest
+
+from eventveil.audit.evaluation.betting import LEVEL, by_person, ceiling, level_of, log_stake
+from eventveil.audit.figures import Outcome
+from eventveil.audit.looks import Looks
+from eventveil.errors import AuditError
+
+THRESHOLD = 0.55  # of a mean whose chance is a half: an advantage of 10 %
+LEAKS = {
+    "everybody a little": lambda random, people: np.clip(random.normal(THRESHOLD, 0.1, people), 0, 1),
+    "one in ten fully": lambda random, people: np.where(random.random(people) < 0.1, 1.0, 0.5),
+    "by luck of a coin": lambda random, people: (random.random(people) < THRESHOLD).astype(float),
+    "a few hits": lambda random, people: random.binomial(11, THRESHOLD, people) / 11,
+}
+
+
+def passes(value_P, look):
+    """Return whether the bet refuses that the mean is the threshold or more."""
+    level = level_of(look)
+    return log_stake(value_P, THRESHOLD, level) >= -math.log(level)
+
+
+@pytest.mark.parametrize("people", [12, 60])
+@pytest.mark.parametrize("leak", LEAKS)
+def test_who_audits_thirty_times_does_not_pass_what_leaks_as_much_as_the_threshold(leak, people):
+    """Of 300 auditors, each with 30 audits, at most 2.5 % may ever pass, which is 7.5.
+
+    More than 15 would happen with probability 0.0041 if the rate were exactly that; the seed is fixed.
+    """
+    random = np.random.default_rng(0)
+    ever = sum(any(passes(LEAKS[leak](random, people), look) for look in range(1, 31)) for _ in range(300))
+    assert ever <= 15
+
+
+def test_an_interval_of_95_percent_would_pass_most_of_them():
+    """Prove that the test above can fail: with the upper end of an ordinary interval, half of the auditors pass."""
+    random, ever = np.random.default_rng(0), 0
+    for _ in range(100):
+        value_LP = np.clip(random.normal(THRESHOLD, 0.1, (30, 60)), 0, 1)
+        upper_L = value_LP.mean(1) + 1.96 * value_LP.std(1) / math.sqrt(60)
+        ever += bool((upper_L < THRESHOLD).any())
+    assert ever > 40
+
+
+def test_an_anonymizer_that_leaks_nothing_passes_and_later_looks_ask_for_more():
+    value_P = np.clip(np.random.default_rng(0).normal(0.5, 0.1, 180), 0, 1)
+    ceilings = [ceiling(value_P, level_of(look)) for look in range(1, 6)]
+    assert value_P.mean() < ceilings[0] < THRESHOLD
+    assert all(one < other for one, other in pairwise(ceilings))
+    assert sum(level_of(look) for look in range(1, 10_000)) == pytest.approx(LEVEL, rel=1e-3)
+
+
+def test_a_ceiling_is_what_the_bet_written_out_refuses():
+    value_P = np.random.default_rng(1).random(40)
+    top = ceiling(value_P, 0.01)
+    for mean, refused in ((top - 0.001, False), (top + 0.001, True)):
+        money = [1.0, 1.0, 1.0]
+        for value in value_P:
+            for number, factor in enumerate((1.2, 2.4, 4.8)):
+                share = min(0.96, factor * math.sqrt(2 * math.log(100) / 40))
+                money[number] *= 1 + share * (mean - value) / (1 - mean)
+        assert (sum(money) / 3 >= 100) == refused
+
+
+def test_of_people_who_are_always_found_nothing_is_refused_and_nobody_counts_twice():
+    assert ceiling(np.ones(50), 0.01) == 1
+    assert by_person(np.array([1.0, 0.0, 1.0]), np.array(["a", "a", "b"])).tolist() == [0.5, 1.0]
+
+
+def test_a_key_counts_the_audits_of_the_same_weights(tmp_path):
+    looks = Looks(tmp_path / "key.pem")
+    names = [looks.begin(weights) for weights in (["a"], ["b"], ["a", "b"], [])]
+    assert [looks.number(name) for name in names] == [1, 1, 2, 1]
+    assert (tmp_path / "key.pem.looks").stat().st_mode & 0o077 == 0
+    with pytest.raises(AuditError, match="begun with another key"):
+        Looks(tmp_path / "other.pem").number(names[0])
+
+
+def test_what_was_shown_is_remembered_once_and_for_the_other_audits_alone(tmp_path):
+    looks, shown = Looks(tmp_path / "key.pem"), Outcome(low=0.2, linked=0.0, predicted=False)
+    first, second = looks.begin(["a"]), looks.begin(["a"])
+    for _ in range(2):  # as a resumed audit does
+        looks.end(first, {"a": shown})
+    assert looks.earlier(second, "a") == (shown,)
+    assert looks.earlier(first, "a") == looks.earlier(second, "b") == ()
+    assert len(looks.path.read_text().splitlines()) == 3
+
+
+def test_a_damaged_book_is_refused_and_not_begun_again(tmp_path):
+    looks = Looks(tmp_path / "key.pem")
+    looks.path.write_text(json.dumps({"begun": "x", "weights": ["a"]}) + "\n{half")
+    with pytest.raises(AuditError, match="is damaged"):
+        looks.number("x")
