@@ -50,3 +50,13 @@ def book_of(text: str) -> Path:
     """
     path = Path(text)
     return BOOK if is_name(path) and STAND_IN in files_of(path) else path
+
+
+def key_of(text: str) -> Path:
+    """Return the public key of the project for `shipped`, and the path of any other file.
+
+    >>> key_of("shipped").name, key_of("mine.pem").name
+    ('project.pem', 'mine.pem')
+    """
+    path = Path(text)
+    return PROJECT_KEY if is_name(path) else path

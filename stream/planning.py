@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from eventveil.errors import AuditError, ConfigError, WeightsError
+from eventveil.models import shipped
 from eventveil.models.metadata import Metadata
 from eventveil.models.weights import Weights, check_fit, load_weights
 from eventveil.replay.player.sources import CLASSES, RECORDING, look_for
@@ -13,7 +14,7 @@ from eventveil.stream.book_planning import BookPlan, plan_book
 from eventveil.stream.histogram.density import FAR
 from eventveil.stream.model_settings import AnonymizeSettings
 from eventveil.stream.plan import PipelinePlan, WindowPlan
-from eventveil.stream.protocol.certificate import CERTIFICATE, PASSED, CertifiedSubject, Signed, printable
+from eventveil.stream.protocol.certificate import CERTIFICATE, PASSED, CertifiedSubject, Signed, printable, read_key
 from eventveil.stream.protocol.keys import AllowList, read_folder
 from eventveil.stream.publisher.contents import Provenance
 from eventveil.stream.repeats import loop_remarks, refuse_same_events
@@ -159,12 +160,16 @@ def _certificate(
     assert settings.weights is not None
     default = settings.weights.with_name(CERTIFICATE)
     path = settings.certificate or default
-    signed = Signed.read(path) if settings.certificate is not None or default.exists() else None
+    signed = None
+    if settings.certificate is not None or default.exists():
+        signed = Signed.read(path, read_key(shipped.PROJECT_KEY) if path == shipped.CERTIFICATE else None)
     subject = None if signed is None else signed.certificate.about(anonymizer.digest)
     if signed is not None and subject is not None:
         _check_certified_book(path, subject, book)
         warning = signed.expiry_warning()
         remarks = () if warning is None else (f"{path}: {warning}",)
+        if signed.certificate.simulated:
+            remarks = (f"{path}: the audit is evidence about simulated people only, not about real ones", *remarks)
         if subject.status == PASSED:
             return signed, remarks
         verdict = printable(subject.verdict)

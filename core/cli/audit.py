@@ -19,7 +19,6 @@ from eventveil.cli.options import (
     OutFolderOption,
     ResumeOption,
     WeightsOption,
-    auditor_key,
     print_json,
     say,
     set_option,
@@ -27,6 +26,7 @@ from eventveil.cli.options import (
     stdout,
 )
 from eventveil.errors import AuditError
+from eventveil.models.shipped import key_of
 
 if TYPE_CHECKING:
     from eventveil.audit.auditor import MakeExecutor
@@ -167,6 +167,7 @@ def verify(
     key: Annotated[
         Path | None,
         typer.Option(
+            parser=key_of,
             metavar="PEM|shipped",
             help="Public key of the auditor you trust ('shipped': of the project); without it, any signer is accepted.",
         ),
@@ -199,7 +200,7 @@ def verify(
     if shipped.is_name(certificate):
         certificate = shipped.CERTIFICATE
     digest = None if weights is None else load_weights(shipped.files_of(weights)[0]).digest
-    signed = verify_certificate(certificate, key=auditor_key(key), report=report, weights=digest)
+    signed = verify_certificate(certificate, key=key, report=report, weights=digest)
     verified, warning = signed.certificate, signed.expiry_warning()
     if json:
         signer = {"key": signed.key, "fingerprint": signed.fingerprint}

@@ -17,7 +17,7 @@ from eventveil.errors import ConfigError
 from eventveil.events import Sensor
 from eventveil.files import check_target
 from eventveil.io.source import EventSource
-from eventveil.models.shipped import PROJECT_KEY, book_of, is_name
+from eventveil.models.shipped import book_of, key_of
 
 INTERRUPTED = 130
 """Exit status after Ctrl-C: 128 plus the number of SIGINT, as in shells."""
@@ -96,8 +96,10 @@ RequireCertificateOption = Annotated[
     Path | None,
     typer.Option(
         "--require-certificate",
-        metavar="KEY.pem",
-        help="Public key of an auditor you trust: refuse data unless that auditor certified its weights.",
+        parser=key_of,
+        metavar="KEY.pem|shipped",
+        help="Public key of an auditor you trust: refuse data unless that auditor certified its weights. 'shipped' "
+        "selects the key of the project, which certifies the weights that come with eventveil.",
     ),
 ]
 ExpectedBookOption = Annotated[
@@ -132,11 +134,6 @@ def say(text: str) -> None:
     else:
         with contextlib.suppress(OSError):  # a full disk ends the messages, not the command
             stderr.print(text, markup=False)
-
-
-def auditor_key(path: Path | None) -> Path | None:
-    """Return the file of an auditor's public key; `shipped` names the key of the project."""
-    return PROJECT_KEY if path is not None and is_name(path) else path
 
 
 def check_out(path: Path, *, force: bool) -> None:

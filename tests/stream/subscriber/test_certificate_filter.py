@@ -30,9 +30,11 @@ from pipeline_helpers import (
     window,
 )
 from pipeline_setup import Kit, make_kit, run_and_listen, subscriber
+from typer.testing import CliRunner
 
+from eventveil.cli import app
 from eventveil.errors import AuditError
-from eventveil.models import load_weights
+from eventveil.models import load_weights, shipped
 from eventveil.stream import subscribe
 from eventveil.stream.pipeline.pipeline import Pipeline
 from eventveil.stream.planning import plan
@@ -329,3 +331,32 @@ def test_a_key_is_read_from_either_half_and_nothing_else(keys, tmp_path):
         read_key(path)
     with pytest.raises(AuditError, match="cannot be read"):
         subscribe("tcp://127.0.0.1:5999", require_certificate=tmp_path / "none").__next__()
+
+
+def test_the_certificate_that_ships_counts_only_with_the_key_of_the_project(kit, keys, beside, monkeypatch):
+    weights, settings = load_weights(kit.anonymizer).digest, kit.settings("tcp://127.0.0.1:5999")
+    monkeypatch.setattr(shipped, "CERTIFICATE", kit.anonymizer.with_name("certificate.json"))
+    monkeypatch.setattr(shipped, "PROJECT_KEY", keys.auditor.path)
+    beside(certificate(keys.auditor.private, (weights, 0), simulated=True))
+    made = plan(settings)
+    assert made.provenance.certificate is not None
+    assert any("evidence about simulated people only" in remark for remark in made.remarks)
+    beside(certificate(Ed25519PrivateKey.generate(), (weights, 0)))
+    with pytest.raises(AuditError, match="signed with another key"):
+        plan(settings)
+
+
+def test_shipped_names_the_key_of_the_project_on_the_command_line(keys, tmp_path, monkeypatch):
+    asked = []
+    monkeypatch.setattr("eventveil.stream.subscribe", lambda *_, **named: asked.append(named) or iter(()))
+    CliRunner().invoke(app, ["subscribe", "tcp://127.0.0.1:5999", "--require-certificate", "shipped"])
+    assert asked[0]["require_certificate"] == shipped.PROJECT_KEY
+    path = tmp_path / "certificate.json"
+    path.write_text(certificate(keys.auditor.private, (DIGEST, 0), simulated=True, look=3))
+    foreign = CliRunner().invoke(app, ["audit", "verify", str(path), "--key", "shipped"])
+    assert "signed with another key" in str(foreign.exception)
+    monkeypatch.setattr(shipped, "CERTIFICATE", path)
+    done = CliRunner().invoke(app, ["audit", "verify", "shipped"])
+    assert done.exit_code == 0
+    assert "simulated people only: it shows nothing about real people" in done.stdout
+    assert "audit 3 of these weights" in done.stdout
