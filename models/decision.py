@@ -2,7 +2,7 @@
 
 A word stays until another one has had at least the threshold in several windows in a row. A quiet word, which means
 that no gesture is made, needs no threshold: it only has to be the most probable in these windows. So a gesture that
-nothing supports any more ends, and a gesture begins only on clear evidence. A word that is `sure` needs one window.
+nothing supports any more ends, and a gesture begins only on clear evidence.
 
 With an epsilon, the rule answers by k-ary randomised response: once per interval it tells the truth with probability
 e^epsilon / (e^epsilon + K - 1), and otherwise one of the other K - 1 words, all equally likely. For any two inputs and
@@ -88,10 +88,7 @@ class DecisionRule:
         return self.word
 
     def _after_hysteresis(self) -> int:
-        """Return the word that the last window is sure of, or that the last windows agree on, or the earlier one."""
-        latest, sure = self._recent[-1], self._config.sure
-        if sure is not None and latest.max() >= sure:
-            return int(latest.argmax())
+        """Return the word that the last windows agree on, or the earlier one."""
         best = {int(probability_K.argmax()) for probability_K in self._recent}
         if len(self._recent) < self._config.hold_steps or len(best) > 1:
             return self._truth

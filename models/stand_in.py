@@ -32,7 +32,6 @@ class StandInConfig:
         quiet: numbers of the words that mean that no gesture is made; a stream begins with the first.
         threshold: probability that another word needs before it is chosen.
         hold_steps: windows in a row in which it needs it.
-        sure: probability with which a word is chosen at once; None: it always takes `hold_steps` windows.
         changes_per_second: N, how often the word may change within any second.
         epsilon: budget of the k-ary randomised response per decision, in nats; None for no noise.
         interval_s: with an epsilon, a decision is made once in this time, seconds.
@@ -45,7 +44,6 @@ class StandInConfig:
     quiet: Annotated[tuple[int, ...], Field(min_length=1)] = (12, 11)
     threshold: Annotated[float, Field(gt=0, lt=1)] = 0.7
     hold_steps: Annotated[int, Field(ge=1, le=100)] = 2
-    sure: Annotated[float, Field(gt=0, lt=1)] | None = None
     changes_per_second: Annotated[int, Field(ge=1, le=1000)] = 2
     epsilon: Annotated[float, Field(gt=0, le=50)] | None = None
     interval_s: Annotated[float, Field(ge=0.01, le=3600)] = 1.0
@@ -54,8 +52,6 @@ class StandInConfig:
     def _is_consistent(self) -> Self:
         if len(set(self.quiet)) < len(self.quiet) or not all(0 <= word < self.words for word in self.quiet):
             raise ValueError(f"quiet: expected different words from 0 to {self.words - 1}, got {self.quiet}")
-        if self.sure is not None and self.sure < self.threshold:
-            raise ValueError(f"sure: expected at least threshold, {self.threshold}, got {self.sure}")
         if self.epsilon is not None and self.interval_s * self.changes_per_second < 1:
             raise ValueError(
                 f"interval_s: a decision every {self.interval_s} s changes the word more often than "

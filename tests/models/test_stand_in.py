@@ -49,8 +49,6 @@ def test_weights_keep_the_book_and_the_rule(tmp_path):
         {"quiet": [-1]},
         {"threshold": 1.0},
         {"hold_steps": 0},
-        {"sure": 1.0},
-        {"sure": 0.4, "threshold": 0.5},
         {"changes_per_second": 0},
         {"epsilon": 0.0},
         {"epsilon": float("nan")},

@@ -265,7 +265,7 @@ def test_it_learns_the_words_of_the_book(run, book, root):
     assert (weights.metadata.hop, weights.metadata.bins, weights.metadata.trained) == (1, 2, True)
     # People that it was not trained on: windows in which one class alone is seen.
     test = load_moments(open_dataset(root).of("test"), SHAPE, run.folder / "test", 1, watch)
-    end, label, _ = test.ends(before=3)
+    end, label = test.ends(before=3)
     settled = label == test.ends(before=0)[1][: len(label)]
     with torch.inference_mode():
         said = weights.model(torch.from_numpy(test.cut(end, np.full(len(end), 2)))).argmax(1).numpy()

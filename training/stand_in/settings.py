@@ -62,7 +62,6 @@ class RuleSettings(Settings):
 
     threshold: float = Field(default=0.7, gt=0, lt=1)
     hold_steps: PositiveInt = 2
-    sure: float | None = Field(default=None, gt=0, lt=1)
     changes_per_second: PositiveInt = 2
     epsilon: PositiveFloat | None = None
     interval_s: PositiveFloat = 1.0
