@@ -22,7 +22,6 @@ from eventveil.replay.datasets.dvs_gesture import GESTURES, LABELS, NO_GESTURE, 
 from eventveil.training.data.augment import MIRRORED_GESTURES
 from eventveil.training.data.binned_trials import RowShape
 from eventveil.training.distributed.process_group import ProcessGroup
-from eventveil.training.stand_in import loader as loader_module
 from eventveil.training.stand_in.loader import MomentLoader
 from eventveil.training.stand_in.moments import LabelledSpan, load_moments
 from eventveil.training.stand_in.outcomes import named, trials_of, words_of
@@ -58,7 +57,7 @@ def slow_window(trial, end_row, rows_per_bin):
 
 
 def test_windows_end_at_any_row_of_one_recording_and_can_show_more_or_less_time(moments):
-    end, label, _ = moments.ends(before=1)
+    end, label = moments.ends(before=1)
     random = np.random.default_rng(0)
     for at in random.choice(len(end), 12, replace=False):
         number = np.searchsorted(moments.windows.first_row, end[at] - 1, side="right") - 1
@@ -74,23 +73,10 @@ def test_windows_end_at_any_row_of_one_recording_and_can_show_more_or_less_time(
 
 
 def test_every_moment_of_every_recording_can_be_drawn(moments):
-    end, _, _ = moments.ends(before=1)
+    end, _ = moments.ends(before=1)
     first_row = moments.windows.first_row
     whole = [np.arange(first + 4, end + 1) for first, end in pairwise(first_row)]
     np.testing.assert_array_equal(end, np.concatenate(whole))
-
-
-def test_it_is_known_for_how_long_a_label_has_held(moments):
-    end, label, since = moments.ends(before=1)
-    random = np.random.default_rng(0)
-    for at in random.choice(len(end), 30, replace=False):
-        number = np.searchsorted(moments.windows.first_row, end[at] - 1, side="right") - 1
-        shown_us = (end[at] - moments.windows.first_row[number] - 2) * ROW_US
-        spans = [span for span in moments.recordings[number].spans if span.start_us <= shown_us]
-        begin_us = spans.pop().start_us
-        while spans and spans[-1].target == label[at]:  # a span that goes on
-            begin_us = spans.pop().start_us
-        assert since[at] == (shown_us - begin_us) // ROW_US
 
 
 def settings(root, **changes):
@@ -119,21 +105,6 @@ def test_classes_are_drawn_in_their_shares_and_mirrored_with_their_windows(root,
     again = MomentLoader(moments, chosen, LABELS, MIRRORED, ProcessGroup())
     again.begin_epoch(0)
     assert torch.equal(again.batch(0, 3).x_BCHW, batches[3].x_BCHW)
-
-
-def test_as_many_windows_as_asked_for_end_soon_after_their_label_began(root, moments, monkeypatch):
-    monkeypatch.setattr(loader_module, "FRESH_US", 2 * ROW_US)
-    end, _, since = moments.ends(before=1)
-    fresh_ends = set(end[since < 2].tolist())
-    shares = []
-    for asked in (0.0, 1.0):
-        chosen = settings(root, windows_per_epoch=520, batch=260)
-        chosen = chosen.model_copy(update={"window": chosen.window.model_copy(update={"fresh": asked})})
-        loader = MomentLoader(moments, chosen, LABELS, MIRRORED, ProcessGroup())
-        loader.begin_epoch(0)
-        shares.append(np.mean([end in fresh_ends for end in loader._end_N[loader._drawn].ravel().tolist()]))
-    assert shares[0] < 0.9
-    assert shares[1] == 1.0
 
 
 def test_unknown_shares_and_missing_classes_are_refused(root, moments):

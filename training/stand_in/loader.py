@@ -19,7 +19,6 @@ from eventveil.training.stand_in.settings import StandInSettings
 from eventveil.training.stand_in.variation import vary
 
 CPU = torch.device("cpu")
-FRESH_US = 600_000  # a label is fresh until then: the time in which the target wants the word to be right
 
 
 class MomentLoader:
@@ -48,15 +47,12 @@ class MomentLoader:
         self._part = group.part(settings.batch)
         window = settings.window
         self._before = window.label_before_us * window.offsets // window.bin_us
-        self._end_N, label_N, since_N = moments.ends(self._before)
+        self._end_N, label_N = moments.ends(self._before)
         if unknown := sorted(settings.shares.keys() - set(classes)):
             raise ConfigError(f"shares: expected classes ({', '.join(classes)}), got {', '.join(unknown)}")
         self._by_class = [np.flatnonzero(label_N == number) for number in range(len(classes))]
         if missing := [name for name, found in zip(classes, self._by_class, strict=True) if len(found) == 0]:
             raise ConfigError(f"data: no training window of {', '.join(missing)}; simulate more people or scenes")
-        fresh_N = since_N * window.bin_us < FRESH_US * window.offsets
-        fresh = [among[fresh_N[among]] for among in self._by_class]
-        self._fresh_by_class = [some if len(some) else every for some, every in zip(fresh, self._by_class, strict=True)]
         share_K = np.array([settings.shares.get(name, 1.0) for name in classes])
         self._share_K = share_K / share_K.sum()
         self._mirrored = torch.tensor(mirrored)
@@ -68,10 +64,8 @@ class MomentLoader:
         generator, settings = numpy_generator(self._settings.seed, "moments", epoch), self._settings
         steps = settings.windows_per_epoch // settings.batch
         label = generator.choice(len(self._share_K), steps * settings.batch, p=self._share_K)
-        fresh = generator.random(len(label)) < settings.window.fresh
-        at = generator.random(len(label))
-        among = [(self._fresh_by_class if new else self._by_class)[k] for k, new in zip(label, fresh, strict=True)]
-        drawn = [windows[int(len(windows) * part)] for windows, part in zip(among, at, strict=True)]
+        among = generator.random(len(label))
+        drawn = [self._by_class[k][int(len(self._by_class[k]) * at)] for k, at in zip(label, among, strict=True)]
         self._drawn = np.array(drawn, np.int64).reshape(steps, settings.batch)
         return steps
 

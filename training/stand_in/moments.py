@@ -54,24 +54,22 @@ class Moments:
         windows: their rows; one of `windows.trials` for each recording.
         label_R: class of each row; -1 where there is none.
         begin_R: the first row that a window which holds this row may begin with.
-        since_R: how many rows before this one have had its label without a break.
     """
 
     recordings: tuple[Recording, ...]
     windows: Windows
     label_R: Integers
     begin_R: Integers
-    since_R: Integers
 
-    def ends(self, before: int) -> tuple[Integers, Integers, Integers]:
-        """Return where windows may end, their labels, and for how many rows these have held, (N,) each.
+    def ends(self, before: int) -> tuple[Integers, Integers]:
+        """Return where windows may end, (N,), and their labels, (N,).
 
         A window that ends at `end` holds the rows before it, and its label is that of row `end - 1 - before`.
         """
         end = np.arange(self.windows.shape.per_window, len(self.label_R) + 1)
         begin, label = self.begin_R[end - 1], self.label_R[end - 1 - before]
         fits = (end - self.windows.shape.per_window >= begin) & (end - 1 - before >= begin) & (label != UNLABELLED)
-        return end[fits], label[fits], self.since_R[end[fits] - 1 - before]
+        return end[fits], label[fits]
 
     def cut(self, end_B: Integers, rows_per_bin_B: Integers) -> npt.NDArray[np.float32]:
         """Return the windows that end at these rows: float32 (B, C, H, W).
@@ -146,13 +144,4 @@ def load_moments(trials: Iterable[Trial], shape: RowShape, folder: Path, workers
             label_R[begin : min(end, first + round(span.end_us / shape.row_us))] = span.target
     # Trials of one session in files of their own follow each other, as if the person changed from one to the next.
     begins = np.where([_alone(trial) for trial in windows.trials], windows.session_rows[:, 0], windows.first_row[:-1])
-    begin_R = np.repeat(begins, np.diff(windows.first_row))
-    return Moments(recordings, windows, label_R, begin_R, _rows_since(label_R, windows.first_row))
-
-
-def _rows_since(label_R: Integers, first_row: Integers) -> Integers:
-    """Return for each row how many rows before it, of the same recording, have its label without a break."""
-    row_R = np.arange(len(label_R))
-    begins_R = np.diff(label_R, prepend=UNLABELLED - 1) != 0
-    begins_R[first_row[:-1]] = True
-    return row_R - np.maximum.accumulate(np.where(begins_R, row_R, 0))
+    return Moments(recordings, windows, label_R, np.repeat(begins, np.diff(windows.first_row)))

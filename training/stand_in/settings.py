@@ -21,7 +21,6 @@ class MomentSettings(Settings):
     size: tuple[PositiveInt, PositiveInt] = (32, 32)
     offsets: PositiveInt = 4
     label_before_us: NonNegativeInt = 50_000
-    fresh: Share = 0.0
 
     @model_validator(mode="after")
     def _is_consistent(self) -> Self:
