@@ -174,7 +174,7 @@ def _draw(values: npt.NDArray[np.float32]) -> Text:
     text = Text()
     if stdout.no_color:
         rows = (grey[0::2] + grey[1::2]) // 2  # a character is about twice as high as wide
-        return Text("".join("".join(SHADES[level * len(SHADES) // 256] for level in row) + "\n" for row in rows))
+        return Text("\n".join("".join(SHADES[level * len(SHADES) // 256] for level in row) for row in rows))
     for upper, lower in zip(grey[0::2], grey[1::2], strict=True):
         for above, below in zip(upper, lower, strict=True):
             text.append("▀", style=f"rgb({above},{above},{above}) on rgb({below},{below},{below})")
