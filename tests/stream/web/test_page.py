@@ -14,8 +14,10 @@ from book_helpers import clip, small_book
 from endpoint_helpers import make_keys, publishing, who
 from page_helpers import PATIENCE_S, Publisher, browser, decoded, get, page
 from pipeline_helpers import DIGEST, LABELS, RUN, line_ended
+from typer.testing import CliRunner
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
+from eventveil.cli import app
 from eventveil.errors import AccessError, BookError, ConfigError
 from eventveil.stream.protocol.keys import new_keys
 from eventveil.stream.web import serve, server
@@ -299,6 +301,18 @@ def test_a_line_that_is_not_that_of_the_book_ends_the_page_and_says_why(line, tm
     thread.join(PATIENCE_S)
     assert said["reason"].startswith("refused: the line publishes no words of a book")
     assert isinstance(errors[0], BookError)
+
+
+def test_the_command_checks_what_it_is_asked_to_check(line, tmp_path, monkeypatch):
+    monkeypatch.setattr("eventveil.cli.view.on_signals", lambda stop: None)
+    clips = [clip(seed, length_us=400_000) for seed in (0, 1)]
+    small_book(clips, step_us=100_000).write(tmp_path / "book")
+    thread = threading.Thread(target=lambda: (line.wait(), line.window(0)))
+    thread.start()
+    done = CliRunner().invoke(app, ["view", line.endpoint, "--http", "127.0.0.1:0", "--book", str(tmp_path / "book")])
+    thread.join()
+    assert isinstance(done.exception, BookError)
+    assert "watch in a browser: http://127.0.0.1:" in done.output
 
 
 def token_file(tmp_path, mode=0o600):
