@@ -105,9 +105,11 @@ def _watch(publisher: subprocess.Popen[str], endpoint: str) -> None:
     reader.start()
     pictures: tuple[Text, ...] = ()
     camera = SimulatedCamera(SOURCE) if stdout.is_terminal else None
+    shown = False  # in a browser
     with Live(console=stdout, auto_refresh=False) as live, ExitStack() as opened:
         for message in subscribe(endpoint, stop=lambda: publisher.poll() is not None and not reader.is_alive()):
-            if not right:  # not earlier: the publisher waits for one subscriber, which is this one
+            if message.topic == "window" and not shown:  # not earlier: the publisher waits for one subscriber, this one
+                shown = True
                 _open_page(endpoint, opened)
             right.append(_message_line(message, 18 if stdout.is_terminal else None))
             if camera is not None:
