@@ -3,9 +3,9 @@
     python benchmarks/real_people.py FOLDER
 
 FOLDER holds people/*.aedat, two takes of each of two people who do the same (named PERSON_TAKE.aedat), and dvs_gesture/
-as tonic stores DVS128 Gesture. Windows are attacked raw and as the shipped weights publish them, by three attackers of
-the audit that learn nothing: nearest neighbours by log counts in squares, by the bits of the numbers, and by the
-published gestures.
+as tonic stores DVS128 Gesture. Windows are attacked raw and as the shipped noisy channel publishes them, by three
+attackers of the audit that learn nothing: nearest neighbours by log counts in squares, by the bits of the numbers, and
+by the published gestures.
 
 *person*: which of the other takes does a window, or a whole take, resemble most, that of the same person or one of the
 other? Chance is 50 %. With two people there is no interval by person, and seat, clothes and moment differ, too: NO
@@ -32,7 +32,7 @@ from eventveil.events import Sensor
 from eventveil.io import open_events
 from eventveil.models import load_weights
 from eventveil.models.runtime import AnonymizerRuntime, ClassifierRuntime
-from eventveil.models.shipped import ANONYMIZER, GESTURES
+from eventveil.models.shipped import NOISY_CHANNEL, NOISY_CHANNEL_GESTURES
 from eventveil.replay.datasets import dvs_gesture
 from eventveil.stream.histogram import WindowedHistogrammer
 from eventveil.stream.protocol.gesture import published_gesture
@@ -43,8 +43,8 @@ DRAWS = 50  # of the noise
 
 
 def windows_of(path: Path, options: str = "") -> Counts:
-    """Return the windows of a recording of a DVS128, as the shipped weights take them."""
-    metadata = load_weights(ANONYMIZER).metadata
+    """Return the windows of a recording of a DVS128, as the noisy channel takes them."""
+    metadata = load_weights(NOISY_CHANNEL).metadata
     histogrammer = WindowedHistogrammer(Sensor(128, 128), metadata.size, metadata.bins, metadata.bin_us)
     with open_events(f"file://{quote(str(path.resolve()))}{options}", sensor=Sensor(128, 128)) as source:
         windows = [window.counts for packet in source for window in histogrammer.push(packet)]
@@ -114,8 +114,8 @@ def attack_people(folder: Path, console: Console) -> None:
     raw, take = np.concatenate(per_take), np.repeat(np.arange(len(paths)), [len(one) for one in per_take])
     names = np.array([path.stem.rsplit("_", 1)[0] for path in paths])
     person = np.unique(names, return_inverse=True)[1][take]
-    anonymize = AnonymizerRuntime(load_weights(ANONYMIZER), device="cpu")
-    classify = ClassifierRuntime(load_weights(GESTURES), device="cpu")
+    anonymize = AnonymizerRuntime(load_weights(NOISY_CHANNEL), device="cpu")
+    classify = ClassifierRuntime(load_weights(NOISY_CHANNEL_GESTURES), device="cpu")
     chance = np.mean([1 / (take == number).sum() for number in np.unique(take)])
     table = Table(
         "windows", "attacker", "person, by window, %", "person, by take, %", f"own window, % (chance {chance:.1%})",
@@ -140,8 +140,8 @@ def attack_gestures(folder: Path, console: Console) -> None:
     paths = sorted(folder.glob("ibmGestureTest/*/*.npy"))
     raw = np.stack([windows_of(path, "?columns=x,y,p,t&unit=ms")[0] for path in paths])
     truth, one = np.array([int(path.stem) for path in paths]), np.zeros(len(paths), np.int64)
-    anonymize = AnonymizerRuntime(load_weights(ANONYMIZER), device="cpu")
-    classify = ClassifierRuntime(load_weights(GESTURES), device="cpu")
+    anonymize = AnonymizerRuntime(load_weights(NOISY_CHANNEL), device="cpu")
+    classify = ClassifierRuntime(load_weights(NOISY_CHANNEL_GESTURES), device="cpu")
     of_raw, named, own = embeddings(flat(raw), None)["squares"], [], []
     for _ in range(DRAWS):
         published = np.stack(anonymize(list(raw)))
