@@ -254,9 +254,12 @@ def test_a_certificate_of_a_stand_in_names_its_book_and_its_bits(report, tmp_pat
     subjects = [one.model_copy(update={"about": about}) if one.name == "bare" else one for one in report.subjects]
     report = report.model_copy(update={"subjects": tuple(subjects)})
     write_report(tmp_path, report)
-    hidden, bare = certify(tmp_path, report, tmp_path / "key.pem").certificate.subjects
+    papers = certify(tmp_path, report, tmp_path / "key.pem")
+    hidden, bare = papers.certificate.subjects
     assert (hidden.book, hidden.bits_per_second) == (None, None)
     assert (bare.book, bare.bits_per_second) == ("cd" * 32, 6.92)  # log2(1 + 10 * 12), in ten steps a second
+    text = " ".join(page(report, papers, []).split())
+    assert "public book of 13 words. The choice tells at most 6.92 bits per second." in text
 
 
 def test_a_certificate_is_held_to_the_key_the_report_and_the_weights(report, tmp_path):
