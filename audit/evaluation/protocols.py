@@ -308,9 +308,9 @@ def protocols_of(evaluation_set: EvaluationSet, linking: tuple[int, ...], seed: 
     return [replace(protocol, look=look) for protocol in protocols if protocol.can_be_scored]
 
 
-def sequences_of(evaluation_set: EvaluationSet, lengths: tuple[int, ...], seed: int) -> list[Protocol]:
+def sequences_of(evaluation_set: EvaluationSet, lengths: tuple[int, ...], seed: int, look: int = 1) -> list[Protocol]:
     """Return the linked protocols of windows in order; lengths above those of sessions all mean whole sessions."""
-    protocols = [linked(evaluation_set, windows, seed, in_order=True) for windows in lengths]
+    protocols = [replace(linked(evaluation_set, windows, seed, in_order=True), look=look) for windows in lengths]
     by_length = {protocol.members_Tn.shape[1]: protocol for protocol in protocols if protocol.can_be_scored}
     return list(by_length.values())
 

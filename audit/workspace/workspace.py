@@ -150,7 +150,7 @@ class AuditWorkspace:
     @cached_property
     def sequences(self) -> list[Protocol]:
         """The protocols of windows in the order of time."""
-        return sequences_of(self.test, self.settings.sequences, self.settings.seed)
+        return sequences_of(self.test, self.settings.sequences, self.settings.seed, self._look)
 
     @cached_property
     def validation(self) -> Protocol:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from small_audits import settings
@@ -119,6 +121,19 @@ def test_lengths_that_nobody_was_watched_for_are_left_out(evaluation_set):
     assert [(p.way, p.members_Tn.shape[1]) for p in protocols_of(evaluation_set, (1, 3, 1000), 0)] == [
         ("search", 1), ("linked", 1), ("linked", 3),
     ]  # fmt: skip
+
+
+def test_every_protocol_of_a_later_audit_is_held_to_its_level(evaluation_set, tmp_path):
+    audit_settings = settings(evaluation_set.dataset.root, window={"size": [8, 8]})
+    plan = AuditPlan(audit_settings, (), tmp_path, evaluation_set.dataset, look=3)
+    workspace = AuditWorkspace(plan, ProcessGroup(), Silent())
+    protocols = [*workspace.protocols, *workspace.sequences]
+    assert {protocol.look for protocol in protocols} == {3}
+    first, third = (
+        replace(protocols[1], look=look).attack(embeddings(evaluation_set, "session"), **NAMED) for look in (1, 3)
+    )
+    assert all(a.ceiling < b.ceiling for a, b in zip(first.advantages, third.advantages, strict=True))
+    assert [a.high for a in first.advantages] == [a.high for a in third.advantages]
 
 
 def test_an_advantage_is_a_share_of_the_way_from_chance_to_certainty():
