@@ -17,7 +17,7 @@ KINDS: dict[Knowledge, str] = {
     "reconstructing": "learned from pictures made from raw windows, and is shown those made from anonymized ones.",
     "gestures": "has the labels and probabilities of published gestures alone.",
     "untrained": "learned nothing: compares windows, or what is published with them, by rules.",
-    "white-box": "learned from the codes or words that published windows are made of; whoever knows the weights has them.",
+    "white-box": "learned from the codes or words behind published windows; whoever knows the weights has them.",
     "averaging": "learned from means of many anonymizations of the same events, which are never published.",
     "overlapping": "learned from means of overlapping windows, which are never published.",
 }
