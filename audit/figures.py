@@ -239,6 +239,44 @@ class Outcome(ReportModel):
     predicted: bool
 
 
+class TradeOff(ReportModel):
+    """How well two people with the same gestures can be told apart by somebody who knows what each would send.
+
+    Of all tests that call the first person the second in a share `false_alarms` of cases, the best misses the second in
+    these shares of cases. Where nothing leaks, it misses 1 - `false_alarms` (f-differential privacy; Dong, Roth, Su,
+    2022).
+
+    Attributes:
+        windows: number of windows published of the person.
+        false_alarms: type I error.
+        missed: type II error, the mean over pairs of people.
+        missed_worst: the smallest of a pair.
+        pairs: number of pairs.
+    """
+
+    windows: int
+    false_alarms: float
+    missed: float
+    missed_worst: float
+    pairs: int
+
+
+class Information(ReportModel):
+    """How many bits about a window are published with it, beyond the gesture; see `attacks.information`.
+
+    Attributes:
+        bits: I(window; published | gesture); chance is 0.
+        ceiling: more than this an estimate from so few windows cannot find, bits; None where it is an upper bound.
+        bits_per_second: the same per second of observation; None for whole recordings.
+        trade_offs: for several numbers of windows.
+    """
+
+    bits: Figure
+    ceiling: float | None
+    bits_per_second: float | None
+    trade_offs: tuple[TradeOff, ...]
+
+
 class StrongestAttack(ReportModel):
     """An advantage, and the attack that achieved it."""
 
@@ -303,6 +341,7 @@ class SubjectReport(ReportModel):
         likeness: of pictures from its windows.
         replay: the outcome of guessing the noise.
         attributes: what probes predicted.
+        information: bits about a window, where codes or words are known; None for others.
         utility: of the target; None where the data has no classes.
         dominated_by: subjects with no less utility and no more leakage, and better in one of them.
         verdict: None for comparisons.
@@ -320,6 +359,7 @@ class SubjectReport(ReportModel):
     likeness: Likeness | None = None
     replay: Replay | None = None
     attributes: tuple[Attribute, ...] = ()
+    information: Information | None = None
     utility: Utility | None = None
     dominated_by: tuple[str, ...] = ()
     verdict: Verdict | None = None

@@ -1,4 +1,4 @@
-"""Known traits of people besides identity: glasses and height of simulated people, and the light of all trials.
+"""Known traits besides identity: glasses, height, hand and tempo of simulated people, and the light of all trials.
 
 Real datasets name the lighting or the camera. `simulated.json` in a folder holds the seed of its simulated people, and
 so determines everything about them.
@@ -8,16 +8,18 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
 
 from eventveil.replay.datasets.trials import Dataset, Trial
+from eventveil.replay.simulation.looks import look_named
 from eventveil.replay.simulation.person import Person
 from eventveil.replay.simulation.recipe import RECIPE, is_simulated
 
 SUBJECT = re.compile(r"user(\d+)")
+PLAIN = "plain"  # the look of people whose set names none
 PARTS = ("train", "val", "test")
 
 
@@ -61,20 +63,28 @@ def _of_simulated(dataset: Dataset, trials: list[Trial]) -> dict[str, dict[str, 
     options = recipe.get("sequences", recipe)
     if "seed" not in options:  # scenes without people
         return {}
-    seed = int(options["seed"])
+    seed, looks = int(options["seed"]), [look_named(name) for name in str(options.get("look", PLAIN)).split(",")]
     people = {}
     for name in {trial.subject for trial in trials}:
         number = SUBJECT.fullmatch(name)
         if number is None:  # a person who is not simulated was added, with unknown traits
             return {}
-        people[name] = Person.drawn(seed, int(number[1]))
-    middle = float(np.median([_height(people[name]) for name in {trial.subject for trial in dataset.of("train")}]))
-    return {
-        "glasses": {trial.name: ("none", "glasses")[people[trial.subject].glasses] for trial in trials},
-        "height": {trial.name: ("short", "tall")[_height(people[trial.subject]) > middle] for trial in trials},
+        people[name] = looks[(int(number[1]) - 1) % len(looks)].person(seed, int(number[1]))
+    known = [people[name] for name in {trial.subject for trial in dataset.of("train")}]
+    tallness, tempo = (float(np.median([of(person) for person in known])) for of in (_height, _tempo))
+    traits: dict[str, Callable[[Person], str]] = {
+        "glasses": lambda person: "glasses" if person.glasses else "none",
+        "height": lambda person: "tall" if _height(person) > tallness else "short",
+        "hand": lambda person: "left" if person.left_handed else "right",
+        "tempo": lambda person: "fast" if _tempo(person) > tempo else "slow",
     }
+    return {name: {trial.name: of(people[trial.subject]) for trial in trials} for name, of in traits.items()}
 
 
 def _height(person: Person) -> float:
     """Return the visible height: the camera shows people from the hips up."""
     return person.torso + person.head_height
+
+
+def _tempo(person: Person) -> float:
+    return person.tempo

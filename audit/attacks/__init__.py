@@ -9,6 +9,7 @@ from eventveil.audit.attacks import (
     conditions,
     gestures,
     identity,
+    information,
     inversion,
     nearest,
     noise_replay,
@@ -34,6 +35,7 @@ FAMILIES: tuple[AttackFamily, ...] = (
     before_after,
     noise_replay,
     attributes,
+    information,
     selftest,
 )
 """In the order in which their jobs begin and their attacks are reported."""

@@ -59,6 +59,8 @@ class Probing(AttackJob):
         traits, subject = traits_of(workspace.dataset), workspace.subject(self.subject)
         schedule, test = workspace.settings.probes, workspace.evaluation_set("test", subject)
         settings = workspace.train_settings(subject, schedule=schedule)
+        # A mirrored window of a left-handed person looks like one of a right-handed person.
+        settings = settings.model_copy(update={"augment": settings.augment.model_copy(update={"mirror": False})})
         folder = f"attackers/{subject.folder}/probe-{self.probe}"
         network = _network(self.probe, traits, workspace.settings, folder)
         validation = workspace.evaluation_set("val", subject)

@@ -12,7 +12,7 @@ import numpy.typing as npt
 import torch
 from torch import nn
 
-from eventveil.audit.architectures import POOLED, build
+from eventveil.audit.architectures import IN_GROUPS, build
 from eventveil.audit.evaluation.protocols import Protocol, all_linked, protocols_of, sequences_of
 from eventveil.audit.figures import Knowledge
 from eventveil.audit.settings import AuditSettings, train_settings
@@ -176,7 +176,7 @@ class AuditWorkspace:
             Interrupted: the audit was asked to stop; everything is saved.
             TrainingError: a loss is not finite, or a file cannot be written.
         """
-        pooled = network.architecture == POOLED
+        pooled = network.architecture in IN_GROUPS
         schedule = self.settings.inversion if network.denoised else self.settings.attackers
         settings = self.train_settings(network.subject, pooled=pooled, schedule=schedule)
         sizes = self.settings.attackers

@@ -27,11 +27,13 @@ from eventveil.models.anonynoise import AnonyNoise, AnonyNoiseConfig
 from eventveil.models.noise import LiveNoise, SeededNoise
 from eventveil.models.reconstruction import FireNet
 from eventveil.replay.datasets.trials import Dataset, Trial
+from eventveil.replay.simulation.looks import look_named
 from eventveil.replay.simulation.person import Person
 from eventveil.training.data.split import open_split
 from eventveil.training.distributed.process_group import ProcessGroup
 from eventveil.training.networks.baselines import Discard, Gaussian, Pixelate, Scramble
 from eventveil.training.networks.baselines import Unchanged as Unchanged
+from eventveil.training.settings import AugmentSettings
 
 pytestmark = pytest.mark.timeout(600)  # half a minute alone; far more next to trainings
 
@@ -70,6 +72,7 @@ def test_jobs_keep_the_names_by_which_a_resumed_audit_finds_their_results(worksp
     assert [job.name for family in FAMILIES for job in family.jobs(plan)] == [
         "raw/identity-plain-0", "turned/identity-plain-0",
         "raw/nearest-squares", "raw/nearest-bits", "turned/nearest-squares", "turned/nearest-bits",
+        "raw/statistics", "turned/statistics",
         "turned-averaging/identity-plain-0", "turned-overlapping/identity-plain-0",
         "raw/target", "turned/target",
         "turned/inverting-0", "turned/denoising-plain-0",
@@ -290,16 +293,41 @@ def test_traits_of_simulated_people_are_those_they_were_drawn_with(tmp_path, ges
     options = {"seed": 7, "seconds": 2.0, "subjects": 24}
     recipe = options if gestures else {"sequences": options, "negatives": {"seed": 8}}
     (tmp_path / "simulated.json").write_text(json.dumps(recipe))
-    light, glasses, height = traits_of(dataset(tmp_path))
+    light, glasses, height, hand, tempo = traits_of(dataset(tmp_path))
     assert (light.name, light.classes) == ("light", ("led", "natural"))
     assert (glasses.name, glasses.classes) == ("glasses", ("glasses", "none"))
     assert (height.name, height.classes) == ("height", ("short", "tall"))
-    tall = []
+    assert (hand.name, hand.classes) == ("hand", ("left", "right"))
+    assert (tempo.name, tempo.classes) == ("tempo", ("fast", "slow"))
+    tall, slow = [], []
     for trial in dataset(tmp_path).trials:
         person = Person.drawn(7, int(trial.subject[4:]))
         assert glasses.classes[glasses.of[trial.name]] == ("glasses" if person.glasses else "none")
+        assert hand.classes[hand.of[trial.name]] == ("left" if person.left_handed else "right")
+        slow.append((tempo.of[trial.name], person.tempo))
         tall.append((height.of[trial.name], person.torso + person.head_height))
     assert min(h for is_tall, h in tall if is_tall) > max(h for is_tall, h in tall if not is_tall)
+    assert max(tempo for is_slow, tempo in slow if is_slow) < min(tempo for is_slow, tempo in slow if not is_slow)
+
+
+def test_traits_are_those_of_people_with_the_looks_that_they_have_in_turn(tmp_path):
+    recipe = {"seed": 7, "seconds": 2.0, "subjects": 24, "look": "varied,plain"}
+    (tmp_path / "simulated.json").write_text(json.dumps(recipe))
+    of = {trait.name: trait for trait in traits_of(dataset(tmp_path))}
+    for trial in dataset(tmp_path).trials:
+        number = int(trial.subject[4:])
+        person = look_named("varied" if number % 2 else "plain").person(7, number)
+        assert of["glasses"].classes[of["glasses"].of[trial.name]] == ("glasses" if person.glasses else "none")
+        assert of["hand"].classes[of["hand"].of[trial.name]] == ("left" if person.left_handed else "right")
+
+
+def test_windows_are_not_mirrored_for_probes_which_would_hide_the_hand(workspace, monkeypatch):
+    settings = workspace.settings.model_copy(update={"augment": AugmentSettings(mirror=True)})
+    monkeypatch.setattr(workspace, "settings", settings)
+    trained = []
+    monkeypatch.setattr(workspace, "train", lambda _stage, of_training, _subject: trained.append(of_training))
+    Probing("raw", "linear").run(workspace)
+    assert [one.augment.mirror for one in trained] == [False]
 
 
 def test_of_real_people_only_the_light_or_the_camera_is_known(tmp_path):

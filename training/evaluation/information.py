@@ -39,8 +39,20 @@ def mixture_bits(mean_ND: Floats, std_ND: Floats, draws: int = DRAWS, seed: int 
     >>> round(mixture_bits(apart, np.ones((2, 1))), 3)
     1.0
     """
+    return max(0.0, float(window_bits(mean_ND, std_ND, draws, seed).mean()))
+
+
+def window_bits(mean_ND: Floats, std_ND: Floats, draws: int = DRAWS, seed: int = 0) -> npt.NDArray[np.float64]:
+    """Return what each window contributes to `mixture_bits`, which is the mean of them: (N,), bits.
+
+    Args:
+        mean_ND: as in `mixture_bits`.
+        std_ND: as in `mixture_bits`.
+        draws: as in `mixture_bits`.
+        seed: as in `mixture_bits`.
+    """
     random, windows = numpy_generator(seed, "mixture"), len(mean_ND)
-    total = 0.0
+    total_N = np.zeros(windows)
     for _ in range(draws):
         code_ND = mean_ND + std_ND * random.standard_normal(mean_ND.shape)
         for begin in range(0, windows, AT_ONCE):
@@ -50,8 +62,8 @@ def mixture_bits(mean_ND: Floats, std_ND: Floats, draws: int = DRAWS, seed: int 
             own_B = log_density_BN[np.arange(len(log_density_BN)), np.arange(windows)[some]]
             highest_B = log_density_BN.max(1)
             mixed_B = highest_B + np.log(np.exp(log_density_BN - highest_B[:, None]).mean(1))
-            total += float((own_B - mixed_B).sum())
-    return max(0.0, total / (draws * windows) / math.log(2))
+            total_N[some] += own_B - mixed_B
+    return total_N / draws / math.log(2)
 
 
 def mixture_bits_given(
