@@ -11,6 +11,7 @@ import fcntl
 import os
 import secrets
 import stat
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -64,6 +65,15 @@ def write_atomic(path: Path, data: bytes, *, replace: bool = True) -> None:
     """
     with atomic_file(path, replace=replace) as file:
         file.write(data)
+
+
+def nameless_file(folder: Path) -> IO[bytes]:
+    """Open a file without a name on the disk of a folder: it vanishes when it is closed, however the process ends.
+
+    Raises:
+        OSError: it cannot be created.
+    """
+    return tempfile.TemporaryFile(dir=folder)
 
 
 def append_private(path: Path, data: bytes) -> None:

@@ -14,6 +14,7 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 from eventveil.errors import EventFileError
 from eventveil.io.formats.reader import Reader
 
+MCAP = b"\x89MCAP0\r\n"
 HEAD = 65_536  # bytes that a reader may inspect to recognise its format
 AEDAT = re.compile(rb"#!AER-DAT(\d{1,3}\.\d{1,3})")
 
@@ -98,6 +99,15 @@ def find_reader(path: Path, head: bytes) -> type[Reader]:
             return reader
     formats = ", ".join(reader.format for reader in _readers())
     raise _refuse(path, "neither its content nor its extension is of a known format", f"known: {formats}")
+
+
+def is_mcap(path: Path) -> bool:
+    """Return whether a file begins as MCAP does: no recording of events, but of what was published."""
+    try:
+        with path.open("rb") as file:
+            return file.read(len(MCAP)) == MCAP
+    except OSError:
+        return False
 
 
 def is_recording(path: Path) -> bool:

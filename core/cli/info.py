@@ -1,8 +1,9 @@
-"""`eventveil info`: describe a recording."""
+"""`eventveil info`: describe a recording, of events or of what a pipeline published."""
 
 from __future__ import annotations
 
 from dataclasses import asdict
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -12,6 +13,7 @@ from eventveil.cli.options import JsonOption, SensorOption, print_json, say_loss
 from eventveil.cli.progress import FaultReporter
 from eventveil.errors import EventFileError
 from eventveil.events import Sensor
+from eventveil.io.detect import is_mcap, locate
 from eventveil.io.source import EventSource
 from eventveil.io.summary import Summary, Tally, open_to_describe
 
@@ -32,8 +34,15 @@ def info(file: FileArgument, json: JsonOption = False, sensor: SensorOption = No
     Late timestamps are raised to the latest one before them, and counted. A damaged file is described as far as it
     can be read, with exit status 1.
 
+    Of a file of `eventveil record`, the result is its length, its messages by channel, and the weights and book that
+    their headers name; `complete` is false if its recorder was killed.
+
     Example:  eventveil info trial.aedat4 --json
     """
+    path = locate(file)[0]
+    if path.is_file() and is_mcap(path):
+        _print_recorded(path, json=json)
+        return
     source, known_sensor = open_to_describe(file, sensor)
     faults = FaultReporter()
     with source:
@@ -41,6 +50,25 @@ def info(file: FileArgument, json: JsonOption = False, sensor: SensorOption = No
         _print_summary(summary, json=json)
         say_losses(file, source)
     faults.finish()
+
+
+def _print_recorded(path: Path, *, json: bool) -> None:
+    from eventveil.stream.archive.mcap_reader import McapRecording, summarise
+
+    summary = summarise(McapRecording(path))
+    if json:
+        print_json(summary)
+        return
+    table = Table(show_header=False, box=None)
+    for key, value in summary.items():
+        rows = (
+            value.items()
+            if isinstance(value, dict)
+            else [(key, ", ".join(value) if isinstance(value, list) else value)]
+        )
+        for name, text in rows:
+            table.add_row(name, f"{text:,.3f}" if isinstance(text, float) else str(text))
+    stdout.print(table)
 
 
 def _read_through(source: EventSource, sensor: Sensor | None, faults: FaultReporter) -> Summary:

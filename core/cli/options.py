@@ -102,6 +102,9 @@ RequireCertificateOption = Annotated[
         "selects the key of the project, which certifies the weights that come with eventveil.",
     ),
 ]
+TimeoutOption = Annotated[
+    float | None, typer.Option("--timeout", metavar="SECONDS", help="Exit after this long without a message.")
+]
 ExpectedBookOption = Annotated[
     Path | None,
     typer.Option(

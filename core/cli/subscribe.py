@@ -20,6 +20,7 @@ from eventveil.cli.options import (
     RequireCertificateOption,
     ServerKeyOption,
     SubscriberKeyOption,
+    TimeoutOption,
     on_signals,
     print_json,
     say,
@@ -57,11 +58,14 @@ def subscribe(
     count: Annotated[
         int | None, typer.Option("--count", min=1, help="Exit after this many messages of each topic.")
     ] = None,
-    timeout: Annotated[
-        float | None, typer.Option("--timeout", metavar="SECONDS", help="Exit after this long without a message.")
-    ] = None,
+    timeout: TimeoutOption = None,
     npz: Annotated[
-        Path | None, typer.Option("--npz", metavar="DIR", help="Save each message in this folder, as NumPy .npz.")
+        Path | None,
+        typer.Option(
+            "--npz",
+            metavar="DIR",
+            help="Save each message in this folder, as compressed NumPy .npz; none is overwritten.",
+        ),
     ] = None,
     json: JsonOption = False,
 ) -> None:
@@ -162,7 +166,7 @@ def _save(message: Message, folder: Path) -> None:
     path = folder / f"{message.topic}-{header.stream}-{header.run}-{header.seq:08d}.npz"
     try:
         with atomic_file(path, replace=False) as file:
-            np.savez(file, values=message.array, header=np.array(header.model_dump_json()))
+            np.savez_compressed(file, values=message.array, header=np.array(header.model_dump_json()))
     except FileExistsError as error:
         raise ConfigError(
             f"--npz: {path}: {error.strerror}, from a subscriber to the same run; choose another folder"

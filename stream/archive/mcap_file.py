@@ -11,7 +11,6 @@ import errno
 import json
 import os
 import resource
-import tempfile
 import time
 from contextlib import ExitStack
 from pathlib import Path
@@ -19,7 +18,7 @@ from typing import IO, Any, cast
 
 from eventveil.errors import ConfigError
 from eventveil.extras import require
-from eventveil.files import atomic_file
+from eventveil.files import atomic_file, nameless_file
 from eventveil.stream.archive.schemas import (
     ENCODING,
     MARKER,
@@ -153,7 +152,7 @@ class _ReservingStream:
         self._descriptor = file.fileno()
         self._end = 0
         self._largest = self._writes = 0
-        self._reserve: IO[bytes] | None = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115 - closed below
+        self._reserve: IO[bytes] | None = nameless_file(folder)
         try:
             self._extend()
         except BaseException:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import tempfile
 import zipfile
 from abc import ABC, abstractmethod
 from contextlib import ExitStack
@@ -16,7 +15,7 @@ import h5py
 import numpy as np
 import numpy.typing as npt
 
-from eventveil.files import atomic_file
+from eventveil.files import atomic_file, nameless_file
 from eventveil.stream.archive.table import FORMAT, Columns, WindowTable
 from eventveil.stream.protocol.wire import Message
 
@@ -158,7 +157,7 @@ class NpzWriter(TableWriter):
         """Append rows to the waiting columns."""
         for name, values in columns.items():
             if name not in self._columns:
-                spool = self._opened.enter_context(tempfile.TemporaryFile(dir=self._folder))  # noqa: SIM115 - it is
+                spool = self._opened.enter_context(nameless_file(self._folder))
                 self._columns[name] = spool, values[0]
             self._columns[name][0].write(np.ascontiguousarray(values).data)
 

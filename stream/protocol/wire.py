@@ -26,6 +26,7 @@ MAX_VALUES = 1 << 26  # of one payload: 256 MiB of float32, far above any camera
 MAX_HEADER = 1 << 20  # bytes
 MAX_CERTIFICATE = 1 << 18  # characters
 CERTIFICATE_STATE: Final = "certificate"
+REPLAY_STATE: Final = "replay"
 
 Name = Annotated[str, Field(max_length=256, pattern=r"^\P{Cc}*$")]  # printed on terminals: no control characters
 StreamName = Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,64}$")]  # subscribers build file names from it
@@ -163,8 +164,8 @@ class StateHeader(Header):
 
     Attributes:
         state: `ended` (all of it was published), `failed` (the source failed or the pipeline stopped before that),
-            `camera_lost` (the stream pauses until) `camera_back`, `certificate` (repeated every two seconds, for
-            subscribers that join late).
+            `camera_lost` (the stream pauses until) `camera_back`, `certificate` and `replay` (what follows is a
+            recording of what was published, not live), both repeated every two seconds, for subscribers that join late.
         stream: the stream, or None for the whole pipeline.
         reason: the cause in words, if there is one.
         lost: windows lost since the stream began, by reason, including those after its last message.
@@ -173,7 +174,7 @@ class StateHeader(Header):
 
     shape: tuple[Literal[0]] = (0,)
     dtype: Literal["<f4"] = VALUE
-    state: Literal["ended", "failed", "camera_lost", "camera_back", "certificate"]
+    state: Literal["ended", "failed", "camera_lost", "camera_back", "certificate", "replay"]
     stream: StreamName | None = None
     reason: Annotated[str, Field(max_length=1024, pattern=r"^\P{Cc}*$")] = ""
     lost: dict[Name, Count] = {}

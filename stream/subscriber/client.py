@@ -19,9 +19,11 @@ from eventveil.stream.protocol.wire import (
     EVENTS,
     GESTURE,
     HEADERS,
+    REPLAY_STATE,
     STATE,
     WINDOW,
     Message,
+    StateHeader,
     StreamHeader,
     decode,
 )
@@ -39,6 +41,7 @@ WITHHELD = "certificate"
 UNSEEN = frozenset((NETWORK, WITHHELD, CRASH))
 """Reasons for windows that may have been published."""
 POLL_MS = 100
+MOST_ANNOUNCED = 100  # states that are remembered because they are repeated
 
 
 def subscribe(
@@ -99,7 +102,7 @@ def subscribe(
         book = Book.read(book)
     book_check = None if book is None else BookCheck(book)
     rate_check = None if book is None else RateCheck(book, UNSEEN)
-    certificate: str | None = None
+    announced: tuple[StateHeader, ...] = ()
     identity = _identity(server_key, key)
     with (
         zmq.Context() as context,
@@ -122,9 +125,9 @@ def subscribe(
             if certificate_filter is not None and not certificate_filter.accepts(message):
                 gaps.withhold(message)
                 continue
-            if message.topic == STATE and message.header.state == CERTIFICATE_STATE:
-                if message.header.certificate != certificate:  # else a repetition for late subscribers
-                    certificate = message.header.certificate
+            if message.topic == STATE and message.header.state in (CERTIFICATE_STATE, REPLAY_STATE):
+                if message.header not in announced:  # else a repetition for late subscribers
+                    announced = (*announced[-MOST_ANNOUNCED:], message.header)
                     yield message
                 continue
             last_message_s = time.monotonic()

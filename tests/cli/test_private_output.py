@@ -49,12 +49,14 @@ WRITE = {
     "book show": ("book.safetensors", "--out", "book.png"),
     "audit": ("--weights", "mine.safetensors", "--config", "audit.yaml", "--out", "audited"),
     "subscribe": ("{endpoint}", "--npz", "received/today"),
+    "record": ("{endpoint}", "--out", "recorded/line.mcap"),
 }  # fmt: skip
 WRITE_NOTHING = {
     "info": ("disc.aedat4",),
     "datasets check": ("planted",),
     "keys list": ("--keys", "line"),
     "book check": ("book.safetensors",),
+    "replay": ("recorded/line.mcap", "--speed", "max", "--bind", f"tcp://127.0.0.1:{free_port()}"),
     "weights show": ("mine.safetensors",),
     "audit verify": ("audited/certificate.json",),
     "run": ("disc.aedat4", "--weights", "shipped", "--speed", "max", "--set", "line.run_as=threads",
@@ -125,8 +127,8 @@ STATUS = {"calibrate": 1, "audit": 2}
 
 
 def run(command, arguments):
-    if command == "subscribe":
-        with publisher(window(), gesture(), state()) as endpoint:
+    if command in ("subscribe", "record"):
+        with publisher(window(), gesture(), state(), topics=3 + (command == "record")) as endpoint:
             done = CliRunner().invoke(app, [command, *(argument.format(endpoint=endpoint) for argument in arguments)])
     else:
         done = CliRunner().invoke(app, [*command.split(), *arguments])

@@ -35,6 +35,7 @@ from documentation import (
     paths_of,
 )
 from moving_disc import moving_disc
+from pipeline_helpers import window
 from pipeline_setup import make_kit, write_recording
 from recordings import make_events
 from typer.testing import CliRunner
@@ -47,6 +48,7 @@ from eventveil.errors import CameraError, ConfigError
 from eventveil.models import shipped
 from eventveil.replay.datasets import open_dataset
 from eventveil.stream.pipeline.pipeline import Pipeline
+from eventveil.stream.protocol.wire import decode
 
 ENDPOINT = "tcp://127.0.0.1:5556"
 LEFT_OUT = ("MissingParameter", "NoArgsIsHelpError")
@@ -96,6 +98,10 @@ RULES = (
     Rule("eventveil demo*", "parse", why="tests/cli/test_demo.py runs it"),
     Rule("eventveil info *", "run"),
     Rule("eventveil convert *", "run"),
+    Rule("eventveil record *--server-key *", "parse", why="needs keys; tests/stream/archive/ records"),
+    Rule("eventveil record *", "receive", options=("--timeout", "30")),
+    Rule("eventveil replay *", "parse", why="needs a recording; tests/stream/publisher/test_republisher.py has one"),
+    Rule("eventveil info line.mcap", "parse", why="needs a recording; tests/stream/archive/ has one"),
     Rule("eventveil anonymize *see:*", "parse", why="needs the dataset SEE"),
     Rule("eventveil anonymize *stand_in*", "parse", why="needs a stand-in; tests/stream/batch/ has one"),
     Rule("eventveil anonymize *--ray *", "parse", why="needs a cluster"),
@@ -328,6 +334,8 @@ def test_every_command_in_a_sentence_exists_with_its_options(page, command):
 @pytest.mark.parametrize("block", PYTHON, ids=str)
 def test_every_python_snippet_runs(block, workspace, kit, tmp_path, monkeypatch, capsys):
     workspace(block.text + " data ")
+    if "mcap" in block.text:
+        record_line()
     code = compile(block.text, str(block), "exec")
     if "open_camera(" in block.text:
         camera = fake_camera(tmp_path, monkeypatch, "dv", serial="DXB00010")
@@ -343,6 +351,16 @@ def test_every_python_snippet_runs(block, workspace, kit, tmp_path, monkeypatch,
     else:
         exec(code, {})
     assert capsys.readouterr().out or "print(" not in block.text
+
+
+def record_line():
+    """Write line.mcap, a recording of one window."""
+    pytest.importorskip("mcap", reason="no mcap here: pip install '.[record]'")
+    from eventveil.stream.archive.mcap_file import McapFile
+
+    file = McapFile(Path("line.mcap"))
+    file.write(decode(window()), 0)
+    file.close()
 
 
 def unplug_when_read(camera):

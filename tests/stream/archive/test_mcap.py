@@ -1,0 +1,410 @@
+"""Recordings of what is published: whole files on a full disk, readable ones of killed recorders, the same messages."""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import pty
+import signal
+import stat
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from pipeline_helpers import (
+    events_header,
+    gesture,
+    publisher,
+    state,
+    values,
+    window,
+    window_header,
+)
+from pipeline_setup import PROGRAM
+from typer.testing import CliRunner
+
+pytest.importorskip("mcap", reason="no mcap here: pip install '.[record]'")
+
+from mcap.reader import make_reader
+from mcap.writer import Writer
+
+from eventveil.cli import app
+from eventveil.errors import ConfigError, EventFileError, EventVeilError, WireError
+from eventveil.stream.archive import mcap_file, recorder
+from eventveil.stream.archive.mcap_file import McapFile
+from eventveil.stream.archive.mcap_reader import McapRecording
+from eventveil.stream.archive.recorder import Recorder, Rotation
+from eventveil.stream.archive.schemas import PROFILE
+from eventveil.stream.protocol.event_records import EVENT_DTYPE
+from eventveil.stream.protocol.wire import decode, encode
+
+SECOND_NS = 1_000_000_000
+ONE_FILE = Rotation()
+
+
+def messages(number=3):
+    for seq in range(number):
+        yield decode(window(seq))
+        yield decode(gesture(seq))
+
+
+def written(path, number=3):
+    """Write windows and gestures, one pair a second from 100 s on."""
+    file = McapFile(path)
+    for count, message in enumerate(messages(number)):
+        file.write(message, (100 + count // 2) * SECOND_NS)
+    file.close()
+    return path
+
+
+def read(path, since=0):
+    return [recorded.message for recorded in McapRecording(path).since(since)]
+
+
+def same(found, expected):
+    assert [(each.topic, each.header) for each in found] == [(each.topic, each.header) for each in expected]
+    assert all(one.array.tobytes() == other.array.tobytes() for one, other in zip(found, expected, strict=True))
+
+
+def documents(path):
+    """Read a file with the library alone: topic, schema and document of each message."""
+    with path.open("rb") as file:
+        reader = make_reader(file, validate_crcs=True)
+        assert reader.get_header().profile == PROFILE
+        summary = reader.get_summary()
+        assert summary.chunk_indexes
+        assert {index.compression for index in summary.chunk_indexes} == {"zstd"}
+        return [
+            (channel.topic, schema.name, json.loads(record.data)) for schema, channel, record in reader.iter_messages()
+        ]
+
+
+def test_any_reader_of_mcap_finds_windows_pictures_and_gestures(tmp_path):
+    found = documents(written(tmp_path / "line.mcap", 1))
+    kinds = {"/0/window": "eventveil.Window", "/0/picture": "foxglove.RawImage", "/0/gesture": "eventveil.Gesture"}
+    assert {topic: schema for topic, schema, _ in found} == kinds
+    by_topic = {topic: document for topic, _, document in found}
+    data = np.frombuffer(base64.b64decode(by_topic["/0/window"]["data"]), "<f4").reshape(by_topic["/0/window"]["shape"])
+    assert np.array_equal(data, values(0))
+    assert by_topic["/0/gesture"]["label"] == "wave"
+    picture = by_topic["/0/picture"]
+    grey = np.frombuffer(base64.b64decode(picture["data"]), np.uint8).reshape(picture["height"], picture["step"])
+    signed = values(0)[1] - values(0)[0]
+    assert (picture["width"], picture["height"], picture["encoding"]) == (4, 3, "mono8")
+    assert np.array_equal(grey > 128, signed > np.abs(signed).max() / 254)
+    assert picture["timestamp"] == {"sec": 100, "nsec": 0}
+
+
+def test_what_is_read_is_what_was_written(tmp_path):
+    records = np.array([(3, 1, 2, 1), (4, 0, 0, 0)], EVENT_DTYPE)
+    events = decode([bytes(frame) for frame in encode(events_header(), records, payload_size=100)])
+    camera = decode(state(state="camera_lost", stream="0"))
+    expected = [*messages(), events, camera]
+    file = McapFile(tmp_path / "line.mcap")
+    for message in expected:
+        file.write(message, SECOND_NS)
+    file.close()
+    same(read(tmp_path / "line.mcap"), expected)
+    assert stat.S_IMODE((tmp_path / "line.mcap").stat().st_mode) == 0o600
+
+
+def test_reading_begins_anywhere(tmp_path):
+    same(read(written(tmp_path / "line.mcap", 5), 103 * SECOND_NS), list(messages(5))[6:])
+
+
+def test_an_unfinished_file_is_read_as_far_as_it_goes(tmp_path):
+    """However many bytes a killed recorder has written, whole chunks are read, and nothing else."""
+    file = McapFile(tmp_path / "line.mcap")
+    for message in messages(4):
+        file.write(message, SECOND_NS)
+        file._writer.flush()
+    (part,) = tmp_path.glob(".line.mcap.*.part")
+    data, expected = part.read_bytes(), list(messages(4))
+    file.abandon(KeyboardInterrupt())
+    counts = []
+    for size in range(200, len(data) + 1, 97):
+        (tmp_path / "cut.mcap").write_bytes(data[:size])
+        recording = McapRecording(tmp_path / "cut.mcap")
+        assert not recording.complete
+        found = [recorded.message for recorded in recording]
+        same(found, expected[: len(found)])
+        counts.append(len(found))
+    assert counts == sorted(counts)
+    assert counts[-1] >= 7
+
+
+@pytest.mark.parametrize("size", [0, 5, 8, 30])
+def test_what_is_no_recording_is_refused(tmp_path, size):
+    data = written(tmp_path / "line.mcap").read_bytes()
+    (tmp_path / "bad.mcap").write_bytes(data[:size])
+    with pytest.raises(EventFileError, match=r"record again|eventveil record"):
+        McapRecording(tmp_path / "bad.mcap")
+
+
+def test_a_recording_of_another_program_is_refused(tmp_path):
+    with (tmp_path / "ros.mcap").open("wb") as file:
+        writer = Writer(file)
+        writer.start("ros2")
+        writer.finish()
+    with pytest.raises(EventFileError, match="whose profile is 'eventveil'"):
+        McapRecording(tmp_path / "ros.mcap")
+
+
+@pytest.mark.parametrize(
+    ("topic", "change", "message"),
+    [
+        ("/0/window", {"version": 2}, "version"),
+        ("/0/window", {"data": "AAAA"}, "expected a payload"),
+        ("/0/window", {"data": "?"}, "damaged, or was changed"),
+        ("/0/window", {"raw": 1}, "raw"),
+        ("/1/window", {}, "is in the channel"),
+    ],
+)
+def test_a_changed_message_is_refused(tmp_path, topic, change, message):
+    """What a pipeline could not have published is not published by a replay either."""
+    document = (
+        window_header().model_dump(mode="json") | {"data": base64.b64encode(values(0).tobytes()).decode()} | change
+    )
+    with (tmp_path / "bad.mcap").open("wb") as file:
+        writer = Writer(file)
+        writer.start(PROFILE)
+        schema = writer.register_schema("eventveil.Window", "jsonschema", b"{}")
+        channel = writer.register_channel(topic, "json", schema)
+        writer.add_message(channel, 1, json.dumps(document).encode(), 1)
+        writer.finish()
+    with pytest.raises(WireError, match=message):
+        read(tmp_path / "bad.mcap")
+
+
+def test_damage_is_an_error_of_ours(tmp_path):
+    """One changed byte, anywhere: the messages before it, or an error that says what to do. Never another exception."""
+    data = written(tmp_path / "line.mcap", 2).read_bytes()
+    for place in range(0, len(data), 23):
+        (tmp_path / "bad.mcap").write_bytes(data[:place] + bytes([data[place] ^ 0x55]) + data[place + 1 :])
+        try:
+            found = read(tmp_path / "bad.mcap")
+        except EventVeilError:
+            continue
+        assert len(found) <= 4
+
+
+def test_files_rotate_by_size_and_each_can_be_verified_alone(tmp_path):
+    certificate = decode(state(state="certificate", certificate="{}"))
+    kept = Recorder(tmp_path / "line.mcap", Rotation(size=1))
+    kept.write(certificate)
+    for message in messages():
+        kept._file._writer.flush()
+        kept.write(message)
+    kept.close()
+    assert len(kept.paths) == 7
+    assert sorted(tmp_path.iterdir()) == kept.paths
+    found = [read(path) for path in kept.paths]
+    assert all(first.header == certificate.header for first, *_ in found)
+    same([message for _, *rest in found for message in rest], list(messages()))
+
+
+def test_files_rotate_by_time_and_old_ones_are_removed(tmp_path, monkeypatch):
+    now = [0.0]
+    monkeypatch.setattr(recorder.time, "monotonic", lambda: now[0])
+    old, mine = tmp_path / "line-20200101T000000Z-0001.mcap", tmp_path / "line-notes.mcap"
+    young = tmp_path / "line-20200101T000000Z-0002.mcap"
+    for path in (old, mine, young):
+        path.touch()
+    for path, age_s in ((old, 3_700), (mine, 10**9), (young, 3_500)):
+        os.utime(path, (time.time() - age_s,) * 2)
+    kept = Recorder(tmp_path / "line.mcap", Rotation(seconds=60, keep_s=3_600))
+    for number, message in enumerate(messages(2)):
+        now[0] = 30.0 * number
+        kept.write(message)
+    kept.close()
+    assert [len(read(path)) for path in kept.paths] == [2, 2]
+    assert set(tmp_path.iterdir()) == {*kept.paths, mine, young}
+
+
+def test_a_file_is_never_overwritten(tmp_path):
+    (tmp_path / "line.mcap").write_text("mine")
+    with pytest.raises(ConfigError, match="exists already"):
+        Recorder(tmp_path / "line.mcap", ONE_FILE)
+    assert (tmp_path / "line.mcap").read_text() == "mine"
+
+
+def test_markers_are_kept(tmp_path):
+    kept = Recorder(tmp_path / "line.mcap", ONE_FILE)
+    kept.mark("a")
+    kept.close()
+    ((topic, schema, document),) = documents(tmp_path / "line.mcap")
+    assert (topic, schema, document["message"]) == ("/marker", "foxglove.Log", "a")
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """A file system of ten megabytes, with most of it taken; skips where none can be mounted."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=10m", "tmpfs", folder], check=False).returncode:
+        pytest.skip("needs the right to mount a tmpfs")
+    yield folder
+    subprocess.run(["umount", folder], check=True)
+
+
+def big_windows():
+    """Yield windows of noise, 256 KiB each."""
+    random = np.random.default_rng(0)
+    for seq in range(400):
+        array = random.normal(size=(4, 128, 128)).astype(np.float32)
+        yield decode([bytes(frame) for frame in encode(window_header(seq=seq, shape=array.shape), array)])
+
+
+def record_all(kept, found):
+    for message in found:
+        kept.write(message)
+
+
+def test_on_a_full_disk_the_file_is_whole(small_disk):
+    kept = Recorder(small_disk / "line.mcap", ONE_FILE)
+    with pytest.raises(ConfigError, match="the disk is full; what was recorded is complete"):
+        record_all(kept, big_windows())
+    kept.close()
+    assert [path.name for path in small_disk.iterdir()] == ["line.mcap"]
+    assert McapRecording(small_disk / "line.mcap").complete
+    found = read(small_disk / "line.mcap")
+    assert len(found) == kept.windows > 10  # with the window that no longer fitted
+
+
+def test_at_the_limit_of_file_sizes_the_file_is_whole(tmp_path):
+    code = f"""
+import resource, sys
+sys.path[:0] = {sys.path!r}
+from pathlib import Path
+from test_mcap import ONE_FILE, Recorder, big_windows
+resource.setrlimit(resource.RLIMIT_FSIZE, (20_000_000, 20_000_000))
+kept = Recorder(Path("line.mcap"), ONE_FILE)
+for message in big_windows():
+    kept.write(message)
+"""
+    here = str(Path(__file__).parent)
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=tmp_path,
+        env=os.environ | {"PYTHONPATH": here},
+        capture_output=True,
+        check=False,
+    )
+    assert b"limit of file sizes" in done.stderr
+    assert McapRecording(tmp_path / "line.mcap").complete
+    assert len(read(tmp_path / "line.mcap")) > 10
+    assert not list(tmp_path.glob(".*"))
+
+
+def test_a_write_that_fails_for_another_reason_leaves_what_can_be_read(tmp_path, monkeypatch):
+    kept = Recorder(tmp_path / "line.mcap", ONE_FILE)
+    for message in messages():
+        kept.write(message)
+    kept._file._writer.flush()
+    monkeypatch.setattr(mcap_file.os, "write", lambda *_: (_ for _ in ()).throw(OSError(5, "Input/output error")))
+    monkeypatch.setattr(mcap_file, "FLUSH_S", -1)
+    with pytest.raises(ConfigError, match="Input/output error"):
+        kept.write(decode(window(3)))
+    monkeypatch.undo()
+    kept.close()
+    (part,) = tmp_path.iterdir()
+    same(read(part), list(messages()))
+
+
+def record(*arguments):
+    """Run `record` against a publisher; return its result."""
+    return CliRunner().invoke(app, ["record", *map(str, arguments)])
+
+
+def test_the_command_records_until_the_pipeline_ends(tmp_path):
+    sent = [window(0), gesture(0), window(1), gesture(1), state()]
+    with publisher(*sent, topics=4) as endpoint:
+        done = record(endpoint, "--out", tmp_path / "new" / "line.mcap", "--json")
+    assert done.exit_code == 0, done.output
+    assert json.loads(done.stdout)["windows"] == 2
+    same(read(tmp_path / "new" / "line.mcap"), [decode(frames) for frames in sent])
+    summary = json.loads(CliRunner().invoke(app, ["info", str(tmp_path / "new" / "line.mcap"), "--json"]).stdout)
+    assert summary["complete"]
+    assert summary["channels"] == {"/0/window": 2, "/0/gesture": 2, "/state": 1}
+    assert summary["anonymizer"] == [window_header().anonymizer]
+
+
+def test_a_pipeline_that_failed_gives_status_1(tmp_path):
+    with publisher(window(0), state(state="failed"), topics=4) as endpoint:
+        assert record(endpoint, "--out", tmp_path / "line.mcap").exit_code == 1
+    assert len(read(tmp_path / "line.mcap")) == 2
+
+
+def test_what_the_book_does_not_say_is_not_recorded(tmp_path):
+    from stand_in_helpers import stand_in_book
+
+    stand_in_book().write(tmp_path / "book")
+    with publisher(window(0), state(), topics=4) as endpoint:
+        done = record(endpoint, "--out", tmp_path / "line.mcap", "--book", tmp_path / "book")
+    assert "refused" in str(done.exception)
+    assert read(tmp_path / "line.mcap") == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--out", "line.txt"), "ends in .mcap"),
+        (("--out", "line.mcap", "--keep", "30d"), "--rotate-size or --rotate-every"),
+        (("--out", "line.mcap", "--rotate-size", "0MB"), "expected a size such as"),
+        (("--out", "line.mcap", "--rotate-every", "soon"), "expected a time such as"),
+        ((), "expected --out"),
+    ],
+)
+def test_mistakes_are_explained(tmp_path, monkeypatch, arguments, message):
+    monkeypatch.chdir(tmp_path)
+    assert message in str(record("tcp://127.0.0.1:1", *arguments).exception)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("end", [signal.SIGKILL, signal.SIGTERM])
+def test_a_recorder_that_is_ended_loses_little_and_sets_markers(tmp_path, end):
+    """A real recorder at a terminal: a key sets a marker; SIGTERM completes the file, SIGKILL leaves a readable one."""
+    import zmq
+
+    terminal, its_end = pty.openpty()
+    with zmq.Context() as context, context.socket(zmq.XPUB) as public:
+        public.linger, public.rcvtimeo = 0, 60_000
+        endpoint = f"tcp://127.0.0.1:{public.bind_to_random_port('tcp://127.0.0.1')}"
+        process = subprocess.Popen(
+            [*PROGRAM, "record", endpoint, "--out", "line.mcap"], cwd=tmp_path, stdin=its_end, stderr=subprocess.PIPE
+        )
+        try:
+            for _ in range(4):
+                public.recv()
+            os.write(terminal, b"m")
+            for seq in range(20):
+                public.send_multipart(window(seq))
+            assert b"marker m" in process.stderr.readline()
+            if end == signal.SIGKILL:
+                wait_for(lambda: any(path.stat().st_size > 2_000 for path in tmp_path.iterdir()))
+            else:
+                time.sleep(0.5)  # for the windows to arrive; all were sent
+            process.send_signal(end)
+            process.wait(60)
+        finally:
+            process.kill()
+            process.stderr.close()
+            os.close(terminal)
+            os.close(its_end)
+    (path,) = tmp_path.iterdir()
+    recording = McapRecording(path)
+    assert recording.complete == (end == signal.SIGTERM)
+    found = list(recording)
+    same([each.message for each in found if each.message], [decode(window(seq)) for seq in range(20)])
+    assert [json.loads(each.marker)["message"] for each in found if each.marker] == ["m"]
+
+
+def wait_for(condition):
+    deadline = time.monotonic() + 60
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)

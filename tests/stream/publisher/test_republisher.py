@@ -1,0 +1,248 @@
+"""A replay publishes what was recorded, says that it is a replay, and nothing else."""
+
+from __future__ import annotations
+
+import threading
+import time
+from contextlib import contextmanager
+
+import pytest
+from pipeline_helpers import gesture, gesture_header, state, window
+
+pytest.importorskip("mcap", reason="no mcap here: pip install '.[record]'")
+
+import zmq
+from stand_in_helpers import stand_in_book
+from typer.testing import CliRunner
+
+from eventveil.addresses import free_port
+from eventveil.cli import app
+from eventveil.errors import BookError, ConfigError, EventFileError, WireError
+from eventveil.models.rate_limit import bits_per_second
+from eventveil.stream.archive.mcap_file import McapFile
+from eventveil.stream.archive.mcap_reader import McapRecording
+from eventveil.stream.protocol.event_records import event_records
+from eventveil.stream.protocol.wire import EventsHeader, Geometry, WindowHeader, decode, encode
+from eventveil.stream.publisher.republisher import Excerpt, Republisher
+from eventveil.stream.settings import PublishSettings
+from eventveil.stream.subscriber.client import subscribe
+
+MS = 1_000_000
+FAST = Excerpt(speed=None)
+
+
+def recorded(path, *frames, every_ms=100):
+    """Write messages, one every so many milliseconds."""
+    file = McapFile(path)
+    for number, each in enumerate(frames):
+        file.write(decode(each), 10**18 + number * every_ms * MS)
+    file.close()
+    return path
+
+
+@pytest.fixture(scope="module")
+def line(tmp_path_factory):
+    """A recording of four windows and gestures, of a certificate, and of the ends of stream and pipeline."""
+    parts = [part for seq in range(4) for part in (window(seq), gesture(seq))]
+    certificate, ends = state(state="certificate", certificate="{}"), [state(stream="0"), state()]
+    return recorded(tmp_path_factory.mktemp("line") / "line.mcap", certificate, *parts, *ends)
+
+
+@contextmanager
+def replaying(path, excerpt, stopped=None):
+    """Replay in a thread once a subscriber has come; yield the endpoint."""
+    endpoint, stopped = f"tcp://127.0.0.1:{free_port()}", stopped or threading.Event()
+    settings = PublishSettings(bind=endpoint, wait_for=1)
+    republisher = Republisher([McapRecording(path)], settings, excerpt, stopped.is_set)
+    thread = threading.Thread(target=republisher.run)
+    thread.start()
+    try:
+        yield endpoint
+    finally:
+        stopped.set()
+        thread.join(30)
+
+
+def received(path, excerpt=FAST, **options):
+    with replaying(path, excerpt) as endpoint:
+        return list(subscribe(endpoint, ("window", "gesture", "events"), timeout_s=20, **options))
+
+
+def without_run(messages):
+    return [(one.topic, one.header.model_copy(update={"run": ""}), one.array.tobytes()) for one in messages]
+
+
+def test_what_was_recorded_is_published_and_announced_as_a_replay(line):
+    messages = received(line)
+    states = [message.header for message in messages if message.topic == "state"]
+    assert [header.state for header in states] == ["certificate", "replay", "ended"]
+    assert states[1].stream == "0"
+    assert "a replay of what was published before, recorded on 2001-09-09 at 01:46:40 UTC" in states[1].reason
+    data = [message for message in messages if message.topic != "state"]
+    original = [decode(part) for seq in range(4) for part in (window(seq), gesture(seq))]
+    assert without_run(data) == without_run(original)
+    (run,) = {message.header.run for message in data}
+    assert run != original[0].header.run
+    assert messages.index(data[0]) > messages.index(next(one for one in messages if one.topic == "state"))
+
+
+def test_a_replay_never_poses_as_live(line):
+    """Whoever comes late is told within two seconds, too."""
+    stopped = threading.Event()
+    with replaying(line, Excerpt(speed=0.1), stopped) as endpoint:
+        first = next(iter(subscribe(endpoint, timeout_s=20)))
+        assert first is not None
+        late = next(message for message in subscribe(endpoint, timeout_s=20) if message.topic == "state")
+    assert late.header.state in ("replay", "certificate")
+
+
+def test_excerpts_loops_and_pace(line):
+    """Seconds count from the first message, which is the certificate; the pace is that of the recording."""
+    part = Excerpt(speed=None, start_s=0.3, stop_s=0.7)
+    data = [message for message in received(line, part) if message.topic != "state"]
+    assert [(one.topic, one.header.seq) for one in data] == [
+        ("window", 1),
+        ("gesture", 1),
+        ("window", 2),
+        ("gesture", 2),
+    ]
+    begun = time.monotonic()
+    received(line, Excerpt(speed=5.0))
+    assert time.monotonic() - begun > 0.15  # the last message comes 0.2 s after the first at this speed
+    stopped = threading.Event()
+    with replaying(line, Excerpt(speed=None, loop=True), stopped) as endpoint:
+        runs = []
+        for message in subscribe(endpoint, ("gesture",), timeout_s=20):
+            if message.topic == "gesture" and message.header.run not in runs:
+                runs.append(message.header.run)
+            if len(runs) == 3:
+                break
+    assert len(runs) == 3
+
+
+def frames_on_the_wire(path):
+    """Return the raw frames that a subscriber receives."""
+    with replaying(path, FAST) as endpoint, zmq.Context() as context, context.socket(zmq.SUB) as socket:
+        socket.rcvtimeo, socket.linger = 20_000, 0
+        socket.connect(endpoint)
+        socket.subscribe(b"")
+        frames = []
+        while not frames or not (frames[-1][0] == b"state" and b'"ended"' in frames[-1][1]):
+            frames.append(socket.recv_multipart())
+    return frames
+
+
+def test_lengths_do_not_tell_the_gesture(tmp_path):
+    labels = ("a", "x" * 200, "b" * 50)
+    parts = []
+    for seq, label in enumerate(labels):
+        header = gesture_header(seq=seq, labels=labels, label=label, probability=0.5, lost={"age": 10 ** (5 * seq)})
+        parts.append([bytes(frame) for frame in encode(header)])
+    sizes = {
+        len(frames[1])
+        for frames in frames_on_the_wire(recorded(tmp_path / "l.mcap", *parts))
+        if frames[0] == b"gesture"
+    }
+    assert len(sizes) == 1
+
+
+@pytest.fixture(scope="module")
+def words(tmp_path_factory):
+    """A book, and a recording of its words."""
+    folder, book = tmp_path_factory.mktemp("words"), stand_in_book()
+    book.write(folder / "book")
+    file = McapFile(folder / "words.mcap")
+    facts = {
+        "sensor": Geometry(width=book.sensor.width, height=book.sensor.height),
+        "stream": "0", "run": "12ab" * 4, "life": 1, "age_ms": 250, "anonymizer": "ab" * 32, "trained": True,
+        "book": book.digest, "bits_per_second": bits_per_second(len(book.words), 2, 10),
+    }  # fmt: skip
+    for seq in range(10):
+        word, start_us = seq // 4, seq * book.step_us
+        about = facts | {"seq": seq, "word": word, "t_start_us": start_us, "t_end_us": start_us + book.step_us}
+        values, events = book.window(word, start_us), event_records(book.events(word, start_us))
+        for frames in (
+            encode(WindowHeader.model_validate(about | {"shape": values.shape}), values),
+            encode(EventsHeader.model_validate(about | {"shape": events.shape}), events),
+        ):
+            file.write(decode([bytes(frame) for frame in frames]), 10**18 + seq * 100 * MS)
+    file.close()
+    return folder
+
+
+def test_a_replay_of_a_stand_in_can_be_verified(words):
+    data = [message for message in received(words / "words.mcap", book=words / "book") if message.topic != "state"]
+    assert [message.header.seq for message in data if message.topic == "events"] == list(range(10))
+    payloads = {len(frames[2]) for frames in frames_on_the_wire(words / "words.mcap") if frames[0] == b"events"}
+    assert len(payloads) == 1  # whatever the word
+
+
+def test_a_loop_of_a_stand_in_can_be_verified(words):
+    """In each pass, time begins again; that is no word that changes too often."""
+    seen = 0
+    with replaying(words / "words.mcap", Excerpt(speed=None, loop=True)) as endpoint:
+        for message in subscribe(endpoint, ("events",), book=words / "book", timeout_s=20):
+            seen += message.topic == "events"
+            if seen == 40:
+                break
+    assert seen == 40
+
+
+def test_a_recording_that_the_book_does_not_cover_is_noticed(line, words):
+    with pytest.raises(BookError, match="publishes no words of a book"):
+        received(line, book=words / "book")
+
+
+def run(*arguments):
+    return CliRunner().invoke(app, ["replay", *map(str, arguments)])
+
+
+def test_the_command_replays_and_reports(line):
+    done = run(line, "--bind", f"tcp://127.0.0.1:{free_port()}", "--speed", "max", "--json")
+    assert done.exit_code == 0, done.output
+    assert done.stdout == '{"messages": 8}\n'
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "message"),
+    [
+        (("{line}", "--bind", "tcp://*:5999"), ConfigError, "other machines can reach"),
+        (("{line}", "--speed", "0"), ConfigError, "expected a factor"),
+        (("{line}", "--start", "2", "--stop", "1"), ConfigError, "after --start"),
+        (("{line}", "--start", "100", "--bind", "tcp://127.0.0.1:*"), ConfigError, "holds no message"),
+        (("missing.mcap",), EventFileError, "No such file"),
+        ((__file__,), EventFileError, "damaged"),
+    ],
+)
+def test_mistakes_are_explained(line, arguments, error, message):
+    done = run(*(argument.format(line=line) for argument in arguments))
+    assert isinstance(done.exception, error), repr(done.exception)
+    assert message in str(done.exception)
+
+
+def test_a_message_that_breaks_the_format_ends_the_replay_as_failed(tmp_path, line):
+    bad = recorded(tmp_path / "bad.mcap", window(0), window(1))
+    recording, refused = McapRecording(bad), []
+
+    def since(self, start_ns):
+        yield next(McapRecording.since(recording, 0))
+        raise WireError("changed")
+
+    endpoint = f"tcp://127.0.0.1:{free_port()}"
+    damaged = type(
+        "Damaged", (), {"path": bad, "since": since, "__iter__": lambda self: McapRecording.since(recording, 0)}
+    )()
+    republisher = Republisher([damaged], PublishSettings(bind=endpoint, wait_for=1), FAST, lambda: False)
+
+    def work():
+        with pytest.raises(WireError) as caught:
+            republisher.run()
+        refused.append(caught)
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    messages = list(subscribe(endpoint, timeout_s=20))
+    thread.join(30)
+    assert refused
+    assert messages[-1].header.state == "failed"
+    assert [message.header.seq for message in messages if message.topic == "window"] == [0]
