@@ -18,7 +18,16 @@ from types import TracebackType
 from typing import Any, Self
 
 from eventveil.errors import AccessError, EventVeilError, WireError
-from eventveil.stream.protocol.wire import GESTURE, STATE, WINDOW, GestureHeader, Message, StateHeader, WindowHeader
+from eventveil.stream.protocol.wire import (
+    GESTURE,
+    REPLAY_STATE,
+    STATE,
+    WINDOW,
+    GestureHeader,
+    Message,
+    StateHeader,
+    WindowHeader,
+)
 from eventveil.stream.subscriber.client import subscribe
 from eventveil.stream.web.frames import Frame, Key, picture_of
 from eventveil.stream.web.newest import NewestFrames
@@ -65,6 +74,7 @@ class Feed:
         self._browsers: set[NewestFrames] = set()
         self._newest: dict[Key, Frame] = {}
         self._streams: dict[str, _Stream] = {}
+        self._replays: dict[str, str] = {}  # by stream: that it is a replay
         self._run: str | None = None
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._receive, name="view", daemon=True)
@@ -112,6 +122,7 @@ class Feed:
     def _receive(self) -> None:
         while not self._stopped.is_set():
             self._say("waiting")
+            self._replays.clear()
             line, reason = self._line, ""
             try:
                 for message in subscribe(
@@ -134,6 +145,9 @@ class Feed:
 
     def _take(self, message: Message) -> None:
         header = message.header
+        if isinstance(header, StateHeader) and header.state == REPLAY_STATE and header.stream is not None:
+            self._replays[header.stream] = header.reason
+            return
         if isinstance(header, StateHeader):
             self._send(Frame.of("state", header.stream or "", state=header.state, reason=header.reason))
             return
@@ -149,6 +163,7 @@ class Feed:
             self._send(Frame.of(GESTURE, header.stream, **shown))
         elif isinstance(header, WindowHeader):
             keys, payload = picture_of(message.array)
+            shown["replay"] = self._replays.get(header.stream, "")
             self._send(Frame.of(WINDOW, header.stream, payload=payload, **shown, **keys, **stream.count(message)))
 
     def _begin(self, run: str) -> None:

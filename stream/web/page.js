@@ -82,6 +82,7 @@ function statusOf(now) {
   if (silent > Math.max(SILENT_MS, SLOW * usual(stream.intervals))) {
     return [`The line is lost: nothing has come for ${Math.floor(silent / 1000)} s. Waiting for it …`, true];
   }
+  if (stream.window.replay) return [`Not live: ${stream.window.replay}`, true];
   return ["Live", false];
 }
 

@@ -70,6 +70,17 @@ def test_the_page_and_its_files_are_served_and_nothing_else(address):
     assert "<script>" not in get(address)[2]  # none in the page itself, which the policy would block
 
 
+def test_a_replay_is_not_shown_as_live(line, address):
+    """Browsers that come later learn it, too: it is in every window."""
+    with browser(address) as one:
+        line.window(0, VALUES)
+        assert one.next("window")[1]["replay"] == ""
+        line.send(line_ended("replay", stream="0", reason="a replay"))
+        line.window(1, VALUES)
+        assert one.next("window")[1]["replay"] == "a replay"
+    assert "stream.window.replay) return [`Not live" in get(address, "/page.js")[2]
+
+
 def test_a_browser_receives_windows_gestures_and_states(line, address):
     with browser(address) as one:
         assert one.next("page")[1]["checks"] == {"keys": False, "book": False, "certificate": False}
