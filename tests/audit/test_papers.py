@@ -250,7 +250,7 @@ def test_a_certificate_holds_and_nothing_of_it_can_be_changed(report, tmp_path):
 
 def test_a_certificate_of_a_stand_in_names_its_book_and_its_bits(report, tmp_path):
     config = {"book": "cd" * 32, "words": 13, "changes_per_second": 1}
-    about = {"kind": "stand_in", "config": config, "bin_us": 50_000, "hop": 2}
+    about = {"kind": "stand_in", "config": config, "bin_us": 50_000, "hop": 2, "trained": True}
     subjects = [one.model_copy(update={"about": about}) if one.name == "bare" else one for one in report.subjects]
     report = report.model_copy(update={"subjects": tuple(subjects)})
     write_report(tmp_path, report)
