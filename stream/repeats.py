@@ -81,12 +81,11 @@ def _share_a_file(one: SourceSettings, other: SourceSettings, files: dict[str, l
     for file in files[one.stream]:
         by_size.setdefault(file.stat().st_size, []).append(file)
     return any(
-        same_content(file, twin) for file in files[other.stream] for twin in by_size.get(file.stat().st_size, ())
+        _same_content(file, twin) for file in files[other.stream] for twin in by_size.get(file.stat().st_size, ())
     )
 
 
-def same_content(one: Path, other: Path) -> bool:
-    """Return whether two files have the same content; not if one of them cannot be read."""
+def _same_content(one: Path, other: Path) -> bool:
     try:
         return one.samefile(other) or filecmp.cmp(one, other, shallow=False)
     except OSError:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from itertools import combinations
 from pathlib import Path
 
 from eventveil.errors import ConfigError, DatasetError
@@ -14,7 +13,7 @@ from eventveil.io.source import open_events
 from eventveil.replay.datasets.index import open_dataset, recognise
 from eventveil.replay.datasets.trials import PacketSource
 from eventveil.replay.player.sources import RECORDING, SourceUri
-from eventveil.stream.repeats import same_content
+from eventveil.stream.batch.manifest import digest_of
 from eventveil.stream.settings import SourceSettings
 
 FOREVER_US = 1 << 62
@@ -77,11 +76,34 @@ def repeated(recordings: Sequence[Recording]) -> dict[str, str]:
         by_size.setdefault(_file(recording).stat().st_size, []).append(recording)
     repeats: dict[str, str] = {}
     for group in by_size.values():
-        for first, second in combinations(group, 2):
-            overlap = max(first.part_us[0], second.part_us[0]) < min(first.part_us[1], second.part_us[1])
-            if overlap and second.name not in repeats and same_content(_file(first), _file(second)):
-                repeats[second.name] = first.name
+        if len(group) > 1:
+            repeats |= _repeated_of_one_size(group)
     return repeats
+
+
+def _repeated_of_one_size(recordings: Sequence[Recording]) -> dict[str, str]:
+    digests = {path: _content(path) for path in dict.fromkeys(map(_file, recordings))}  # each file is read once
+    by_content: dict[str, list[Recording]] = {}
+    repeats: dict[str, str] = {}
+    for recording in recordings:
+        earlier = by_content.setdefault(digests[_file(recording)], [])
+        first = next((one for one in earlier if _overlap(one.part_us, recording.part_us)), None)
+        if first is None:
+            earlier.append(recording)
+        else:
+            repeats[recording.name] = first.name
+    return repeats
+
+
+def _content(path: Path) -> str:
+    try:
+        return digest_of(path)
+    except OSError:  # it cannot be read, so it cannot be anonymized either
+        return str(path)
+
+
+def _overlap(one: tuple[int, int], other: tuple[int, int]) -> bool:
+    return max(one[0], other[0]) < min(one[1], other[1])
 
 
 def _file(recording: Recording) -> Path:

@@ -102,6 +102,7 @@ RULES = (
     Rule("eventveil record *", "receive", options=("--timeout", "30")),
     Rule("eventveil replay *", "parse", why="needs a recording; tests/stream/publisher/test_republisher.py has one"),
     Rule("eventveil info line.mcap", "parse", why="needs a recording; tests/stream/archive/ has one"),
+    Rule("eventveil anonymize data/*", "parse", why="takes minutes; tests/stream/batch/ has a small dataset"),
     Rule("eventveil anonymize *see:*", "parse", why="needs the dataset SEE"),
     Rule("eventveil anonymize *stand_in*", "parse", why="needs a stand-in; tests/stream/batch/ has one"),
     Rule("eventveil anonymize *--ray *", "parse", why="needs a cluster"),

@@ -30,6 +30,7 @@ from eventveil.errors import AnonymizerError, BoundaryError, ConfigError
 from eventveil.io.source import open_events
 from eventveil.models.runtime import AnonymizerRuntime
 from eventveil.models.weights import load_weights, save_weights
+from eventveil.stream.batch import recordings
 from eventveil.stream.stages.transform import AnonymizeTransform
 
 CPU = ("--set", "anonymize.device=cpu", "--set", "classify.device=cpu")
@@ -323,6 +324,25 @@ def clips_of(book):
     return [
         list(zip(*(column[first:last].tolist() for column in columns), strict=True)) for first, last in pairwise(bounds)
     ]
+
+
+def test_the_search_for_repeats_reads_each_file_once(tmp_path, monkeypatch):
+    """A dataset may have thousands of files of one size."""
+    paths = [tmp_path / str(number) for number in range(200)]
+    for number, path in enumerate(paths):
+        path.write_bytes(bytes([number % 150, 0]))
+    read = []
+    monkeypatch.setattr(recordings, "digest_of", lambda path: read.append(path) or path.read_bytes().hex())
+    repeats = recordings.repeated([recordings.Recording(path.name, path, lambda: None) for path in paths])
+    assert repeats == {str(number): str(number - 150) for number in range(150, 200)}
+    assert len(read) == 200
+
+
+def test_trials_of_one_file_are_no_repeats_unless_they_overlap(tmp_path):
+    (tmp_path / "file").write_bytes(b"trials")
+    parts = {"a": (0, 5), "b": (5, 9), "c": (8, 12)}
+    trials = [recordings.Recording(name, tmp_path / "file", lambda: None, 0, part) for name, part in parts.items()]
+    assert recordings.repeated(trials) == {"c": "b"}
 
 
 def test_only_a_stand_in_makes_events(kit, tmp_path):
