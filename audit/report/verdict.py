@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+from eventveil.audit.architectures import ARCHITECTURES
 from eventveil.audit.evaluation.people import surely_linked
 from eventveil.audit.figures import (
     Advantage,
@@ -159,9 +160,10 @@ def _in_look(look: int) -> str:
 
 
 def _better_untrained(on_raw: tuple[Attack, ...]) -> StrongestAttack | None:
-    """Return an attack on raw windows that learned nothing and was certainly better than all that did, if any."""
+    """Return an attack on raw windows that learned nothing and was certainly better than all networks, if any."""
     untrained = tuple(attack for attack in on_raw if attack.knowledge == "untrained")
-    trained = tuple(attack for attack in on_raw if attack.knowledge != "untrained")
+    networks = [attack for attack in on_raw if attack.architecture in ARCHITECTURES]
+    trained = tuple(attack for attack in networks if attack.knowledge != "untrained")
     if not untrained or not trained:
         return None
     best = surest(untrained)

@@ -11,7 +11,7 @@ from small_audits import settings
 from small_trainings import Silent, planted, watch
 from stand_in_helpers import BOOK_SENSOR, stand_in_book, stand_in_model
 
-from eventveil.audit.attacks import gestures, identity
+from eventveil.audit.attacks import gestures, identity, information, white_box
 from eventveil.audit.conditions import CONDITIONS, under
 from eventveil.audit.execution.scheduler import Results, perform
 from eventveil.audit.stand_in import NOTHING, StandInSource
@@ -153,22 +153,58 @@ def test_a_book_must_be_there_and_the_right_one(small, tmp_path):
         read_books([], {}, small.path)
 
 
-def test_labels_that_depend_on_the_person_are_found(small, tmp_path):
-    """The person's word stands all the time; blind attackers stay at chance."""
+class Says(StandInSource):
+    """Says the person's word all the time, or words that nobody causes."""
 
-    class Leaks(StandInSource):
-        def publish(self, raw, seed, device):
-            published = super().publish(raw, seed, device)
-            subjects = [trial.subject for trial in raw.trials for _ in range(1)]
-            rows = np.diff(raw.first_row)
-            word = np.repeat([int(name[-2:]) % 4 for name in subjects], rows)
-            published.word_R[:] = word
-            return published
+    leaks = True
 
-    subject = Subject("leaks", Unchanged(), True, source=Leaks(small.subject.source.network, small.book))
-    plan = AuditPlan(small.plan.settings, (subject,), tmp_path, small.plan.dataset)
+    def publish(self, raw, seed, device):
+        published = super().publish(raw, seed, device)
+        rows = np.diff(raw.first_row)
+        own = np.repeat([int(trial.subject[-2:]) % 4 for trial in raw.trials], rows)
+        luck = np.random.default_rng(int(raw.trials[0].subject[-2:])).integers(0, 4, len(own))  # by part
+        published.word_R[:] = own if self.leaks else luck
+        return published
+
+
+class Babbles(Says):
+    leaks = False
+
+
+@pytest.fixture(scope="module")
+def attacks(small, tmp_path_factory):
+    """The linked attacks on labels and words, by subject; two of eight test people share a word."""
+    root, work = planted(tmp_path_factory.mktemp("more"), train=10, test=8), tmp_path_factory.mktemp("work")
+    changes = {"data": small.plan.settings.data.model_copy(update={"root": root}), "sequences": (600,)}
+    audit_settings = small.plan.settings.model_copy(update=changes)
+    sources = {"says": Says, "babbles": Babbles}
+    subjects = tuple(
+        Subject(name, Unchanged(), True, source=source(small.subject.source.network, small.book))
+        for name, source in sources.items()
+    )
+    plan = AuditPlan(audit_settings, subjects, work, open_split(audit_settings.data, work, watch))
     workspace = AuditWorkspace(plan, ProcessGroup(), Silent())
-    (job,) = gestures.jobs(plan)
-    perform(job, workspace)
-    attacks = gestures.collect(subject, plan, Results(tmp_path))["attacks"]
-    assert max(advantage.low for attack in attacks if attack.way == "linked" for advantage in attack.advantages) > 0.1
+    found = {}
+    for family in (gestures, white_box, information):
+        for job in family.jobs(plan):
+            perform(job, workspace)
+        for subject in subjects:
+            found[subject.name, family] = family.collect(subject, plan, Results(work))
+    return found
+
+
+@pytest.mark.parametrize("family", [gestures, white_box])
+def test_words_that_depend_on_the_person_are_found_and_others_say_nothing(attacks, family):
+    lows = {}
+    for name in ("says", "babbles"):
+        linked = [attack for attack in attacks[name, family]["attacks"] if attack.way == "linked"]
+        lows[name] = max(advantage.low for attack in linked for advantage in attack.advantages)
+    assert lows["says"] > 0.1
+    assert lows["babbles"] < 0.1
+
+
+def test_words_carry_what_they_say(attacks):
+    """Two steps that are one word of four; two steps of two words; with few people, predictions cost a little more."""
+    said, babbled = (attacks[name, information]["information"].bits.value for name in ("says", "babbles"))
+    assert 2 <= said < 4 <= babbled < 5.5
+    assert all(one.missed_worst == 0 for one in attacks["says", information]["information"].trade_offs)
