@@ -63,6 +63,7 @@ WRITE_NOTHING = {
             "--set", f"publish.bind=tcp://127.0.0.1:{free_port()}"),
 }  # fmt: skip
 NOT_RUN = {
+    "audit selftest": "writes through the code of `audit`",
     "status": "asks a running pipeline over HTTP",
     "cameras": "asks the drivers",
     "doctor": "examines the machine",
