@@ -254,18 +254,14 @@ def _audit(
     from eventveil.audit.report.html import write_pages
     from eventveil.audit.report.report import write_report
     from eventveil.audit.subjects import read_books, read_weights, subjects_of, with_windows_of
-    from eventveil.files import private_folder
     from eventveil.stream.protocol.certificate import VALID_DAYS
 
     anonymizers, classifier = read_weights(weights)
     settings = with_windows_of(settings, next(iter(anonymizers.values())))
     subjects = subjects_of(anonymizers, classifier, settings, read_books(weights, anonymizers, book))
-    try:
-        private_folder(out)
-    except OSError as error:
-        raise AuditError(f"{out}: cannot be created ({error.strerror}); check --out") from error
     key = key or out / "key.pem"
-    signing_key(key)  # fail now, and not after a night
+    if key.exists():
+        signing_key(key)  # fail now, and not after a night
     report = _attack(settings, subjects, out, key, make_executor, resume=resume)
     write_report(out, report)
     signed = certify(out, report, key, valid_days or VALID_DAYS)
