@@ -1,9 +1,9 @@
-"""The book of audits that one key has signed or will sign: nobody passes by auditing until the result is good.
+"""The log of all audits that one key has signed or will sign: nobody passes by auditing until the result is good.
 
     KEY.looks     one line for each audit when it begins, and one when it ends; beside the key, private
 
 The k-th audit of the same weights is held to a stricter level (see `evaluation.betting`), also if an earlier one was
-stopped. What an earlier audit showed stays: an attack that worked once works. A key without its book signs nothing
+stopped. What an earlier audit showed stays: an attack that worked once works. A key without its log signs nothing
 that was measured before the key counted it.
 """
 
@@ -27,7 +27,7 @@ class Looks:
     """The audits that were begun with a key.
 
     Args:
-        key: path of the private key; the book is next to it.
+        key: path of the private key; the log is next to it.
     """
 
     def __init__(self, key: Path) -> None:
@@ -37,7 +37,7 @@ class Looks:
         """Enter an audit of weights, given the SHA-256 of their tensors, and return its name.
 
         Raises:
-            AuditError: the book cannot be written.
+            AuditError: the log cannot be written.
         """
         name = secrets.token_hex(8)
         self._append({"begun": name, "at": _now(), "weights": sorted(weights)})
@@ -47,7 +47,7 @@ class Looks:
         """Return the number of an audit among those of the same weights, from 1: of several weights, the highest.
 
         Raises:
-            AuditError: the book cannot be read, or does not hold this audit.
+            AuditError: the log cannot be read, or does not hold this audit.
         """
         begun = [line for line in self._lines() if "begun" in line]
         names = [line["begun"] for line in begun]
@@ -63,7 +63,7 @@ class Looks:
         """Enter what an audit has shown of weights, given the SHA-256 of their tensors.
 
         Raises:
-            AuditError: the book cannot be written.
+            AuditError: the log cannot be written.
         """
         for weights, outcome in outcomes.items():
             entry = {"ended": name, "at": _now(), "weights": weights, **outcome.model_dump(mode="json")}
@@ -74,7 +74,7 @@ class Looks:
         """Return what all other audits with this key have shown of weights.
 
         Raises:
-            AuditError: the book cannot be read.
+            AuditError: the log cannot be read.
         """
         return tuple(
             Outcome.model_validate({key: line[key] for key in Outcome.model_fields})

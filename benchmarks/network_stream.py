@@ -3,7 +3,7 @@
     python benchmarks/network_stream.py [--rate 10] [--seconds 60] [--delivery live|lossless]
 
 A process sends uniform random events of a 640x480 sensor, in packets of 10 ms in real time, with dv-processing's own
-NetworkWriter. The pipeline reads them as `dv+tcp://`, in processes, and publishes what the shipped weights make of
+NetworkWriter. The pipeline reads them as `dv+tcp://`, in processes, and publishes what the noisy channel makes of
 them. The counts of both ends are compared: every event sent is in a window, or counted where it was dropped. The rate
 is sustained if the sender was never late and nothing was dropped. On a busy machine it is not; the processor time of
 each process per event is then the useful figure (Linux). A subscriber records how old each window was when it was
@@ -68,7 +68,7 @@ os._exit(0)  # the writer's destructor never returns
 
 
 def settings(port: int, endpoint: str, delivery: str) -> Any:
-    """Return the settings of the pipeline: one network stream, the shipped weights, no filter before the windows."""
+    """Return the settings of the pipeline: one network stream, the noisy channel, no filter before the windows."""
     camera = {"quiet_ms": 500, "wait": True}
     values = {
         "sources": [{"uri": f"dv+tcp://127.0.0.1:{port}", "camera": camera, "scene": {"hot_pixels": "off"}}],

@@ -21,7 +21,7 @@ from eventveil.replay.simulation.camera import DVS128, simulate
 from eventveil.stream.histogram import WindowedHistogrammer
 from eventveil.training.stages.plots import side_by_side
 
-SEED = 1  # the people of seed 0 trained the shipped weights
+SEED = 1  # the people of seed 0 trained the noisy channel
 SHOWN = (0, 1, 4, 7, 8, 9)
 
 

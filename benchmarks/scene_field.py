@@ -2,8 +2,8 @@
 
     python benchmarks/scene_field.py [SENSOR...]        (320x240 640x480; fine sensors are slow to simulate)
 
-New people (seed 1; the shipped weights were trained on seed 0) make each gesture once, in front of sensors of other
-geometries. Their windows go through the shipped weights.
+New people (seed 1; the noisy channel was trained on seed 0) make each gesture once, in front of sensors of other
+geometries. Their windows go through the noisy channel.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Measure the density of events in the training windows of the shipped weights, which their metadata records.
+"""Measure the density of events in the training windows of the noisy channel, which their metadata records.
 
     python benchmarks/training_density.py [TRIALS]
 

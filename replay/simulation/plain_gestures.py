@@ -1,4 +1,4 @@
-"""Simple paths of the wrists for the eleven gestures; the shipped weights were trained on them, so they stay."""
+"""Simple paths of the wrists for the eleven gestures; the noisy channel was trained on them, so they stay."""
 
 from __future__ import annotations
 
