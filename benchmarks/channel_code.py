@@ -122,7 +122,7 @@ def identification(
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path, help="what `eventveil simulate gestures` wrote")
-    parser.add_argument("--weights", type=Path, default=NOISY_CHANNEL, help="of a noisy channel; default: that of eventveil")
+    parser.add_argument("--weights", type=Path, default=NOISY_CHANNEL, help="of a noisy channel [the one that ships]")
     options = parser.parse_args()
     weights = load_weights(options.weights)
     channel, metadata = weights.model, weights.metadata
