@@ -1,4 +1,4 @@
-"""`eventveil anonymize`: recordings, folders and datasets to anonymized files."""
+"""`eventveil anonymize`: turn recordings, folders and datasets into anonymized files."""
 
 from __future__ import annotations
 
@@ -67,7 +67,8 @@ def anonymize(
     certificate: CertificateOption = None,
     resume: ResumeOption = False,
     jobs: Annotated[
-        int | None, typer.Option(metavar="N", min=1, help="Recordings at once, in processes that share the cores [1].")
+        int | None,
+        typer.Option(metavar="N", min=1, help="Recordings anonymized at once, in processes that share the cores [1]."),
     ] = None,
     ray: Annotated[
         str | None,
@@ -79,16 +80,16 @@ def anonymize(
     overrides: Annotated[list[str] | None, set_option("scene.rotate=90")] = None,
     json: JsonOption = False,
 ) -> None:
-    """Anonymize recordings: write what a pipeline would publish of each to a file of its own.
+    """Anonymize recordings: for each, write a file with what a pipeline would publish of it.
 
     DIR/anonymized holds the files, under random names. DIR/manifest.json says which recording became which file, with
-    digests of both recordings and weights: keep it private.
+    the digests of recordings and weights: keep it private.
 
-    The stages and checks are those of `eventveil run`. Noise is new in each run: anonymize a recording once, for
-    two versions of it can be averaged.
+    The stages and checks are those of `eventveil run`. Noise is new in each run, so anonymize a recording only once:
+    two versions of it could be averaged.
 
-    A recording that cannot be read is reported and left out; the exit status is then 1. --resume goes on after an
-    interruption and tries failed recordings again.
+    A recording that cannot be read is reported and left out; the exit status is then 1. --resume continues after
+    an interruption and tries failed recordings again.
 
     For example:
 
@@ -123,7 +124,7 @@ def anonymize(
         with DelayedProgress("recordings", len(found)) as progress:
             result = anonymize_all(found, out, plan, form, executor, resume=resume, watch=lambda _: progress.count())
     except KeyboardInterrupt:
-        say(f"eventveil: interrupted; `eventveil anonymize ... --out {out} --resume` goes on")
+        say("eventveil: interrupted; to continue, repeat the command with --resume")
         raise typer.Exit(INTERRUPTED) from None
     _report(result, out, json=json)
 

@@ -81,8 +81,8 @@ def run(
         Path | None,
         typer.Option(
             metavar="PEM",
-            help="Ed25519 private key that signs the certificate, created if missing; audits of the same weights are "
-            "counted next to it [DIR/key.pem].",
+            help="Ed25519 private key that signs the certificate, created if missing; audits are counted in a "
+            "file next to it [DIR/key.pem].",
         ),
     ] = None,
     valid_days: Annotated[
@@ -100,8 +100,9 @@ def run(
     the gestures that it publishes are attacked, too. The folder work/ inside --out contains raw windows and identities:
     keep it private.
 
-    Exit status 0, Pass: no attacker can have reached the threshold, in this audit or in another one of these weights.
-    1, Fail: it is not. 2, Inconclusive: the audit could not decide; the report states what would be needed.
+    Exit status 0, Pass: the ceiling of every attacker's advantage is below the threshold. 1, Fail: an attacker is, or
+    may be, above it, or single people are surely linked. 2, Inconclusive: the report states what would be needed to
+    decide. Repeated audits of the same weights are held to stricter levels (docs/audit.md).
 
     For example:
 
@@ -137,8 +138,8 @@ def selftest(
 ) -> None:
     """Test whether an audit of this size finds leaks: plant a standard set of them, and attack each.
 
-    The figures are in report.json in the --out folder. Exit status 0 if all leaks are found, 2 if one is missed: an
-    audit with the same settings and people is then inconclusive.
+    The figures go to report.json in the --out folder. Exit status 0: all leaks are found. 2: one is missed; an audit
+    with the same settings and people is then inconclusive.
 
     For example:
 
@@ -180,7 +181,7 @@ def verify(
 ) -> None:
     """Verify the signature of a certificate, its last day, and that it covers the given report and weights.
 
-    Ask the auditor whether the printed fingerprint is that of their key.
+    Ask the auditor whether the printed fingerprint is that of their own key.
 
     Exit status 0 if everything matches, otherwise 2. The audit's verdict is printed and does not change the status.
 
@@ -261,12 +262,12 @@ def _audit(
     subjects = subjects_of(anonymizers, classifier, settings, read_books(weights, anonymizers, book))
     key = key or out / "key.pem"
     if key.exists():
-        signing_key(key)  # fail now, and not after a night
+        signing_key(key)  # fail now, not after a night of attacks
     report = _attack(settings, subjects, out, key, make_executor, resume=resume)
     write_report(out, report)
     signed = certify(out, report, key, valid_days or VALID_DAYS)
     write_pages(out, report, signed)
-    say(f"eventveil: certified until {signed.certificate.not_after} with key {signed.fingerprint} (its fingerprint)")
+    say(f"eventveil: certified until {signed.certificate.not_after}; fingerprint of the key: {signed.fingerprint}")
     say(f"eventveil: done; the report is in {out}. {out / 'work'} contains raw windows and identities: keep it private")
     return report
 

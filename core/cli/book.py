@@ -59,7 +59,7 @@ def make(
 ) -> None:
     """Film the clips of a simulated person, and write them with their words as a book.
 
-    The same configuration gives the same file, to the byte, on every machine. It takes a few seconds per clip.
+    The same configuration gives the same file, to the byte, on every machine. Filming takes a few seconds per clip.
 
     Example:  eventveil book make gestures --out book.safetensors
     """
@@ -124,7 +124,7 @@ def show(file: BookArgument, out: OutFileOption = None, force: ForceOption = Fal
 
 
 def check(file: BookArgument, json_: JsonOption = False) -> None:
-    """Check a book: every event, word and setting. The exit status is 0 if it is valid, and 2 if not.
+    """Check a book: every event, word and setting. Exit status 0: it is valid. 2: it is not.
 
     The digest is the SHA-256 of the file: compare it with that of the publisher, or of the weights.
 

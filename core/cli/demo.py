@@ -47,9 +47,9 @@ def demo(seconds: Annotated[int, typer.Option("--seconds", min=1, help="Duration
 
     Simulated people make gestures in front of a simulated camera. The shipped weights were trained on other simulated
     people. The publisher runs in its own process; this command subscribes to it. Raw events never leave the publisher:
-    for the picture beside the published one, this command simulates the same people once more. Only the publisher knows
-    the true gestures: it prints each as "shown", next to the recognised one, "seen". With the extra `view`, a web page
-    shows what is published, too.
+    for the picture of what the camera sees, this command simulates the same people again. Only the publisher knows the
+    true gestures: it prints each as "shown", next to the recognised one, "seen". With the extra `view`, a web page also
+    shows what is published.
 
     Example:  eventveil demo --seconds 10
     """
@@ -69,7 +69,7 @@ def demo(seconds: Annotated[int, typer.Option("--seconds", min=1, help="Duration
 
 
 class SimulatedCamera:
-    """The same simulated people once more, for the picture of what the publisher's camera sees.
+    """Simulates the same people again, for the picture of what the publisher's camera sees.
 
     Args:
         uri: what the publisher reads.

@@ -1,4 +1,4 @@
-"""`eventveil record`: keep what a pipeline publishes, in MCAP."""
+"""`eventveil record`: write what a pipeline publishes to MCAP files."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def record(
     require_certificate: RequireCertificateOption = None,
     book: ExpectedBookOption = None,
     rotate_size: Annotated[
-        str | None, typer.Option(metavar="SIZE", help="Begin a new file when one has this size, as in 1GB.")
+        str | None, typer.Option(metavar="SIZE", help="Begin a new file when one reaches this size, as in 1GB.")
     ] = None,
     rotate_every: Annotated[
         str | None, typer.Option(metavar="TIME", help="Begin a new file after this time, as in 10m or 1h.")
@@ -65,11 +65,12 @@ def record(
     """Record what a pipeline publishes, until it ends: windows, gestures, events and states, in MCAP.
 
     The file can be replayed (`eventveil replay`), described (`eventveil info`), and opened in Foxglove or Lichtblick.
-    It appears when it is complete. With --rotate-size or --rotate-every there are several, named after FILE and the
-    time. A key pressed while recording sets a marker with its name.
+    It appears when it is complete. With --rotate-size or --rotate-every there are several files, named after FILE and
+    the time. A key pressed while recording adds a marker with the key's name.
 
-    Recorded is what a subscriber may see. Where the publisher has keys, only its subscribers can record it, and with
-    --book and --require-certificate nothing else than what the book says and the auditor certified.
+    Only what a subscriber may see is recorded. If the publisher has keys, only its subscribers can record. With --book
+    or --require-certificate, only what the book says or the auditor certified is recorded; anything else ends the
+    command.
 
     Exit status 1: the pipeline failed, or nothing came within --timeout. 2: the file cannot be written; what was
     recorded before is complete.

@@ -1,4 +1,4 @@
-"""`eventveil replay`: publish a recording of published messages once more."""
+"""`eventveil replay`: publish a recording of published messages again."""
 
 from __future__ import annotations
 
@@ -41,10 +41,10 @@ def replay(
 ) -> None:
     """Publish a recording again: the same windows, gestures and events, as subscribers received them.
 
-    Subscribers learn on the topic `state` that it is a replay. Weights, certificate, book and word in the headers are
+    The topic `state` tells subscribers that it is a replay. Weights, certificate, book and word in the headers are
     those of the recording, so they can be checked as before. A file that eventveil did not record is refused, and so is
-    a message that breaks the wire format. What the messages say is as true as their file: `eventveil subscribe --book`
-    checks every message of a stand-in.
+    a message that breaks the wire format. The messages can be trusted no more than the file; for a stand-in,
+    `eventveil subscribe --book` checks every message.
 
     For example:
 
@@ -68,7 +68,7 @@ def replay(
     recordings = [McapRecording(path) for path in files]
     for recording in recordings:
         if not recording.complete:
-            say(f"{recording.path}: has no index, because its recorder was killed; what it holds is replayed")
+            say(f"{recording.path}: has no index, because its recorder was killed; its contents are replayed")
     stopped: list[bool] = []
     on_signals(lambda: stopped.append(True))
     republisher = Republisher(recordings, publish, excerpt, lambda: bool(stopped))

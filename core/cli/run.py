@@ -134,8 +134,8 @@ def run(
     Only anonymized data is published: nothing starts without the anonymizer's --weights. Messages go to
     tcp://127.0.0.1:5556 unless publish.bind is set. Ctrl-C publishes the windows in progress and stops.
 
-    Every second a line reports events, windows, latency and dropped windows; a summary follows at the end. Exit status
-    0: every stream ended or was stopped. 2: the pipeline failed.
+    A status line reports events, windows, latency and dropped windows every second; a summary follows at the end. Exit
+    status 0: every stream ended or was stopped. 2: the pipeline failed.
 
     Datasets and simulated people come with ground truth. For them, the status, the summary and --json include the
     accuracy, and the time from the start of a trial to its first correct gesture. Labels and identities stay on this

@@ -71,8 +71,8 @@ def subscribe(
 ) -> None:
     """Receive what a pipeline publishes, until it ends.
 
-    The command waits for a publisher that has not started yet, and reports missing messages with the reasons. The exit
-    status is 1 if the pipeline failed, if fewer than --count messages of a topic arrived, or if none did within
+    The command waits for a publisher that has not started yet, and reports missing messages with their causes. The exit
+    status is 1 if the pipeline failed, if fewer than --count messages of a topic arrived, or if none arrived within
     --timeout. A pipeline without a classifier publishes no gestures: then give --topic window, too.
 
     With --json, gestures hold `label` and `probability`: the score of that label, to 0.01. The scores of other labels
@@ -85,10 +85,10 @@ def subscribe(
     passing certificate covers ends the command with status 2 and the cause. Only --server-key proves who the publisher
     is.
 
-    With --serve, programs on this machine can open the events of a stand-in like a camera.
+    With --book, each message is compared with the book. A window, gesture or event that does not match the word and
+    the time in its header, or a word that changes too often, ends the command with status 2 and the cause.
 
-    With --book, each message is compared with the book: a window, gesture or event that is not that of the word and
-    time in its header, or a word that changes too often, ends the command with status 2 and the cause.
+    With --serve, programs on this machine can open the events of a stand-in like those of a camera.
 
     For example:
 

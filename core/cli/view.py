@@ -45,10 +45,10 @@ def view(
 
     The page shows the published windows as a moving picture, the gestures of the last minute, losses with their
     reasons, and what protects the people: anonymizer, certificate, book and bits per second. It is a subscriber like
-    any other, with the same keys and checks as `eventveil subscribe`: it sees no raw events, and slows no pipeline.
+    any other, with the same keys and checks as `eventveil subscribe`: it sees no raw events and slows nothing down.
 
-    The command waits for a pipeline, and for the next one when one has ended. A line that does not fit a required
-    certificate or book ends it with status 2 and the cause.
+    The command waits for a pipeline, and for the next one when one has ended. If the data fails the check of
+    --require-certificate or --book, it ends with status 2 and the cause.
 
     HTTP is not encrypted. To watch from another machine, use an SSH tunnel or a proxy with TLS.
 
