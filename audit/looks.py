@@ -1,10 +1,10 @@
-"""The log of all audits that one key has signed or will sign: nobody passes by auditing until the result is good.
+"""The log of all audits that one key has signed or will sign, so that repeating an audit until it passes is no use.
 
     KEY.looks     one line for each audit when it begins, and one when it ends; beside the key, private
 
-The k-th audit of the same weights is held to a stricter level (see `evaluation.betting`), also if an earlier one was
-stopped. What an earlier audit showed stays: an attack that worked once works. A key without its log signs nothing
-that was measured before the key counted it.
+The k-th audit of the same weights is held to a stricter level than the one before (see `evaluation.betting`), even if
+that one was stopped. What an earlier audit showed stays: an attack that worked once works. A key signs only audits that
+its log has counted from their beginning.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class Looks:
         self.path = key.with_name(key.name + SUFFIX)
 
     def begin(self, weights: Sequence[str]) -> str:
-        """Enter an audit of weights, given the SHA-256 of their tensors, and return its name.
+        """Log the beginning of an audit of weights, given the SHA-256 of their tensors, and return its name.
 
         Raises:
             AuditError: the log cannot be written.
@@ -44,7 +44,7 @@ class Looks:
         return name
 
     def number(self, name: str) -> int:
-        """Return the number of an audit among those of the same weights, from 1: of several weights, the highest.
+        """Return the number of an audit among those of the same weights, from 1; for several weights, the highest.
 
         Raises:
             AuditError: the log cannot be read, or does not hold this audit.
@@ -60,7 +60,7 @@ class Looks:
         return max((sum(one in line["weights"] for line in earlier) for one in earlier[-1]["weights"]), default=1)
 
     def end(self, name: str, outcomes: dict[str, Outcome]) -> None:
-        """Enter what an audit has shown of weights, given the SHA-256 of their tensors.
+        """Log what an audit has shown about weights, given the SHA-256 of their tensors.
 
         Raises:
             AuditError: the log cannot be written.
@@ -71,7 +71,7 @@ class Looks:
                 self._append(entry)
 
     def earlier(self, name: str, weights: str | None) -> tuple[Outcome, ...]:
-        """Return what all other audits with this key have shown of weights.
+        """Return what all other audits with this key have shown about weights.
 
         Raises:
             AuditError: the log cannot be read.

@@ -1,13 +1,13 @@
-"""How high an attacker's mean success may be, by a bet that no repetition of the audit can win.
+"""An upper bound on an attacker's mean success, by betting, which holds however often the audit is repeated.
 
 A gambler starts with 1 and bets against "the mean over people is at least m" at odds that are fair if it is exactly m.
-If the mean is m or more, the stake never grows beyond 1 / level with a larger probability than `level` (Ville's
-inequality, 1939), whatever the distribution of the values, for any number of people, and whenever the gambler stops. So
-all m for which the stake exceeds 1 / level are refused; the *ceiling* is the lowest of them.
+If the mean is m or more, the probability that the stake ever exceeds 1 / level is at most `level` (Ville's inequality,
+1939), whatever the distribution of the values, for any number of people, and whenever the gambler stops. So all m for
+which the stake exceeds 1 / level are rejected; the *ceiling* is the lowest of them.
 
 The stake of one person with value x is 1 + c (m - x) / (1 - m), for a share c of the most that may be bet. The gambler
-divides the money among three shares that suit the number of people and the level, both of which are known before. So
-the result does not depend on the order of people.
+divides the money among three shares that suit the number of people and the level, which are known beforehand. So the
+result does not depend on the order of people.
 
 The bound holds for people who differ: for independent values with means that average to m or more, the expected
 product of the stakes is at most 1 (inequality of the arithmetic and the geometric mean).
@@ -28,7 +28,7 @@ import numpy as np
 import numpy.typing as npt
 
 LEVEL = 0.025
-"""Probability that any of all audits of the same weights passes wrongly: one end of a 95 % interval."""
+"""Probability that any audit of the same weights ever passes wrongly: one end of a 95 % interval."""
 MOST = 0.96  # of the money, so that no single person can take it all
 FACTORS = (1.2, 2.4, 4.8)
 """Of sqrt(2 log(1 / level) / P): the best shares for values with deviations of about 0.4, 0.2 and 0.1 around a half."""
@@ -54,11 +54,11 @@ def log_stake(value_P: npt.NDArray[np.floating[Any]], mean: float, level: float)
 
 
 def ceiling(value_P: npt.NDArray[np.floating[Any]], level: float) -> float:
-    """Return the upper end of the mean of values: the lowest mean that the bet refuses; 1 if it refuses none.
+    """Return an upper bound on the mean of values: the lowest mean that the bet rejects; 1 if it rejects none.
 
     Args:
         value_P: of each person, from 0 to 1.
-        level: probability that the true mean is higher, or less.
+        level: the true mean is higher with at most this probability.
     """
     low, high, enough = float(value_P.mean()), 1.0, -math.log(level)
     while high - low > PRECISION:  # the stake grows with the mean

@@ -57,7 +57,7 @@ def make_app(feed: Feed, token: str | None) -> ASGIApp:
 
     async def frames(websocket: WebSocket) -> None:
         if feed.browsers >= MAX_BROWSERS:
-            full = PlainTextResponse(f"{MAX_BROWSERS} browsers watch already\n", HTTPStatus.SERVICE_UNAVAILABLE)
+            full = PlainTextResponse(f"{MAX_BROWSERS} browsers are watching already\n", HTTPStatus.SERVICE_UNAVAILABLE)
             await websocket.send_denial_response(full)
             return
         offered = PROTOCOL in websocket.scope["subprotocols"]

@@ -70,7 +70,7 @@ function usual(intervals) {
 // The state of the line in one sentence, and whether it is bad news.
 function statusOf(now) {
   if (connected === "connecting") return ["Connecting …", false];
-  if (connected === "full") return ["Too many browsers watch already. Trying again …", true];
+  if (connected === "full") return ["Too many browsers are watching already. Trying again …", true];
   if (connected !== "open") return ["The connection to this page's server is lost. Trying again …", true];
   if (line.state === "refused") return [line.reason, true];
   if (end) return [`The pipeline has ${end.state}. ${end.reason} Waiting for the next one …`, end.state === "failed"];
@@ -80,7 +80,7 @@ function statusOf(now) {
   if (stream.state) return [`This stream: ${stream.state.state.replace("_", " ")}. ${stream.state.reason}`, true];
   const silent = now - stream.arrived;
   if (silent > Math.max(SILENT_MS, SLOW * usual(stream.intervals))) {
-    return [`The line is lost: nothing has come for ${Math.floor(silent / 1000)} s. Waiting for it …`, true];
+    return [`The line is lost: nothing has arrived for ${Math.floor(silent / 1000)} s. Waiting …`, true];
   }
   if (stream.window.replay) return [`Not live: ${stream.window.replay}`, true];
   return ["Live", false];

@@ -123,7 +123,7 @@ def test_it_says_that_the_line_is_lost_and_finds_it_again(browser, beat):
         browser.get(f"http://{host}:{port}/")
         wait_for(browser, lambda: text(browser, "status") == "● Live")
         beat[0].silent.set()  # as a network that drops everything
-        wait_for(browser, lambda: "▲ The line is lost: nothing has come for" in text(browser, "status"))
+        wait_for(browser, lambda: "▲ The line is lost: nothing has arrived for" in text(browser, "status"))
         keep(browser, "page-lost")
         beat[0].silent.clear()
         wait_for(browser, lambda: text(browser, "status") == "● Live")
