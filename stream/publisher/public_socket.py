@@ -1,7 +1,8 @@
 """The public socket. This is the only file that opens a socket to the network for windows and gestures.
 
-Only `eventveil.stream.publisher` may import it; an import rule enforces that. The private sockets between the stages
-are made in stream/runtime/sockets.py, which cannot bind a network address.
+Its listening socket is bound in stream/publisher/listener.py. Only `eventveil.stream.publisher` may import it; an
+import rule enforces that. The private sockets between the stages are made in stream/runtime/sockets.py, which cannot
+bind a network address.
 """
 
 from __future__ import annotations
