@@ -83,7 +83,7 @@ class PersonLinked(ReportModel):
 
     Attributes:
         person: number among the test people of this audit.
-        hits: how often the attacker named this person rightly.
+        hits: how often the attacker named this person correctly.
         queries: how often the attacker was asked.
         chance: share of hits by blind guessing.
         luck: probability of as many hits by blind guessing, before any correction.

@@ -1,4 +1,4 @@
-"""Measure how fast and how rightly the stand-in names gestures, and how often it names one where there is none.
+"""Measure how fast and how accurately the stand-in names gestures, and how often it names one where there is none.
 
     EVENTVEIL_REAL_DATA=FOLDER python benchmarks/stand_in.py WEIGHTS... --simulated SET... --book FILE
 

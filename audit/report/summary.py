@@ -73,15 +73,15 @@ def who_tried(report: AuditReport) -> str:
 
 
 def maximum_risk(subject: SubjectReport) -> str:
-    """Describe the person who was most surely named rightly."""
+    """Describe the person who was identified most surely."""
     of_person = [one for attack in subject.attacks if attack.way == "linked" for one in attack.linked_people]
     if not of_person:
         return "No person was named more often than luck explains."
     one = min(of_person, key=lambda person: person.luck)
     sure = "surely linked" if subject.verdict is not None and subject.verdict.surely_linked else "possibly by luck"
     return (
-        f"The person who was most surely named was named rightly {one.hits} of {one.queries} times (blind guessing: "
-        f"{one.chance:.1%}), {sure}."
+        f"The person who was identified most surely was named correctly {one.hits} of {one.queries} times (blind "
+        f"guessing: {one.chance:.1%}), {sure}."
     )
 
 

@@ -179,7 +179,7 @@ def _linked_words(linked: tuple[PersonLinked, ...], people: int, allowed: float)
     surest_one = min(linked, key=lambda one: one.luck)
     return (
         f"Fail: {len(linked)} of {people} test people {'is' if len(linked) == 1 else 'are'} surely linked, where "
-        f"{math.floor(allowed * people)} may be: an attacker named the surest one rightly {surest_one.hits} of "
+        f"{math.floor(allowed * people)} may be: an attacker named the surest one correctly {surest_one.hits} of "
         f"{surest_one.queries} times (blind guessing: {surest_one.chance:.1%})."
     )
 

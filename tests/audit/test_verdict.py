@@ -53,7 +53,7 @@ def test_one_person_who_is_always_found_fails_whatever_the_average():
     verdict = decided(attack(0.02, -0.01, 0.06, linked=(person(3, 1e-12),)))
     assert verdict.status == 1
     assert "1 of 40 test people is surely linked, where 0 may be" in verdict.text
-    assert "rightly 8 of 8 times (blind guessing: 2.5%)" in verdict.text
+    assert "correctly 8 of 8 times (blind guessing: 2.5%)" in verdict.text
     assert [one.person for one in verdict.surely_linked] == [3]
 
 
