@@ -8,7 +8,7 @@ from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor, as_completed
 from typing import Any
 
-from eventveil.processes import forbid_core_dumps, safe_import_path
+from eventveil.processes import forbid_core_dumps, safe_import_path, terminate_with_parent
 
 
 def in_processes(
@@ -24,7 +24,7 @@ def in_processes(
         workers: number of processes.
     """
     # Spawned, not forked: this process may run threads of torch.
-    pool = ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn"), initializer=forbid_core_dumps)
+    pool = ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn"), initializer=_begin)
     try:
         # Python raises Ctrl-C in the main thread, and a pool that it interrupts while it starts cannot be shut down, so
         # another thread starts it. Ctrl-C reaches the whole terminal; the processes inherit that thread's signal mask
@@ -38,3 +38,9 @@ def in_processes(
             yield pending[finished], finished.result()
     finally:
         pool.shutdown(cancel_futures=True)
+
+
+def _begin() -> None:
+    """Prepare a worker: it holds raw windows, so it leaves no core dump, and it ends with its parent."""
+    forbid_core_dumps()
+    terminate_with_parent()
