@@ -28,9 +28,22 @@ def bits_per_second(words: int, changes_per_second: int, steps_per_second: int) 
     >>> bits_per_second(13, 10, 10)  # no limit: 10 * log2(13)
     37.01
     """
-    most = min(changes_per_second, steps_per_second)
-    sequences = sum(math.comb(steps_per_second, changes) * (words - 1) ** changes for changes in range(most + 1))
-    return math.ceil(math.log2(sequences) * 100) / 100
+    return bits_by_changes(words, changes_per_second, steps_per_second)[-1]
+
+
+def bits_by_changes(words: int, most: int, steps_per_second: int) -> list[float]:
+    """Return the bits per second of 0, 1, 2 ... changes in any second, up to `most`, or to the steps if they are fewer.
+
+    >>> bits_by_changes(13, 2, 10)
+    [0.0, 6.92, 12.69]
+    """
+    sequences = term = 1
+    bits = [0.0]
+    for changes in range(1, min(most, steps_per_second) + 1):
+        term = term * (steps_per_second - changes + 1) * (words - 1) // changes  # C(S, c) (K - 1)^c
+        sequences += term
+        bits.append(math.ceil(math.log2(sequences) * 100) / 100)
+    return bits
 
 
 class WordLimiter:

@@ -101,7 +101,7 @@ def wins_over_another(score_QP: Floats, own_Q: npt.NDArray[np.int64]) -> Floats:
         own_Q: number of each query's person.
     """
     own_score_Q = score_QP[np.arange(len(own_Q)), own_Q]
-    with np.errstate(invalid="ignore"):
+    with np.errstate(invalid="ignore", divide="ignore"):  # of queries that are not testable
         below_Q = (score_QP < own_score_Q[:, None]).sum(1)
         same_Q = (score_QP == own_score_Q[:, None]).sum(1) - 1
         others_Q = np.isfinite(score_QP).sum(1) - 1

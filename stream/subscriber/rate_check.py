@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from eventveil.errors import BookError
 from eventveil.models.book import Book
-from eventveil.models.rate_limit import SECOND_US, bits_per_second
+from eventveil.models.rate_limit import SECOND_US, bits_by_changes
 from eventveil.stream.protocol.wire import Message, StreamHeader
 
 
@@ -36,7 +36,8 @@ class RateCheck:
         self._unseen = unseen
         steps = -(-SECOND_US // book.step_us)
         # Where the bits of two numbers are rounded to the same, the larger number counts.
-        self._changes = {bits_per_second(len(book.words), most, steps): most for most in range(1, min(steps, 1000) + 1)}
+        bits = bits_by_changes(len(book.words), 1000, steps)
+        self._changes = {value: most for most, value in enumerate(bits) if most}
         self._seen: dict[tuple[str, str], _Seen] = {}
 
     def check(self, message: Message) -> None:

@@ -75,6 +75,7 @@ def test_the_cameras_are_not_hidden_and_the_rules_admit_the_unit():
     assert f"eventveil cameras --udev-rules --group {group} " in UNIT.read_text()
 
 
+@pytest.mark.nightly
 def test_a_pipeline_runs_with_the_units_system_calls_and_reports_to_systemd(systemd, manager, tmp_path):
     if ctypes.util.find_library("seccomp") is None:
         pytest.skip("libseccomp is not installed")

@@ -212,6 +212,7 @@ def test_full_disks_end_the_log_and_the_recording_and_not_the_line(kit, folder, 
             assert set(arrays) == {"values", "header"}
 
 
+@pytest.mark.nightly
 def test_too_slow_an_anonymizer_publishes_young_windows_and_a_stage_that_dies_too_often_ends_the_line(
     kit, folder, faults
 ):

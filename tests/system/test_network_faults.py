@@ -131,6 +131,7 @@ def test_the_link_shows_what_passes_and_loses_and_delays_and_can_be_cut(link):
     assert link.lost > 0
 
 
+@pytest.mark.nightly
 def test_over_a_link_that_delays_reorders_and_loses_packets_all_windows_arrive_in_order(link, kit, keys, tmp_path):
     link.delay_s, link.loss = (0.05, 0.15), 0.05
     queue = 10 * WINDOWS  # never full, whatever the network does

@@ -242,7 +242,7 @@ def descendants(pid: int) -> set[int]:
 
 
 @pytest.mark.skipif(not hasattr(os, "pidfd_open"), reason="waits for processes that are not its children by pidfd")
-@pytest.mark.parametrize("halted", [False, True])
+@pytest.mark.parametrize("halted", [pytest.param(False, marks=pytest.mark.nightly), True])
 def test_nothing_is_left_of_a_pipeline_whose_supervisor_is_killed(kit, halted):
     with tempfile.TemporaryDirectory(prefix="ev-") as folder:
         kill_the_supervisor(kit, f"tcp://127.0.0.1:{free_port()}", folder, halted=halted)

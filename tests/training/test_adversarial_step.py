@@ -137,6 +137,7 @@ def in_bf16(stage, size):
     return stage
 
 
+@pytest.mark.nightly
 def test_a_step_in_bf16_goes_where_one_in_fp32_does(monkeypatch):
     monkeypatch.setattr(build, "computes_bf16", lambda device: True)  # PyTorch emulates it where a CPU has none
     x_BCHW = torch.poisson(torch.full((8, 4, 24, 24), 0.7), generator=torch.Generator().manual_seed(5))

@@ -93,7 +93,7 @@ def test_what_comes_out_fits_together_and_says_what_it_is(run):
         low, middle, high = weights.metadata.scene.density
         assert 0 < low <= middle <= high
         assert weights.metadata.note.startswith("eventveil train, settings ")
-        assert weights.metadata.note.endswith(", on simulated people alone")
+        assert "simulated" not in weights.metadata.note  # the folder of the dataset does not say so
     assert anonymizer.metadata.config["code"] == 2
     assert gestures.metadata.labels[3] == "right arm clockwise"
 
