@@ -60,8 +60,9 @@ def test_a_running_line_says_so_once_and_in_its_status(tmp_path):
         *PROGRAM, "run", str(kit.recording), "--weights", str(kit.anonymizer), "--allow-untrained",
         "--set", f"publish.bind=ipc://{tmp_path}/public",
     ]  # fmt: skip
-    done = subprocess.run([*command, "--json"], capture_output=True, text=True, timeout=100, check=True)
-    assert done.stderr.count("stream 0: far fewer events than in training") == 1
-    last = json.loads(done.stdout.splitlines()[-1])
+    plain = subprocess.run(command, capture_output=True, text=True, timeout=100, check=True)
+    assert plain.stderr.count("stream 0: far fewer events than in training") == 1
+    as_json = subprocess.run([*command, "--json"], capture_output=True, text=True, timeout=100, check=True)
+    last = json.loads(as_json.stdout.splitlines()[-1])
     assert last["far_from_training"]["0"].startswith("far fewer")
     assert last["stages"]["histogram:0"]["values"]["density"] > 0
