@@ -22,7 +22,7 @@ from eventveil.audit.sources import Change, PublishedWindows
 from eventveil.models.book import Book
 from eventveil.models.decision import DecisionRule
 from eventveil.models.noise import SeededNoise
-from eventveil.models.rate_limit import SECOND_US, WordLimiter, bits_per_second
+from eventveil.models.rate_limit import WordLimiter, bits_per_second, steps_per_second
 from eventveil.models.stand_in import StandIn
 from eventveil.stream.histogram.pixel_map import PixelMap
 from eventveil.training.data.windows import Windows
@@ -51,7 +51,7 @@ class StandInSource:
     def bits_per_second(self) -> float:
         """The most bits that the words of any second carry, whatever the network has learned."""
         config = self.network.config
-        return bits_per_second(config.words, config.changes_per_second, -(-SECOND_US // self.book.step_us))
+        return bits_per_second(config.words, config.changes_per_second, steps_per_second(self.book.step_us))
 
     def under(self, change: Change) -> Self:
         """Return the source for recordings that are changed first."""

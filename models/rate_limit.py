@@ -31,6 +31,15 @@ def bits_per_second(words: int, changes_per_second: int, steps_per_second: int) 
     return bits_by_changes(words, changes_per_second, steps_per_second)[-1]
 
 
+def steps_per_second(step_us: int) -> int:
+    """Return how many published windows of this length, in microseconds, may begin within a second.
+
+    >>> steps_per_second(100_000), steps_per_second(300_000)
+    (10, 4)
+    """
+    return -(-SECOND_US // step_us)
+
+
 def bits_by_changes(words: int, most: int, steps_per_second: int) -> list[float]:
     """Return the bits per second of 0, 1, 2 ... changes in any second, up to `most`, or to the steps if they are fewer.
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from eventveil.errors import BookError, ConfigError
 from eventveil.models.book import Book
-from eventveil.models.rate_limit import SECOND_US, bits_per_second
+from eventveil.models.rate_limit import bits_per_second, steps_per_second
 from eventveil.stream.settings import PipelineSettings
 
 if TYPE_CHECKING:
@@ -88,7 +88,7 @@ def plan_book(settings: PipelineSettings, anonymizer: Weights) -> BookPlan | Non
         words=len(book.words),
         step_us=book.step_us,
         changes_per_second=changes,
-        bits_per_second=bits_per_second(len(book.words), changes, -(-SECOND_US // book.step_us)),
+        bits_per_second=bits_per_second(len(book.words), changes, steps_per_second(book.step_us)),
     )
 
 

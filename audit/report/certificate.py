@@ -21,7 +21,7 @@ from cryptography.hazmat.primitives.serialization import (
 from eventveil.audit.report.report import PUBLIC_KEY, REPORT, AuditReport, digest
 from eventveil.errors import AuditError
 from eventveil.files import write_atomic
-from eventveil.models.rate_limit import bits_per_second
+from eventveil.models.rate_limit import bits_per_second, steps_per_second
 from eventveil.stream.protocol import dsse
 from eventveil.stream.protocol.certificate import (
     CERTIFICATE,
@@ -109,7 +109,7 @@ def _book_of(about: Mapping[str, Any] | None) -> dict[str, Any]:
     if about is None or about.get("kind") != "stand_in":
         return {}
     config, step_us = about["config"], about["bin_us"] * about["hop"]
-    bits = bits_per_second(config["words"], config["changes_per_second"], -(-1_000_000 // step_us))
+    bits = bits_per_second(config["words"], config["changes_per_second"], steps_per_second(step_us))
     return {"book": config["book"], "bits_per_second": bits}
 
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from eventveil.errors import BookError
 from eventveil.models.book import Book
-from eventveil.models.rate_limit import SECOND_US, bits_by_changes
+from eventveil.models.rate_limit import SECOND_US, bits_by_changes, steps_per_second
 from eventveil.stream.protocol.wire import Message, StreamHeader
 
 
@@ -34,9 +34,8 @@ class RateCheck:
 
     def __init__(self, book: Book, unseen: frozenset[str]) -> None:
         self._unseen = unseen
-        steps = -(-SECOND_US // book.step_us)
         # Where the bits of two numbers are rounded to the same, the larger number counts.
-        bits = bits_by_changes(len(book.words), 1000, steps)
+        bits = bits_by_changes(len(book.words), 1000, steps_per_second(book.step_us))
         self._changes = {value: most for most, value in enumerate(bits) if most}
         self._seen: dict[tuple[str, str], _Seen] = {}
 
