@@ -331,8 +331,8 @@ class SubjectReport(ReportModel):
     Attributes:
         name: of the weights file or the rule.
         audited: whether there is a verdict.
-        weights: SHA-256 of its tensors.
-        classifier: SHA-256 of the tensors of the classifier whose published gestures were attacked; None without one.
+        weights: digest of its weights (`Metadata.identity`).
+        classifier: digest of the classifier whose published gestures were attacked; None without one.
         about: metadata of the weights file.
         bits_per_second: the most bits that leave in any second, whatever a stand-in has learned; None for others.
         attacks: of all attackers of identity.

@@ -34,7 +34,7 @@ class Looks:
         self.path = key.with_name(key.name + SUFFIX)
 
     def begin(self, weights: Sequence[str]) -> str:
-        """Log the beginning of an audit of weights, given the SHA-256 of their tensors, and return its name.
+        """Log the beginning of an audit of weights, given their digest, and return its name.
 
         Raises:
             AuditError: the log cannot be written.
@@ -60,7 +60,7 @@ class Looks:
         return max((sum(one in line["weights"] for line in earlier) for one in earlier[-1]["weights"]), default=1)
 
     def end(self, name: str, outcomes: dict[str, Outcome]) -> None:
-        """Log what an audit has shown about weights, given the SHA-256 of their tensors.
+        """Log what an audit has shown about weights, given their digest.
 
         Raises:
             AuditError: the log cannot be written.

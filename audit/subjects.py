@@ -32,7 +32,7 @@ class Classifier:
 
     Attributes:
         network: returns a `models.resnet.Classified` for windows (B, C, H, W).
-        digest: SHA-256 of its tensors.
+        digest: of its weights (`Metadata.identity`).
     """
 
     network: nn.Module
@@ -47,7 +47,7 @@ class Subject:
         name: unique among the subjects.
         anonymizer: the workspace moves a module to its device.
         audited: whether it gets a verdict; the others are for comparison.
-        digest: SHA-256 of its tensors; None for a rule.
+        digest: of its weights (`Metadata.identity`); None for a rule.
         about: metadata of the weights file; None for a rule.
         classifier: recognises the gestures that are published with its windows; None: gestures are not attacked.
         source: makes its windows from whole recordings; None: from raw windows, by the anonymizer alone.

@@ -1,8 +1,11 @@
 """The rule that turns the probabilities of successive windows into words. It runs in the private half of the pipeline.
 
-A word stays until another one has had at least the threshold in several windows in a row. A quiet word, which means
-that no gesture is made, needs no threshold: it only has to be the most probable in these windows. So a gesture that
-nothing supports any more ends, and a gesture begins only on clear evidence.
+The rule is the forward algorithm of a hidden Markov model whose states are the words. From one window to the next, the
+true word changes with a small probability, `transition`, to each of the K words alike. What the network says of a
+window is the evidence; since successive windows overlap and so repeat each other, it counts with an exponent below 1,
+`evidence`. The most probable word becomes the new word, but a gesture only if the filter's belief in it reaches the
+threshold. A quiet word, which means that no gesture is made, needs no threshold. So a gesture begins on clear evidence,
+and one that nothing supports any more ends.
 
 With an epsilon, the rule answers by k-ary randomised response: once per interval it tells the truth with probability
 e^epsilon / (e^epsilon + K - 1), and otherwise one of the other K - 1 words, all equally likely. For any two inputs and
@@ -10,15 +13,15 @@ any history, the probabilities of an answer differ by a factor of at most e^epsi
 decision. T decisions together have T * epsilon. Intervals follow the stream's clock, never what happens in front of the
 camera.
 
-Source of the randomised response: Kairouz, Oh, Viswanath, Extremal Mechanisms for Local Differential Privacy, NeurIPS
-2014. Legend of axes: K words.
+Source of the filter: Rabiner, A Tutorial on Hidden Markov Models, Proceedings of the IEEE 77(2), 1989, section III.A,
+normalised at each step. Source of the randomised response: Kairouz, Oh, Viswanath, Extremal Mechanisms for Local
+Differential Privacy, NeurIPS 2014. Legend of axes: K words.
 """
 
 from __future__ import annotations
 
 import math
 import secrets
-from collections import deque
 from collections.abc import Callable
 from fractions import Fraction
 from typing import TYPE_CHECKING
@@ -32,6 +35,7 @@ if TYPE_CHECKING:
     from eventveil.models.stand_in import StandInConfig
 
 GRID = 1 << 64  # the truth is told in a whole number of GRID cases
+LEAST = 1e-4  # a probability below this counts as this, so that no single window rules out a word for long
 SLACK = Fraction(1, 1 << 40)  # far above the rounding error of exp(), so that the budget is never exceeded
 
 
@@ -47,9 +51,9 @@ class DecisionRule:
         word: the latest word; at first the first quiet word.
 
     >>> from eventveil.models.stand_in import StandInConfig
-    >>> rule = DecisionRule(StandInConfig(words=3, quiet=(2,), book="0" * 64, threshold=0.7, hold_steps=2))
-    >>> [rule.decide(np.array(p), 100_000 * k) for k, p in enumerate(([0.8, 0.1, 0.1], [0.9, 0, 0.1], [0.2, 0.6, 0.2]))]
-    [2, 0, 0]
+    >>> rule = DecisionRule(StandInConfig(words=3, quiet=(2,), book="0" * 64, transition=0.01, evidence=0.5))
+    >>> [rule.decide(np.array([0.9, 0.05, 0.05]), 100_000 * k) for k in range(5)]
+    [2, 2, 2, 0, 0]
     """
 
     def __init__(self, config: StandInConfig, *, below: Callable[[int], int] = secrets.randbelow) -> None:
@@ -57,7 +61,7 @@ class DecisionRule:
         self._config = config
         self._below = below
         self._truth = self.word
-        self._recent: deque[npt.NDArray[np.float64]] = deque(maxlen=config.hold_steps)
+        self._belief_K = np.eye(config.words)[self.word]
         self._interval_us = round(config.interval_s * 1e6)
         self._interval: int | None = None
 
@@ -78,8 +82,7 @@ class DecisionRule:
             )
         if (probability_K < 0).any() or abs(probability_K.sum() - 1) > 1e-3:
             raise AnonymizerError("the stand-in returned probabilities that do not sum to 1; use other weights")
-        self._recent.append(probability_K.astype(np.float64))
-        self._truth = self._after_hysteresis()
+        self._follow(probability_K.astype(np.float64))
         if self._config.epsilon is None:
             self.word = self._truth
         elif (interval := t_end_us // self._interval_us) != self._interval:
@@ -87,16 +90,15 @@ class DecisionRule:
             self.word = randomised(self._truth, words, self._config.epsilon, self._below)
         return self.word
 
-    def _after_hysteresis(self) -> int:
-        """Return the word that the last windows agree on, or the earlier one."""
-        best = {int(probability_K.argmax()) for probability_K in self._recent}
-        if len(self._recent) < self._config.hold_steps or len(best) > 1:
-            return self._truth
-        (word,) = best
-        if word in self._config.quiet:
-            return word
-        least = min(float(probability_K[word]) for probability_K in self._recent)
-        return word if least >= self._config.threshold else self._truth
+    def _follow(self, probability_K: npt.NDArray[np.float64]) -> None:
+        """Advance the filter by one window, and take the word that it believes in."""
+        config = self._config
+        predicted_K = (1 - config.transition) * self._belief_K + config.transition / config.words
+        belief_K = predicted_K * np.maximum(probability_K, LEAST) ** config.evidence
+        self._belief_K = belief_K / belief_K.sum()
+        best = int(self._belief_K.argmax())
+        if best in config.quiet or self._belief_K[best] >= config.threshold:
+            self._truth = best
 
 
 def randomised(word: int, words: int, epsilon: float, below: Callable[[int], int]) -> int:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat, PositiveInt, model_validator
@@ -59,7 +61,7 @@ class Metadata(BaseModel):
         hop: bins from one window to the next; None in recording mode.
         size: width and height of a window in pixels.
         trained: False for weights that were only initialised.
-        digests: bind the metadata to the tensors, and an audit certificate to both.
+        digests: of the tensors, and of the audit certificate.
         scene: properties of the training windows; None where unknown.
         note: origin of the weights.
     """
@@ -92,6 +94,17 @@ class Metadata(BaseModel):
         """
         kind, config = describe(model)
         return cls(kind=kind, config=config, **rest)  # type: ignore[arg-type]  # pydantic checks the name
+
+    @property
+    def identity(self) -> str:
+        """SHA-256 that identifies the weights everywhere, in hexadecimal: of all that decides what they do to events.
+
+        That is kind, config, role, labels, the windows and the tensors. A certificate names it, so it also covers a
+        noise bound or a decision rule, which no tensor holds.
+        """
+        rest = {"format_version", "trained", "digests", "scene", "note"}
+        named = self.model_dump(mode="json", exclude=rest) | {"tensors": self.digests.tensors}
+        return hashlib.sha256(json.dumps(named, sort_keys=True).encode()).hexdigest()
 
     @property
     def channels(self) -> int:

@@ -30,8 +30,9 @@ class StandInConfig:
         book: SHA-256 of the book's file, in hexadecimal: the book that the network was trained for.
         width: channels after the first convolution.
         quiet: numbers of the words that mean that no gesture is made; a stream begins with the first.
-        threshold: probability that another word needs before it is chosen.
-        hold_steps: windows in a row in which it needs it.
+        transition: probability that the true word changes from one window to the next.
+        evidence: exponent of the probabilities of a window; below 1, since successive windows overlap.
+        threshold: belief that another word needs before it is chosen.
         changes_per_second: N, how often the word may change within any second.
         epsilon: budget of the k-ary randomised response per decision, in nats; None for no noise.
         interval_s: with an epsilon, a decision is made once in this time, seconds.
@@ -42,8 +43,9 @@ class StandInConfig:
     book: Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
     width: Annotated[int, Field(ge=1, le=1024)] = 24
     quiet: Annotated[tuple[int, ...], Field(min_length=1)] = (12, 11)
-    threshold: Annotated[float, Field(gt=0, lt=1)] = 0.7
-    hold_steps: Annotated[int, Field(ge=1, le=100)] = 2
+    transition: Annotated[float, Field(gt=0, le=1)] = 0.003
+    evidence: Annotated[float, Field(gt=0, le=4)] = 0.8
+    threshold: Annotated[float, Field(gt=0, lt=1)] = 0.5
     changes_per_second: Annotated[int, Field(ge=1, le=1000)] = 2
     epsilon: Annotated[float, Field(gt=0, le=50)] | None = None
     interval_s: Annotated[float, Field(ge=0.01, le=3600)] = 1.0

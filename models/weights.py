@@ -42,7 +42,7 @@ class Weights:
     Attributes:
         model: in eval mode, float32, on the CPU.
         metadata: the metadata of the file.
-        digest: SHA-256 of its tensors, in hexadecimal; identifies these weights everywhere.
+        digest: `metadata.identity`, which identifies these weights everywhere.
     """
 
     model: nn.Module
@@ -60,7 +60,7 @@ def save_weights(path: Path | str, model: nn.Module, metadata: Metadata, *, repl
         replace: whether an existing file may be replaced.
 
     Returns:
-        SHA-256 of the tensors, in hexadecimal.
+        The digest of the weights, `Metadata.identity`.
 
     Raises:
         WeightsError: the metadata describes another model, values are not finite, or the file cannot be written.
@@ -82,14 +82,14 @@ def save_weights(path: Path | str, model: nn.Module, metadata: Metadata, *, repl
     tensors = {name: tensor.detach().cpu().clone(memory_format=torch.contiguous_format)
                for name, tensor in model.state_dict().items()}  # fmt: skip
     _check_finite(path, tensors)
-    digest = digest_of(tensors)
-    digests = Digests(tensors=digest, certificate=metadata.digests.certificate)
-    text = metadata.model_copy(update={"digests": digests}).model_dump_json()
+    digests = Digests(tensors=digest_of(tensors), certificate=metadata.digests.certificate)
+    metadata = metadata.model_copy(update={"digests": digests})
+    content = safetensors.torch.save(tensors, metadata={METADATA_KEY: metadata.model_dump_json()})
     try:
-        write_atomic(path, safetensors.torch.save(tensors, metadata={METADATA_KEY: text}), replace=replace)
+        write_atomic(path, content, replace=replace)
     except OSError as error:
         raise WeightsError(f"{path}: cannot be written ({error.strerror or error}); check folder and space") from error
-    return digest
+    return metadata.identity
 
 
 def load_weights(path: Path | str) -> Weights:
@@ -109,7 +109,7 @@ def load_weights(path: Path | str) -> Weights:
     >>> weights = load_weights(NOISY_CHANNEL)
     >>> type(weights.model).__name__, weights.model.training, weights.metadata.role
     ('NoisyChannel', False, 'anonymizer')
-    >>> weights.digest == weights.metadata.digests.tensors
+    >>> weights.digest == weights.metadata.identity
     True
     >>> load_weights("gone.st")
     Traceback (most recent call last):
@@ -125,18 +125,17 @@ def load_weights(path: Path | str) -> Weights:
     with torch.device("meta"):
         model = build(metadata.kind, metadata.config)
     check_tensors(path, model, tensors)
-    digest = digest_of(tensors)
-    if digest != metadata.digests.tensors:
+    if digest_of(tensors) != metadata.digests.tensors:
         raise WeightsError(f"{path}: the tensors do not match the digest in the file; it is damaged, fetch it again")
     model.load_state_dict(tensors, assign=True)
-    return Weights(model.eval().requires_grad_(False), metadata, digest)
+    return Weights(model.eval().requires_grad_(False), metadata, metadata.identity)
 
 
 def load_same(path: Path, digest: str | None) -> Weights:
     """Load weights once more, in the process that runs them.
 
     Raises:
-        WeightsError: as for `load_weights`, or the tensors no longer have this digest.
+        WeightsError: as for `load_weights`, or they no longer have this digest.
     """
     weights = load_weights(path)
     if weights.digest != digest:

@@ -88,7 +88,7 @@ def verify(path: Path, *, key: Path | None = None, report: Path | None = None, w
         path: the certificate.
         key: Ed25519 public key in PEM that must have signed it; without one, the key that it names.
         report: the report that must have been signed.
-        weights: SHA-256 of the tensors that must have been audited.
+        weights: digest of the weights that must have been audited (`Metadata.identity`).
 
     Raises:
         AuditError: the certificate cannot be read, has expired, or one of these does not match.

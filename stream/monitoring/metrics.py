@@ -61,7 +61,7 @@ class PipelineCollector(Collector):
         yield InfoMetricFamily(f"{PREFIX}version", "Version of eventveil.", {"version": __version__})
         provenance = self._provenance
         info = InfoMetricFamily(
-            f"{PREFIX}weights", "Networks in use, by the SHA-256 of their tensors, with the audit certificate.",
+            f"{PREFIX}weights", "Networks in use, by the digest of their weights, with the audit certificate.",
             labels=("role",),
         )  # fmt: skip
         anonymizer = {

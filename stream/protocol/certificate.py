@@ -45,7 +45,7 @@ class CertifiedSubject(StrictModel):
 
     Attributes:
         name: of its weights file.
-        weights: SHA-256 of its tensors; None for one without weights.
+        weights: their digest, as in headers; None for an anonymizer without weights.
         book: for a stand-in, SHA-256 of its book.
         bits_per_second: for a stand-in, the most bits that the words of any second carry.
         status: exit status.
@@ -90,9 +90,9 @@ class Certificate(StrictModel):
     subjects: tuple[CertifiedSubject, ...]
 
     def about(self, weights: str) -> CertifiedSubject | None:
-        """Return the verdict on weights, given the SHA-256 of their tensors; None if they were not audited.
+        """Return the verdict on weights, given their digest; None if they were not audited.
 
-        Two weights files with the same tensors are one anonymizer: the worse verdict counts.
+        Two weights files with the same digest are one anonymizer: the worse verdict counts.
         """
         subjects = [subject for subject in self.subjects if subject.weights == weights]
         return max(subjects, key=lambda subject: subject.status, default=None)

@@ -27,7 +27,8 @@ def test_it_scores_every_word_at_any_size_and_windows_do_not_touch_each_other():
 
 
 def test_weights_keep_the_book_and_the_rule(tmp_path):
-    rule = {"threshold": 0.8, "hold_steps": 3, "changes_per_second": 1, "epsilon": 2.0, "interval_s": 2.0}
+    rule = {"transition": 0.01, "evidence": 0.6, "threshold": 0.8, "changes_per_second": 1}
+    rule |= {"epsilon": 2.0, "interval_s": 2.0}
     model = initialise("stand_in", SMALL | rule, seed=1)
     window = {"bins": 2, "bin_us": 100_000, "hop": 1, "size": (16, 16)}
     save_weights(tmp_path / "a", model, Metadata.of(model, role="anonymizer", trained=False, **window))
@@ -48,7 +49,9 @@ def test_weights_keep_the_book_and_the_rule(tmp_path):
         {"quiet": [5]},
         {"quiet": [-1]},
         {"threshold": 1.0},
-        {"hold_steps": 0},
+        {"transition": 0.0},
+        {"transition": 1.1},
+        {"evidence": 0.0},
         {"changes_per_second": 0},
         {"epsilon": 0.0},
         {"epsilon": float("nan")},

@@ -37,7 +37,7 @@ def ends(n):
 
 
 def test_words_are_those_of_the_rule_on_the_networks_probabilities():
-    one = weights(threshold=0.3, hold_steps=2)
+    one = weights(transition=0.1, evidence=0.5, threshold=0.3)
     seen = windows(20)
     rule = DecisionRule(one.model.config)
     expected = []
@@ -53,7 +53,7 @@ def test_words_are_those_of_the_rule_on_the_networks_probabilities():
 
 
 def test_streams_in_one_batch_do_not_touch_each_other():
-    one, seen = weights(hold_steps=3), windows(12)
+    one, seen = weights(transition=0.01, evidence=0.5), windows(12)
     alone = StandInRuntime(one, device="cpu")(seen, ["a"] * 12, ends(12))
     mixed = [window for pair in zip(seen, reversed(seen), strict=True) for window in pair]
     both = StandInRuntime(one, device="cpu")(mixed, ["a", "b"] * 12, sorted(ends(12) * 2))

@@ -11,6 +11,8 @@ from weights_helpers import anonymizer, anonymizer_file, classifier
 
 from eventveil.errors import WeightsError
 from eventveil.models import load_weights, save_weights
+from eventveil.models.kinds import initialise
+from eventveil.models.metadata import Metadata
 from eventveil.models.weights import digest_of
 
 
@@ -31,7 +33,8 @@ def test_what_is_saved_is_loaded(tmp_path, make):
     for name, tensor in model.state_dict().items():
         assert torch.equal(weights.model.state_dict()[name], tensor)
         assert weights.model.state_dict()[name].device.type == "cpu"
-    assert weights.digest == digest == weights.metadata.digests.tensors
+    assert weights.digest == digest == weights.metadata.identity
+    assert weights.metadata.digests.tensors == digest_of(model.state_dict())
     assert weights.metadata.model_dump(exclude={"digests"}) == metadata.model_dump(exclude={"digests"})
     assert weights.metadata.digests.certificate is None
 
@@ -49,7 +52,7 @@ def test_loaded_weights_do_not_change_with_the_file(file):
         size = opened.seek(0, os.SEEK_END)
         opened.seek(size // 2)
         opened.write(bytes(size - size // 2))
-    assert digest_of(weights.model.state_dict()) == weights.digest
+    assert digest_of(weights.model.state_dict()) == weights.metadata.digests.tensors
 
 
 def test_the_digest_knows_every_name_type_shape_and_bit():
@@ -66,6 +69,28 @@ def test_the_digest_knows_every_name_type_shape_and_bit():
         {"a": tensors["a"]},
     ):
         assert digest_of(other) != digest
+
+
+def test_the_digest_of_weights_covers_all_that_decides_what_they_do(tmp_path):
+    model, metadata = anonymizer()
+    plain = save_weights(tmp_path / "plain", model, metadata)
+    for remark in ({"note": "other"}, {"trained": not metadata.trained}):
+        assert save_weights(tmp_path / "remark", model, metadata.model_copy(update=remark)) == plain
+    width, height = metadata.size
+    for windows in ({"bin_us": metadata.bin_us + 1}, {"size": (width + 8, height)}, {"hop": metadata.hop + 1}):
+        assert save_weights(tmp_path / "windows", model, metadata.model_copy(update=windows)) != plain
+
+    def digest_of_rule(**rule):
+        """Save the same tensors with another number that only the config holds."""
+        one = initialise("noisy_channel", {"channels": 2, "width": 2, "pen": 2, **rule}, seed=0)
+        windows = {"bins": 1, "bin_us": 1000, "hop": 1, "size": (16, 16)}
+        described = Metadata.of(one, role="anonymizer", trained=False, **windows)
+        digest = save_weights(tmp_path / "rule", one, described)
+        return digest, load_weights(tmp_path / "rule").metadata.digests.tensors
+
+    (first, tensors), (second, same) = digest_of_rule(limit=3.0), digest_of_rule(limit=100.0)
+    assert tensors == same
+    assert first != second
 
 
 def test_a_file_is_replaced_whole_and_leaves_nothing_beside_it(file):

@@ -62,7 +62,7 @@ def visit_values(root, **changes):
         "window": {"bins": 2, "bin_us": 50_000, "size": [8, 8], "offsets": 2, "label_before_us": 25_000},
         "variation": NEUTRAL,
         "schedule": {"epochs": 4, "lr": 0.01},
-        "rule": {"threshold": 0.5, "hold_steps": 1},
+        "rule": {"transition": 1.0, "evidence": 1.0, "threshold": 0.5},
         "run": {"device": "cpu", "tensorboard": False, "pictures": False, "validate_every": 2},
     }
     return merged | changes

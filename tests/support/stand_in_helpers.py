@@ -25,7 +25,7 @@ WORDS = (
     Word(label="nobody", presence=False, clip=3),
 )
 WINDOW = {"bins": 10, "bin_us": STEP_US, "hop": 1, "size": (32, 32)}
-RULE = {"threshold": 0.01, "hold_steps": 1, "changes_per_second": 2}
+RULE = {"transition": 1.0, "evidence": 1.0, "threshold": 0.01, "changes_per_second": 2}  # no memory
 
 
 def stand_in_book() -> Book:

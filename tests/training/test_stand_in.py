@@ -15,6 +15,7 @@ from small_trainings import Silent, watch
 from eventveil.errors import ConfigError, TrainingError
 from eventveil.events import EventPacket, Sensor
 from eventveil.models.book import Book, Word
+from eventveil.models.decision import DecisionRule
 from eventveil.models.stand_in import StandInConfig
 from eventveil.models.weights import load_weights
 from eventveil.replay.datasets import open_dataset
@@ -209,9 +210,12 @@ def test_trials_are_judged_by_what_stands_and_when_it_came():
 
 
 def test_words_over_time_are_those_of_the_rule():
-    config = StandInConfig(words=3, quiet=(2,), book="0" * 64, threshold=0.6, hold_steps=2)
-    rows = np.array([[0.7, 0.2, 0.1]] * 2 + [[0.1, 0.1, 0.8]] * 2)
-    assert words_of(rows, np.arange(4) * STEP_US, config).tolist() == [2, 0, 0, 2]
+    config = StandInConfig(words=3, quiet=(2,), book="0" * 64, transition=0.01, evidence=1.0, threshold=0.6)
+    rows = np.array([[0.9, 0.05, 0.05]] * 3 + [[0.1, 0.1, 0.8]] * 3)
+    rule = DecisionRule(config)
+    words = words_of(rows, np.arange(6) * STEP_US, config).tolist()
+    assert words == [rule.decide(row, 0) for row in rows]
+    assert set(words) == {0, 2}
 
 
 @pytest.fixture(scope="module")

@@ -59,8 +59,9 @@ class VariationSettings(Settings):
 class RuleSettings(Settings):
     """The rule that turns probabilities into words; `models/decision.py` explains it."""
 
-    threshold: float = Field(default=0.7, gt=0, lt=1)
-    hold_steps: PositiveInt = 2
+    transition: float = Field(default=0.003, gt=0, le=1)
+    evidence: float = Field(default=0.8, gt=0, le=4)
+    threshold: float = Field(default=0.5, gt=0, lt=1)
     changes_per_second: PositiveInt = 2
     epsilon: PositiveFloat | None = None
     interval_s: PositiveFloat = 1.0
