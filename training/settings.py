@@ -140,6 +140,7 @@ class TripletSettings(Settings):
 
     margin: PositiveFloat = 4.0
     normalise: bool = False
+    alone: Literal["drop", "keep"] = "drop"
 
 
 class StageSettings(ScheduleSettings):

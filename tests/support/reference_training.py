@@ -24,6 +24,17 @@ def triplet(embedding_BE, person_B, margin):
     return sum(losses) / len(losses) if losses else 0.0
 
 
+def published_triplet(embedding_BE, person_B, margin):
+    """As AnonyNoise's code: an anchor is also its own positive, and the mean is over all anchors of the batch."""
+    total = 0.0
+    for anchor, person in enumerate(person_B):
+        distances = [math.dist(embedding_BE[anchor], other) for other in embedding_BE]
+        positive = max(d for d, other in zip(distances, person_B, strict=True) if other == person)
+        negative = min((d for d, other in zip(distances, person_B, strict=True) if other != person), default=math.inf)
+        total += max(0.0, margin + positive - negative)
+    return total / len(person_B)
+
+
 def towards_uniform(logits_BK):
     """The mean of KL(u || p) = sum over k of u log(u / p_k)."""
     total = 0.0

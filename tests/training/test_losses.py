@@ -41,6 +41,29 @@ def test_the_triplet_loss_is_its_twin_and_has_a_gradient(batch):
     assert torch.isfinite(embedding.grad).all()
 
 
+@given(batches())
+def test_with_anchors_alone_kept_the_triplet_loss_is_the_published_one(batch):
+    rows, person, margin = batch
+    embedding = torch.tensor(rows, requires_grad=True)
+    loss = batch_hard_triplet(embedding, torch.tensor(person), margin, alone="keep")
+    assert loss.item() == pytest.approx(reference.published_triplet(rows, person, margin), rel=1e-5, abs=1e-5)
+    loss.backward()
+    assert torch.isfinite(embedding.grad).all()
+
+
+def test_an_anchor_alone_pushes_the_nearest_person_away_only_if_kept():
+    rows, person = [[0.0], [1.0], [3.0]], torch.tensor([0, 0, 1])
+    gradients = {}
+    for alone in ("drop", "keep"):
+        embedding = torch.tensor(rows, requires_grad=True)
+        batch_hard_triplet(embedding, person, alone=alone).backward()
+        gradients[alone] = embedding.grad.flatten().tolist()
+    # Losses 4 + 1 - 3 and 4 + 1 - 2, and, if kept, 4 + 0 - 2 of the third, which is alone. Each adds +1 or -1 for a
+    # distance, over two anchors or three.
+    assert gradients["drop"] == pytest.approx([-1 / 2, 3 / 2, -1])
+    assert gradients["keep"] == pytest.approx([-1 / 3, 4 / 3, -1])
+
+
 def test_the_margin_is_the_papers():
     embedding, person = torch.tensor([[0.0], [1.0], [3.0]]), torch.tensor([0, 0, 1])
     # Anchor 0: 4 + 1 - 3, anchor 1: 4 + 1 - 2; the third has no positive.

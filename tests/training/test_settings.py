@@ -83,7 +83,7 @@ def test_the_published_settings_are_those_of_the_paper():
     assert (adversarial.epochs, anonymizer.lr, anonymizer.schedule) == (300, 5e-4, "cosine")
     assert (helpers.lr, helpers.schedule, helpers.factor, helpers.step_epochs) == (1e-3, "step", 0.5, 100)
     assert (adversarial.objective.name, adversarial.helper_steps, adversarial.adversaries) == ("target-triplet", 1, 1)
-    assert settings.triplet.margin == 4
+    assert (settings.triplet.margin, settings.triplet.alone, adversarial.best_by) == (4, "keep", "last")
     assert (settings.attack.epochs, settings.attack.lr) == (200, 1e-4)
     assert (settings.augment.rotation_deg, settings.augment.mirror) == (15, False)
     assert (settings.target.depth, settings.target.width, settings.identity.embedding) == (50, 64, 512)

@@ -76,7 +76,7 @@ def helper_losses(
     compared_BE = functional.normalize(embedding_BE.float(), dim=1) if triplet.normalise else embedding_BE
     gathered_BE, gathered_B = group.gather(compared_BE), group.gather(label_B)
     known = gathered_B != UNLABELLED
-    loss = batch_hard_triplet(gathered_BE[known], gathered_B[known], triplet.margin)
+    loss = batch_hard_triplet(gathered_BE[known], gathered_B[known], triplet.margin, alone=triplet.alone)
     return HelperOutput(embedding_BE, logits_BK, cross_entropy, loss)
 
 

@@ -6,6 +6,7 @@ Legend of axes: B windows of a batch, E embedding, K classes, C channels or bins
 from __future__ import annotations
 
 import math
+from typing import Literal
 
 import torch
 from torch.nn import functional
@@ -13,22 +14,32 @@ from torch.nn import functional
 MARGIN = 4.0  # of the triplet loss; Bendig et al., AnonyNoise, WACV 2025
 
 
-def batch_hard_triplet(embedding_BE: torch.Tensor, person_B: torch.Tensor, margin: float = MARGIN) -> torch.Tensor:
+def batch_hard_triplet(
+    embedding_BE: torch.Tensor,
+    person_B: torch.Tensor,
+    margin: float = MARGIN,
+    *,
+    alone: Literal["drop", "keep"] = "drop",
+) -> torch.Tensor:
     """Return the mean of max(0, margin + d(anchor, hardest positive) - d(anchor, hardest negative)) over a batch.
 
     Every window is an anchor; its hardest positive is the farthest other window of the same person, its hardest
-    negative the nearest window of another. An anchor without either does not count. If no anchor counts, the loss and
-    its gradients are 0, so that every process of a group can run its backward pass.
+    negative the nearest window of another. An anchor without a negative adds 0. If no anchor counts, the loss and its
+    gradients are 0, so that every process of a group can run its backward pass.
 
     Args:
         embedding_BE: embeddings, not normalised; d is the Euclidean distance.
         person_B: whole numbers.
         margin: in units of the embedding.
+        alone: what becomes of an anchor that is the only window of its person. "drop": it does not count. "keep": it is
+            its own positive, at distance 0, and the mean is over all anchors, as in the code of AnonyNoise. It then
+            pushes the nearest other person away, and where many are alone the loss is smaller.
 
     Returns:
         A scalar; its gradient is finite even if two embeddings are equal.
 
-    Source: Hermans, Beyer, Leibe, In Defense of the Triplet Loss for Person Re-Identification, 2017, equation (5).
+    Source: Hermans, Beyer, Leibe, In Defense of the Triplet Loss for Person Re-Identification, 2017, equation (5);
+    "keep": Bendig et al., AnonyNoise, WACV 2025, and the code published with it.
     """
     if len(person_B) == 0:
         return embedding_BE.sum()  # 0, with a gradient
@@ -36,7 +47,8 @@ def batch_hard_triplet(embedding_BE: torch.Tensor, person_B: torch.Tensor, margi
     embedding_BE = embedding_BE if embedding_BE.dtype == torch.float64 else embedding_BE.float()
     distance_BB = torch.cdist(embedding_BE, embedding_BE, compute_mode="donot_use_mm_for_euclid_dist")
     same_BB = person_B[:, None] == person_B[None, :]
-    positive_BB = same_BB & ~torch.eye(len(person_B), dtype=torch.bool, device=person_B.device)
+    itself_BB = torch.eye(len(person_B), dtype=torch.bool, device=person_B.device)
+    positive_BB = same_BB if alone == "keep" else same_BB & ~itself_BB
     counts_B = positive_BB.any(1)  # without another person the nearest negative is infinitely far, and the loss is 0
     farthest_B = distance_BB.masked_fill(~positive_BB, -math.inf).amax(1)
     nearest_B = distance_BB.masked_fill(same_BB, math.inf).amin(1)
