@@ -152,6 +152,15 @@ class AuditSettings(Settings):
     triplet: TripletSettings = TripletSettings(margin=0.3, normalise=True)
     run: RunSettings = RunSettings(tensorboard=False, pictures=False)
 
+    @field_validator("data")
+    @classmethod
+    def _has_validation_people(cls, value: DataSettings) -> DataSettings:
+        if value.val_people == 0:
+            raise ValueError(
+                "an audit chooses the epochs of attackers on validation people: set val_people to 1 or more"
+            )
+        return value
+
     @field_validator("against")
     @classmethod
     def _rules(cls, value: tuple[str, ...]) -> tuple[str, ...]:

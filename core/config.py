@@ -178,4 +178,4 @@ def _model_at(root: type[BaseModel], place: Sequence[str | int]) -> type[BaseMod
 
 
 def _known(model: type[BaseModel]) -> str:
-    return ", ".join(model.model_fields)
+    return ", ".join(field.alias or name for name, field in model.model_fields.items())

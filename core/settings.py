@@ -6,9 +6,12 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 
 class Settings(BaseModel):
-    """Immutable settings; an unknown key and a number that is not finite are errors."""
+    """Immutable settings; an unknown key and a number that is not finite are errors.
 
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+    A key that is a word of Python, such as `from`, is the alias of its attribute, and is written as the alias.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, serialize_by_alias=True)
 
 
 def first_finding(error: ValidationError) -> str:

@@ -1,4 +1,4 @@
-"""Trains fresh attackers on one subject, and measures what they recognise in its output: targets, people, pictures.
+"""Trains attackers on one subject, and measures what they recognise in its output: targets, people, pictures.
 
 If pictures are the secret, one more network learns to identify people by pictures of raw windows, and then searches for
 them by pictures of the subject's output.
@@ -25,6 +25,7 @@ from eventveil.training.networks.build import new_anonymizer, new_classifier, ne
 from eventveil.training.networks.subjects import ANONYMIZER, RAW, baseline, folder_of
 from eventveil.training.run import Run
 from eventveil.training.settings import Label
+from eventveil.training.stages.adversarial import KEPT
 from eventveil.training.stages.classify import Attacker, ClassifierStage
 from eventveil.training.stages.reconstruction import CHANNELS, Pictured, denoised_picture, picture_result
 
@@ -62,7 +63,7 @@ def attack_on(run: Run, subject: str, picture_identifier: nn.Module | None) -> d
     for label in attack.of:
         if label not in run.labels:
             raise ConfigError(f"attack.of: {run.dataset.kind} has no target classes; remove {label}")
-        stage, progress = _train(run, name, label, anonymizer)
+        stage, progress = _train(run, name, subject, label, anonymizer)
         # Test people are used only once, with the weights that validation chose.
         if label in results:
             continue
@@ -80,14 +81,37 @@ def attack_on(run: Run, subject: str, picture_identifier: nn.Module | None) -> d
     return {name: results}
 
 
-def _train(run: Run, name: str, label: Label, anonymizer: Anonymizer) -> tuple[ClassifierStage, StageProgress]:
+def _train(
+    run: Run, name: str, subject: str, label: Label, anonymizer: Anonymizer
+) -> tuple[ClassifierStage, StageProgress]:
     attack = run.settings.attack
     seed_name = ("attack", attack.seed, label, name)
     network = new_classifier(label, run.classes(label), run.settings, *seed_name)
+    if (begun := _earlier_weights(run, subject, label)) is not None:
+        network.load_state_dict(begun)
     denoiser = new_denoiser(run.settings, *seed_name) if attack.denoiser else None
     attacker = Attacker(network, denoiser)
     stage = run.classifier_stage(f"attack/{name}/{label}", label, attacker, anonymizer, "attack")
     return stage, run.train(stage, "attack", people_only=label == "identity")
+
+
+def _earlier_weights(run: Run, subject: str, label: Label) -> dict[str, torch.Tensor] | None:
+    """Return the weights that an attacker starts from, by `attack.from`; None for fresh ones.
+
+    The networks of stage 2 know the output of the run's anonymizer, so only its attackers start from them; those of
+    other subjects are fresh. Source: AnonyNoise's code, whose post-training starts from the networks of its pipeline.
+
+    Raises:
+        TrainingError: the stage has not been trained.
+    """
+    begin_from, needed_by = run.settings.attack.begin_from, "the attack (with attack.from)"
+    if begin_from == "pretrained":
+        states = load_networks(run.folder / "pretrain" / label / BEST, needed_by)[1]["attacker"]
+        return {key.removeprefix("classifier."): value for key, value in states.items()}
+    if begin_from == "pipeline" and subject == ANONYMIZER:
+        helper = KEPT if label == run.settings.adversarial.keep else "adversary0"
+        return load_networks(run.folder / "adversarial" / BEST, needed_by)[1].get(helper)
+    return None
 
 
 def _test(run: Run, stage: ClassifierStage, label: Label, anonymizer: Anonymizer) -> dict[str, Any]:

@@ -87,10 +87,10 @@ class Recipe(Run):
         return network
 
     def _draw_validation_confusion(self, stage: ClassifierStage) -> None:
-        if not self.settings.run.pictures:
+        evaluation_set = self.evaluation_set("val")
+        if not self.settings.run.pictures or evaluation_set.empty:
             return
         self.load_best(stage)
-        evaluation_set = self.evaluation_set("val")
         predictions = recognise(evaluation_set, stage.attacker.classifier, None, baseline(RAW), "pretrain")
         self.draw_confusion(stage, predictions)
 
@@ -98,6 +98,8 @@ class Recipe(Run):
         if not self.settings.run.pictures:
             return
         evaluation_set = self.evaluation_set("val")
+        if evaluation_set.empty:
+            evaluation_set = self.evaluation_set("train")
         draw = evaluation_set.draw
         # At random, not at regular intervals: trials are sorted, and intervals could pick a single gesture.
         order = numpy_generator(self.settings.seed, "pictures").permutation(len(draw))

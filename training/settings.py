@@ -53,7 +53,7 @@ class DataSettings(Settings):
     root: Path | None = None
     simulate: SimulateSettings | None = None
     split: Path | None = None
-    val_people: PositiveInt = 4
+    val_people: NonNegativeInt = 4
     test_people: PositiveInt | None = None
     seed: NonNegativeInt = 0
     queries: Path | None = None
@@ -122,6 +122,7 @@ class ClassifierSettings(Settings):
     width: int = Field(default=64, ge=8)
     embedding: PositiveInt = 512
     logarithm: bool = False
+    backbone: Path | None = None
 
 
 class ScheduleSettings(Settings):
@@ -178,8 +179,13 @@ class AdversarialSettings(Settings):
 
 
 class AttackSettings(StageSettings):
-    """Fresh attackers on the output of a frozen anonymizer."""
+    """Attackers on the output of a frozen anonymizer.
 
+    Attributes:
+        begin_from: `from` in files: the weights that attackers start from.
+    """
+
+    begin_from: Literal["fresh", "pretrained", "pipeline"] = Field(default="fresh", alias="from")
     against: tuple[str, ...] = ("anonymizer",)
     of: tuple[Label, ...] = ("target", "identity")
     denoiser: bool = False
@@ -194,6 +200,12 @@ class AttackSettings(StageSettings):
         if not value or len(set(value)) < len(value):
             raise ValueError(f"expected at least one entry and no duplicates, got {list(value)}")
         return value
+
+    @model_validator(mode="after")
+    def _starts_where_it_can(self) -> Self:
+        if self.begin_from == "pipeline" and self.weights is not None:
+            raise ValueError("from pipeline starts from the networks of this run's stage 2, and weights names others")
+        return self
 
 
 class RunSettings(Settings):
@@ -232,3 +244,12 @@ class TrainSettings(Settings):
         if value is not None and info.data.get("batch", value) % value:
             raise ValueError(f"expected a number that divides the batch, got {value}")
         return value
+
+    @model_validator(mode="after")
+    def _chooses_an_epoch(self) -> Self:
+        if self.data.val_people == 0 and self.adversarial.best_by == "trade-off":
+            raise ValueError(
+                "adversarial.best_by: trade-off chooses an epoch on validation people, but data.val_people is 0; set "
+                "best_by to last"
+            )
+        return self

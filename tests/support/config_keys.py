@@ -12,7 +12,7 @@ def every_key(model, prefix=""):
     for name, field in model.model_fields.items():
         inner = [kind for kind in (field.annotation, *get_args(field.annotation)) if isinstance(kind, type)]
         models = [kind for kind in inner if issubclass(kind, BaseModel)]
-        yield from every_key(models[0], f"{prefix}{name}.") if models else [f"{prefix}{name}"]
+        yield from every_key(models[0], f"{prefix}{name}.") if models else [f"{prefix}{field.alias or name}"]
 
 
 def keys_in(content, prefix=""):

@@ -40,7 +40,7 @@ def open_split(settings: DataSettings, run: Path, watch: Watch) -> Dataset:
     """Open the dataset, split by person into train, val and test, and write the split to `split.json` of the run.
 
     Test people are the dataset's own, or drawn if their number is given. Validation people are drawn from the others,
-    and of scenes without a known person as large a share.
+    and of scenes without a known person as large a share. With `val_people: 0` there is no part val.
 
     Raises:
         DatasetError: there are too few people, or the run's split belongs to another dataset, or is not `data.split`.
@@ -59,9 +59,10 @@ def open_split(settings: DataSettings, run: Path, watch: Watch) -> Dataset:
         raise DatasetError(
             f"{path}: this run splits people in another way than {settings.split}; name another folder with --out"
         )
-    missing = [part for part in PARTS if not split.people.get(part)]
+    needed = [part for part in PARTS if part != "val" or settings.val_people]
+    missing = [part for part in needed if not split.people.get(part)]
     if missing:
-        raise DatasetError(f"{settings.split or path}: expected people for {', '.join(PARTS)}; none for {missing}")
+        raise DatasetError(f"{settings.split or path}: expected people for {', '.join(needed)}; none for {missing}")
     dataset = split.apply(dataset)
     try:
         private_folder(run)
@@ -86,7 +87,7 @@ def load_or_build_windows(
 ) -> Windows:
     """Return the windows of one part; build them unless an earlier run has done so."""
     return build(
-        dataset.of(part),
+        dataset.of(part) if part in dataset.splits else (),
         row_shape(window),
         settings.cache or run / "windows",
         workers=workers_of(settings),
@@ -112,6 +113,7 @@ def _draw(dataset: Dataset, settings: DataSettings) -> Split:
 
 def _draw_people(dataset: Dataset, counts: dict[str, int], seed: int) -> Split:
     """Draw this many people for each part; the others are for training. Scenes are drawn apart, in the same shares."""
+    counts = {part: count for part, count in counts.items() if count}
     people = dataset.people
     rest = len(people) - sum(counts.values())
     if rest < 2:

@@ -83,7 +83,7 @@ def build(
     """Bin trials into rows, or open the file of an earlier call.
 
     Args:
-        trials: in any order.
+        trials: in any order; without any, there are no windows.
         shape: shape of the rows.
         folder: folder of the file.
         workers: processes that read trials; 1 reads them in this process.
@@ -93,6 +93,8 @@ def build(
         TrainingError: the file cannot be written.
         EventVeilError: a trial cannot be read.
     """
+    if not trials:  # no part val, for example; no file can hold nothing
+        return Windows(shape, (), np.zeros(1, np.int64), np.zeros((0, *shape.row), shape.dtype))
     trials = tuple(sorted(trials, key=_place))
     first_row = np.cumsum([0, *(shape.rows_of(trial) for trial in trials)])
     path = folder / f"{_digest(trials, shape)}.npy"

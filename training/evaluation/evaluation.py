@@ -50,6 +50,11 @@ class EvaluationSet:
     people_only: bool = False
 
     @property
+    def empty(self) -> bool:
+        """Whether the part has no people, as val may have none."""
+        return not self.windows.trials
+
+    @property
     def draw(self) -> Draw:
         """The windows to evaluate on."""
         window = self.settings.window

@@ -12,6 +12,7 @@ from eventveil.errors import ConfigError
 from eventveil.models.denoiser import Denoiser, DenoiserConfig
 from eventveil.models.device import computes_bf16
 from eventveil.models.kinds import KINDS, initialise
+from eventveil.models.published import load_torchvision, read_state_dict
 from eventveil.models.resnet import ResNetClassifier
 from eventveil.settings import first_finding
 from eventveil.training.randomness import seed_of
@@ -49,15 +50,20 @@ def new_classifier(
 ) -> ResNetClassifier:
     """Build a classifier of the target or of people, untrained; `name` determines its initial weights.
 
-    Its input has `input_channels` channels, by default those of a window.
+    Its input has `input_channels` channels, by default those of a window. If the settings name a torchvision file, its
+    backbone has the weights of that file.
 
     Raises:
         ConfigError: a setting of the classifier is out of range.
+        WeightsError: the file is missing, or holds another network.
     """
     classifier: ClassifierSettings = getattr(settings, label)
-    config = classifier.model_dump() | {"classes": classes, "channels": input_channels or channels(settings)}
+    config = classifier.model_dump(exclude={"backbone"})
+    config |= {"classes": classes, "channels": input_channels or channels(settings)}
     network = _initialise(label, "resnet_classifier", settings, config, label, *name)
     assert isinstance(network, ResNetClassifier)
+    if classifier.backbone is not None:
+        load_torchvision(network, read_state_dict(classifier.backbone), classifier.backbone)
     return network
 
 

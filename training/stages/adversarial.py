@@ -193,8 +193,10 @@ class AdversarialStage:
         """Return how well the kept label and, by the adversaries of this run, people are recognised in validation.
 
         The score is their difference. Adversaries that train alongside are easily fooled, so the score only guides the
-        choice of the epoch; use fresh attackers to measure anonymity.
+        choice of the epoch; use fresh attackers to measure anonymity. Without validation people there are no figures.
         """
+        if self._evaluation_set.empty:
+            return {}
         anonymizer, name = cast("Anonymizer", self.anonymizer), (self.name, epoch)
         evaluation_set = self._evaluation_set
         if self._settings.adversarial.keep == "target":

@@ -39,6 +39,8 @@ class ClassifierStage(SingleNetwork):
     def __init__(self, inputs: StageInputs, label: Label, attacker: Attacker) -> None:
         super().__init__(inputs, "attacker", attacker)
         self.score: str | None = "val_accuracy" if label == "target" else "val_mAP"
+        if inputs.evaluation_set.empty:
+            self.score = None
         self.attacker = attacker
         self._label = label
 
@@ -62,7 +64,9 @@ class ClassifierStage(SingleNetwork):
         return Step(values, [gradient])
 
     def validate(self, epoch: int) -> dict[str, float]:
-        """Return the accuracy of the target, or rank-1 and mAP, on validation people with fresh noise."""
+        """Return the accuracy of the target, or rank-1 and mAP, on validation people, if any, with fresh noise."""
+        if self.evaluation_set.empty:
+            return {}
         classifier, denoiser = self.attacker.classifier, self.attacker.denoiser
         name = (self.name, epoch)
         if self._label == "target":

@@ -91,4 +91,6 @@ class StandInSettings(Settings):
             raise ValueError(f"windows_per_epoch: expected at least batch, {self.batch}, got {self.windows_per_epoch}")
         if self.run.precision != "fp32":
             raise ValueError("run.precision: the stand-in is trained in fp32")
+        if self.data.val_people == 0:
+            raise ValueError("data.val_people: expected 1 or more, for the figures after each epoch; got 0")
         return self
