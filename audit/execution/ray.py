@@ -7,7 +7,6 @@ control.
 
 from __future__ import annotations
 
-import logging
 import pickle
 from collections.abc import Sequence
 from types import TracebackType
@@ -16,12 +15,12 @@ from typing import Any, Self
 from eventveil.audit.execution.executors import GRACE_S, POLL_S, Failed, Steps, attempt, pack, to_exception
 from eventveil.audit.execution.scheduler import Ended, Job, JobEvent, Lost, Moved
 from eventveil.audit.workspace.workspace import AuditPlan, AuditWorkspace
-from eventveil.errors import AuditError
 from eventveil.extras import require
 from eventveil.processes import forbid_core_dumps
+from eventveil.ray_cluster import connect
 from eventveil.training.distributed.process_group import join_group
 
-with require("ray", extra="cluster", error=AuditError):
+with require("ray", extra="cluster"):
     import ray as typed_in_part
     from ray import exceptions
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
@@ -44,16 +43,11 @@ class RayExecutor:
         slots: how many jobs at once; None: as many as the cluster has room for, which may change.
 
     Raises:
-        AuditError: there is no such cluster.
+        ConfigError: there is no such cluster.
     """
 
     def __init__(self, plan: AuditPlan, address: str, slots: int | None = None) -> None:
-        try:
-            ray.init(address, log_to_driver=False, logging_level=logging.ERROR)
-        except (ConnectionError, ValueError, RuntimeError) as error:
-            raise AuditError(
-                f"--ray {address}: no Ray cluster answers ({_first_line(error)}); start one with: ray start --head"
-            ) from error
+        connect(address)
         self._max_slots = slots
         self._needs: dict[str, float] = {"num_cpus": 1}
         if plan.settings.run.device != "cpu" and ray.cluster_resources().get("GPU", 0):
@@ -116,10 +110,6 @@ class RayExecutor:
         if isinstance(outcome, Failed):
             raise to_exception(outcome)
         return outcome
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0]
 
 
 class _Shares:

@@ -6,14 +6,13 @@ folder. Names and paths are sent; events and windows stay in files. Use a cluste
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Generator, Iterable
 from functools import cache
 from typing import Any
 
-from eventveil.errors import ConfigError
 from eventveil.extras import require
 from eventveil.processes import forbid_core_dumps
+from eventveil.ray_cluster import connect
 from eventveil.stream.batch.work import Outcome, Task, Worker
 from eventveil.stream.plan import PipelinePlan
 
@@ -42,13 +41,7 @@ class OnRay:
         Raises:
             ConfigError: there is no such cluster.
         """
-        try:
-            ray.init(self._address, log_to_driver=False, logging_level=logging.ERROR)
-        except (ConnectionError, ValueError, RuntimeError) as error:
-            first_line = (str(error).splitlines() or [type(error).__name__])[0]
-            raise ConfigError(
-                f"--ray {self._address}: no Ray cluster answers ({first_line}); start one with: ray start --head"
-            ) from error
+        connect(self._address)
         waiting, under_way = iter(tasks), dict[Any, Task]()
         try:
             remote, setup = ray.remote(_do).options(num_cpus=1, max_retries=1), ray.put((plan, form))

@@ -17,7 +17,7 @@ from eventveil.audit.auditor import Auditor
 from eventveil.audit.execution.progress import AuditProgress
 from eventveil.audit.looks import Looks
 from eventveil.audit.subjects import Subject
-from eventveil.errors import AuditError
+from eventveil.errors import ConfigError
 from eventveil.training.networks.baselines import Gaussian, Unchanged
 
 pytest.importorskip("ray", reason="no Ray here: pip install '.[cluster]'")
@@ -95,5 +95,5 @@ def test_a_lost_node_and_a_lost_worker_change_no_figure_and_are_named(nodes, tmp
 
 
 def test_a_cluster_that_is_not_there_is_told():
-    with pytest.raises(AuditError, match=r"--ray auto: no Ray cluster answers.*ray start --head"):
+    with pytest.raises(ConfigError, match=r"--ray auto: no Ray cluster answers.*ray start --head"):
         RayExecutor(None, "auto")
