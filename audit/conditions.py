@@ -21,6 +21,8 @@ from eventveil.models.noise import NoiseGenerator
 
 ROTATION_DEG = 30
 FEWER = 0.1
+OFF_GAIN, ON_GAIN = 1.5, 0.5
+NOISE = 0.05  # events per pixel, bin and polarity
 
 
 def fewer_events(x_BCHW: torch.Tensor, generator: NoiseGenerator) -> torch.Tensor:
@@ -59,12 +61,28 @@ def rotated(x_BCHW: torch.Tensor, generator: NoiseGenerator) -> torch.Tensor:  #
     return functional.grid_sample(x_BCHW, grid, mode="nearest", align_corners=False)
 
 
+def midway(x_BCHW: torch.Tensor, generator: NoiseGenerator) -> torch.Tensor:  # noqa: ARG001
+    """Return windows whose first half of bins is empty, and whose second half is the first: a gesture just begun."""
+    half = x_BCHW.shape[1] // 4 * 2  # whole bins, of two polarities each
+    return functional.pad(x_BCHW[:, : x_BCHW.shape[1] - half], (0, 0, 0, 0, half, 0))
+
+
+def other_sensor(x_BCHW: torch.Tensor, generator: NoiseGenerator) -> torch.Tensor:
+    """Return the windows with half the ON events, one and a half times the OFF events, and noise in every pixel."""
+    gain_C = torch.tensor([OFF_GAIN, ON_GAIN], device=x_BCHW.device).repeat(x_BCHW.shape[1] // 2)
+    return _whole(gain_C[:, None, None] * x_BCHW + NOISE, generator)
+
+
 CONDITIONS: Mapping[str, Callable[[torch.Tensor, NoiseGenerator], torch.Tensor]] = {
     "fewer-events": fewer_events,
     "half-size": half_size,
     "moved": moved,
     "rotated": rotated,
+    "midway": midway,
+    "other-sensor": other_sensor,
 }
+OF_WINDOWS = {"midway"}
+"""Conditions that change windows alone. A stand-in sees a stream, in which gestures begin at any moment anyway."""
 
 
 @dataclass(frozen=True)

@@ -97,11 +97,13 @@ class ConditionSettings(Settings):
     They are trained like the other attackers.
     """
 
-    names: tuple[Literal["fewer-events", "half-size", "moved", "rotated"], ...] = (
+    names: tuple[Literal["fewer-events", "half-size", "moved", "rotated", "midway", "other-sensor"], ...] = (
         "fewer-events",
         "half-size",
         "moved",
         "rotated",
+        "midway",
+        "other-sensor",
     )
     architectures: tuple[str, ...] = (PLAIN,)
     seeds: tuple[NonNegativeInt, ...] = (0,)

@@ -1,4 +1,4 @@
-"""Attackers who learn away from the anonymizer's training data: fewer events, half the size, moved, rotated.
+"""Attackers who learn away from the anonymizer's training data: as `audit.conditions` lists them.
 
 Both the attacker and the test see windows under the condition, as an attacker does who watches that camera. Raw windows
 are attacked under the same conditions, to show that something can be seen there at all.
@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from eventveil.audit.attacks.base import AttackJob, Findings, read_attacks
-from eventveil.audit.conditions import under
+from eventveil.audit.conditions import OF_WINDOWS, under
 from eventveil.audit.execution.scheduler import Results
 from eventveil.audit.subjects import Subject
 from eventveil.audit.workspace.workspace import AuditPlan, AuditWorkspace, Network
@@ -64,6 +64,7 @@ def _jobs_of(subject: Subject, plan: AuditPlan) -> list[ConditionAttack]:
     return [
         ConditionAttack(subject.name, condition, architecture, seed)
         for condition in settings.names
+        if subject.source is None or condition not in OF_WINDOWS
         for architecture in settings.architectures
         for seed in settings.seeds
     ]

@@ -75,6 +75,29 @@ def test_conditions_do_what_they_say():
     assert turned.sum() == pytest.approx(x.sum().item(), rel=0.2)
 
 
+def test_a_gesture_that_begins_midway_leaves_the_first_half_empty():
+    bins = torch.arange(1.0, 6)  # five bins of two polarities
+    x = bins.repeat_interleave(2).reshape(1, 10, 1, 1).expand(1, 10, 3, 3)
+    assert CONDITIONS["midway"](x, SeededNoise(0))[0, :, 0, 0].tolist() == [0, 0, 0, 0, 1, 1, 2, 2, 3, 3]
+
+
+def test_another_sensor_has_other_gains_and_noise():
+    """In 90,000 pixels the mean of rounded counts has a standard error below 0.002; five of them are 0.01."""
+    x = torch.tensor([4.0, 4.0, 0, 0]).reshape(1, 4, 1, 1).expand(1, 4, 300, 300)
+    seen = CONDITIONS["other-sensor"](x, SeededNoise(2))
+    assert (seen == seen.round()).all()
+    assert seen.mean((0, 2, 3)).tolist() == pytest.approx([6.05, 2.05, 0.05, 0.05], abs=0.01)
+
+
+def test_a_stream_needs_no_gestures_midway(tmp_path):
+    audit_settings = settings(planted(tmp_path / "planted"), conditions={"names": ["moved", "midway"]})
+    stream = Subject("stream", Unchanged(), audited=True, source=object())
+    plan = AuditPlan(audit_settings, (Subject("raw", Unchanged()), stream), tmp_path, None)
+    assert [(job.subject, job.condition) for job in jobs(plan)] == [
+        ("raw", "moved"), ("raw", "midway"), ("stream", "moved"),
+    ]  # fmt: skip
+
+
 def test_thinning_keeps_the_mean():
     """100,000 counts of 3: a mean of 0.3, with a standard error of 0.0015; five of them are 0.0075."""
     few = CONDITIONS["fewer-events"](torch.full((10, 1, 100, 100), 3.0), SeededNoise(1))
