@@ -115,7 +115,7 @@ class NoisyChannel(nn.Module):
             ValueError: the classifier is not a ResNet-18 of logarithms, or has another width or other channels.
         """
         want = ResNetConfig(depth=18, channels=self.config.channels, width=self.config.width, logarithm=True)
-        for key in ("depth", "channels", "width", "logarithm"):
+        for key in ("depth", "channels", "width", "logarithm", "last_stride"):
             ours, theirs = getattr(want, key), getattr(classifier.config, key)
             if ours != theirs:
                 raise ValueError(f"expected a classifier with {key} {ours} to begin from, got {theirs}")

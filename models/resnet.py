@@ -2,7 +2,8 @@
 
 Source: He et al., Deep Residual Learning, CVPR 2016, with the stride of a bottleneck in its 3x3 convolution as in
 torchvision, so that its pretrained weights fit; the head and the state-dict keys (`backbone.0` ..., `linear_block`,
-`classifier`) as in the code of AnonyNoise (Bendig et al., WACV 2025).
+`classifier`) as in the code of AnonyNoise (Bendig et al., WACV 2025); without a stride in the last layer and without
+dropout it is the network of the Event-ReId method (Ahmad et al., ICCV 2023).
 Legend of axes: B windows, C channels, H rows, W columns, E embedding, K classes.
 """
 
@@ -31,6 +32,8 @@ class ResNetConfig:
         logarithm: apply sign(x) * log(1 + |x|) to a window before the first convolution. The counts of a pixel range
             over three orders of magnitude; an attacker that uses their logarithm finds twice as many people
             (docs/method.md). The published network does not use it.
+        last_stride: stride of the last of the four layers: 2 as in torchvision, or 1 as in the Event-ReId method.
+        dropout: share of the embedding's values that training sets to 0; 0 in the Event-ReId method.
     """
 
     depth: Literal[18, 34, 50] = 50
@@ -39,6 +42,8 @@ class ResNetConfig:
     embedding: Annotated[int, Field(ge=1, le=65_536)] = 512
     width: Annotated[int, Field(ge=1, le=1024)] = 64
     logarithm: bool = False
+    last_stride: Literal[1, 2] = 2
+    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.5
 
 
 class Classified(NamedTuple):
@@ -70,7 +75,10 @@ class ResNetClassifier(nn.Module):
         self.backbone, features = _backbone(self.config)
         embedding = self.config.embedding
         self.linear_block = nn.Sequential(
-            nn.Linear(features, embedding), nn.BatchNorm1d(embedding), nn.LeakyReLU(0.5), nn.Dropout(0.5)
+            nn.Linear(features, embedding),
+            nn.BatchNorm1d(embedding),
+            nn.LeakyReLU(0.5),
+            nn.Dropout(self.config.dropout),
         )
         logits = nn.Linear(embedding, self.config.classes)
         self.classifier = nn.Sequential(logits)
@@ -156,12 +164,12 @@ def _backbone(config: ResNetConfig) -> tuple[nn.Sequential, int]:
         nn.ReLU(inplace=True),
         nn.MaxPool2d(3, stride=2, padding=1),
     ]
-    features = width
+    features, strides = width, (1, 2, 2, config.last_stride)
     for layer, blocks in enumerate(BLOCKS[config.depth]):
         channels = width * 2**layer
         residuals: list[nn.Module] = []
         for index in range(blocks):
-            stride = 2 if layer > 0 and index == 0 else 1
+            stride = strides[layer] if index == 0 else 1
             residuals.append(block(features, channels, stride))
             features = channels * block.expansion
         modules.append(nn.Sequential(*residuals))

@@ -122,6 +122,8 @@ class ClassifierSettings(Settings):
     width: int = Field(default=64, ge=8)
     embedding: PositiveInt = 512
     logarithm: bool = False
+    last_stride: Literal[1, 2] = 2
+    dropout: float = Field(default=0.5, ge=0, lt=1)
     backbone: Path | None = None
 
 
@@ -225,7 +227,7 @@ class TrainSettings(Settings):
     seed: NonNegativeInt = 0
     batch: int = Field(default=32, ge=2)
     people_per_batch: PositiveInt | None = None
-    optimizer: Literal["adamw", "adam"] = "adamw"
+    optimizer: Literal["adamw", "adam", "sgd"] = "adamw"
     data: DataSettings
     window: TrainingWindowSettings
     augment: AugmentSettings = AugmentSettings()

@@ -98,7 +98,7 @@ def torchvision_state(depth, *, seed=0, counters=True):
     return state
 
 
-def resnet_pooled(state, x_BCHW, depth, channels_of=lambda stem: stem):
+def resnet_pooled(state, x_BCHW, depth, channels_of=lambda stem: stem, last_stride=2):
     """The pooled features of torchvision's ResNet, with plain PyTorch functions, from its state dict."""
     functional = torch.nn.functional
 
@@ -117,7 +117,7 @@ def resnet_pooled(state, x_BCHW, depth, channels_of=lambda stem: stem):
     for layer, count in enumerate(blocks):
         for block in range(count):
             name = f"layer{layer + 1}.{block}"
-            stride = 2 if block == 0 and layer > 0 else 1
+            stride = (1, 2, 2, last_stride)[layer] if block == 0 else 1
             if convs == 2:
                 y = norm(conv(x, f"{name}.conv1", stride, 1), f"{name}.bn1").clamp(min=0)
                 y = norm(conv(y, f"{name}.conv2", 1, 1), f"{name}.bn2")

@@ -2,22 +2,30 @@
 
 from __future__ import annotations
 
+from importlib.resources import files
+from pathlib import Path
+
 import pytest
 import reference_models
 import torch
 from small_trainings import Silent, planted, settings, watch
 
+from eventveil.config import read_yaml
 from eventveil.errors import ConfigError, WeightsError
+from eventveil.models.kinds import initialise
+from eventveil.models.published import load_torchvision
 from eventveil.training.distributed.process_group import ProcessGroup
+from eventveil.training.engine.learner import Learner
 from eventveil.training.networks.build import new_classifier
 from eventveil.training.recipe import Recipe
+from eventveil.training.settings import ScheduleSettings, TrainSettings
 
 STILL = 1e-12  # a learning rate at which weights stay what they were
 
 
 @pytest.fixture(scope="module")
 def root(tmp_path_factory):
-    return planted(tmp_path_factory.mktemp("set"), train=4, test=3)
+    return planted(tmp_path_factory.mktemp("set"), train=4, test=2)
 
 
 def networks(folder):
@@ -90,3 +98,57 @@ def test_a_backbone_from_torchvision_computes_what_torchvisions_does(tmp_path):
     for wrong in (settings("nowhere", target=small | {"width": 8}), settings("nowhere", target=small | {"depth": 34})):
         with pytest.raises((ConfigError, WeightsError), match="resnet18"):
             new_classifier("target", 3, wrong, "pretrain")
+
+
+def test_sgd_steps_as_its_formula_says():
+    network = torch.nn.Linear(3, 2)
+    weights = [parameter.detach().clone().double() for parameter in network.parameters()]
+    velocity = [torch.zeros_like(weight) for weight in weights]
+    schedule = ScheduleSettings(lr=0.1, schedule="constant", weight_decay=0.05)
+    learner = Learner(network, schedule, "sgd", 1, ProcessGroup())
+    x = torch.randn(5, 3, generator=torch.Generator().manual_seed(0))
+    for _ in range(4):
+        output = network(x)
+        slope = 2 * output.detach().double()  # of the sum of squares
+        gradients = [slope.T @ x.double(), slope.sum(0)]
+        learner.gradient(output.square().sum() / 100).step()
+        for weight, gradient, moving in zip(weights, gradients, velocity, strict=True):
+            decayed = gradient / 100 + 0.05 * weight
+            moving.mul_(0.9).add_(decayed)
+            weight.sub_(0.1 * (decayed + 0.9 * moving))  # Nesterov: a step ahead along the momentum
+    for got, want in zip(network.parameters(), weights, strict=True):
+        torch.testing.assert_close(got.detach().double(), want, rtol=1e-5, atol=1e-6)
+
+
+def test_the_network_of_event_reid_has_no_stride_in_its_last_stage():
+    state = reference_models.torchvision_state(50)
+    config = {"depth": 50, "channels": 5, "classes": 22, "embedding": 256, "last_stride": 1, "dropout": 0.0}
+    network = initialise("resnet_classifier", config, seed=0)
+    load_torchvision(network, state, Path("resnet50"))
+    x = torch.randn(1, 5, 96, 64, generator=torch.Generator().manual_seed(1))
+
+    def widened(stem):
+        return torch.cat([stem, stem[:, :2]], dim=1)  # channels 3 and 4 are copies of 0 and 1
+
+    with torch.no_grad():
+        assert network.backbone[:-1](x).shape == (1, 2048, 6, 4)  # an eighth of 32 and more, not a sixteenth
+        got = network.backbone(x).flatten(1)
+        want = reference_models.resnet_pooled(state, x, 50, widened, last_stride=1)
+        torch.testing.assert_close(got, want, rtol=1e-3, atol=1e-3 * want.abs().max().item())
+        assert torch.equal(network.train().linear_block[3](got), got)
+
+
+def test_the_configuration_of_event_reid_is_the_papers():
+    path = Path(str(files("eventveil.configs"))) / "train" / "event_reid.yaml"
+    config = TrainSettings.model_validate(read_yaml(path, TrainSettings))
+    assert (config.optimizer, config.batch, config.people_per_batch) == ("sgd", 24, 3)
+    stages = (config.adversarial.anonymizer, config.adversarial.helpers, config.attack)
+    assert {(stage.lr, stage.weight_decay, stage.schedule) for stage in stages} == {(0.001, 5e-4, "constant")}
+    assert (config.adversarial.epochs, config.adversarial.best_by, config.adversarial.from_pretrained) == (
+        60,
+        "last",
+        False,
+    )
+    network = config.identity
+    assert (network.depth, network.embedding, network.last_stride, network.dropout) == (50, 256, 1, 0.0)
+    assert (config.augment.padding, config.augment.rotation_deg, config.augment.mirror) == (0, 0, False)

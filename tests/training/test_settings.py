@@ -40,7 +40,7 @@ def test_a_ready_configuration_loads_and_holds_every_key(name):
     if content["data"]["simulate"] is None:
         expected = {key for key in expected if not key.startswith("data.simulate.")} | {"data.simulate"}
     assert set(keys_in(content)) == expected
-    assert load(name).batch == 32
+    assert load(name).batch == (24 if name == "event_reid" else 32)
 
 
 @pytest.mark.parametrize("name", SHIPPED)

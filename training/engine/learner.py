@@ -12,6 +12,8 @@ from eventveil.training.distributed.process_group import ProcessGroup
 from eventveil.training.distributed.sync_layers import share_layers
 from eventveil.training.settings import ScheduleSettings
 
+MOMENTUM = 0.9  # of SGD, with Nesterov's step as in the code of Ahmad et al., ICCV 2023
+
 
 class Learner:
     """A network in training.
@@ -19,7 +21,7 @@ class Learner:
     Args:
         network: the network; it is moved to the device, and its layers are replaced by `share_layers`.
         schedule: learning rate, weight decay and clipping.
-        optimizer: adamw or adam.
+        optimizer: adamw, adam (which ignores the weight decay) or sgd (with Nesterov's momentum of 0.9).
         epochs: number of epochs; the cosine schedule ends there.
         group: the processes that train together.
 
@@ -35,9 +37,7 @@ class Learner:
         self.network = share_layers(network.requires_grad_(True), group).to(group.device)
         self.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.parameters = [parameter for parameter in self.network.parameters() if parameter.requires_grad]
-        kind = torch.optim.AdamW if optimizer == "adamw" else torch.optim.Adam
-        decay = schedule.weight_decay if optimizer == "adamw" else 0.0
-        self.optimizer: torch.optim.Optimizer = kind(self.parameters, lr=schedule.lr, weight_decay=decay, fused=True)
+        self.optimizer = _optimizer(optimizer, self.parameters, schedule)
         self._schedule = schedule
         self._epochs = epochs
         self._group = group
@@ -68,6 +68,17 @@ class Learner:
     def restart(self) -> None:
         """Clear the optimizer state, for a network whose weights were reinitialised."""
         self.optimizer.state.clear()
+
+
+def _optimizer(name: str, parameters: list[nn.Parameter], schedule: ScheduleSettings) -> torch.optim.Optimizer:
+    lr, decay = schedule.lr, schedule.weight_decay
+    match name:
+        case "adamw":
+            return torch.optim.AdamW(parameters, lr=lr, weight_decay=decay, fused=True)
+        case "sgd":
+            return torch.optim.SGD(parameters, lr=lr, weight_decay=decay, momentum=MOMENTUM, nesterov=True, fused=True)
+        case _:
+            return torch.optim.Adam(parameters, lr=lr, fused=True)
 
 
 class Gradient:
