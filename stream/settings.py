@@ -58,6 +58,7 @@ class SceneSettings(Settings):
     pixels: Literal["trained", "all"] = "trained"
     swap_polarity: bool = False
     hot_pixels: Literal["auto", "off", "mask", "anew"] = "auto"
+    hot_pixels_days: float | None = Field(default=None, ge=0, le=36_500)
     noise_us: int | None = Field(default=None, ge=1, le=10_000_000)
 
 

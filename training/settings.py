@@ -211,7 +211,7 @@ class AttackSettings(StageSettings):
 
 
 class RunSettings(Settings):
-    """Device, precision, and how often to save and validate; only the precision affects what is learned."""
+    """Device, precision, how often to save and validate, what is kept; only the precision affects what is learned."""
 
     device: str = Field(default="auto", pattern=r"^(auto|cpu|cuda)$")
     precision: Literal["fp32", "bf16"] = "fp32"
@@ -219,6 +219,7 @@ class RunSettings(Settings):
     validate_every: PositiveInt = 1
     tensorboard: bool = True
     pictures: bool = True
+    keep_windows: bool = True
 
 
 class TrainSettings(Settings):

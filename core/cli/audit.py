@@ -278,11 +278,13 @@ def _attack(
     from eventveil.audit.auditor import Auditor
     from eventveil.audit.execution.progress import AuditProgress
     from eventveil.audit.looks import Looks
+    from eventveil.retention import windows_kept
     from eventveil.training.engine.loop import Interrupted
 
     command = shlex.join(["eventveil", *sys.argv[1:]])
     try:
-        with AuditProgress(stderr) as progress:
+        kept = windows_kept(out / "work", keep=settings.run.keep_windows, cache=settings.data.cache)
+        with kept, AuditProgress(stderr) as progress:
             return Auditor(settings, subjects, out, progress, Looks(key), resume=resume).run(make_executor, command)
     except (Interrupted, KeyboardInterrupt):
         say(f"eventveil: stopped; {out} holds all results so far. To continue, repeat the command with --resume")

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from eventveil.training.distributed.process_group import ProcessGroup
     from eventveil.training.engine.progress import Bars
     from eventveil.training.recipe import Recipe
+    from eventveil.training.settings import RunSettings
 
 AnySettings = TypeVar("AnySettings", bound="Settings")
 
@@ -122,7 +123,7 @@ def _command(stage: str) -> Callable[..., None]:
 
             return stages[stage](Recipe(settings, folder, group, bars, bars.watch, resume=resume))
 
-        results = _run(train_stages, settings.run.device, folder, json=json)
+        results = _run(train_stages, settings.run, settings.data.cache, folder, json=json)
         if results and not json:
             stdout.print(_table(results))
 
@@ -152,20 +153,27 @@ def stand_in(
 
         return train_stand_in(settings, folder, group, bars, bars.watch, resume=resume)
 
-    _run(train_stage, settings.run.device, folder, json=json)
+    _run(train_stage, settings.run, settings.data.cache, folder, json=json)
 
 
 def _run(
-    work: Callable[[ProcessGroup, Bars], dict[str, Any] | None], device: str, folder: Path, *, json: bool
+    work: Callable[[ProcessGroup, Bars], dict[str, Any] | None],
+    settings: RunSettings,
+    cache: Path | None,
+    folder: Path,
+    *,
+    json: bool,
 ) -> dict[str, Any] | None:
     """Do the work of a run; report where its results are, and return them in the leading process."""
+    from eventveil.retention import windows_kept
     from eventveil.training.distributed.process_group import join_group, leave_group
     from eventveil.training.engine.loop import Interrupted
     from eventveil.training.engine.progress import Bars
 
-    group = join_group(device)
+    group = join_group(settings.device)
     try:
-        with Bars(stderr, quiet=not group.leads) as bars:
+        kept = windows_kept(folder, keep=settings.keep_windows, cache=cache, owner=group.local_rank == 0)
+        with kept, Bars(stderr, quiet=not group.leads) as bars:
             results = work(group, bars)
     except (Interrupted, KeyboardInterrupt):
         if group.leads:

@@ -100,7 +100,7 @@ class SceneFilter:
         if not self.masks:
             return
         if serial is not None:
-            self._file = HotPixelFile(serial, sensor)
+            self._file = HotPixelFile(serial, sensor, days=scene.hot_pixels_days)
             if scene.hot_pixels != "anew":
                 self._filter.hot = self._file.load()
         if self._filter.hot is None:

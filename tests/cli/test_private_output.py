@@ -68,6 +68,7 @@ NOT_RUN = {
     "cameras": "asks the drivers",
     "doctor": "examines the machine",
     "demo": "starts `run`",
+    "forget": "removes files",
     "view": "serves a page until Ctrl-C; tests/stream/web/ does",
     "keys revoke": "removes a file",
 }

@@ -29,7 +29,7 @@ from eventveil.training.engine.loop import LAST
 from eventveil.training.settings import TrainSettings
 
 NOT_IN_DIGEST: dict[str, set[str] | bool] = {
-    "run": {"device", "save_every_s", "tensorboard", "pictures"},
+    "run": {"device", "save_every_s", "tensorboard", "pictures", "keep_windows"},
     "data": {"cache", "workers", "simulate"},
 }
 STAGES = ("pretrain", "adversarial", "attack")
