@@ -1,8 +1,13 @@
 # A fresh machine needs two commands: `make demo` and `make test`. Each installs what it needs into .venv.
+# Python keeps the bytecode of what it imports, whatever the environment says: or every process compiles it again.
+unexport PYTHONDONTWRITEBYTECODE
 PYTHON ?= python3
 SECONDS ?= 30
 VENV := .venv
 BIN := $(VENV)/bin
+# pip would compile on one core, and the tests of all packages, too. Templates in packages do not compile; that is fine.
+INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile --editable
+COMPILE = $(BIN)/python -m compileall -qq -j 0 -x '/tests?/' $(VENV)/lib || :
 
 .PHONY: demo test check bench clean
 
@@ -26,11 +31,13 @@ $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
 
 $(VENV)/.ready: $(BIN)/python pyproject.toml
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[view]'
+	$(INSTALL) '.[view]'
+	$(COMPILE)
 	touch $@
 
 $(VENV)/.ready-to-test: $(BIN)/python pyproject.toml
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[test]'
+	$(INSTALL) '.[test]'
+	$(COMPILE)
 	touch $@ $(VENV)/.ready
 
 # numba caches compiled kernels on disk and does not notice changes in functions that they call from other files.

@@ -120,7 +120,6 @@ def test_other_gestures_are_varied():
     assert len(reaches) > 8
 
 
-@pytest.mark.kernel
 @pytest.mark.parametrize("share", [0.18, 0.38, 0.5])
 def test_noise_has_its_rate_and_its_share_of_on_events(share):
     pixels = Pixels(leak_hz=0.0, shot_hz=10.0, shot_on=share)

@@ -76,7 +76,8 @@ def test_images_are_built_from_this_context_alone():
     builds = [service["build"] for service in compose["services"].values() if "build" in service]
     assert builds
     assert all((REPOSITORY / "deploy" / build["context"]).resolve() == REPOSITORY for build in builds)
-    assert not list(REPOSITORY.glob("**/*Dockerfile.dockerignore")), "it would take the place of .dockerignore"
+    # A builder looks for it beside the Dockerfile.
+    assert not list((REPOSITORY / "deploy").glob("*.dockerignore")), "it would take the place of .dockerignore"
 
 
 def test_every_source_file_is_in_the_build_context():

@@ -11,8 +11,6 @@ from eventveil import EventPacket, Sensor
 from eventveil.errors import EventError
 from eventveil.stream.histogram import HistogramStats, WindowedHistogrammer
 
-pytestmark = pytest.mark.kernel
-
 
 def of_recording(packets, bins, sensor=SENSOR):
     h = WindowedHistogrammer(sensor, bins=bins, mode="recording")
