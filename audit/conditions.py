@@ -16,7 +16,7 @@ import torch
 from torch.nn import functional
 
 from eventveil.audit.subjects import Subject
-from eventveil.models.kinds import Anonymizer
+from eventveil.models.kinds import AnonymizerNetwork
 from eventveil.models.noise import NoiseGenerator
 
 ROTATION_DEG = 30
@@ -94,7 +94,7 @@ class Conditioned:
         condition: one of `CONDITIONS`.
     """
 
-    anonymizer: Anonymizer
+    anonymizer: AnonymizerNetwork
     condition: str
 
     def anonymize(self, x_BCHW: torch.Tensor, generator: NoiseGenerator, /) -> torch.Tensor:

@@ -20,7 +20,7 @@ import torch
 from torch import nn
 
 from eventveil.audit.sources import Change
-from eventveil.audit.subjects import Classifier, Subject
+from eventveil.audit.subjects import GestureClassifier, Subject
 from eventveil.models.noise import NoiseGenerator
 from eventveil.models.resnet import Classified
 from eventveil.training.data.windows import Windows
@@ -226,7 +226,7 @@ class PlantedClassifier(nn.Module):
 
 def planted_subject(leak: Leak) -> Subject:
     """Return the subject with a leak."""
-    classifier = Classifier(PlantedClassifier(), leak.name) if leak.name == GESTURES else None
+    classifier = GestureClassifier(PlantedClassifier(), leak.name) if leak.name == GESTURES else None
     return Subject(PLANTED + leak.name, Planted(leak.name), classifier=classifier, source=PlantedSource(leak.name))
 
 

@@ -17,7 +17,7 @@ from eventveil.audit.stand_in import StandInSource
 from eventveil.errors import AuditError, BookError
 from eventveil.models import shipped
 from eventveil.models.book import Book
-from eventveil.models.kinds import Anonymizer
+from eventveil.models.kinds import AnonymizerNetwork
 from eventveil.models.stand_in import StandIn
 from eventveil.models.weights import Weights, check_fit, load_weights
 from eventveil.stream.book_planning import BOOK, check_words
@@ -27,7 +27,7 @@ from eventveil.training.settings import TrainingWindowSettings
 
 
 @dataclass(frozen=True)
-class Classifier:
+class GestureClassifier:
     """The classifier of a pipeline.
 
     Attributes:
@@ -54,11 +54,11 @@ class Subject:
     """
 
     name: str
-    anonymizer: Anonymizer
+    anonymizer: AnonymizerNetwork
     audited: bool = False
     digest: str | None = None
     about: dict[str, Any] | None = None
-    classifier: Classifier | None = None
+    classifier: GestureClassifier | None = None
     source: WindowSource | None = None
 
     @property
@@ -175,7 +175,7 @@ def subjects_of(
 
     The classifier belongs to each audited one but stand-ins, which state themselves which gesture they show.
     """
-    gestures = None if classifier is None else Classifier(classifier.model, classifier.digest)
+    gestures = None if classifier is None else GestureClassifier(classifier.model, classifier.digest)
     subjects = [Subject(name, baseline(name)) for name in sorted(settings.against, key=lambda name: name != RAW)]
     for name, loaded in weights.items():
         about = loaded.metadata.model_dump(mode="json")
@@ -184,5 +184,5 @@ def subjects_of(
             subjects.append(Subject(name, Unchanged(), True, loaded.digest, about, source=source))
             continue
         network = loaded.model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        subjects.append(Subject(name, cast("Anonymizer", network), True, loaded.digest, about, gestures))
+        subjects.append(Subject(name, cast("AnonymizerNetwork", network), True, loaded.digest, about, gestures))
     return subjects

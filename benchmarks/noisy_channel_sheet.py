@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from eventveil.models import load_weights, shipped
-from eventveil.models.runtime import AnonymizerRuntime
+from eventveil.models.runtime import Anonymizer
 from eventveil.replay.datasets.dvs_gesture import GESTURES
 from eventveil.replay.simulation.camera import DVS128, simulate
 from eventveil.stream.histogram import WindowedHistogrammer
@@ -42,7 +42,7 @@ def main() -> None:
     metadata = weights.metadata
     assert metadata.bin_us is not None
     counts = [window(gesture, metadata.bins, metadata.bin_us, metadata.size) for gesture in SHOWN]
-    published = AnonymizerRuntime(weights, device="cpu")(counts)
+    published = Anonymizer(weights, device="cpu")(counts)
     raw = np.stack(counts).reshape(published.shape).astype(np.float32)
     side_by_side(out, raw, published, [GESTURES[gesture] for gesture in SHOWN])
 

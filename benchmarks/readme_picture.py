@@ -17,9 +17,9 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from eventveil.audit.workspace.pictures import reconstructed
 from eventveil.events import EventPacket
 from eventveil.models import Book, load_weights, shipped
+from eventveil.models.pictures import reconstructed
 from eventveil.models.reconstruction import BINS, FireNet, load_firenet
 from eventveil.models.stand_in_runtime import StandInRuntime
 from eventveil.models.weights import Weights

@@ -31,7 +31,7 @@ from eventveil.audit.attacks.nearest import EMBEDDINGS, without_class_means
 from eventveil.events import Sensor
 from eventveil.io import open_events
 from eventveil.models import load_weights
-from eventveil.models.runtime import AnonymizerRuntime, ClassifierRuntime
+from eventveil.models.runtime import Anonymizer, Classifier
 from eventveil.models.shipped import NOISY_CHANNEL, NOISY_CHANNEL_GESTURES
 from eventveil.replay.datasets import dvs_gesture
 from eventveil.stream.histogram import WindowedHistogrammer
@@ -114,8 +114,8 @@ def attack_people(folder: Path, console: Console) -> None:
     raw, take = np.concatenate(per_take), np.repeat(np.arange(len(paths)), [len(one) for one in per_take])
     names = np.array([path.stem.rsplit("_", 1)[0] for path in paths])
     person = np.unique(names, return_inverse=True)[1][take]
-    anonymize = AnonymizerRuntime(load_weights(NOISY_CHANNEL), device="cpu")
-    classify = ClassifierRuntime(load_weights(NOISY_CHANNEL_GESTURES), device="cpu")
+    anonymize = Anonymizer(load_weights(NOISY_CHANNEL), device="cpu")
+    classify = Classifier(load_weights(NOISY_CHANNEL_GESTURES), device="cpu")
     chance = np.mean([1 / (take == number).sum() for number in np.unique(take)])
     table = Table(
         "windows", "attacker", "person, by window, %", "person, by take, %", f"own window, % (chance {chance:.1%})",
@@ -140,8 +140,8 @@ def attack_gestures(folder: Path, console: Console) -> None:
     paths = sorted(folder.glob("ibmGestureTest/*/*.npy"))
     raw = np.stack([windows_of(path, "?columns=x,y,p,t&unit=ms")[0] for path in paths])
     truth, one = np.array([int(path.stem) for path in paths]), np.zeros(len(paths), np.int64)
-    anonymize = AnonymizerRuntime(load_weights(NOISY_CHANNEL), device="cpu")
-    classify = ClassifierRuntime(load_weights(NOISY_CHANNEL_GESTURES), device="cpu")
+    anonymize = Anonymizer(load_weights(NOISY_CHANNEL), device="cpu")
+    classify = Classifier(load_weights(NOISY_CHANNEL_GESTURES), device="cpu")
     of_raw, named, own = embeddings(flat(raw), None)["squares"], [], []
     for _ in range(DRAWS):
         published = np.stack(anonymize(list(raw)))

@@ -25,7 +25,7 @@ from machine import processor
 from eventveil.models.device import computes_bf16
 from eventveil.models.kinds import initialise
 from eventveil.models.metadata import Metadata
-from eventveil.models.runtime import AnonymizerRuntime
+from eventveil.models.runtime import Anonymizer
 from eventveil.models.transfer import Transfer
 from eventveil.models.weights import Weights
 
@@ -61,7 +61,7 @@ def main() -> None:
 
 def measure(device: torch.device, size: tuple[int, int], precision: str, baseline: float | None) -> float:
     """Print one row; return windows per second."""
-    runtime = AnonymizerRuntime(weights(size), device=str(device), precision=precision)
+    runtime = Anonymizer(weights(size), device=str(device), precision=precision)
     batch = windows(size, BATCH[device.type])
     transfer = Transfer(device)
 

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from eventveil.events import Sensor
-from eventveil.models.runtime import AnonymizerRuntime, ClassifierRuntime
+from eventveil.models.runtime import Anonymizer, Classifier
 from eventveil.models.shipped import NOISY_CHANNEL, NOISY_CHANNEL_GESTURES
 from eventveil.models.weights import load_weights
 from eventveil.replay.datasets import dvs_gesture
@@ -27,8 +27,8 @@ SUBJECTS = 3
 
 def main(*names: str) -> None:
     weights = load_weights(NOISY_CHANNEL)
-    anonymize = AnonymizerRuntime(weights, device="cpu")
-    classify = ClassifierRuntime(load_weights(NOISY_CHANNEL_GESTURES), device="cpu")
+    anonymize = Anonymizer(weights, device="cpu")
+    classify = Classifier(load_weights(NOISY_CHANNEL_GESTURES), device="cpu")
     size, bins, bin_us, scene = (getattr(weights.metadata, key) for key in ("size", "bins", "bin_us", "scene"))
     for sensor in map(Sensor.parse, names):
         middle = centred(sensor, scene.field)

@@ -15,17 +15,21 @@ if TYPE_CHECKING:
     from eventveil.models.denoiser import Denoiser as Denoiser
     from eventveil.models.noisy_channel import NoisyChannel as NoisyChannel
     from eventveil.models.resnet import ResNetClassifier as ResNetClassifier
+    from eventveil.models.runtime import Anonymizer as Anonymizer
+    from eventveil.models.runtime import Classifier as Classifier
     from eventveil.models.weights import load_weights as load_weights
     from eventveil.models.weights import save_weights as save_weights
 
 __all__ = [
-    "AnonyNoise", "Book", "Denoiser", "EventAutoencoder", "NoisyChannel", "ResNetClassifier", "load_weights",
-    "save_weights",
+    "AnonyNoise", "Anonymizer", "Book", "Classifier", "Denoiser", "EventAutoencoder", "NoisyChannel",
+    "ResNetClassifier", "load_weights", "save_weights",
 ]  # fmt: skip
 
 MODULES = {
     "AnonyNoise": "anonynoise",
+    "Anonymizer": "runtime",
     "Book": "book",
+    "Classifier": "runtime",
     "Denoiser": "denoiser",
     "EventAutoencoder": "autoencoder",
     "NoisyChannel": "noisy_channel",

@@ -24,7 +24,7 @@ Role = Literal["anonymizer", "target", "identity", "denoiser"]
 Representation = Literal["histogram", "voxel"]
 
 
-class Anonymizer(Protocol):
+class AnonymizerNetwork(Protocol):
     """The interface that the runtime needs of an anonymizer."""
 
     def anonymize(self, x_BCHW: torch.Tensor, generator: NoiseGenerator, /) -> torch.Tensor:

@@ -1,7 +1,7 @@
 """Runs weights on NumPy arrays, with checks of input and output.
 
-An `AnonymizerRuntime` fails closed: every error and every suspicious output raises `AnonymizerError` for the whole
-batch, and none of its values is returned. A runtime may be used by one thread at a time.
+An `Anonymizer` fails closed: every error and every suspicious output raises `AnonymizerError` for the whole batch, and
+none of its values is returned. Use each object in one thread at a time.
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ import torch
 
 from eventveil.errors import AnonymizerCrashError, AnonymizerError, ClassifierCrashError, LineError, WeightsError
 from eventveil.models.device import choose_device, place
-from eventveil.models.kinds import Anonymizer
+from eventveil.models.kinds import AnonymizerNetwork
 from eventveil.models.noise import LiveNoise, NoiseGenerator
 from eventveil.models.resnet import Classified
 from eventveil.models.transfer import Transfer
 from eventveil.models.weights import Weights
 
 
-class AnonymizerRuntime:
+class Anonymizer:
     """Anonymizes batches of windows.
 
     Args:
@@ -37,6 +37,14 @@ class AnonymizerRuntime:
     Raises:
         WeightsError: the weights are not those of an anonymizer.
         ConfigError: there is no such device, or it does not compute in this precision.
+
+    Example:
+        >>> from eventveil.models import load_weights
+        >>> from eventveil.models.shipped import NOISY_CHANNEL
+        >>> anonymize = Anonymizer(load_weights(NOISY_CHANNEL))
+        >>> window = np.zeros((10, 2, 32, 32), np.uint16)  # bins, polarities, height, width
+        >>> anonymize([window, window]).shape
+        (2, 20, 32, 32)
     """
 
     def __init__(
@@ -47,7 +55,7 @@ class AnonymizerRuntime:
         if weights.metadata.kind == "stand_in":
             raise WeightsError("expected an anonymizer of windows, got a stand-in, which chooses words of its book")
         self.device = choose_device(device)
-        self._model = cast(Anonymizer, place(weights.model, self.device, precision))
+        self._model = cast(AnonymizerNetwork, place(weights.model, self.device, precision))
         self._noise = noise or LiveNoise()
         self._transfer = Transfer(self.device)
         self._shape = weights.metadata.window_shape
@@ -117,7 +125,7 @@ class AnonymizerRuntime:
             )
 
 
-class ClassifierRuntime:
+class Classifier:
     """Classifies batches of anonymized windows.
 
     Args:
@@ -131,6 +139,14 @@ class ClassifierRuntime:
     Raises:
         WeightsError: the weights are not those of a classifier.
         ConfigError: there is no such device, or it does not compute in this precision.
+
+    Example:
+        >>> from eventveil.models import load_weights
+        >>> from eventveil.models.shipped import NOISY_CHANNEL_GESTURES
+        >>> classify = Classifier(load_weights(NOISY_CHANNEL_GESTURES))
+        >>> probabilities = classify(np.zeros((2, 20, 32, 32), np.float32))
+        >>> probabilities.shape, probabilities.sum(axis=1).round(3).tolist()
+        ((2, 12), [1.0, 1.0])
     """
 
     def __init__(self, weights: Weights, *, device: str = "auto", precision: str = "fp32") -> None:

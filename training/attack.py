@@ -14,7 +14,7 @@ import torch
 from torch import nn
 
 from eventveil.errors import ConfigError
-from eventveil.models.kinds import Anonymizer
+from eventveil.models.kinds import AnonymizerNetwork
 from eventveil.models.weights import load_weights
 from eventveil.training.engine.checkpoint import StageProgress, load_networks
 from eventveil.training.engine.loop import BEST
@@ -82,7 +82,7 @@ def attack_on(run: Run, subject: str, picture_identifier: nn.Module | None) -> d
 
 
 def _train(
-    run: Run, name: str, subject: str, label: Label, anonymizer: Anonymizer
+    run: Run, name: str, subject: str, label: Label, anonymizer: AnonymizerNetwork
 ) -> tuple[ClassifierStage, StageProgress]:
     attack = run.settings.attack
     seed_name = ("attack", attack.seed, label, name)
@@ -114,7 +114,7 @@ def _earlier_weights(run: Run, subject: str, label: Label) -> dict[str, torch.Te
     return None
 
 
-def _test(run: Run, stage: ClassifierStage, label: Label, anonymizer: Anonymizer) -> dict[str, Any]:
+def _test(run: Run, stage: ClassifierStage, label: Label, anonymizer: AnonymizerNetwork) -> dict[str, Any]:
     evaluation_set, attacker = run.evaluation_set("test"), stage.attacker
     if label == "identity":
         return identity_result(
@@ -126,7 +126,7 @@ def _test(run: Run, stage: ClassifierStage, label: Label, anonymizer: Anonymizer
 
 
 def _test_pictures(
-    run: Run, stage: ClassifierStage, anonymizer: Anonymizer, picture_identifier: nn.Module
+    run: Run, stage: ClassifierStage, anonymizer: AnonymizerNetwork, picture_identifier: nn.Module
 ) -> dict[str, Any]:
     """Compare pictures of denoised windows with those of raw windows, and identify people by them."""
     evaluation_set, denoiser = run.evaluation_set("test"), stage.attacker.denoiser
@@ -138,7 +138,7 @@ def _test_pictures(
     }
 
 
-def _load_subject(run: Run, subject: str) -> Anonymizer:
+def _load_subject(run: Run, subject: str) -> AnonymizerNetwork:
     if subject != ANONYMIZER:
         return baseline(subject)
     path = run.settings.attack.weights
@@ -149,7 +149,7 @@ def _load_subject(run: Run, subject: str) -> Anonymizer:
         _, states = load_networks(run.folder / "adversarial" / BEST, "the attack on the anonymizer")
         network.load_state_dict(states["anonymizer"])
     network = network.eval().requires_grad_(False).to(run.group.device)
-    return cast("Anonymizer", network.to(memory_format=torch.channels_last))  # type: ignore[call-overload]
+    return cast("AnonymizerNetwork", network.to(memory_format=torch.channels_last))  # type: ignore[call-overload]
 
 
 def _seed_suffix(run: Run) -> str:

@@ -10,7 +10,7 @@ from typing import Any, cast
 import torch
 
 from eventveil.errors import ConfigError
-from eventveil.models.kinds import Anonymizer
+from eventveil.models.kinds import AnonymizerNetwork
 from eventveil.models.resnet import ResNetClassifier
 from eventveil.training.attack import attack_on, train_picture_identifier
 from eventveil.training.engine.checkpoint import load_networks
@@ -106,7 +106,7 @@ class Recipe(Run):
         shown = draw[order[: plots.WINDOWS_SHOWN]]
         with torch.inference_mode():
             raw = evaluation_set.anonymize_rows(baseline(RAW), ("pictures",), shown.start)
-            anonymizer = cast("Anonymizer", stage.anonymizer)
+            anonymizer = cast("AnonymizerNetwork", stage.anonymizer)
             anonymized = evaluation_set.anonymize_rows(anonymizer, ("pictures",), shown.start)
         titles = [evaluation_set.windows.trials[trial].label or "" for trial in shown.trial]
         path = self.folder / stage.name / "windows.png"

@@ -12,7 +12,7 @@ from torch import nn
 
 from eventveil.errors import ConfigError
 from eventveil.extras import install_hint
-from eventveil.models.kinds import Anonymizer
+from eventveil.models.kinds import AnonymizerNetwork
 from eventveil.replay.datasets.trials import Dataset, people_of
 from eventveil.training.data.loader import BatchLoader, mirrored_targets
 from eventveil.training.data.split import Watch, load_or_build_windows, open_split, origin
@@ -102,7 +102,7 @@ class Run:
         name: str,
         label: Label,
         attacker: Attacker,
-        anonymizer: Anonymizer,
+        anonymizer: AnonymizerNetwork,
         kind: Literal["pretrain", "attack"],
     ) -> ClassifierStage:
         """Build a stage that trains a classifier alone, on the schedule of `pretrain` or `attack`."""

@@ -20,7 +20,7 @@ from eventveil.audit.figures import Knowledge
 from eventveil.audit.settings import AuditSettings
 from eventveil.audit.subjects import Subject
 from eventveil.audit.workspace.workspace import AuditPlan, AuditWorkspace, Network
-from eventveil.models.kinds import Anonymizer
+from eventveil.models.kinds import AnonymizerNetwork
 from eventveil.models.noise import NoiseGenerator
 
 
@@ -32,7 +32,7 @@ class Averaged:
         times: number of anonymizations.
     """
 
-    def __init__(self, anonymizer: Anonymizer, times: int) -> None:
+    def __init__(self, anonymizer: AnonymizerNetwork, times: int) -> None:
         self._anonymizer = anonymizer
         self._times = times
 
@@ -53,7 +53,7 @@ class Overlapped:
         hop: bins from one window to the next; each bin is published K / hop times if hop divides K.
     """
 
-    def __init__(self, anonymizer: Anonymizer, bins: int, hop: int) -> None:
+    def __init__(self, anonymizer: AnonymizerNetwork, bins: int, hop: int) -> None:
         self._anonymizer = anonymizer
         self._bins = bins
         self._hop = hop
@@ -106,7 +106,7 @@ class AveragingAttack(AttackJob):
         return {"attacks": {self.subject: attacks}}
 
 
-def _average(anonymizer: Anonymizer, knowledge: Knowledge, settings: AuditSettings) -> Anonymizer:
+def _average(anonymizer: AnonymizerNetwork, knowledge: Knowledge, settings: AuditSettings) -> AnonymizerNetwork:
     if knowledge == "averaging":
         return Averaged(anonymizer, settings.averaging)
     bins = settings.window.bins

@@ -19,13 +19,14 @@ from eventveil.audit.execution.scheduler import Results
 from eventveil.audit.report.image_grid import SHEETS, draw_sheet
 from eventveil.audit.settings import train_settings
 from eventveil.audit.subjects import Subject
-from eventveil.audit.workspace.pictures import grids_of, reconstructed
+from eventveil.audit.workspace.pictures import grids_of
 from eventveil.audit.workspace.workspace import AuditPlan, AuditWorkspace
 from eventveil.errors import AuditError
 from eventveil.events import EventPacket
 from eventveil.io import open_events
-from eventveil.models.kinds import Anonymizer
+from eventveil.models.kinds import AnonymizerNetwork
 from eventveil.models.noise import LiveNoise
+from eventveil.models.pictures import reconstructed
 from eventveil.models.reconstruction import BINS, FireNet, RecurrentState, load_firenet
 from eventveil.stream.histogram import WindowedHistogrammer
 from eventveil.training.data.loader import prepared
@@ -100,7 +101,7 @@ def _raw_picture(path: Path, network: FireNet, device: torch.device) -> npt.NDAr
 
 
 def _windows(
-    path: Path, anonymizer: Anonymizer, settings: TrainSettings, device: torch.device
+    path: Path, anonymizer: AnonymizerNetwork, settings: TrainSettings, device: torch.device
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Return the windows up to the one with most events, raw and anonymized, (N, C, H, W) each.
 

@@ -24,7 +24,7 @@ from eventveil.audit.settings import train_settings
 from eventveil.audit.subjects import Subject
 from eventveil.audit.workspace.workspace import AuditPlan, AuditWorkspace, Network
 from eventveil.models.denoiser import Denoiser
-from eventveil.models.kinds import Anonymizer
+from eventveil.models.kinds import AnonymizerNetwork
 from eventveil.models.noise import NoiseGenerator
 from eventveil.training.data.loader import Batch
 from eventveil.training.engine.stage import Step
@@ -133,7 +133,9 @@ class Invert(SingleNetwork):
         return {"val_restored": restored.value}
 
 
-def restored_share(evaluation_set: EvaluationSet, denoiser: Denoiser, anonymizer: Anonymizer, *name: Any) -> Figure:
+def restored_share(
+    evaluation_set: EvaluationSet, denoiser: Denoiser, anonymizer: AnonymizerNetwork, *name: Any
+) -> Figure:
     """Measure how much of raw windows a denoiser restores: 1 - squared error / squared distance from the mean window.
 
     0, which is chance, is what the mean window in the place of every window would get. 1 is every window, exactly.
@@ -161,7 +163,7 @@ def restored_share(evaluation_set: EvaluationSet, denoiser: Denoiser, anonymizer
 class _WithRaw:
     """Returns raw and anonymized windows, concatenated along the channels: (B, 2C, H, W)."""
 
-    def __init__(self, anonymizer: Anonymizer) -> None:
+    def __init__(self, anonymizer: AnonymizerNetwork) -> None:
         self._anonymizer = anonymizer
 
     def anonymize(self, x_BCHW: torch.Tensor, generator: NoiseGenerator, /) -> torch.Tensor:

@@ -24,7 +24,7 @@ from eventveil.audit.execution.scheduler import Results
 from eventveil.audit.figures import Figure, Replay
 from eventveil.audit.subjects import Subject
 from eventveil.audit.workspace.workspace import AuditPlan, AuditWorkspace
-from eventveil.models.kinds import Anonymizer
+from eventveil.models.kinds import AnonymizerNetwork
 from eventveil.models.noise import LiveNoise, NoiseGenerator, SeededNoise
 from eventveil.training.evaluation.confidence import bootstrap_by_person
 from eventveil.training.networks.baselines import Unchanged as Unchanged
@@ -83,7 +83,7 @@ class Guessing(AttackJob):
 
 
 def replay(
-    anonymizer: Anonymizer,
+    anonymizer: AnonymizerNetwork,
     x_NCHW: torch.Tensor,
     persons_N: npt.NDArray[np.str_],
     noise: NoiseGenerator,

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from eventveil.errors import EventError
-from eventveil.models.runtime import AnonymizerRuntime, ClassifierRuntime
+from eventveil.models.runtime import Anonymizer, Classifier
 from eventveil.models.stand_in_runtime import StandInRuntime
 from eventveil.models.weights import load_same
 from eventveil.replay.player.player import Excerpt, Player
@@ -132,14 +132,14 @@ class FileLine:
         if self._book is not None:
             self._stand_in = StandInRuntime(weights, device=settings.device, precision=settings.precision)
             return ChooseWordTransform(self._stand_in, self._seal, self._book.step_us)
-        runtime = AnonymizerRuntime(weights, device=settings.device, precision=settings.precision)
+        runtime = Anonymizer(weights, device=settings.device, precision=settings.precision)
         return AnonymizeTransform(runtime, self._seal, plan.min_density)
 
     def _classifier(self) -> Iterator[Transform]:
         settings = self._plan.settings.classify
         if settings.weights is not None:
             weights = load_same(settings.weights, self._plan.provenance.classifier)
-            yield ClassifyTransform(ClassifierRuntime(weights, device=settings.device, precision=settings.precision))
+            yield ClassifyTransform(Classifier(weights, device=settings.device, precision=settings.precision))
 
 
 class _Outlet:

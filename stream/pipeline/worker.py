@@ -212,14 +212,14 @@ def run_histogram(stage: StageContext, number: int) -> None:
 def run_anonymize(stage: StageContext, key: bytes) -> None:
     """Anonymize windows."""
     # torch is imported only where networks run: the other processes of a pipeline stay small.
-    from eventveil.models.runtime import AnonymizerRuntime
+    from eventveil.models.runtime import Anonymizer
 
     settings, provenance = stage.plan.settings.anonymize, stage.plan.provenance
     weights = _load(settings, provenance.anonymizer)
     if stage.plan.book is not None:
         _choose_words(stage, weights, Seal(key), stage.plan.book.step_us)
         return
-    runtime = AnonymizerRuntime(weights, device=settings.device, precision=settings.precision)
+    runtime = Anonymizer(weights, device=settings.device, precision=settings.precision)
     runtime.warm_up()
     to: Literal["classify", "publish"] = "publish" if provenance.classifier is None else "classify"
     transform = AnonymizeTransform(runtime, Seal(key), stage.plan.min_density)
@@ -237,11 +237,11 @@ def _choose_words(stage: StageContext, weights: Weights, seal: Seal, step_us: in
 
 def run_classify(stage: StageContext) -> None:
     """Recognise gestures."""
-    from eventveil.models.runtime import ClassifierRuntime
+    from eventveil.models.runtime import Classifier
 
     settings = stage.plan.settings.classify
     weights = _load(settings, stage.plan.provenance.classifier)
-    runtime = ClassifierRuntime(weights, device=settings.device, precision=settings.precision)
+    runtime = Classifier(weights, device=settings.device, precision=settings.precision)
     runtime.warm_up()
     _relay(stage, ClassifyTransform(runtime), "publish", max_age_ms=None)
 

@@ -22,7 +22,7 @@ class AnonymizeTransform:
     """Anonymizes what has arrived, from any number of streams, as one batch.
 
     Args:
-        anonymize: the network, `eventveil.models.runtime.AnonymizerRuntime`, which checks its own output.
+        anonymize: the network, `eventveil.models.runtime.Anonymizer`, which checks its own output.
         seal: the mark without which the publisher refuses a window.
         min_density: a raw window with fewer events per pixel is marked as quiet; None marks none.
     """
@@ -99,7 +99,7 @@ class ClassifyTransform:
     """Adds scores to anonymized windows.
 
     Args:
-        classify: the network, `eventveil.models.runtime.ClassifierRuntime`: (N, C, H, W) to (N, classes).
+        classify: the network, `eventveil.models.runtime.Classifier`: (N, C, H, W) to (N, classes).
     """
 
     def __init__(self, classify: ClassifyFunction) -> None:

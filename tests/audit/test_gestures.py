@@ -13,7 +13,7 @@ from weights_helpers import anonymizer, classifier
 from eventveil.audit.attacks.gestures import collect, embed_gestures, jobs
 from eventveil.audit.execution.scheduler import Results, perform
 from eventveil.audit.figures import Attack
-from eventveil.audit.subjects import Classifier, Subject, read_weights, subjects_of
+from eventveil.audit.subjects import GestureClassifier, Subject, read_weights, subjects_of
 from eventveil.audit.workspace.workspace import AuditPlan, AuditWorkspace
 from eventveil.errors import AuditError, WeightsError
 from eventveil.models import save_weights
@@ -58,7 +58,7 @@ def plan(tmp_path_factory):
     }
     subjects = [Subject("raw", Unchanged())]
     for name, network in networks.items():
-        subjects.append(Subject(name, Unchanged(), True, classifier=Classifier(network, name)))
+        subjects.append(Subject(name, Unchanged(), True, classifier=GestureClassifier(network, name)))
     audit_settings = settings(root, linking=[1])
     return AuditPlan(audit_settings, tuple(subjects), work, open_split(audit_settings.data, work, watch))
 

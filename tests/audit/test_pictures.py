@@ -7,8 +7,9 @@ import pytest
 import torch
 
 from eventveil import EventPacket, Sensor
-from eventveil.audit.workspace.pictures import grids_of, picture_maker, stretched, voxel_weights
+from eventveil.audit.workspace.pictures import grids_of, picture_maker
 from eventveil.errors import AuditError, WeightsError
+from eventveil.models.pictures import stretched, voxel_weights
 from eventveil.models.reconstruction import FireNet
 from eventveil.stream.histogram import WindowedHistogrammer
 from eventveil.training.settings import TrainingWindowSettings

@@ -13,7 +13,7 @@ from eventveil.models.kinds import build, describe, initialise
 from eventveil.models.metadata import Metadata
 from eventveil.models.noise import SeededNoise
 from eventveil.models.noisy_channel import NoisyChannel, rate
-from eventveil.models.runtime import AnonymizerRuntime
+from eventveil.models.runtime import Anonymizer
 from eventveil.models.weights import load_weights, save_weights
 
 CONFIG = {"channels": 4, "code": 3, "width": 4, "pen": 8}
@@ -138,7 +138,7 @@ def test_it_is_saved_loaded_and_run_as_an_anonymizer(tmp_path):
     save_weights(tmp_path / "weights", model, Metadata.of(model, role="anonymizer", trained=True, **WINDOW))
     weights = load_weights(tmp_path / "weights")
     windows = [np.full((2, 2, 10, 12), 7, np.uint16), np.full((2, 2, 10, 12), 60_000, np.uint16)]
-    out = AnonymizerRuntime(weights, device="cpu", noise=SeededNoise(1))(windows)
+    out = Anonymizer(weights, device="cpu", noise=SeededNoise(1))(windows)
     with torch.no_grad():
         want = model.anonymize(torch.from_numpy(np.stack(windows).astype(np.float32)).flatten(1, 2), SeededNoise(1))
     np.testing.assert_allclose(out, want, rtol=1e-4, atol=1e-5)

@@ -12,7 +12,7 @@ from model_helpers import anonymizer_weights, classifier_weights, windows
 from eventveil.errors import ConfigError
 from eventveil.models import device as devices
 from eventveil.models.noise import SeededNoise
-from eventveil.models.runtime import AnonymizerRuntime, ClassifierRuntime
+from eventveil.models.runtime import Anonymizer, Classifier
 
 CPU = torch.device("cpu")
 
@@ -20,15 +20,15 @@ CPU = torch.device("cpu")
 @pytest.mark.parametrize("name", ["gpu", "cuda:", "cuda:x", "cuda:-1", "cpu:0", "mps", "", "auto:0"])
 def test_unknown_devices_are_refused(name):
     with pytest.raises(ConfigError, match=f"got '{re.escape(name)}'"):
-        AnonymizerRuntime(anonymizer_weights(), device=name)
+        Anonymizer(anonymizer_weights(), device=name)
 
 
 def test_missing_devices_are_refused(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    assert AnonymizerRuntime(anonymizer_weights()).device == CPU
+    assert Anonymizer(anonymizer_weights()).device == CPU
     for name in ("cuda", "cuda:0", "cuda:7"):
         with pytest.raises(ConfigError, match=f"device {name}: PyTorch sees 0"):
-            AnonymizerRuntime(anonymizer_weights(), device=name)
+            Anonymizer(anonymizer_weights(), device=name)
 
 
 def test_auto_is_cuda_where_there_is_one(monkeypatch):
@@ -44,9 +44,9 @@ def test_auto_is_cuda_where_there_is_one(monkeypatch):
 def test_bf16_is_refused_where_the_cpu_has_none(monkeypatch):
     monkeypatch.setattr(devices, "computes_bf16", lambda device: False)
     with pytest.raises(ConfigError, match="AVX512_BF16"):
-        AnonymizerRuntime(anonymizer_weights(), device="cpu", precision="bf16")
+        Anonymizer(anonymizer_weights(), device="cpu", precision="bf16")
     with pytest.raises(ConfigError, match="precision is fp32 or bf16, got 'fp16'"):
-        ClassifierRuntime(classifier_weights(), device="cpu", precision="fp16")
+        Classifier(classifier_weights(), device="cpu", precision="fp16")
 
 
 def test_bf16_is_close_to_fp32():
@@ -54,11 +54,11 @@ def test_bf16_is_close_to_fp32():
         pytest.skip("this CPU does not compute in bfloat16")
     counts, weights = windows(2), anonymizer_weights()
     full, half = (
-        AnonymizerRuntime(weights, device="cpu", precision=precision, noise=SeededNoise(4))(counts)
+        Anonymizer(weights, device="cpu", precision=precision, noise=SeededNoise(4))(counts)
         for precision in ("fp32", "bf16")
     )
     assert half.dtype == np.float32
     assert 0 < np.abs(full - half).max() < 1e-2 * np.abs(full).max()
-    scores = [ClassifierRuntime(classifier_weights(), device="cpu", precision=p)(full) for p in ("fp32", "bf16")]
+    scores = [Classifier(classifier_weights(), device="cpu", precision=p)(full) for p in ("fp32", "bf16")]
     np.testing.assert_allclose(*scores, atol=0.05)
     assert next(weights.model.parameters()).dtype == torch.float32

@@ -9,7 +9,7 @@ from model_helpers import anonymizer_weights, classifier_weights, windows
 
 from eventveil.errors import AnonymizerError, LineError, WeightsError
 from eventveil.models.noise import SeededNoise
-from eventveil.models.runtime import AnonymizerRuntime, ClassifierRuntime
+from eventveil.models.runtime import Anonymizer, Classifier
 
 
 @pytest.mark.parametrize(
@@ -27,13 +27,13 @@ from eventveil.models.runtime import AnonymizerRuntime, ClassifierRuntime
 )
 def test_windows_the_weights_were_not_made_for_are_refused(bad):
     with pytest.raises(AnonymizerError, match="expected"):
-        AnonymizerRuntime(anonymizer_weights(), device="cpu")(bad)
+        Anonymizer(anonymizer_weights(), device="cpu")(bad)
 
 
 def broken(change, **config):
     weights = anonymizer_weights(**config)
     change(weights.model)
-    return AnonymizerRuntime(weights, device="cpu")
+    return Anonymizer(weights, device="cpu")
 
 
 def silence(model):
@@ -96,7 +96,7 @@ class Faulty:
     "error", [RuntimeError("CUDA error: 7 7 7"), torch.OutOfMemoryError("7 7 7"), MemoryError(), ValueError("7 7 7")]
 )
 def test_a_device_error_lets_nothing_out_and_says_nothing_of_the_data(error):
-    runtime = AnonymizerRuntime(anonymizer_weights(), device="cpu", noise=Faulty(error))
+    runtime = Anonymizer(anonymizer_weights(), device="cpu", noise=Faulty(error))
     with pytest.raises(AnonymizerError, match=type(error).__name__) as caught:
         runtime(windows(1))
     assert "7" not in str(caught.value)
@@ -104,17 +104,17 @@ def test_a_device_error_lets_nothing_out_and_says_nothing_of_the_data(error):
 
 
 def test_after_an_error_the_next_batch_is_anonymized_as_ever():
-    runtime = AnonymizerRuntime(anonymizer_weights(), device="cpu", noise=Faulty(RuntimeError()))
+    runtime = Anonymizer(anonymizer_weights(), device="cpu", noise=Faulty(RuntimeError()))
     with pytest.raises(AnonymizerError):
         runtime(windows(1))
     runtime._noise = SeededNoise(3)
-    want = AnonymizerRuntime(anonymizer_weights(), device="cpu", noise=SeededNoise(3))(windows(1))
+    want = Anonymizer(anonymizer_weights(), device="cpu", noise=SeededNoise(3))(windows(1))
     np.testing.assert_array_equal(runtime(windows(1)), want)
 
 
 @pytest.mark.parametrize("cut", [lambda y: y[..., :-1], lambda y: y[:1], lambda y: y.double(), lambda y: y.bfloat16()])
 def test_a_network_that_makes_something_else_is_refused(cut):
-    runtime = AnonymizerRuntime(anonymizer_weights(), device="cpu")
+    runtime = Anonymizer(anonymizer_weights(), device="cpu")
     make = runtime._model.anonymize
     runtime._model.anonymize = lambda x, generator: cut(make(x, generator))
     with pytest.raises(AnonymizerError, match="the anonymizer returned"):
@@ -122,7 +122,7 @@ def test_a_network_that_makes_something_else_is_refused(cut):
 
 
 def test_the_classifier_refuses_what_it_cannot_classify():
-    runtime = ClassifierRuntime(classifier_weights(), device="cpu")
+    runtime = Classifier(classifier_weights(), device="cpu")
     for bad in (np.zeros((0, 4, 12, 16), np.float32), np.zeros((1, 4, 16, 12), np.float32), np.zeros((1, 4, 12, 16))):
         with pytest.raises(LineError, match="classifier expected"):
             runtime(bad)
@@ -135,6 +135,6 @@ def test_the_classifier_refuses_what_it_cannot_classify():
 
 def test_weights_run_only_in_their_role():
     with pytest.raises(WeightsError, match="expected weights of an anonymizer, got target"):
-        AnonymizerRuntime(classifier_weights(), device="cpu")
+        Anonymizer(classifier_weights(), device="cpu")
     with pytest.raises(WeightsError, match="expected weights of a classifier, got anonymizer"):
-        ClassifierRuntime(anonymizer_weights(), device="cpu")
+        Classifier(anonymizer_weights(), device="cpu")

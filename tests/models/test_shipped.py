@@ -11,7 +11,7 @@ import pytest
 from pipeline_setup import PROGRAM
 
 from eventveil.models import Book, load_weights
-from eventveil.models.runtime import AnonymizerRuntime, ClassifierRuntime
+from eventveil.models.runtime import Anonymizer, Classifier
 from eventveil.models.shipped import (
     BOOK,
     CERTIFICATE,
@@ -86,15 +86,15 @@ def test_strangers_are_as_dense_as_they_say_that_their_training_was(strangers):
 
 def test_they_recognise_strangers_through_what_is_published(strangers):
     counts, truth = strangers
-    published = AnonymizerRuntime(load_weights(NOISY_CHANNEL), device="cpu")(counts)
-    predicted = ClassifierRuntime(load_weights(NOISY_CHANNEL_GESTURES), device="cpu")(published).argmax(1)
+    published = Anonymizer(load_weights(NOISY_CHANNEL), device="cpu")(counts)
+    predicted = Classifier(load_weights(NOISY_CHANNEL_GESTURES), device="cpu")(published).argmax(1)
     # 99.5 % of such windows are right (docs/results.md); fewer than 18 of 22 has a probability of 1e-7.
     assert (predicted == truth).sum() >= 18
 
 
 def test_what_is_published_of_the_same_events_differs_each_time(strangers):
     counts, _ = strangers
-    runtime = AnonymizerRuntime(load_weights(NOISY_CHANNEL), device="cpu")
+    runtime = Anonymizer(load_weights(NOISY_CHANNEL), device="cpu")
     first, second = runtime(counts), runtime(counts)
     assert all(not np.allclose(one, other, rtol=0.01) for one, other in zip(first, second, strict=True))
 

@@ -12,7 +12,7 @@ from stand_in_helpers import WINDOW, WORDS, stand_in_book, stand_in_model
 from eventveil.errors import AnonymizerCrashError, AnonymizerError, BoundaryError, WeightsError
 from eventveil.models.decision import DecisionRule
 from eventveil.models.metadata import Metadata
-from eventveil.models.runtime import AnonymizerRuntime
+from eventveil.models.runtime import Anonymizer
 from eventveil.models.stand_in import StandIn
 from eventveil.models.stand_in_runtime import StandInRuntime
 from eventveil.models.weights import Weights
@@ -113,7 +113,7 @@ def test_neither_runtime_takes_the_others_weights():
     with pytest.raises(WeightsError, match="expected weights of a stand-in, got anonynoise"):
         StandInRuntime(anonymizer_weights(), device="cpu")
     with pytest.raises(WeightsError, match="got a stand-in"):
-        AnonymizerRuntime(weights(), device="cpu")
+        Anonymizer(weights(), device="cpu")
 
 
 def raw(seq, stream="0"):

@@ -14,8 +14,8 @@ PROGRAMS = ("eventveil", "python", "pip", "make", "sudo")
 """A line of a block without a language is a command if it starts with one of these, or with `scripts/`."""
 FENCE = re.compile(r"^(```+)(\w*)\s*$")
 SEPARATORS = {"&&", "||", "|", ";"}
-ROOMS = "audit|benchmarks|configs|core|deploy|docs|io|models|replay|scripts|stream|tests|training"
-SUFFIXES = "py|md|png|ya?ml|j2|safetensors"
+ROOMS = "audit|benchmarks|configs|core|deploy|docs|examples|io|models|replay|scripts|stream|tests|training"
+SUFFIXES = "py|ipynb|md|png|ya?ml|j2|safetensors"
 
 
 @dataclass(frozen=True)

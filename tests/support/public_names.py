@@ -7,7 +7,9 @@ PUBLIC = {
     "eventveil.io": ["EventSource", "open_events"],
     "eventveil.models": [
         "AnonyNoise",
+        "Anonymizer",
         "Book",
+        "Classifier",
         "Denoiser",
         "EventAutoencoder",
         "NoisyChannel",
@@ -17,5 +19,6 @@ PUBLIC = {
     ],
     "eventveil.stream": ["subscribe"],
     "eventveil.replay.datasets": ["open_dataset"],
+    "eventveil.training": ["AnonymizeEvents", "WindowDataset", "WindowStream", "cut_of"],
     "eventveil.stream.histogram": ["HistogramStats", "Mode", "WindowedHistogrammer"],
 }

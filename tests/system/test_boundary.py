@@ -16,7 +16,7 @@ from pipeline_setup import BIN_US, BINS, SENSOR, Kit, run_and_listen
 
 from eventveil.errors import BoundaryError
 from eventveil.models import AnonyNoise
-from eventveil.models.runtime import AnonymizerRuntime, ClassifierRuntime
+from eventveil.models.runtime import Anonymizer, Classifier
 from eventveil.stream.pipeline import worker
 from eventveil.stream.pipeline.status import Status
 from eventveil.stream.protocol import wire
@@ -45,9 +45,9 @@ def assert_nothing_came_through(
 
 def test_the_canary_is_really_in_the_raw_windows(kit, monkeypatch):
     raw: list[bytes] = []
-    anonymize = AnonymizerRuntime.__call__
+    anonymize = Anonymizer.__call__
     monkeypatch.setattr(
-        AnonymizerRuntime,
+        Anonymizer,
         "__call__",
         lambda self, counts: (raw.extend(window.tobytes() for window in counts), anonymize(self, counts))[1],
     )
@@ -80,7 +80,7 @@ def overflow(self, x_BCHW, generator):
 
 @pytest.mark.parametrize("fault", [raise_with_data, let_through, let_through_nearly, overflow])
 def test_the_canary_does_not_leave_when_the_anonymizer_fails(kit, monkeypatch, capfd, fault):
-    monkeypatch.setattr(AnonymizerRuntime, "warm_up", lambda self, batch=1: None)
+    monkeypatch.setattr(Anonymizer, "warm_up", lambda self, batch=1: None)
     monkeypatch.setattr(AnonyNoise, "anonymize", fault)
     status, published = run_and_listen(kit)
     assert status.failure is not None
@@ -89,8 +89,8 @@ def test_the_canary_does_not_leave_when_the_anonymizer_fails(kit, monkeypatch, c
 
 
 def test_the_canary_does_not_leave_when_the_classifier_fails(kit, monkeypatch, capfd):
-    monkeypatch.setattr(ClassifierRuntime, "warm_up", lambda self, batch=1: None)
-    monkeypatch.setattr(ClassifierRuntime, "__call__", lambda self, windows: 1 / 0)
+    monkeypatch.setattr(Classifier, "warm_up", lambda self, batch=1: None)
+    monkeypatch.setattr(Classifier, "__call__", lambda self, windows: 1 / 0)
     status, published = run_and_listen(kit)
     assert status.failure is not None
     assert status.failure.startswith("classify: ZeroDivisionError")

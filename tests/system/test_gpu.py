@@ -10,7 +10,7 @@ from eventveil.errors import AnonymizerError, ConfigError
 from eventveil.models.kinds import initialise
 from eventveil.models.metadata import Metadata
 from eventveil.models.noise import LiveNoise, SeededNoise
-from eventveil.models.runtime import AnonymizerRuntime, ClassifierRuntime
+from eventveil.models.runtime import Anonymizer, Classifier
 from eventveil.models.transfer import Transfer
 from eventveil.models.weights import Weights
 
@@ -58,8 +58,8 @@ def test_cuda_anonymizes_as_the_cpu_does(precision, n, output):
     weights = anonymizer(output=output)
     # Counts of 65,535 would dominate the comparison; here they stay small.
     counts = [np.minimum(window, 9) for window in windows(n)]
-    want = AnonymizerRuntime(weights, device="cpu", noise=SeededNoise(2))(counts)
-    got = AnonymizerRuntime(weights, device="cuda", precision=precision, noise=SeededNoise(2))(counts)
+    want = Anonymizer(weights, device="cpu", noise=SeededNoise(2))(counts)
+    got = Anonymizer(weights, device="cuda", precision=precision, noise=SeededNoise(2))(counts)
     assert_close(got, want, precision)
 
 
@@ -67,16 +67,16 @@ def test_cuda_anonymizes_as_the_cpu_does(precision, n, output):
 def test_cuda_anonymizes_voxel_grids_as_the_cpu_does(precision):
     weights = anonymizer("event_autoencoder")
     grids = list(np.random.default_rng(1).normal(size=(3, 5, 40, 48)).astype(np.float32))
-    want = AnonymizerRuntime(weights, device="cpu")(grids)
-    assert_close(AnonymizerRuntime(weights, device="cuda", precision=precision)(grids), want, precision)
+    want = Anonymizer(weights, device="cpu")(grids)
+    assert_close(Anonymizer(weights, device="cuda", precision=precision)(grids), want, precision)
 
 
 @pytest.mark.parametrize("depth", [18, 50])
 def test_cuda_classifies_as_the_cpu_does(depth):
     x = np.random.default_rng(3).normal(size=(4, 10, 40, 48)).astype(np.float32)
-    want = ClassifierRuntime(classifier(depth), device="cpu")(x)
-    assert_close(ClassifierRuntime(classifier(depth), device="cuda")(x), want, "fp32")
-    half = ClassifierRuntime(classifier(depth), device="cuda", precision="bf16")(x)
+    want = Classifier(classifier(depth), device="cpu")(x)
+    assert_close(Classifier(classifier(depth), device="cuda")(x), want, "fp32")
+    half = Classifier(classifier(depth), device="cuda", precision="bf16")(x)
     np.testing.assert_allclose(half, want, atol=0.05)  # fifty layers of 8-bit rounding before the softmax
 
 
@@ -105,12 +105,12 @@ def test_live_noise_is_made_on_the_device_and_never_twice():
 
 
 def test_fp32_is_not_tf32():
-    AnonymizerRuntime(anonymizer(), device="cuda")
+    Anonymizer(anonymizer(), device="cuda")
     assert not torch.backends.cudnn.allow_tf32
 
 
 def test_results_are_the_callers_own():
-    runtime = AnonymizerRuntime(anonymizer(), device="cuda")
+    runtime = Anonymizer(anonymizer(), device="cuda")
     first = runtime(windows(2))
     kept = first.copy()
     runtime(windows(2, seed=1))
@@ -123,7 +123,7 @@ def test_a_cuda_error_lets_nothing_out():
             return torch.empty(1 << 60, device=device)  # a genuine device error: out of memory
 
     with pytest.raises(AnonymizerError, match=r"failed on cuda \(OutOfMemoryError\)"):
-        AnonymizerRuntime(anonymizer(), device="cuda", noise=TooMuch())(windows(2))
+        Anonymizer(anonymizer(), device="cuda", noise=TooMuch())(windows(2))
 
 
 def test_what_the_output_check_finds_on_the_device_is_refused():
@@ -131,14 +131,14 @@ def test_what_the_output_check_finds_on_the_device_is_refused():
     weights.model.convs3[2].weight.data.zero_()
     weights.model.convs3[2].bias.data.zero_()
     with pytest.raises(AnonymizerError, match="returned a window unchanged"):
-        AnonymizerRuntime(weights, device="cuda")(windows(2))
+        Anonymizer(weights, device="cuda")(windows(2))
     weights.model.convs3[2].bias.data.fill_(float("nan"))
     with pytest.raises(AnonymizerError, match="not finite"):
-        AnonymizerRuntime(weights, device="cuda")(windows(2))
+        Anonymizer(weights, device="cuda")(windows(2))
 
 
 def test_only_devices_that_are_there_are_taken():
-    assert AnonymizerRuntime(anonymizer()).device == torch.device("cuda")
-    assert AnonymizerRuntime(anonymizer(), device="cuda:0").device == torch.device("cuda:0")
+    assert Anonymizer(anonymizer()).device == torch.device("cuda")
+    assert Anonymizer(anonymizer(), device="cuda:0").device == torch.device("cuda:0")
     with pytest.raises(ConfigError, match="PyTorch sees"):
-        AnonymizerRuntime(anonymizer(), device=f"cuda:{torch.cuda.device_count()}")
+        Anonymizer(anonymizer(), device=f"cuda:{torch.cuda.device_count()}")

@@ -20,7 +20,7 @@ from eventveil.errors import ConfigError
 from eventveil.models import save_weights
 from eventveil.models.kinds import initialise
 from eventveil.models.metadata import Metadata
-from eventveil.models.runtime import ClassifierRuntime
+from eventveil.models.runtime import Classifier
 from eventveil.replay.datasets import dvs_gesture
 from eventveil.replay.player import sources
 from eventveil.stream.runtime.accuracy import GroundTruth, LiveAccuracy
@@ -90,8 +90,8 @@ def test_the_recognised_is_held_against_the_shown(kit, people, words, monkeypatc
         first = len(windows) - len(batch)
         return np.eye(len(LABELS), dtype=np.float32)[[0 if first + k < 3 else 1 for k in range(len(batch))]]
 
-    monkeypatch.setattr(ClassifierRuntime, "warm_up", lambda self, batch=1: None)
-    monkeypatch.setattr(ClassifierRuntime, "__call__", predict)
+    monkeypatch.setattr(Classifier, "warm_up", lambda self, batch=1: None)
+    monkeypatch.setattr(Classifier, "__call__", predict)
     status, _ = run_and_listen(kit, sources=source(people))
     assert status.failure is None
     assert status.score.figures() == {

@@ -21,7 +21,7 @@ from eventveil.addresses import free_port
 from eventveil.errors import ConfigError, LineError
 from eventveil.events import Sensor
 from eventveil.io import open_events
-from eventveil.models.runtime import AnonymizerRuntime
+from eventveil.models.runtime import Anonymizer
 from eventveil.processes import ProcessHandle
 from eventveil.stream import subscribe
 from eventveil.stream.histogram import WindowedHistogrammer
@@ -118,10 +118,8 @@ def test_two_sources_fan_into_one_anonymizer_and_stay_apart(kit, endpoint, tmp_p
 
 def test_live_delivery_gives_up_the_oldest_and_accounts_for_every_window(kit, endpoint, monkeypatch):
     slow = threading.Event()
-    anonymize = AnonymizerRuntime.__call__
-    monkeypatch.setattr(
-        AnonymizerRuntime, "__call__", lambda self, counts: (slow.wait(0.15), anonymize(self, counts))[1]
-    )
+    anonymize = Anonymizer.__call__
+    monkeypatch.setattr(Anonymizer, "__call__", lambda self, counts: (slow.wait(0.15), anonymize(self, counts))[1])
     settings = kit.settings(endpoint, line__delivery="live", line__queue=2, anonymize__batch=1, line__max_age_ms=60_000)
     with subscriber(endpoint) as received:
         status = Pipeline(settings).run()
@@ -138,11 +136,9 @@ def test_live_delivery_gives_up_the_oldest_and_accounts_for_every_window(kit, en
 
 
 def test_live_delivery_publishes_nothing_older_than_asked(kit, endpoint, monkeypatch):
-    anonymize = AnonymizerRuntime.__call__
+    anonymize = Anonymizer.__call__
     slow = threading.Event()
-    monkeypatch.setattr(
-        AnonymizerRuntime, "__call__", lambda self, counts: (slow.wait(0.2), anonymize(self, counts))[1]
-    )
+    monkeypatch.setattr(Anonymizer, "__call__", lambda self, counts: (slow.wait(0.2), anonymize(self, counts))[1])
     settings = kit.settings(endpoint, line__delivery="live", line__queue=8, anonymize__batch=1, line__max_age_ms=300)
     with subscriber(endpoint) as received:
         status = Pipeline(settings).run()
@@ -192,7 +188,7 @@ def test_an_anonymizer_that_fails_publishes_nothing_and_ends_the_line(kit, endpo
 
     from eventveil.models import AnonyNoise
 
-    monkeypatch.setattr(AnonymizerRuntime, "warm_up", lambda self, batch=1: None)
+    monkeypatch.setattr(Anonymizer, "warm_up", lambda self, batch=1: None)
     monkeypatch.setattr(AnonyNoise, "anonymize", anonymize)
     with subscriber(endpoint) as received:
         status = Pipeline(kit.settings(endpoint)).run()

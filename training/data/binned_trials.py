@@ -111,6 +111,50 @@ def fill(trial: Trial, shape: RowShape, out: Rows) -> None:
         out[number] = counts
 
 
+def windows_of(trial: Trial, shape: RowShape, hop: int) -> Iterator[npt.NDArray[np.float32]]:
+    """Yield the whole windows of a trial from its first event on, without a file: float32 (C, H, W).
+
+    They are those that `fill` and `eventveil.training.data.windows.Windows.cut` give, but each is yielded once its
+    events are read. Of a trial with duration 0, the events decide which windows are whole; the first one always is.
+
+    Args:
+        trial: the trial to read; it may be endless.
+        shape: one row per bin, see `RowShape`.
+        hop: rows from the start of a window to that of the next.
+
+    Raises:
+        EventVeilError: the events cannot be read or binned.
+    """
+    whole = None if trial.duration_us == 0 else (shape.rows_of(trial) - shape.per_window) // hop + 1
+    channels, seq = (-1, *shape.row[1:]), 0
+    for window in _whole_windows(trial, shape, hop, whole):
+        yield window.astype(np.float32).reshape(channels)
+        seq += 1
+    for _ in range(seq, whole or 0):  # the trial ends without events
+        yield np.zeros((shape.row[0] * (1 if shape.mode == "voxel" else shape.bins), *shape.row[1:]), np.float32)
+
+
+def _whole_windows(trial: Trial, shape: RowShape, hop: int, whole: int | None) -> Iterator[Rows]:
+    with trial.open() as source:
+        histogrammer = WindowedHistogrammer(
+            source.sensor,
+            shape.size,
+            shape.bins,
+            None if shape.mode == "recording" else _bin_us(shape),
+            hop=hop if shape.mode == "windows" else None,
+            mode=shape.mode,
+            crop=shape.crop if shape.crop != "events" else None,
+        )
+        for packet in source:
+            for window in histogrammer.push(packet):
+                if whole is not None and window.seq >= whole:
+                    return
+                yield window.counts
+        for window in histogrammer.finish():
+            if window.seq == 0 or (whole is not None and window.seq < whole):
+                yield window.counts
+
+
 def _counts(trial: Trial, shape: RowShape) -> Iterator[Rows]:
     with trial.open() as source:
         if shape.crop == "events":
@@ -121,7 +165,7 @@ def _counts(trial: Trial, shape: RowShape) -> Iterator[Rows]:
             source.sensor,
             shape.size,
             shape.bins if shape.mode != "windows" else 1,
-            None if recording else _row_bin_us(shape),
+            None if recording else _bin_us(shape),
             mode=shape.mode,
             crop=shape.crop,
         )
@@ -132,7 +176,7 @@ def _counts(trial: Trial, shape: RowShape) -> Iterator[Rows]:
             yield from window.counts if recording else [_as_row(window.counts, shape)]
 
 
-def _row_bin_us(shape: RowShape) -> int:
+def _bin_us(shape: RowShape) -> int:
     assert shape.row_us is not None
     return shape.row_us // shape.bins if shape.mode == "voxel" else shape.row_us
 
@@ -149,7 +193,7 @@ def _bounding_box_grids(sensor: Sensor, packets: list[EventPacket], shape: RowSh
     left, top = (min(int(getattr(packet, axis).min()) for packet in filled) for axis in "xy")
     right, bottom = (max(int(getattr(packet, axis).max()) for packet in filled) for axis in "xy")
     box = (left, top, right + 1 - left, bottom + 1 - top)
-    histogrammer = WindowedHistogrammer(sensor, None, shape.bins, _row_bin_us(shape), mode="voxel", crop=box)
+    histogrammer = WindowedHistogrammer(sensor, None, shape.bins, _bin_us(shape), mode="voxel", crop=box)
     for packet in packets:
         for window in histogrammer.push(packet):
             yield _resized(window.counts, shape.size)

@@ -49,6 +49,12 @@ class Windows:
     first_row: npt.NDArray[np.int64]
     rows: Rows
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle the name of a mapped file instead of its rows: another process maps it, too."""
+        mapped = isinstance(self.rows, np.memmap)
+        rows = self.rows.filename if mapped else self.rows  # type: ignore[attr-defined]
+        return _unpickled, (self.shape, self.trials, self.first_row, rows)
+
     def cut(self, start_B: npt.NDArray[np.int64]) -> npt.NDArray[np.float32]:
         """Return the windows that start at these rows: float32 (B, C, H, W), for histograms channel 2k + p."""
         shape = self.shape
@@ -70,6 +76,11 @@ class Windows:
         ends = [*begins[1:], len(names)]
         bounds = [self.first_row[[begin, end]] for begin, end in zip(begins, ends, strict=True)]
         return np.repeat(np.array(bounds), np.subtract(ends, begins), axis=0)
+
+
+def _unpickled(shape: RowShape, trials: tuple[Trial, ...], first_row: npt.NDArray[np.int64], rows: Any) -> Windows:
+    rows = rows if isinstance(rows, np.ndarray) else np.load(rows, mmap_mode="r")
+    return Windows(shape, trials, first_row, rows)
 
 
 def build(

@@ -14,7 +14,7 @@ import numpy.typing as npt
 import torch
 from torch import nn
 
-from eventveil.models.kinds import Anonymizer
+from eventveil.models.kinds import AnonymizerNetwork
 from eventveil.replay.datasets.retrieval import draw_retrieval, read_retrieval
 from eventveil.replay.datasets.trials import Dataset
 from eventveil.training.data.loader import prepared, targets_of
@@ -65,7 +65,7 @@ class EvaluationSet:
         return draw[np.flatnonzero(np.array([trial.person for trial in self.windows.trials])[draw.trial])]
 
     def anonymize_rows(
-        self, anonymizer: Anonymizer, name: tuple[Any, ...], rows: npt.NDArray[np.int64]
+        self, anonymizer: AnonymizerNetwork, name: tuple[Any, ...], rows: npt.NDArray[np.int64]
     ) -> torch.Tensor:
         """Anonymize the windows that start at `rows`, with the noise of `name`."""
         device = self.group.device
@@ -74,7 +74,7 @@ class EvaluationSet:
         return anonymizer.anonymize(x_BCHW, NamedNoise(generator))
 
     def compute_outputs(
-        self, function: Callable[[torch.Tensor], torch.Tensor], anonymizer: Anonymizer, *name: Any
+        self, function: Callable[[torch.Tensor], torch.Tensor], anonymizer: AnonymizerNetwork, *name: Any
     ) -> npt.NDArray[np.float32]:
         """Apply a function to every anonymized window, each process to its share of them: float32 (N, ...)."""
         start = self.draw.start
@@ -129,7 +129,11 @@ class IdentityRanking:
 
 
 def recognise(
-    evaluation_set: EvaluationSet, network: nn.Module, denoiser: nn.Module | None, anonymizer: Anonymizer, *name: Any
+    evaluation_set: EvaluationSet,
+    network: nn.Module,
+    denoiser: nn.Module | None,
+    anonymizer: AnonymizerNetwork,
+    *name: Any,
 ) -> ClassPredictions:
     """Predict the target of every anonymized window; the classifier is in eval mode, its denoiser optional."""
     logits = evaluation_set.compute_outputs(lambda x: network(_denoise(denoiser, x)).logits, anonymizer, *name)
@@ -137,7 +141,11 @@ def recognise(
 
 
 def rank_identities(
-    evaluation_set: EvaluationSet, network: nn.Module, denoiser: nn.Module | None, anonymizer: Anonymizer, *name: Any
+    evaluation_set: EvaluationSet,
+    network: nn.Module,
+    denoiser: nn.Module | None,
+    anonymizer: AnonymizerNetwork,
+    *name: Any,
 ) -> IdentityRanking:
     """Rank the gallery for each query by an identity network; windows in which no person is seen are left out."""
     evaluation_set = replace(evaluation_set, people_only=True)
@@ -150,7 +158,11 @@ def rank_identities(
 
 
 def embed_windows(
-    evaluation_set: EvaluationSet, network: nn.Module, denoiser: nn.Module | None, anonymizer: Anonymizer, *name: Any
+    evaluation_set: EvaluationSet,
+    network: nn.Module,
+    denoiser: nn.Module | None,
+    anonymizer: AnonymizerNetwork,
+    *name: Any,
 ) -> npt.NDArray[np.float32]:
     """Embed every anonymized window, and add the embedding of its mirror image: float32 (N, E)."""
 

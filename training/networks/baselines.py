@@ -1,9 +1,9 @@
 """Rule-based anonymizers without a network, as baselines for learned ones.
 
-Each follows the `Anonymizer` protocol of models/kinds.py: it takes event counts, float32 (B, 2K, H, W) with channel 2k
-for OFF and 2k + 1 for ON of bin k, and returns anonymized counts of the same shape. All randomness comes from the
-generator, so live noise stays unpredictable. The generator yields normal deviates, from which the rest is derived:
-their sort order is a random permutation, and a deviate exceeds the quantile of 1 - p with probability p.
+Each follows the `AnonymizerNetwork` protocol of models/kinds.py: it takes event counts, float32 (B, 2K, H, W) with
+channel 2k for OFF and 2k + 1 for ON of bin k, and returns anonymized counts of the same shape. All randomness comes
+from the generator, so live noise stays unpredictable. The generator yields normal deviates, from which the rest is
+derived: their sort order is a random permutation, and a deviate exceeds the quantile of 1 - p with probability p.
 
 Legend of axes: B windows, C channels, K bins, H rows, W columns.
 """

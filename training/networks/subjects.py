@@ -11,25 +11,25 @@ from collections.abc import Callable
 from pydantic import ValidationError
 
 from eventveil.errors import ConfigError
-from eventveil.models.kinds import Anonymizer
+from eventveil.models.kinds import AnonymizerNetwork
 from eventveil.training.networks import baselines
 
 ANONYMIZER = "anonymizer"
 RAW = "raw"
 ONLY_COUNTS = ("discard", "polarity")  # rules that are meaningless on voxel grids
-_WITH_NUMBER: dict[str, Callable[[float], Anonymizer]] = {
+_WITH_NUMBER: dict[str, Callable[[float], AnonymizerNetwork]] = {
     "gaussian": baselines.Gaussian,
     "discard": baselines.Discard,
     "pixelate": lambda size: baselines.Pixelate(size),  # type: ignore[arg-type]  # pydantic checks that it is whole
 }
-_ALONE: dict[str, Callable[[], Anonymizer]] = {
+_ALONE: dict[str, Callable[[], AnonymizerNetwork]] = {
     RAW: baselines.Unchanged,
     "scramble": baselines.Scramble,
     "polarity": baselines.PolarityDrop,
 }
 
 
-def baseline(name: str) -> Anonymizer:
+def baseline(name: str) -> AnonymizerNetwork:
     """Build the rule-based anonymizer of this name.
 
     Raises:

@@ -21,7 +21,7 @@ from typing import Any, cast
 import torch
 from torch import nn
 
-from eventveil.models.kinds import Anonymizer
+from eventveil.models.kinds import AnonymizerNetwork
 from eventveil.models.resnet import ResNetClassifier
 from eventveil.training.data.loader import Batch
 from eventveil.training.distributed.process_group import ProcessGroup
@@ -197,7 +197,7 @@ class AdversarialStage:
         """
         if self._evaluation_set.empty:
             return {}
-        anonymizer, name = cast("Anonymizer", self.anonymizer), (self.name, epoch)
+        anonymizer, name = cast("AnonymizerNetwork", self.anonymizer), (self.name, epoch)
         evaluation_set = self._evaluation_set
         if self._settings.adversarial.keep == "target":
             kept = float(recognise(evaluation_set, self.kept, None, anonymizer, *name).correct.mean())

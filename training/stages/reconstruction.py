@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from eventveil.models.kinds import Anonymizer
+from eventveil.models.kinds import AnonymizerNetwork
 from eventveil.models.noise import NoiseGenerator
 from eventveil.models.reconstruction import load_firenet
 from eventveil.training.evaluation.confidence import bootstrap_by_person
@@ -42,7 +42,11 @@ def denoised_picture(denoiser: nn.Module | None, picture: Picture) -> Picture:
 
 
 def picture_result(
-    evaluation_set: EvaluationSet, picture: Picture, denoiser: nn.Module | None, anonymizer: Anonymizer, *name: Any
+    evaluation_set: EvaluationSet,
+    picture: Picture,
+    denoiser: nn.Module | None,
+    anonymizer: AnonymizerNetwork,
+    *name: Any,
 ) -> dict[str, Any]:
     """Return SSIM and PSNR between pictures of anonymized and of raw windows, with 95 % intervals by person.
 
@@ -79,7 +83,7 @@ class Pictured:
         picture: reconstructs pictures from its output.
     """
 
-    def __init__(self, anonymizer: Anonymizer, picture: Picture) -> None:
+    def __init__(self, anonymizer: AnonymizerNetwork, picture: Picture) -> None:
         self._anonymizer = anonymizer
         self._picture = picture
 

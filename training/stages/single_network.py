@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from eventveil.models.kinds import Anonymizer
+from eventveil.models.kinds import AnonymizerNetwork
 from eventveil.training.data.loader import Batch
 from eventveil.training.engine.learner import Learner
 from eventveil.training.evaluation.evaluation import EvaluationSet
@@ -27,7 +27,7 @@ class StageInputs:
     """
 
     name: str
-    anonymizer: Anonymizer
+    anonymizer: AnonymizerNetwork
     settings: TrainSettings
     schedule: StageSettings
     evaluation_set: EvaluationSet

@@ -28,7 +28,7 @@ from eventveil import EventPacket
 from eventveil.cli import app
 from eventveil.errors import AnonymizerError, BoundaryError, ConfigError
 from eventveil.io.source import open_events
-from eventveil.models.runtime import AnonymizerRuntime
+from eventveil.models.runtime import Anonymizer
 from eventveil.models.weights import load_weights, save_weights
 from eventveil.stream.batch import recordings
 from eventveil.stream.stages.transform import AnonymizeTransform
@@ -201,7 +201,7 @@ def test_an_earlier_batch_is_not_mixed_with_another(kit, stand_in, tmp_path):
 def test_an_interrupted_batch_leaves_no_partial_file_and_goes_on(kit, tmp_path, monkeypatch):
     names, out = ("alice", "bob"), tmp_path / "out"
     recordings = [kit.recording.parent / f"{name}.aedat4" for name in names]
-    call, calls = AnonymizerRuntime.__call__, []
+    call, calls = Anonymizer.__call__, []
 
     def interrupted(self, counts):
         calls.append(1)
@@ -209,7 +209,7 @@ def test_an_interrupted_batch_leaves_no_partial_file_and_goes_on(kit, tmp_path, 
             raise KeyboardInterrupt
         return call(self, counts)
 
-    monkeypatch.setattr(AnonymizerRuntime, "__call__", interrupted)
+    monkeypatch.setattr(Anonymizer, "__call__", interrupted)
     result = run(kit, *recordings, "--out", out, "--set", "anonymize.batch=100", status=130)
     assert "--resume" in result.stderr
     (done,) = files(out)
@@ -243,7 +243,7 @@ def test_a_failing_network_lets_nothing_out(kit, tmp_path, monkeypatch):
     def refuse(*_):
         raise AnonymizerError("returned a window unchanged")
 
-    monkeypatch.setattr(AnonymizerRuntime, "__call__", refuse)
+    monkeypatch.setattr(Anonymizer, "__call__", refuse)
     assert "unchanged" in run(kit, kit.recording, "--out", tmp_path / "out", status=1).stderr
     assert files(tmp_path / "out") == []
 
