@@ -14,7 +14,8 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from eventveil.models.resnet import Classified, ResNetClassifier, ResNetConfig
+from eventveil.models.configs import ResNetConfig
+from eventveil.models.resnet import Classified, ResNetClassifier
 
 RESNET, DEEP, PLAIN, POOLED, TWO_STREAM = "resnet18", "resnet50", "plain", "pooled", "two-stream"
 ARCHITECTURES = (RESNET, PLAIN, POOLED, TWO_STREAM, DEEP)

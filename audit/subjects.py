@@ -17,9 +17,10 @@ from eventveil.audit.stand_in import StandInSource
 from eventveil.errors import AuditError, BookError
 from eventveil.models import shipped
 from eventveil.models.book import Book
+from eventveil.models.header import check_fit
 from eventveil.models.kinds import AnonymizerNetwork
 from eventveil.models.stand_in import StandIn
-from eventveil.models.weights import Weights, check_fit, load_weights
+from eventveil.models.weights import Weights, load_weights
 from eventveil.stream.book_planning import BOOK, check_words
 from eventveil.training.networks.baselines import Unchanged
 from eventveil.training.networks.subjects import RAW, baseline, folder_of
@@ -95,8 +96,8 @@ def read_weights(paths: Sequence[Path]) -> tuple[dict[str, Weights], Weights | N
     first = next(iter(weights.values()))
     for other in weights.values():
         check_fit(
-            other,
-            classifier,
+            other.metadata,
+            None if classifier is None else classifier.metadata,
             representation=first.metadata.representation,
             bins=first.metadata.bins,
             bin_us=first.metadata.bin_us,
@@ -132,7 +133,7 @@ def read_books(paths: Sequence[Path], weights: Mapping[str, Weights], given: Pat
                 f"the book with SHA-256 {found.model.config.book}"
             )
         books[path.stem] = book = Book.read(at)
-        check_words(at, book, path, found)
+        check_words(at, book, path, found.metadata)
         if book.step_us != found.metadata.bin_us:
             raise AuditError(
                 f"{at}: expected steps of a bin of the weights, {found.metadata.bin_us} us, got {book.step_us} us; "

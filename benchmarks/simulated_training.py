@@ -29,7 +29,8 @@ from torch.nn import functional
 
 from eventveil.events import Sensor
 from eventveil.io.source import open_events
-from eventveil.models.resnet import ResNetClassifier, ResNetConfig
+from eventveil.models.configs import ResNetConfig
+from eventveil.models.resnet import ResNetClassifier
 from eventveil.replay.datasets import open_dataset
 from eventveil.replay.datasets.dvs_gesture import GESTURES, LABELS
 from eventveil.stream.histogram import WindowedHistogrammer

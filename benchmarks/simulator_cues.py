@@ -27,7 +27,8 @@ from rich.progress import track
 from rich.table import Table
 from torch.nn import functional
 
-from eventveil.models.resnet import ResNetClassifier, ResNetConfig
+from eventveil.models.configs import ResNetConfig
+from eventveil.models.resnet import ResNetClassifier
 from eventveil.replay.datasets import open_dataset
 from eventveil.replay.datasets.trials import Trial
 from eventveil.training.data.augment import MIRRORED_GESTURES, AugmentSettings, augment, draw_augmentation

@@ -36,8 +36,9 @@ from rich.table import Table
 from eventveil.events import Sensor
 from eventveil.io.source import open_events
 from eventveil.models.book import Book
+from eventveil.models.configs import StandInConfig
 from eventveil.models.rate_limit import WordLimiter
-from eventveil.models.stand_in import StandIn, StandInConfig
+from eventveil.models.stand_in import StandIn
 from eventveil.models.weights import Weights, load_weights
 from eventveil.replay.datasets import open_dataset
 from eventveil.replay.datasets.dvs_gesture import GESTURES, LABELS

@@ -9,9 +9,7 @@ from __future__ import annotations
 
 import atexit
 import os
-import shutil
 import sys
-import tempfile
 from pathlib import Path
 
 VARIABLE = "NUMBA_CACHE_DIR"
@@ -37,6 +35,8 @@ def ensure_cache() -> None:
     """Give numba a temporary folder if it has no other; none, if there is no room for temporary files either."""
     if find_cache() is not None:
         return
+    import tempfile  # rarely needed, and slow to import
+
     try:
         folder = tempfile.mkdtemp(prefix=PREFIX)
     except OSError:
@@ -55,4 +55,6 @@ def _is_writable(folder: Path) -> bool:
 
 def _remove(folder: str, owner: int) -> None:
     if os.getpid() == owner:  # not a forked child
+        import shutil
+
         shutil.rmtree(folder, ignore_errors=True)

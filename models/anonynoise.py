@@ -7,33 +7,12 @@ published with it, so that its weights load unchanged. Legend of axes: B windows
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Annotated, Literal
 
 import torch
-from pydantic import ConfigDict, Field
-from pydantic.dataclasses import dataclass
 from torch import nn
 
+from eventveil.models.configs import AnonyNoiseConfig
 from eventveil.models.noise import NoiseGenerator
-
-
-@dataclass(frozen=True, kw_only=True, config=ConfigDict(extra="forbid"))
-class AnonyNoiseConfig:
-    """Which variant of the paper's ablation to build; the defaults are the method itself.
-
-    Attributes:
-        channels: C of a window, 2 per bin.
-        noise_std: standard deviation of the noise n, in events.
-        inputs: what the network f takes: the window and the noise, or the window alone.
-        output: how the window x, the noise n and f form the anonymized window. For `mean_std` the network has 2C
-            output channels: the first C are the mean mu, the last C the scale sigma, and the result is
-            x + mu + sigma*n. Sigma may be negative: the noise is symmetric.
-    """
-
-    channels: Annotated[int, Field(ge=1, le=1024)] = 10
-    noise_std: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 1.0
-    inputs: Literal["histogram+noise", "histogram"] = "histogram+noise"
-    output: Literal["x+f*n", "f", "x+f", "mean_std"] = "x+f*n"
 
 
 class AnonyNoise(nn.Module):

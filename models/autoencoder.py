@@ -7,25 +7,11 @@ Legend of axes: B windows, C bins of the voxel grid, H rows, W columns.
 
 from __future__ import annotations
 
-from typing import Annotated
-
 import torch
-from pydantic import ConfigDict, Field
-from pydantic.dataclasses import dataclass
 from torch import nn
 
+from eventveil.models.configs import EventAutoencoderConfig
 from eventveil.models.noise import NoiseGenerator
-
-
-@dataclass(frozen=True, kw_only=True, config=ConfigDict(extra="forbid"))
-class EventAutoencoderConfig:
-    """What to build.
-
-    Attributes:
-        channels: C, the bins of the voxel grid.
-    """
-
-    channels: Annotated[int, Field(ge=1, le=1024)] = 5
 
 
 class EventAutoencoder(nn.Module):

@@ -32,7 +32,7 @@ import numpy.typing as npt
 from eventveil.errors import AnonymizerError
 
 if TYPE_CHECKING:
-    from eventveil.models.stand_in import StandInConfig
+    from eventveil.models.configs import StandInConfig
 
 GRID = 1 << 64  # the truth is told in a whole number of GRID cases
 LEAST = 1e-4  # a probability below this counts as this, so that no single window rules out a word for long
@@ -50,7 +50,7 @@ class DecisionRule:
     Attributes:
         word: the latest word; at first the first quiet word.
 
-    >>> from eventveil.models.stand_in import StandInConfig
+    >>> from eventveil.models.configs import StandInConfig
     >>> rule = DecisionRule(StandInConfig(words=3, quiet=(2,), book="0" * 64, transition=0.01, evidence=0.5))
     >>> [rule.decide(np.array([0.9, 0.05, 0.05]), 100_000 * k) for k in range(5)]
     [2, 2, 2, 0, 0]

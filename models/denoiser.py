@@ -8,27 +8,10 @@ Source: Bendig et al., WACV 2025, after DnCNN (Zhang et al., 2017); state-dict k
 
 from __future__ import annotations
 
-from typing import Annotated
-
 import torch
-from pydantic import ConfigDict, Field
-from pydantic.dataclasses import dataclass
 from torch import nn
 
-
-@dataclass(frozen=True, kw_only=True, config=ConfigDict(extra="forbid"))
-class DenoiserConfig:
-    """What to build; the defaults are the published network.
-
-    Attributes:
-        channels: C of a window, 2 per bin.
-        width: channels of the inner convolutions.
-        layers: number of convolutions, the first and the last included.
-    """
-
-    channels: Annotated[int, Field(ge=1, le=1024)] = 10
-    width: Annotated[int, Field(ge=1, le=1024)] = 128
-    layers: Annotated[int, Field(ge=2, le=100)] = 15
+from eventveil.models.configs import DenoiserConfig
 
 
 class Denoiser(nn.Module):

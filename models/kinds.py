@@ -1,23 +1,32 @@
-"""The kinds of network that a weights file may hold; building, saving and loading all use this list."""
+"""The kinds of network that a weights file may hold; building, saving and loading all use this list.
+
+Only building imports a network, and with it torch: who reads no more than the metadata of a file does without.
+"""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import Any, Literal, Protocol
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
-import torch
 from pydantic import TypeAdapter
-from torch import nn
 
-from eventveil.models.anonynoise import AnonyNoise, AnonyNoiseConfig
-from eventveil.models.autoencoder import EventAutoencoder, EventAutoencoderConfig
-from eventveil.models.denoiser import Denoiser, DenoiserConfig
-from eventveil.models.noise import NoiseGenerator
-from eventveil.models.noisy_channel import NoisyChannel, NoisyChannelConfig
-from eventveil.models.resnet import ResNetClassifier, ResNetConfig
-from eventveil.models.stand_in import StandIn, StandInConfig
+from eventveil.models.configs import (
+    AnonyNoiseConfig,
+    DenoiserConfig,
+    EventAutoencoderConfig,
+    NoisyChannelConfig,
+    ResNetConfig,
+    StandInConfig,
+)
+
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
+
+    from eventveil.models.noise import NoiseGenerator
 
 KindName = Literal["anonynoise", "noisy_channel", "event_autoencoder", "resnet_classifier", "denoiser", "stand_in"]
 Role = Literal["anonymizer", "target", "identity", "denoiser"]
@@ -34,21 +43,32 @@ class AnonymizerNetwork(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """A network class, its config class, the roles it can have and the windows it takes."""
+    """A network class, its config class, the roles it can have and the windows it takes.
 
-    model: type[nn.Module]
+    Attributes:
+        network: the class, as module.Class of `eventveil.models`.
+    """
+
+    network: str
     config: type[Any]
     roles: tuple[Role, ...]
     representations: tuple[Representation, ...]
 
+    @property
+    def model(self) -> type[nn.Module]:
+        """The network class."""
+        module, name = self.network.split(".")
+        model: type[nn.Module] = getattr(import_module(f"eventveil.models.{module}"), name)
+        return model
+
 
 KINDS: Mapping[str, Kind] = {
-    "anonynoise": Kind(AnonyNoise, AnonyNoiseConfig, ("anonymizer",), ("histogram",)),
-    "noisy_channel": Kind(NoisyChannel, NoisyChannelConfig, ("anonymizer",), ("histogram",)),
-    "event_autoencoder": Kind(EventAutoencoder, EventAutoencoderConfig, ("anonymizer",), ("voxel",)),
-    "resnet_classifier": Kind(ResNetClassifier, ResNetConfig, ("target", "identity"), ("histogram", "voxel")),
-    "denoiser": Kind(Denoiser, DenoiserConfig, ("denoiser",), ("histogram", "voxel")),
-    "stand_in": Kind(StandIn, StandInConfig, ("anonymizer",), ("histogram",)),
+    "anonynoise": Kind("anonynoise.AnonyNoise", AnonyNoiseConfig, ("anonymizer",), ("histogram",)),
+    "noisy_channel": Kind("noisy_channel.NoisyChannel", NoisyChannelConfig, ("anonymizer",), ("histogram",)),
+    "event_autoencoder": Kind("autoencoder.EventAutoencoder", EventAutoencoderConfig, ("anonymizer",), ("voxel",)),
+    "resnet_classifier": Kind("resnet.ResNetClassifier", ResNetConfig, ("target", "identity"), ("histogram", "voxel")),
+    "denoiser": Kind("denoiser.Denoiser", DenoiserConfig, ("denoiser",), ("histogram", "voxel")),
+    "stand_in": Kind("stand_in.StandIn", StandInConfig, ("anonymizer",), ("histogram",)),
 }
 
 
@@ -87,6 +107,8 @@ def describe(model: nn.Module) -> tuple[str, dict[str, Any]]:
 
 def initialise(kind: str, config: Mapping[str, Any], *, seed: int) -> nn.Module:
     """Build an untrained network with weights drawn from `seed`; PyTorch's global generator is unchanged."""
+    import torch
+
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         return build(kind, config).eval()

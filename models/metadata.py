@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import json
-from typing import Annotated, Any, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat, PositiveInt, model_validator
-from torch import nn
 
 from eventveil.models.kinds import KINDS, KindName, Representation, Role, describe
+
+if TYPE_CHECKING:
+    from torch import nn
 
 FORMAT_VERSION = 1
 

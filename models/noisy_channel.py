@@ -21,46 +21,18 @@ Legend of axes: B windows, C channels, H rows, W columns, D numbers of the code.
 from __future__ import annotations
 
 import itertools
-import math
-from typing import Annotated
 
 import torch
-from pydantic import ConfigDict, Field
-from pydantic.dataclasses import dataclass
 from torch import nn
 from torch.nn import functional
 
-from eventveil.models.channel_capacity import capacity_nats
+from eventveil.models.configs import NoisyChannelConfig, ResNetConfig
 from eventveil.models.noise import NoiseGenerator
-from eventveil.models.resnet import ResNetClassifier, ResNetConfig
+from eventveil.models.resnet import ResNetClassifier
 
 START = 4  # rows and columns of the feature map that the decoder begins with
 DOUBLINGS = 3
 GRID = 256  # a noisy code is a multiple of 1 / GRID
-
-
-@dataclass(frozen=True, kw_only=True, config=ConfigDict(extra="forbid"))
-class NoisyChannelConfig:
-    """What to build.
-
-    Attributes:
-        channels: C of a window, 2 per bin.
-        code: D, the numbers of the code.
-        limit: M, the largest magnitude of a number of the code before the noise.
-        width: channels of the first convolution of the encoder, a narrow ResNet-18.
-        pen: channels of the first convolution of the decoder.
-    """
-
-    channels: Annotated[int, Field(ge=1, le=1024)] = 20
-    code: Annotated[int, Field(ge=1, le=1024)] = 8
-    limit: Annotated[float, Field(gt=0, le=100)] = 3.0
-    width: Annotated[int, Field(ge=1, le=1024)] = 16
-    pen: Annotated[int, Field(ge=2, le=1024)] = 64
-
-    @property
-    def capacity_bits(self) -> float:
-        """Upper bound on the bits about a window that pass the channel, whatever was learned: D times one number's."""
-        return self.code * capacity_nats(self.limit) / math.log(2)
 
 
 class NoisyChannel(nn.Module):

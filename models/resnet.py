@@ -9,41 +9,14 @@ Legend of axes: B windows, C channels, H rows, W columns, E embedding, K classes
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, NamedTuple
+from typing import NamedTuple
 
 import torch
-from pydantic import ConfigDict, Field
-from pydantic.dataclasses import dataclass
 from torch import nn
 
+from eventveil.models.configs import ResNetConfig
+
 BLOCKS = {18: (2, 2, 2, 2), 34: (3, 4, 6, 3), 50: (3, 4, 6, 3)}  # residual blocks in each of the four layers
-
-
-@dataclass(frozen=True, kw_only=True, config=ConfigDict(extra="forbid"))
-class ResNetConfig:
-    """What to build.
-
-    Attributes:
-        depth: 18, 34 or 50.
-        channels: C of a window.
-        classes: K.
-        embedding: E.
-        width: channels after the first convolution; 64 is the published network, fewer give a narrow one.
-        logarithm: apply sign(x) * log(1 + |x|) to a window before the first convolution. The counts of a pixel range
-            over three orders of magnitude; an attacker that uses their logarithm finds twice as many people
-            (docs/method.md). The published network does not use it.
-        last_stride: stride of the last of the four layers: 2 as in torchvision, or 1 as in the Event-ReId method.
-        dropout: share of the embedding's values that training sets to 0; 0 in the Event-ReId method.
-    """
-
-    depth: Literal[18, 34, 50] = 50
-    channels: Annotated[int, Field(ge=1, le=1024)] = 10
-    classes: Annotated[int, Field(ge=1, le=100_000)] = 11
-    embedding: Annotated[int, Field(ge=1, le=65_536)] = 512
-    width: Annotated[int, Field(ge=1, le=1024)] = 64
-    logarithm: bool = False
-    last_stride: Literal[1, 2] = 2
-    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.5
 
 
 class Classified(NamedTuple):

@@ -12,54 +12,10 @@ Legend of axes: B windows, C channels, H rows, W columns, K words.
 
 from __future__ import annotations
 
-from typing import Annotated, Self
-
 import torch
-from pydantic import ConfigDict, Field, model_validator
-from pydantic.dataclasses import dataclass
 from torch import nn
 
-
-@dataclass(frozen=True, kw_only=True, config=ConfigDict(extra="forbid"))
-class StandInConfig:
-    """What to build, and how its probabilities become words (`models/decision.py` explains the rule).
-
-    Attributes:
-        channels: C of a window, 2 per bin.
-        words: K, the words of the book.
-        book: SHA-256 of the book's file, in hexadecimal: the book that the network was trained for.
-        width: channels after the first convolution.
-        quiet: numbers of the words that mean that no gesture is made; a stream begins with the first.
-        transition: probability that the true word changes from one window to the next.
-        evidence: exponent of the probabilities of a window; below 1, since successive windows overlap.
-        threshold: belief that another word needs before it is chosen.
-        changes_per_second: N, how often the word may change within any second.
-        epsilon: budget of the k-ary randomised response per decision, in nats; None for no noise.
-        interval_s: with an epsilon, a decision is made once in this time, seconds.
-    """
-
-    channels: Annotated[int, Field(ge=1, le=1024)] = 20
-    words: Annotated[int, Field(ge=2, le=4096)] = 13
-    book: Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
-    width: Annotated[int, Field(ge=1, le=1024)] = 24
-    quiet: Annotated[tuple[int, ...], Field(min_length=1)] = (12, 11)
-    transition: Annotated[float, Field(gt=0, le=1)] = 0.003
-    evidence: Annotated[float, Field(gt=0, le=4)] = 0.8
-    threshold: Annotated[float, Field(gt=0, lt=1)] = 0.5
-    changes_per_second: Annotated[int, Field(ge=1, le=1000)] = 2
-    epsilon: Annotated[float, Field(gt=0, le=50)] | None = None
-    interval_s: Annotated[float, Field(ge=0.01, le=3600)] = 1.0
-
-    @model_validator(mode="after")
-    def _is_consistent(self) -> Self:
-        if len(set(self.quiet)) < len(self.quiet) or not all(0 <= word < self.words for word in self.quiet):
-            raise ValueError(f"quiet: expected different words from 0 to {self.words - 1}, got {self.quiet}")
-        if self.epsilon is not None and self.interval_s * self.changes_per_second < 1:
-            raise ValueError(
-                f"interval_s: a decision every {self.interval_s} s changes the word more often than "
-                f"changes_per_second, {self.changes_per_second}; raise one of them"
-            )
-        return self
+from eventveil.models.configs import StandInConfig
 
 
 class StandIn(nn.Module):

@@ -8,31 +8,19 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import safetensors.torch
 import torch
-from pydantic import BaseModel, ValidationError
-from safetensors import SafetensorError, safe_open
 from torch import nn
 
 from eventveil.errors import WeightsError
 from eventveil.files import write_atomic
-from eventveil.models.kinds import Representation, build, describe, parse_config
-from eventveil.models.metadata import FORMAT_VERSION, Digests, Metadata
-from eventveil.settings import first_finding
-
-METADATA_KEY = "eventveil"
-
-
-class _Versioned(BaseModel):
-    """The one key that must stay readable in files of later versions, whatever else they hold."""
-
-    format_version: int
+from eventveil.models.header import METADATA_KEY, open_file, parse_metadata
+from eventveil.models.kinds import build, describe
+from eventveil.models.metadata import Digests, Metadata
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,8 +105,8 @@ def load_weights(path: Path | str) -> Weights:
     eventveil.errors.WeightsError: gone.st: cannot be read (No such file or directory: gone.st); check the path
     """
     path = Path(path)
-    with _open(path) as file:
-        metadata = _parse_metadata(path, file.metadata())
+    with open_file(path, "pt") as file:
+        metadata = parse_metadata(path, file.metadata())
         # A copy: a memory-mapped tensor would change with its file.
         tensors = {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118 - no mapping
     # The "meta" device allocates nothing, so a file that claims a huge network costs no more than its own bytes.
@@ -141,72 +129,6 @@ def load_same(path: Path, digest: str | None) -> Weights:
     if weights.digest != digest:
         raise WeightsError(f"{path}: the file has changed since the line was checked; start again")
     return weights
-
-
-def read_metadata(path: Path) -> Metadata:
-    """Read the metadata of a weights file from its safetensors header, without reading a tensor.
-
-    Use it for the role, labels or window of a file. Only `load_weights` detects values that are not finite, tensors of
-    another network and a wrong digest.
-
-    Args:
-        path: a file written by `save_weights`.
-
-    Raises:
-        WeightsError: the file is missing, truncated or not a safetensors file, or its metadata is absent, malformed or
-            of a later version; with the message of `load_weights`.
-
-    >>> from eventveil.models.shipped import NOISY_CHANNEL
-    >>> metadata = read_metadata(NOISY_CHANNEL)
-    >>> metadata.kind, metadata.role, metadata.window_shape
-    ('noisy_channel', 'anonymizer', (10, 2, 32, 32))
-    """
-    with _open(path) as file:
-        return _parse_metadata(path, file.metadata())
-
-
-def check_fit(
-    anonymizer: Weights,
-    classifier: Weights | None = None,
-    *,
-    representation: Representation | None = None,
-    bins: int | None = None,
-    bin_us: int | None = None,
-    size: tuple[int, int] | None = None,
-) -> None:
-    """Check that weights can run together in one pipeline, before anything starts.
-
-    The windows of both files and of the pipeline must agree in representation, bins and size, and in bin_us where
-    both state it (weights for whole recordings do not). The hop may differ: it moves windows, but does not change
-    their content.
-
-    Args:
-        anonymizer: the weights of the anonymizer.
-        classifier: the weights of the classifier, if any.
-        representation: setting of the pipeline; None, here and below, where it follows the weights.
-        bins: bins in a window of the pipeline.
-        bin_us: length of its bins, microseconds.
-        size: width and height of its windows, pixels.
-
-    Raises:
-        WeightsError: a role is wrong, or windows differ; the message names the key and both values.
-    """
-    if anonymizer.metadata.role != "anonymizer":
-        raise WeightsError(f"expected weights of an anonymizer, got {anonymizer.metadata.role}; choose another file")
-    if classifier is not None:
-        if classifier.metadata.role != "target":
-            raise WeightsError(f"expected weights for a target, got {classifier.metadata.role}; choose another file")
-        _agree(anonymizer, "the classifier", classifier.metadata.model_dump())
-    _agree(anonymizer, "the line", {"representation": representation, "bins": bins, "bin_us": bin_us, "size": size})
-
-
-def _agree(anonymizer: Weights, other: str, window: dict[str, Any]) -> None:
-    for key in ("representation", "bins", "bin_us", "size"):
-        ours, theirs = getattr(anonymizer.metadata, key), window[key]
-        if ours is not None and theirs is not None and ours != theirs:
-            raise WeightsError(
-                f"the anonymizer takes windows of {key} {ours}, {other} has {theirs}; choose weights that agree"
-            )
 
 
 def check_tensors(path: Path, model: nn.Module, tensors: Mapping[str, torch.Tensor]) -> None:
@@ -241,48 +163,6 @@ def digest_of(tensors: Mapping[str, torch.Tensor]) -> str:
         digest.update(json.dumps([name, array.dtype.str, array.shape]).encode())
         digest.update(array.tobytes())
     return digest.hexdigest()
-
-
-@contextmanager
-def _open(path: Path) -> Iterator[Any]:  # safetensors types none of its methods
-    """Open a safetensors file, whose header must be well formed and account for every byte."""
-    try:
-        with safe_open(path, framework="pt") as file:
-            yield file
-    except SafetensorError as error:
-        raise WeightsError(
-            f"{path}: expected a safetensors file, got something else or a part of one ({error}); "
-            "import a .pth file with `eventveil weights import`"
-        ) from error
-    except OSError as error:
-        raise WeightsError(f"{path}: cannot be read ({error.strerror or error}); check the path") from error
-
-
-def _parse_metadata(path: Path, header: Mapping[str, str] | None) -> Metadata:
-    text = (header or {}).get(METADATA_KEY)
-    if text is None:
-        raise WeightsError(
-            f"{path}: a safetensors file without metadata of eventveil; "
-            "give --weights shipped, or a file made with `eventveil weights import` or `eventveil train`"
-        )
-    try:
-        version = _Versioned.model_validate_json(text).format_version
-        if version > FORMAT_VERSION:
-            raise WeightsError(
-                f"{path}: weights format {version}, this eventveil reads {FORMAT_VERSION}; update eventveil"
-            )
-        metadata = Metadata.model_validate_json(text)
-    except ValidationError as error:
-        raise WeightsError(f"{path}: metadata: {first_finding(error)}; write the file again") from error
-    try:
-        parse_config(metadata.kind, metadata.config)
-    except ValidationError as error:
-        raise WeightsError(
-            f"{path}: config of {metadata.kind}: {first_finding(error)}; write the file again"
-        ) from error
-    if metadata.digests.tensors is None:
-        raise WeightsError(f"{path}: metadata without the digest of the tensors; write the file again")
-    return metadata
 
 
 def _check_finite(path: Path, tensors: Mapping[str, torch.Tensor]) -> None:

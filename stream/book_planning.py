@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING
 
 from eventveil.errors import BookError, ConfigError
 from eventveil.models.book import Book
+from eventveil.models.kinds import parse_config
 from eventveil.models.rate_limit import bits_per_second, steps_per_second
 from eventveil.stream.settings import PipelineSettings
 
 if TYPE_CHECKING:
-    from eventveil.models.weights import Weights
+    from eventveil.models.metadata import Metadata
 
 BOOK = "book.safetensors"  # beside the weights, unless the settings name another file
 
@@ -48,21 +49,19 @@ class BookPlan:
         )
 
 
-def plan_book(settings: PipelineSettings, anonymizer: Weights) -> BookPlan | None:
+def plan_book(settings: PipelineSettings, anonymizer: Metadata) -> BookPlan | None:
     """Read the book of a stand-in and check it; None for another anonymizer.
 
     Raises:
         BookError: the book cannot be read, is damaged, or is not the one that the weights were trained for.
         ConfigError: a setting does not fit a stand-in, or one that is for a stand-in does not fit the weights.
     """
-    from eventveil.models.stand_in import StandIn
-
-    if not isinstance(anonymizer.model, StandIn):
+    if anonymizer.kind != "stand_in":
         for key, is_set in (("anonymize.book", settings.anonymize.book), ("publish.events", settings.publish.events)):
             if is_set:
                 raise ConfigError(
                     f"{key}: only a stand-in publishes from a book, and {settings.anonymize.weights} is of kind "
-                    f"{anonymizer.metadata.kind}; leave it out"
+                    f"{anonymizer.kind}; leave it out"
                 )
         return None
     if settings.classify.weights is not None:
@@ -76,11 +75,11 @@ def plan_book(settings: PipelineSettings, anonymizer: Weights) -> BookPlan | Non
     if settings.anonymize.book is None and not path.exists():
         raise BookError(
             f"{path}: {weights} is a stand-in and publishes from its book, which is not beside it; give --book FILE, "
-            f"the book with SHA-256 {anonymizer.model.config.book}"
+            f"the book with SHA-256 {anonymizer.config['book']}"
         )
     book = Book.read(path)
     _check_fit(path, book, weights, anonymizer, settings)
-    changes = anonymizer.model.config.changes_per_second
+    changes = parse_config(anonymizer.kind, anonymizer.config).changes_per_second
     return BookPlan(
         path=path,
         digest=book.digest,
@@ -104,26 +103,26 @@ def read_planned(plan: BookPlan) -> Book:
     return book
 
 
-def _check_fit(path: Path, book: Book, weights: Path, anonymizer: Weights, settings: PipelineSettings) -> None:
+def _check_fit(path: Path, book: Book, weights: Path, anonymizer: Metadata, settings: PipelineSettings) -> None:
     check_words(path, book, weights, anonymizer)
-    trained, window = anonymizer.metadata, settings.window
-    hop = window.hop or trained.hop
-    if trained.bin_us is None or hop is None or (window.mode or trained.mode) != "windows":
+    window = settings.window
+    hop = window.hop or anonymizer.hop
+    if anonymizer.bin_us is None or hop is None or (window.mode or anonymizer.mode) != "windows":
         raise ConfigError("window.mode: a stand-in takes windows, not whole recordings; leave it out")
-    if trained.bin_us * hop != book.step_us:
+    if anonymizer.bin_us * hop != book.step_us:
         raise ConfigError(
-            f"window.hop: {hop} bins of {trained.bin_us} us are not the step of {path}, {book.step_us} us; leave it "
+            f"window.hop: {hop} bins of {anonymizer.bin_us} us are not the step of {path}, {book.step_us} us; leave it "
             "out, or choose weights that fit the book"
         )
 
 
-def check_words(path: Path, book: Book, weights: Path, anonymizer: Weights) -> None:
+def check_words(path: Path, book: Book, weights: Path, anonymizer: Metadata) -> None:
     """Check that a book is the one that a stand-in was trained for.
 
     Raises:
         BookError: it is another one.
     """
-    config = anonymizer.metadata.config
+    config = anonymizer.config
     if book.digest != config["book"]:
         raise BookError(
             f"{path}: {weights} was trained for the book with SHA-256 {config['book']}, and this one has "

@@ -6,13 +6,13 @@ import secrets
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
-from eventveil.stream.histogram import WindowedHistogrammer
 from eventveil.stream.publisher.contents import Provenance
 from eventveil.stream.settings import PipelineSettings
 
 if TYPE_CHECKING:
     from eventveil.events import Window
     from eventveil.stream.book_planning import BookPlan
+    from eventveil.stream.histogram import WindowedHistogrammer
     from eventveil.stream.preprocess.view import View
 
 
@@ -57,6 +57,8 @@ class WindowPlan:
         Raises:
             EventError: the sensor is smaller than the window, or does not contain the crop.
         """
+        from eventveil.stream.histogram import WindowedHistogrammer
+
         return WindowedHistogrammer(
             view.sensor,
             size=self.size,

@@ -1,4 +1,8 @@
-"""Plans a pipeline before anything starts: loads the weights and checks them against the settings and each other."""
+"""Plans a pipeline before anything starts: checks the headers of its weights against the settings and each other.
+
+It reads no tensor. The process that runs a network does, and refuses tensors that are not those of the header
+(`eventveil.models.weights.load_same`); a pipeline publishes nothing before all its stages are ready.
+"""
 
 from __future__ import annotations
 
@@ -7,8 +11,8 @@ from pathlib import Path
 
 from eventveil.errors import AuditError, ConfigError, WeightsError
 from eventveil.models import shipped
+from eventveil.models.header import check_fit, read_metadata
 from eventveil.models.metadata import Metadata
-from eventveil.models.weights import Weights, check_fit, load_weights
 from eventveil.replay.player.sources import CLASSES, RECORDING, look_for
 from eventveil.stream.book_planning import BookPlan, plan_book
 from eventveil.stream.histogram.density import FAR
@@ -22,13 +26,14 @@ from eventveil.stream.settings import PipelineSettings, WindowSettings
 
 
 def plan(settings: PipelineSettings) -> PipelinePlan:
-    """Load and check everything that the pipeline needs.
+    """Check everything that the pipeline needs, but for the tensors of its networks.
 
     Raises:
         DatasetError: a source's folder is not the dataset that its URI names.
         ConfigError: two sources play the same events; the anonymizer's weights are missing, or a setting does not fit
             them; a camera's quiet windows would be too late for their release.
-        WeightsError: a weights file is invalid, untrained without permission, or does not fit the pipeline.
+        WeightsError: the header of a weights file is invalid, or the weights are untrained without permission or do not
+            fit the pipeline.
         BookError: the book of a stand-in is missing, damaged, or not the one that the weights were trained for.
         AuditError: a certificate is not valid, or a certificate given in the settings does not cover these weights; or
             it covers a stand-in with another book, or with fewer bits per second.
@@ -49,22 +54,22 @@ def plan(settings: PipelineSettings) -> PipelinePlan:
 
 
 def plan_networks(settings: PipelineSettings) -> PipelinePlan:
-    """Load and check the networks and the book, and nothing of the sources.
+    """Check the headers of the networks and the book, and nothing of the sources.
 
     Raises:
         ConfigError, WeightsError, BookError, AuditError: as for `plan`.
     """
     anonymizer = _anonymizer(settings)
     book = plan_book(settings, anonymizer)
-    classifier = None if settings.classify.weights is None else load_weights(settings.classify.weights)
+    classifier = None if settings.classify.weights is None else read_metadata(settings.classify.weights)
     requested = settings.window
     check_fit(anonymizer, classifier, bins=requested.bins, bin_us=requested.bin_us, size=requested.size)
     certificate, audit_remarks = _certificate(settings.anonymize, anonymizer, book)
     provenance = Provenance(
-        anonymizer=anonymizer.digest,
-        trained=anonymizer.metadata.trained,
-        classifier=None if classifier is None else classifier.digest,
-        classifier_trained=classifier is not None and classifier.metadata.trained,
+        anonymizer=anonymizer.identity,
+        trained=anonymizer.trained,
+        classifier=None if classifier is None else classifier.identity,
+        classifier_trained=classifier is not None and classifier.trained,
         labels=_labels(classifier, book),
         certificate=None if certificate is None else certificate.digest,
         certificate_text=None if certificate is None else certificate.text,
@@ -72,19 +77,19 @@ def plan_networks(settings: PipelineSettings) -> PipelinePlan:
         changes_per_second=None if book is None else book.changes_per_second,
         bits_per_second=None if book is None else book.bits_per_second,
     )
-    window = window_plan(requested, anonymizer.metadata, settings.anonymize.weights)
+    window = window_plan(requested, anonymizer, settings.anonymize.weights)
     min_density, density_remarks = _min_density(settings, classifier, anonymizer)
     return PipelinePlan(settings, window, provenance, book, min_density, remarks=(*audit_remarks, *density_remarks))
 
 
-def _labels(classifier: Weights | None, book: BookPlan | None) -> tuple[str, ...]:
+def _labels(classifier: Metadata | None, book: BookPlan | None) -> tuple[str, ...]:
     if book is not None:
         return book.labels
-    return () if classifier is None else tuple(classifier.metadata.labels)
+    return () if classifier is None else tuple(classifier.labels)
 
 
 def _min_density(
-    settings: PipelineSettings, classifier: Weights | None, anonymizer: Weights
+    settings: PipelineSettings, classifier: Metadata | None, anonymizer: Metadata
 ) -> tuple[float | None, tuple[str, ...]]:
     """Return the density below which no gesture is named, and a remark on what that lets out."""
     if classifier is None and settings.classify.is_choosy:
@@ -92,18 +97,18 @@ def _min_density(
             "classify: min_probability, hold and min_density are for the gestures of a classifier, and there is none; "
             "leave them out"
         )
-    density, trained = settings.classify.min_density, anonymizer.metadata
+    density = settings.classify.min_density
     if density is None:
         return None, ()
-    if trained.representation != "histogram":
+    if anonymizer.representation != "histogram":
         raise ConfigError("classify.min_density: windows of these weights are no counts of events; leave it out")
     if density == "trained":
-        if trained.scene is None or trained.scene.density is None:
+        if anonymizer.scene is None or anonymizer.scene.density is None:
             raise ConfigError(
                 f"classify.min_density: {settings.anonymize.weights} does not record the density of its training; give "
                 "a number of events per pixel (`eventveil calibrate` measures it)"
             )
-        density = trained.scene.density[0] / FAR
+        density = anonymizer.scene.density[0] / FAR
     remark = f"classify.min_density: gestures tell in which windows there are fewer than {density:.3g} events per pixel"
     return density, (remark,)
 
@@ -137,24 +142,24 @@ def _check_keys(keys: Path | None) -> tuple[str, ...]:
     )
 
 
-def _anonymizer(settings: PipelineSettings) -> Weights:
+def _anonymizer(settings: PipelineSettings) -> Metadata:
     path = settings.anonymize.weights
     if path is None:
         raise ConfigError(
             "the anonymizer has no weights: add --weights shipped (trained on simulated people only) "
             "or --weights FILE; `eventveil weights init anonynoise FILE` creates untrained weights for tests"
         )
-    weights = load_weights(path)
-    if not (weights.metadata.trained or settings.anonymize.allow_untrained):
+    metadata = read_metadata(path)
+    if not (metadata.trained or settings.anonymize.allow_untrained):
         raise WeightsError(
             f"{path}: the anonymizer is untrained, so its noise does not protect: refused; "
             "to try the line anyway, give --allow-untrained; every header will then say so"
         )
-    return weights
+    return metadata
 
 
 def _certificate(
-    settings: AnonymizeSettings, anonymizer: Weights, book: BookPlan | None
+    settings: AnonymizeSettings, anonymizer: Metadata, book: BookPlan | None
 ) -> tuple[Signed | None, tuple[str, ...]]:
     """Return the certificate of these weights, and remarks on a missing, failed or soon expired audit."""
     assert settings.weights is not None
@@ -163,7 +168,7 @@ def _certificate(
     signed = None
     if settings.certificate is not None or default.exists():
         signed = Signed.read(path, read_key(shipped.PROJECT_KEY) if path == shipped.CERTIFICATE else None)
-    subject = None if signed is None else signed.certificate.about(anonymizer.digest)
+    subject = None if signed is None else signed.certificate.about(anonymizer.identity)
     if signed is not None and subject is not None:
         _check_certified_book(path, subject, book)
         warning = signed.expiry_warning()
@@ -177,12 +182,12 @@ def _certificate(
     other = "" if signed is None else f" ({path} covers other weights)"
     if settings.certificate is not None:
         raise AuditError(
-            f"{path}: does not cover {settings.weights} (tensors {anonymizer.digest[:16]}): refused; give the "
+            f"{path}: does not cover {settings.weights} (tensors {anonymizer.identity[:16]}): refused; give the "
             "certificate of these weights, or none: every header will then say that they were never audited"
         )
-    if not anonymizer.metadata.trained:
+    if not anonymizer.trained:
         return None, ()
-    note = anonymizer.metadata.note or "none"
+    note = anonymizer.note or "none"
     return None, (f"{settings.weights}: never audited{other}: no certificate shows whom it protects. Its note: {note}",)
 
 

@@ -19,7 +19,8 @@ from eventveil.audit.settings import AuditSettings, train_settings
 from eventveil.audit.subjects import Subject
 from eventveil.audit.workspace.identity_stage import IdentityStage
 from eventveil.errors import AuditError
-from eventveil.models.denoiser import Denoiser, DenoiserConfig
+from eventveil.models.configs import DenoiserConfig
+from eventveil.models.denoiser import Denoiser
 from eventveil.replay.datasets.trials import Dataset, people_of
 from eventveil.training.data.loader import BatchLoader, mirrored_targets
 from eventveil.training.data.split import PARTS, Watch, load_or_build_windows

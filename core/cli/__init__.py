@@ -8,72 +8,92 @@ from __future__ import annotations
 
 import signal
 import sys
-from typing import Annotated
+from functools import cache
+from importlib import import_module
+from typing import Annotated, Any
 
 from eventveil.errors import EventVeilError
 from eventveil.processes import default_signals, forbid_core_dumps
 from eventveil.version import __version__
 
-with default_signals(signal.SIGINT):  # the imports take a second or more
+with default_signals(signal.SIGINT):  # the imports take a moment
     import typer
 
-    from eventveil.cli import (
-        anonymize,
-        audit,
-        book,
-        calibrate,
-        cameras,
-        convert,
-        datasets,
-        demo,
-        doctor,
-        forget,
-        info,
-        keys,
-        record,
-        replay,
-        run,
-        simulate,
-        status,
-        subscribe,
-        train,
-        view,
-        weights,
-    )
     from eventveil.cli.options import INTERRUPTED, say
 
-app = typer.Typer(
-    name="eventveil",
-    no_args_is_help=True,
-    add_completion=False,
-    pretty_exceptions_enable=False,
-    rich_markup_mode="markdown",
-    context_settings={"help_option_names": ["-h", "--help"]},
-)
-for commands in (
-    info,
-    convert,
-    datasets,
-    anonymize,
-    run,
-    subscribe,
-    view,
-    record,
-    replay,
-    status,
-    cameras,
-    calibrate,
-    doctor,
-    forget,
-    keys,
-    simulate,
-    train,
-    audit,
-    weights,
-    book,
-    demo,
-):
-    commands.register(app)
+SUMMARIES = {
+    "info": "Describe a recording: format, sensor, number of events, times and rates.",
+    "convert": "Convert a recording to another format; t, x, y and p stay exactly the same.",
+    "anonymize": "Anonymize recordings: for each, write a file with what a pipeline would publish of it.",
+    "run": "Run sources through the pipeline and publish anonymized windows and gestures.",
+    "subscribe": "Receive what a pipeline publishes, until it ends.",
+    "view": "Show what a pipeline publishes as a web page, until Ctrl-C.",
+    "record": "Record what a pipeline publishes, until it ends: windows, gestures, events and states, in MCAP.",
+    "replay": "Publish a recording again: the same windows, gestures and events, as subscribers received them.",
+    "status": "Show the status of a running pipeline: its stages, dropped windows, latency and subscribers.",
+    "cameras": "List the attached event cameras: model, serial number, sensor, firmware, and the URI that opens each.",
+    "calibrate": "Measure a camera's events and compare them with the training data of the anonymizer.",
+    "doctor": "Check this machine for problems that would stop or slow a pipeline. Changes nothing.",
+    "forget": "Delete what eventveil keeps of what it saw, without being told to write it.",
+    "demo": "Watch the whole pipeline at work: what the camera sees and what subscribers get, side by side.",
+    "datasets": "Validate datasets.",
+    "keys": "Keys: encrypt what is published, and control who may subscribe (docs/security.md).",
+    "simulate": "Write simulated datasets: gestures, visits with gestures in them, or scenes without any "
+    "(docs/simulator.md).",
+    "train": "Train an anonymizer and its classifiers, and attack it. The results are weights for `eventveil run`.",
+    "audit": "Measure how much identity an anonymizer leaks: train attackers on anonymized data, test them on "
+    "unseen people.",
+    "weights": "Import, show and initialise weights files.",
+    "book": "Make, show and check books of the stand-in.",
+}
+"""The commands in the order of `eventveil --help`, and what it says of them: the first sentences of their own help.
+
+Repeated here so that the list of all commands, and a single command, need not import all others.
+"""
+
+
+@cache
+def program(*commands: str) -> typer.Typer:
+    """Return the program with these commands only."""
+    app = _empty()
+    for command in commands:
+        import_module(f"eventveil.cli.{command}").register(app)
+    return app
+
+
+def index() -> typer.Typer:
+    """Return the program with all its commands by name and summary: enough for `eventveil --help`, and no more."""
+    app = _empty()
+    for command, summary in SUMMARIES.items():
+        app.command(command, help=summary)(lambda: None)
+    return app
+
+
+def __getattr__(name: str) -> Any:
+    if name != "app":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return program(*SUMMARIES)
+
+
+def _empty() -> typer.Typer:
+    app = typer.Typer(
+        name="eventveil",
+        no_args_is_help=True,
+        add_completion=False,
+        pretty_exceptions_enable=False,
+        rich_markup_mode="markdown",
+        context_settings={"help_option_names": ["-h", "--help"]},
+    )
+    app.callback()(about)
+    return app
+
+
+def _asked_for() -> typer.Typer:
+    """Return as much of the program as the arguments ask for."""
+    first = sys.argv[1:2]
+    if not first or first[0] in ("-h", "--help"):
+        return index()
+    return program(*(first if first[0] in SUMMARIES else SUMMARIES))
 
 
 def _print_version(requested: bool) -> None:
@@ -82,7 +102,6 @@ def _print_version(requested: bool) -> None:
         raise typer.Exit
 
 
-@app.callback()
 def about(
     version: Annotated[
         bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit.")
@@ -105,6 +124,8 @@ def main() -> None:
     """Run the program; the entry point of `eventveil`."""
     forbid_core_dumps()
     try:
+        with default_signals(signal.SIGINT):
+            app = _asked_for()
         app()
     except EventVeilError as error:
         say(str(error) if str(error).startswith("eventveil ") else f"eventveil: {error}")

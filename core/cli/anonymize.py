@@ -22,7 +22,6 @@ from eventveil.cli.options import (
     say,
     set_option,
 )
-from eventveil.cli.progress import DelayedProgress, FaultReporter
 from eventveil.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -101,6 +100,7 @@ def anonymize(
     """
     if out is None:
         raise ConfigError("expected --out DIR, the folder for anonymized files")
+    from eventveil.cli.progress import DelayedProgress
     from eventveil.stream.archive.message_writer import WRITERS
     from eventveil.stream.batch.anonymize import anonymize_all
     from eventveil.stream.batch.recordings import find_recordings
@@ -165,6 +165,8 @@ def _say_remarks(plan: PipelinePlan) -> None:
 
 def _report(result: Result, out: Path, *, json: bool) -> None:
     """Print the result; end with status 1 if recordings failed."""
+    from eventveil.cli.progress import FaultReporter
+
     if json:
         failed = [{"recording": name, "error": error} for name, error in result.failed.items()]
         counts = {"done": result.done, "earlier": result.earlier, "windows": result.windows}

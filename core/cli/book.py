@@ -19,7 +19,6 @@ from eventveil.cli.options import (
     set_option,
     stdout,
 )
-from eventveil.cli.progress import DelayedProgress
 from eventveil.models.shipped import book_of
 
 if TYPE_CHECKING:
@@ -63,6 +62,7 @@ def make(
 
     Example:  eventveil book make gestures --out book.safetensors
     """
+    from eventveil.cli.progress import DelayedProgress
     from eventveil.config import checked, find_config, read_yaml
     from eventveil.training.book.make import BookSettings, compose_book, film_clips, lay_out_book
 

@@ -5,9 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-import numpy as np
 import typer
-from rich.progress import BarColumn, Progress, TextColumn
 from rich.table import Table
 
 from eventveil.cli.options import (
@@ -85,7 +83,7 @@ def calibrate(
     """
     from eventveil.config import checked
     from eventveil.models import shipped
-    from eventveil.models.weights import load_weights
+    from eventveil.models.header import read_metadata
     from eventveil.stream.planning import window_plan
     from eventveil.stream.settings import SourceSettings, WindowSettings
 
@@ -96,7 +94,7 @@ def calibrate(
     settings = checked(SourceSettings, values, overrides or [], name=name, example="scene.rotate=90")
     weights = weights or Path("shipped")
     path = shipped.files_of(weights)[0]
-    trained = load_weights(path).metadata
+    trained = read_metadata(path)
     if trained.role != "anonymizer":
         raise ConfigError(f"--weights {path}: expected the weights of an anonymizer, got {trained.role}")
     if forget:
@@ -121,6 +119,8 @@ def calibrate(
 
 
 def _measure(settings: SourceSettings, plan: Any, seconds: float) -> SourceProfile:
+    from rich.progress import BarColumn, Progress, TextColumn
+
     from eventveil.stream.calibration.profile import profile_source
 
     columns = TextColumn("{task.description}"), BarColumn(), TextColumn("{task.completed:.1f} of {task.total:.1f} s")
@@ -154,6 +154,8 @@ def _forget(profile: SourceProfile) -> None:
 
 def _report(profile: SourceProfile, settings: SourceSettings, trained: Metadata) -> dict[str, Any]:
     """Return the measurement as plain values: numbers of events, never events."""
+    import numpy as np
+
     rates = profile.per_pixel / profile.seconds if profile.seconds else np.zeros(profile.per_pixel.shape)
     rows, columns = np.nonzero(profile.hot)
     hottest = np.argsort(-rates[rows, columns], kind="stable")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, cast
+from typing import Annotated, Any
 
 import typer
 
@@ -16,9 +16,6 @@ from eventveil.cli.options import (
     say,
     say_losses,
 )
-from eventveil.cli.progress import DelayedProgress
-from eventveil.io.convert import convert
-from eventveil.io.source import Damage, Disorder, open_events
 
 OutArgument = Annotated[
     Path,
@@ -46,10 +43,13 @@ def convert_file(
 
     Example:  eventveil convert trial.raw trial.aedat4
     """
+    from eventveil.cli.progress import DelayedProgress
+    from eventveil.io.convert import convert
+    from eventveil.io.source import open_events
+
+    handling: dict[str, Any] = {"on_disorder": on_disorder, "on_damage": on_damage}  # open_events checks the words
     with (
-        open_events(
-            source, sensor=sensor, on_disorder=cast(Disorder, on_disorder), on_damage=cast(Damage, on_damage)
-        ) as events,
+        open_events(source, sensor=sensor, **handling) as events,
         DelayedProgress("events") as progress,
     ):
         try:

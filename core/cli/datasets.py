@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.table import Table
 
 from eventveil.cli.options import JsonOption, print_json, stdout
-from eventveil.cli.progress import DelayedProgress, FaultReporter
-from eventveil.replay.datasets import open_dataset
-from eventveil.replay.datasets.statistics import StatisticsRow, count_events, table
-from eventveil.replay.datasets.trials import Dataset
+
+if TYPE_CHECKING:
+    from eventveil.replay.datasets.statistics import StatisticsRow
+    from eventveil.replay.datasets.trials import Dataset
 
 PathArgument = Annotated[Path, typer.Argument(metavar="PATH", help="Folder of a dataset.")]
 
@@ -38,6 +38,10 @@ def check(path: PathArgument, json: JsonOption = False) -> None:
 
     Example:  eventveil datasets check data/DVSGesture
     """
+    from eventveil.cli.progress import DelayedProgress, FaultReporter
+    from eventveil.replay.datasets import open_dataset
+    from eventveil.replay.datasets.statistics import count_events, table
+
     dataset = open_dataset(path)
     damages: list[Exception] = []
     with DelayedProgress("trials", len(dataset.trials)) as progress:

@@ -9,8 +9,6 @@ from collections import deque
 from contextlib import ExitStack
 from typing import IO, TYPE_CHECKING, Annotated, Any
 
-import numpy as np
-import numpy.typing as npt
 import typer
 from rich.columns import Columns
 from rich.console import Group
@@ -24,6 +22,9 @@ from eventveil.errors import ConfigError, LineError
 from eventveil.processes import module_command
 
 if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
     from eventveil.events import Window
     from eventveil.stream.protocol.wire import Message, StreamHeader
 
@@ -87,6 +88,8 @@ class SimulatedCamera:
 
     def seen(self, header: StreamHeader) -> npt.NDArray[np.float32]:
         """Return the counts of the published window's time, (2, 32, 32)."""
+        import numpy as np
+
         while not self._latest or self._latest[-1].t_end_us < header.t_end_us:
             self._latest.append(next(self._bins))
         during = [one.counts[0] for one in self._latest if header.t_start_us <= one.t_start_us < header.t_end_us]
@@ -170,6 +173,8 @@ def _draw(values: npt.NDArray[np.float32]) -> Text:
 
     Without colours (NO_COLOR), a fuller character means more events.
     """
+    import numpy as np
+
     channels, height, width = values.shape
     pixels = values.reshape(channels, PIXELS, height // PIXELS, PIXELS, width // PIXELS).sum(axis=(0, 2, 4))
     grey = np.clip(255 * pixels / max(float(pixels.max()), 1e-6), 0, 255).astype(int)

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.table import Table
 
 from eventveil.cli.options import JsonOption, SensorOption, print_json, say_losses, stdout
-from eventveil.cli.progress import FaultReporter
 from eventveil.errors import EventFileError
-from eventveil.events import Sensor
-from eventveil.io.detect import is_mcap, locate
-from eventveil.io.source import EventSource
-from eventveil.io.summary import Summary, Tally, open_to_describe
+
+if TYPE_CHECKING:
+    from eventveil.cli.progress import FaultReporter
+    from eventveil.events import Sensor
+    from eventveil.io.source import EventSource
+    from eventveil.io.summary import Summary
 
 FileArgument = Annotated[
     str, typer.Argument(metavar="FILE", help="A recording; format options follow a '?', as in 'a.npy?unit=ms'.")
@@ -39,6 +40,10 @@ def info(file: FileArgument, json: JsonOption = False, sensor: SensorOption = No
 
     Example:  eventveil info trial.aedat4 --json
     """
+    from eventveil.cli.progress import FaultReporter
+    from eventveil.io.detect import is_mcap, locate
+    from eventveil.io.summary import open_to_describe
+
     path = locate(file)[0]
     if path.is_file() and is_mcap(path):
         _print_recorded(path, json=json)
@@ -73,6 +78,8 @@ def _print_recorded(path: Path, *, json: bool) -> None:
 
 def _read_through(source: EventSource, sensor: Sensor | None, faults: FaultReporter) -> Summary:
     """Return the summary of the readable part, and report the faults."""
+    from eventveil.io.summary import Tally
+
     tally = Tally()
     readable = True
     while readable:

@@ -40,7 +40,7 @@ def with_networks(
     `anonymizer` holds options of the anonymizer; None leaves a setting as it is.
     """
     from eventveil.models import shipped
-    from eventveil.models.weights import read_metadata
+    from eventveil.models.header import read_metadata
 
     groups = {"anonymizer": "anonymize", "target": "classify"}
     changes: dict[str, Any] = {}

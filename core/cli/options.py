@@ -8,16 +8,18 @@ import logging
 import signal
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
 
 from eventveil.errors import ConfigError
-from eventveil.events import Sensor
 from eventveil.files import check_target
-from eventveil.io.source import EventSource
 from eventveil.models.shipped import book_of, key_of
+
+if TYPE_CHECKING:
+    from eventveil.events import Sensor
+    from eventveil.io.source import EventSource
 
 INTERRUPTED = 130
 """Exit status after Ctrl-C: 128 plus the number of SIGINT, as in shells."""
@@ -51,9 +53,15 @@ def damage_option() -> Any:
     )
 
 
+def _sensor(text: str) -> Sensor:
+    from eventveil.events import Sensor  # which needs NumPy, and `eventveil --help` does not
+
+    return Sensor.parse(text)
+
+
 SensorOption = Annotated[
-    Sensor | None,
-    typer.Option("--sensor", parser=Sensor.parse, metavar="WxH", help="Sensor size, if the file does not contain it."),
+    Any,  # a Sensor, or None
+    typer.Option("--sensor", parser=_sensor, metavar="WxH", help="Sensor size, if the file does not contain it."),
 ]
 WeightsOption = Annotated[
     list[Path] | None,

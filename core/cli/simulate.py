@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from typer.core import TyperGroup
 
 from eventveil.cli.options import say, stderr
@@ -155,6 +154,8 @@ def _shots(distance: float, camera_motion: float, looks: str) -> list[Shot]:
 
 def _show(name: str, done: Iterable[Any], planned: Sized) -> None:
     """Work through `done`, with a progress bar."""
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=stderr) as progress:
         task = progress.add_task(name, total=len(planned))

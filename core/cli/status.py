@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import http.client
 import json
 import signal
 import time
@@ -11,7 +10,6 @@ from typing import Annotated, Any
 
 import typer
 from rich.console import Group
-from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
@@ -75,6 +73,8 @@ def fetch_status(address: str, token: str | None = None) -> dict[str, Any]:
     Raises:
         LineError: nothing answers at the address, the token is wrong, or what answers is not a pipeline.
     """
+    import http.client
+
     headers = {} if token is None else {"Authorization": f"Bearer {token}"}
     host, port = split_host_port(address)
     number = parse_port(port)
@@ -101,6 +101,8 @@ def fetch_status(address: str, token: str | None = None) -> dict[str, Any]:
 
 
 def _follow(address: str, token: str | None) -> None:
+    from rich.live import Live
+
     signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
     earlier = latest = fetch_status(address, token)
     with Live(_render(latest, None), console=stdout, refresh_per_second=4) as live:

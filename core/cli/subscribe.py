@@ -10,7 +10,6 @@ from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-import numpy as np
 import typer
 
 from eventveil.cli.options import (
@@ -162,6 +161,8 @@ def _create(folder: Path) -> None:
 
 def _save(message: Message, folder: Path) -> None:
     """Write a message to a new file, named after its run: in another run, numbers start again."""
+    import numpy as np
+
     header = message.header
     path = folder / f"{message.topic}-{header.stream}-{header.run}-{header.seq:08d}.npz"
     try:

@@ -11,7 +11,6 @@ from rich.table import Column, Table
 
 from eventveil.cli.options import ForceOption, JsonOption, OutFileOption, check_out, print_json, say, stdout
 from eventveil.errors import ConfigError
-from eventveil.events import Sensor
 
 if TYPE_CHECKING:
     from torch import nn
@@ -171,6 +170,8 @@ def _save(
 
 
 def _window(bins: int, bin_us: int | None, hop: int | None, size: str) -> dict[str, Any]:
+    from eventveil.events import Sensor
+
     sensor = Sensor.parse(size)
     window: dict[str, Any] = {"bins": bins, "size": (sensor.width, sensor.height)}
     if bin_us is None:

@@ -141,10 +141,15 @@ def _runtime_folder(settings: PipelineSettings) -> Iterator[Finding]:
 
 
 def _weights(settings: PipelineSettings) -> Iterator[Finding]:
+    from eventveil.models.weights import load_same
     from eventveil.stream.planning import plan
 
     try:
         planned = plan(settings)
+        digests = planned.provenance.anonymizer, planned.provenance.classifier
+        for stage, digest in zip((settings.anonymize, settings.classify), digests, strict=True):
+            if stage.weights is not None:
+                load_same(stage.weights, digest)  # a plan reads headers only
     except EventVeilError as error:
         yield Finding(
             "weights", "red", str(error), "correct what the message names, for example --set anonymize.weights=FILE"

@@ -25,7 +25,7 @@ from eventveil.io.camera.frames import BACKLOG, EVENTS, OVERFLOW, TICK, Frame, T
 from eventveil.io.camera.link import CameraLink
 from eventveil.io.camera.offset import ClockOffset
 from eventveil.io.camera.uri import CameraUri
-from eventveil.io.validation.checks import first_fault
+from eventveil.io.validation.checks import compile_checks, first_fault
 
 READ_TIMEOUT_S = 0.02  # the longest that a read waits
 RETRY_DELAYS_S = (0.1, 0.2, 0.5, 1.0, 2.0)  # between attempts to open a camera; the last one repeats
@@ -81,6 +81,7 @@ class LiveCamera:
         max_age_ms: int | None = None,
         quiet_ms: int = QUIET_MS,
     ) -> None:
+        compile_checks()
         self.uri = uri
         self.incidents: set[str] = set()
         self._tuning = tuning or Tuning()

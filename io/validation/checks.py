@@ -6,6 +6,7 @@ under a nanosecond per event; only an invalid one is inspected closely, to find 
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
@@ -56,6 +57,11 @@ def first_fault(packet: EventPacket, sensor: Sensor, floor_us: int, *, order: bo
     return min((fault for fault in faults if fault), key=lambda fault: fault.event, default=None)
 
 
+def compile_checks() -> None:
+    """Compile everything now, or load it from the cache: a camera does not wait for it later."""
+    _strided_pass()
+
+
 def mark_late(t: npt.NDArray[np.int64], floor_us: int) -> npt.NDArray[np.bool_]:
     """Mark the events that are earlier than `floor_us` or than an event before them: bool (n,)."""
     return t < np.maximum.accumulate(np.maximum(t, floor_us))
@@ -70,12 +76,12 @@ def _passes(packet: EventPacket, sensor: Sensor, floor_us: int) -> bool:
     # Written out, because packets may hold few events: a loop over the fields would take longer than the kernel.
     contiguous = t.strides == (8,) and x.strides == (2,) and y.strides == (2,) and p.strides == (1,)
     plain = contiguous and t.flags.aligned and x.flags.aligned and y.flags.aligned
-    passes = _columns_pass if plain else _strided_pass
+    passes = _columns_pass if plain else _strided_pass()
     return bool(passes(t, x, y, p, floor_us, sensor.width - 1, sensor.height - 1))
 
 
 def _signature(layout: Literal["C", "A"], *, aligned: bool) -> Any:
-    """Return a signature that covers read-only and writable arrays in one compilation, done or loaded at import."""
+    """Return a signature that covers read-only and writable arrays in one compilation."""
     kinds = types.int64, types.uint16, types.uint16, types.uint8
     fields = [types.Array(kind, 1, layout, readonly=True, aligned=aligned) for kind in kinds]
     return types.boolean(*fields, types.int64, types.int64, types.int64)
@@ -115,8 +121,7 @@ def _records_pass(t, size, place, floor_us, right, bottom):  # type: ignore[no-u
     return not back and borrows & _BORROWS == 0
 
 
-@njit(_signature("A", aligned=False), cache=True, nogil=True)
-def _strided_pass(t, x, y, p, floor_us, right, bottom):  # type: ignore[no-untyped-def]
+def _pass_strided(t, x, y, p, floor_us, right, bottom):  # type: ignore[no-untyped-def]
     place = rest_from_time(t, x, y, p)
     if place != 0 and t.strides[0] == 16:  # constant sizes, because they make a pass a third faster
         return _records_pass(t, 16, place, floor_us, right, bottom)
@@ -126,3 +131,9 @@ def _strided_pass(t, x, y, p, floor_us, right, bottom):  # type: ignore[no-untyp
     for i in range(len(t)):
         passes &= x[i] <= right and y[i] <= bottom and p[i] <= 1 and (i == 0 or t[i] >= t[i - 1])
     return passes
+
+
+@cache
+def _strided_pass() -> Any:
+    """Return `_pass_strided`, compiled when it is first needed."""
+    return njit(_signature("A", aligned=False), cache=True, nogil=True)(_pass_strided)

@@ -18,7 +18,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from numba import njit
 
 from eventveil.errors import EventError
 from eventveil.events import EventPacket, Sensor
@@ -28,9 +27,6 @@ FULL = 65_535  # the brightest value of a picture
 DARK = 0.003  # of full light: the pixel's signal in the dark
 LOG_STEP = 2.0**-20  # logarithms are rounded to this, so that they are the same on every machine
 BUS_EVENTS = 4  # per pixel and picture on average; events beyond that are lost, as on a full bus
-WORD = 0xFFFFFFFF
-HALF_WORD = 0x7FFFFFFF
-MULTIPLIER = 0x45D9F3B
 
 Fired = tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], npt.NDArray[np.bool_]]
 """Times, flat pixel indices, and polarities of events."""
@@ -145,8 +141,10 @@ class EventSensor:
             self._filtered[:] = self._memory[:] = LOGARITHM[picture]
             self._frame = 1
             return self._nothing()
+        from eventveil.replay.simulation.sensor_kernels import expose
+
         pixels, step_s = self._pixels, self._step_us / 1e6
-        n = _expose(
+        n = expose(
             picture, LOGARITHM, self._following, self._filtered, self._memory, self._ready_us, self._on, self._off,
             (self._frame - 1) * self._step_us, self._step_us, pixels.refractory_us,
             pixels.leak_hz * step_s, int(pixels.shot_hz * step_s * 2**31), int((1 - pixels.shot_on) * 2**32),
@@ -161,11 +159,13 @@ class EventSensor:
 
     def _thresholds(self, usual: float, kind: int) -> Floats:
         """Spread the thresholds of pixels; the sum of twelve uniform draws approximates a normal deviate."""
+        from eventveil.replay.simulation.sensor_kernels import scatter_all
+
         size = self.sensor.width * self.sensor.height
         places = np.arange(size, dtype=np.int64)
         deviate = np.full(size, -6.0)
         for draw in range(12):
-            deviate += _scatter_all(places, _key(self._seed, -(12 * kind + draw))) / 2.0**32
+            deviate += scatter_all(places, _key(self._seed, -(12 * kind + draw))) / 2.0**32
         return usual * np.maximum(1 + self._pixels.mismatch * deviate, 0.1)
 
 
@@ -181,83 +181,3 @@ def _key(seed: int, frame: int) -> int:
     word = ((word ^ (word >> 30)) * 0xBF58476D1CE4E5B9) & (2**64 - 1)
     word = ((word ^ (word >> 27)) * 0x94D049BB133111EB) & (2**64 - 1)
     return word >> 32
-
-
-@njit(cache=True, nogil=True)
-def _scatter(word):  # type: ignore[no-untyped-def]
-    """Mix 32 bits into 32 others; multipliers below 2^31 keep the products within an int64."""
-    word = ((word >> 16) ^ word) * MULTIPLIER & WORD
-    word = ((word >> 16) ^ word) * MULTIPLIER & WORD
-    return (word >> 16) ^ word
-
-
-@njit(cache=True, nogil=True)
-def _scatter_all(words, key):  # type: ignore[no-untyped-def]
-    mixed = np.empty(len(words), np.int64)
-    for i in range(len(words)):
-        mixed[i] = _scatter(words[i] ^ key)
-    return mixed
-
-
-@njit(cache=True, nogil=True)
-def _expose(  # type: ignore[no-untyped-def]
-    picture, logarithm, following, filtered, memory, ready_us, on, off, start_us, step_us, refractory_us, leak, shot,
-    shot_off, key, out_t, out_at, out_p,
-):  # fmt: skip
-    """Show all pixels the picture `step_us` after the previous one; return the number of events."""
-    n = 0
-    for at in range(len(picture)):
-        old = filtered[at]
-        new = old + (logarithm[picture[at]] - old) * following[picture[at]]
-        filtered[at] = new
-        if ready_us[at] >= start_us + step_us:
-            continue
-        if ready_us[at] >= start_us:
-            memory[at] = old + (new - old) * (ready_us[at] - start_us) / step_us
-        memory[at] -= leak * on[at]
-        if new - memory[at] >= on[at] or memory[at] - new >= off[at]:
-            n = _cross(
-                at, old, new, memory, ready_us, on, off, start_us, step_us, refractory_us, n, out_t, out_at, out_p
-            )
-            continue
-        word = _scatter(at ^ key)
-        if (word & HALF_WORD) < shot * (1 - 0.75 * picture[at] / FULL) and n < len(out_t):
-            awake_us = max(ready_us[at], start_us)
-            mixed = _scatter(word)
-            t = awake_us + mixed % (start_us + step_us - awake_us)
-            # The low bits of `word` are small here; its highest and those of `mixed` are not.
-            brighter = (word & ~HALF_WORD) + (mixed >> 1) >= shot_off
-            n = _fire(at, t, brighter, refractory_us, ready_us, n, out_t, out_at, out_p)
-            memory[at] = old + (new - old) * min(ready_us[at] - start_us, step_us) / step_us
-    return n
-
-
-@njit(cache=True, nogil=True)
-def _cross(  # type: ignore[no-untyped-def]
-    at, old, new, memory, ready_us, on, off, start_us, step_us, refractory_us, n, out_t, out_at, out_p
-):
-    """Fire for every threshold crossed on the way from `old` to `new`; return the number of events so far."""
-    end_us, change = start_us + step_us, new - old
-    while n < len(out_t):
-        if new - memory[at] >= on[at]:
-            level, brighter = memory[at] + on[at], True
-        elif memory[at] - new >= off[at]:
-            level, brighter = memory[at] - off[at], False
-        else:
-            break
-        # The leak can cause a crossing where the light itself changes the other way, or not at all.
-        share = min(max((level - old) / change, 0.0), 1.0) if change != 0 else 0.0
-        t = min(max(start_us + int(share * step_us), ready_us[at]), end_us - 1)
-        n = _fire(at, t, brighter, refractory_us, ready_us, n, out_t, out_at, out_p)
-        if ready_us[at] >= end_us:
-            break
-        memory[at] = old + change * (ready_us[at] - start_us) / step_us
-    return n
-
-
-@njit(cache=True, nogil=True)
-def _fire(at, t, brighter, refractory_us, ready_us, n, out_t, out_at, out_p):  # type: ignore[no-untyped-def]
-    """Write event `n`, for which the caller has checked that there is room; return the number of events so far."""
-    out_t[n], out_at[n], out_p[n] = t, at, brighter
-    ready_us[at] = t + refractory_us
-    return n + 1

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
@@ -12,7 +12,9 @@ from eventveil.errors import EventError
 from eventveil.events import EventPacket, Sensor, Window
 from eventveil.stream.histogram.count_ring import CountRing
 from eventveil.stream.histogram.pixel_map import PixelMap
-from eventveil.stream.histogram.voxel_grid import VoxelGrid
+
+if TYPE_CHECKING:
+    from eventveil.stream.histogram.voxel_grid import VoxelGrid
 
 Mode = Literal["windows", "recording", "voxel"]
 
@@ -254,6 +256,8 @@ class WindowedHistogrammer:
             raise EventError(f"expected the mode windows, recording or voxel, got {self._mode!r}")
         if hop != bins:
             raise EventError(f"voxel grids do not overlap: leave hop out or set it to bins ({bins}), got {hop}")
+        from eventveil.stream.histogram.voxel_grid import VoxelGrid  # compiles, and is rarely used
+
         return VoxelGrid(self._pixels, bins, bins * bin_us)
 
 

@@ -1,12 +1,13 @@
-"""The fork server: a process that has imported everything a stage needs, and does nothing else.
+"""Fork servers: processes that have imported everything a stage needs, and do nothing else.
 
-Stages are forked from it, so a restarted stage is back in a fraction of a second; importing torch alone takes seconds
-on a busy machine. It has neither threads nor sockets, so no child inherits a lock that will never be released. It and
-its children ignore Ctrl-C and SIGTERM: a terminal and a service manager send them to every process, and only the
-supervisor acts on them.
+Stages are forked from them, so a restarted stage is back in a fraction of a second; importing torch alone takes seconds
+on a busy machine. There are two, which import side by side: one for the stages that run networks, and one, without
+torch, for all others. They have neither threads nor sockets, so no child inherits a lock that will never be released.
+They and their children ignore Ctrl-C and SIGTERM: a terminal and a service manager send them to every process, and only
+the supervisor acts on them.
 
-`multiprocessing` trusts its fork server: it waits for an answer without a limit, and silently starts another one when
-the first has died. Here every start has a time limit, and a pipeline whose fork server has died fails.
+`multiprocessing` has a single fork server, and trusts it: it waits for an answer without a limit, and silently starts
+another one when the first has died. Here every start has a time limit, and a pipeline whose fork server has died fails.
 """
 
 from __future__ import annotations
@@ -17,27 +18,34 @@ import signal
 import tempfile
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from multiprocessing import forkserver, util
 from multiprocessing.process import BaseProcess
-from typing import Any
+from typing import Any, Literal
 
 from eventveil.errors import ConfigError, LineError
 from eventveil.processes import ProcessHandle, describe_end, environment, ignored_signals, safe_import_path
 from eventveil.stream.pipeline.fork_server_end import SUPERVISOR
 
-PRELOAD = [
-    "eventveil.stream.pipeline.fork_server_end",  # first: it also covers the time of the other imports
-    "eventveil.stream.pipeline.worker",
-    "eventveil.models.runtime",
-    "eventveil.models.weights",
-]
+Kind = Literal["stages", "networks"]
+PRELOAD: dict[Kind, list[str]] = {
+    "stages": ["eventveil.stream.stages.recording", "eventveil.stream.stages.camera"],
+    "networks": ["eventveil.models.runtime", "eventveil.models.stand_in_runtime", "eventveil.models.weights"],
+}
+"""What each kind imports, besides the end of a fork server and the functions of all stages."""
 STATUS_S = 0.2  # how long the fork server may take to report how a stage has ended
 SETTLE_S = 2.0  # and at the end of the pipeline
+SERVERS: dict[Kind, forkserver.ForkServer] = {kind: forkserver.ForkServer() for kind in PRELOAD}
+"""One of each kind, shared by all pipelines of this process."""
+_connecting = threading.Lock()
 
 
 class ForkServer:
-    """The fork server of this process, and the stages that it has started. One is shared by all pipelines.
+    """A fork server, and the stages that it has started for one pipeline.
+
+    Args:
+        kind: for which stages it is.
 
     Attributes:
         pid: of the fork server.
@@ -46,19 +54,22 @@ class ForkServer:
         ConfigError: it cannot be started, for example if the path of the temporary folder is too long for a socket.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, kind: Kind) -> None:
         self._context = multiprocessing.get_context("forkserver")
-        self._context.set_forkserver_preload(PRELOAD)
+        self._server = SERVERS[kind]
+        # The end comes first: it also covers the time of the other imports.
+        first = ["eventveil.stream.pipeline.fork_server_end", "eventveil.stream.pipeline.worker"]
+        self._server.set_forkserver_preload([*first, *PRELOAD[kind]])
         try:
             supervisor = environment(**{SUPERVISOR: f"{os.getpid()}:{util.get_temp_dir()}"})
             with ignored_signals(signal.SIGINT, signal.SIGTERM), safe_import_path(), supervisor:
-                forkserver.ensure_running()
+                self._server.ensure_running()
         except OSError as error:
             raise ConfigError(
                 f"line.run_as: processes cannot be started with temporary files in {tempfile.gettempdir()}: {error}; "
                 "set TMPDIR to a folder of yours with a path under 70 bytes"
             ) from error
-        self.pid = _present_pid()
+        self.pid = self._present_pid()
         self._handle = ProcessHandle(self.pid)
         self._processes: list[BaseProcess] = []
         self._starting = False
@@ -98,9 +109,10 @@ class ForkServer:
         try:
             self._raise_failure()
             timer.start()
-            process.start()
+            with _connecting, self._connection():
+                process.start()
             self._processes = [*(each for each in self._processes if each.exitcode is None), process]
-            if _present_pid() != self.pid:  # `multiprocessing` replaced a fork server that had died just before
+            if self._present_pid() != self.pid:  # `multiprocessing` replaced a fork server that had died just before
                 process.kill()
                 raise LineError(_describe_death(self.pid))
         except (OSError, EOFError) as error:
@@ -125,6 +137,21 @@ class ForkServer:
             for process in self._processes:
                 process.join(SETTLE_S)
         self._handle.close()
+
+    def _present_pid(self) -> int:
+        """Return the number of the present fork server, which has no public name."""
+        pid: int = self._server._forkserver_pid  # type: ignore[attr-defined]
+        return pid
+
+    @contextmanager
+    def _connection(self) -> Iterator[None]:
+        """Let processes that are started meanwhile be those of this fork server, not of Python's only one."""
+        usual = forkserver.connect_to_new_process
+        forkserver.connect_to_new_process = self._server.connect_to_new_process
+        try:
+            yield
+        finally:
+            forkserver.connect_to_new_process = usual
 
     def _raise_failure(self) -> None:
         failure = self.failure()
@@ -187,15 +214,9 @@ class StageProcess:
             self._handle.close()
 
 
-def _present_pid() -> int:
-    """Return the number of the fork server of `multiprocessing`, which has no public name."""
-    pid: int = forkserver._forkserver._forkserver_pid  # type: ignore[attr-defined]
-    return pid
-
-
 def _describe_death(pid: int) -> str:
     """Say how the fork server ended, and leave its status for `multiprocessing` to collect."""
-    name = "the fork server, from which all stages are started,"
+    name = "the fork server, from which stages are started,"
     try:
         ended = os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT | os.WNOHANG)
     except ChildProcessError:

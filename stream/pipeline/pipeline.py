@@ -26,10 +26,11 @@ import zmq
 
 from eventveil.errors import LineError
 from eventveil.processes import raise_descriptor_limit
-from eventveil.stream.pipeline.fork_server import ForkServer, StageProcess
+from eventveil.stream.pipeline.fork_server import ForkServer, Kind, StageProcess
 from eventveil.stream.pipeline.status import Status
 from eventveil.stream.pipeline.supervisor import START_S, StageSupervisor
 from eventveil.stream.pipeline.worker import (
+    NETWORKS,
     REPORTS,
     StageAddress,
     run_anonymize,
@@ -52,6 +53,7 @@ from eventveil.stream.settings import PipelineSettings
 
 STOP_S = 2.0  # to publish windows in flight after a stop
 LEAVE_S = 0.5  # to exit after that
+KINDS: tuple[Kind, ...] = ("networks", "stages")
 HALTED_S = 0.4  # after a longer gap between two checks of the stages, their heartbeats prove nothing
 
 
@@ -69,10 +71,12 @@ class Pipeline:
 
     def __init__(self, settings: PipelineSettings) -> None:
         raise_descriptor_limit()
-        self.plan = plan(_with_seeds(settings))
-        line, judged = settings.line, self.plan.judged
+        line = settings.line
         self._processes = line.run_as == "processes"
-        self._fork_server = ForkServer() if self._processes else None
+        # First, because they import for seconds, torch longest, while this process plans.
+        self._fork_servers = {kind: ForkServer(kind) for kind in KINDS} if self._processes else {}
+        self.plan = plan(_with_seeds(settings))
+        judged = self.plan.judged
         self._base: str | Path = runtime_folder(line.runtime_dir) if self._processes else uuid.uuid4().hex
         self._own_folder = self._processes and line.runtime_dir is None
         self._unlock: Callable[[], object] = lambda: None
@@ -105,8 +109,9 @@ class Pipeline:
         """End the streams, publish the windows in flight, and exit; when called again, exit immediately."""
         if self._stopping:
             self._signals.abort.set()
-        if self._fork_server is not None and (self._stopping or not self._signals.go.is_set()):
-            self._fork_server.interrupt()  # it may have to import torch first, or be halted
+        if self._stopping or not self._signals.go.is_set():
+            for server in self._fork_servers.values():
+                server.interrupt()  # it may have to import torch first, or be halted
         self._stopping = True
         self._signals.stop.set()
 
@@ -150,7 +155,7 @@ class Pipeline:
         restarts, hang_s = (line.restarts, line.hang_s) if self._processes else (0, None)
         for name, job in reversed(self._jobs.items()):  # receivers before senders
             address = StageAddress(name, self._base, self.status.counters)
-            make = partial(self._member, f"eventveil {name}", (address, self.plan, *job), context)
+            make = partial(self._member, name, (address, self.plan, *job), context)
             supervisor = StageSupervisor(self.status.counters[name], make, restarts=restarts, hang_s=hang_s)
             self._supervisors[name] = supervisor
             try:
@@ -166,10 +171,12 @@ class Pipeline:
 
     def _member(self, name: str, args: tuple[Any, ...], context: zmq.Context[zmq.Socket[bytes]], limit_s: float) -> Any:
         """Create the thread or process of a stage."""
-        if self._fork_server is None:
-            return threading.Thread(target=serve, args=args, kwargs={"context": context}, name=name, daemon=True)
-        kwargs = {"parent": self._fork_server.pid}
-        return StageProcess(self._fork_server, target=serve, args=args, kwargs=kwargs, name=name, limit_s=limit_s)
+        title = f"eventveil {name}"
+        if not self._processes:
+            return threading.Thread(target=serve, args=args, kwargs={"context": context}, name=title, daemon=True)
+        server = self._fork_servers["networks" if name in NETWORKS else "stages"]
+        kwargs = {"parent": server.pid}
+        return StageProcess(server, target=serve, args=args, kwargs=kwargs, name=title, limit_s=limit_s)
 
     def _supervise(self, reports: zmq.Socket[bytes], on_beat: Callable[[Status], None]) -> None:
         next_beat = began = checked = time.monotonic()
@@ -198,8 +205,8 @@ class Pipeline:
         """Wait until there is a report, a process has ended, or time has passed."""
         poller = zmq.Poller()
         poller.register(reports, zmq.POLLIN)
-        if self._fork_server is not None:
-            handles = [self._fork_server, *self.members.values()]
+        if self._processes:
+            handles = [*self._fork_servers.values(), *self.members.values()]
             for descriptor in (handle.fileno() for handle in handles):
                 if descriptor is not None:
                     poller.register(descriptor, zmq.POLLIN)
@@ -235,9 +242,10 @@ class Pipeline:
         self._signals.abort.set()
 
     def _check_stages(self, reports: zmq.Socket[bytes]) -> None:
-        failure = None if self._fork_server is None else self._fork_server.failure()
-        if failure is not None:
-            self._abort(failure)
+        for server in self._fork_servers.values():
+            failure = server.failure()
+            if failure is not None:
+                self._abort(failure)
         for name, supervisor in self._supervisors.items():
             failure = supervisor.failure()
             if failure is None or self._signals.abort.is_set():
@@ -295,10 +303,11 @@ class Pipeline:
             if supervisor.member is not None:
                 supervisor.member.join(max(0.01, deadline - time.monotonic()))
         self._receive(reports, 0)
-        if self._fork_server is not None:
+        if self._processes:
             for supervisor in self._supervisors.values():
                 supervisor.end()
-            self._fork_server.close()
+            for server in self._fork_servers.values():
+                server.close()
 
 
 def _with_seeds(settings: PipelineSettings) -> PipelineSettings:

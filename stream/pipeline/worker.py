@@ -36,8 +36,6 @@ from eventveil.stream.runtime.signals import Signals
 from eventveil.stream.runtime.sockets import PrivateSockets
 from eventveil.stream.runtime.stage import Source, Transform
 from eventveil.stream.runtime.windows import Seal
-from eventveil.stream.stages.camera import CameraSource
-from eventveil.stream.stages.recording import RecordingSource
 from eventveil.stream.stages.transform import AnonymizeTransform, ChooseWordTransform, ClassifyTransform
 
 if TYPE_CHECKING:
@@ -195,10 +193,14 @@ def run_histogram(stage: StageContext, number: int) -> None:
     sender, counters, release_ms = stage.sender("anonymize"), stage.counters, plan.settings.line.release_ms
     source: Source
     if settings.where.is_camera:
+        from eventveil.stream.stages.camera import CameraSource
+
         source = CameraSource(
             settings, plan.window, sender, counters, release_ms=release_ms, max_age_ms=plan.max_age_ms
         )
     else:
+        from eventveil.stream.stages.recording import RecordingSource
+
         source = RecordingSource(
             settings, plan.window, sender, counters, release_ms=release_ms, judged=settings.stream in plan.judged
         )

@@ -18,6 +18,7 @@ from eventveil.io.camera.device import Tuning
 from eventveil.io.camera.live import LiveCamera
 from eventveil.io.camera.uri import CameraUri
 from eventveil.stream.histogram import WindowedHistogrammer
+from eventveil.stream.histogram.kernels import compile_all
 from eventveil.stream.plan import WindowPlan
 from eventveil.stream.preprocess.view import SceneFilter, View
 from eventveil.stream.runtime.accounting import StageCounters
@@ -59,6 +60,7 @@ class CameraSource:
         self._window = window
         self._counters = counters
         self._emitter = WindowEmitter(source.stream, sender, counters, window.size[0] * window.size[1], release_ms)
+        compile_all()
         self._settings = settings = source.camera
         self._camera = LiveCamera(
             CameraUri.parse(source.uri),

@@ -22,7 +22,8 @@ from eventveil.audit.attacks.information import (
 from eventveil.audit.execution.scheduler import Results, perform
 from eventveil.audit.subjects import Subject
 from eventveil.audit.workspace.workspace import AuditPlan, AuditWorkspace
-from eventveil.models.noisy_channel import NoisyChannel, NoisyChannelConfig
+from eventveil.models.configs import NoisyChannelConfig
+from eventveil.models.noisy_channel import NoisyChannel
 from eventveil.training.data.split import open_split
 from eventveil.training.distributed.process_group import ProcessGroup
 from eventveil.training.networks.baselines import Unchanged

@@ -23,7 +23,8 @@ from eventveil.audit.figures import Attack, Attribute, Figure, Likeness, Replay
 from eventveil.audit.subjects import Subject
 from eventveil.audit.traits import Trait, traits_of
 from eventveil.audit.workspace.workspace import AuditPlan, AuditWorkspace, Network
-from eventveil.models.anonynoise import AnonyNoise, AnonyNoiseConfig
+from eventveil.models.anonynoise import AnonyNoise
+from eventveil.models.configs import AnonyNoiseConfig
 from eventveil.models.noise import LiveNoise, SeededNoise
 from eventveil.models.reconstruction import FireNet
 from eventveil.replay.datasets.trials import Dataset, Trial

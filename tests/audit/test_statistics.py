@@ -15,7 +15,8 @@ from eventveil.audit.execution.scheduler import Results, perform
 from eventveil.audit.planted import LEAKS, NO_LEAK, PLANTED, Planted, PlantedSource, planted_subject
 from eventveil.audit.subjects import Subject
 from eventveil.audit.workspace.workspace import AuditPlan, AuditWorkspace
-from eventveil.models.noisy_channel import NoisyChannel, NoisyChannelConfig
+from eventveil.models.configs import NoisyChannelConfig
+from eventveil.models.noisy_channel import NoisyChannel
 from eventveil.training.data.split import open_split
 from eventveil.training.distributed.process_group import ProcessGroup
 

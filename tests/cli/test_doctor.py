@@ -113,6 +113,15 @@ def test_nothing_is_left_behind(monkeypatch):
         assert list(Path(folder).iterdir()) == []
 
 
+def test_tensors_that_are_not_those_of_the_header_are_red(tmp_path):
+    damaged = tmp_path / "damaged.safetensors"
+    content = bytearray(shipped.NOISY_CHANNEL.read_bytes())
+    content[-1] ^= 1
+    damaged.write_bytes(content)
+    found = finding(pipeline._weights, "weights", f"anonymize.weights={damaged}", "classify.weights=null")
+    assert (found.colour, "do not match the digest" in found.found) == ("red", True)
+
+
 def test_weights_that_were_never_audited_are_amber_and_missing_ones_red():
     findings = {one.about: one for one in pipeline._weights(settings())}
     assert findings["weights"].colour == "green"

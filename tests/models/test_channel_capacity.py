@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from eventveil.models.channel_capacity import capacity_nats
-from eventveil.models.noisy_channel import NoisyChannelConfig
+from eventveil.models.configs import NoisyChannelConfig
 
 OUTPUT = np.linspace(-40, 40, 16_001)
 

@@ -11,8 +11,8 @@ import pytest
 import torch
 
 from eventveil.errors import AnonymizerError
+from eventveil.models.configs import StandInConfig
 from eventveil.models.decision import GRID, DecisionRule, randomised, truthful_cases
-from eventveil.models.stand_in import StandInConfig
 
 WORDS, QUIET = 5, (4, 3)
 

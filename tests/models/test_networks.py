@@ -9,12 +9,10 @@ import reference_models as reference
 import torch
 
 from eventveil.models import AnonyNoise, Denoiser, EventAutoencoder, ResNetClassifier
-from eventveil.models.anonynoise import AnonyNoiseConfig
-from eventveil.models.autoencoder import EventAutoencoderConfig, normalise_nonzero
-from eventveil.models.denoiser import DenoiserConfig
+from eventveil.models.autoencoder import normalise_nonzero
+from eventveil.models.configs import AnonyNoiseConfig, DenoiserConfig, EventAutoencoderConfig, ResNetConfig
 from eventveil.models.kinds import KINDS, build, describe, initialise
 from eventveil.models.noise import SeededNoise
-from eventveil.models.resnet import ResNetConfig
 
 INPUTS = ("histogram+noise", "histogram")
 OUTPUTS = ("x+f*n", "f", "x+f", "mean_std")

@@ -11,6 +11,7 @@ import pytest
 from pipeline_setup import PROGRAM
 
 from eventveil.models import Book, load_weights
+from eventveil.models.header import check_fit
 from eventveil.models.runtime import Anonymizer, Classifier
 from eventveil.models.shipped import (
     BOOK,
@@ -22,7 +23,6 @@ from eventveil.models.shipped import (
     STAND_IN,
 )
 from eventveil.models.stand_in_runtime import StandInRuntime
-from eventveil.models.weights import check_fit
 from eventveil.replay.datasets import dvs_gesture
 from eventveil.replay.datasets.dvs_gesture import NO_GESTURE, NOBODY
 from eventveil.replay.simulation.camera import DVS128, Shot, simulate
@@ -36,7 +36,7 @@ STRANGERS = 1  # a seed: those of the training set were drawn with 0
 
 def test_they_are_small_trained_and_made_for_each_other():
     anonymizer, gestures = load_weights(NOISY_CHANNEL), load_weights(NOISY_CHANNEL_GESTURES)
-    check_fit(anonymizer, gestures)
+    check_fit(anonymizer.metadata, gestures.metadata)
     assert anonymizer.metadata.trained
     assert gestures.metadata.trained
     assert gestures.metadata.labels == dvs_gesture.GESTURES

@@ -6,9 +6,9 @@ import pydantic
 import pytest
 import torch
 
+from eventveil.models.configs import StandInConfig
 from eventveil.models.kinds import build, describe, initialise
 from eventveil.models.metadata import Metadata
-from eventveil.models.stand_in import StandInConfig
 from eventveil.models.weights import load_weights, save_weights
 
 BOOK = "0123456789abcdef" * 4

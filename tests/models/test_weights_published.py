@@ -13,10 +13,10 @@ from weights_helpers import published_anonymizer, published_classifier, saved
 
 from eventveil.errors import WeightsError
 from eventveil.models import AnonyNoise, ResNetClassifier
+from eventveil.models.configs import ResNetConfig
 from eventveil.models.kinds import initialise
 from eventveil.models.noise import SeededNoise
 from eventveil.models.published import import_anonynoise, load_torchvision, read_state_dict
-from eventveil.models.resnet import ResNetConfig
 
 
 @pytest.mark.parametrize("prefix", ["", "module."])

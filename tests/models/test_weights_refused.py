@@ -12,7 +12,7 @@ from weights_helpers import NARROW, anonymizer_file, classifier
 
 from eventveil.errors import WeightsError
 from eventveil.models import load_weights, save_weights
-from eventveil.models.weights import METADATA_KEY, read_metadata
+from eventveil.models.header import METADATA_KEY, read_metadata
 
 
 @pytest.fixture

@@ -13,12 +13,12 @@ from hypothesis import strategies as st
 from eventveil.errors import EventError
 from eventveil.events import Sensor
 from eventveil.replay.datasets.dvs_gesture import GESTURES
-from eventveil.replay.simulation import scene
 from eventveil.replay.simulation.body import Body, BodyShapes, Viewpoint, bend
 from eventveil.replay.simulation.gestures import Performance
 from eventveil.replay.simulation.person import Person
 from eventveil.replay.simulation.portable_random import PortableRandom, sine
-from eventveil.replay.simulation.scene import LIGHTINGS, MARGIN, WHITE, Lighting, background, draw
+from eventveil.replay.simulation.scene import LIGHTINGS, MARGIN, Lighting, background, draw
+from eventveil.replay.simulation.scene_kernels import WHITE, draw_bar
 from eventveil.replay.simulation.wrist_paths import MIRROR
 
 SECONDS = np.arange(0, 3, 0.01)
@@ -38,7 +38,7 @@ def test_a_bar_is_drawn_as_by_the_slow_twin(shape, look, side):
     picture = np.linspace(0.1, 0.9, 108).reshape(9, 12)
     expected = picture.tolist()
     reference.bar(shape, look, side, expected)
-    scene._draw_bar(np.array(shape), np.array(look, np.float64), 0.0, 0.0, side, picture)
+    draw_bar(np.array(shape), np.array(look, np.float64), 0.0, 0.0, side, picture)
     np.testing.assert_allclose(picture, expected, atol=1e-9)
 
 
@@ -46,11 +46,11 @@ def test_a_bar_is_drawn_as_by_the_slow_twin(shape, look, side):
 def test_bars_without_length_and_beyond_the_picture_are_drawn_too():
     picture = np.zeros((9, 12))
     look = np.array([1.0, 1, 3.0, 0.0, 0.0])
-    scene._draw_bar(np.array([5.0, 4.0, 5.0, 4.0, 2.0, 2.0]), look, 0.0, 0.0, 0.0, picture)
+    draw_bar(np.array([5.0, 4.0, 5.0, 4.0, 2.0, 2.0]), look, 0.0, 0.0, 0.0, picture)
     assert abs(picture.sum() - np.pi * 4) < 1  # a disc
     before = picture.copy()
     for away in (-1e6, 1e6):
-        scene._draw_bar(np.array([away, away, away, away, 2.0, 2.0]), look, 0.0, 0.0, 0.0, picture)
+        draw_bar(np.array([away, away, away, away, 2.0, 2.0]), look, 0.0, 0.0, 0.0, picture)
     np.testing.assert_array_equal(picture, before)
 
 

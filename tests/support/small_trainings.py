@@ -10,8 +10,9 @@ import numpy as np
 import torch
 from dataset_makers import tonic_trial
 
-from eventveil.models.anonynoise import AnonyNoise, AnonyNoiseConfig
-from eventveil.models.resnet import ResNetClassifier, ResNetConfig
+from eventveil.models.anonynoise import AnonyNoise
+from eventveil.models.configs import AnonyNoiseConfig, ResNetConfig
+from eventveil.models.resnet import ResNetClassifier
 from eventveil.training.data.loader import Batch
 from eventveil.training.evaluation.evaluation import EvaluationSet
 from eventveil.training.randomness import NamedNoise, torch_generator

@@ -68,16 +68,30 @@ def after_a_fault(kit, folder, fault, **settings):
     return summary, states(received[0])
 
 
+def has_torch(pid):
+    return "libtorch" in Path(f"/proc/{pid}/maps").read_text()
+
+
 def test_a_killed_fork_server_fails_the_pipeline(kit, folder):
-    summary, announced = after_a_fault(kit, folder, lambda server, stages: os.kill(server, signal.SIGKILL))
-    assert summary["failure"] == "the fork server, from which all stages are started, was killed by SIGKILL"
+    loaded = {}
+
+    def fault(server, stages):
+        supervisor, networks = parent_of(server), parent_of(stages["anonymize"])
+        pids = stages | {"supervisor": supervisor, "fork server": server, "fork server of networks": networks}
+        loaded.update({name: has_torch(pid) for name, pid in pids.items()})
+        os.kill(server, signal.SIGKILL)
+
+    summary, announced = after_a_fault(kit, folder, fault)
+    assert {name for name, torch in loaded.items() if torch} == {"anonymize", "classify", "fork server of networks"}
+    assert len(loaded) == 7
+    assert summary["failure"] == "the fork server, from which stages are started, was killed by SIGKILL"
     assert summary["incidents"] == []
     assert announced == ["failed"]
 
 
 def test_a_halted_fork_server_and_a_dead_stage_fail_the_pipeline_in_time(kit, folder):
-    def fault(server, stages):
-        os.kill(server, signal.SIGSTOP)
+    def fault(_, stages):
+        os.kill(parent_of(stages["classify"]), signal.SIGSTOP)
         os.kill(stages["classify"], signal.SIGKILL)
 
     summary, announced = after_a_fault(kit, folder, fault, line__hang_s=3)

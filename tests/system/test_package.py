@@ -47,14 +47,18 @@ def test_no_room_is_missing_in_the_list_of_packages():
 
 
 STRANGERS = {
+    "eventveil": ("numpy",),
     "eventveil.io": ("zmq", "torch"),  # and `eventveil` itself, which is imported with each of these
     "eventveil.models": ("zmq",),
+    "eventveil.models.header": ("torch",),
     "eventveil.replay.player.player": ("zmq",),
+    "eventveil.replay.simulation.people": ("numba",),
     "eventveil.stream.histogram": ("zmq", "torch"),
     "eventveil.audit.auditor, eventveil.training.engine.loop": ("zmq",),
-    "eventveil.stream.subscriber.client": ("torch",),
+    "eventveil.stream.subscriber.client": ("torch", "numba"),
     "eventveil.stream.web.process": ("torch", "starlette"),
     "eventveil.stream.pipeline.worker": ("torch",),
+    "eventveil.stream.pipeline.pipeline": ("torch", "numba"),  # the supervisor, which also plans
 }
 
 

@@ -271,12 +271,24 @@ def kill_the_supervisor(kit, endpoint, folder, *, halted):
 
 def test_ctrl_c_works_before_the_fork_server_answers(kit, endpoint):
     line = Pipeline(kit.settings(endpoint, line__run_as="processes"))
-    os.kill(line._fork_server.pid, signal.SIGSTOP)
+    os.kill(line._fork_servers["networks"].pid, signal.SIGSTOP)
     ctrl_c = threading.Timer(0.3, line.stop)
     ctrl_c.start()
     status = line.run()
     ctrl_c.join()
     assert (status.stopped, status.failure) == (True, None)
+
+
+def test_tensors_that_are_not_those_of_the_header_end_the_pipeline_before_it_publishes(kit, endpoint, tmp_path):
+    damaged = tmp_path / "damaged.safetensors"
+    content = bytearray(Path(kit.anonymizer).read_bytes())
+    content[-1] ^= 1
+    damaged.write_bytes(content)
+    status = Pipeline(kit.settings(endpoint, anonymize__weights=str(damaged))).run()
+    assert status.failure == (
+        f"anonymize: {damaged}: the tensors do not match the digest in the file; it is damaged, fetch it again"
+    )
+    assert status.counters["publish"].total("sent") == 0
 
 
 def test_too_few_descriptors_are_refused_before_anything_starts(kit, endpoint, monkeypatch):

@@ -13,7 +13,8 @@ import numpy as np
 import pytest
 from small_trainings import Silent, planted, settings, watch
 
-from eventveil.models.weights import check_fit, load_weights
+from eventveil.models.header import check_fit
+from eventveil.models.weights import load_weights
 from eventveil.training.distributed.process_group import ProcessGroup
 from eventveil.training.recipe import Recipe
 
@@ -85,7 +86,7 @@ def test_what_comes_out_fits_together_and_says_what_it_is(run):
     anonymizer, gestures = (
         load_weights(run.folder / "weights" / f"{name}.safetensors") for name in ("anonymizer", "gestures")
     )
-    check_fit(anonymizer, gestures, representation="histogram", bins=2, bin_us=60_000, size=(16, 16))
+    check_fit(anonymizer.metadata, gestures.metadata, representation="histogram", bins=2, bin_us=60_000, size=(16, 16))
     for weights in (anonymizer, gestures):
         assert weights.metadata.trained
         assert weights.metadata.hop == 2

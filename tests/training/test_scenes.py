@@ -16,7 +16,8 @@ from small_trainings import settings, watch
 
 from eventveil.errors import EventFileError
 from eventveil.events import Sensor
-from eventveil.models.resnet import ResNetClassifier, ResNetConfig
+from eventveil.models.configs import ResNetConfig
+from eventveil.models.resnet import ResNetClassifier
 from eventveil.replay.datasets import open_dataset
 from eventveil.replay.datasets.clip_source import open_recording
 from eventveil.replay.datasets.dvs_gesture import NOBODY

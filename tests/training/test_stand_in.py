@@ -15,8 +15,8 @@ from small_trainings import Silent, watch
 from eventveil.errors import ConfigError, TrainingError
 from eventveil.events import EventPacket, Sensor
 from eventveil.models.book import Book, Word
+from eventveil.models.configs import StandInConfig
 from eventveil.models.decision import DecisionRule
-from eventveil.models.stand_in import StandInConfig
 from eventveil.models.weights import load_weights
 from eventveil.replay.datasets import open_dataset
 from eventveil.replay.datasets.dvs_gesture import GESTURES, LABELS, NO_GESTURE, NOBODY

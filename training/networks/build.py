@@ -9,7 +9,8 @@ from pydantic import ValidationError
 from torch import nn
 
 from eventveil.errors import ConfigError
-from eventveil.models.denoiser import Denoiser, DenoiserConfig
+from eventveil.models.configs import DenoiserConfig
+from eventveil.models.denoiser import Denoiser
 from eventveil.models.device import computes_bf16
 from eventveil.models.kinds import KINDS, initialise
 from eventveil.models.published import load_torchvision, read_state_dict

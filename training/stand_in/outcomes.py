@@ -18,8 +18,8 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from eventveil.models.configs import StandInConfig
 from eventveil.models.decision import DecisionRule
-from eventveil.models.stand_in import StandInConfig
 from eventveil.training.stand_in.moments import LabelledSpan
 
 BATCH = 256

@@ -9,7 +9,6 @@ import signal
 import subprocess
 import sys
 import threading
-from multiprocessing import forkserver
 
 import pytest
 from pipeline_helpers import stage_counters
@@ -21,20 +20,20 @@ from eventveil.stream.pipeline.supervisor import StageSupervisor
 
 PATIENCE_S = 60.0
 GIVEN_UP = "the fork server started no process for 0.5 s; it was killed"
-KILLED = "the fork server, from which all stages are started, was killed by SIGKILL"
+KILLED = "the fork server, from which stages are started, was killed by SIGKILL"
 
 
 @pytest.fixture
 def server(monkeypatch):
     """A fork server of its own, which has not imported torch."""
-    forkserver._forkserver._stop()
-    monkeypatch.setattr(fork_server, "PRELOAD", fork_server.PRELOAD[:1])
-    server = ForkServer()
+    fork_server.SERVERS["networks"]._stop()
+    monkeypatch.setitem(fork_server.PRELOAD, "networks", [])
+    server = ForkServer("networks")
     yield server
     server.interrupt()
     os.kill(server.pid, signal.SIGKILL)  # not collected yet, so its number is its own
     server.close()
-    forkserver._forkserver._stop()
+    fork_server.SERVERS["networks"]._stop()
 
 
 def start(server, target=print, limit_s=PATIENCE_S, **arguments):
@@ -58,16 +57,16 @@ def test_a_killed_fork_server_is_not_replaced(server):
     assert server.failure() == KILLED
     with pytest.raises(LineError, match=f"^{KILLED}$"):
         start(server)
-    assert forkserver._forkserver._forkserver_pid == server.pid
+    assert fork_server.SERVERS["networks"]._forkserver_pid == server.pid
 
 
 def test_a_fork_server_that_was_replaced_all_the_same_is_noticed(server, monkeypatch):
     kill_and_wait(server)
     monkeypatch.setattr(ForkServer, "failure", lambda self: None)  # as if it had died a moment later
-    with pytest.raises(LineError, match="the fork server, from which all stages are started, has died"):
+    with pytest.raises(LineError, match="the fork server, from which stages are started, has died"):
         start(server, signal.pause)
     monkeypatch.undo()
-    server.pid = forkserver._forkserver._forkserver_pid  # for the fixture
+    server.pid = fork_server.SERVERS["networks"]._forkserver_pid  # for the fixture
 
 
 def test_a_halted_fork_server_is_killed_in_time(server):
@@ -143,8 +142,8 @@ def stage(parent, folder):
     signal.pause()
 
 if __name__ == "__main__":
-    fork_server.PRELOAD = fork_server.PRELOAD[:1]
-    server = fork_server.ForkServer()
+    fork_server.PRELOAD["stages"] = []
+    server = fork_server.ForkServer("stages")
     server.start(stage, name="test", limit_s=60, args=(server.pid, multiprocessing.util.get_temp_dir()))
     signal.pause()
 """
@@ -173,7 +172,7 @@ def test_nothing_survives_a_killed_supervisor(tmp_path, halted):
 def test_a_folder_for_temporary_files_that_is_too_long_for_a_socket_is_named(tmp_path):
     long = tmp_path / ("long" * 20)
     long.mkdir()
-    code = "from eventveil.stream.pipeline.fork_server import ForkServer; ForkServer()"
+    code = "from eventveil.stream.pipeline.fork_server import ForkServer; ForkServer('stages')"
     environment = os.environ | {"TMPDIR": str(long)}
     done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False)
     assert done.stderr.splitlines()[-1].startswith("eventveil.errors.ConfigError: line.run_as: ")

@@ -18,6 +18,7 @@ from eventveil.stream.runtime.accounting import PipelineCounters
 from eventveil.stream.runtime.edge_queue import EdgeSender
 from eventveil.stream.runtime.message import unpack
 from eventveil.stream.settings import SourceSettings
+from eventveil.stream.stages import camera as camera_stage
 from eventveil.stream.stages.camera import CameraSource
 
 WINDOW_US, WINDOWS, RELEASE_MS = 100_000, 30, 250
@@ -98,3 +99,16 @@ def test_after_a_restart_numbers_go_on_with_the_time_also_of_windows_that_overla
     for origin in origins:
         assert origin.seq - 4 == (origin.t_end_us - 70 * hop_us) // hop_us
     assert before.crash == origins[0].seq - 5
+
+
+def test_kernels_are_compiled_before_a_camera_delivers(monkeypatch):
+    compiled = []
+    monkeypatch.setattr(camera_stage, "compile_all", lambda: compiled.append("histograms"))
+    monkeypatch.setattr(live, "compile_checks", lambda: compiled.append("checks"))
+    counters = PipelineCounters(("histogram:cam",), ("cam",))["histogram:cam"]
+    with link(hwm=1) as (push, _):
+        sender = EdgeSender(push, 1, "lossless", counters, lambda: False)
+        CameraSource(
+            SourceSettings(uri="dv://", stream="cam"), PLAN, sender, counters, release_ms=RELEASE_MS, max_age_ms=1000
+        )
+    assert compiled == ["histograms", "checks"]
