@@ -4,8 +4,8 @@
 
 The receiving end of each edge binds, so several sources fan into one anonymizer. Without a classifier its stage is
 left out. No part waits forever: a stage that raises ends the pipeline; one whose process dies, hangs or crashes is
-restarted a few times (`eventveil.stream.pipeline.supervisor`) before it ends the pipeline; a stopped pipeline has
-`STOP_S` to drain; and stages whose supervisor is gone exit by themselves.
+restarted a few times (`eventveil.stream.pipeline.supervisor`) before it ends the pipeline; a stopped pipeline drains
+until no window comes through for `STOP_S`; and stages whose supervisor is gone exit by themselves.
 """
 
 from __future__ import annotations
@@ -45,13 +45,14 @@ from eventveil.stream.publisher.listener import Listener, listening
 from eventveil.stream.publisher.loop import ENDED_FLUSH_MS
 from eventveil.stream.runtime.accounting import CRASH, FILE, SOURCE, PipelineCounters
 from eventveil.stream.runtime.accuracy import NOTES, LiveAccuracy
+from eventveil.stream.runtime.balance import balance
 from eventveil.stream.runtime.reporting import StageReport
 from eventveil.stream.runtime.signals import Signals
 from eventveil.stream.runtime.sockets import PrivateSockets, lock_folder, runtime_folder
 from eventveil.stream.runtime.windows import Seal
 from eventveil.stream.settings import PipelineSettings
 
-STOP_S = 2.0  # to publish windows in flight after a stop
+STOP_S = 2.0  # to publish one more of the windows in flight after a stop
 LEAVE_S = 0.5  # to exit after that
 KINDS: tuple[Kind, ...] = ("networks", "stages")
 HALTED_S = 0.4  # after a longer gap between two checks of the stages, their heartbeats prove nothing
@@ -93,7 +94,7 @@ class Pipeline:
         self.members: dict[str, Any] = {}  # the thread or process of each stage
         self._supervisors: dict[str, StageSupervisor] = {}
         self._stopping = False
-        self._stop_by: float | None = None
+        self._drain: tuple[int, float] | None = None  # after a stop: windows in flight, and until when one must leave
 
     def _plan_jobs(self) -> dict[str, tuple[Any, ...]]:
         """Return the function of each stage with its arguments, in order from source to publisher."""
@@ -288,10 +289,20 @@ class Pipeline:
         self.status.stopped = self.status.failure is None
         if not self._signals.go.is_set():
             return True  # nothing has been read yet
-        self._stop_by = self._stop_by or now + STOP_S
-        if now > self._stop_by:
-            self.status.failure = self.status.failure or f"could not publish everything within {STOP_S:.0f} s"
-        return now > self._stop_by
+        return self._drain_stalled(now)
+
+    def _drain_stalled(self, now: float) -> bool:
+        """Return whether a stopped pipeline publishes nothing more. On a slow machine, all windows may take long."""
+        in_flight = balance(self.status.counters)["in_flight"]
+        if self._drain is None or in_flight < self._drain[0]:
+            self._drain = in_flight, now + STOP_S
+        stalled = now > self._drain[1]
+        if stalled:
+            reason = (
+                f"could not publish everything: for {STOP_S:.0f} s no window came through; {in_flight} are in flight"
+            )
+            self.status.failure = self.status.failure or reason
+        return stalled
 
     def _leave(self, reports: zmq.Socket[bytes]) -> None:
         ended = self.status.failure is None and not self.status.stopped

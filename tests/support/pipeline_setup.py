@@ -46,7 +46,8 @@ class Kit:
             "sources": [{"uri": str(self.recording), "speed": "max"}],
             "anonymize": {"weights": str(self.anonymizer), "allow_untrained": True, "device": "cpu"},
             "classify": {"weights": self.classifier and str(self.classifier), "device": "cpu"},
-            "publish": {"bind": endpoint, "wait_for": 1},
+            # At full speed, subscribers on a busy machine fall behind, and would lose messages with the default queue.
+            "publish": {"bind": endpoint, "wait_for": 1, "queue": 10_000},
         }
         overrides = [f"{key.replace('__', '.')}={json.dumps(value)}" for key, value in changes.items()]
         return run_settings(values, overrides, name="test")

@@ -8,14 +8,15 @@ from __future__ import annotations
 
 import json
 import re
-import subprocess
 
 import numpy as np
 import pipeline_setup
 import pytest
 from dataset_makers import events_of, tonic_trial
-from pipeline_setup import BIN_US, BINS, LABELS, PROGRAM, SIZE, Kit, run_and_listen
+from pipeline_setup import BIN_US, BINS, LABELS, SIZE, Kit, run_and_listen
+from typer.testing import CliRunner
 
+from eventveil.cli import app
 from eventveil.errors import ConfigError
 from eventveil.models import save_weights
 from eventveil.models.kinds import initialise
@@ -138,22 +139,21 @@ def test_an_error_in_a_trial_names_nobody(kit, people, tmp_path, words, capfd):
     assert status.failure is not None
     assert f"eventveil datasets check {root}" in status.failure
     assert not re.search("|".join(NAMES), "".join(capfd.readouterr()) + repr(status) + repr(published))
-    checked = subprocess.run(
-        [*PROGRAM, "datasets", "check", str(root)], capture_output=True, text=True, timeout=100, check=False
-    )
+    checked = CliRunner().invoke(app, ["datasets", "check", str(root)])
     assert PERSON in checked.stderr  # the local check names the file
 
 
 @pytest.mark.parametrize("run_as", ["threads", "processes"])
-def test_the_command_tells_the_accuracy_and_nobody_else_the_truth(kit, people, tmp_path, run_as):
+def test_the_command_tells_the_accuracy_and_nobody_else_the_truth(kit, people, tmp_path, monkeypatch, run_as):
+    monkeypatch.setattr("eventveil.cli.run.on_signals", lambda stop: None)  # those of pytest stay as they are
     classifier = tmp_path / "gestures.safetensors"
     make_classifier(classifier)
     options = ["--allow-untrained", "--wait-for", "1", "--json", "--speed", "max", "--shuffle", "--seed", "3"]
     weights = ["--weights", str(kit.anonymizer), "--weights", str(classifier), "--set", f"line.run_as={run_as}"]
     with pipeline_setup.everything() as (endpoint, published):
-        command = [*PROGRAM, "run", f"dvs-gesture:{people}", *options, *weights, "--set", f"publish.bind={endpoint}"]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=100, check=False)
-    assert done.returncode == 0, done.stderr
+        command = ["run", f"dvs-gesture:{people}", *options, *weights, "--set", f"publish.bind={endpoint}"]
+        done = CliRunner().invoke(app, command)
+    assert done.exit_code == 0, done.stderr
     truth = json.loads(done.stdout.splitlines()[-1])["truth"]
     assert (truth["judged"], truth["people"], truth["trials"]) == (15, 1, 3)
     assert truth["chance"] == pytest.approx(1 / 11, abs=1e-4)

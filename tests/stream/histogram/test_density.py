@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-import subprocess
 
 import pipeline_setup
 import pytest
-from pipeline_setup import PROGRAM
+from typer.testing import CliRunner
 
+from eventveil.cli import app
 from eventveil.models import load_weights, save_weights
 from eventveil.models.metadata import TrainedScene
 from eventveil.stream.histogram.density import MIN_WINDOWS, WINDOWS, DensityMeter, training_mismatch
@@ -51,18 +51,19 @@ def test_the_meter_looks_back_on_the_latest_windows():
     assert meter.values() == {"density": 2.0, "density_most": 2.0}
 
 
-def test_a_running_line_says_so_once_and_in_its_status(tmp_path):
+def test_a_running_line_says_so_once_and_in_its_status(tmp_path, monkeypatch):
+    monkeypatch.setattr("eventveil.cli.run.on_signals", lambda stop: None)  # those of pytest stay as they are
     kit = pipeline_setup.make_kit(tmp_path, seconds=3.0)
     weights = load_weights(kit.anonymizer)
     scene = TrainedScene(field=(64, 64), density=(1000, 2000, 3000))
     save_weights(kit.anonymizer, weights.model, weights.metadata.model_copy(update={"scene": scene}))
     command = [
-        *PROGRAM, "run", str(kit.recording), "--weights", str(kit.anonymizer), "--allow-untrained",
-        "--set", f"publish.bind=ipc://{tmp_path}/public",
+        "run", str(kit.recording), "--weights", str(kit.anonymizer), "--allow-untrained",
+        "--set", f"publish.bind=ipc://{tmp_path}/public", "--set", "line.run_as=threads",
     ]  # fmt: skip
-    plain = subprocess.run(command, capture_output=True, text=True, timeout=100, check=True)
+    plain = CliRunner().invoke(app, command)
     assert plain.stderr.count("stream 0: far fewer events than in training") == 1
-    as_json = subprocess.run([*command, "--json"], capture_output=True, text=True, timeout=100, check=True)
+    as_json = CliRunner().invoke(app, [*command, "--json"])
     last = json.loads(as_json.stdout.splitlines()[-1])
     assert last["far_from_training"]["0"].startswith("far fewer")
     assert last["stages"]["histogram:0"]["values"]["density"] > 0

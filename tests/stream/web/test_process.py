@@ -176,4 +176,5 @@ def test_run_shows_the_page_of_its_line(tmp_path):
                 assert one.next("window")[1]["picture"] == [10, 32, 32]
         finally:
             line.terminate()
-            line.communicate(timeout=PATIENCE_S)
+            _, errors = line.communicate(timeout=PATIENCE_S)
+    assert line.returncode == 0, errors
