@@ -14,6 +14,16 @@ hypothesis.settings.register_profile("eventveil", deadline=None, derandomize=Tru
 hypothesis.settings.register_profile("few", hypothesis.settings.get_profile("eventveil"), max_examples=20)
 hypothesis.settings.load_profile("eventveil")
 
+LONGEST = ("training", "system", "audit", "cli", "stream")
+"""The folders with the longest tests. They come first, or one worker is still busy when the others have ended."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Sort the tests by folder; within a folder they keep their order, which all workers must agree on."""
+    ranks = {folder: rank for rank, folder in enumerate(LONGEST)}
+    here = Path(__file__).parent
+    items.sort(key=lambda item: ranks.get(item.path.relative_to(here).parts[0], len(ranks)))
+
 
 @pytest.fixture(scope="session")
 def real_data() -> Path:

@@ -127,6 +127,7 @@ def test_a_second_audit_with_the_same_key_is_counted_and_remembers_the_first(run
     assert watermark.verdict.text.startswith("Fail: an attacker gained")
 
 
+@pytest.mark.nightly
 def test_doing_nothing_is_not_private_whoever_attacks(root, tmp_path):
     torch.manual_seed(1)
     torch.save(FireNet().state_dict(), tmp_path / "firenet.pth")

@@ -46,6 +46,7 @@ def likeness(workspace, name):
     return Likeness.model_validate(Comparison(name).run(workspace)["likeness"])
 
 
+@pytest.mark.nightly
 def test_the_event_reid_sample_goes_through_both(real_data, tmp_path):
     root = real_data / "event_reid"
     audit_settings = settings(

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from importlib.resources import files
 
 import pytest
@@ -20,13 +17,7 @@ from eventveil.config import checked, read_yaml
 from eventveil.errors import EventVeilError
 
 
-def run(folder, *arguments):
-    command = [sys.executable, "-m", "eventveil.cli", *arguments]
-    environment = os.environ | {"OMP_NUM_THREADS": "1", "COLUMNS": "160"}
-    return subprocess.run(command, env=environment, cwd=folder, capture_output=True, text=True, check=False)
-
-
-def run_here(*arguments):
+def run(*arguments):
     """Run a command in this process, since starting one takes seconds; `main` turns errors into a line and status 2."""
     return CliRunner().invoke(app, arguments)
 
@@ -34,17 +25,18 @@ def run_here(*arguments):
 @pytest.mark.timeout(600)  # seconds alone; far more while other tests train
 def test_untrained_weights_go_through_an_audit_and_come_out_with_papers(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "160")
     root = planted(tmp_path / "planted", train=5, test=3)
     few = {"architectures": ["plain"], "epochs": 1}
     settings = values("elsewhere", linking=[1], averaging=0, attackers=few, window={"per_trial": 2, "bins": 7})
     (tmp_path / "mine.yaml").write_text(yaml.safe_dump(settings))
     window = ("--size", "16x16", "--bins", "2", "--bin-us", "60000")
-    made = run_here("weights", "init", "anonynoise", "mine.safetensors", *window)
+    made = run("weights", "init", "anonynoise", "mine.safetensors", *window)
     assert made.exit_code == 0, made.exception
     audit = ("audit", "--weights", "mine.safetensors", "--data", str(root), "--config", "mine.yaml", "--out", "out")
-    done = run(tmp_path, *audit, "--threshold", "0.99", "--json")
+    done = run(*audit, "--threshold", "0.99", "--json")
     # Three test people after one epoch: the result is no evidence, and the program must say so.
-    assert done.returncode == 2, done.stderr
+    assert done.exit_code == 2, done.stderr
     (line,) = done.stdout.splitlines()
     output = json.loads(line)
     assert output["status"] == 2
@@ -57,11 +49,11 @@ def test_untrained_weights_go_through_an_audit_and_come_out_with_papers(tmp_path
         "key.pem", "key.pem.looks", "work",
     }  # fmt: skip
     assert json.loads((out / "report.json").read_text()) == output["report"]
-    checked = run_here("audit", "verify", "out/certificate.json", "--weights", "mine.safetensors",
+    checked = run("audit", "verify", "out/certificate.json", "--weights", "mine.safetensors",
                        "--report", "out/report.json", "--key", "out/key.pem", "--json")  # fmt: skip
     assert checked.exit_code == 0, checked.exception
     assert json.loads(checked.stdout)["certificate"]["subjects"][0]["status"] == 2
-    again = run_here(*audit)
+    again = run(*audit)
     assert isinstance(again.exception, EventVeilError)
     assert "continue it with --resume" in str(again.exception)
 
@@ -85,7 +77,7 @@ def test_untrained_weights_go_through_an_audit_and_come_out_with_papers(tmp_path
     ],
 )
 def test_what_cannot_be_audited_is_told(arguments, words):
-    result = run_here("audit", *arguments)
+    result = run("audit", *arguments)
     assert isinstance(result.exception, EventVeilError)
     assert words in str(result.exception)
 

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
 import sys
 
 import pytest
@@ -25,15 +23,7 @@ def root(tmp_path_factory):
 
 
 def train(folder, stage, config_values, *options):
-    config = folder / "mine.yaml"
-    config.write_text(yaml.safe_dump(config_values))
-    command = [sys.executable, "-m", "eventveil.cli", "train", stage, str(config), *options]
-    environment = os.environ | {"OMP_NUM_THREADS": "1", "COLUMNS": "120"}
-    return subprocess.run(command, env=environment, cwd=folder, capture_output=True, text=True, check=False)
-
-
-def train_here(folder, stage, config_values, *options):
-    """Run the command in this process, without the seconds that a process of its own takes."""
+    """Run the command in this process: one of its own takes seconds to start."""
     config = folder / "mine.yaml"
     config.write_text(yaml.safe_dump(config_values))
     return CliRunner().invoke(app, ["train", stage, str(config), *options])
@@ -41,7 +31,7 @@ def train_here(folder, stage, config_values, *options):
 
 def complaint(folder, stage, config_values):
     """Return the message of the error that a command ends with."""
-    error = train_here(folder, stage, config_values, "--out", str(folder / "run")).exception
+    error = train(folder, stage, config_values, "--out", str(folder / "run")).exception
     assert isinstance(error, EventVeilError), repr(error)
     return str(error)
 
@@ -64,13 +54,13 @@ def test_an_attack_prints_json_for_machines_and_a_table_for_people(root, tmp_pat
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("COLUMNS", "120")
     done = train(tmp_path, "attack", quick(root), "--json", "--set", "attack.of=[identity]")
-    assert done.returncode == 0, done.stderr
+    assert done.exit_code == 0, done.stderr
     (line,) = done.stdout.splitlines()
     output = json.loads(line)
     assert output["run"] == "runs/mine"
     assert set(output["results"]["discard-0.5"]["identity"]["rank1"]) == {"value", "interval_95", "chance"}
     assert "attack/discard-0.5/identity  epoch 1/1" in done.stderr
-    again = train_here(tmp_path, "attack", quick(root), "--resume", "--set", "attack.of=[identity]")
+    again = train(tmp_path, "attack", quick(root), "--resume", "--set", "attack.of=[identity]")
     assert again.exit_code == 0, again.exception
     assert "discard-0.5" in again.stdout
     assert "chance" in again.stdout
@@ -135,7 +125,7 @@ def test_what_is_not_installed_is_told_before_anybody_is_simulated(tmp_path, mon
 def test_a_set_is_simulated_on_the_way(tmp_path):
     config_values = quick(None, batch=4)
     config_values["data"] = {"simulate": {"subjects": 4, "sessions": 2, "seconds": 0.1}, "val_people": 1, "workers": 1}
-    done = train_here(tmp_path, "pretrain", config_values, "--out", str(tmp_path / "run"))
+    done = train(tmp_path, "pretrain", config_values, "--out", str(tmp_path / "run"))
     assert done.exit_code == 0, done.exception
     assert len(list((tmp_path / "run" / "data").rglob("*.npy"))) == 88
     assert (tmp_path / "run" / "pretrain" / "target" / "best.pt").exists()

@@ -228,7 +228,7 @@ print(json.dumps([events, peak]))
 
 def make_large_npy(path):
     FORMATS["NPY"].write(path, EVENTS[:0], SENSOR)
-    events = (2_000_000_000 - 128) // 16
+    events = (1_000_000_000 - 128) // 16
     head = path.read_bytes().replace(b"(0,), }" + b" " * 9, f"({events},), }}".encode().ljust(16))
     path.write_bytes(head)
     os.truncate(path, len(head) + 16 * events)
@@ -238,8 +238,8 @@ def make_large_npy(path):
 def make_large_dat(path):
     head = dat(EVENTS[:0], SENSOR)
     path.write_bytes(head)
-    os.truncate(path, len(head) + 8 * 60_000_000)
-    return 60_000_000
+    os.truncate(path, len(head) + 8 * 30_000_000)
+    return 30_000_000
 
 
 def make_large_aedat4(path):
@@ -264,7 +264,7 @@ def make_large_aedat3(path):
 @pytest.mark.parametrize(
     ("suffix", "make_large"),
     [(".npy", make_large_npy), (".dat", make_large_dat), (".aedat4", make_large_aedat4), (".aedat", make_large_aedat3)],
-    ids=["2 GB of NPY", "480 MB of DAT", "200 MB of AEDAT4", "25 MB of AEDAT 3.1"],
+    ids=["1 GB of NPY", "240 MB of DAT", "200 MB of AEDAT4", "25 MB of AEDAT 3.1"],
 )
 def test_a_large_file_takes_little_memory(tmp_path, suffix, make_large):
     path = tmp_path / f"large{suffix}"

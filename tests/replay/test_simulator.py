@@ -150,7 +150,7 @@ def test_an_interrupted_run_goes_on_where_it_was(people):
     assert {path: path.stat().st_mtime_ns for path in times} == times
 
 
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT])
+@pytest.mark.parametrize("number", [signal.SIGKILL, pytest.param(signal.SIGINT, marks=pytest.mark.nightly)])
 def test_a_run_that_is_killed_goes_on_to_the_same_set(tmp_path, number):
     options = ["--subjects", "2", "--sessions", "1", "--seconds", "0.3", "--seed", "7"]
     whole, broken = tmp_path / "whole", tmp_path / "broken"

@@ -110,7 +110,7 @@ RULES = (
     Rule("eventveil datasets check *", "run"),
     Rule("eventveil simulate gestures *", "make", options=SMALL),
     Rule("eventveil simulate sequences *", "make", options=(*SMALL[:-1], "10")),
-    Rule("eventveil simulate negatives *", "make", options=("--takes", "2", "--seconds", "0.1")),
+    Rule("eventveil simulate negatives *", "make", options=("--kinds", "fan", "--takes", "2", "--seconds", "0.1")),
     Rule("eventveil keys *", "make"),
     Rule("eventveil book make *", "parse", why="films for a minute; tests/cli/test_book.py films in small"),
     Rule("eventveil book *", "run"),

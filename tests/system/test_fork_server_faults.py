@@ -89,6 +89,7 @@ def test_a_killed_fork_server_fails_the_pipeline(kit, folder):
     assert announced == ["failed"]
 
 
+@pytest.mark.nightly
 def test_a_halted_fork_server_and_a_dead_stage_fail_the_pipeline_in_time(kit, folder):
     def fault(_, stages):
         os.kill(parent_of(stages["classify"]), signal.SIGSTOP)

@@ -112,6 +112,7 @@ def test_batch_norm_triplets_and_gradients_are_those_of_the_whole_batch(tmp_path
     assert (one["total"], two["total"]) == (1, 3)
 
 
+@pytest.mark.nightly
 def test_two_processes_train_as_one(root, tmp_path):
     Recipe(settings(root, **CHANGES), tmp_path / "one", ProcessGroup(), Silent(), watch).train_anonymizer()
     config = tmp_path / "config.yaml"

@@ -77,12 +77,32 @@ def same_weights(one, other):
                 assert torch.equal(value, states[1][network][key]), (name, network, key)
 
 
+KILLED = """
+import json, os, signal, sys
+from pathlib import Path
+from small_trainings import Silent, settings, watch
+from eventveil.training.distributed.process_group import ProcessGroup
+from eventveil.training.recipe import Recipe
+
+class Killed(Silent):
+    steps = 0
+
+    def step(self, values, windows):
+        self.steps += 1
+        if self.steps == 9:  # an epoch has 6 steps: in the middle of the second epoch
+            os.kill(os.getpid(), signal.SIGKILL)
+
+if __name__ == "__main__":
+    train_settings = settings(sys.argv[1], **json.loads(sys.argv[3]))
+    Recipe(train_settings, Path(sys.argv[2]), ProcessGroup(), Killed(), watch).train_anonymizer()
+"""
+
+
 def test_a_killed_run_goes_on_as_if_nothing_had_been(root, uninterrupted, tmp_path):
     folder = tmp_path / "run"
-    process = start(root, folder)
-    until_steps(process, folder, 8)  # an epoch has 6 steps: in the middle of the second epoch
-    process.send_signal(signal.SIGKILL)
-    process.communicate()
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(sys.path)}
+    command = [sys.executable, "-c", KILLED, str(root), str(folder), json.dumps(CHANGES)]
+    assert subprocess.run(command, env=environment, check=False).returncode == -signal.SIGKILL
     saved = torch.load(folder / "adversarial" / "last.pt", weights_only=True)["progress"]
     assert saved["epoch"] < 3
     (folder / "adversarial" / ".last.pt.1.part").write_bytes(b"killed while writing")
@@ -118,7 +138,7 @@ def test_going_on_wherever_it_was_stopped_is_exact(root, uninterrupted, tmp_path
 
 def test_ctrl_c_ends_the_step_saves_and_says_how_to_go_on(root, tmp_path):
     folder = tmp_path / "run"
-    process = start(root, folder)
+    process = start(root, folder, adversarial=CHANGES["adversarial"] | {"epochs": 10_000})  # it does not end by itself
     until_steps(process, folder, 2)
     process.send_signal(signal.SIGINT)
     stderr = process.communicate(timeout=60)[1]
