@@ -153,6 +153,8 @@ def with_windows_of(settings: AuditSettings, weights: Weights) -> AuditSettings:
         "bins": metadata.bins,
         "bin_us": metadata.bin_us,
         "size": metadata.size,
+        "crop": metadata.box or settings.window.crop,
+        "clock": metadata.clock,
         # A stand-in publishes a step at a time, so its windows share no step, though those that it looks at do.
         "hop": None if metadata.kind == "stand_in" else metadata.hop,
         "straddle": settings.window.straddle if mode == "windows" else 0.0,

@@ -60,8 +60,8 @@ class EventAutoencoder(nn.Module):
         return self.decoder(code).to(x_BCHW.dtype)  # type: ignore[no-any-return]
 
     def anonymize(self, x_BCHW: torch.Tensor, _generator: NoiseGenerator, /) -> torch.Tensor:
-        """Normalise float32 voxel grids (B, C, H, W) and anonymize them; no noise is drawn."""
-        return self(normalise_nonzero(x_BCHW))  # type: ignore[no-any-return]
+        """Normalise float32 voxel grids (B, C, H, W), if they are not yet, and anonymize them; no noise is drawn."""
+        return self(normalise_nonzero(x_BCHW) if self.config.normalise else x_BCHW)  # type: ignore[no-any-return]
 
 
 def normalise_nonzero(x_BCHW: torch.Tensor) -> torch.Tensor:

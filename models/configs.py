@@ -63,9 +63,12 @@ class EventAutoencoderConfig:
 
     Attributes:
         channels: C, the bins of the voxel grid.
+        normalise: whether `anonymize` normalises grids; false where they come normalised, as those of the box around
+            events do.
     """
 
     channels: Annotated[int, Field(ge=1, le=1024)] = 5
+    normalise: bool = True
 
 
 @dataclass(frozen=True, kw_only=True, config=ConfigDict(extra="forbid"))

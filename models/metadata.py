@@ -62,6 +62,8 @@ class Metadata(BaseModel):
         bin_us: length of a bin in microseconds; None in recording mode.
         hop: bins from one window to the next; None in recording mode.
         size: width and height of a window in pixels.
+        box: whether a window is the box around its events, see `stream.histogram.event_box`.
+        clock: step of the clock by which whole recordings are divided into bins, see `WindowedHistogrammer`.
         trained: False for weights that were only initialised.
         digests: of the tensors, and of the audit certificate.
         scene: properties of the training windows; None where unknown.
@@ -81,6 +83,8 @@ class Metadata(BaseModel):
     bin_us: PositiveInt | None = None
     hop: PositiveInt | None = None
     size: tuple[PositiveInt, PositiveInt] = (128, 128)
+    box: Literal["events", "square"] | None = None
+    clock: Literal["us", "ms"] = "us"
     trained: bool
     digests: Digests = Digests()
     scene: TrainedScene | None = None

@@ -36,6 +36,10 @@ PREFIXES: Mapping[str, tuple[str, ...]] = {
     "denoiser": ("denoisenet.",),
 }
 
+# The published autoencoder numbers its layers with an upsampling by 1 before each convolution of the decoder; ours has
+# no layer that does nothing.
+AUTOENCODER = {"encoder.0": "encoder.0", "encoder.3": "encoder.3", "decoder.1": "decoder.0", "decoder.4": "decoder.2"}
+
 # torchvision names the children of a ResNet; the published classifier numbers them, in the same order.
 TORCHVISION = {"conv1": 0, "bn1": 1, "layer1": 4, "layer2": 5, "layer3": 6, "layer4": 7}
 
@@ -122,6 +126,33 @@ def import_anonynoise(
     check_tensors(path, model, state)
     model.load_state_dict(state)
     return model.eval(), role
+
+
+def import_event_reid(path: Path) -> nn.Module:
+    """Build the anonymizer of a state dict that the code of the Event-ReId method (ICCV 2023) saved.
+
+    Args:
+        path: the `.pth` file: the autoencoder alone, or together with the re-identification network.
+
+    Returns:
+        The network in eval mode. It takes normalised voxel grids of the box around a window's events.
+
+    Raises:
+        WeightsError: the file is not a state dict of that code.
+    """
+    state = read_state_dict(path)
+    state = _under(state, "model_ae.") or state
+    renamed = {}
+    for name, tensor in state.items():
+        layer, _, rest = name.rpartition(".")
+        renamed[f"{AUTOENCODER.get(layer, layer)}.{rest}"] = tensor
+    first = state.get("encoder.0.weight")
+    if first is None or first.ndim != 4 or "decoder.4.weight" not in state:
+        raise WeightsError(f"{path}: expected encoder.0, encoder.3, decoder.1 and decoder.4 of Event-ReId's code")
+    model = build("event_autoencoder", {"channels": first.shape[1], "normalise": False})
+    check_tensors(path, model, renamed)
+    model.load_state_dict(renamed)
+    return model.eval()
 
 
 def load_torchvision(model: ResNetClassifier, state: Mapping[str, torch.Tensor], path: Path) -> None:

@@ -20,6 +20,7 @@ from torch import nn
 
 from eventveil.errors import WeightsError
 from eventveil.models.autoencoder import normalise_nonzero
+from eventveil.models.e2vid import E2VID, build_e2vid, is_e2vid
 from eventveil.models.published import read_pickle
 from eventveil.models.weights import check_tensors
 
@@ -83,14 +84,33 @@ def load_firenet(path: Path | str) -> FireNet:
         WeightsError: the file is missing, holds code, or is of another network.
     """
     path = Path(path)
+    return _firenet(path, _state_of(path))
+
+
+def load_reconstructor(path: Path) -> FireNet | E2VID:
+    """Load FireNet or E2VID, whichever the file holds, as `load_firenet` does; each finds its layers by their names.
+
+    Raises:
+        WeightsError: the file is missing, holds code, or is of another network.
+    """
+    state = _state_of(path)
+    return build_e2vid(path, state) if is_e2vid(state) else _firenet(path, state)
+
+
+def _state_of(path: Path) -> dict[str, torch.Tensor]:
     content = read_pickle(path)
     state = content.get("state_dict", content) if isinstance(content, Mapping) else None
     if not isinstance(state, Mapping) or not all(isinstance(tensor, torch.Tensor) for tensor in state.values()):
-        raise WeightsError(f"{path}: expected the checkpoint of FireNet, got other content; fetch firenet_1000.pth.tar")
+        raise WeightsError(
+            f"{path}: expected the checkpoint of FireNet or E2VID, got other content; fetch firenet_1000.pth.tar"
+        )
+    return {str(name): tensor for name, tensor in state.items()}
+
+
+def _firenet(path: Path, state: dict[str, torch.Tensor]) -> FireNet:
     model = FireNet()
-    tensors = {str(name): tensor for name, tensor in state.items()}
-    check_tensors(path, model, tensors)
-    model.load_state_dict(tensors)
+    check_tensors(path, model, state)
+    model.load_state_dict(state)
     return model.eval().requires_grad_(False)
 
 

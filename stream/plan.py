@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from eventveil.events import Window
     from eventveil.stream.book_planning import BookPlan
     from eventveil.stream.histogram import WindowedHistogrammer
+    from eventveil.stream.histogram.event_box import Box
     from eventveil.stream.preprocess.view import View
 
 
@@ -28,6 +29,8 @@ class WindowPlan:
         size: (width, height) of a window in cells.
         field: (width, height) in sensor pixels that windows covered in training; None if not recorded.
         density: 1 %, 50 % and 99 % quantile of the events per pixel of a training window; None if not recorded.
+        box: whether a window is the box around its events, see `stream.histogram.event_box`.
+        clock_us: step of the clock that divides a whole recording into bins.
         judge_end: whether what is published of a window is about its last hop, as for a stand-in.
     """
 
@@ -38,6 +41,8 @@ class WindowPlan:
     size: tuple[int, int]
     field: tuple[int, int] | None = None
     density: tuple[float, float, float] | None = None
+    box: Box | None = None
+    clock_us: int = 1
     judge_end: bool = False
 
     def judged_from_us(self, window: Window) -> int:
@@ -50,6 +55,11 @@ class WindowPlan:
     def hop_us(self) -> int | None:
         """Time from the start of a window to that of the next; None where a whole recording is one window."""
         return None if self.bin_us is None else self.bin_us * (self.hop or self.bins)
+
+    @property
+    def shape(self) -> tuple[int, int] | None:
+        """(width, height) whose aspect ratio the view of a camera should have; None for the box around events."""
+        return self.size if self.box is None else None
 
     def histogrammer(self, view: View, start_us: int | None = None) -> WindowedHistogrammer:
         """Return a histogrammer for one source; its first window starts at `start_us`, or on a grid of `hop_us`.
@@ -72,6 +82,8 @@ class WindowPlan:
             flip_y=view.flip_y,
             start_us=start_us,
             grid_us=self.hop_us,
+            box=self.box,
+            clock_us=self.clock_us,
         )
 
 

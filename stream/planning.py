@@ -266,5 +266,7 @@ def window_plan(requested: WindowSettings, trained: Metadata, name: Path | None)
         size=trained.size,
         field=None if trained.scene is None else trained.scene.field,
         density=None if trained.scene is None else trained.scene.density,
+        box=trained.box,
+        clock_us=1000 if trained.clock == "ms" and mode == "recording" else 1,
         judge_end=trained.kind == "stand_in",
     )

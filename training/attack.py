@@ -16,6 +16,7 @@ from torch import nn
 from eventveil.errors import ConfigError
 from eventveil.models.kinds import AnonymizerNetwork
 from eventveil.models.weights import load_weights
+from eventveil.training.data.event_rules import changes_events
 from eventveil.training.engine.checkpoint import StageProgress, load_networks
 from eventveil.training.engine.loop import BEST
 from eventveil.training.engine.run_folder import read_json, write_json
@@ -57,20 +58,21 @@ def attack_on(run: Run, subject: str, picture_identifier: nn.Module | None) -> d
     """
     attack, anonymizer = run.settings.attack, _load_subject(run, subject)
     name = folder_of(subject) if attack.weights is None or subject != ANONYMIZER else f"weights-{attack.weights.stem}"
+    rule = subject if run.settings.window.mode == "voxel" and changes_events(subject) else None
     name += ("-denoised" if attack.denoiser else "") + _seed_suffix(run)
     path = run.folder / "attack" / name / "result.json"
     results = read_json(path)
     for label in attack.of:
         if label not in run.labels:
             raise ConfigError(f"attack.of: {run.dataset.kind} has no target classes; remove {label}")
-        stage, progress = _train(run, name, subject, label, anonymizer)
+        stage, progress = _train(run, name, subject, label, anonymizer, rule)
         # Test people are used only once, with the weights that validation chose.
         if label in results:
             continue
         run.load_best(stage)
-        results[label] = _test(run, stage, label, anonymizer) | {"epoch": progress.best_epoch}
+        results[label] = _test(run, stage, label, anonymizer, rule) | {"epoch": progress.best_epoch}
         if label == "identity" and picture_identifier is not None:
-            results |= _test_pictures(run, stage, anonymizer, picture_identifier)
+            results |= _test_pictures(run, stage, anonymizer, picture_identifier, rule)
         if run.group.leads:
             write_json(path, results)
             if label == "target" and subject == ANONYMIZER and attack.weights is None and not attack.denoiser:
@@ -82,7 +84,7 @@ def attack_on(run: Run, subject: str, picture_identifier: nn.Module | None) -> d
 
 
 def _train(
-    run: Run, name: str, subject: str, label: Label, anonymizer: AnonymizerNetwork
+    run: Run, name: str, subject: str, label: Label, anonymizer: AnonymizerNetwork, rule: str | None
 ) -> tuple[ClassifierStage, StageProgress]:
     attack = run.settings.attack
     seed_name = ("attack", attack.seed, label, name)
@@ -91,8 +93,8 @@ def _train(
         network.load_state_dict(begun)
     denoiser = new_denoiser(run.settings, *seed_name) if attack.denoiser else None
     attacker = Attacker(network, denoiser)
-    stage = run.classifier_stage(f"attack/{name}/{label}", label, attacker, anonymizer, "attack")
-    return stage, run.train(stage, "attack", people_only=label == "identity")
+    stage = run.classifier_stage(f"attack/{name}/{label}", label, attacker, anonymizer, "attack", rule)
+    return stage, run.train(stage, "attack", people_only=label == "identity", rule=rule)
 
 
 def _earlier_weights(run: Run, subject: str, label: Label) -> dict[str, torch.Tensor] | None:
@@ -114,8 +116,10 @@ def _earlier_weights(run: Run, subject: str, label: Label) -> dict[str, torch.Te
     return None
 
 
-def _test(run: Run, stage: ClassifierStage, label: Label, anonymizer: AnonymizerNetwork) -> dict[str, Any]:
-    evaluation_set, attacker = run.evaluation_set("test"), stage.attacker
+def _test(
+    run: Run, stage: ClassifierStage, label: Label, anonymizer: AnonymizerNetwork, rule: str | None
+) -> dict[str, Any]:
+    evaluation_set, attacker = run.evaluation_set("test", rule), stage.attacker
     if label == "identity":
         return identity_result(
             rank_identities(evaluation_set, attacker.classifier, attacker.denoiser, anonymizer, stage.name)
@@ -126,19 +130,22 @@ def _test(run: Run, stage: ClassifierStage, label: Label, anonymizer: Anonymizer
 
 
 def _test_pictures(
-    run: Run, stage: ClassifierStage, anonymizer: AnonymizerNetwork, picture_identifier: nn.Module
+    run: Run, stage: ClassifierStage, anonymizer: AnonymizerNetwork, picture_identifier: nn.Module, rule: str | None
 ) -> dict[str, Any]:
     """Compare pictures of denoised windows with those of raw windows, and identify people by them."""
-    evaluation_set, denoiser = run.evaluation_set("test"), stage.attacker.denoiser
+    evaluation_set, denoiser = run.evaluation_set("test", rule), stage.attacker.denoiser
+    raw_set = run.evaluation_set("test")
     pictured = Pictured(anonymizer, denoised_picture(denoiser, run.picture))
     identities = rank_identities(evaluation_set, picture_identifier, None, pictured, stage.name, "pictures")
     return {
-        "picture": picture_result(evaluation_set, run.picture, denoiser, anonymizer, stage.name),
+        "picture": picture_result(evaluation_set, run.picture, denoiser, anonymizer, stage.name, raw_set=raw_set),
         "picture_retrieval": identity_result(identities),
     }
 
 
 def _load_subject(run: Run, subject: str) -> AnonymizerNetwork:
+    if run.settings.window.mode == "voxel" and changes_events(subject):
+        return baseline(RAW)  # the rule has changed the events already
     if subject != ANONYMIZER:
         return baseline(subject)
     path = run.settings.attack.weights

@@ -14,6 +14,7 @@ from eventveil.errors import ConfigError
 from eventveil.extras import install_hint
 from eventveil.models.kinds import AnonymizerNetwork
 from eventveil.replay.datasets.trials import Dataset, people_of
+from eventveil.training.data.event_rules import changes_events
 from eventveil.training.data.loader import BatchLoader, mirrored_targets
 from eventveil.training.data.split import Watch, load_or_build_windows, open_split, origin
 from eventveil.training.data.statistics import measure_scene
@@ -75,7 +76,7 @@ class Run:
         self.dataset: Dataset = self._once_per_machine(lambda: open_split(settings.data, folder, watch))
         if settings.adversarial.keep == "target" and not self.dataset.classes:
             raise ConfigError(f"adversarial.keep: {self.dataset.kind} has no classes to keep; set it to identity")
-        self._parts: dict[str, Windows] = {}
+        self._parts: dict[tuple[str, str | None], Windows] = {}
 
     @property
     def labels(self) -> tuple[Label, ...]:
@@ -86,9 +87,9 @@ class Run:
         """Return the number of targets, or of training people."""
         return len(self.dataset.classes) if label == "target" else len(people_of(self.dataset.of("train")))
 
-    def evaluation_set(self, part: str) -> EvaluationSet:
-        """Return the people of a part, to evaluate on."""
-        return EvaluationSet(part, self.dataset, self._part(part), self.settings, self.group)
+    def evaluation_set(self, part: str, rule: str | None = None) -> EvaluationSet:
+        """Return the people of a part, to evaluate on; a rule changes their events, see `data.event_rules`."""
+        return EvaluationSet(part, self.dataset, self._part(part, rule), self.settings, self.group)
 
     @cached_property
     def picture(self) -> Picture:
@@ -104,13 +105,14 @@ class Run:
         attacker: Attacker,
         anonymizer: AnonymizerNetwork,
         kind: Literal["pretrain", "attack"],
+        rule: str | None = None,
     ) -> ClassifierStage:
         """Build a stage that trains a classifier alone, on the schedule of `pretrain` or `attack`."""
         schedule = self.settings.pretrain if kind == "pretrain" else self.settings.attack
-        inputs = StageInputs(name, anonymizer, self.settings, schedule, self.evaluation_set("val"))
+        inputs = StageInputs(name, anonymizer, self.settings, schedule, self.evaluation_set("val", rule))
         return ClassifierStage(inputs, label, attacker)
 
-    def train(self, stage: Stage, kind: str, *, people_only: bool = False) -> StageProgress:
+    def train(self, stage: Stage, kind: str, *, people_only: bool = False, rule: str | None = None) -> StageProgress:
         """Train a stage to its end, or resume it; `kind` is pretrain, adversarial or attack.
 
         With `people_only`, windows in which no person is seen are left out.
@@ -120,7 +122,8 @@ class Run:
             prepare_stage_folder(folder, settings, resume=self._resume)
         self.group.wait()
         mirrored = mirrored_targets(self.dataset.kind, len(self.dataset.classes))
-        loader = BatchLoader(self._part("train"), settings, stage.name, mirrored, self.group, people_only=people_only)
+        windows = self._part("train", rule)
+        loader = BatchLoader(windows, settings, stage.name, mirrored, self.group, people_only=people_only)
         progress = run_stage(
             stage, loader, folder, settings.run, self.group, self._reporter, digest=digest_of(settings, kind)
         )
@@ -152,13 +155,13 @@ class Run:
         command = f"eventveil train, settings {digest_of(self.settings, kind)[:16]}, epoch {progress.best_epoch + 1}"
         return origin(self.dataset, command)
 
-    def _part(self, part: str) -> Windows:
-        if part not in self._parts:
+    def _part(self, part: str, rule: str | None = None) -> Windows:
+        if (part, rule) not in self._parts:
             data, window = self.settings.data, self.settings.window
-            self._parts[part] = self._once_per_machine(
-                lambda: load_or_build_windows(self.dataset, part, data, window, self.folder, self._watch)
+            self._parts[part, rule] = self._once_per_machine(
+                lambda: load_or_build_windows(self.dataset, part, data, window, self.folder, self._watch, rule)
             )
-        return self._parts[part]
+        return self._parts[part, rule]
 
     def _once_per_machine(self, make: Callable[[], Any]) -> Any:
         """Call `make` in one process of each machine first; the others then find the files it wrote."""
@@ -175,7 +178,9 @@ def _check(settings: TrainSettings, group: ProcessGroup) -> None:
     if name in NEEDS_ADVERSARIES and adversarial.adversaries < 1:
         raise ConfigError(f"adversarial.adversaries: the objective {name} needs at least one")
     if name in NEEDS_PICTURES and adversarial.reconstruction is None:
-        raise ConfigError(f"adversarial.reconstruction: the objective {name} needs FireNet's weights; name the file")
+        raise ConfigError(
+            f"adversarial.reconstruction: the objective {name} needs weights of FireNet or E2VID; name the file"
+        )
     check_precision(settings, group.device)
     if group.leads:  # this process plots and logs
         for key, package in EXTRAS.items():
@@ -184,8 +189,10 @@ def _check(settings: TrainSettings, group: ProcessGroup) -> None:
     for subject in settings.attack.against:
         if subject != ANONYMIZER:
             baseline(subject)
-        if settings.window.mode == "voxel" and subject.startswith(ONLY_COUNTS):
+        if settings.window.mode == "voxel" and subject.startswith(ONLY_COUNTS) and not changes_events(subject):
             raise ConfigError(f"attack.against: {subject} needs event counts, not voxel grids; remove it")
     if adversarial.reconstruction is not None and settings.window.mode != "voxel":
-        raise ConfigError("adversarial.reconstruction: FireNet makes pictures of voxel grids; set window.mode to voxel")
+        raise ConfigError("adversarial.reconstruction: it makes pictures of voxel grids; set window.mode to voxel")
     group.part(settings.batch)
+    if settings.last_batch == "keep" and group.size > 1:
+        raise ConfigError("last_batch: several processes cannot share a remainder evenly; set it to drop")

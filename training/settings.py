@@ -18,10 +18,12 @@ from pydantic import (
     model_validator,
 )
 
+from eventveil.replay.datasets.see_frames import FRAME_US
 from eventveil.settings import Settings
 
 Share = Annotated[float, Field(ge=0, le=1)]
 Label = Literal["target", "identity"]
+CLOCK_US = {"us": 1, "ms": 1000, "frames": FRAME_US}
 
 
 class SimulateSettings(Settings):
@@ -75,20 +77,23 @@ class TrainingWindowSettings(Settings):
     bins: PositiveInt = 5
     bin_us: PositiveInt | None = None
     size: tuple[PositiveInt, PositiveInt] = (128, 128)
-    crop: tuple[int, int, int, int] | Literal["events"] | None = None
+    crop: tuple[int, int, int, int] | Literal["events", "square"] | None = None
     offsets: PositiveInt = 4
     per_trial: PositiveInt = 1
     straddle: Share = 0.0
     hop: PositiveInt | None = None
+    clock: Literal["us", "ms", "frames"] = "us"
 
     @model_validator(mode="after")
     def _is_consistent(self) -> Self:
+        if self.clock != "us" and self.mode != "recording":
+            raise ValueError(f"clock {self.clock} divides whole recordings, in mode recording: set clock to us")
         if (self.mode == "recording") != (self.bin_us is None):
             raise ValueError("mode recording divides the trial into its bins and takes no bin_us; the others need one")
         if self.mode != "windows" and self.straddle:
             raise ValueError("only windows of mode windows can straddle trials: set straddle to 0")
-        if (self.crop == "events") != (self.mode == "voxel") and self.crop == "events":
-            raise ValueError("crop events, the box around a trial's events, is for mode voxel")
+        if isinstance(self.crop, str) and self.mode == "windows":
+            raise ValueError(f"crop {self.crop}, the box around a window's events, is for modes recording and voxel")
         return self
 
 
@@ -193,6 +198,8 @@ class AttackSettings(StageSettings):
     denoiser: bool = False
     denoiser_weight: NonNegativeFloat = 1.0
     session_disjoint: bool = False
+    unmatched: Literal["drop", "miss"] = "drop"
+    mirror: Literal["published", "raw"] = "published"
     seed: NonNegativeInt = 0
     weights: Path | None = None
 
@@ -228,6 +235,7 @@ class TrainSettings(Settings):
     seed: NonNegativeInt = 0
     batch: int = Field(default=32, ge=2)
     people_per_batch: PositiveInt | None = None
+    last_batch: Literal["drop", "keep"] = "drop"
     optimizer: Literal["adamw", "adam", "sgd"] = "adamw"
     data: DataSettings
     window: TrainingWindowSettings

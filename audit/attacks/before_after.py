@@ -30,7 +30,7 @@ from eventveil.models.pictures import reconstructed
 from eventveil.models.reconstruction import BINS, FireNet, RecurrentState, load_firenet
 from eventveil.stream.histogram import WindowedHistogrammer
 from eventveil.training.data.loader import prepared
-from eventveil.training.settings import TrainingWindowSettings, TrainSettings
+from eventveil.training.settings import CLOCK_US, TrainingWindowSettings, TrainSettings
 
 LONGEST_US = 10_000_000  # part of the recording that is used
 SHORT_US = 40_000  # length of a grid of the raw events: FireNet was trained on short ones
@@ -112,7 +112,14 @@ def _windows(
     cut = settings.window
     for sensor, packet in _packets(path):
         histogrammer = histogrammer or WindowedHistogrammer(
-            sensor, cut.size, cut.bins, cut.bin_us, mode=cut.mode, crop=None if cut.crop == "events" else cut.crop
+            sensor,
+            cut.size,
+            cut.bins,
+            cut.bin_us,
+            mode=cut.mode,
+            crop=None if isinstance(cut.crop, str) else cut.crop,
+            box=cut.crop if isinstance(cut.crop, str) else None,
+            clock_us=CLOCK_US[cut.clock],
         )
         counts += [window.counts for window in histogrammer.push(packet)]
     if histogrammer is not None:

@@ -28,6 +28,7 @@ def register(app: typer.Typer) -> None:
     weights = typer.Typer(no_args_is_help=True, help="Import, show and initialise weights files.")
     published = typer.Typer(no_args_is_help=True, help="Import published weights.")
     published.command("anonynoise")(import_anonynoise)
+    published.command("event-reid")(import_event_reid)
     weights.add_typer(published, name="import")
     weights.command("show")(show)
     weights.command("init")(init)
@@ -71,6 +72,32 @@ def import_anonynoise(
         names = ",".join(published.GESTURES)
     window = _window(bins, bin_us, hop, size)
     _save(path, model, found_role, window, names, trained=True, note=f"from {file.name}", force=force)
+
+
+def import_event_reid(
+    file: Annotated[
+        Path, typer.Argument(metavar="FILE", help="State dict (.pth) saved by the published code of Event-ReId.")
+    ],
+    out: OutFileOption = None,
+    bin_us: Annotated[int, typer.Option(min=1, help="Microseconds per bin.")] = 6_660,
+    size: Size = "192x384",
+    force: ForceOption = False,
+) -> None:
+    """Import the anonymizer of "Person Re-Identification without Identification", values unchanged.
+
+    Its windows are voxel grids of the box around the events. Without --out, the file is written next to FILE, with the
+    ending .safetensors.
+
+    Example:  eventveil weights import event-reid net_59.pth --out anonymizer.safetensors
+    """
+    from eventveil.models import published
+
+    path = out or file.with_suffix(".safetensors")
+    check_out(path, force=force)
+    model = published.import_event_reid(file)
+    bins = cast(Any, model).config.channels
+    window = _window(bins, bin_us, None, size) | {"representation": "voxel", "box": "events"}
+    _save(path, model, "anonymizer", window, None, trained=True, note=f"from {file.name}", force=force)
 
 
 def init(

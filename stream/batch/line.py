@@ -111,7 +111,7 @@ class FileLine:
         plan, scene_settings = self._plan.window, self._plan.settings.sources[0].scene
         with recording.open() as events:
             sensor = events.sensor
-        view = View.of(sensor, scene_settings, plan.size, plan.field)
+        view = View.of(sensor, scene_settings, plan.shape, plan.field)
         scene, histogrammer = SceneFilter(sensor, scene_settings, view), plan.histogrammer(view)
         playlist = Playlist(sensor, lambda _: (Clip(recording.open),), begins_us=recording.begins_us)
 

@@ -88,7 +88,7 @@ def profile_source(
         EventVeilError: the source cannot be opened or read, or is smaller than a window.
     """
     with _opened(source, seconds) as (sensor, serial, play):
-        view = View.of(sensor, source.scene, plan.size, plan.field)
+        view = View.of(sensor, source.scene, plan.shape, plan.field)
         search = HotPixelSearch(sensor, seconds)
         profile = SourceProfile(sensor, view, search.counts, np.zeros(search.counts.shape, np.bool_), serial)
         first_us: int | None = None

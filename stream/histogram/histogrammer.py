@@ -11,6 +11,7 @@ import numpy as np
 from eventveil.errors import EventError
 from eventveil.events import EventPacket, Sensor, Window
 from eventveil.stream.histogram.count_ring import CountRing
+from eventveil.stream.histogram.event_box import Box, EventBox
 from eventveil.stream.histogram.pixel_map import PixelMap
 
 if TYPE_CHECKING:
@@ -78,6 +79,12 @@ class WindowedHistogrammer:
         grid_us: without `start_us`, the first window starts at the last multiple of this before the first event, so
             that no window states the exact time of an event. Not in "recording" mode.
         field: (width, height): use this many evenly spaced columns and rows of the crop; None uses all.
+        clock_us: in "recording" mode, the step of the clock: the first and the last time are rounded down to whole
+            steps, and a bin is a whole number of them. 1,000 is the clock of tonic's DVS128 Gesture.
+        frames: in "recording" mode, each packet is a frame of one step of the clock, with events or not, and a bin is a
+            K-th of their number, rounded down.
+        box: None, or resize the box around the events of each window to `size`, see `event_box`; voxel grids are then
+            normalised. `size` is needed, and may be larger than the crop. Windows must not overlap.
 
     Attributes:
         stats: where the events went; an immutable value, replaced as events are processed.
@@ -113,14 +120,24 @@ class WindowedHistogrammer:
         start_us: int | None = None,
         field: tuple[int, int] | None = None,
         grid_us: int | None = None,
+        box: Box | None = None,
+        clock_us: int = 1,
+        frames: bool = False,
     ) -> None:
         self.stats = HistogramStats()
         self._mode = mode
         self._bins = _in_range("bins", bins, 1, MAX_SPAN_US)
-        self._pixels = PixelMap.of(sensor, size, crop, field=field, flip_x=flip_x, flip_y=flip_y)
+        scaled = size if box is None else None
+        self._pixels = PixelMap.of(sensor, scaled, crop, field=field, flip_x=flip_x, flip_y=flip_y)
         self._grid = self._new_grid(bin_us, hop)
+        self._box = self._new_box(box, size, overlapping=hop is not None and hop < bins)
         if mode == "recording" and (start_us, grid_us) != (None, None):
             raise EventError("recording mode starts with the first event: leave start_us and grid_us out")
+        self._clock_us = _in_range("clock_us", clock_us, 1, MAX_SPAN_US)
+        self._counts_frames = frames
+        self._frames_us: tuple[int, int] | None = None  # start of the first frame, and end of the last
+        if mode != "recording" and (clock_us != 1 or frames):
+            raise EventError("a clock divides whole recordings alone: leave clock_us out")
         self._grid_us = 1 if grid_us is None else _in_range("grid_us", grid_us, 1, MAX_SPAN_US)
         if start_us is not None:
             _in_range("start_us", start_us, -MAX_TIME_US, MAX_TIME_US)
@@ -149,6 +166,9 @@ class WindowedHistogrammer:
         if self._finished:
             raise EventError("finish() has been called: build a new WindowedHistogrammer for a new stream")
         if self._mode == "recording":
+            if self._counts_frames and packet.until_us is not None:
+                start_us = packet.until_us - self._clock_us if self._frames_us is None else self._frames_us[0]
+                self._frames_us = start_us, packet.until_us
             if len(packet):
                 self._recording.append(packet)
             return iter(())
@@ -202,6 +222,8 @@ class WindowedHistogrammer:
 
     def _add(self, packet: EventPacket, start_us: int) -> None:
         stop, late, outside, saturated = self._grid.add(packet, self._next, start_us)
+        if self._box is not None:
+            self._box.see(packet, self._next, stop, start_us)
         self._count(stop - self._next, late, outside, saturated)
         self._next = stop
 
@@ -220,6 +242,8 @@ class WindowedHistogrammer:
         if not self._due or self._t_start_us is None:
             return None
         counts, events = self._grid.take()
+        if self._box is not None:
+            counts = self._box.take(counts)
         window = Window(self._seq, self._t_start_us, self._t_start_us + self._grid.span_us, counts, events)
         self._seq += 1
         self._t_start_us += self._grid.hop_us
@@ -231,9 +255,14 @@ class WindowedHistogrammer:
         first_us, last_us = int(self._recording[0].t[0]), int(self._recording[-1].t[-1])
         if abs(first_us) > MAX_TIME_US or last_us - first_us > MAX_SPAN_US:
             raise EventError(f"expected a recording of at most {MAX_SPAN_US} us within {MAX_TIME_US} us of zero")
-        self._grid = CountRing(self._pixels, self._bins, self._bins, max(0, last_us - first_us) // self._bins)
+        first_us, last_us = (time_us - time_us % self._clock_us for time_us in (first_us, last_us))
+        first_us, last_us = self._frames_us or (first_us, last_us)
+        bin_us = max(0, last_us - first_us) // self._clock_us // self._bins * self._clock_us
+        self._grid = CountRing(self._pixels, self._bins, self._bins, bin_us)
         self._t_start_us = first_us
         for packet in self._recording:
+            if self._box is not None:  # the box is that of all events, also of those after the last bin
+                self._box.see(packet, 0, len(packet), first_us)
             inside = packet.t < first_us + self._grid.span_us
             after = len(packet) - int(np.count_nonzero(inside))
             self._count(after, outside=after)
@@ -241,6 +270,13 @@ class WindowedHistogrammer:
             self._add(EventPacket(packet.t[inside], packet.x[inside], packet.y[inside], packet.p[inside]), first_us)
         self._recording.clear()
         self._due = True
+
+    def _new_box(self, box: Box | None, size: tuple[int, int] | None, *, overlapping: bool) -> EventBox | None:
+        if box is None:
+            return None
+        if size is None or overlapping:
+            raise EventError("the box around events needs a size, and windows that do not overlap: set size, not hop")
+        return EventBox(self._pixels, size, box)
 
     def _new_grid(self, bin_us: int | None, hop: int | None) -> CountRing | VoxelGrid:
         bins = self._bins

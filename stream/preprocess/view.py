@@ -46,14 +46,14 @@ class View:
 
     @classmethod
     def of(
-        cls, sensor: Sensor, scene: SceneSettings, size: tuple[int, int], trained: tuple[int, int] | None = None
+        cls, sensor: Sensor, scene: SceneSettings, shape: tuple[int, int] | None, trained: tuple[int, int] | None = None
     ) -> Self:
         """Return the view of a sensor that the settings describe.
 
         Args:
             sensor: geometry of the camera.
             scene: how the camera is mounted, and which part of its view is used.
-            size: (width, height) of the windows.
+            shape: (width, height) of the windows; None where they are boxes around events, which need no centre.
             trained: (width, height) in pixels that windows covered in training, if known.
         """
         # A quarter turn clockwise swaps rows and columns and mirrors left and right; two of them mirror both ways.
@@ -61,7 +61,8 @@ class View:
         upright = Sensor(sensor.height, sensor.width) if turned else sensor
         crop: tuple[int, int, int, int] | None = None
         if scene.crop == "centre":
-            crop = centred(upright, trained or size)
+            aspect = trained or shape
+            crop = None if aspect is None else centred(upright, aspect)
         elif scene.crop != "all":
             x, y, width, height = scene.crop
             crop = (y, x, height, width) if turned else (x, y, width, height)

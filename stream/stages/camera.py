@@ -132,7 +132,7 @@ class CameraSource:
         camera = (self._camera.sensor, self._camera.info.serial)
         if self._scene is None or camera != self._scene_of:
             sensor, serial = self._scene_of = camera
-            view = View.of(sensor, self._source.scene, self._window.size, self._window.field)
+            view = View.of(sensor, self._source.scene, self._window.shape, self._window.field)
             self._scene = SceneFilter(sensor, self._source.scene, view, serial=serial)
         return self._scene
 

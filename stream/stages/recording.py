@@ -90,7 +90,7 @@ class RecordingSource:
         resume_us = resume_at(source, self._window, counters)
         if resume_us is not None and not can_be_reread(source):
             playlist, excerpt = continued(playlist, excerpt, counters, resume_us)
-        view = View.of(playlist.sensor, source.scene, self._window.size, self._window.field)
+        view = View.of(playlist.sensor, source.scene, self._window.shape, self._window.field)
         self._scene = scene = SceneFilter(playlist.sensor, source.scene, view)
         self._histogrammer = histogrammer = self._window.histogrammer(view, resume_us)
         player = Player(playlist, excerpt)

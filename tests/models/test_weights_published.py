@@ -9,14 +9,14 @@ import re
 import pytest
 import reference_models as reference
 import torch
-from weights_helpers import published_anonymizer, published_classifier, saved
+from weights_helpers import published_anonymizer, published_autoencoder, published_classifier, saved
 
 from eventveil.errors import WeightsError
 from eventveil.models import AnonyNoise, ResNetClassifier
 from eventveil.models.configs import ResNetConfig
 from eventveil.models.kinds import initialise
 from eventveil.models.noise import SeededNoise
-from eventveil.models.published import import_anonynoise, load_torchvision, read_state_dict
+from eventveil.models.published import import_anonynoise, import_event_reid, load_torchvision, read_state_dict
 
 
 @pytest.mark.parametrize("prefix", ["", "module."])
@@ -213,3 +213,24 @@ def test_another_resnet_is_refused(tmp_path):
 def test_a_real_checkpoint_of_another_network_is_read_safely_and_refused(real_data):
     with pytest.raises(WeightsError, match=r"firenet_1000\.pth\.tar"):
         import_anonynoise(real_data / "weights" / "firenet_1000.pth.tar")
+
+
+def test_the_autoencoder_of_event_reid_computes_what_the_published_one_does(tmp_path):
+    state, path = published_autoencoder(), tmp_path / "net_59.pth"
+    torch.save(state, path)
+    model = import_event_reid(path)
+    functional = torch.nn.functional
+
+    def conv(x, name, padding=1):
+        return functional.conv2d(x, state[f"model_ae.{name}.weight"], state[f"model_ae.{name}.bias"], padding=padding)
+
+    x = 3 * torch.randn(2, 5, 20, 14, generator=torch.Generator().manual_seed(1))
+    with torch.no_grad():
+        y = functional.max_pool2d(conv(x, "encoder.0").clamp(min=0), 2, stride=1)
+        y = functional.max_pool2d(conv(y, "encoder.3").clamp(min=0), 2, stride=1)
+        want = torch.sigmoid(conv(conv(y, "decoder.1").clamp(min=0), "decoder.4", padding=2))
+        got = model.anonymize(x, SeededNoise(0))  # windows come normalised
+    torch.testing.assert_close(got, want)
+    torch.save({"encoder.0.weight": torch.zeros(64, 5, 3, 3)}, path)
+    with pytest.raises(WeightsError, match=r"expected encoder\.0, encoder\.3, decoder\.1 and decoder\.4"):
+        import_event_reid(path)

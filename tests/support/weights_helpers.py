@@ -29,6 +29,17 @@ def anonymizer_file(path):
     return path
 
 
+def published_autoencoder(seed=0):
+    """A state dict as Event-ReId's code saves it: the autoencoder under `model_ae.`, beside another network."""
+    generator = torch.Generator().manual_seed(seed)
+    layers = {"encoder.0": (64, 5), "encoder.3": (16, 64), "decoder.1": (64, 16), "decoder.4": (5, 64)}
+    state = {"classifier.classifier_1.0.weight": torch.randn(22, 256, generator=generator)}
+    for name, shape in layers.items():
+        state[f"model_ae.{name}.weight"] = 0.1 * torch.randn(*shape, 3, 3, generator=generator)
+        state[f"model_ae.{name}.bias"] = 0.1 * torch.randn(shape[0], generator=generator)
+    return state
+
+
 def published_anonymizer(channels_in=20, channels_out=10):
     """Return a state dict as saved by the code of AnonyNoise: keys and shapes from its description."""
     sizes = [channels_in, 64, 128, 256, 128, 64, channels_out]

@@ -16,7 +16,7 @@ from eventveil.config import checked, read_yaml
 from eventveil.errors import ConfigError
 from eventveil.training.settings import SimulateSettings, TrainSettings
 
-SHIPPED = ("dvs_gesture", "see", "event_reid", "noisy_channel", "simulated", "simulated_small")
+SHIPPED = ("dvs_gesture", "see", "event_reid", "event_reid_anonynoise", "noisy_channel", "simulated", "simulated_small")
 
 
 def path_of(name):
@@ -40,7 +40,7 @@ def test_a_ready_configuration_loads_and_holds_every_key(name):
     if content["data"]["simulate"] is None:
         expected = {key for key in expected if not key.startswith("data.simulate.")} | {"data.simulate"}
     assert set(keys_in(content)) == expected
-    assert load(name).batch == (24 if name == "event_reid" else 32)
+    assert load(name).batch == (24 if name.startswith("event_reid") else 32)
 
 
 @pytest.mark.parametrize("name", SHIPPED)
@@ -98,14 +98,14 @@ def test_overrides_reach_every_depth():
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"bath": 3}, "bath: unknown key; known here: seed, batch, people_per_batch, optimizer, data, window"),
+        ({"bath": 3}, "bath: unknown key; known here: seed, batch, people_per_batch, last_batch, optimizer, data, win"),
         ({"attack": {"epoch": 3}}, "attack.epoch: unknown key; known here: lr, schedule"),
         ({"adversarial": {"objective": {"wait": 3}}}, "adversarial.objective.wait: unknown key; known here: name, we"),
         ({"data": {"root": None}}, "data: expected root, the folder of a dataset, or simulate, to make one"),
         ({"window": {"bin_us": None}}, "window: mode recording divides the trial into its bins"),
         ({"window": {"mode": "recording"}}, "window: mode recording divides the trial into its bins"),
         ({"window": {"mode": "voxel", "straddle": 0.5}}, "window: only windows of mode windows can straddle"),
-        ({"window": {"crop": "events"}}, "window: crop events, the box around a trial's events, is for mode voxel"),
+        ({"window": {"crop": "events"}}, "window: crop events, the box around a window's events, is for modes"),
         ({"people_per_batch": 3}, "people_per_batch: expected a number that divides the batch, got 3"),
         ({"attack": {"of": []}}, "attack.of: expected at least one entry and no duplicates, got []"),
         ({"pretrain": {"lr": float("inf")}}, "pretrain.lr: Input should be a finite number"),

@@ -37,7 +37,7 @@ def draw_augmentation(
     uniform_B4 = torch.rand((batch, 4), generator=generator, device=generator.device)
     columns = []
     for axis in (0, 1):
-        farthest = int(size[axis] * settings.padding)
+        farthest = int(size[axis] * settings.padding + 1e-6)  # a twelfth of 180 is 15, in whatever digits it is given
         # rand() is below 1, but its product with a float32 may round up to the limit.
         columns.append((uniform_B4[:, axis] * (2 * farthest + 1)).floor().clamp(max=2 * farthest) - farthest)
     columns.append((2 * uniform_B4[:, 2] - 1) * settings.rotation_deg)

@@ -12,16 +12,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, Literal, Self
+from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image
 
 from eventveil.errors import ConfigError
-from eventveil.events import EventPacket, Sensor
+from eventveil.events import Sensor
 from eventveil.replay.datasets.trials import Trial
 from eventveil.stream.histogram import Mode, WindowedHistogrammer
+from eventveil.stream.histogram.event_box import Box
+from eventveil.training.data.event_rules import changed
 
 MAX_COUNT = 65_535  # counts of a window saturate here, as in the histogrammer
 
@@ -39,7 +40,10 @@ class RowShape:
         row_us: length of a row in microseconds; None in mode "recording".
         rows_per_bin: rows that are summed into a bin.
         size: width and height, pixels.
-        crop: part of the sensor, or "events" for the bounding box of a trial's events; None for the whole sensor.
+        crop: part of the sensor, or the box around a window's events as in `stream.histogram.event_box`; None for the
+            whole sensor.
+        clock_us, frames: as in `WindowedHistogrammer`.
+        rule: changes the events first, see `event_rules`; None leaves them as they are.
     """
 
     mode: Mode
@@ -47,7 +51,10 @@ class RowShape:
     row_us: int | None
     rows_per_bin: int
     size: tuple[int, int]
-    crop: Crop | Literal["events"] | None = None
+    crop: Crop | Box | None = None
+    clock_us: int = 1
+    frames: bool = False
+    rule: str | None = None
 
     @classmethod
     def of(
@@ -58,7 +65,9 @@ class RowShape:
         bin_us: int | None,
         offsets: int,
         size: tuple[int, int],
-        crop: Crop | Literal["events"] | None,
+        crop: Crop | Box | None,
+        clock_us: int = 1,
+        frames: bool = False,
     ) -> Self:
         """Divide the bins into rows.
 
@@ -68,7 +77,7 @@ class RowShape:
         if mode == "voxel" and bin_us is not None:
             return cls(mode, bins, bins * bin_us, 1, size, crop)
         if bin_us is None:
-            return cls(mode, bins, None, 1, size, crop)
+            return cls(mode, bins, None, 1, size, crop, clock_us, frames)
         if bin_us % offsets:
             raise ConfigError(f"window.offsets: expected a divisor of bin_us, {bin_us}, got {offsets}")
         return cls(mode, bins, bin_us // offsets, offsets, size, crop)
@@ -136,15 +145,8 @@ def windows_of(trial: Trial, shape: RowShape, hop: int) -> Iterator[npt.NDArray[
 
 def _whole_windows(trial: Trial, shape: RowShape, hop: int, whole: int | None) -> Iterator[Rows]:
     with trial.open() as source:
-        histogrammer = WindowedHistogrammer(
-            source.sensor,
-            shape.size,
-            shape.bins,
-            None if shape.mode == "recording" else _bin_us(shape),
-            hop=hop if shape.mode == "windows" else None,
-            mode=shape.mode,
-            crop=shape.crop if shape.crop != "events" else None,
-        )
+        hop_bins = hop if shape.mode == "windows" else None
+        histogrammer = _histogrammer(source.sensor, shape, shape.bins, hop_bins)
         for packet in source:
             for window in histogrammer.push(packet):
                 if whole is not None and window.seq >= whole:
@@ -155,21 +157,27 @@ def _whole_windows(trial: Trial, shape: RowShape, hop: int, whole: int | None) -
                 yield window.counts
 
 
+def _histogrammer(sensor: Sensor, shape: RowShape, bins: int, hop: int | None = None) -> WindowedHistogrammer:
+    boxed = isinstance(shape.crop, str)
+    return WindowedHistogrammer(
+        sensor,
+        shape.size,
+        bins,
+        None if shape.mode == "recording" else _bin_us(shape),
+        hop=hop,
+        mode=shape.mode,
+        crop=None if boxed else shape.crop,  # type: ignore[arg-type]  # mypy does not follow `boxed`
+        box=shape.crop if boxed else None,  # type: ignore[arg-type]
+        clock_us=shape.clock_us,
+        frames=shape.frames,
+    )
+
+
 def _counts(trial: Trial, shape: RowShape) -> Iterator[Rows]:
     with trial.open() as source:
-        if shape.crop == "events":
-            yield from _bounding_box_grids(source.sensor, list(source), shape)
-            return
         recording = shape.mode == "recording"
-        histogrammer = WindowedHistogrammer(
-            source.sensor,
-            shape.size,
-            shape.bins if shape.mode != "windows" else 1,
-            None if recording else _bin_us(shape),
-            mode=shape.mode,
-            crop=shape.crop,
-        )
-        for packet in source:
+        histogrammer = _histogrammer(source.sensor, shape, shape.bins if shape.mode != "windows" else 1)
+        for packet in source if shape.rule is None else changed(list(source), shape.rule, trial.name):
             for window in histogrammer.push(packet):
                 yield _as_row(window.counts, shape)
         for window in histogrammer.finish():
@@ -183,24 +191,3 @@ def _bin_us(shape: RowShape) -> int:
 
 def _as_row(counts: Rows, shape: RowShape) -> Rows:
     return counts if shape.mode == "voxel" else counts[0]
-
-
-def _bounding_box_grids(sensor: Sensor, packets: list[EventPacket], shape: RowShape) -> Iterator[Rows]:
-    """Yield voxel grids of the bounding box of a trial's events, resized bilinearly, as pictures of people are."""
-    filled = [packet for packet in packets if len(packet)]
-    if not filled:
-        return
-    left, top = (min(int(getattr(packet, axis).min()) for packet in filled) for axis in "xy")
-    right, bottom = (max(int(getattr(packet, axis).max()) for packet in filled) for axis in "xy")
-    box = (left, top, right + 1 - left, bottom + 1 - top)
-    histogrammer = WindowedHistogrammer(sensor, None, shape.bins, _bin_us(shape), mode="voxel", crop=box)
-    for packet in packets:
-        for window in histogrammer.push(packet):
-            yield _resized(window.counts, shape.size)
-    for window in histogrammer.finish():
-        yield _resized(window.counts, shape.size)
-
-
-def _resized(grid: Rows, size: tuple[int, int]) -> Rows:
-    images = (Image.fromarray(np.asarray(layer, np.float32)) for layer in grid)
-    return np.stack([np.asarray(image.resize(size, Image.Resampling.BILINEAR)) for image in images])

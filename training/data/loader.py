@@ -102,7 +102,10 @@ class BatchLoader:
         if self._people_only:
             draw = draw[np.flatnonzero(self._person_T[draw.trial] != UNLABELLED)]
         person = self._person_T[draw.trial]
-        self._batches = in_batches(draw, person, settings.batch, settings.people_per_batch, generator)
+        keep_last = settings.last_batch == "keep"
+        self._batches = in_batches(
+            draw, person, settings.batch, settings.people_per_batch, generator, keep_last=keep_last
+        )
         self._next = None
         if not self._batches:
             raise ConfigError(
@@ -153,8 +156,11 @@ class BatchLoader:
 
 
 def prepared(x_BCHW: torch.Tensor, settings: TrainSettings) -> torch.Tensor:
-    """Return windows as networks expect them: voxel grids normalised, counts unchanged; channels last in memory."""
-    if settings.window.mode == "voxel":
+    """Return windows as networks expect them: voxel grids normalised, counts unchanged; channels last in memory.
+
+    Grids of the box around events are normalised already, before they were resized.
+    """
+    if settings.window.mode == "voxel" and not isinstance(settings.window.crop, str):
         x_BCHW = normalise_nonzero(x_BCHW)
     return x_BCHW.contiguous(memory_format=torch.channels_last)
 

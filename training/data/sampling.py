@@ -69,9 +69,15 @@ def in_order(windows: Windows, hop: int) -> Draw:
 
 
 def in_batches(
-    draw: Draw, person: Integers, batch: int, people_per_batch: int | None, generator: np.random.Generator
+    draw: Draw,
+    person: Integers,
+    batch: int,
+    people_per_batch: int | None,
+    generator: np.random.Generator,
+    *,
+    keep_last: bool = False,
 ) -> list[Draw]:
-    """Shuffle windows and divide them into whole batches; the remainder is dropped in this epoch.
+    """Shuffle windows and divide them into whole batches; the remainder is dropped in this epoch, unless it is kept.
 
     Args:
         draw: the windows of the epoch.
@@ -80,6 +86,7 @@ def in_batches(
         people_per_batch: number of equal groups per batch, each of one person, so that a triplet loss finds positives;
             None mixes all windows.
         generator: generator of this epoch.
+        keep_last: make a smaller batch of the remainder, if it has two windows or more, as batch norm needs.
     """
     order = generator.permutation(len(draw))
     if people_per_batch is not None:
@@ -88,7 +95,8 @@ def in_batches(
         groups = [rows[at : at + size] for rows in by_person for at in range(0, len(rows) - size + 1, size)]
         shuffled: list[Any] = [groups[k] for k in generator.permutation(len(groups))]
         order = np.concatenate(shuffled) if shuffled else order[:0]
-    return [draw[order[at : at + batch]] for at in range(0, len(order) - batch + 1, batch)]
+    smallest = 2 if keep_last else batch
+    return [draw[order[at : at + batch]] for at in range(0, len(order) - smallest + 1, batch)]
 
 
 def _majority_trial(windows: Windows, start: Integers) -> Integers:

@@ -16,7 +16,7 @@ from eventveil.replay.simulation.recipe import is_simulated
 from eventveil.training.data.binned_trials import RowShape
 from eventveil.training.data.simulated import simulate_set
 from eventveil.training.data.windows import Windows, build
-from eventveil.training.settings import DataSettings, TrainingWindowSettings
+from eventveil.training.settings import CLOCK_US, DataSettings, TrainingWindowSettings
 
 PARTS = ("train", "val", "test")
 SPLIT = "split.json"
@@ -33,6 +33,8 @@ def row_shape(settings: TrainingWindowSettings) -> RowShape:
         offsets=settings.offsets,
         size=settings.size,
         crop=settings.crop,
+        clock_us=CLOCK_US[settings.clock],
+        frames=settings.clock == "frames",
     )
 
 
@@ -83,12 +85,18 @@ def workers_of(settings: DataSettings) -> int:
 
 
 def load_or_build_windows(
-    dataset: Dataset, part: str, settings: DataSettings, window: TrainingWindowSettings, run: Path, watch: Watch
+    dataset: Dataset,
+    part: str,
+    settings: DataSettings,
+    window: TrainingWindowSettings,
+    run: Path,
+    watch: Watch,
+    rule: str | None = None,
 ) -> Windows:
-    """Return the windows of one part; build them unless an earlier run has done so."""
+    """Return the windows of one part, of events changed by a rule if one is given; build them unless they exist."""
     return build(
         dataset.of(part) if part in dataset.splits else (),
-        row_shape(window),
+        replace(row_shape(window), rule=rule),
         settings.cache or run / "windows",
         workers=workers_of(settings),
         watch=lambda done, of: watch(f"windows of {part} people", done, of),

@@ -15,12 +15,12 @@ CHUNK = 4096  # rows summed at a time
 def measure_scene(windows: Windows) -> TrainedScene:
     """Measure training windows: their field of view in pixels, and the density of events in them.
 
-    All windows that lie within one trial count, at every offset. A bounding box of events has no field, because a
-    camera cannot be set to it; voxel grids have no density, because they do not hold counts.
+    All windows that lie within one trial count, at every offset. The box around events has neither: it follows the
+    person, and resizing repeats or leaves out pixels. Voxel grids have no density, because they do not hold counts.
     """
     crop = windows.shape.crop
-    if crop == "events":
-        return TrainedScene(density=_density(windows))
+    if isinstance(crop, str):
+        return TrainedScene()
     if crop is not None:
         return TrainedScene(field=crop[2:], density=_density(windows))
     with windows.trials[0].open() as trial:

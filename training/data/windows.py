@@ -29,7 +29,7 @@ from eventveil.replay.datasets.trials import Trial
 from eventveil.training.data.binned_trials import MAX_COUNT, Rows, RowShape, fill
 from eventveil.training.distributed.workers import in_processes
 
-VERSION = 1  # part of the digest: raise it when rows are computed differently
+VERSION = 2  # part of the digest: raise it when rows are computed differently
 CHUNK = 16  # trials per task of a process
 
 

@@ -81,6 +81,14 @@ class ProcessGroup:
         distributed.all_reduce(x)
         return x
 
+    def largest(self, x: torch.Tensor) -> torch.Tensor:
+        """Return the largest value of a tensor without gradient over the processes, for each of its elements."""
+        if self.size == 1:
+            return x
+        x = x.clone()
+        distributed.all_reduce(x, distributed.ReduceOp.MAX)
+        return x
+
     def wait(self) -> None:
         """Wait until all processes reach this point."""
         if self.size > 1:

@@ -111,7 +111,7 @@ def accuracy_interval(correct_N: npt.ArrayLike, persons_N: npt.ArrayLike, draws:
     return Interval(min(by_person.low, by_answer.low), max(by_person.high, by_answer.high))
 
 
-def chance_ranking(query: Labels, gallery: Labels, left_out_QG: Masks) -> Chance:
+def chance_ranking(query: Labels, gallery: Labels, left_out_QG: Masks, *, count_unmatched: bool = False) -> Chance:
     """Return the chance level of a ranking: the mean result of random scores, with the same entries left out.
 
     It is not one in the number of people, but depends on the number of gallery entries that are left for a query, g,
@@ -119,6 +119,8 @@ def chance_ranking(query: Labels, gallery: Labels, left_out_QG: Masks) -> Chance
     C(g - m, k) / C(g, k). At a match in place i, the expected precision is (1 + (i - 1) r) / i, with
     r = (m - 1) / (g - 1); just before it, it is r, or 1 if the match comes first. Average precision is the mean of both
     over all matches: (H + r (g - H) + m) / 2g, where H is the sum of 1/i up to g.
+
+    With `count_unmatched`, queries without a match count as never found.
 
     Raises:
         DatasetError: no query has a match that is not left out.
@@ -131,8 +133,9 @@ def chance_ranking(query: Labels, gallery: Labels, left_out_QG: Masks) -> Chance
     g = (~left_out_QG[counts_Q]).sum(1)
     harmonic = np.cumsum(1 / np.arange(1, g.max() + 1))[g - 1]
     precision = (harmonic + (m - 1) / np.maximum(g - 1, 1) * (g - harmonic) + m) / (2 * g)
-    rank1, rank5, rank10 = (float(_found_within(k, m, g).mean()) for k in (1, 5, 10))
-    return Chance(rank1, rank5, rank10, float(precision.mean()))
+    share = float(counts_Q.mean()) if count_unmatched else 1.0
+    rank1, rank5, rank10 = (share * float(_found_within(k, m, g).mean()) for k in (1, 5, 10))
+    return Chance(rank1, rank5, rank10, share * float(precision.mean()))
 
 
 def _found_within(k: int, m: npt.NDArray[np.int64], g: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:

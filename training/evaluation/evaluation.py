@@ -15,6 +15,7 @@ import torch
 from torch import nn
 
 from eventveil.models.kinds import AnonymizerNetwork
+from eventveil.models.noise import NoiseGenerator
 from eventveil.replay.datasets.retrieval import draw_retrieval, read_retrieval
 from eventveil.replay.datasets.trials import Dataset
 from eventveil.training.data.loader import prepared, targets_of
@@ -152,8 +153,16 @@ def rank_identities(
     embedding_NE = embed_windows(evaluation_set, network, denoiser, anonymizer, *name)
     labels, query_mask_N = labels_and_queries(evaluation_set)
     query, gallery = labels.of(query_mask_N), labels.of(~query_mask_N)
-    disjoint = evaluation_set.settings.attack.session_disjoint
-    ranking = rank(embedding_NE[query_mask_N], embedding_NE[~query_mask_N], query, gallery, session_disjoint=disjoint)
+    attack = evaluation_set.settings.attack
+    disjoint = attack.session_disjoint
+    ranking = rank(
+        embedding_NE[query_mask_N],
+        embedding_NE[~query_mask_N],
+        query,
+        gallery,
+        session_disjoint=disjoint,
+        count_unmatched=attack.unmatched == "miss",
+    )
     return IdentityRanking(ranking, query, gallery, left_out(query, gallery, session_disjoint=disjoint))
 
 
@@ -164,13 +173,33 @@ def embed_windows(
     anonymizer: AnonymizerNetwork,
     *name: Any,
 ) -> npt.NDArray[np.float32]:
-    """Embed every anonymized window, and add the embedding of its mirror image: float32 (N, E)."""
+    """Embed every anonymized window, and add the embedding of its mirror image: float32 (N, E).
+
+    Mirrored is what is published, as an attacker can; or, with `attack.mirror: raw`, the raw window, which is then
+    anonymized with noise of its own, as in the code of AnonyNoise.
+    """
+    after = evaluation_set.settings.attack.mirror == "published"
 
     def embed_batch(x_BCHW: torch.Tensor) -> torch.Tensor:
         x_BCHW = _denoise(denoiser, x_BCHW)
-        return torch.from_numpy(embed(network, x_BCHW, len(x_BCHW), mirrored=True)).to(x_BCHW.device)
+        return torch.from_numpy(embed(network, x_BCHW, len(x_BCHW), mirrored=after)).to(x_BCHW.device)
 
-    return evaluation_set.compute_outputs(embed_batch, anonymizer, *name)
+    embedding_NE = evaluation_set.compute_outputs(embed_batch, anonymizer, *name)
+    if after:
+        return embedding_NE
+    mirrored = _Mirrored(anonymizer)
+    return embedding_NE + evaluation_set.compute_outputs(embed_batch, mirrored, *name, "mirrored")
+
+
+class _Mirrored:
+    """Mirrors windows left and right, and then anonymizes them."""
+
+    def __init__(self, anonymizer: AnonymizerNetwork) -> None:
+        self._anonymizer = anonymizer
+
+    def anonymize(self, x_BCHW: torch.Tensor, generator: NoiseGenerator, /) -> torch.Tensor:
+        """Anonymize the mirror image of windows (B, C, H, W)."""
+        return self._anonymizer.anonymize(x_BCHW.flip(3), generator)
 
 
 def _denoise(denoiser: nn.Module | None, x_BCHW: torch.Tensor) -> torch.Tensor:

@@ -17,6 +17,7 @@ from eventveil.errors import DatasetError
 
 Floats = npt.NDArray[np.floating[Any]]
 Masks = npt.NDArray[np.bool_]
+NEVER = 2**31  # place of the first match of a query without one
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,17 +46,17 @@ class Labels:
 
 @dataclass(frozen=True, slots=True)
 class Ranking:
-    """Re-identification figures. Queries without any match in the gallery do not count.
+    """Re-identification figures. Queries without any match in the gallery do not count, or count as never found.
 
     Attributes:
         rank1: share of the queries whose nearest gallery entry shows the same person.
         rank5: share with such an entry among the nearest five.
         rank10: among the nearest ten.
         mean_average_precision: mean of `average_precision`.
-        first_match: (M,) place of the first match of each query that counts, from 1.
+        first_match: (M,) place of the first match of each query that counts, from 1; NEVER if it has none.
         average_precision: (M,) average precision of each query that counts.
         persons: (M,) person of each query that counts.
-        unmatched: number of queries that do not count, because all gallery entries of their person are left out.
+        unmatched: number of queries without a match, because all gallery entries of their person are left out.
     """
 
     rank1: float
@@ -82,7 +83,13 @@ def left_out(query: Labels, gallery: Labels, *, session_disjoint: bool = False) 
 
 
 def rank(
-    query_QE: Floats, gallery_GE: Floats, query: Labels, gallery: Labels, *, session_disjoint: bool = False
+    query_QE: Floats,
+    gallery_GE: Floats,
+    query: Labels,
+    gallery: Labels,
+    *,
+    session_disjoint: bool = False,
+    count_unmatched: bool = False,
 ) -> Ranking:
     """Rank the gallery for each query by the cosine similarity of embeddings.
 
@@ -91,7 +98,8 @@ def rank(
         ValueError: an embedding is not finite, or the number of labels differs from that of embeddings.
     """
     score_QG = cosine(query_QE, gallery_GE)
-    return rank_scores(score_QG, query, gallery, left_out(query, gallery, session_disjoint=session_disjoint))
+    left_out_QG = left_out(query, gallery, session_disjoint=session_disjoint)
+    return rank_scores(score_QG, query, gallery, left_out_QG, count_unmatched=count_unmatched)
 
 
 def matches(query: Labels, gallery: Labels, left_out_QG: Masks) -> Masks:
@@ -109,8 +117,13 @@ def matches(query: Labels, gallery: Labels, left_out_QG: Masks) -> Masks:
     return np.asarray(match_QG)
 
 
-def rank_scores(score_QG: Floats, query: Labels, gallery: Labels, left_out_QG: Masks) -> Ranking:
+def rank_scores(
+    score_QG: Floats, query: Labels, gallery: Labels, left_out_QG: Masks, *, count_unmatched: bool = False
+) -> Ranking:
     """Rank the gallery for each query by scores, highest first.
+
+    With `count_unmatched`, a query without a match counts as one that is never found, with an average precision of 0,
+    as in the code of AnonyNoise, which divides by all queries.
 
     Ties are broken in a fixed random order: an attacker that cannot tell people apart must score at chance level
     whatever the order of the gallery.
@@ -128,6 +141,11 @@ def rank_scores(score_QG: Floats, query: Labels, gallery: Labels, left_out_QG: M
     match_QG = np.take_along_axis(match_QG[counts_Q], order_QG, axis=1)
     first_match = match_QG.argmax(1) + 1
     average_precision = _average_precision(match_QG)
+    if count_unmatched:
+        found, precision = first_match, average_precision
+        first_match = np.full(len(query), NEVER)
+        average_precision = np.zeros(len(query))
+        first_match[counts_Q], average_precision[counts_Q] = found, precision
     return Ranking(
         rank1=float((first_match <= 1).mean()),
         rank5=float((first_match <= 5).mean()),
@@ -135,7 +153,7 @@ def rank_scores(score_QG: Floats, query: Labels, gallery: Labels, left_out_QG: M
         mean_average_precision=float(average_precision.mean()),
         first_match=first_match,
         average_precision=average_precision,
-        persons=query.person[counts_Q],
+        persons=query.person if count_unmatched else query.person[counts_Q],
         unmatched=int((~counts_Q).sum()),
     )
 

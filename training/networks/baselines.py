@@ -62,6 +62,37 @@ class Scramble:
 
 
 @dataclass(frozen=True, config=_settings)
+class ScrambleEvents:
+    """Moves events to other pixels, each with probability `share`, and draws their polarities anew.
+
+    Each window has its own permutation of pixels.
+
+    Source: event scrambling, Du et al., 2021, whose key scrambles places and flips polarities; with 75 % in Ahmad et
+    al., ICCV 2023.
+    """
+
+    share: Annotated[float, Field(ge=0, le=1)] = 0.75
+
+    def anonymize(self, x_BCHW: torch.Tensor, generator: NoiseGenerator, /) -> torch.Tensor:
+        """Return scrambled windows; the events of each bin remain in it.
+
+        Raises:
+            ValueError: the windows hold values other than counts.
+        """
+        windows, channels, height, width = x_BCHW.shape
+        kept = Discard(self.share).anonymize(x_BCHW, generator)
+        counts = (x_BCHW - kept).flatten().long()
+        pixels = height * width
+        cell = torch.repeat_interleave(counts)
+        permutation_BP = generator.normal((windows, pixels), x_BCHW.device).argsort(1)
+        window, channel, pixel = cell // (channels * pixels), cell // pixels % channels, cell % pixels
+        coin = generator.normal((len(cell),), x_BCHW.device) > 0
+        drawn = channel // 2 * 2 + coin
+        place = (window * channels + drawn) * pixels + permutation_BP[window, pixel]
+        return kept + torch.bincount(place, minlength=len(counts)).to(x_BCHW.dtype).view_as(x_BCHW)
+
+
+@dataclass(frozen=True, config=_settings)
 class Discard:
     """Discards events, each with probability `share`, independently of all others.
 

@@ -43,6 +43,8 @@ def new_anonymizer(settings: TrainSettings) -> nn.Module:
     if representation not in KINDS[kind].representations:
         raise ConfigError(f"anonymizer.kind: {kind} takes no {representation} windows; change it or window.mode")
     config = settings.anonymizer.config | {"channels": channels(settings)}
+    if kind == "event_autoencoder":
+        config["normalise"] = not isinstance(settings.window.crop, str)  # grids of a box come normalised
     return _initialise("anonymizer.config", kind, settings, config, "anonymizer")
 
 

@@ -60,4 +60,6 @@ def window_keys(settings: TrainSettings) -> dict[str, Any]:
         "bin_us": window.bin_us if live else None,
         "hop": (window.bins if window.mode == "voxel" else window.hop or window.bins) if live else None,
         "size": window.size,
+        "clock": "ms" if window.clock == "ms" else "us",  # a pipeline gets no frames
+        "box": window.crop if isinstance(window.crop, str) else None,
     }

@@ -1,7 +1,8 @@
 """The subjects of attacks, by name: the trained anonymizer, raw windows, or a rule-based anonymizer.
 
-`anonymizer`, `raw`, `gaussian:2` (standard deviation, events), `scramble`, `discard:0.75` (share), `pixelate:4`
-(pixels), `polarity`.
+`anonymizer`, `raw`, `gaussian:2` (standard deviation, events), `scramble`, `scramble:0.75` (share, also polarities),
+`discard:0.75` (share), `pixelate:4` (pixels), `polarity`. With voxel grids, the two of Du et al. that take a share
+change events before they are binned, see `training.data.event_rules`.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ ONLY_COUNTS = ("discard", "polarity")  # rules that are meaningless on voxel gri
 _WITH_NUMBER: dict[str, Callable[[float], AnonymizerNetwork]] = {
     "gaussian": baselines.Gaussian,
     "discard": baselines.Discard,
+    "scramble": baselines.ScrambleEvents,
     "pixelate": lambda size: baselines.Pixelate(size),  # type: ignore[arg-type]  # pydantic checks that it is whole
 }
 _ALONE: dict[str, Callable[[], AnonymizerNetwork]] = {

@@ -57,6 +57,7 @@ class ForwardPass:
             objective gives it.
         adversaries: outputs of the adversaries; empty if the secret is the picture.
         picture: reconstructs pictures from windows, if pictures are the secret.
+        largest: returns the largest of a scalar over all processes.
     """
 
     raw_BCHW: torch.Tensor
@@ -64,6 +65,7 @@ class ForwardPass:
     kept_loss: torch.Tensor
     adversaries: tuple[HelperOutput, ...]
     picture: Callable[[torch.Tensor], torch.Tensor] | None
+    largest: Callable[[torch.Tensor], torch.Tensor] = lambda value: value
 
 
 class Objective(Protocol):
@@ -95,10 +97,9 @@ def structure_picture(forward: ForwardPass, settings: ObjectiveSettings) -> torc
     assert forward.picture is not None
     with torch.no_grad():
         reference = forward.picture(forward.raw_BCHW)
-    anonymized = forward.anonymized_BCHW
-    # Both ranges are about 1: voxel grids are normalised to standard deviation 1, pictures go from 0 to 1.
-    structure_B = ssim(forward.raw_BCHW, anonymized, data_range=1.0)
-    picture_B = ssim(forward.picture(anonymized), reference, data_range=1.0)
+    anonymized, reconstructed = forward.anonymized_BCHW, forward.picture(forward.anonymized_BCHW)
+    structure_B = ssim(forward.raw_BCHW, anonymized, _range(forward, forward.raw_BCHW, anonymized))
+    picture_B = ssim(reconstructed, reference, _range(forward, reconstructed, reference))
     return event_reid_objective(
         structure_B, picture_B, forward.kept_loss, alpha=settings.alpha, beta=settings.beta, gamma=settings.gamma
     )
@@ -112,6 +113,16 @@ OBJECTIVES: dict[str, Objective] = {
 }
 NEEDS_ADVERSARIES = ("target-triplet", "uniform")
 NEEDS_PICTURES = ("structure-picture",)
+
+
+def _range(forward: ForwardPass, *maps: torch.Tensor) -> torch.Tensor:
+    """Return the range of values in a batch, of the maps whose range is larger: normalised voxel grids span about 9.
+
+    Source: the code of Ahmad et al., ICCV 2023, which leaves the range to torchmetrics.
+    """
+    highest = [forward.largest(values.detach().amax().float()) for values in maps]
+    lowest = [-forward.largest(-values.detach().amin().float()) for values in maps]
+    return torch.stack([high - low for high, low in zip(highest, lowest, strict=True)]).amax().clamp(min=1e-6)
 
 
 def _mean(values) -> torch.Tensor:  # type: ignore[no-untyped-def]

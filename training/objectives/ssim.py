@@ -13,7 +13,7 @@ SIGMA = 1.5
 K1, K2 = 0.01, 0.03
 
 
-def ssim(a_BCHW: torch.Tensor, b_BCHW: torch.Tensor, data_range: float) -> torch.Tensor:
+def ssim(a_BCHW: torch.Tensor, b_BCHW: torch.Tensor, data_range: float | torch.Tensor) -> torch.Tensor:
     """Return the mean structural similarity of each pair, over channels and all pixels whose window lies inside.
 
     Differentiable. Computed in float32 (float64 if either input is), even under autocast: variances are small

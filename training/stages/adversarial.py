@@ -105,7 +105,9 @@ class AdversarialStage:
             }
             adversaries = tuple(output for name, output in outputs.items() if name != KEPT)
             kept_loss = outputs[KEPT].loss.detach().requires_grad_(anonymizing)
-            forward = ForwardPass(batch.x_BCHW, detached_BCHW, kept_loss, adversaries, self._picture)
+            forward = ForwardPass(
+                batch.x_BCHW, detached_BCHW, kept_loss, adversaries, self._picture, self._group.largest
+            )
             chosen = settings.adversarial.objective
             objective = OBJECTIVES[chosen.name](forward, chosen) if anonymizing else None
         values = self._values(outputs[KEPT], forward, batch)

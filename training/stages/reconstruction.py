@@ -14,7 +14,7 @@ from torch import nn
 
 from eventveil.models.kinds import AnonymizerNetwork
 from eventveil.models.noise import NoiseGenerator
-from eventveil.models.reconstruction import load_firenet
+from eventveil.models.reconstruction import load_reconstructor
 from eventveil.training.evaluation.confidence import bootstrap_by_person
 from eventveil.training.evaluation.evaluation import EVALUATION_BATCH, EvaluationSet
 from eventveil.training.networks.baselines import Unchanged
@@ -27,13 +27,16 @@ Picture = Callable[[torch.Tensor], torch.Tensor]
 
 
 def picture_maker(path: Path, device: torch.device) -> Picture:
-    """Load FireNet, frozen.
+    """Load FireNet or E2VID, frozen.
+
+    It gets windows unchanged: raw voxel grids are normalised when they are cut, and anonymized ones have the range that
+    the anonymizer gives them, as in the code of Ahmad et al., ICCV 2023.
 
     Raises:
         WeightsError: the file is missing, or holds another network.
     """
-    network = load_firenet(path).to(device)
-    return lambda x_BCHW: network.reconstruct(x_BCHW).picture
+    network = load_reconstructor(path).to(device)
+    return lambda x_BCHW: network(x_BCHW).picture
 
 
 def denoised_picture(denoiser: nn.Module | None, picture: Picture) -> Picture:
@@ -47,6 +50,7 @@ def picture_result(
     denoiser: nn.Module | None,
     anonymizer: AnonymizerNetwork,
     *name: Any,
+    raw_set: EvaluationSet | None = None,
 ) -> dict[str, Any]:
     """Return SSIM and PSNR between pictures of anonymized and of raw windows, with 95 % intervals by person.
 
@@ -56,8 +60,10 @@ def picture_result(
         denoiser: an attacker's denoiser, which undoes the anonymization as far as it can.
         anonymizer: the anonymizer under test.
         name: name of the noise.
+        raw_set: the same people with their raw windows, where those of `evaluation_set` are of changed events.
     """
-    raw = torch.from_numpy(evaluation_set.compute_outputs(picture, Unchanged(), *name))
+    raw_set = raw_set or evaluation_set
+    raw = torch.from_numpy(raw_set.compute_outputs(picture, Unchanged(), *name))
     attacked = torch.from_numpy(evaluation_set.compute_outputs(denoised_picture(denoiser, picture), anonymizer, *name))
     similarity: dict[str, list[torch.Tensor]] = {"ssim": [], "psnr_db": []}
     for attacked_B1HW, raw_B1HW in zip(
