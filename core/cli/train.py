@@ -1,4 +1,4 @@
-"""`eventveil train pretrain|adversarial|attack|all|stand-in`: train an anonymizer, and attack it."""
+"""`eventveil train pretrain|adversarial|attack|all|stand-in|table`: train an anonymizer, and attack it."""
 
 from __future__ import annotations
 
@@ -13,23 +13,20 @@ import typer
 from rich.table import Table
 
 from eventveil.cli.options import (
-    INTERRUPTED,
     JsonOption,
     OutFolderOption,
     ResumeOption,
-    print_json,
-    say,
     set_option,
-    stderr,
     stdout,
 )
+from eventveil.cli.train_run import run_training
+from eventveil.cli.train_table import table
 
 if TYPE_CHECKING:
     from eventveil.settings import Settings
     from eventveil.training.distributed.process_group import ProcessGroup
     from eventveil.training.engine.progress import Bars
     from eventveil.training.recipe import Recipe
-    from eventveil.training.settings import RunSettings
 
 AnySettings = TypeVar("AnySettings", bound="Settings")
 
@@ -57,6 +54,7 @@ def register(app: typer.Typer) -> None:
     for stage, text in STAGES.items():
         train.command(stage, help=inspect.cleandoc(text))(_command(stage))
     train.command("stand-in")(stand_in)
+    train.command("table")(table)
     app.add_typer(train, name="train")
 
 
@@ -123,7 +121,7 @@ def _command(stage: str) -> Callable[..., None]:
 
             return stages[stage](Recipe(settings, folder, group, bars, bars.watch, resume=resume))
 
-        results = _run(train_stages, settings.run, settings.data.cache, folder, json=json)
+        results = run_training(train_stages, settings.run, settings.data.cache, [folder], folder, json=json)
         if results and not json:
             stdout.print(_table(results))
 
@@ -153,40 +151,7 @@ def stand_in(
 
         return train_stand_in(settings, folder, group, bars, bars.watch, resume=resume)
 
-    _run(train_stage, settings.run, settings.data.cache, folder, json=json)
-
-
-def _run(
-    work: Callable[[ProcessGroup, Bars], dict[str, Any] | None],
-    settings: RunSettings,
-    cache: Path | None,
-    folder: Path,
-    *,
-    json: bool,
-) -> dict[str, Any] | None:
-    """Do the work of a run; report where its results are, and return them in the leading process."""
-    from eventveil.retention import windows_kept
-    from eventveil.training.distributed.process_group import join_group, leave_group
-    from eventveil.training.engine.loop import Interrupted
-    from eventveil.training.engine.progress import Bars
-
-    group = join_group(settings.device)
-    try:
-        kept = windows_kept(folder, keep=settings.keep_windows, cache=cache, owner=group.local_rank == 0)
-        with kept, Bars(stderr, quiet=not group.leads) as bars:
-            results = work(group, bars)
-    except (Interrupted, KeyboardInterrupt):
-        if group.leads:
-            say(f"eventveil: stopped; {folder} holds all results so far. To continue, repeat the command with --resume")
-        raise typer.Exit(INTERRUPTED) from None
-    finally:
-        leave_group()
-    if not group.leads:
-        return None
-    say(f"eventveil: done; the results are in {folder}")
-    if json:
-        print_json({"run": str(folder), "results": results or {}})
-    return results
+    run_training(train_stage, settings.run, settings.data.cache, [folder], folder, json=json)
 
 
 def _settings(config: Path, overrides: list[str], kind: type[AnySettings], example: str) -> AnySettings:

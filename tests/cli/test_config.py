@@ -275,8 +275,24 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path):
     [
         ("", ["live", "replay"]),
         ("audit", ["full", "quick"]),
-        ("train", ["dvs_gesture", "event_reid", "noisy_channel", "see", "simulated", "simulated_small", "stand_in"]),
+        (
+            "train",
+            [
+                "dvs_gesture",
+                "event_reid",
+                "event_reid_anonynoise",
+                "noisy_channel",
+                "see",
+                "simulated",
+                "simulated_small",
+                "stand_in",
+            ],
+        ),
         ("book", ["gestures"]),
+        (
+            "tables",
+            ["anonynoise_1", "anonynoise_2", "anonynoise_3", "anonynoise_4", "event_reid_1", "event_reid_2"],
+        ),
     ],
 )
 def test_a_configuration_of_the_package_is_found_by_its_name(group, names):

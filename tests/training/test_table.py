@@ -1,0 +1,142 @@
+"""The tables of the papers: what each row runs, and the texts, against figures that were put in."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from importlib.resources import files
+from pathlib import Path
+
+import pytest
+import yaml
+from small_trainings import settings
+
+from eventveil.cli.train_table import settings_of
+from eventveil.config import checked, read_yaml
+from eventveil.errors import TrainingError
+from eventveil.training.table import TableSettings, run_table
+from eventveil.training.table_text import FORMATS, Cell, Line
+
+TABLES = sorted((Path(str(files("eventveil.configs"))) / "tables").glob("*.yaml"))
+TABLE = {
+    "title": "A table",
+    "source": "A paper",
+    "config": "dvs_gesture",
+    "metrics": ["accuracy", "ssim"],
+    "rows": [
+        {"name": "raw", "run": "one", "subject": "raw", "published": {"accuracy": 92.4}},
+        {"name": "50 % & noise", "run": "one", "subject": "gaussian:2"},
+        {"name": "ours", "run": "one", "subject": "anonymizer", "set": {"attack.denoiser": True}},
+    ],
+}
+
+
+def result(value):
+    return {
+        "target": {"accuracy": {"value": value, "interval_95": [value - 0.1, value + 0.1], "chance": 0.25}},
+        "picture": {"ssim": {"value": value / 2, "interval_95": [0.01, 0.02]}},
+    }
+
+
+class Recipes:
+    """Stands in for `Recipe`: notes what is called, and returns figures."""
+
+    def __init__(self, fail_at=None):
+        self.calls, self._fail_at = [], fail_at
+
+    def __call__(self, of_row, run):
+        self._row, self._run = of_row, run.name
+        return self
+
+    def pretrain(self):
+        self.calls.append((self._run, "pretrain"))
+
+    def train_anonymizer(self):
+        self.calls.append((self._run, "adversarial"))
+
+    def attack(self):
+        (subject,) = self._row.attack.against
+        if subject == self._fail_at:
+            raise KeyboardInterrupt
+        self.calls.append((self._run, subject))
+        return {subject: result(0.1 * len(self.calls))}
+
+
+def rows_of(table):
+    return [settings("nowhere", attack={"against": [row.subject]}) for row in table.rows]
+
+
+@pytest.mark.parametrize("path", TABLES, ids=lambda path: path.stem)
+def test_a_ready_table_holds_valid_rows(path):
+    content = read_yaml(path, TableSettings)
+    table = checked(TableSettings, content, (), name=path.name)
+    assert set(content) == {"title", "source", "config", "metrics", "set", "rows"}
+    for row in table.rows:
+        of_row = settings_of(table, row, ["data.root=somewhere"])
+        assert of_row.attack.against == (row.subject,)
+        for metric, figure in row.published.items():
+            assert metric in table.metrics
+            assert 0 < figure < (1 if metric == "ssim" else 100)
+
+
+def test_the_published_figures_are_those_of_the_papers():
+    """Written down once more, from the abstract and the tables of the papers."""
+    tables = {path.stem: yaml.safe_load(path.read_text()) for path in TABLES}
+    of = {(name, row["name"]): row.get("published", {}) for name, table in tables.items() for row in table["rows"]}
+    gestures = of["anonynoise_1", "DVS128 Gesture, AnonyNoise"]
+    assert (gestures["accuracy"], gestures["rank1"], gestures["mAP"]) == (80.68, 40.00, 20.69)
+    emotions = of["anonynoise_1", "SEE, raw"]
+    assert (emotions["accuracy"], emotions["rank1"], emotions["mAP"]) == (77.14, 72.5, 43.27)
+    walking = of["anonynoise_2", "AnonyNoise of gestures"]
+    assert tuple(walking.values()) == (38.64, 61.36, 68.18, 15.23)
+    pictures = of["event_reid_1", "anonymized"]
+    assert (pictures["ssim"], pictures["psnr_db"], pictures["picture_rank1"]) == (0.384, 8.9, 8.9)
+
+
+def test_rows_share_their_run_and_a_table_goes_on_where_it_was_stopped(tmp_path):
+    table = TableSettings.model_validate(TABLE)
+    stopped = Recipes(fail_at="gaussian:2")
+    with pytest.raises(KeyboardInterrupt):
+        run_table(table, rows_of(table), tmp_path, stopped, resume=False)
+    assert stopped.calls == [("one", "raw")]
+    assert "| raw |" in (tmp_path / "table.md").read_text()
+    with pytest.raises(TrainingError, match="holds a table; continue it with --resume"):
+        run_table(table, rows_of(table), tmp_path, Recipes(), resume=False)
+    going_on = Recipes()
+    lines = run_table(table, rows_of(table), tmp_path, going_on, resume=True)
+    assert going_on.calls == [
+        ("one", "gaussian:2"), ("one", "pretrain"), ("one", "adversarial"), ("one", "anonymizer"),
+    ]  # fmt: skip
+    assert [line.name for line in lines] == ["raw", "50 % & noise", "ours"]
+    assert json.loads((tmp_path / "table.json").read_text())["raw"] == result(0.1)
+    raw = lines[0].cells[0]
+    assert (raw.published, raw.value, *raw.interval, raw.chance) == pytest.approx((92.4, 10.0, 0.0, 20.0, 25.0))
+
+
+LINES = [
+    Line("raw", (Cell(92.4, 90.06, (80.0, 95.0), 9.1), Cell(None, 0.5, (0.25, 0.75)))),
+    Line("50 % & noise", (Cell(60.0), Cell(0.384))),
+]
+
+
+def text(kind):
+    return FORMATS[kind]("Table_1", "A paper", ("accuracy", "ssim"), LINES)
+
+
+def test_the_table_is_written_as_markdown_csv_and_latex():
+    rows = [line for line in text("md").splitlines() if line.startswith("|")]
+    assert rows[0] == "|  | target %, published | target %, ours | SSIM, published | SSIM, ours |"
+    assert rows[2] == "| raw | 92.4 | 90.1 (80.0 to 95.0; 9.1) | - | 0.500 (0.250 to 0.750) |"
+    assert rows[3] == "| 50 % & noise | 60 | - | 0.384 | - |"
+    assert "95 % interval by person; chance" in text("md")
+    records = list(csv.DictReader(io.StringIO(text("csv"))))
+    assert records[0] == {
+        "row": "raw", "metric": "accuracy", "published": "92.4000", "ours": "90.0600", "low_95": "80.0000",
+        "high_95": "95.0000", "chance": "9.1000",
+    }  # fmt: skip
+    assert (records[1]["chance"], records[2]["ours"]) == ("", "")
+    latex = text("tex")
+    assert r"raw & 92.4 & 90.1 (80.0--95.0; 9.1) & - & 0.500 (0.250--0.750) \\" in latex
+    assert r"50 \% \& noise" in latex
+    assert r"\caption{Table\_1." in latex

@@ -1,0 +1,146 @@
+"""Runs the table of a paper: trains and attacks what each row needs, and writes the figures beside the published ones.
+
+A file in configs/tables/ lists the rows. Rows with the same `run` share a run folder, so that what they have in common
+is trained once; a row adds one attack to it. Everything can be resumed at any moment.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import Field, field_validator, model_validator
+
+from eventveil.errors import TrainingError
+from eventveil.settings import Settings
+from eventveil.training.engine.checkpoint import write_whole
+from eventveil.training.engine.run_folder import read_json, write_json
+from eventveil.training.networks.subjects import ANONYMIZER
+from eventveil.training.settings import TrainSettings
+from eventveil.training.table_text import FORMATS, METRICS, Cell, Line
+
+RESULTS = "table.json"
+
+
+class TableRow(Settings):
+    """A row.
+
+    Attributes:
+        name: as printed.
+        run: name of its run folder; rows that share one share its stages 1 and 2.
+        subject: what is attacked, as in `attack.against`.
+        config: a configuration of configs/train/; None: that of the table.
+        changes: `set` in files: changes of keys, on top of those of the table.
+        published: the figures of the paper, in its units, by metric; those that are not known are left out.
+    """
+
+    name: str
+    run: Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]+$")]
+    subject: str
+    config: str | None = None
+    changes: dict[str, Any] = Field(default_factory=dict, alias="set")
+    published: dict[str, float] = Field(default_factory=dict)
+
+
+class TableSettings(Settings):
+    """A table.
+
+    Attributes:
+        title: of the table.
+        source: where the published figures come from.
+        config: a configuration of configs/train/ for rows that name none.
+        metrics: the columns.
+        changes: `set` in files: changes of keys in all rows.
+        rows: in order.
+    """
+
+    title: str
+    source: str
+    config: str
+    metrics: Annotated[tuple[str, ...], Field(min_length=1)]
+    changes: dict[str, Any] = Field(default_factory=dict, alias="set")
+    rows: Annotated[tuple[TableRow, ...], Field(min_length=1)]
+
+    @field_validator("metrics")
+    @classmethod
+    def _known(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        if unknown := sorted(set(value) - set(METRICS)):
+            raise ValueError(f"expected some of {', '.join(METRICS)}, got {', '.join(unknown)}")
+        return value
+
+    @model_validator(mode="after")
+    def _rows_have_names_and_columns(self) -> TableSettings:
+        names = [row.name for row in self.rows]
+        if len(set(names)) < len(names):
+            raise ValueError("two rows have the same name")
+        for row in self.rows:
+            if unknown := sorted(set(row.published) - set(self.metrics)):
+                raise ValueError(f"{row.name}: published figures of {', '.join(unknown)}, which are no columns")
+        return self
+
+
+def run_table(
+    table: TableSettings,
+    settings: Sequence[TrainSettings],
+    folder: Path,
+    recipe: Callable[[TrainSettings, Path], Any],
+    *,
+    resume: bool,
+) -> list[Line]:
+    """Run all rows; after each, write the table so far as Markdown, CSV and LaTeX into the folder.
+
+    Args:
+        table: the table.
+        settings: those of each row.
+        folder: folder of the results and runs.
+        recipe: makes the `Recipe` of a run folder, which resumes what the folder holds.
+        resume: continue a table; its finished rows are not run again.
+
+    Raises:
+        TrainingError: the folder holds a table and `resume` is false, or training cannot continue.
+        EventVeilError: a dataset or a file cannot be read.
+    """
+    if (folder / RESULTS).exists() and not resume:
+        raise TrainingError(f"{folder}: holds a table; continue it with --resume, or choose another folder with --out")
+    results = read_json(folder / RESULTS)
+    lines: list[Line] = []
+    for row, of_row in zip(table.rows, settings, strict=True):
+        if row.name not in results:
+            results[row.name] = _run_row(recipe(of_row, folder / row.run), row, of_row)
+            write_json(folder / RESULTS, results)
+        lines.append(Line(row.name, tuple(_cell(results[row.name], row, name) for name in table.metrics)))
+        _write(folder, table, lines)
+    return lines
+
+
+def _run_row(recipe: Any, row: TableRow, settings: TrainSettings) -> dict[str, Any]:
+    own = row.subject == ANONYMIZER and settings.attack.weights is None
+    if settings.attack.begin_from == "pretrained" or (own and settings.adversarial.from_pretrained):
+        recipe.pretrain()
+    if own:
+        recipe.train_anonymizer()
+    (result,) = recipe.attack().values()
+    return dict(result)
+
+
+def _cell(result: dict[str, Any], row: TableRow, metric: str) -> Cell:
+    group, name = METRICS[metric].place
+    figure = result.get(group, {}).get(name)
+    if figure is None:
+        return Cell(row.published.get(metric))
+    low, high = figure["interval_95"]
+    scale = METRICS[metric].scale
+    chance = figure.get("chance")
+    return Cell(
+        row.published.get(metric),
+        scale * figure["value"],
+        (scale * low, scale * high),
+        None if chance is None else scale * chance,
+    )
+
+
+def _write(folder: Path, table: TableSettings, lines: list[Line]) -> None:
+    for suffix, text_of in FORMATS.items():
+        text = text_of(table.title, table.source, table.metrics, lines)
+        write_whole(folder / f"table.{suffix}", lambda file, text=text: file.write(text.encode()))  # type: ignore[misc]
