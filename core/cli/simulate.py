@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sized
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 from typer.core import TyperGroup
 
-from eventveil.cli.options import say, stderr
+from eventveil.cli.options import ForceOption, say, stderr
+from eventveil.events import Sensor
 
 if TYPE_CHECKING:
+    from eventveil.io.source import EventSource
     from eventveil.replay.simulation.camera import Shot
 
 Out = Annotated[Path, typer.Argument(metavar="OUT", help="Folder to write the dataset into.")]
@@ -54,6 +56,7 @@ def register(app: typer.Typer) -> None:
     simulate.command("gestures")(gestures)
     simulate.command("sequences")(sequences)
     simulate.command("negatives")(negatives)
+    simulate.command("video")(video)
     app.add_typer(simulate, name="simulate")
 
 
@@ -113,6 +116,26 @@ def sequences(
     _show("visits", write_recordings(visits, shots[0].sensor), visits)
     write_lists(out, visits)
     say(f"eventveil: wrote {len(visits)} visits of {subjects} people to {out}")
+
+
+def video(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="Video of any format that PyAV decodes.")],
+    out: Annotated[Path, typer.Argument(metavar="OUT", help="Recording to write, in the format of its extension.")],
+    size: Annotated[str | None, typer.Option(metavar="WxH", help="Scale pictures to this size [their own].")] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the sensor's pixels and noise.")] = 0,
+    force: ForceOption = False,
+) -> None:
+    """Turn a video into events, as the simulated sensor sees it. Needs the extra `video`.
+
+    Example:  eventveil simulate video walk.mp4 walk.aedat4 --size 640x480
+    """
+    from eventveil.io.convert import convert
+    from eventveil.replay.simulation.video import VideoSource
+
+    scaled = None if size is None else Sensor.parse(size)
+    with VideoSource(file, size=None if scaled is None else (scaled.width, scaled.height), seed=seed) as source:
+        events = convert(cast("EventSource", source), out, replace=force)
+    say(f"eventveil: wrote {events:,} events to {out}")
 
 
 def negatives(

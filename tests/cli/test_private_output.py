@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 
+import numpy as np
 import pytest
 import torch
 import typer
@@ -19,7 +20,8 @@ from small_audits import values as audit_values
 from small_trainings import planted
 from small_trainings import values as train_values
 from typer.testing import CliRunner
-from weights_helpers import published_anonymizer
+from video_files import write_video
+from weights_helpers import published_anonymizer, published_autoencoder
 
 from eventveil.addresses import free_port
 from eventveil.cli import app
@@ -34,16 +36,19 @@ WRITE = {
     "simulate gestures": ("people", "--subjects", "2", "--sessions", "1", "--seconds", "0.1"),
     "simulate sequences": ("visits", "--subjects", "2", "--sessions", "1", "--seconds", "10"),
     "simulate negatives": ("visits", "--kinds", "fan", "--takes", "2", "--seconds", "0.1"),
+    "simulate video": ("bar.mkv", "bar.aedat4"),
     "keys new": ("line",),
     "keys allow": ("alice/alice.pub", "--keys", "line"),
     "weights init": ("anonynoise", "mine.safetensors", *WINDOW),
     "weights import anonynoise": ("published.pth",),
+    "weights import event-reid": ("event_reid.pth",),
     "anonymize": ("disc.aedat4", "--weights", "mine.safetensors", "--allow-untrained", "--out", "anonymous"),
     "train pretrain": ("train.yaml", "--set", "run.tensorboard=true"),
     "train adversarial": ("train.yaml", "--set", "run.pictures=true"),
     "train attack": ("train.yaml",),
     "train all": ("train.yaml", "--resume"),
     "train stand-in": ("stand_in.yaml",),
+    "train table": ("table.yaml",),
     "book make": ("gestures", "--out", "small.safetensors", "--set", "person.sensor=24x20",
                   "--set", "person.look=plain"),
     "book show": ("book.safetensors", "--out", "book.png"),
@@ -106,6 +111,7 @@ def place(tmp_path_factory):
         patch.setenv("XDG_STATE_HOME", str(folder / "state"))
         patch.setenv("XDG_RUNTIME_DIR", str(folder))
         write_recording(folder / "disc.aedat4", moving_disc(SENSOR, 0.5))
+        write_video(folder / "bar.mkv", np.random.default_rng(0).integers(0, 255, (4, 16, 24), np.uint8))
         root = planted(folder / "planted", train=5, test=3)
         few = {"architectures": ["plain"], "epochs": 1}
         audit = audit_values(root, linking=[1], averaging=0, attackers=few, window={"per_trial": 2, "bins": 2})
@@ -115,10 +121,15 @@ def place(tmp_path_factory):
         (folder / "train.yaml").write_text(
             yaml.safe_dump(train_values(root, pretrain=one, adversarial=one, attack=attack))
         )
+        rows = [{"name": "raw", "run": "raw", "subject": "raw"}]
+        (folder / "table.yaml").write_text(
+            yaml.safe_dump({"title": "T", "source": "S", "config": "train.yaml", "metrics": ["rank1"], "rows": rows})
+        )
         book = reversed_book(folder / "book.safetensors")
         visits = visit_values(planted_visits(folder / "moments"), book=str(book), schedule=one)
         (folder / "stand_in.yaml").write_text(yaml.safe_dump(visits))
         torch.save(published_anonymizer(), folder / "published.pth")
+        torch.save(published_autoencoder(), folder / "event_reid.pth")
         assert CliRunner().invoke(app, ["keys", "new", "alice"]).exit_code == 0
         yield folder
         os.umask(before)

@@ -108,6 +108,7 @@ RULES = (
     Rule("eventveil anonymize *--ray *", "parse", why="needs a cluster"),
     Rule("eventveil anonymize *", "run"),
     Rule("eventveil datasets check *", "run"),
+    Rule("eventveil simulate video *", "parse", why="needs a video; tests/replay/test_video.py makes one"),
     Rule("eventveil simulate gestures *", "make", options=SMALL),
     Rule("eventveil simulate sequences *", "make", options=(*SMALL[:-1], "10")),
     Rule("eventveil simulate negatives *", "make", options=("--kinds", "fan", "--takes", "2", "--seconds", "0.1")),
