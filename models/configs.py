@@ -124,7 +124,7 @@ class StandInConfig:
         width: channels after the first convolution.
         quiet: numbers of the words that mean that no gesture is made; a stream begins with the first.
         transition: probability that the true word changes from one window to the next.
-        evidence: exponent of the probabilities of a window; below 1, since successive windows overlap.
+        evidence: exponent of the probabilities of a window: more is quicker, less is steadier.
         threshold: belief that another word needs before it is chosen.
         changes_per_second: N, how often the word may change within any second.
         epsilon: budget of the k-ary randomised response per decision, in nats; None for no noise.
@@ -136,8 +136,8 @@ class StandInConfig:
     book: Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
     width: Annotated[int, Field(ge=1, le=1024)] = 24
     quiet: Annotated[tuple[int, ...], Field(min_length=1)] = (12, 11)
-    transition: Annotated[float, Field(gt=0, le=1)] = 0.003
-    evidence: Annotated[float, Field(gt=0, le=4)] = 0.8
+    transition: Annotated[float, Field(gt=0, le=1)] = 0.001
+    evidence: Annotated[float, Field(gt=0, le=4)] = 1.5
     threshold: Annotated[float, Field(gt=0, lt=1)] = 0.5
     changes_per_second: Annotated[int, Field(ge=1, le=1000)] = 2
     epsilon: Annotated[float, Field(gt=0, le=50)] | None = None

@@ -2,10 +2,10 @@
 
 The rule is the forward algorithm of a hidden Markov model whose states are the words. From one window to the next, the
 true word changes with a small probability, `transition`, to each of the K words alike. What the network says of a
-window is the evidence; since successive windows overlap and so repeat each other, it counts with an exponent below 1,
-`evidence`. The most probable word becomes the new word, but a gesture only if the filter's belief in it reaches the
-threshold. A quiet word, which means that no gesture is made, needs no threshold. So a gesture begins on clear evidence,
-and one that nothing supports any more ends.
+window is the evidence. It counts with the exponent `evidence`: with more, the rule is quicker; with less, steadier. The
+most probable word becomes the new word, but a gesture only if the filter's belief in it reaches the threshold. A quiet
+word, which means that no gesture is made, needs no threshold. So a gesture begins on clear evidence, and one that
+nothing supports any more ends.
 
 With an epsilon, the rule answers by k-ary randomised response: once per interval it tells the truth with probability
 e^epsilon / (e^epsilon + K - 1), and otherwise one of the other K - 1 words, all equally likely. For any two inputs and

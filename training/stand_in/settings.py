@@ -59,8 +59,8 @@ class VariationSettings(Settings):
 class RuleSettings(Settings):
     """The rule that turns probabilities into words; `models/decision.py` explains it."""
 
-    transition: float = Field(default=0.003, gt=0, le=1)
-    evidence: float = Field(default=0.8, gt=0, le=4)
+    transition: float = Field(default=0.001, gt=0, le=1)
+    evidence: float = Field(default=1.5, gt=0, le=4)
     threshold: float = Field(default=0.5, gt=0, lt=1)
     changes_per_second: PositiveInt = 2
     epsilon: PositiveFloat | None = None
