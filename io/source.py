@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self, get_args
 from eventveil.errors import EventError, EventFileError
 from eventveil.events import EventPacket, Sensor
 from eventveil.io.detect import locate, open_reader
-from eventveil.io.formats.reader import SKIP, Reader
+from eventveil.io.formats.reader import OUTLYING, SKIP, Reader
 
 if TYPE_CHECKING:
     from eventveil.io.validation.checks import Fault
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 Disorder = Literal["raise", "sort", "clip"]
 Damage = Literal["stop", "skip"]
 
+CORRECTED = "event out of order, with its time corrected"
 TOLERATED = {"stop": 0.01, "skip": 0.5}  # share of invalid events in a packet that are left out alone
 
 
@@ -89,7 +90,7 @@ def check_packets(
     from eventveil.io.validation.gate import Gate  # here, because it compiles: importing this module must stay fast
 
     tolerated = TOLERATED[on_damage] if reader.single_words or on_damage == "skip" else 0.0
-    return EventSource(reader, Gate(reader.sensor, on_disorder, tolerated), on_damage)
+    return EventSource(reader, Gate(reader.sensor, on_disorder, tolerated, reader.near_us), on_damage)
 
 
 class EventSource:
@@ -97,8 +98,8 @@ class EventSource:
 
     Times never decrease, within a packet or from packet to packet, and every event lies on the sensor. At a fault, all
     valid events before it are returned first, then an `EventFileError` is raised. If that error is `recoverable`,
-    iteration continues after the damaged packet; `skipped` counts what was lost with it. (If damage sets the time of an
-    event far ahead and no checksum reveals it, all packets up to that time count as faults: order is never violated.)
+    iteration continues after the damaged packet; `skipped` counts what was lost with it. Isolated events whose time
+    is far from all others are left out and counted; a packet whose last times are to be confirmed waits for the next.
 
     Attributes:
         sensor: geometry in pixels, from the file or as given to `open_events`.
@@ -150,14 +151,18 @@ class EventSource:
     @property
     def skipped(self) -> Counter[str]:
         """How much was read and left out so far, by reason."""
-        if self._gate.left_out:
-            return self._reader.skipped + Counter({"event off the sensor": self._gate.left_out})
-        return self._reader.skipped
+        left_out = {"event off the sensor": self._gate.left_out, OUTLYING: self._gate.outlying}
+        return self._reader.skipped + Counter(left_out)
 
     @property
     def disorders(self) -> int:
         """How many late events were repaired so far; 0 under "raise"."""
         return self._gate.disorders
+
+    @property
+    def omissions(self) -> Counter[str]:
+        """What `skipped` and `disorders` count, together."""
+        return self.skipped + Counter({CORRECTED: self.disorders})
 
     def __iter__(self) -> Self:
         return self
@@ -190,47 +195,57 @@ class EventSource:
         try:
             packet = self._reader.read_packet()
         except EventFileError as error:
+            self._flush()
             self._report_damage(error)
         except OSError as error:
             self._ended = True
+            self._flush()
             fault = self._reader.fault(f"reading failed: {error.strerror or error}", "copy the file from its medium")
-            self._deliver(self._gate.finish(), fault)
+            self._ready.append(fault)
         else:
             self._ended = packet is None
             if packet is None:
-                self._deliver(self._gate.finish())
+                self._flush()
                 if self._unreported is not None and not self._delivered:
                     self._ready.append(self._unreported)
             else:
-                self._check(packet)
+                for checked in self._gate.push(packet):
+                    self._take(*checked)
 
-    def _check(self, packet: EventPacket) -> None:
-        good, fault = self._gate.push(packet)
+    def _flush(self) -> None:
+        """Deliver all that the gate holds back."""
+        for checked in self._gate.finish():
+            self._take(*checked)
+        self._deliver(self._gate.held_back())
+
+    def _take(self, good: EventPacket, fault: Fault | None) -> None:
+        """Deliver the events of a packet, and raise its fault after them."""
         self._packets += 1
         self._deliver(good)
-        if fault is not None:
-            self._reader.skipped["event of a damaged packet"] += fault.lost
-            error = self._as_error(fault)
-            if fault.rule == "time":
-                self._deliver(self._gate.finish(), error)
-            else:
-                self._report_damage(error)
+        if fault is None:
+            return
+        self._reader.skipped["event of a damaged packet"] += fault.lost
+        error = self._as_error(fault)
+        if fault.rule == "time":
+            self._ready.append(error)
+        else:
+            self._report_damage(error)
 
     def _report_damage(self, error: EventFileError) -> None:
         """Raise an error at its place, or go on after it if damage is to be skipped."""
         skip = self._skips and (error.recoverable or self._delivered)
-        if skip:
-            self._unreported = self._unreported or error
-        if skip and not error.recoverable:
+        self._deliver(self._gate.held_back())
+        if not skip:
+            self._ready.append(error)
+            return
+        self._unreported = self._unreported or error
+        if not error.recoverable:
             self._reader.skipped["rest of a damaged file"] += 1
-        self._deliver(self._gate.finish(), None if skip else error)
 
-    def _deliver(self, packet: EventPacket, error: EventFileError | None = None) -> None:
+    def _deliver(self, packet: EventPacket) -> None:
         if len(packet) or packet.until_us is not None:
             self._delivered |= len(packet) > 0
             self._ready.append(packet)
-        if error is not None:
-            self._ready.append(error)
 
     def _as_error(self, fault: Fault) -> EventFileError:
         expected, remedy = {

@@ -170,7 +170,10 @@ def _report(result: Result, out: Path, *, json: bool) -> None:
     if json:
         failed = [{"recording": name, "error": error} for name, error in result.failed.items()]
         counts = {"done": result.done, "earlier": result.earlier, "windows": result.windows}
-        print_json({"out": str(out)} | counts | {"failed": failed})
+        print_json({"out": str(out)} | counts | {"failed": failed, "omissions": result.omissions})
+    for name, omissions in result.omissions.items():
+        for reason, count in omissions.items():
+            say(f"{name}: {reason}: {count}")
     faults = FaultReporter()
     for error in result.failed.values():
         faults.report(error)

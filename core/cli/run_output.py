@@ -1,6 +1,7 @@
 """Output of `eventveil run`: a status line every second and a summary, as text or as JSON.
 
-How many events there were, and which gestures were recognised, is shown on a terminal and with --json only. A service
+How many events there were and were left out, and which gestures were recognised, is shown on a terminal and with --json
+only. A service
 manager keeps other output in its log, which others may read, and the number of events a second shows when people move.
 """
 
@@ -13,6 +14,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
+from rich.markup import escape
 from rich.table import Table
 
 from eventveil.cli.options import print_json, say, stderr, stdout
@@ -21,7 +23,7 @@ if TYPE_CHECKING:
     from eventveil.stream.pipeline.status import Status
     from eventveil.stream.runtime.accuracy import LiveAccuracy
 
-PRIVATE = ("events", "late", "outside", "saturated", "camera", "gestures")
+PRIVATE = ("events", "omissions", "late", "outside", "saturated", "camera", "gestures")
 INDENT = 10
 
 
@@ -30,6 +32,7 @@ def summary_of(status: Status) -> dict[str, Any]:
     return {
         "seconds": round(status.seconds, 3),
         "events": status.total("histogram", "received"),
+        "omissions": status.omissions(),
         "late": status.total("histogram", "late"),
         "outside": status.total("histogram", "outside"),
         "saturated": status.total("histogram", "saturated"),
@@ -183,10 +186,11 @@ def print_summary(figures: dict[str, Any]) -> None:
     """Print the summary as a table."""
     table = Table(show_header=False, box=None)
     if not stdout.is_terminal:
-        figures = {key: value for key, value in figures.items() if key not in PRIVATE}
+        omitted = {"omissions": bool(figures["omissions"])}
+        figures = {key: value for key, value in figures.items() if key not in PRIVATE} | omitted
     truth, camera = figures.pop("truth") or {}, figures.pop("camera", None) or {}
     for key, value in {**figures, **camera, **truth}.items():
-        table.add_row(key.removesuffix("_ms"), _text(key, value))
+        table.add_row(key.removesuffix("_ms"), escape(_text(key, value)))
     stdout.print(table)
 
 
@@ -195,6 +199,8 @@ def _text(key: str, value: Any) -> str:
         return _milliseconds(value)
     if value is None or value == {}:
         return "none"
+    if key == "omissions" and isinstance(value, dict):
+        return ", ".join(f"{reason} {number:,}" for reason, number in value.items())
     if key == "gestures":
         total = sum(map(Counter, value.values()), Counter[str]())
         return ", ".join(f"{label} {number:,}" for label, number in total.most_common())

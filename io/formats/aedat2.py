@@ -20,14 +20,13 @@ import numpy.typing as npt
 from eventveil.events import EventPacket, Sensor
 from eventveil.io.formats.chips import DVS128, davis_sensors, is_davis, sensor_of
 from eventveil.io.formats.clock import CONFIRMATIONS, LEFT_OUT, Clock
-from eventveil.io.formats.reader import SKIP, Reader
+from eventveil.io.formats.reader import ANY_STEP_US, NEAR_US, OUTLYING, SKIP, Reader
 
 MAGIC = b"#!AER-DAT2.0"
 WORD = np.dtype(">u4")
 EVENT = 2 * WORD.itemsize
 PACKET_EVENTS = 1 << 16
 CLOCK_BITS = 32  # it wraps every 71.6 min
-NEAR_US = 1_000_000  # merged recordings step back by less
 _LINE = 1 << 16  # bytes; no comment is longer
 _CONTROL = re.compile(rb"[\x00-\x08\x0b\x0c\x0e-\x1f]")  # never in a comment, soon in an event
 
@@ -45,6 +44,7 @@ class Aedat2Reader(Reader):
     format = "AEDAT2"
     suffixes: ClassVar[tuple[str, ...]] = (".aedat",)
     single_words = True
+    near_us = ANY_STEP_US
 
     def __init__(self, path: Path, **options: str) -> None:
         super().__init__(path, **options)
@@ -124,7 +124,7 @@ class Aedat2Reader(Reader):
         if not self._checked_layout:
             self._check_layout(address, davis=davis)
         is_event = self._davis_events(address) if davis else self._dvs128_events(address)
-        self._skip("event with an outlying time", is_event & (t == LEFT_OUT))
+        self._skip(OUTLYING, is_event & (t == LEFT_OUT))
         is_event &= t != LEFT_OUT
         address = address[is_event]
         if davis:

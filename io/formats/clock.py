@@ -78,6 +78,15 @@ def _judge(readings, at: int, state: State, limits: Limits, final: bool) -> tupl
         if now < run.last - limits.near:  # back again: the last of the run was an outlier itself, or all of it is
             now = _place(readings[place], before, limits)
             if run.last == before.last or now < before.last - limits.near:
+                if not started:  # the first run may go on after it: then it is an outlier itself
+                    if place + 1 < len(readings):
+                        goes_on = _place(readings[place + 1], run, limits) >= run.last - limits.near
+                    elif final:
+                        goes_on = confirmations > 0
+                    else:
+                        return _UNDECIDED, at
+                    if goes_on:
+                        continue
                 return _OUTLIER, place
             run = State(now - readings[place], now)
             continue
@@ -93,10 +102,16 @@ def _judge(readings, at: int, state: State, limits: Limits, final: bool) -> tupl
 
 
 @njit(cache=True, nogil=True)
-def _follow(readings, state: State, limits: Limits, final: bool, times) -> tuple[int, State]:  # type: ignore[no-untyped-def]
-    """Fill `times` with ticks, or LEFT_OUT; return how many readings were decided, and the state after them."""
+def follow_readings(  # type: ignore[no-untyped-def]
+    readings, state: State, limits: Limits, final: bool, times, stop: int
+) -> tuple[int, State]:
+    """Fill `times` with ticks, or LEFT_OUT, for the first `stop` readings, which the others may confirm.
+
+    Returns:
+        How many readings were decided, and the state after them.
+    """
     at = 0
-    while at < len(readings):
+    while at < stop:
         ticks = _place(readings[at], state, limits)
         if state.last == UNKNOWN or abs(ticks - state.last) > limits.near:
             verdict, after = _judge(readings, at, state, limits, final)
@@ -104,7 +119,7 @@ def _follow(readings, state: State, limits: Limits, final: bool, times) -> tuple
                 break
             if verdict == _OUTLIER:
                 times[at:after] = LEFT_OUT
-                at = after
+                at = min(after, stop)
                 continue
         times[at] = ticks
         state = State(ticks - readings[at], ticks)
@@ -148,7 +163,7 @@ class Clock:
             Microseconds, or LEFT_OUT, for as many readings as could be decided: pass the others again, with more.
         """
         ticks = np.empty(len(readings), np.int64)
-        decided, self._state = _follow(readings, self._state, self._limits, final, ticks)
+        decided, self._state = follow_readings(readings, self._state, self._limits, final, ticks, len(readings))
         ticks = ticks[:decided]
         if self._tick_us == 1 and self._origin_us == 0:
             return ticks, decided

@@ -18,11 +18,11 @@ from eventveil.events import EventPacket
 from eventveil.io.formats.clock import LEFT_OUT, Clock
 from eventveil.io.formats.decoder import WordDecoder, empty_columns
 from eventveil.io.formats.prophesee import PropheseeReader, parse_header
+from eventveil.io.formats.reader import ANY_STEP_US, NEAR_US
 
 EVENT_TYPES = {0x00: "2d", 0x0C: "cd"}
 EVENT_BYTES = 8
 CLOCK_BITS = 32  # the clock wraps every 71.6 min
-NEAR_US = 1_000_000  # merged and filtered recordings step back by less
 
 
 @njit(cache=True, nogil=True)
@@ -64,6 +64,7 @@ class DatReader(PropheseeReader):
     format = "DAT"
     suffixes = (".dat",)
     single_words = True
+    near_us = ANY_STEP_US
     chunk_bytes = 64 * 1024 * EVENT_BYTES
 
     def __init__(self, path: Path, **options: str) -> None:

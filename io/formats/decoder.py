@@ -15,6 +15,7 @@ import numpy.typing as npt
 
 from eventveil.events import EventPacket
 from eventveil.io.formats.clock import Clock, find_words
+from eventveil.io.formats.reader import OUTLYING
 
 MAX_HELD_BYTES = 1 << 20  # of words whose time is not yet confirmed
 TIME_HIGH = 8  # the type of a time word in EVT2, EVT2.1 and EVT3
@@ -78,7 +79,7 @@ class WordDecoder(Decoder):
 
     def _count_left_out(self, events: int) -> None:
         if events:
-            self.skipped["event with an outlying time"] += events
+            self.skipped[OUTLYING] += events
 
 
 class TypedWordDecoder(WordDecoder):

@@ -19,6 +19,7 @@ from eventveil.errors import EventError
 from eventveil.events import EventPacket, Sensor
 from eventveil.io.formats.chunked import ChunkedReader
 from eventveil.io.formats.decoder import Decoder, empty_columns
+from eventveil.io.formats.reader import ANY_STEP_US
 
 MAGIC = b"Event Stream"
 HEADER_BYTES = 20  # magic, 3 of version, 1 of type, width, height
@@ -82,6 +83,7 @@ class EsReader(ChunkedReader):
 
     format = "ES"
     suffixes = (".es",)
+    near_us = ANY_STEP_US
     chunk_bytes = 64 * 1024 * EVENT_BYTES
 
     def __init__(self, path: Path, **options: str) -> None:

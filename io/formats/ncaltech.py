@@ -17,12 +17,11 @@ import numpy.typing as npt
 from eventveil.events import EventPacket
 from eventveil.io.formats.chunked import ChunkedReader
 from eventveil.io.formats.decoder import WordDecoder
-from eventveil.io.validation.checks import mark_late
 
 EVENT_BYTES = 5
 OVERFLOW_ROW = 240
 OVERFLOW_US = 1 << 13
-MOST_LATE = 20  # one late event in so many is a disorder, more are another format
+MOST_BACK = 20  # time that goes back at one event in so many is a disorder, at more another format
 ENOUGH = 100  # events to judge their polarities, and to tell a truncated recording from another format
 MOST_OF_ONE_KIND = 0.005
 
@@ -56,9 +55,9 @@ def _implausible(head: bytes, size: int) -> str | None:
     Random bytes go back in time at every second event; twenty of them are taken for events once in a million.
     """
     packet = NCaltechDecoder().decode(head)
-    late = int(np.count_nonzero(mark_late(packet.t, 0)))
-    if late > len(packet) // MOST_LATE:
-        return f"time goes back at {late} of the first {len(packet)}"
+    back = int(np.count_nonzero(np.diff(packet.t) < 0))
+    if back > len(packet) // MOST_BACK:
+        return f"time goes back at {back} of the first {len(packet)}"
     if len(packet) >= ENOUGH and not MOST_OF_ONE_KIND < packet.p.mean() < 1 - MOST_OF_ONE_KIND:
         return f"all but a few of the first {len(packet)} have the same polarity"
     if len(packet) < ENOUGH and size % EVENT_BYTES:

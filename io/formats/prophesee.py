@@ -25,6 +25,7 @@ from eventveil.errors import EventError, EventFileError
 from eventveil.events import EventPacket, Sensor
 from eventveil.io.formats.chunked import ChunkedReader
 from eventveil.io.formats.decoder import TypedWordDecoder
+from eventveil.io.formats.reader import ANY_STEP_US
 
 # Letters of any encoding: names of people have them. Control characters do not occur, but soon do in words.
 _LINE = re.compile(rb"%[ \t]?((?:[A-Za-z_][\x20-\x7e\x80-\xff\t]*)?)\r?\n")
@@ -131,6 +132,7 @@ class RawReader(PropheseeReader):
 
     suffixes = (".raw",)
     single_words = True
+    near_us = ANY_STEP_US
     encoding: ClassVar[str]
     decoder: TypedWordDecoder
 

@@ -14,6 +14,9 @@ from typing import Any, ClassVar
 from eventveil.errors import EventFileError
 from eventveil.events import EventPacket, Sensor
 
+NEAR_US = 1_000_000  # merged and filtered recordings step back by less
+ANY_STEP_US = 1 << 62
+OUTLYING = "event with an outlying time"
 SKIP = 'copy the file again, or skip what is damaged: --on-damage skip, on_damage="skip"'
 
 
@@ -28,6 +31,8 @@ class Reader(ABC):
         format: name of the format, as `eventveil info` prints it.
         suffixes: file extensions of the format, in lower case, with the dot.
         single_words: whether each event is a word or a line of its own: a damaged one says nothing about the rest.
+        near_us: steps of time up to here need no confirmation by later events; ANY_STEP_US if the reader itself leaves
+            outlying times out, or if each time is stored as a step from the one before.
         options: what may follow a `?` in the name given to `open_events`, as in `trial.npy?unit=ms`.
         path: the file.
         sensor: geometry as the file states it, or None if the file holds none; then `open_events` sets the one given to
@@ -41,6 +46,7 @@ class Reader(ABC):
     suffixes: ClassVar[tuple[str, ...]]
     options: ClassVar[frozenset[str]] = frozenset()
     single_words: ClassVar[bool] = False
+    near_us: ClassVar[int] = NEAR_US
 
     def __init__(self, path: Path, **options: str) -> None:  # noqa: ARG002 - a format without options ignores them
         self.path = path

@@ -23,7 +23,7 @@ from eventveil.io.formats.decoder import empty_columns
 from eventveil.io.formats.reader import Reader
 from eventveil.io.formats.text_layout import MAX_LINE, UTF8_MARK, UTF16_MARKS, looks_like_events, read_layout
 
-BLOCK = 1 << 20  # bytes read at once
+BLOCK = 1 << 18  # bytes read at once
 HEAD_LINES = 2_000  # from which the layout is taken
 SHORTEST_LINE = len("0 0 0 0\n")
 TRIED = 100  # lines; if most of them are faulty, the whole file is refused
@@ -31,7 +31,7 @@ STATED = "write lines of t x y p, or a line of column names before them, or stat
 
 
 class TextReader(Reader):
-    """Reads text in blocks of about a megabyte; each block is one packet.
+    """Reads text in blocks of a quarter of a megabyte, which stay in the cache; each block is one packet.
 
     Options: `columns`, the order of the columns, as in `columns=x,y,p,t`; `unit`, the unit of t: us, ms, s, ns or a
     number of microseconds such as 100us. Times with fractions need a unit, stated here or in the name of the column.
@@ -68,7 +68,7 @@ class TextReader(Reader):
     def recognises(cls, head: bytes) -> bool:
         """Check the first line that is not a comment: numbers, or the names of four columns."""
         head = head.removeprefix(UTF8_MARK)
-        lines = _with_one_line_end(head[: max(head.rfind(b"\n"), head.rfind(b"\r")) + 1] or head)
+        lines = _with_newlines(head[: max(head.rfind(b"\n"), head.rfind(b"\r")) + 1] or head)
         return looks_like_events(lines.decode("latin-1").split("\n"))
 
     def _read_header(self, columns: str | None, unit: str | None) -> None:
@@ -76,7 +76,7 @@ class TextReader(Reader):
             raise ColumnError("neither column names nor events")
         if self._block.startswith(UTF16_MARKS):
             raise ColumnError("text in UTF-16; save it as UTF-8")
-        lines = self._block.decode("latin-1").split("\n", HEAD_LINES)[:HEAD_LINES]
+        lines = [line.rstrip("\r") for line in self._block.decode("latin-1").split("\n", HEAD_LINES)[:HEAD_LINES]]
         layout = read_layout(lines, columns, unit)
         self.sensor = layout.sensor
         self.metadata["columns"] = list(layout.names)
@@ -166,7 +166,7 @@ class TextReader(Reader):
                 return False
             is_last = len(block) < BLOCK
             held = b"\r" if text.endswith(b"\r") and not is_last else b""  # the rest of `\r\n` may follow
-            text = _with_one_line_end(text[: len(text) - len(held)])
+            text = _with_newlines(text[: len(text) - len(held)])
             if is_last and not text.endswith(b"\n"):
                 text += b"\n"
             end = text.rfind(b"\n") + 1
@@ -179,6 +179,8 @@ class TextReader(Reader):
         self._file.close()
 
 
-def _with_one_line_end(text: bytes) -> bytes:
-    r"""Return text whose lines end with `\n`, whether they did with that, `\r\n` or `\r`."""
-    return text.replace(b"\r\n", b"\n").replace(b"\r", b"\n") if b"\r" in text else text
+def _with_newlines(text: bytes) -> bytes:
+    r"""Return text whose lines end with `\n` or `\r\n`, though they may have ended with `\r`."""
+    if b"\r" in text and kernel.has_lone_return(np.frombuffer(text, np.uint8)):
+        return text.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
+    return text

@@ -29,8 +29,17 @@ DIGITS = 18  # that an int64 holds, whatever they are
 MAX_SCALE = 1 << 20
 _LIMIT = 1 << 62
 _SPACE, _TAB, _QUOTE, _APOSTROPHE, _PLUS, _MINUS, _POINT, _ZERO, _NINE = 32, 9, 34, 39, 43, 45, 46, 48, 57
-_NEWLINE, _HASH, _PERCENT = 10, 35, 37
+_NEWLINE, _RETURN, _HASH, _PERCENT = 10, 13, 35, 37
 _TRUE, _FALSE, _ON, _OFF = (np.frombuffer(word, np.uint8) for word in (b"true", b"false", b"on", b"off"))
+
+
+@njit(cache=True, nogil=True)
+def has_lone_return(data: npt.NDArray[np.uint8]) -> bool:
+    """Return whether a carriage return stands without a newline after it."""
+    lone = data[-1] == _RETURN
+    for i in range(len(data) - 1):
+        lone |= (data[i] == _RETURN) & (data[i + 1] != _NEWLINE)
+    return bool(lone)
 
 
 @njit(cache=True, nogil=True)
@@ -211,6 +220,9 @@ def _plain_line(data, start: int, separator: int, time_column: int, values) -> t
                 at += ONE
                 byte = int(data[at])
             decimals = digits - whole
+        if byte == _RETURN:
+            at += ONE
+            byte = int(data[at])
         if digits == 0 or digits > DIGITS or byte != (_NEWLINE if column == len(values) - 1 else separator):
             return 0, 0
         values[column] = -value if negative else value
@@ -256,7 +268,8 @@ def parse_lines(  # type: ignore[no-untyped-def]
     """Parse lines up to the end of the data or the first one that is not an event.
 
     Args:
-        data: whole lines, each with its end. Lines that begin with # or % are comments.
+        data: whole lines, each ended by a newline or by a carriage return and a newline. Lines that begin with # or %
+            are comments.
         at: where to begin.
         separator: the byte between two columns, or BLANKS.
         cells: how many columns a line has.
@@ -293,8 +306,9 @@ def parse_lines(  # type: ignore[no-untyped-def]
             end = at
             while data[end] != _NEWLINE:
                 end += 1
+            stop = end - 1 if end > at and data[end - 1] == _RETURN else end
             kind, events = _any_line(
-                data, at, end, separator, starts, stops, places, unit, coding, t[n:], x[n:], y[n:], p[n:]
+                data, at, stop, separator, starts, stops, places, unit, coding, t[n:], x[n:], y[n:], p[n:]
             )
             if kind != EVENT:
                 return n, lines, at, kind

@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 
 from eventveil.events import EventPacket, Sensor
+from eventveil.io.formats.reader import NEAR_US
 from eventveil.io.validation.checks import Fault, first_fault
 from eventveil.io.validation.disorder import ClipDisorder, DisorderPolicy, RefuseDisorder, SortDisorder
+from eventveil.io.validation.outliers import OutlierFilter
 
 POLICIES: dict[str, type[DisorderPolicy]] = {"raise": RefuseDisorder, "sort": SortDisorder, "clip": ClipDisorder}
+
+
+Checked = tuple[EventPacket, Fault | None]
+"""The valid events of a packet, and the first fault in it."""
 
 
 class Gate:
@@ -19,15 +27,17 @@ class Gate:
         on_disorder: "raise", "sort" or "clip", as for `open_events`.
         tolerated: the share of a packet's events that may lie off the sensor or have an invalid polarity: they alone
             are left out. More are a fault: the sensor is wrong, or the packet is damaged as a whole.
+        near_us: a step of time beyond this, ahead or back, counts only if later events confirm it.
 
     Attributes:
-        left_out: how many events were left out in this way.
+        left_out: how many events were left out because they are not valid.
     """
 
-    def __init__(self, sensor: Sensor, on_disorder: str, tolerated: float = 0.0) -> None:
+    def __init__(self, sensor: Sensor, on_disorder: str, tolerated: float = 0.0, near_us: int = NEAR_US) -> None:
         self.sensor = sensor
         self.left_out = 0
         self._tolerated = tolerated
+        self._outliers = OutlierFilter(near_us)
         self._policy = POLICIES[on_disorder]()
 
     @property
@@ -35,8 +45,30 @@ class Gate:
         """The number of late events repaired so far."""
         return self._policy.disorders
 
-    def push(self, packet: EventPacket) -> tuple[EventPacket, Fault | None]:
-        """Return the valid events, and the first fault in the packet, if any; the events after a fault are lost."""
+    @property
+    def outlying(self) -> int:
+        """The number of events left out so far because their time was an outlier."""
+        return self._outliers.left_out
+
+    def push(self, packet: EventPacket) -> Iterator[Checked]:
+        """Yield what has become of this packet; nothing if the next ones must confirm its times, and then of all.
+
+        The events after a fault are lost.
+        """
+        if first_fault(packet, self.sensor, self._policy.floor_us) is None and self._outliers.is_steady(packet):
+            yield self._policy.push(packet), None
+        else:
+            yield from map(self._check, self._outliers.push(packet))
+
+    def finish(self) -> Iterator[Checked]:
+        """Yield what has become of the packets that wait for the next one: none follows."""
+        return map(self._check, self._outliers.finish())
+
+    def held_back(self) -> EventPacket:
+        """Return the events that sorting holds back. More packets may follow."""
+        return self._policy.finish()
+
+    def _check(self, packet: EventPacket) -> Checked:
         fault = first_fault(packet, self.sensor, self._policy.floor_us, order=not self._policy.repairs)
         if fault is not None and fault.rule != "time" and self._tolerated:
             packet = self._without_invalid(packet)
@@ -57,7 +89,3 @@ class Gate:
             return packet
         self.left_out += invalid
         return EventPacket(packet.t[valid], packet.x[valid], packet.y[valid], packet.p[valid], packet.until_us)
-
-    def finish(self) -> EventPacket:
-        """Return the events that sorting holds back."""
-        return self._policy.finish()

@@ -6,12 +6,14 @@ What is played, and at which times, follows from the playlist and the settings a
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Generator, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import count
 
 from eventveil.errors import DatasetError, EventVeilError
 from eventveil.events import EventPacket
+from eventveil.io.source import EventSource
 from eventveil.replay.ground_truth import Truth
 from eventveil.replay.playlist import Clip, Playlist
 
@@ -47,10 +49,17 @@ class Player:
 
     def __init__(self, playlist: Playlist, excerpt: Excerpt) -> None:
         self.truth = Truth()
+        self._omitted = Counter[str]()  # of the clips before
+        self._source: object = None  # that of the present clip
         self._playlist = playlist
         self._excerpt = excerpt
         self._begin_us = playlist.begins_us  # of the pass, whether its beginning is played or not
         self._end_us = 0  # of the latest clip
+
+    @property
+    def omissions(self) -> Counter[str]:
+        """How much of the files played so far was left out or corrected, by reason."""
+        return self._omitted + (self._source.omissions if isinstance(self._source, EventSource) else Counter())
 
     def __iter__(self) -> Generator[EventPacket, None, None]:
         """Yield the packets, reading none ahead.
@@ -87,13 +96,17 @@ class Player:
         self._end_us = (at_us or 0) + clip.duration_us
         begun = False
         with clip.open() as packets:
-            for packet in self._cropped(packets, at_us):
-                if not begun and clip.label is not None and (len(packet) or packet.until_us is not None):
-                    # A clip at the times of its file begins the pass, and no excerpt starts before that.
-                    start_us = self._low_us if at_us is None else max(at_us, self._low_us)
-                    self.truth.begin(clip.label, clip.subject or "", start_us)
-                    begun = True
-                yield packet  # an empty one, too, so that the consumer regains control
+            self._source = packets
+            try:
+                for packet in self._cropped(packets, at_us):
+                    if not begun and clip.label is not None and (len(packet) or packet.until_us is not None):
+                        # A clip at the times of its file begins the pass, and no excerpt starts before that.
+                        start_us = self._low_us if at_us is None else max(at_us, self._low_us)
+                        self.truth.begin(clip.label, clip.subject or "", start_us)
+                        begun = True
+                    yield packet  # an empty one, too, so that the consumer regains control
+            finally:
+                self._omitted, self._source = self.omissions, None
         if begun:
             self.truth.end(self._end_us)
 

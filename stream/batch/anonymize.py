@@ -27,12 +27,14 @@ class Result:
         earlier: files that an earlier run had written.
         windows: windows in all files.
         failed: why a recording has no file, by its name.
+        omissions: how much of each recording was left out or corrected, by its name and the reason.
     """
 
     done: int
     earlier: int
     windows: int
     failed: dict[str, str]
+    omissions: dict[str, dict[str, int]]
 
 
 def anonymize_all(
@@ -85,13 +87,15 @@ def anonymize_all(
                 watch(outcome)
         failed = {name: entry.error for name, entry in entries.items() if entry.error is not None}
         windows = sum(entry.windows or 0 for entry in entries.values())
-    return Result(len(recordings) - len(done) - len(failed), len(done), windows, failed)
+        omissions = {name: entry.omissions for name, entry in entries.items() if entry.omissions}
+    return Result(len(recordings) - len(done) - len(failed), len(done), windows, failed, omissions)
 
 
 def _entry(before: Entry, outcome: Outcome) -> Entry:
     if outcome.error is not None:
-        return before.model_copy(update={"error": outcome.error, "windows": None, "sha256": None})
-    return before.model_copy(update={"error": None, "windows": outcome.windows, "sha256": outcome.sha256})
+        return before.model_copy(update={"error": outcome.error, "windows": None, "sha256": None, "omissions": {}})
+    done = {"windows": outcome.windows, "sha256": outcome.sha256, "omissions": outcome.omissions}
+    return before.model_copy(update={"error": None} | done)
 
 
 def _made_of(plan: PipelinePlan, form: str) -> dict[str, Any]:

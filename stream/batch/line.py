@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from eventveil.errors import EventError
+from eventveil.events import Sensor
 from eventveil.models.runtime import Anonymizer, Classifier
 from eventveil.models.stand_in_runtime import StandInRuntime
 from eventveil.models.weights import load_same
@@ -54,10 +55,13 @@ class FileLine:
         self._stand_in: StandInRuntime | None = None
         self._transforms: list[Transform] = [self._anonymizer(), *self._classifier()]
 
-    def anonymize(self, recording: Recording, path: Path, *, replace: bool) -> int:
-        """Write the anonymized file of a recording, and return how many windows it holds.
+    def anonymize(self, recording: Recording, path: Path, *, replace: bool) -> tuple[int, dict[str, int]]:
+        """Write the anonymized file of a recording.
 
         The name of the file is that of its stream in the headers; the run is a new one for each file.
+
+        Returns:
+            How many windows the file holds, and how much of the recording was left out or corrected, by reason.
 
         Raises:
             EventVeilError: the recording cannot be read, or a network failed. No file is written.
@@ -81,18 +85,22 @@ class FileLine:
                 clock_ns=lambda: 0,  # how long the work took is nobody's business
             )
             publisher.certify()
-            made = self._publish(recording, stream, publisher)
+            made, omissions = self._publish(recording, stream, publisher)
             publisher.take(StageMessage(stream, None, made=made))
             publisher.announce("ended")
             if not made:
                 raise EventError(f"{recording.name}: has no events, so there is no window to write; leave it out")
-        return made
+        return made, omissions
 
-    def _publish(self, recording: Recording, stream: str, publisher: Publisher) -> int:
-        """Pass the windows of a recording to the publisher; return how many there were."""
+    def _publish(self, recording: Recording, stream: str, publisher: Publisher) -> tuple[int, dict[str, int]]:
+        """Pass the windows of a recording to the publisher; return how many there were, and what was left out."""
         made = 0
+        with recording.open() as events:
+            sensor = events.sensor
+        playlist = Playlist(sensor, lambda _: (Clip(recording.open),), begins_us=recording.begins_us)
+        player = Player(playlist, Excerpt())
         try:
-            with closing(self._windows(recording, stream)) as windows:
+            with closing(self._windows(player, sensor, stream)) as windows:
                 while batch := list(islice(windows, self._plan.settings.anonymize.batch)):
                     made += len(batch)
                     for window in self._transform(batch):
@@ -100,27 +108,24 @@ class FileLine:
         finally:
             if self._stand_in is not None:
                 self._stand_in.forget(stream)
-        return made
+        return made, dict(player.omissions)
 
     def _transform(self, windows: Sequence[Any]) -> Sequence[Any]:
         for transform in self._transforms:
             windows = transform.process(windows)
         return windows
 
-    def _windows(self, recording: Recording, stream: str) -> Generator[RawWindow, None, None]:
+    def _windows(self, player: Player, sensor: Sensor, stream: str) -> Generator[RawWindow, None, None]:
         plan, scene_settings = self._plan.window, self._plan.settings.sources[0].scene
-        with recording.open() as events:
-            sensor = events.sensor
         view = View.of(sensor, scene_settings, plan.shape, plan.field)
         scene, histogrammer = SceneFilter(sensor, scene_settings, view), plan.histogrammer(view)
-        playlist = Playlist(sensor, lambda _: (Clip(recording.open),), begins_us=recording.begins_us)
 
         def raw(windows: Iterable[Any]) -> Iterator[RawWindow]:
             for window in windows:
                 origin = Origin(stream, sensor, window.seq, window.t_start_us, window.t_end_us, ended_ns=0)
                 yield RawWindow(origin, window.counts)
 
-        with closing(iter(Player(playlist, Excerpt()))) as packets:
+        with closing(iter(player)) as packets:
             for packet in packets:
                 yield from raw(histogrammer.push(scene.see(packet)))
             yield from raw(histogrammer.finish())

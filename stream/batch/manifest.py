@@ -35,6 +35,7 @@ class Entry(BaseModel):
         sha256: of the recording's file; of a folder of frames, of their names and digests. None until it is done.
         windows: how many it became; None until it is done.
         error: why there is no file.
+        omissions: how much of the recording was left out or corrected, by reason.
     """
 
     model_config = ConfigDict(extra="forbid")
@@ -44,6 +45,7 @@ class Entry(BaseModel):
     sha256: str | None = None
     windows: int | None = None
     error: str | None = None
+    omissions: dict[str, int] = {}
 
 
 class Manifest(BaseModel):

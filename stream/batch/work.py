@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Generator, Iterable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
@@ -41,12 +41,14 @@ class Outcome:
         windows: how many windows the file holds; 0 without a file.
         sha256: of the recording.
         error: why there is no file; None if there is one.
+        omissions: how much of the recording was left out or corrected, by reason.
     """
 
     recording: str
     windows: int = 0
     sha256: str | None = None
     error: str | None = None
+    omissions: dict[str, int] = field(default_factory=dict)
 
 
 class Executor(Protocol):
@@ -76,8 +78,8 @@ class Worker:
         try:
             with ThreadPoolExecutor(1) as pool:
                 digest = pool.submit(self._digest, recording.path)
-                windows = self._line.anonymize(recording, task.path, replace=True)
-            return Outcome(recording.name, windows, digest.result())
+                windows, omissions = self._line.anonymize(recording, task.path, replace=True)
+            return Outcome(recording.name, windows, digest.result(), omissions=omissions)
         except CrashError:
             raise
         except OSError as error:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import deque
+from collections import Counter, deque
 from dataclasses import dataclass, field
 
 from eventveil.stream.histogram.density import Trained, training_mismatch
@@ -64,6 +64,10 @@ class Status:
     def value(self, stage: str, name: str) -> float | None:
         """Return a value of a stage's last report."""
         return self.stages[stage].values.get(name) if stage in self.stages else None
+
+    def omissions(self) -> dict[str, int]:
+        """Return what was left out of all recordings or corrected in them, by reason."""
+        return dict(sum((Counter(report.omissions) for report in self.stages.values()), Counter[str]()))
 
     def gestures(self) -> dict[str, dict[str, int]]:
         """Return the gestures published since the publisher was started, by stream and label."""

@@ -30,6 +30,7 @@ class StageReport(BaseModel):
             that), `failed` with a reason, or `crashed` with one if a restart may help.
         counts: totals since the start: windows received, sent, ...
         dropped: windows dropped here since the start, by reason.
+        omissions: of a recording, what was left out of its files or corrected in them, by reason.
         gestures: of the publisher, gestures published since it was started, by stream and label; those without a label
             are not counted.
         age: of the windows that left the stage since the start; None for a source.
@@ -45,6 +46,7 @@ class StageReport(BaseModel):
     kind: Literal["ready", "beat", "ended", "aborted", "failed", "crashed"]
     counts: dict[str, int] = {}
     dropped: dict[str, int] = {}
+    omissions: dict[str, int] = {}
     gestures: dict[str, dict[str, int]] = {}
     values: dict[str, float | None] = {}
     age: Delays | None = None

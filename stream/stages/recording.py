@@ -65,12 +65,14 @@ class RecordingSource:
         self._pace = None if source.speed == "max" else Pace(source.speed)
         self._histogrammer: WindowedHistogrammer | None = None
         self._scene: SceneFilter | None = None
+        self._player: Player | None = None
 
     def figures(self) -> dict[str, Any]:
-        """Counts and drops so far."""
+        """Counts, drops and omissions so far."""
         if self._histogrammer is not None:
             self._emitter.count_events(self._histogrammer.stats)
-        return self._emitter.figures(self._scene)
+        omissions = {} if self._player is None else dict(self._player.omissions)
+        return self._emitter.figures(self._scene) | {"omissions": omissions}
 
     def run(self, signals: Signals, report: StageReporter) -> None:
         """Send all windows and the end of the stream, even after a fault of the source, which is then raised."""
@@ -93,7 +95,7 @@ class RecordingSource:
         view = View.of(playlist.sensor, source.scene, self._window.shape, self._window.field)
         self._scene = scene = SceneFilter(playlist.sensor, source.scene, view)
         self._histogrammer = histogrammer = self._window.histogrammer(view, resume_us)
-        player = Player(playlist, excerpt)
+        self._player = player = Player(playlist, excerpt)
         poll = _poller(signals, report)
 
         def emit(windows: Iterable[Window]) -> None:

@@ -20,6 +20,7 @@ from pipeline_setup import PROGRAM, Kit, subscriber
 from typer.testing import CliRunner
 
 from eventveil.cli import app, main
+from eventveil.cli.options import stdout
 from eventveil.cli.run import _config_path
 from eventveil.cli.run_output import Ticker, print_summary, summary_of
 from eventveil.errors import ConfigError, EventVeilError
@@ -257,14 +258,28 @@ def test_a_subscriber_keeps_messages_and_refuses_what_is_no_endpoint(kit, endpoi
 def test_off_a_terminal_no_output_tells_how_many_events_there_were(capsys):
     """A service manager keeps this output in its log."""
     counts = dict.fromkeys(("received", "late", "outside", "saturated", "camera_read", "camera_late"), 7_654_321)
-    source = StageReport(stage="histogram:0", kind="beat", counts=counts | {"windows": 9})
+    omissions = {"event off the sensor": 7_654_321}
+    source = StageReport(stage="histogram:0", kind="beat", counts=counts | {"windows": 9}, omissions=omissions)
     status = Status(seconds=1.0, stages={"histogram:0": source})
     Ticker()(status)
     print_summary(summary_of(status))
     written = "".join(capsys.readouterr())
     assert "windows" in written
+    assert [line.split() for line in written.splitlines() if "omissions" in line] == [["omissions", "yes"]]
     assert "Mev/s" not in written
     assert "7654321" not in written.replace(",", "").replace(".", "")
+
+
+def test_what_readers_left_out_is_in_the_summary(monkeypatch, capsys):
+    stages = {
+        f"histogram:{stream}": StageReport(stage=f"histogram:{stream}", kind="ended", omissions=omissions)
+        for stream, omissions in (("a", {"event off the sensor": 1_000}), ("b", {"event off the sensor": 2, "[b]": 3}))
+    }
+    figures = summary_of(Status(seconds=1.0, stages=stages))
+    assert figures["omissions"] == {"event off the sensor": 1_002, "[b]": 3}
+    monkeypatch.setattr(stdout, "_force_terminal", True)
+    print_summary(figures)
+    assert "event off the sensor 1,002, [b] 3" in capsys.readouterr().out
 
 
 def test_an_error_of_a_command_begins_with_its_name_once(monkeypatch, capsys):

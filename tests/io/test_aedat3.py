@@ -63,7 +63,7 @@ def test_time_is_carried_on_by_the_overflow_of_the_packet(tmp_path):
         HEAD,
         events_of((last, 1, 1, 1)),
         events_of((0, 1, 1, 1), overflow=1),
-        events_of((5, 1, 1, 0), overflow=3),
+        events_of((5, 1, 1, 0), (5, 1, 1, 1), overflow=3),
     )
     assert [packet[0][0] for packet in read(path)[0]] == [last, last + 1, 3 * 2**31 + 5]
 

@@ -129,6 +129,15 @@ def test_stale_readings_at_the_start_are_left_out():
 
 
 @pytest.mark.kernel
+@pytest.mark.parametrize("place", range(1, 12))
+def test_an_early_outlier_does_not_set_the_clock_back(place):
+    readings = [2_000_000_000 + 100 * k for k in range(12)]
+    expected = [*readings[:place], None, *readings[place + 1 :]]
+    readings[place] = 5
+    assert read(Clock(32, 1, 1_000_000), readings) == expected
+
+
+@pytest.mark.kernel
 def test_a_reading_from_before_the_wrap_may_come_after_it():
     top = 2**32
     readings = [top - 3, top - 1, 2, top - 2, 5]

@@ -244,6 +244,21 @@ def test_texts_as_others_write_them(tmp_path, case, end):
 
 
 @pytest.mark.kernel
+def test_ends_of_lines_of_all_kinds_may_be_mixed_wherever_the_blocks_meet(tmp_path):
+    """The quotes lead every third line through the general way of reading; a block may end within `\\r\\n`."""
+    events = make_events(20_000, sensor=SENSOR)
+    plain = lines_of("{t},{x},{y},{p}", events)
+    lines = [line if k % 3 else f'"{line.replace(",", chr(34) + ",", 1)}' for k, line in enumerate(plain)]
+    for first in range(3):
+        ends = ["\r\n"] * first + [("\r\n", "\n", "\r\n")[k % 3] for k in range(len(lines) - first)]
+        ends[15_000 + first] = "\r"
+        path = tmp_path / f"{first}.csv"
+        path.write_bytes(b" " * first + "".join(line + end for line, end in zip(lines, ends, strict=True)).encode())
+        assert path.stat().st_size > BLOCK
+        assert_same(read_all(TextReader(path)), events)
+
+
+@pytest.mark.kernel
 @pytest.mark.parametrize("case", CODINGS)
 @pytest.mark.parametrize("template", ["{t} {x} {y} {p}", "{p},{t},{x},{y}"])
 def test_polarities_as_others_write_them(tmp_path, case, template):

@@ -66,7 +66,7 @@ def places(data):
 
 def event_payload(events, compression="NONE"):
     records = b"".join(
-        t.to_bytes(8, "little") + x.to_bytes(2, "little") + y.to_bytes(2, "little") + bytes([p, 0, 0, 0])
+        t.to_bytes(8, "little", signed=True) + x.to_bytes(2, "little") + y.to_bytes(2, "little") + bytes([p, 0, 0, 0])
         for t, x, y, p in events
     )
     return compress(flatbuffer.events_head(len(events)) + records, compression)

@@ -99,8 +99,9 @@ def _recordings(name: str, folder: Path) -> list[bytes]:
 def _read(name: str, data: bytes, folder: Path) -> None:
     path = _write(data, folder, f"recording{FORMATS[name].suffix}")
     order = ("raise", "sort", "clip")[len(data) % 3]
+    damage = ("stop", "skip")[len(data) // 3 % 2]
     events, reading = 0, True
-    with open_events(path, sensor=SENSOR, on_disorder=order) as source:
+    with open_events(path, sensor=SENSOR, on_disorder=order, on_damage=damage) as source:
         while reading and events < MOST_EVENTS:
             try:
                 packet = next(source, None)

@@ -63,8 +63,16 @@ class _Rules:
                     return 0
             elif len(run) > 1 and run[-1][1] != run[-2][1] and self.after(run[-2], reading) >= run[-2][1] - self.near:
                 run[-1] = (reading, self.after(run[-2], reading))
+            elif last is None and self.goes_on(run, rest[count + 1 :]):
+                continue
             else:
                 return count
         if agreeing or last is None or 0 < run[0][1] - last[1] <= self.minute:
             return 0
         return len(rest)
+
+    def goes_on(self, run: list[tuple[int, int]], after: list[int]) -> bool:
+        """Return whether the first run of a recording goes on after a reading far before it."""
+        if not after:
+            return len(run) > 1
+        return self.after(run[-1], after[0]) >= run[-1][1] - self.near

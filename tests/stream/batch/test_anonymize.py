@@ -185,6 +185,20 @@ def test_what_cannot_be_read_is_listed_and_tried_again(kit, tmp_path):
     assert before.items() <= {path: path.stat().st_mtime_ns for path in files(out)}.items()
 
 
+def test_what_was_left_out_of_a_recording_is_counted_and_kept(kit, tmp_path):
+    events = [f"{10 * k},{k % 64},{k // 64 % 64},1" for k in range(10_000)]
+    events[500] = "5000000000,1,1,1"
+    events[600] = "6000,64,1,1"
+    (tmp_path / "a.csv").write_text("\n".join([f"# geometry {SENSOR}", "t,x,y,p", *events, ""]))
+    result = run(kit, tmp_path / "a.csv", "--out", tmp_path / "out", "--json")
+    omissions = {"event with an outlying time": 1, "event off the sensor": 1}
+    assert json.loads(result.stdout)["omissions"] == {str(tmp_path / "a.csv"): omissions}
+    assert manifest(tmp_path / "out")["entries"][0]["omissions"] == omissions
+    assert "a.csv: event off the sensor: 1" in result.stderr
+    again = run(kit, tmp_path / "a.csv", "--out", tmp_path / "out", "--json", "--resume")
+    assert json.loads(again.stdout)["omissions"] == {str(tmp_path / "a.csv"): omissions}
+
+
 def test_an_earlier_batch_is_not_mixed_with_another(kit, stand_in, tmp_path):
     out = tmp_path / "out"
     run(kit, kit.recording, "--out", out)

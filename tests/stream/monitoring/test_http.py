@@ -62,6 +62,7 @@ def a_status(**changed):
             "histogram:hall",
             counts=dict.fromkeys(EVENT_COUNTS, SECRET) | {"camera_away": 1, "camera_losses": 2, "windows": 9},
             values={"density": float(SECRET), "density_most": float(SECRET)},
+            omissions={f"event with an outlying time {SECRET}": SECRET},
             reason=f"/data/{SECRET}.aedat4: cannot be read",
         ),
         "anonymize": report("anonymize", age=ages.report(), life=3),

@@ -89,3 +89,36 @@ def test_a_stop_during_a_long_silence_sends_no_window_of_the_rest_of_it(tmp_path
     assert [message.window is not None for message in sent] == [True] * 3 + [False]
     assert not sent[-1].failed
     assert sent[-1].made == 3
+
+
+@pytest.mark.parametrize(("loop", "passes"), [(False, 1), (True, 3)])
+def test_what_a_reader_leaves_out_is_reported(tmp_path, loop, passes):
+    lines = [f"{100 * k},3,4,1" for k in range(2_000)]
+    lines[700] = "9000000000,3,4,1"
+    lines[800] = f"{100 * 800},64,4,1"
+    lines[900] = "damaged"
+    lines[1_000] = f"{100 * 999 - 1},3,4,1"
+    path = tmp_path / "scene.csv"
+    path.write_text("\n".join([f"# geometry {SENSOR}", "t,x,y,p", *lines, ""]))
+    counters = PipelineCounters(("histogram:0",), ("0",))["histogram:0"]
+    flags, sent = signals(), []
+
+    def put(message):
+        sent.append(message)
+        if len(sent) == passes * 2_000 // (WINDOW_US // 100):
+            flags.stop.set()
+
+    sender = SimpleNamespace(put=put, drain=lambda seconds: True, flush=lambda: None, windows=0)
+    source = SourceSettings(uri=str(path), speed="max", loop=loop, on_damage="skip", on_disorder="clip")
+    stage = RecordingSource(source, PLAN, sender, counters, release_ms=RELEASE_MS)
+    assert stage.figures()["omissions"] == {}
+    stage.run(flags, SimpleNamespace(beat=lambda: None))
+    omissions = stage.figures()["omissions"]
+    once = {
+        "event with an outlying time": 1,
+        "event off the sensor": 1,
+        "line that is no event": 1,
+        "event out of order, with its time corrected": 1,
+    }
+    assert omissions.keys() == once.keys()
+    assert passes - loop <= min(omissions.values()) <= max(omissions.values()) <= passes + loop
