@@ -57,13 +57,14 @@ class VideoSource:
         except (av.error.FFmpegError, OSError) as error:
             raise self._fault("expected a video", f"found none ({error})") from None
         streams = self._container.streams.video
-        if not streams or not streams[0].average_rate:
+        rate = streams[0].average_rate if streams else None
+        if not rate:
             self._container.close()
             raise self._fault("expected a video with a picture rate", "found none")
         self._stream = streams[0]
         width, height = size or (self._stream.width, self._stream.height)
         self.sensor = Sensor(width, height)
-        self.step_us = round(1e6 / float(self._stream.average_rate))
+        self.step_us = round(1e6 / float(rate))
         self._sensor = EventSensor(self.sensor, pixels=pixels, seed=seed, noise=seed, step_us=self.step_us)
         self._pictures = self._decoded()
 
