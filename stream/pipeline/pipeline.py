@@ -298,9 +298,7 @@ class Pipeline:
             self._drain = in_flight, now + STOP_S
         stalled = now > self._drain[1]
         if stalled:
-            reason = (
-                f"could not publish everything: for {STOP_S:.0f} s no window came through; {in_flight} are in flight"
-            )
+            reason = f"could not publish everything: no window came through for {STOP_S:.0f} s, {in_flight} in flight"
             self.status.failure = self.status.failure or reason
         return stalled
 

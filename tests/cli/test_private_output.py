@@ -61,11 +61,11 @@ WRITE_NOTHING = {
     "datasets check": ("planted",),
     "keys list": ("--keys", "line"),
     "book check": ("book.safetensors",),
-    "replay": ("recorded/line.mcap", "--speed", "max", "--bind", f"tcp://127.0.0.1:{free_port()}"),
+    "replay": ("recorded/line.mcap", "--speed", "max", "--bind", "tcp://127.0.0.1:{port}"),
     "weights show": ("mine.safetensors",),
     "audit verify": ("audited/certificate.json",),
     "run": ("disc.aedat4", "--weights", "shipped", "--speed", "max", "--set", "line.run_as=threads",
-            "--set", f"publish.bind=tcp://127.0.0.1:{free_port()}"),
+            "--set", "publish.bind=tcp://127.0.0.1:{port}"),
 }  # fmt: skip
 NOT_RUN = {
     "audit selftest": "writes through the code of `audit`",
@@ -144,6 +144,7 @@ def run(command, arguments):
         with publisher(window(), gesture(), state(), topics=3 + (command == "record")) as endpoint:
             done = CliRunner().invoke(app, [command, *(argument.format(endpoint=endpoint) for argument in arguments)])
     else:
+        arguments = [argument.format(port=free_port()) for argument in arguments]
         done = CliRunner().invoke(app, [*command.split(), *arguments])
     assert done.exit_code == STATUS.get(command, 0), done.output + repr(done.exception)
 

@@ -9,7 +9,7 @@ import time
 from eventveil.io.formats.aedat4 import MAGIC
 from eventveil.io.source import open_events
 
-PATIENCE_S = 30
+PATIENCE_S = 60
 
 
 class DvClient:

@@ -19,7 +19,7 @@ from eventveil.stream.protocol.wire import encode
 from eventveil.stream.web.feed import Feed, Line
 from eventveil.stream.web.server import PageServer
 
-PATIENCE_S = 30.0  # far longer than anything takes: a broken test must not hang
+PATIENCE_S = 60.0  # far longer than anything takes: a broken test must not hang
 
 
 class Publisher:

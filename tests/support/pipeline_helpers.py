@@ -28,7 +28,7 @@ PROVENANCE = Provenance(DIGEST, trained=False, classifier=OTHER_DIGEST, classifi
 SEAL = Seal(b"k" * 32)
 STREAMS = ("0", "1", "a", "b", "c", "cam")
 RUN = "12ab" * 4
-PATIENCE_MS = 5_000  # how long a test waits for a message that must come
+PATIENCE_MS = 60_000  # for messages that must come, on the busiest machine
 
 _names = itertools.count()
 

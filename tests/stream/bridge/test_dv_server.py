@@ -50,7 +50,7 @@ def test_events_wait_for_slow_clients_until_the_server_has_closed(port, tmp_path
     with DvServer(uri(port), SENSOR) as server:
         clients = [DvClient(port) for _ in range(2)]
         for client in clients:
-            assert client.connected.wait(10)
+            assert client.connected.wait(60)
         wait_until(lambda: server.clients == 2)
         for packet in PACKETS:
             server.send(packet)
@@ -71,7 +71,7 @@ def test_a_client_that_reads_nothing_misses_packets_and_delays_nobody(port, tmp_
         assert server.missed > 0
         wait_until(lambda: server.clients == 0)  # disconnected
         reader = DvClient(port)
-        assert reader.connected.wait(10)
+        assert reader.connected.wait(60)
         server.send(PACKETS[0])
         assert idle
     assert reader.events(tmp_path) == ("346x260", join([PACKETS[0]]))

@@ -42,7 +42,7 @@ def test_what_is_published_is_what_is_served(kit, tmp_path):
     book = Book.read(book_of(kit))
     with everything() as (endpoint, frames), serving(endpoint, f"dv+tcp://127.0.0.1:{port}", book, say=said.append):
         client = DvClient(port)
-        assert client.connected.wait(10)
+        assert client.connected.wait(60)
         # The bridge and the listener of this test.
         status = Pipeline(kit.settings(endpoint, publish__events=True, publish__wait_for=2)).run()
     assert (status.failure, said) == (None, [])
@@ -58,7 +58,7 @@ def test_what_the_book_does_not_say_is_not_served(kit, tmp_path):
     other = Book.compose([book.events(0, 0)], book.words[:1], sensor=book.sensor, steps=1, step_us=book.step_us)
     with everything() as (endpoint, _), serving(endpoint, f"dv+tcp://127.0.0.1:{port}", other, say=said.append):
         client = DvClient(port)
-        assert client.connected.wait(10)
+        assert client.connected.wait(60)
         status = Pipeline(kit.settings(endpoint, publish__events=True, publish__wait_for=2)).run()
     assert status.failure is None  # the line goes on
     assert len(said) == 1

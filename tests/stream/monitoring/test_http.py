@@ -104,7 +104,7 @@ def server(now):
 def get(address, path, **headers):
     request = urllib.request.Request(f"http://{address[0]}:{address[1]}{path}", headers=headers)
     try:
-        with urllib.request.urlopen(request, timeout=10) as answer:
+        with urllib.request.urlopen(request, timeout=PATIENCE_S) as answer:
             return answer.status, answer.read().decode()
     except urllib.error.HTTPError as error:
         with error:

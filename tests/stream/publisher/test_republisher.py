@@ -60,12 +60,12 @@ def replaying(path, excerpt, stopped=None):
         yield endpoint
     finally:
         stopped.set()
-        thread.join(30)
+        thread.join(60)
 
 
 def received(path, excerpt=FAST, **options):
     with replaying(path, excerpt) as endpoint:
-        return list(subscribe(endpoint, ("window", "gesture", "events"), timeout_s=20, **options))
+        return list(subscribe(endpoint, ("window", "gesture", "events"), timeout_s=60, **options))
 
 
 def without_run(messages):
@@ -90,9 +90,9 @@ def test_a_replay_never_poses_as_live(line):
     """Whoever comes late is told within two seconds, too."""
     stopped = threading.Event()
     with replaying(line, Excerpt(speed=0.1), stopped) as endpoint:
-        first = next(iter(subscribe(endpoint, timeout_s=20)))
+        first = next(iter(subscribe(endpoint, timeout_s=60)))
         assert first is not None
-        late = next(message for message in subscribe(endpoint, timeout_s=20) if message.topic == "state")
+        late = next(message for message in subscribe(endpoint, timeout_s=60) if message.topic == "state")
     assert late.header.state in ("replay", "certificate")
 
 
@@ -112,7 +112,7 @@ def test_excerpts_loops_and_pace(line):
     stopped = threading.Event()
     with replaying(line, Excerpt(speed=None, loop=True), stopped) as endpoint:
         runs = []
-        for message in subscribe(endpoint, ("gesture",), timeout_s=20):
+        for message in subscribe(endpoint, ("gesture",), timeout_s=60):
             if message.topic == "gesture" and message.header.run not in runs:
                 runs.append(message.header.run)
             if len(runs) == 3:
@@ -181,7 +181,7 @@ def test_a_loop_of_a_stand_in_can_be_verified(words):
     """In each pass, time begins again; that is no word that changes too often."""
     seen = 0
     with replaying(words / "words.mcap", Excerpt(speed=None, loop=True)) as endpoint:
-        for message in subscribe(endpoint, ("events",), book=words / "book", timeout_s=20):
+        for message in subscribe(endpoint, ("events",), book=words / "book", timeout_s=60):
             seen += message.topic == "events"
             if seen == 40:
                 break
@@ -241,8 +241,8 @@ def test_a_message_that_breaks_the_format_ends_the_replay_as_failed(tmp_path, li
 
     thread = threading.Thread(target=work)
     thread.start()
-    messages = list(subscribe(endpoint, timeout_s=20))
-    thread.join(30)
+    messages = list(subscribe(endpoint, timeout_s=60))
+    thread.join(60)
     assert refused
     assert messages[-1].header.state == "failed"
     assert [message.header.seq for message in messages if message.topic == "window"] == [0]

@@ -46,7 +46,7 @@ def gesture_of(**keys):
 
 def received(*messages, book=BOOK):
     with publisher(*messages, state(), topics=4) as endpoint:
-        return [message.topic for message in subscribe(endpoint, TOPICS, book=book, timeout_s=10)]
+        return [message.topic for message in subscribe(endpoint, TOPICS, book=book, timeout_s=60)]
 
 
 def test_what_the_book_says_is_received(tmp_path):

@@ -100,6 +100,6 @@ def test_a_line_that_flickers_ends_a_subscription():
         values = BOOK.window(word, seq * STEP_US)
         messages.append([bytes(one) for one in encode(header(seq, word, 2, sensor=sensor, shape=values.shape), values)])
     with publisher(*messages[:3], state(), topics=2) as endpoint:
-        assert len(list(subscribe(endpoint, ["window"], book=BOOK, timeout_s=10))) == 4
+        assert len(list(subscribe(endpoint, ["window"], book=BOOK, timeout_s=60))) == 4
     with publisher(*messages, state(), topics=2) as endpoint, pytest.raises(BookError, match="changed 3 times"):
-        list(subscribe(endpoint, ["window"], book=BOOK, timeout_s=10))
+        list(subscribe(endpoint, ["window"], book=BOOK, timeout_s=60))
