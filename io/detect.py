@@ -88,7 +88,9 @@ def find_reader(path: Path, head: bytes) -> type[Reader]:
     for reader in _readers():
         if reader.recognises(head):
             return reader
-    if version := AEDAT.match(head):
+    if (version := AEDAT.match(head)) and version[1] in (b"2.0", b"3.1", b"4.0"):
+        raise _refuse(path, "its first line is damaged, perhaps by a transfer as text", "copy it again, as binary data")
+    if version:
         remedy = "convert it to AEDAT 2.0, 3.1 or 4.0 with jAER or DV"
         raise _refuse(path, f"AEDAT {version[1].decode()} is not read", remedy)
     if path.suffix.lower() == ".aedat":
@@ -144,6 +146,8 @@ def _unreadable(path: Path, error: OSError) -> EventFileError:
 
 
 def _read_head(path: Path) -> bytes:
+    if not path.exists() and path.is_symlink():
+        raise _refuse(path, "this symbolic link leads to no file", "check where it points")
     if not path.exists():
         raise _refuse(path, "there is no such file", "check the path")
     if not path.is_file():

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from eventveil.events import EventPacket, Sensor
+from eventveil.io.formats.clock import CONFIRMATIONS
 from eventveil.io.formats.reader import NEAR_US
 from eventveil.io.validation.checks import Fault, first_fault
 from eventveil.io.validation.disorder import ClipDisorder, DisorderPolicy, RefuseDisorder, SortDisorder
@@ -77,8 +78,9 @@ class Gate:
             return self._policy.push(packet), None
         good = packet[: fault.event]
         if fault.rule == "time":
-            # It is unknown which of the two neighbours is wrong: keep the events that are in order with both.
-            good = good[: int(good.t.searchsorted(packet.t[fault.event], side="right"))]
+            # Which of the two neighbours is wrong? The earlier one, unless many events agree with it.
+            in_order = int(good.t.searchsorted(packet.t[fault.event], side="right"))
+            good = good if len(good) - in_order >= CONFIRMATIONS else good[:in_order]
         return self._policy.push(good), fault._replace(lost=len(packet) - len(good))
 
     def _without_invalid(self, packet: EventPacket) -> EventPacket:

@@ -57,6 +57,20 @@ def test_of_a_recording_that_was_read_nothing_waits_for_the_garbage_collector(tm
     assert kinds <= {"builtins"}  # numpy leaves a few small functions; a loop opens a recording thousands of times
 
 
+def test_a_link_that_leads_to_no_file_is_called_one(tmp_path):
+    for name, target in (("loop.raw", "loop.raw"), ("dangling.raw", "nothing")):
+        (tmp_path / name).symlink_to(tmp_path / target)
+        with pytest.raises(EventFileError, match="this symbolic link leads to no file; check where it points"):
+            open_events(tmp_path / name)
+
+
+def test_a_recording_copied_as_text_is_not_called_another_version(tmp_path):
+    path = aedat4(tmp_path / "a.aedat4")
+    path.write_bytes(path.read_bytes().replace(b"\n", b"\r\n"))
+    with pytest.raises(EventFileError, match="its first line is damaged, perhaps by a transfer as text; copy it again"):
+        open_events(path)
+
+
 # What is opened ------------------------------------------------------------------------------------------------------
 
 

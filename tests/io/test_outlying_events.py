@@ -120,3 +120,21 @@ def test_what_waits_at_the_end_is_checked_as_well(tmp_path):
         got = join(source)
     assert_same(got, without(events, N - 2))
     assert source.skipped == {"event off the sensor": 1}
+
+
+@pytest.mark.parametrize("name", ["DAT", "AEDAT2", "N-Caltech101", "NPY"])
+def test_zeros_at_the_end_cost_no_event_before_them(tmp_path, name):
+    """A disk that lost power, or a recorder that reserves space, leaves them. One event of zeros is a wrong time."""
+    form = FORMATS[name]
+    events = recording()
+    zeros = EventPacket(*(np.concatenate((column, np.zeros(50, column.dtype))) for column in columns(events)))
+    path = tmp_path / f"a{form.suffix}"
+    form.write(path, zeros, SENSOR)
+    got = []
+    with open_events(path, sensor=SENSOR) as source, pytest.raises(EventFileError, match="time goes back"):
+        got.extend(source)
+    assert_same(join(got), events)
+
+
+def columns(events):
+    return events.t, events.x, events.y, events.p
