@@ -19,7 +19,7 @@ import numpy as np
 from eventveil.events import EventPacket
 from eventveil.io.formats.chips import sensor_of
 from eventveil.io.formats.reader import SKIP, Reader
-from eventveil.io.formats.resync import BLOCK, uint32_at_each_byte
+from eventveil.io.formats.resync import BLOCK, is_zero, uint32_at_each_byte
 
 MAGIC = b"#!AER-DAT3.1"
 END = b"#!END-HEADER"
@@ -157,6 +157,8 @@ class Aedat3Reader(Reader):
 
 def _packets_in(data: bytes, source: int | None) -> list[tuple[int, int]]:
     """Find everything that looks like a packet of polarity events: (place, size of the events)."""
+    if is_zero(data):
+        return []
     words = uint32_at_each_byte(data)
     count = max(0, len(data) - HEADER.size + 1)
     kind, event_size, time_offset, overflow, capacity, number, valid = (

@@ -23,7 +23,7 @@ from eventveil.events import EventPacket, Sensor
 from eventveil.io.formats.compression import COMPRESSIONS, MAX_BYTES, Decompressor
 from eventveil.io.formats.flatbuffer import I32, I64, PREFIX, Table
 from eventveil.io.formats.reader import SKIP, Reader
-from eventveil.io.formats.resync import BLOCK, uint32_at_each_byte
+from eventveil.io.formats.resync import BLOCK, is_zero, uint32_at_each_byte
 
 MAGIC = b"#!AER-DAT4.0\r\n"
 PACKET = struct.Struct("<2i")  # stream, size of the payload
@@ -202,7 +202,7 @@ def _packets_in(data: bytes, streams: list[int], sign: int | None) -> list[tuple
 
     The sign of a compressed payload is its frame's magic number; that of an uncompressed one is its own size.
     """
-    if len(data) < _SIGN_END:
+    if len(data) < _SIGN_END or is_zero(data):
         return []
     words = uint32_at_each_byte(data)
     stream, size, first = words[:-8], words[4:-4], words[8:]

@@ -8,6 +8,11 @@ import numpy.typing as npt
 BLOCK = 1 << 20  # bytes to search at a time
 
 
+def is_zero(data: bytes) -> bool:
+    """Return whether a block is all zeros, which hold no packet: a disk that lost power leaves gigabytes of them."""
+    return not np.frombuffer(data, np.uint8).any()
+
+
 def uint32_at_each_byte(data: bytes) -> npt.NDArray[np.uint32]:
     """Return the little-endian 32-bit word that begins at each byte: (len(data) - 3,), or none."""
     octets = np.frombuffer(data, np.uint8).astype(np.uint32)

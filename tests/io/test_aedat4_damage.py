@@ -15,6 +15,7 @@ from eventveil.io import open_events
 from eventveil.io.formats import aedat4, flatbuffer
 from eventveil.io.formats.aedat4 import MAGIC, PACKET
 from eventveil.io.formats.compression import COMPRESSIONS, MAX_BYTES, Decompressor, compress
+from eventveil.io.formats.resync import BLOCK
 
 
 @pytest.mark.parametrize(
@@ -207,3 +208,15 @@ def test_a_header_of_gigabytes_is_not_allocated(tmp_path):
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < 1 << 22
+
+
+@pytest.mark.parametrize("compression", ["NONE", "LZ4"])
+def test_packets_after_a_gap_of_zeros_are_found(tmp_path, compression):
+    parts = [some_events(4, start=EPOCH_US + 1000 * k, seed=k) for k in range(4)]
+    data = write(tmp_path / "a.aedat4", parts, compression).read_bytes()
+    for extra in range(4):
+        at = places(data)[2]
+        (tmp_path / "a.aedat4").write_bytes(data[:at] + bytes(2 * BLOCK + extra) + data[at:])
+        packets, faults, _ = read(tmp_path / "a.aedat4")
+        assert rows(packets) == rows(parts)
+        assert all(fault.recoverable for fault in faults)
