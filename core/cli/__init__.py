@@ -28,6 +28,7 @@ SUMMARIES = {
     "run": "Run sources through the pipeline and publish anonymized windows and gestures.",
     "subscribe": "Receive what a pipeline publishes, until it ends.",
     "view": "Show what a pipeline publishes as a web page, until Ctrl-C.",
+    "show": "Show raw events beside what is published of them, as a web page for you alone, until Ctrl-C.",
     "record": "Record what a pipeline publishes, until it ends: windows, gestures, events and states, in MCAP.",
     "replay": "Publish a recording again: the same windows, gestures and events, as subscribers received them.",
     "status": "Show the status of a running pipeline: its stages, dropped windows, latency and subscribers.",

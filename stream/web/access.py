@@ -3,13 +3,14 @@
 - Without a token, a request must name this machine by a local name. So a web page elsewhere whose name points here (DNS
   rebinding) gets nothing.
 - A WebSocket must come from a page of this very server: browsers let pages of other sites open one.
-- With a token, the frames need it. The page itself does not: it holds nothing of a stream, and asks for the token.
+- With a token, everything but the page's own files needs it: they hold nothing of a stream, and the page asks for it.
 """
 
 from __future__ import annotations
 
 import base64
 import binascii
+from collections.abc import Collection
 from http import HTTPStatus
 
 from starlette.datastructures import Headers
@@ -22,7 +23,6 @@ from eventveil.stream.protocol.endpoints import names_this_machine
 
 PROTOCOL = "eventveil"
 TOKEN_PROTOCOL = "eventveil.token."  # and the token in base64url: a page cannot add a header to a WebSocket
-CHECK, FRAMES = "/check", "/frames"
 
 
 class Access:
@@ -30,12 +30,16 @@ class Access:
 
     Args:
         app: the application.
-        token: that the frames need; None: requests must name this machine.
+        token: that requests need; None: they must name this machine.
+        free: paths that need no token.
+        local: whether requests must name this machine even with a token.
     """
 
-    def __init__(self, app: ASGIApp, token: str | None) -> None:
+    def __init__(self, app: ASGIApp, token: str | None, free: Collection[str], *, local: bool = False) -> None:
         self._app = app
         self._token = token
+        self._free = frozenset(free)
+        self._local = local or token is None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request of ASGI."""
@@ -50,11 +54,11 @@ class Access:
     def _refusal(self, scope: Scope) -> Response | None:
         headers = Headers(scope=scope)
         host, origin = headers.get("Host", ""), headers.get("Origin")
-        if self._token is None and not names_this_machine(host):
+        if self._local and not names_this_machine(host):
             return _refused(HTTPStatus.FORBIDDEN, "use a local host name, such as localhost")
         if origin is not None and origin not in (f"http://{host}", f"https://{host}"):
             return _refused(HTTPStatus.FORBIDDEN, "pages of other sites may not read this one")
-        if self._token is not None and scope["path"] in (CHECK, FRAMES) and not _has_token(headers, self._token):
+        if self._token is not None and scope["path"] not in self._free and not _has_token(headers, self._token):
             return _refused(HTTPStatus.UNAUTHORIZED, "Authorization: Bearer TOKEN is missing")
         return None
 

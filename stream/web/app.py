@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable, Callable, Mapping
 from http import HTTPStatus
 from importlib.resources import files
 
@@ -13,10 +14,11 @@ from starlette.routing import Route, WebSocketRoute
 from starlette.types import ASGIApp
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
-from eventveil.stream.web.access import CHECK, FRAMES, PROTOCOL, Access
+from eventveil.stream.web.access import PROTOCOL, Access
 from eventveil.stream.web.feed import Feed
 from eventveil.stream.web.newest import NewestFrames
 
+CHECK, FRAMES = "/check", "/frames"
 MAX_BROWSERS = 32
 PAGE = "page.html"
 FILES = {PAGE: "text/html", "page.css": "text/css"} | dict.fromkeys(
@@ -44,13 +46,7 @@ def make_app(feed: Feed, token: str | None) -> ASGIApp:
         feed: what browsers receive.
         token: that a browser needs; None: a request must name this machine by a local name.
     """
-    contents = {name: (files(__package__) / name).read_bytes() for name in FILES}
-
-    async def file(request: Request) -> Response:
-        name = request.path_params.get("name", PAGE)
-        if name not in FILES:
-            return PlainTextResponse("no such page\n", HTTPStatus.NOT_FOUND)
-        return Response(contents[name], media_type=FILES[name])
+    file, free = page_files({name: (__package__, kind) for name, kind in FILES.items()}, PAGE)
 
     async def check(_: Request) -> Response:
         return Response(status_code=HTTPStatus.NO_CONTENT)
@@ -66,7 +62,27 @@ def make_app(feed: Feed, token: str | None) -> ASGIApp:
             await _serve(websocket, newest)
 
     routes = [Route("/", file), Route(CHECK, check), Route("/{name}", file), WebSocketRoute(FRAMES, frames)]
-    return Access(Starlette(routes=routes), token)
+    return Access(Starlette(routes=routes), token, free)
+
+
+def page_files(
+    kinds: Mapping[str, tuple[str, str]], page: str
+) -> tuple[Callable[[Request], Awaitable[Response]], tuple[str, ...]]:
+    """Return what answers requests for the files of a page, and their paths.
+
+    Args:
+        kinds: the package that holds each file, and its media type, by its name.
+        page: name of the file at "/".
+    """
+    contents = {name: (files(package) / name).read_bytes() for name, (package, _) in kinds.items()}
+
+    async def file(request: Request) -> Response:
+        name = request.path_params.get("name", page)
+        if name not in kinds:
+            return PlainTextResponse("no such page\n", HTTPStatus.NOT_FOUND)
+        return Response(contents[name], media_type=kinds[name][1])
+
+    return file, ("/", *(f"/{name}" for name in kinds))
 
 
 async def _serve(websocket: WebSocket, newest: NewestFrames) -> None:

@@ -69,10 +69,11 @@ def serve_page(
             if line.key is not None
             else f"{others} can open {http}: create a token, {NEW}, and give --token FILE, or stay on {ADDRESS}"
         )
+    from eventveil.stream.web.app import make_app
     from eventveil.stream.web.server import PageServer
 
     secret = None if token is None else read_token(token)
-    with Feed(line) as feed, PageServer((host, port), feed, secret) as server:
+    with Feed(line) as feed, PageServer((host, port), make_app(feed, secret)) as server:
         asks = "" if secret is None else ", which asks for the token"
         say(f"eventveil: watch in a browser: {server.url}{asks}")
         while feed.receives and not stop():

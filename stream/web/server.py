@@ -1,4 +1,4 @@
-"""Serves the page in a thread of its own, with uvicorn."""
+"""Serves a page in a thread of its own, with uvicorn."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from types import TracebackType
 from typing import Any, Self
 
 import uvicorn
+from starlette.types import ASGIApp
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from eventveil.errors import ConfigError, LineError
-from eventveil.stream.web.app import HEADERS, make_app
-from eventveil.stream.web.feed import Feed
+from eventveil.stream.web.app import HEADERS
 
 REQUEST_S = 10.0  # from the connection to the end of its last response
 HALTED_MS = 30_000  # after which a browser that reads nothing is disconnected
@@ -25,12 +25,11 @@ START_S = 10.0
 
 
 class PageServer:
-    """Serves the page of a feed. A context manager.
+    """Serves a page. A context manager.
 
     Args:
         bind: (host, port); port 0 takes a free one.
-        feed: what browsers receive.
-        token: that a browser needs; None: a request must name this machine by a local name.
+        app: the page, with its guard.
 
     Attributes:
         address: (host, port) that the server is bound to.
@@ -39,7 +38,7 @@ class PageServer:
         ConfigError: the address is in use or does not belong to this machine.
     """
 
-    def __init__(self, bind: tuple[str, int], feed: Feed, token: str | None = None) -> None:
+    def __init__(self, bind: tuple[str, int], app: ASGIApp) -> None:
         host, port = bind
         family = socket.AF_INET6 if ip_address(host).version == 6 else socket.AF_INET
         try:
@@ -53,7 +52,7 @@ class PageServer:
             self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, HALTED_MS)
         self.address = (host, int(self._socket.getsockname()[1]))
         config = uvicorn.Config(
-            make_app(feed, token), http=_PromptHttp, ws="websockets-sansio", lifespan="off", log_config=None,
+            app, http=_PromptHttp, ws="websockets-sansio", lifespan="off", log_config=None,
             log_level="critical", access_log=False, proxy_headers=False, server_header=False, headers=HEADERS,
             limit_concurrency=MAX_CONNECTIONS, timeout_graceful_shutdown=1, ws_max_size=1024,
             ws_per_message_deflate=False,

@@ -23,6 +23,7 @@ ARGUMENTS = {
     "run": ["events.h5", "--speed=max", "--weights=shipped", "--set=line.run_as=processes",
             "--set=publish.bind=ipc://public"],
     "simulate": ["events.h5"],  # not a folder
+    "show": ["missing"],
     "view": ["missing", "--http=127.0.0.1:0"],
 }  # fmt: skip
 SCRIPT = """

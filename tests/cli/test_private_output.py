@@ -74,6 +74,7 @@ NOT_RUN = {
     "doctor": "examines the machine",
     "demo": "starts `run`",
     "forget": "removes files",
+    "show": "serves a page until Ctrl-C; tests/stream/show/ saves pictures",
     "view": "serves a page until Ctrl-C; tests/stream/web/ does",
     "keys revoke": "removes a file",
 }

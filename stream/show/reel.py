@@ -1,0 +1,147 @@
+"""The pictures of all steps, in memory alone: a thread reads the source and makes them, browsers look at them."""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from eventveil.errors import EventVeilError
+from eventveil.events import EventPacket
+from eventveil.models.reconstruction import load_firenet
+from eventveil.stream.plan import PipelinePlan
+from eventveil.stream.preprocess.view import SceneFilter, View
+from eventveil.stream.show.panels import EventPanel, Grey, Published, Scale, panel_of
+from eventveil.stream.show.steps import LongSilenceError, in_steps, opened
+
+MAX_BYTES = 1 << 29  # of pictures: ten minutes of a small camera with one anonymizer
+RAW = "raw events"
+FULL = "The beginning of the source: no more pictures fit into memory; --start begins later"
+SILENT = "The source up to a silence of more than a minute; --start begins after it"
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """What one column shows of a step: its name and label, the events, and what FireNet makes of them."""
+
+    name: str
+    label: str
+    events: Grey
+    picture: Grey | None
+
+    def __repr__(self) -> str:
+        # Raw data stays out of logs.
+        return f"Shown({self.name})"
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """A tenth of a second: the raw events first, then what each anonymizer publishes."""
+
+    end_us: int
+    columns: tuple[Shown, ...]
+
+    @property
+    def size(self) -> int:
+        """Bytes of its pictures."""
+        return sum(one.events.nbytes + (0 if one.picture is None else one.picture.nbytes) for one in self.columns)
+
+
+class Reel:
+    """Reads a source while the context is open. Of a camera, the latest steps are kept; of others, the first ones.
+
+    Args:
+        plans: the plan of each anonymizer, by name, all with the same source.
+        firenet: weights of FireNet; None: nothing is reconstructed.
+
+    Attributes:
+        names: of the anonymizers.
+        live: whether the source is a camera.
+        end: why the source is not read further; "" while it is.
+        failure: the error that ended it, if one did.
+
+    Raises:
+        EventVeilError: a file of weights has changed, or is not FireNet's.
+    """
+
+    def __init__(self, plans: dict[str, PipelinePlan], firenet: Path | None) -> None:
+        self.names = tuple(plans)
+        self.end = ""
+        self.failure: EventVeilError | None = None
+        self._plans = plans
+        self._source = next(iter(plans.values())).settings.sources[0]
+        self.live = self._source.where.is_camera
+        self._network = None if firenet is None else load_firenet(firenet)
+        self._lock = threading.Lock()  # over the steps
+        self._steps: deque[Step] = deque()
+        self._first = 0  # number of the first step that is kept
+        self._bytes = 0
+        self._stopped = threading.Event()
+        self._thread = threading.Thread(target=self._read, name="show", daemon=True)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: type[BaseException] | BaseException | TracebackType | None) -> None:
+        self._stopped.set()
+        self._thread.join()
+
+    @property
+    def reads(self) -> bool:
+        """Whether it still reads."""
+        return self._thread.is_alive()
+
+    @property
+    def span(self) -> range:
+        """The numbers of the steps that can be looked at."""
+        with self._lock:
+            return range(self._first, self._first + len(self._steps))
+
+    def step(self, number: int) -> Step | None:
+        """Return a step, or None if it is not, or no longer, there."""
+        with self._lock:
+            place = number - self._first
+            return self._steps[place] if 0 <= place < len(self._steps) else None
+
+    def _read(self) -> None:
+        try:
+            with opened(self._source) as (sensor, packets):
+                whole = self._source.scene.model_copy(update={"crop": "all"})
+                view = View.of(sensor, whole, (sensor.width, sensor.height))
+                scene, raw = SceneFilter(sensor, whole, view), EventPanel(view, self._network)
+                panels = [panel_of(name, plan, sensor, self._network) for name, plan in self._plans.items()]
+                scales = [Scale() for _ in range(1 + len(panels))]
+                seen = (scene.see(packet) for packet in packets)
+                for packet in in_steps(seen, self._stopped.is_set):
+                    self._keep(_step(packet, raw, panels, scales))
+                    if self._bytes > MAX_BYTES:
+                        self.end = FULL
+                        return
+            self.end = "The whole source"
+        except LongSilenceError:
+            self.end = SILENT
+        except EventVeilError as error:
+            self.end, self.failure = str(error), error
+
+    def _keep(self, step: Step) -> None:
+        with self._lock:
+            self._steps.append(step)
+            self._bytes += step.size
+            while self.live and self._bytes > MAX_BYTES:
+                self._bytes -= self._steps.popleft().size
+                self._first += 1
+
+
+def _step(packet: EventPacket, raw: EventPanel, panels: Sequence[Published], scales: Sequence[Scale]) -> Step:
+    assert packet.until_us is not None
+    events, picture = raw.see(packet)
+    columns = [Shown(RAW, "", scales[0].grey(events), picture)]
+    for panel, scale in zip(panels, scales[1:], strict=True):
+        events, picture = panel.see(packet)
+        columns.append(Shown(panel.name, panel.label, scale.grey(events), picture))
+    return Step(packet.until_us, tuple(columns))

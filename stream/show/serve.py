@@ -1,0 +1,62 @@
+"""Serves the owner's page until it is stopped: what `eventveil show` does.
+
+It listens on 127.0.0.1 and nowhere else: no setting changes that. Other users of the machine can connect to it, so it
+asks for a token, which is new each time. The token follows a `#` in the address: a browser sends that part to no one,
+and the page passes it on in a header. Nothing is written to the disk but the pictures that the owner saves.
+"""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from eventveil.errors import ConfigError
+from eventveil.files import private_folder
+from eventveil.stream.plan import PipelinePlan
+from eventveil.stream.show.reel import Reel
+from eventveil.stream.web.serve import check_packages
+
+LOOPBACK = "127.0.0.1"
+LOOK_S = 0.1
+
+
+def serve_show(
+    plans: dict[str, PipelinePlan],
+    *,
+    firenet: Path | None,
+    port: int,
+    out: Path,
+    say: Callable[[str], None],
+    stop: Callable[[], bool] = lambda: False,
+) -> None:
+    """Serve the page of a source until `stop` returns True; a source that has ended can still be looked at.
+
+    Args:
+        plans: the plan of each anonymizer, by name, all with the same source.
+        firenet: weights of FireNet; None: nothing is reconstructed.
+        port: of 127.0.0.1; 0 takes a free one.
+        out: folder for saved pictures.
+        say: called with the page's address.
+        stop: called ten times a second.
+
+    Raises:
+        ConfigError: the port is in use, a package is missing, or an anonymizer cannot be shown.
+        EventVeilError: the source cannot be read, or an anonymizer failed.
+    """
+    check_packages()
+    from eventveil.stream.show.app import make_app
+    from eventveil.stream.web.server import PageServer
+
+    token = secrets.token_urlsafe(32)
+    try:
+        private_folder(out)
+    except OSError as error:
+        raise ConfigError(f"{out}: cannot be used for pictures ({error.strerror}); choose another --out") from error
+    with Reel(plans, firenet) as reel, PageServer((LOOPBACK, port), make_app(reel, token, out, say)) as server:
+        say(f"eventveil: for you alone, open {server.url}#{token}")
+        while not stop() and reel.failure is None:
+            time.sleep(LOOK_S)
+    if reel.failure is not None:
+        raise reel.failure
