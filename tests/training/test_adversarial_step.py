@@ -118,8 +118,13 @@ def test_an_objective_weighs_the_loss_of_what_is_kept():
     large = batch_of(ProcessGroup()).x_BCHW.repeat(1, 1, 2, 2)
     batch, twice = (replace(batch_of(ProcessGroup()), x_BCHW=large) for _ in range(2))
     anonymized = anonymizer.anonymize(batch.x_BCHW, batch.noise)
-    structure_B = ssim(batch.x_BCHW, anonymized, data_range=1.0)
-    picture_B = ssim(picture(anonymized), picture(batch.x_BCHW), data_range=1.0)
+
+    def compared(*maps):
+        spans = [float(values.detach().max() - values.detach().min()) for values in maps]
+        return ssim(*maps, data_range=max(spans))
+
+    structure_B = compared(batch.x_BCHW, anonymized)
+    picture_B = compared(picture(anonymized), picture(batch.x_BCHW))
     loss = functional.cross_entropy(kept(anonymized).logits, batch.target_B)
     loss = event_reid_objective(structure_B, picture_B, loss, **weights)
     want = torch.autograd.grad(loss, list(anonymizer.parameters()))
