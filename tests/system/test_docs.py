@@ -289,10 +289,23 @@ def check_train(values):
     from eventveil.training.settings import TrainSettings
     from eventveil.training.stand_in.settings import StandInSettings
 
+    if "file" in values:
+        check_table(values)
+        return
     name = str(values["config"]).replace("CONFIG", "simulated_small")
     path = REPOSITORY / (name if name.endswith(".yaml") else f"configs/train/{name}.yaml")
     model = StandInSettings if path.stem == "stand_in" else TrainSettings
     checked(model, read_yaml(path, model), values["overrides"] or [], name=name)
+
+
+def check_table(values):
+    from eventveil.cli.train_table import settings_of
+    from eventveil.training.table import TableSettings
+
+    name = str(values["file"]).replace("TABLE", "anonynoise_1")
+    table = checked(TableSettings, read_yaml(REPOSITORY / f"configs/tables/{name}.yaml", TableSettings), (), name=name)
+    for row in table.rows:
+        settings_of(table, row, values["overrides"] or [])
 
 
 def check_audit(values):
