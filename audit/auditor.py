@@ -45,8 +45,8 @@ from eventveil.files import private_folder, write_atomic
 from eventveil.stream.protocol.certificate import CERTIFICATE
 from eventveil.training.data.split import open_split
 from eventveil.training.distributed.process_group import ProcessGroup
-from eventveil.training.engine.run_folder import read_json
 from eventveil.training.networks.subjects import RAW
+from eventveil.training.whole_file import read_json
 
 MakeExecutor = Callable[[AuditPlan, AuditProgress], AbstractContextManager[Executor]]
 

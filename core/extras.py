@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib.util import find_spec
 
 from eventveil.errors import ConfigError, EventVeilError
 
@@ -33,3 +34,16 @@ def require(package: str, *, extra: str, error: type[EventVeilError] = ConfigErr
         yield
     except ImportError:
         raise error(f"{package} is not installed; {install_hint(extra)}") from None
+
+
+def require_line(command: str) -> None:
+    """Check that what runs networks is installed, without importing it.
+
+    Args:
+        command: what needs it, for the message.
+
+    Raises:
+        ConfigError: it is not.
+    """
+    if find_spec("torch") is None:
+        raise ConfigError(f"{command} needs PyTorch, which is not installed; {install_hint('line')}")

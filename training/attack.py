@@ -19,7 +19,6 @@ from eventveil.models.weights import load_weights
 from eventveil.training.data.event_rules import changes_events
 from eventveil.training.engine.checkpoint import StageProgress, load_networks
 from eventveil.training.engine.loop import BEST
-from eventveil.training.engine.run_folder import read_json, write_json
 from eventveil.training.evaluation.evaluation import rank_identities, recognise
 from eventveil.training.evaluation.results import identity_result, target_result
 from eventveil.training.networks.build import new_anonymizer, new_classifier, new_denoiser
@@ -29,6 +28,7 @@ from eventveil.training.settings import Label
 from eventveil.training.stages.adversarial import KEPT
 from eventveil.training.stages.classify import Attacker, ClassifierStage
 from eventveil.training.stages.reconstruction import CHANNELS, Pictured, denoised_picture, picture_result
+from eventveil.training.whole_file import read_json, write_json
 
 
 def train_picture_identifier(run: Run) -> nn.Module | None:

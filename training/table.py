@@ -14,11 +14,10 @@ from pydantic import Field, field_validator, model_validator
 
 from eventveil.errors import TrainingError
 from eventveil.settings import Settings
-from eventveil.training.engine.checkpoint import write_whole
-from eventveil.training.engine.run_folder import read_json, write_json
 from eventveil.training.networks.subjects import ANONYMIZER
 from eventveil.training.settings import TrainSettings
 from eventveil.training.table_text import FORMATS, METRICS, Cell, Line
+from eventveil.training.whole_file import read_json, write_json, write_whole
 
 RESULTS = "table.json"
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from eventveil.errors import AuditError
-from eventveil.training.engine.run_folder import read_json, write_json
+from eventveil.training.whole_file import read_json, write_json
 
 if TYPE_CHECKING:
     from eventveil.audit.execution.progress import AuditProgress

@@ -34,7 +34,7 @@ from eventveil.stream.protocol.certificate import (
     read_key,
     today,
 )
-from eventveil.training.engine.checkpoint import write_whole
+from eventveil.training.whole_file import write_whole
 
 
 def certify(folder: Path, report: AuditReport, key: Path, valid_days: int = VALID_DAYS) -> Signed:

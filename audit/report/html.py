@@ -28,7 +28,7 @@ from eventveil.audit.report.verdict import below_chance
 from eventveil.errors import AuditError
 from eventveil.extras import require
 from eventveil.stream.protocol.certificate import Signed
-from eventveil.training.engine.checkpoint import write_whole
+from eventveil.training.whole_file import write_whole
 
 with require("jinja2", extra="audit", error=AuditError):
     from jinja2 import Environment, PackageLoader, StrictUndefined

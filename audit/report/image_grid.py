@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from eventveil.errors import AuditError
 from eventveil.extras import require
-from eventveil.training.engine.checkpoint import write_whole
+from eventveil.training.whole_file import write_whole
 
 SHEETS = "pictures"
 WIDE_CM, CELL_CM = 30.0, 6.0  # of a sheet, and the maximum of one picture

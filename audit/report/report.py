@@ -18,7 +18,7 @@ from eventveil.replay.datasets.trials import Dataset
 from eventveil.replay.simulation.recipe import is_simulated
 from eventveil.stream.protocol.certificate import canonical
 from eventveil.training.data.split import PARTS
-from eventveil.training.engine.run_folder import write_json
+from eventveil.training.whole_file import write_json
 from eventveil.version import __version__
 
 REPORT, SCHEMA, PAGE = "report.json", "report.schema.json", "report.html"

@@ -23,6 +23,7 @@ from eventveil.cli.options import (
     set_option,
 )
 from eventveil.errors import ConfigError
+from eventveil.extras import require_line
 
 if TYPE_CHECKING:
     from eventveil.stream.batch.anonymize import Result
@@ -98,6 +99,7 @@ def anonymize(
 
     eventveil anonymize visits --weights stand_in.safetensors --out visits-anonymous --format aedat4
     """
+    require_line("eventveil anonymize")
     if out is None:
         raise ConfigError("expected --out DIR, the folder for anonymized files")
     from eventveil.cli.progress import DelayedProgress

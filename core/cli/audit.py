@@ -26,6 +26,7 @@ from eventveil.cli.options import (
     stdout,
 )
 from eventveil.errors import AuditError
+from eventveil.extras import require_line
 from eventveil.models.shipped import key_of
 
 if TYPE_CHECKING:
@@ -114,6 +115,7 @@ def run(
     """
     if context.invoked_subcommand is not None:
         return
+    require_line("eventveil audit")
     if not weights or out is None:
         raise AuditError("expected --weights FILE and --out DIR; see eventveil audit --help")
     settings = _settings(config, data, threshold, overrides or [])
@@ -145,6 +147,7 @@ def selftest(
 
     eventveil audit selftest --config quick --out selftest
     """
+    require_line("eventveil audit selftest")
     from eventveil.audit.report.report import write_report
     from eventveil.audit.subjects import raw_alone
 
@@ -195,12 +198,11 @@ def verify(
     """
     from eventveil.audit.report.certificate import verify as verify_certificate
     from eventveil.models import shipped
-    from eventveil.models.weights import load_weights
     from eventveil.stream.protocol.certificate import printable
 
     if shipped.is_name(certificate):
         certificate = shipped.CERTIFICATE
-    digest = None if weights is None else load_weights(shipped.files_of(weights)[0]).digest
+    digest = None if weights is None else _digest_of(shipped.files_of(weights)[0])
     signed = verify_certificate(certificate, key=key, report=report, weights=digest)
     verified, warning = signed.certificate, signed.expiry_warning()
     if json:
@@ -222,6 +224,13 @@ def verify(
     for subject in verified.subjects:
         text = f"{subject.name} (tensors {(subject.weights or 'none')[:16]}): {subject.verdict}"
         stdout.print(printable(text), markup=False)
+
+
+def _digest_of(weights: Path) -> str:
+    require_line("--weights, whose tensors are verified,")
+    from eventveil.models.weights import load_weights
+
+    return load_weights(weights).digest
 
 
 def _settings(config: Path | None, data: Path | None, threshold: float | None, overrides: list[str]) -> AuditSettings:

@@ -18,7 +18,8 @@ from rich.text import Text
 
 from eventveil.addresses import free_port
 from eventveil.cli.options import say, stdout
-from eventveil.errors import ConfigError, LineError
+from eventveil.errors import LineError
+from eventveil.extras import require_line
 from eventveil.processes import module_command
 
 if TYPE_CHECKING:
@@ -49,11 +50,12 @@ def demo(seconds: Annotated[int, typer.Option("--seconds", min=1, help="Duration
     Simulated people make gestures in front of a simulated camera. The shipped weights were trained on other simulated
     people. The publisher runs in its own process; this command subscribes to it. Raw events never leave the publisher:
     for the picture of what the camera sees, this command simulates the same people again. Only the publisher knows the
-    true gestures: it prints each as "shown", next to the recognised one, "seen". With the extra `view`, a web page also
-    shows what is published.
+    true gestures: it prints each as "shown", next to the recognised one, "seen". A web page also shows what is
+    published.
 
     Example:  eventveil demo --seconds 10
     """
+    require_line("eventveil demo")
     say(f"eventveil: {NOTICE}")
     endpoint = f"tcp://127.0.0.1:{free_port()}"
     command = module_command("eventveil.cli", "run", SOURCE, "--stop", str(seconds), "--json", "--wait-for", "1")
@@ -128,13 +130,10 @@ def _watch(publisher: subprocess.Popen[str], endpoint: str) -> None:
 
 
 def _open_page(endpoint: str, opened: ExitStack) -> None:
-    """Serve the page of the published windows, and print its address; without its packages, how to install them."""
+    """Serve the page of the published windows, and print its address."""
     from eventveil.stream.web.process import page_of
 
-    try:
-        opened.enter_context(page_of(endpoint, ("127.0.0.1", 0), say=say))
-    except ConfigError as error:
-        say(f"eventveil: no page for a browser: {error}")
+    opened.enter_context(page_of(endpoint, ("127.0.0.1", 0), say=say))
 
 
 def _read_status(lines: IO[str] | None, into: deque[str]) -> None:

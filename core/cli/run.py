@@ -27,6 +27,7 @@ from eventveil.cli.options import (
 from eventveil.cli.run_output import Output, Ticker, details_of, print_status_json, print_summary, summary_of
 from eventveil.cli.service_manager import ServiceManager
 from eventveil.errors import ConfigError, LineError
+from eventveil.extras import require_line
 
 if TYPE_CHECKING:
     from eventveil.stream.pipeline.pipeline import Pipeline
@@ -157,6 +158,7 @@ def run(
 
     eventveil run dv:// --weights stand_in.safetensors --serve dv+tcp://127.0.0.1:7777
     """
+    require_line("eventveil run")
     from eventveil.stream.logs import log_json_lines
 
     if log == "json":

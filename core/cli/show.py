@@ -18,6 +18,7 @@ from eventveil.cli.options import (
     say,
 )
 from eventveil.errors import ConfigError
+from eventveil.extras import require_line
 
 if TYPE_CHECKING:
     from eventveil.stream.plan import PipelinePlan
@@ -63,6 +64,7 @@ def show(
 
     eventveil show simulate: --weights shipped --weights noisy-channel --firenet firenet_1000.pth.tar
     """
+    require_line("eventveil show")
     from eventveil.stream.show.serve import serve_show
 
     values = {"uri": source, "start_s": start, "sensor": sensor and str(sensor), "on_disorder": on_disorder}

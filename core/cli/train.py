@@ -21,6 +21,7 @@ from eventveil.cli.options import (
 )
 from eventveil.cli.train_run import run_training
 from eventveil.cli.train_table import table
+from eventveil.extras import require_line
 
 if TYPE_CHECKING:
     from eventveil.settings import Settings
@@ -102,6 +103,7 @@ def _command(stage: str) -> Callable[..., None]:
         num_nodes: NodesOption = 1,
         json: JsonOption = False,
     ) -> None:
+        require_line("eventveil train")
         from eventveil.training.distributed.launch import launch
         from eventveil.training.settings import TrainSettings
 
@@ -141,6 +143,7 @@ def stand_in(
 
     Example:  eventveil train stand-in stand_in --out runs/stand-in --set book=book.safetensors
     """
+    require_line("eventveil train")
     from eventveil.training.stand_in.settings import StandInSettings
 
     settings = _settings(config, overrides or [], StandInSettings, "schedule.epochs=20")

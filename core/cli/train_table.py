@@ -12,6 +12,7 @@ import typer
 
 from eventveil.cli.options import JsonOption, OutFolderOption, ResumeOption, set_option, stdout
 from eventveil.cli.train_run import run_training
+from eventveil.extras import require_line
 
 if TYPE_CHECKING:
     from eventveil.training.distributed.process_group import ProcessGroup
@@ -40,6 +41,7 @@ def table(
 
     Example:  eventveil train table anonynoise_1 --out runs/anonynoise_1 --set data.root=data/DVSGesture
     """
+    require_line("eventveil train")
     from eventveil.config import checked, find_config, read_yaml
     from eventveil.training.table import TableSettings, run_table
 

@@ -11,6 +11,7 @@ from rich.table import Column, Table
 
 from eventveil.cli.options import ForceOption, JsonOption, OutFileOption, check_out, print_json, say, stdout
 from eventveil.errors import ConfigError
+from eventveil.extras import require_line
 
 if TYPE_CHECKING:
     from torch import nn
@@ -60,6 +61,7 @@ def import_anonynoise(
 
     Example:  eventveil weights import anonynoise gesture.pth --out anonymizer.safetensors
     """
+    require_line("eventveil weights import")
     from eventveil.models import published
 
     path = out or file.with_suffix(".safetensors")
@@ -123,6 +125,7 @@ def init(
 
     Example:  eventveil weights init anonynoise untrained.safetensors --bins 10 --bin-us 100000 --size 32x32
     """
+    require_line("eventveil weights init")
     from pydantic import ValidationError
 
     from eventveil.models.kinds import KINDS, initialise
@@ -157,6 +160,7 @@ def show(
 
     Example:  eventveil weights show anonymizer.safetensors
     """
+    require_line("eventveil weights show")
     from eventveil.models import load_weights
 
     weights = load_weights(file)

@@ -38,7 +38,7 @@ def _packages(_: PipelineSettings) -> Iterator[Finding]:
     for requirement in metadata.requires("eventveil") or []:
         name, conditions = re.match(r"[\w.-]+", requirement)[0], requirement.partition(";")[2]  # type: ignore[index]
         if "extra ==" in conditions:
-            extras += [name] if re.search(r"extra == .(train|audit|prophesee)", conditions) else []
+            extras += [name] if re.search(r"extra == .(line|train|audit|prophesee)", conditions) else []
         elif sys.platform != "darwin" or "darwin" not in conditions:
             needed.append(name)
     versions = {name: _version(name) for name in dict.fromkeys((*needed, *extras)) if name != "eventveil"}
@@ -50,7 +50,8 @@ def _packages(_: PipelineSettings) -> Iterator[Finding]:
         yield Finding("packages", "green", installed)
     absent = [name for name in dict.fromkeys(extras) if name != "eventveil" and versions[name] is None]
     if absent:
-        remedy = f"where you train, audit or use a Prophesee camera: {install_hint('train,audit,prophesee')}"
+        install = install_hint("line,train,audit,prophesee")
+        remedy = f"where you run a pipeline, train, audit or use a Prophesee camera: {install}"
         yield Finding("optional packages", "amber", f"not installed: {', '.join(absent)}", remedy)
     else:
         yield Finding("optional packages", "green", "all installed")
@@ -91,6 +92,9 @@ def _cpu(_: PipelineSettings) -> Iterator[Finding]:
 
 
 def _gpu(settings: PipelineSettings) -> Iterator[Finding]:
+    if _version("torch") is None:
+        yield Finding("gpu", "amber", "PyTorch is not installed: no network runs here", install_hint("line"))
+        return
     import torch
 
     if torch.cuda.is_available():

@@ -12,6 +12,7 @@ from pathlib import Path
 from eventveil.addresses import split_host_port
 from eventveil.doctor.finding import Check, Finding
 from eventveil.errors import EventVeilError
+from eventveil.extras import require_line
 from eventveil.stream.settings import PipelineSettings
 
 RULES_FOLDERS = (Path("/etc/udev/rules.d"), Path("/run/udev/rules.d"), Path("/usr/lib/udev/rules.d"))
@@ -141,10 +142,12 @@ def _runtime_folder(settings: PipelineSettings) -> Iterator[Finding]:
 
 
 def _weights(settings: PipelineSettings) -> Iterator[Finding]:
-    from eventveil.models.weights import load_same
     from eventveil.stream.planning import plan
 
     try:
+        require_line("a network")
+        from eventveil.models.weights import load_same
+
         planned = plan(settings)
         digests = planned.provenance.anonymizer, planned.provenance.classifier
         for stage, digest in zip((settings.anonymize, settings.classify), digests, strict=True):

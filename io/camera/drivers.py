@@ -11,7 +11,7 @@ from eventveil.io.camera.uri import DRIVERS, DV_PROCESSING, DV_TCP, DV_UNIX, MET
 
 MODULES = {DV_PROCESSING: "dv_processing", NEUROMORPHIC: "neuromorphic_drivers", METAVISION: "metavision_hal"}
 INSTALL = {
-    DV_PROCESSING: "pip install 'dv-processing>=2.0.4,<3' (there is none for macOS)",
+    DV_PROCESSING: f"{install_hint('line')} (there is none for macOS)",
     NEUROMORPHIC: install_hint("prophesee"),
     METAVISION: "install the Metavision SDK or OpenEB, and let this Python see its packages (PYTHONPATH)",
 }

@@ -16,8 +16,8 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import IO, Any, cast
 
-from eventveil.errors import ConfigError
-from eventveil.extras import require
+from mcap.writer import CompressionType, Writer
+
 from eventveil.files import atomic_file, nameless_file
 from eventveil.stream.archive.schemas import (
     ENCODING,
@@ -32,9 +32,6 @@ from eventveil.stream.archive.schemas import (
 )
 from eventveil.stream.protocol.wire import WINDOW, Message
 from eventveil.version import __version__
-
-with require("mcap", extra="record", error=ConfigError):
-    from mcap.writer import CompressionType, Writer
 
 CHUNK = 1 << 20  # bytes before compression
 FLUSH_S = 5.0  # a killed process loses at most the messages of this time

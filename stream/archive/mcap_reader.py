@@ -13,18 +13,15 @@ from pathlib import Path
 from typing import IO, Any
 
 import zstandard
+from mcap.exceptions import McapError
+from mcap.reader import make_reader
+from mcap.records import Channel, Chunk, Header, Schema
+from mcap.records import Message as Record
+from mcap.stream_reader import StreamReader, breakup_chunk
 
-from eventveil.errors import ConfigError, EventFileError, WireError
-from eventveil.extras import require
+from eventveil.errors import EventFileError, WireError
 from eventveil.stream.archive.schemas import ENCODING, MARKER, PROFILE, SCHEMAS, channel_of, frames_of
 from eventveil.stream.protocol.wire import EVENTS, GESTURE, STATE, WINDOW, Message, decode
-
-with require("mcap", extra="record", error=ConfigError):
-    from mcap.exceptions import McapError
-    from mcap.reader import make_reader
-    from mcap.records import Channel, Chunk, Header, Schema
-    from mcap.records import Message as Record
-    from mcap.stream_reader import StreamReader, breakup_chunk
 
 FORMAT = "MCAP"
 MOST_BYTES = 1 << 29  # of a record: a window of the largest size the wire format knows, in Base64

@@ -16,7 +16,6 @@ from eventveil.errors import ConfigError
 from eventveil.files import private_folder
 from eventveil.stream.plan import PipelinePlan
 from eventveil.stream.show.reel import Reel
-from eventveil.stream.web.serve import check_packages
 
 LOOPBACK = "127.0.0.1"
 LOOK_S = 0.1
@@ -42,10 +41,9 @@ def serve_show(
         stop: called ten times a second.
 
     Raises:
-        ConfigError: the port is in use, a package is missing, or an anonymizer cannot be shown.
+        ConfigError: the port is in use, or an anonymizer cannot be shown.
         EventVeilError: the source cannot be read, or an anonymizer failed.
     """
-    check_packages()
     from eventveil.stream.show.app import make_app
     from eventveil.stream.web.server import PageServer
 

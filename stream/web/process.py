@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from eventveil.errors import EventVeilError
 from eventveil.processes import describe_end, die_with_parent, forbid_core_dumps, ignored_signals, module_command
 from eventveil.stream.web.feed import Line
-from eventveil.stream.web.serve import check_packages, serve_page
+from eventveil.stream.web.serve import serve_page
 
 END_S = 5.0
 
@@ -29,11 +29,7 @@ def page_of(endpoint: str, address: tuple[str, int], *, say: Callable[[str], Non
         endpoint: of a publisher without keys.
         address: (host, port) on a loopback address.
         say: called with the page's address, and with the reason if its process ends early: the block goes on.
-
-    Raises:
-        ConfigError: the packages of the extra `view` are not installed.
     """
-    check_packages()
     host, port = address
     http = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
     command = module_command("eventveil.stream.web.process", endpoint, http, str(os.getpid()))

@@ -4,33 +4,18 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from importlib.util import find_spec
 from ipaddress import ip_address
 from pathlib import Path
 
 from eventveil.errors import ConfigError, LineError
-from eventveil.extras import require
 from eventveil.stream.monitoring.token import NEW, read_token
 from eventveil.stream.protocol.endpoints import is_loopback
 from eventveil.stream.watch_settings import parse_address
 from eventveil.stream.web.feed import Feed, Line
 
 ADDRESS = "127.0.0.1:8765"
-PACKAGES = ("starlette", "uvicorn", "websockets")  # of the extra `view`
 LOOK_S = 0.1
 TELL_S = 1.0  # for browsers to receive why the page ends
-
-
-def check_packages() -> None:
-    """Check that the packages that serve the page are installed, without importing them.
-
-    Raises:
-        ConfigError: one is missing.
-    """
-    for package in PACKAGES:
-        with require(package, extra="view"):
-            if find_spec(package) is None:
-                raise ImportError
 
 
 def serve_page(
@@ -52,11 +37,10 @@ def serve_page(
         stop: called ten times a second.
 
     Raises:
-        ConfigError: the address is not one of this machine or in use, a token or a package is missing.
+        ConfigError: the address is not one of this machine or in use, a token is missing.
         AccessError: the file of the token or of a key cannot be used, or the publisher refuses the key.
         AuditError, BookError: the pipeline is not the one that was asked for, see `eventveil.stream.subscribe`.
     """
-    check_packages()
     try:
         host, port = parse_address(http)
     except ValueError as error:

@@ -30,7 +30,7 @@ from eventveil.models.kinds import initialise
 from eventveil.models.metadata import Metadata
 from eventveil.models.weights import load_weights, save_weights
 from eventveil.training.engine.loop import Interrupted
-from eventveil.training.engine.run_folder import write_json
+from eventveil.training.whole_file import write_json
 
 FEW = {"architectures": ["plain"], "epochs": 12}
 SMALL = {"attackers": FEW, "window": {"per_trial": 4, "size": [8, 8]}, "linking": [1], "run": {"validate_every": 4}}

@@ -44,6 +44,6 @@ def test_every_extra_that_the_code_names_exists():
         named |= {
             name for names in re.findall(r"install_hint\(['\"]([\w,]+)['\"]\)", source) for name in names.split(",")
         }
-    assert {"audit", "cluster", "prophesee", "train"} <= named <= set(known)
+    assert {"audit", "cluster", "line", "prophesee", "train"} <= named <= set(known)
     assert install_hint("train") == "pip install '.[train]' in a checkout of eventveil"
     assert install_hint() == "pip install . in a checkout of eventveil"

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from pickle import UnpicklingError
-from typing import IO, Any
+from typing import Any
 
 import torch
 
 from eventveil.errors import TrainingError
-from eventveil.files import atomic_file, private_folder
 from eventveil.training.engine.learner import Learner
+from eventveil.training.whole_file import write_whole
 
 VERSION = 1
 
@@ -101,23 +101,6 @@ def load_networks(path: Path, needed_by: str) -> tuple[int, dict[str, dict[str, 
         )
     content = _read(path)
     return content["epoch"], content["networks"]
-
-
-def write_whole(path: Path, write: Callable[[IO[bytes]], object]) -> None:
-    """Write a private file in one step, so that a killed process or a full disk leaves the previous one intact.
-
-    Raises:
-        TrainingError: it cannot be written.
-    """
-    try:
-        private_folder(path.parent)
-        with atomic_file(path) as file:
-            write(file)
-    except (OSError, RuntimeError) as error:  # torch reports a full disk as a RuntimeError
-        reason = error.strerror if isinstance(error, OSError) else str(error).splitlines()[0]
-        raise TrainingError(
-            f"{path}: cannot be written ({reason}); make space and continue with --resume; the previous file is intact"
-        ) from error
 
 
 def _read(path: Path) -> Any:

@@ -10,7 +10,7 @@ from typing import Any
 
 from eventveil.errors import TrainingError
 from eventveil.files import PRIVATE_FILE, append_private, private_folder
-from eventveil.training.engine.checkpoint import write_whole
+from eventveil.training.whole_file import write_whole
 
 STEPS, EPOCHS = "steps.csv", "epochs.csv"
 

@@ -21,10 +21,11 @@ from eventveil.errors import TrainingError
 from eventveil.files import private_folder
 from eventveil.training.data.loader import Batch
 from eventveil.training.distributed.process_group import ProcessGroup
-from eventveil.training.engine.checkpoint import StageProgress, load_stage, save_networks, save_stage, write_whole
+from eventveil.training.engine.checkpoint import StageProgress, load_stage, save_networks, save_stage
 from eventveil.training.engine.logs import Logs
 from eventveil.training.engine.stage import Stage, Step
 from eventveil.training.settings import RunSettings
+from eventveil.training.whole_file import write_whole
 
 LAST, BEST = "last.pt", "best.pt"
 

@@ -15,18 +15,16 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import yaml
 
 from eventveil.errors import TrainingError
 from eventveil.settings import Settings
 from eventveil.training.data.split import SPLIT
-from eventveil.training.engine.checkpoint import write_whole
 from eventveil.training.engine.loop import LAST
 from eventveil.training.settings import TrainSettings
+from eventveil.training.whole_file import write_whole
 
 NOT_IN_DIGEST: dict[str, set[str] | bool] = {
     "run": {"device", "save_every_s", "tensorboard", "pictures", "keep_windows"},
@@ -75,18 +73,3 @@ def prepare_stage_folder(folder: Path, settings: Settings, *, resume: bool) -> N
     if not (folder / LAST).exists():
         text = yaml.safe_dump(settings.model_dump(mode="json"), sort_keys=False)
         write_whole(folder / "settings.yaml", lambda file: file.write(text.encode()))
-
-
-def write_json(path: Path, content: Mapping[str, Any]) -> None:
-    """Write a JSON file.
-
-    Raises:
-        TrainingError: the file cannot be written.
-    """
-    write_whole(path, lambda file: file.write((json.dumps(content, indent=2) + "\n").encode()))
-
-
-def read_json(path: Path) -> dict[str, Any]:
-    """Read a JSON file; return an empty dictionary if it does not exist."""
-    content: dict[str, Any] = json.loads(path.read_text("utf-8")) if path.exists() else {}
-    return content

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from eventveil.training.engine.checkpoint import write_whole
+from eventveil.training.whole_file import write_whole
 
 WINDOWS_SHOWN = 6
 

@@ -16,6 +16,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from mcap.reader import make_reader
+from mcap.writer import Writer
 from pipeline_helpers import (
     events_header,
     gesture,
@@ -27,11 +29,6 @@ from pipeline_helpers import (
 )
 from pipeline_setup import PROGRAM
 from typer.testing import CliRunner
-
-pytest.importorskip("mcap", reason="no mcap here: pip install '.[record]'")
-
-from mcap.reader import make_reader
-from mcap.writer import Writer
 
 from eventveil.cli import app
 from eventveil.errors import ConfigError, EventFileError, EventVeilError, WireError

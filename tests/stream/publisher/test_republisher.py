@@ -7,11 +7,8 @@ import time
 from contextlib import contextmanager
 
 import pytest
-from pipeline_helpers import gesture, gesture_header, state, window
-
-pytest.importorskip("mcap", reason="no mcap here: pip install '.[record]'")
-
 import zmq
+from pipeline_helpers import gesture, gesture_header, state, window
 from stand_in_helpers import stand_in_book
 from typer.testing import CliRunner
 

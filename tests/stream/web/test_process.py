@@ -24,7 +24,6 @@ from eventveil.cli import demo
 from eventveil.config import run_settings
 from eventveil.errors import ConfigError
 from eventveil.stream.pipeline.pipeline import Pipeline
-from eventveil.stream.web import serve
 from eventveil.stream.web.frames import picture_of
 from eventveil.stream.web.process import page_of
 
@@ -110,15 +109,11 @@ def test_its_process_serves_the_page_and_its_end_leaves_the_pipeline_alone(said)
     assert any("cannot connect to 'tcp://nowhere'" in line for line in said)
 
 
-def test_the_demo_prints_the_address_of_a_page_or_how_to_install_it(said, monkeypatch):
+def test_the_demo_prints_the_address_of_a_page(said, monkeypatch):
     monkeypatch.setattr(demo, "say", said.append)
     with Publisher() as line, ExitStack() as opened:
         demo._open_page(line.endpoint, opened)
         assert get(wait_for_address(said))[0] == 200
-    monkeypatch.setattr(serve, "PACKAGES", ("no_such_package",))
-    with ExitStack() as opened:
-        demo._open_page(line.endpoint, opened)
-    assert "no page for a browser: no_such_package is not installed; pip install '.[view]'" in said[-1]
 
 
 PARENT = """
