@@ -9,7 +9,7 @@ BIN := $(VENV)/bin
 INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile --editable
 COMPILE = $(BIN)/python -m compileall -qq -j 0 -x '/tests?/' $(VENV)/lib || :
 
-.PHONY: demo test check bench clean
+.PHONY: demo test check docs bench clean
 
 demo: $(VENV)/.ready $(VENV)/.kernels
 	$(BIN)/eventveil demo --seconds $(SECONDS)
@@ -19,6 +19,9 @@ test: $(VENV)/.ready-to-test $(VENV)/.kernels
 
 check: $(VENV)/.ready-to-test
 	scripts/check
+
+docs: $(VENV)/.ready-for-docs
+	scripts/docs
 
 bench: $(VENV)/.ready-to-test $(VENV)/.kernels
 	for script in histogram readers replay runtime; do $(BIN)/python benchmarks/$$script.py || exit 1; done
@@ -42,6 +45,10 @@ $(VENV)/.ready-to-test: $(BIN)/python pyproject.toml
 	$(INSTALL) '.[test]'
 	$(COMPILE)
 	touch $@ $(VENV)/.ready
+
+$(VENV)/.ready-for-docs: $(BIN)/python pyproject.toml
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[docs]'
+	touch $@
 
 # numba caches compiled kernels on disk and does not notice changes in functions that they call from other files.
 $(VENV)/.kernels: $(BIN)/python $(shell find core io replay stream -name '*.py')

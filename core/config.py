@@ -38,7 +38,7 @@ def packaged_configs(group: str = "") -> dict[str, Path]:
     """Return the configurations that the package contains, by name.
 
     Args:
-        group: folder of configs/: `train`, `audit`, `tables`, or empty for those of a pipeline.
+        group: folder of configs/: `train`, `audit`, `presets`, `tables`, or empty for those of a pipeline.
     """
     folder = Path(str(files("eventveil.configs"))) / group
     return {path.stem: path for path in sorted(folder.glob("*.yaml"))}

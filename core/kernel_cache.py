@@ -10,6 +10,7 @@ from __future__ import annotations
 import atexit
 import os
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 VARIABLE = "NUMBA_CACHE_DIR"
@@ -24,6 +25,14 @@ def find_cache() -> Path | None:
     candidates = [Path(stated)] if stated else []
     candidates += [PACKAGE / "__pycache__", home / "numba"]
     return next((folder for folder in candidates if _is_writable(folder)), None)
+
+
+def are_compiled() -> bool:
+    """Return whether the kernels of windows were compiled before, so that a start takes no longer than usual."""
+    spec = find_spec("eventveil.stream.histogram")
+    beside = [Path(folder) / "__pycache__" for folder in spec.submodule_search_locations or ()] if spec else []
+    cache = find_cache()
+    return any(True for folder in (*beside, *([cache] if cache else [])) for _ in folder.rglob("count_ring.*.nbi"))
 
 
 def is_temporary(folder: Path) -> bool:

@@ -60,3 +60,15 @@ def key_of(text: str) -> Path:
     """
     path = Path(text)
     return PROJECT_KEY if is_name(path) else path
+
+
+def shown(path: Path | None) -> str:
+    """Return a path for a message: the name of what ships with eventveil in place of its long path.
+
+    >>> shown(STAND_IN), shown(BOOK), shown(Path("mine.safetensors"))
+    ('shipped', 'the shipped book', 'mine.safetensors')
+    """
+    for name, paths in SETS.items():
+        if path in paths:
+            return name
+    return {BOOK: "the shipped book", CERTIFICATE: "the shipped certificate"}.get(path or Path(), str(path))

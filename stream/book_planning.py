@@ -10,6 +10,7 @@ from eventveil.errors import BookError, ConfigError
 from eventveil.models.book import Book
 from eventveil.models.kinds import parse_config
 from eventveil.models.rate_limit import bits_per_second, steps_per_second
+from eventveil.models.shipped import shown
 from eventveil.stream.settings import PipelineSettings
 
 if TYPE_CHECKING:
@@ -44,8 +45,8 @@ class BookPlan:
     def summary(self) -> str:
         """What leaves the machine."""
         return (
-            f"{self.path} (SHA-256 {self.digest[:16]}): a stand-in publishes its {self.words} words, with at most "
-            f"{self.changes_per_second} changes and {self.bits_per_second:g} bits a second"
+            f"{shown(self.path)} (SHA-256 {self.digest[:16]}): a stand-in publishes its {self.words} words, with at "
+            f"most {self.changes_per_second} changes and {self.bits_per_second:g} bits a second"
         )
 
 
@@ -60,22 +61,22 @@ def plan_book(settings: PipelineSettings, anonymizer: Metadata) -> BookPlan | No
         for key, is_set in (("anonymize.book", settings.anonymize.book), ("publish.events", settings.publish.events)):
             if is_set:
                 raise ConfigError(
-                    f"{key}: only a stand-in publishes from a book, and {settings.anonymize.weights} is of kind "
-                    f"{anonymizer.kind}; leave it out"
+                    f"{key}: only a stand-in publishes from a book, and {shown(settings.anonymize.weights)} is of "
+                    f"kind {anonymizer.kind}; leave it out"
                 )
         return None
     if settings.classify.weights is not None:
         raise ConfigError(
-            f"classify.weights: {settings.classify.weights}: a stand-in says itself which gesture it shows; leave the "
-            "classifier out"
+            f"classify.weights: {shown(settings.classify.weights)}: a stand-in says itself which gesture it shows; "
+            "leave the classifier out"
         )
     weights = settings.anonymize.weights
     assert weights is not None
     path = settings.anonymize.book or weights.with_name(BOOK)
     if settings.anonymize.book is None and not path.exists():
         raise BookError(
-            f"{path}: {weights} is a stand-in and publishes from its book, which is not beside it; give --book FILE, "
-            f"the book with SHA-256 {anonymizer.config['book']}"
+            f"{path}: {shown(weights)} is a stand-in and publishes from its book, which is not beside it; give "
+            f"--book FILE, the book with SHA-256 {anonymizer.config['book']}"
         )
     book = Book.read(path)
     _check_fit(path, book, weights, anonymizer, settings)
@@ -125,11 +126,11 @@ def check_words(path: Path, book: Book, weights: Path, anonymizer: Metadata) -> 
     config = anonymizer.config
     if book.digest != config["book"]:
         raise BookError(
-            f"{path}: {weights} was trained for the book with SHA-256 {config['book']}, and this one has "
+            f"{shown(path)}: {shown(weights)} was trained for the book with SHA-256 {config['book']}, and this one has "
             f"{book.digest}: refused; give that book with --book FILE"
         )
     if len(book.words) != config["words"]:
         raise BookError(
-            f"{path}: has {len(book.words)} words, and {weights} chooses from {config['words']}: refused; fetch both "
-            "files again"
+            f"{path}: has {len(book.words)} words, and {shown(weights)} chooses from {config['words']}: refused; fetch "
+            "both files again"
         )

@@ -13,6 +13,7 @@ from eventveil.errors import AuditError, ConfigError, WeightsError
 from eventveil.models import shipped
 from eventveil.models.header import check_fit, read_metadata
 from eventveil.models.metadata import Metadata
+from eventveil.models.shipped import shown
 from eventveil.replay.player.sources import CLASSES, RECORDING, look_for
 from eventveil.stream.book_planning import BookPlan, plan_book
 from eventveil.stream.histogram.density import FAR
@@ -105,8 +106,8 @@ def _min_density(
     if density == "trained":
         if anonymizer.scene is None or anonymizer.scene.density is None:
             raise ConfigError(
-                f"classify.min_density: {settings.anonymize.weights} does not record the density of its training; give "
-                "a number of events per pixel (`eventveil calibrate` measures it)"
+                f"classify.min_density: {shown(settings.anonymize.weights)} does not record the density of its "
+                "training; give a number of events per pixel (`eventveil calibrate` measures it)"
             )
         density = anonymizer.scene.density[0] / FAR
     remark = f"classify.min_density: gestures tell in which windows there are fewer than {density:.3g} events per pixel"
@@ -147,7 +148,7 @@ def _anonymizer(settings: PipelineSettings) -> Metadata:
     if path is None:
         raise ConfigError(
             "the anonymizer has no weights: add --weights shipped (trained on simulated people only) "
-            "or --weights FILE; `eventveil weights init anonynoise FILE` creates untrained weights for tests"
+            "or --weights FILE; `eventveil weights init anonynoise --out FILE` creates untrained weights for tests"
         )
     metadata = read_metadata(path)
     if not (metadata.trained or settings.anonymize.allow_untrained):
@@ -178,17 +179,18 @@ def _certificate(
         if subject.status == PASSED:
             return signed, remarks
         verdict = printable(subject.verdict)
-        return signed, (f"{settings.weights}: did not pass its audit, according to {path}: {verdict}", *remarks)
+        return signed, (f"{shown(settings.weights)}: did not pass its audit, according to {path}: {verdict}", *remarks)
     other = "" if signed is None else f" ({path} covers other weights)"
     if settings.certificate is not None:
         raise AuditError(
-            f"{path}: does not cover {settings.weights} (tensors {anonymizer.identity[:16]}): refused; give the "
+            f"{path}: does not cover {shown(settings.weights)} (tensors {anonymizer.identity[:16]}): refused; give the "
             "certificate of these weights, or none: every header will then say that they were never audited"
         )
     if not anonymizer.trained:
         return None, ()
     note = anonymizer.note or "none"
-    return None, (f"{settings.weights}: never audited{other}: no certificate shows whom it protects. Its note: {note}",)
+    name = shown(settings.weights)
+    return None, (f"{name}: never audited{other}: no certificate shows whom it protects. Its note: {note}",)
 
 
 def _check_certified_book(path: Path, subject: CertifiedSubject, book: BookPlan | None) -> None:
@@ -255,7 +257,7 @@ def window_plan(requested: WindowSettings, trained: Metadata, name: Path | None)
     bin_us = requested.bin_us or trained.bin_us
     if mode == "windows" and bin_us is None:
         raise ConfigError(
-            f"{name}: the weights are for whole recordings and do not give the length of a bin; "
+            f"{shown(name)}: the weights are for whole recordings and do not give the length of a bin; "
             "give window.bin_us, or window.mode: recording"
         )
     return WindowPlan(

@@ -8,13 +8,14 @@ from __future__ import annotations
 import math
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from eventveil.addresses import parse_port, split_host_port
 from eventveil.errors import EventError, EventVeilError
 from eventveil.events import Sensor
+from eventveil.models import shipped
 from eventveil.replay.player.player import Excerpt
 from eventveil.replay.player.sources import RECORDING, SIMULATE, SourceUri
 from eventveil.settings import Settings
@@ -248,6 +249,21 @@ class PipelineSettings(Settings):
     publish: PublishSettings = PublishSettings()
     line: LineSettings = LineSettings()
     watch: WatchSettings = WatchSettings()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _finds_shipped_weights(cls, values: Any) -> Any:
+        """Put the files of weights that ship in place of their name, as in `anonymize: {weights: shipped}`."""
+        if not isinstance(values, dict):
+            return values
+        groups = {key: values.get(key) or {} for key in ("anonymize", "classify")}
+        name = groups["anonymize"].get("weights") if isinstance(groups["anonymize"], dict) else None
+        if not isinstance(name, (str, Path)) or not shipped.is_name(Path(name)):
+            return values
+        for (key, group), path in zip(groups.items(), shipped.files_of(Path(name)), strict=False):
+            if key == "anonymize" or (isinstance(group, dict) and group.get("weights") is None):
+                values = {**values, key: {**group, "weights": path}}
+        return values
 
     @field_validator("sources")
     @classmethod

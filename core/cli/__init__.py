@@ -6,20 +6,29 @@ and keeps its traceback.
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
+import traceback
 from functools import cache
 from importlib import import_module
 from typing import Annotated, Any
 
 from eventveil.errors import EventVeilError
+from eventveil.platforms import refusal
+
+if (problem := refusal()) is not None:  # before the imports that would fail there
+    sys.stderr.write(f"eventveil: {problem}\n")
+    sys.exit(2)
+
 from eventveil.processes import default_signals, forbid_core_dumps
 from eventveil.version import __version__
 
 with default_signals(signal.SIGINT):  # the imports take a moment
     import typer
 
-    from eventveil.cli.options import INTERRUPTED, say
+    from eventveil.cli.help import program_of
+    from eventveil.cli.options import INTERRUPTED, say, verbosity
 
 SUMMARIES = {
     "info": "Describe a recording: format, sensor, number of events, times and rates.",
@@ -35,6 +44,7 @@ SUMMARIES = {
     "cameras": "List the attached event cameras: model, serial number, sensor, firmware, and the URI that opens each.",
     "calibrate": "Measure a camera's events and compare them with the training data of the anonymizer.",
     "doctor": "Check this machine for problems that would stop or slow a pipeline. Changes nothing.",
+    "service": "Run a pipeline as a service of this machine: Linux with systemd (docs/service.md).",
     "forget": "Delete what eventveil keeps of what it saw, without being told to write it.",
     "demo": "Watch the whole pipeline at work: what the camera sees and what subscribers get, side by side.",
     "datasets": "Validate datasets.",
@@ -44,6 +54,7 @@ SUMMARIES = {
     "train": "Train an anonymizer and its classifiers, and attack it. The results are weights for `eventveil run`.",
     "audit": "Measure how much identity an anonymizer leaks: train attackers on anonymized data, test them on "
     "unseen people.",
+    "results": "Print the results of a training or an audit: per cent, with 95 % intervals and chance levels.",
     "weights": "Import, show and initialise weights files.",
     "book": "Make, show and check books of the stand-in.",
 }
@@ -51,6 +62,10 @@ SUMMARIES = {
 
 Repeated here so that the list of all commands, and a single command, need not import all others.
 """
+
+
+COMPLETION = "_EVENTVEIL_COMPLETE"
+"""Set by a shell that asks for completions."""
 
 
 @cache
@@ -80,7 +95,6 @@ def _empty() -> typer.Typer:
     app = typer.Typer(
         name="eventveil",
         no_args_is_help=True,
-        add_completion=False,
         pretty_exceptions_enable=False,
         rich_markup_mode="markdown",
         context_settings={"help_option_names": ["-h", "--help"]},
@@ -92,6 +106,8 @@ def _empty() -> typer.Typer:
 def _asked_for() -> typer.Typer:
     """Return as much of the program as the arguments ask for."""
     first = sys.argv[1:2]
+    if COMPLETION in os.environ:  # the shell asks, and its words are not arguments
+        return program(*SUMMARIES)
     if not first or first[0] in ("-h", "--help"):
         return index()
     return program(*(first if first[0] in SUMMARIES else SUMMARIES))
@@ -104,9 +120,14 @@ def _print_version(requested: bool) -> None:
 
 
 def about(
-    version: Annotated[
+    version: Annotated[  # noqa: ARG001 - printed by its callback
         bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit.")
     ] = False,
+    quiet: Annotated[
+        bool,
+        typer.Option("--quiet", "-q", help="Print results, warnings about privacy, and errors, and no other messages."),
+    ] = False,
+    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Show where an error comes from.")] = False,
 ) -> None:
     """Publish anonymized event-camera windows and gestures in real time.
 
@@ -118,7 +139,10 @@ def about(
     eventveil demo
 
     eventveil info recording.aedat4
+
+    eventveil --install-completion
     """
+    verbosity.quiet, verbosity.verbose = quiet, verbose
 
 
 def main() -> None:
@@ -127,9 +151,11 @@ def main() -> None:
     try:
         with default_signals(signal.SIGINT):
             app = _asked_for()
-        app()
+        program_of(app)()
     except EventVeilError as error:
-        say(str(error) if str(error).startswith("eventveil ") else f"eventveil: {error}")
+        if verbosity.verbose:  # without the messages of other exceptions, which may quote values
+            say("".join(traceback.format_tb(error.__traceback__)), always=True)
+        say(str(error) if str(error).startswith("eventveil ") else f"eventveil: {error}", always=True)
         sys.exit(2)
     except KeyboardInterrupt:
         sys.exit(INTERRUPTED)

@@ -202,6 +202,8 @@ def verify(
 
     if shipped.is_name(certificate):
         certificate = shipped.CERTIFICATE
+        if not certificate.exists():
+            raise AuditError("no certificate ships: the shipped weights have passed no audit yet (docs/results.md)")
     digest = None if weights is None else _digest_of(shipped.files_of(weights)[0])
     signed = verify_certificate(certificate, key=key, report=report, weights=digest)
     verified, warning = signed.certificate, signed.expiry_warning()
@@ -314,7 +316,7 @@ def _executor(jobs: int | None, ray: str | None) -> MakeExecutor:
 
 def _print_report(report: AuditReport) -> None:
     """Print the figures in 80 columns, the strongest attacks, and the verdicts last, where readers look first."""
-    columns = [Column(name, justify="right") for name in ("advantage", "EER", "retrained", "unchanged")]
+    columns = [Column(name, justify="right", no_wrap=True) for name in ("advantage", "EER", "retrained", "unchanged")]
     table = Table("anonymizer", *columns, box=SIMPLE, title="Unseen people, per cent; below, the 95 % interval")
     for subject in report.subjects:
         utility = subject.utility
@@ -354,7 +356,7 @@ def _cell(figure: Figure | Advantage | None) -> str:
 
 def _print_leaks(report: AuditReport) -> None:
     """Print whether each planted leak was found, and by whom."""
-    table = Table("leak", "found", "by", Column("advantage", justify="right"), box=SIMPLE)
+    table = Table("leak", "found", "by", Column("advantage", justify="right", no_wrap=True), box=SIMPLE)
     for leak in report.selftest:
         attack = leak.surest.attack
         by = f"{attack.title}, {attack.windows} window(s)"

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.markup import escape
-from rich.table import Table
+from rich.table import Column, Table
 
 from eventveil.cli.options import (
     ForceOption,
@@ -105,7 +105,9 @@ def show(file: BookArgument, out: OutFileOption = None, force: ForceOption = Fal
         print_json(_summary(file, book) | {"words": [word.model_dump() for word in book.words]})
         return
     _print(file, book)
-    table = Table("word", "label", "presence", "clip", "at", "tempo", "phase", "size", "amplitude")
+    table = Table(
+        "word", Column("label", overflow="fold"), "presence", "clip", "at", "tempo", "phase", "size", "amplitude"
+    )
     for number, word in enumerate(book.words[:MAX_WORDS_SHOWN]):
         table.add_row(
             str(number),

@@ -10,9 +10,11 @@ import typer
 from eventveil.cli.options import (
     INTERRUPTED,
     ForceOption,
+    JsonOption,
     SensorOption,
     damage_option,
     disorder_option,
+    print_json,
     say,
     say_losses,
 )
@@ -35,6 +37,7 @@ def convert_file(
     on_disorder: Annotated[str, disorder_option()] = "raise",
     on_damage: Annotated[str, damage_option()] = "stop",
     force: ForceOption = False,
+    json: JsonOption = False,
 ) -> None:
     """Convert a recording to another format; t, x, y and p stay exactly the same.
 
@@ -58,4 +61,7 @@ def convert_file(
             say(f"eventveil: interrupted; the partial {out} was removed")
             raise typer.Exit(INTERRUPTED) from None
         say_losses(source, events)
-    say(f"{out}: {written:,} events")
+    if json:
+        print_json({"out": str(out), "events": written})
+    else:
+        say(f"{out}: {written:,} events")

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import json
+import json as json_module
 import subprocess
 import threading
-from collections import deque
+from collections import Counter, deque
 from contextlib import ExitStack
 from typing import IO, TYPE_CHECKING, Annotated, Any
 
@@ -17,7 +17,7 @@ from rich.panel import Panel
 from rich.text import Text
 
 from eventveil.addresses import free_port
-from eventveil.cli.options import say, stdout
+from eventveil.cli.options import JsonOption, print_json, say, stdout
 from eventveil.errors import LineError
 from eventveil.extras import require_line
 from eventveil.processes import module_command
@@ -44,7 +44,10 @@ def register(app: typer.Typer) -> None:
     app.command("demo")(demo)
 
 
-def demo(seconds: Annotated[int, typer.Option("--seconds", min=1, help="Duration of the demo.")] = 30) -> None:
+def demo(
+    seconds: Annotated[int, typer.Option("--seconds", min=1, help="Duration of the demo.")] = 30,
+    json: JsonOption = False,
+) -> None:
     """Watch the whole pipeline at work: what the camera sees and what subscribers get, side by side.
 
     Simulated people make gestures in front of a simulated camera. The shipped weights were trained on other simulated
@@ -61,14 +64,20 @@ def demo(seconds: Annotated[int, typer.Option("--seconds", min=1, help="Duration
     command = module_command("eventveil.cli", "run", SOURCE, "--stop", str(seconds), "--json", "--wait-for", "1")
     command += ["--weights", "shipped", "--set", "line.delivery=live", "--set", f"publish.bind={endpoint}"]
     publisher = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    summary: dict[str, Any] = {}
     try:
-        _watch(publisher, endpoint)
+        if json:
+            summary = _summary(publisher, endpoint)
+        else:
+            _watch(publisher, endpoint)
         status = publisher.wait(EXIT_TIMEOUT_S)  # its stream has ended, so it exits by itself
     finally:
         publisher.terminate()
         publisher.wait(EXIT_TIMEOUT_S)
     if status != 0:
         raise LineError(f"the publisher ended with exit status {status}; see its message above")
+    if json:
+        print_json(summary)
 
 
 class SimulatedCamera:
@@ -129,6 +138,19 @@ def _watch(publisher: subprocess.Popen[str], endpoint: str) -> None:
             stdout.print(f"publisher   {line}", markup=False)
 
 
+def _summary(publisher: subprocess.Popen[str], endpoint: str) -> dict[str, Any]:
+    """Return how many messages of each topic arrived, and the publisher's last status."""
+    from eventveil.stream import subscribe
+
+    lines: deque[str] = deque(maxlen=1)
+    reader = threading.Thread(target=lines.extend, args=(publisher.stdout or (),), daemon=True)
+    reader.start()
+    messages = subscribe(endpoint, stop=lambda: publisher.poll() is not None and not reader.is_alive())
+    received = Counter(message.topic for message in messages)
+    reader.join(EXIT_TIMEOUT_S)
+    return {"received": dict(received), "publisher": json_module.loads(lines[-1]) if lines else None}
+
+
 def _open_page(endpoint: str, opened: ExitStack) -> None:
     """Serve the page of the published windows, and print its address."""
     from eventveil.stream.web.process import page_of
@@ -138,7 +160,7 @@ def _open_page(endpoint: str, opened: ExitStack) -> None:
 
 def _read_status(lines: IO[str] | None, into: deque[str]) -> None:
     for line in lines or ():
-        into.extend(_status_lines(json.loads(line)))
+        into.extend(_status_lines(json_module.loads(line)))
 
 
 def _status_lines(status: dict[str, Any]) -> list[str]:

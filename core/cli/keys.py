@@ -66,6 +66,7 @@ def allow(
         list[Path], typer.Argument(metavar="CLIENT.pub...", help="Public keys made by `eventveil keys new`.")
     ],
     keys: KeysOption = DEFAULT,
+    json: JsonOption = False,
 ) -> None:
     """Allow subscribers. A running pipeline accepts them within two seconds.
 
@@ -76,12 +77,16 @@ def allow(
     from eventveil.stream.protocol.keys import AllowList, read_folder, read_public
 
     read_folder(keys)
-    allow_list = AllowList(keys)
+    allow_list, allowed = AllowList(keys), []
     for client in clients:
         _suggest_path(client)
         public = read_public(client)
         path = allow_list.allow(public)
-        say(f"{path}: may subscribe; fingerprint {public.fingerprint}")
+        allowed.append({"name": public.name, "path": str(path), "fingerprint": public.fingerprint})
+        if not json:
+            say(f"{path}: may subscribe; fingerprint {public.fingerprint}")
+    if json:
+        print_json({"allowed": allowed})
 
 
 def _suggest_path(client: Path) -> None:
@@ -124,6 +129,7 @@ def show(keys: KeysOption = DEFAULT, json: JsonOption = False) -> None:
 def revoke(
     names: Annotated[list[str], typer.Argument(metavar="NAME...", help="Names as shown by `eventveil keys list`.")],
     keys: KeysOption = DEFAULT,
+    json: JsonOption = False,
 ) -> None:
     """Revoke subscribers. A running pipeline disconnects them within two seconds.
 
@@ -137,4 +143,7 @@ def revoke(
     allow_list = AllowList(keys)
     for name in names:
         allow_list.revoke(name.removesuffix(".pub"))
-        say(f"{name}: may no longer subscribe")
+        if not json:
+            say(f"{name}: may no longer subscribe")
+    if json:
+        print_json({"revoked": names})

@@ -7,6 +7,7 @@ import json
 import logging
 import signal
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -138,8 +139,32 @@ JsonOption = Annotated[bool, typer.Option("--json", help="Print machine-readable
 _log = logging.getLogger("eventveil.cli")
 
 
-def say(text: str) -> None:
-    """Print a message for the user on standard error, or log it as a line of JSON under `run --log json`."""
+@dataclass
+class Verbosity:
+    """How much is printed on standard error.
+
+    Attributes:
+        quiet: leave out all messages but warnings about privacy, and errors.
+        verbose: show where errors come from.
+    """
+
+    quiet: bool = False
+    verbose: bool = False
+
+
+verbosity = Verbosity()
+"""Set by `eventveil --quiet` and `eventveil -v`."""
+
+
+def say(text: str, *, always: bool = False) -> None:
+    """Print a message for the user on standard error, or log it as a line of JSON under `run --log json`.
+
+    Args:
+        text: the message.
+        always: print it under `--quiet`, too.
+    """
+    if verbosity.quiet and not always:
+        return
     if _log.isEnabledFor(logging.INFO):
         _log.info(text.removeprefix("eventveil: ").strip())
     else:

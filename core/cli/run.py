@@ -23,6 +23,7 @@ from eventveil.cli.options import (
     print_json,
     say,
     set_option,
+    verbosity,
 )
 from eventveil.cli.run_output import Output, Ticker, details_of, print_status_json, print_summary, summary_of
 from eventveil.cli.service_manager import ServiceManager
@@ -41,7 +42,7 @@ SourcesArgument = Annotated[
         help="Sources to play side by side: recordings; datasets (dvs-gesture:PATH, see:PATH, event-reid:PATH, "
         "with ?split=test for one split); simulate: (simulated people); live cameras (dv://, prophesee://, followed "
         "by a serial number unless the first camera will do; dv+tcp://HOST:PORT and dv+unix:///PATH over the network). "
-        "Or one configuration: a YAML file, or the included live or replay.",
+        "Or one configuration: a YAML file, or an included one: live, replay, desk, edge, room, kiosk.",
     ),
 ]
 SpeedOption = Annotated[
@@ -159,11 +160,12 @@ def run(
     eventveil run dv:// --weights stand_in.safetensors --serve dv+tcp://127.0.0.1:7777
     """
     require_line("eventveil run")
+    from eventveil.kernel_cache import are_compiled
     from eventveil.stream.logs import log_json_lines
 
     if log == "json":
         log_json_lines()
-    say("eventveil: starting (the first start compiles kernels and takes longer)")
+    say(f"eventveil: starting{'' if are_compiled() else '; the first start compiles kernels and takes longer'}")
     options = {"sensor": sensor and str(sensor), "speed": speed, "on_disorder": on_disorder, "start_s": start}
     options |= {"stop_s": stop, "loop": loop or None, "gap_s": gap, "shuffle": shuffle or None, "seed": seed}
     options["on_damage"] = on_damage
@@ -190,7 +192,8 @@ def _run(settings: PipelineSettings, *, json: bool) -> None:
     pipeline, manager = Pipeline(settings), ServiceManager()
     on_signals(pipeline.stop)
     _say_remarks(pipeline)
-    output, print_status = Output(), print_status_json if json else Ticker()
+    output = Output()
+    print_status: Callable[[Status], None] = print_status_json if json else _ignore if verbosity.quiet else Ticker()
     with _status_server(pipeline) as serve, _dv_server(pipeline), _page(pipeline):
         _announce(pipeline)
 
@@ -213,14 +216,20 @@ def _run(settings: PipelineSettings, *, json: bool) -> None:
         )
 
 
+def _ignore(_: Status) -> None:
+    """Print no status line: under --quiet, only the summary is printed."""
+
+
 def _say_remarks(pipeline: Pipeline) -> None:
     """Print what the book of a stand-in lets out, and remarks about the settings."""
     if not pipeline.plan.provenance.trained:
-        say("eventveil: THE ANONYMIZER IS UNTRAINED: what is published protects no one (--allow-untrained)")
+        say(
+            "eventveil: THE ANONYMIZER IS UNTRAINED: what is published protects no one (--allow-untrained)", always=True
+        )
     if pipeline.plan.book is not None:
         say(f"eventveil: {pipeline.plan.book.summary}")
     for remark in pipeline.plan.remarks:
-        say(f"eventveil: {remark}")
+        say(f"eventveil: {remark}", always=True)
 
 
 def _announce(pipeline: Pipeline) -> None:
@@ -290,7 +299,8 @@ def _config_path(sources: list[str]) -> Path | None:
         return None
     if sources[0].endswith((".yaml", ".yml")):
         return Path(sources[0])
-    return None if Path(sources[0]).is_file() else packaged_configs().get(sources[0])
+    named = packaged_configs() | packaged_configs("presets")
+    return None if Path(sources[0]).is_file() else named.get(sources[0])
 
 
 def _settings(

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 import typer
 from typer.core import TyperGroup
 
-from eventveil.cli.options import ForceOption, say, stderr
+from eventveil.cli.options import ForceOption, JsonOption, print_json, say, stderr
 from eventveil.events import Sensor
 
 if TYPE_CHECKING:
@@ -69,6 +69,7 @@ def gestures(
     distance: Distance = 1.0,
     camera_motion: CameraMotion = 0.0,
     look: Look = "plain",
+    json: JsonOption = False,
 ) -> None:
     """Write trials of people who make one of the eleven gestures each, in tonic's layout of DVS128 Gesture.
 
@@ -86,7 +87,7 @@ def gestures(
     trials = plan(out, subjects=subjects, sessions=sessions)
     check_recipe(out, seed=seed, seconds=seconds, subjects=subjects, shots=shots)
     _show("trials", write_trials(trials, seed=seed, seconds=seconds, shots=shots), trials)
-    say(f"eventveil: wrote {len(trials)} trials of {subjects} people to {out}")
+    _report(out, {"trials": len(trials), "people": subjects}, json=json)
 
 
 def sequences(
@@ -98,6 +99,7 @@ def sequences(
     distance: Distance = 1.0,
     camera_motion: CameraMotion = 0.0,
     look: Look = "plain",
+    json: JsonOption = False,
 ) -> None:
     """Write visits: people come, make gestures at any moment, do other things, and leave; every moment has a label.
 
@@ -115,7 +117,7 @@ def sequences(
     check_part_recipe(out, "sequences", options)
     _show("visits", write_recordings(visits, shots[0].sensor), visits)
     write_lists(out, visits)
-    say(f"eventveil: wrote {len(visits)} visits of {subjects} people to {out}")
+    _report(out, {"visits": len(visits), "people": subjects}, json=json)
 
 
 def video(
@@ -124,6 +126,7 @@ def video(
     size: Annotated[str | None, typer.Option(metavar="WxH", help="Scale pictures to this size [their own].")] = None,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the sensor's pixels and noise.")] = 0,
     force: ForceOption = False,
+    json: JsonOption = False,
 ) -> None:
     """Turn a video into events, as the simulated sensor sees it. Needs the extra `video`.
 
@@ -135,7 +138,10 @@ def video(
     scaled = None if size is None else Sensor.parse(size)
     with VideoSource(file, size=None if scaled is None else (scaled.width, scaled.height), seed=seed) as source:
         events = convert(cast("EventSource", source), out, replace=force)
-    say(f"eventveil: wrote {events:,} events to {out}")
+    if json:
+        print_json({"out": str(out), "events": events})
+    else:
+        say(f"eventveil: wrote {events:,} events to {out}")
 
 
 def negatives(
@@ -149,6 +155,7 @@ def negatives(
     distance: Distance = 1.0,
     camera_motion: CameraMotion = 0.0,
     look: Look = "plain",
+    json: JsonOption = False,
 ) -> None:
     """Write scenes in which nobody makes a gesture: empty rooms, moving cameras, things that move, people at rest.
 
@@ -166,7 +173,16 @@ def negatives(
     check_part_recipe(out, "negatives", options)
     _show("scenes", write_recordings(scenes, shots[0].sensor), scenes)
     write_lists(out, scenes)
-    say(f"eventveil: wrote {len(scenes)} scenes of {len(chosen(kinds))} kinds to {out}")
+    _report(out, {"scenes": len(scenes), "kinds": len(chosen(kinds))}, json=json)
+
+
+def _report(out: Path, counts: dict[str, int], *, json: bool) -> None:
+    """Report what was written: how many of which, of how many others."""
+    if json:
+        print_json({"out": str(out), **counts})
+        return
+    (what, number), (of, others) = counts.items()
+    say(f"eventveil: wrote {number} {what} of {others} {of} to {out}")
 
 
 def _shots(distance: float, camera_motion: float, looks: str) -> list[Shot]:

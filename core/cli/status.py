@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import typer
 from rich.console import Group
-from rich.table import Table
+from rich.table import Column, Table
 from rich.text import Text
 
 from eventveil.addresses import parse_port, split_host_port
@@ -117,7 +117,9 @@ def _follow(address: str, token: str | None) -> None:
 
 def _render(current: dict[str, Any], previous: dict[str, Any] | None) -> Group:
     """Return a headline, with rates if there is a previous status, and a table of the stages."""
-    table = Table("stage", "state", "in", "out", "dropped", "in flight", "restarts")
+    counts_of = (Column(name, justify="right", no_wrap=True) for name in ("in", "out"))
+    others = (Column(name, justify="right", no_wrap=True) for name in ("in flight", "restarts"))
+    table = Table("stage", "state", *counts_of, "dropped", *others)
     windows = current.get("books", {}).get("stages", {})
     for name, stage in current.get("stages", {}).items():
         counts = windows[name]

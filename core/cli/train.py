@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
-from rich.table import Table
 
 from eventveil.cli.options import (
     JsonOption,
@@ -19,6 +18,7 @@ from eventveil.cli.options import (
     set_option,
     stdout,
 )
+from eventveil.cli.tables import of_training
 from eventveil.cli.train_run import run_training
 from eventveil.cli.train_table import table
 from eventveil.extras import require_line
@@ -125,7 +125,7 @@ def _command(stage: str) -> Callable[..., None]:
 
         results = run_training(train_stages, settings.run, settings.data.cache, [folder], folder, json=json)
         if results and not json:
-            stdout.print(_table(results))
+            stdout.print(of_training(results).table(), soft_wrap=False)
 
     return run
 
@@ -162,22 +162,3 @@ def _settings(config: Path, overrides: list[str], kind: type[AnySettings], examp
 
     path = find_config(config, "train")
     return checked(kind, read_yaml(path, kind), overrides, name=str(path), example=example)
-
-
-def _table(results: dict[str, Any]) -> Table:
-    """Return a table of percentages with 95 % intervals and chance levels, a row for each attacked anonymizer."""
-    columns = {"gesture": ("target", "accuracy"), **{name: ("identity", name) for name in ("rank1", "rank5", "mAP")}}
-    if any("picture_retrieval" in result for result in results.values()):
-        columns["rank1 by pictures"] = ("picture_retrieval", "rank1")
-    table = Table("attack on", *columns, title="Test people, fresh attackers: per cent (95 % interval; chance)")
-    for subject, result in results.items():
-        row = [_cell(result.get(label, {}).get(name)) for label, name in columns.values()]
-        table.add_row(subject, *row)
-    return table
-
-
-def _cell(figure: dict[str, Any] | None) -> str:
-    if figure is None:
-        return "-"
-    low, high = figure["interval_95"]
-    return f"{100 * figure['value']:.1f} ({100 * low:.0f} to {100 * high:.0f}; {100 * figure['chance']:.1f})"

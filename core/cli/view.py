@@ -10,10 +10,12 @@ import typer
 from eventveil.cli.options import (
     EndpointArgument,
     ExpectedBookOption,
+    JsonOption,
     RequireCertificateOption,
     ServerKeyOption,
     SubscriberKeyOption,
     on_signals,
+    print_json,
     say,
 )
 
@@ -40,6 +42,7 @@ def view(
     key: SubscriberKeyOption = None,
     require_certificate: RequireCertificateOption = None,
     book: ExpectedBookOption = None,
+    json: JsonOption = False,
 ) -> None:
     """Show what a pipeline publishes as a web page, until Ctrl-C.
 
@@ -64,4 +67,9 @@ def view(
     stopped: list[bool] = []
     on_signals(lambda: stopped.append(True))
     line = Line(endpoint, server_key=server_key, key=key, require_certificate=require_certificate, book=book)
-    serve_page(line, http, token, say=say, stop=lambda: bool(stopped))
+    tell = _tell_json if json else say
+    serve_page(line, http, token, say=tell, stop=lambda: bool(stopped))
+
+
+def _tell_json(text: str) -> None:
+    print_json({"message": text})

@@ -54,6 +54,7 @@ def import_anonynoise(
     noise_std: Annotated[float, typer.Option(min=0, help="Standard deviation of the noise during training.")] = 1.0,
     output: Annotated[str, typer.Option(help="Output variant of the anonymizer: x+f*n, f or x+f.")] = "x+f*n",
     force: ForceOption = False,
+    json: JsonOption = False,
 ) -> None:
     """Import a state dict of AnonyNoise's published code, values unchanged.
 
@@ -73,7 +74,7 @@ def import_anonynoise(
     if names is None and found_role == "target" and cast(Any, model).config.classes == len(published.GESTURES):
         names = ",".join(published.GESTURES)
     window = _window(bins, bin_us, hop, size)
-    _save(path, model, found_role, window, names, trained=True, note=f"from {file.name}", force=force)
+    _save(path, model, found_role, window, names, trained=True, note=f"from {file.name}", force=force, json=json)
 
 
 def import_event_reid(
@@ -84,6 +85,7 @@ def import_event_reid(
     bin_us: Annotated[int, typer.Option(min=1, help="Microseconds per bin.")] = 6_660,
     size: Size = "192x384",
     force: ForceOption = False,
+    json: JsonOption = False,
 ) -> None:
     """Import the anonymizer of "Person Re-Identification without Identification", values unchanged.
 
@@ -99,7 +101,7 @@ def import_event_reid(
     model = published.import_event_reid(file)
     bins = cast(Any, model).config.channels
     window = _window(bins, bin_us, None, size) | {"representation": "voxel", "box": "events"}
-    _save(path, model, "anonymizer", window, None, trained=True, note=f"from {file.name}", force=force)
+    _save(path, model, "anonymizer", window, None, trained=True, note=f"from {file.name}", force=force, json=json)
 
 
 def init(
@@ -109,7 +111,7 @@ def init(
             metavar="KIND", help="anonynoise, noisy_channel, event_autoencoder, resnet_classifier or denoiser."
         ),
     ],
-    out: Annotated[Path, typer.Argument(metavar="OUT", help="File to write.")],
+    out: Annotated[Path, typer.Option("--out", metavar="FILE", help="File to write.")],
     seed: Annotated[int, typer.Option(help="Seed of the weights.")] = 0,
     bins: Bins = 5,
     bin_us: Annotated[int, typer.Option(min=1, help="Microseconds per bin.")] = 20_000,
@@ -120,10 +122,11 @@ def init(
     depth: Annotated[int, typer.Option(help="resnet_classifier only: 18, 34 or 50 layers.")] = 18,
     width: Annotated[int, typer.Option(min=1, help="resnet_classifier only: channels of the first layer.")] = 64,
     force: ForceOption = False,
+    json: JsonOption = False,
 ) -> None:
     """Create untrained weights to test a pipeline. They are marked untrained: they recognise and protect nothing.
 
-    Example:  eventveil weights init anonynoise untrained.safetensors --bins 10 --bin-us 100000 --size 32x32
+    Example:  eventveil weights init anonynoise --out untrained.safetensors --bins 10 --bin-us 100000 --size 32x32
     """
     require_line("eventveil weights init")
     from pydantic import ValidationError
@@ -149,30 +152,40 @@ def init(
         raise ConfigError(first_finding(error)) from error
     window = _window(bins, bin_us, hop, size) | {"representation": KINDS[kind].representations[0]}
     note = f"untrained, seed {seed}"
-    _save(out, model, KINDS[kind].roles[0], window, labels, trained=False, note=note, force=force)
+    _save(out, model, KINDS[kind].roles[0], window, labels, trained=False, note=note, force=force, json=json)
 
 
 def show(
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="Weights file.")],
+    file: Annotated[
+        Path, typer.Argument(metavar="FILE|NAME", help="Weights file; or weights that ship: shipped, noisy-channel.")
+    ],
     json: JsonOption = False,
 ) -> None:
     """Validate a weights file and show its contents.
 
-    Example:  eventveil weights show anonymizer.safetensors
+    With --json, one line for each file: two for noisy-channel, which comes with a classifier.
+
+    For example:
+
+    eventveil weights show shipped
+
+    eventveil weights show anonymizer.safetensors
     """
     require_line("eventveil weights show")
-    from eventveil.models import load_weights
+    from eventveil.models import load_weights, shipped
 
-    weights = load_weights(file)
-    parameters = sum(parameter.numel() for parameter in weights.model.parameters())
-    contents = weights.metadata.model_dump(mode="json") | {"parameters": parameters}
-    if json:
-        print_json(contents)
-        return
-    table = Table("key", Column("value", overflow="fold"), title=escape(str(file)))
-    for key, value in contents.items():
-        table.add_row(key, escape(str(value)))
-    stdout.print(table)
+    for path in shipped.files_of(file):
+        weights = load_weights(path)
+        parameters = sum(parameter.numel() for parameter in weights.model.parameters())
+        contents = weights.metadata.model_dump(mode="json") | {"parameters": parameters}
+        if json:
+            print_json(contents)
+            continue
+        title = f"{file}: {path.name}" if shipped.is_name(file) else str(file)
+        table = Table("key", Column("value", overflow="fold"), title=escape(title))
+        for key, value in contents.items():
+            table.add_row(key, escape(str(value)))
+        stdout.print(table)
 
 
 def _save(
@@ -185,6 +198,7 @@ def _save(
     trained: bool,
     note: str,
     force: bool,
+    json: bool,
 ) -> None:
     from pydantic import ValidationError
 
@@ -197,7 +211,10 @@ def _save(
     except ValidationError as error:
         raise ConfigError(first_finding(error)) from error
     digest = save_weights(out, model, metadata, replace=force)
-    say(f"{out}: {metadata.kind}, {role}, {'trained' if trained else 'UNTRAINED'}, {digest}")
+    if json:
+        print_json({"out": str(out), "kind": metadata.kind, "role": role, "trained": trained, "digest": digest})
+    else:
+        say(f"{out}: {metadata.kind}, {role}, {'trained' if trained else 'UNTRAINED'}, {digest}")
 
 
 def _window(bins: int, bin_us: int | None, hop: int | None, size: str) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from pathlib import Path
 from eventveil.doctor.finding import Check, Colour, Finding
 from eventveil.extras import install_hint
 from eventveil.kernel_cache import VARIABLE, find_cache, is_temporary
+from eventveil.platforms import is_tested
 from eventveil.stream.settings import PipelineSettings
 
 CPUINFO = Path("/proc/cpuinfo")
@@ -31,6 +32,9 @@ def _python(_: PipelineSettings) -> Iterator[Finding]:
     # An older Python never gets here: pip refuses to install for it.
     version = f"{platform.python_version()} on {platform.system()} {platform.machine()}"
     yield Finding("python", "green", version)
+    if not is_tested():
+        remedy = "run the tests (`make test`) before you rely on it (docs/platforms.md)"
+        yield Finding("platform", "amber", "the tests have never run on such a machine", remedy)
 
 
 def _packages(_: PipelineSettings) -> Iterator[Finding]:

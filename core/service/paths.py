@@ -12,6 +12,8 @@ from eventveil.errors import ConfigError
 USER = "eventveil"
 """The user, and the group, that all services run as."""
 CONFIGS = Path("/etc/eventveil")
+RULES = Path("/etc/udev/rules.d/66-eventveil-service.rules")
+"""The udev rules for all services. They come after 65-eventveil.rules, so a user whom those admit stays admitted."""
 _NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,30}")
 
 

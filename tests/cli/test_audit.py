@@ -31,7 +31,7 @@ def test_untrained_weights_go_through_an_audit_and_come_out_with_papers(tmp_path
     settings = values("elsewhere", linking=[1], averaging=0, attackers=few, window={"per_trial": 2, "bins": 7})
     (tmp_path / "mine.yaml").write_text(yaml.safe_dump(settings))
     window = ("--size", "16x16", "--bins", "2", "--bin-us", "60000")
-    made = run("weights", "init", "anonynoise", "mine.safetensors", *window)
+    made = run("weights", "init", "anonynoise", "--out", "mine.safetensors", *window)
     assert made.exit_code == 0, made.exception
     audit = ("audit", "--weights", "mine.safetensors", "--data", str(root), "--config", "mine.yaml", "--out", "out")
     done = run(*audit, "--threshold", "0.99", "--json")

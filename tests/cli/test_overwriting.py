@@ -29,7 +29,7 @@ WINDOW = ("--size", "16x16", "--bins", "2", "--bin-us", "60000")
 ONE_FILE = {
     "convert": ("convert", "disc.aedat4", "out.npy"),
     "calibrate": ("calibrate", "disc.aedat4", "--seconds", "0.1", "--beside", "disc.aedat4", "--out", "out.npy"),
-    "weights init": ("weights", "init", "anonynoise", "out.npy", *WINDOW),
+    "weights init": ("weights", "init", "anonynoise", "--out", "out.npy", *WINDOW),
     "weights import": ("weights", "import", "anonynoise", "published.pth", "--out", "out.npy"),
 }
 """Commands that write one file, out.npy."""
@@ -210,7 +210,7 @@ def test_an_audit_leaves_the_report_of_another_one_alone(tmp_path, root, name):
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / name).write_bytes(b"precious")
     weights = tmp_path / "mine.safetensors"
-    assert CliRunner().invoke(app, ["weights", "init", "anonynoise", str(weights), *WINDOW]).exit_code == 0
+    assert CliRunner().invoke(app, ["weights", "init", "anonynoise", "--out", str(weights), *WINDOW]).exit_code == 0
     error = error_of("audit", "--weights", weights, "--config", tmp_path / "mine.yaml", "--out", tmp_path / "out")
     assert isinstance(error, AuditError)
     assert f"{name}: exists, and no audit that can be resumed made it; name another --out" in str(error)

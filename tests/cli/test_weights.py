@@ -25,31 +25,31 @@ def run(*arguments):
 
 def test_init_makes_untrained_weights_that_load(tmp_path):
     out = tmp_path / "a.safetensors"
-    assert run("init", "anonynoise", out, "--seed", 3, "--bins", 2, "--size", "16x12").exit_code == 0
+    assert run("init", "anonynoise", "--out", out, "--seed", 3, "--bins", 2, "--size", "16x12").exit_code == 0
     weights = load_weights(out)
     assert not weights.metadata.trained
     assert weights.metadata.window_shape == (2, 2, 12, 16)
     assert (weights.metadata.bin_us, weights.metadata.hop) == (20_000, 2)
     again, other = tmp_path / "b", tmp_path / "c"
-    run("init", "anonynoise", again, "--seed", 3, "--bins", 2)
-    run("init", "anonynoise", other, "--seed", 4, "--bins", 2)
+    run("init", "anonynoise", "--out", again, "--seed", 3, "--bins", 2)
+    run("init", "anonynoise", "--out", other, "--seed", 4, "--bins", 2)
     assert load_weights(again).digest == weights.digest != load_weights(other).digest
 
 
 def test_init_knows_every_kind(tmp_path):
-    assert run("init", "event_autoencoder", tmp_path / "e").exit_code == 0
+    assert run("init", "event_autoencoder", "--out", tmp_path / "e").exit_code == 0
     assert load_weights(tmp_path / "e").metadata.representation == "voxel"
     narrow = ("--width", 4, "--depth", 18)
-    assert run("init", "resnet_classifier", tmp_path / "c", *narrow, "--labels", "wave, clap").exit_code == 0
+    assert run("init", "resnet_classifier", "--out", tmp_path / "c", *narrow, "--labels", "wave, clap").exit_code == 0
     assert load_weights(tmp_path / "c").metadata.labels == ("wave", "clap")
-    assert run("init", "resnet_classifier", tmp_path / "c", *narrow, "--force").exit_code == 0
+    assert run("init", "resnet_classifier", "--out", tmp_path / "c", *narrow, "--force").exit_code == 0
     assert load_weights(tmp_path / "c").metadata.labels == GESTURES
-    assert run("init", "denoiser", tmp_path / "d").exit_code == 0
+    assert run("init", "denoiser", "--out", tmp_path / "d").exit_code == 0
     for error, arguments in (
-        (ConfigError, ("spiking", tmp_path / "s")),
-        (ConfigError, ("resnet_classifier", tmp_path / "s", "--depth", 20)),
-        (ConfigError, ("anonynoise", tmp_path / "s", "--labels", "a,b")),
-        (EventError, ("anonynoise", tmp_path / "s", "--size", "16")),
+        (ConfigError, ("spiking", "--out", tmp_path / "s")),
+        (ConfigError, ("resnet_classifier", "--out", tmp_path / "s", "--depth", 20)),
+        (ConfigError, ("anonynoise", "--out", tmp_path / "s", "--labels", "a,b")),
+        (EventError, ("anonynoise", "--out", tmp_path / "s", "--size", "16")),
     ):
         assert isinstance(run("init", *arguments).exception, error)
     assert not (tmp_path / "s").exists()

@@ -11,7 +11,7 @@ import pytest
 
 import eventveil.files
 
-PACKAGES = ("audit", "cli", "configs", "doctor", "io", "models", "replay", "service", "stream", "training")
+PACKAGES = ("audit", "cli", "configs", "deploy", "doctor", "io", "models", "replay", "service", "stream", "training")
 
 CREATE = {
     # names of functions and methods that create files or folders; `open` is judged by its mode

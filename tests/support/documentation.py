@@ -9,7 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 REPOSITORY = Path(__file__).parents[2]
-PAGES = [REPOSITORY / "README.md", *sorted((REPOSITORY / "docs").glob("*.md"))]
+WALKS = sorted((REPOSITORY / "docs" / "walks").glob("*.md"))
+"""Sequences of commands with their output, which tests/system/test_walks.py runs."""
+AT_THE_TOP = [REPOSITORY / name for name in ("README.md", "CONTRIBUTING.md", "SECURITY.md")]
+PAGES = [*AT_THE_TOP, *sorted((REPOSITORY / "docs").glob("*.md"))]
 PROGRAMS = ("eventveil", "python", "pip", "make", "sudo")
 """A line of a block without a language is a command if it starts with one of these, or with `scripts/`."""
 FENCE = re.compile(r"^(```+)(\w*)\s*$")

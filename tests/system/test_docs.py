@@ -26,6 +26,7 @@ from dataset_makers import tonic
 from documentation import (
     PAGES,
     REPOSITORY,
+    WALKS,
     anchors_of,
     blocks,
     blocks_of,
@@ -79,6 +80,7 @@ SMALL = ("--subjects", "2", "--sessions", "1", "--seconds", "0.1")
 RULES = (
     Rule("eventveil run dv*://*", "parse", why="needs a camera"),
     Rule("eventveil run prophesee://*", "parse", why="needs a camera"),
+    Rule("eventveil run desk", "parse", why="waits for a camera; tests/stream/pipeline/test_presets.py runs it"),
     Rule("eventveil run /etc/*", "parse", why="the configuration of an installed service"),
     Rule("eventveil run *runs/*", "parse", why="the weights come from a training"),
     Rule("eventveil run *--view *", "parse", why="serves a page; tests/stream/web/test_process.py does"),
@@ -99,6 +101,9 @@ RULES = (
     Rule("eventveil demo*", "parse", why="tests/cli/test_demo.py runs it"),
     Rule("eventveil info *", "run"),
     Rule("eventveil convert *", "run"),
+    Rule("eventveil service install *--dry-run", "run"),
+    Rule("eventveil service *", "parse", why="needs root; tests/core/test_service.py installs below another root"),
+    Rule("eventveil forget *", "parse", why="deletes files of this user; tests/cli/test_forget.py has its own"),
     Rule("eventveil record *--server-key *", "parse", why="needs keys; tests/stream/archive/ records"),
     Rule("eventveil record *", "receive", options=("--timeout", "30")),
     Rule("eventveil replay *", "parse", why="needs a recording; tests/stream/publisher/test_republisher.py has one"),
@@ -130,13 +135,19 @@ RULES = (
     Rule("sudo udevadm *", "skip", why="needs root"),
     Rule("sudo .venv/bin/neuromorphic-drivers-install-udev-rules", "skip", why="needs root"),
     Rule("sudo install *", "skip", why="needs root"),
+    Rule("sudo python3 -m venv /opt/eventveil", "skip", why="needs root"),
+    Rule("sudo /opt/eventveil/bin/*", "skip", why="needs root"),
+    Rule("docker *", "skip", why="needs a Docker daemon"),
+    Rule("SOURCE=dv:// *", "skip", why="needs a Docker daemon and a camera"),
+    Rule("systemctl *", "skip", why="no command of ours"),
+    Rule("journalctl *", "skip", why="no command of ours"),
     Rule(". .venv/bin/activate", "skip", why="changes a shell, and nothing else"),
 )
 ALL_BLOCKS = list(blocks())
 WITH_COMMANDS = [block for block in ALL_BLOCKS if block.commands]
 PYTHON = [block for block in ALL_BLOCKS if block.language == "python"]
 YAML = [block for block in ALL_BLOCKS if block.language == "yaml"]
-TEXTS = {name_of(page): page.read_text() for page in PAGES}
+TEXTS = {name_of(page): page.read_text() for page in (*PAGES, *WALKS)}
 INLINE = [(page, command) for page, text in TEXTS.items() for command in inline_commands(text)]
 LINKS = [(page, link) for page, text in TEXTS.items() for link in links_of(text)]
 PATHS = [(page, path) for page, text in TEXTS.items() for path in paths_of(text)]

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from public_names import PUBLIC
 
-ROOMS = ["audit", "configs", "io", "models", "replay", "stream", "training"]
+ROOMS = ["audit", "configs", "deploy", "io", "models", "replay", "stream", "training"]
 REPOSITORY = Path(__file__).parents[2]
 
 
@@ -31,7 +31,7 @@ def test_every_room_is_installed_with_all_its_files(room):
 
 
 def files_below(folder):
-    suffixes = (".py", ".yaml", ".j2", ".safetensors", ".html", ".css", ".js")
+    suffixes = (".py", ".service", ".yaml", ".j2", ".safetensors", ".html", ".css", ".js")
     return {str(path.relative_to(folder)) for path in folder.rglob("*") if path.suffix in suffixes}
 
 
