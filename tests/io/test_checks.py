@@ -145,6 +145,12 @@ def test_no_events_pass():
     assert first_fault(EventPacket.empty(), SENSOR, 0) is None
 
 
+def test_all_checks_are_compiled_when_a_camera_asks_for_it():
+    checks._strided_pass.cache_clear()
+    checks.compile_checks()
+    assert checks._strided_pass.cache_info().currsize == 1
+
+
 def test_times_may_go_back_where_they_will_be_put_in_order():
     packet = columns([(5, 0, 0, 0), (1, 0, 0, 0), (2, 5, 0, 0)])
     assert first_fault(packet, SENSOR, 0, order=False).event == 2
