@@ -28,7 +28,7 @@ class Limits(NamedTuple):
         span: how many ticks it takes to wrap.
         near: steps up to here, ahead or back, need no confirmation.
         wrap: the longest step ahead that may wrap.
-        last: the longest step ahead to a single reading at the end, which nothing can confirm.
+        last: the longest step ahead from a single reading at the start, or to one at the end, which nothing confirms.
     """
 
     span: int
@@ -58,6 +58,16 @@ def _place(reading: int, state: State, limits: Limits) -> int:
 
 
 @njit(cache=True, nogil=True)
+def _is_alone(readings, at: int, first: State, limits: Limits) -> bool:  # type: ignore[no-untyped-def]
+    """Return whether the first reading of a recording is followed by a long silence, and the second one is not."""
+    if at + 2 >= len(readings):
+        return False
+    second = _place(readings[at + 1], first, limits)
+    third = _place(readings[at + 2], State(second - readings[at + 1], second), limits)
+    return second - first.last > limits.last and abs(third - second) <= limits.last
+
+
+@njit(cache=True, nogil=True)
 def _judge(readings, at: int, state: State, limits: Limits, final: bool) -> tuple[int, int]:  # type: ignore[no-untyped-def]
     """Decide about a reading that is far from the one before it, by those that follow.
 
@@ -67,6 +77,8 @@ def _judge(readings, at: int, state: State, limits: Limits, final: bool) -> tupl
     ticks = _place(readings[at], state, limits)
     started, ahead = state.last != UNKNOWN, ticks > state.last
     before = run = State(ticks - readings[at], ticks)  # the run of readings that begins here; `before` its last one
+    if not started and _is_alone(readings, at, run, limits):
+        return _OUTLIER, at + 1
     confirmations = 0
     for place in range(at + 1, len(readings)):
         if started:

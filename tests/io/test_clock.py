@@ -129,6 +129,16 @@ def test_stale_readings_at_the_start_are_left_out():
 
 
 @pytest.mark.kernel
+def test_a_single_reading_long_before_all_others_is_left_out():
+    later = [2_000_000_000 + 100 * k for k in range(12)]
+    assert read(Clock(32, 1, 1_000_000), [0, *later]) == [None, *later]
+    assert read(Clock(32, 1, 1_000_000), [0, *later[:2]]) == [None, *later[:2]]
+    sparse = [0, 100_000_000, 200_000_000, 300_000_000]
+    assert read(Clock(32, 1, 1_000_000), sparse)[:3] == sparse[:3]
+    assert read(Clock(32, 1, 1_000_000), [0, 59_000_000, 59_000_001]) == [0, 59_000_000, 59_000_001]
+
+
+@pytest.mark.kernel
 @pytest.mark.parametrize("place", range(1, 12))
 def test_an_early_outlier_does_not_set_the_clock_back(place):
     readings = [2_000_000_000 + 100 * k for k in range(12)]

@@ -45,6 +45,8 @@ class _Rules:
     def outliers(self, last: tuple[int, int] | None, rest: list[int]) -> int:
         """Return how many readings at the start of `rest`, which are far from the last one, are outliers."""
         run = [(rest[0], self.after(last, rest[0]))]
+        if last is None and self.is_alone(run[0], rest[1:3]):
+            return 1
         agreeing = 0
         for count, reading in enumerate(rest[1:], start=1):
             if last is not None:
@@ -76,3 +78,10 @@ class _Rules:
         if not after:
             return len(run) > 1
         return self.after(run[-1], after[0]) >= run[-1][1] - self.near
+
+    def is_alone(self, first: tuple[int, int], after: list[int]) -> bool:
+        """Return whether more than a minute passes after the first reading of a recording, but not after the second."""
+        if len(after) < 2:
+            return False
+        second = self.after(first, after[0])
+        return second - first[1] > self.minute >= abs(self.after((after[0], second), after[1]) - second)
