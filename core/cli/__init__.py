@@ -47,6 +47,7 @@ SUMMARIES = {
     "service": "Run a pipeline as a service of this machine: Linux with systemd (docs/service.md).",
     "forget": "Delete what eventveil keeps of what it saw, without being told to write it.",
     "demo": "Watch the whole pipeline at work: what the camera sees and what subscribers get, side by side.",
+    "bridge": "Pass what a pipeline publishes to other systems.",
     "datasets": "Validate datasets.",
     "keys": "Keys: encrypt what is published, and control who may subscribe (docs/security.md).",
     "simulate": "Write simulated datasets: gestures, visits with gestures in them, or scenes without any "

@@ -76,6 +76,7 @@ NOT_RUN = {
     "doctor": "examines the machine",
     "demo": "starts `run`",
     "forget": "removes files",
+    "bridge mqtt": "sends to a broker; tests/stream/bridge/ has one",
     "show": "serves a page until Ctrl-C; tests/stream/show/ saves pictures",
     "service install": "needs root; tests/core/test_service.py installs below another root",
     "service uninstall": "removes files",

@@ -121,7 +121,7 @@ def test_live_in_ten_lines(tmp_path, capsys):
 
 def test_training_ends_with_a_frontier(capsys):
     variables = execute("train.ipynb")
-    assert set(variables["results"]) == {"raw", "anonymizer", "gaussian:4"}
+    assert set(variables["results"]) == {"raw", "anonymizer", "gaussian-4"}
     printed = capsys.readouterr().out
     assert all(f"{name}: finds " in printed for name in variables["results"])
 

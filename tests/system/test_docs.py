@@ -89,6 +89,7 @@ RULES = (
     Rule("eventveil subscribe *--require-certificate *", "parse", why="needs audited weights"),
     Rule("eventveil subscribe *--serve *", "parse", why="needs a stand-in; tests/stream/bridge/ has one"),
     Rule("eventveil subscribe *", "receive", options=("--count", "1", "--timeout", "30")),
+    Rule("eventveil bridge *", "parse", why="needs a broker; tests/stream/bridge/ has one"),
     Rule("eventveil show *", "parse", why="serves a page until Ctrl-C; tests/stream/show/ has one"),
     Rule("eventveil view *", "parse", why="serves a page until Ctrl-C; tests/stream/web/ has one"),
     Rule("eventveil calibrate dv://*", "parse", why="needs a camera"),

@@ -1,0 +1,66 @@
+"""`eventveil bridge`: pass what a pipeline publishes to other systems."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from eventveil.addresses import parse_port, split_host_port
+from eventveil.cli.options import (
+    EndpointArgument,
+    ExpectedBookOption,
+    RequireCertificateOption,
+    ServerKeyOption,
+    SubscriberKeyOption,
+    on_signals,
+    say,
+)
+from eventveil.errors import ConfigError
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands to the program."""
+    bridge = typer.Typer(no_args_is_help=True, help="Pass what a pipeline publishes to other systems.")
+    bridge.callback()(lambda: None)  # so that a single command keeps its name
+    bridge.command("mqtt")(mqtt)
+    app.add_typer(bridge, name="bridge")
+
+
+def mqtt(
+    endpoint: EndpointArgument,
+    broker: Annotated[
+        str, typer.Option(metavar="HOST:PORT", help="MQTT broker; usual ports are 1883, and 8883 with --tls.")
+    ] = "127.0.0.1:1883",
+    tls: Annotated[bool, typer.Option("--tls", help="Encrypt. Required for a broker on another machine.")] = False,
+    login: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Private file (mode 0600) with one line, USER:PASSWORD.")
+    ] = None,
+    server_key: ServerKeyOption = None,
+    key: SubscriberKeyOption = None,
+    require_certificate: RequireCertificateOption = None,
+    book: ExpectedBookOption = None,
+) -> None:
+    """Pass published gestures to an MQTT broker, until the pipeline ends or Ctrl-C.
+
+    For each stream, eventveil/STREAM/gesture holds the label ("none" without one) and, of a stand-in,
+    eventveil/STREAM/presence holds ON or OFF, each sent when it changes. Home Assistant finds both by itself. Whoever
+    can read these topics learns the gestures: limit that in the broker.
+
+    For example:
+
+    eventveil bridge mqtt tcp://127.0.0.1:5556
+    """
+    from eventveil.stream.bridge.mqtt import Broker, bridge_mqtt
+
+    host, text = split_host_port(broker)
+    port = parse_port(text)
+    if not host or not port:
+        raise ConfigError(f"--broker {broker}: expected HOST:PORT, as in 127.0.0.1:1883")
+    stopped: list[bool] = []
+    on_signals(lambda: stopped.append(True))
+    bridge_mqtt(
+        endpoint, Broker(host, port, tls, login), say=say, stop=lambda: bool(stopped), server_key=server_key, key=key,
+        require_certificate=require_certificate, book=book,
+    )  # fmt: skip

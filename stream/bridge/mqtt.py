@@ -1,0 +1,186 @@
+"""Passes gestures to an MQTT broker, where Home Assistant finds them: a subscriber, with an MQTT client behind it.
+
+Only what a gesture message of the published stream says is passed on: the label, and whether a person is shown.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from ipaddress import ip_address
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from eventveil.errors import ConfigError, LineError
+from eventveil.extras import require
+from eventveil.stream.protocol.endpoints import is_loopback
+from eventveil.stream.protocol.keys import check_secret_file
+from eventveil.stream.protocol.wire import GESTURE, STATE, Message
+from eventveil.stream.subscriber.client import subscribe
+
+if TYPE_CHECKING:
+    import paho.mqtt.client as mqtt
+
+TOPIC = "eventveil"
+STATUS = f"{TOPIC}/status"
+DISCOVERY = "homeassistant"  # the prefix that Home Assistant listens to unless told otherwise
+NONE = "none"  # what is sent when no gesture is recognised
+CONNECT_S = 10.0
+AT_LEAST_ONCE = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Broker:
+    """An MQTT broker.
+
+    Attributes:
+        host: name or address.
+        port: TCP port.
+        tls: whether the connection is encrypted, and the broker's name checked.
+        login: file with one line, USER:PASSWORD, that only its owner can read; None: no login.
+    """
+
+    host: str
+    port: int
+    tls: bool = False
+    login: Path | None = None
+
+
+class GestureTopics:
+    """Publishes the gestures of each stream when they change.
+
+    Args:
+        publish: called with topic, payload, and whether the broker keeps it for later clients.
+    """
+
+    def __init__(self, publish: Callable[[str, str, bool], object]) -> None:
+        self._publish = publish
+        self._last: dict[str, tuple[str, bool | None]] = {}
+
+    def take(self, message: Message) -> None:
+        """Publish what a message says that the one before did not; other topics than `gesture` are left alone."""
+        if message.topic != GESTURE:
+            return
+        stream, header = message.header.stream, message.header
+        if stream not in self._last:
+            self._introduce(stream, has_presence=header.presence is not None)
+        said, before = (header.label or NONE, header.presence), self._last.get(stream)
+        self._last[stream] = said
+        if before is None or said[0] != before[0]:
+            self._publish(f"{TOPIC}/{stream}/gesture", said[0], False)
+        if said[1] is not None and (before is None or said[1] != before[1]):
+            self._publish(f"{TOPIC}/{stream}/presence", "ON" if said[1] else "OFF", False)
+
+    def _introduce(self, stream: str, *, has_presence: bool) -> None:
+        """Describe a stream to Home Assistant (its documentation: MQTT discovery)."""
+        name = re.sub(r"[^A-Za-z0-9_-]", "_", stream)
+        device = {"identifiers": [f"{TOPIC}_{name}"], "name": f"eventveil {stream}", "manufacturer": TOPIC}
+        shared = {"availability_topic": STATUS, "device": device}
+        kinds = {"gesture": ("sensor", "Gesture", {"icon": "mdi:hand-wave"})}
+        if has_presence:
+            kinds["presence"] = ("binary_sensor", "Person", {"device_class": "occupancy"})
+        for key, (component, title, more) in kinds.items():
+            config = {"name": title, "unique_id": f"{TOPIC}_{name}_{key}", "state_topic": f"{TOPIC}/{stream}/{key}"}
+            self._publish(
+                f"{DISCOVERY}/{component}/{TOPIC}_{name}/{key}/config", json.dumps(config | more | shared), True
+            )
+
+
+def bridge_mqtt(
+    endpoint: str,
+    broker: Broker,
+    *,
+    say: Callable[[str], None],
+    stop: Callable[[], bool] = lambda: False,
+    server_key: Path | None = None,
+    key: Path | None = None,
+    require_certificate: Path | None = None,
+    book: Path | None = None,
+) -> None:
+    """Pass the gestures of a pipeline to a broker until the pipeline ends, or `stop` returns True.
+
+    Args:
+        endpoint: of the publisher.
+        broker: where they go. Off this machine, its connection must be encrypted.
+        say: called once the broker is connected.
+        stop: called several times a second.
+        server_key: as for `eventveil.stream.subscribe`, as are the following.
+        key: the subscriber's secret key.
+        require_certificate: public key of the auditor.
+        book: book of the stand-in.
+
+    Raises:
+        ConfigError: the broker is on another machine and TLS is off, its login cannot be used, or paho-mqtt is missing.
+        LineError: the broker cannot be reached, or refuses the login.
+        EventVeilError: as for `eventveil.stream.subscribe`.
+    """
+    if not broker.tls and not _is_here(broker.host):
+        raise ConfigError(
+            f"{broker.host}: gestures would cross the network unencrypted, and could be changed on the way; give --tls"
+        )
+    client = _connected(broker)
+    say(f"eventveil: connected to the broker {broker.host}:{broker.port}; topics {TOPIC}/STREAM/gesture")
+    try:
+        topics = GestureTopics(lambda topic, text, keep: client.publish(topic, text, AT_LEAST_ONCE, keep))
+        client.publish(STATUS, "online", AT_LEAST_ONCE, retain=True)
+        for message in subscribe(
+            endpoint, (GESTURE, STATE), server_key=server_key, key=key, require_certificate=require_certificate,
+            book=book, stop=stop,
+        ):  # fmt: skip
+            topics.take(message)
+    finally:
+        client.publish(STATUS, "offline", AT_LEAST_ONCE, retain=True).wait_for_publish(CONNECT_S)
+        client.disconnect()
+        client.loop_stop()
+
+
+def _connected(broker: Broker) -> mqtt.Client:
+    with require("paho-mqtt", extra="mqtt"):
+        import paho.mqtt.client as mqtt
+        from paho.mqtt.enums import CallbackAPIVersion
+    client = mqtt.Client(CallbackAPIVersion.VERSION2)
+    client.will_set(STATUS, "offline", AT_LEAST_ONCE, retain=True)
+    if broker.login is not None:
+        client.username_pw_set(*_login(broker.login))
+    if broker.tls:
+        client.tls_set()
+    answered, answer = threading.Event(), [""]
+
+    def on_connect(_client: Any, _data: Any, _flags: Any, reason: Any, _properties: Any) -> None:
+        answer[0] = str(reason) if reason.is_failure else ""
+        answered.set()
+
+    client.on_connect = on_connect
+    name = f"{broker.host}:{broker.port}"
+    try:
+        client.connect(broker.host, broker.port)
+    except OSError as error:
+        raise LineError(
+            f"{name}: the MQTT broker cannot be reached ({error}); check --broker, and that it runs"
+        ) from error
+    client.loop_start()
+    if not answered.wait(CONNECT_S) or answer[0]:
+        client.loop_stop()
+        raise LineError(f"{name}: the MQTT broker refuses the connection ({answer[0] or 'no answer'}); check --login")
+    return client
+
+
+def _login(path: Path) -> tuple[str, str]:
+    try:
+        check_secret_file(path)
+        user, colon, password = path.read_text().strip().partition(":")
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read ({error.strerror}); check --login") from error
+    if not user or not colon:
+        raise ConfigError(f"{path}: expected one line, USER:PASSWORD")
+    return user, password
+
+
+def _is_here(host: str) -> bool:
+    try:
+        return host == "localhost" or is_loopback(ip_address(host))
+    except ValueError:
+        return False

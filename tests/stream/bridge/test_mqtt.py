@@ -1,0 +1,113 @@
+"""Gestures on a real MQTT broker (mosquitto): what is passed on, what is not, and who is refused."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import threading
+import time
+
+import numpy as np
+import pytest
+from page_helpers import PATIENCE_S, Publisher
+from pipeline_helpers import line_ended, word_gesture_header
+
+from eventveil.addresses import free_port
+from eventveil.errors import AccessError, ConfigError, EventVeilError, LineError
+from eventveil.stream.bridge.mqtt import Broker, bridge_mqtt
+
+mqtt = pytest.importorskip("paho.mqtt.client", reason="no paho-mqtt here: pip install '.[mqtt]'")
+MOSQUITTO = shutil.which("mosquitto") or shutil.which("mosquitto", path="/usr/sbin")
+needs_broker = pytest.mark.skipif(MOSQUITTO is None, reason="no mosquitto here: apt-get install mosquitto")
+
+
+@pytest.fixture
+def broker(tmp_path):
+    """The port of a running broker on loopback."""
+    port = free_port()
+    (tmp_path / "mosquitto.conf").write_text(f"listener {port} 127.0.0.1\nallow_anonymous true\n")
+    process = subprocess.Popen([MOSQUITTO, "-c", str(tmp_path / "mosquitto.conf")], stderr=subprocess.DEVNULL)
+    yield port
+    process.terminate()
+    process.wait()
+
+
+def connected(port, received):
+    """Return a client that receives everything on the broker, once its subscription holds."""
+    client, subscribed = mqtt.Client(mqtt.CallbackAPIVersion.VERSION2), threading.Event()
+    client.on_message = lambda _c, _d, message: received.append((message.topic, message.payload.decode()))
+    client.on_subscribe = lambda *_: subscribed.set()
+    for _ in range(200):
+        try:
+            client.connect("127.0.0.1", port)
+            break
+        except ConnectionRefusedError:
+            time.sleep(0.05)  # it is starting
+    client.loop_start()
+    client.subscribe("#")
+    assert subscribed.wait(PATIENCE_S)
+    return client
+
+
+@needs_broker
+def test_changes_of_gestures_arrive_and_nothing_else(broker):
+    received, said = [], []
+    watcher = connected(broker, received)
+    with Publisher() as line:
+        thread = threading.Thread(
+            target=bridge_mqtt, args=(line.endpoint, Broker("127.0.0.1", broker)), kwargs={"say": said.append}
+        )
+        thread.start()
+        line.wait()
+        for seq, label in enumerate(["hand clapping", "hand clapping", "left hand wave", None]):
+            line.window(seq, np.full((2, 3, 4), 48_271.0), stream="door")
+            presence = {"label": label} if label else {"label": None, "probability": None}
+            line.gesture(seq, stream="door", **presence)
+        line.send(word_gesture_header(stream="hall", seq=0, label="nobody", presence=False, labels=("nobody",)))
+        line.send(line_ended())
+        thread.join(PATIENCE_S)
+        assert not thread.is_alive()
+    for _ in range(200):
+        if ("eventveil/status", "offline") in received:
+            break
+        time.sleep(0.05)
+    watcher.disconnect()
+    watcher.loop_stop()
+    configs = {topic: json.loads(text) for topic, text in received if topic.startswith("homeassistant/")}
+    told = [pair for pair in received if not pair[0].startswith("homeassistant/")]
+    assert told == [
+        ("eventveil/status", "online"),
+        ("eventveil/door/gesture", "hand clapping"),
+        ("eventveil/door/gesture", "left hand wave"),
+        ("eventveil/door/gesture", "none"),
+        ("eventveil/hall/gesture", "nobody"),
+        ("eventveil/hall/presence", "OFF"),
+        ("eventveil/status", "offline"),
+    ]
+    assert {config["state_topic"] for config in configs.values()} == {topic for topic, _ in told} - {"eventveil/status"}
+    assert all(config["availability_topic"] == "eventveil/status" for config in configs.values())
+    assert not [text for _, text in received if "48271" in text]
+
+
+@pytest.mark.parametrize(
+    ("broker", "error", "words"),
+    [
+        (Broker("192.0.2.1", 1883), ConfigError, "unencrypted"),
+        (Broker("broker.example", 1883), ConfigError, "unencrypted"),
+        (Broker("127.0.0.1", 1), LineError, "cannot be reached"),
+    ],
+)
+def test_a_broker_that_cannot_be_used_is_refused(broker, error, words):
+    with pytest.raises(error, match=words):
+        bridge_mqtt("tcp://127.0.0.1:5999", broker, say=lambda _: None)
+
+
+def test_a_login_that_others_can_read_is_refused(tmp_path):
+    login = tmp_path / "login"
+    login.write_text("user:password\n")
+    login.chmod(0o644)
+    with pytest.raises(EventVeilError) as caught:
+        bridge_mqtt("tcp://127.0.0.1:5999", Broker("127.0.0.1", 1, login=login), say=lambda _: None)
+    assert isinstance(caught.value, AccessError)
+    assert "password" not in str(caught.value)
