@@ -41,12 +41,13 @@ SUMMARIES = {
     "record": "Record what a pipeline publishes, until it ends: windows, gestures, events and states, in MCAP.",
     "replay": "Publish a recording again: the same windows, gestures and events, as subscribers received them.",
     "status": "Show the status of a running pipeline: its stages, dropped windows, latency and subscribers.",
-    "cameras": "List the attached event cameras: model, serial number, sensor, firmware, and the URI that opens each.",
     "calibrate": "Measure a camera's events and compare them with the training data of the anonymizer.",
     "doctor": "Check this machine for problems that would stop or slow a pipeline. Changes nothing.",
-    "service": "Run a pipeline as a service of this machine: Linux with systemd (docs/service.md).",
     "forget": "Delete what eventveil keeps of what it saw, without being told to write it.",
     "demo": "Watch the whole pipeline at work: what the camera sees and what subscribers get, side by side.",
+    "results": "Print the results of a training or an audit: per cent, with 95 % intervals and chance levels.",
+    "cameras": "List the attached event cameras: model, serial number, sensor, firmware, and the URI that opens each.",
+    "service": "Run a pipeline as a service of this machine: Linux with systemd (docs/service.md).",
     "bridge": "Pass what a pipeline publishes to other systems.",
     "datasets": "Validate datasets.",
     "keys": "Keys: encrypt what is published, and control who may subscribe (docs/security.md).",
@@ -55,7 +56,6 @@ SUMMARIES = {
     "train": "Train an anonymizer and its classifiers, and attack it. The results are weights for `eventveil run`.",
     "audit": "Measure how much identity an anonymizer leaks: train attackers on anonymized data, test them on "
     "unseen people.",
-    "results": "Print the results of a training or an audit: per cent, with 95 % intervals and chance levels.",
     "weights": "Import, show and initialise weights files.",
     "book": "Make, show and check books of the stand-in.",
 }

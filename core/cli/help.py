@@ -15,7 +15,7 @@ def program_of(app: typer.Typer) -> Any:
 
 
 def _tidy(command: Any, parent: Any) -> None:
-    context = command.make_context(command.name or "eventveil", [], parent=parent, resilient_parsing=True)
+    context = command.context_class(command, info_name=command.name, parent=parent, **command.context_settings)
     for parameter in command.get_params(context):
         if getattr(parameter, "is_flag", False):
             parameter.metavar = ""
