@@ -111,7 +111,7 @@ def _problems_of(executable: Path) -> Iterator[str]:
     elif (hidden := _hidden(executable)) is not None:
         yield (
             f"{executable}: a service cannot see {hidden}; install eventveil where it can, as with "
-            "`python3 -m venv /opt/eventveil && /opt/eventveil/bin/pip install eventveil`, and use that one"
+            "`python3 -m venv /opt/eventveil && /opt/eventveil/bin/pip install 'eventveil[line]'`, and use that one"
         )
 
 
