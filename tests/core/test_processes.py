@@ -48,7 +48,7 @@ import sys
 from eventveil.stream.pipeline.fork_server import ForkServer
 
 if __name__ == "__main__":
-    process = ForkServer().start(print, name="test", limit_s=60, args=("started",))
+    process = ForkServer("stages").start(print, name="test", limit_s=60, args=("started",))
     process.join()
     sys.exit(process.exitcode)
 """
