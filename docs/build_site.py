@@ -39,7 +39,8 @@ def assemble(target: Path) -> None:
         path = target / place
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(with_links(source.read_text(), source, pages))
-    for picture in sorted((*(REPOSITORY / "docs").glob("*.png"), *(REPOSITORY / "docs").glob("*.svg"))):
+    pictures = (path for ending in ("gif", "png", "svg") for path in (REPOSITORY / "docs").glob(f"*.{ending}"))
+    for picture in sorted(pictures):
         shutil.copy(picture, target / picture.name)
     (target / "reference").mkdir()
     (target / "reference" / "cli.md").write_text(cli_reference())

@@ -202,6 +202,11 @@ def print_json(result: Any) -> None:
     typer.echo(json.dumps(result, allow_nan=False))
 
 
+def say_json(text: str) -> None:
+    """Print a message of a command that runs until Ctrl-C as a line of JSON on standard output."""
+    print_json({"message": text})
+
+
 def on_signals(stop: Callable[[], None]) -> None:
     """Call `stop` on SIGINT (Ctrl-C) and on SIGTERM."""
     for number in (signal.SIGINT, signal.SIGTERM):

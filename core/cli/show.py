@@ -10,12 +10,14 @@ import typer
 from eventveil.cli.networks import with_networks
 from eventveil.cli.options import (
     BookOption,
+    JsonOption,
     SensorOption,
     WeightsOption,
     damage_option,
     disorder_option,
     on_signals,
     say,
+    say_json,
 )
 from eventveil.errors import ConfigError
 from eventveil.extras import require_line
@@ -48,6 +50,7 @@ def show(
     on_damage: Annotated[str | None, damage_option()] = None,
     port: Annotated[int, typer.Option(min=0, max=65535, help="Port on 127.0.0.1; 0: a free one.")] = 0,
     out: Annotated[Path, typer.Option("--out", metavar="DIR", help="Folder for pictures that you save.")] = Path(),
+    json: JsonOption = False,
 ) -> None:
     """Show raw events beside what is published of them, as a web page for you alone, until Ctrl-C.
 
@@ -73,7 +76,7 @@ def show(
     plans = plans_of(given, weights or [Path("shipped")], book)
     stopped: list[bool] = []
     on_signals(lambda: stopped.append(True))
-    serve_show(plans, firenet=firenet, port=port, out=out, say=say, stop=lambda: bool(stopped))
+    serve_show(plans, firenet=firenet, port=port, out=out, say=say_json if json else say, stop=lambda: bool(stopped))
 
 
 def plans_of(source: dict[str, Any], weights: list[Path], book: Path | None = None) -> dict[str, PipelinePlan]:

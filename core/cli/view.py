@@ -15,8 +15,8 @@ from eventveil.cli.options import (
     ServerKeyOption,
     SubscriberKeyOption,
     on_signals,
-    print_json,
     say,
+    say_json,
 )
 
 
@@ -67,9 +67,5 @@ def view(
     stopped: list[bool] = []
     on_signals(lambda: stopped.append(True))
     line = Line(endpoint, server_key=server_key, key=key, require_certificate=require_certificate, book=book)
-    tell = _tell_json if json else say
+    tell = say_json if json else say
     serve_page(line, http, token, say=tell, stop=lambda: bool(stopped))
-
-
-def _tell_json(text: str) -> None:
-    print_json({"message": text})
