@@ -11,11 +11,13 @@ from eventveil.addresses import parse_port, split_host_port
 from eventveil.cli.options import (
     EndpointArgument,
     ExpectedBookOption,
+    JsonOption,
     RequireCertificateOption,
     ServerKeyOption,
     SubscriberKeyOption,
     on_signals,
     say,
+    say_json,
 )
 from eventveil.errors import ConfigError
 
@@ -41,6 +43,7 @@ def mqtt(
     key: SubscriberKeyOption = None,
     require_certificate: RequireCertificateOption = None,
     book: ExpectedBookOption = None,
+    json: JsonOption = False,
 ) -> None:
     """Pass published gestures to an MQTT broker, until the pipeline ends or Ctrl-C.
 
@@ -61,6 +64,6 @@ def mqtt(
     stopped: list[bool] = []
     on_signals(lambda: stopped.append(True))
     bridge_mqtt(
-        endpoint, Broker(host, port, tls, login), say=say, stop=lambda: bool(stopped), server_key=server_key, key=key,
+        endpoint, Broker(host, port, tls, login), say=say_json if json else say, stop=lambda: bool(stopped), server_key=server_key, key=key,
         require_certificate=require_certificate, book=book,
     )  # fmt: skip
