@@ -94,6 +94,7 @@ def import_event_reid(
 
     Example:  eventveil weights import event-reid net_59.pth --out anonymizer.safetensors
     """
+    require_line("eventveil weights import")
     from eventveil.models import published
 
     path = out or file.with_suffix(".safetensors")

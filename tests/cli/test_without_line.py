@@ -22,8 +22,9 @@ NEEDY = (
     "show simulate:",
     "audit --weights shipped --out out",
     "audit selftest --out out",
-    "weights init anonynoise out.safetensors",
+    "weights init anonynoise --out out.safetensors",
     "weights import anonynoise /no/such/file",
+    "weights import event-reid /no/such/file",
     "weights show /no/such/file",
 )
 
