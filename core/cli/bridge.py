@@ -64,6 +64,6 @@ def mqtt(
     stopped: list[bool] = []
     on_signals(lambda: stopped.append(True))
     bridge_mqtt(
-        endpoint, Broker(host, port, tls, login), say=say_json if json else say, stop=lambda: bool(stopped), server_key=server_key, key=key,
-        require_certificate=require_certificate, book=book,
+        endpoint, Broker(host, port, tls, login), say=say_json if json else say, stop=lambda: bool(stopped),
+        server_key=server_key, key=key, require_certificate=require_certificate, book=book,
     )  # fmt: skip

@@ -178,7 +178,7 @@ def show(
     for path in shipped.files_of(file):
         weights = load_weights(path)
         parameters = sum(parameter.numel() for parameter in weights.model.parameters())
-        contents = weights.metadata.model_dump(mode="json") | {"parameters": parameters}
+        contents = weights.metadata.model_dump(mode="json") | {"parameters": parameters, "digest": weights.digest}
         if json:
             print_json(contents)
             continue
