@@ -6,14 +6,15 @@ asked for them. docs/privacy.md lists all that is stored.
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Set
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from eventveil.errors import ConfigError
+from eventveil.errors import ConfigError, EventVeilError
 from eventveil.files import remove_parts
 from eventveil.io.camera.uri import DRIVERS, CameraUri
 from eventveil.stream.pipeline.leftovers import leftovers
@@ -21,7 +22,9 @@ from eventveil.stream.preprocess.hot_pixel_file import hot_pixel_files
 from eventveil.stream.settings import PipelineSettings
 
 _CACHED = re.compile(r"[0-9a-f]{32}\.npy")  # names of `training.data.windows`, whose rows are raw windows
-_PICTURE = "windows.png"
+_PART = re.compile(rf"\.{_CACHED.pattern}\.[0-9a-f]{{8}}\.part")  # left by a process that was killed while writing one
+_PICTURES = ("pretrain", "adversarial", "attack"), "windows.png"  # folders of stages, and the picture in one
+_AUDIT = {"digest", "look"}  # keys of work/audit.json
 WINDOWS, SPLIT = "windows", "split.json"
 """The folder of raw windows in a run folder and in the work folder of an audit, and the file that marks both."""
 
@@ -89,11 +92,11 @@ def of_folder(folder: Path) -> list[Trace]:
     """
     if not folder.is_dir():
         raise ConfigError(f"{folder}: no such folder; expected one that `eventveil train` or `eventveil audit` made")
-    if (folder / "work" / "audit.json").is_file():
+    if _is_audit(folder / "work"):
         return [Trace("raw windows, identities and attackers of an audit", folder / "work")]
     if (folder / SPLIT).is_file():
         return list(_of_run(folder))
-    cached = sorted(path for path in folder.iterdir() if _CACHED.fullmatch(path.name))
+    cached = [path for path in _windows_in(folder) if _CACHED.fullmatch(path.name)]
     if not cached:
         raise ConfigError(
             f"{folder}: is no folder of a training (no split.json), of an audit (no work/audit.json) or of cached "
@@ -105,6 +108,8 @@ def of_folder(folder: Path) -> list[Trace]:
 @contextmanager
 def windows_kept(folder: Path, *, keep: bool, cache: Path | None, owner: bool = True) -> Iterator[None]:
     """Delete the raw windows of a training or an audit when the block ends, however it ends.
+
+    After an error, windows that were there before stay: the run may have been refused because they are another one's.
 
     Args:
         folder: of the run, or of the work of the audit.
@@ -120,15 +125,47 @@ def windows_kept(folder: Path, *, keep: bool, cache: Path | None, owner: bool = 
             f"run.keep_windows: other runs may need the windows in {cache}; leave data.cache out, or keep them and "
             f"delete them with `eventveil forget {cache}`"
         )
+    before = set(_windows_in(folder / WINDOWS))
+    refused = False
     try:
         yield
+    except EventVeilError:
+        refused = True  # perhaps because another run made the folder: its windows stay
+        raise
     finally:
-        if not keep and owner and (folder / SPLIT).is_file():  # otherwise the folder was refused: it is not ours
-            Trace("raw windows", folder / WINDOWS).delete()
+        if not keep and owner and (folder / SPLIT).is_file():  # otherwise the folder is not ours
+            for trace in _of_windows(folder, before if refused else frozenset()):
+                trace.delete()
 
 
 def _of_run(folder: Path) -> Iterator[Trace]:
+    yield from _of_windows(folder)
+    stages, name = _PICTURES
+    pictures = (path for stage in stages for path in (folder / stage).rglob(name) if not (folder / stage).is_symlink())
+    yield from (Trace("a picture of raw windows", path) for path in sorted(pictures))
+
+
+def _of_windows(folder: Path, kept: Set[Path] = frozenset()) -> Iterator[Trace]:
+    """Yield the folder of raw windows of a run; if it also holds something else, only the windows in it."""
     windows = folder / WINDOWS
-    if windows.is_dir():
+    made = [path for path in _windows_in(windows) if path not in kept]
+    if windows.is_symlink() or (windows.is_dir() and len(made) == len(list(windows.iterdir()))):
         yield Trace("raw windows", windows)
-    yield from (Trace("a picture of raw windows", path) for path in sorted(folder.rglob(_PICTURE)))
+    else:
+        yield from (Trace("raw windows", path) for path in made)
+
+
+def _windows_in(folder: Path) -> list[Path]:
+    """Return the files of raw windows in a folder, whole or not, by their names."""
+    names = sorted(folder.iterdir()) if folder.is_dir() else []
+    made = (path for path in names if _CACHED.fullmatch(path.name) or _PART.fullmatch(path.name))
+    return [path for path in made if path.is_symlink() or not path.is_dir()]
+
+
+def _is_audit(work: Path) -> bool:
+    """Return whether an audit made this folder: other programs, too, write a file `audit.json`."""
+    try:
+        values = json.loads((work / "audit.json").read_bytes())
+    except (OSError, ValueError):
+        return False
+    return isinstance(values, dict) and set(values) == _AUDIT

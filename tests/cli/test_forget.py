@@ -18,7 +18,7 @@ from typer.testing import CliRunner
 
 from eventveil import Sensor
 from eventveil.cli import app
-from eventveil.errors import ConfigError, EventVeilError
+from eventveil.errors import ConfigError, EventVeilError, TrainingError
 from eventveil.files import lock_file
 from eventveil.retention import windows_kept
 from eventveil.service import paths
@@ -122,6 +122,7 @@ def test_of_a_run_an_audit_and_a_cache_the_raw_windows_are_deleted_and_the_resul
                  audit / "work" / "windows" / cached, cache / cached, cache / "mine.npy"):  # fmt: skip
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(b"x")
+    (audit / "work" / "audit.json").write_text('{"digest": "0", "look": "1"}')
     assert [path for _, path in forget(run)] == [str(run / "windows"), str(run / "adversarial" / "windows.png")]
     assert sorted(path.name for path in run.rglob("*") if path.is_file()) == [
         "a.safetensors", "results.json", "split.json"
@@ -204,6 +205,39 @@ def test_windows_are_deleted_after_an_error_and_never_in_a_folder_that_no_run_ma
     assert (home / "photos" / "windows").exists()
     with pytest.raises(ConfigError, match="other runs may need"), windows_kept(home, keep=False, cache=home / "cache"):
         pass
+
+
+def test_what_eventveil_has_not_made_stays_in_folders_with_its_names(home):
+    """`split.json`, `windows/`, `windows.png` and `work/audit.json` are names that others use, too."""
+    cached = "0123456789abcdef" * 2 + ".npy"
+    mine = [home / "data" / name for name in ("windows/house.jpg", "windows/deep/x", "figures/windows.png")]
+    mine += [home / "project" / "work" / name for name in ("audit.json", "thesis.tex")]
+    for path in (home / "data" / "split.json", home / "data" / "windows" / cached, *mine):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text('{"vulnerabilities": {}}')
+    assert [path for _, path in forget(home / "data")] == [str(home / "data" / "windows" / cached)]
+    assert "nothing was deleted" in forget(home / "project", status=2)
+    with windows_kept(home / "data", keep=False, cache=None):
+        (home / "data" / "windows" / cached).write_bytes(b"x")
+    assert not (home / "data" / "windows" / cached).exists()
+    assert all(path.exists() for path in mine)
+
+
+def test_a_run_that_is_refused_deletes_no_windows_of_an_earlier_one(home):
+    earlier, new = (home / "run" / "windows" / (digit * 32 + ".npy") for digit in "01")
+    earlier.parent.mkdir(parents=True)
+    earlier.write_bytes(b"x")
+    (home / "run" / "split.json").write_text("{}")
+
+    def refused():
+        with windows_kept(home / "run", keep=False, cache=None):
+            new.write_bytes(b"x")
+            raise TrainingError("this stage was already started")
+
+    with pytest.raises(TrainingError):
+        refused()
+    assert earlier.exists()
+    assert not new.exists()
 
 
 def test_only_processes_that_hold_the_lock_are_running(home):
