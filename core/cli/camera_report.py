@@ -16,7 +16,7 @@ import numpy as np
 
 from eventveil.errors import CameraError
 from eventveil.io.camera.live import LiveCamera
-from eventveil.io.camera.uri import CameraUri
+from eventveil.io.camera.uri import DRIVERS, CameraUri
 from eventveil.version import __version__
 
 PACKAGES = ("dv-processing", "neuromorphic-drivers", "numpy", "numba")
@@ -73,7 +73,7 @@ def measure(uri: str, seconds: float, *, max_age_ms: int, watch: Callable[[float
             "cores": os.cpu_count(), "python": platform.python_version(),
         },
         "packages": {name: _version(name) for name in PACKAGES},
-        "camera": {key: info[key] for key in ("driver", "model", "sensor", "firmware", "connection")},
+        "camera": {key: info[key] for key in ("driver", "model", "sensor", "firmware", "connection")} | _peer(camera),
         "seconds": round(now, 1),
         "requested_seconds": seconds,
         "failure": failure,
@@ -108,6 +108,12 @@ def _reconnect(camera: LiveCamera, gone: CameraError) -> str | None:
     except CameraError:
         return str(gone.found)
     return None
+
+
+def _peer(camera: LiveCamera) -> dict[str, str]:
+    """Return what replaces the model of a camera at the other end of a network: its sender's name for it."""
+    # DV and dv-processing name cameras MODEL_SERIAL, and others as they like.
+    return {} if camera.uri.kind in DRIVERS else {"model": "a camera that another program reads"}
 
 
 def _version(name: str) -> str | None:

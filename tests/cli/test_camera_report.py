@@ -13,6 +13,8 @@ from typer.testing import CliRunner
 
 from eventveil import Sensor
 from eventveil.cli import app, camera_report
+from eventveil.io.camera.device import CameraInfo
+from eventveil.io.camera.live import CameraCounters
 
 SENSOR = Sensor(640, 480)
 SERIAL = "DXB0CAFE"
@@ -85,6 +87,33 @@ def test_a_report_is_never_replaced_silently_and_a_missing_camera_is_an_error(tm
     done = CliRunner().invoke(app, ["cameras", "test", "dv://", "--out", str(tmp_path / "other.json")])
     assert done.exception is not None
     assert not (tmp_path / "other.json").exists()
+
+
+class NetworkCamera:
+    """Stands in for a camera at the other end of a network, which DV names MODEL_SERIAL."""
+
+    def __init__(self, uri, **_):
+        self.uri, self.incidents, self.counters = uri, set(), CameraCounters()
+        self.info = CameraInfo(
+            driver="dv-processing", model=f"DVXplorer_{SERIAL}", sensor=SENSOR, connection="network", uri=str(uri)
+        )
+
+    def connect(self, within_s):
+        pass
+
+    def read(self):
+        raise KeyboardInterrupt
+
+    def close(self):
+        pass
+
+
+def test_the_name_of_a_camera_on_the_network_is_not_reported(tmp_path, monkeypatch):
+    monkeypatch.setattr(camera_report, "LiveCamera", NetworkCamera)
+    result = report_on("dv+tcp://127.0.0.1:7777", "--out", tmp_path / "report.json", status=1)
+    assert SERIAL not in json.dumps(result)
+    assert "7777" not in json.dumps(result["report"])
+    assert result["report"]["camera"]["connection"] == "network"
 
 
 @pytest.mark.parametrize(
