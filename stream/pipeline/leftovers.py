@@ -7,6 +7,7 @@ A pipeline removes its folder at its end, and the fork server does if the superv
 from __future__ import annotations
 
 import os
+import stat
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,6 +19,8 @@ from eventveil.stream.runtime.sockets import LOCK, lock_folder
 
 FOLDERS = "pymp-*/eventveil-*"
 """Runtime folders that pipelines have created, below the folder for temporary files."""
+SOCKETS = tuple(f"{name}.sock" for name in ("anonymize", "classify", "publish", "reports"))
+"""The private sockets of a pipeline: of the stages that receive, and of the supervisor."""
 
 
 def leftovers(chosen: Path | None) -> Iterator[Path]:
@@ -31,7 +34,8 @@ def leftovers(chosen: Path | None) -> Iterator[Path]:
     """
     if chosen is None:
         for folder in sorted(Path(tempfile.gettempdir()).glob(FOLDERS)):
-            if _is_ours(folder) and not _is_used(folder):
+            # Anyone can put a link there that leads to another folder of this user.
+            if _belongs_to_us(folder.parent) and _is_ours(folder) and not _is_used(folder):
                 yield folder
         return
     if not _is_ours(chosen):
@@ -40,15 +44,24 @@ def leftovers(chosen: Path | None) -> Iterator[Path]:
         raise ConfigError(f"{chosen}: a pipeline is running in this folder (line.runtime_dir); stop it first")
     names = [COUNTERS, EXPELLED, LOCK]
     yield from (chosen / name for name in names if (chosen / name).is_file())
-    yield from (path for path in sorted(chosen.glob("*.sock")) if path.is_socket())
+    yield from (chosen / name for name in SOCKETS if (chosen / name).is_socket())
 
 
 def _is_ours(folder: Path) -> bool:
     """Return whether a folder is one of this user in which a pipeline has run."""
     try:
-        return folder.lstat().st_uid == os.geteuid() and folder.is_dir() and (folder / LOCK).is_file()
+        return _belongs_to_us(folder) and (folder / LOCK).is_file()
     except OSError:
         return False
+
+
+def _belongs_to_us(folder: Path) -> bool:
+    """Return whether this is a folder of this user, and no link to one."""
+    try:
+        state = folder.lstat()
+    except OSError:
+        return False
+    return stat.S_ISDIR(state.st_mode) and state.st_uid == os.geteuid()
 
 
 def _is_used(folder: Path) -> bool:

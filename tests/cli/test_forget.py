@@ -56,12 +56,16 @@ def dead_pipeline(folder):
     folder.mkdir(parents=True)
     for name in ("lock", "counters", "expelled"):
         (folder / name).write_bytes(b"x")
+    bind(folder / "anonymize.sock")
+    return folder
+
+
+def bind(path):
     with socket.socket(socket.AF_UNIX) as listener:
         here = Path.cwd()
-        os.chdir(folder)  # the path of a socket must be short
-        listener.bind("anonymize.sock")
+        os.chdir(path.parent)  # the path of a socket must be short
+        listener.bind(path.name)
         os.chdir(here)
-    return folder
 
 
 def test_the_hot_pixels_of_one_camera_and_no_other_are_deleted(home):
@@ -100,9 +104,18 @@ def test_the_folders_of_killed_pipelines_are_deleted_and_those_of_running_ones_s
     assert other.exists()
 
 
+def test_a_link_among_temporary_files_leads_to_no_other_folder(home):
+    """Other users can create it, and let it lead to a runtime folder that this user has chosen, with more in it."""
+    chosen = dead_pipeline(home / "mine" / "eventveil-line")
+    (home / "tmp" / "pymp-x").symlink_to(chosen.parent)
+    assert forget("simulate:") == []
+    assert chosen.exists()
+
+
 def test_of_a_chosen_runtime_folder_only_what_a_pipeline_has_left_is_deleted(home):
     folder = dead_pipeline(home / "run")
     (folder / "mine.txt").write_text("not of a pipeline")
+    bind(folder / "mine.sock")
     config = home / "line.yaml"
     config.write_text(yaml.safe_dump({"sources": [{"uri": "simulate:"}], "line": {"runtime_dir": str(folder)}}))
     lock = lock_file(folder / "lock")
@@ -111,7 +124,7 @@ def test_of_a_chosen_runtime_folder_only_what_a_pipeline_has_left_is_deleted(hom
     finally:
         os.close(lock)
     assert len(forget(config)) == 4
-    assert [path.name for path in folder.iterdir()] == ["mine.txt"]
+    assert {path.name for path in folder.iterdir()} == {"mine.txt", "mine.sock"}
 
 
 def test_of_a_run_an_audit_and_a_cache_the_raw_windows_are_deleted_and_the_results_stay(home):
