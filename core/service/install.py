@@ -17,6 +17,7 @@ from eventveil.stream.protocol.keys import SECRET, new_keys
 BOOTED = Path("/run/systemd/system")
 """Exists if systemd runs this machine. Source: sd_booted(3)."""
 READABLE = 0o644  # settings of the system, which hold no secret; systemd warns about private ones
+ENTERED = 0o750  # a folder of root that the services may enter
 
 
 class System:
@@ -58,6 +59,11 @@ class System:
         for path in paths:
             os.chown(path, user.pw_uid, user.pw_gid, follow_symlinks=False)
 
+    def admit(self, folder: Path) -> None:
+        """Let the user of the services enter a folder of root, and change nothing in it."""
+        os.chown(folder, 0, pwd.getpwnam(USER).pw_gid)
+        folder.chmod(ENTERED)
+
     def run(self, command: str) -> None:
         """Run a command.
 
@@ -88,12 +94,15 @@ def install(installation: Installation, system: System) -> None:
         raise ConfigError("\n".join(installation.problems))
     for path in installation.files:
         _check_ours(system.place(path))
+    if installation.keys is not None:
+        _refuse_link(system.place(installation.keys), system.place(CONFIGS))
     if not system.has_user():
         for command in installation.before:
             system.run(command)
     try:
         private_folder(system.place(CONFIGS))
-        system.give(system.place(CONFIGS))
+        # Root writes here, so the services must not: they could put a link in the way of a file.
+        system.admit(system.place(CONFIGS))
         for path, text in installation.files.items():
             place = system.place(path)
             write_atomic(place, text.encode())
@@ -101,10 +110,8 @@ def install(installation: Installation, system: System) -> None:
                 system.give(place)
             else:
                 place.chmod(READABLE)
-        if installation.keys is not None and not (system.place(installation.keys) / SECRET).exists():
-            new_keys(system.place(installation.keys), installation.paths.name)
-            keys = system.place(installation.keys)
-            system.give(keys, *keys.rglob("*"))
+        if installation.keys is not None:
+            _create_keys(system.place(installation.keys), installation.paths.name, system)
     except OSError as error:
         raise ConfigError(
             f"{error.filename}: cannot be written ({error.strerror}); free some space, or check its folder"
@@ -151,6 +158,29 @@ def uninstall(paths: ServicePaths, system: System) -> list[Path]:
     for command in commands:
         system.run(command)
     return listed
+
+
+def _create_keys(folder: Path, name: str, system: System) -> None:
+    """Create the publisher's keys unless they exist, and give them, and no other file, to the services."""
+    configs = system.place(CONFIGS)
+    _refuse_link(folder, configs)  # once more: now only root can put one there
+    if (folder / SECRET).exists():
+        return
+    folders = [each for each in (folder, *folder.parents) if configs in each.parents]
+    new = [each for each in folders if not each.exists()]
+    public = new_keys(folder, name)
+    system.give(folder / SECRET, public, *dict.fromkeys([folder, *new]))  # folders last: nothing changes in them before
+
+
+def _refuse_link(folder: Path, configs: Path) -> None:
+    """Refuse a link on the way from one folder to another: root would write, and give away, where it leads.
+
+    Raises:
+        ConfigError: there is one.
+    """
+    for each in (folder, *folder.parents):
+        if configs in each.parents and each.is_symlink():
+            raise ConfigError(f"{each}: is a symbolic link, which is never followed; move it away")
 
 
 def _check_ours(path: Path) -> None:

@@ -30,7 +30,7 @@ class FakeSystem(System):
 
     def __init__(self, root, *, users=(), fails=""):
         super().__init__(root)
-        self.users, self.fails, self.commands, self.given = list(users), fails, [], []
+        self.users, self.fails, self.commands, self.given, self.admitted = list(users), fails, [], [], []
 
     def check(self):
         pass
@@ -41,6 +41,11 @@ class FakeSystem(System):
     def give(self, *paths):
         assert self.has_user(), "nothing can belong to a user who does not exist"
         self.given += [str(path.relative_to(self._root)) for path in paths]
+
+    def admit(self, folder):
+        assert self.has_user()
+        self.admitted.append(str(folder.relative_to(self._root)))
+        folder.chmod(0o750)
 
     def run(self, command):
         self.commands.append(command)
@@ -100,11 +105,33 @@ def test_unit_user_udev_rule_log_and_keys_are_installed(tmp_path, program, syste
     assert system.commands[0].startswith("useradd --system")
     assert system.commands[-1] == "systemctl enable --now eventveil-line.service"
     modes = {path.name: path.stat().st_mode & 0o777 for path in root.rglob("*") if "eventveil" in str(path)}
-    assert modes["eventveil"] == modes["keys"] == 0o700
+    assert modes["eventveil"] == 0o750
+    assert modes["keys"] == 0o700
     assert modes["line.yaml"] == modes["secret.key"] == 0o600
     assert modes["eventveil-line.service"] == 0o644
-    assert set(system.given) == {f"etc/eventveil{name}" for name in ("", "/line.yaml", "/keys", "/keys/secret.key",
-                                                                     "/keys/line.pub")}  # fmt: skip
+    assert system.admitted == ["etc/eventveil"]  # the services enter it, and root alone writes there
+    assert set(system.given) == {f"etc/eventveil/{name}" for name in ("line.yaml", "keys", "keys/secret.key",
+                                                                      "keys/line.pub")}  # fmt: skip
+
+
+@pytest.mark.parametrize("keys", ["keys", "keys/door"])
+def test_no_link_leads_the_keys_elsewhere_and_no_other_file_is_given_away(tmp_path, program, system, keys):
+    """Who is the user of the services must not get files of root by a link."""
+    treasure, configs = tmp_path / "root/etc/treasure", tmp_path / "root/etc/eventveil"
+    for folder in (treasure, configs):
+        folder.mkdir(0o700)
+    (treasure / "shadow").write_text("of root")
+    (configs / "keys").symlink_to(treasure)
+    installation = planned(tmp_path, program, CONFIG.replace("keys: keys", f"keys: {keys}"))
+    with pytest.raises(ConfigError, match="symbolic link"):
+        install(installation, system)
+    assert [path.name for path in treasure.iterdir()] == ["shadow"]
+    (configs / "keys").unlink()
+    (configs / "keys").mkdir(0o700)
+    (configs / "keys/mine").write_text("of root")
+    install(installation, system)
+    assert set(system.given) == {"etc/eventveil/line.yaml", f"etc/eventveil/{keys}", f"etc/eventveil/{keys}/line.pub",
+                                 f"etc/eventveil/{keys}/secret.key"}  # fmt: skip
 
 
 def test_the_installed_configuration_is_valid_and_names_its_weights(tmp_path, program, system):
