@@ -9,6 +9,7 @@ import json
 import re
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from ipaddress import ip_address
 from pathlib import Path
@@ -102,6 +103,8 @@ def bridge_mqtt(
 ) -> None:
     """Pass the gestures of a pipeline to a broker until the pipeline ends, or `stop` returns True.
 
+    Gestures while the broker is away are lost. Once it is back, the next one of each stream is passed on as if new.
+
     Args:
         endpoint: of the publisher.
         broker: where they go. Off this machine, its connection must be encrypted.
@@ -123,16 +126,20 @@ def bridge_mqtt(
         )
     client = _connected(broker)
     say(f"eventveil: connected to the broker {broker.host}:{broker.port}; topics {TOPIC}/STREAM/gesture")
+    topics: GestureTopics | None = None
     try:
-        topics = GestureTopics(lambda topic, text, keep: client.publish(topic, text, AT_LEAST_ONCE, keep))
-        client.publish(STATUS, "online", AT_LEAST_ONCE, retain=True)
         for message in subscribe(
             endpoint, (GESTURE, STATE), server_key=server_key, key=key, require_certificate=require_certificate,
             book=book, stop=stop,
         ):  # fmt: skip
+            if not client.is_connected():  # its client would keep all gestures, and send old ones when it is back
+                topics = None
+                continue
+            topics = topics or GestureTopics(lambda topic, text, keep: client.publish(topic, text, AT_LEAST_ONCE, keep))
             topics.take(message)
     finally:
-        client.publish(STATUS, "offline", AT_LEAST_ONCE, retain=True).wait_for_publish(CONNECT_S)
+        with suppress(RuntimeError):  # the broker is away, and has sent the last will
+            client.publish(STATUS, "offline", AT_LEAST_ONCE, retain=True).wait_for_publish(CONNECT_S)
         client.disconnect()
         client.loop_stop()
 
@@ -149,8 +156,10 @@ def _connected(broker: Broker) -> mqtt.Client:
         client.tls_set()
     answered, answer = threading.Event(), [""]
 
-    def on_connect(_client: Any, _data: Any, _flags: Any, reason: Any, _properties: Any) -> None:
+    def on_connect(client: Any, _data: Any, _flags: Any, reason: Any, _properties: Any) -> None:
         answer[0] = str(reason) if reason.is_failure else ""
+        if not reason.is_failure:  # also after a broker was away, which has sent the last will
+            client.publish(STATUS, "online", AT_LEAST_ONCE, retain=True)
         answered.set()
 
     client.on_connect = on_connect

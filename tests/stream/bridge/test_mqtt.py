@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import threading
 import time
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ from pipeline_helpers import line_ended, word_gesture_header
 
 from eventveil.addresses import free_port
 from eventveil.errors import AccessError, ConfigError, EventVeilError, LineError
+from eventveil.stream.bridge import mqtt as bridge
 from eventveil.stream.bridge.mqtt import Broker, bridge_mqtt
 
 mqtt = pytest.importorskip("paho.mqtt.client", reason="no paho-mqtt here: pip install '.[mqtt]'")
@@ -88,6 +90,45 @@ def test_changes_of_gestures_arrive_and_nothing_else(broker):
     assert {config["state_topic"] for config in configs.values()} == {topic for topic, _ in told} - {"eventveil/status"}
     assert all(config["availability_topic"] == "eventveil/status" for config in configs.values())
     assert not [text for _, text in received if "48271" in text]
+
+
+class Client:
+    """An MQTT client that can lose its broker, as paho's says it."""
+
+    def __init__(self):
+        self.sent, self.is_there = [], True
+
+    def is_connected(self):
+        return self.is_there
+
+    def publish(self, topic, text, *_, **__):
+        self.sent.append((topic, text))
+        return self
+
+    def wait_for_publish(self, _):
+        if not self.is_there:
+            raise RuntimeError("Message publish failed: The client is not currently connected.")
+
+    def disconnect(self):
+        self.sent.append("disconnected")
+
+    def loop_stop(self):
+        pass
+
+
+def test_gestures_while_the_broker_is_away_are_not_kept_and_its_end_is_no_error(monkeypatch):
+    client = Client()
+
+    def messages(*_, **__):
+        for label, is_there in (("wave", True), ("clap", False), ("roll", False), ("roll", True), ("wave", False)):
+            client.is_there = is_there
+            yield SimpleNamespace(topic="gesture", header=SimpleNamespace(stream="door", label=label, presence=None))
+
+    monkeypatch.setattr(bridge, "_connected", lambda _: client)
+    monkeypatch.setattr(bridge, "subscribe", messages)
+    bridge_mqtt("tcp://127.0.0.1:5999", Broker("127.0.0.1", 1), say=lambda _: None)
+    assert [text for topic, text in client.sent[:-1] if topic == "eventveil/door/gesture"] == ["wave", "roll"]
+    assert client.sent[-1] == "disconnected"
 
 
 @pytest.mark.parametrize(
