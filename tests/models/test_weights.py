@@ -12,7 +12,7 @@ from weights_helpers import anonymizer, anonymizer_file, classifier
 from eventveil.errors import WeightsError
 from eventveil.models import load_weights, save_weights
 from eventveil.models.kinds import initialise
-from eventveil.models.metadata import Metadata
+from eventveil.models.metadata import Metadata, TrainedScene
 from eventveil.models.weights import digest_of
 
 
@@ -79,6 +79,11 @@ def test_the_digest_of_weights_covers_all_that_decides_what_they_do(tmp_path):
     width, height = metadata.size
     for windows in ({"bin_us": metadata.bin_us + 1}, {"size": (width + 8, height)}, {"hop": metadata.hop + 1}):
         assert save_weights(tmp_path / "windows", model, metadata.model_copy(update=windows)) != plain
+
+    # The view, and with `min_density: trained` the gestures.
+    for field, density in (((64, 48), None), ((64, 64), None), (None, (1.0, 2.0, 3.0))):
+        scene = metadata.model_copy(update={"scene": TrainedScene(field=field, density=density)})
+        assert save_weights(tmp_path / "scene", model, scene) != plain
 
     def digest_of_rule(**rule):
         """Save the same tensors with another number that only the config holds."""
