@@ -1,7 +1,7 @@
-"""What a pipeline, a training or an audit has left on this machine of what it saw, and deleting it.
+"""Finds and deletes what a pipeline, a training or an audit has stored of what it saw without being told to.
 
-Recordings, weights, reports and everything else that a command was told to write are not here: they belong to whoever
-asked for them. docs/privacy.md lists all that is stored.
+Recordings, weights, reports and everything else that a command was told to write belong to its user, and stay.
+docs/privacy.md lists everything that is stored.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ class Trace:
                 remove_parts(self.path)
         except OSError as error:
             raise ConfigError(
-                f"{error.filename or self.path}: cannot be deleted ({error.strerror}); repeat this as its owner"
+                f"{error.filename or self.path}: cannot be deleted ({error.strerror}); run this as its owner"
             ) from None
 
 
@@ -85,10 +85,10 @@ def of_pipeline(settings: PipelineSettings, state: Path | None = None) -> list[T
 
 
 def of_folder(folder: Path) -> list[Trace]:
-    """Return the raw windows, and all that was made of them for attacks, in the folder of a run, an audit or a cache.
+    """Return the raw windows, and everything made from them for attacks, in the folder of a run, an audit or a cache.
 
     Raises:
-        ConfigError: it is no such folder.
+        ConfigError: it is not such a folder.
     """
     if not folder.is_dir():
         raise ConfigError(f"{folder}: no such folder; expected one that `eventveil train` or `eventveil audit` made")
@@ -99,7 +99,7 @@ def of_folder(folder: Path) -> list[Trace]:
     cached = [path for path in _windows_in(folder) if _CACHED.fullmatch(path.name)]
     if not cached:
         raise ConfigError(
-            f"{folder}: is no folder of a training (no split.json), of an audit (no work/audit.json) or of cached "
+            f"{folder}: not a folder of a training (no split.json), of an audit (no work/audit.json) or of cached "
             "windows (data.cache); nothing was deleted"
         )
     return [Trace("raw windows", path) for path in cached]
@@ -122,8 +122,8 @@ def windows_kept(folder: Path, *, keep: bool, cache: Path | None, owner: bool = 
     """
     if not keep and cache is not None:
         raise ConfigError(
-            f"run.keep_windows: other runs may need the windows in {cache}; leave data.cache out, or keep them and "
-            f"delete them with `eventveil forget {cache}`"
+            f"run.keep_windows: other runs may need the windows in {cache}; remove data.cache, or keep the windows and "
+            f"delete them later with `eventveil forget {cache}`"
         )
     before = set(_windows_in(folder / WINDOWS))
     refused = False

@@ -23,7 +23,7 @@ METADATA_KEY = "eventveil"
 
 
 class _Versioned(BaseModel):
-    """The one key that must stay readable in files of later versions, whatever else they hold."""
+    """The one key that must stay readable in files of all later versions."""
 
     format_version: int
 
@@ -102,7 +102,7 @@ def open_file(path: Path, framework: Literal["np", "pt"]) -> Iterator[Any]:  # s
             yield file
     except SafetensorError as error:
         raise WeightsError(
-            f"{path}: expected a safetensors file, got something else or a part of one ({error}); "
+            f"{path}: expected a safetensors file, got another or an incomplete file ({error}); "
             "import a .pth file with `eventveil weights import`"
         ) from error
     except OSError as error:

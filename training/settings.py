@@ -87,7 +87,7 @@ class TrainingWindowSettings(Settings):
     @model_validator(mode="after")
     def _is_consistent(self) -> Self:
         if self.clock != "us" and self.mode != "recording":
-            raise ValueError(f"clock {self.clock} divides whole recordings, in mode recording: set clock to us")
+            raise ValueError(f"clock {self.clock} is for mode recording only: set clock to us")
         if (self.mode == "recording") != (self.bin_us is None):
             raise ValueError("mode recording divides the trial into its bins and takes no bin_us; the others need one")
         if self.mode != "windows" and self.straddle:
@@ -213,12 +213,12 @@ class AttackSettings(StageSettings):
     @model_validator(mode="after")
     def _starts_where_it_can(self) -> Self:
         if self.begin_from == "pipeline" and self.weights is not None:
-            raise ValueError("from pipeline starts from the networks of this run's stage 2, and weights names others")
+            raise ValueError("from pipeline starts from the networks of this run's stage 2; leave weights out")
         return self
 
 
 class RunSettings(Settings):
-    """Device, precision, how often to save and validate, what is kept; only the precision affects what is learned."""
+    """Device, precision, saving, validation and retention; of these, only the precision affects what is learned."""
 
     device: str = Field(default="auto", pattern=r"^(auto|cpu|cuda)$")
     precision: Literal["fp32", "bf16"] = "fp32"

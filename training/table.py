@@ -1,4 +1,4 @@
-"""Runs the table of a paper: trains and attacks what each row needs, and writes the figures beside the published ones.
+"""Runs the table of a paper: trains and attacks every row, and writes our figures next to the published ones.
 
 A file in configs/tables/ lists the rows. Rows with the same `run` share a run folder, so that what they have in common
 is trained once; a row adds one attack to it. Everything can be resumed at any moment.
@@ -30,8 +30,8 @@ class TableRow(Settings):
         run: name of its run folder; rows that share one share its stages 1 and 2.
         subject: what is attacked, as in `attack.against`.
         config: a configuration of configs/train/; None: that of the table.
-        changes: `set` in files: changes of keys, on top of those of the table.
-        published: the figures of the paper, in its units, by metric; those that are not known are left out.
+        changes: `set` in files: changes of keys, applied after those of the table.
+        published: the figures of the paper, in its units, by metric; unknown ones are left out.
     """
 
     name: str
@@ -65,7 +65,7 @@ class TableSettings(Settings):
     @classmethod
     def _known(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         if unknown := sorted(set(value) - set(METRICS)):
-            raise ValueError(f"expected some of {', '.join(METRICS)}, got {', '.join(unknown)}")
+            raise ValueError(f"expected metrics from {', '.join(METRICS)}; got {', '.join(unknown)}")
         return value
 
     @model_validator(mode="after")
@@ -75,7 +75,7 @@ class TableSettings(Settings):
             raise ValueError("two rows have the same name")
         for row in self.rows:
             if unknown := sorted(set(row.published) - set(self.metrics)):
-                raise ValueError(f"{row.name}: published figures of {', '.join(unknown)}, which are no columns")
+                raise ValueError(f"{row.name}: published figures of {', '.join(unknown)}; add them to metrics")
         return self
 
 
@@ -93,15 +93,17 @@ def run_table(
         table: the table.
         settings: those of each row.
         folder: folder of the results and runs.
-        recipe: makes the `Recipe` of a run folder, which resumes what the folder holds.
-        resume: continue a table; its finished rows are not run again.
+        recipe: makes the `Recipe` of a run folder, which resumes the run in that folder.
+        resume: continue a table without running finished rows again.
 
     Raises:
         TrainingError: the folder holds a table and `resume` is false, or training cannot continue.
         EventVeilError: a dataset or a file cannot be read.
     """
     if (folder / RESULTS).exists() and not resume:
-        raise TrainingError(f"{folder}: holds a table; continue it with --resume, or choose another folder with --out")
+        raise TrainingError(
+            f"{folder}: already holds a table; continue it with --resume, or choose another folder with --out"
+        )
     results = read_json(folder / RESULTS)
     lines: list[Line] = []
     for row, of_row in zip(table.rows, settings, strict=True):

@@ -37,18 +37,18 @@ SUMMARIES = {
     "run": "Run sources through the pipeline and publish anonymized windows and gestures.",
     "subscribe": "Receive what a pipeline publishes, until it ends.",
     "view": "Show what a pipeline publishes as a web page, until Ctrl-C.",
-    "show": "Show raw events beside what is published of them, as a web page for you alone, until Ctrl-C.",
+    "show": "Show raw events next to what a pipeline would publish, in a web page for you alone, until Ctrl-C.",
     "record": "Record what a pipeline publishes, until it ends: windows, gestures, events and states, in MCAP.",
     "replay": "Publish a recording again: the same windows, gestures and events, as subscribers received them.",
     "status": "Show the status of a running pipeline: its stages, dropped windows, latency and subscribers.",
     "calibrate": "Measure a camera's events and compare them with the training data of the anonymizer.",
     "doctor": "Check this machine for problems that would stop or slow a pipeline. Changes nothing.",
-    "forget": "Delete what eventveil keeps of what it saw, without being told to write it.",
+    "forget": "Delete what eventveil has stored without being told to: hot pixels, leftovers, logs and raw windows.",
     "demo": "Watch the whole pipeline at work: what the camera sees and what subscribers get, side by side.",
     "results": "Print the results of a training or an audit: per cent, with 95 % intervals and chance levels.",
     "cameras": "List the attached event cameras: model, serial number, sensor, firmware, and the URI that opens each.",
-    "service": "Run a pipeline as a service of this machine: Linux with systemd (docs/service.md).",
-    "bridge": "Pass what a pipeline publishes to other systems.",
+    "service": "Run a pipeline as a systemd service, on Linux (docs/service.md).",
+    "bridge": "Forward what a pipeline publishes to other systems.",
     "datasets": "Validate datasets.",
     "keys": "Keys: encrypt what is published, and control who may subscribe (docs/security.md).",
     "simulate": "Write simulated datasets: gestures, visits with gestures in them, or scenes without any "
@@ -59,7 +59,7 @@ SUMMARIES = {
     "weights": "Import, show and initialise weights files.",
     "book": "Make, show and check books of the stand-in.",
 }
-"""The commands in the order of `eventveil --help`, and what it says of them: the first sentences of their own help.
+"""The commands in the order of `eventveil --help`, with their summaries: the first sentences of their own help.
 
 Repeated here so that the list of all commands, and a single command, need not import all others.
 """

@@ -1,4 +1,4 @@
-"""`eventveil bridge`: pass what a pipeline publishes to other systems."""
+"""`eventveil bridge`: forward what a pipeline publishes to other systems."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from eventveil.errors import ConfigError
 
 def register(app: typer.Typer) -> None:
     """Add the commands to the program."""
-    bridge = typer.Typer(no_args_is_help=True, help="Pass what a pipeline publishes to other systems.")
+    bridge = typer.Typer(no_args_is_help=True, help="Forward what a pipeline publishes to other systems.")
     bridge.callback()(lambda: None)  # so that a single command keeps its name
     bridge.command("mqtt")(mqtt)
     app.add_typer(bridge, name="bridge")
@@ -33,9 +33,11 @@ def register(app: typer.Typer) -> None:
 def mqtt(
     endpoint: EndpointArgument,
     broker: Annotated[
-        str, typer.Option(metavar="HOST:PORT", help="MQTT broker; usual ports are 1883, and 8883 with --tls.")
+        str, typer.Option(metavar="HOST:PORT", help="MQTT broker; the usual port is 1883, or 8883 with --tls.")
     ] = "127.0.0.1:1883",
-    tls: Annotated[bool, typer.Option("--tls", help="Encrypt. Required for a broker on another machine.")] = False,
+    tls: Annotated[
+        bool, typer.Option("--tls", help="Encrypt the connection; required for a broker on another machine.")
+    ] = False,
     login: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Private file (mode 0600) with one line, USER:PASSWORD.")
     ] = None,
@@ -45,11 +47,11 @@ def mqtt(
     book: ExpectedBookOption = None,
     json: JsonOption = False,
 ) -> None:
-    """Pass published gestures to an MQTT broker, until the pipeline ends or Ctrl-C.
+    """Forward published gestures to an MQTT broker, until the pipeline ends or Ctrl-C.
 
-    For each stream, eventveil/STREAM/gesture holds the label ("none" without one) and, of a stand-in,
-    eventveil/STREAM/presence holds ON or OFF, each sent when it changes. Home Assistant finds both by itself. Whoever
-    can read these topics learns the gestures: limit that in the broker.
+    For each stream, eventveil/STREAM/gesture holds the label, or "none". With a stand-in, eventveil/STREAM/presence
+    holds ON or OFF. Both are sent when they change, and Home Assistant discovers them. Anyone who can read these topics
+    learns the gestures: restrict access in the broker.
 
     For example:
 

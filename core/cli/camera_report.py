@@ -1,4 +1,4 @@
-"""Measures an attached camera for a report that its owner can send in: counts, rates, losses, versions; no events."""
+"""Measures an attached camera for a report to the project: counts, rates, losses and versions, but no events."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ RECONNECT_S = 60.0
 def measure(uri: str, seconds: float, *, max_age_ms: int, watch: Callable[[float, int], object]) -> dict[str, Any]:
     """Read a camera for a while, and return the report as plain values.
 
-    It names no serial number, and of the events only how many there were: in all, and in the quietest, the median and
-    the busiest second.
+    The report names no serial number. It gives the number of events in total, and in the quietest, the median and the
+    busiest second.
 
     Args:
         uri: of the camera.
@@ -87,7 +87,7 @@ def measure(uri: str, seconds: float, *, max_age_ms: int, watch: Callable[[float
 
 
 def losses_of(report: dict[str, Any]) -> list[str]:
-    """Return in words what went wrong; nothing if all events arrived in order."""
+    """Return what went wrong, in words; nothing if all events arrived in order."""
     counts, incidents = report["counts"], report["incidents"]
     reasons = {
         "the camera was not there any more": report["failure"] is not None,

@@ -100,21 +100,23 @@ def run_test(
     camera: Annotated[
         str, typer.Argument(metavar="CAMERA", help="URI of the camera, as `eventveil cameras` lists it.")
     ],
-    minutes: Annotated[float, typer.Option(min=0.01, max=1440, help="How long to read it.")] = 10.0,
+    minutes: Annotated[float, typer.Option(min=0.01, max=1440, help="How long to read the camera.")] = 10.0,
     max_age_ms: Annotated[
-        int, typer.Option(min=1, help="Discard events that have waited longer, as in live operation, and count them.")
+        int, typer.Option(min=1, help="Discard and count events that have waited longer, as a live pipeline does.")
     ] = 1000,
-    out: Annotated[Path, typer.Option("--out", metavar="FILE", help="The report.")] = Path("camera-report.json"),
+    out: Annotated[Path, typer.Option("--out", metavar="FILE", help="File for the report.")] = Path(
+        "camera-report.json"
+    ),
     force: ForceOption = False,
     json: JsonOption = False,
 ) -> None:
-    """Read a camera for ten minutes and write a report that you can send in: counts, rates, losses, and versions.
+    """Read a camera for ten minutes and write a report to send to the project: counts, rates, losses, and versions.
 
-    Move something in front of it now and then, and unplug it once. The report holds no events, no picture and no serial
-    number; of the events, only how many there were in the quietest, the median and the busiest second. Read it before
-    you send it: it is short. Ctrl-C ends the test early.
+    Move something in front of the camera now and then, and unplug it once. The report holds no events, no picture and
+    no serial number. It gives the number of events in total, and in the quietest, the median and the busiest second. It
+    is short: read it before you send it. Ctrl-C ends the test early.
 
-    Exit status 0: all events arrived. 1: some were lost, or the camera was away; the report says what happened.
+    Exit status 0: all events arrived. 1: events were lost, or the camera was disconnected; the report gives details.
 
     For example:
 
@@ -147,7 +149,7 @@ def run_test(
         stdout.print(f"{counts['delivered']:,} were delivered; {rates['lowest']:,} to {rates['highest']:,} a second")
         for loss in losses:
             stdout.print(f"- {loss}", markup=False)
-        say(f"eventveil: {out}: the report; it holds no events")
+        say(f"eventveil: wrote the report {out}; it holds no events")
     if losses:
         raise typer.Exit(1)
 
@@ -159,7 +161,7 @@ def _check_group(group: str, *, udev_rules: bool) -> None:
         ConfigError: it does not, or no rules were asked for.
     """
     if not udev_rules:
-        raise ConfigError("--group says who the udev rules allow; add --udev-rules")
+        raise ConfigError("--group names who may open cameras by the udev rules; add --udev-rules")
     try:
         grp.getgrnam(group)
     except KeyError:

@@ -1,4 +1,4 @@
-"""`eventveil forget`: delete what a pipeline, a training or an audit keeps of what it saw."""
+"""`eventveil forget`: delete what a pipeline, a training or an audit has stored of what it saw."""
 
 from __future__ import annotations
 
@@ -24,22 +24,22 @@ def forget(
         list[str],
         typer.Argument(
             metavar="CONFIG|SOURCE|DIR...",
-            help="A pipeline by its configuration or its source, such as dv://; or the folder of a training, of an "
-            "audit, or of cached windows.",
+            help="A pipeline, given as its configuration or its source, such as dv://; or the folder of a training, "
+            "of an audit, or of cached windows.",
         ),
     ],
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="List what would be deleted, and delete nothing.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="List what would be deleted; delete nothing.")] = False,
     json: JsonOption = False,
 ) -> None:
-    """Delete what eventveil keeps of what it saw, without being told to write it.
+    """Delete what eventveil has stored without being told to: hot pixels, leftovers, logs and raw windows.
 
-    Of a pipeline: the hot pixels of its cameras, and what a pipeline that was killed has left in its runtime folder. Of
-    an installed service, whose configuration is in /etc/eventveil: its log, too. Of a training and of cached windows:
-    raw windows, and pictures of them. Of an audit: its folder work/, with raw windows, identities and attackers; it
-    cannot be resumed after that.
+    For a pipeline: the hot pixels of its cameras, and what a killed pipeline has left in its runtime folder. For an
+    installed service, whose configuration is in /etc/eventveil: its log, too. For a training or cached windows: raw
+    windows, and pictures of them. For an audit: its folder work/, with raw windows, identities and attackers; the audit
+    can then no longer be resumed.
 
-    Recordings, weights, reports and results stay: delete them like other files. docs/privacy.md lists all that is
-    stored. Deleted files may be recovered from a disk that is not encrypted.
+    Recordings, weights, reports and results stay: delete them like other files. docs/privacy.md lists everything that
+    is stored. Deleted files can be recovered from an unencrypted disk.
 
     For example:
 

@@ -1,4 +1,4 @@
-"""`eventveil results`: the results of a training or an audit as a table to read, or to put into a document."""
+"""`eventveil results`: the results of a training or an audit, as a table in the terminal or for a document."""
 
 from __future__ import annotations
 
@@ -34,10 +34,10 @@ def results(
     """Print the results of a training or an audit: per cent, with 95 % intervals and chance levels.
 
     With --format latex, the table needs the package booktabs. With --format csv, value, interval and chance level have
-    columns of their own.
+    separate columns.
 
-    Of an audit: the advantage of the strongest attacker over blind guessing, the lowest equal error rate of identity
-    verification, and how many gestures are recognised: by a classifier retrained on anonymized windows, and by an
+    For an audit, the table shows the strongest attacker's advantage over blind guessing, the lowest equal error rate of
+    identity verification, and the gestures recognised by a classifier retrained on anonymized windows and by an
     unchanged one.
 
     For example:
@@ -64,7 +64,9 @@ def results(
     try:
         table = kinds[path](content)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise ConfigError(f"{path}: is not what this version writes ({type(error).__name__}: {error})") from None
+        raise ConfigError(
+            f"{path}: not in the format of this version ({type(error).__name__}: {error}); make it again"
+        ) from None
     if form is None:
         stdout.print(table.table(), soft_wrap=False)
     else:

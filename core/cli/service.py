@@ -1,4 +1,4 @@
-"""`eventveil service`: install a pipeline as a service of this machine, and remove it."""
+"""`eventveil service`: install a pipeline as a systemd service, and remove it."""
 
 from __future__ import annotations
 
@@ -13,14 +13,12 @@ from eventveil.cli.options import JsonOption, print_json, say, stdout
 
 KEEP_LOGS = "14d"
 
-DryRunOption = Annotated[bool, typer.Option("--dry-run", help="Print files and commands, and change nothing.")]
+DryRunOption = Annotated[bool, typer.Option("--dry-run", help="Print files and commands; change nothing.")]
 
 
 def register(app: typer.Typer) -> None:
     """Add the commands to the program."""
-    service = typer.Typer(
-        no_args_is_help=True, help="Run a pipeline as a service of this machine: Linux with systemd (docs/service.md)."
-    )
+    service = typer.Typer(no_args_is_help=True, help="Run a pipeline as a systemd service, on Linux (docs/service.md).")
     service.command("install")(install)
     service.command("uninstall")(uninstall)
     app.add_typer(service, name="service")
@@ -31,27 +29,27 @@ def install(
         Path,
         typer.Option(
             metavar="CONFIG",
-            help="Configuration of the pipeline, which is copied to /etc/eventveil; or a preset: desk, edge, room or "
-            "kiosk.",
+            help="Configuration of the pipeline, or a preset: desk, edge, room or kiosk. It is copied to "
+            "/etc/eventveil.",
         ),
     ],
     keep_logs: Annotated[
-        str, typer.Option("--keep-logs", metavar="TIME", help="Delete messages from the log after this time.")
+        str, typer.Option("--keep-logs", metavar="TIME", help="Delete log messages after this time.")
     ] = KEEP_LOGS,
     no_start: Annotated[
-        bool, typer.Option("--no-start", help="Only install: start it by hand, with systemctl.")
+        bool, typer.Option("--no-start", help="Install only; you start the service with systemctl.")
     ] = False,
     dry_run: DryRunOption = False,
     json: JsonOption = False,
 ) -> None:
-    """Install a pipeline as a service, named after its configuration, that starts with the machine.
+    """Install a pipeline as a service that starts at boot and is named after its configuration.
 
-    Creates the user `eventveil`; a udev rule that admits this user to USB cameras; the unit, which confines the
-    pipeline; a log of its own; and, if the configuration names a folder as publish.keys, the publisher's keys. Paths in
-    the configuration are relative to /etc/eventveil. The weights must be in it: `anonymize: {weights: shipped}`. The
-    folder for sockets is created when the service starts, and deleted when it stops.
+    Creates the user `eventveil`; a udev rule that lets this user open USB cameras; the systemd unit, which sandboxes
+    the pipeline; a separate log; and, if the configuration sets publish.keys, the publisher's keys. Paths in the
+    configuration are relative to /etc/eventveil. It must name the weights: `anonymize: {weights: shipped}`. The folder
+    for sockets exists only while the service runs.
 
-    Run it again to change the configuration. A file that this command has not written is never replaced.
+    Run the command again to change the configuration. It never replaces a file that it has not written.
 
     For example:
 
@@ -84,7 +82,7 @@ def install(
         for command in commands:
             stdout.print(f"run: {command}", markup=False)
         for problem in installation.problems:
-            say(f"eventveil: this would be refused: {problem}")
+            say(f"eventveil: the installation would fail: {problem}")
         return
     say(f"eventveil: installed {installation.paths.unit_name}; see systemctl status {installation.paths.unit_name}")
     if installation.keys is not None:
@@ -92,13 +90,13 @@ def install(
 
 
 def uninstall(
-    name: Annotated[str, typer.Argument(metavar="NAME", help="Name of the service: that of line.yaml is line.")],
+    name: Annotated[str, typer.Argument(metavar="NAME", help="Name of the service: `line` for line.yaml.")],
     dry_run: DryRunOption = False,
     json: JsonOption = False,
 ) -> None:
-    """Stop a service, and remove its unit. With the last service, the udev rule goes, too.
+    """Stop a service and remove its unit. Removing the last service also removes the udev rule.
 
-    Configuration, keys, log and state stay. `eventveil forget /etc/eventveil/NAME.yaml` deletes log and state.
+    Configuration, keys, log and state stay; `eventveil forget /etc/eventveil/NAME.yaml` deletes log and state.
 
     Example:  sudo /opt/eventveil/bin/eventveil service uninstall line
     """

@@ -1,4 +1,4 @@
-"""`eventveil show`: raw events beside what is published of them, for the owner alone."""
+"""`eventveil show`: raw events next to what a pipeline would publish, for the owner alone."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def register(app: typer.Typer) -> None:
 
 def show(
     source: Annotated[
-        str, typer.Argument(metavar="SOURCE", help="A recording, or another source as `eventveil run` takes it.")
+        str, typer.Argument(metavar="SOURCE", help="A recording, or any other source that `eventveil run` takes.")
     ],
     weights: WeightsOption = None,
     book: BookOption = None,
@@ -41,7 +41,7 @@ def show(
         Path | None,
         typer.Option(
             metavar="FILE",
-            help="FireNet's weights (docs/audit.md has their source): also show reconstructions.",
+            help="FireNet's weights, to show reconstructions too (docs/audit.md names their source).",
         ),
     ] = None,
     start: Annotated[float, typer.Option(metavar="SECONDS", min=0, help="Begin at this time of a recording.")] = 0.0,
@@ -52,14 +52,14 @@ def show(
     out: Annotated[Path, typer.Option("--out", metavar="DIR", help="Folder for pictures that you save.")] = Path(),
     json: JsonOption = False,
 ) -> None:
-    """Show raw events beside what is published of them, as a web page for you alone, until Ctrl-C.
+    """Show raw events next to what a pipeline would publish, in a web page for you alone, until Ctrl-C.
 
-    Each --weights is an anonymizer to switch to, trained or not [shipped]. With FireNet's weights, the page also shows
-    what an attacker reconstructs from both sides. Watch live, or move through a recording; save a picture or three
-    seconds as an animation.
+    Each --weights is an anonymizer to switch to, trained or untrained [shipped]. With FireNet's weights, the page also
+    shows what an attacker reconstructs from both sides. Watch live, or move through a recording. Save a picture, or
+    three seconds as an animation.
 
-    RAW EVENTS SHOW PEOPLE. The page is on 127.0.0.1 and nowhere else, and opens only with the token in the printed
-    address: do not pass that on. Nothing is published, and nothing is written but what you save, for your eyes only.
+    RAW EVENTS SHOW PEOPLE. The page is served on 127.0.0.1 only, and opens only with the token in the printed address:
+    keep that address to yourself. The command publishes nothing, and writes only what you save, readable by you alone.
 
     For example:
 

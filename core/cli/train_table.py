@@ -34,10 +34,10 @@ def table(
     resume: ResumeOption = False,
     json: JsonOption = False,
 ) -> None:
-    """Run all rows of a paper's table, and write it as Markdown, CSV and LaTeX.
+    """Run all rows of a paper's table, and write the table as Markdown, CSV and LaTeX.
 
-    Published figures stand beside ours, with their intervals and chance levels. --set changes keys of all rows. Without
-    --out, results go to runs/TABLE.
+    The table shows published figures next to ours, with our intervals and chance levels. --set changes keys in all
+    rows. Without --out, results go to runs/TABLE.
 
     Example:  eventveil train table anonynoise_1 --out runs/anonynoise_1 --set data.root=data/DVSGesture
     """

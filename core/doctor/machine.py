@@ -34,7 +34,7 @@ def _python(_: PipelineSettings) -> Iterator[Finding]:
     yield Finding("python", "green", version)
     if not is_tested():
         remedy = "run the tests (`make test`) before you rely on it (docs/platforms.md)"
-        yield Finding("platform", "amber", "the tests have never run on such a machine", remedy)
+        yield Finding("platform", "amber", "the tests have never run on this kind of machine", remedy)
 
 
 def _packages(_: PipelineSettings) -> Iterator[Finding]:

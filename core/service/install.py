@@ -41,9 +41,9 @@ class System:
             ConfigError: this machine is not run by systemd, or this process not by root.
         """
         if not BOOTED.is_dir():
-            raise ConfigError("systemd does not run this machine; a service needs Linux with systemd")
+            raise ConfigError("this machine does not run systemd; a service needs Linux with systemd")
         if os.geteuid() != 0:
-            raise ConfigError("only root can change services; repeat this with sudo, or look at it with --dry-run")
+            raise ConfigError("only root can change services; run this with sudo, or use --dry-run to see what it does")
 
     def has_user(self) -> bool:
         """Return whether the user of the services exists."""
@@ -121,16 +121,16 @@ def install(installation: Installation, system: System) -> None:
 
 
 def removal(paths: ServicePaths, system: System) -> tuple[list[Path], list[str]]:
-    """Return the files to remove and the commands to run so that a service is gone, commands to stop it first.
+    """Return the files to remove and the commands to run to uninstall a service; the first command stops it.
 
-    Its configuration, keys, state and log stay, and the user. The udev rules go with the last service.
+    Configuration, keys, state, log and user stay. Removing the last service also removes the udev rules.
 
     Raises:
         ConfigError: there is no such service, or one of the files is not ours.
     """
     if not system.place(paths.unit).is_file():
         raise ConfigError(
-            f"{paths.unit}: no such service; it is named after its configuration: that of line.yaml is `line`"
+            f"{paths.unit}: no such service; a service is named after its configuration: `line` for line.yaml"
         )
     units = system.place(paths.unit.parent).glob("eventveil-*.service")
     is_last = [unit.name for unit in units] == [paths.unit.name]

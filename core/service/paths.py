@@ -38,7 +38,7 @@ class ServicePaths:
 
     @classmethod
     def of_installed(cls, config: Path) -> Self | None:
-        """Return those of the service that has installed this configuration; None if it is no installed one."""
+        """Return the paths of the service that uses this configuration; None if it is not installed."""
         absolute = config.absolute()
         return cls(absolute.stem) if absolute.parent == CONFIGS and _NAME.fullmatch(absolute.stem) else None
 
@@ -59,7 +59,7 @@ class ServicePaths:
 
     @property
     def journal(self) -> Path:
-        """The settings of the log, which the service has to itself."""
+        """The settings of the service's own log."""
         return Path(f"/etc/systemd/journald@{self.unit_name}.conf")
 
     @property

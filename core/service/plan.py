@@ -105,20 +105,20 @@ def _keys_of(settings: PipelineSettings, config: Path) -> Path | None:
 
 
 def _problems_of(executable: Path) -> Iterator[str]:
-    """Yield why a service cannot run a program."""
+    """Yield the reasons why a service cannot run a program."""
     if not executable.is_file():
         yield f"{executable}: no such program; install eventveil into an environment such as /opt/eventveil"
     elif (hidden := _hidden(executable)) is not None:
         yield (
-            f"{executable}: a service cannot see {hidden}; install eventveil where it can, as with "
-            "`python3 -m venv /opt/eventveil && /opt/eventveil/bin/pip install 'eventveil[line]'`, and use that one"
+            f"{executable}: a service cannot see {hidden}; install eventveil elsewhere and run it from there: "
+            "`python3 -m venv /opt/eventveil && /opt/eventveil/bin/pip install 'eventveil[line]'`"
         )
 
 
 def _problems_in(settings: PipelineSettings, config: Path) -> Iterator[str]:
-    """Yield which files that the configuration names are not where a service can read them."""
+    """Yield a message for each file in the configuration that a service could not read."""
     if settings.anonymize.weights is None:
-        yield f"{config}: anonymize.weights: a service needs its weights there, such as `weights: shipped`"
+        yield f"{config}: anonymize.weights: a service needs its weights here, such as `weights: shipped`"
     named = {
         "anonymize.weights": settings.anonymize.weights,
         "anonymize.book": settings.anonymize.book,

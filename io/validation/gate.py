@@ -62,7 +62,7 @@ class Gate:
             yield from map(self._check, self._outliers.push(packet))
 
     def finish(self) -> Iterator[Checked]:
-        """Yield what has become of the packets that wait for the next one: none follows."""
+        """Yield the results for the packets that are still waiting for a next one: none follows."""
         return map(self._check, self._outliers.finish())
 
     def held_back(self) -> EventPacket:

@@ -1,4 +1,4 @@
-"""Leave out isolated events whose time a damaged bit, or a stale buffer, has set far from that of all others."""
+"""Removes isolated events whose time lies far from all others, because of a flipped bit or a stale buffer."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _FARTHEST_US = 1 << 61  # differences of such times fit 64 bits; no clock gets t
 
 
 class OutlierFilter:
-    """Leaves out the events whose time those after them do not confirm; a packet may wait for the next ones.
+    """Removes events whose time later events do not confirm; a packet may have to wait for the next ones.
 
     Args:
         near_us: steps of time up to here, ahead or back, need no confirmation. `ANY_STEP_US`: none does.

@@ -1,4 +1,4 @@
-"""A video as a source of events: the simulated sensor watches its pictures.
+"""A video as a source of events: its frames are shown to the simulated sensor.
 
 Between two pictures the sensor assumes that the logarithm of the light changes linearly, so a video of 25 pictures a
 second gives events whose times are smooth guesses, and fast movements stay jumps.
@@ -25,7 +25,7 @@ from eventveil.replay.simulation.sensor import FULL, EventSensor, Pixels
 GAMMA = 2.2  # of the brightness that a video stores
 PICTURES = 16  # decoded at a time
 LIGHT = np.round(FULL * (np.arange(256) / 255) ** GAMMA).astype(np.uint16)
-"""Linear light, as `EventSensor` takes it, of each brightness of 8 bits."""
+"""Linear light intensity, as `EventSensor` takes it, for each 8-bit brightness."""
 
 
 class VideoSource:

@@ -101,13 +101,13 @@ def bridge_mqtt(
     require_certificate: Path | None = None,
     book: Path | None = None,
 ) -> None:
-    """Pass the gestures of a pipeline to a broker until the pipeline ends, or `stop` returns True.
+    """Forward the gestures of a pipeline to a broker until the pipeline ends, or `stop` returns True.
 
     Gestures while the broker is away are lost. Once it is back, the next one of each stream is passed on as if new.
 
     Args:
         endpoint: of the publisher.
-        broker: where they go. Off this machine, its connection must be encrypted.
+        broker: receives the gestures. On another machine, its connection must be encrypted.
         say: called once the broker is connected.
         stop: called several times a second.
         server_key: as for `eventveil.stream.subscribe`, as are the following.
@@ -122,7 +122,7 @@ def bridge_mqtt(
     """
     if not broker.tls and not _is_here(broker.host):
         raise ConfigError(
-            f"{broker.host}: gestures would cross the network unencrypted, and could be changed on the way; give --tls"
+            f"{broker.host}: gestures would cross the network unencrypted and unprotected from changes; add --tls"
         )
     client = _connected(broker)
     say(f"eventveil: connected to the broker {broker.host}:{broker.port}; topics {TOPIC}/STREAM/gesture")

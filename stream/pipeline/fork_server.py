@@ -33,7 +33,7 @@ PRELOAD: dict[Kind, list[str]] = {
     "stages": ["eventveil.stream.stages.recording", "eventveil.stream.stages.camera"],
     "networks": ["eventveil.models.runtime", "eventveil.models.stand_in_runtime", "eventveil.models.weights"],
 }
-"""What each kind imports, besides the end of a fork server and the functions of all stages."""
+"""The modules that each kind imports, besides those that every fork server needs."""
 STATUS_S = 0.2  # how long the fork server may take to report how a stage has ended
 SETTLE_S = 2.0  # and at the end of the pipeline
 SERVERS: dict[Kind, forkserver.ForkServer] = {kind: forkserver.ForkServer() for kind in PRELOAD}
@@ -42,10 +42,10 @@ _connecting = threading.Lock()
 
 
 class ForkServer:
-    """A fork server, and the stages that it has started for one pipeline.
+    """A fork server and the stages it has started for one pipeline.
 
     Args:
-        kind: for which stages it is.
+        kind: the stages that it starts.
 
     Attributes:
         pid: of the fork server.
@@ -139,13 +139,13 @@ class ForkServer:
         self._handle.close()
 
     def _present_pid(self) -> int:
-        """Return the number of the present fork server, which has no public name."""
+        """Return the process ID of the current fork server; `multiprocessing` has no public name for it."""
         pid: int = self._server._forkserver_pid  # type: ignore[attr-defined]
         return pid
 
     @contextmanager
     def _connection(self) -> Iterator[None]:
-        """Let processes that are started meanwhile be those of this fork server, not of Python's only one."""
+        """Start processes from this fork server, instead of Python's single one, while the context is open."""
         usual = forkserver.connect_to_new_process
         forkserver.connect_to_new_process = self._server.connect_to_new_process
         try:

@@ -48,7 +48,7 @@ def leftovers(chosen: Path | None) -> Iterator[Path]:
 
 
 def _is_ours(folder: Path) -> bool:
-    """Return whether a folder is one of this user in which a pipeline has run."""
+    """Return whether a folder belongs to this user and a pipeline has run in it."""
     try:
         return _belongs_to_us(folder) and (folder / LOCK).is_file()
     except OSError:

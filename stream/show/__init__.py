@@ -1,1 +1,1 @@
-"""A page for the owner of a camera: raw events beside what is published of them. On loopback only, with a token."""
+"""A page for a camera's owner: raw events next to what a pipeline would publish; on loopback only, with a token."""

@@ -1,4 +1,4 @@
-"""The web application: the page, and pictures of the steps for whoever has the token."""
+"""The web application: the page, and pictures of the steps for requests with the token."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def make_app(reel: Reel, token: str, out: Path, say: Callable[[str], None]) -> A
             path = await run_in_threadpool(_save, reel, request.path_params["number"], step, names, kind, out)
         except ConfigError as error:
             return PlainTextResponse(f"{error}\n", HTTPStatus.INSUFFICIENT_STORAGE)
-        say(f"eventveil: saved {path}, which shows raw events: it is for you alone")
+        say(f"eventveil: saved {path}; it shows raw events, so keep it to yourself")
         return JSONResponse({"file": str(path)})
 
     routes = [

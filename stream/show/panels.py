@@ -48,7 +48,7 @@ class Published(Protocol):
 
 
 class Scale:
-    """Turns signed counts into grey: 128 is nothing, light is ON. The root shows what is faint, too."""
+    """Turns signed counts into grey: 128 is no event, light is ON. A square root makes faint pixels visible."""
 
     def __init__(self) -> None:
         self._top = 0.0
@@ -126,7 +126,9 @@ class WindowPanel:
         settings, window = plan.settings, replace(plan.window, hop=None)  # no bin is published twice
         assert settings.anonymize.weights is not None
         if window.hop_us is None:
-            raise ConfigError(f"{name}: takes whole recordings as windows, which cannot be shown step by step")
+            raise ConfigError(
+                f"{name}: its windows are whole recordings and cannot be shown step by step; choose other weights"
+            )
         weights = load_same(settings.anonymize.weights, plan.provenance.anonymizer)
         self.name, self.label = name, ""
         self._histogrammer = window.histogrammer(view)

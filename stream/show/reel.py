@@ -1,4 +1,4 @@
-"""The pictures of all steps, in memory alone: a thread reads the source and makes them, browsers look at them."""
+"""The pictures of all steps, in memory only: a thread reads the source and makes them, and the page shows them."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ SILENT = "The source up to a silence of more than a minute; --start begins after
 
 @dataclass(frozen=True, slots=True)
 class Shown:
-    """What one column shows of a step: its name and label, the events, and what FireNet makes of them."""
+    """One column of a step: its name and label, the events, and FireNet's reconstruction."""
 
     name: str
     label: str
@@ -52,7 +52,7 @@ class Step:
 
 
 class Reel:
-    """Reads a source while the context is open. Of a camera, the latest steps are kept; of others, the first ones.
+    """Reads a source while the context is open. Keeps the latest steps of a camera, and the first ones of others.
 
     Args:
         plans: the plan of each anonymizer, by name, all with the same source.

@@ -1,8 +1,8 @@
 """Serves the owner's page until it is stopped: what `eventveil show` does.
 
-It listens on 127.0.0.1 and nowhere else: no setting changes that. Other users of the machine can connect to it, so it
-asks for a token, which is new each time. The token follows a `#` in the address: a browser sends that part to no one,
-and the page passes it on in a header. Nothing is written to the disk but the pictures that the owner saves.
+It listens on 127.0.0.1 only: no setting changes that. Other users of the machine can connect to it, so it requires a
+token, which is new in each run. The token follows a `#` in the address: a browser never sends that part, and the page
+sends the token in a header. Only the pictures that the owner saves are written to disk.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ def serve_show(
     say: Callable[[str], None],
     stop: Callable[[], bool] = lambda: False,
 ) -> None:
-    """Serve the page of a source until `stop` returns True; a source that has ended can still be looked at.
+    """Serve the page of a source until `stop` returns True; a source that has ended stays on the page.
 
     Args:
         plans: the plan of each anonymizer, by name, all with the same source.

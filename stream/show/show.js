@@ -74,7 +74,7 @@ function advance(now) {
 
 async function ask(path, options = {}) {
   const answer = await fetch(path, { headers, ...options });
-  if (answer.status === 401) throw new Error("This address lacks the token: use the one that `eventveil show` has printed.");
+  if (answer.status === 401) throw new Error("This address lacks the token: use the address that `eventveil show` printed.");
   return answer;
 }
 

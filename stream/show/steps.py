@@ -1,4 +1,4 @@
-"""Reads a source in steps of a tenth of a second, whether something moves in them or not."""
+"""Reads a source in steps of a tenth of a second, including steps without events."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ LONGEST_SILENCE = 600  # steps of a recording without an event
 
 
 class LongSilenceError(Exception):
-    """A recording has a longer silence than can be shown."""
+    """A recording has a silence that is too long to show."""
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""The anonymizer as a transform of events, for pipelines of tonic and for data loaders of PyTorch."""
+"""The anonymizer as a transform of events, for tonic pipelines and PyTorch data loaders."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ class AnonymizeEvents:
             raise BookError(
                 f"expected the book {expected}, with which the stand-in was trained, got {book and book.digest}"
                 if expected
-                else f"expected no book, because {weights.metadata.kind} publishes from none; leave it out"
+                else f"expected no book, because {weights.metadata.kind} does not use one; leave it out"
             )
         self._sensor = Sensor(*sensor_size[:2])
         self._metadata = weights.metadata

@@ -1,4 +1,4 @@
-"""The trials of any source, for datasets of PyTorch: recordings, datasets, simulated people, and live cameras."""
+"""The trials of any source, for PyTorch datasets: recordings, datasets, simulated people, and live cameras."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ if TYPE_CHECKING:
 
 OpenPackets = Callable[[], AbstractContextManager[Iterable[EventPacket]]]
 UNKNOWN_US = 0
-"""The duration of a trial that only its events determine."""
+"""The duration of a trial whose length is unknown until its events are read."""
 
 
 @dataclass(frozen=True, slots=True)
 class TrialSource:
-    """What a source plays.
+    """The trials of a source.
 
     Attributes:
         trials: its trials, in the same order in each iteration and in each process.
@@ -51,7 +51,7 @@ def open_trials(uri: str | Path, *, sensor: Sensor | None = None, people: Collec
     Args:
         uri: a source as `eventveil run` takes it, or the folder of a dataset.
         sensor: geometry of a recording that does not hold it.
-        people: leave out the trials of everyone else.
+        people: the only people whose trials are used.
 
     Raises:
         ConfigError: the URI names no source, or a source without known people is to be limited to some.
@@ -90,7 +90,7 @@ def _only(source: TrialSource, uri: str | Path, people: Collection[str]) -> Tria
 def _dataset(uri: SourceUri) -> TrialSource:
     dataset = open_dataset(uri.name)
     if dataset.kind != uri.kind:
-        raise DatasetError(f"{uri.name}: is not a {uri.kind} dataset; open it as {dataset.kind}:{uri.name}")
+        raise DatasetError(f"{uri.name}: not a {uri.kind} dataset; open it as {dataset.kind}:{uri.name}")
     trials = dataset.of(uri.options["split"]) if "split" in uri.options else dataset.trials
     return TrialSource(trials, dataset.classes, people_of(trials))
 
@@ -106,7 +106,7 @@ def _simulated(uri: SourceUri) -> TrialSource:
 
 @dataclass(frozen=True, slots=True)
 class _SimulatedTrials:
-    """The takes of simulated people, without end."""
+    """Endless takes of simulated people."""
 
     simulated: SimulatedPeople
 
@@ -131,7 +131,7 @@ class _TrialsOf:
 
 
 def _unknown(name: str, path: Path, opener: Callable[..., PacketSource]) -> Trial:
-    """Return a trial of which nothing is known but its events."""
+    """Return a trial that has events but no label and no person."""
     return Trial(name, path, "", None, None, "", None, UNKNOWN_US, NO_SPLIT, opener, person=False)
 
 

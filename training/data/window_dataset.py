@@ -1,4 +1,4 @@
-"""Windows of any source as datasets of PyTorch.
+"""PyTorch datasets of windows from any source.
 
 Windows are raw: keep them, and what a data loader makes of them, on the machine that has the camera.
 
@@ -32,7 +32,7 @@ from eventveil.training.data.trial_source import UNKNOWN_US, open_trials
 from eventveil.training.data.windows import build
 
 UNKNOWN = -1
-"""Stands for a target or a person that is not known."""
+"""Marks an unknown target or person."""
 
 Function = Callable[[torch.Tensor], torch.Tensor]
 
@@ -54,7 +54,7 @@ class WindowSample(NamedTuple):
 
 
 class _Cut:
-    """How a source is cut into windows: what both datasets share; for the arguments see `WindowDataset`."""
+    """Cuts a source into windows, for both datasets; `WindowDataset` explains the arguments."""
 
     def __init__(
         self,
@@ -72,7 +72,7 @@ class _Cut:
         transform: Function | None = None,
     ) -> None:
         if mode == "voxel" and hop not in (None, bins):
-            raise ConfigError(f"voxel grids do not overlap: leave hop out or set it to bins ({bins}), got {hop}")
+            raise ConfigError(f"voxel grids do not overlap: expected no hop, or hop={bins} (bins), got {hop}")
         if (mode == "recording") != (bin_us is None) or not 1 <= (hop or bins) <= bins:
             raise ConfigError(
                 f"expected bin_us, or mode='recording' without it, and a hop from 1 to {bins}; got {mode=}, "
@@ -86,12 +86,12 @@ class _Cut:
 
     @property
     def classes(self) -> tuple[str, ...]:
-        """Names of the classes; empty where the source has none."""
+        """Names of the classes; empty if the source has none."""
         return self._source.classes
 
     @property
     def people(self) -> tuple[str, ...]:
-        """Names of the people, sorted; empty where none is known."""
+        """Names of the people, sorted; empty if none is known."""
         return self._source.people
 
     def _sample(self, window_CHW: npt.NDArray[np.float32], trial: Trial, number: int) -> WindowSample:
@@ -124,11 +124,11 @@ class WindowDataset(_Cut, Dataset[WindowSample]):
         hop: bins from the start of a window to that of the next; None: `bins`.
         mode: what a window is, as in `eventveil.stream.histogram.WindowedHistogrammer`.
         crop: (x, y, width, height) of the sensor, pixels; None: all of it.
-        people: leave out everyone else, so that no person is in two parts: see `eventveil.replay.datasets.splits`.
+        people: the only people to use, so that no person is in two splits: see `eventveil.replay.datasets.splits`.
         sensor: geometry of a recording that does not hold it.
         anonymizer: anonymizes each window, with new noise each time it is taken. A stand-in needs earlier windows, too:
             see `AnonymizeEvents`.
-        transform: applied to each window then, a float32 tensor (C, H, W).
+        transform: applied last, to each window, a float32 tensor (C, H, W).
         cache: folder for the binned trials, which only its owner can read. None: they are kept in memory.
 
     Raises:
@@ -150,7 +150,7 @@ class WindowDataset(_Cut, Dataset[WindowSample]):
     def __init__(self, source: str | Path, *, cache: Path | None = None, **cut: Any) -> None:
         super().__init__(source, **cut)
         if self._source.endless:
-            raise ConfigError(f"{source}: has no end, so its windows cannot be counted; use WindowStream")
+            raise ConfigError(f"{source}: is endless, so its windows cannot be counted; use WindowStream")
         trials = [_measured(trial) for trial in self._source.trials]
         with tempfile.TemporaryDirectory() if cache is None else nullcontext(cache) as folder:
             self._windows = build(trials, self._shape, Path(folder))
