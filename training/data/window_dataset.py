@@ -7,9 +7,7 @@ Legend of axes: C channels, H rows, W columns.
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Callable, Collection, Iterator
-from contextlib import nullcontext
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
@@ -29,7 +27,7 @@ from eventveil.stream.histogram import Mode
 from eventveil.training.data.binned_trials import RowShape, windows_of
 from eventveil.training.data.sampling import in_order
 from eventveil.training.data.trial_source import UNKNOWN_US, open_trials
-from eventveil.training.data.windows import build
+from eventveil.training.data.windows import build, build_in_memory
 
 UNKNOWN = -1
 """Marks an unknown target or person."""
@@ -152,10 +150,7 @@ class WindowDataset(_Cut, Dataset[WindowSample]):
         if self._source.endless:
             raise ConfigError(f"{source}: is endless, so its windows cannot be counted; use WindowStream")
         trials = [_measured(trial) for trial in self._source.trials]
-        with tempfile.TemporaryDirectory() if cache is None else nullcontext(cache) as folder:
-            self._windows = build(trials, self._shape, Path(folder))
-            if cache is None:
-                self._windows = replace(self._windows, rows=np.array(self._windows.rows))
+        self._windows = build_in_memory(trials, self._shape) if cache is None else build(trials, self._shape, cache)
         self._draw = in_order(self._windows, self._hop)
 
     def __len__(self) -> int:

@@ -106,8 +106,7 @@ def build(
     """
     if not trials:  # no part val, for example; no file can hold nothing
         return Windows(shape, (), np.zeros(1, np.int64), np.zeros((0, *shape.row), shape.dtype))
-    trials = tuple(sorted(trials, key=_place))
-    first_row = np.cumsum([0, *(shape.rows_of(trial) for trial in trials)])
+    trials, first_row = _in_order(trials, shape)
     path = folder / f"{_digest(trials, shape)}.npy"
     if not path.exists():
         try:
@@ -121,6 +120,26 @@ def build(
                 "make space, name another folder as data.cache, or lower window.offsets"
             ) from error
     return Windows(shape, trials, first_row, np.load(path, mmap_mode="r"))
+
+
+def build_in_memory(trials: Sequence[Trial], shape: RowShape) -> Windows:
+    """Bin trials into rows that no file holds, and no killed process leaves on a disk.
+
+    Raises:
+        EventVeilError: a trial cannot be read.
+    """
+    trials, first_row = _in_order(trials, shape)
+    rows = np.zeros((int(first_row[-1]), *shape.row), shape.dtype)
+    for number, trial in enumerate(trials):
+        fill(trial, shape, rows[first_row[number] : first_row[number + 1]])
+    fits_in_bytes = shape.dtype == np.uint16 and rows.max(initial=0) < 256
+    return Windows(shape, trials, first_row, rows.astype(np.uint8) if fits_in_bytes else rows)
+
+
+def _in_order(trials: Sequence[Trial], shape: RowShape) -> tuple[tuple[Trial, ...], npt.NDArray[np.int64]]:
+    """Return the trials as `Windows` holds them, and the first row of each, then the number of rows."""
+    ordered = tuple(sorted(trials, key=_place))
+    return ordered, np.cumsum([0, *(shape.rows_of(trial) for trial in ordered)])
 
 
 def _place(trial: Trial) -> tuple[str, str, int, int, str]:
