@@ -11,7 +11,7 @@ from eventveil.events import EventPacket
 from eventveil.io.formats.clock import LEFT_OUT, UNKNOWN, Limits, State, follow_readings
 from eventveil.io.formats.reader import ANY_STEP_US
 
-LAST_US = 60_000_000  # the longest step to a single event at the end
+LAST_US = 1 << 61  # a single event after any silence counts, at the start and at the end: nothing contradicts it
 MOST = 0.1  # of a packet's events; more are disorder, not isolated outliers
 _FARTHEST_US = 1 << 61  # differences of such times fit 64 bits; no clock gets there
 

@@ -155,7 +155,7 @@ def test_it_listens_on_loopback_alone_and_says_so_only_to_its_owner(kit, tmp_pat
 def test_no_option_names_another_address():
     command = typer.main.get_command(app).commands["show"]
     assert {option.name for option in command.params} == {
-        "source", "weights", "book", "firenet", "start", "sensor", "on_disorder", "on_damage", "port", "out",
+        "source", "weights", "book", "firenet", "start", "sensor", "on_disorder", "on_damage", "port", "out", "json",
     }  # fmt: skip
     for words in (["--http", "0.0.0.0:80"], ["--port", "0.0.0.0:80"], ["--bind", "*"], ["--port", "70000"]):
         assert CliRunner().invoke(app, ["show", "x.aedat4", *words]).exit_code == 2
