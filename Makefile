@@ -34,7 +34,7 @@ $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
 
 $(VENV)/.ready: $(BIN)/python pyproject.toml
-	@echo "Installing into $(VENV). Without a PyTorch there, pip downloads it: 3 GB with CUDA on Linux, 100 MB on macOS."
+	@echo "Installing into $(VENV). If PyTorch is missing there, pip downloads it: 3 GB with CUDA on Linux, 100 MB on macOS."
 	@echo "For 200 MB instead of 3 GB: $(BIN)/pip install torch --index-url https://download.pytorch.org/whl/cpu"
 	@echo "All other packages take 150 MB. Weights are in this repository; no recording or dataset is downloaded."
 	$(INSTALL) '.[line]'

@@ -123,12 +123,14 @@ def sequences(
 def video(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="Video of any format that PyAV decodes.")],
     out: Annotated[Path, typer.Argument(metavar="OUT", help="Recording to write, in the format of its extension.")],
-    size: Annotated[str | None, typer.Option(metavar="WxH", help="Scale pictures to this size [their own].")] = None,
+    size: Annotated[
+        str | None, typer.Option(metavar="WxH", help="Scale frames to this size [that of the video].")
+    ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the sensor's pixels and noise.")] = 0,
     force: ForceOption = False,
     json: JsonOption = False,
 ) -> None:
-    """Turn a video into events, as the simulated sensor sees it. Needs the extra `video`.
+    """Convert a video to events with the simulated sensor. Needs the extra `video`.
 
     Example:  eventveil simulate video walk.mp4 walk.aedat4 --size 640x480
     """

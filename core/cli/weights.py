@@ -90,7 +90,7 @@ def import_event_reid(
     """Import the anonymizer of "Person Re-Identification without Identification", values unchanged.
 
     Its windows are voxel grids of the box around the events. Without --out, the file is written next to FILE, with the
-    ending .safetensors.
+    extension .safetensors.
 
     Example:  eventveil weights import event-reid net_59.pth --out anonymizer.safetensors
     """
@@ -158,7 +158,10 @@ def init(
 
 def show(
     file: Annotated[
-        Path, typer.Argument(metavar="FILE|NAME", help="Weights file; or weights that ship: shipped, noisy-channel.")
+        Path,
+        typer.Argument(
+            metavar="FILE|NAME", help="Weights file, or the name of shipped weights: shipped or noisy-channel."
+        ),
     ],
     json: JsonOption = False,
 ) -> None:

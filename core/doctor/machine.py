@@ -55,7 +55,7 @@ def _packages(_: PipelineSettings) -> Iterator[Finding]:
     absent = [name for name in dict.fromkeys(extras) if name != "eventveil" and versions[name] is None]
     if absent:
         install = install_hint("line,train,audit,prophesee")
-        remedy = f"where you run a pipeline, train, audit or use a Prophesee camera: {install}"
+        remedy = f"to run a pipeline, train, audit or use a Prophesee camera: {install}"
         yield Finding("optional packages", "amber", f"not installed: {', '.join(absent)}", remedy)
     else:
         yield Finding("optional packages", "green", "all installed")
@@ -97,7 +97,7 @@ def _cpu(_: PipelineSettings) -> Iterator[Finding]:
 
 def _gpu(settings: PipelineSettings) -> Iterator[Finding]:
     if _version("torch") is None:
-        yield Finding("gpu", "amber", "PyTorch is not installed: no network runs here", install_hint("line"))
+        yield Finding("gpu", "amber", "PyTorch is not installed: networks cannot run here", install_hint("line"))
         return
     import torch
 
