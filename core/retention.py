@@ -18,6 +18,7 @@ from eventveil.errors import ConfigError, EventVeilError
 from eventveil.files import remove_parts
 from eventveil.io.camera.uri import DRIVERS, CameraUri
 from eventveil.stream.pipeline.leftovers import leftovers
+from eventveil.stream.preprocess.hot_pixel_file import FOLDER as HOT_PIXELS
 from eventveil.stream.preprocess.hot_pixel_file import hot_pixel_files
 from eventveil.stream.settings import PipelineSettings
 
@@ -73,8 +74,10 @@ def of_pipeline(settings: PipelineSettings, state: Path | None = None) -> list[T
         state: folder of the state between runs, if it is not this user's.
 
     Raises:
-        ConfigError: such a pipeline is running.
+        ConfigError: such a pipeline is running, or a link is in the way of the state.
     """
+    if state is not None:
+        _refuse_links(state, state / HOT_PIXELS)
     cameras = [CameraUri.parse(source.uri) for source in settings.sources if source.where.is_camera]
     serials = {camera.name if camera.kind in DRIVERS else "" for camera in cameras}
     pixels = {path for serial in serials for path in hot_pixel_files(serial, state)}
@@ -82,6 +85,13 @@ def of_pipeline(settings: PipelineSettings, state: Path | None = None) -> list[T
         *(Trace("hot pixels", path) for path in sorted(pixels)),
         *(Trace("counters of events, and sockets", path) for path in leftovers(settings.line.runtime_dir)),
     ]
+
+
+def _refuse_links(*folders: Path) -> None:
+    """Refuse folders that are links: a service owns its state, and root would delete where they lead."""
+    for folder in folders:
+        if folder.is_symlink():
+            raise ConfigError(f"{folder}: is a symbolic link, which is never followed; move it away")
 
 
 def of_folder(folder: Path) -> list[Trace]:

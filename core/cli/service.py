@@ -60,6 +60,7 @@ def install(
     from eventveil.config import find_config
     from eventveil.service.install import System
     from eventveil.service.install import install as install_service
+    from eventveil.service.paths import USER
     from eventveil.service.plan import plan
 
     executable = Path(sysconfig.get_path("scripts")) / "eventveil"
@@ -86,7 +87,7 @@ def install(
         return
     say(f"eventveil: installed {installation.paths.unit_name}; see systemctl status {installation.paths.unit_name}")
     if installation.keys is not None:
-        say(f"eventveil: allow subscribers: eventveil keys allow CLIENT.pub --keys {installation.keys}")
+        say(f"eventveil: allow subscribers: sudo -u {USER} eventveil keys allow CLIENT.pub --keys {installation.keys}")
 
 
 def uninstall(

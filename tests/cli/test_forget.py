@@ -185,6 +185,20 @@ def test_of_an_installed_service_the_log_is_deleted_and_its_own_state(home, monk
     assert "Permission denied; repeat this as root" in forget(config, status=2)
 
 
+@pytest.mark.parametrize("link", ["eventveil", "eventveil/hot_pixels"])
+def test_a_link_of_a_service_leads_root_to_no_file_of_another(home, monkeypatch, link):
+    monkeypatch.setattr(paths, "CONFIGS", home / "etc")
+    monkeypatch.setattr(paths.ServicePaths, "state", home / "var")
+    (home / "etc").mkdir()
+    config = home / "etc" / "desk.yaml"
+    config.write_text("sources: [{uri: 'dv://'}]\n")
+    of_another = stored("DXB00010", home / "another" / "hot_pixels")
+    (home / "var" / link).parent.mkdir(parents=True)
+    (home / "var" / link).symlink_to(of_another.parent if "/" in link else of_another.parent.parent)
+    assert "symbolic link" in forget(config, status=2)
+    assert of_another.exists()
+
+
 def test_stored_hot_pixels_are_no_older_than_the_settings_say():
     path = stored("S")
     os.utime(path, (0, 0))
