@@ -135,6 +135,11 @@ def windows_kept(folder: Path, *, keep: bool, cache: Path | None, owner: bool = 
             f"run.keep_windows: other runs may need the windows in {cache}; remove data.cache, or keep the windows and "
             f"delete them later with `eventveil forget {cache}`"
         )
+    if not keep and (folder / WINDOWS).is_symlink():
+        raise ConfigError(
+            f"run.keep_windows: {folder / WINDOWS} is a symbolic link, which is never followed: windows would stay "
+            "where it leads; replace it by a folder, or keep the windows"
+        )
     before = set(_windows_in(folder / WINDOWS))
     refused = False
     try:
@@ -159,7 +164,9 @@ def _of_windows(folder: Path, kept: Set[Path] = frozenset()) -> Iterator[Trace]:
     """Yield the folder of raw windows of a run; if it also holds something else, only the windows in it."""
     windows = folder / WINDOWS
     made = [path for path in _windows_in(windows) if path not in kept]
-    if windows.is_symlink() or (windows.is_dir() and len(made) == len(list(windows.iterdir()))):
+    if windows.is_symlink():
+        yield Trace(f"a link; raw windows stay in {windows.readlink()}", windows)
+    elif windows.is_dir() and len(made) == len(list(windows.iterdir())):
         yield Trace("raw windows", windows)
     else:
         yield from (Trace("raw windows", path) for path in made)

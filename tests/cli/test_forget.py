@@ -161,7 +161,9 @@ def test_a_link_is_removed_and_not_followed(home):
     (home / "run").mkdir()
     (home / "run" / "split.json").write_text("{}")
     (home / "run" / "windows").symlink_to(treasure)
-    forget(home / "run")
+    with pytest.raises(ConfigError, match="symbolic link"), windows_kept(home / "run", keep=False, cache=None):
+        pass  # raw windows would stay where it leads
+    assert forget(home / "run") == [(f"a link; raw windows stay in {treasure}", str(home / "run" / "windows"))]
     assert (treasure / "mine").exists()
     assert not (home / "run" / "windows").is_symlink()
 
