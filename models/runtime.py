@@ -146,7 +146,7 @@ class Classifier:
         >>> classify = Classifier(load_weights(NOISY_CHANNEL_GESTURES))
         >>> probabilities = classify(np.zeros((2, 20, 32, 32), np.float32))
         >>> probabilities.shape, probabilities.sum(axis=1).round(3).tolist()
-        ((2, 12), [1.0, 1.0])
+        ((2, 11), [1.0, 1.0])
     """
 
     def __init__(self, weights: Weights, *, device: str = "auto", precision: str = "fp32") -> None:

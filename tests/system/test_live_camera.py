@@ -12,9 +12,9 @@ from camera_helpers import PATIENCE_S, as_columns, as_dv, cameras_in_a_line, fak
 from pipeline_setup import PROGRAM, everything, make_kit
 
 from eventveil import EventPacket
-from eventveil.stream.pipeline import worker
 from eventveil.stream.pipeline.pipeline import Pipeline
 from eventveil.stream.protocol.wire import GESTURE, STATE, WINDOW, decode
+from eventveil.stream.stages import camera
 from eventveil.stream.stages.camera import CameraSource
 
 WINDOW_US = 100_000
@@ -137,7 +137,7 @@ def test_what_a_camera_loses_is_told_in_the_next_header(kit, tmp_path, monkeypat
     all_events = events(9)
     first, second, third = (all_events[low : low + 601] for low in (0, 600, 1200))
     # As in live delivery; but then windows would have to be ready for their release, and the test makes them in bursts.
-    monkeypatch.setattr(worker, "CameraSource", lambda *args, **options: CameraSource(*args, **options | MAX_AGE))
+    monkeypatch.setattr(camera, "CameraSource", lambda *args, **options: CameraSource(*args, **options | MAX_AGE))
     with running(kit, "dv://?driver=neuromorphic-drivers") as line:
         fake.emit(as_columns(first, EVENTS))
         line.wait_for(lambda: len(line.windows()) >= 2)

@@ -465,7 +465,7 @@ def running(tmp_path_factory):
 def test_a_real_line_tells_how_it_does(running):
     address, _, entries = running
     deadline = time.monotonic() + PATIENCE_S
-    while get(address, "/readyz")[0] != 200 or not samples(address).get(("eventveil_windows_sent_total", "publish")):
+    while get(address, "/readyz")[0] != 200 or not json.loads(get(address, "/status")[1])["published_windows"]:
         assert time.monotonic() < deadline
         time.sleep(0.1)
     assert {"time", "level", "logger", "message"} == set(entries[0])
