@@ -243,7 +243,6 @@ def test_texts_as_others_write_them(tmp_path, case, end):
     assert_same(read_all(reader), EVENTS)
 
 
-@pytest.mark.kernel
 def test_ends_of_lines_of_all_kinds_may_be_mixed_wherever_the_blocks_meet(tmp_path):
     """The quotes lead every third line through the general way of reading; a block may end within `\\r\\n`."""
     events = make_events(20_000, sensor=SENSOR)
