@@ -8,6 +8,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from eventveil.table_rows import latex_row, latex_text, markdown_row
+
 
 class Metric(NamedTuple):
     """Where the results of attackers hold a figure, its title, and its factor: 100 for per cent."""
@@ -59,22 +61,20 @@ def markdown(title: str, source: str, metrics: Sequence[str], lines: Sequence[Li
     """Return the table as Markdown, with two columns for each metric."""
     head = ["", *(f"{METRICS[name].title}, {kind}" for name in metrics for kind in ("published", "ours"))]
     rows = [[line.name, *(text for cell in line.cells for text in _texts(cell, " to "))] for line in lines]
-    body = "\n".join("| " + " | ".join(row) + " |" for row in [head, ["---"] * len(head), *rows])
+    body = "\n".join(map(markdown_row, [head, ["---"] * len(head), *rows]))
     return f"# {title}\n\n{body}\n\n{_legend(source)}\n"
 
 
 def latex(title: str, source: str, metrics: Sequence[str], lines: Sequence[Line]) -> str:
     """Return the table as LaTeX, for the package booktabs."""
     columns = "l" + "rr" * len(metrics)
-    first = " & ".join(["", *(rf"\multicolumn{{2}}{{c}}{{{_escaped(METRICS[name].title)}}}" for name in metrics)])
+    first = " & ".join(["", *(rf"\multicolumn{{2}}{{c}}{{{latex_text(METRICS[name].title)}}}" for name in metrics)])
     second = " & ".join(["", *(["published & ours"] * len(metrics))])
     body = "\n".join(
-        " & ".join([_escaped(line.name), *(_escaped(text) for cell in line.cells for text in _texts(cell, "--"))])
-        + r" \\"
-        for line in lines
+        latex_row([line.name, *(text for cell in line.cells for text in _texts(cell, "--"))]) for line in lines
     )
     return (
-        r"\begin{table}" + "\n" + rf"\caption{{{_escaped(title)}. {_escaped(_legend(source))}}}" + "\n"
+        r"\begin{table}" + "\n" + rf"\caption{{{latex_text(title)}. {latex_text(_legend(source))}}}" + "\n"
         rf"\begin{{tabular}}{{{columns}}}" + "\n\\toprule\n" + first + " \\\\\n" + second + " \\\\\n\\midrule\n"
         + body + "\n\\bottomrule\n\\end{tabular}\n\\end{table}\n"
     )  # fmt: skip
@@ -112,9 +112,3 @@ def _texts(cell: Cell, to: str) -> tuple[str, str]:
 
 def _legend(source: str) -> str:
     return f"Ours in brackets: 95 % interval by person; chance. Published figures: {source}, which gives no intervals."
-
-
-def _escaped(text: str) -> str:
-    for sign in "&%_#":
-        text = text.replace(sign, "\\" + sign)
-    return text

@@ -10,9 +10,9 @@ from typing import Any, Literal
 from rich.box import SIMPLE
 from rich.table import Column, Table
 
+from eventveil.table_rows import latex_row, markdown_row
+
 Form = Literal["markdown", "csv", "latex"]
-_LATEX = str.maketrans({"\\": r"\textbackslash{}", "{": r"\{", "}": r"\}", **{sign: f"\\{sign}" for sign in "&%$#_"},
-                        "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"})  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -71,11 +71,8 @@ class Results:
         return [[name, *map(flat, cells)] for name, cells in self.rows]
 
     def _markdown(self) -> str:
-        def row(words: list[str]) -> str:
-            return f"| {' | '.join(word.replace('|', chr(92) + '|') for word in words)} |"
-
         heads = [self.first, *self.columns]
-        return "\n".join([self.title, "", row(heads), row(["---"] * len(heads)), *map(row, self._texts())])
+        return "\n".join([self.title, "", *map(markdown_row, [heads, ["---"] * len(heads), *self._texts()])])
 
     def _csv(self) -> str:
         file = io.StringIO()
@@ -92,11 +89,9 @@ class Results:
         return file.getvalue().rstrip("\n")
 
     def _latex(self) -> str:
-        def row(words: list[str]) -> str:
-            return " & ".join(word.translate(_LATEX) for word in words) + r" \\"
-
         lines = [f"% {self.title}", rf"\begin{{tabular}}{{l{'r' * len(self.columns)}}}", r"\toprule"]
-        lines += [row([self.first, *self.columns]), r"\midrule", *map(row, self._texts()), r"\bottomrule"]
+        lines += [latex_row([self.first, *self.columns]), r"\midrule"]
+        lines += [*map(latex_row, self._texts()), r"\bottomrule"]
         return "\n".join([*lines, r"\end{tabular}"])
 
 
