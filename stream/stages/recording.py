@@ -18,6 +18,7 @@ from eventveil.replay.player.pace import Pace, paced
 from eventveil.replay.player.player import Player
 from eventveil.replay.player.sources import open_playlist
 from eventveil.stream.histogram import WindowedHistogrammer
+from eventveil.stream.histogram.kernels import compile_all
 from eventveil.stream.plan import WindowPlan
 from eventveil.stream.preprocess.view import SceneFilter, View
 from eventveil.stream.runtime.accounting import StageCounters
@@ -63,6 +64,8 @@ class RecordingSource:
         self._emitter = WindowEmitter(source.stream, sender, counters, window.size[0] * window.size[1], release_ms)
         # Read at full speed, a recording has no clock: nothing in it happens at any time.
         self._pace = None if source.speed == "max" else Pace(source.speed)
+        if self._pace is not None:
+            compile_all()  # before the clock runs, or the windows of the first seconds would be late
         self._histogrammer: WindowedHistogrammer | None = None
         self._scene: SceneFilter | None = None
         self._player: Player | None = None
