@@ -122,3 +122,15 @@ def test_what_a_reader_leaves_out_is_reported(tmp_path, loop, passes):
     }
     assert omissions.keys() == once.keys()
     assert passes - loop <= min(omissions.values()) <= max(omissions.values()) <= passes + loop
+
+
+@pytest.mark.parametrize(("speed", "compiled"), [(SPEED, ["kernels"]), ("max", [])])
+def test_kernels_are_compiled_before_the_clock_of_a_paced_recording_runs(tmp_path, monkeypatch, speed, compiled):
+    done = []
+    monkeypatch.setattr(recording_stage, "compile_all", lambda: done.append("kernels"))
+    counters = PipelineCounters(("histogram:0",), ("0",))["histogram:0"]
+    with link(hwm=1) as (push, _):
+        sender = EdgeSender(push, 1, "lossless", counters, lambda: False)
+        source = SourceSettings(uri=str(tmp_path / "scene.aedat4"), speed=speed)
+        RecordingSource(source, PLAN, sender, counters, release_ms=RELEASE_MS)
+    assert done == compiled
