@@ -7,8 +7,6 @@ from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
 from eventveil.errors import EventVeilError
 from eventveil.events import EventPacket
@@ -17,6 +15,7 @@ from eventveil.stream.plan import PipelinePlan
 from eventveil.stream.preprocess.view import SceneFilter, View
 from eventveil.stream.show.panels import EventPanel, Grey, Published, Scale, panel_of
 from eventveil.stream.show.steps import LongSilenceError, in_steps, opened
+from eventveil.stream.web.background import Background
 
 MAX_BYTES = 1 << 29  # of pictures: ten minutes of a small camera with one anonymizer
 RAW = "raw events"
@@ -51,7 +50,7 @@ class Step:
         return sum(one.events.nbytes + (0 if one.picture is None else one.picture.nbytes) for one in self.columns)
 
 
-class Reel:
+class Reel(Background):
     """Reads a source while the context is open. Keeps the latest steps of a camera, and the first ones of others.
 
     Args:
@@ -69,6 +68,7 @@ class Reel:
     """
 
     def __init__(self, plans: dict[str, PipelinePlan], firenet: Path | None) -> None:
+        super().__init__("show")
         self.names = tuple(plans)
         self.end = ""
         self.failure: EventVeilError | None = None
@@ -80,21 +80,6 @@ class Reel:
         self._steps: deque[Step] = deque()
         self._first = 0  # number of the first step that is kept
         self._bytes = 0
-        self._stopped = threading.Event()
-        self._thread = threading.Thread(target=self._read, name="show", daemon=True)
-
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: type[BaseException] | BaseException | TracebackType | None) -> None:
-        self._stopped.set()
-        self._thread.join()
-
-    @property
-    def reads(self) -> bool:
-        """Whether it still reads."""
-        return self._thread.is_alive()
 
     @property
     def span(self) -> range:
@@ -108,7 +93,7 @@ class Reel:
             place = number - self._first
             return self._steps[place] if 0 <= place < len(self._steps) else None
 
-    def _read(self) -> None:
+    def _work(self) -> None:
         try:
             with opened(self._source) as (sensor, packets):
                 whole = self._source.scene.model_copy(update={"crop": "all"})

@@ -14,8 +14,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 from eventveil.errors import AccessError, EventVeilError, WireError
 from eventveil.stream.protocol.wire import (
@@ -29,6 +28,7 @@ from eventveil.stream.protocol.wire import (
     WindowHeader,
 )
 from eventveil.stream.subscriber.client import subscribe
+from eventveil.stream.web.background import Background
 from eventveil.stream.web.frames import Frame, Key, picture_of
 from eventveil.stream.web.newest import NewestFrames
 
@@ -54,7 +54,7 @@ class Line:
     book: Path | None = None
 
 
-class Feed:
+class Feed(Background):
     """Receives from a pipeline while the context is open.
 
     Args:
@@ -67,6 +67,7 @@ class Feed:
     """
 
     def __init__(self, line: Line, clock: Callable[[], float] = time.monotonic) -> None:
+        super().__init__("view")
         self.failure: EventVeilError | None = None
         self._line = line
         self._clock = clock
@@ -76,23 +77,8 @@ class Feed:
         self._streams: dict[str, _Stream] = {}
         self._replays: dict[str, str] = {}  # by stream: that it is a replay
         self._run: str | None = None
-        self._stopped = threading.Event()
-        self._thread = threading.Thread(target=self._receive, name="view", daemon=True)
         checks = {"keys": line.server_key, "book": line.book, "certificate": line.require_certificate}
         self._send(Frame.of("page", checks={name: file is not None for name, file in checks.items()}))
-
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: type[BaseException] | BaseException | TracebackType | None) -> None:
-        self._stopped.set()
-        self._thread.join()
-
-    @property
-    def receives(self) -> bool:
-        """Whether it still receives, or waits for something to receive."""
-        return self._thread.is_alive()
 
     @property
     def browsers(self) -> int:
@@ -119,7 +105,7 @@ class Feed:
             for browser in self._browsers:
                 browser.put(frame)
 
-    def _receive(self) -> None:
+    def _work(self) -> None:
         while not self._stopped.is_set():
             self._say("waiting")
             self._replays.clear()

@@ -60,11 +60,11 @@ def serve_page(
     with Feed(line) as feed, PageServer((host, port), make_app(feed, secret)) as server:
         asks = "" if secret is None else ", which asks for the token"
         say(f"eventveil: watch in a browser: {server.url}{asks}")
-        while feed.receives and not stop():
+        while feed.works and not stop():
             time.sleep(LOOK_S)
-        if not feed.receives:
+        if not feed.works:
             time.sleep(TELL_S)
     if feed.failure is not None:
         raise feed.failure
-    if not feed.receives and not stop():
+    if not feed.works and not stop():
         raise LineError("the page no longer receives anything; see the error above")

@@ -21,7 +21,7 @@ def plan_of(source, weights, **changes):
 def read_to_the_end(reel):
     """Wait until a reel has read its source."""
     reel._thread.join(200)  # far longer than it takes: a broken test must not hang
-    assert not reel.reads
+    assert not reel.works
     if reel.failure is not None:
         raise reel.failure
 
