@@ -70,7 +70,7 @@ def forget(
             f"{'would delete' if dry_run else 'deleted'}: {entry['what']}: {entry['path']}{size}", markup=False
         )
     if not entries:
-        say("eventveil: nothing is kept of it")
+        say("eventveil: nothing to delete")
 
 
 def _traces(target: str) -> tuple[list[Trace], ServicePaths | None]:

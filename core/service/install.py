@@ -73,11 +73,11 @@ class System:
         try:
             done = subprocess.run(shlex.split(command), capture_output=True, text=True, check=False)
         except OSError as error:
-            raise ConfigError(f"{command}: cannot be run: {error.strerror}; what was done so far stays") from None
+            raise ConfigError(f"{command}: cannot be run: {error.strerror}; completed steps were not undone") from None
         if done.returncode != 0:
             reason = done.stderr.strip() or f"exit status {done.returncode}"
             raise ConfigError(
-                f"{command}: {reason}; what was done so far stays: `eventveil service uninstall` removes it"
+                f"{command}: {reason}; completed steps were not undone: `eventveil service uninstall` undoes them"
             )
 
 

@@ -206,7 +206,7 @@ def test_labels_and_legends_of_plots_are_inside_their_axes(monkeypatch):
         legend = axis.get_legend()
         box, inside = legend.get_window_extent(), axis.bbox
         names = [text.get_text() for text in legend.get_texts()]
-        assert names == [one.name for one in subjects[: len(names)]]
+        assert names == [*(one.name for one in subjects[: len(names) - 1]), "blind guessing"]
         assert inside.x0 <= box.x0 < box.x1 <= inside.x1
         assert inside.y0 <= box.y0 < box.y1 <= inside.y1
         assert not list(axis.texts)

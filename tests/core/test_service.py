@@ -188,7 +188,7 @@ def test_a_command_that_fails_is_named_and_a_service_that_cannot_be_stopped_stay
     with pytest.raises(ConfigError, match="systemctl disable --now eventveil-line"):
         uninstall(ServicePaths("line"), system)
     assert (tmp_path / "root/etc/systemd/system/eventveil-line.service").exists()
-    with pytest.raises(ConfigError, match=r"false: exit status 1; what was done so far stays"):
+    with pytest.raises(ConfigError, match=r"false: exit status 1; completed steps were not undone"):
         System().run("false")
     with pytest.raises(ConfigError, match="cannot be run"):
         System().run("no-such-program")

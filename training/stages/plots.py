@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from eventveil.plotting import LINE, new_figure
 from eventveil.training.whole_file import write_whole
 
 WINDOWS_SHOWN = 6
@@ -20,13 +21,13 @@ WINDOWS_SHOWN = 6
 def curves(path: Path, history: Sequence[dict[str, float]], best_epoch: int) -> None:
     """Plot every figure of a stage over its epochs, with a line at the best epoch."""
     names = [name for name in dict.fromkeys(name for row in history for name in row) if name != "epoch"]
-    figure, axes = _figure(len(names), 3.0, 2.2)
+    figure, axes = new_figure(3.0, 2.2, count=len(names), columns=min(4, len(names)))
     for axis, name in zip(axes, names, strict=False):
         rows = [row for row in history if name in row]
-        axis.plot([row["epoch"] for row in rows], [row[name] for row in rows], linewidth=1)
-        axis.axvline(best_epoch, color="0.7", linewidth=0.8)
-        axis.set_title(name.replace("_", " "), fontsize=8)
-        axis.tick_params(labelsize=7)
+        axis.plot([row["epoch"] for row in rows], [row[name] for row in rows], linewidth=LINE)
+        axis.axvline(best_epoch, color="0.7", linewidth=LINE)
+        axis.set_xlabel("epoch")
+        axis.set_title(name.replace("_", " "))
     _save(figure, path)
 
 
@@ -37,17 +38,18 @@ def confusion(
     counts = np.zeros((len(labels), len(labels)))
     np.add.at(counts, (target, predicted), 1)
     shares = counts / np.maximum(counts.sum(1, keepdims=True), 1)
-    figure, (axis,) = _figure(1, 6.0, 5.5)
+    figure, (axis,) = new_figure(6.0, 5.5)
+    axis.grid(False)
     axis.imshow(shares, vmin=0, vmax=1, cmap="Blues")
     for row, column in zip(*np.nonzero(counts), strict=True):
         dark = shares[row, column] > 0.5
         text = f"{100 * shares[row, column]:.0f}"
         axis.text(column, row, text, ha="center", va="center", fontsize=7, color="white" if dark else "black")
-    axis.set_xticks(range(len(labels)), labels, rotation=60, ha="right", fontsize=7)
-    axis.set_yticks(range(len(labels)), labels, fontsize=7)
+    axis.set_xticks(range(len(labels)), labels, rotation=60, ha="right")
+    axis.set_yticks(range(len(labels)), labels)
     axis.set_xlabel("predicted")
     axis.set_ylabel("true")
-    axis.set_title("percent of each row", fontsize=8)
+    axis.set_title("percent of each row")
     _save(figure, path)
 
 
@@ -56,29 +58,18 @@ def side_by_side(
 ) -> None:
     """Plot windows, raw above and anonymized below, each summed over its bins and scaled individually."""
     shown = min(len(raw_BCHW), WINDOWS_SHOWN)
-    figure, axes = _figure(2 * shown, 1.8, 1.9, columns=shown)
+    figure, axes = new_figure(1.8, 1.9, count=2 * shown, columns=shown)
     for axis, picture in zip(axes, [*_pictures(raw_BCHW[:shown]), *_pictures(anonymized_BCHW[:shown])], strict=False):
         low, high = np.percentile(picture, (1, 99.5))
         axis.imshow(picture, cmap="gray", vmin=low, vmax=max(high, low + 1e-6))
         axis.set_axis_off()
     for axis, title in zip(axes, titles, strict=False):
-        axis.set_title(title, fontsize=7)
+        axis.set_title(title)
     _save(figure, path)
 
 
 def _pictures(x_BCHW: npt.NDArray[np.float32]) -> list[npt.NDArray[np.float32]]:
     return list(x_BCHW.sum(1))
-
-
-def _figure(count: int, width: float, height: float, columns: int = 4) -> tuple[Any, list[Any]]:
-    # Without pyplot, which keeps global state and looks for a display.
-    from matplotlib.figure import Figure
-
-    columns = min(columns, count)
-    rows = -(-count // columns)
-    figure = Figure(figsize=(columns * width, rows * height), layout="constrained")
-    axes = [figure.add_subplot(rows, columns, number + 1) for number in range(count)]
-    return figure, axes
 
 
 def _save(figure: Any, path: Path) -> None:
