@@ -55,6 +55,11 @@ def choose_device(name: str) -> torch.device:
     return torch.device(name)
 
 
+def precisions(device: torch.device) -> tuple[str, ...]:
+    """Return the precisions that a device computes in; the first is fp32."""
+    return tuple(name for name in PRECISIONS if name == "fp32" or computes_bf16(device))
+
+
 def computes_bf16(device: torch.device) -> bool:
     """Return whether the hardware multiplies bfloat16; PyTorch would emulate it, slowly.
 

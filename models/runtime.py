@@ -16,7 +16,8 @@ import torch
 from eventveil.errors import AnonymizerCrashError, AnonymizerError, ClassifierCrashError, LineError, WeightsError
 from eventveil.models.device import choose_device, place
 from eventveil.models.kinds import AnonymizerNetwork
-from eventveil.models.noise import LiveNoise, NoiseGenerator
+from eventveil.models.noise import LiveNoise, NoiseGenerator, SeededNoise
+from eventveil.models.precision import made_up_windows
 from eventveil.models.resnet import Classified
 from eventveil.models.transfer import Transfer
 from eventveil.models.weights import Weights
@@ -65,6 +66,12 @@ class Anonymizer:
     def warm_up(self, batch: int = 1) -> None:
         """Anonymize `batch` empty windows, so that memory and kernels are ready for the first live window."""
         self([np.zeros(self._shape, self._dtype)] * batch)
+
+    def rehearse(self, batch: int) -> npt.NDArray[np.float32]:
+        """Return the values of `batch` made-up windows with made-up noise: the same in each call, for comparisons."""
+        with torch.inference_mode():
+            x_BCHW = self._transfer.up(list(made_up_windows(self._shape, self._dtype, batch))).flatten(1, -3)
+            return self._transfer.down(self._model.anonymize(x_BCHW, SeededNoise(0)))
 
     def __call__(self, counts: Sequence[npt.NDArray[Any]]) -> npt.NDArray[np.float32]:
         """Anonymize N windows as one batch.
@@ -161,6 +168,10 @@ class Classifier:
     def warm_up(self, batch: int = 1) -> None:
         """Classify `batch` empty windows, so that memory and kernels are ready for the first live window."""
         self(np.zeros((batch, *self._shape), np.float32))
+
+    def rehearse(self, batch: int) -> npt.NDArray[np.float32]:
+        """Return the probabilities of `batch` made-up windows: the same in each call, for comparisons."""
+        return self(made_up_windows(self._shape, np.float32, batch))
 
     def __call__(self, windows: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
         """Classify N windows as one batch.

@@ -15,6 +15,7 @@ import torch
 from eventveil.errors import AnonymizerCrashError, AnonymizerError, WeightsError
 from eventveil.models.decision import DecisionRule
 from eventveil.models.device import choose_device, place
+from eventveil.models.precision import made_up_windows
 from eventveil.models.stand_in import StandIn
 from eventveil.models.transfer import Transfer
 from eventveil.models.weights import Weights
@@ -49,6 +50,10 @@ class StandInRuntime:
     def warm_up(self, batch: int = 1) -> None:
         """Score `batch` empty windows, so that memory and kernels are ready for the first live window."""
         self._probabilities([np.zeros(self._shape, np.uint16)] * batch)
+
+    def rehearse(self, batch: int) -> npt.NDArray[np.float32]:
+        """Return the probabilities of `batch` made-up windows: the same in each call, for comparisons."""
+        return self._probabilities(list(made_up_windows(self._shape, np.uint16, batch)))
 
     def __call__(self, counts: Sequence[npt.NDArray[Any]], streams: Sequence[str], ends_us: Sequence[int]) -> list[int]:
         """Choose the words of N windows.

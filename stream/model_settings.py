@@ -11,7 +11,7 @@ from pydantic import Field, field_validator, model_validator
 from eventveil.settings import Settings
 
 Device = Annotated[str, Field(pattern=r"^(auto|cpu|cuda(:\d+)?)$")]
-Precision = Literal["fp32", "bf16"]
+Precision = Literal["auto", "fp32", "bf16"]
 
 
 class ModelSettings(Settings):
@@ -19,7 +19,7 @@ class ModelSettings(Settings):
 
     weights: Path | None = None
     device: Device = "auto"
-    precision: Precision = "fp32"
+    precision: Precision = "auto"
 
     @model_validator(mode="before")
     @classmethod

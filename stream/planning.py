@@ -176,6 +176,8 @@ def _certificate(
         remarks = () if warning is None else (f"{path}: {warning}",)
         if signed.certificate.simulated:
             remarks = (f"{path}: the audit is evidence about simulated people only, not about real ones", *remarks)
+        if settings.precision == "bf16":
+            remarks = (f"{path}: audits run in fp32 by default, and anonymize.precision is bf16", *remarks)
         if subject.status == PASSED:
             return signed, remarks
         verdict = printable(subject.verdict)

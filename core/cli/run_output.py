@@ -112,6 +112,7 @@ class Ticker:
         self._restarts = 0
         self._gestures: dict[str, dict[str, int]] = {}
         self._reported_streams: set[str] = set()
+        self._runs_on: dict[str, str] = {}
 
     def __call__(self, status: Status) -> None:
         """Print the status line, and report restarts and unfamiliar scenes."""
@@ -125,6 +126,7 @@ class Ticker:
         for stream in mismatches.keys() - self._reported_streams:
             say(f"eventveil: stream {stream}: {mismatches[stream]}")
         self._reported_streams |= mismatches.keys()
+        self._say_precisions(status)
         parts = [f"{status.seconds:6.0f} s"]
         if stderr.is_terminal:
             parts.append(f"{(events - self._events) / seconds / 1e6:7.3f} Mev/s")
@@ -136,6 +138,14 @@ class Ticker:
             parts += self._recognised(status)
         say(packed(parts, stderr.width if stderr.is_terminal else None))
         self._seconds, self._events, self._windows = status.seconds, events, windows
+
+    def _say_precisions(self, status: Status) -> None:
+        """Report, once, each network that does not run in fp32."""
+        runs_on = {name: report.runs_on for name, report in status.stages.items() if report.runs_on is not None}
+        for name in runs_on.keys() - self._runs_on.keys():
+            if not runs_on[name].endswith("fp32"):
+                say(f"eventveil: {name} runs on {runs_on[name]}")
+        self._runs_on |= runs_on
 
     def _recognised(self, status: Status) -> list[str]:
         """Return the gestures since the last call, each with its number if there are several."""

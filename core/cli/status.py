@@ -124,8 +124,9 @@ def _render(current: dict[str, Any], previous: dict[str, Any] | None) -> Group:
     for name, stage in current.get("stages", {}).items():
         counts = windows[name]
         dropped = ", ".join(f"{number:,} {reason}" for reason, number in counts["dropped"].items())
+        state = f"{stage['state']} ({stage['runs_on']})" if "runs_on" in stage else stage["state"]
         table.add_row(
-            name, stage["state"], f"{counts['received']:,}", f"{counts['sent']:,}", dropped or "none",
+            name, state, f"{counts['received']:,}", f"{counts['sent']:,}", dropped or "none",
             f"{counts['in_flight']:,}", f"{stage['restarts']:,}",
         )  # fmt: skip
     return Group(Text(_headline(current, previous)), table)

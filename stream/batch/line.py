@@ -23,6 +23,7 @@ from eventveil.replay.playlist import Clip, Playlist
 from eventveil.stream.archive.message_writer import EVENT_FORMATS, MessageWriter, message_writer
 from eventveil.stream.batch.recordings import Recording
 from eventveil.stream.book_planning import read_planned
+from eventveil.stream.model_settings import ModelSettings
 from eventveil.stream.plan import PipelinePlan
 from eventveil.stream.preprocess.view import SceneFilter, View
 from eventveil.stream.protocol.wire import decode
@@ -135,16 +136,21 @@ class FileLine:
         assert settings.weights is not None
         weights = load_same(settings.weights, plan.provenance.anonymizer)
         if self._book is not None:
-            self._stand_in = StandInRuntime(weights, device=settings.device, precision=settings.precision)
+            self._stand_in = StandInRuntime(weights, device=settings.device, precision=_precision(settings))
             return ChooseWordTransform(self._stand_in, self._seal, self._book.step_us)
-        runtime = Anonymizer(weights, device=settings.device, precision=settings.precision)
+        runtime = Anonymizer(weights, device=settings.device, precision=_precision(settings))
         return AnonymizeTransform(runtime, self._seal, plan.min_density)
 
     def _classifier(self) -> Iterator[Transform]:
         settings = self._plan.settings.classify
         if settings.weights is not None:
             weights = load_same(settings.weights, self._plan.provenance.classifier)
-            yield ClassifyTransform(Classifier(weights, device=settings.device, precision=settings.precision))
+            yield ClassifyTransform(Classifier(weights, device=settings.device, precision=_precision(settings)))
+
+
+def _precision(settings: ModelSettings) -> str:
+    """Return fp32 for auto: what is written of a recording must not depend on what was faster that day."""
+    return "fp32" if settings.precision == "auto" else settings.precision
 
 
 class _Outlet:

@@ -73,7 +73,8 @@ def public_figures(status: Status, *, gestures: bool = False) -> dict[str, Any]:
 
 
 def _stage(report: StageReport) -> dict[str, Any]:
-    return {"state": STATES[report.kind], "restarts": report.life - 1}
+    runs_on = {} if report.runs_on is None else {"runs_on": report.runs_on}  # device and precision
+    return {"state": STATES[report.kind], "restarts": report.life - 1} | runs_on
 
 
 def _live(report: StageReport) -> bool:

@@ -58,7 +58,7 @@ class ForkServer:
         self._context = multiprocessing.get_context("forkserver")
         self._server = SERVERS[kind]
         # The end comes first: it also covers the time of the other imports.
-        first = ["eventveil.stream.pipeline.fork_server_end", "eventveil.stream.pipeline.worker"]
+        first = ["eventveil.stream.pipeline.fork_server_end", "eventveil.stream.pipeline.network_stages"]
         self._server.set_forkserver_preload([*first, *PRELOAD[kind]])
         try:
             supervisor = environment(**{SUPERVISOR: f"{os.getpid()}:{util.get_temp_dir()}"})

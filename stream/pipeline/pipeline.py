@@ -27,14 +27,13 @@ import zmq
 from eventveil.errors import LineError
 from eventveil.processes import raise_descriptor_limit
 from eventveil.stream.pipeline.fork_server import ForkServer, Kind, StageProcess
+from eventveil.stream.pipeline.network_stages import run_anonymize, run_classify
 from eventveil.stream.pipeline.status import Status
 from eventveil.stream.pipeline.supervisor import START_S, StageSupervisor
 from eventveil.stream.pipeline.worker import (
     NETWORKS,
     REPORTS,
     StageAddress,
-    run_anonymize,
-    run_classify,
     run_histogram,
     run_publish,
     serve,

@@ -12,15 +12,14 @@ import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypeVar
+from typing import Any, TypeVar
 
 import zmq
 
-from eventveil.errors import CrashError, EventVeilError, WeightsError
+from eventveil.errors import CrashError, EventVeilError
 from eventveil.processes import die_with_parent, forbid_core_dumps, wake_with_parent
 from eventveil.stream.book_planning import read_planned
 from eventveil.stream.logs import log_json_lines
-from eventveil.stream.model_settings import ModelSettings
 from eventveil.stream.plan import PipelinePlan
 from eventveil.stream.publisher.expelled import FILE as EXPELLED
 from eventveil.stream.publisher.gesture_filter import GestureFilter
@@ -30,16 +29,12 @@ from eventveil.stream.publisher.public_endpoint import PublicEndpoint
 from eventveil.stream.publisher.publisher import Publisher
 from eventveil.stream.runtime.accounting import PipelineCounters
 from eventveil.stream.runtime.edge_queue import EdgeSender
-from eventveil.stream.runtime.relay import POLL_MS, Relay
+from eventveil.stream.runtime.relay import POLL_MS
 from eventveil.stream.runtime.reporting import StageReporter
 from eventveil.stream.runtime.signals import Signals
 from eventveil.stream.runtime.sockets import PrivateSockets
-from eventveil.stream.runtime.stage import Source, Transform
+from eventveil.stream.runtime.stage import Source
 from eventveil.stream.runtime.windows import Seal
-from eventveil.stream.stages.transform import AnonymizeTransform, ChooseWordTransform, ClassifyTransform
-
-if TYPE_CHECKING:
-    from eventveil.models.weights import Weights
 
 Closable = TypeVar("Closable", bound=zmq.Socket[bytes] | PublicEndpoint)
 REPORTS = "reports"
@@ -209,67 +204,6 @@ def run_histogram(stage: StageContext, number: int) -> None:
     while not (signals.go.wait(POLL_MS / 1000) or signals.stop.is_set() or signals.aborted()):
         stage.report.beat()
     source.run(signals, stage.report)
-
-
-def run_anonymize(stage: StageContext, key: bytes) -> None:
-    """Anonymize windows."""
-    # torch is imported only where networks run: the other processes of a pipeline stay small.
-    from eventveil.models.runtime import Anonymizer
-
-    settings, provenance = stage.plan.settings.anonymize, stage.plan.provenance
-    weights = _load(settings, provenance.anonymizer)
-    if stage.plan.book is not None:
-        _choose_words(stage, weights, Seal(key), stage.plan.book.step_us)
-        return
-    runtime = Anonymizer(weights, device=settings.device, precision=settings.precision)
-    runtime.warm_up()
-    to: Literal["classify", "publish"] = "publish" if provenance.classifier is None else "classify"
-    transform = AnonymizeTransform(runtime, Seal(key), stage.plan.min_density)
-    _relay(stage, transform, to, max_age_ms=stage.plan.max_age_ms)
-
-
-def _choose_words(stage: StageContext, weights: Weights, seal: Seal, step_us: int) -> None:
-    from eventveil.models.stand_in_runtime import StandInRuntime
-
-    settings = stage.plan.settings.anonymize
-    runtime = StandInRuntime(weights, device=settings.device, precision=settings.precision)
-    runtime.warm_up()
-    _relay(stage, ChooseWordTransform(runtime, seal, step_us), "publish", max_age_ms=stage.plan.max_age_ms)
-
-
-def run_classify(stage: StageContext) -> None:
-    """Recognise gestures."""
-    from eventveil.models.runtime import Classifier
-
-    settings = stage.plan.settings.classify
-    weights = _load(settings, stage.plan.provenance.classifier)
-    runtime = Classifier(weights, device=settings.device, precision=settings.precision)
-    runtime.warm_up()
-    _relay(stage, ClassifyTransform(runtime), "publish", max_age_ms=None)
-
-
-def _load(settings: ModelSettings, digest: str | None) -> Weights:
-    from eventveil.models.weights import load_same
-
-    if settings.weights is None:
-        raise WeightsError("the stage has no weights")
-    return load_same(settings.weights, digest)
-
-
-def _relay(
-    stage: StageContext, transform: Transform, to: Literal["classify", "publish"], *, max_age_ms: int | None
-) -> None:
-    relay = Relay(
-        transform,
-        stage.receiver(),
-        stage.sender(to),
-        stage.counters,
-        batch=stage.plan.settings.anonymize.batch,
-        max_age_ms=max_age_ms,
-    )
-    stage.report.figures = relay.figures
-    stage.report.send("ready")
-    relay.run(stage.signals, stage.report)
 
 
 def run_publish(stage: StageContext, key: bytes, listener: Listener) -> None:

@@ -34,6 +34,7 @@ class StageReport(BaseModel):
         gestures: of the publisher, gestures published since it was started, by stream and label; those without a label
             are not counted.
         age: of the windows that left the stage since the start; None for a source.
+        runs_on: device and precision of a stage with a network, such as "cpu, fp32".
         values: figures of the last second, such as latencies; of the whole run in the last report.
         reason: what went wrong; free of event data.
     """
@@ -50,6 +51,7 @@ class StageReport(BaseModel):
     gestures: dict[str, dict[str, int]] = {}
     values: dict[str, float | None] = {}
     age: Delays | None = None
+    runs_on: str | None = None
     reason: str = ""
 
 
@@ -60,6 +62,9 @@ class StageReporter:
         counters: of the stage.
         socket: to the supervisor.
         figures: returns the current counts, drops and values.
+
+    Attributes:
+        runs_on: device and precision of a stage with a network.
     """
 
     def __init__(
@@ -67,6 +72,7 @@ class StageReporter:
     ) -> None:
         self.stage = counters.name
         self.figures: Callable[[], dict[str, Any]] = figures or dict
+        self.runs_on: str | None = None
         self._counters = counters
         self._socket = socket
         self._next_beat = time.monotonic() + BEAT_S
@@ -83,7 +89,7 @@ class StageReporter:
             LineError: the queue is full, and the report is not a beat.
         """
         self._counters.pulse()
-        identity = {"stage": self.stage, "life": self._counters.life, "pid": os.getpid()}
+        identity = {"stage": self.stage, "life": self._counters.life, "pid": os.getpid(), "runs_on": self.runs_on}
         report = StageReport.model_validate(identity | {"kind": kind, "reason": reason} | self.figures())
         try:
             frames = [report.model_dump_json().encode(), NOTES.dump_json(list(self._notes))]

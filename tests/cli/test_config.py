@@ -137,7 +137,7 @@ def test_an_unknown_key_is_named_with_those_that_are_known(values, words):
         ({"anonymize": {"device": "gpu"}}, "anonymize.device: String should match pattern"),
         ({"anonymize": {"batch": 0}}, "anonymize.batch: Input should be greater than or equal to 1, got 0"),
         ({"anonymize": {"allow_untrained": "perhaps"}}, "anonymize.allow_untrained: Input should be a valid boolean"),
-        ({"classify": {"precision": "fp16"}}, "classify.precision: Input should be 'fp32' or 'bf16', got 'fp16'"),
+        ({"classify": {"precision": "fp16"}}, "classify.precision: Input should be 'auto', 'fp32' or 'bf16', got 'f"),
         ({"publish": {"bind": "0.0.0.0:5556"}}, "publish.bind: expected tcp://HOST:PORT or ipc://PATH, got '0.0.0.0:5"),
         ({"publish": {"bind": "ipc://*"}}, "publish.bind: expected tcp://HOST:PORT or ipc://PATH, got 'ipc://*'"),
         ({"publish": {"bind": "inproc://a"}}, "publish.bind: expected tcp://HOST:PORT or ipc://PATH, got 'inproc://a'"),

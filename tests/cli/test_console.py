@@ -84,6 +84,20 @@ def test_status_shows_stages_in_their_order_and_states_in_words(capsys):
     assert "beat" not in shown
 
 
+def test_a_network_that_does_not_run_in_fp32_is_named_once(capsys):
+    ticker, running = Ticker(), a_status(1.0, {})
+    running.stages["anonymize"] = StageReport(stage="anonymize", kind="beat", runs_on="cuda, bf16")
+    running.stages["classify"] = StageReport(stage="classify", kind="beat", runs_on="cpu, fp32")
+    for _ in range(2):
+        ticker(running)
+    shown = capsys.readouterr().err
+    assert shown.count("runs on") == shown.count("anonymize runs on cuda, bf16") == 1
+    figures = public_figures(running) | {"healthy": True, "ready": True}
+    assert figures["stages"]["anonymize"]["runs_on"] == "cuda, bf16"
+    Console(width=80).print(status._render(figures, None))
+    assert "bf16" in capsys.readouterr().out
+
+
 def received(*options, messages):
     with publisher(*messages) as endpoint:
         done = CliRunner().invoke(app, ["subscribe", endpoint, "--json", *options])

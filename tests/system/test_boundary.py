@@ -17,7 +17,7 @@ from pipeline_setup import BIN_US, BINS, SENSOR, Kit, run_and_listen
 from eventveil.errors import BoundaryError
 from eventveil.models import AnonyNoise
 from eventveil.models.runtime import Anonymizer, Classifier
-from eventveil.stream.pipeline import worker
+from eventveil.stream.pipeline import network_stages
 from eventveil.stream.pipeline.status import Status
 from eventveil.stream.protocol import wire
 from eventveil.stream.runtime.windows import RawWindow
@@ -105,7 +105,7 @@ def test_the_canary_does_not_leave_a_line_that_is_wired_past_the_anonymizer(kit,
         def process(self, windows: list[RawWindow]) -> list[RawWindow]:
             return windows
 
-    monkeypatch.setattr(worker, "AnonymizeTransform", Forgotten)
+    monkeypatch.setattr(network_stages, "AnonymizeTransform", Forgotten)
     status, published = run_and_listen(kit, classify__weights=None)
     assert status.failure is not None
     assert BoundaryError.__name__ not in status.failure
@@ -116,7 +116,7 @@ def test_the_canary_does_not_leave_a_line_that_is_wired_past_the_anonymizer(kit,
 
 def test_the_canary_does_not_leave_when_raw_values_wear_another_windows_clothes(kit, monkeypatch, capfd):
     """Raw values in place of anonymized ones, with the seal and everything else unchanged."""
-    process = worker.AnonymizeTransform.process
+    process = network_stages.AnonymizeTransform.process
 
     def swap(self, windows):
         good = process(self, windows)
@@ -124,7 +124,7 @@ def test_the_canary_does_not_leave_when_raw_values_wear_another_windows_clothes(
             object.__setattr__(window, "values", raw.counts.reshape(window.values.shape).astype(np.float32))
         return good
 
-    monkeypatch.setattr(worker.AnonymizeTransform, "process", swap)
+    monkeypatch.setattr(network_stages.AnonymizeTransform, "process", swap)
     status, published = run_and_listen(kit)
     assert status.failure is not None
     assert "seal" in status.failure

@@ -57,7 +57,7 @@ STRANGERS = {
     "eventveil.audit.auditor, eventveil.training.engine.loop": ("zmq",),
     "eventveil.stream.subscriber.client": ("torch", "numba"),
     "eventveil.stream.web.process": ("torch", "starlette"),
-    "eventveil.stream.pipeline.worker": ("torch",),
+    "eventveil.stream.pipeline.network_stages": ("torch",),
     "eventveil.stream.pipeline.pipeline": ("torch", "numba"),  # the supervisor, which also plans
 }
 

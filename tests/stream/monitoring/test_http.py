@@ -478,6 +478,8 @@ def test_a_real_line_tells_how_it_does(running):
     assert status["healthy"]
     assert status["published_windows"] > 0
     assert set(status["stages"]) == {"histogram:0", "anonymize", "publish"}
+    assert status["stages"]["anonymize"]["runs_on"].endswith((", fp32", ", bf16"))
+    assert "runs_on" not in status["stages"]["publish"]
     assert "truth" not in status
 
 

@@ -341,6 +341,9 @@ def test_the_certificate_that_ships_counts_only_with_the_key_of_the_project(kit,
     made = plan(settings)
     assert made.provenance.certificate is not None
     assert any("evidence about simulated people only" in remark for remark in made.remarks)
+    assert not any("fp32" in remark for remark in made.remarks)
+    rounded = settings.model_copy(update={"anonymize": settings.anonymize.model_copy(update={"precision": "bf16"})})
+    assert any("audits run in fp32 by default, and anonymize.precision is bf16" in r for r in plan(rounded).remarks)
     beside(certificate(Ed25519PrivateKey.generate(), (weights, 0)))
     with pytest.raises(AuditError, match="signed with another key"):
         plan(settings)

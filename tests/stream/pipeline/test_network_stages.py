@@ -1,0 +1,45 @@
+"""The precision of a pipeline's networks."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+
+from eventveil.models import device as devices
+from eventveil.stream.model_settings import AnonymizeSettings
+from eventveil.stream.pipeline.network_stages import _started
+
+
+class Better:
+    """A runtime that is exact in every precision, and ten times as fast in bf16."""
+
+    def __init__(self, *, device, precision):
+        self.device, self.precision = torch.device(device), precision
+
+    def warm_up(self, batch=1):
+        pass
+
+    def rehearse(self, batch):
+        if self.precision == "fp32":
+            np.linalg.inv(np.eye(600) + 1)  # more than nothing
+        return np.ones((batch, 1), np.float32)
+
+
+@pytest.mark.parametrize(
+    ("certified", "precision", "expected"),
+    [(False, "auto", "bf16"), (True, "auto", "fp32"), (True, "bf16", "bf16"), (False, "fp32", "fp32")],
+)
+def test_auto_keeps_certified_weights_in_fp32(monkeypatch, certified, precision, expected):
+    """A certificate is about what the audit saw; another precision is chosen by the owner, never by a stopwatch."""
+    monkeypatch.setattr(devices, "computes_bf16", lambda device: True)
+    settings = AnonymizeSettings(device="cpu", precision=precision)
+    stage = SimpleNamespace(
+        name="anonymize",
+        report=SimpleNamespace(runs_on=None),
+        plan=SimpleNamespace(settings=SimpleNamespace(anonymize=settings)),
+    )
+    assert _started(stage, Better, settings, certified=certified).precision == expected
+    assert stage.report.runs_on == f"cpu, {expected}"
