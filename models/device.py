@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from eventveil.errors import ConfigError
+from eventveil.models.folding import fold_batch_norms
 
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16}
 
@@ -28,12 +29,19 @@ def place(model: Model, device: torch.device, precision: str) -> Model:
             f"precision bf16: {device} does not compute in bfloat16 (a CPU needs AVX512_BF16 or AMX); choose fp32"
         )
     if device.type == "cuda":
-        # By default cuDNN rounds the inputs of float32 convolutions to 10 bits (TF32). fp32 means fp32 here, so that a
-        # GPU and a CPU agree; for speed there is bf16. The switch affects the whole process.
-        torch.backends.cudnn.allow_tf32 = False
-    placed = copy.deepcopy(model).eval().to(device, PRECISIONS[precision])
+        forbid_tf32()
+    placed = fold_batch_norms(copy.deepcopy(model).eval()).to(device, PRECISIONS[precision])
     # Measured on an AVX-512 core: 1.1 times as fast for one window, 1.3 times for eight.
     return placed.to(memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]
+
+
+def forbid_tf32() -> None:
+    """Let fp32 mean fp32 in this process, in pipeline and training alike, so that a GPU and a CPU agree.
+
+    By default cuDNN rounds the inputs of float32 convolutions to 10 bits (TF32). For speed there is bf16.
+    """
+    torch.backends.cudnn.allow_tf32 = False
+    torch.backends.cuda.matmul.allow_tf32 = False
 
 
 def choose_device(name: str) -> torch.device:

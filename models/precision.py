@@ -17,6 +17,7 @@ import numpy.typing as npt
 import torch
 
 from eventveil.models.device import precisions
+from eventveil.models.noise import SeededNoise
 
 TOLERANCE = 0.03
 """Largest difference from fp32, as a share of the largest fp32 value: some roundings of bfloat16, 0.4 % each."""
@@ -26,6 +27,10 @@ SHORT_RUNS = 5  # of a shorter one, the fastest counts
 WARM_UP_S = 10.0  # longest warm-up; a supervisor restarts a stage that is silent for a minute
 
 log = logging.getLogger("eventveil.networks")
+
+
+Rehearsal = Callable[[], npt.NDArray[np.float32]]
+"""Runs a made-up batch and returns its values, the same in each call."""
 
 
 class Runtime(Protocol):
@@ -38,8 +43,8 @@ class Runtime(Protocol):
     def warm_up(self, batch: int = 1) -> None:
         """Run a batch of empty windows."""
 
-    def rehearse(self, batch: int) -> npt.NDArray[np.float32]:
-        """Return the values of a batch of made-up windows with made-up noise, the same in each call."""
+    def rehearsal(self, batch: int) -> Rehearsal:
+        """Prepare a batch of made-up windows with made-up noise; return a function that runs it."""
 
 
 AnyRuntime = TypeVar("AnyRuntime", bound=Runtime)
@@ -105,8 +110,8 @@ def _fastest(make: Callable[[str], AnyRuntime], full: AnyRuntime, batch: int, st
         log.info("%s: fp32, the only precision that %s computes in", stage, full.device)
         return full, "fp32"
     runtimes = {"fp32": full} | {name: make(name) for name in available[1:]}
-    exact = full.rehearse(batch)
-    trials = [_try(name, runtime, batch, exact) for name, runtime in runtimes.items()]
+    exact = full.rehearsal(batch)()
+    trials = [_try(name, runtime.rehearsal(batch), exact) for name, runtime in runtimes.items()]
     chosen = choose(trials)
     tried = "; ".join(f"{one.precision} {1e3 * one.seconds:.1f} ms, differs by {one.difference:.1%}" for one in trials)
     log.info("%s: %s on %s: the fastest that agrees with fp32 (%s)", stage, chosen.precision, full.device, tried)
@@ -116,16 +121,29 @@ def _fastest(make: Callable[[str], AnyRuntime], full: AnyRuntime, batch: int, st
     return runtime, chosen.precision
 
 
-def _try(precision: str, runtime: Runtime, batch: int, exact: npt.NDArray[np.float32]) -> Trial:
+def _try(precision: str, run: Rehearsal, exact: npt.NDArray[np.float32]) -> Trial:
     """Compare a precision with the values of fp32, and time it; the first call is not counted."""
     with np.errstate(all="ignore"):
-        difference = float(np.abs(runtime.rehearse(batch) - exact).max() / np.abs(exact).max())
+        difference = float(np.abs(run() - exact).max() / np.abs(exact).max())
     seconds: list[float] = []
     while len(seconds) < SHORT_RUNS and (not seconds or seconds[-1] < LONG_S):
         began_s = time.perf_counter()
-        runtime.rehearse(batch)
+        run()
         seconds.append(time.perf_counter() - began_s)
     return Trial(precision, min(seconds), difference)
+
+
+class MadeUpNoise:
+    """The same noise in each call, drawn once, so that it costs no time later. Never for live windows."""
+
+    def __init__(self) -> None:
+        self._noise: dict[tuple[int, ...], torch.Tensor] = {}
+
+    def normal(self, shape: Sequence[int], device: torch.device) -> torch.Tensor:
+        """Return float32 noise ~ N(0, 1) of `shape` on `device`."""
+        if tuple(shape) not in self._noise:
+            self._noise[tuple(shape)] = SeededNoise(0).normal(shape, device)
+        return self._noise[tuple(shape)]
 
 
 def made_up_windows(shape: tuple[int, ...], dtype: npt.DTypeLike, batch: int) -> npt.NDArray[Any]:

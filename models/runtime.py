@@ -7,6 +7,7 @@ none of its values is returned. Use each object in one thread at a time.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any, cast
 
 import numpy as np
@@ -16,8 +17,8 @@ import torch
 from eventveil.errors import AnonymizerCrashError, AnonymizerError, ClassifierCrashError, LineError, WeightsError
 from eventveil.models.device import choose_device, place
 from eventveil.models.kinds import AnonymizerNetwork
-from eventveil.models.noise import LiveNoise, NoiseGenerator, SeededNoise
-from eventveil.models.precision import made_up_windows
+from eventveil.models.noise import LiveNoise, NoiseGenerator
+from eventveil.models.precision import MadeUpNoise, Rehearsal, made_up_windows
 from eventveil.models.resnet import Classified
 from eventveil.models.transfer import Transfer
 from eventveil.models.weights import Weights
@@ -67,11 +68,21 @@ class Anonymizer:
         """Anonymize `batch` empty windows, so that memory and kernels are ready for the first live window."""
         self([np.zeros(self._shape, self._dtype)] * batch)
 
-    def rehearse(self, batch: int) -> npt.NDArray[np.float32]:
-        """Return the values of `batch` made-up windows with made-up noise: the same in each call, for comparisons."""
-        with torch.inference_mode():
-            x_BCHW = self._transfer.up(list(made_up_windows(self._shape, self._dtype, batch))).flatten(1, -3)
-            return self._transfer.down(self._model.anonymize(x_BCHW, SeededNoise(0)))
+    def rehearsal(self, batch: int) -> Rehearsal:
+        """Prepare `batch` made-up windows and their noise, for comparisons of precisions.
+
+        Returns:
+            A function that runs them and returns their values, the same in each call.
+        """
+        counts, noise = list(made_up_windows(self._shape, self._dtype, batch)), MadeUpNoise()
+
+        def run() -> npt.NDArray[np.float32]:
+            with torch.inference_mode():
+                x_BCHW = self._transfer.up(counts).flatten(1, -3)
+                (values,) = self._transfer.down(self._model.anonymize(x_BCHW, noise))
+            return values
+
+        return run
 
     def __call__(self, counts: Sequence[npt.NDArray[Any]]) -> npt.NDArray[np.float32]:
         """Anonymize N windows as one batch.
@@ -92,8 +103,8 @@ class Anonymizer:
             with torch.inference_mode():
                 x_BCHW = self._transfer.up(counts).flatten(1, -3)
                 anonymized_BCHW = self._model.anonymize(x_BCHW, self._noise)
-                self._check_output(x_BCHW, anonymized_BCHW)
-                return self._transfer.down(anonymized_BCHW)
+                flags = self._check_output(x_BCHW, anonymized_BCHW)
+                values, unchanged_B, finite_B = self._transfer.down(anonymized_BCHW, *flags)
         except AnonymizerError:
             raise
         except Exception as error:  # whatever a device, a driver or a network does, no window may get out
@@ -101,6 +112,14 @@ class Anonymizer:
                 f"the anonymizer failed on {self.device} ({type(error).__name__}) and its batch is discarded; "
                 "restart the pipeline, on another device if it happens again"
             ) from error
+        if not finite_B.all():
+            raise AnonymizerError("the anonymizer returned values that are not finite; use other weights")
+        if unchanged_B.any():
+            raise AnonymizerError(
+                "the anonymizer returned a window unchanged, or one that rounding restores; "
+                "use trained weights, or untrained ones with more noise"
+            )
+        return values
 
     def _check_input(self, counts: Sequence[npt.NDArray[Any]]) -> None:
         if not counts:
@@ -112,7 +131,8 @@ class Anonymizer:
                     f"got {window.dtype} {window.shape}; set bins, size and mode as in the weights"
                 )
 
-    def _check_output(self, x_BCHW: torch.Tensor, anonymized_BCHW: torch.Tensor) -> None:
+    def _check_output(self, x_BCHW: torch.Tensor, anonymized_BCHW: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return, for each window, whether it is unchanged and whether it is finite: on the device, without a wait."""
         if anonymized_BCHW.shape != x_BCHW.shape or anonymized_BCHW.dtype != torch.float32:
             raise AnonymizerError(
                 f"the anonymizer returned {anonymized_BCHW.dtype} {tuple(anonymized_BCHW.shape)} "
@@ -121,15 +141,7 @@ class Anonymizer:
         # Counts are whole numbers: rounding removes noise below a half and restores the raw window.
         rounded_BCHW = anonymized_BCHW.round() if self._counts else anonymized_BCHW
         unchanged_B = (rounded_BCHW == x_BCHW).flatten(1).all(1) & x_BCHW.flatten(1).any(1)
-        finite = torch.isfinite(anonymized_BCHW).all()
-        any_unchanged, all_finite = torch.stack((unchanged_B.any(), finite)).tolist()  # one wait for the device
-        if not all_finite:
-            raise AnonymizerError("the anonymizer returned values that are not finite; use other weights")
-        if any_unchanged:
-            raise AnonymizerError(
-                "the anonymizer returned a window unchanged, or one that rounding restores; "
-                "use trained weights, or untrained ones with more noise"
-            )
+        return unchanged_B, torch.isfinite(anonymized_BCHW).flatten(1).all(1)
 
 
 class Classifier:
@@ -169,9 +181,9 @@ class Classifier:
         """Classify `batch` empty windows, so that memory and kernels are ready for the first live window."""
         self(np.zeros((batch, *self._shape), np.float32))
 
-    def rehearse(self, batch: int) -> npt.NDArray[np.float32]:
-        """Return the probabilities of `batch` made-up windows: the same in each call, for comparisons."""
-        return self(made_up_windows(self._shape, np.float32, batch))
+    def rehearsal(self, batch: int) -> Rehearsal:
+        """Prepare `batch` made-up windows; return a function that runs them and returns their probabilities."""
+        return partial(self, made_up_windows(self._shape, np.float32, batch))
 
     def __call__(self, windows: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
         """Classify N windows as one batch.
@@ -194,7 +206,7 @@ class Classifier:
         try:
             with torch.inference_mode():
                 classified: Classified = self._model(self._transfer.up(list(windows)))
-                scores = self._transfer.down(classified.logits.softmax(dim=1))
+                (scores,) = self._transfer.down(classified.logits.softmax(dim=1))
         except Exception as error:
             raise ClassifierCrashError(f"the classifier failed on {self.device} ({type(error).__name__})") from error
         if not np.isfinite(scores).all():

@@ -6,6 +6,7 @@ It fails closed: every error raises `AnonymizerError` for the whole batch, and n
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,7 @@ import torch
 from eventveil.errors import AnonymizerCrashError, AnonymizerError, WeightsError
 from eventveil.models.decision import DecisionRule
 from eventveil.models.device import choose_device, place
-from eventveil.models.precision import made_up_windows
+from eventveil.models.precision import Rehearsal, made_up_windows
 from eventveil.models.stand_in import StandIn
 from eventveil.models.transfer import Transfer
 from eventveil.models.weights import Weights
@@ -51,9 +52,9 @@ class StandInRuntime:
         """Score `batch` empty windows, so that memory and kernels are ready for the first live window."""
         self._probabilities([np.zeros(self._shape, np.uint16)] * batch)
 
-    def rehearse(self, batch: int) -> npt.NDArray[np.float32]:
-        """Return the probabilities of `batch` made-up windows: the same in each call, for comparisons."""
-        return self._probabilities(list(made_up_windows(self._shape, np.uint16, batch)))
+    def rehearsal(self, batch: int) -> Rehearsal:
+        """Prepare `batch` made-up windows; return a function that runs them and returns their probabilities."""
+        return partial(self._probabilities, list(made_up_windows(self._shape, np.uint16, batch)))
 
     def __call__(self, counts: Sequence[npt.NDArray[Any]], streams: Sequence[str], ends_us: Sequence[int]) -> list[int]:
         """Choose the words of N windows.
@@ -96,7 +97,7 @@ class StandInRuntime:
         try:
             with torch.inference_mode():
                 logits_BK = self._model(self._transfer.up(counts).flatten(1, -3))
-                probabilities = self._transfer.down(logits_BK.float().softmax(dim=1))
+                (probabilities,) = self._transfer.down(logits_BK.float().softmax(dim=1))
         except Exception as error:  # whatever a device, a driver or a network does, no word may get out
             raise AnonymizerCrashError(
                 f"the stand-in failed on {self.device} ({type(error).__name__}) and its batch is discarded; "

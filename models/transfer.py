@@ -1,6 +1,6 @@
-"""Copies windows to the device and values back, one copy per batch and direction.
+"""Copies windows to the device and values back: one copy per batch and direction, and one wait for the device.
 
-For a CUDA device the host buffers are in pinned memory, which the device accesses directly. Counts are copied as uint16
+For a CUDA device the host's memory is pinned, so that the device accesses it directly. Counts are copied as uint16
 and converted to float32 on the device, which halves the bytes on the bus.
 """
 
@@ -15,35 +15,29 @@ import torch
 
 
 class Transfer:
-    """Copies the batches of one stage to and from one device; its buffers are reused, so finish a batch first."""
+    """Copies the batches of one stage to and from one device; its buffer is reused, so finish a batch first."""
 
     def __init__(self, device: torch.device) -> None:
         self.device = device
         self._up = _Buffer(device)
-        self._down = _Buffer(device)
 
     def up(self, windows: Sequence[npt.NDArray[Any]]) -> torch.Tensor:
         """Copy N windows of one shape, uint16 or float32, to the device as float32 (N, *shape)."""
         shape = (len(windows), *windows[0].shape)
-        dtype = windows[0].dtype
-        # PyTorch supports few operations on uint16, so the bits travel as int16.
-        host = self._up.tensor(shape, torch.int16 if dtype == np.uint16 else torch.float32)
-        np.stack(windows, out=host.numpy().view(dtype))
-        values = host.to(self.device, non_blocking=True)
-        return values if values.dtype == torch.float32 else counts_of(values)
+        host = self._up.tensor(shape, torch.uint16 if windows[0].dtype == np.uint16 else torch.float32)
+        np.stack(windows, out=host.numpy())
+        return host.to(self.device, non_blocking=True).to(torch.float32)  # exact: float32 holds integers to 2**24
 
-    def down(self, values: torch.Tensor) -> npt.NDArray[np.float32]:
-        """Copy float32 values from the device into a new array."""
-        host = self._down.tensor(tuple(values.shape), torch.float32)
-        host.copy_(values, non_blocking=True)
-        if self.device.type == "cuda":
+    def down(self, *values: torch.Tensor) -> tuple[npt.NDArray[Any], ...]:
+        """Copy values from the device into new arrays, and wait for the device once, whatever their number."""
+        on_cuda = self.device.type == "cuda"
+        # PyTorch keeps pinned memory that is no longer used: only the first batch of a size waits for it.
+        hosts = [torch.empty(value.shape, dtype=value.dtype, pin_memory=on_cuda) for value in values]
+        for host, value in zip(hosts, values, strict=True):
+            host.copy_(value, non_blocking=True)
+        if on_cuda:
             torch.cuda.current_stream(self.device).synchronize()
-        return host.numpy().copy()
-
-
-def counts_of(bits: torch.Tensor) -> torch.Tensor:
-    """Reinterpret int16 as uint16 and return them as float32 (exact: float32 holds integers to 2**24)."""
-    return bits.to(torch.int32).bitwise_and_(0xFFFF).to(torch.float32)
+        return tuple(host.numpy() for host in hosts)
 
 
 class _Buffer:

@@ -10,6 +10,8 @@ from eventveil.errors import AnonymizerError, ConfigError
 from eventveil.models.kinds import initialise
 from eventveil.models.metadata import Metadata
 from eventveil.models.noise import LiveNoise, SeededNoise
+from eventveil.models.precision import TOLERANCE as PRECISION_TOLERANCE
+from eventveil.models.precision import start
 from eventveil.models.runtime import Anonymizer, Classifier
 from eventveil.models.transfer import Transfer
 from eventveil.models.weights import Weights
@@ -86,9 +88,32 @@ def test_counts_go_up_exactly_and_come_down_from_pinned_memory():
         counts = windows(n, seed=n)
         up = transfer.up(counts)
         assert up.device.type == "cuda"
-        np.testing.assert_array_equal(transfer.down(up), np.stack(counts).astype(np.float32))
+        (down,) = transfer.down(up)
+        np.testing.assert_array_equal(down, np.stack(counts).astype(np.float32))
+        assert torch.from_numpy(down).is_pinned()
     assert transfer._up._bytes.is_pinned()
-    assert transfer._down._bytes.is_pinned()
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_a_batch_waits_for_the_device_once(precision):
+    """`down` waits explicitly; any other wait is an error here."""
+    runtime = Anonymizer(anonymizer(), device="cuda", precision=precision)
+    runtime.warm_up(2)
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        runtime(windows(2))
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+
+
+def test_auto_takes_a_precision_that_agrees_with_fp32():
+    weights = anonymizer()
+    runtime, runs_on = start(
+        lambda precision: Anonymizer(weights, device="cuda", precision=precision), "auto", batch=8, stage="anonymize"
+    )
+    assert runs_on in ("cuda, fp32", "cuda, bf16")
+    exact = Anonymizer(weights, device="cuda").rehearsal(8)()
+    assert np.abs(runtime.rehearsal(8)() - exact).max() <= PRECISION_TOLERANCE * np.abs(exact).max()
 
 
 def test_live_noise_is_made_on_the_device_and_never_twice():
@@ -107,6 +132,7 @@ def test_live_noise_is_made_on_the_device_and_never_twice():
 def test_fp32_is_not_tf32():
     Anonymizer(anonymizer(), device="cuda")
     assert not torch.backends.cudnn.allow_tf32
+    assert not torch.backends.cuda.matmul.allow_tf32
 
 
 def test_results_are_the_callers_own():

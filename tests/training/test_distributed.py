@@ -6,6 +6,7 @@ import csv
 import os
 import subprocess
 import sys
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,7 @@ from torch import nn
 
 from eventveil.addresses import free_port
 from eventveil.errors import ConfigError
+from eventveil.training.distributed import process_group
 from eventveil.training.distributed.launch import launch
 from eventveil.training.distributed.process_group import ProcessGroup, join_group
 from eventveil.training.distributed.sync_layers import SharedDropout, share_layers
@@ -181,3 +183,29 @@ def test_several_machines_need_to_know_of_each_other(monkeypatch):
 
 def test_the_launcher_tells_of_the_first_failure():
     assert launch(["train", "all", "missing.yaml"], 2, 1) == 2
+
+
+def test_processes_wait_while_the_first_one_cuts_windows(monkeypatch):
+    """NCCL gives up after ten minutes by default, and the windows of a large dataset take longer."""
+    asked = {}
+    monkeypatch.setattr(process_group.distributed, "init_process_group", lambda kind, **values: asked.update(values))
+    monkeypatch.setattr(process_group.distributed, "is_initialized", lambda: False)
+    for name, value in (("WORLD_SIZE", "2"), ("LOCAL_RANK", "0"), ("RANK", "0")):
+        monkeypatch.setenv(name, value)
+    assert join_group("cpu").size == 2
+    assert asked["timeout"] >= timedelta(hours=6)
+
+
+def test_cuda_is_asked_for_the_same_values_in_each_run(monkeypatch):
+    monkeypatch.setenv("CUBLAS_WORKSPACE_CONFIG", "")
+    monkeypatch.delenv("CUBLAS_WORKSPACE_CONFIG")  # and afterwards it is as before
+    tf32 = torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32
+    try:
+        process_group.compute_repeatably()
+        assert torch.are_deterministic_algorithms_enabled()
+        assert not torch.backends.cudnn.allow_tf32
+        assert not torch.backends.cuda.matmul.allow_tf32
+        assert os.environ["CUBLAS_WORKSPACE_CONFIG"] == ":4096:8"
+    finally:
+        torch.use_deterministic_algorithms(False)
+        torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32 = tf32

@@ -118,7 +118,10 @@ class BatchLoader:
         """Return the batch of a step of the current epoch."""
         draw = self._batches[step]
         part = draw[self._part]
-        x_BCHW = torch.from_numpy(self._cut(step)).to(self._group.device, non_blocking=True)
+        x_BCHW = torch.from_numpy(self._cut(step))
+        if self._group.device.type == "cuda":
+            x_BCHW = x_BCHW.pin_memory()  # otherwise the copy waits until the device has computed the step before
+        x_BCHW = x_BCHW.to(self._group.device, non_blocking=True)
         target_B, person_B = self._target_T[part.trial], torch.from_numpy(self._person_T[part.trial])
         name = (self._settings.seed, self._stage, epoch, step)
         parameters_B4 = draw_augmentation(

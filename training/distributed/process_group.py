@@ -14,12 +14,18 @@ import os
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any
 
 import torch
 from torch import distributed
 
 from eventveil.errors import ConfigError
+from eventveil.models.device import forbid_tf32
+
+PATIENCE = timedelta(hours=12)
+"""How long processes wait for each other: while the first one cuts windows, the others wait at a barrier, and NCCL
+would give up after ten minutes. If one dies, the launcher of its machine ends the others there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,6 +141,17 @@ class _SumOver(torch.autograd.Function):
         return gradient
 
 
+def compute_repeatably() -> None:
+    """Let CUDA compute in full fp32, and the same values in each run, in this process.
+
+    An operation without a deterministic form warns and runs: bilinear resizing has none for its gradients in some
+    versions of PyTorch. cuBLAS reads its setting when the first matrix is multiplied.
+    """
+    forbid_tf32()
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    torch.use_deterministic_algorithms(True, warn_only=True)
+
+
 def join_group(device: str) -> ProcessGroup:
     """Join the processes described by the environment, as set by `torchrun` or our launcher; without it, train alone.
 
@@ -152,10 +169,11 @@ def join_group(device: str) -> ProcessGroup:
     process_device = torch.device("cuda", local_rank) if on_cuda else torch.device("cpu")
     if on_cuda:
         torch.cuda.set_device(process_device)
+        compute_repeatably()
     if size == 1:
         return ProcessGroup(device=process_device)
     if not distributed.is_initialized():
-        distributed.init_process_group("nccl" if on_cuda else "gloo")
+        distributed.init_process_group("nccl" if on_cuda else "gloo", timeout=PATIENCE)
     return ProcessGroup(int(os.environ["RANK"]), size, local_rank, process_device)
 
 

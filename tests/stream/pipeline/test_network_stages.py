@@ -14,7 +14,7 @@ from eventveil.stream.pipeline.network_stages import _started
 
 
 class Better:
-    """A runtime that is exact in every precision, and ten times as fast in bf16."""
+    """A runtime that is exact in every precision, and a thousand times as fast in bf16."""
 
     def __init__(self, *, device, precision):
         self.device, self.precision = torch.device(device), precision
@@ -22,10 +22,9 @@ class Better:
     def warm_up(self, batch=1):
         pass
 
-    def rehearse(self, batch):
-        if self.precision == "fp32":
-            np.linalg.inv(np.eye(600) + 1)  # more than nothing
-        return np.ones((batch, 1), np.float32)
+    def rehearsal(self, batch):
+        size = 600 if self.precision == "fp32" else 1
+        return lambda: np.linalg.inv(np.eye(size) + 1)[:1, :1].astype(np.float32) * 0 + batch
 
 
 @pytest.mark.parametrize(
