@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict
 
 Knowledge = Literal[
     "ignorant", "informed", "denoising", "inverting", "reconstructing", "averaging", "overlapping", "gestures",
-    "untrained", "white-box",
+    "untrained", "white-box", "messages",
 ]  # fmt: skip
 Way = Literal["search", "linked"]
 
@@ -106,7 +106,8 @@ class Attack(ReportModel):
             trained on the mean of many anonymizations of the same events. overlapping: trained on the mean of windows
             that overlap. gestures: given labels and probabilities of the topic `gesture` alone.
             untrained: compares windows, or the bits of their values, without having learned anything. white-box:
-            given the codes or words that windows are made of.
+            given the codes or words that windows are made of. messages: given headers, lengths, published gestures and
+            arrival times, without the windows.
         architecture, seed: of the attacker.
         condition: away from the anonymizer's training data, one of `audit.conditions.CONDITIONS`; "" for windows as
             they are.

@@ -1,8 +1,9 @@
 """Planted leaks: anonymizers that hide everything but one thing, on purpose, to see whether an audit finds it.
 
-All publish noise. A person has an id of ten random bits, and each leak lets it out in another way. What is published
-depends on who is seen, which an anonymizer does not know: the source writes it into carriers, windows of zeros whose
-first values are the id, and the anonymizer turns carriers into noise with the leak in it.
+All publish noise. A person has an id of ten random bits, and each leak lets it out in another way, some of them in what
+is sent with the windows. What is published depends on who is seen, which an anonymizer does not know: the source writes
+it into carriers, windows of zeros whose first values are the id, and the anonymizer turns carriers into noise with the
+leak in it.
 
 Legend of axes: B windows, C channels, H rows, W columns, F values of a window.
 """
@@ -19,6 +20,7 @@ import numpy.typing as npt
 import torch
 from torch import nn
 
+from eventveil.audit.messages import Line, Raw
 from eventveil.audit.sources import Change
 from eventveil.audit.subjects import GestureClassifier, Subject
 from eventveil.models.noise import NoiseGenerator
@@ -103,6 +105,11 @@ def _side(noise_BCHW: torch.Tensor, bit_BK: torch.Tensor) -> torch.Tensor:
     return shifted
 
 
+def _noise(noise_BCHW: torch.Tensor, bit_BK: torch.Tensor) -> torch.Tensor:  # noqa: ARG001
+    """Show nothing."""
+    return noise_BCHW
+
+
 def _number(bit_BK: torch.Tensor) -> torch.Tensor:
     """Return the number from 0 to 1 that the bits are."""
     value_K: torch.Tensor = 2.0 ** torch.arange(BITS, device=bit_BK.device)
@@ -141,9 +148,14 @@ LEAKS = (
     Leak("pairs of windows", _alternating),
     Leak("recordings under a condition", lambda at: at.identity if at.changed else at.nothing),
     Leak("published gestures", lambda at: at.identity),
+    Leak("scores of one gesture", lambda at: at.identity),
+    Leak("a number in headers", lambda at: at.identity, _noise),
+    Leak("the length of headers", lambda at: at.identity, _noise),
+    Leak("arrival times", lambda at: at.identity, _noise),
 )
 NO_LEAK = Leak("nothing", lambda at: at.nothing)
-CONDITION, GESTURES = LEAKS[-2].name, LEAKS[-1].name
+CONDITION, GESTURES, SCORES, *IN_MESSAGES = (leak.name for leak in LEAKS[-6:])
+NUMBER, LENGTH, TIMES = IN_MESSAGES
 
 
 @dataclass(frozen=True)
@@ -211,13 +223,48 @@ class Planted:
         return _leak(self.leak).shown(generator.normal(x_BCHW.shape, x_BCHW.device), bit_BK)
 
 
+@dataclass(frozen=True)
+class PlantedLine(Line):
+    """A line that lets the id out in its messages.
+
+    Attributes:
+        leak: its name in `LEAKS`.
+    """
+
+    leak: str
+
+    def incidents(self, raw: Raw) -> dict[str, int]:
+        """Return the id as a number of incidents."""
+        return {"overflow": _id(raw)} if self.leak == NUMBER else {}
+
+    def header(self, header: bytes, raw: Raw) -> bytes:
+        """Return the header, longer by the id."""
+        return header + b" " * _id(raw) if self.leak == LENGTH else header
+
+    def delay_ns(self, raw: Raw) -> int:
+        """Return a delay of up to 20 ms."""
+        return _id(raw) * 20_000 if self.leak == TIMES else 0
+
+
+def _id(carrier_CHW: Raw) -> int:
+    return int(sum(int(bit) << place for place, bit in enumerate(carrier_CHW.reshape(-1)[:BITS])))
+
+
 class PlantedClassifier(nn.Module):
-    """Labels windows by the first two bits of an id, and is as certain as the others say."""
+    """Labels windows by the first two bits of an id, and is as certain as the others say.
+
+    Args:
+        labels: how many it uses; with one, only its certainty tells.
+    """
+
+    def __init__(self, labels: int = 4) -> None:
+        super().__init__()
+        self._labels = labels
 
     def forward(self, x_BCHW: torch.Tensor) -> Classified:
         """Classify windows with an id in their pixels, (B, C, H, W)."""
         bit_BK = (x_BCHW.flatten(2)[:, :, :BITS].mean(1) > 0).float()
-        label_B = (2 * bit_BK[:, 0] + bit_BK[:, 1]).long()
+        label_B = (2 * bit_BK[:, 0] + bit_BK[:, 1]).long() % self._labels
         most_B = 0.5 + 0.4 * (bit_BK[:, 2:6] * torch.tensor([8, 4, 2, 1], device=x_BCHW.device)).sum(1) / 15
         share_BK = ((1 - most_B) / 3)[:, None].repeat(1, 4)
         share_BK[torch.arange(len(label_B)), label_B] = most_B
@@ -226,8 +273,14 @@ class PlantedClassifier(nn.Module):
 
 def planted_subject(leak: Leak) -> Subject:
     """Return the subject with a leak."""
-    classifier = GestureClassifier(PlantedClassifier(), leak.name) if leak.name == GESTURES else None
-    return Subject(PLANTED + leak.name, Planted(leak.name), classifier=classifier, source=PlantedSource(leak.name))
+    labels = {GESTURES: 4, SCORES: 1}.get(leak.name)
+    return Subject(
+        PLANTED + leak.name,
+        Planted(leak.name),
+        classifier=None if labels is None else GestureClassifier(PlantedClassifier(labels), leak.name),
+        source=PlantedSource(leak.name),
+        line=PlantedLine(leak.name),
+    )
 
 
 def _leak(name: str) -> Leak:

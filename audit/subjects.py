@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, cast
@@ -11,6 +11,7 @@ from typing import Any, cast
 import torch
 from torch import nn
 
+from eventveil.audit.messages import Line
 from eventveil.audit.settings import AuditSettings
 from eventveil.audit.sources import WindowSource
 from eventveil.audit.stand_in import StandInSource
@@ -52,6 +53,7 @@ class Subject:
         about: metadata of the weights file; None for a rule.
         classifier: recognises the gestures that are published with its windows; None: gestures are not attacked.
         source: makes its windows from whole recordings; None: from raw windows, by the anonymizer alone.
+        line: sends what is published.
     """
 
     name: str
@@ -61,6 +63,7 @@ class Subject:
     about: dict[str, Any] | None = None
     classifier: GestureClassifier | None = None
     source: WindowSource | None = None
+    line: Line = field(default_factory=Line)
 
     @property
     def folder(self) -> str:

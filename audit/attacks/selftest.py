@@ -1,23 +1,52 @@
 """The audit's test of itself: attackers on planted leaks (`audit.planted`), with the people and attackers of the audit.
 
 A leak counts as found if an audit would fail an anonymizer for it: an attacker is certainly above the threshold, or
-somebody is surely linked. Each architecture attacks with one seed: an audit with more seeds sees more than this.
+somebody is surely linked. Attackers try one after the other, those that learn fastest first, until one has found it.
+Each architecture attacks with one seed: an audit with more seeds sees more than this.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
 
-from eventveil.audit.attacks import conditions, gestures, nearest, statistics
+from eventveil.audit.attacks import conditions, gestures, messages, nearest, statistics
 from eventveil.audit.attacks.base import AttackJob, Findings, read_attacks
 from eventveil.audit.attacks.identity import IdentityAttack
 from eventveil.audit.evaluation.people import surely_linked
 from eventveil.audit.execution.scheduler import Results
 from eventveil.audit.figures import Attack, PlantedLeak, surest
-from eventveil.audit.planted import CONDITION, GESTURES, LEAKS, PLANTED, planted_subject
+from eventveil.audit.planted import CONDITION, GESTURES, IN_MESSAGES, LEAKS, PLANTED, SCORES, planted_subject
 from eventveil.audit.settings import AuditSettings
 from eventveil.audit.subjects import Subject
-from eventveil.audit.workspace.workspace import AuditPlan
+from eventveil.audit.workspace.workspace import AuditPlan, AuditWorkspace
+
+
+@dataclass(frozen=True)
+class LeakSearch(AttackJob):
+    """The job of looking for one planted leak.
+
+    Attributes:
+        subject: name of the subject with the leak.
+    """
+
+    FILE = "search"
+    TITLE = "search for a {job.subject}"
+
+    subject: str
+
+    def run(self, workspace: AuditWorkspace) -> dict[str, Any]:
+        """Attack until an attack finds the leak."""
+        searches = searches_for(self.subject, workspace.settings)
+        most = len(searches) * len(workspace.protocols + workspace.sequences)
+        done: list[Any] = []
+        for search in searches:
+            attacks = search.run(workspace)["attacks"]
+            done += attacks[self.subject] if isinstance(attacks, dict) else attacks
+            if leak_found(self.subject, read_attacks(done), workspace.settings.threshold, most).found:
+                break
+        return {"attacks": done, "most": most}
 
 
 def planted_subjects(settings: AuditSettings) -> tuple[Subject, ...]:
@@ -25,9 +54,9 @@ def planted_subjects(settings: AuditSettings) -> tuple[Subject, ...]:
     return tuple(planted_subject(leak) for leak in LEAKS if leak.name != CONDITION or settings.conditions.names)
 
 
-def jobs(plan: AuditPlan) -> list[AttackJob]:
-    """List the jobs on all planted leaks."""
-    return [job for subject in plan.planted for job in _jobs_of(subject, plan)]
+def jobs(plan: AuditPlan) -> list[LeakSearch]:
+    """List the searches for all planted leaks."""
+    return [LeakSearch(subject.name) for subject in plan.planted]
 
 
 def collect(subject: Subject, plan: AuditPlan, results: Results) -> Findings:  # noqa: ARG001
@@ -37,44 +66,42 @@ def collect(subject: Subject, plan: AuditPlan, results: Results) -> Findings:  #
 
 def found_leaks(plan: AuditPlan, results: Results) -> tuple[PlantedLeak, ...]:
     """Return what the attackers achieved on each planted leak, once all jobs are done."""
+    done = {job.subject: results.of(job.name) for job in jobs(plan)}
     return tuple(
-        leak_found(subject.name.removeprefix(PLANTED), _attacks_of(subject, plan, results), plan.settings.threshold)
-        for subject in plan.planted
+        leak_found(name, read_attacks(result["attacks"]), plan.settings.threshold, result["most"])
+        for name, result in done.items()
     )
 
 
-def leak_found(name: str, attacks: tuple[Attack, ...], threshold: float) -> PlantedLeak:
+def leak_found(subject: str, attacks: tuple[Attack, ...], threshold: float, most: int) -> PlantedLeak:
     """Decide whether a planted leak was found.
 
     Args:
-        name: of the leak.
-        attacks: on it.
+        subject: name of the subject with the leak.
+        attacks: on it, so far.
         threshold: of the audit.
+        most: number of attacks there would be without a find; luck is corrected for all of them.
     """
     best, people = surest(attacks), max(attack.people for attack in attacks)
-    linked = surely_linked([attack.linked_people for attack in attacks if attack.way == "linked"], people)
+    of_attacks = [attack.linked_people for attack in attacks if attack.way == "linked"]
+    linked = surely_linked([*of_attacks, *[()] * (most - len(of_attacks))], people)
     found = best.advantage.low >= threshold or bool(linked)
-    return PlantedLeak(name=name, found=found, surest=best, surely_linked=len(linked))
+    return PlantedLeak(name=subject.removeprefix(PLANTED), found=found, surest=best, surely_linked=len(linked))
 
 
-def _jobs_of(subject: Subject, plan: AuditPlan) -> Sequence[AttackJob]:
-    settings = plan.settings
-    if subject.name == PLANTED + CONDITION:
+def searches_for(subject: str, settings: AuditSettings) -> Sequence[AttackJob]:
+    """Return the attacks that could find the leak of a subject, those that take least time first."""
+    leak = subject.removeprefix(PLANTED)
+    if leak in IN_MESSAGES:
+        return [messages.MessagesAttack(subject)]
+    if leak in (GESTURES, SCORES):
+        return [gestures.GestureAttack(subject), messages.MessagesAttack(subject)]
+    if leak == CONDITION:
         some = settings.conditions
-        return [conditions.ConditionAttack(subject.name, some.names[0], some.architectures[0], some.seeds[0])]
-    if subject.name == PLANTED + GESTURES:
-        return [gestures.GestureAttack(subject.name)]
+        return [conditions.ConditionAttack(subject, some.names[0], some.architectures[0], some.seeds[0])]
     attackers = settings.attackers
     return [
-        *(IdentityAttack(subject.name, name, attackers.seeds[0], (subject.name,)) for name in attackers.architectures),
-        *(nearest.NearestAttack(subject.name, name) for name in nearest.EMBEDDINGS),
-        statistics.StatisticsAttack(subject.name),
+        statistics.StatisticsAttack(subject),
+        *(nearest.NearestAttack(subject, name) for name in nearest.EMBEDDINGS),
+        *(IdentityAttack(subject, name, attackers.seeds[0], (subject,)) for name in attackers.architectures),
     ]
-
-
-def _attacks_of(subject: Subject, plan: AuditPlan, results: Results) -> tuple[Attack, ...]:
-    found: tuple[Attack, ...] = ()
-    for job in _jobs_of(subject, plan):
-        values = results.of(job.name)["attacks"]
-        found += read_attacks(values[subject.name] if isinstance(values, dict) else values)
-    return found

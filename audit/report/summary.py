@@ -18,6 +18,7 @@ KINDS: dict[Knowledge, str] = {
     "gestures": "has the labels and probabilities of published gestures alone.",
     "untrained": "learned nothing: compares windows, or what is published with them, by rules.",
     "white-box": "learned from the codes or words behind published windows; whoever knows the weights has them.",
+    "messages": "has everything that is sent but the windows: headers, lengths, published gestures and arrival times.",
     "averaging": "learned from means of many anonymizations of the same events, which are never published.",
     "overlapping": "learned from means of overlapping windows, which are never published.",
 }

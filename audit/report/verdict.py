@@ -58,7 +58,7 @@ def decide(
         earlier: what other audits of these weights have shown.
     """
     top, last = strongest(attacks), decisive(attacks)
-    sure, control = surest(attacks), surest(on_raw)
+    sure = surest(attacks)
     reach = last.advantage.ceiling - last.advantage.value
     people = last.attack.people
     needed = max(FEWEST, math.ceil(people * (reach / precision) ** 2))
@@ -96,26 +96,8 @@ def decide(
             "Fail: an earlier audit of these weights showed an attack that works. That the attackers of this one found "
             "less does not undo it; train other weights.",
         )
-    if control.advantage.low < threshold:
-        return verdict(
-            INCONCLUSIVE,
-            f"Inconclusive: even in raw windows no attacker certainly reached the threshold of {threshold:.0%}; the "
-            f"best gained {_words(control.advantage)}. That attackers fail on this anonymizer proves nothing; train "
-            "them longer, or on more people.",
-        )
-    if (unlearned := _better_untrained(on_raw)) is not None:
-        return verdict(
-            INCONCLUSIVE,
-            f"Inconclusive: in raw windows, nearest neighbours by {unlearned.attack.architecture} gained "
-            f"{_words(unlearned.advantage)}, more than any attacker that was trained. So the trained ones learned too "
-            "little for their failure to mean anything; train them longer, or on more people.",
-        )
-    if missed:
-        return verdict(
-            INCONCLUSIVE,
-            f"Inconclusive: the audit planted leaks to test itself, and its attackers missed {', '.join(missed)}. "
-            "They may miss such leaks of this anonymizer, too; train them longer, or on more people.",
-        )
+    if (reason := weakness(on_raw, missed, threshold)) is not None:
+        return verdict(INCONCLUSIVE, f"Inconclusive: {reason}")
     if last.advantage.ceiling >= threshold and reach > precision:
         return verdict(
             INCONCLUSIVE,
@@ -142,6 +124,35 @@ def decide(
         f"{last.advantage.ceiling:.1%} over blind guessing{_in_look(look)}; the threshold is {threshold:.0%}. "
         + (f"{len(linked)} of {people} test people are surely linked." if linked else "Nobody is surely linked."),
     )
+
+
+def weakness(on_raw: tuple[Attack, ...], missed: Sequence[str], threshold: float) -> str | None:
+    """Return why the attackers of an audit are too weak for their failure to mean anything; None if they are not.
+
+    Args:
+        on_raw: their attacks on raw windows.
+        missed: planted leaks that they did not find.
+        threshold: of the audit.
+    """
+    control = surest(on_raw)
+    if control.advantage.low < threshold:
+        return (
+            f"even in raw windows no attacker certainly reached the threshold of {threshold:.0%}; the best gained "
+            f"{_words(control.advantage)}. That attackers fail on an anonymizer proves nothing; train them longer, "
+            "or on more people."
+        )
+    if (unlearned := _better_untrained(on_raw)) is not None:
+        return (
+            f"in raw windows, nearest neighbours by {unlearned.attack.architecture} gained "
+            f"{_words(unlearned.advantage)}, more than any attacker that was trained. So the trained ones learned too "
+            "little for their failure to mean anything; train them longer, or on more people."
+        )
+    if missed:
+        return (
+            f"the audit planted leaks to test itself, and its attackers missed {', '.join(missed)}. They may miss such "
+            "leaks of an anonymizer, too; train them longer, or on more people."
+        )
+    return None
 
 
 def outcome_of(verdict: Verdict) -> Outcome:

@@ -275,6 +275,10 @@ class AuditWorkspace:
         settings = train_settings(self.settings, pooled=pooled)
         return EvaluationSet(part, self.dataset, self._part(part, subject), settings, self.group)
 
+    def recordings(self, part: str, subject: Subject) -> Windows:
+        """Return the raw rows of a part, those from which a subject's published windows were made."""
+        return self._raw(part, whole_bins=subject.source is not None)
+
     def _classes(self, label: Label) -> int:
         return len(self.dataset.classes) if label == "target" else len(people_of(self.dataset.of("train")))
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
@@ -10,9 +12,9 @@ from small_audits import Nothing, audit, settings
 from small_trainings import planted
 
 from eventveil.audit.attacks import selftest
-from eventveil.audit.attacks.selftest import jobs, leak_found, planted_subjects
+from eventveil.audit.attacks.selftest import LeakSearch, jobs, leak_found, planted_subjects, searches_for
 from eventveil.audit.figures import PersonLinked
-from eventveil.audit.planted import BITS, LEAKS, NO_LEAK, PLANTED, Moment, Planted, PlantedClassifier
+from eventveil.audit.planted import BITS, LEAKS, NO_LEAK, PLANTED, Moment, Planted, PlantedClassifier, PlantedLine
 from eventveil.audit.report.verdict import decide
 from eventveil.audit.workspace.workspace import AuditPlan
 from eventveil.models.noise import SeededNoise
@@ -56,28 +58,65 @@ def test_an_audit_that_misses_a_leak_is_inconclusive_and_says_which():
     assert decide((attack(0.8),), (attack(0.8),), threshold=0.1, precision=0.05, missed=("x",)).status == 1
 
 
+def found(*attacks, most=2):
+    return leak_found("x", attacks, 0.1, most).found
+
+
 def test_a_leak_is_found_if_an_audit_would_fail_for_it():
-    assert leak_found("x", (attack(0.2),), 0.1).found
-    assert not leak_found("x", (attack(0.12),), 0.1).found  # its interval begins below the threshold
+    assert found(attack(0.2))
+    assert not found(attack(0.12))  # its interval begins below the threshold
     one = PersonLinked(person=3, hits=9, queries=9, chance=0.05, luck=1e-9)
-    assert leak_found("x", (attack(0.0).model_copy(update={"linked_people": (one,)}),), 0.1).found
+    assert found(attack(0.0).model_copy(update={"linked_people": (one,)}))
+
+
+def test_luck_is_corrected_for_attackers_who_did_not_have_to_try():
+    lucky = attack(0.0).model_copy(
+        update={"people": 10, "linked_people": (PersonLinked(person=3, hits=4, queries=4, chance=0.1, luck=1e-4),)}
+    )
+    assert found(lucky, most=49)
+    assert not found(lucky, most=51)
 
 
 def test_every_leak_is_attacked_by_whoever_could_see_it(tmp_path):
     audit_settings = settings(
         tmp_path, conditions={"names": ["moved"]}, attackers={"architectures": ["plain", "pooled"]}
     )
-    plan = AuditPlan(audit_settings, (), tmp_path, None, planted_subjects(audit_settings))
-    kinds = {}
-    for job in jobs(plan):
-        kinds.setdefault(job.subject.removeprefix(PLANTED), []).append(type(job).__name__)
-    usual = ["IdentityAttack", "IdentityAttack", "NearestAttack", "NearestAttack", "StatisticsAttack"]
-    special = {"recordings under a condition": ["ConditionAttack"], "published gestures": ["GestureAttack"]}
+    kinds = {
+        subject.name.removeprefix(PLANTED): [type(job).__name__ for job in searches_for(subject.name, audit_settings)]
+        for subject in planted_subjects(audit_settings)
+    }
+    usual = ["StatisticsAttack", "NearestAttack", "NearestAttack", "IdentityAttack", "IdentityAttack"]
+    special = {"recordings under a condition": ["ConditionAttack"]}
+    special |= {name: ["GestureAttack", "MessagesAttack"] for name in ("published gestures", "scores of one gesture")}
+    special |= {name: ["MessagesAttack"] for name in ("a number in headers", "the length of headers", "arrival times")}
     assert kinds == {leak.name: special.get(leak.name, usual) for leak in LEAKS}
     without = settings(tmp_path, conditions={"names": []})
-    assert "recordings under a condition" not in {
-        subject.name.removeprefix(PLANTED) for subject in planted_subjects(without)
+    plan = AuditPlan(without, (), tmp_path, None, planted_subjects(without))
+    assert {job.subject for job in jobs(plan)} == {
+        PLANTED + leak.name for leak in LEAKS if leak.name != "recordings under a condition"
     }
+
+
+class Search:
+    """An attack with a given result, and a note that it was tried."""
+
+    def __init__(self, tried, name, advantage):
+        self.tried, self.name, self.advantage = tried, name, advantage
+
+    def run(self, _workspace):
+        self.tried.append(self.name)
+        return {"attacks": [attack(self.advantage).model_dump(mode="json")]}
+
+
+@pytest.mark.parametrize(("advantages", "tried"), [((0.0, 0.5, 0.5), "ab"), ((0.0, 0.0, 0.0), "abc")])
+def test_a_search_ends_with_the_first_attack_that_finds_the_leak(tmp_path, monkeypatch, advantages, tried):
+    names = []
+    searches = [Search(names, name, advantage) for name, advantage in zip("abc", advantages, strict=True)]
+    monkeypatch.setattr(selftest, "searches_for", lambda _subject, _settings: searches)
+    workspace = SimpleNamespace(settings=settings(tmp_path), protocols=[1], sequences=[2, 3])
+    result = LeakSearch("x").run(workspace)
+    assert "".join(names) == tried
+    assert (len(result["attacks"]), result["most"]) == (len(tried), 9)
 
 
 def bits(leak, person="a", **changes):
@@ -128,3 +167,15 @@ def test_the_planted_classifier_tells_the_id_by_label_and_certainty():
     assert share.sum().item() == pytest.approx(1)
     assert share.argmax().item() == 2
     assert share.max().item() == pytest.approx(0.9)
+    certain = PlantedClassifier(1)(windows.mean(0, keepdim=True)).logits.exp()
+    assert (certain.argmax().item(), certain.max().item()) == (0, pytest.approx(0.9))
+
+
+def test_a_planted_line_tells_the_id_in_one_place_each():
+    carrier = np.zeros((2, 4, 8), np.float32)
+    carrier.reshape(-1)[:BITS] = [1, 0, 1] + [0] * 7
+    said = [
+        (line.incidents(carrier), len(line.header(b"{}", carrier)), line.delay_ns(carrier))
+        for line in map(PlantedLine, ("a number in headers", "the length of headers", "arrival times", "nothing"))
+    ]
+    assert said == [({"overflow": 5}, 2, 0), ({}, 7, 0), ({}, 2, 100_000), ({}, 2, 0)]

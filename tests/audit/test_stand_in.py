@@ -11,7 +11,7 @@ from small_audits import settings
 from small_trainings import Silent, planted, watch
 from stand_in_helpers import BOOK_SENSOR, stand_in_book, stand_in_model
 
-from eventveil.audit.attacks import gestures, identity, information, white_box
+from eventveil.audit.attacks import gestures, identity, information, messages, white_box
 from eventveil.audit.conditions import CONDITIONS, under
 from eventveil.audit.execution.scheduler import Results, perform
 from eventveil.audit.stand_in import NOTHING, StandInSource
@@ -185,7 +185,7 @@ def attacks(small, tmp_path_factory):
     plan = AuditPlan(audit_settings, subjects, work, open_split(audit_settings.data, work, watch))
     workspace = AuditWorkspace(plan, ProcessGroup(), Silent())
     found = {}
-    for family in (gestures, white_box, information):
+    for family in (gestures, white_box, messages, information):
         for job in family.jobs(plan):
             perform(job, workspace)
         for subject in subjects:
@@ -193,7 +193,7 @@ def attacks(small, tmp_path_factory):
     return found
 
 
-@pytest.mark.parametrize("family", [gestures, white_box])
+@pytest.mark.parametrize("family", [gestures, white_box, messages])
 def test_words_that_depend_on_the_person_are_found_and_others_say_nothing(attacks, family):
     lows = {}
     for name in ("says", "babbles"):
