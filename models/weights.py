@@ -1,7 +1,8 @@
 """Weights files: safetensors with metadata under one key; reading them runs no code.
 
-Everything in a file is checked: the metadata by its pydantic model, every tensor by name, shape, type and finite
-values, and all tensors together by the digest in the metadata.
+Tensors are float32, or float16 to halve the file; networks run in float32 either way. Everything in a file is checked:
+the metadata by its pydantic model, every tensor by name, shape, type and finite values, and all tensors together by the
+digest in the metadata.
 """
 
 from __future__ import annotations
@@ -38,7 +39,9 @@ class Weights:
     digest: str
 
 
-def save_weights(path: Path | str, model: nn.Module, metadata: Metadata, *, replace: bool = True) -> str:
+def save_weights(
+    path: Path | str, model: nn.Module, metadata: Metadata, *, replace: bool = True, half: bool = False
+) -> str:
     """Write a weights file atomically: a complete file or none. Only its owner can read it.
 
     Args:
@@ -46,6 +49,7 @@ def save_weights(path: Path | str, model: nn.Module, metadata: Metadata, *, repl
         model: one of the networks of `eventveil.models`.
         metadata: `Metadata.of(model, ...)`; the digest of the tensors is filled in here.
         replace: whether an existing file may be replaced.
+        half: round float32 to float16, for half the size. Other values are other weights, with another digest.
 
     Returns:
         The digest of the weights, `Metadata.identity`.
@@ -69,6 +73,8 @@ def save_weights(path: Path | str, model: nn.Module, metadata: Metadata, *, repl
     # A copy: safetensors does not store views or channels_last tensors as they are.
     tensors = {name: tensor.detach().cpu().clone(memory_format=torch.contiguous_format)
                for name, tensor in model.state_dict().items()}  # fmt: skip
+    if half:
+        tensors = {name: tensor.half() if tensor.dtype == torch.float32 else tensor for name, tensor in tensors.items()}
     _check_finite(path, tensors)
     digests = Digests(tensors=digest_of(tensors), certificate=metadata.digests.certificate)
     metadata = metadata.model_copy(update={"digests": digests})
@@ -108,12 +114,13 @@ def load_weights(path: Path | str) -> Weights:
     with open_file(path, "pt") as file:
         metadata = parse_metadata(path, file.metadata())
         # A copy: a memory-mapped tensor would change with its file.
-        tensors = {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118 - no mapping
+        stored = {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118 - no mapping
+    tensors = {name: tensor.float() if tensor.dtype == torch.float16 else tensor for name, tensor in stored.items()}
     # The "meta" device allocates nothing, so a file that claims a huge network costs no more than its own bytes.
     with torch.device("meta"):
         model = build(metadata.kind, metadata.config)
     check_tensors(path, model, tensors)
-    if digest_of(tensors) != metadata.digests.tensors:
+    if digest_of(stored) != metadata.digests.tensors:
         raise WeightsError(f"{path}: the tensors do not match the digest in the file; it is damaged, fetch it again")
     model.load_state_dict(tensors, assign=True)
     return Weights(model.eval().requires_grad_(False), metadata, metadata.identity)

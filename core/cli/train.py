@@ -19,7 +19,7 @@ from eventveil.cli.options import (
     stdout,
 )
 from eventveil.cli.tables import of_training
-from eventveil.cli.train_run import run_training
+from eventveil.cli.train_run import RunFolder, run_training
 from eventveil.cli.train_table import table
 from eventveil.extras import require_line
 
@@ -123,7 +123,8 @@ def _command(stage: str) -> Callable[..., None]:
 
             return stages[stage](Recipe(settings, folder, group, bars, bars.watch, resume=resume))
 
-        results = run_training(train_stages, settings.run, settings.data.cache, [folder], folder, json=json)
+        run = RunFolder(folder, settings.run, settings.data)
+        results = run_training(train_stages, settings.run.device, [run], folder, json=json)
         if results and not json:
             stdout.print(of_training(results).table(), soft_wrap=False)
 
@@ -154,7 +155,8 @@ def stand_in(
 
         return train_stand_in(settings, folder, group, bars, bars.watch, resume=resume)
 
-    run_training(train_stage, settings.run, settings.data.cache, [folder], folder, json=json)
+    run = RunFolder(folder, settings.run, settings.data)
+    run_training(train_stage, settings.run.device, [run], folder, json=json)
 
 
 def _settings(config: Path, overrides: list[str], kind: type[AnySettings], example: str) -> AnySettings:

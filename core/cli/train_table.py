@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from eventveil.cli.options import JsonOption, OutFolderOption, ResumeOption, set_option, stdout
-from eventveil.cli.train_run import run_training
+from eventveil.cli.train_run import RunFolder, run_training
+from eventveil.errors import ConfigError
 from eventveil.extras import require_line
 
 if TYPE_CHECKING:
@@ -60,10 +61,23 @@ def table(
         lines = run_table(chosen, settings, folder, recipe, resume=resume)
         return {line.name: dict(zip(chosen.metrics, map(asdict, line.cells), strict=True)) for line in lines}
 
-    runs = dict.fromkeys(folder / row.run for row in chosen.rows)
-    run_training(train_rows, settings[0].run, settings[0].data.cache, runs, folder, json=json)
+    runs = [
+        RunFolder(folder / row.run, of_row.run, of_row.data) for row, of_row in zip(chosen.rows, settings, strict=True)
+    ]
+    run_training(train_rows, _device(settings), runs, folder, json=json)
     if not json:
         stdout.print((folder / "table.md").read_text(encoding="utf-8"), markup=False)
+
+
+def _device(settings: Sequence[TrainSettings]) -> str:
+    """Return the device of all rows: one group of processes trains them."""
+    devices = {of_row.run.device for of_row in settings}
+    if len(devices) > 1:
+        raise ConfigError(
+            f"run.device: expected one device for all rows, got {', '.join(sorted(devices))}; set it for all with "
+            "--set run.device=auto"
+        )
+    return devices.pop()
 
 
 def settings_of(chosen: TableSettings, row: TableRow, overrides: Sequence[str]) -> TrainSettings:

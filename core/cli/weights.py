@@ -1,4 +1,4 @@
-"""`eventveil weights`: import published weights, show the contents of a file, create untrained weights for tests."""
+"""`eventveil weights`: import, show and halve weights files, and create untrained ones for tests."""
 
 from __future__ import annotations
 
@@ -26,13 +26,14 @@ LabelsOption = Annotated[str | None, typer.Option(help="Class names of a classif
 
 def register(app: typer.Typer) -> None:
     """Add the `weights` commands to the program."""
-    weights = typer.Typer(no_args_is_help=True, help="Import, show and initialise weights files.")
+    weights = typer.Typer(no_args_is_help=True, help="Import, show, initialise and halve weights files.")
     published = typer.Typer(no_args_is_help=True, help="Import published weights.")
     published.command("anonynoise")(import_anonynoise)
     published.command("event-reid")(import_event_reid)
     weights.add_typer(published, name="import")
     weights.command("show")(show)
     weights.command("init")(init)
+    weights.command("half")(half)
     app.add_typer(weights, name="weights")
 
 
@@ -190,6 +191,33 @@ def show(
         for key, value in contents.items():
             table.add_row(key, escape(str(value)))
         stdout.print(table)
+
+
+def half(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="Weights file.")],
+    out: Annotated[Path, typer.Argument(metavar="OUT", help="File to write.")],
+    force: ForceOption = False,
+    json: JsonOption = False,
+) -> None:
+    """Round weights to half precision, which halves their file.
+
+    The rounded weights are other weights: audits and certificates of FILE do not apply to OUT. They run in single
+    precision, like all others.
+
+    Example:  eventveil weights half runs/mine/weights/anonymizer.safetensors anonymizer.safetensors
+    """
+    require_line("eventveil weights half")
+    from eventveil.models import load_weights, save_weights
+    from eventveil.models.metadata import Digests
+
+    check_out(out, force=force)
+    weights = load_weights(file)
+    metadata = weights.metadata.model_copy(update={"digests": Digests()})
+    digest = save_weights(out, weights.model, metadata, replace=force, half=True)
+    if json:
+        print_json({"out": str(out), "digest": digest})
+    else:
+        say(f"{out}: half precision, {digest}")
 
 
 def _save(

@@ -14,7 +14,7 @@ from small_audits import values as audit_values
 from small_trainings import planted
 from small_trainings import values as train_values
 from typer.testing import CliRunner
-from weights_helpers import published_anonymizer
+from weights_helpers import anonymizer_file, published_anonymizer
 
 from eventveil.audit.report.report import PAGE, REPORT, SCHEMA
 from eventveil.cli import app
@@ -31,6 +31,7 @@ ONE_FILE = {
     "calibrate": ("calibrate", "disc.aedat4", "--seconds", "0.1", "--beside", "disc.aedat4", "--out", "out.npy"),
     "weights init": ("weights", "init", "anonynoise", "--out", "out.npy", *WINDOW),
     "weights import": ("weights", "import", "anonynoise", "published.pth", "--out", "out.npy"),
+    "weights half": ("weights", "half", "mine.safetensors", "out.npy"),
 }
 """Commands that write one file, out.npy."""
 
@@ -40,6 +41,7 @@ def inputs(tmp_path_factory):
     folder = tmp_path_factory.mktemp("inputs")
     write_recording(folder / "disc.aedat4", moving_disc(SENSOR, 0.2))
     torch.save(published_anonymizer(), folder / "published.pth")
+    anonymizer_file(folder / "mine.safetensors")
     return folder
 
 

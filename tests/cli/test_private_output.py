@@ -40,6 +40,7 @@ WRITE = {
     "keys new": ("line",),
     "keys allow": ("alice/alice.pub", "--keys", "line"),
     "weights init": ("anonynoise", "--out", "mine.safetensors", *WINDOW),
+    "weights half": ("mine.safetensors", "half.safetensors"),
     "weights import anonynoise": ("published.pth",),
     "weights import event-reid": ("event_reid.pth",),
     "anonymize": ("disc.aedat4", "--weights", "mine.safetensors", "--allow-untrained", "--out", "anonymous"),

@@ -23,6 +23,7 @@ NEEDY = (
     "audit --weights shipped --out out",
     "audit selftest --out out",
     "weights init anonynoise --out out.safetensors",
+    "weights half /no/such/file out.safetensors",
     "weights import anonynoise /no/such/file",
     "weights import event-reid /no/such/file",
     "weights show /no/such/file",

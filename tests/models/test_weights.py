@@ -46,6 +46,26 @@ def test_a_channels_last_model_is_saved_as_any_other(tmp_path):
     assert load_weights(tmp_path / "last").digest == plain
 
 
+def test_half_precision_halves_the_file_and_rounds_each_value(tmp_path):
+    model, metadata = anonymizer()
+    whole = save_weights(tmp_path / "whole", model, metadata)
+    assert save_weights(tmp_path / "half", model, metadata, half=True) != whole
+    assert (tmp_path / "half").stat().st_size < 0.6 * (tmp_path / "whole").stat().st_size
+    rounded = load_weights(tmp_path / "half").model.state_dict()
+    for name, tensor in model.state_dict().items():
+        expected = torch.from_numpy(tensor.numpy().astype("float16").astype("float32"))
+        assert rounded[name].dtype == torch.float32
+        assert torch.equal(rounded[name], expected)
+
+
+def test_half_precision_refuses_values_that_it_cannot_hold(tmp_path):
+    model, metadata = anonymizer()
+    next(model.parameters()).data.flatten()[0] = 1e5
+    with pytest.raises(WeightsError, match="not finite"):
+        save_weights(tmp_path / "half", model, metadata, half=True)
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_loaded_weights_do_not_change_with_the_file(file):
     weights = load_weights(file)
     with file.open("r+b") as opened:  # in place: the same inode

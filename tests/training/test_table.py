@@ -11,10 +11,12 @@ from pathlib import Path
 import pytest
 import yaml
 from small_trainings import settings
+from typer.testing import CliRunner
 
+from eventveil.cli import app
 from eventveil.cli.train_table import settings_of
 from eventveil.config import checked, read_yaml
-from eventveil.errors import TrainingError
+from eventveil.errors import ConfigError, TrainingError
 from eventveil.training.table import TableSettings, run_table
 from eventveil.training.table_text import FORMATS, Cell, Line
 
@@ -140,3 +142,45 @@ def test_the_table_is_written_as_markdown_csv_and_latex():
     assert r"raw & 92.4 & 90.1 (80.0--95.0; 9.1) & - & 0.500 (0.250--0.750) \\" in latex
     assert r"50 \% \& noise" in latex
     assert r"\caption{Table\_1." in latex
+
+
+def run_rows(folder, monkeypatch, *changes):
+    """Run a table whose rows `run-0`, `run-1`, ... have these changes, and whose training only stores raw windows."""
+    rows = [
+        {"name": str(at), "run": change.pop("run", f"run-{at}"), "subject": "raw", "set": change}
+        for at, change in enumerate(changes)
+    ]
+    (folder / "table.yaml").write_text(yaml.safe_dump({**TABLE, "metrics": ["accuracy"], "rows": rows}))
+
+    def train(table, _settings, out, _recipe, *, resume):
+        for row in table.rows:
+            (out / row.run / "windows").mkdir(parents=True, exist_ok=True)
+            (out / row.run / "windows" / ("0" * 32 + ".npy")).write_bytes(b"x")
+            (out / row.run / "split.json").write_text("{}")
+        (out / "table.md").write_text("a table")
+        return []
+
+    monkeypatch.setattr("eventveil.training.table.run_table", train)
+    arguments = ["train", "table", str(folder / "table.yaml"), "--out", str(folder), "--set", "run.pictures=false"]
+    return CliRunner().invoke(app, arguments)
+
+
+def test_raw_windows_are_deleted_wherever_a_row_says_so(tmp_path, monkeypatch):
+    keep, delete = {"run.keep_windows": True}, {"run.keep_windows": False}
+    done = run_rows(tmp_path, monkeypatch, dict(keep), dict(delete), {**delete, "run": "both"}, {**keep, "run": "both"})
+    assert done.exit_code == 0, repr(done.exception)
+    assert (tmp_path / "run-0" / "windows").exists()
+    assert not (tmp_path / "run-1" / "windows").exists()
+    assert not (tmp_path / "both" / "windows").exists()
+
+
+def test_windows_that_any_row_shares_with_other_runs_must_be_kept(tmp_path, monkeypatch):
+    refused = run_rows(tmp_path, monkeypatch, {}, {"run.keep_windows": False, "data.cache": str(tmp_path / "cache")})
+    assert isinstance(refused.exception, ConfigError)
+    assert "other runs may need" in str(refused.exception)
+
+
+def test_rows_on_different_devices_are_refused(tmp_path, monkeypatch):
+    refused = run_rows(tmp_path, monkeypatch, {"run.device": "cpu"}, {"run.device": "auto"})
+    assert isinstance(refused.exception, ConfigError)
+    assert "expected one device for all rows" in str(refused.exception)
