@@ -9,7 +9,7 @@ BIN := $(VENV)/bin
 INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile --editable
 COMPILE = $(BIN)/python -m compileall -qq -j 0 -x '/tests?/' $(VENV)/lib || :
 
-.PHONY: demo test check docs bench clean
+.PHONY: demo test check nightly docs bench clean
 
 demo: $(VENV)/.ready $(VENV)/.kernels
 	$(BIN)/eventveil demo --seconds $(SECONDS)
@@ -19,6 +19,9 @@ test: $(VENV)/.ready-to-test $(VENV)/.kernels
 
 check: $(VENV)/.ready-to-test
 	scripts/check
+
+nightly: $(VENV)/.ready-for-nightly $(VENV)/.kernels
+	scripts/nightly
 
 docs: $(VENV)/.ready-for-docs
 	scripts/docs
@@ -45,6 +48,11 @@ $(VENV)/.ready-to-test: $(BIN)/python pyproject.toml
 	$(INSTALL) '.[test]'
 	$(COMPILE)
 	touch $@ $(VENV)/.ready
+
+$(VENV)/.ready-for-nightly: $(BIN)/python pyproject.toml
+	$(INSTALL) '.[nightly]'
+	$(COMPILE)
+	touch $@ $(VENV)/.ready $(VENV)/.ready-to-test
 
 $(VENV)/.ready-for-docs: $(BIN)/python pyproject.toml
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[docs]'

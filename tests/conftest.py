@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 from pathlib import Path
 
@@ -14,6 +15,8 @@ hypothesis.settings.register_profile("eventveil", deadline=None, derandomize=Tru
 hypothesis.settings.register_profile("few", hypothesis.settings.get_profile("eventveil"), max_examples=20)
 hypothesis.settings.load_profile("eventveil")
 
+gc.disable()  # until `pytest_collection_finish`: the imports of all tests make it slow, and leave no garbage
+
 LONGEST = ("training", "system", "audit", "cli", "stream")
 """The folders with the longest tests. They come first, or one worker is still busy when the others have ended."""
 
@@ -23,6 +26,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     ranks = {folder: rank for rank, folder in enumerate(LONGEST)}
     here = Path(__file__).parent
     items.sort(key=lambda item: ranks.get(item.path.relative_to(here).parts[0], len(ranks)))
+
+
+def pytest_collection_finish() -> None:
+    """Let garbage collections leave out what the test modules have imported: each would take half a second."""
+    gc.collect()
+    gc.freeze()
+    gc.enable()
 
 
 @pytest.fixture(scope="session")

@@ -22,6 +22,7 @@ from eventveil.training.networks.baselines import Gaussian, Unchanged
 
 pytest.importorskip("ray", reason="no Ray here: pip install '.[cluster]'")
 pytestmark = [
+    pytest.mark.nightly,
     pytest.mark.timeout(900),  # a minute alone: each process of Ray imports torch
     pytest.mark.filterwarnings("default"),  # Ray itself causes warnings
 ]
@@ -64,7 +65,6 @@ def until(condition):
         time.sleep(0.05)
 
 
-@pytest.mark.nightly
 def test_a_lost_node_and_a_lost_worker_change_no_figure_and_are_named(nodes, tmp_path):
     cluster, second = nodes
     audit_settings = settings(planted(tmp_path / "planted", train=5, test=3), **SMALL)

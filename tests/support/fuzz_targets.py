@@ -1,7 +1,7 @@
 """All code that reads untrusted bytes, as one list: each target has valid seeds and a function that feeds it any bytes.
 
 Whatever the bytes, a target may raise only eventveil's own errors, in bounded time and memory. The tests feed
-each of them a thousand inputs, scripts/fuzz-nightly a hundred thousand.
+each of them 300 inputs, scripts/fuzz-nightly a hundred thousand.
 """
 
 from __future__ import annotations

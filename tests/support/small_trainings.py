@@ -31,17 +31,16 @@ TRIAL_MS = 400
 def events(person, gesture, seed, *, watermark=True):
     """Return rows of t (us, in whole ms), x, y, p of one trial."""
     random = np.random.default_rng([seed, person, gesture])
-    rows = []
     person_cells = np.random.default_rng(person).choice(32, 8, replace=False)
-    for ms in range(TRIAL_MS):
-        column = (ms // 10 + seed) % 8
-        cells = [(column, GESTURES.index(gesture), 1)]
-        if watermark and ms % 4 == 0:
-            cells += [(int(cell) % 8, 4 + int(cell) // 8, 0) for cell in person_cells]
-        for x, y, polarity in cells:
-            pixel = random.integers(0, CELL, 2)
-            rows.append((1000 * ms, x * CELL + pixel[0], y * CELL + pixel[1], polarity))
-    return np.array(rows, np.int64)
+    ms = np.arange(TRIAL_MS)
+    cue = np.stack(np.broadcast_arrays(ms, (ms // 10 + seed) % 8, GESTURES.index(gesture), 1), axis=1)
+    marked_ms = ms[::4] if watermark else ms[:0]
+    mark = np.stack(np.broadcast_arrays(marked_ms[:, None], person_cells % 8, 4 + person_cells // 8, 0), axis=2)
+    rows = np.concatenate([cue, mark.reshape(-1, 4)])
+    rows = rows[np.argsort(rows[:, 0], kind="stable")]
+    rows[:, 0] *= 1000
+    rows[:, 1:3] = rows[:, 1:3] * CELL + random.integers(0, CELL, (len(rows), 2))
+    return rows
 
 
 def planted(root, train=6, test=3, sessions=("led", "natural")):

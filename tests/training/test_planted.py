@@ -1,7 +1,7 @@
 """The whole recipe on planted data: it recognises gestures and people on raw windows, and hides people.
 
-People carry a watermark, gestures a cue, and there is nothing else. The recipe runs once, in one run folder; each test
-checks one aspect of the results.
+People carry a watermark, gestures a cue, and there is nothing else. The recipe runs once, in one run folder; most tests
+check one aspect of its results.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from eventveil.training.recipe import Recipe
 
 NETWORK = {"depth": 18, "width": 8, "embedding": 32}
 CHANGES = {
-    "batch": 16,
+    "batch": 24,
     "people_per_batch": 4,
     "window": {"per_trial": 8, "size": [16, 16]},
     "target": NETWORK | {"logarithm": True},
@@ -36,16 +36,21 @@ CHANGES = {
     },
     "anonymizer": {"kind": "noisy_channel", "config": {"code": 2, "width": 8, "pen": 8}},
     "attack": {"epochs": 4, "lr": 0.01, "against": ["raw", "anonymizer"]},
-    "run": {"tensorboard": True, "pictures": True, "validate_every": 5},
+    "run": {"validate_every": 5},
 }
 
 
 @pytest.fixture(scope="module")
-def run(tmp_path_factory):
-    root, folder = planted(tmp_path_factory.mktemp("planted"), train=14, test=5), tmp_path_factory.mktemp("run")
+def root(tmp_path_factory):
+    return planted(tmp_path_factory.mktemp("planted"), train=14, test=5)
+
+
+@pytest.fixture(scope="module")
+def run(root, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("run")
     reporter = Silent()
     results = Recipe(settings(root, **CHANGES), folder, ProcessGroup(), reporter, watch).run_all()
-    return SimpleNamespace(folder=folder, results=results, rows=reporter.rows, root=root)
+    return SimpleNamespace(folder=folder, results=results, rows=reporter.rows)
 
 
 def test_the_person_is_hidden_and_the_gesture_kept_under_fresh_attackers(run):
@@ -53,7 +58,7 @@ def test_the_person_is_hidden_and_the_gesture_kept_under_fresh_attackers(run):
     assert raw["target"]["accuracy"]["value"] > 0.9
     assert raw["identity"]["rank1"]["value"] > 0.6
     assert hidden["target"]["accuracy"]["value"] > 0.9
-    # Rank 1 with seed 0: 0.97 on raw windows and 0.00 on hidden ones, where chance is 0.11.
+    # Rank 1 with seed 0: 0.86 on raw windows and 0.06 on hidden ones, where chance is 0.11.
     chance = raw["identity"]["rank1"]["chance"]
     above = [result["identity"]["rank1"]["value"] - chance for result in (raw, hidden)]
     assert above[1] < above[0] / 2
@@ -99,24 +104,25 @@ def test_what_comes_out_fits_together_and_says_what_it_is(run):
     assert gestures.metadata.labels[3] == "right arm clockwise"
 
 
-def test_the_run_folder_holds_logs_and_pictures(run):
-    for stage in (
-        "pretrain/target",
-        "pretrain/identity",
-        "adversarial",
-        "attack/raw/target",
-        "attack/anonymizer/identity",
-    ):
-        names = {entry.name for entry in (run.folder / stage).iterdir()}
+def test_the_run_folder_holds_logs_and_pictures(tmp_path):
+    """A run of its own, of one epoch each: drawing takes longer than training."""
+    root, folder = planted(tmp_path / "planted", train=4, test=2), tmp_path / "run"
+    one = {"epochs": 1}
+    attack = one | {"against": ["anonymizer"], "of": ["target"]}
+    logs = {"tensorboard": True, "pictures": True}
+    few = settings(root, data={"val_people": 1}, pretrain=one, adversarial=one, attack=attack, run=logs)
+    Recipe(few, folder, ProcessGroup(), Silent(), watch).run_all()
+    for stage in ("pretrain/target", "pretrain/identity", "adversarial", "attack/anonymizer/target"):
+        names = {entry.name for entry in (folder / stage).iterdir()}
         assert names >= {"settings.yaml", "last.pt", "best.pt", "steps.csv", "epochs.csv", "curves.png", "tensorboard"}
-        assert any((run.folder / stage / "tensorboard").iterdir())
+        assert any((folder / stage / "tensorboard").iterdir())
     for picture in (
         "pretrain/target/confusion.png",
         "adversarial/windows.png",
         "attack/anonymizer/target/confusion.png",
     ):
-        assert (run.folder / picture).read_bytes().startswith(b"\x89PNG")
-    assert not list(run.folder.rglob("*.part"))
+        assert (folder / picture).read_bytes().startswith(b"\x89PNG")
+    assert not list(folder.rglob("*.part"))
 
 
 def test_losses_went_down(run):
@@ -130,11 +136,11 @@ def test_losses_went_down(run):
     assert np.isfinite([value for row in run.rows for value in row.values()]).all()
 
 
-def test_a_test_is_made_once_and_another_subject_is_added(run):
+def test_a_test_is_made_once_and_another_subject_is_added(run, root):
     path = run.folder / "attack" / "raw" / "result.json"
     path.write_text(json.dumps(run.results["raw"] | {"identity": {"made": "once"}}))
     more = settings(
-        run.root, **CHANGES | {"attack": CHANGES["attack"] | {"against": ["raw", "gaussian:2"], "of": ["identity"]}}
+        root, **CHANGES | {"attack": CHANGES["attack"] | {"against": ["raw", "gaussian:2"], "of": ["identity"]}}
     )
     results = Recipe(more, run.folder, ProcessGroup(), Silent(), watch, resume=True).attack()
     assert results["raw"]["identity"] == {"made": "once"}

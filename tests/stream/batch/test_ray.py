@@ -18,6 +18,7 @@ from eventveil.stream.planning import plan_networks
 
 pytest.importorskip("ray", reason="no Ray here: pip install '.[cluster]'")
 pytestmark = [
+    pytest.mark.nightly,
     pytest.mark.timeout(600),  # half a minute alone: each process of Ray imports torch
     pytest.mark.filterwarnings("default"),  # Ray itself causes warnings
 ]
@@ -37,7 +38,6 @@ def nodes(monkeypatch):
     cluster.shutdown()
 
 
-@pytest.mark.nightly
 def test_recordings_are_anonymized_on_a_cluster_and_a_damaged_one_is_named(nodes, tmp_path):
     plan = plan_networks(make_kit(tmp_path).settings("tcp://127.0.0.1:*"))
     paths = [tmp_path / f"{seed}.aedat4" for seed in range(3)]
