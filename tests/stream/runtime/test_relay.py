@@ -11,6 +11,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import zmq
 from hypothesis import given
 from hypothesis import strategies as st
 from pipeline_helpers import SCORES, SEAL, end, link, notice, raw, raw_message, received, signals, stage_counters
@@ -287,3 +288,38 @@ def test_receiving_takes_what_has_arrived_and_no_more_than_asked():
             push.send_multipart(pack(raw_message(seq)))
         assert names(receive(pull, 3)) == [("0", 0), ("0", 1), ("0", 2)]
         assert names(receive(pull, 3)) == [("0", 3)]
+
+
+def test_one_loud_source_delays_none_of_31_quiet_ones():
+    """Fair queueing: a source that always has more to send takes no more than its turns, and loses only its own."""
+    quiet = [f"q{number}" for number in range(31)]
+    with zmq.Context() as context, context.socket(zmq.PULL) as pull:
+        pull.rcvhwm, pull.linger = 1, 0
+        pull.bind("inproc://fan-in")
+        counters = {
+            name: PipelineCounters([f"histogram:{name}"], [name])[f"histogram:{name}"] for name in ("loud", *quiet)
+        }
+        senders = {}
+        for name, counts in counters.items():
+            push = context.socket(zmq.PUSH)
+            push.sndhwm, push.linger = 1, 0
+            push.connect("inproc://fan-in")
+            senders[name] = push, EdgeSender(push, 4, "live", counts, lambda: False)
+        got, loud_seq = [], 0
+        for turn in range(100):
+            for _ in range(20):  # more than a batch takes
+                senders["loud"][1].put(raw_message(loud_seq, "loud"))
+                loud_seq += 1
+            for number, name in enumerate(quiet):  # each once in ten turns: 3.1 windows a turn, of the 8 of a batch
+                if turn % 10 == number % 10:
+                    senders[name][1].put(raw_message(turn // 10, name))
+            got.append([message.stream for message in receive(pull, 8)])
+        for push, _ in senders.values():
+            push.close()
+    assert counters["loud"].dropped()["queue"] > 1000
+    assert not any(counters[name].dropped() for name in quiet)
+    for number, name in enumerate(quiet):
+        sent = [turn for turn in range(100) if turn % 10 == number % 10]
+        came = [turn for turn, streams in enumerate(got) if name in streams]
+        assert len(came) == len(sent)
+        assert max(there - here for here, there in zip(sent, came, strict=True)) <= 1  # at most a batch of waiting
