@@ -192,6 +192,22 @@ class Likeness(ReportModel):
     psnr_db: Figure
 
 
+class Faces(ReportModel):
+    """How often a detector finds a face in pictures; chance: in the same pictures upside down.
+
+    Attributes:
+        windows: share of the pictures of test windows.
+        recording: share of the pictures of the recording, of raw events for raw, else of published windows; chance as
+            above. No interval: it is one recording. None without one.
+        pictures: number of the recording's pictures.
+    """
+
+    windows: Figure
+    recording: float | None = None
+    recording_chance: float | None = None
+    pictures: int = 0
+
+
 class Replay(ReportModel):
     """The outcome of guessing the noise's seed, by an attacker who knows the weights and one raw window.
 
@@ -340,6 +356,7 @@ class SubjectReport(ReportModel):
         averaging: attacks on averages, which the publishing rule prevents.
         restored: share of raw windows that the best denoiser restored.
         likeness: of pictures from its windows.
+        faces: found in pictures from its windows.
         replay: the outcome of guessing the noise.
         attributes: what probes predicted.
         information: bits about a window, where codes or words are known; None for others.
@@ -358,6 +375,7 @@ class SubjectReport(ReportModel):
     averaging: tuple[Attack, ...] = ()
     restored: Figure | None = None
     likeness: Likeness | None = None
+    faces: Faces | None = None
     replay: Replay | None = None
     attributes: tuple[Attribute, ...] = ()
     information: Information | None = None

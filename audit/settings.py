@@ -78,6 +78,7 @@ class ReconstructionSettings(Settings):
     seeds: tuple[NonNegativeInt, ...] = (0,)
     shown: int = Field(default=6, ge=1, le=12)
     recording: Path | None = None
+    faces: Path | None = None
 
     @field_validator("architectures")
     @classmethod
@@ -88,6 +89,8 @@ class ReconstructionSettings(Settings):
     def _has_weights(self) -> Self:
         if self.recording is not None and self.weights is None:
             raise ValueError("pictures of a recording need FireNet: name its file as weights")
+        if self.faces is not None and self.weights is None:
+            raise ValueError("faces are looked for in pictures, which need FireNet: name its file as weights")
         return self
 
 

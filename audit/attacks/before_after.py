@@ -59,14 +59,14 @@ class BeforeAndAfter(AttackJob):
         network = load_firenet(self.weights).to(device)
         settings = train_settings(workspace.settings, pooled=False)
         with torch.inference_mode():
-            before = _raw_picture(self.recording, network, device)
-            raw, published = _windows(self.recording, subject.anonymizer, settings, device)
+            before = list(raw_pictures(self.recording, network, device))[-1]
+            raw, published = recorded_windows(self.recording, subject.anonymizer, settings, device)
             columns = [
-                ("all raw events", before),
+                ("all raw events", _drawn(before)),
                 ("raw window", raw[-1].sum(0).cpu().numpy()),
-                ("its picture", _last_picture(network, raw, settings.window)),
+                ("its picture", _drawn(list(window_pictures(network, raw, settings.window))[-1])),
                 ("published window", published[-1].sum(0).cpu().numpy()),
-                ("its picture", _last_picture(network, published, settings.window)),
+                ("its picture", _drawn(list(window_pictures(network, published, settings.window))[-1])),
             ]
         path = workspace.work / SHEETS / f"recording-{subject.folder}.png"
         draw_sheet(path, [("", [picture for _, picture in columns])], [title for title, _ in columns])
@@ -85,22 +85,25 @@ def _packets(path: Path) -> Iterator[tuple[Any, EventPacket]]:
             yield source.sensor, packet
 
 
-def _raw_picture(path: Path, network: FireNet, device: torch.device) -> npt.NDArray[np.float32]:
-    """Return the last picture of the raw events, in the sensor's full resolution."""
+def raw_pictures(path: Path, network: FireNet, device: torch.device) -> Iterator[torch.Tensor]:
+    """Yield a picture (1, 1, H, W) of the raw events every 40 ms, in the sensor's full resolution.
+
+    Raises:
+        AuditError: the recording is too short for one.
+    """
     histogrammer: WindowedHistogrammer | None = None
-    picture: torch.Tensor | None = None
     state: RecurrentState | None = None
     for sensor, packet in _packets(path):
         histogrammer = histogrammer or WindowedHistogrammer(sensor, bins=BINS, bin_us=SHORT_US // BINS, mode="voxel")
         for window in histogrammer.push(packet):
             grid_BGVHW = torch.from_numpy(window.counts).to(device)[None, None]
             picture, state = reconstructed(network, grid_BGVHW, state)
-    if picture is None:
+            yield picture
+    if state is None:
         raise AuditError(f"{path}: the recording is too short for a picture, which takes {SHORT_US // 1000} ms")
-    return np.asarray(picture[0, 0].cpu().numpy())
 
 
-def _windows(
+def recorded_windows(
     path: Path, anonymizer: AnonymizerNetwork, settings: TrainSettings, device: torch.device
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Return the windows up to the one with most events, raw and anonymized, (N, C, H, W) each.
@@ -133,12 +136,16 @@ def _windows(
     return raw, anonymizer.anonymize(raw, LiveNoise())
 
 
-def _last_picture(network: FireNet, x_NCHW: torch.Tensor, window: TrainingWindowSettings) -> npt.NDArray[np.float32]:
-    """Return the picture of the last window; the network's state carries over from those before it."""
+def window_pictures(network: FireNet, x_NCHW: torch.Tensor, window: TrainingWindowSettings) -> Iterator[torch.Tensor]:
+    """Yield the picture (1, 1, H, W) of each window; the network's state carries over from those before it."""
     state: RecurrentState | None = None
     for x_1CHW in torch.split(x_NCHW, 1):
         picture, state = reconstructed(network, grids_of(x_1CHW, window), state)
-    return np.asarray(picture[0, 0].cpu().numpy())
+        yield picture
+
+
+def _drawn(picture_11HW: torch.Tensor) -> npt.NDArray[np.float32]:
+    return np.asarray(picture_11HW[0, 0].cpu().numpy())
 
 
 def jobs(plan: AuditPlan) -> list[BeforeAndAfter]:

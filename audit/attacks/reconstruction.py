@@ -18,6 +18,7 @@ import torch
 
 from eventveil.audit.attacks.base import AttackJob, Findings, read_attacks
 from eventveil.audit.execution.scheduler import Results
+from eventveil.audit.faces import FaceDetector
 from eventveil.audit.figures import Figure, Likeness
 from eventveil.audit.report.image_grid import SHEETS, draw_sheet
 from eventveil.audit.settings import AuditSettings
@@ -175,13 +176,16 @@ def check_reconstruction(settings: AuditSettings) -> None:
     """Check now, and not after hours of training, that pictures can be made.
 
     Raises:
-        AuditError: windows are too small for pictures.
+        AuditError: windows are too small for pictures,
+            or the detector of faces cannot be used.
         WeightsError: the file of FireNet is missing, or is not of this network.
         EventFileError: the recording cannot be opened.
     """
     reconstruction = settings.reconstruction
     if reconstruction.weights is not None:
         picture_maker(reconstruction.weights, settings.window, torch.device("cpu"))
+    if reconstruction.faces is not None:
+        FaceDetector(reconstruction.faces)
     if reconstruction.recording is not None:
         open_events(reconstruction.recording).close()
 

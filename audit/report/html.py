@@ -126,6 +126,7 @@ def _not_tried(report: AuditReport) -> list[str]:
     attacks = {
         "undoing the anonymizer": any(subject.restored for subject in subjects),
         "pictures reconstructed from windows": any(subject.likeness for subject in subjects),
+        "faces in pictures": any(subject.faces for subject in subjects),
         "guessing the noise": any(subject.replay for subject in subjects),
         "attributes of people and the light": any(subject.attributes for subject in subjects),
     }
