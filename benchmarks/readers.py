@@ -141,9 +141,9 @@ def peak_memory() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
-def measure(reader: str, path: Path, repeats: int) -> dict[str, float] | None:
+def measure(reader: str, path: Path, repeats: int, program: str = __file__) -> dict[str, float] | None:
     """Measure in a separate process; return None if it fails or takes too long."""
-    command = [sys.executable, __file__, "--measure", reader, str(path), "--repeats", str(repeats)]
+    command = [sys.executable, program, "--measure", reader, str(path), "--repeats", str(repeats)]
     try:
         completed = subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT_S, check=True)
         result: dict[str, float] = json.loads(completed.stdout)
