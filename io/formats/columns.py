@@ -36,6 +36,7 @@ WITH_UNIT = re.compile(r"(.+?)[\s_]*[(\[](.*)[)\]]|(.+)_([un]s|ms|s)")  # time (
 YEAR_2100_US = 4_102_444_800_000_000
 EXACT_FLOAT16 = 2**11
 MIN_TIMES = 64  # different ones, before a pattern in them counts
+TRIED = 100  # rows at the start of a table
 STATE_UNIT = (
     "state the unit of time after the name, as in ?unit=ms (us, ms, s, ns or a number of microseconds such as 100us)"
 )
@@ -46,6 +47,10 @@ Column = npt.NDArray[Any]
 
 class ColumnError(ValueError):
     """The columns do not hold events. The message quotes no values, because it is logged."""
+
+
+class CoarseTimesError(ColumnError):
+    """The times were rounded before they were stored."""
 
 
 def find_fields(names: Sequence[str]) -> dict[str, int]:
@@ -132,6 +137,29 @@ def to_packet(columns: Mapping[str, Column], unit: Fraction | None = None) -> Ev
     )
 
 
+def check_first_rows(columns: Mapping[str, Column], unit: Fraction | None = None) -> None:
+    """Refuse a table in which most of the first rows are no events, whatever becomes of single ones; as `to_packet`.
+
+    Raises:
+        ColumnError: it is such a table: its columns are others, or their unit or type is.
+    """
+    tried = min(len(columns["t"]), TRIED)
+    faults = []
+    for row in range(tried):
+        try:
+            to_packet({field: column[row : row + 1] for field, column in columns.items()}, unit)
+        except ColumnError as fault:
+            faults.append(fault)
+    if 2 * len(faults) > tried:
+        raise faults[0]
+    try:
+        to_packet(columns, unit)
+    except CoarseTimesError:
+        raise
+    except ColumnError:
+        return  # of single rows; reported with their packet
+
+
 def to_microseconds(times: Column, unit: Fraction | None = None) -> npt.NDArray[np.int64]:
     """Convert times in any unit to whole microseconds, rounded; without a copy if they are int64 microseconds.
 
@@ -171,18 +199,23 @@ def check_resolution(t: npt.NDArray[np.int64], factor: Fraction) -> None:
         factor: microseconds per unit in which they were stored.
 
     Raises:
-        ColumnError: all of at least 64 different times are multiples of float32's steps of 4 us or more. By chance that
-            happens to fewer than one in 2^64 recordings. Whole milliseconds are the steps of a clock, not of float32.
+        CoarseTimesError: all of at least 64 different times are multiples of float32's steps of 2 us or more. By chance
+            that happens to fewer than one in 2^59 recordings. Multiples of more are the steps of a clock.
     """
     values = t / float(factor)
     rounded = values.astype(np.float32)
-    coarse = np.abs(np.spacing(rounded)) * float(factor) >= 4
+    steps_us = np.abs(np.spacing(rounded)) * float(factor)
+    coarse = steps_us > 1.5
     if not coarse.any():
         return
-    t, values, rounded = t[coarse], values[coarse], rounded[coarse]
-    on_grid = np.abs(rounded.astype(np.float64) - values) * float(factor) <= 1
-    if on_grid.all() and (t % 1000 != 0).any() and len(np.unique(t)) >= MIN_TIMES:
-        raise ColumnError("times that were rounded to float32, which cannot hold microseconds; export them as float64")
+    t, values, rounded, steps_us = t[coarse], values[coarse], rounded[coarse], steps_us[coarse]
+    tolerance_us = np.where(steps_us >= 7, 1.0, 0.5 + 1e-6)  # more if last digits were cut off, not rounded
+    on_grid = np.abs(rounded.astype(np.float64) - values) * float(factor) <= tolerance_us
+    is_clock = np.gcd.reduce(t) > steps_us.max()
+    if on_grid.all() and not is_clock and len(np.unique(t)) >= MIN_TIMES:
+        raise CoarseTimesError(
+            "times that were rounded to float32, which cannot hold microseconds; export them as float64"
+        )
 
 
 def _from_floats(times: Column, factor: Fraction, *, stated: bool) -> npt.NDArray[np.int64]:
@@ -221,6 +254,8 @@ def _coordinates(pixels: Column, field: str) -> npt.NDArray[np.uint16]:
         return pixels.view(np.uint16)
     if pixels.dtype == np.float16 and pixels.max() > EXACT_FLOAT16:
         raise ColumnError(f"{field} of type float16, which is not exact beyond {EXACT_FLOAT16}")
+    if pixels.dtype == np.float16:
+        pixels = pixels.astype(np.float32)  # float16 has no MAX_PIXELS
     pixels = np.ascontiguousarray(pixels)  # a copy costs less than several passes over scattered fields
     if not (pixels.min() >= 0 and pixels.max() < MAX_PIXELS):
         raise ColumnError(f"{field} outside 0 to {MAX_PIXELS - 1}")

@@ -97,9 +97,10 @@ class Hdf5Reader(Reader):
             return packet
         self.skipped["events of a damaged packet"] += lost
         if message.get("found") is not None:
+            found, _, remedy = message["found"].partition("; ")
             raise self.fault(
-                f"expected t, x, y and p of events, found {message['found']}",
-                "check how the file was made",
+                f"expected t, x, y and p of events, found {found}",
+                remedy or "check how the file was made",
                 where=where,
                 recoverable=True,
             )

@@ -28,7 +28,15 @@ import numpy as np
 
 from eventveil.errors import EventError
 from eventveil.events import EventPacket, Sensor
-from eventveil.io.formats.columns import FIELDS, STATE_COLUMNS, ColumnError, find_fields, find_unit, to_packet
+from eventveil.io.formats.columns import (
+    FIELDS,
+    STATE_COLUMNS,
+    ColumnError,
+    check_first_rows,
+    find_fields,
+    find_unit,
+    to_packet,
+)
 from eventveil.io.formats.hdf5 import MVSEC_PLACES, PACKET_EVENTS, PLACES
 from eventveil.processes import forbid_core_dumps
 
@@ -72,6 +80,7 @@ class Hdf5File:
         self.events = self._check_datasets()
         self.sensor = self._find_sensor()
         self._offset_us = self._find_offset()
+        self._try_first_rows()
 
     def _find_events(self) -> tuple[str, Any]:
         """Return the place that the user states, or the only known one that holds events, and what lies there."""
@@ -175,11 +184,22 @@ class Hdf5File:
             ColumnError: the data does not hold events.
             OSError, RuntimeError, ...: as above.
         """
-        runs = {name: dataset[first:last] for name, dataset in self._datasets.items()}
-        packet = to_packet({field: runs[name][index] for field, (name, index) in self._fields.items()}, self._unit)
+        packet = to_packet(self._read_columns(first, last), self._unit)
         if not self._offset_us:
             return packet
         return EventPacket(packet.t + self._offset_us, packet.x, packet.y, packet.p)
+
+    def _read_columns(self, first: int, last: int) -> dict[str, Any]:
+        runs = {name: dataset[first:last] for name, dataset in self._datasets.items()}
+        return {field: runs[name][index] for field, (name, index) in self._fields.items()}
+
+    def _try_first_rows(self) -> None:
+        """Refuse columns that hold no events, as a whole; damaged bytes are reported where reading gets to them."""
+        try:
+            columns = self._read_columns(0, min(self.events, PACKET_EVENTS))
+        except DAMAGED:
+            return
+        check_first_rows(columns, self._unit)
 
 
 def _member(group: Any, place: str) -> Any:

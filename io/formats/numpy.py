@@ -19,6 +19,7 @@ from eventveil.io.formats.columns import (
     NAMES,
     Column,
     ColumnError,
+    check_first_rows,
     find_fields,
     find_unit,
     split_name,
@@ -54,12 +55,14 @@ class ArraysReader(Reader):
             self._open_arrays()
             self._fields, names = self._find_fields(options.get("columns"))
             self._unit = find_unit(names, options.get("unit"))
+            self._rows = min(array.rows for array in self._arrays.values())
+            self._try_first_rows()
         except DAMAGED as error:
             self.close()
-            content = error if isinstance(error, ArrayError | ColumnError) else "damaged or truncated bytes"
-            raise self.fault(f"expected arrays of events, found {content}", REMEDY) from error
+            content = str(error) if isinstance(error, ArrayError | ColumnError) else "damaged or truncated bytes"
+            found, _, remedy = content.partition("; ")
+            raise self.fault(f"expected arrays of events, found {found}", remedy or REMEDY) from error
         self.metadata["dtype"] = {key: str(array.dtype) for key, array in self._arrays.items()}
-        self._rows = min(array.rows for array in self._arrays.values())
 
     @abstractmethod
     def _open_arrays(self) -> None:
@@ -83,6 +86,23 @@ class ArraysReader(Reader):
         names = stated.split(",")
         return {field: (key, (..., place)) for field, place in find_fields(names).items()}, names
 
+    def _try_first_rows(self) -> None:
+        """Refuse arrays that hold no events, as a whole; damaged bytes are reported where reading gets to them."""
+        try:
+            columns = self._read_columns(min(PACKET_EVENTS, self._rows))
+        except DAMAGED:
+            pass
+        else:
+            check_first_rows(columns, self._unit)
+        for array in self._arrays.values():
+            array.close()
+        self._open_arrays()
+
+    def _read_columns(self, rows: int) -> dict[str, Column]:
+        arrays = {key: array.read(rows) for key, array in self._arrays.items()}
+        whole = min(len(array) for array in arrays.values())
+        return {field: arrays[key][:whole][index] for field, (key, index) in self._fields.items()}
+
     def read_packet(self) -> EventPacket | None:
         """Return the next 32,768 events."""
         if self._fault is not None:
@@ -91,11 +111,9 @@ class ArraysReader(Reader):
         if rows == 0:
             return None
         try:
-            arrays = {key: array.read(rows) for key, array in self._arrays.items()}
+            columns = self._read_columns(rows)
         except DAMAGED as error:
             raise self._end(self._damage("damaged bytes")) from error
-        whole = min(len(array) for array in arrays.values())
-        columns = {field: arrays[key][:whole][index] for field, (key, index) in self._fields.items()}
         return self._packet(columns, rows)
 
     def _packet(self, columns: dict[str, Column], rows: int) -> EventPacket:
@@ -107,9 +125,10 @@ class ArraysReader(Reader):
             packet = to_packet(columns, self._unit)
         except ColumnError as error:
             self.skipped["events of a damaged packet"] += whole
+            found, _, remedy = str(error).partition("; ")
             raise self.fault(
-                f"expected t, x, y and p of events, found {error}",
-                "check how the file was made",
+                f"expected t, x, y and p of events, found {found}",
+                remedy or "check how the file was made",
                 where=f"events {first} to {self._read - 1}",
                 recoverable=True,
             ) from error

@@ -29,6 +29,8 @@ from eventveil.io.formats.reader import ANY_STEP_US
 
 # Letters of any encoding: names of people have them. Control characters do not occur, but soon do in words.
 _LINE = re.compile(rb"%[ \t]?((?:[A-Za-z_][\x20-\x7e\x80-\xff\t]*)?)\r?\n")
+# Up to a line `% end`, whatever the lines hold: no word of data is meant.
+_ENDED = re.compile(rb"(?:%[^\n]*\n)*?%[ \t]*end[ \t]*\r?\n", re.IGNORECASE)
 _ENCODINGS = {"2.0": "EVT2", "2.1": "EVT21", "3.0": "EVT3"}
 
 
@@ -83,17 +85,25 @@ class PropheseeHeader:
 
 def parse_header(head: bytes) -> PropheseeHeader:
     """Parse the header lines at the start of a file; a file without any has an empty header of size 0."""
+    lines, size = _header_lines(head)
     fields: dict[str, str] = {}
-    size = 0
-    while line := _LINE.match(head, size):
-        size = line.end()
-        key, _, value = _decode_text(line[1]).strip().partition(" ")
-        if key.lower() == "end":
-            break
+    for line in lines:
+        key, _, value = _decode_text(line).strip().partition(" ")
         if key:
             fields[key.lower()] = value.strip()
     options = dict(part.strip().split("=", 1) for part in fields.get("format", "").split(";") if "=" in part)
     return PropheseeHeader(fields, options, size)
+
+
+def _header_lines(head: bytes) -> tuple[list[bytes], int]:
+    """Return the lines without their `%`, and the size of the header."""
+    if ended := _ENDED.match(head):
+        return [line[1:] for line in ended[0].splitlines()[:-1]], ended.end()
+    lines, size = [], 0
+    while line := _LINE.match(head, size):
+        size = line.end()
+        lines.append(line[1])
+    return lines, size
 
 
 def _decode_text(line: bytes) -> str:

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from recordings import join, read_with_faults
 
-from eventveil import Sensor
+from eventveil import EventPacket, Sensor
 from eventveil.errors import EventFileError
 from eventveil.io import open_events
 from eventveil.io.formats.columns import ColumnError, find_fields, find_unit, to_microseconds
@@ -52,9 +52,11 @@ FORMATS = {function.__name__: function for function in (npy, table, npz, hdf5)}
 def read(source, **options):
     query = "&".join(f"{key}={value}" for key, value in options.items())
     separator = "&" if "?" in str(source) else "?"
-    with open_events(f"{source}{separator}{query}" if query else source, sensor=Sensor(9, 9)) as events:
-        got, faults = read_with_faults(events)
-    return got, faults
+    try:
+        with open_events(f"{source}{separator}{query}" if query else source, sensor=Sensor(9, 9)) as events:
+            return read_with_faults(events)
+    except EventFileError as fault:  # the whole file is refused
+        return EventPacket.empty(), [fault]
 
 
 @pytest.mark.parametrize("name", FORMATS)
@@ -93,6 +95,27 @@ def test_nanoseconds_since_1970_need_a_unit(tmp_path, name, kind):
         assert len(read(FORMATS[name](tmp_path, t), unit="us")[0]) == N  # the user knows best
 
 
+@pytest.mark.parametrize("name", FORMATS)
+def test_what_is_wrong_with_a_whole_table_is_said_once_at_opening_with_one_remedy(tmp_path, name):
+    """100,000 events are several packets; each would have the same fault."""
+    seconds = np.arange(100_000) / 1e6 + 1e-7
+    path = FORMATS[name](tmp_path, seconds)
+    with pytest.raises(EventFileError, match="fractions, and no unit; state the unit") as refused:
+        open_events(path, sensor=Sensor(9, 9))
+    assert "check how" not in str(refused.value)
+    assert "columns=x,y,p,t" not in str(refused.value)
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_a_few_wrong_rows_at_the_start_cost_their_packet_alone(tmp_path, name):
+    t = np.arange(100_000, dtype=np.float64)
+    t[3] = np.nan
+    got, faults = read(FORMATS[name](tmp_path, t))
+    assert len(faults) == 1
+    assert 0 < len(got) < len(t)
+    assert got.t.tolist() == t[-len(got) :].tolist()
+
+
 def test_microseconds_since_1970_need_none(tmp_path):
     t = YEAR_2024_NS // 1000 + np.arange(N)
     assert read(npy(tmp_path, t))[0].t.tolist() == t.tolist()
@@ -104,12 +127,34 @@ def test_a_coarse_clock_is_not_taken_for_float32(step_us):
     assert to_microseconds(t / 1e6, Fraction(1_000_000)).tolist() == t.tolist()
 
 
+@pytest.mark.parametrize("step_us", [8, 100, 128])
+def test_a_clock_of_another_step_is_not_taken_for_float32_in_text(tmp_path, step_us):
+    """From 2^25 us on, float32 has steps of 4 us: every multiple of more is one of these, too."""
+    t = 40_000_000 + step_us * np.arange(1_000)
+    (tmp_path / "a.csv").write_text("t,x,y,p\n" + "".join(f"{time},1,2,1\n" for time in t.tolist()))
+    assert read(tmp_path / "a.csv")[0].t.tolist() == t.tolist()
+
+
+@pytest.mark.parametrize("start_us", [17_000_000, 40_000_000])
+def test_float32_is_recognised_from_its_first_lost_microsecond_on(tmp_path, start_us):
+    t = start_us + np.cumsum(np.random.default_rng(0).integers(1, 500, N))
+    seconds = (t / 1e6 + 16).astype(np.float32)  # steps of 1.9 us and 3.8 us
+    (tmp_path / "a.txt").write_text("".join(f"{time:.6f} 1 2 1\n" for time in seconds.tolist()))
+    for source in (tmp_path / "a.txt", table(tmp_path, seconds.astype(np.float64))):
+        got, faults = read(source, unit="s")
+        assert len(got) == 0
+        assert "rounded to float32" in str(faults[0])
+
+
 def test_float16_coordinates_are_refused_where_they_are_not_exact(tmp_path):
     array = np.zeros(2, [("t", "i8"), ("x", "f2"), ("y", "u2"), ("p", "?")])
     array["x"] = [5, 2050]
     np.save(tmp_path / "a.npy", array)
     with open_events(tmp_path / "a.npy", sensor=Sensor(3000, 9)) as events:
         assert "float16" in str(read_with_faults(events)[1][0])
+    np.save(tmp_path / "a.npy", array[:1])
+    with open_events(tmp_path / "a.npy", sensor=Sensor(3000, 9)) as events:
+        assert join(events).x.tolist() == [5]
 
 
 @given(st.lists(st.integers(0, 2**62), min_size=1, max_size=50), st.sampled_from(["f2", "f4", "f8", "i8", "u8"]))

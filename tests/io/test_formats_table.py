@@ -70,6 +70,15 @@ def mvsec(*sides: str) -> Make:
     return make
 
 
+def e2vid(folder: Path) -> Path:
+    with h5py.File(folder / "a.h5", "w") as file:
+        for field in "txyp":
+            column = getattr(EVENTS, field)
+            file[f"events/{field}s"] = column / 1e6 if field == "t" else column
+        file.attrs["sensor_resolution"] = (260, 346)
+    return folder / "a.h5"
+
+
 def npy(array: np.ndarray) -> Make:
     def make(folder: Path) -> Path:
         np.save(folder / "a.npy", array)
@@ -109,7 +118,9 @@ def words_of(events: EventPacket, address: Callable[..., int]) -> list[tuple[int
     return [(address(x, y, int(p)), t) for t, x, y, p in zip(*columns, strict=True)]
 
 
-RAW = b"% evt 2.0\n% operator J\xc3\xb6rg\n% geometry 346x260\n% end\n" + reference_evt.encode_evt2(ROWS)
+RAW = b"% evt 2.0\n% operator J\xc3\xb6rg\n% \xe6\x93\x8d me\n% geometry 346x260\n% end\n" + reference_evt.encode_evt2(
+    ROWS
+)
 LEGACY = b"% format EVT21;endianness=legacy;width=346;height=260\n% end\n" + reference_evt.encode_evt21(
     ROWS, legacy=True
 )
@@ -167,6 +178,10 @@ CASES: dict[str, tuple[Make, EventPacket, Make, str]] = {
     "HDF5, M3ED": (
         hdf5("prophesee/left", ms_map_idx=np.arange(3)), EVENTS,
         hdf5("camera"), "state theirs, as in .place=camera/events",
+    ),
+    "HDF5, e2vid": (
+        option(e2vid, "unit=s"), EVENTS,
+        e2vid, "fractions, and no unit; state the unit",
     ),
     "RAW, names in the header": (
         data(RAW, "a.raw"), EVENTS,
