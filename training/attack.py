@@ -27,7 +27,9 @@ from eventveil.training.run import Run
 from eventveil.training.settings import Label
 from eventveil.training.stages.adversarial import KEPT
 from eventveil.training.stages.classify import Attacker, ClassifierStage
+from eventveil.training.stages.inversion import Invert, restored_share
 from eventveil.training.stages.reconstruction import CHANNELS, Pictured, denoised_picture, picture_result
+from eventveil.training.stages.single_network import StageInputs
 from eventveil.training.whole_file import read_json, write_json
 
 
@@ -59,10 +61,14 @@ def attack_on(run: Run, subject: str, picture_identifier: nn.Module | None) -> d
     attack, anonymizer = run.settings.attack, _load_subject(run, subject)
     name = folder_of(subject) if attack.weights is None or subject != ANONYMIZER else f"weights-{attack.weights.stem}"
     rule = subject if run.settings.window.mode == "voxel" and changes_events(subject) else None
-    name += ("-denoised" if attack.denoiser else "") + _seed_suffix(run)
+    name += ("-denoised" if attack.denoiser else "-inverted" if attack.inversion else "") + _seed_suffix(run)
     path = run.folder / "attack" / name / "result.json"
     results = read_json(path)
-    for label in attack.of:
+    if attack.inversion and not results:
+        results = _invert(run, name, anonymizer, picture_identifier, rule)
+        if run.group.leads:
+            write_json(path, results)
+    for label in () if attack.inversion else attack.of:
         if label not in run.labels:
             raise ConfigError(f"attack.of: {run.dataset.kind} has no target classes; remove {label}")
         stage, progress = _train(run, name, subject, label, anonymizer, rule)
@@ -72,7 +78,8 @@ def attack_on(run: Run, subject: str, picture_identifier: nn.Module | None) -> d
         run.load_best(stage)
         results[label] = _test(run, stage, label, anonymizer, rule) | {"epoch": progress.best_epoch}
         if label == "identity" and picture_identifier is not None:
-            results |= _test_pictures(run, stage, anonymizer, picture_identifier, rule)
+            denoiser = stage.attacker.denoiser
+            results |= _test_pictures(run, stage.name, denoiser, anonymizer, picture_identifier, rule)
         if run.group.leads:
             write_json(path, results)
             if label == "target" and subject == ANONYMIZER and attack.weights is None and not attack.denoiser:
@@ -129,16 +136,40 @@ def _test(
     return target_result(predictions, len(run.dataset.classes))
 
 
+def _invert(
+    run: Run, name: str, anonymizer: AnonymizerNetwork, picture_identifier: nn.Module | None, rule: str | None
+) -> dict[str, Any]:
+    """Train a denoiser alone to restore raw windows; return how much it restores, and what its pictures show."""
+    schedule = run.settings.attack
+    denoiser = new_denoiser(run.settings, "attack", schedule.seed, "inversion", name)
+    inputs = StageInputs(
+        f"attack/{name}/inversion", anonymizer, run.settings, schedule, run.evaluation_set("val", rule)
+    )
+    stage = Invert(inputs, denoiser)
+    progress = run.train(stage, "attack", rule=rule)
+    run.load_best(stage)
+    share = restored_share(run.evaluation_set("test", rule), denoiser, anonymizer, stage.name)
+    restored = {"value": share.value, "interval_95": [share.low, share.high], "chance": 0.0}
+    results: dict[str, Any] = {"restored": restored, "epoch": progress.best_epoch}
+    if picture_identifier is not None:
+        results |= _test_pictures(run, stage.name, denoiser, anonymizer, picture_identifier, rule)
+    return results
+
+
 def _test_pictures(
-    run: Run, stage: ClassifierStage, anonymizer: AnonymizerNetwork, picture_identifier: nn.Module, rule: str | None
+    run: Run,
+    name: str,
+    denoiser: nn.Module | None,
+    anonymizer: AnonymizerNetwork,
+    picture_identifier: nn.Module,
+    rule: str | None,
 ) -> dict[str, Any]:
     """Compare pictures of denoised windows with those of raw windows, and identify people by them."""
-    evaluation_set, denoiser = run.evaluation_set("test", rule), stage.attacker.denoiser
-    raw_set = run.evaluation_set("test")
+    evaluation_set, raw_set = run.evaluation_set("test", rule), run.evaluation_set("test")
     pictured = Pictured(anonymizer, denoised_picture(denoiser, run.picture))
-    identities = rank_identities(evaluation_set, picture_identifier, None, pictured, stage.name, "pictures")
+    identities = rank_identities(evaluation_set, picture_identifier, None, pictured, name, "pictures")
     return {
-        "picture": picture_result(evaluation_set, run.picture, denoiser, anonymizer, stage.name, raw_set=raw_set),
+        "picture": picture_result(evaluation_set, run.picture, denoiser, anonymizer, name, raw_set=raw_set),
         "picture_retrieval": identity_result(identities),
     }
 

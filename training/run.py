@@ -193,6 +193,8 @@ def _check(settings: TrainSettings, group: ProcessGroup) -> None:
             raise ConfigError(f"attack.against: {subject} needs event counts, not voxel grids; remove it")
     if adversarial.reconstruction is not None and settings.window.mode != "voxel":
         raise ConfigError("adversarial.reconstruction: it makes pictures of voxel grids; set window.mode to voxel")
+    if settings.attack.inversion and adversarial.reconstruction is None:
+        raise ConfigError("attack.inversion: it attacks pictures; name FireNet or E2VID in adversarial.reconstruction")
     group.part(settings.batch)
     if settings.last_batch == "keep" and group.size > 1:
         raise ConfigError("last_batch: several processes cannot share a remainder evenly; set it to drop")

@@ -190,12 +190,14 @@ class AttackSettings(StageSettings):
 
     Attributes:
         begin_from: `from` in files: the weights that attackers start from.
+        inversion: instead of labels, attack pictures, made of raw windows that a denoiser restores.
     """
 
     begin_from: Literal["fresh", "pretrained", "pipeline"] = Field(default="fresh", alias="from")
     against: tuple[str, ...] = ("anonymizer",)
     of: tuple[Label, ...] = ("target", "identity")
     denoiser: bool = False
+    inversion: bool = False
     denoiser_weight: NonNegativeFloat = 1.0
     session_disjoint: bool = False
     unmatched: Literal["drop", "miss"] = "drop"
@@ -209,6 +211,12 @@ class AttackSettings(StageSettings):
         if not value or len(set(value)) < len(value):
             raise ValueError(f"expected at least one entry and no duplicates, got {list(value)}")
         return value
+
+    @model_validator(mode="after")
+    def _uses_one_denoiser(self) -> Self:
+        if self.denoiser and self.inversion:
+            raise ValueError("inversion trains a denoiser alone, and denoiser one with attackers: set one to false")
+        return self
 
     @model_validator(mode="after")
     def _starts_where_it_can(self) -> Self:

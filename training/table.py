@@ -42,6 +42,13 @@ class TableRow(Settings):
     published: dict[str, float] = Field(default_factory=dict)
 
 
+class FigureSettings(Settings):
+    """The figure of a table: the metrics of its two axes."""
+
+    across: str
+    up: str
+
+
 class TableSettings(Settings):
     """A table.
 
@@ -50,6 +57,7 @@ class TableSettings(Settings):
         source: where the published figures come from.
         config: a configuration of configs/train/ for rows that name none.
         metrics: the columns.
+        figure: also draw the rows, two metrics against each other; None: no figure.
         changes: `set` in files: changes of keys in all rows.
         rows: in order.
     """
@@ -58,6 +66,7 @@ class TableSettings(Settings):
     source: str
     config: str
     metrics: Annotated[tuple[str, ...], Field(min_length=1)]
+    figure: FigureSettings | None = None
     changes: dict[str, Any] = Field(default_factory=dict, alias="set")
     rows: Annotated[tuple[TableRow, ...], Field(min_length=1)]
 
@@ -67,6 +76,12 @@ class TableSettings(Settings):
         if unknown := sorted(set(value) - set(METRICS)):
             raise ValueError(f"expected metrics from {', '.join(METRICS)}; got {', '.join(unknown)}")
         return value
+
+    @model_validator(mode="after")
+    def _figure_shows_columns(self) -> TableSettings:
+        if self.figure is not None and not {self.figure.across, self.figure.up} <= set(self.metrics):
+            raise ValueError(f"figure: expected two of the metrics {', '.join(self.metrics)}")
+        return self
 
     @model_validator(mode="after")
     def _rows_have_names_and_columns(self) -> TableSettings:
@@ -87,7 +102,7 @@ def run_table(
     *,
     resume: bool,
 ) -> list[Line]:
-    """Run all rows; after each, write the table so far as Markdown, CSV and LaTeX into the folder.
+    """Run all rows; after each, write the table so far as Markdown, CSV and LaTeX, and its figure, into the folder.
 
     Args:
         table: the table.
@@ -98,12 +113,13 @@ def run_table(
 
     Raises:
         TrainingError: the folder holds a table and `resume` is false, or training cannot continue.
-        EventVeilError: a dataset or a file cannot be read.
+        EventVeilError: a dataset or a file cannot be read, or matplotlib is missing, which draws the figure.
     """
     if (folder / RESULTS).exists() and not resume:
         raise TrainingError(
             f"{folder}: already holds a table; continue it with --resume, or choose another folder with --out"
         )
+    draw = _drawing(table)  # first: it may be missing a package
     results = read_json(folder / RESULTS)
     lines: list[Line] = []
     for row, of_row in zip(table.rows, settings, strict=True):
@@ -112,7 +128,19 @@ def run_table(
             write_json(folder / RESULTS, results)
         lines.append(Line(row.name, tuple(_cell(results[row.name], row, name) for name in table.metrics)))
         _write(folder, table, lines)
+        if draw is not None:
+            _write_bytes(folder / "figure.svg", draw(lines))
     return lines
+
+
+def _drawing(table: TableSettings) -> Callable[[Sequence[Line]], bytes] | None:
+    """Return what draws the figure of a table, if it has one."""
+    if table.figure is None:
+        return None
+    from eventveil.training.table_figure import draw
+
+    across, up = table.figure.across, table.figure.up
+    return lambda lines: draw(table.title, table.metrics, lines, across, up)
 
 
 def _run_row(recipe: Any, row: TableRow, settings: TrainSettings) -> dict[str, Any]:
@@ -144,4 +172,8 @@ def _cell(result: dict[str, Any], row: TableRow, metric: str) -> Cell:
 def _write(folder: Path, table: TableSettings, lines: list[Line]) -> None:
     for suffix, text_of in FORMATS.items():
         text = text_of(table.title, table.source, table.metrics, lines)
-        write_whole(folder / f"table.{suffix}", lambda file, text=text: file.write(text.encode()))  # type: ignore[misc]
+        _write_bytes(folder / f"table.{suffix}", text.encode())
+
+
+def _write_bytes(path: Path, content: bytes) -> None:
+    write_whole(path, lambda file: file.write(content))

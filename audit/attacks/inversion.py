@@ -4,17 +4,12 @@
 *Inverting*: the denoiser is trained alone on the raw window, and identifiers trained on raw windows get its output.
 
 Source: Bendig et al., AnonyNoise, WACV 2025 (the denoiser before the identifier); Ahmad et al., ICCV 2023 (inversion).
-Legend of axes: B windows of a batch, N windows, C channels, H rows, W columns.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Any
-
-import numpy as np
-import torch
-from torch.nn import functional
 
 from eventveil.audit.attacks.base import AttackJob, Findings, read_attacks
 from eventveil.audit.attacks.identity import IdentityAttack
@@ -23,18 +18,10 @@ from eventveil.audit.figures import Figure
 from eventveil.audit.settings import train_settings
 from eventveil.audit.subjects import Subject
 from eventveil.audit.workspace.workspace import AuditPlan, AuditWorkspace, Network
-from eventveil.models.denoiser import Denoiser
-from eventveil.models.kinds import AnonymizerNetwork
-from eventveil.models.noise import NoiseGenerator
-from eventveil.training.data.loader import Batch
-from eventveil.training.engine.stage import Step
-from eventveil.training.evaluation.confidence import bootstrap_by_person
-from eventveil.training.evaluation.evaluation import EVALUATION_BATCH, EvaluationSet
-from eventveil.training.networks.baselines import Unchanged as Unchanged
-from eventveil.training.networks.build import autocast
 from eventveil.training.networks.subjects import RAW
 from eventveil.training.stages.classify import Attacker
-from eventveil.training.stages.single_network import SingleNetwork, StageInputs
+from eventveil.training.stages.inversion import Invert, restored_share
+from eventveil.training.stages.single_network import StageInputs
 
 
 @dataclass(frozen=True)
@@ -95,7 +82,8 @@ class Inverting(AttackJob):
         validation = workspace.evaluation_set("val")
         inputs = StageInputs(folder, subject.anonymizer, settings, schedule, validation)
         workspace.train(Invert(inputs, denoiser), settings, subject)
-        restored = restored_share(workspace.test, denoiser, subject.anonymizer, "audit", folder)
+        share = restored_share(workspace.test, denoiser, subject.anonymizer, "audit", folder)
+        restored = Figure(value=share.value, low=share.low, high=share.high, chance=0.0)
         attacks: list[dict[str, Any]] = []
         for architecture, seed in self.identifiers:
             network = Network(workspace.subject(RAW), architecture, seed, "identity")
@@ -105,76 +93,6 @@ class Inverting(AttackJob):
                 knowledge="inverting", architecture=architecture, seed=seed,
             )  # fmt: skip
         return {"attacks": attacks, "restored": restored.model_dump(mode="json")}
-
-
-class Invert(SingleNetwork):
-    """The stage that trains a denoiser to restore raw windows, by mean squared error.
-
-    Args:
-        inputs: what every stage needs.
-        denoiser: the network to train.
-    """
-
-    score: str | None = "val_restored"
-
-    def __init__(self, inputs: StageInputs, denoiser: Denoiser) -> None:
-        super().__init__(inputs, "denoiser", denoiser)
-        self._denoiser = denoiser
-
-    def step(self, batch: Batch, number: int) -> Step:  # noqa: ARG002 - all steps are alike
-        """Compute a step."""
-        with autocast(self.settings, self.evaluation_set.group.device):
-            loss = functional.mse_loss(self._denoiser(self.anonymize(batch)).float(), batch.x_BCHW)
-        return Step({"loss": loss}, [self.learner.gradient(loss)])
-
-    def validate(self, epoch: int) -> dict[str, float]:
-        """Return the restored share of windows of validation people, with fresh noise."""
-        restored = restored_share(self.evaluation_set, self._denoiser, self.anonymizer, self.name, epoch)
-        return {"val_restored": restored.value}
-
-
-def restored_share(
-    evaluation_set: EvaluationSet, denoiser: Denoiser, anonymizer: AnonymizerNetwork, *name: Any
-) -> Figure:
-    """Measure how much of raw windows a denoiser restores: 1 - squared error / squared distance from the mean window.
-
-    0, which is chance, is what the mean window in the place of every window would get. 1 is every window, exactly.
-    Below 0 the denoiser does worse than the mean window.
-    """
-    mean_CHW = _mean_window(evaluation_set)
-
-    def errors(both_BCHW: torch.Tensor) -> torch.Tensor:
-        raw_BCHW, anonymized_BCHW = both_BCHW.chunk(2, dim=1)
-        restored_BCHW = denoiser(anonymized_BCHW.contiguous(memory_format=torch.channels_last)).float()
-        parts = [(guess - raw_BCHW).square().mean((1, 2, 3)) for guess in (restored_BCHW, mean_CHW)]
-        return torch.stack(parts, dim=1)
-
-    error_N2 = evaluation_set.compute_outputs(errors, _WithRaw(anonymizer), *name)
-
-    def share(values_N2: Any) -> float:
-        error, distance = values_N2.sum(0, dtype=np.float64)
-        return float(1 - error / max(distance, 1e-12))
-
-    low, high = bootstrap_by_person(error_N2, evaluation_set.persons, share)
-    value = share(error_N2)
-    return Figure(value=value, low=min(low, value), high=max(high, value), chance=0.0)
-
-
-class _WithRaw:
-    """Returns raw and anonymized windows, concatenated along the channels: (B, 2C, H, W)."""
-
-    def __init__(self, anonymizer: AnonymizerNetwork) -> None:
-        self._anonymizer = anonymizer
-
-    def anonymize(self, x_BCHW: torch.Tensor, generator: NoiseGenerator, /) -> torch.Tensor:
-        return torch.cat((x_BCHW, self._anonymizer.anonymize(x_BCHW, generator)), dim=1)
-
-
-def _mean_window(evaluation_set: EvaluationSet) -> torch.Tensor:
-    start = evaluation_set.draw.start
-    parts = [start[at : at + EVALUATION_BATCH] for at in range(0, len(start), EVALUATION_BATCH)]
-    sums = [evaluation_set.anonymize_rows(Unchanged(), ("mean",), part).double().sum(0) for part in parts]
-    return (torch.stack(sums).sum(0) / len(start)).float()
 
 
 def jobs(plan: AuditPlan) -> list[Denoising | Inverting]:

@@ -278,9 +278,11 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path):
         (
             "train",
             [
+                "anonynoise_simulated",
                 "dvs_gesture",
                 "event_reid",
                 "event_reid_anonynoise",
+                "event_reid_simulated",
                 "noisy_channel",
                 "see",
                 "simulated",

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pytest
 import torch
 from dataset_makers import events_of, reid_windows
 from small_trainings import Silent, settings, watch
 
+from eventveil.errors import ConfigError
 from eventveil.models.reconstruction import FireNet
 from eventveil.models.weights import load_weights
 from eventveil.replay.datasets import open_dataset
@@ -16,6 +19,8 @@ from eventveil.training.distributed.process_group import ProcessGroup
 from eventveil.training.evaluation.evaluation import EvaluationSet
 from eventveil.training.networks.baselines import Gaussian, Unchanged
 from eventveil.training.recipe import Recipe
+from eventveil.training.settings import AttackSettings, ObjectiveSettings
+from eventveil.training.stages.inversion import restored_share
 from eventveil.training.stages.reconstruction import picture_maker, picture_result
 
 CHANGES = {
@@ -75,6 +80,62 @@ def test_the_whole_recipe_leaves_an_anonymizer_of_voxels(root, firenet, tmp_path
         assert 0 <= result["picture_retrieval"]["rank1"]["value"] <= 1
         low, high = result["picture"]["ssim"]["interval_95"]
         assert low <= result["picture"]["ssim"]["value"] <= high
+
+
+def test_an_inversion_trains_no_attacker_of_labels_and_ends_in_pictures(root, firenet, tmp_path):
+    config = with_firenet(root, firenet)
+    attack = config.attack.model_copy(update={"denoiser": False, "inversion": True, "against": ("gaussian:1",)})
+    config = config.model_copy(update={"attack": attack})
+    (result,) = Recipe(config, tmp_path, ProcessGroup(), Silent(), watch).attack().values()
+    assert set(result) == {"restored", "epoch", "picture", "picture_retrieval"}
+    folder = tmp_path / "attack" / "gaussian-1-inverted"
+    assert sorted(path.name for path in folder.iterdir()) == ["inversion", "result.json"]
+    assert json.loads((folder / "result.json").read_text()) == result
+    # A second call trains nothing and returns the same figures.
+    again = Silent()
+    (repeated,) = Recipe(config, tmp_path, ProcessGroup(), again, watch, resume=True).attack().values()
+    assert repeated == result
+    assert not again.rows
+
+
+def test_an_inversion_needs_pictures_and_excludes_a_denoiser_with_attackers(root, firenet, tmp_path):
+    config = with_firenet(root, firenet)
+    likeness = {"reconstruction": None, "objective": ObjectiveSettings(name="likeness")}
+    blind = config.model_copy(update={
+        "adversarial": config.adversarial.model_copy(update=likeness),
+        "attack": config.attack.model_copy(update={"denoiser": False, "inversion": True}),
+    })  # fmt: skip
+    with pytest.raises(ConfigError, match=r"attack\.inversion: it attacks pictures"):
+        Recipe(blind, tmp_path, ProcessGroup(), Silent(), watch)
+    with pytest.raises(ValueError, match="set one to false"):
+        AttackSettings(denoiser=True, inversion=True)
+
+
+class Reversed:
+    """An anonymizer that can be undone exactly: it changes every sign."""
+
+    def anonymize(self, x_BCHW, _generator):
+        return -x_BCHW
+
+
+class Empty:
+    """An anonymizer that cannot be undone: nothing is left."""
+
+    def anonymize(self, x_BCHW, _generator):
+        return torch.zeros_like(x_BCHW)
+
+
+def test_a_denoiser_restores_what_can_be_restored_and_no_more(root, firenet, tmp_path):
+    config = with_firenet(root, firenet)
+    dataset = open_dataset(root)
+    windows = load_or_build_windows(dataset, "test", config.data, config.window, tmp_path, watch)
+    evaluation_set = EvaluationSet("test", dataset, windows, config, ProcessGroup())
+    undo = torch.nn.Conv2d(5, 5, 1, bias=False)
+    undo.weight.data = -torch.eye(5)[:, :, None, None]
+    assert restored_share(evaluation_set, undo, Reversed(), "a") == pytest.approx((1.0, 1.0, 1.0), abs=1e-6)
+    mean = evaluation_set.anonymize_rows(Unchanged(), ("a",), evaluation_set.draw.start).mean(0)
+    best = restored_share(evaluation_set, lambda x: mean.expand_as(x), Empty(), "a")
+    assert best.value == pytest.approx(0.0, abs=1e-5)
 
 
 def test_pictures_of_raw_voxels_are_alike_and_noise_spoils_them(root, firenet, tmp_path):

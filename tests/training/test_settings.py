@@ -16,7 +16,17 @@ from eventveil.config import checked, read_yaml
 from eventveil.errors import ConfigError
 from eventveil.training.settings import SimulateSettings, TrainSettings
 
-SHIPPED = ("dvs_gesture", "see", "event_reid", "event_reid_anonynoise", "noisy_channel", "simulated", "simulated_small")
+SHIPPED = (
+    "anonynoise_simulated",
+    "dvs_gesture",
+    "see",
+    "event_reid",
+    "event_reid_anonynoise",
+    "event_reid_simulated",
+    "noisy_channel",
+    "simulated",
+    "simulated_small",
+)
 
 
 def path_of(name):
@@ -40,7 +50,7 @@ def test_a_ready_configuration_loads_and_holds_every_key(name):
     if content["data"]["simulate"] is None:
         expected = {key for key in expected if not key.startswith("data.simulate.")} | {"data.simulate"}
     assert set(keys_in(content)) == expected
-    assert load(name).batch == (24 if name.startswith("event_reid") else 32)
+    assert load(name).batch == (24 if name.startswith("event_reid") else 16 if name == "anonynoise_simulated" else 32)
 
 
 @pytest.mark.parametrize("name", SHIPPED)

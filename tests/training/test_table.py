@@ -7,6 +7,7 @@ import io
 import json
 from importlib.resources import files
 from pathlib import Path
+from xml.etree import ElementTree
 
 import pytest
 import yaml
@@ -18,6 +19,7 @@ from eventveil.cli.train_table import settings_of
 from eventveil.config import checked, read_yaml
 from eventveil.errors import ConfigError, TrainingError
 from eventveil.training.table import TableSettings, run_table
+from eventveil.training.table_figure import draw
 from eventveil.training.table_text import FORMATS, Cell, Line
 
 TABLES = sorted((Path(str(files("eventveil.configs"))) / "tables").glob("*.yaml"))
@@ -73,7 +75,7 @@ def rows_of(table):
 def test_a_ready_table_holds_valid_rows(path):
     content = read_yaml(path, TableSettings)
     table = checked(TableSettings, content, (), name=path.name)
-    assert set(content) == {"title", "source", "config", "metrics", "set", "rows"}
+    assert set(content) == {"title", "source", "config", "metrics", "figure", "set", "rows"}
     for row in table.rows:
         of_row = settings_of(table, row, ["data.root=somewhere"])
         assert of_row.attack.against == (row.subject,)
@@ -142,6 +144,34 @@ def test_the_table_is_written_as_markdown_csv_and_latex():
     assert r"raw & 92.4 & 90.1 (80.0--95.0; 9.1) & - & 0.500 (0.250--0.750) \\" in latex
     assert r"50 \% \& noise" in latex
     assert r"\caption{Table\_1." in latex
+
+
+def test_the_figure_shows_published_figures_and_ours_with_intervals():
+    svg = draw("Table 1", ("accuracy", "rank1"), FIGURE, "rank1", "accuracy")
+    root = ElementTree.fromstring(svg)
+    texts = [" ".join(element.itertext()).strip() for element in root.iter("{http://www.w3.org/2000/svg}text")]
+    assert {"raw, published", "raw, ours", "noise, published"} <= set(texts)
+    assert "noise, ours" not in texts
+    assert {"rank-1 %", "target %"} <= set(texts)
+    # The same figures give the same file, and others another.
+    assert draw("Table 1", ("accuracy", "rank1"), FIGURE, "rank1", "accuracy") == svg
+    wider = [Line("raw", (FIGURE[0].cells[0], Cell(98.0, 90.0, (10.0, 99.0), 16.0))), FIGURE[1]]
+    assert draw("Table 1", ("accuracy", "rank1"), wider, "rank1", "accuracy") != svg
+
+
+FIGURE = [
+    Line("raw", (Cell(92.0, 90.0, (85.0, 95.0), 9.0), Cell(98.0, 90.0, (80.0, 99.0), 16.0))),
+    Line("noise", (Cell(80.0), Cell(60.0))),
+]
+
+
+def test_a_table_writes_its_figure_after_each_row_and_knows_its_metrics(tmp_path):
+    values = TABLE | {"figure": {"across": "ssim", "up": "accuracy"}}
+    table = TableSettings.model_validate(values)
+    run_table(table, rows_of(table), tmp_path, Recipes(), resume=False)
+    assert b"ours, ours" in (tmp_path / "figure.svg").read_bytes()
+    with pytest.raises(ValueError, match="expected two of the metrics accuracy, ssim"):
+        TableSettings.model_validate(TABLE | {"figure": {"across": "rank1", "up": "accuracy"}})
 
 
 def run_rows(folder, monkeypatch, *changes):

@@ -1,0 +1,71 @@
+"""The figure of a paper's table: two of its metrics against each other, as published and ours, as SVG.
+
+It holds figures and names of rows alone: no windows, and nobody's pictures.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from io import BytesIO
+from typing import Any
+
+from eventveil.errors import TrainingError
+from eventveil.extras import require
+from eventveil.training.table_text import METRICS, Cell, Line
+
+with require("matplotlib", extra="train", error=TrainingError):
+    import matplotlib
+
+    # The figure alone, without pyplot, which keeps state and looks for a display.
+    from matplotlib.figure import Figure
+
+
+def draw(title: str, metrics: Sequence[str], lines: Sequence[Line], across: str, up: str) -> bytes:
+    """Draw the rows: ours filled, with their 95 % intervals and chance; published figures hollow, in the same colour.
+
+    Args:
+        title: of the figure.
+        metrics: those of each line's cells, in order.
+        lines: the rows. One that lacks a figure of either metric, published or ours, is drawn without that point.
+        across: the metric of the horizontal axis.
+        up: that of the vertical axis.
+
+    Returns:
+        The file, the same for the same figures.
+    """
+    figure = Figure(figsize=(6.5, 4.5), layout="constrained")
+    axis = figure.add_subplot()
+    for number, line in enumerate(lines):
+        x, y = (line.cells[metrics.index(name)] for name in (across, up))
+        colour = f"C{number % 10}"
+        if x.published is not None and y.published is not None:
+            axis.plot([x.published], [y.published], "o", color=colour, mfc="white", label=f"{line.name}, published")
+        if x.value is not None and y.value is not None:
+            axis.errorbar(
+                [x.value], [y.value], xerr=_around(x), yerr=_around(y), fmt="o", color=colour, lw=0.8,
+                label=f"{line.name}, ours",
+            )  # fmt: skip
+    for draw_line, name in ((axis.axvline, across), (axis.axhline, up)):
+        for line in lines:
+            if (chance := line.cells[metrics.index(name)].chance) is not None:
+                draw_line(chance, color="0.7", lw=0.8, ls=":")
+    axis.set_xlabel(METRICS[across].title)
+    axis.set_ylabel(METRICS[up].title)
+    axis.set_title(f"{title} (bars: 95 % intervals of ours; dotted: chance)", fontsize=8)
+    if axis.get_legend_handles_labels()[0]:
+        axis.legend(fontsize=6)
+    return _svg(figure)
+
+
+def _around(cell: Cell) -> list[list[float]]:
+    """Return the interval of a cell as matplotlib wants it: the distances of both ends, each in a list."""
+    assert cell.value is not None
+    low, high = cell.interval or (cell.value, cell.value)
+    return [[max(0.0, cell.value - low)], [max(0.0, high - cell.value)]]
+
+
+def _svg(figure: Any) -> bytes:
+    file = BytesIO()
+    with matplotlib.rc_context({"svg.hashsalt": "eventveil", "svg.fonttype": "none"}):
+        figure.savefig(file, format="svg", metadata={"Date": None})
+    return file.getvalue()
