@@ -196,6 +196,7 @@ def show(
 def half(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="Weights file.")],
     out: Annotated[Path, typer.Argument(metavar="OUT", help="File to write.")],
+    note: Annotated[str | None, typer.Option(help="Text to add to the note about the origin of the weights.")] = None,
     force: ForceOption = False,
     json: JsonOption = False,
 ) -> None:
@@ -212,7 +213,8 @@ def half(
 
     check_out(out, force=force)
     weights = load_weights(file)
-    metadata = weights.metadata.model_copy(update={"digests": Digests()})
+    notes = "; ".join(filter(None, (weights.metadata.note, note)))
+    metadata = weights.metadata.model_copy(update={"digests": Digests(), "note": notes})
     digest = save_weights(out, weights.model, metadata, replace=force, half=True)
     if json:
         print_json({"out": str(out), "digest": digest})

@@ -6,12 +6,14 @@ import json
 
 import pytest
 from typer.testing import CliRunner
+from weights_helpers import anonymizer
 
 from eventveil import cli
 from eventveil.cli import app, options, tables
 from eventveil.cli.help import program_of
 from eventveil.errors import ConfigError
-from eventveil.models import shipped
+from eventveil.models import load_weights, save_weights, shipped
+from eventveil.models.metadata import Digests
 
 
 def commands(command, before=()):
@@ -84,6 +86,18 @@ def test_what_ships_is_named_and_shown_by_its_name():
     text = CliRunner().invoke(app, ["weights", "show", "shipped"]).output
     assert "shipped: stand_in.safetensors" in text
     assert str(shipped.FOLDER) not in text
+
+
+def test_rounded_weights_carry_no_certificate_of_the_others_and_a_note_of_their_own(tmp_path):
+    model, metadata = anonymizer(note="trained", digests=Digests(certificate="0" * 64))
+    whole = save_weights(tmp_path / "whole", model, metadata)
+    paths = [str(tmp_path / name) for name in ("whole", "half")]
+    done = CliRunner().invoke(app, ["weights", "half", *paths, "--note", "for comparison", "--json"])
+    assert done.exit_code == 0, repr(done.exception)
+    half = load_weights(tmp_path / "half")
+    assert json.loads(done.stdout)["digest"] == half.digest != whole
+    assert load_weights(tmp_path / "whole").metadata.digests.certificate == "0" * 64
+    assert (half.metadata.digests.certificate, half.metadata.note) == (None, "trained; for comparison")
 
 
 def test_changing_commands_report_in_json(tmp_path, monkeypatch):
