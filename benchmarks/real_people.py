@@ -33,11 +33,11 @@ from rich.console import Console
 from rich.table import Table
 
 from eventveil.audit.attacks.before_after import SHORT_US, window_pictures
-from eventveil.audit.attacks.faces import found_in
+from eventveil.audit.attacks.faces import scores_of
 from eventveil.audit.attacks.gestures import embed_gestures
 from eventveil.audit.attacks.nearest import EMBEDDINGS, without_class_means
 from eventveil.audit.attacks.white_box import word_features
-from eventveil.audit.faces import FaceDetector
+from eventveil.audit.faces import SURE, FaceDetector
 from eventveil.events import Sensor
 from eventveil.io import open_events
 from eventveil.models import load_weights
@@ -263,9 +263,10 @@ def look_for_faces(folder: Path, wheel: Path, console: Console) -> None:
                     made["stand-in"] += window_pictures(network, clips, cut.model_copy(update={"bins": SHORT}))
             for what, pictures in made.items():
                 if pictures:
-                    share, chance = (100 * found_in(detector, pictures).mean(0)).tolist()
-                    surest = max(float(detector.scores(one)[0]) for one in pictures)
-                    table.add_row(name, what, str(len(pictures)), f"{share:.1f}", f"{chance:.1f}", f"{surest:.2f}")
+                    score_NC = scores_of(detector, pictures)
+                    share, chance = (100 * (score_NC >= SURE).mean(0)).tolist()
+                    surest = f"{score_NC[:, 0].max():.2f}"
+                    table.add_row(name, what, str(len(pictures)), f"{share:.1f}", f"{chance:.1f}", surest)
     console.print(table)
 
 

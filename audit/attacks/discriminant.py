@@ -70,6 +70,7 @@ def attack_pairs(
     knowledge: Knowledge,
     architecture: str,
     by_target: bool = False,
+    by_window: bool = False,
 ) -> list[dict[str, Any]]:
     """Fit the model to people in training, and score all pairs of tracks; return the attacks as plain values.
 
@@ -80,12 +81,14 @@ def attack_pairs(
         knowledge: of the attacker, for the report.
         architecture: of the attacker, for the report.
         by_target: fit one model for each target, and add up what they say.
+        by_window: compare each window with each, and take the surest pair, instead of comparing means: few windows that
+            tell are drowned in a mean.
     """
     training, test = training.without_means_of(training), test.without_means_of(training)
     kept_K = most_telling(training)
     training, test = replace(training, x_NF=training.x_NF[:, kept_K]), replace(test, x_NF=test.x_NF[:, kept_K])
     groups = np.unique(training.target_N) if by_target else [None]
-    scorer = _Scorer({target: _fit(training, target) for target in groups}, test)
+    scorer = _Scorer({target: _fit(training, target) for target in groups}, test, by_window)
     return [
         protocol.attack_by_scores(
             scorer.scores(protocol), knowledge=knowledge, architecture=architecture, seed=0
@@ -102,13 +105,16 @@ def _fit(training: Features, target: Any) -> Plda:
 
 @dataclass(frozen=True)
 class _Scorer:
-    """Models by target, or one for all under None."""
+    """Models by target, or one for all under None; the latter also by window."""
 
     models: dict[Any, Plda]
     test: Features
+    by_window: bool
 
     def scores(self, protocol: Protocol) -> Floats:
         """Return the score of each pair of tracks of the same gestures, (Q, G)."""
+        if self.by_window:
+            return self._surest_pairs(protocol)
         score_QG = np.zeros(protocol.left_out_QG.shape)
         for target, model in self.models.items():
             mean_TK, count_T = self._track_means(protocol, target)
@@ -120,6 +126,15 @@ class _Scorer:
                     query, gallery = mean_TK[protocol.query_mask_T][rows_Q], mean_TK[~protocol.query_mask_T][rows_G]
                     score_QG[np.ix_(rows_Q, rows_G)] += model.score(query, gallery, int(count))
         return score_QG
+
+    def _surest_pairs(self, protocol: Protocol) -> Floats:
+        """Return the highest score of two windows of each pair of tracks, (Q, G)."""
+        model, x_NK = self.models[None], self.test.x_NF
+        query_Qn, gallery_Gn = (protocol.members_Tn[mask] for mask in (protocol.query_mask_T, ~protocol.query_mask_T))
+        shown_W, place_Gn = np.unique(gallery_Gn, return_inverse=True)
+        place_Gn = place_Gn.reshape(gallery_Gn.shape)
+        best_QW = (model.score(x_NK[query_n], x_NK[shown_W], 1).max(0) for query_n in query_Qn)
+        return np.stack([best_W[place_Gn].max(1) for best_W in best_QW])
 
     def _track_means(self, protocol: Protocol, target: Any) -> tuple[Floats, npt.NDArray[np.int64]]:
         """Return the mean of each track's windows of a target, (T, K), and their number, (T,)."""

@@ -52,8 +52,8 @@ class FaceSearch(AttackJob):
         picture = picture_maker(settings.weights, workspace.settings.window, device)
         test = workspace.evaluation_set("test", subject)
         pictures = test.compute_outputs(picture, subject.anonymizer, "audit", self.subject, "faces")
-        found_NC = found_in(detector, torch.split(torch.from_numpy(pictures), 1))
-        low, high = bootstrap_by_person(found_NC[:, 0], test.persons)
+        found_NC = scores_of(detector, torch.split(torch.from_numpy(pictures), 1)) >= SURE
+        low, high = bootstrap_by_person(found_NC[:, 0].astype(np.float64), test.persons)
         value, chance = found_NC.mean(0).tolist()
         windows = Figure(value=value, low=min(low, value), high=max(high, value), chance=chance)
         faces = Faces(windows=windows, **self._of_recording(workspace, detector, subject))
@@ -67,18 +67,17 @@ class FaceSearch(AttackJob):
         network, cut = load_firenet(settings.weights).to(device), train_settings(workspace.settings, pooled=False)
         with torch.inference_mode():
             if self.subject == RAW:
-                found_NC = found_in(detector, raw_pictures(settings.recording, network, device))
+                score_NC = scores_of(detector, raw_pictures(settings.recording, network, device))
             else:
                 _, published = recorded_windows(settings.recording, subject.anonymizer, cut, device)
-                found_NC = found_in(detector, window_pictures(network, published, cut.window))
-        share, chance = found_NC.mean(0).tolist()
-        return {"recording": share, "recording_chance": chance, "pictures": len(found_NC)}
+                score_NC = scores_of(detector, window_pictures(network, published, cut.window))
+        share, chance = (score_NC >= SURE).mean(0).tolist()
+        return {"recording": share, "recording_chance": chance, "pictures": len(score_NC)}
 
 
-def found_in(detector: FaceDetector, pictures: Iterable[torch.Tensor]) -> npt.NDArray[np.float64]:
-    """Return whether each picture (1, 1, H, W) shows a face, and whether it does upside down: (N, 2)."""
-    scores = [[detector.scores(one)[0], detector.scores(one.flip((2, 3)))[0]] for one in pictures]
-    return (np.array(scores) >= SURE).astype(np.float64)
+def scores_of(detector: FaceDetector, pictures: Iterable[torch.Tensor]) -> npt.NDArray[np.float32]:
+    """Return how sure a face is in each picture (1, 1, H, W), and in the same picture upside down: (N, 2)."""
+    return np.array([[detector.scores(one)[0], detector.scores(one.flip((2, 3)))[0]] for one in pictures], np.float32)
 
 
 def jobs(plan: AuditPlan) -> list[FaceSearch]:

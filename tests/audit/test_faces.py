@@ -11,7 +11,7 @@ from small_audits import settings
 from small_trainings import Silent, planted, watch
 
 from eventveil.audit.attacks import faces
-from eventveil.audit.attacks.faces import FaceSearch, found_in
+from eventveil.audit.attacks.faces import FaceSearch, scores_of
 from eventveil.audit.faces import IN_WHEEL, INPUT, LEAST, STRIDE, FaceDetector
 from eventveil.audit.settings import ReconstructionSettings
 from eventveil.audit.subjects import Subject
@@ -38,7 +38,7 @@ class Bright:
 def test_a_face_upside_down_counts_as_chance():
     picture = torch.zeros(1, 1, 4, 4)
     picture[:, :, 0] = 1
-    assert found_in(Bright(), [picture, picture.flip(2), torch.zeros(1, 1, 4, 4)]).tolist() == [[1, 0], [0, 1], [0, 0]]
+    assert scores_of(Bright(), [picture, picture.flip(2), torch.zeros(1, 1, 4, 4)]).tolist() == [[1, 0], [0, 1], [0, 0]]
 
 
 def test_raw_windows_and_audited_subjects_are_searched(tmp_path, monkeypatch):
