@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
@@ -58,6 +58,7 @@ class TableSettings(Settings):
         config: a configuration of configs/train/ for rows that name none.
         metrics: the columns.
         figure: also draw the rows, two metrics against each other; None: no figure.
+        curves: also draw the rank curves of these results of the rows; None: no curves.
         changes: `set` in files: changes of keys in all rows.
         rows: in order.
     """
@@ -67,6 +68,7 @@ class TableSettings(Settings):
     config: str
     metrics: Annotated[tuple[str, ...], Field(min_length=1)]
     figure: FigureSettings | None = None
+    curves: Literal["identity", "picture_retrieval"] | None = None
     changes: dict[str, Any] = Field(default_factory=dict, alias="set")
     rows: Annotated[tuple[TableRow, ...], Field(min_length=1)]
 
@@ -119,7 +121,7 @@ def run_table(
         raise TrainingError(
             f"{folder}: already holds a table; continue it with --resume, or choose another folder with --out"
         )
-    draw = _drawing(table)  # first: it may be missing a package
+    figures = _figures(table)  # first: a package may be missing
     results = read_json(folder / RESULTS)
     lines: list[Line] = []
     for row, of_row in zip(table.rows, settings, strict=True):
@@ -128,19 +130,25 @@ def run_table(
             write_json(folder / RESULTS, results)
         lines.append(Line(row.name, tuple(_cell(results[row.name], row, name) for name in table.metrics)))
         _write(folder, table, lines)
-        if draw is not None:
-            _write_bytes(folder / "figure.svg", draw(lines))
+        for name, draw in figures.items():
+            _write_bytes(folder / name, draw(lines, results))
     return lines
 
 
-def _drawing(table: TableSettings) -> Callable[[Sequence[Line]], bytes] | None:
-    """Return what draws the figure of a table, if it has one."""
-    if table.figure is None:
-        return None
-    from eventveil.training.table_figure import draw
+def _figures(table: TableSettings) -> dict[str, Callable[[Sequence[Line], dict[str, Any]], bytes]]:
+    """Return what draws the figures of a table from its lines and the results of its rows, by name of their file."""
+    figures: dict[str, Callable[[Sequence[Line], dict[str, Any]], bytes]] = {}
+    if table.figure is None and table.curves is None:
+        return figures
+    from eventveil.training.table_figure import draw, draw_curves
 
-    across, up = table.figure.across, table.figure.up
-    return lambda lines: draw(table.title, table.metrics, lines, across, up)
+    if (axes := table.figure) is not None:
+        figures["figure.svg"] = lambda lines, _: draw(table.title, table.metrics, lines, axes.across, axes.up)
+    if (kind := table.curves) is not None:
+        figures["curves.svg"] = lambda _, results: draw_curves(
+            table.title, {name: result[kind]["curve"] for name, result in results.items() if kind in result}
+        )
+    return figures
 
 
 def _run_row(recipe: Any, row: TableRow, settings: TrainSettings) -> dict[str, Any]:

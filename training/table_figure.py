@@ -1,11 +1,11 @@
-"""The figure of a paper's table: two of its metrics against each other, as published and ours, as SVG.
+"""The figures of a paper's table as SVG: two of its metrics against each other, and rank curves.
 
 It holds figures and names of rows alone: no windows, and nobody's pictures.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from io import BytesIO
 from typing import Any
 
@@ -53,6 +53,26 @@ def draw(title: str, metrics: Sequence[str], lines: Sequence[Line], across: str,
     axis.set_ylabel(METRICS[up].title)
     axis.set_title(f"{title} (bars: 95 % intervals of ours; dotted: chance)", fontsize=8)
     if axis.get_legend_handles_labels()[0]:
+        axis.legend(fontsize=6)
+    return _svg(figure)
+
+
+def draw_curves(title: str, curves: Mapping[str, Sequence[float]]) -> bytes:
+    """Draw how often the right person is among the first places: ours alone, without intervals.
+
+    Args:
+        title: of the figure.
+        curves: shares for rank-1, rank-2, ..., by name of the row.
+    """
+    figure = Figure(figsize=(6.5, 4.5), layout="constrained")
+    axis = figure.add_subplot()
+    for name, curve in curves.items():
+        axis.plot(range(1, len(curve) + 1), [100 * share for share in curve], ".-", label=name)
+    axis.set_xlabel("places")
+    axis.set_ylabel("right person among them, %")
+    axis.set_ylim(0, 102)
+    axis.set_title(title, fontsize=8)
+    if curves:
         axis.legend(fontsize=6)
     return _svg(figure)
 

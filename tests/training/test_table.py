@@ -19,7 +19,7 @@ from eventveil.cli.train_table import settings_of
 from eventveil.config import checked, read_yaml
 from eventveil.errors import ConfigError, TrainingError
 from eventveil.training.table import TableSettings, run_table
-from eventveil.training.table_figure import draw
+from eventveil.training.table_figure import draw, draw_curves
 from eventveil.training.table_text import FORMATS, Cell, Line
 
 TABLES = sorted((Path(str(files("eventveil.configs"))) / "tables").glob("*.yaml"))
@@ -75,7 +75,7 @@ def rows_of(table):
 def test_a_ready_table_holds_valid_rows(path):
     content = read_yaml(path, TableSettings)
     table = checked(TableSettings, content, (), name=path.name)
-    assert set(content) == {"title", "source", "config", "metrics", "figure", "set", "rows"}
+    assert set(content) == {"title", "source", "config", "metrics", "figure", "curves", "set", "rows"}
     for row in table.rows:
         of_row = settings_of(table, row, ["data.root=somewhere"])
         assert of_row.attack.against == (row.subject,)
@@ -165,11 +165,25 @@ FIGURE = [
 ]
 
 
+def test_rank_curves_have_a_point_for_every_place_of_every_row():
+    svg = draw_curves("Table 1", {"raw": [0.5, 0.75, 1.0], "ours": [0.0, 0.25, 0.25]})
+    root = ElementTree.fromstring(svg)
+    space = "{http://www.w3.org/2000/svg}"
+    lines = [group for group in root.iter(f"{space}g") if len(list(group.iter(f"{space}use"))) == 3]
+    heights = [[float(use.get("y")) for use in group.iter(f"{space}use")] for group in lines]
+    assert len(heights) >= 2
+    raw, ours = heights[0], heights[-1]
+    assert raw == sorted(raw, reverse=True)  # y points down
+    assert ours[1] == ours[2] < ours[0]
+    assert ours[0] - ours[1] == pytest.approx(raw[0] - raw[1], abs=1e-3)  # both rise by a quarter
+
+
 def test_a_table_writes_its_figure_after_each_row_and_knows_its_metrics(tmp_path):
-    values = TABLE | {"figure": {"across": "ssim", "up": "accuracy"}}
+    values = TABLE | {"figure": {"across": "ssim", "up": "accuracy"}, "curves": "identity"}
     table = TableSettings.model_validate(values)
     run_table(table, rows_of(table), tmp_path, Recipes(), resume=False)
     assert b"ours, ours" in (tmp_path / "figure.svg").read_bytes()
+    assert b"places" in (tmp_path / "curves.svg").read_bytes()
     with pytest.raises(ValueError, match="expected two of the metrics accuracy, ssim"):
         TableSettings.model_validate(TABLE | {"figure": {"across": "rank1", "up": "accuracy"}})
 
