@@ -1,4 +1,7 @@
-"""Chooses the precision of a network: the fastest of its device that agrees with fp32.
+"""Warms a network up, and chooses its threads and its precision: the fastest of the device that agrees with fp32.
+
+On a CPU, a small network gets one thread. With more, each of its layers ends with threads that wait for each other: on
+two cores shared by eight cameras, a decision of the shipped stand-in took three times the processor time.
 
 `auto` runs one batch of made-up windows with made-up noise in each precision of the device. It takes the fastest one
 whose values differ from those of fp32 by at most `TOLERANCE`. Neither live windows nor live noise are used.
@@ -24,6 +27,8 @@ TOLERANCE = 0.03
 
 LONG_S = 0.25  # a batch that takes longer is timed once
 SHORT_RUNS = 5  # of a shorter one, the fastest counts
+SMALL_S = 0.02  # a network that computes a window within this time on one thread needs no more threads
+TRIES = 3  # of which one has to: another program may have halted the others
 WARM_UP_S = 10.0  # longest warm-up; a supervisor restarts a stage that is silent for a minute
 
 log = logging.getLogger("eventveil.networks")
@@ -74,6 +79,8 @@ def choose(trials: Sequence[Trial]) -> Trial:
 def start(make: Callable[[str], AnyRuntime], precision: str, *, batch: int, stage: str) -> tuple[AnyRuntime, str]:
     """Make the runtime of a stage in a precision, or for `auto` in the fastest that agrees, and warm it up.
 
+    Call it in the thread that runs the network: PyTorch's number of threads belongs to a thread.
+
     Args:
         make: makes the runtime, given fp32 or bf16.
         precision: fp32, bf16 or auto.
@@ -88,17 +95,32 @@ def start(make: Callable[[str], AnyRuntime], precision: str, *, batch: int, stag
         EventVeilError: the network failed.
     """
     runtime = make("fp32" if precision == "auto" else precision)
+    if runtime.device.type == "cpu":
+        _limit_threads(runtime)
     batch = _warm_up(runtime, batch)
     if precision == "auto":
         runtime, precision = _fastest(make, runtime, batch, stage)
     return runtime, f"{runtime.device}, {precision}"
 
 
+def _limit_threads(runtime: Runtime) -> None:
+    """Give a small network one thread of this process; a large one keeps all."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    runtime.warm_up()
+    if not any(_seconds(runtime.warm_up) <= SMALL_S for _ in range(TRIES)):
+        torch.set_num_threads(threads)
+
+
+def _seconds(run: Callable[[], object]) -> float:
+    began_s = time.perf_counter()
+    run()
+    return time.perf_counter() - began_s
+
+
 def _warm_up(runtime: Runtime, batch: int) -> int:
     """Warm up with one window, then with a whole batch; return 1 if a whole batch would take too long."""
-    began_s = time.perf_counter()
-    runtime.warm_up()
-    if batch * (time.perf_counter() - began_s) > WARM_UP_S:
+    if batch * _seconds(runtime.warm_up) > WARM_UP_S:
         return 1
     runtime.warm_up(batch)
     return batch
@@ -127,9 +149,7 @@ def _try(precision: str, run: Rehearsal, exact: npt.NDArray[np.float32]) -> Tria
         difference = float(np.abs(run() - exact).max() / np.abs(exact).max())
     seconds: list[float] = []
     while len(seconds) < SHORT_RUNS and (not seconds or seconds[-1] < LONG_S):
-        began_s = time.perf_counter()
-        run()
-        seconds.append(time.perf_counter() - began_s)
+        seconds.append(_seconds(run))
     return Trial(precision, min(seconds), difference)
 
 
