@@ -3,7 +3,7 @@
 A network protects what is like its training data. A camera further away, in less light, or mounted askew shows other
 windows. Each condition changes the windows before the anonymizer gets them.
 
-Legend of axes: B windows, C channels, H rows, W columns.
+Legend of axes: B windows, K bins of a window, C channels, R bins of recordings, H rows, W columns.
 """
 
 from __future__ import annotations
@@ -12,12 +12,15 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
+import numpy as np
 import torch
 from torch.nn import functional
 
+from eventveil.audit.sources import Change
 from eventveil.audit.subjects import Subject
 from eventveil.models.kinds import AnonymizerNetwork
 from eventveil.models.noise import NoiseGenerator
+from eventveil.training.data.windows import Windows
 
 ROTATION_DEG = 30
 FEWER = 0.1
@@ -73,6 +76,28 @@ def other_sensor(x_BCHW: torch.Tensor, generator: NoiseGenerator) -> torch.Tenso
     return _whole(gain_C[:, None, None] * x_BCHW + NOISE, generator)
 
 
+@dataclass(frozen=True)
+class TwoPeople:
+    """Somebody else stands aside: adds a moment of other people's recordings, moved, at random.
+
+    Attributes:
+        others: their recordings, in whole bins.
+    """
+
+    others: Windows
+
+    def __call__(self, x_BCHW: torch.Tensor, generator: NoiseGenerator) -> torch.Tensor:
+        """Return windows (B, 2K, H, W) with a moment in each, or successive bins (B, 2, H, W) with one in all."""
+        bins = x_BCHW.shape[1] // 2
+        count, length = (1, len(x_BCHW)) if bins == 1 else (len(x_BCHW), bins)
+        rows_RCHW = self.others.rows
+        uniform = _uniform(torch.Size((count,)), generator, x_BCHW.device).double().cpu().numpy()
+        start = (uniform * len(rows_RCHW)).astype(np.int64)
+        moments = np.asarray(rows_RCHW[(start[:, None] + np.arange(length)) % len(rows_RCHW)], np.float32)
+        beside = torch.from_numpy(moments).to(x_BCHW.device).reshape(x_BCHW.shape)
+        return x_BCHW + moved(beside, generator)
+
+
 CONDITIONS: Mapping[str, Callable[[torch.Tensor, NoiseGenerator], torch.Tensor]] = {
     "fewer-events": fewer_events,
     "half-size": half_size,
@@ -81,6 +106,7 @@ CONDITIONS: Mapping[str, Callable[[torch.Tensor, NoiseGenerator], torch.Tensor]]
     "midway": midway,
     "other-sensor": other_sensor,
 }
+TWO_PEOPLE = "two-people"
 OF_WINDOWS = {"midway"}
 """Conditions that change windows alone. A stand-in sees a stream, in which gestures begin at any moment anyway."""
 
@@ -91,26 +117,42 @@ class Conditioned:
 
     Attributes:
         anonymizer: the anonymizer.
-        condition: one of `CONDITIONS`.
+        change: of the windows.
     """
 
     anonymizer: AnonymizerNetwork
-    condition: str
+    change: Change
 
     def anonymize(self, x_BCHW: torch.Tensor, generator: NoiseGenerator, /) -> torch.Tensor:
         """Change the windows, and anonymize them."""
-        return self.anonymizer.anonymize(CONDITIONS[self.condition](x_BCHW, generator), generator)
+        return self.anonymizer.anonymize(self.change(x_BCHW, generator), generator)
 
 
-def under(subject: Subject, condition: str) -> Subject:
-    """Return a subject under a condition, with a name and a folder of its own."""
+def under(subject: Subject, condition: str, others: Windows | None = None) -> Subject:
+    """Return a subject under a condition, with a name and a folder of its own.
+
+    Args:
+        subject: the subject.
+        condition: one of `CONDITIONS`, or `TWO_PEOPLE`.
+        others: recordings of the second person, in whole bins; for `TWO_PEOPLE`.
+    """
     name = f"{subject.name}-{condition}"
+    change: Change
+    if condition == TWO_PEOPLE:
+        assert others is not None
+        change = TwoPeople(others)
+    else:
+        change = CONDITIONS[condition]
     if subject.source is not None:
-        return replace(subject, name=name, source=subject.source.under(CONDITIONS[condition]))
-    return replace(subject, name=name, anonymizer=Conditioned(subject.anonymizer, condition))
+        return replace(subject, name=name, source=subject.source.under(change))
+    return replace(subject, name=name, anonymizer=Conditioned(subject.anonymizer, change))
 
 
 def _whole(x_BCHW: torch.Tensor, generator: NoiseGenerator) -> torch.Tensor:
     """Round up or down at random, so that the mean stays."""
-    uniform = (1 + torch.erf(generator.normal(x_BCHW.shape, x_BCHW.device) / math.sqrt(2))) / 2
-    return (x_BCHW + uniform).floor()
+    return (x_BCHW + _uniform(x_BCHW.shape, generator, x_BCHW.device)).floor()
+
+
+def _uniform(shape: torch.Size, generator: NoiseGenerator, device: torch.device) -> torch.Tensor:
+    """Draw numbers from 0 to 1, not included."""
+    return ((1 + torch.erf(generator.normal(shape, device) / math.sqrt(2))) / 2).clamp(max=1 - 2**-24)

@@ -109,7 +109,7 @@ class Attack(ReportModel):
             given the codes or words that windows are made of. messages: given headers, lengths, published gestures and
             arrival times, without the windows.
         architecture, seed: of the attacker.
-        condition: away from the anonymizer's training data, one of `audit.conditions.CONDITIONS`; "" for windows as
+        condition: away from the anonymizer's training data, as `audit.conditions` lists them; "" for windows as
             they are.
         way: search: the re-identification search of the papers. linked: both sides show the same gestures, in different
             sessions.

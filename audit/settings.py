@@ -100,13 +100,16 @@ class ConditionSettings(Settings):
     They are trained like the other attackers.
     """
 
-    names: tuple[Literal["fewer-events", "half-size", "moved", "rotated", "midway", "other-sensor"], ...] = (
+    names: tuple[
+        Literal["fewer-events", "half-size", "moved", "rotated", "midway", "other-sensor", "two-people"], ...
+    ] = (
         "fewer-events",
         "half-size",
         "moved",
         "rotated",
         "midway",
         "other-sensor",
+        "two-people",
     )
     architectures: tuple[str, ...] = (PLAIN,)
     seeds: tuple[NonNegativeInt, ...] = (0,)

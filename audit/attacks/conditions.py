@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from eventveil.audit.attacks.base import AttackJob, Findings, read_attacks
-from eventveil.audit.conditions import OF_WINDOWS, under
+from eventveil.audit.conditions import OF_WINDOWS, TWO_PEOPLE, under
 from eventveil.audit.execution.scheduler import Results
 from eventveil.audit.subjects import Subject
 from eventveil.audit.workspace.workspace import AuditPlan, AuditWorkspace, Network
@@ -37,7 +37,8 @@ class ConditionAttack(AttackJob):
 
     def run(self, workspace: AuditWorkspace) -> dict[str, Any]:
         """Train the network under the condition, and test it under the same."""
-        changed = under(workspace.subject(self.subject), self.condition)
+        others = workspace.bystanders if self.condition == TWO_PEOPLE else None
+        changed = under(workspace.subject(self.subject), self.condition, others)
         network = Network(changed, self.architecture, self.seed, "identity")
         attacks = workspace.attack(
             workspace.train_or_load(network), changed, changed.name, network.name,
@@ -65,6 +66,7 @@ def _jobs_of(subject: Subject, plan: AuditPlan) -> list[ConditionAttack]:
         ConditionAttack(subject.name, condition, architecture, seed)
         for condition in settings.names
         if subject.source is None or condition not in OF_WINDOWS
+        if condition != TWO_PEOPLE or plan.settings.window.mode == "windows"
         for architecture in settings.architectures
         for seed in settings.seeds
     ]

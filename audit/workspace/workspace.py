@@ -13,6 +13,7 @@ import torch
 from torch import nn
 
 from eventveil.audit.architectures import IN_GROUPS, build
+from eventveil.audit.conditions import TWO_PEOPLE
 from eventveil.audit.evaluation.protocols import Protocol, all_linked, protocols_of, sequences_of
 from eventveil.audit.figures import Knowledge
 from eventveil.audit.settings import AuditSettings, train_settings
@@ -135,7 +136,8 @@ class AuditWorkspace:
         """
         for part in PARTS:
             self._raw(part)
-            if any(subject.source is not None for subject in self._subjects.values()):
+            beside = part == "val" and TWO_PEOPLE in self.settings.conditions.names
+            if beside or any(subject.source is not None for subject in self._subjects.values()):
                 self._raw(part, whole_bins=True)
 
     @cached_property
@@ -274,6 +276,11 @@ class AuditWorkspace:
         """Return the people of a part, for evaluation on the windows of a subject; None: on raw ones."""
         settings = train_settings(self.settings, pooled=pooled)
         return EvaluationSet(part, self.dataset, self._part(part, subject), settings, self.group)
+
+    @property
+    def bystanders(self) -> Windows:
+        """Recordings of the validation people, who stand beside others where a condition shows two people."""
+        return self._raw("val", whole_bins=True)
 
     def recordings(self, part: str, subject: Subject) -> Windows:
         """Return the raw rows of a part, those from which a subject's published windows were made."""

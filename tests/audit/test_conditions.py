@@ -9,7 +9,7 @@ from small_audits import Nothing, settings
 from small_trainings import Silent, planted, watch
 
 from eventveil.audit.attacks.conditions import collect, jobs
-from eventveil.audit.conditions import CONDITIONS, Conditioned
+from eventveil.audit.conditions import CONDITIONS, Conditioned, TwoPeople, moved, under
 from eventveil.audit.execution.scheduler import Results, perform
 from eventveil.audit.subjects import Subject
 from eventveil.audit.workspace.workspace import AuditPlan, AuditWorkspace
@@ -89,6 +89,39 @@ def test_another_sensor_has_other_gains_and_noise():
     assert seen.mean((0, 2, 3)).tolist() == pytest.approx([6.05, 2.05, 0.05, 0.05], abs=0.01)
 
 
+class Recorded:
+    """Bins of other people: the number of the bin in the left half of both polarities, nothing in the right one."""
+
+    rows = np.zeros((50, 2, 4, 8), np.uint8)
+    rows[..., :4] = np.arange(1, 51)[:, None, None, None]
+
+
+def test_another_person_stands_aside_at_a_moment_of_their_own():
+    x = torch.zeros(40, 6, 4, 8)
+    x[:, :, 0, 0] = 100.0
+    seen = TwoPeople(Recorded)(x, SeededNoise(0))
+    assert (seen[:, :, 0, 0] == 100).all()
+    assert not seen[..., 6:].any()
+    bins = seen[:, ::2, 1, 2]  # moved to the right by two of eight columns
+    assert torch.equal(seen[:, 1::2, 1, 5], bins)
+    assert torch.equal((bins[:, 1:] - 1) % 50, bins[:, :-1] % 50)  # three in a row
+    assert len(bins[:, 0].unique()) > 15  # of 50; 28 are expected of 40 draws
+
+
+def test_in_a_stream_the_other_person_moves_on_from_bin_to_bin():
+    seen = TwoPeople(Recorded)(torch.zeros(60, 2, 4, 8), SeededNoise(0))[:, 0, 0, 2]
+    assert torch.equal((seen[1:] - 1) % 50, seen[:-1] % 50)
+
+
+def test_two_people_are_seen_in_windows_of_counts_alone(tmp_path):
+    for mode, expected in (("windows", ["two-people"]), ("voxel", [])):
+        audit_settings = settings(tmp_path, conditions={"names": ["two-people"]}, window={"mode": mode})
+        plan = AuditPlan(audit_settings, (Subject("raw", Unchanged()),), tmp_path, None)
+        assert [job.condition for job in jobs(plan)] == expected
+    subject = under(Subject("raw", Unchanged()), "two-people", Recorded)
+    assert subject.anonymizer.anonymize(torch.zeros(1, 2, 4, 8), SeededNoise(0)).any()
+
+
 def test_a_stream_needs_no_gestures_midway(tmp_path):
     audit_settings = settings(planted(tmp_path / "planted"), conditions={"names": ["moved", "midway"]})
     stream = Subject("stream", Unchanged(), audited=True, source=object())
@@ -107,4 +140,4 @@ def test_thinning_keeps_the_mean():
 
 def test_a_condition_comes_before_the_anonymizer():
     x = torch.ones(1, 1, 8, 8)
-    assert Conditioned(Unchanged(), "moved").anonymize(x, SeededNoise(0))[0, 0, 0].tolist() == [0, 0, 1, 1, 1, 1, 1, 1]
+    assert Conditioned(Unchanged(), moved).anonymize(x, SeededNoise(0))[0, 0, 0].tolist() == [0, 0, 1, 1, 1, 1, 1, 1]
