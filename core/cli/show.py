@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -59,7 +60,8 @@ def show(
     three seconds as an animation.
 
     RAW EVENTS SHOW PEOPLE. The page is served on 127.0.0.1 only, and opens only with the token in the printed address:
-    keep that address to yourself. The command publishes nothing, and writes only what you save, readable by you alone.
+    keep that address to yourself. Without a terminal, a log would keep it: it is then in a private file, whose name is
+    printed. The command publishes nothing, and writes only what you save, readable by you alone.
 
     For example:
 
@@ -76,7 +78,9 @@ def show(
     plans = plans_of(given, weights or [Path("shipped")], book)
     stopped: list[bool] = []
     on_signals(lambda: stopped.append(True))
-    serve_show(plans, firenet=firenet, port=port, out=out, say=say_json if json else say, stop=lambda: bool(stopped))
+    told, tell = (sys.stdout, say_json) if json else (sys.stderr, say)
+    aloud = told.isatty()
+    serve_show(plans, firenet=firenet, port=port, out=out, say=tell, aloud=aloud, stop=lambda: bool(stopped))
 
 
 def plans_of(source: dict[str, Any], weights: list[Path], book: Path | None = None) -> dict[str, PipelinePlan]:

@@ -14,7 +14,7 @@ from eventveil.models.reconstruction import load_firenet
 from eventveil.stream.plan import PipelinePlan
 from eventveil.stream.preprocess.view import SceneFilter, View
 from eventveil.stream.show.panels import EventPanel, Grey, Published, Scale, panel_of
-from eventveil.stream.show.steps import LongSilenceError, in_steps, opened
+from eventveil.stream.show.steps import LongSilenceError, StoppedError, in_steps, opened
 from eventveil.stream.web.background import Background
 
 MAX_BYTES = 1 << 29  # of pictures: ten minutes of a small camera with one anonymizer
@@ -95,7 +95,7 @@ class Reel(Background):
 
     def _work(self) -> None:
         try:
-            with opened(self._source) as (sensor, packets):
+            with opened(self._source, self._stopped.is_set) as (sensor, packets):
                 whole = self._source.scene.model_copy(update={"crop": "all"})
                 view = View.of(sensor, whole, (sensor.width, sensor.height))
                 scene, raw = SceneFilter(sensor, whole, view), EventPanel(view, self._network)
@@ -110,6 +110,8 @@ class Reel(Background):
             self.end = "The whole source"
         except LongSilenceError:
             self.end = SILENT
+        except StoppedError:
+            return
         except EventVeilError as error:
             self.end, self.failure = str(error), error
 

@@ -2,18 +2,21 @@
 
 It listens on 127.0.0.1 only: no setting changes that. Other users of the machine can connect to it, so it requires a
 token, which is new in each run. The token follows a `#` in the address: a browser never sends that part, and the page
-sends the token in a header. Only the pictures that the owner saves are written to disk.
+sends the token in a header. Only the pictures that the owner saves are written to disk, and the address, to a private
+file for as long as the page is served, if what is said does not go to a terminal: logs are kept, and others read them.
 """
 
 from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from eventveil.errors import ConfigError
-from eventveil.files import private_folder
+from eventveil.files import private_folder, write_atomic
 from eventveil.stream.plan import PipelinePlan
 from eventveil.stream.show.reel import Reel
 
@@ -28,6 +31,7 @@ def serve_show(
     port: int,
     out: Path,
     say: Callable[[str], None],
+    aloud: bool,
     stop: Callable[[], bool] = lambda: False,
 ) -> None:
     """Serve the page of a source until `stop` returns True; a source that has ended stays on the page.
@@ -37,7 +41,8 @@ def serve_show(
         firenet: weights of FireNet; None: nothing is reconstructed.
         port: of 127.0.0.1; 0 takes a free one.
         out: folder for saved pictures.
-        say: called with the page's address.
+        say: called with the page's address, or the name of the private file that holds it.
+        aloud: whether only the owner reads what is said, so that the address may be said with its token.
         stop: called ten times a second.
 
     Raises:
@@ -52,9 +57,29 @@ def serve_show(
         private_folder(out)
     except OSError as error:
         raise ConfigError(f"{out}: cannot be used for pictures ({error.strerror}); choose another --out") from error
-    with Reel(plans, firenet) as reel, PageServer((LOOPBACK, port), make_app(reel, token, out, say)) as server:
-        say(f"eventveil: for you alone, open {server.url}#{token}")
+    with (
+        Reel(plans, firenet) as reel,
+        PageServer((LOOPBACK, port), make_app(reel, token, out, say)) as server,
+        ExitStack() as opened,
+    ):
+        address = f"{server.url}#{token}"
+        place = address if aloud else f"the address in {opened.enter_context(_private_file(address))}"
+        say(f"eventveil: for you alone, open {place}")
         while not stop() and reel.failure is None:
             time.sleep(LOOK_S)
     if reel.failure is not None:
         raise reel.failure
+
+
+@contextmanager
+def _private_file(text: str) -> Iterator[Path]:
+    """Write a text to a file that only its owner can read, and remove it afterwards."""
+    try:
+        with TemporaryDirectory(prefix="eventveil-show-") as folder:  # mode 0700
+            path = Path(folder) / "address"
+            write_atomic(path, f"{text}\n".encode())
+            yield path
+    except OSError as error:
+        raise ConfigError(
+            f"no temporary file can be written ({error.strerror}); free some space, or set TMPDIR"
+        ) from error

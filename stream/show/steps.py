@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 
 from eventveil.events import EventPacket, Sensor
-from eventveil.io.camera.live import open_camera
+from eventveil.io.camera.live import LiveCamera
+from eventveil.io.camera.uri import CameraUri
 from eventveil.replay.player.player import Player
 from eventveil.replay.player.sources import open_playlist
 from eventveil.stream.settings import SourceSettings
@@ -23,16 +26,29 @@ class LongSilenceError(Exception):
     """A recording has a silence that is too long to show."""
 
 
+class StoppedError(Exception):
+    """The page was closed before the camera was open."""
+
+
 @contextmanager
-def opened(source: SourceSettings) -> Iterator[tuple[Sensor, Iterator[EventPacket]]]:
+def opened(source: SourceSettings, stop: Callable[[], bool]) -> Iterator[tuple[Sensor, Iterator[EventPacket]]]:
     """Open a source; yield its geometry, and its packets: of a camera as they come, of others as fast as possible.
+
+    Args:
+        source: the source.
+        stop: ends the waiting for a camera, and for its events, when it returns True.
 
     Raises:
         EventVeilError: it cannot be opened; the packets raise if it cannot be read.
+        StoppedError: it was stopped before the camera was open.
     """
     if source.where.is_camera:
-        with open_camera(source.uri, max_age_ms=MAX_AGE_MS) as camera:
-            yield camera.sensor, iter(camera)
+        camera = LiveCamera(CameraUri.parse(source.uri), max_age_ms=MAX_AGE_MS, quiet_ms=source.camera.quiet_ms)
+        try:
+            camera.connect(0, partial(_sleep, stop))
+            yield camera.sensor, _packets(camera, stop)
+        finally:
+            camera.close()
         return
     playlist = open_playlist(
         source.where, sensor=source.sensor, on_disorder=source.on_disorder, on_damage=source.on_damage, shuffle=False,
@@ -40,6 +56,19 @@ def opened(source: SourceSettings) -> Iterator[tuple[Sensor, Iterator[EventPacke
     )  # fmt: skip
     with closing(iter(Player(playlist, replace(source.excerpt, loop=False)))) as packets:
         yield playlist.sensor, packets
+
+
+def _packets(camera: LiveCamera, stop: Callable[[], bool]) -> Iterator[EventPacket]:
+    while not stop():
+        packet = camera.read()
+        if packet is not None:
+            yield packet
+
+
+def _sleep(stop: Callable[[], bool], seconds: float) -> None:
+    if stop():
+        raise StoppedError
+    time.sleep(seconds)
 
 
 def in_steps(packets: Iterator[EventPacket], stop: Callable[[], bool] = lambda: False) -> Iterator[EventPacket]:

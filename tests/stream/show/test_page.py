@@ -6,6 +6,7 @@ import io
 import json
 import socket
 import stat
+import tempfile
 import threading
 import urllib.request
 
@@ -140,7 +141,7 @@ def test_it_listens_on_loopback_alone_and_says_so_only_to_its_owner(kit, tmp_pat
         done.set()
         return True
 
-    serve_show(plans, firenet=None, port=0, out=tmp_path, say=said.append, stop=stop)
+    serve_show(plans, firenet=None, port=0, out=tmp_path, say=said.append, aloud=True, stop=stop)
     assert done.is_set()
     assert [host for host, _ in bound] == ["127.0.0.1"]
     (line,) = said
@@ -148,8 +149,40 @@ def test_it_listens_on_loopback_alone_and_says_so_only_to_its_owner(kit, tmp_pat
     assert url.startswith("http://127.0.0.1:")
     assert len(token) == 43  # 256 bits
     assert not list(tmp_path.iterdir())
-    serve_show(plans, firenet=None, port=0, out=tmp_path, say=said.append, stop=stop)
+    serve_show(plans, firenet=None, port=0, out=tmp_path, say=said.append, aloud=True, stop=stop)
     assert token not in said[1]
+
+
+def test_without_a_terminal_the_token_is_in_a_private_file_and_in_no_log(kit, tmp_path, monkeypatch):
+    """The command with its output in files, as a service or `nohup` has it."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    said, found = [], []
+
+    def stop():
+        (path,) = tmp_path.glob("eventveil-show-*/address")
+        assert stat.S_IMODE(path.stat().st_mode) == 0o600
+        assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700
+        found.append((str(path), path.read_text().strip()))
+        return True
+
+    plans = {"shipped": plan_of(kit.recording, kit.anonymizer)}
+    serve_show(plans, firenet=None, port=0, out=tmp_path, say=said.append, aloud=False, stop=stop)
+    ((name, address),) = found
+    url, _, token = address.partition("#")
+    assert url.startswith("http://127.0.0.1:")
+    assert len(token) == 43
+    assert said == [f"eventveil: for you alone, open the address in {name}"]
+    assert not list(tmp_path.glob("eventveil-show-*"))
+
+
+@pytest.mark.parametrize("words", [(), ("--json",)])
+def test_the_command_says_the_token_to_terminals_alone(kit, tmp_path, monkeypatch, words):
+    monkeypatch.setattr("eventveil.cli.show.on_signals", lambda stop: stop())
+    command = ["show", str(kit.recording), "--weights", str(kit.anonymizer), "--out", str(tmp_path), *words]
+    done = CliRunner().invoke(app, command)
+    assert done.exit_code == 0
+    assert "open the address in " in done.output
+    assert "#" not in done.output
 
 
 def test_no_option_names_another_address():
