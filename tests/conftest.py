@@ -10,9 +10,11 @@ import hypothesis
 import pytest
 
 # The first call of a numba kernel compiles it: far slower than any deadline, and not what is tested.
-hypothesis.settings.register_profile("eventveil", deadline=None, derandomize=True, max_examples=60)
-# For kernels as plain Python: enough to reach every line, which scripts/test checks. scripts/nightly runs all examples.
-hypothesis.settings.register_profile("few", hypothesis.settings.get_profile("eventveil"), max_examples=20)
+hypothesis.settings.register_profile("eventveil", deadline=None, derandomize=True, max_examples=30)
+# For kernels as plain Python: enough to reach every line, which scripts/test checks.
+hypothesis.settings.register_profile("few", hypothesis.settings.get_profile("eventveil"), max_examples=8)
+# For scripts/nightly.
+hypothesis.settings.register_profile("many", hypothesis.settings.get_profile("eventveil"), max_examples=300)
 hypothesis.settings.load_profile("eventveil")
 
 gc.disable()  # until `pytest_collection_finish`: the imports of all tests make it slow, and leave no garbage
