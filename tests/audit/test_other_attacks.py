@@ -99,7 +99,7 @@ def chance_lies_within(values):
     return all(a.low <= 0.02 and a.high >= 0 for attack in attacks(values) for a in attack.advantages)
 
 
-def test_what_can_be_turned_back_is_found_by_who_turns_it_back_alone_or_together(workspace):
+def test_an_invertible_anonymizer_is_found_by_inverting_and_by_denoising(workspace):
     ignorant = IdentityAttack("raw", "plain", 0, ("raw", "turned")).run(workspace)["attacks"]
     alone = Inverting("turned", 0, (("plain", 0),)).run(workspace)
     together = Denoising("turned", "plain", 0).run(workspace)
@@ -111,7 +111,7 @@ def test_what_can_be_turned_back_is_found_by_who_turns_it_back_alone_or_together
     assert gained(alone["attacks"]) > gained(ignorant["turned"]) + 0.05  # the same network, without the denoiser
 
 
-def test_what_keeps_nothing_cannot_be_turned_back(workspace):
+def test_noise_cannot_be_inverted(workspace):
     alone = Inverting("nothing", 0, (("plain", 0),)).run(workspace)
     assert Figure.model_validate(alone["restored"]).low <= 0
     assert Figure.model_validate(alone["restored"]).value < 0.1
@@ -119,7 +119,7 @@ def test_what_keeps_nothing_cannot_be_turned_back(workspace):
     assert chance_lies_within(Denoising("nothing", "plain", 0).run(workspace)["attacks"])
 
 
-def test_the_job_of_who_inverts_waits_for_who_learned_on_raw_windows():
+def test_the_inverting_job_waits_for_the_network_trained_on_raw_windows():
     assert Inverting("turned", 0, (("plain", 0),)).after == (IdentityAttack("raw", "plain", 0, ()).name,)
 
 
@@ -138,7 +138,7 @@ def test_people_are_found_by_pictures_of_raw_windows_and_not_by_pictures_of_nois
     assert {attack.knowledge for attack in attacks(by_subject["raw"])} == {"reconstructing"}
 
 
-def test_pictures_are_like_those_of_raw_windows_as_far_as_something_is_kept(workspace):
+def test_pictures_resemble_those_of_raw_windows_if_something_is_kept(workspace):
     by_name = {}
     for name in ("raw", "turned", "nothing"):
         perform(Comparison(name), workspace)
@@ -175,7 +175,7 @@ def noisy():
 
 @pytest.mark.parametrize("anonymizer", [Gaussian(4.0), Scramble(), Discard(0.5), noisy()])
 @pytest.mark.parametrize("make", GENERATORS)
-def test_noise_of_a_seed_that_is_tried_is_foretold_whatever_drew_it(windows, anonymizer, make):
+def test_noise_from_a_tried_seed_is_predicted_with_every_generator(windows, anonymizer, make):
     with torch.inference_mode():
         result = replay(anonymizer, *windows, make(5), 8)
     assert result.succeeded
@@ -185,7 +185,7 @@ def test_noise_of_a_seed_that_is_tried_is_foretold_whatever_drew_it(windows, ano
 
 @pytest.mark.parametrize("anonymizer", [Gaussian(4.0), Scramble(), noisy()])
 @pytest.mark.parametrize("noise", [LiveNoise(), SeededNoise(10**9)])
-def test_live_noise_and_a_seed_that_nobody_tried_are_not_foretold(windows, anonymizer, noise):
+def test_live_noise_and_untried_seeds_are_not_predicted(windows, anonymizer, noise):
     with torch.inference_mode():
         result = replay(anonymizer, *windows, noise, 8)
     assert not result.succeeded
@@ -230,7 +230,8 @@ def test_windows_that_overlap_show_what_happened_in_other_places():
     )
 
 
-def test_who_averages_windows_that_overlap_beats_who_has_each_event_once(tmp_path):
+@pytest.mark.nightly
+def test_averaging_windows_that_overlap_gains_over_seeing_each_event_once(tmp_path):
     root = planted(tmp_path / "planted", train=8, test=6)
     audit_settings = settings(
         root, linking=[1], attackers={"architectures": ["plain"], "epochs": 6},
@@ -252,7 +253,7 @@ def test_who_averages_windows_that_overlap_beats_who_has_each_event_once(tmp_pat
     assert advantage("overlapping") > advantage("once") + 0.2
 
 
-def test_probes_tell_what_is_there_and_nothing_where_nothing_is(workspace, monkeypatch):
+def test_probes_find_planted_traits_and_none_in_noise(workspace, monkeypatch):
     trials = workspace.dataset.trials
     gesture = Trait("gesture", ("a", "b", "c"), {trial.name: GESTURES.index(trial.target) for trial in trials})
     half = {trial.name: sum(trial.subject.encode()) % 2 for trial in trials}  # and nothing shows it
@@ -331,7 +332,7 @@ def test_windows_are_not_mirrored_for_probes_which_would_hide_the_hand(workspace
     assert [one.augment.mirror for one in trained] == [False]
 
 
-def test_of_real_people_only_the_light_or_the_camera_is_known(tmp_path):
+def test_real_people_have_only_the_light_or_the_camera_as_traits(tmp_path):
     assert [trait.name for trait in traits_of(dataset(tmp_path))] == ["light"]
     assert [trait.name for trait in traits_of(dataset(tmp_path, lighting=(None, None)))] == ["session"]
     assert traits_of(dataset(tmp_path, lighting=("led",))) == []

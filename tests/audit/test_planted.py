@@ -69,7 +69,7 @@ def test_pure_noise_gives_chance_within_every_interval_and_nothing_useful(run):
     assert nothing.verdict.people_needed > 6
 
 
-def test_a_hidden_watermark_is_found_by_whoever_learns_afresh_and_by_nobody_else(run):
+def test_a_hidden_watermark_is_found_by_an_informed_attacker_alone(run):
     marked = run.by_name["watermark"]
     assert max(lows(of(marked, "informed"))) > 0.5
     assert max(lows(of(marked, "ignorant"))) < run.settings.threshold
@@ -77,7 +77,7 @@ def test_a_hidden_watermark_is_found_by_whoever_learns_afresh_and_by_nobody_else
     assert marked.verdict.strongest.attack.knowledge == "informed"
 
 
-def test_progress_tells_each_job_and_how_long_the_rest_takes(run):
+def test_progress_names_each_job_and_the_time_left(run):
     jobs = [text for text in run.lines if text.startswith("job ")]
     assert jobs[0] == "job 1 of 15: informed plain, seed 0, on raw"
     assert len(jobs) == 15
@@ -95,7 +95,7 @@ def test_the_report_is_whole_and_names_nobody(run, tmp_path):
     assert set(json.loads(text)) == set(schema["properties"])
 
 
-def test_an_audit_goes_on_where_it_stands_and_with_nothing_else(run, root, tmp_path):
+def test_an_audit_resumes_with_the_same_settings_and_key_alone(run, root, tmp_path):
     subjects = (("nothing", Nothing()), ("watermark", Watermark()))
     with pytest.raises(AuditError, match="continue it with --resume"):
         audit(run.folder, run.settings, *subjects)
@@ -128,7 +128,7 @@ def test_a_second_audit_with_the_same_key_is_counted_and_remembers_the_first(run
 
 
 @pytest.mark.nightly
-def test_doing_nothing_is_not_private_whoever_attacks(root, tmp_path):
+def test_unchanged_windows_are_identified_by_every_attacker(root, tmp_path):
     torch.manual_seed(1)
     torch.save(FireNet().state_dict(), tmp_path / "firenet.pth")
     audit_settings = settings(
@@ -150,7 +150,7 @@ def test_doing_nothing_is_not_private_whoever_attacks(root, tmp_path):
 
 
 @pytest.mark.nightly
-def test_gaussian_noise_orders_by_its_strength_and_averaging_takes_it_off(root, tmp_path):
+def test_stronger_noise_hides_more_and_averaging_removes_it(root, tmp_path):
     audit_settings = settings(root, attackers=ATTACKERS, averaging=64)
     report = audit(tmp_path, audit_settings, ("weak", Gaussian(0.5)), ("strong", Gaussian(8.0)))
     weak, strong = report.subjects[1:]

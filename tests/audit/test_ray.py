@@ -94,6 +94,6 @@ def test_a_lost_node_and_a_lost_worker_change_no_figure_and_are_named(nodes, tmp
     assert report.subjects == undisturbed.subjects
 
 
-def test_a_cluster_that_is_not_there_is_told():
+def test_a_missing_cluster_is_reported():
     with pytest.raises(ConfigError, match=r"--ray auto: no Ray cluster answers.*ray start --head"):
         RayExecutor(None, "auto")

@@ -73,6 +73,7 @@ def test_the_event_reid_sample_goes_through_both(real_data, tmp_path):
     assert {a.knowledge for a in attacks(together["attacks"])} == {"denoising"}
 
 
+@pytest.mark.nightly
 def test_ten_gestures_and_a_face_go_through_both(real_data, tmp_path):
     root = planted(tmp_path / "data", train=6, test=0)
     (root / "ibmGestureTest").mkdir()

@@ -64,6 +64,7 @@ def low(tmp_path_factory):
     }
 
 
-def test_it_finds_people_in_raw_windows_and_nobody_in_noise(low):
+@pytest.mark.nightly
+def test_it_finds_people_in_raw_windows_and_none_in_noise(low):
     assert low["raw"] > 0.2
     assert low["nothing"] < 0.1

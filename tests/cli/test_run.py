@@ -85,8 +85,8 @@ def test_a_configuration_does_the_same(kit, endpoint, tmp_path):
 @pytest.mark.parametrize(
     ("run_as", "number"),
     [
-        ("threads", signal.SIGINT),
         ("processes", signal.SIGTERM),
+        pytest.param("threads", signal.SIGINT, marks=pytest.mark.nightly),
         pytest.param("threads", signal.SIGTERM, marks=pytest.mark.nightly),
         pytest.param("processes", signal.SIGINT, marks=pytest.mark.nightly),
     ],
@@ -165,7 +165,7 @@ def test_untrained_weights_are_refused(kit, endpoint):
     assert len(refusal.splitlines()) == 1
 
 
-def test_no_weights_no_line(kit):
+def test_a_pipeline_needs_weights(kit):
     assert "--weights" in refusal_of([*PROGRAM, "run", str(kit.recording), "--allow-untrained"])
 
 
@@ -251,7 +251,7 @@ def test_a_subscriber_keeps_messages_and_refuses_what_is_no_endpoint(kit, endpoi
     assert Path(tmp_path / "kept").is_dir()
 
 
-def test_off_a_terminal_no_output_tells_how_many_events_there_were(capsys):
+def test_output_off_a_terminal_holds_no_event_counts(capsys):
     """A service manager keeps this output in its log."""
     counts = dict.fromkeys(("received", "late", "outside", "saturated", "camera_read", "camera_late"), 7_654_321)
     omissions = {"event off the sensor": 7_654_321}

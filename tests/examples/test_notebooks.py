@@ -119,6 +119,7 @@ def test_live_in_ten_lines(tmp_path, capsys):
     assert variables["window"].ndim == 3
 
 
+@pytest.mark.nightly
 def test_training_ends_with_a_frontier(capsys):
     variables = execute("train.ipynb")
     assert set(variables["results"]) == {"raw", "anonymizer", "gaussian-4"}
@@ -126,7 +127,7 @@ def test_training_ends_with_a_frontier(capsys):
     assert all(f"{name}: finds " in printed for name in variables["results"])
 
 
-@pytest.mark.timeout(600)  # seconds alone; far more while other tests train
+@pytest.mark.nightly
 def test_an_audit_ends_with_a_report(capsys):
     planted(Path("people"), train=6, test=3)
     variables = execute("audit.ipynb")

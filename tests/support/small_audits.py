@@ -26,10 +26,10 @@ def values(root, **changes):
         "linking": [1, 3],
         "batch": 16,
         "data": {"root": str(root), "val_people": 2, "workers": 1},
-        "window": {"bins": 2, "bin_us": 60_000, "size": [16, 16], "offsets": 2, "per_trial": 8},
+        "window": {"bins": 2, "bin_us": 60_000, "size": [16, 16], "offsets": 2, "per_trial": 6},
         "augment": {"rotation_deg": 0, "padding": 0},
         "attackers": {
-            "architectures": ["resnet18"], "seeds": [0], "epochs": 5, "lr": 0.01, "width": 8, "embedding": 32,
+            "architectures": ["resnet18"], "seeds": [0], "epochs": 4, "lr": 0.01, "width": 8, "embedding": 32,
         },
         "conditions": {"names": []},
         "inversion": {"architectures": []},

@@ -15,7 +15,9 @@ import tomllib
 from contextlib import contextmanager
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
+from functools import cache
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 import typer
@@ -48,6 +50,7 @@ from eventveil.config import checked, read_yaml, run_settings
 from eventveil.errors import CameraError, ConfigError
 from eventveil.models import shipped
 from eventveil.replay.datasets import open_dataset
+from eventveil.replay.simulation.looks import look_named
 from eventveil.stream.pipeline.pipeline import Pipeline
 from eventveil.stream.protocol.wire import decode
 
@@ -116,8 +119,9 @@ RULES = (
     Rule("eventveil anonymize *", "run"),
     Rule("eventveil datasets check *", "run"),
     Rule("eventveil simulate video *", "parse", why="needs a video; tests/replay/test_video.py makes one"),
+    Rule("eventveil simulate *--look *", "parse", why="takes seconds; tests/replay/test_simulator_looks.py films"),
     Rule("eventveil simulate gestures *", "make", options=SMALL),
-    Rule("eventveil simulate sequences *", "make", options=(*SMALL[:-1], "10")),
+    Rule("eventveil simulate sequences *", "make_once", options=(*SMALL[:-1], "10")),
     Rule("eventveil simulate negatives *", "make", options=("--kinds", "fan", "--takes", "2", "--seconds", "0.1")),
     Rule("eventveil keys *", "make"),
     Rule("eventveil book make *", "parse", why="films for a minute; tests/cli/test_book.py films in small"),
@@ -213,9 +217,15 @@ def publisher(kit, **settings):
 
 def parsed(words):
     """Parse one of our commands as the program does, without running it; return the values of its parameters."""
+    return uncalled_program().main(list(words), prog_name="eventveil", standalone_mode=False)
+
+
+@cache
+def uncalled_program():
+    """Return our command line, whose commands return what they would be called with; building it takes a while."""
     program = typer.main.get_command(app)
     leave_uncalled(program)
-    return program.main(list(words), prog_name="eventveil", standalone_mode=False)
+    return program
 
 
 def refusal(words):
@@ -237,13 +247,16 @@ def leave_uncalled(command):
 class Treatments:
     """The ways in which a command is tested."""
 
+    made: ClassVar[set[tuple[str, ...]]] = set()
+
     def __init__(self, provide, kit):
         self._provide = provide
         self._kit = kit
 
     def parse(self, rule, words):
         values = parsed(words[1:])
-        check = {"run": check_run, "train": check_train, "audit": check_audit}.get(words[1])
+        checks = {"run": check_run, "train": check_train, "audit": check_audit, "simulate": check_looks}
+        check = checks.get(words[1])
         if check is not None and words[2] != "verify":
             check(values)
 
@@ -256,6 +269,12 @@ class Treatments:
         options = [option.format(endpoint=f"tcp://127.0.0.1:{free_port()}") for option in rule.options]
         done = CliRunner().invoke(app, [*words[1:], *options], catch_exceptions=False)
         assert done.exit_code in rule.status, done.output
+
+    def make_once(self, rule, words):
+        """Run a command that makes its own files, unless a page before has shown the same one."""
+        if tuple(words) not in self.made:
+            self.made.add(tuple(words))
+            self.make(rule, words)
 
     def receive(self, rule, words):
         """Subscribe to a publisher that uses the keys made by the commands before."""
@@ -320,6 +339,11 @@ def check_table(values):
     table = checked(TableSettings, read_yaml(REPOSITORY / f"configs/tables/{name}.yaml", TableSettings), (), name=name)
     for row in table.rows:
         settings_of(table, row, values["overrides"] or [])
+
+
+def check_looks(values):
+    for name in values.get("look", "plain").split(","):
+        look_named(name)
 
 
 def check_audit(values):
@@ -432,10 +456,15 @@ def test_every_file_that_is_mentioned_exists(page, path):
     assert (REPOSITORY / path).exists()
 
 
+@cache
+def all_sources():
+    folders = ("audit", "core", "io", "models", "replay", "stream", "tests", "training")
+    return "\n".join(file.read_text() for folder in folders for file in (REPOSITORY / folder).rglob("*.py"))
+
+
 @pytest.mark.parametrize("page", TEXTS)
 def test_every_class_and_test_that_is_mentioned_exists(page):
-    folders = ("audit", "core", "io", "models", "replay", "stream", "tests", "training")
-    sources = "\n".join(file.read_text() for folder in folders for file in (REPOSITORY / folder).rglob("*.py"))
+    sources = all_sources()
     classes = re.findall(r"`([A-Z][a-z0-9]+(?:[A-Z][a-z0-9]+)+)`", TEXTS[page])
     assert not [name for name in classes if not re.search(rf"\b{name}\b", sources)]
     tests = re.findall(r"`(test_\w+)…?`", TEXTS[page])

@@ -155,7 +155,7 @@ def test_what_a_camera_loses_is_told_in_the_next_header(kit, tmp_path, monkeypat
     assert {message.header.sensor.width for message in line.messages(WINDOW)} == {346}
 
 
-def test_a_camera_that_stays_away_ends_the_line_with_all_that_it_had_seen(kit, tmp_path, monkeypatch):
+def test_a_camera_that_stays_away_ends_the_pipeline_after_all_its_windows(kit, tmp_path, monkeypatch):
     fake = fake_camera(tmp_path, monkeypatch, "dv", sensor=(64, 64))
     source = {"uri": "dv://", "stream": "cam", "camera": {"quiet_ms": 60_000, "reconnect_s": 0.3}}
     with everything() as (endpoint, published), cameras_in_a_line(kit, tmp_path, endpoint, [source]) as line:
@@ -174,7 +174,7 @@ def test_a_camera_that_stays_away_ends_the_line_with_all_that_it_had_seen(kit, t
     assert states == [("camera_lost", "cam"), ("failed", "cam"), ("failed", None)]
 
 
-def test_what_happened_to_a_camera_is_not_forgotten_when_its_stage_is_started_anew(kit, tmp_path, monkeypatch):
+def test_incidents_of_a_camera_survive_a_restart_of_its_stage(kit, tmp_path, monkeypatch):
     pytest.importorskip("neuromorphic_drivers")
     fake = fake_camera(tmp_path, monkeypatch, "neuromorphic", model="iniVation DAVIS 346", sensor=(346, 260))
     source = {"uri": "dv://?driver=neuromorphic-drivers", "stream": "cam", "camera": {"quiet_ms": 60_000}}
@@ -204,7 +204,7 @@ def test_windows_of_a_quiet_camera_close_by_the_clock(kit, tmp_path, monkeypatch
     assert np.diff([window.t_start_us for window in line.windows()]).tolist() == [WINDOW_US] * (len(line.windows()) - 1)
 
 
-def test_so_many_seconds_of_a_camera_are_read_where_that_is_asked_for(kit, tmp_path, monkeypatch):
+def test_stop_s_limits_how_long_a_camera_is_read(kit, tmp_path, monkeypatch):
     fake = fake_camera(tmp_path, monkeypatch, "dv", sensor=(64, 64))
     with everything() as (endpoint, published):
         source = {"uri": "dv://", "stop_s": 0.25, "camera": {"wait": True, "quiet_ms": 60_000}}
@@ -217,7 +217,8 @@ def test_so_many_seconds_of_a_camera_are_read_where_that_is_asked_for(kit, tmp_p
     assert len(line.windows()) == 3
 
 
-def test_the_command_waits_for_a_camera_and_stops_when_it_is_told(kit, tmp_path, monkeypatch):
+@pytest.mark.nightly
+def test_the_command_waits_for_a_camera_and_stops_on_ctrl_c(kit, tmp_path, monkeypatch):
     import json
     import signal
     import subprocess

@@ -46,7 +46,7 @@ def test_no_room_is_missing_in_the_list_of_packages():
     assert packages == set(listed)
 
 
-STRANGERS = {
+NOT_IMPORTED = {
     "numpy": ("eventveil",),
     "zmq": (
         "eventveil.io",
@@ -75,22 +75,22 @@ STRANGERS = {
 IMPORT_WITHOUT = """
 import importlib, sys
 
-stranger, *modules = sys.argv[1:]
+package, *modules = sys.argv[1:]
 for module in modules:
     importlib.import_module(module)
-    if stranger in sys.modules:
-        sys.exit(f"{module} imports {stranger}")
+    if package in sys.modules:
+        sys.exit(f"{module} imports {package}")
 """
 
 
-@pytest.mark.parametrize("stranger", STRANGERS)
-def test_strangers_stay_out_of_a_room(stranger):
+@pytest.mark.parametrize("package", NOT_IMPORTED)
+def test_modules_do_not_import_these_packages(package):
     # In a fresh interpreter, because import-linter does not see the imports of an __init__.
-    command = [sys.executable, "-c", IMPORT_WITHOUT, stranger, *STRANGERS[stranger]]
+    command = [sys.executable, "-c", IMPORT_WITHOUT, package, *NOT_IMPORTED[package]]
     assert subprocess.run(command, check=False).returncode == 0
 
 
-def test_the_program_tells_its_version_and_its_commands():
+def test_the_program_prints_its_version_and_its_commands():
     program = [sys.executable, "-m", "eventveil.cli"]
     version = subprocess.run([*program, "--version"], capture_output=True, text=True, check=True).stdout
     assert version.split() == ["eventveil", importlib.import_module("eventveil").__version__]

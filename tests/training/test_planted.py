@@ -26,16 +26,16 @@ CHANGES = {
     "target": NETWORK | {"logarithm": True},
     "identity": NETWORK,
     "triplet": {"margin": 0.5, "normalise": True},
-    "pretrain": {"epochs": 4, "lr": 0.01},
+    "pretrain": {"epochs": 3, "lr": 0.01},
     "adversarial": {
-        "epochs": 3,
+        "epochs": 2,
         "objective": {"name": "uniform", "weight": 1.0, "rate_weight": 0.05},
         "anonymizer": {"lr": 0.005, "clip": 1.0},
         "helpers": {"lr": 0.005, "schedule": "cosine"},
         "best_by": "last",
     },
     "anonymizer": {"kind": "noisy_channel", "config": {"code": 2, "width": 8, "pen": 8}},
-    "attack": {"epochs": 4, "lr": 0.01, "against": ["raw", "anonymizer"]},
+    "attack": {"epochs": 3, "lr": 0.01, "against": ["raw", "anonymizer"]},
     "run": {"validate_every": 5},
 }
 
@@ -80,14 +80,14 @@ def test_every_figure_has_its_interval_and_its_chance(run):
     assert json.loads((run.folder / "results.json").read_text()) == run.results
 
 
-def test_nobody_is_on_two_sides(run):
+def test_no_person_is_in_two_parts(run):
     people = json.loads((run.folder / "split.json").read_text())["people"]
     assert {part: len(names) for part, names in people.items()} == {"train": 12, "val": 2, "test": 5}
     assert len({name for names in people.values() for name in names}) == 19
     assert people["test"] == ["user15", "user16", "user17", "user18", "user19"]
 
 
-def test_what_comes_out_fits_together_and_says_what_it_is(run):
+def test_exported_weights_fit_together_and_describe_themselves(run):
     anonymizer, gestures = (
         load_weights(run.folder / "weights" / f"{name}.safetensors") for name in ("anonymizer", "gestures")
     )
@@ -132,16 +132,15 @@ def test_losses_went_down(run):
             row
         )
     targets = next(rows for names, rows in by_stage.items() if "loss" in names and "triplet" not in names)
-    assert targets[3]["loss"] < targets[0]["loss"] / 2
+    assert targets[2]["loss"] < targets[0]["loss"] / 2
     assert np.isfinite([value for row in run.rows for value in row.values()]).all()
 
 
-def test_a_test_is_made_once_and_another_subject_is_added(run, root):
+def test_results_are_kept_and_another_subject_is_added(run, root):
     path = run.folder / "attack" / "raw" / "result.json"
     path.write_text(json.dumps(run.results["raw"] | {"identity": {"made": "once"}}))
-    more = settings(
-        root, **CHANGES | {"attack": CHANGES["attack"] | {"against": ["raw", "gaussian:2"], "of": ["identity"]}}
-    )
+    attack = CHANGES["attack"] | {"against": ["raw", "gaussian:2"], "of": ["identity"]}
+    more = settings(root, **CHANGES | {"attack": attack})
     results = Recipe(more, run.folder, ProcessGroup(), Silent(), watch, resume=True).attack()
     assert results["raw"]["identity"] == {"made": "once"}
     assert results["gaussian-2"]["identity"]["queries"] > 0

@@ -65,6 +65,6 @@ def _arrays(file):
     return found
 
 
-def test_a_cluster_that_is_not_there_is_told():
+def test_a_missing_cluster_is_reported():
     with pytest.raises(ConfigError, match=r"--ray auto: no Ray cluster answers.*ray start --head"):
         next(OnRay("auto").run(None, "hdf5", ()))
