@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import os
 import time
 from collections import Counter
 from contextlib import contextmanager
@@ -21,6 +22,7 @@ from eventveil.stream.runtime.accounting import AGE, QUEUE, PipelineCounters
 from eventveil.stream.runtime.edge_queue import EdgeSender
 from eventveil.stream.runtime.message import pack, unpack
 from eventveil.stream.runtime.relay import Relay, receive
+from eventveil.stream.runtime.signals import ParentProcess
 from eventveil.stream.stages.transform import AnonymizeTransform, ClassifyTransform
 
 MAX_AGE_MS = 60_000
@@ -279,6 +281,16 @@ def test_an_abort_ends_a_relay_that_waits_for_windows():
 def test_a_supervisor_that_is_gone_is_an_abort():
     assert signals().aborted() is False
     assert replace(signals(), parent=SimpleNamespace(is_alive=lambda: False)).aborted() is True
+
+
+def test_a_parent_lives_as_long_as_its_end_of_the_pipe():
+    ours, its = os.pipe()
+    try:
+        assert replace(signals(), parent=ParentProcess(ours)).aborted() is False
+        os.close(its)  # as the kernel does when the process ends, however it ends
+        assert replace(signals(), parent=ParentProcess(ours)).aborted() is True
+    finally:
+        os.close(ours)
 
 
 def test_receiving_takes_what_has_arrived_and_no_more_than_asked():
