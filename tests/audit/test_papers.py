@@ -20,7 +20,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from rich.console import Console
 from typer.testing import CliRunner
 
-from eventveil.audit.figures import Attribute, Knowledge, Likeness, Replay
+from eventveil.audit.figures import Attribute, Faces, Knowledge, Likeness, Replay
 from eventveil.audit.report import plots
 from eventveil.audit.report.certificate import certify, verify
 from eventveil.audit.report.html import certificate_page, page, write_pages
@@ -72,7 +72,10 @@ def test_the_page_loads_nothing_and_begins_with_the_verdicts(report, shown):
     assert "a <clap> 50.0 %" in words
     # Averaging: with the rule, and without it in two ways.
     assert "4.0 % (1.0 to 7.0) 50.0 % (47.0 to 53.0) 20.0 % (17.0 to 23.0)" in words
-    assert "Not tried: undoing the anonymizer, pictures reconstructed from windows, guessing the noise" in words
+    assert (
+        "Not tried: undoing the anonymizer, pictures reconstructed from windows, faces in pictures, guessing the noise"
+        in words
+    )
 
 
 def test_page_one_answers_a_privacy_officer_and_the_rest_has_the_order_of_the_standard(report, shown):
@@ -138,6 +141,7 @@ def test_the_page_tells_what_the_other_attackers_got(report, shown):
     other = {
         "restored": figure(0.12),
         "likeness": Likeness(ssim=figure(0.25, 0.2), psnr_db=figure(11.0, 10.5)),
+        "faces": Faces(windows=figure(0.12, 0.11), recording=0.5, recording_chance=0.1, pictures=40),
         "replay": Replay(noise=True, guesses=768, explained=figure(0.01), succeeded=False),
         "attributes": (
             Attribute(name="glasses", probe="cnn", classes=("glasses", "none"), people=40, accuracy=figure(0.6, 0.5)),
@@ -150,6 +154,7 @@ def test_the_page_tells_what_the_other_attackers_got(report, shown):
     links.feed(shown(report.model_copy(update={"subjects": (raw, tested, no_noise)})))
     words = "".join(links.text.split())
     for text in ("hidden<i> 12.0 % (2.0 to 22.0)", "0.250 (0.150 to 0.350; 0.200)", "11.0 (10.9 to 11.1; 10.5)",
+                 "12.0 % (2.0 to 22.0; 11.0 %) 50.0 % of 40 (upside down: 10.0 %)",
                  "768 1.0 % (-9.0 to 11.0; 0.0 %) The noise was not predicted", "bare 0 - It draws no noise",
                  "glasses (glasses, none) cnn 40 60.0 % (50.0 to 70.0; 50.0 %)", "work/pictures.html"):  # fmt: skip
         assert "".join(text.split()) in words

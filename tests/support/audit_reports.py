@@ -8,12 +8,18 @@ from eventveil.audit.figures import (
     Attribute,
     Class,
     CrowdFigures,
+    Faces,
     Figure,
+    Information,
     Likeness,
+    PlantedLeak,
     Replay,
     SubjectReport,
+    TradeOff,
     Utility,
+    surest,
 )
+from eventveil.audit.planted import LEAKS
 from eventveil.audit.report.certificate import certify
 from eventveil.audit.report.report import AuditReport, Data, Made, Repeated, write_report
 from eventveil.audit.report.verdict import decide
@@ -82,6 +88,16 @@ def with_everything(report):
     shown = {
         "restored": figure(0.12),
         "likeness": Likeness(ssim=figure(0.25, 0.2), psnr_db=figure(11.0, 10.5)),
+        "faces": Faces(windows=figure(0.12, 0.1), recording=0.5, recording_chance=0.1, pictures=40),
+        "information": Information(
+            bits=figure(0.5),
+            ceiling=7.0,
+            bits_per_second=0.5,
+            trade_offs=tuple(
+                TradeOff(windows=windows, false_alarms=0.1, missed=0.8, missed_worst=0.3, pairs=40)
+                for windows in (1, 10, 60)
+            ),
+        ),
         "replay": Replay(noise=True, guesses=768, explained=figure(0.01), succeeded=False),
         "attributes": tuple(
             Attribute(name=name, probe=probe, classes=("one", "other"), people=40, accuracy=figure(0.6, 0.5))
@@ -90,10 +106,15 @@ def with_everything(report):
         ),
         "name": "noisy_channel-2026-with-a-long-name",
     }
+    found = [
+        PlantedLeak(name=leak.name, found=number > 1, surest=surest(raw.attacks), surely_linked=number)
+        for number, leak in enumerate(LEAKS)
+    ]
     return report.model_copy(
         update={
             "subjects": (raw, hidden.model_copy(update=shown), bare),
             "data": simulated(report),
+            "selftest": tuple(found),
             "repeated": (Repeated(job="informed plain, seed 0, on raw", reasons=("its worker is gone",)),),
         }
     )
