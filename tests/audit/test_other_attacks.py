@@ -74,6 +74,7 @@ def test_jobs_keep_the_names_by_which_a_resumed_audit_finds_their_results(worksp
         "raw/identity-plain-0", "turned/identity-plain-0",
         "raw/nearest-squares", "raw/nearest-bits", "turned/nearest-squares", "turned/nearest-bits",
         "raw/statistics", "turned/statistics",
+        "turned/messages",
         "turned-averaging/identity-plain-0", "turned-overlapping/identity-plain-0",
         "raw/target", "turned/target",
         "turned/inverting-0", "turned/denoising-plain-0",
