@@ -10,6 +10,7 @@ from __future__ import annotations
 import atexit
 import os
 import sys
+import time
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -57,9 +58,17 @@ def ensure_cache() -> None:
 
 
 def _is_writable(folder: Path) -> bool:
-    """Return whether a folder can be written to, or created."""
+    """Try whether a folder can be written to, or created: permissions say nothing of a full disk or of /proc."""
     nearest = next((place for place in (folder, *folder.parents) if place.exists()), None)
-    return nearest is not None and nearest.is_dir() and os.access(nearest, os.W_OK | os.X_OK)
+    if nearest is None:
+        return False
+    trial = nearest / f".eventveil-{os.getpid()}-{time.monotonic_ns()}"
+    try:
+        trial.mkdir()
+        trial.rmdir()
+    except OSError:
+        return False
+    return True
 
 
 def _remove(folder: str, owner: int) -> None:

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 import eventveil
+from eventveil import kernel_cache
 
 SOURCES = Path(eventveil.__file__).parent
 IO = Path(__import__("eventveil.io", fromlist=["io"]).__file__).parent
@@ -35,6 +36,18 @@ print(json.dumps([fault.rule, str(folder), is_temporary(folder), mode, kernels])
 def without_powers():
     """Make the superuser obey permissions, as every other user does."""
     ctypes.CDLL(None).prctl(PR_CAPBSET_DROP, CAP_DAC_OVERRIDE, 0, 0, 0)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="/proc is Linux's")
+def test_a_folder_that_permissions_allow_but_that_cannot_be_written_to_does_not_count(monkeypatch, tmp_path):
+    """The superuser may write to /proc, but nobody can; the same goes for a full disk."""
+    monkeypatch.delenv("NUMBA_CACHE_DIR", raising=False)
+    monkeypatch.setattr(kernel_cache, "PACKAGE", Path("/proc/nowhere"))
+    monkeypatch.setenv("XDG_CACHE_HOME", "/proc/nowhere")
+    assert kernel_cache.find_cache() is None
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "home"))
+    assert kernel_cache.find_cache() == tmp_path / "home" / "numba"
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="drops a capability of Linux")
