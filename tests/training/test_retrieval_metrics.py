@@ -174,6 +174,13 @@ def test_the_equal_error_rate_of_simple_cases():
         assert equal_error_rate(np.array(score, float), query, gallery, table) == want
 
 
+def test_of_thresholds_that_are_equally_good_the_lowest_counts_whatever_rounds():
+    # At 0.0 nothing is refused and 2 of 3 are accepted; at 0.1 everything is refused and 1 of 3 accepted.
+    query, gallery = entries([0]), entries([0, 1, 1, 1], target=[8] * 4, trial=[1, 2, 3, 4])
+    score = np.array([[0.0, -1.0, 0.0, 0.1]])
+    assert equal_error_rate(score, query, gallery, left_out(query, gallery)) == pytest.approx(1 / 3)
+
+
 def test_embedding_is_that_of_the_network_and_of_its_mirror_image():
     config = {"depth": 18, "width": 4, "channels": 3, "classes": 5, "embedding": 8}
     network = initialise("resnet_classifier", config, seed=0)

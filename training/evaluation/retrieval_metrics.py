@@ -177,10 +177,11 @@ def equal_error_rate(score_QG: Floats, query: Labels, gallery: Labels, left_out_
             "trials"
         )
     thresholds = np.append(np.unique(np.concatenate((genuine, impostor))), np.inf)
-    refused = np.searchsorted(genuine, thresholds) / len(genuine)
-    accepted = 1 - np.searchsorted(impostor, thresholds) / len(impostor)
-    nearest = np.argmin(np.abs(refused - accepted))
-    return float((refused[nearest] + accepted[nearest]) / 2)
+    refused = np.searchsorted(genuine, thresholds)
+    accepted = len(impostor) - np.searchsorted(impostor, thresholds)
+    # Compared as whole numbers: rounded rates would decide ties.
+    nearest = np.argmin(np.abs(refused * len(impostor) - accepted * len(genuine)))
+    return float((refused[nearest] / len(genuine) + accepted[nearest] / len(impostor)) / 2)
 
 
 def cosine(query_QE: Floats, gallery_GE: Floats) -> Floats:
