@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import ctypes
-import multiprocessing
 import os
 import resource
+import select
 import signal
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from multiprocessing.connection import wait
 
 from eventveil.errors import ConfigError
 
@@ -148,6 +147,13 @@ def raise_descriptor_limit() -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (limit, hard))
 
 
+def _readable(descriptor: int, seconds: float | None) -> bool:
+    """Wait at most this long (None: without a limit) until a descriptor is readable; return whether it is."""
+    poll = select.poll()
+    poll.register(descriptor, select.POLLIN)
+    return bool(poll.poll(None if seconds is None else 1000 * seconds))
+
+
 class ProcessHandle:
     """Holds a process, which need not be a child of this one: its number is not reused unnoticed (Linux: a pidfd).
 
@@ -174,7 +180,7 @@ class ProcessHandle:
     def wait(self, seconds: float) -> bool:
         """Wait at most this long for the end of the process; return whether it has ended."""
         if not self._ended and self._pidfd is not None:
-            self._ended = bool(wait([self._pidfd], seconds))
+            self._ended = _readable(self._pidfd, seconds)
         elif not self._ended:
             deadline = time.monotonic() + seconds
             while _exists(self.pid) and time.monotonic() < deadline:
@@ -250,12 +256,14 @@ def _prctl(option: int, value: int) -> None:
 
 def terminate_with_parent() -> None:
     """Send SIGTERM to this `multiprocessing` child as soon as its parent has ended, however it ended."""
+    import multiprocessing  # here, because its imports take a tenth of `eventveil --help`
+
     parent = multiprocessing.parent_process()
     assert parent is not None
     sentinel = parent.sentinel
 
     def watch() -> None:
-        wait([sentinel])
+        _readable(sentinel, None)
         os.kill(os.getpid(), signal.SIGTERM)
 
     threading.Thread(target=watch, daemon=True).start()
