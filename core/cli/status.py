@@ -78,7 +78,7 @@ def fetch_status(address: str, token: str | None = None) -> dict[str, Any]:
     headers = {} if token is None else {"Authorization": f"Bearer {token}"}
     host, port = split_host_port(address)
     number = parse_port(port)
-    if not host or number is None:
+    if not host or "/" in host or number is None:
         raise LineError(f"{address}: expected HOST:PORT, such as {ADDRESS}: the pipeline's watch.metrics")
     connection = http.client.HTTPConnection(host, number, timeout=TIMEOUT_S)
     try:

@@ -18,7 +18,7 @@ import numpy as np
 
 from eventveil.events import EventPacket
 from eventveil.io.formats.chips import sensor_of
-from eventveil.io.formats.reader import SKIP, Reader
+from eventveil.io.formats.reader import OUTLYING, SKIP, Reader
 from eventveil.io.formats.resync import BLOCK, is_zero, uint32_at_each_byte
 
 MAGIC = b"#!AER-DAT3.1"
@@ -43,6 +43,14 @@ class PacketHeader(NamedTuple):
     number: int
     valid: int
 
+    def is_valid(self, room: int) -> bool:
+        """Return whether a packet may have this header, if so many bytes follow it."""
+        size = self.event_size * self.number
+        polarity = self.type != POLARITY or (self.event_size, self.time_offset) == (EVENT.itemsize, 4)
+        numbers = 0 <= self.valid <= self.number <= self.capacity and self.time_overflow >= 0
+        fits = self.event_size > 0 and size <= min(MAX_BYTES, room)
+        return self.type >= 0 and polarity and numbers and fits
+
 
 class Aedat3Reader(Reader):
     """Reads the polarity events of the first source, packet by packet as recorded.
@@ -65,6 +73,7 @@ class Aedat3Reader(Reader):
             self.close()
             raise
         self._source: int | None = None
+        self._overflow: int | None = None  # of the last packet whose events were returned
         self._last = self._file.tell() - 1  # where the last packet found begins
         self._packets = 0
 
@@ -82,6 +91,10 @@ class Aedat3Reader(Reader):
             self._packets += 1
             if header.type == POLARITY and self._source in (None, header.source):
                 self._source = header.source
+                if self._is_damaged(header.time_overflow):
+                    self.skipped[OUTLYING] += header.number
+                    continue
+                self._overflow = header.time_overflow
                 return self._decode(data, header.time_overflow)
             kind = "polarity" if header.type == POLARITY else _TYPES.get(header.type, "other")
             self.skipped[f"{kind} event"] += header.number
@@ -112,11 +125,7 @@ class Aedat3Reader(Reader):
         head = self._file.read(HEADER.size)
         if len(head) == HEADER.size:
             header = PacketHeader(*HEADER.unpack(head))
-            size = header.event_size * header.number
-            polarity = header.type != POLARITY or (header.event_size, header.time_offset) == (EVENT.itemsize, 4)
-            numbers = 0 <= header.valid <= header.number <= header.capacity and header.time_overflow >= 0
-            fits = header.event_size > 0 and size <= min(MAX_BYTES, self._end - at - HEADER.size)
-            if header.type >= 0 and polarity and numbers and fits:
+            if header.is_valid(self._end - at - HEADER.size):
                 return header
         # The previous packet's size may be wrong, so the search begins inside that packet.
         follows = self._find_packet(self._last + 1)
@@ -130,6 +139,31 @@ class Aedat3Reader(Reader):
             f"all complete packets before it were read; if it should be longer, {SKIP}",
             where=where,
         )
+
+    def _is_damaged(self, overflow: int) -> bool:
+        """Return whether the next packet contradicts how often the clock has wrapped, by this packet."""
+        if overflow == self._overflow:
+            return False
+        following = self._next_overflow()
+        if following is None:
+            return False
+        back_again = self._overflow is not None and overflow < self._overflow <= following
+        return following < overflow or back_again
+
+    def _next_overflow(self) -> int | None:
+        """Return the overflow of the next polarity packet, if one follows whole; stay where the file is."""
+        at = self._file.tell()
+        try:
+            while len(head := self._file.read(HEADER.size)) == HEADER.size:
+                header = PacketHeader(*HEADER.unpack(head))
+                if not header.is_valid(self._end - self._file.tell()):
+                    return None
+                if (header.type, header.source) == (POLARITY, self._source):
+                    return header.time_overflow
+                self._file.seek(header.event_size * header.number, os.SEEK_CUR)
+            return None
+        finally:
+            self._file.seek(at)
 
     def _find_packet(self, at: int) -> bool:
         """Seek to the next packet of polarity events at or after `at`, or to the end; return whether there is one."""
