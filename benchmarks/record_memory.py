@@ -116,6 +116,7 @@ def main() -> None:
     rate = report["windows"] / options.minutes / 60
     print(f"{options.minutes:g} minutes, {rotation}: {report['windows']:,} of {sent:,} windows recorded, {rate:.0f}/s")
     print(f"memory: {megabytes[0]:.1f} to {megabytes[-1]:.1f} MB, at most {megabytes.max():.1f} MB")
+    print("each minute:", *(f"{megabytes[place]:.1f}" for place in range(0, len(megabytes), 60)))
     print(f"slope: {slope:.2f} MB/h, 95 % interval {low:.2f} to {high:.2f}")
     print(f"{processor()}, load {getloadavg()[0]:.1f}")
 

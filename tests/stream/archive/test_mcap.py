@@ -410,3 +410,27 @@ def wait_for(condition):
     while not condition():
         assert time.monotonic() < deadline
         time.sleep(0.05)
+
+
+def test_the_layout_shows_channels_of_a_recording_and_each_of_its_panels(tmp_path):
+    """Panels take topics of certain schemas; `TYPE!NAME` is how a layout names a panel."""
+    path = written(tmp_path / "a.mcap")
+    file = McapFile(tmp_path / "marked.mcap")
+    file.mark("a", SECOND_NS)
+    file.close()
+    schemas = {topic: schema for topic, schema, _ in documents(path) + documents(tmp_path / "marked.mcap")}
+    layout = json.loads((Path(__file__).parents[3] / "deploy" / "foxglove.json").read_text())
+    panels = layout["configById"]
+    shown = [
+        (panels["Image!window"]["imageMode"]["imageTopic"], "foxglove.RawImage"),
+        (panels["StateTransitions!gesture"]["paths"][0]["value"].partition(".")[0], "eventveil.Gesture"),
+        (panels["RawMessages!gesture"]["topicPath"], "eventveil.Gesture"),
+        (panels["RosOut!markers"]["topicToRender"], "foxglove.Log"),
+    ]
+    assert [schemas[topic] for topic, _ in shown] == [schema for _, schema in shown]
+
+    def leaves(node):
+        return [node] if isinstance(node, str) else leaves(node["first"]) + leaves(node["second"])
+
+    assert sorted(leaves(layout["layout"])) == sorted(panels)
+    assert set(layout) == {"configById", "globalVariables", "userNodes", "playbackConfig", "layout"}
