@@ -50,6 +50,7 @@ from eventveil.stream.runtime.signals import Signals
 from eventveil.stream.runtime.sockets import PrivateSockets, lock_folder, runtime_folder
 from eventveil.stream.runtime.windows import Seal
 from eventveil.stream.settings import PipelineSettings
+from eventveil.stream.stages.resume import can_be_reread
 
 STOP_S = 2.0  # to publish one more of the windows in flight after a stop
 LEAVE_S = 0.5  # to exit after that
@@ -89,6 +90,7 @@ class Pipeline:
         self._signals = Signals.of(counters)
         score = LiveAccuracy(self.plan.provenance.labels, judged) if judged else None
         self.status = Status(counters=counters, score=score, trained=self.plan.window.density)
+        self._reread = {f"{SOURCE}{source.stream}" for source in settings.sources if can_be_reread(source)}
         self._jobs = jobs
         self.members: dict[str, Any] = {}  # the thread or process of each stage
         self._supervisors: dict[str, StageSupervisor] = {}
@@ -222,7 +224,7 @@ class Pipeline:
             supervisor = self._supervisors[report.stage]
             if report.life != supervisor.counters.life:
                 continue  # the last report of a process that has been replaced
-            self.status.stages[report.stage] = report
+            self.status.take(report, reread=report.stage in self._reread)
             if report.kind == "failed":
                 self._fail(report.stage, report.reason)
             elif report.kind == "crashed":

@@ -40,6 +40,20 @@ class Status:
     trained: Trained | None = None
     failure: str | None = None
     stopped: bool = False
+    omitted_before: Counter[str] = field(default_factory=Counter)
+    """By lives of sources that have ended, and whose recordings are not read again from their beginning."""
+
+    def take(self, report: StageReport, *, reread: bool) -> None:
+        """Keep the last report of a stage.
+
+        Args:
+            report: it counts since the start of its process.
+            reread: whether a source that was restarted reads again, and counts, what it had read before.
+        """
+        last = self.stages.get(report.stage)
+        if last is not None and report.life > last.life and not reread:
+            self.omitted_before.update(last.omissions)
+        self.stages[report.stage] = report
 
     def note(self, incident: Incident) -> None:
         """Note the restart of a stage."""
@@ -67,7 +81,7 @@ class Status:
 
     def omissions(self) -> dict[str, int]:
         """Return what was left out of all recordings or corrected in them, by reason."""
-        return dict(sum((Counter(report.omissions) for report in self.stages.values()), Counter[str]()))
+        return dict(sum((Counter(report.omissions) for report in self.stages.values()), self.omitted_before.copy()))
 
     def gestures(self) -> dict[str, dict[str, int]]:
         """Return the gestures published since the publisher was started, by stream and label."""
