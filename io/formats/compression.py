@@ -9,7 +9,7 @@ import zstandard
 
 COMPRESSIONS = ("NONE", "LZ4", "LZ4_HIGH", "ZSTD", "ZSTD_HIGH")  # in the order of their numbers in a file
 MAX_BYTES = 1 << 26  # per packet, compressed or not: 4 million events; recorders write a few thousand
-_STEP = 1 << 18  # bytes at a time; most packets are one step
+_STEP = 1 << 20  # bytes at a time; most packets are one step, which saves joining pieces
 
 
 def compress(data: bytes, compression: str) -> bytes:
