@@ -127,6 +127,7 @@ RULES = (
     Rule("eventveil book make *", "parse", why="films for a minute; tests/cli/test_book.py films in small"),
     Rule("eventveil book *", "run"),
     Rule("eventveil train *", "parse", why="trains for minutes to hours; tests/cli/test_train.py trains in small"),
+    Rule("eventveil weights half runs/*", "parse", why="the weights come from a training"),
     Rule("eventveil audit *", "parse", why="attacks for hours; tests/cli/test_audit.py audits in small"),
     Rule("python -m pytest *", "python", why="these are tests themselves"),
     Rule("python benchmarks/*", "python", why="measures for minutes"),
