@@ -56,7 +56,7 @@ SUMMARIES = {
     "train": "Train an anonymizer and its classifiers, and attack it. The results are weights for `eventveil run`.",
     "audit": "Measure how much identity an anonymizer leaks: train attackers on anonymized data, test them on "
     "unseen people.",
-    "weights": "Import, show and initialise weights files.",
+    "weights": "Import, show, initialise and halve weights files.",
     "book": "Make, show and check books of the stand-in.",
 }
 """The commands in the order of `eventveil --help`, with their summaries: the first sentences of their own help.
