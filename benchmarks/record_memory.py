@@ -4,7 +4,7 @@
 
 A publisher sends numbered windows (2x24x32, sparse counts, new ones each time) at a steady rate to one recorder, in
 processes of their own. On a busy machine it sends fewer rather than drop any; the rate that was reached is printed.
-The memory of the recorder is read from /proc once a second after the first minute; the slope is that of scripts/soak.
+The memory of the recorder is read from /proc once a second after five minutes; the slope is that of scripts/soak.
 Without --rotate-size there is one file, whose index waits in memory for its end. Rotated files are removed after 30
 seconds unless --kept.
 """
@@ -32,7 +32,7 @@ from machine import processor
 from eventveil.processes import module_command
 from eventveil.stream.protocol.wire import Geometry, StateHeader, WindowHeader, encode
 
-WARM_UP_S = 60.0
+WARM_UP_S = 300.0  # as in scripts/soak, for ZeroMQ's queues
 SHAPE = (2, 24, 32)
 REPOSITORY = Path(__file__).resolve().parent.parent
 
@@ -107,7 +107,7 @@ def main() -> None:
     parser.add_argument("--kept", action="store_true", help="do not remove old files")
     options = parser.parse_args()
     if options.minutes * 60 <= 2 * WARM_UP_S:
-        sys.exit("record_memory: --minutes must be more than 2, for the first is not measured")
+        sys.exit("record_memory: --minutes must be more than 10, for the first five are not measured")
     with tempfile.TemporaryDirectory(prefix="ev-") as name:
         samples, report, sent = measure(options, Path(name))
     seconds, megabytes = np.array(samples).T
