@@ -64,7 +64,7 @@ def _is_writable(folder: Path) -> bool:
         return False
     trial = nearest / f".eventveil-{os.getpid()}-{time.monotonic_ns()}"
     try:
-        trial.mkdir()
+        trial.mkdir(0o700)
         trial.rmdir()
     except OSError:
         return False

@@ -11,13 +11,11 @@ from typing import Any
 
 from eventveil.errors import TrainingError
 from eventveil.extras import require
-from eventveil.training.table_text import METRICS, Cell, Line
+from eventveil.plotting import CHANCE, GUESSING, LINE, draw_legend, draw_point, new_figure
+from eventveil.training.table_text import METRICS, Line
 
 with require("matplotlib", extra="train", error=TrainingError):
     import matplotlib
-
-    # The figure alone, without pyplot, which keeps state and looks for a display.
-    from matplotlib.figure import Figure
 
 
 def draw(title: str, metrics: Sequence[str], lines: Sequence[Line], across: str, up: str) -> bytes:
@@ -33,27 +31,25 @@ def draw(title: str, metrics: Sequence[str], lines: Sequence[Line], across: str,
     Returns:
         The file, the same for the same figures.
     """
-    figure = Figure(figsize=(6.5, 4.5), layout="constrained")
-    axis = figure.add_subplot()
+    figure, (axis,) = new_figure(6.5, 4.5)
     for number, line in enumerate(lines):
         x, y = (line.cells[metrics.index(name)] for name in (across, up))
         colour = f"C{number % 10}"
         if x.published is not None and y.published is not None:
             axis.plot([x.published], [y.published], "o", color=colour, mfc="white", label=f"{line.name}, published")
         if x.value is not None and y.value is not None:
-            axis.errorbar(
-                [x.value], [y.value], xerr=_around(x), yerr=_around(y), fmt="o", color=colour, lw=0.8,
-                label=f"{line.name}, ours",
+            draw_point(
+                axis, x.value, y.value, x_interval=x.interval or (x.value, x.value),
+                y_interval=y.interval or (y.value, y.value), fmt="o", color=colour, label=f"{line.name}, ours",
             )  # fmt: skip
-    for draw_line, name in ((axis.axvline, across), (axis.axhline, up)):
-        for line in lines:
-            if (chance := line.cells[metrics.index(name)].chance) is not None:
-                draw_line(chance, color="0.7", lw=0.8, ls=":")
+    for mark, name in ((axis.axvline, across), (axis.axhline, up)):
+        for chance in {line.cells[metrics.index(name)].chance for line in lines} - {None}:
+            mark(chance, **CHANCE)
+    axis.plot([], [], **CHANCE, label=GUESSING)
     axis.set_xlabel(METRICS[across].title)
     axis.set_ylabel(METRICS[up].title)
-    axis.set_title(f"{title} (bars: 95 % intervals of ours; dotted: chance)", fontsize=8)
-    if axis.get_legend_handles_labels()[0]:
-        axis.legend(fontsize=6)
+    axis.set_title(f"{title} (bars: 95 % intervals of ours)")
+    draw_legend(axis)
     return _svg(figure)
 
 
@@ -64,24 +60,16 @@ def draw_curves(title: str, curves: Mapping[str, Sequence[float]]) -> bytes:
         title: of the figure.
         curves: shares for rank-1, rank-2, ..., by name of the row.
     """
-    figure = Figure(figsize=(6.5, 4.5), layout="constrained")
-    axis = figure.add_subplot()
+    figure, (axis,) = new_figure(6.5, 4.5)
     for name, curve in curves.items():
-        axis.plot(range(1, len(curve) + 1), [100 * share for share in curve], ".-", label=name)
+        axis.plot(range(1, len(curve) + 1), [100 * share for share in curve], ".-", label=name, linewidth=LINE)
     axis.set_xlabel("places")
     axis.set_ylabel("right person among them, %")
     axis.set_ylim(0, 102)
-    axis.set_title(title, fontsize=8)
+    axis.set_title(title)
     if curves:
-        axis.legend(fontsize=6)
+        draw_legend(axis)
     return _svg(figure)
-
-
-def _around(cell: Cell) -> list[list[float]]:
-    """Return the interval of a cell as matplotlib wants it: the distances of both ends, each in a list."""
-    assert cell.value is not None
-    low, high = cell.interval or (cell.value, cell.value)
-    return [[max(0.0, cell.value - low)], [max(0.0, high - cell.value)]]
 
 
 def _svg(figure: Any) -> bytes:

@@ -42,7 +42,7 @@ def test_untrained_weights_go_through_an_audit_and_come_out_with_papers(tmp_path
     assert output["status"] == 2
     assert output["report"]["threshold"] == 0.99
     assert output["report"]["settings"]["window"]["bins"] == 2  # the weights decide
-    assert "job 1 of 10: informed plain, seed 0, on raw" in done.stderr
+    assert "job 1 of 11: informed plain, seed 0, on raw" in done.stderr
     out = tmp_path / "out"
     assert {path.name for path in out.iterdir()} == {
         "report.json", "report.schema.json", "report.html", "certificate.json", "certificate.html", "public.pem",

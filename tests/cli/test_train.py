@@ -47,7 +47,7 @@ def test_a_configuration_of_the_package_is_taken_by_its_name(stage):
     assert isinstance(wrong.exception, ConfigError)
     assert "train/simulated_small.yaml: attack.epochs: Input should be a valid integer" in str(wrong.exception)
     unknown = CliRunner().invoke(app, ["train", stage, "simulated_smal"])
-    assert "simulated_smal: unknown configuration; expected dvs_gesture, event_reid, " in str(unknown.exception)
+    assert "simulated_smal: unknown configuration; expected anonynoise_simulated, " in str(unknown.exception)
 
 
 def test_an_attack_prints_json_for_machines_and_a_table_for_people(root, tmp_path, monkeypatch):
