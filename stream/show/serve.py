@@ -74,12 +74,12 @@ def serve_show(
 @contextmanager
 def _private_file(text: str) -> Iterator[Path]:
     """Write a text to a file that only its owner can read, and remove it afterwards."""
-    try:
-        with TemporaryDirectory(prefix="eventveil-show-") as folder:  # mode 0700
-            path = Path(folder) / "address"
+    with ExitStack() as opened:
+        try:
+            path = Path(opened.enter_context(TemporaryDirectory(prefix="eventveil-show-"))) / "address"  # mode 0700
             write_atomic(path, f"{text}\n".encode())
-            yield path
-    except OSError as error:
-        raise ConfigError(
-            f"no temporary file can be written ({error.strerror}); free some space, or set TMPDIR"
-        ) from error
+        except OSError as error:
+            raise ConfigError(
+                f"no temporary file can be written ({error.strerror}); free some space, or set TMPDIR"
+            ) from error
+        yield path

@@ -175,6 +175,18 @@ def test_without_a_terminal_the_token_is_in_a_private_file_and_in_no_log(kit, tm
     assert not list(tmp_path.glob("eventveil-show-*"))
 
 
+def test_an_error_while_the_page_is_served_is_not_taken_for_one_of_the_private_file(kit, tmp_path, monkeypatch):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+
+    def stop():
+        raise OSError("of the terminal")
+
+    plans = {"shipped": plan_of(kit.recording, kit.anonymizer)}
+    with pytest.raises(OSError, match="of the terminal"):
+        serve_show(plans, firenet=None, port=0, out=tmp_path, say=lambda text: None, aloud=False, stop=stop)
+    assert not list(tmp_path.glob("eventveil-show-*"))
+
+
 @pytest.mark.parametrize("words", [(), ("--json",)])
 def test_the_command_says_the_token_to_terminals_alone(kit, tmp_path, monkeypatch, words):
     monkeypatch.setattr("eventveil.cli.show.on_signals", lambda stop: stop())
