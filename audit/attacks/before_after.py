@@ -5,7 +5,8 @@ OUT/work/pictures/recording-SUBJECT.png     shows the person recorded: private, 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -59,14 +60,14 @@ class BeforeAndAfter(AttackJob):
         network = load_firenet(self.weights).to(device)
         settings = train_settings(workspace.settings, pooled=False)
         with torch.inference_mode():
-            before = list(raw_pictures(self.recording, network, device))[-1]
+            before = _last(raw_pictures(self.recording, network, device))
             raw, published = recorded_windows(self.recording, subject.anonymizer, settings, device)
             columns = [
-                ("all raw events", _drawn(before)),
+                ("all raw events", before),
                 ("raw window", raw[-1].sum(0).cpu().numpy()),
-                ("its picture", _drawn(list(window_pictures(network, raw, settings.window))[-1])),
+                ("its picture", _last(window_pictures(network, raw, settings.window))),
                 ("published window", published[-1].sum(0).cpu().numpy()),
-                ("its picture", _drawn(list(window_pictures(network, published, settings.window))[-1])),
+                ("its picture", _last(window_pictures(network, published, settings.window))),
             ]
         path = workspace.work / SHEETS / f"recording-{subject.folder}.png"
         draw_sheet(path, [("", [picture for _, picture in columns])], [title for title, _ in columns])
@@ -144,7 +145,9 @@ def window_pictures(network: FireNet, x_NCHW: torch.Tensor, window: TrainingWind
         yield picture
 
 
-def _drawn(picture_11HW: torch.Tensor) -> npt.NDArray[np.float32]:
+def _last(pictures: Iterable[torch.Tensor]) -> npt.NDArray[np.float32]:
+    """Return the last picture, (H, W), and keep no other: a long recording has thousands."""
+    (picture_11HW,) = deque(pictures, maxlen=1)
     return np.asarray(picture_11HW[0, 0].cpu().numpy())
 
 
