@@ -53,6 +53,16 @@ class CoarseTimesError(ColumnError):
     """The times were rounded before they were stored."""
 
 
+def split_remedy(message: str, otherwise: str) -> tuple[str, str]:
+    """Split the message of a `ColumnError` into what was found and what to do, which is `otherwise` if it says nothing.
+
+    >>> split_remedy("times in seconds; state the unit", otherwise="check the file")
+    ('times in seconds', 'state the unit')
+    """
+    found, _, remedy = message.partition("; ")
+    return found, remedy or otherwise
+
+
 def find_fields(names: Sequence[str]) -> dict[str, int]:
     """Return the positions of t, x, y and p among column names, in any usual spelling; ignore other columns.
 

@@ -19,6 +19,7 @@ from typing import Any, NoReturn, cast
 import numpy as np
 
 from eventveil.events import EventPacket, Sensor
+from eventveil.io.formats.columns import split_remedy
 from eventveil.io.formats.reader import Reader
 from eventveil.processes import module_command
 
@@ -28,6 +29,7 @@ PLACES = ("CD/events", "events", "raw_events", *MVSEC_PLACES, "prophesee/left", 
 PACKET_EVENTS = 65_536
 PIPE_BYTES = 1 << 20  # a packet fits
 LINE_BYTES = 1 << 16
+REMEDY = "check how the file was made"
 
 
 class Hdf5Reader(Reader):
@@ -74,8 +76,8 @@ class Hdf5Reader(Reader):
         self.close()
         if content is None:
             raise self.fault("expected an HDF5 file, found damaged bytes", "copy the file again")
-        found, _, remedy = content.partition("; ")
-        raise self.fault(f"expected events, found {found}", remedy or "check how the file was made")
+        found, remedy = split_remedy(content, otherwise=REMEDY)
+        raise self.fault(f"expected events, found {found}", remedy)
 
     def _read_message(self) -> dict[str, Any]:
         """Return the next message; one of kind `gone` if the process has ended."""
@@ -97,10 +99,10 @@ class Hdf5Reader(Reader):
             return packet
         self.skipped["events of a damaged packet"] += lost
         if message.get("found") is not None:
-            found, _, remedy = message["found"].partition("; ")
+            found, remedy = split_remedy(message["found"], otherwise=REMEDY)
             raise self.fault(
                 f"expected t, x, y and p of events, found {found}",
-                remedy or "check how the file was made",
+                remedy,
                 where=where,
                 recoverable=True,
             )

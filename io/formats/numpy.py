@@ -23,6 +23,7 @@ from eventveil.io.formats.columns import (
     find_fields,
     find_unit,
     split_name,
+    split_remedy,
     to_packet,
 )
 from eventveil.io.formats.npy_stream import ArrayError, ArrayStream
@@ -60,8 +61,8 @@ class ArraysReader(Reader):
         except DAMAGED as error:
             self.close()
             content = str(error) if isinstance(error, ArrayError | ColumnError) else "damaged or truncated bytes"
-            found, _, remedy = content.partition("; ")
-            raise self.fault(f"expected arrays of events, found {found}", remedy or REMEDY) from error
+            found, remedy = split_remedy(content, otherwise=REMEDY)
+            raise self.fault(f"expected arrays of events, found {found}", remedy) from error
         self.metadata["dtype"] = {key: str(array.dtype) for key, array in self._arrays.items()}
 
     @abstractmethod
@@ -125,10 +126,10 @@ class ArraysReader(Reader):
             packet = to_packet(columns, self._unit)
         except ColumnError as error:
             self.skipped["events of a damaged packet"] += whole
-            found, _, remedy = str(error).partition("; ")
+            found, remedy = split_remedy(str(error), otherwise="check how the file was made")
             raise self.fault(
                 f"expected t, x, y and p of events, found {found}",
-                remedy or "check how the file was made",
+                remedy,
                 where=f"events {first} to {self._read - 1}",
                 recoverable=True,
             ) from error

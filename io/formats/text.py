@@ -18,7 +18,7 @@ import numpy.typing as npt
 from eventveil.errors import EventError, EventFileError
 from eventveil.events import EventPacket
 from eventveil.io.formats import text_kernel as kernel
-from eventveil.io.formats.columns import STATE_UNIT, ColumnError, check_date, check_resolution
+from eventveil.io.formats.columns import STATE_UNIT, ColumnError, check_date, check_resolution, split_remedy
 from eventveil.io.formats.decoder import empty_columns
 from eventveil.io.formats.reader import Reader
 from eventveil.io.formats.text_layout import MAX_LINE, UTF8_MARK, UTF16_MARKS, looks_like_events, read_layout
@@ -58,8 +58,8 @@ class TextReader(Reader):
             self._try_first_lines()
         except (ColumnError, EventError) as error:
             self.close()
-            found, _, remedy = str(error).partition("; ")
-            raise self.fault(f"expected events as text, found {found}", remedy or STATED) from error
+            found, remedy = split_remedy(str(error), otherwise=STATED)
+            raise self.fault(f"expected events as text, found {found}", remedy) from error
         except BaseException:
             self.close()
             raise
