@@ -34,15 +34,14 @@ import numpy as np
 import readers
 from decision import processor_s
 from machine import processor
+from readers import BIN_US, BINS
 from rich.console import Console
 from rich.table import Table
 from start import family, pss_mb
 
 from eventveil import EventPacket, Sensor
-from eventveil.io import open_events
 from eventveil.processes import module_command
 
-BINS, BIN_US = 5, 10_000
 WINDOW_US = BINS * BIN_US
 WARM_UP_S = 10.0  # a first window closes after a second, and what has waited by then has to be worked off
 FILES = {
@@ -56,16 +55,7 @@ GOAL = 150.0  # Mev/s, for EVT3
 
 
 def ours(path: Path, sensor: Sensor, size: tuple[int, int] | None = None) -> int:
-    from eventveil.stream.histogram import WindowedHistogrammer
-
-    histogrammer = WindowedHistogrammer(sensor, size=size, bins=BINS, bin_us=BIN_US)
-    with open_events(path, sensor=sensor) as source:
-        for packet in source:
-            for _ in histogrammer.push(packet):
-                pass
-    for _ in histogrammer.finish():
-        pass
-    return histogrammer.stats.binned
+    return int(readers.histogrammed(path, sensor, size).binned)
 
 
 def bincount(t: np.ndarray, x: np.ndarray, y: np.ndarray, p: np.ndarray, sensor: Sensor) -> np.ndarray:

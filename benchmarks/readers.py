@@ -21,7 +21,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from machine import processor
@@ -29,6 +29,7 @@ from machine import processor
 from eventveil import Sensor
 from eventveil.io import open_events
 
+BINS, BIN_US = 5, 10_000  # of windows
 TIMEOUT_S = 60
 
 
@@ -74,17 +75,22 @@ def read_eventveil(path: Path, sensor: Sensor) -> int:
         return sum(len(packet) for packet in source)
 
 
-def read_histogram(path: Path, sensor: Sensor) -> int:
+def histogrammed(path: Path, sensor: Sensor, size: tuple[int, int] | None = None) -> Any:
+    """Bin a whole recording into windows, and return the statistics of the histogrammer."""
     from eventveil.stream.histogram import WindowedHistogrammer
 
-    histogrammer = WindowedHistogrammer(sensor, bins=5, bin_us=10_000)
+    histogrammer = WindowedHistogrammer(sensor, size=size, bins=BINS, bin_us=BIN_US)
     with open_events(path, sensor=sensor) as source:
         for packet in source:
             for _ in histogrammer.push(packet):
                 pass
     for _ in histogrammer.finish():
         pass
-    return histogrammer.stats.received
+    return histogrammer.stats
+
+
+def read_histogram(path: Path, sensor: Sensor) -> int:
+    return int(histogrammed(path, sensor).received)
 
 
 def read_dv(path: Path, _: Sensor) -> int:
