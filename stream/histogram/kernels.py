@@ -1,8 +1,8 @@
 """Kernels over the fields of a packet, compiled for contiguous arrays and for views.
 
 A reader may pass strided views of its records; loops over contiguous arrays are faster. A recording waits while the
-layout of its packets is compiled (once on a machine, the result is cached). A camera does not wait: its stage compiles
-both before the first event arrives (`compile_all`).
+layout of its packets is compiled (once on a machine, the result is cached), which takes two seconds. A camera does not
+wait: its stage compiles both layouts before the first event arrives (`compile_all`).
 """
 
 from __future__ import annotations
@@ -13,6 +13,8 @@ from typing import Any
 
 from numba import njit
 from numba import types as numba_types
+
+from eventveil.events import EventPacket
 
 types: Any = numba_types  # numba's annotations change from version to version
 
@@ -61,7 +63,16 @@ class ByLayout:
 _kernels: list[ByLayout] = []
 
 
-def compile_all() -> None:
-    """Compile the kernels of all imported modules for both layouts, or load them from the cache."""
+def is_strided(packet: EventPacket) -> bool:
+    """Return whether a packet, or a part of it with two events or more, needs kernels for strided arrays."""
+    return any(field.strides != (field.itemsize,) for field in (packet.t, packet.x, packet.y, packet.p))
+
+
+def compile_all(*, strided: bool = True) -> None:
+    """Compile the kernels of all imported modules, or load them from the cache.
+
+    Args:
+        strided: for arrays with any strides, too, not only for contiguous ones.
+    """
     for kernel in _kernels:
-        _ = kernel.contiguous, kernel.strided
+        _ = kernel.contiguous, kernel.strided if strided else None

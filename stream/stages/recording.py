@@ -18,7 +18,7 @@ from eventveil.replay.player.pace import Pace, paced
 from eventveil.replay.player.player import Player
 from eventveil.replay.player.sources import open_playlist
 from eventveil.stream.histogram import WindowedHistogrammer
-from eventveil.stream.histogram.kernels import compile_all
+from eventveil.stream.histogram.kernels import compile_all, is_strided
 from eventveil.stream.plan import WindowPlan
 from eventveil.stream.preprocess.view import SceneFilter, View
 from eventveil.stream.runtime.accounting import StageCounters
@@ -65,7 +65,7 @@ class RecordingSource:
         # Read at full speed, a recording has no clock: nothing in it happens at any time.
         self._pace = None if source.speed == "max" else Pace(source.speed)
         if self._pace is not None:
-            compile_all()  # before the clock runs, or the windows of the first seconds would be late
+            compile_all(strided=False)  # before the clock runs, or the windows of the first seconds would be late
         self._histogrammer: WindowedHistogrammer | None = None
         self._scene: SceneFilter | None = None
         self._player: Player | None = None
@@ -131,8 +131,12 @@ class RecordingSource:
         self, packets: Iterable[EventPacket], poll: Callable[[], None], signals: Signals, report: StageReporter
     ) -> Iterable[EventPacket]:
         def poll_signals() -> Iterator[EventPacket]:
+            compiled = self._pace is None
             for packet in packets:
                 poll()
+                if not compiled and is_strided(packet):
+                    compile_all()  # the clock begins with the first event, so nothing is late if the first packet is
+                    compiled = True
                 yield packet
 
         def sleep(seconds: float) -> None:

@@ -10,6 +10,7 @@ from pipeline_helpers import link, received, signals
 from pipeline_setup import BIN_US, BINS, SENSOR, SIZE, write_recording
 
 from eventveil import EventPacket
+from eventveil.replay.player.pace import Pace
 from eventveil.stream.plan import WindowPlan
 from eventveil.stream.runtime.accounting import PipelineCounters
 from eventveil.stream.runtime.edge_queue import EdgeSender
@@ -124,13 +125,30 @@ def test_what_a_reader_leaves_out_is_reported(tmp_path, loop, passes):
     assert passes - loop <= min(omissions.values()) <= max(omissions.values()) <= passes + loop
 
 
-@pytest.mark.parametrize(("speed", "compiled"), [(SPEED, ["kernels"]), ("max", [])])
-def test_kernels_are_compiled_before_the_clock_of_a_paced_recording_runs(tmp_path, monkeypatch, speed, compiled):
-    done = []
-    monkeypatch.setattr(recording_stage, "compile_all", lambda: done.append("kernels"))
-    counters = PipelineCounters(("histogram:0",), ("0",))["histogram:0"]
-    with link(hwm=1) as (push, _):
-        sender = EdgeSender(push, 1, "lossless", counters, lambda: False)
-        source = SourceSettings(uri=str(tmp_path / "scene.aedat4"), speed=speed)
-        RecordingSource(source, PLAN, sender, counters, release_ms=RELEASE_MS)
-    assert done == compiled
+@pytest.mark.parametrize(
+    ("name", "speed", "done"),
+    [
+        ("scene.aedat4", SPEED, ["contiguous", "all", "clock"]),  # its packets are views of records
+        ("scene.csv", SPEED, ["contiguous", "clock"]),
+        ("scene.aedat4", "max", []),
+    ],
+)
+def test_the_kernels_for_the_packets_of_a_paced_recording_are_compiled_before_its_clock_runs(
+    tmp_path, monkeypatch, name, speed, done
+):
+    """The first packet has one event, which kernels for contiguous arrays can count: the next one shows the layout."""
+    t = np.arange(100)
+    packets = [EventPacket.of(some, some % 64, some % 64, some % 2) for some in (t[:1], t[1:])]
+    write_recording(tmp_path / "scene.aedat4", iter(packets), SENSOR)
+    rows = [f"{us},{us % 64},{us % 64},{us % 2}" for us in t]
+    (tmp_path / "scene.csv").write_text("\n".join([f"# geometry {SENSOR}", "t,x,y,p", *rows, ""]))
+    order = []
+
+    def compile_all(*, strided=True):
+        order.append("all" if strided else "contiguous")
+
+    monkeypatch.setattr(recording_stage, "compile_all", compile_all)
+    begin = Pace.begin
+    monkeypatch.setattr(Pace, "begin", lambda pace, first_us: (order.append("clock"), begin(pace, first_us)))
+    origins(tmp_path / name, speed)
+    assert order == done
