@@ -26,7 +26,7 @@ from eventveil.stream.runtime.windows import AnonymizedWindow, ChosenWord, Origi
 
 RUN, STREAM = "0" * 16, "camera"  # the same in all sessions: one line watches them all
 RELEASE_NS = 250_000_000  # after the end of a window, as `line.release_ms`
-QUIET_NS = 200_000_000  # until a window in which nothing moved is complete, as `camera.quiet_ms`
+QUIET_NS = 200_000_000  # until a window in which nothing moved is complete: twice what a camera waits by default
 
 Raw = npt.NDArray[np.float32]  # of one window, (C, H, W)
 
