@@ -154,7 +154,7 @@ def _index(node: list[Any], part: str, key: str) -> int:
 
 
 def _explain(root: type[BaseModel], name: str, finding: Any) -> str:
-    """Describe an error of pydantic in one line: file, key, what is wrong, what is known."""
+    """Describe an error of pydantic in one line: file, key, what is wrong, and the known keys."""
     place = finding["loc"]
     key = ".".join(str(part) for part in place)
     if finding["type"] == "extra_forbidden":

@@ -1,7 +1,7 @@
 """Files that appear whole or not at all. Every file and folder that eventveil creates is created here.
 
-Only their owner may read them: files have mode 0600, folders 0700, whatever the umask. What is made to be shared, such
-as a report, is shared by its owner. No symbolic link, device, pipe or socket is ever written through or replaced.
+Only their owner may read them: files have mode 0600, folders 0700, whatever the umask. To share one, such as a report,
+its owner changes the mode. No symbolic link, device, pipe or socket is ever written through or replaced.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ def atomic_file(path: Path, *, replace: bool = True, keep_part: bool = False) ->
     Args:
         path: the file to write.
         replace: whether an existing file may be replaced. If not, a file that appears meanwhile is kept, too.
-        keep_part: leave the hidden file if the block ends with an exception: what it holds is worth something.
+        keep_part: leave the hidden file if the block ends with an exception: its contents are useful all the same.
 
     Raises:
         FileExistsError: there is something that may not be replaced, see `check_target`.

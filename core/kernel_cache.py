@@ -42,7 +42,7 @@ def is_temporary(folder: Path) -> bool:
 
 
 def ensure_cache() -> None:
-    """Give numba a temporary folder if it has no other; none, if there is no room for temporary files either."""
+    """Give numba a temporary folder if it has no other and temporary files can be written."""
     if find_cache() is not None:
         return
     import tempfile  # rarely needed, and slow to import

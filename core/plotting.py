@@ -52,18 +52,18 @@ def new_figure(width: float, height: float, *, count: int = 1, columns: int = 1)
 def draw_line(
     axis: Any, x: Sequence[float], y: Sequence[float], low: Sequence[float], high: Sequence[float], label: str
 ) -> None:
-    """Draw figures, joined by a line, and their intervals as a band in the same colour."""
+    """Draw values, joined by a line, and their intervals as a band in the same colour."""
     (line,) = axis.plot(x, y, "o-", label=label, linewidth=LINE, markersize=4)
     axis.fill_between(x, low, high, color=line.get_color(), alpha=0.12, linewidth=0)
 
 
 def draw_point(axis: Any, x: float, y: float, *, x_interval: Any, y_interval: Any, **look: Any) -> None:
-    """Draw one figure with its intervals as bars.
+    """Draw one value with its intervals as bars.
 
     Args:
         axis: where to draw.
-        x: the figure along the first axis.
-        y: the figure along the second axis.
+        x: its first coordinate.
+        y: its second coordinate.
         x_interval: its (low, high).
         y_interval: its (low, high).
         look: of `Axes.errorbar`, such as fmt, color and label.

@@ -199,7 +199,7 @@ class ProcessHandle:
                 os.kill(self.pid, signal.SIGKILL)
 
     def close(self) -> None:
-        """Let go of the process."""
+        """Release the process; it is not ended."""
         if self._pidfd is not None:
             os.close(self._pidfd)
             self._pidfd = None

@@ -1,4 +1,4 @@
-"""Finds and deletes what a pipeline, a training or an audit has stored of what it saw without being told to.
+"""Finds and deletes what a pipeline, a training or an audit has stored by itself of what it saw.
 
 Recordings, weights, reports and everything else that a command was told to write belong to its user, and stay.
 docs/privacy.md lists everything that is stored.

@@ -43,20 +43,21 @@ SUMMARIES = {
     "status": "Show the status of a running pipeline: its stages, dropped windows, latency and subscribers.",
     "calibrate": "Measure a camera's events and compare them with the training data of the anonymizer.",
     "doctor": "Check this machine for problems that would stop or slow a pipeline. Changes nothing.",
-    "forget": "Delete what eventveil has stored without being told to: hot pixels, leftovers, logs and raw windows.",
+    "forget": "Delete what eventveil has stored by itself: hot pixels, files of killed pipelines, logs and "
+    "raw windows.",
     "demo": "Watch the whole pipeline at work: what the camera sees and what subscribers get, side by side.",
     "results": "Print the results of a training or an audit: per cent, with 95 % intervals and chance levels.",
     "cameras": "List the attached event cameras: model, serial number, sensor, firmware, and the URI that opens each.",
     "service": "Run a pipeline as a systemd service, on Linux (docs/service.md).",
     "bridge": "Forward what a pipeline publishes to other systems.",
     "datasets": "Validate datasets.",
-    "keys": "Keys: encrypt what is published, and control who may subscribe (docs/security.md).",
+    "keys": "Create keys: encrypt what is published, and control who may subscribe (docs/security.md).",
     "simulate": "Write simulated datasets: gestures, visits with gestures in them, or scenes without any "
     "(docs/simulator.md).",
     "train": "Train an anonymizer and its classifiers, and attack it. The results are weights for `eventveil run`.",
     "audit": "Measure how much identity an anonymizer leaks: train attackers on anonymized data, test them on "
     "unseen people.",
-    "weights": "Import, show, initialise and halve weights files.",
+    "weights": "Import and show weights files, initialise untrained ones, and round them to half precision.",
     "book": "Make, show and check books of the stand-in.",
 }
 """The commands in the order of `eventveil --help`, with their summaries: the first sentences of their own help.
@@ -104,10 +105,10 @@ def _empty() -> typer.Typer:
     return app
 
 
-def _asked_for() -> typer.Typer:
-    """Return as much of the program as the arguments ask for."""
+def _needed_program() -> typer.Typer:
+    """Return the program with only those commands that the arguments need."""
     first = sys.argv[1:2]
-    if COMPLETION in os.environ:  # the shell asks, and its words are not arguments
+    if COMPLETION in os.environ:  # the words to complete are not in the arguments
         return program(*SUMMARIES)
     if not first or first[0] in ("-h", "--help"):
         return index()
@@ -128,12 +129,12 @@ def about(
         bool,
         typer.Option("--quiet", "-q", help="Print results, warnings about privacy, and errors, and no other messages."),
     ] = False,
-    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Show where an error comes from.")] = False,
+    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Print the traceback of an error, too.")] = False,
 ) -> None:
     """Publish anonymized event-camera windows and gestures in real time.
 
-    eventveil reads live or recorded events, cuts them into windows, anonymizes the windows with learned noise,
-    recognises gestures, and publishes the anonymized windows and the gestures. Raw events never leave the machine.
+    eventveil reads live or recorded events, cuts them into windows, anonymizes the windows, recognises the gestures,
+    and publishes both: the anonymized windows and the gestures. Raw events never leave the machine.
 
     For example:
 
@@ -151,7 +152,7 @@ def main() -> None:
     forbid_core_dumps()
     try:
         with default_signals(signal.SIGINT):
-            app = _asked_for()
+            app = _needed_program()
         program_of(app)()
     except EventVeilError as error:
         if verbosity.verbose:  # without the messages of other exceptions, which may quote values

@@ -73,7 +73,7 @@ def calibrate(
     data. The picture shows raw events, so people can be recognised in it: only you can read the file, and it never
     leaves this machine.
 
-    Exit status 0: the events resemble the training data. 1: they differ by far, or cannot be compared.
+    Exit status 0: the events resemble the training data. 1: they differ greatly, or cannot be compared.
 
     For example:
 

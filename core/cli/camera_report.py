@@ -90,7 +90,7 @@ def losses_of(report: dict[str, Any]) -> list[str]:
     """Return what went wrong, in words; nothing if all events arrived in order."""
     counts, incidents = report["counts"], report["incidents"]
     reasons = {
-        "the camera was not there any more": report["failure"] is not None,
+        "the camera disappeared and did not come back": report["failure"] is not None,
         "the camera sent no events": counts["read"] == 0,
         "events were discarded as too old": counts["dropped"] + counts["packets"] > 0,
         "events were damaged": counts["damaged"] > 0,

@@ -158,7 +158,7 @@ def _check_group(group: str, *, udev_rules: bool) -> None:
     """Check that a group exists: udev would ignore an unknown one, and then no one could open a camera.
 
     Raises:
-        ConfigError: it does not, or no rules were asked for.
+        ConfigError: it does not, or --udev-rules was not given.
     """
     if not udev_rules:
         raise ConfigError("--group names who may open cameras by the udev rules; add --udev-rules")

@@ -14,7 +14,7 @@ def parse_duration(option: str, text: str | None) -> float | None:
     """Return the seconds of `45s`, `10m`, `12h` or `30d`; None for None.
 
     Raises:
-        ConfigError: the text is nothing of the kind, or not above 0.
+        ConfigError: the text is not such a time, or not above 0.
 
     >>> parse_duration("--keep", "30d")
     2592000.0
@@ -26,7 +26,7 @@ def parse_size(option: str, text: str | None) -> int | None:
     """Return the bytes of `500MB` or `2GB`; None for None.
 
     Raises:
-        ConfigError: the text is nothing of the kind, or not above 0.
+        ConfigError: the text is not such a size, or not above 0.
 
     >>> parse_size("--rotate-size", "1.5MB")
     1500000

@@ -31,7 +31,7 @@ def forget(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="List what would be deleted; delete nothing.")] = False,
     json: JsonOption = False,
 ) -> None:
-    """Delete what eventveil has stored without being told to: hot pixels, leftovers, logs and raw windows.
+    """Delete what eventveil has stored by itself: hot pixels, files of killed pipelines, logs and raw windows.
 
     For a pipeline: the hot pixels of its cameras, and what a killed pipeline has left in its runtime folder. For an
     installed service, whose configuration is in /etc/eventveil: its log, too. For a training or cached windows: raw
@@ -51,7 +51,7 @@ def forget(
     """
     from eventveil.service.logs import delete_logs
 
-    found = [_traces(target) for target in targets]  # all are looked at before anything is deleted
+    found = [_traces(target) for target in targets]  # check all of them before deleting anything
     traces = list(dict.fromkeys(trace for one, _ in found for trace in one))
     logs = [service for _, service in found if service is not None]
     entries = [{"what": trace.what, "path": str(trace.path), "bytes": trace.bytes} for trace in traces]

@@ -17,7 +17,8 @@ DEFAULT = Path("keys")
 def register(app: typer.Typer) -> None:
     """Add the `keys` commands to the program."""
     keys = typer.Typer(
-        no_args_is_help=True, help="Keys: encrypt what is published, and control who may subscribe (docs/security.md)."
+        no_args_is_help=True,
+        help="Create keys: encrypt what is published, and control who may subscribe (docs/security.md).",
     )
     keys.command("new")(new)
     keys.command("allow")(allow)

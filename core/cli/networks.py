@@ -47,7 +47,10 @@ def with_networks(
     for path in chain.from_iterable(map(shipped.files_of, weights)):
         role = read_metadata(path).role
         if role not in groups:
-            raise ConfigError(f"--weights {path}: the pipeline has no use for a network of role {role!r}")
+            raise ConfigError(
+                f"--weights {path}: a pipeline runs an anonymizer and a classifier of gestures (role target), and this "
+                f"file is for the role {role}; choose another file"
+            )
         if groups[role] in changes:
             raise ConfigError(f"--weights {path}: a second {role}; give one anonymizer and one classifier")
         changes[groups[role]] = getattr(settings, groups[role]).model_copy(update={"weights": path})

@@ -41,7 +41,7 @@ def disorder_option() -> Any:
     return typer.Option(
         "--on-disorder",
         metavar="raise|sort|clip",
-        help="If time goes back: stop, sort the events, or raise late timestamps to the latest one before.",
+        help="If timestamps go back: stop, sort the events, or raise late timestamps to the latest one before.",
     )
 
 
@@ -173,7 +173,7 @@ def say(text: str, *, always: bool = False) -> None:
 
 
 def check_out(path: Path, *, force: bool) -> None:
-    """Refuse to write to a path where something is, before any work is done for it.
+    """Refuse to overwrite what a path holds, before any work is done.
 
     Args:
         path: the output file of a command.
@@ -190,9 +190,9 @@ def check_out(path: Path, *, force: bool) -> None:
 
 
 def say_losses(file: str, source: EventSource) -> None:
-    """Report how many events of a recording were reordered or skipped."""
+    """Report how many events of a recording were repaired or skipped."""
     if source.disorders:
-        say(f"{file}: {source.disorders} events were out of order; their timestamps were corrected")
+        say(f"{file}: {source.disorders} events were out of order and were repaired")
     for reason, count in source.skipped.items():
         say(f"{file}: skipped: {reason}: {count}")
 

@@ -221,7 +221,7 @@ def _ignore(_: Status) -> None:
 
 
 def _say_remarks(pipeline: Pipeline) -> None:
-    """Print what the book of a stand-in lets out, and remarks about the settings."""
+    """Print what a stand-in's book can reveal, and remarks about the settings."""
     if not pipeline.plan.provenance.trained:
         say(
             "eventveil: THE ANONYMIZER IS UNTRAINED: what is published protects no one (--allow-untrained)", always=True

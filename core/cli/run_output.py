@@ -1,8 +1,7 @@
 """Output of `eventveil run`: a status line every second and a summary, as text or as JSON.
 
-How many events there were and were left out, and which gestures were recognised, is shown on a terminal and with --json
-only. A service
-manager keeps other output in its log, which others may read, and the number of events a second shows when people move.
+Event counts and recognised gestures are printed only on a terminal and with --json. A service manager keeps other
+output in its log, which other users may read, and the number of events per second shows when people move.
 """
 
 from __future__ import annotations

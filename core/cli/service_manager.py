@@ -10,7 +10,7 @@ SOCKET = "NOTIFY_SOCKET"  # names systemd's socket in the environment of a servi
 
 
 class ServiceManager:
-    """Sends the state of this process to systemd. Not started by systemd, it does nothing.
+    """Sends the state of this process to systemd. Does nothing if systemd did not start the process.
 
     A datagram never blocks: a lost one is repeated a second later, and if all are lost, the watchdog ends the service.
     """

@@ -35,7 +35,7 @@ Look = Annotated[
 
 
 class Kinds(TyperGroup):
-    """The kinds of datasets; a folder in the place of a kind is answered with the right command."""
+    """The kinds of datasets; if a folder is given in place of a kind, the error names the right command."""
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         """Find the command that `args` begins with."""
@@ -179,7 +179,7 @@ def negatives(
 
 
 def _report(out: Path, counts: dict[str, int], *, json: bool) -> None:
-    """Report what was written: how many of which, of how many others."""
+    """Report what was written, as in "wrote 24 trials of 6 people to OUT"."""
     if json:
         print_json({"out": str(out), **counts})
         return

@@ -129,7 +129,7 @@ def subscribe(
                 _save(message, npz)
             if count is not None and min(received.values()) == count:
                 break
-    hint = "" if connected or timeout is None else f": does a pipeline publish on {endpoint}?"
+    hint = "" if connected or timeout is None else f"; is a pipeline publishing on {endpoint}?"
     say(f"eventveil: {received.total()} messages received{hint}")
     silent = not connected and timeout is not None and not stopped
     if failed or silent or (count is not None and min(received.values()) < count):

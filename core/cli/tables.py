@@ -41,7 +41,7 @@ class Results:
     """A table of figures.
 
     Attributes:
-        title: what they are of.
+        title: what the figures show.
         first: heading of the first column.
         columns: headings of the others.
         rows: name of each row, and its cells; None where there is no figure.

@@ -1,4 +1,4 @@
-"""`eventveil weights`: import, show and halve weights files, and create untrained ones for tests."""
+"""`eventveil weights`: import and show weights files, initialise untrained ones, and round them to half precision."""
 
 from __future__ import annotations
 
@@ -26,7 +26,10 @@ LabelsOption = Annotated[str | None, typer.Option(help="Class names of a classif
 
 def register(app: typer.Typer) -> None:
     """Add the `weights` commands to the program."""
-    weights = typer.Typer(no_args_is_help=True, help="Import, show, initialise and halve weights files.")
+    weights = typer.Typer(
+        no_args_is_help=True,
+        help="Import and show weights files, initialise untrained ones, and round them to half precision.",
+    )
     published = typer.Typer(no_args_is_help=True, help="Import published weights.")
     published.command("anonynoise")(import_anonynoise)
     published.command("event-reid")(import_event_reid)

@@ -75,7 +75,7 @@ def test_a_camera_that_is_unplugged_and_stays_away_is_reported(tmp_path, monkeyp
     assert result["report"]["failure"] is not None
     assert result["report"]["seconds"] < result["report"]["requested_seconds"]
     assert result["report"]["counts"]["read"] == 100
-    assert "the camera was not there any more" in result["losses"]
+    assert "the camera disappeared and did not come back" in result["losses"]
     assert "the camera was disconnected for a while" in result["losses"]
 
 

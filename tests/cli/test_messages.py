@@ -107,7 +107,7 @@ def test_a_subscriber_that_heard_nothing_fails():
         port = free.getsockname()[1]
     result = command("subscribe", f"tcp://127.0.0.1:{port}", "--timeout", "0.2")
     assert result.exit_code == 1
-    assert "does a pipeline publish" in result.stderr
+    assert "is a pipeline publishing" in result.stderr
 
 
 def test_the_topics_of_the_help_are_those_of_the_error():
