@@ -134,7 +134,7 @@ def load_same(path: Path, digest: str | None) -> Weights:
     """
     weights = load_weights(path)
     if weights.digest != digest:
-        raise WeightsError(f"{path}: the file has changed since the line was checked; start again")
+        raise WeightsError(f"{path}: the file has changed since the pipeline checked it; start again")
     return weights
 
 

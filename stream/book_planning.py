@@ -100,7 +100,7 @@ def read_planned(plan: BookPlan) -> Book:
     """
     book = Book.read(plan.path)
     if book.digest != plan.digest:
-        raise BookError(f"{plan.path}: the file has changed since the line was checked; start again")
+        raise BookError(f"{plan.path}: the file has changed since the pipeline checked it; start again")
     return book
 
 

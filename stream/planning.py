@@ -27,7 +27,7 @@ from eventveil.stream.settings import PipelineSettings, WindowSettings
 
 
 def plan(settings: PipelineSettings) -> PipelinePlan:
-    """Check everything that the pipeline needs, but for the tensors of its networks.
+    """Check everything that the pipeline needs, except the tensors of its networks.
 
     Raises:
         DatasetError: a source's folder is not the dataset that its URI names.
@@ -92,7 +92,7 @@ def _labels(classifier: Metadata | None, book: BookPlan | None) -> tuple[str, ..
 def _min_density(
     settings: PipelineSettings, classifier: Metadata | None, anonymizer: Metadata
 ) -> tuple[float | None, tuple[str, ...]]:
-    """Return the density below which no gesture is named, and a remark on what that lets out."""
+    """Return the density below which no gesture is named, and a remark on what that reveals."""
     if classifier is None and settings.classify.is_choosy:
         raise ConfigError(
             "classify: min_probability, hold and min_density are for the gestures of a classifier, and there is none; "
@@ -102,7 +102,7 @@ def _min_density(
     if density is None:
         return None, ()
     if anonymizer.representation != "histogram":
-        raise ConfigError("classify.min_density: windows of these weights are no counts of events; leave it out")
+        raise ConfigError("classify.min_density: the windows of these weights are not event counts; leave it out")
     if density == "trained":
         if anonymizer.scene is None or anonymizer.scene.density is None:
             raise ConfigError(
@@ -110,7 +110,7 @@ def _min_density(
                 "training; give a number of events per pixel (`eventveil calibrate` measures it)"
             )
         density = anonymizer.scene.density[0] / FAR
-    remark = f"classify.min_density: gestures tell in which windows there are fewer than {density:.3g} events per pixel"
+    remark = f"classify.min_density: gestures reveal which windows have fewer than {density:.3g} events per pixel"
     return density, (remark,)
 
 
@@ -196,7 +196,7 @@ def _certificate(
 
 
 def _check_certified_book(path: Path, subject: CertifiedSubject, book: BookPlan | None) -> None:
-    """Refuse a stand-in with another book than the audited one, or with more bits per second."""
+    """Refuse a stand-in with a book other than the audited one, or with more bits per second."""
     if book is None:
         return
     if subject.book != book.digest or subject.bits_per_second is None:

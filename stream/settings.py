@@ -114,7 +114,7 @@ class SourceSettings(Settings):
         if self.camera != CameraSettings() and not self.where.is_camera:
             raise ValueError(f"camera is for live cameras, such as dv://, and {self.uri!r} is not one; leave it out")
         if self.on_damage != "stop" and self.where.kind != RECORDING:
-            raise ValueError(f"on_damage is for recordings, and {self.uri!r} is none; leave it out")
+            raise ValueError(f"on_damage is for recordings, and {self.uri!r} is not one; leave it out")
         return self
 
     @model_validator(mode="after")
@@ -278,7 +278,9 @@ class PipelineSettings(Settings):
     @model_validator(mode="after")
     def _serves_one_source(self) -> Self:
         if self.publish.serve is not None and len(self.sources) > 1:
-            raise ValueError(f"publish.serve: a DV stream holds one camera, and there are {len(self.sources)} sources")
+            raise ValueError(
+                f"publish.serve: a DV stream holds one camera, and there are {len(self.sources)} sources; play one"
+            )
         return self
 
     @model_validator(mode="after")

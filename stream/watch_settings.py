@@ -61,7 +61,7 @@ class WatchSettings(Settings):
     def _is_viewed_on_this_machine(self) -> Self:
         if self.view is not None and not is_loopback(ip_address(self.view[0])):
             raise ValueError(
-                f"other machines can reach {self.view[0]}, and the page beside a pipeline asks for no token: give view "
+                f"other machines can reach {self.view[0]}, and the page of `eventveil run` takes no token: give view "
                 "a loopback address, such as 127.0.0.1:8765, or run `eventveil view --http HOST:PORT --token FILE`"
             )
         return self

@@ -27,7 +27,7 @@ class EventWriter:
         self._writer: Writer | None = None
 
     def write(self, message: Message) -> None:
-        """Write the events of a message; count the window of another."""
+        """Write the events of an `events` message, and count a `window` message; ignore all others."""
         if message.topic == WINDOW:
             self.windows += 1
         if message.topic != EVENTS:

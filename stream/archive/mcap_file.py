@@ -1,7 +1,7 @@
 """One file in MCAP: chunks compressed with zstd, an index at its end, and room for both kept on the disk.
 
-A chunk that no longer fits on a full disk takes the place of a reserve, and so does the index: the file is then
-complete, and the caller begins no other. A process that is killed leaves a file without an index, whose chunks can be
+On a full disk, the last chunk and the index are written into reserved space: the file is then complete, and the caller
+begins no other. A process that is killed leaves a file without an index, whose chunks can be
 read.
 """
 

@@ -57,7 +57,7 @@ class McapRecording:
         complete: whether it has its index; otherwise, its recorder was killed, and the last seconds are missing.
 
     Raises:
-        EventFileError: there is no such file, or it is no recording of eventveil.
+        EventFileError: there is no such file, or eventveil did not record it.
     """
 
     def __init__(self, path: Path) -> None:

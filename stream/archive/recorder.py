@@ -61,7 +61,9 @@ class Recorder:
         if path.suffix != ".mcap":
             raise ConfigError(f"--out {path}: expected a name that ends in .mcap")
         if rotation.keep_s is not None and not rotation.many:
-            raise ConfigError("--keep: removes old files of several; give --rotate-size or --rotate-every, too")
+            raise ConfigError(
+                "--keep removes old files, but there is only one; give --rotate-size or --rotate-every, too"
+            )
         self.paths: list[Path] = []
         self._path = path
         self._rotation = rotation
@@ -132,8 +134,10 @@ class Recorder:
             raise self._failure(self._current, error) from error
         if file.full or file.room < ROOM:
             self.close()
-            why = "the disk is full" if file.full else "it has reached the limit of file sizes (ulimit -f)"
-            raise ConfigError(f"{self._current}: {why}; what was recorded is complete. Free some space and record on")
+            full = "the disk is full", "free some space"
+            limited = "it has reached the limit of file sizes", "raise the limit (ulimit -f) or give --rotate-size"
+            why, remedy = full if file.full else limited
+            raise ConfigError(f"{self._current}: {why}; what was recorded is complete. To continue, {remedy}")
 
     def _open(self) -> McapFile:
         """Return the file to write to, a new one if the last has become too large or too old."""

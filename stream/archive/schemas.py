@@ -83,11 +83,11 @@ def frames_of(topic: str, document: bytes) -> list[bytes]:
     """Return the frames of the message that a document holds; whether they are valid, `wire.decode` tells.
 
     Raises:
-        ValueError: it is no JSON, or its data no Base64.
+        ValueError: it is not JSON, or its data is not Base64.
     """
     header = json.loads(document)
     if not isinstance(header, dict):
-        raise ValueError("expected a JSON object")  # noqa: TRY004 - as for what is no JSON at all
+        raise ValueError("expected a JSON object")  # noqa: TRY004 - as for what is not JSON at all
     data = header.pop("data", "") if topic in (WINDOW, EVENTS) else ""
     return [topic.encode(), json.dumps(header).encode(), base64.b64decode(data, validate=True)]
 

@@ -74,7 +74,9 @@ class WindowTable:
         values = header.model_dump(mode="json", include=set(keys))
         for key, value in values.items():
             if self.about.setdefault(key, value) != value:
-                raise WireError(f"{key} of window {header.seq} is not that of the windows before: one file, one run")
+                raise WireError(
+                    f"{key} of window {header.seq} differs from that of the windows before it; a file holds one run"
+                )
 
 
 def _gesture(header: GestureHeader) -> Row:

@@ -175,7 +175,7 @@ class NpzWriter(TableWriter):
 
 
 def _member(archive: zipfile.ZipFile, name: str) -> IO[bytes]:
-    """Open a new array of an archive; its time says nothing, so that it tells nothing."""
+    """Open a new array of an archive; its date is always the same, so that it reveals nothing."""
     information = zipfile.ZipInfo(f"{name}.npy", (1980, 1, 1, 0, 0, 0))
     information.compress_type = zipfile.ZIP_DEFLATED
     return archive.open(information, "w", force_zip64=True)

@@ -83,7 +83,7 @@ class FileLine:
                 gestures=GestureFilter(classify.min_probability, classify.hold),
                 book=self._book,
                 events=self._form in EVENT_FORMATS,
-                clock_ns=lambda: 0,  # how long the work took is nobody's business
+                clock_ns=lambda: 0,  # the file must not show how long the work took
             )
             publisher.certify()
             made, omissions = self._publish(recording, stream, publisher)

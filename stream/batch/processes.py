@@ -119,6 +119,6 @@ def _do(task: Task) -> Outcome:
         _busy = True
         outcome = _worker().do(task)
         _busy = False
-    except _Terminated:  # the partial file is removed; nobody waits for the pool's own end
+    except _Terminated:  # the partial file is removed, and the pool need not shut down in order
         os._exit(1)
     return outcome

@@ -42,8 +42,8 @@ def find_recordings(inputs: Sequence[str], source: SourceSettings) -> list[Recor
     """Return the recordings that are named on the command line, in order.
 
     Args:
-        inputs: paths or URIs of recordings, folders, and datasets as in `see:PATH?split=test`. Of a folder that is no
-            dataset, all files that any reader recognises.
+        inputs: paths or URIs of recordings, folders, and datasets as in `see:PATH?split=test`. For a folder that is not
+            a dataset, all files that any reader recognises.
         source: sensor, and what to do about disorder and damage.
 
     Raises:

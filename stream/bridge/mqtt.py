@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 TOPIC = "eventveil"
 STATUS = f"{TOPIC}/status"
-DISCOVERY = "homeassistant"  # the prefix that Home Assistant listens to unless told otherwise
+DISCOVERY = "homeassistant"  # the prefix that Home Assistant listens to by default
 NONE = "none"  # what is sent when no gesture is recognised
 CONNECT_S = 10.0
 AT_LEAST_ONCE = 1
@@ -62,7 +62,7 @@ class GestureTopics:
         self._last: dict[str, tuple[str, bool | None]] = {}
 
     def take(self, message: Message) -> None:
-        """Publish what a message says that the one before did not; other topics than `gesture` are left alone."""
+        """Publish what a message says that the one before did not; topics other than `gesture` are ignored."""
         if message.topic != GESTURE:
             return
         stream, header = message.header.stream, message.header

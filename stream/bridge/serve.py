@@ -49,7 +49,7 @@ def serving(endpoint: str, uri: str, book: Book, *, say: Callable[[str], None]) 
         endpoint: of a publisher without keys.
         uri: `dv+tcp://HOST:PORT` on a loopback address.
         book: of the stand-in.
-        say: told why the serving has ended before the pipeline has.
+        say: called with the reason if serving ends before the pipeline does.
 
     Raises:
         ConfigError: the address is not one of this machine, or in use.
@@ -62,7 +62,7 @@ def serving(endpoint: str, uri: str, book: Book, *, say: Callable[[str], None]) 
             for message in subscribe(endpoint, (EVENTS,), book=book, stop=stopped.is_set):
                 forwarder.forward(message)
         except EventVeilError as error:
-            say(f"eventveil: {uri} is not served any more: {error}")
+            say(f"eventveil: {uri} is no longer served: {error}")
 
     with DvServer(uri, book.sensor) as server:
         thread = threading.Thread(target=forward_all, name="dv bridge", daemon=True)

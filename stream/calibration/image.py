@@ -55,7 +55,7 @@ def write_private(path: Path, picture: Image.Image, *, replace: bool = True) -> 
             picture.save(file, format="PNG")
     except OSError as error:
         raise ConfigError(
-            f"{path}: cannot be written ({error.strerror or error}); check folder and space, or leave --out out"
+            f"{path}: cannot be written ({error.strerror or error}); check the folder and free space, or omit --out"
         ) from error
 
 

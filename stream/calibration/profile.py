@@ -67,7 +67,7 @@ class SourceProfile:
         return f"SourceProfile({self.sensor})"
 
     def training_mismatch(self, trained: tuple[float, float, float] | None) -> str | None:
-        """Describe how the windows differ from those of the training, if they differ by far; else return None."""
+        """Describe how the windows differ from those of the training, if they differ greatly; else return None."""
         if not self.density:
             return None
         return training_mismatch(trained, float(np.median(self.density)), max(self.density))

@@ -41,7 +41,7 @@ class DensityMeter:
 
 
 def training_mismatch(trained: Trained | None, median: float | None, maximum: float | None) -> str | None:
-    """Describe how the windows differ from those of the training, if they differ by far; else return None.
+    """Describe how the windows differ from those of the training, if they differ greatly; else return None.
 
     Too many events are detected by the median window. Too few are detected by the densest one: without motion, most
     windows are rightly almost empty.

@@ -197,7 +197,7 @@ class WindowedHistogrammer:
     def stop(self) -> Iterator[Window]:
         """End the stream here, and return an iterator over the open window if it holds an event that no other has held.
 
-        Unlike `finish`, leave out what was pushed but not binned yet: the windows of a silence that nobody waits for.
+        Unlike `finish`, leave out what was pushed but not binned yet: the windows of a silence are not needed.
         """
         self._finished = True
         self._packet, self._next = EventPacket.empty(), 0

@@ -1,10 +1,10 @@
 """What a running pipeline tells over HTTP: a list of what may leave, not of what may not.
 
 Nothing here is computed from events: no count of events, no density, no counter of a camera's events, no text of an
-error. The number of events a second shows when people move, and its total tells people apart. Whoever runs the
-pipeline sees these figures on the terminal, and with `eventveil run --json`.
+error. The number of events a second shows when people move, and its total tells people apart. The user
+of the pipeline sees these figures on the terminal, and with `eventveil run --json`.
 
-The one exception are counts of published gestures, where whoever can read them may receive the gestures themselves.
+The one exception is counts of published gestures, where everyone who can read them may receive the gestures themselves.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ HANDSHAKES = "handshakes"  # prefix of the publisher's handshake counts (stream/
 PUBLISH = "publish"
 STATES = {"ready": "ready", "beat": "running", "ended": "ended", "aborted": "stopped", "failed": "failed",
           "crashed": "crashed"}  # fmt: skip
-"""How the kinds of a stage's reports are called."""
+"""The kinds of a stage's reports, and the state that /status gives for each."""
 
 
 def readers_may_subscribe(settings: PipelineSettings) -> bool:
     """Return whether everyone who can read the pages may subscribe, too: any user of this machine, on loopback.
 
-    Not with keys: whoever reads the pages, with a token or without, need not be on the list. Not at an `ipc://` path:
+    Not with keys: a reader of the pages, with a token or without, need not be on the list. Not at an `ipc://` path:
     the folder decides who may connect.
     """
     publish, metrics = settings.publish, settings.watch.metrics

@@ -146,7 +146,7 @@ def _publisher(figures: Figures) -> Iterator[Metric]:
     yield CounterMetricFamily(f"{PREFIX}gestures_published", "Gestures published.", figures["published_gestures"])
     if figures["age"] is not None:
         age = HistogramMetricFamily(
-            f"{PREFIX}window_age_seconds", "Age of windows as they are published, since their last event could arrive.",
+            f"{PREFIX}window_age_seconds", "Age of windows when they are published, counted from their end.",
             labels=("stage",),
         )  # fmt: skip
         age.add_metric((PUBLISH,), _buckets(figures["age"]["counts"]), figures["age"]["sum_ms"] / 1e3)

@@ -112,7 +112,7 @@ class ShortRequest(io.BufferedIOBase):
         self._left = MAX_REQUEST
 
     def readline(self, _: int | None = -1, /) -> bytes:
-        """Return the next line, whatever size is asked for.
+        """Return the next line, whatever size is requested.
 
         Raises:
             HTTPException: the request is too long.

@@ -209,7 +209,7 @@ class StageProcess:
         self._handle.kill()
 
     def join(self, seconds: float) -> None:
-        """Wait at most this long for its end, and then let go of it."""
+        """Wait at most this long for its end, and then release it."""
         if self._handle.wait(seconds):
             self._handle.close()
 

@@ -230,7 +230,7 @@ class Pipeline:
             elif report.kind == "crashed":
                 self._restart(report.stage, report.reason)
             elif not supervisor.ready:
-                supervisor.is_ready()
+                supervisor.mark_ready()
 
     def _fail(self, stage: str, reason: str) -> None:
         self.status.failure = self.status.failure or f"{stage}: {reason}"

@@ -61,7 +61,7 @@ class Status:
         self.incidents.append(incident)
 
     def far_from_training(self) -> dict[str, str]:
-        """Describe, by stream, how its windows differ from those of the training; only if they differ by far."""
+        """Describe, by stream, how its windows differ from those of the training; only if they differ greatly."""
         sources = {name: report.values for name, report in self.stages.items() if name.startswith(SOURCE)}
         mismatches = {
             name.removeprefix(SOURCE): training_mismatch(

@@ -79,7 +79,7 @@ class StageSupervisor:
         member.start()
         self.member = member
 
-    def is_ready(self) -> None:
+    def mark_ready(self) -> None:
         """Note that the stage is ready for work."""
         self.ready = True
         if self._incident is not None:

@@ -225,7 +225,7 @@ def read_key(path: Path) -> str:
     raw = key.public_bytes(Encoding.Raw, PublicFormat.Raw)
     if is_weak_ed25519(raw):
         raise AuditError(
-            f"{path}: is a weak key, whose signatures anyone can make: refused; get the auditor's real key"
+            f"{path}: is a weak key, whose signatures anyone can forge: refused; get the auditor's real key"
         )
     return raw.hex()
 

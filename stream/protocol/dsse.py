@@ -73,9 +73,9 @@ def verify(content: bytes, payload_type: str, trusted: str | None = None) -> tup
     signature = _decode("signatures.0.sig", envelope.signatures[0].sig)
     key = envelope.signatures[0].keyid
     if trusted is not None and key != trusted:
-        raise AuditError("was signed with another key than the trusted one; do not trust it")
+        raise AuditError("was signed with a key other than the trusted one; do not trust it")
     if is_weak_ed25519(bytes.fromhex(key)):
-        raise AuditError("was signed with a weak key, whose signatures anyone can make; do not trust it")
+        raise AuditError("was signed with a weak key, whose signatures anyone can forge; do not trust it")
     if not _is_valid(signature, _pre_authentication(payload_type, payload), key):
         raise AuditError("the signature does not match the content; it was changed, do not trust it")
     return payload, key

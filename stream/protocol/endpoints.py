@@ -32,7 +32,7 @@ def dv_address(uri: str) -> tuple[str, int]:
     host = "127.0.0.1" if host == "localhost" else host
     if not is_local(f"tcp://[{host}]:{number}"):
         raise ValueError(
-            f"other machines could reach {host}, and a DV stream knows no keys: serve on this machine, as in "
+            f"other machines could reach {host}, and a DV stream has no keys: serve on this machine, as in "
             f"{DV_TCP}127.0.0.1:7777; another machine can run `eventveil subscribe` with keys, and serve there"
         )
     return host, number

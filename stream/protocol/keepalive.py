@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import zmq
 
-IDLE_S, INTERVAL_S, PROBES = 5, 1, 5  # after so long in silence, a probe each second; after five, the peer is gone
+IDLE_S, INTERVAL_S, PROBES = 5, 1, 5  # after this long in silence, a probe each second; after five, the peer is gone
 
 
 def enable_keepalive(socket: zmq.Socket[bytes]) -> None:

@@ -46,7 +46,7 @@ Percent = Annotated[float, Field(ge=0, le=1), AfterValidator(_whole_percent)]
 
 
 class Header(BaseModel):
-    """Base of all headers. Unknown keys and values of another type than documented are refused."""
+    """Base of all headers. Unknown keys and values of an undocumented type are refused."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
@@ -275,5 +275,5 @@ def _payload(header: Header, payload: memoryview) -> npt.NDArray[Any]:
             f"got {payload.nbytes} bytes"
         )
     if payload[size:].tobytes().strip(b"\0"):
-        raise WireError(f"{values} events are followed by other bytes than zeros; is this an eventveil endpoint?")
+        raise WireError(f"{values} events are followed by bytes other than zeros; is this an eventveil endpoint?")
     return np.frombuffer(payload, dtype, count=values).reshape(header.shape)

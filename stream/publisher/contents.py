@@ -135,7 +135,7 @@ class WindowContents:
         """Return the window and its gesture.
 
         Raises:
-            BoundaryError: it carries scores that are no probabilities.
+            BoundaryError: it carries scores that are not probabilities.
         """
         about = self._about | dict(facts) | {"shape": window.values.shape}
         parts: list[Part] = [(WindowHeader.model_validate(about), window.values)]

@@ -1,7 +1,7 @@
 """Which gestures of a classifier are named: networks that have seen only gestures see them everywhere.
 
 A gesture that is not named is published without a label, at the same time and in the same length. What is named depends
-on published windows alone, and on whether they had few events (`AnonymizedWindow.quiet`), if that is asked for.
+on published windows alone, and on whether they had few events (`AnonymizedWindow.quiet`), if a minimum is set.
 """
 
 from __future__ import annotations

@@ -65,7 +65,7 @@ def listening(bind: str, *, keyed: bool) -> Iterator[Listener]:
 
     Raises:
         BoundaryError: other machines can reach the address, and there are no keys.
-        LineError: the address is in use or not one of this machine, or something else than a dead socket is there.
+        LineError: the address is in use or not one of this machine, or something other than a dead socket is there.
     """
     _check_reach(bind, keyed=keyed)
     with contextlib.ExitStack() as opened:
@@ -92,7 +92,7 @@ def _remedy(error: OSError) -> str:
     if error.errno in (errno.EACCES, errno.EPERM):
         return f"this user may not use it: choose a port from 1024 on or a folder of yours, {example}"
     if error.errno == errno.EADDRNOTAVAIL or isinstance(error, socket.gaierror):
-        return f"it is no address of this machine: choose one of it, {example}"
+        return f"it is not an address of this machine: choose one that is, {example}"
     return f"choose another address, {example}"
 
 
@@ -198,7 +198,7 @@ def _make_way(path: str) -> None:
             probe.connect(path)
         except ConnectionRefusedError:
             Path(path).unlink()
-        except OSError as error:  # it may live; whatever says otherwise is no proof
+        except OSError as error:  # a program may be listening: this error does not rule it out
             raise LineError(f"publish.bind: cannot bind ipc://{path}: {error.strerror}; {_IN_USE}") from error
         else:
             raise LineError(f"publish.bind: cannot bind ipc://{path}: Address already in use; {_IN_USE}")

@@ -1,7 +1,7 @@
 """One length for all headers of a topic: encryption does not hide the length of a message.
 
-The length would tell the gesture's name, how many digits the numbers have, and what was lost. So each header is padded
-to the length of the longest that the pipeline could ever send.
+The length would reveal the gesture's name, how many digits the numbers have, and what was lost. So each header is
+padded to the length of the longest that the pipeline could ever send.
 """
 
 from __future__ import annotations

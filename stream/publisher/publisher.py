@@ -158,7 +158,7 @@ class Publisher:
         if text is None or (self._certified_ns is not None and now_ns - self._certified_ns < CERTIFY_EVERY_NS):
             return
         self._certified_ns = now_ns
-        # Not padded: its length is no secret, for its text is public and the same all the time.
+        # Not padded: its length is not secret, because its text is public and always the same.
         self._socket.send_multipart(encode(StateHeader(state=CERTIFICATE_STATE, certificate=text)), copy=False)
 
     def announce(self, state: Literal["ended", "failed"]) -> None:
@@ -219,7 +219,7 @@ class Publisher:
             "seq": origin.seq,
             "t_start_us": origin.t_start_us,
             "t_end_us": origin.t_end_us,
-            "age_ms": round(age_ms),  # a fraction would tell when the window was complete
+            "age_ms": round(age_ms),  # a fraction would show when the window was complete
             "lost": self._lost(message),
             "incidents": origin.incidents,
         }

@@ -17,7 +17,7 @@ from eventveil.stream.publisher.connections import Connection, Connections
 MAX_UNKNOWN = 200  # subscriptions to unknown topics of all connections with one key; without keys, of all together
 MAX_AT_ONCE = 500  # messages read before windows get their turn again; the rest waits at its sender
 _KNOWN = frozenset(topic[:n].encode() for topic in HEADERS for n in range(len(topic) + 1))
-_STEP = {b"\x01": 1, b"\x00": -1}  # any other first byte is no subscription
+_STEP = {b"\x01": 1, b"\x00": -1}  # a message that begins otherwise is not a subscription
 
 
 class SubscriptionTracker:

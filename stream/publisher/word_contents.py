@@ -77,7 +77,7 @@ class WordContents:
         chosen = self._seal.check_word(window)
         origin, step_us = chosen.origin, self._book.step_us
         if not 0 <= chosen.word < len(self._book.words):
-            raise BoundaryError(f"{chosen!r} is none of the {len(self._book.words)} words of the book: refused")
+            raise BoundaryError(f"{chosen!r} is not one of the {len(self._book.words)} words of the book: refused")
         # A start between two steps would be a message, too.
         if origin.t_start_us % step_us or origin.t_end_us - origin.t_start_us != step_us:
             raise BoundaryError(f"{chosen!r} does not span a step of the book ({step_us} us): refused")

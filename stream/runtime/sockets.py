@@ -92,11 +92,11 @@ class PrivateSockets:
         """Return the receiving end of an edge. It binds, so that several senders may fan in.
 
         Raises:
-            ConfigError: something else than a socket has its place in the runtime folder; libzmq would delete it.
+            ConfigError: the runtime folder holds something other than a socket at this path; libzmq would delete it.
         """
         path = Path(self._endpoint(name).removeprefix("ipc://"))
         if isinstance(self._base, Path) and os.path.lexists(path) and (path.is_symlink() or not path.is_socket()):
-            raise ConfigError(f"line.runtime_dir: {path} is not a socket; choose a folder of its own")
+            raise ConfigError(f"line.runtime_dir: {path} is not a socket; choose a folder that only this pipeline uses")
         socket = self._context.socket(zmq.PULL)
         socket.rcvhwm, socket.linger = hwm, 0
         socket.bind(self._endpoint(name))

@@ -93,7 +93,7 @@ class AnonymizedWindow:
 
 @dataclass(frozen=True, slots=True)
 class ChosenWord:
-    """What a stand-in lets out instead of a window: the number of a word in the public book, and nothing else.
+    """What a stand-in sends across the boundary instead of a window: the number of a word in the public book, no more.
 
     Attributes:
         origin: where and when; it spans only the step in which the word is played.

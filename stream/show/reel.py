@@ -19,8 +19,8 @@ from eventveil.stream.web.background import Background
 
 MAX_BYTES = 1 << 29  # of pictures: ten minutes of a small camera with one anonymizer
 RAW = "raw events"
-FULL = "The beginning of the source: no more pictures fit into memory; --start begins later"
-SILENT = "The source up to a silence of more than a minute; --start begins after it"
+FULL = "Only the beginning is shown: no more pictures fit into memory. Use --start to begin later."
+SILENT = "Shown up to a silence of more than a minute. Use --start to begin after it."
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,7 +19,7 @@ from eventveil.stream.show.steps import STEP_US
 SIDE, GAP, TITLE = 256, 8, 30  # pixels
 LEVELS = 32  # of grey in an animation: fewer make it smaller
 PAPER, INK = 255, 0
-RECONSTRUCTED = "by FireNet, from it"
+RECONSTRUCTED = "reconstructed by FireNet"
 
 
 def draw(step: Step, names: Sequence[str], side: int = SIDE) -> Image.Image:

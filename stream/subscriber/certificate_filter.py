@@ -56,7 +56,7 @@ class CertificateFilter:
         if header.certificate is None:
             raise AuditError(
                 f"refused: the weights of this line (tensors {header.anonymizer[:16]}) have no certificate: no audit "
-                "shows what they hide"
+                "shows how well they hide people"
             )
         if self._signed is None or self._signed.digest != header.certificate:
             self._withheld += 1

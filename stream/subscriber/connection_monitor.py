@@ -106,7 +106,7 @@ class ConnectionMonitor:
         self._failing_since_s = None if error == errno.EAGAIN else self._failing_since_s or now
         if self._failing_since_s is not None and now - self._failing_since_s > PATIENCE_S:
             cause = (
-                "the publisher has another key than the one of --server-key, or none: ask its operator"
+                "the publisher has a key other than that of --server-key, or none: ask its operator"
                 if self._keys
                 else _NEEDS_KEYS
             )

@@ -31,7 +31,7 @@ export function sayWindow(header, checks) {
 }
 
 function certificate(digest, checks) {
-  if (digest === null) return "none: no audit shows what these weights hide";
+  if (digest === null) return "none: no audit shows how well these weights hide people";
   if (checks.certificate) return `${short(digest)} – verified: these weights passed the audit of your auditor`;
   return `${short(digest)} – not verified: start this page with --require-certificate`;
 }

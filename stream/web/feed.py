@@ -35,7 +35,7 @@ from eventveil.stream.web.newest import NewestFrames
 log = logging.getLogger("eventveil.view")
 
 MAX_STREAMS = 32  # shown; a publisher without keys could be any program
-RATE_S = 5.0  # the rate of windows is that of so many seconds
+RATE_S = 5.0  # over which the rate of windows is averaged
 RETRY_S = 1.0
 QUEUE = 64  # messages, as a publisher keeps them: older ones are of no use on a page
 SHOWN = {"seq", "run", "t_start_us", "t_end_us", "age_ms", "incidents", "anonymizer", "trained", "certificate", "book",

@@ -39,7 +39,7 @@ def serve_page(
     Raises:
         ConfigError: the address is not one of this machine or in use, a token is missing.
         AccessError: the file of the token or of a key cannot be used, or the publisher refuses the key.
-        AuditError, BookError: the pipeline is not the one that was asked for, see `eventveil.stream.subscribe`.
+        AuditError, BookError: the certificate or the book does not fit the pipeline, see `eventveil.stream.subscribe`.
     """
     try:
         host, port = parse_address(http)

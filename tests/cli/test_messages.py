@@ -67,7 +67,7 @@ def test_a_tensor_is_no_checkpoint(tmp_path):
     [
         (errno.EADDRINUSE, "is another eventveil running there"),
         (errno.EACCES, "this user may not use it"),
-        (errno.EADDRNOTAVAIL, "no address of this machine"),
+        (errno.EADDRNOTAVAIL, "not an address of this machine"),
         (errno.EMFILE, "choose another address"),
     ],
 )
@@ -75,7 +75,7 @@ def test_an_address_that_cannot_be_bound_says_why(number, message):
     remedy = _remedy(OSError(number, "reason"))
     assert message in remedy
     assert ("running there" in remedy) == (number == errno.EADDRINUSE)
-    assert "no address of this machine" in _remedy(socket.gaierror(-2, "unknown"))
+    assert "not an address of this machine" in _remedy(socket.gaierror(-2, "unknown"))
 
 
 def test_an_unknown_kind_of_source_is_named_with_those_that_are_known():

@@ -119,7 +119,7 @@ def test_a_book_that_changes_after_the_plan_is_not_published(kit, tmp_path):
     line = planned(kit, anonymize__book=str(book))
     assert isinstance(read_planned(line.book), Book)
     small_book().write(book)
-    with pytest.raises(BookError, match="has changed since the line was checked"):
+    with pytest.raises(BookError, match="has changed since the pipeline checked it"):
         read_planned(line.book)
 
 

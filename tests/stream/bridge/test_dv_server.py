@@ -96,7 +96,7 @@ def test_clients_come_and_go_and_are_limited(port):
 @pytest.mark.parametrize(
     ("address", "message"),
     [
-        ("dv+tcp://0.0.0.0:7777", "other machines could reach 0.0.0.0, and a DV stream knows no keys"),
+        ("dv+tcp://0.0.0.0:7777", "other machines could reach 0.0.0.0, and a DV stream has no keys"),
         ("dv+tcp://10.0.0.7:7777", "other machines could reach 10.0.0.7"),
         ("dv+tcp://*:7777", "other machines"),
         ("dv+tcp://[::]:7777", "other machines"),

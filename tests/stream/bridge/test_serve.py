@@ -62,7 +62,7 @@ def test_what_the_book_does_not_say_is_not_served(kit, tmp_path):
         status = Pipeline(kit.settings(endpoint, publish__events=True, publish__wait_for=2)).run()
     assert status.failure is None  # the line goes on
     assert len(said) == 1
-    assert "is not served any more: refused: the line publishes from the book with SHA-256" in said[0]
+    assert "is no longer served: refused: the line publishes from the book with SHA-256" in said[0]
     assert client.events(tmp_path)[1] == [[], [], [], []]
 
 

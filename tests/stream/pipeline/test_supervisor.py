@@ -59,7 +59,7 @@ def supervised(now, made):
 
 def at_work(supervised):
     """Make the stage ready, with one window sent."""
-    supervised.is_ready()
+    supervised.mark_ready()
     supervised.counters["0"].arrived(raw_message(0))
     supervised.counters["0"].sent += 1
     supervised.counters.pulse()
@@ -88,7 +88,7 @@ def test_a_stage_at_work_that_gives_no_sign_of_life_hangs(supervised, now):
 def test_a_stage_that_has_handed_nothing_on_may_load_and_compile(supervised, now):
     now.s += START_S - 1
     assert supervised.failure() is None
-    supervised.is_ready()
+    supervised.mark_ready()
     assert supervised.failure() is None
     now.s += 2
     assert supervised.failure() is not None
@@ -124,7 +124,7 @@ def test_a_fresh_start_closes_the_books_and_tells_how_long_it_took(supervised, n
     assert supervised.counters.dropped() == {"crash": 1}
     assert (incident.stage, incident.reason, incident.at_s, incident.back_s) == ("anonymize", "why", 12.346, None)
     now.s += 0.75
-    supervised.is_ready()
+    supervised.mark_ready()
     assert incident.back_s == 0.75
 
 

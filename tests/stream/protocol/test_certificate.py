@@ -162,7 +162,7 @@ def test_a_changed_value_a_changed_signature_and_another_signer_are_refused():
     stranger = Ed25519PrivateKey.generate().public_key().public_bytes(Encoding.Raw, PublicFormat.Raw).hex()
     with pytest.raises(AuditError, match="it was changed"):
         read(with_signature(keyid=stranger))
-    with pytest.raises(AuditError, match="signed with another key than the trusted one"):
+    with pytest.raises(AuditError, match="signed with a key other than the trusted one"):
         read(ENVELOPE, key=stranger)
 
 

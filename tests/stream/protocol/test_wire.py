@@ -223,7 +223,7 @@ def test_events_are_followed_by_zeros_only():
     frames = as_bytes(encode(events_header(), TWO_EVENTS, payload_size=1_000))
     assert len(frames[2]) == 1_000
     np.testing.assert_array_equal(decode(frames).array, TWO_EVENTS)
-    refused([*frames[:2], frames[2][:-1] + b"\x01"], because="other bytes than zeros")
+    refused([*frames[:2], frames[2][:-1] + b"\x01"], because="bytes other than zeros")
     refused([*frames[:2], frames[2][:25]], because="got 25 bytes")
     with pytest.raises(WireError, match="not sent"):
         encode(events_header(), TWO_EVENTS, payload_size=25)

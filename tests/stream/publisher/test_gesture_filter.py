@@ -133,7 +133,7 @@ def planned(kit, **changes):
 def test_the_density_is_a_number_or_a_third_of_that_of_the_training(kit, tmp_path):
     line = planned(kit, classify__min_density=2)
     assert line.min_density == 2.0
-    assert any("gestures tell in which windows there are fewer than 2 events" in remark for remark in line.remarks)
+    assert any("gestures reveal which windows have fewer than 2 events" in remark for remark in line.remarks)
     assert planned(kit).min_density is None
     weights = trained(kit, tmp_path / "w", (3.0, 9.0, 30.0))
     assert planned(kit, anonymize__weights=weights, classify__min_density="trained").min_density == 1.0

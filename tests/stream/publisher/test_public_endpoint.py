@@ -95,8 +95,7 @@ def test_who_expects_keys_where_there_are_none_is_told_so(keys):
         error = refusal(line.endpoint, **who(keys, "alice"))
     # The end that notices first hangs up; if that is always the other one, the cause remains ambiguous.
     assert (
-        "uses no keys, so it is not the publisher" in error
-        or "another key than the one of --server-key, or none" in error
+        "uses no keys, so it is not the publisher" in error or "a key other than that of --server-key, or none" in error
     )
 
 

@@ -101,7 +101,7 @@ def test_a_message_that_is_not_what_the_book_says_is_refused(message):
 def test_zeros_after_the_events_are_no_place_for_a_message():
     topic, header, payload = events_of()
     assert received([topic, header, payload + bytes(100)]) == ["events", "state"]
-    with pytest.raises(WireError, match="other bytes than zeros"):
+    with pytest.raises(WireError, match="bytes other than zeros"):
         received([topic, header, payload + bytes(99) + b"\1"])
 
 
