@@ -71,7 +71,7 @@ def open_reader(path: Path, options: dict[str, str]) -> Reader:
         reader = find_reader(path, _read_head(path))
         unknown = options.keys() - reader.options
         if unknown:
-            known = f"known: {', '.join(sorted(reader.options))}" if reader.options else "it takes none"
+            known = f"known: {', '.join(sorted(reader.options))}" if reader.options else "this format takes no options"
             expected = f"unknown option {', '.join(sorted(unknown))}"
             raise EventFileError(path, format=reader.format, expected=expected, remedy=known)
         return reader(path, **options)
@@ -92,7 +92,7 @@ def find_reader(path: Path, head: bytes) -> type[Reader]:
         raise _refuse(path, "its first line is damaged, perhaps by a transfer as text", "copy it again, as binary data")
     if version:
         remedy = "convert it to AEDAT 2.0, 3.1 or 4.0 with jAER or DV"
-        raise _refuse(path, f"AEDAT {version[1].decode()} is not read", remedy)
+        raise _refuse(path, f"AEDAT {version[1].decode()} is not supported", remedy)
     if path.suffix.lower() == ".aedat":
         remedy = "convert it to AEDAT 2.0 with jAER"
         raise _refuse(path, "it does not begin with #!AER-DAT2.0 or 3.1: perhaps AEDAT 1.0", remedy)

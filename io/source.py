@@ -49,7 +49,7 @@ def open_events(
     Raises:
         EventFileError: the file does not exist or cannot be read, its format is unknown, its header is damaged, the
             geometry is missing or differs, or an option is unknown. Iterating raises it for damaged packets.
-        EventError: `on_disorder` or `on_damage` is none of these.
+        EventError: `on_disorder` or `on_damage` has another value.
 
     Example:
         >>> import tempfile
@@ -62,9 +62,9 @@ def open_events(
         [([10, 25], [True, False])]
     """
     if on_disorder not in get_args(Disorder):
-        raise EventError(f"on_disorder is one of {', '.join(get_args(Disorder))}; got {on_disorder!r}")
+        raise EventError(f"expected on_disorder as one of {', '.join(get_args(Disorder))}, got {on_disorder!r}")
     if on_damage not in get_args(Damage):
-        raise EventError(f"on_damage is one of {', '.join(get_args(Damage))}; got {on_damage!r}")
+        raise EventError(f"expected on_damage as one of {', '.join(get_args(Damage))}, got {on_damage!r}")
     return check_packets(open_reader(*locate(path_or_uri)), sensor, on_disorder, on_damage)
 
 

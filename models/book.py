@@ -141,7 +141,9 @@ class Book:
         try:
             write_atomic(Path(path), serialise(self.metadata, tensors), replace=replace)
         except OSError as error:
-            raise BookError(f"{path}: cannot be written ({error.strerror or error}); check folder and space") from error
+            raise BookError(
+                f"{path}: cannot be written ({error.strerror or error}); check the folder and free space"
+            ) from error
 
     @property
     def words(self) -> tuple[Word, ...]:

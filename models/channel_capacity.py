@@ -1,4 +1,4 @@
-"""How many bits pass a number of the noisy channel's code at most, whatever sends them.
+"""The most bits that one number of the noisy channel's code can carry, whatever the encoder.
 
 The sender chooses a mean of magnitude at most M and a standard deviation from 1 to 2; the receiver sees one Gaussian
 draw. The capacity is the largest mutual information over all distributions of these choices. It has no formula.
@@ -16,7 +16,7 @@ import numpy as np
 
 STEP = 0.1  # between means, and between outputs: a small part of the noise's standard deviation
 DEVIATIONS = (1.0, 1.5, 2.0)
-TAILS = 16.0  # outputs reach so far beyond the largest mean: eight standard deviations
+TAILS = 16.0  # outputs reach this far beyond the largest mean: eight standard deviations
 TOLERANCE = 1e-3  # of the bound, in nats
 MOST_STEPS = 10_000
 

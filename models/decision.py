@@ -44,8 +44,8 @@ class DecisionRule:
 
     Args:
         config: the rule, and the number of words.
-        below: draws a uniform whole number from 0 to below its argument; others than the operating system's entropy
-            are for tests.
+        below: draws a uniform whole number from 0 to below its argument; anything but the operating system's entropy
+            is for tests.
 
     Attributes:
         word: the latest word; at first the first quiet word.

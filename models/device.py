@@ -23,7 +23,7 @@ def place(model: Model, device: torch.device, precision: str) -> Model:
         ConfigError: the precision is unknown, or the device cannot compute in it.
     """
     if precision not in PRECISIONS:
-        raise ConfigError(f"precision is {' or '.join(PRECISIONS)}, got {precision!r}")
+        raise ConfigError(f"expected precision {' or '.join(PRECISIONS)}, got {precision!r}")
     if precision == "bf16" and not computes_bf16(device):
         raise ConfigError(
             f"precision bf16: {device} does not compute in bfloat16 (a CPU needs AVX512_BF16 or AMX); choose fp32"
@@ -54,7 +54,7 @@ def choose_device(name: str) -> torch.device:
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     kind, _, number = name.partition(":")
     if kind not in ("cpu", "cuda") or (":" in name and not (kind == "cuda" and number.isdecimal())):
-        raise ConfigError(f"device is cpu, cuda, cuda:N or auto, got {name!r}")
+        raise ConfigError(f"expected device cpu, cuda, cuda:N or auto, got {name!r}")
     if kind == "cpu":
         return torch.device("cpu")
     devices = torch.cuda.device_count() if torch.cuda.is_available() else 0

@@ -1,6 +1,6 @@
 """The kinds of network that a weights file may hold; building, saving and loading all use this list.
 
-Only building imports a network, and with it torch: who reads no more than the metadata of a file does without.
+Only building a network imports it, and with it torch: reading the metadata of a file needs neither.
 """
 
 from __future__ import annotations

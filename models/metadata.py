@@ -107,8 +107,8 @@ class Metadata(BaseModel):
 
         That is kind, config, role, labels, the windows, the scene, which decides what part of a camera's view they show
         in which resolution, and the tensors. A certificate names it, so it also covers a noise bound or a decision
-        rule, which no tensor holds. Keys with their default value do not count: so a key that
-        a later version adds does not change the identity of earlier files.
+        rule, which no tensor holds. Keys with their default value do not count, so a key that a later version adds does
+        not change the identity of earlier files.
         """
         rest = {"format_version", "trained", "digests", "note"}
         named = self.model_dump(mode="json", exclude=rest, exclude_defaults=True) | {"tensors": self.digests.tensors}

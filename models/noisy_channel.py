@@ -7,8 +7,8 @@ window reach the output than the channel's capacity (`models/channel_capacity.py
 the bits that do, the rate.
 
 That holds for real numbers. The distance between neighbouring float32 numbers depends on their size, so the last bits
-of a sum tell its terms: from the last bits of a noisy code, the code could be read. The noisy code is therefore rounded
-to multiples of 2**-8, far coarser than any float32 in it and far finer than the noise.
+of a sum reveal its terms: from the last bits of a noisy code, the code could be read. The noisy code is therefore
+rounded to multiples of 2**-8, far coarser than any float32 in it and far finer than the noise.
 
 The tensors and settings keep older names, because they are part of weights files: `reader` is the encoder; `start`,
 `strokes` and `last` are the decoder, and `pen` is its width.

@@ -208,7 +208,7 @@ def _under(state: StateDict, prefix: str) -> StateDict:
 def _anonynoise_config(state: StateDict, channels: int, noise_std: float, output: str) -> dict[str, Any]:
     channels_in, channels_out = state["convs1.0.weight"].shape[1], len(state["convs3.2.weight"])
     if (channels_in, channels_out) not in {(a * channels, b * channels) for a in (1, 2) for b in (1, 2)}:
-        channels = channels_in // 2  # other bins than stated; in the standard network this gives them
+        channels = channels_in // 2  # not the stated number of bins; in the standard network this gives it
     return {
         "channels": channels,
         "noise_std": noise_std,

@@ -82,7 +82,9 @@ def save_weights(
     try:
         write_atomic(path, content, replace=replace)
     except OSError as error:
-        raise WeightsError(f"{path}: cannot be written ({error.strerror or error}); check folder and space") from error
+        raise WeightsError(
+            f"{path}: cannot be written ({error.strerror or error}); check the folder and free space"
+        ) from error
     return metadata.identity
 
 

@@ -13,7 +13,12 @@ from eventveil.io.camera.uri import CameraUri
 
 def refusal(uri: CameraUri, what: str, why: str) -> CameraError:
     """Return the error for a setting that a camera does not accept."""
-    return CameraError(str(uri), found=f"cannot set {what}: {why}", remedy="change that key of `camera`", passing=False)
+    return CameraError(
+        str(uri),
+        found=f"cannot set {what}: {why}",
+        remedy="change that key of `camera`, or leave it out",
+        passing=False,
+    )
 
 
 def check_biases(uri: CameraUri, tuning: Tuning, known: Iterable[str]) -> None:

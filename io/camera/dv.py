@@ -101,7 +101,7 @@ class DvCamera:
         uri, camera, sensor = self._uri, self._camera, self.info.sensor
         assert sensor is not None
         if tuning.max_event_rate is not None:
-            raise refusal(uri, "max_event_rate", "dv-processing offers none")
+            raise refusal(uri, "max_event_rate", "dv-processing cannot limit the event rate")
         setters = self._biases()
         check_biases(uri, tuning, setters)
         check_roi(uri, tuning, sensor)

@@ -114,12 +114,12 @@ class MetavisionCamera:
             apply(uri, f"bias {name}={value}", biases.set, name, value)
         if tuning.roi is not None:
             if roi is None:
-                raise refusal(uri, "roi", "this camera has none")
+                raise refusal(uri, "roi", "this camera has no region of interest")
             apply(uri, "roi", roi.set_window, hal.I_ROI.Window(*tuning.roi))
             apply(uri, "roi", roi.enable, True)
         if tuning.max_event_rate is not None:
             control = self._device.get_i_erc_module()
             if control is None:
-                raise refusal(uri, "max_event_rate", "this camera has none")
+                raise refusal(uri, "max_event_rate", "this camera cannot limit its event rate")
             apply(uri, f"max_event_rate {tuning.max_event_rate}", control.set_cd_event_rate, tuning.max_event_rate)
             apply(uri, "max_event_rate", control.enable, True)

@@ -186,7 +186,7 @@ def _configuration(uri: CameraUri, name: Any, tuning: Tuning) -> Any:
         _set_roi(uri, module, configuration, tuning.roi)
     if tuning.max_event_rate is not None:
         if not hasattr(module, "RateLimiter"):
-            raise refusal(uri, "max_event_rate", "neuromorphic-drivers offers none for it")
+            raise refusal(uri, "max_event_rate", "neuromorphic-drivers cannot limit its event rate")
         events = max(1, tuning.max_event_rate * RATE_PERIOD_US // 1_000_000)
         configuration.rate_limiter = module.RateLimiter(RATE_PERIOD_US, events)
     return configuration
@@ -215,7 +215,7 @@ def _set_roi(uri: CameraUri, module: Any, configuration: Any, roi: tuple[int, in
         mask.clear_rectangle(x, module.Properties.height - y - height, width, height)  # counts rows from below
         configuration.x_mask, configuration.y_mask = mask.x_mask(), mask.y_mask()
     else:
-        raise refusal(uri, "roi", "neuromorphic-drivers offers none for it; use scene.crop instead")
+        raise refusal(uri, "roi", "neuromorphic-drivers cannot set it for this camera; use scene.crop instead")
 
 
 def _as_camera_error(uri: CameraUri, text: str) -> CameraError:

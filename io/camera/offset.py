@@ -1,8 +1,8 @@
 """Estimates when a moment of a camera's stream happened on this machine's clock.
 
 Events arrive after they happened: drivers and networks collect them, and a busy machine is late to read them. How long
-that takes depends on what the camera sees, so a single arrival tells little and would tell too much: windows are
-released by this estimate. It follows the earliest arrivals of the last minute, and only slowly.
+that takes depends on what the camera sees, so a single arrival is a poor estimate and would reveal too much. Windows
+are released by this estimate. It follows the earliest arrivals of the last minute, and only slowly.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ class ClockOffset:
 
     def __init__(self) -> None:
         self._offset_ns: int | None = None
-        self._at_us = 0  # the latest time that was asked for: the estimate moves from there on
+        self._at_us = 0  # the latest time that was requested: the estimate moves from there on
         self._earliest: deque[tuple[int, int]] = deque()  # (arrival, offset), both increasing
 
     def start(self, t_us: int, at_ns: int) -> None:

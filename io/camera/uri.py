@@ -50,7 +50,7 @@ class CameraUri:
         options = dict(parse_qsl(query, keep_blank_values=True))
         known = {DV_TCP: ("certificate", "key"), DV_UNIX: ()}.get(kind, ("driver",))
         if unknown := [option for option in options if option not in known]:
-            takes = f"takes {', '.join(known)}" if known else "takes none"
+            takes = f"takes {', '.join(known)}" if known else "takes no options"
             raise ConfigError(f"{uri}: unknown option {', '.join(unknown)}; {kind}:// {takes}")
         parsed = cls(kind, name, options)
         parsed._check(uri)

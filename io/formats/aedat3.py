@@ -44,7 +44,7 @@ class PacketHeader(NamedTuple):
     valid: int
 
     def is_valid(self, room: int) -> bool:
-        """Return whether a packet may have this header, if so many bytes follow it."""
+        """Return whether a packet may have this header, if this many bytes follow it."""
         size = self.event_size * self.number
         polarity = self.type != POLARITY or (self.event_size, self.time_offset) == (EVENT.itemsize, 4)
         numbers = 0 <= self.valid <= self.number <= self.capacity and self.time_overflow >= 0

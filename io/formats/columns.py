@@ -121,7 +121,7 @@ def parse_unit(text: str) -> Fraction:
         return UNITS[text]
     match = re.fullmatch(r"([1-9]\d{0,8})us", text)
     if match is None:
-        raise ColumnError(f"unit {text!r} is none of {', '.join(UNITS)} or a number of microseconds such as 100us")
+        raise ColumnError(f"the unit {text!r}, not {', '.join(UNITS)} or a number of microseconds such as 100us")
     return Fraction(int(match[1]))
 
 
@@ -148,7 +148,7 @@ def to_packet(columns: Mapping[str, Column], unit: Fraction | None = None) -> Ev
 
 
 def check_first_rows(columns: Mapping[str, Column], unit: Fraction | None = None) -> None:
-    """Refuse a table in which most of the first rows are no events, whatever becomes of single ones; as `to_packet`.
+    """Refuse a table in which most of the first rows are not events; single ones are reported later. As `to_packet`.
 
     Raises:
         ColumnError: it is such a table: its columns are others, or their unit or type is.
@@ -174,8 +174,8 @@ def to_microseconds(times: Column, unit: Fraction | None = None) -> npt.NDArray[
     """Convert times in any unit to whole microseconds, rounded; without a copy if they are int64 microseconds.
 
     Raises:
-        ColumnError: they are no numbers, or too coarse or too large for exact microseconds; or they need a stated unit,
-            because they have fractions or lie beyond the year 2100 as microseconds.
+        ColumnError: they are not numbers, or too coarse or too large for exact microseconds; or they need a stated
+            unit, because they have fractions or lie beyond the year 2100 as microseconds.
     """
     factor = UNITS["us"] if unit is None else unit
     if times.dtype.kind == "f":

@@ -92,7 +92,7 @@ class EsReader(ChunkedReader):
         try:
             self.sensor = self._read_header(head)
         except EventError as error:
-            raise self._refuse(f"its header makes no sense: {error}", "read another file", where="byte 16") from error
+            raise self._refuse(f"its header is invalid: {error}", "read another file", where="byte 16") from error
         self.metadata = {"version": ".".join(str(part) for part in head[12:15]), "event_type": TYPES[DVS]}
         self._start(EsDecoder(self.sensor.height), HEADER_BYTES)
 

@@ -174,7 +174,7 @@ class Hdf5File:
             return 0
         value = int(np.ravel(offset[()])[0])
         if abs(value) >= MAX_OFFSET_US:
-            raise ColumnError("a t_offset that is no time")
+            raise ColumnError("a t_offset that is not a time")
         return value
 
     def read(self, first: int, last: int) -> EventPacket:
@@ -244,7 +244,7 @@ def _check_filter(code: int) -> None:
 
 
 def _landscape(numbers: Any) -> Sensor:
-    """Return a geometry whose order nobody states: all sensors are at least as wide as high."""
+    """Return a geometry from two numbers in unknown order: all sensors are at least as wide as high."""
     first, second = (int(number) for number in np.ravel(numbers)[:2])
     return Sensor(max(first, second), min(first, second))
 

@@ -21,7 +21,7 @@ from eventveil.io.formats.decoder import WordDecoder
 EVENT_BYTES = 5
 OVERFLOW_ROW = 240
 OVERFLOW_US = 1 << 13
-MOST_BACK = 20  # time that goes back at one event in so many is a disorder, at more another format
+MOST_BACK = 20  # if time goes back more often than at one event in this many, the format is another one
 ENOUGH = 100  # events to judge their polarities, and to tell a truncated recording from another format
 MOST_OF_ONE_KIND = 0.005
 
@@ -50,7 +50,7 @@ class NCaltechDecoder(WordDecoder):
 
 
 def _implausible(head: bytes, size: int) -> str | None:
-    """Return why the first bytes of a file are no such events, or None.
+    """Return why the first bytes of a file are not such events, or None.
 
     Random bytes go back in time at every second event; twenty of them are taken for events once in a million.
     """

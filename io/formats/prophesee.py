@@ -130,7 +130,7 @@ class PropheseeReader(ChunkedReader):
             self.origin_us = self.header.origin_us
         except (EventError, ValueError) as error:
             remedy = "correct the header or read another file"
-            raise self._refuse(f"its header makes no sense: {error}", remedy) from error
+            raise self._refuse(f"its header is invalid: {error}", remedy) from error
 
 
 class RawReader(PropheseeReader):
@@ -174,6 +174,6 @@ class RawReader(PropheseeReader):
     def _undecodable(self, found: str) -> EventFileError:
         return self.fault(
             f"expected {self.format} words after the header, but {found}",
-            "the data is damaged or in another encoding than the header states",
+            "the data is damaged, or its encoding is not the one that the header states",
             where=f"byte {self.header.size}",
         )

@@ -136,7 +136,7 @@ class TextReader(Reader):
         return EventPacket(t[:n], x[:n], y[:n], p[:n]), lines, at, kind
 
     def _line_fault(self, kind: int) -> EventFileError:
-        self.skipped["line that is no event"] += 1
+        self.skipped["line that is not an event"] += 1
         return self.fault(
             f"expected an event of {self._arguments[1]} columns, found {kernel.FAULTS[kind]}",
             "correct or remove the line",

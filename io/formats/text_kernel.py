@@ -15,11 +15,11 @@ from eventveil.io.formats.bitmask import ONE
 EVENT, CELLS, NOT_A_NUMBER, FRACTION, TOO_LARGE, PLACE, POLARITY = range(7)
 FAULTS = {
     CELLS: "another number of columns",
-    NOT_A_NUMBER: "something else",
+    NOT_A_NUMBER: "t that is not a number",
     FRACTION: "times with fractions, and no unit",
     TOO_LARGE: "times too large for 64 bits",
     PLACE: "x or y that is not a whole number from 0 to 65535",
-    POLARITY: "p of another kind",
+    POLARITY: "p that is not a polarity",
 }
 # Codings of the polarity. SIGNED covers 0/1, -1/1, true/false and on/off: what is above 0 is ON.
 SIGNED, ONE_TWO = 0, 1

@@ -56,7 +56,7 @@ class TextLayout:
 
 
 def looks_like_events(lines: Sequence[str]) -> bool:
-    """Return whether the first line that is no comment holds numbers or the names of four columns."""
+    """Return whether the first line that is not a comment holds numbers or the names of four columns."""
     rows = [line for line in lines if is_data(line)][:2]
     if rows and len(rows) > 1 and SIZE_LINE.fullmatch(rows[0]):
         rows = rows[1:]
@@ -159,7 +159,7 @@ def _order_in_comments(comments: Sequence[str], cells: int, separator: int) -> l
 def _default_order(comments: Sequence[str], events: list[list[str]]) -> list[str]:
     """Return the order of a text that states none: t, x, y, p, or Metavision's, if the values agree."""
     if len(events[0]) != len(FIELDS):
-        raise ColumnError(f"{len(events[0])} columns of an unknown order; {STATE_COLUMNS}")
+        raise ColumnError(f"{len(events[0])} columns in an unknown order; {STATE_COLUMNS}")
     whole = [cells for cells in events if len(cells) == len(FIELDS)]
     if _are_polarities([cells[3] for cells in whole]):
         return list(FIELDS)

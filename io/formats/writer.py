@@ -80,7 +80,7 @@ class Writer(ABC):
         if len(packet) == 0:
             return
         self._check(packet)
-        with self._telling():
+        with self._converting_errors():
             self.encode(packet)
         self.events += len(packet)
         self._last_t = int(packet.t[-1])
@@ -99,10 +99,10 @@ class Writer(ABC):
             )
 
     def __enter__(self) -> Self:
-        with self._telling():
+        with self._converting_errors():
             self.file = cast(BinaryIO, self._target.enter_context(atomic_file(self.path, replace=self._replace)))
         try:
-            with self._telling():
+            with self._converting_errors():
                 self.begin()
         except BaseException:
             self._discard()
@@ -116,12 +116,12 @@ class Writer(ABC):
             self._discard()
             return
         try:
-            with self._telling():
+            with self._converting_errors():
                 self.finish()
         except BaseException:
             self._discard()
             raise
-        with self._telling():
+        with self._converting_errors():
             self._target.close()
 
     def _discard(self) -> None:
@@ -130,7 +130,7 @@ class Writer(ABC):
             self._target.__exit__(type(reason), reason, None)
 
     @contextmanager
-    def _telling(self) -> Iterator[None]:
+    def _converting_errors(self) -> Iterator[None]:
         try:
             yield
         except OSError as error:

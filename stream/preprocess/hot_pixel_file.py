@@ -109,7 +109,7 @@ class HotPixelFile:
             write_atomic(self.path, json.dumps(kept).encode())
         except OSError as error:
             raise ConfigError(
-                f"{self.path}: hot pixels cannot be kept ({error.strerror or error}); check folder and space"
+                f"{self.path}: hot pixels cannot be kept ({error.strerror or error}); check the folder and free space"
             ) from error
 
     def forget(self) -> bool:

@@ -201,7 +201,7 @@ def test_convert_of_a_damaged_file_leaves_nothing(tmp_path, eventveil):
 def test_convert_leaves_out_what_is_damaged_when_told_to(tmp_path, eventveil):
     source = write_lines(tmp_path / "a.csv", "1,0,0,0", "?", "3,0,0,0")
     result = eventveil("convert", source, tmp_path / "b.csv", "--on-damage", "skip")
-    assert "line that is no event: 1" in result.output
+    assert "line that is not an event: 1" in result.output
     with open_events(tmp_path / "b.csv") as events:
         assert join(events).t.tolist() == [1, 3]
 

@@ -36,9 +36,9 @@ def test_a_file_name_is_printed_as_it_is(tmp_path):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b"#!AER-DAT1.0\r\n\0\1\0\0\0\1", "AEDAT 1.0 is not read; convert it"),
-        (b"#!AER-DAT2.1\r\n\0\1\0\0\0\1", "AEDAT 2.1 is not read; convert it"),
-        (b"#!AER-DAT3.0\r\n#Format: RAW\r\n", "AEDAT 3.0 is not read; convert it"),
+        (b"#!AER-DAT1.0\r\n\0\1\0\0\0\1", "AEDAT 1.0 is not supported; convert it"),
+        (b"#!AER-DAT2.1\r\n\0\1\0\0\0\1", "AEDAT 2.1 is not supported; convert it"),
+        (b"#!AER-DAT3.0\r\n#Format: RAW\r\n", "AEDAT 3.0 is not supported; convert it"),
         (b"\0\1\0\0\0\1" * 9, "does not begin with #!AER-DAT2.0 or 3.1: perhaps AEDAT 1.0"),
     ],
 )

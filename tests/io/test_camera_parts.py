@@ -58,7 +58,7 @@ def test_a_uri_is_read_and_written_as_it_was(uri, kind, name, options):
         ("dv+tcp://host:1?certificate=a.pem", "TLS takes both"),
         ("dv+tcp://host:1?cert=a.pem", "unknown option cert; dv+tcp:// takes certificate, key"),
         ("dv+unix://run/a.sock", "three slashes"),
-        ("dv+unix:///a.sock?x=1", "takes none"),
+        ("dv+unix:///a.sock?x=1", "takes no options"),
         ("dv://?driver=metavision", "expected dv-processing or neuromorphic-drivers"),
         ("prophesee://?driver=dv-processing", "expected metavision or neuromorphic-drivers"),
         ("webcam://", "expected a camera as dv://"),

@@ -121,5 +121,5 @@ def test_disorder_is_no_damage(tmp_path):
 
 
 def test_another_word_is_refused(tmp_path):
-    with pytest.raises(EventError, match="on_damage is one of stop, skip; got 'ignore'"):
+    with pytest.raises(EventError, match="expected on_damage as one of stop, skip, got 'ignore'"):
         open_events(make(tmp_path, "CSV", EVENTS), on_damage="ignore")

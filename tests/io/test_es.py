@@ -68,7 +68,7 @@ def test_resets_are_counted():
         (b"Event Stream\x01\x00\x00\x01\x40\x01\xf0\x00", "found version 1"),
         (b"Event Stream\x02\x00\x00\x02\x40\x01\xf0\x00", r"type 2 \(ATIS\)"),
         (b"Event Stream\x02\x00\x00\x09\x40\x01\xf0\x00", r"type 9 \(unknown\)"),
-        (b"Event Stream\x02\x00\x00\x01\x00\x00\xf0\x00", "header makes no sense"),
+        (b"Event Stream\x02\x00\x00\x01\x00\x00\xf0\x00", "header is invalid"),
     ],
 )
 def test_refuses_what_it_does_not_know(tmp_path, content, message):

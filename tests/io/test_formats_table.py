@@ -153,7 +153,7 @@ CASES: dict[str, tuple[Make, EventPacket, Make, str]] = {
     ),
     "CSV, MATLAB": (
         text(*rows("{t},{x},{y},{p}", on="2", off="1"), end="\r"), EVENTS,
-        text(*rows("{t},{x},{y},{p}", on="7", off="3")), "p of another kind",
+        text(*rows("{t},{x},{y},{p}", on="7", off="3")), "p that is not a polarity",
     ),
     "CSV, ROS": (
         option(text("t,x,y,p", *rows("{ns},{x},{y},{p}")), "unit=ns"), EVENTS,
@@ -202,7 +202,7 @@ CASES: dict[str, tuple[Make, EventPacket, Make, str]] = {
     ),
     "AEDAT 1.0, 2.1, 3.0": (
         written("AEDAT3.1", SMALL, DVS128), SMALL,
-        data(b"#!AER-DAT3.0\r\n", "a.aedat"), "AEDAT 3.0 is not read; convert it",
+        data(b"#!AER-DAT3.0\r\n", "a.aedat"), "AEDAT 3.0 is not supported; convert it",
     ),
     "BIN, N-Caltech101": (
         written("N-Caltech101", SMALL, DVS128), SMALL,

@@ -163,7 +163,7 @@ def test_what_is_of_no_format_is_refused_with_those_that_are_known(tmp_path, nam
 
 
 def test_an_option_that_the_format_does_not_take_is_refused(tmp_path):
-    with pytest.raises(EventFileError, match="unknown option unit; it takes none"):
+    with pytest.raises(EventFileError, match="unknown option unit; this format takes no options"):
         open_events(f"{aedat4(tmp_path / 'a.aedat4')}?unit=ms")
     np.save(tmp_path / "a.npy", np.zeros((1, 4), np.int64))
     with pytest.raises(EventFileError, match=r"unknown option until; known: .*unit"):

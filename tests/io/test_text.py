@@ -104,7 +104,7 @@ def test_a_line_that_is_no_event_costs_itself_and_is_told_by_number(tmp_path_fac
     expected = [f"line {place + shift + 1}" for shift, place in enumerate(sorted(places))]
     assert [fault.where for fault in faults] == expected
     assert all(fault.recoverable for fault in faults)
-    assert reader.skipped == {"line that is no event": len(places)}
+    assert reader.skipped == {"line that is not an event": len(places)}
 
 
 @pytest.mark.kernel
@@ -115,17 +115,17 @@ def test_a_line_that_is_no_event_costs_itself_and_is_told_by_number(tmp_path_fac
         ("1 2 3 0 5", "another number of columns"),
         ("1 2 3 0 5 6 7 8", "another number of columns"),
         ("1,2,3,0", "another number of columns"),
-        ("t 2 3 0", "something else"),
-        ("1e 2 3 0", "something else"),
-        ("- 2 3 0", "something else"),
+        ("t 2 3 0", "t that is not a number"),
+        ("1e 2 3 0", "t that is not a number"),
+        ("- 2 3 0", "t that is not a number"),
         ("1e30 2 3 0", "too large"),
         ("9" * 19 + " 2 3 0", "too large"),
         ("1 -2 3 0", "x or y"),
         ("1 2 65536 0", "x or y"),
         ("1 2.5 3 0", "x or y"),
-        ("1 2 3 2", "p of another kind"),
-        ("1 2 3 -2", "p of another kind"),
-        ("1 2 3 yes", "p of another kind"),
+        ("1 2 3 2", "p that is not a polarity"),
+        ("1 2 3 -2", "p that is not a polarity"),
+        ("1 2 3 yes", "p that is not a polarity"),
     ],
 )
 def test_what_is_wrong_with_a_line_is_named(tmp_path, line, content):
@@ -168,7 +168,7 @@ def test_an_endless_line_is_told_behind_the_events_before_it(tmp_path):
     ("lines", "message"),
     [
         (["a,b,c,d", "1,2,3,4"], "no column for t"),
-        (["1 2 3 4 5"], "5 columns of an unknown order"),
+        (["1 2 3 4 5"], "5 columns in an unknown order"),
         (["1 2 3"], "3 columns"),
         (["# geometry 0x5", "1 2 3 1"], "a sensor is"),
     ],
@@ -277,7 +277,7 @@ def test_polarities_as_others_write_them(tmp_path, case, template):
         (["96,133,0,3811", "96,130,1,3812"], {}, "polarities in the third column, and no stated order"),
         (["t_ms,x,y,p", "1,2,3,0"], {"unit": "us"}, "times in ms by the name of their column, but"),
         (["time (days),x,y,p", "1,2,3,0"], {}, "unknown unit"),
-        (["1 2 3 7", "1 2 3 9", "1 2 3 8"], {}, "p of another kind"),
+        (["1 2 3 7", "1 2 3 9", "1 2 3 8"], {}, "p that is not a polarity"),
         (["1600000000123456000 2 3 1", "1600000000123457000 2 3 1"], {}, "beyond the year 2100"),
     ],
 )

@@ -45,7 +45,7 @@ def test_bf16_is_refused_where_the_cpu_has_none(monkeypatch):
     monkeypatch.setattr(devices, "computes_bf16", lambda device: False)
     with pytest.raises(ConfigError, match="AVX512_BF16"):
         Anonymizer(anonymizer_weights(), device="cpu", precision="bf16")
-    with pytest.raises(ConfigError, match="precision is fp32 or bf16, got 'fp16'"):
+    with pytest.raises(ConfigError, match="expected precision fp32 or bf16, got 'fp16'"):
         Classifier(classifier_weights(), device="cpu", precision="fp16")
 
 

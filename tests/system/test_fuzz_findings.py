@@ -40,7 +40,7 @@ def test_a_place_in_a_list_with_thousands_of_digits():
 def test_a_recording_that_begins_at_no_time(tmp_path, t0):
     path = tmp_path / "a.raw"
     path.write_bytes(f"% evt 3.0\n% geometry 128x128\n% t0 {t0}\n% end\n".encode() + b"\0\x80\x7f\0\x7f\x20" * 9)
-    with pytest.raises(EventFileError, match="its header makes no sense"):
+    with pytest.raises(EventFileError, match="its header is invalid"):
         open_events(path)
 
 

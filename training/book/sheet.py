@@ -49,7 +49,9 @@ def write_picture(path: Path, picture: Image.Image, *, replace: bool = True) -> 
         with atomic_file(path, replace=replace) as file:
             picture.save(file, format="PNG")
     except OSError as error:
-        raise BookError(f"{path}: cannot be written ({error.strerror or error}); check folder and space") from error
+        raise BookError(
+            f"{path}: cannot be written ({error.strerror or error}); check the folder and free space"
+        ) from error
 
 
 def title(number: int, word: Word) -> str:

@@ -118,7 +118,7 @@ def test_what_a_reader_leaves_out_is_reported(tmp_path, loop, passes):
     once = {
         "event with an outlying time": 1,
         "event off the sensor": 1,
-        "line that is no event": 1,
+        "line that is not an event": 1,
         "event out of order, with its time corrected": 1,
     }
     assert omissions.keys() == once.keys()
