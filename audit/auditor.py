@@ -84,7 +84,7 @@ class Auditor:
         check_reconstruction(settings)
         self._name = self._begin(resume=resume)
         dataset = open_split(settings.data, self._work, progress.watch)
-        # Nobody can be found where nobody is seen.
+        # Windows that show no person cannot identify one.
         dataset = replace(dataset, trials=tuple(trial for trial in dataset.trials if trial.person))
         planted = planted_subjects(settings) if settings.selftest else ()
         self._plan = AuditPlan(settings, self._subjects, self._work, dataset, planted, looks.number(self._name))
@@ -183,11 +183,13 @@ class Auditor:
         if not earlier:
             return self._claim(path, current)
         if not resume:
-            raise AuditError(f"{self._work}: holds an audit already; continue it with --resume, or name another --out")
+            raise AuditError(
+                f"{self._work}: holds an audit already; continue it with --resume, or choose another --out"
+            )
         if earlier.get("digest") != current:
             raise AuditError(
                 f"{self._work}: holds an audit with other settings or weights, and what decides is fixed before data "
-                "are seen; name another --out"
+                "are seen; choose another --out"
             )
         return str(earlier["look"])
 
@@ -198,7 +200,7 @@ class Auditor:
         existing = [name for name in results if os.path.lexists(out / name)]
         if existing:
             raise AuditError(
-                f"{out / existing[0]}: exists, and no audit that can be resumed made it; name another --out"
+                f"{out / existing[0]}: exists, and no audit that can be resumed made it; choose another --out"
             )
         try:
             private_folder(self._work)

@@ -78,7 +78,7 @@ def other_sensor(x_BCHW: torch.Tensor, generator: NoiseGenerator) -> torch.Tenso
 
 @dataclass(frozen=True)
 class TwoPeople:
-    """Somebody else stands aside: adds a moment of other people's recordings, moved, at random.
+    """A second person stands to the side: adds a moment of other people's recordings, moved, at random.
 
     Attributes:
         others: their recordings, in whole bins.

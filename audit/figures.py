@@ -257,7 +257,7 @@ class Outcome(ReportModel):
 
 
 class TradeOff(ReportModel):
-    """How well two people with the same gestures can be told apart by somebody who knows what each would send.
+    """How well two people with the same gestures can be told apart by an attacker who knows what each would send.
 
     Of all tests that call the first person the second in a share `false_alarms` of cases, the best misses the second in
     these shares of cases. Where nothing leaks, it misses 1 - `false_alarms` (f-differential privacy; Dong, Roth, Su,

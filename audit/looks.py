@@ -1,4 +1,4 @@
-"""The log of all audits that one key has signed or will sign, so that repeating an audit until it passes is no use.
+"""The log of all audits that one key has signed or will sign, so that repeating an audit until it passes is useless.
 
     KEY.looks     one line for each audit when it begins, and one when it ends; beside the key, private
 

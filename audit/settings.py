@@ -29,7 +29,7 @@ from eventveil.training.settings import (
 def _known_once(value: tuple[str, ...]) -> tuple[str, ...]:
     unknown = sorted(set(value) - set(ARCHITECTURES))
     if unknown or len(set(value)) < len(value):
-        raise ValueError(f"expected some of {', '.join(ARCHITECTURES)}, each once, got {list(value)}")
+        raise ValueError(f"expected one or more of {', '.join(ARCHITECTURES)}, each once, got {list(value)}")
     return value
 
 
@@ -88,9 +88,9 @@ class ReconstructionSettings(Settings):
     @model_validator(mode="after")
     def _has_weights(self) -> Self:
         if self.recording is not None and self.weights is None:
-            raise ValueError("pictures of a recording need FireNet: name its file as weights")
+            raise ValueError("pictures of a recording need FireNet: set weights to its file")
         if self.faces is not None and self.weights is None:
-            raise ValueError("faces are looked for in pictures, which need FireNet: name its file as weights")
+            raise ValueError("faces are looked for in pictures, which need FireNet: set weights to its file")
         return self
 
 

@@ -84,7 +84,9 @@ def read_weights(paths: Sequence[Path]) -> tuple[dict[str, Weights], Weights | N
     classifier: Weights | None = None
     for path in paths:
         if path.stem in weights or path.stem == RAW:
-            raise AuditError(f"{path}: expected weights files of different names, none of them raw; rename this one")
+            raise AuditError(
+                f"{path}: expected weights files with different names, none of them 'raw'; rename this one"
+            )
         loaded = load_weights(shipped.files_of(path)[0])
         if loaded.metadata.role != "target":
             weights[path.stem] = loaded
@@ -93,7 +95,7 @@ def read_weights(paths: Sequence[Path]) -> tuple[dict[str, Weights], Weights | N
         else:
             raise AuditError(f"{path}: a second classifier; give one, which is used with every anonymizer")
     if not weights:
-        raise AuditError("expected weights of an anonymizer, got only a classifier; name the anonymizer, too")
+        raise AuditError("expected weights of an anonymizer, got only a classifier; give the anonymizer, too")
     if classifier is None:
         classifier = next((load_weights(file) for path in paths for file in shipped.files_of(path)[1:]), None)
     first = next(iter(weights.values()))
@@ -122,7 +124,7 @@ def read_books(paths: Sequence[Path], weights: Mapping[str, Weights], given: Pat
 
     Raises:
         BookError: a book cannot be read, or the weights were trained for another one.
-        AuditError: a book is given and there are no weights of a stand-in; or its steps are no bins of the weights.
+        AuditError: a book is given and there are no weights of a stand-in; or its steps are not bins of the weights.
     """
     books = {}
     for path in paths:

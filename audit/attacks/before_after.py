@@ -129,7 +129,7 @@ def recorded_windows(
     if histogrammer is not None:
         counts += [window.counts for window in histogrammer.finish()]
     if not counts:
-        raise AuditError(f"{path}: the recording has no events; name another as reconstruction.recording")
+        raise AuditError(f"{path}: the recording has no events; set reconstruction.recording to another")
     most = int(np.argmax([np.abs(window).sum() for window in counts]))
     height, width = counts[0].shape[-2:]
     stacked = np.stack(counts[: most + 1]).astype(np.float32).reshape(most + 1, -1, height, width)

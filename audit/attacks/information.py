@@ -1,7 +1,7 @@
-"""How many bits about a window are published with it, for somebody who knows the gesture, and how far people differ.
+"""How many bits about a window are published with it, given the gesture, and how far people differ.
 
-Attacks show what somebody achieved. Where the last private step is known, the noisy code of a channel or the words of a
-stand-in, information bounds what anybody can achieve: I(window; published | gesture).
+Attacks show what some attackers achieved. Where the last private step is known, the noisy code of a channel or the
+words of a stand-in, information bounds what any attacker can achieve: I(window; published | gesture).
 
 *Codes*: the mean over windows of the log-ratio of the density of a code given its window to its density given the
 gesture alone, a mixture over the test windows with that gesture. It cannot exceed the logarithm of their number.
@@ -98,7 +98,7 @@ class _Parameters:
 
 
 def word_bits(word_NS: Integers, words: int, target_N: Integers, person_N: npt.NDArray[np.str_]) -> Floats:
-    """Return the bits that it takes to state the words of each window, (N,), for somebody who knows the gesture.
+    """Return the bits that it takes to state the words of each window, (N,), given the gesture.
 
     A step is predicted from the gesture and the step before, by how often that happened to other people; one case more
     is spread over all words.

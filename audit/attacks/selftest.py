@@ -1,7 +1,7 @@
 """The audit's test of itself: attackers on planted leaks (`audit.planted`), with the people and attackers of the audit.
 
 A leak counts as found if an audit would fail an anonymizer for it: an attacker is certainly above the threshold, or
-somebody is surely linked. Attackers try one after the other, those that learn fastest first, until one has found it.
+a person is surely linked. Attackers try one after the other, those that learn fastest first, until one has found it.
 Each architecture attacks with one seed: an audit with more seeds sees more than this.
 """
 

@@ -1,8 +1,9 @@
 """White-box attackers: they know the weights, and compare what a published window was made of.
 
-The window of a noisy channel follows from its noisy code, and that of a stand-in from the numbers of its words. Whoever
-knows the weights can undo the last step, so these attackers get codes and words themselves: nothing that is published
-shows more. Codes are also compared with one model for each gesture, because a person may differ in one gesture only.
+The window of a noisy channel follows from its noisy code, and that of a stand-in from the numbers of its words. Anyone
+who knows the weights can undo the last step, so these attackers get codes and words themselves: nothing that is
+published shows more. Codes are also compared with one model for each gesture, because a person may differ in one
+gesture only.
 
 Legend of axes: N windows, B windows of a batch, D numbers of a code, S steps of a window, K words, F features.
 """

@@ -2,7 +2,7 @@
 
 Rank-1 depends on how many people the test happens to have. These two figures state the size of the crowd:
 
-*linkability* is the probability that an attacker, shown a track of somebody, picks that person's other session among
+*linkability* is the probability that an attacker, shown a track of a person, picks that person's other session among
 those of N people. Blind guessing is right once in N.
 
 *singling out* is the probability that a rule that the attacker made from one session of a person ("looks like this")

@@ -1,9 +1,9 @@
 """What an attacker achieves on single people: a leak of one person disappears in an average over all.
 
-An attacker names a person for each query. *Surely linked* is who is named too often for luck: in a binomial test at the
+An attacker names a person for each query. Those named too often for luck are *surely linked*: in a binomial test at the
 chance level of each query, corrected for the number of people and attackers (Bonferroni), at most one audit in twenty
 of a perfect anonymizer finds anybody. Queries of one person resemble each other, so an attacker may name one and the
-same wrong person for all of them. Somebody therefore counts only if wrong people are named that often so rarely that
+same wrong person for all of them. A person therefore counts only if wrong people are named that often so rarely that
 less than 0.05 of such people would be found by chance.
 
 Legend of axes: Q queries, P people.

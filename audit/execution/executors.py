@@ -266,7 +266,7 @@ def _work(packed: bytes, number: int, threads: int, pipe: Connection) -> None:
 
 
 def attempt(job: Job, workspace: Callable[[], AuditWorkspace]) -> Ended | Failed:
-    """Do a job in another process than the scheduler's, and return an error as a value that can be pickled.
+    """Do a job outside the scheduler's process, and return an error as a value that can be pickled.
 
     Raises:
         Interrupted: the audit was asked to stop; everything is saved.

@@ -96,10 +96,13 @@ def verify(path: Path, *, key: Path | None = None, report: Path | None = None, w
     signed = Signed.read(path, None if key is None else read_key(key))
     certificate = signed.certificate
     if report is not None and _digest_of_file(report) != certificate.report:
-        raise AuditError(f"{report}: is not the report that {path} was made for; one of the two was changed")
+        raise AuditError(
+            f"{report}: is not the report that {path} was made for; one of the two was changed, get both again"
+        )
     if weights is not None and weights not in {one.weights for one in certificate.subjects}:
         raise AuditError(
-            f"{path}: is not about these weights (tensors {weights[:16]}); they were not part of its audit"
+            f"{path}: is not about these weights (tensors {weights[:16]}), which were not part of its audit; give the "
+            "certificate of these weights"
         )
     return signed
 

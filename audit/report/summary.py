@@ -17,7 +17,7 @@ KINDS: dict[Knowledge, str] = {
     "reconstructing": "learned from pictures made from raw windows, and is shown those made from anonymized ones.",
     "gestures": "has the labels and probabilities of published gestures alone.",
     "untrained": "learned nothing: compares windows, or what is published with them, by rules.",
-    "white-box": "learned from the codes or words behind published windows; whoever knows the weights has them.",
+    "white-box": "learned from the codes or words behind published windows, which anyone with the weights can compute.",
     "messages": "has everything that is sent but the windows: headers, lengths, published gestures and arrival times.",
     "averaging": "learned from means of many anonymizations of the same events, which are never published.",
     "overlapping": "learned from means of overlapping windows, which are never published.",
@@ -25,9 +25,17 @@ KINDS: dict[Knowledge, str] = {
 THREATS = (
     ("A subscriber recognises people", "the stream, earlier recordings of the people, the weights", "measured below"),
     ("A subscriber watches for long", "all windows of a visit", "measured below, up to the longest length"),
-    ("Somebody undoes the noise", "the weights, many windows", "fresh noise for each window; no bin published twice"),
-    ("Somebody listens on the network", "encrypted traffic and its times", "CURVE keys; windows leave on a fixed grid"),
-    ("Somebody exchanges the weights", "the machine's files", "digests in every header, and this certificate"),
+    (
+        "An attacker undoes the noise",
+        "the weights, many windows",
+        "fresh noise for each window; no bin published twice",
+    ),
+    (
+        "An attacker eavesdrops on the network",
+        "encrypted traffic and its times",
+        "CURVE keys; windows leave on a fixed grid",
+    ),
+    ("An attacker replaces the weights", "the machine's files", "digests in every header, and this certificate"),
 )
 """Threat, what the attacker has, and what stands against it."""
 
@@ -38,7 +46,7 @@ def what_leaves(subject: SubjectReport, bits_per_second: float | None = None) ->
     gestures = " and the name of the recognised gesture, with its rounded probability" if subject.classifier else ""
     if about.get("kind") == "stand_in":
         words = f"Clips of a simulated person, chosen from a public book of {about['config']['words']} words{gestures}."
-        return words + (f" The choice tells at most {bits_per_second:g} bits per second." if bits_per_second else "")
+        return words + (f" The choice reveals at most {bits_per_second:g} bits per second." if bits_per_second else "")
     return f"Anonymized windows{_size(about)}{gestures}."
 
 
@@ -67,8 +75,9 @@ def who_tried(report: AuditReport) -> str:
     """Describe the attackers and the people of the test."""
     titles = {attack.title for subject in report.audited for attack in subject.attacks}
     people = "simulated people" if report.data.simulated else "people"
+    attackers = "attacker" if len(titles) == 1 else "attackers"
     return (
-        f"{len(titles)} attackers, of the kinds that section 2 explains, tried it on {report.data.people['test']} "
+        f"{len(titles)} {attackers}, of the kinds that section 2 explains, tried it on {report.data.people['test']} "
         f"{people} whom they had never seen before. They learned from {report.data.people['train']} others."
     )
 
@@ -100,7 +109,7 @@ def _crowd(subject: SubjectReport) -> str:
 def _one_person(subject: SubjectReport) -> str:
     assert subject.verdict is not None
     people = subject.verdict.decisive.attack.people
-    return f"{len(subject.verdict.surely_linked)} of {people} people are found too often for luck"
+    return f"{len(subject.verdict.surely_linked)} of {people} people are identified more often than luck explains"
 
 
 def _restored(subject: SubjectReport) -> str:

@@ -1,7 +1,7 @@
 """Decides whether an anonymizer stays below the threshold: Pass, Fail or Inconclusive.
 
-Who audits until the result is good gains nothing: with probability 0.975 no audit of the same weights passes wrongly,
-however many there are, because the ceilings of all of them hold together; and an attack that worked once stays.
+Repeating an audit until the result is good gains nothing: with probability 0.975 no audit of the same weights passes
+wrongly, however many there are, because all their ceilings hold together; and an attack that worked once stays.
 """
 
 from __future__ import annotations
@@ -122,7 +122,11 @@ def decide(
         PASS,
         f"Pass: none of {len({attack.title for attack in attacks})} attackers gained more than "
         f"{last.advantage.ceiling:.1%} over blind guessing{_in_look(look)}; the threshold is {threshold:.0%}. "
-        + (f"{len(linked)} of {people} test people are surely linked." if linked else "Nobody is surely linked."),
+        + (
+            f"{len(linked)} of {people} test people {'is' if len(linked) == 1 else 'are'} surely linked."
+            if linked
+            else f"None of {people} test people is surely linked."
+        ),
     )
 
 

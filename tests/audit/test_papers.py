@@ -83,7 +83,7 @@ def test_page_one_answers_a_privacy_officer_and_the_rest_has_the_order_of_the_st
     links.feed(shown(report))
     words = " ".join(links.text.split())
     order = [
-        "What leaves the machine", "Who could learn what", "Who tried?", "Until when does it hold?",
+        "What leaves the machine", "Who could learn what", "Who tried?", "How long is this valid?",
         "ISO/IEC 27559:2022",
         "1. Context and threats (6)", "2. Data and attack model (7)", "3. Maximum and average risk (7.3.2)",
         "4. Identifiability (8.2)", "5. Adversarial testing (8.2.3)", "6. Mitigation and governance (8.3, 9)",
@@ -91,7 +91,7 @@ def test_page_one_answers_a_privacy_officer_and_the_rest_has_the_order_of_the_st
     places = [words.index(text) for text in order]
     assert places == sorted(places)
     assert re.search(r"Until the end of 20\d\d-\d\d-\d\d \(UTC\)", words)
-    assert "1 attackers, of the kinds that section 2 explains, tried it on 40 people" in words
+    assert "1 attacker, of the kinds that section 2 explains, tried it on 40 people" in words
     assert "Who is it, of people seen before? advantage 4.0 % (95 % interval 1.0 % to 7.0 %)" in words
 
 
@@ -264,7 +264,7 @@ def test_a_certificate_of_a_stand_in_names_its_book_and_its_bits(report, tmp_pat
     assert (hidden.book, hidden.bits_per_second) == (None, None)
     assert (bare.book, bare.bits_per_second) == ("cd" * 32, 6.92)  # log2(1 + 10 * 12), in ten steps a second
     text = " ".join(page(report, papers, []).split())
-    assert "public book of 13 words. The choice tells at most 6.92 bits per second." in text
+    assert "public book of 13 words. The choice reveals at most 6.92 bits per second." in text
 
 
 def test_a_certificate_is_held_to_the_key_the_report_and_the_weights(report, tmp_path):

@@ -66,7 +66,10 @@ def test_untrained_weights_go_through_an_audit_and_come_out_with_papers(tmp_path
         (("--weights", "x", "--out", "out", "--set", "threshold=2"), "threshold: Input should be less than 1"),
         (("--weights", "x", "--out", "out", "--set", "against=[scramble]"), "expected raw"),
         (("--weights", "x", "--out", "out", "--set", "linking=[5, 1]"), "numbers of windows that begin with 1"),
-        (("--weights", "x", "--out", "out", "--set", "attackers.architectures=[oracle]"), "expected some of resnet18"),
+        (
+            ("--weights", "x", "--out", "out", "--set", "attackers.architectures=[oracle]"),
+            "expected one or more of resnet18",
+        ),
         (("--weights", "x", "--out", "out", "--set", "attackers.pool=5"), "a pool that divides the batch of 32"),
         (("verify", "none.json"), "cannot be read"),
         (

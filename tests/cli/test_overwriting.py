@@ -187,7 +187,7 @@ def test_training_leaves_other_files_of_its_names_alone(tmp_path, root, name):
     (tmp_path / "out" / name).write_bytes(b"precious")
     error = error_of("train", "pretrain", tmp_path / "mine.yaml", "--out", tmp_path / "out")
     assert isinstance(error, TrainingError)
-    assert f"{name}: exists, and no run made it; name another folder with --out" in str(error)
+    assert f"{name}: exists, and no run made it; choose another folder with --out" in str(error)
     assert [path.name for path in (tmp_path / "out").iterdir()] == [name]
 
 
@@ -202,7 +202,7 @@ def test_the_split_of_a_run_is_not_replaced(tmp_path, root):
     (tmp_path / "mine.yaml").write_text(yaml.safe_dump(settings))
     error = error_of("train", "attack", tmp_path / "mine.yaml", "--out", tmp_path)
     assert isinstance(error, DatasetError)
-    assert "split.json: this run splits people in another way" in str(error)
+    assert "split.json: this run splits people differently" in str(error)
     assert (tmp_path / "split.json").read_bytes() == before
 
 
@@ -215,5 +215,5 @@ def test_an_audit_leaves_the_report_of_another_one_alone(tmp_path, root, name):
     assert CliRunner().invoke(app, ["weights", "init", "anonynoise", "--out", str(weights), *WINDOW]).exit_code == 0
     error = error_of("audit", "--weights", weights, "--config", tmp_path / "mine.yaml", "--out", tmp_path / "out")
     assert isinstance(error, AuditError)
-    assert f"{name}: exists, and no audit that can be resumed made it; name another --out" in str(error)
+    assert f"{name}: exists, and no audit that can be resumed made it; choose another --out" in str(error)
     assert [path.name for path in (tmp_path / "out").iterdir()] == [name]

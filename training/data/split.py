@@ -59,7 +59,7 @@ def open_split(settings: DataSettings, run: Path, watch: Watch) -> Dataset:
     split = given or earlier or _draw(dataset, settings)
     if earlier is not None and earlier.people != split.people:
         raise DatasetError(
-            f"{path}: this run splits people in another way than {settings.split}; name another folder with --out"
+            f"{path}: this run splits people differently from {settings.split}; choose another folder with --out"
         )
     needed = [part for part in PARTS if part != "val" or settings.val_people]
     missing = [part for part in needed if not split.people.get(part)]

@@ -117,7 +117,7 @@ def build(
             need = int(first_row[-1]) * int(np.prod(shape.row)) * np.dtype(shape.dtype).itemsize
             raise TrainingError(
                 f"{folder}: windows cannot be kept ({error.strerror or error}); they take up to {need / 1e9:.1f} GB: "
-                "make space, name another folder as data.cache, or lower window.offsets"
+                "free some space, set data.cache to another folder, or lower window.offsets"
             ) from error
     return Windows(shape, trials, first_row, np.load(path, mmap_mode="r"))
 

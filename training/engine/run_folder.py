@@ -44,7 +44,7 @@ def check_run_folder(folder: Path) -> None:
         return
     existing = [name for name in ("windows", *STAGES, "results.json", "weights") if os.path.lexists(folder / name)]
     if existing:
-        raise TrainingError(f"{folder / existing[0]}: exists, and no run made it; name another folder with --out")
+        raise TrainingError(f"{folder / existing[0]}: exists, and no run made it; choose another folder with --out")
 
 
 def digest_of(settings: TrainSettings, stage: str) -> str:

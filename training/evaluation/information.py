@@ -69,7 +69,7 @@ def window_bits(mean_ND: Floats, std_ND: Floats, draws: int = DRAWS, seed: int =
 def mixture_bits_given(
     label_N: npt.NDArray[np.integer], mean_ND: Floats, std_ND: Floats, draws: int = DRAWS, seed: int = 0
 ) -> float:
-    """Return the same for somebody who knows a label of the window already: the mean over labels, by their share.
+    """Return the same given a label of the window: the mean over labels, by their share.
 
     Args:
         label_N: of each window.
