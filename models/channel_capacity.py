@@ -1,4 +1,4 @@
-"""The most bits that one number of the noisy channel's code can carry, whatever the encoder.
+"""The most bits that one number of the noisy channel's code can carry, whatever the encoder does.
 
 The sender chooses a mean of magnitude at most M and a standard deviation from 1 to 2; the receiver sees one Gaussian
 draw. The capacity is the largest mutual information over all distributions of these choices. It has no formula.

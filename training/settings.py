@@ -41,7 +41,9 @@ class SimulateSettings(Settings):
     @model_validator(mode="after")
     def _is_consistent(self) -> Self:
         if self.visits and self.seconds < 15:
-            raise ValueError(f"expected visits of 15 seconds or more, got {self.seconds:g}; shorter ones show little")
+            raise ValueError(
+                f"expected visits of 15 seconds or more, got {self.seconds:g}; shorter ones show no person"
+            )
         if self.scenes and not self.visits:
             raise ValueError("scenes belong to visits: set visits to true, or scenes to 0")
         if self.scenes == 1:

@@ -1,6 +1,6 @@
 """The figures of a paper's table as SVG: two of its metrics against each other, and rank curves.
 
-It holds figures and names of rows alone: no windows, and nobody's pictures.
+It holds only figures and names of rows: no windows and no pictures of people.
 """
 
 from __future__ import annotations

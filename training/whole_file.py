@@ -24,7 +24,8 @@ def write_whole(path: Path, write: Callable[[IO[bytes]], object]) -> None:
     except (OSError, RuntimeError) as error:  # torch reports a full disk as a RuntimeError
         reason = error.strerror if isinstance(error, OSError) else str(error).splitlines()[0]
         raise TrainingError(
-            f"{path}: cannot be written ({reason}); make space and continue with --resume; the previous file is intact"
+            f"{path}: cannot be written ({reason}); the previous file is intact; free some space and continue with "
+            "--resume"
         ) from error
 
 

@@ -50,7 +50,7 @@ class LeakSearch(AttackJob):
 
 
 def planted_subjects(settings: AuditSettings) -> tuple[Subject, ...]:
-    """Return the subjects with a leak; without conditions in the settings, there is none under a condition."""
+    """Return the subjects with a leak; without conditions in the settings, none is under a condition."""
     return tuple(planted_subject(leak) for leak in LEAKS if leak.name != CONDITION or settings.conditions.names)
 
 

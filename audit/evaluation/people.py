@@ -2,7 +2,7 @@
 
 An attacker names a person for each query. Those named too often for luck are *surely linked*: in a binomial test at the
 chance level of each query, corrected for the number of people and attackers (Bonferroni), at most one audit in twenty
-of a perfect anonymizer finds anybody. Queries of one person resemble each other, so an attacker may name one and the
+of a perfect anonymizer finds anyone. Queries of one person resemble each other, so an attacker may name one and the
 same wrong person for all of them. A person therefore counts only if wrong people are named that often so rarely that
 less than 0.05 of such people would be found by chance.
 

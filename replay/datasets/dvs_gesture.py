@@ -155,7 +155,7 @@ def _subject_and_lighting(path: Path, name: str) -> tuple[str, str]:
 
 
 def _target(text: str, first: int, classes: int, path: Path) -> int:
-    """Return the index of one of so many classes from its number, which counts from `first`."""
+    """Return the index of a class, one of `classes`, from its number, which counts from `first`."""
     last = first + classes - 1
     if not (text.isascii() and text.isdecimal() and len(text) < 9 and first <= int(text) <= last):
         raise DatasetError(f"{path}: unknown class {text!r}; the classes are numbered {first} to {last} in this layout")

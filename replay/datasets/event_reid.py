@@ -32,7 +32,7 @@ from eventveil.replay.datasets.trials import Dataset, Trial
 KIND = "event-reid"
 SENSOR = Sensor(640, 480)
 WINDOW_US = 33_300
-MOST_WINDOWS = 100_000  # in a recording: an hour, where those of the dataset last seconds
+MOST_WINDOWS = 100_000  # in a recording: an hour; recordings of the dataset last seconds
 TEST_PEOPLE = frozenset(range(2, 33, 3))  # the dataset's own list: 002, 005 ... 032
 TEST_STEP = 5  # every fifth window of test people is used
 UNITS_US = (1_000, 100)

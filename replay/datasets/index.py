@@ -59,7 +59,7 @@ def recognise(root: Path) -> ModuleType:
         DatasetError: there is no such folder, or no dataset is recognised in it.
     """
     if not root.is_dir():
-        raise DatasetError(f"{root}: expected the folder of a dataset, but there is none; check the path")
+        raise DatasetError(f"{root}: expected the folder of a dataset, but there is no folder; check the path")
     for layout in LAYOUTS:
         if layout.recognises(root):
             return layout

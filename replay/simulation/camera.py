@@ -122,7 +122,7 @@ def film_visit(
     shot = shot or Shot()
     name = (seed, subject, session)
     look, random = look_named(shot.look), PortableRandom("visit", *name)
-    person = replace(look.person(seed, subject), seated=False)  # who comes and goes does not sit
+    person = replace(look.person(seed, subject), seated=False)  # a person who comes and goes does not sit
     place = PortableRandom("room", *name)
     wall = look.wall(shot.sensor, place)
     view = look.viewpoint(place_person(shot, place, random), place, shot.sensor)

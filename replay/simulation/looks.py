@@ -31,7 +31,7 @@ class Look:
         noise_hz: noise events per pixel and second, in any light; None for that of the sensor.
         noise_on: the share of them that is ON.
         off_centre: how far people stand from the middle of the picture at most, as a share of its width.
-        bystanders: the share of visits in which somebody else stands behind the person and does nothing.
+        bystanders: the share of visits in which another person stands behind the person and does nothing.
     """
 
     dress: Callable[[Person, PortableRandom], Person]
@@ -64,7 +64,7 @@ class Look:
         return replace(view, x=view.x + random.uniform(-self.off_centre, self.off_centre) * sensor.width)
 
     def bystander(self, seed: int, visit: tuple[int, int], view: Viewpoint) -> Callable[[Floats], BodyShapes] | None:
-        """Return somebody who stands behind the person in this visit (subject and session), or None.
+        """Return a person who stands behind the subject in this visit (subject and session), or None.
 
         The number of a bystander is negative, so a bystander is never one of the people of a set.
         """

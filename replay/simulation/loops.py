@@ -40,7 +40,7 @@ class FilmedPerson:
     Attributes:
         seed: of the person, the room and the camera.
         number: of the person.
-        take: number of the repetition: of what is drawn for each gesture anew.
+        take: number of the repetition, which decides what is drawn for each gesture.
         light: one of `eventveil.replay.simulation.scene.LIGHTINGS`.
         shot: the camera; it must not sway.
     """

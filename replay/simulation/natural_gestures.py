@@ -1,8 +1,8 @@
 """Paths of the wrists as people in real recordings make the eleven gestures.
 
 The first ten were read frame by frame off ten real trials of one person, and varied: people clap higher or lower, more
-with one hand or with both alike. Those of "other gestures", which everybody invents, are inventions here, too. x and y
-are as the picture shows them.
+with one hand or with both alike. Those of "other gestures", which people invent themselves, are invented here, too. x
+and y are as the picture shows them.
 """
 
 from __future__ import annotations

@@ -38,7 +38,7 @@ class Filmed:
 
 
 Recipe = Callable[[Shot, PortableRandom, float], Filmed]
-"""Draws a scene of so many seconds."""
+"""Draws a scene of this many seconds."""
 
 
 def _room(
@@ -159,7 +159,7 @@ def _panning_camera(shot: Shot, random: PortableRandom, _seconds: float) -> Film
 
 
 def _carried_camera(shot: Shot, random: PortableRandom, _seconds: float) -> Filmed:
-    """A camera in the hand of somebody who walks."""
+    """A camera in the hand of a person who walks."""
     unit, steps_hz = shot.sensor.height / 128, random.uniform(1.5, 2.2)
     sizes = [random.uniform(1, 4) * unit for _ in range(2)] + [random.uniform(20, 90) * unit]
     rates = [random.uniform(0.05, 0.3) for _ in range(2)]

@@ -2,7 +2,7 @@
 
 Trials that hold one gesture from end to end teach a network that there always is one. Here gestures begin at any
 moment, follow each other with or without a rest, and are a part of what people do. Each moment has a label: a gesture,
-`NO_GESTURE` while somebody does something else, `NOBODY` while the person is out of the picture.
+`NO_GESTURE` while the person does something else, `NOBODY` while the person is out of the picture.
 
 Source of the idea: Bhattacharyya et al., Helios 2.0 (arXiv 2503.07825), trained on simulated sequences alone.
 """
@@ -118,7 +118,7 @@ def draw_visit(person: Person, random: PortableRandom, *, seconds: float, half_w
     """Draw a visit that lasts `seconds`; the person makes each gesture before any comes a second time.
 
     Args:
-        person: who comes.
+        person: the one who comes.
         random: of all choices.
         seconds: length; the person comes and goes, and may come again.
         half_width_m: half the width of the picture, in metres at the person's distance.
@@ -137,7 +137,7 @@ def draw_visit(person: Person, random: PortableRandom, *, seconds: float, half_w
     away_m = half_width_m + REACH_M + 0.15
     from_m = random.pick((-away_m, away_m))
     while clock < seconds:
-        # Who would have to leave at once does not come.
+        # A person who would have to leave at once does not come.
         length_s = random.uniform(1.2, 3.0) if seconds - clock > 2 * LEAVING_S else seconds - clock
         add(Walk(random, from_m, from_m, 1.0), NOBODY, length_s)
         if clock >= seconds:

@@ -251,5 +251,5 @@ def test_a_folder_of_something_else(tmp_path):
         open_dataset(tmp_path)
     for looked_for in ("ibmGestureTrain/", "trials_to_train.txt", "event/angry/", "camNN/events.txt", str(tmp_path)):
         assert looked_for in str(error.value)
-    with pytest.raises(DatasetError, match="there is none; check the path"):
+    with pytest.raises(DatasetError, match="there is no folder; check the path"):
         open_dataset(tmp_path / "nowhere")

@@ -194,7 +194,7 @@ def test_a_full_disk_leaves_the_older_file(tmp_path):
         file.write(b"half")
         raise OSError(28, "No space left on device")
 
-    with pytest.raises(TrainingError, match=r"last\.pt: cannot be written \(No space left on device\); make space"):
+    with pytest.raises(TrainingError, match=r"last\.pt: cannot be written \(No space left on device\); the previous"):
         write_whole(path, write)
     assert path.read_bytes() == b"older"
     assert [entry.name for entry in tmp_path.iterdir()] == ["last.pt"]

@@ -28,7 +28,7 @@ def changed(packets: Sequence[EventPacket], rule: str, trial: str) -> list[Event
     """Apply a rule to all events of a trial.
 
     `discard:S` leaves out each event with probability S. `scramble:S` moves each event with probability S to the place
-    that a permutation of the pixels in the box around the events gives it, and draws its polarity anew.
+    that a permutation of the pixels in the box around the events gives it, and draws a new polarity for it.
 
     Args:
         packets: the trial.

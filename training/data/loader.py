@@ -33,7 +33,7 @@ class Batch:
     Attributes:
         x_BCHW: float32 windows, augmented, on the device.
         target_B: classes; -1 if the dataset has none.
-        person_B: indices of the training people; -1 where nobody of them is seen.
+        person_B: indices of the training people; -1 where none of them is seen.
         noise: noise of this step.
         trials: trial names of the whole batch, all processes together; they may appear only in the run folder.
     """

@@ -35,7 +35,7 @@ NEEDS = {"pretrain": ("pretrain",), "adversarial": ("anonymizer", "adversarial")
 
 
 def check_run_folder(folder: Path) -> None:
-    """Refuse a folder that holds files of a run's names, and is none: a run would replace them.
+    """Refuse a folder that is not a run folder and holds files with a run's names: a run would replace them.
 
     Raises:
         TrainingError: it is such a folder.

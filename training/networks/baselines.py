@@ -63,7 +63,7 @@ class Scramble:
 
 @dataclass(frozen=True, config=_settings)
 class ScrambleEvents:
-    """Moves events to other pixels, each with probability `share`, and draws their polarities anew.
+    """Moves events to other pixels, each with probability `share`, and draws new polarities for them.
 
     Each window has its own permutation of pixels.
 

@@ -1,4 +1,4 @@
-"""What the stand-in says in front of a recording, step by step, and how right and how fast that is.
+"""What the stand-in decides about a recording, step by step, and how accurate and how fast that is.
 
 A *trial* is a span of a recording in which one gesture is made. It is recognised if the gesture's word stands for most
 of the time from the target latency on. The latency is the time from the beginning of the span to the end of the first
@@ -65,7 +65,7 @@ def trials_of(word_N: Integers, end_us_N: Integers, spans: Sequence[LabelledSpan
         word_N: the class of the word after each window.
         end_us_N: when each window ends, microseconds.
         spans: of the recording.
-        gestures: classes from this one on are no gestures.
+        gestures: classes from this one on are not gestures.
     """
     trials = []
     for span in spans:

@@ -110,7 +110,7 @@ def words_of_classes(book: Book, classes: tuple[str, ...]) -> tuple[tuple[int, .
     """Return the word of each class, and the quiet words, "nobody" first.
 
     Raises:
-        ConfigError: the book has not just one word for each class.
+        ConfigError: the book does not have exactly one word for each class.
     """
     labels = [word.label for word in book.words]
     if sorted(labels) != sorted(classes):

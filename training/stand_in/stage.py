@@ -28,7 +28,7 @@ NAME = "stand_in"
 
 
 class StandInStage:
-    """Trains the network, and lets the rule decide on the validation recordings.
+    """Trains the network, and applies the rule to the validation recordings.
 
     Args:
         network: the network.
