@@ -44,19 +44,19 @@ def packaged_configs(group: str = "") -> dict[str, Path]:
     return {path.stem: path for path in sorted(folder.glob("*.yaml"))}
 
 
-def find_config(config: Path, group: str = "") -> Path:
+def find_config(config: Path, *groups: str) -> Path:
     """Return the path of a configuration that is named on the command line.
 
     Args:
         config: a path, or the bare name of a configuration in the package; an existing file of that name wins.
-        group: as for `packaged_configs`.
+        groups: where to look, as for `packaged_configs`; names differ between groups.
 
     Raises:
         ConfigError: a bare name is unknown.
     """
     if config.suffix or len(config.parts) != 1 or config.is_file():
         return config
-    configs = packaged_configs(group)
+    configs = {name: path for group in groups for name, path in packaged_configs(group).items()}
     if config.name not in configs:
         raise ConfigError(f"{config}: unknown configuration; expected {', '.join(configs)}, or a path to a YAML file")
     return configs[config.name]

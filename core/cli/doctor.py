@@ -28,8 +28,8 @@ def doctor(
         Path | None,
         typer.Argument(
             metavar="CONFIG",
-            help="Check for this configuration: a YAML file, or the included live or replay "
-            "[`eventveil run simulate: --weights shipped`].",
+            help="Check for this configuration: a YAML file, or an included one: live, replay, desk, edge, room, "
+            "kiosk [`eventveil run simulate: --weights shipped`].",
         ),
     ] = None,
     overrides: Annotated[list[str] | None, set_option("publish.bind=tcp://127.0.0.1:7000")] = None,
@@ -76,7 +76,7 @@ def _settings(config: Path | None, overrides: list[str]) -> PipelineSettings:
     from eventveil.models import shipped
 
     if config is not None:
-        path = find_config(config)
+        path = find_config(config, "", "presets")
         return run_settings(read_yaml(path), overrides, name=str(path))
     values: dict[str, Any] = {"sources": [{"uri": "simulate:"}]}
     for group, file in zip(("anonymize", "classify"), shipped.SETS["shipped"], strict=False):

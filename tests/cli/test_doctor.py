@@ -226,6 +226,7 @@ def test_a_gpu_that_is_asked_for_and_not_there_is_red(monkeypatch):
 
 def test_settings_come_from_a_configuration_of_the_package():
     assert settings(config=Path("live")).line.delivery == "live"
+    assert settings(config=Path("kiosk")).sources[0].stream == "kiosk"  # a preset, as `eventveil run` takes it
 
 
 def test_settings_come_from_a_file_and_are_checked(tmp_path):
