@@ -52,8 +52,8 @@ SUMMARIES = {
     "bridge": "Forward what a pipeline publishes to other systems.",
     "datasets": "Validate datasets.",
     "keys": "Create keys: encrypt what is published, and control who may subscribe (docs/security.md).",
-    "simulate": "Write simulated datasets: gestures, visits with gestures in them, or scenes without any "
-    "(docs/simulator.md).",
+    "simulate": "Write simulated datasets: gestures, visits with gestures in them, or scenes without any; or convert "
+    "a video to events (docs/simulator.md).",
     "train": "Train an anonymizer and its classifiers, and attack it. The results are weights for `eventveil run`.",
     "audit": "Measure how much identity an anonymizer leaks: train attackers on anonymized data, test them on "
     "unseen people.",

@@ -28,7 +28,7 @@ MAX_WORDS_SHOWN = 64
 
 BookArgument = Annotated[
     Path,
-    typer.Argument(parser=book_of, metavar="FILE|shipped", help="A book of `book make`, or the shipped one."),
+    typer.Argument(parser=book_of, metavar="FILE|shipped", help="A book that `book make` wrote, or the shipped one."),
 ]
 
 

@@ -21,7 +21,9 @@ from eventveil.cli.options import (
 
 OutArgument = Annotated[
     Path,
-    typer.Argument(metavar="OUT", help="File to write; the ending .aedat4, .raw (EVT3), .npy or .csv is its format."),
+    typer.Argument(
+        metavar="OUT", help="File to write; its extension selects the format: .aedat4, .raw (EVT3), .npy or .csv."
+    ),
 ]
 
 

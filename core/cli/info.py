@@ -35,8 +35,8 @@ def info(file: FileArgument, json: JsonOption = False, sensor: SensorOption = No
     Late timestamps are raised to the latest one before them, and counted. A damaged file is described as far as it
     can be read, with exit status 1.
 
-    Of a file of `eventveil record`, the result is its length, its messages by channel, and the weights and book that
-    their headers name; `complete` is false if its recorder was killed.
+    For a file that `eventveil record` wrote, the result is its length, its messages by channel, and the weights and
+    book that their headers name; `complete` is false if its recorder was killed.
 
     Example:  eventveil info trial.aedat4 --json
     """

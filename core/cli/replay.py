@@ -35,7 +35,7 @@ def replay(
     stop: Annotated[
         float | None, typer.Option(metavar="SECONDS", min=0, help="End here, counted from the first message.")
     ] = None,
-    loop: Annotated[bool, typer.Option("--loop", help="Begin again at the end, forever.")] = False,
+    loop: Annotated[bool, typer.Option("--loop", help="Repeat forever.")] = False,
     wait_for: Annotated[int, typer.Option(metavar="N", min=0, help="Start when N subscribers are connected.")] = 0,
     json: JsonOption = False,
 ) -> None:

@@ -28,8 +28,8 @@ CameraMotion = Annotated[float, typer.Option(min=0, max=5, help="Amplitude of ca
 Look = Annotated[
     str,
     typer.Option(
-        help="Look of people, rooms and noise: plain, dvs-gesture or varied (docs/simulator.md). Of several, as in "
-        "plain,varied, each person or take gets one, in turn."
+        help="Look of people, rooms and noise: plain, dvs-gesture or varied (docs/simulator.md). With several, as "
+        "in plain,varied, people or takes get them in turn."
     ),
 ]
 
@@ -49,9 +49,10 @@ def register(app: typer.Typer) -> None:
     simulate = typer.Typer(
         cls=Kinds,
         no_args_is_help=True,
-        help="Write simulated datasets: gestures, visits with gestures in them, or scenes without any "
-        "(docs/simulator.md). The same options give the same events on every machine. To continue an interrupted run, "
-        "run the command again. `eventveil run simulate:` plays such scenes live, without a dataset.",
+        help="Write simulated datasets: gestures, visits with gestures in them, or scenes without any; or convert a "
+        "video to events (docs/simulator.md). The same options give the same events on every machine. To continue an "
+        "interrupted run, run the command again. To play simulated people live, without a dataset, use "
+        "`eventveil run simulate:`.",
     )
     simulate.command("gestures")(gestures)
     simulate.command("sequences")(sequences)

@@ -40,8 +40,8 @@ def status(
 ) -> None:
     """Show the status of a running pipeline: its stages, dropped windows, latency and subscribers.
 
-    Start the pipeline with --metrics 127.0.0.1:9464, or set watch.metrics in its configuration. Health is that of the
-    moment; the figures are up to ten seconds old.
+    Start the pipeline with --metrics 127.0.0.1:9464, or set watch.metrics in its configuration. Health is current;
+    the figures are up to ten seconds old.
 
     Exit status 0: healthy. 1: unhealthy. 2: no answer.
 

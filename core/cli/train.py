@@ -132,7 +132,12 @@ def _command(stage: str) -> Callable[..., None]:
 
 
 def stand_in(
-    config: ConfigArgument,
+    config: Annotated[
+        Path,
+        typer.Argument(
+            metavar="CONFIG", help="YAML file, or the name of a configuration in configs/train/, such as stand_in."
+        ),
+    ],
     overrides: Annotated[list[str] | None, set_option("schedule.epochs=20")] = None,
     out: OutFolderOption = None,
     resume: ResumeOption = False,

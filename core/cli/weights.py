@@ -205,8 +205,8 @@ def half(
 ) -> None:
     """Round weights to half precision, which halves their file.
 
-    The rounded weights are other weights: audits and certificates of FILE do not apply to OUT. They run in single
-    precision, like all others.
+    Rounding makes different weights: audits and certificates of FILE do not apply to OUT. The rounded weights run in
+    single precision, like all others.
 
     Example:  eventveil weights half runs/mine/weights/anonymizer.safetensors anonymizer.safetensors
     """
