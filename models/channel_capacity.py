@@ -18,7 +18,7 @@ STEP = 0.1  # between means, and between outputs: a small part of the noise's st
 DEVIATIONS = (1.0, 1.5, 2.0)
 TAILS = 16.0  # outputs reach this far beyond the largest mean: eight standard deviations
 TOLERANCE = 1e-3  # of the bound, in nats
-MOST_STEPS = 10_000
+MAX_STEPS = 10_000
 
 
 @cache
@@ -37,7 +37,7 @@ def capacity_nats(limit: float) -> float:
     density_IZ /= total_I1
     negative_entropy_I = (density_IZ * (log_density_IZ - np.log(total_I1))).sum(1)
     share_I = np.full(len(mean_I1), 1 / len(mean_I1))
-    for _ in range(MOST_STEPS):
+    for _ in range(MAX_STEPS):
         divergence_I = negative_entropy_I - density_IZ @ np.log(share_I @ density_IZ)
         bound = float(divergence_I.max())
         if bound - float(share_I @ divergence_I) < TOLERANCE:

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from eventveil.models.configs import StandInConfig
 
 GRID = 1 << 64  # the truth is told in a whole number of GRID cases
-LEAST = 1e-4  # a probability below this counts as this, so that no single window rules out a word for long
+MIN_PROBABILITY = 1e-4  # a probability below this counts as this, so that no single window rules out a word for long
 SLACK = Fraction(1, 1 << 40)  # far above the rounding error of exp(), so that the budget is never exceeded
 
 
@@ -94,7 +94,7 @@ class DecisionRule:
         """Advance the filter by one window, and take the word that it believes in."""
         config = self._config
         predicted_K = (1 - config.transition) * self._belief_K + config.transition / config.words
-        belief_K = predicted_K * np.maximum(probability_K, LEAST) ** config.evidence
+        belief_K = predicted_K * np.maximum(probability_K, MIN_PROBABILITY) ** config.evidence
         self._belief_K = belief_K / belief_K.sum()
         best = int(self._belief_K.argmax())
         if best in config.quiet or self._belief_K[best] >= config.threshold:

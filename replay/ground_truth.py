@@ -25,7 +25,7 @@ class Span:
     end_us: int | None = None
 
 
-MOST_SPANS = 1_000  # far above what one window holds
+MAX_SPANS = 1_000  # far above what one window holds
 
 
 class Truth:
@@ -35,7 +35,7 @@ class Truth:
     """
 
     def __init__(self) -> None:
-        self._spans: deque[Span] = deque(maxlen=MOST_SPANS)
+        self._spans: deque[Span] = deque(maxlen=MAX_SPANS)
         self._trials = 0
 
     def begin(self, label: str, subject: str, start_us: int) -> None:

@@ -56,6 +56,6 @@ class ClassifySettings(ModelSettings):
         return value
 
     @property
-    def is_choosy(self) -> bool:
+    def filters_gestures(self) -> bool:
         """Whether some gestures are not named."""
         return self.min_probability > 0 or self.hold > 1 or self.min_density is not None

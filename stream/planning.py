@@ -93,7 +93,7 @@ def _min_density(
     settings: PipelineSettings, classifier: Metadata | None, anonymizer: Metadata
 ) -> tuple[float | None, tuple[str, ...]]:
     """Return the density below which no gesture is named, and a remark on what that reveals."""
-    if classifier is None and settings.classify.is_choosy:
+    if classifier is None and settings.classify.filters_gestures:
         raise ConfigError(
             "classify: min_probability, hold and min_density are for the gestures of a classifier, and there is none; "
             "leave them out"

@@ -28,7 +28,7 @@ from eventveil.models.noise import NoiseGenerator
 from eventveil.models.noisy_channel import GRID, NoisyChannel
 from eventveil.training.evaluation.evaluation import EvaluationSet
 
-MOST_PAIRS = 64  # words: with more, their pairs are too many to count
+MAX_PAIRED_WORDS = 64  # with more words, their pairs are too many to count
 Floats = npt.NDArray[np.floating[Any]]
 
 
@@ -84,7 +84,7 @@ def word_features(word_NS: npt.NDArray[np.int64], words: int) -> Floats:
     """
     step_NSK = word_NS[..., None] == np.arange(words)
     parts = [step_NSK.reshape(len(word_NS), -1), step_NSK.mean(1), (np.diff(word_NS) != 0).sum(1)[:, None]]
-    if words <= MOST_PAIRS:
+    if words <= MAX_PAIRED_WORDS:
         parts.append((step_NSK[:, :-1, :, None] & step_NSK[:, 1:, None]).sum(1).reshape(len(word_NS), -1))
     return np.concatenate(parts, axis=1).astype(np.float64)
 

@@ -29,7 +29,7 @@ import numpy.typing as npt
 
 LEVEL = 0.025
 """Probability that any audit of the same weights ever passes wrongly: one end of a 95 % interval."""
-MOST = 0.96  # of the money, so that no single person can take it all
+MAX_BET = 0.96  # of the money, so that no single person can take it all
 FACTORS = (1.2, 2.4, 4.8)
 """Of sqrt(2 log(1 / level) / P): the best shares for values with deviations of about 0.4, 0.2 and 0.1 around a half."""
 PRECISION = 1e-4
@@ -48,7 +48,7 @@ def log_stake(value_P: npt.NDArray[np.floating[Any]], mean: float, level: float)
         mean: from 0 to below 1.
         level: at which the bet is meant to be decided; it chooses the shares.
     """
-    share_S = np.minimum(MOST, math.sqrt(-2 * math.log(level) / len(value_P)) * np.array(FACTORS))
+    share_S = np.minimum(MAX_BET, math.sqrt(-2 * math.log(level) / len(value_P)) * np.array(FACTORS))
     growth_SP = 1 + share_S[:, None] * (mean - value_P) / (1 - mean)
     return float(np.logaddexp.reduce(np.log(growth_SP).sum(1)) - math.log(len(share_S)))
 

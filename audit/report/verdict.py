@@ -23,7 +23,7 @@ from eventveil.audit.figures import (
     surest,
 )
 
-FEWEST = 6  # people: with fewer, no interval can be trusted
+MIN_PEOPLE = 6  # people: with fewer, no interval can be trusted
 PASS, FAIL, INCONCLUSIVE = 0, 1, 2
 
 
@@ -61,7 +61,7 @@ def decide(
     sure = surest(attacks)
     reach = last.advantage.ceiling - last.advantage.value
     people = last.attack.people
-    needed = max(FEWEST, math.ceil(people * (reach / precision) ** 2))
+    needed = max(MIN_PEOPLE, math.ceil(people * (reach / precision) ** 2))
     linked = surely_linked([attack.linked_people for attack in attacks if attack.way == "linked"], people)
 
     def verdict(status: int, text: str, by: StrongestAttack = last, people_needed: int | None = None) -> Verdict:
@@ -75,10 +75,10 @@ def decide(
 
     if predicted:
         return verdict(FAIL, "Fail: the noise was predicted from a guessed seed, so an attacker can subtract it.")
-    if people < FEWEST:
+    if people < MIN_PEOPLE:
         return verdict(
             INCONCLUSIVE,
-            f"Inconclusive: nothing can be concluded from {people} test people; at least {FEWEST} are needed, and "
+            f"Inconclusive: nothing can be concluded from {people} test people; at least {MIN_PEOPLE} are needed, and "
             f"about {needed} to know the deciding figure to within {precision:.0%}.",
             people_needed=needed,
         )
@@ -162,7 +162,7 @@ def weakness(on_raw: tuple[Attack, ...], missed: Sequence[str], threshold: float
 def outcome_of(verdict: Verdict) -> Outcome:
     """Return what a verdict leaves behind for later audits of the same weights."""
     people = verdict.surest.attack.people
-    enough = people >= FEWEST
+    enough = people >= MIN_PEOPLE
     return Outcome(
         low=verdict.surest.advantage.low if enough else 0.0,
         linked=len(verdict.surely_linked) / people if enough else 0.0,

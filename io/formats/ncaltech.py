@@ -21,9 +21,9 @@ from eventveil.io.formats.decoder import WordDecoder
 EVENT_BYTES = 5
 OVERFLOW_ROW = 240
 OVERFLOW_US = 1 << 13
-MOST_BACK = 20  # if time goes back more often than at one event in this many, the format is another one
+EVENTS_PER_STEP_BACK = 20  # a file in which time goes back more often than at one event in this many has another format
 ENOUGH = 100  # events to judge their polarities, and to tell a truncated recording from another format
-MOST_OF_ONE_KIND = 0.005
+MIN_POLARITY_SHARE = 0.005  # of events of either polarity
 
 
 class NCaltechDecoder(WordDecoder):
@@ -56,9 +56,9 @@ def _implausible(head: bytes, size: int) -> str | None:
     """
     packet = NCaltechDecoder().decode(head)
     back = int(np.count_nonzero(np.diff(packet.t) < 0))
-    if back > len(packet) // MOST_BACK:
+    if back > len(packet) // EVENTS_PER_STEP_BACK:
         return f"time goes back at {back} of the first {len(packet)}"
-    if len(packet) >= ENOUGH and not MOST_OF_ONE_KIND < packet.p.mean() < 1 - MOST_OF_ONE_KIND:
+    if len(packet) >= ENOUGH and not MIN_POLARITY_SHARE < packet.p.mean() < 1 - MIN_POLARITY_SHARE:
         return f"all but a few of the first {len(packet)} have the same polarity"
     if len(packet) < ENOUGH and size % EVENT_BYTES:
         return f"its {size} bytes are not a multiple of {EVENT_BYTES}"

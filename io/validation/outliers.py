@@ -12,7 +12,7 @@ from eventveil.io.formats.clock import LEFT_OUT, UNKNOWN, Limits, State, follow_
 from eventveil.io.formats.reader import ANY_STEP_US
 
 LAST_US = 1 << 61  # a single event after any silence counts, at the start and at the end: nothing contradicts it
-MOST = 0.1  # of a packet's events; more are disorder, not isolated outliers
+MAX_OUTLYING_SHARE = 0.1  # of a packet's events; more are disorder, not isolated outliers
 _FARTHEST_US = 1 << 61  # differences of such times fit 64 bits; no clock gets there
 
 
@@ -69,7 +69,7 @@ class OutlierFilter:
 
     def _select(self, packet: EventPacket, kept: npt.NDArray[np.bool_]) -> EventPacket:
         outliers = len(packet) - int(np.count_nonzero(kept))
-        if not 0 < outliers <= max(1, MOST * len(packet)):
+        if not 0 < outliers <= max(1, MAX_OUTLYING_SHARE * len(packet)):
             return packet
         self.left_out += outliers
         return EventPacket(packet.t[kept], packet.x[kept], packet.y[kept], packet.p[kept], packet.until_us)

@@ -32,7 +32,7 @@ from eventveil.replay.datasets.trials import Dataset, Trial
 KIND = "event-reid"
 SENSOR = Sensor(640, 480)
 WINDOW_US = 33_300
-MOST_WINDOWS = 100_000  # in a recording: an hour; recordings of the dataset last seconds
+MAX_WINDOWS = 100_000  # in a recording: an hour; recordings of the dataset last seconds
 TEST_PEOPLE = frozenset(range(2, 33, 3))  # the dataset's own list: 002, 005 ... 032
 TEST_STEP = 5  # every fifth window of test people is used
 UNITS_US = (1_000, 100)
@@ -87,9 +87,9 @@ def _windows(span: TextSpan, unit_us: int) -> Iterator[Trial]:
         raise DatasetError(f"{span.path.parent}: expected a camera as cam01 to cam04; remove other folders")
     split = "test" if int(person) in TEST_PEOPLE else "train"
     length = WINDOW_US / unit_us  # in the unit of the file
-    if span.last - span.first > MOST_WINDOWS * length:
+    if span.last - span.first > MAX_WINDOWS * length:
         raise DatasetError(
-            f"{span.path}: lasts longer than {MOST_WINDOWS} windows; correct its times, or fetch it again"
+            f"{span.path}: lasts longer than {MAX_WINDOWS} windows; correct its times, or fetch it again"
         )
     for number in count(0, TEST_STEP if split == "test" else 1):
         start, stop = span.first + number * length, span.first + (number + 1) * length

@@ -24,7 +24,7 @@ from eventveil.stream.archive.schemas import ENCODING, MARKER, PROFILE, SCHEMAS,
 from eventveil.stream.protocol.wire import EVENTS, GESTURE, STATE, WINDOW, Message, decode
 
 FORMAT = "MCAP"
-MOST_BYTES = 1 << 29  # of a record: a window of the largest size the wire format knows, in Base64
+MAX_BYTES = 1 << 29  # of a record: a window of the largest size the wire format knows, in Base64
 _TOPICS = {SCHEMAS[topic][0]: topic for topic in (WINDOW, GESTURE, EVENTS, STATE)}
 _DAMAGE = (McapError, struct.error, zstandard.ZstdError, KeyError, ValueError, MemoryError)
 """What the library raises where a file is not as it should be."""
@@ -63,7 +63,7 @@ class McapRecording:
     def __init__(self, path: Path) -> None:
         self.path = path
         with self._reading() as file:
-            first = next(iter(StreamReader(file, record_size_limit=MOST_BYTES).records), None)
+            first = next(iter(StreamReader(file, record_size_limit=MAX_BYTES).records), None)
             if not isinstance(first, Header) or first.profile != PROFILE:
                 raise self._refusal(
                     f"expected a recording of published messages, whose profile is {PROFILE!r}",
@@ -99,7 +99,7 @@ class McapRecording:
         schemas: dict[int, Schema] = {}
         channels: dict[int, Channel] = {}
         try:
-            for chunk in StreamReader(file, emit_chunks=True, record_size_limit=MOST_BYTES).records:
+            for chunk in StreamReader(file, emit_chunks=True, record_size_limit=MAX_BYTES).records:
                 for record in breakup_chunk(chunk, validate_crc=True) if isinstance(chunk, Chunk) else ():
                     if isinstance(record, Schema):
                         schemas[record.id] = record

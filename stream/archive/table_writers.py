@@ -66,7 +66,7 @@ class Hdf5Writer(TableWriter):
 
     def __init__(self, path: Path, replace: bool, opened: ExitStack) -> None:
         super().__init__(path, replace, opened)
-        self._target = _ForgivingFile(self._file)
+        self._target = _DeferredErrorFile(self._file)
         self._hdf5 = opened.enter_context(h5py.File(self._target, "w"))
 
     def append(self, columns: Columns) -> None:
@@ -98,7 +98,7 @@ class Hdf5Writer(TableWriter):
         self._target.check()
 
 
-class _ForgivingFile:
+class _DeferredErrorFile:
     """A file for HDF5, which ends the process where a write fails on a full disk: the failure is kept for `check`."""
 
     def __init__(self, file: IO[bytes]) -> None:

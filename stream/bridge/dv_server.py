@@ -24,7 +24,7 @@ from eventveil.stream.protocol.endpoints import dv_address
 MAX_CLIENTS = 10
 QUEUE = 50  # packets for a slow client: 5 s of steps
 SEND_S = 5.0  # after which a client that reads nothing is disconnected
-LOOK_S = 0.1  # how often a waiting thread looks whether the server closes
+POLL_S = 0.1  # how often a waiting thread checks whether the server closes
 COMPRESSION = "NONE"
 
 
@@ -52,7 +52,7 @@ class DvServer:
         except (ValueError, OSError) as error:
             reason = error.strerror if isinstance(error, OSError) else error
             raise ConfigError(f"cannot serve events on {uri}: {reason}; choose another address") from error
-        self._listener.settimeout(LOOK_S)
+        self._listener.settimeout(POLL_S)
         self._header = stream_header(sensor, COMPRESSION)
         self._clients: dict[threading.Thread, queue.Queue[bytes]] = {}
         self._lock = threading.Lock()  # over the clients
@@ -104,7 +104,7 @@ class DvServer:
             except TimeoutError:  # no client yet
                 continue
             except OSError:  # the server closes, the client has left already, or there are too many open files
-                time.sleep(LOOK_S)
+                time.sleep(POLL_S)
                 continue
             with self._lock:
                 if len(self._clients) >= MAX_CLIENTS:
@@ -122,7 +122,7 @@ class DvServer:
                 client.sendall(self._header)
                 while True:
                     try:
-                        data = waiting.get(timeout=LOOK_S)
+                        data = waiting.get(timeout=POLL_S)
                     except queue.Empty:
                         if self._closed:
                             return

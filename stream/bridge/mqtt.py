@@ -120,7 +120,7 @@ def bridge_mqtt(
         LineError: the broker cannot be reached, or refuses the login.
         EventVeilError: as for `eventveil.stream.subscribe`.
     """
-    if not broker.tls and not _is_here(broker.host):
+    if not broker.tls and not _is_this_machine(broker.host):
         raise ConfigError(
             f"{broker.host}: gestures would cross the network unencrypted and unprotected from changes; add --tls"
         )
@@ -188,7 +188,7 @@ def _login(path: Path) -> tuple[str, str]:
     return user, password
 
 
-def _is_here(host: str) -> bool:
+def _is_this_machine(host: str) -> bool:
     try:
         return host == "localhost" or is_loopback(ip_address(host))
     except ValueError:

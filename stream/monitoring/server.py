@@ -21,7 +21,7 @@ from ipaddress import ip_address
 from typing import Any
 
 log = logging.getLogger("eventveil.metrics")
-MOST_CLIENTS = 32  # served at the same time, each with a thread and a descriptor
+MAX_CLIENTS = 32  # served at the same time, each with a thread and a descriptor
 REQUEST_S = 5.0  # from the connection to the end of the response
 MAX_REQUEST = 16_384  # bytes of request line and headers
 QUIET_S = 60.0  # failed requests are logged once in this time
@@ -29,7 +29,7 @@ NO_DESCRIPTOR_S = 0.1
 
 
 class BoundedServer(ThreadingHTTPServer):
-    """Serves at most `MOST_CLIENTS` connections, each for at most `REQUEST_S`.
+    """Serves at most `MAX_CLIENTS` connections, each for at most `REQUEST_S`.
 
     Args:
         bind: (host, port); port 0 takes a free one.
@@ -48,7 +48,7 @@ class BoundedServer(ThreadingHTTPServer):
     ) -> None:
         self.address_family = socket.AF_INET6 if ip_address(bind[0]).version == 6 else socket.AF_INET
         self._clock = clock
-        self._free = threading.BoundedSemaphore(MOST_CLIENTS)
+        self._free = threading.BoundedSemaphore(MAX_CLIENTS)
         self._lock = threading.Lock()
         self._since: dict[Any, float] = {}  # the connections with the time of each, oldest first
         self._failed, self._logged_s = 0, -QUIET_S
@@ -85,7 +85,7 @@ class BoundedServer(ThreadingHTTPServer):
         """Close the connections whose time is up. Called after each new connection, and twice a second."""
         self._close_older_than(REQUEST_S)
 
-    def _close_older_than(self, seconds: float, most: int = MOST_CLIENTS) -> None:
+    def _close_older_than(self, seconds: float, most: int = MAX_CLIENTS) -> None:
         with self._lock:
             late = [request for request, since in self._since.items() if self._clock() - since >= seconds][:most]
         for request in late:

@@ -147,7 +147,7 @@ def _at_path(path: str) -> Iterator[socket.socket]:
             yield found
             return
         with _locked(Path(path).parent):  # until it listens, another pipeline would take it for a dead one
-            _make_way(path)
+            _remove_dead_socket(path)
             found.bind(path)  # fails if anything is there
             found.listen(BACKLOG)
             created = os.lstat(path)
@@ -180,7 +180,7 @@ def _locked(folder: Path) -> Iterator[None]:
         os.close(handle)
 
 
-def _make_way(path: str) -> None:
+def _remove_dead_socket(path: str) -> None:
     """Remove a dead socket: one on which no process listens. Refuse anything else."""
     try:
         mode = os.lstat(path).st_mode

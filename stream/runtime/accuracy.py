@@ -55,7 +55,7 @@ Note = GroundTruth | Prediction
 NOTES: TypeAdapter[list[Note]] = TypeAdapter(list[Note])
 
 
-MOST_WAITING = 50_000  # notes per stream, far more than can be in flight at once
+MAX_WAITING = 50_000  # notes per stream, far more than can be in flight at once
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,8 +83,8 @@ class LiveAccuracy:
     def __init__(self, labels: Collection[str], streams: Collection[str]) -> None:
         self.last: dict[str, Outcome] = {}
         self._labels = labels
-        self._truths: dict[str, deque[GroundTruth]] = {stream: deque(maxlen=MOST_WAITING) for stream in streams}
-        self._predictions: dict[str, deque[Prediction]] = {stream: deque(maxlen=MOST_WAITING) for stream in streams}
+        self._truths: dict[str, deque[GroundTruth]] = {stream: deque(maxlen=MAX_WAITING) for stream in streams}
+        self._predictions: dict[str, deque[Prediction]] = {stream: deque(maxlen=MAX_WAITING) for stream in streams}
         self._trial = dict.fromkeys(streams, -1)  # judged last
         self._undecided: set[str] = set()  # streams whose trial has not been recognised yet
         self._judged, self._right, self._trials, self._trials_right = 0, 0, 0, 0

@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict
 
 from eventveil.errors import LineError
 from eventveil.stream.runtime.accounting import StageCounters
-from eventveil.stream.runtime.accuracy import MOST_WAITING, NOTES, Note
+from eventveil.stream.runtime.accuracy import MAX_WAITING, NOTES, Note
 from eventveil.stream.runtime.latency import Delays
 
 BEAT_S = 1.0
@@ -76,7 +76,7 @@ class StageReporter:
         self._counters = counters
         self._socket = socket
         self._next_beat = time.monotonic() + BEAT_S
-        self._notes: deque[Note] = deque(maxlen=MOST_WAITING)  # they wait here while the supervisor is halted
+        self._notes: deque[Note] = deque(maxlen=MAX_WAITING)  # they wait here while the supervisor is halted
 
     def note(self, note: Note) -> None:
         """Note what a window shows, or what was recognised in it."""

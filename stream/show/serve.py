@@ -21,7 +21,7 @@ from eventveil.stream.plan import PipelinePlan
 from eventveil.stream.show.reel import Reel
 
 LOOPBACK = "127.0.0.1"
-LOOK_S = 0.1
+POLL_S = 0.1
 
 
 def serve_show(
@@ -66,7 +66,7 @@ def serve_show(
         place = address if aloud else f"the address in {opened.enter_context(_private_file(address))}"
         say(f"eventveil: for you alone, open {place}")
         while not stop() and reel.failure is None:
-            time.sleep(LOOK_S)
+            time.sleep(POLL_S)
     if reel.failure is not None:
         raise reel.failure
 

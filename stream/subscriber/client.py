@@ -41,7 +41,7 @@ WITHHELD = "certificate"
 UNSEEN = frozenset((NETWORK, WITHHELD, CRASH))
 """Reasons for windows that may have been published."""
 POLL_MS = 100
-MOST_ANNOUNCED = 100  # states that are remembered because they are repeated
+MAX_ANNOUNCED = 100  # states that are remembered because they are repeated
 
 
 def subscribe(
@@ -127,7 +127,7 @@ def subscribe(
                 continue
             if message.topic == STATE and message.header.state in (CERTIFICATE_STATE, REPLAY_STATE):
                 if message.header not in announced:  # else a repetition for late subscribers
-                    announced = (*announced[-MOST_ANNOUNCED:], message.header)
+                    announced = (*announced[-MAX_ANNOUNCED:], message.header)
                     yield message
                 continue
             last_message_s = time.monotonic()

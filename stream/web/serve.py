@@ -14,7 +14,7 @@ from eventveil.stream.watch_settings import parse_address
 from eventveil.stream.web.feed import Feed, Line
 
 ADDRESS = "127.0.0.1:8765"
-LOOK_S = 0.1
+POLL_S = 0.1
 TELL_S = 1.0  # for browsers to receive why the page ends
 
 
@@ -61,7 +61,7 @@ def serve_page(
         asks = "" if secret is None else ", which asks for the token"
         say(f"eventveil: watch in a browser: {server.url}{asks}")
         while feed.works and not stop():
-            time.sleep(LOOK_S)
+            time.sleep(POLL_S)
         if not feed.works:
             time.sleep(TELL_S)
     if feed.failure is not None:

@@ -12,7 +12,7 @@ from small_trainings import Silent, planted, watch
 
 from eventveil.audit.attacks import faces
 from eventveil.audit.attacks.faces import FaceSearch, scores_of
-from eventveil.audit.faces import IN_WHEEL, INPUT, LEAST, STRIDE, FaceDetector
+from eventveil.audit.faces import IN_WHEEL, INPUT, MIN_SIDE, STRIDE, FaceDetector
 from eventveil.audit.settings import ReconstructionSettings
 from eventveil.audit.subjects import Subject
 from eventveil.audit.workspace.workspace import AuditPlan, AuditWorkspace
@@ -83,7 +83,7 @@ def wheel(tmp_path_factory):
 
 def test_pictures_of_any_size_are_enlarged_and_scored_by_their_surest_face(wheel):
     detector = FaceDetector(wheel)
-    assert LEAST % STRIDE == 0
+    assert MIN_SIDE % STRIDE == 0
     picture = torch.zeros(2, 1, 40, 70)
     picture[1, :, 8:16, 8:16] = 1
     dark, bright = detector.scores(picture)

@@ -13,7 +13,7 @@ from strategies import cuts, timed
 
 from eventveil import EventPacket, Sensor
 from eventveil.errors import DatasetError, EventFileError
-from eventveil.replay.ground_truth import MOST_SPANS
+from eventveil.replay.ground_truth import MAX_SPANS
 from eventveil.replay.player.player import Excerpt, Player
 from eventveil.replay.playlist import Clip, Playlist
 
@@ -250,9 +250,9 @@ def test_the_truth_of_a_window_is_what_fills_most_of_it():
 
 
 def test_the_truth_that_nobody_asks_for_is_forgotten():
-    trials = [Reel(packet_at(0, 99), duration_us=100, label="wave", subject="a") for _ in range(MOST_SPANS + 9)]
+    trials = [Reel(packet_at(0, 99), duration_us=100, label="wave", subject="a") for _ in range(MAX_SPANS + 9)]
     player = Player(playlist(*trials), Excerpt())
     list(player)
-    assert len(player.truth._spans) == MOST_SPANS
+    assert len(player.truth._spans) == MAX_SPANS
     last_us = 100 * (len(trials) - 1)
     assert player.truth.of(last_us, last_us + 100).trial == len(trials) - 1

@@ -29,7 +29,7 @@ from eventveil.config import run_settings
 from eventveil.errors import AccessError, ConfigError, LineError
 from eventveil.stream.monitoring.figures import readers_may_subscribe
 from eventveil.stream.monitoring.http import FIGURES_S, SILENT_S, StatusServer
-from eventveil.stream.monitoring.server import MOST_CLIENTS, REQUEST_S
+from eventveil.stream.monitoring.server import MAX_CLIENTS, REQUEST_S
 from eventveil.stream.monitoring.token import read_token
 from eventveil.stream.pipeline.status import Status
 from eventveil.stream.pipeline.supervisor import Incident
@@ -390,8 +390,8 @@ def test_a_crowd_that_says_nothing_takes_neither_threads_nor_descriptors(server)
             client.sendall(b"GET /status HTTP/1.0\r\nX: ")
             if number % 50 == 0:
                 assert get(server.address, "/status")[0] == 200
-                assert threading.active_count() <= threads + MOST_CLIENTS
-                assert open_descriptors() <= descriptors + number + MOST_CLIENTS
+                assert threading.active_count() <= threads + MAX_CLIENTS
+                assert open_descriptors() <= descriptors + number + MAX_CLIENTS
 
 
 def test_a_whole_request_has_a_deadline_however_it_drips(server, now):

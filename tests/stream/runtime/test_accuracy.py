@@ -97,7 +97,7 @@ def test_whatever_was_given_up_and_in_whatever_batches_both_sides_come_each_is_j
 
 @pytest.mark.parametrize("sides", [("shown", "seen"), ("shown",), ("seen",)])
 def test_what_is_kept_does_not_grow_with_the_time(monkeypatch, sides):
-    monkeypatch.setattr("eventveil.stream.runtime.accuracy.MOST_WAITING", 5_000)
+    monkeypatch.setattr("eventveil.stream.runtime.accuracy.MAX_WAITING", 5_000)
     accuracy, sizes = LiveAccuracy(LABELS, ("0",)), []
     begin = 1_000_000  # takes as many bytes as all later numbers
     for seq in range(begin, begin + 20_000):

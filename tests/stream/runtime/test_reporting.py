@@ -10,7 +10,7 @@ import zmq
 from pipeline_helpers import link, received, stage_counters
 
 from eventveil.errors import LineError
-from eventveil.stream.runtime.accuracy import MOST_WAITING, NOTES, Prediction
+from eventveil.stream.runtime.accuracy import MAX_WAITING, NOTES, Prediction
 from eventveil.stream.runtime.reporting import StageReport, StageReporter
 
 
@@ -79,10 +79,10 @@ def test_notes_wait_for_a_supervisor_that_listens():
 def test_the_last_notes_are_kept_where_the_supervisor_does_not_listen():
     with zmq.Context() as context, context.socket(zmq.PUSH) as unconnected, link(hwm=10) as (push, pull):
         reporter = StageReporter(stage_counters("publish"), unconnected)
-        for seq in range(MOST_WAITING + 7):
+        for seq in range(MAX_WAITING + 7):
             reporter.note(Prediction(stream="0", seq=seq, label="wave"))
         reporter.send("beat")
         reporter._socket = push
         reporter.send("beat")
         notes = NOTES.validate_json(pull.recv_multipart()[1])
-    assert (len(notes), notes[0].seq, notes[-1].seq) == (MOST_WAITING, 7, MOST_WAITING + 6)
+    assert (len(notes), notes[0].seq, notes[-1].seq) == (MAX_WAITING, 7, MAX_WAITING + 6)
