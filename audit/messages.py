@@ -149,14 +149,14 @@ def _sealed(line: Line, window: Published, number: int, window_us: int, seal: Se
         STREAM, Sensor(width, height), number, start_us, start_us + window_us,
         ended_ns=ended_ns, release_ns=ended_ns + RELEASE_NS, incidents=line.incidents(window.raw),
     )  # fmt: skip
-    made: AnonymizedWindow | ChosenWord
+    sealed: AnonymizedWindow | ChosenWord
     if window.word is not None:
-        made = seal.set_word(origin, window.word)
+        sealed = seal.set_word(origin, window.word)
     else:
         assert window.values is not None
-        made = seal.set(origin, window.values)
-        made = made if window.scores is None else made.with_scores(window.scores)
-    return StageMessage(STREAM, made)
+        sealed = seal.set(origin, window.values)
+        sealed = sealed if window.scores is None else sealed.with_scores(window.scores)
+    return StageMessage(STREAM, sealed)
 
 
 def _complete_ns(raw: Raw) -> int:

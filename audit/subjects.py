@@ -128,20 +128,20 @@ def read_books(paths: Sequence[Path], weights: Mapping[str, Weights], given: Pat
     """
     books = {}
     for path in paths:
-        found = weights.get(path.stem)
-        if found is None or not isinstance(found.model, StandIn):
+        stand_in = weights.get(path.stem)
+        if stand_in is None or not isinstance(stand_in.model, StandIn):
             continue
         at = given or shipped.files_of(path)[0].with_name(BOOK)
         if given is None and not at.exists():
             raise BookError(
                 f"{at}: {path} is a stand-in and publishes from its book, which is not beside it; give --book FILE, "
-                f"the book with SHA-256 {found.model.config.book}"
+                f"the book with SHA-256 {stand_in.model.config.book}"
             )
         books[path.stem] = book = Book.read(at)
-        check_words(at, book, path, found.metadata)
-        if book.step_us != found.metadata.bin_us:
+        check_words(at, book, path, stand_in.metadata)
+        if book.step_us != stand_in.metadata.bin_us:
             raise AuditError(
-                f"{at}: expected steps of a bin of the weights, {found.metadata.bin_us} us, got {book.step_us} us; "
+                f"{at}: expected steps of a bin of the weights, {stand_in.metadata.bin_us} us, got {book.step_us} us; "
                 "a stand-in of other steps cannot be audited"
             )
     if given is not None and not books:

@@ -163,20 +163,20 @@ def _of_run(folder: Path) -> Iterator[Trace]:
 def _of_windows(folder: Path, kept: Set[Path] = frozenset()) -> Iterator[Trace]:
     """Yield the folder of raw windows of a run; if it also holds something else, only the windows in it."""
     windows = folder / WINDOWS
-    made = [path for path in _windows_in(windows) if path not in kept]
+    files = [path for path in _windows_in(windows) if path not in kept]
     if windows.is_symlink():
         yield Trace(f"a link; raw windows stay in {windows.readlink()}", windows)
-    elif windows.is_dir() and len(made) == len(list(windows.iterdir())):
+    elif windows.is_dir() and len(files) == len(list(windows.iterdir())):
         yield Trace("raw windows", windows)
     else:
-        yield from (Trace("raw windows", path) for path in made)
+        yield from (Trace("raw windows", path) for path in files)
 
 
 def _windows_in(folder: Path) -> list[Path]:
     """Return the files of raw windows in a folder, whole or not, by their names."""
     names = sorted(folder.iterdir()) if folder.is_dir() else []
-    made = (path for path in names if _CACHED.fullmatch(path.name) or _PART.fullmatch(path.name))
-    return [path for path in made if path.is_symlink() or not path.is_dir()]
+    paths = (path for path in names if _CACHED.fullmatch(path.name) or _PART.fullmatch(path.name))
+    return [path for path in paths if path.is_symlink() or not path.is_dir()]
 
 
 def _is_audit(work: Path) -> bool:

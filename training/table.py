@@ -152,10 +152,10 @@ def _figures(table: TableSettings) -> dict[str, Callable[[Sequence[Line], dict[s
 
 
 def _run_row(recipe: Any, row: TableRow, settings: TrainSettings) -> dict[str, Any]:
-    own = row.subject == ANONYMIZER and settings.attack.weights is None
-    if settings.attack.begin_from == "pretrained" or (own and settings.adversarial.from_pretrained):
+    trains_anonymizer = row.subject == ANONYMIZER and settings.attack.weights is None
+    if settings.attack.begin_from == "pretrained" or (trains_anonymizer and settings.adversarial.from_pretrained):
         recipe.pretrain()
-    if own:
+    if trains_anonymizer:
         recipe.train_anonymizer()
     (result,) = recipe.attack().values()
     return dict(result)

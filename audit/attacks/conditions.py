@@ -54,8 +54,8 @@ def jobs(plan: AuditPlan) -> list[ConditionAttack]:
 
 def collect(subject: Subject, plan: AuditPlan, results: Results) -> Findings:
     """Return the attacks on a subject under all conditions."""
-    found = [results.of(job.name)["attacks"] for job in _jobs_of(subject, plan)]
-    return {"attacks": tuple(attack for attacks in found for attack in read_attacks(attacks))}
+    by_job = [results.of(job.name)["attacks"] for job in _jobs_of(subject, plan)]
+    return {"attacks": tuple(attack for attacks in by_job for attack in read_attacks(attacks))}
 
 
 def _jobs_of(subject: Subject, plan: AuditPlan) -> list[ConditionAttack]:

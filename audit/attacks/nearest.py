@@ -90,5 +90,5 @@ def jobs(plan: AuditPlan) -> list[NearestAttack]:
 
 def collect(subject: Subject, plan: AuditPlan, results: Results) -> Findings:  # noqa: ARG001
     """Return the attacks on a subject."""
-    found = [results.of(NearestAttack(subject.name, name).name)["attacks"] for name in EMBEDDINGS]
-    return {"attacks": tuple(attack for attacks in found for attack in read_attacks(attacks))}
+    by_job = [results.of(NearestAttack(subject.name, name).name)["attacks"] for name in EMBEDDINGS]
+    return {"attacks": tuple(attack for attacks in by_job for attack in read_attacks(attacks))}

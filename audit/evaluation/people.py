@@ -52,14 +52,14 @@ def linked_people(score_QP: npt.NDArray[np.floating[Any]], own_Q: npt.NDArray[np
     named_PP = np.zeros((people, people))
     np.add.at(named_PP, (own_Q, named_people(score_QP)), 1)
     queries_P = named_PP.sum(1)
-    asked = np.flatnonzero(queries_P)
-    share_PP = named_PP[asked] / queries_P[asked, None]
-    chance_P = np.array([(1 / np.isfinite(score_QP[own_Q == person]).sum(1)).mean() for person in asked])
-    own_share_P = share_PP[np.arange(len(asked)), asked]
-    wrong = np.sort(share_PP[np.arange(people) != asked[:, None]])
+    queried = np.flatnonzero(queries_P)
+    share_PP = named_PP[queried] / queries_P[queried, None]
+    chance_P = np.array([(1 / np.isfinite(score_QP[own_Q == person]).sum(1)).mean() for person in queried])
+    own_share_P = share_PP[np.arange(len(queried)), queried]
+    wrong = np.sort(share_PP[np.arange(people) != queried[:, None]])
     # By luck, as many people would reach a share as there are wrong names with that share, divided by the wrong people.
     expected_P = (len(wrong) - np.searchsorted(wrong, own_share_P)) / max(people - 1, 1)
-    luck_P = binom.sf(named_PP[asked, asked] - 1, queries_P[asked], chance_P)
+    luck_P = binom.sf(named_PP[queried, queried] - 1, queries_P[queried], chance_P)
     return tuple(
         PersonLinked(
             person=int(person),
@@ -68,7 +68,7 @@ def linked_people(score_QP: npt.NDArray[np.floating[Any]], own_Q: npt.NDArray[np
             chance=float(chance),
             luck=float(luck),
         )
-        for person, chance, luck, expected in zip(asked, chance_P, luck_P, expected_P, strict=True)
+        for person, chance, luck, expected in zip(queried, chance_P, luck_P, expected_P, strict=True)
         if luck < WORTH_KEEPING and expected <= LEVEL
     )
 
@@ -81,6 +81,6 @@ def surely_linked(of_attacks: Sequence[tuple[PersonLinked, ...]], people: int) -
         people: number of test people.
     """
     limit = LEVEL / max(1, people * len(of_attacks))
-    found = sorted((one for linked in of_attacks for one in linked if one.luck <= limit), key=lambda one: -one.luck)
-    surest = {one.person: one for one in found}  # of several attackers, the surest comes last
+    sure = sorted((one for linked in of_attacks for one in linked if one.luck <= limit), key=lambda one: -one.luck)
+    surest = {one.person: one for one in sure}  # of several attackers, the surest comes last
     return tuple(surest[person] for person in sorted(surest))

@@ -124,13 +124,13 @@ def signing_key(path: Path) -> Ed25519PrivateKey:
     """
     try:
         if not path.exists():
-            made = Ed25519PrivateKey.generate()
-            text = made.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+            generated = Ed25519PrivateKey.generate()
+            text = generated.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
             write_atomic(path, text, replace=False)
-            return made
+            return generated
         loaded = load_pem_private_key(path.read_bytes(), None)
     except OSError as error:
-        raise AuditError(f"{path}: the key cannot be read or made ({error.strerror}); check --key") from error
+        raise AuditError(f"{path}: the key cannot be read or generated ({error.strerror}); check --key") from error
     except (ValueError, TypeError, UnsupportedAlgorithm):
         raise AuditError(f"{path}: expected an Ed25519 private key in PEM, without a password") from None
     if not isinstance(loaded, Ed25519PrivateKey):

@@ -71,11 +71,11 @@ class System:
             ConfigError: it fails.
         """
         try:
-            done = subprocess.run(shlex.split(command), capture_output=True, text=True, check=False)
+            completed = subprocess.run(shlex.split(command), capture_output=True, text=True, check=False)
         except OSError as error:
             raise ConfigError(f"{command}: cannot be run: {error.strerror}; completed steps were not undone") from None
-        if done.returncode != 0:
-            reason = done.stderr.strip() or f"exit status {done.returncode}"
+        if completed.returncode != 0:
+            reason = completed.stderr.strip() or f"exit status {completed.returncode}"
             raise ConfigError(
                 f"{command}: {reason}; completed steps were not undone: `eventveil service uninstall` undoes them"
             )

@@ -17,8 +17,8 @@ def delete_logs(paths: ServicePaths) -> None:
     # Only closed files can be deleted: --rotate closes those that are being written.
     command = ["journalctl", f"--namespace={paths.unit_name}", "--rotate", "--vacuum-time=1us"]
     try:
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        completed = subprocess.run(command, capture_output=True, text=True, check=False)
     except OSError as error:
         raise ConfigError(f"{command[0]}: cannot be run ({error.strerror}); the log was not deleted") from None
-    if done.returncode != 0:
-        raise ConfigError(f"{' '.join(command)}: {done.stderr.strip() or 'failed'}; repeat this as root")
+    if completed.returncode != 0:
+        raise ConfigError(f"{' '.join(command)}: {completed.stderr.strip() or 'failed'}; repeat this as root")

@@ -53,8 +53,8 @@ def apply(uri: CameraUri, what: str, setter: Callable[..., Any], *values: Any) -
         CameraError: it raises, or returns False.
     """
     try:
-        done = setter(*values)
+        accepted = setter(*values)
     except Exception as error:  # its text may quote events, so only its type is passed on
         raise refusal(uri, what, f"its driver raised {type(error).__name__}") from None
-    if done is False:
+    if accepted is False:
         raise refusal(uri, what, "its driver rejected it")

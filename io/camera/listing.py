@@ -39,8 +39,8 @@ def _ask(driver: str) -> tuple[str, list[CameraInfo]]:
     """Query one driver in a separate process, because it may hang or crash."""
     command = module_command("eventveil.io.camera.listing", driver)
     try:
-        done = subprocess.run(command, capture_output=True, timeout=PATIENCE_S, check=True)
-        return "ready", [CameraInfo.from_dict(plain) for plain in json.loads(done.stdout.splitlines()[-1])]
+        completed = subprocess.run(command, capture_output=True, timeout=PATIENCE_S, check=True)
+        return "ready", [CameraInfo.from_dict(plain) for plain in json.loads(completed.stdout.splitlines()[-1])]
     except subprocess.TimeoutExpired:
         return f"gave no answer within {PATIENCE_S} s", []
     except (subprocess.CalledProcessError, ValueError, IndexError, KeyError):

@@ -88,7 +88,7 @@ def find_unit(names: Sequence[str], stated: str | None) -> Fraction | None:
     Raises:
         ColumnError: a unit is unknown, or the two differ.
     """
-    asked = None if stated is None else parse_unit(stated)
+    stated_unit = None if stated is None else parse_unit(stated)
     for name in names:
         base, unit = split_name(name)
         if NAMES.get(base) != "t" or unit is None:
@@ -96,10 +96,10 @@ def find_unit(names: Sequence[str], stated: str | None) -> Fraction | None:
         if unit not in UNIT_NAMES:
             raise ColumnError("a column of times whose name states an unknown unit; rename it t, and state ?unit=")
         named = UNITS[UNIT_NAMES[unit]]
-        if asked not in (None, named):
+        if stated_unit not in (None, named):
             raise ColumnError(f"times in {UNIT_NAMES[unit]} by the name of their column, but ?unit={stated} was stated")
         return named
-    return asked
+    return stated_unit
 
 
 def split_name(name: str) -> tuple[str, str | None]:

@@ -34,5 +34,5 @@ def read_token(path: Path) -> str:
 def bears_token(authorization: str, token: str) -> bool:
     """Return whether the `Authorization` of a request holds the token; how long it takes says nothing about it."""
     scheme, _, credentials = authorization.partition(" ")
-    given = credentials.strip().encode("utf-8", "replace")
-    return scheme.lower() == "bearer" and hmac.compare_digest(given, token.encode())
+    sent = credentials.strip().encode("utf-8", "replace")
+    return scheme.lower() == "bearer" and hmac.compare_digest(sent, token.encode())

@@ -71,17 +71,17 @@ def listening(bind: str, *, keyed: bool) -> Iterator[Listener]:
     with contextlib.ExitStack() as opened:
         try:
             if bind.startswith("ipc://"):
-                found = opened.enter_context(_at_path(bind.removeprefix("ipc://")))
+                bound = opened.enter_context(_at_path(bind.removeprefix("ipc://")))
                 endpoint = bind
             else:
-                found = opened.enter_context(_bound_to_port(bind))
-                endpoint = _tcp_endpoint(found)
+                bound = opened.enter_context(_bound_to_port(bind))
+                endpoint = _tcp_endpoint(bound)
                 _check_reach(endpoint, keyed=keyed)  # what a name stands for is known only now
-                found.listen(BACKLOG)
+                bound.listen(BACKLOG)
         except OSError as error:
             raise LineError(f"publish.bind: cannot bind {bind}: {error.strerror or error}; {_remedy(error)}") from error
-        found.setblocking(False)  # another process may accept a connection first
-        yield Listener(endpoint, found)
+        bound.setblocking(False)  # another process may accept a connection first
+        yield Listener(endpoint, bound)
 
 
 def _remedy(error: OSError) -> str:
@@ -110,14 +110,14 @@ def _bound_to_port(bind: str) -> Iterator[socket.socket]:
     family = socket.AF_INET6 if is_ipv6(bind) else socket.AF_INET
     name = None if host == "*" else _interface_address(host) or host
     address = socket.getaddrinfo(name, port, family, socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0][4]
-    with socket.socket(family, socket.SOCK_STREAM) as found:
+    with socket.socket(family, socket.SOCK_STREAM) as bound:
         # Connections of an earlier run may linger. On Linux, an address with a listening socket stays taken.
-        found.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        found.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER)
+        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        bound.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER)
         if family == socket.AF_INET6:
-            found.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
-        found.bind(address)
-        yield found
+            bound.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
+        bound.bind(address)
+        yield bound
 
 
 def _interface_address(name: str) -> str | None:
@@ -140,19 +140,19 @@ def _tcp_endpoint(bound: socket.socket) -> str:
 @contextmanager
 def _at_path(path: str) -> Iterator[socket.socket]:
     """Listen at a path where nothing or a dead socket is, and remove the socket at the end."""
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as found:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as bound:
         if path.startswith("@"):  # an abstract name, which is no file
-            found.bind("\0" + path[1:])
-            found.listen(BACKLOG)
-            yield found
+            bound.bind("\0" + path[1:])
+            bound.listen(BACKLOG)
+            yield bound
             return
         with _locked(Path(path).parent):  # until it listens, another pipeline would take it for a dead one
             _remove_dead_socket(path)
-            found.bind(path)  # fails if anything is there
-            found.listen(BACKLOG)
+            bound.bind(path)  # fails if anything is there
+            bound.listen(BACKLOG)
             created = os.lstat(path)
         try:
-            yield found
+            yield bound
         finally:
             _remove(Path(path), created)
 

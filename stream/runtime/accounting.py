@@ -102,8 +102,8 @@ class StreamCounters(ctypes.Structure):
     def in_flight(self) -> int:
         """Windows inside the stage: received, and neither sent nor dropped yet."""
         # Read first: while another process counts, no more windows may seem to leave than were received.
-        gone = self.sent + self.dropped().total()
-        return self.received - gone
+        left = self.sent + self.dropped().total()
+        return self.received - left
 
     def arrived(self, message: StageMessage) -> bool:
         """Count a message as received, and add the windows missed before it to its losses.

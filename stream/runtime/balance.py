@@ -42,8 +42,8 @@ def balance(counters: PipelineCounters) -> _Figures:
 
 
 def _read(counters: StreamCounters) -> _Figures:
-    gone = {"sent": counters.sent, "dropped": counters.dropped(), "missed": counters.missed}
-    return gone | {"received": counters.received}  # last: it is never less than what has left
+    left = {"sent": counters.sent, "dropped": counters.dropped(), "missed": counters.missed}
+    return left | {"received": counters.received}  # last: it is never less than what has left
 
 
 def _sum(streams: Iterable[_Figures]) -> _Figures:

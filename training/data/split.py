@@ -55,8 +55,8 @@ def open_split(settings: DataSettings, run: Path, watch: Watch) -> Dataset:
     dataset = open_dataset(root)
     path = run / SPLIT
     earlier = load_split(path) if path.exists() else None
-    given = None if settings.split is None else load_split(settings.split)
-    split = given or earlier or _draw(dataset, settings)
+    requested = None if settings.split is None else load_split(settings.split)
+    split = requested or earlier or _draw(dataset, settings)
     if earlier is not None and earlier.people != split.people:
         raise DatasetError(
             f"{path}: this run splits people differently from {settings.split}; choose another folder with --out"
