@@ -311,7 +311,7 @@ def test_nothing_in_a_certificate_controls_the_terminal(tmp_path):
 
 
 @pytest.mark.parametrize("content", ["", "{}", "[1]", '{"version": 2}'])
-def test_what_is_no_certificate_or_no_key_is_told(tmp_path, report, content):
+def test_files_that_are_not_a_certificate_or_a_key_are_reported(tmp_path, report, content):
     path = tmp_path / "some"
     path.write_text(content)
     with pytest.raises(AuditError, match="expected an audit certificate"):

@@ -80,7 +80,7 @@ def test_a_window_of_ten_bins_is_seen_as_two_grids_one_after_the_other(tmp_path)
         torch.testing.assert_close(picture(x_BCHW), expected)
 
 
-def test_what_makes_no_pictures_is_told_at_once(tmp_path):
+def test_pictures_that_cannot_be_made_are_reported_at_once(tmp_path):
     with pytest.raises(AuditError, match="squares of 11x11"):
         picture_maker(tmp_path / "any.pth", window(size=(8, 12)), torch.device("cpu"))
     with pytest.raises(WeightsError, match="check the path"):

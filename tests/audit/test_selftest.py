@@ -40,7 +40,7 @@ def test_it_says_which_leaks_were_found(report):
     assert report.selftest[0].surest.advantage.low > 0.3
 
 
-def test_planted_leaks_are_no_subjects_of_the_report(report):
+def test_planted_leaks_are_not_subjects_of_the_report(report):
     assert [subject.name for subject in report.subjects] == ["raw", "nothing"]
 
 
@@ -77,7 +77,7 @@ def test_luck_is_corrected_for_attackers_who_did_not_have_to_try():
     assert not found(lucky, most=51)
 
 
-def test_every_leak_is_attacked_by_whoever_could_see_it(tmp_path):
+def test_every_leak_is_attacked_by_all_who_could_see_it(tmp_path):
     audit_settings = settings(
         tmp_path, conditions={"names": ["moved"]}, attackers={"architectures": ["plain", "pooled"]}
     )

@@ -46,7 +46,7 @@ def test_blind_attackers_rarely_name_anybody(consistent):
     assert sum(alarms) <= 2
 
 
-def test_a_person_who_was_asked_for_once_is_never_surely_linked():
+def test_a_person_with_one_query_is_never_surely_linked():
     score = np.zeros((1, 40))
     score[0, 7] = 1
     assert surely_linked([linked_people(score, np.array([7]))], 40) == ()

@@ -83,7 +83,7 @@ def test_an_interval_above_the_threshold_is_the_deciding_figure():
     assert (verdict.decisive.advantage.low, verdict.decisive.advantage.high) == (0.2, 0.4)
 
 
-def test_who_finds_nobody_in_raw_windows_proves_nothing():
+def test_attackers_who_find_no_one_in_raw_windows_prove_nothing():
     verdict = decided(attack(0.02, -0.01, 0.06), on_raw=(attack(0.2, 0.05, 0.4),))
     assert verdict.status == 2
     assert "even in raw windows" in verdict.text
@@ -100,13 +100,13 @@ def test_trained_attackers_that_lose_to_nearest_neighbours_on_raw_windows_prove_
         assert ("nearest neighbours" in verdict.text) == (status == 2)
 
 
-def test_noise_that_was_foretold_protects_nobody_however_few_were_found():
+def test_noise_that_was_predicted_protects_no_one_however_few_were_found():
     verdict = decided(attack(0.02, -0.01, 0.06), predicted=True)
     assert verdict.status == 1
     assert "predicted" in verdict.text
 
 
-def test_a_quick_look_never_says_that_it_is_held():
+def test_a_quick_audit_never_passes():
     assert decided(attack(0.02, -0.01, 0.06), evidence=False).status == 2
     assert decided(attack(0.3, 0.2, 0.4), evidence=False).status == 1
 

@@ -79,7 +79,7 @@ def test_untrained_weights_go_through_an_audit_and_come_out_with_papers(tmp_path
         (("--weights", "x", "--out", "out", "--config", "slow"), "slow: unknown configuration; expected full, quick"),
     ],
 )
-def test_what_cannot_be_audited_is_told(arguments, words):
+def test_what_cannot_be_audited_is_reported(arguments, words):
     result = run("audit", *arguments)
     assert isinstance(result.exception, EventVeilError)
     assert words in str(result.exception)

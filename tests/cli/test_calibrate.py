@@ -38,7 +38,7 @@ def source(path, **scene):
     return SourceSettings.model_validate({"uri": str(path), "scene": scene})
 
 
-def test_what_is_told_is_what_was_planted(tmp_path):
+def test_what_is_reported_is_what_was_planted(tmp_path):
     events = filmed(seconds=4.0)
     profile = profile_source(source(recording(tmp_path / "a.aedat4", events)), PLAN, 3.0)
     first = events[: int(events.t.searchsorted(events.t[0] + 3_000_000))]
@@ -64,14 +64,14 @@ def test_its_windows_are_those_of_the_line(tmp_path):
     np.testing.assert_array_equal(profile.window, densest.counts.sum(axis=(0, 1)))
 
 
-def test_a_mask_that_is_asked_for_is_at_work_in_what_the_network_sees(tmp_path):
+def test_a_requested_mask_applies_to_what_the_network_sees(tmp_path):
     path = recording(tmp_path / "a.aedat4", filmed(seconds=3.2))
     plain, masked = (profile_source(source(path, pixels="all", hot_pixels=mode), PLAN, 3.0) for mode in ("off", "mask"))
     assert plain.events == masked.events
     assert sum(masked.density) < sum(plain.density)
 
 
-def test_hot_pixels_of_a_recording_shorter_than_the_look_are_found(tmp_path):
+def test_hot_pixels_of_a_recording_shorter_than_the_measurement_are_found(tmp_path):
     path = recording(tmp_path / "a.aedat4", filmed(seconds=2.0))
     profile = profile_source(source(path), PLAN, 60.0)
     assert profile.hot.sum() == len(PLANTED)
@@ -90,7 +90,7 @@ def test_a_sensor_smaller_than_the_window_says_so(tmp_path):
         profile_source(source(path), PLAN, 1.0)
 
 
-def test_a_look_does_not_tell_what_it_saw():
+def test_the_repr_of_a_profile_shows_no_events():
     profile = SourceProfile(
         SENSOR, View(SENSOR), np.full((30, 40), 4711, np.uint32), np.zeros((30, 40), np.bool_), events=4711
     )

@@ -151,7 +151,7 @@ def test_event_cameras_are_told_from_other_devices(usb):
     ]
 
 
-def test_no_usb_is_no_camera(usb):
+def test_without_usb_there_is_no_camera(usb):
     assert usb_cameras(*usb) == []
 
 

@@ -83,7 +83,7 @@ def test_raw_windows_pass_a_folder_and_never_an_address(folder):
 @pytest.mark.parametrize(
     "bind", ["", "tcp://", "tcp://127.0.0.1", "tcp://*:65536", "tcp://*:99999", "tcp://:5556", "pgm://a:1", "tcp://a:b"]
 )
-def test_an_address_that_is_none_is_refused(bind):
+def test_an_invalid_address_is_refused(bind):
     message = complaint(MINIMAL | {"publish": {"bind": bind}})
     assert message == f"mine.yaml: publish.bind: expected tcp://HOST:PORT or ipc://PATH, got {bind!r}"
 
@@ -157,7 +157,7 @@ def test_a_wrong_value_is_named_with_its_place(values, words):
 
 
 @pytest.mark.parametrize("speed", [0, -1, float("nan"), float("inf"), 0.09, 101, True, None, [1]])
-def test_a_speed_that_is_no_pace_is_refused(speed):
+def test_an_invalid_speed_is_refused(speed):
     assert "sources.0.speed: expected a factor" in complaint({"sources": [{"uri": "a", "speed": speed}]})
 
 
@@ -254,7 +254,7 @@ def test_a_wrong_override_is_named(override, words):
         (b"!!python/object/apply:os.getcwd []", "is not YAML"),
     ],
 )
-def test_a_file_that_is_no_configuration_is_named(tmp_path, text, words):
+def test_a_file_that_is_not_a_configuration_is_named(tmp_path, text, words):
     path = tmp_path / "mine.yaml"
     path.write_bytes(text)
     with pytest.raises(ConfigError, match=re.escape(words)) as caught:

@@ -61,7 +61,7 @@ def test_the_ticker_names_the_gestures_since_the_line_before_in_80_columns(capsy
         assert "CAMERA AWAY" in text
 
 
-def test_off_a_terminal_no_gesture_is_told_and_a_second_is_a_line(capsys):
+def test_off_a_terminal_no_gesture_is_printed_and_a_second_is_a_line(capsys):
     """A service manager keeps this output in its log, and those who read that need not be subscribers."""
     shown = a_status(1.0, {"0": {"hand clapping": 9}})
     Ticker()(shown)

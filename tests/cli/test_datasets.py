@@ -52,7 +52,7 @@ def test_the_table(tmp_path):
     assert result.stderr == ""
 
 
-def test_damaged_trials_are_told_and_the_rest_is_counted(tmp_path):
+def test_damaged_trials_are_reported_and_the_rest_is_counted(tmp_path):
     make.release(tmp_path)
     path = tmp_path / "user24_natural.aedat"
     path.write_bytes(path.read_bytes()[:-1_000])  # its last gesture is incomplete
@@ -67,7 +67,7 @@ def test_damaged_trials_are_told_and_the_rest_is_counted(tmp_path):
     assert json.loads(result.stdout)["rows"]["total"]["events"] == 12 * 128  # only a grey frame was lost
 
 
-def test_many_faults_are_told_in_short(tmp_path):
+def test_many_faults_are_summarised(tmp_path):
     make.see(tmp_path)
     for path in (tmp_path / "event").rglob("*.jpg"):
         path.write_bytes(b"")

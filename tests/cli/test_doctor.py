@@ -190,7 +190,7 @@ def test_a_disk_that_is_all_but_full(monkeypatch, free, colour):
     assert finding(machine._disk, "disk, here").colour == colour
 
 
-def test_a_clock_that_steps_is_told(monkeypatch):
+def test_a_clock_that_steps_is_reported(monkeypatch):
     steady = finding(machine._clock, "clock")
     assert steady.colour == "green"
     steps = itertools.count(2e9, 7)
@@ -199,12 +199,12 @@ def test_a_clock_that_steps_is_told(monkeypatch):
 
 
 @pytest.mark.parametrize(("kept", "colour"), [(True, "green"), (False, "amber"), (None, "green")])
-def test_what_the_kernel_says_of_the_clock_is_told(monkeypatch, kept, colour):
+def test_what_the_kernel_says_of_the_clock_is_reported(monkeypatch, kept, colour):
     monkeypatch.setattr(machine, "_synchronised", lambda: kept)
     assert finding(machine._clock, "time synchronisation").colour == colour
 
 
-def test_a_look_that_fails_is_a_finding_and_tells_no_values(monkeypatch):
+def test_a_check_that_fails_is_a_finding_and_quotes_no_values(monkeypatch):
     def _broken_thing(_):
         raise KeyError("secret")
         yield
@@ -216,7 +216,7 @@ def test_a_look_that_fails_is_a_finding_and_tells_no_values(monkeypatch):
     assert "secret" not in first.found
 
 
-def test_a_gpu_that_is_asked_for_and_not_there_is_red(monkeypatch):
+def test_a_gpu_that_is_required_and_missing_is_red(monkeypatch):
     import torch
 
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)

@@ -123,7 +123,7 @@ def test_info_of_what_cannot_be_read_at_all(tmp_path, eventveil, name):
         eventveil("info", tmp_path / name)
 
 
-def test_a_wrong_sensor_is_told(tmp_path, eventveil):
+def test_a_wrong_sensor_is_reported(tmp_path, eventveil):
     path = write(tmp_path / "a.csv", make_events(10))
     with pytest.raises(EventError, match="WIDTHxHEIGHT"):
         eventveil("info", path, "--sensor", "640")
@@ -161,7 +161,7 @@ def test_convert_there_and_back(tmp_path, eventveil, suffix):
     assert (tmp_path / "back.csv").read_bytes() == (tmp_path / "in.csv").read_bytes()
 
 
-def test_convert_does_not_overwrite_unless_told_to(tmp_path, eventveil):
+def test_convert_overwrites_only_with_force(tmp_path, eventveil):
     write(tmp_path / "in.csv", make_events(10))
     (tmp_path / "out.npy").write_text("precious")
     with pytest.raises(EventFileError, match="--force"):
@@ -179,7 +179,7 @@ def test_convert_onto_itself(tmp_path, eventveil):
         assert_same(join(source), events)
 
 
-def test_convert_repairs_time_only_when_told_to(tmp_path, eventveil):
+def test_convert_repairs_time_only_on_request(tmp_path, eventveil):
     path = write_lines(tmp_path / "in.csv", "5,1,1,1", "3,2,1,1", "9,3,1,1")
     with pytest.raises(EventFileError, match="time goes back"):
         eventveil("convert", path, tmp_path / "out.npy")
@@ -198,7 +198,7 @@ def test_convert_of_a_damaged_file_leaves_nothing(tmp_path, eventveil):
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_convert_leaves_out_what_is_damaged_when_told_to(tmp_path, eventveil):
+def test_convert_leaves_out_what_is_damaged_on_request(tmp_path, eventveil):
     source = write_lines(tmp_path / "a.csv", "1,0,0,0", "?", "3,0,0,0")
     result = eventveil("convert", source, tmp_path / "b.csv", "--on-damage", "skip")
     assert "line that is not an event: 1" in result.output

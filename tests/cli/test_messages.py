@@ -56,7 +56,7 @@ def test_aedat2_without_a_chip_asks_for_the_geometry(tmp_path):
     assert "65536" not in output
 
 
-def test_a_tensor_is_no_checkpoint(tmp_path):
+def test_a_tensor_is_not_a_checkpoint(tmp_path):
     torch.save(torch.zeros(3), tmp_path / "a.pt")
     with pytest.raises(TrainingError, match="is not a training checkpoint"):
         checkpoint._read(tmp_path / "a.pt")
@@ -85,7 +85,7 @@ def test_an_unknown_kind_of_source_is_named_with_those_that_are_known():
         assert known in str(error)
 
 
-def test_sources_that_are_no_list_are_refused(tmp_path):
+def test_sources_that_are_not_a_list_are_refused(tmp_path):
     (tmp_path / "a.yaml").write_text("sources: 5\n")
     error = command("run", tmp_path / "a.yaml").exception
     assert isinstance(error, ConfigError)
@@ -93,7 +93,7 @@ def test_sources_that_are_no_list_are_refused(tmp_path):
 
 
 @pytest.mark.parametrize(("name", "message"), [("missing.npy", "no such file"), ("a.csv", "--sensor WxH")])
-def test_a_source_that_cannot_be_played_is_told_before_weights_are_looked_for(tmp_path, name, message):
+def test_a_source_that_cannot_be_played_is_reported_before_weights_are_read(tmp_path, name, message):
     (tmp_path / "a.csv").write_text("t,x,y,p\n1,2,3,1\n")
     result = command("run", tmp_path / name, "--weights", "nowhere.safetensors")
     assert isinstance(result.exception, EventVeilError)

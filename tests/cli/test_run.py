@@ -243,7 +243,7 @@ def test_an_address_in_use_says_so(kit):
     assert f"127.0.0.1:{port}" in refusal
 
 
-def test_a_subscriber_keeps_messages_and_refuses_what_is_no_endpoint(kit, endpoint, tmp_path):
+def test_a_subscriber_keeps_messages_and_refuses_what_is_not_an_endpoint(kit, endpoint, tmp_path):
     assert "tcp://HOST:PORT" in refusal_of([*PROGRAM, "subscribe", "somewhere"])
     heard_nothing = call(*PROGRAM, "subscribe", endpoint, "--timeout", "0.5", "--npz", str(tmp_path / "kept"))
     assert heard_nothing.returncode == 1

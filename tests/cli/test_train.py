@@ -87,7 +87,7 @@ def test_an_attack_prints_json_for_machines_and_a_table_for_people(root, tmp_pat
         ({"target": {"embedding": 70_000}}, "target: embedding: Input should be less than or equal to 65536"),
     ],
 )
-def test_settings_that_do_not_go_together_are_told_in_a_line(root, tmp_path, changes, words):
+def test_settings_that_contradict_each_other_are_reported_in_a_line(root, tmp_path, changes, words):
     assert words in complaint(tmp_path, "pretrain", quick(root, **changes))
 
 
@@ -99,14 +99,14 @@ def test_settings_that_do_not_go_together_are_told_in_a_line(root, tmp_path, cha
         ({"config": {"noise": 3}}, "anonymizer.config: noise: Unexpected keyword argument"),
     ],
 )
-def test_an_anonymizer_that_there_is_not_is_told(root, tmp_path, config, words):
+def test_an_anonymizer_that_cannot_be_built_is_reported(root, tmp_path, config, words):
     config_values = quick(root, anonymizer=config, adversarial={"from_pretrained": False})
     assert words in complaint(tmp_path, "adversarial", config_values)
 
 
-def test_a_dataset_that_does_not_fit_is_told(tmp_path):
+def test_a_dataset_that_does_not_fit_is_reported(tmp_path):
     missing = complaint(tmp_path, "pretrain", quick(tmp_path / "nothing"))
-    assert "expected the folder of a dataset, but there is none" in missing
+    assert "expected the folder of a dataset, but there is no folder" in missing
     tests_only = tonic(tmp_path / "tests", people=(("ibmGestureTest", (24, 25)),), classes=range(2))
     assert "set data.test_people, or give a list as data.split" in complaint(tmp_path, "pretrain", quick(tests_only))
     without_classes = quick(reid(tmp_path / "reid", ("001", "003", "004", "005")), data={"val_people": 1})
@@ -114,7 +114,7 @@ def test_a_dataset_that_does_not_fit_is_told(tmp_path):
 
 
 @pytest.mark.parametrize(("key", "package"), [("tensorboard", "tensorboardX"), ("pictures", "matplotlib")])
-def test_what_is_not_installed_is_told_before_anybody_is_simulated(tmp_path, monkeypatch, key, package):
+def test_a_missing_package_is_reported_before_anyone_is_simulated(tmp_path, monkeypatch, key, package):
     monkeypatch.setitem(sys.modules, package, None)  # as if it were not installed
     train_settings = settings(None, data={"root": None, "simulate": {"subjects": 4}}, run={key: True})
     with pytest.raises(ConfigError, match=rf"run\.{key}: {package} is not installed; pip install"):

@@ -71,7 +71,7 @@ def test_show_prints_what_a_file_holds(file):
     assert isinstance(run("show", file).exception, WeightsError)
 
 
-def test_import_takes_the_papers_settings_unless_told_otherwise(tmp_path):
+def test_import_takes_the_papers_settings_by_default(tmp_path):
     path = saved(tmp_path, published_anonymizer(), "gesture.pth")
     assert run("import", "anonynoise", path).exit_code == 0
     metadata = load_weights(tmp_path / "gesture.safetensors").metadata

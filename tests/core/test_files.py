@@ -187,7 +187,7 @@ def refuse_links(*_):
 
 @pytest.mark.parametrize("write", [write_atomic, append_private])
 @pytest.mark.parametrize("kind", ["link", "dangling link", "folder", "pipe"])
-def test_what_is_no_file_is_neither_followed_nor_replaced(tmp_path, write, kind):
+def test_what_is_not_a_file_is_neither_followed_nor_replaced(tmp_path, write, kind):
     path, precious = tmp_path / "out", tmp_path / "precious"
     precious.write_bytes(b"precious")
     if kind == "folder":

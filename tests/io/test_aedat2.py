@@ -72,7 +72,7 @@ def test_an_external_signal_of_a_dvs128_is_counted(tmp_path):
 
 
 @given(st.lists(st.integers(0, 59_000_000), min_size=1, max_size=100), st.integers(0, WRAP - 1), st.integers(1, 4))
-def test_time_is_carried_on_where_it_begins_anew(tmp_path_factory, steps, start, packet_events):
+def test_time_is_carried_on_where_it_wraps(tmp_path_factory, steps, start, packet_events):
     times = start + np.cumsum([0, *steps])
     data = reference.aedat2(DVS128, on_dvs128([(int(t), 1, 2, 1) for t in times]))
     with pytest.MonkeyPatch.context() as patch:
@@ -82,7 +82,7 @@ def test_time_is_carried_on_where_it_begins_anew(tmp_path_factory, steps, start,
 
 
 @pytest.mark.parametrize("back", [1, 10, WRAP // 4 + 1, WRAP // 2])
-def test_time_that_goes_back_by_less_than_half_its_range_is_no_wrap(tmp_path, back):
+def test_time_that_goes_back_by_less_than_half_its_range_is_not_a_wrap(tmp_path, back):
     start = WRAP - 1
     times = [*range(start - 9, start + 1), start - back, start - back + 1]
     path = write(tmp_path, reference.aedat2(DVS128, on_dvs128([(t, 1, 1, 1) for t in times])))
@@ -159,7 +159,7 @@ def test_the_end_of_comments_may_be_marked(tmp_path):
 
 
 @pytest.mark.parametrize("cut", range(1, 8))
-def test_a_truncated_event_is_told_behind_the_whole_ones(tmp_path, cut):
+def test_a_truncated_event_is_reported_after_the_whole_ones(tmp_path, cut):
     data = reference.aedat2(DVS128, on_dvs128([(1, 2, 3, 1), (2, 2, 3, 1), (3, 4, 5, 0)]))[:-cut]
     with open_events(write(tmp_path, data)) as source:
         assert reference.rows(next(source)) == [(1, 2, 3, 1), (2, 2, 3, 1)]

@@ -84,7 +84,7 @@ def test_a_packet_whose_overflow_is_damaged_is_an_outlier(tmp_path, place, bit, 
     assert source.disorders == 0
 
 
-def test_a_clock_that_is_set_back_for_good_is_no_outlier(tmp_path):
+def test_a_clock_that_is_set_back_for_good_is_not_an_outlier(tmp_path):
     over = (3, 3, 0, 0)
     parts = [[(20 * k + n, 1, 1, 1) for n in range(20)] for k in range(4)]
     path = write(tmp_path, HEAD, *(events_of(*part, overflow=each) for part, each in zip(parts, over, strict=True)))

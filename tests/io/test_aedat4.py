@@ -77,7 +77,7 @@ def test_other_streams_are_counted_and_left_out(tmp_path):
     assert source.metadata["camera"] == "DAVIS_1"
 
 
-def test_a_packet_without_events_is_none(tmp_path):
+def test_a_packet_without_events_is_skipped(tmp_path):
     path = tmp_path / "a.aedat4"
     no_field = bytes.fromhex("10000000 0c000000 45565453 04000400 04000000")
     path.write_bytes(build((2, no_field), (2, event_payload([])), (2, event_payload([(1, 2, 3, 1)]))))

@@ -62,7 +62,7 @@ def test_a_file_cut_anywhere_gives_its_whole_packets_and_says_so(tmp_path, compr
 
 
 @pytest.mark.parametrize("kept", [0, 1])
-def test_a_cut_behind_a_packet_is_told_where_a_table_was_promised(tmp_path, kept):
+def test_a_cut_after_a_packet_is_reported_where_a_table_was_announced(tmp_path, kept):
     path = tmp_path / "a.aedat4"
     whole = build(*[(2, event_payload([(1, 2, 3, 1)]))] * kept, table_at=10_000)
     path.write_bytes(whole)
@@ -115,7 +115,7 @@ def test_a_cut_table_is_not_read_past_its_end():
 
 
 @pytest.mark.parametrize("block", [21, 22, 23, 24])
-def test_a_packet_is_found_behind_one_whose_size_is_wrong(tmp_path, monkeypatch, block):
+def test_a_packet_is_found_after_one_whose_size_is_wrong(tmp_path, monkeypatch, block):
     """The packet crosses the blocks of the search anywhere."""
     monkeypatch.setattr(aedat4, "BLOCK", block)
     frame = (76).to_bytes(4, "little") + bytes(76)

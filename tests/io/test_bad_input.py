@@ -122,7 +122,7 @@ def test_flipped_bits(tmp_path_factory, name, data):
 @pytest.mark.kernel
 @every_damaged_format
 @given(data=st.data())
-def test_garbage_behind_a_good_beginning(tmp_path_factory, name, data):
+def test_garbage_after_a_good_beginning(tmp_path_factory, name, data):
     path = make(tmp_path_factory.mktemp("garbage"), name)
     whole = path.read_bytes()
     kept = data.draw(st.integers(0, len(whole)))

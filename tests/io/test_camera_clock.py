@@ -26,7 +26,7 @@ def test_a_clock_that_goes_on_is_the_streams():
 
 
 @pytest.mark.parametrize("new_us", [0, 17, 900_000, 1_000_000_000_000_000])
-def test_a_clock_that_begins_anew_goes_on_by_this_machines(new_us):
+def test_a_clock_that_restarts_goes_on_by_that_of_this_machine(new_us):
     clock = CameraClock(quiet_us=100_000)
     clock.place(packet(2_500_000, 3_000_000), 10 * S)
     assert len(clock.place(packet(new_us, new_us + 5), 12 * S)) == 0  # two events may be stale
@@ -83,7 +83,7 @@ def test_a_camera_that_comes_back_does_not_fill_windows_that_are_out():
     assert clock.place(packet(0, 10), S + 200 * MS).t.tolist() == [1_500_000, 1_500_010]
 
 
-def test_a_clock_behind_a_reconnection_is_a_new_one_wherever_it_steps_back():
+def test_a_clock_that_steps_back_after_a_reconnection_is_a_new_one():
     clock = CameraClock(quiet_us=100_000)
     clock.place(packet(1_000_000), S)
     clock.reconnect()

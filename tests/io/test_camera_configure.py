@@ -36,18 +36,18 @@ def tuned(tmp_path, monkeypatch):
 # -- dv-processing -----------------------------------------------------------------------------------------------------
 
 
-def test_a_dvxplorer_is_told_its_contrast_and_its_region(tuned):
+def test_a_dvxplorer_is_given_its_contrast_and_its_region(tuned):
     biases = {"contrast_threshold_on": 9, "contrast_threshold_off": 7}
     fake = tuned("dv", {"biases": biases, "roi": (0, 0, 320, 240)})
     assert [fake.recorded(name) for name in ("contrast_on", "contrast_off", "crop")] == [9, 7, [0, 0, 320, 240]]
 
 
-def test_a_dvs128_is_told_its_biases(tuned):
+def test_a_dvs128_is_given_its_biases(tuned):
     fake = tuned("dv", {"biases": {"DIFF_ON": 482443}}, model="DVS128", sensor=(128, 128))
     assert fake.recorded("bias-DIFF_ON") == 482443
 
 
-def test_a_davis346_is_told_its_biases_and_its_region(tuned):
+def test_a_davis346_is_given_its_biases_and_its_region(tuned):
     tuning = {"biases": {"On": 6 * 256 + 28, "Off": 0}, "roi": (10, 20, 100, 50)}
     fake = tuned("dv", tuning, model="DAVIS", sensor=(346, 260))
     assert [fake.recorded(name) for name in ("bias-On", "bias-Off", "crop")] == [[6, 28], [0, 0], [10, 20, 100, 50]]
@@ -90,7 +90,7 @@ def test_neuromorphic_drivers_tells_a_davis346_its_biases_and_its_region(tuned):
 @pytest.mark.parametrize(
     ("model", "name"), [("Prophesee EVK4", "prophesee_evk4"), ("Prophesee EVK3 HD", "prophesee_evk3_hd")]
 )
-def test_a_camera_of_prophesee_is_told_its_biases_its_region_and_its_rate(model, name, tuned):
+def test_a_camera_of_prophesee_is_given_its_biases_its_region_and_its_rate(model, name, tuned):
     x, y, width, height = roi = (100, 30, 300, 200)
     tuning = {"biases": {"diff_on": 5}, "roi": roi, "max_event_rate": 20_000_000}
     kind, sent = tuned("neuromorphic", tuning, model=model).recorded("configuration")
@@ -127,7 +127,7 @@ def test_biases_of_dvxplorers_are_numbers_and_switches(tuned):
 # -- Metavision --------------------------------------------------------------------------------------------------------
 
 
-def test_metavision_is_told_biases_region_and_rate(tuned):
+def test_metavision_is_given_biases_region_and_rate(tuned):
     fake = tuned("metavision", {"biases": {"bias_fo": -20}, "roi": (1, 2, 3, 4), "max_event_rate": 1_000_000})
     assert [fake.recorded(name) for name in ("bias_fo", "roi", "rate", "enabled")] == [
         -20,
@@ -184,7 +184,7 @@ OLD = {"model": "DAVIS", "chip": "DAVIS240C", "sensor": (240, 180)}
         ("metavision", {"max_event_rate": 900_000_000}, {}, "max_event_rate 900000000: its driver raised RuntimeError"),
     ],
 )
-def test_what_a_camera_cannot_be_told_is_refused(driver, tuning, properties, complaint, tuned):
+def test_settings_that_a_camera_does_not_offer_are_refused(driver, tuning, properties, complaint, tuned):
     with pytest.raises(CameraError) as refused:
         tuned(driver, tuning, **properties)
     assert complaint in str(refused.value)

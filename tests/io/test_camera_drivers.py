@@ -240,7 +240,7 @@ def test_it_is_a_second_way_to_cameras_of_inivation(tmp_path, monkeypatch):
         camera.close()
 
 
-def test_without_the_right_to_open_it_the_remedy_is_told(tmp_path, monkeypatch):
+def test_without_the_right_to_open_it_the_remedy_is_named(tmp_path, monkeypatch):
     fake_camera(tmp_path, monkeypatch, "neuromorphic", error="Access denied (insufficient permissions)")
     with pytest.raises(CameraError, match="there is no udev rule for it; run: eventveil cameras --udev-rules"):
         live("prophesee://00050423?driver=neuromorphic-drivers").connect(within_s=0)

@@ -167,7 +167,7 @@ def test_a_sender_is_waited_for(port, senders, cameras):
     assert camera.sensor == SENSOR
 
 
-def test_a_camera_at_the_other_end_cannot_be_told_anything(port, cameras):
+def test_a_camera_at_the_other_end_takes_no_settings(port, cameras):
     with pytest.raises(CameraError, match="cannot set biases, roi or max_event_rate: the camera is at the other end"):
         cameras(f"dv+tcp://127.0.0.1:{port}", Tuning(biases={"on": 1})).connect(within_s=None)
 
@@ -209,7 +209,7 @@ def certificates(tmp_path_factory):
     return folder
 
 
-def test_an_encrypted_stream_is_read_by_who_has_the_right_key(port, certificates, senders, cameras):
+def test_an_encrypted_stream_is_read_with_the_right_key_only(port, certificates, senders, cameras):
     tls = tuple(f"{certificates}/{name}" for name in ("sender.pem", "sender.key", "ca.pem"))
     sender = senders(f"127.0.0.1:{port}", tls)
     uri = f"dv+tcp://127.0.0.1:{port}?certificate={certificates}/{{0}}.pem&key={certificates}/{{0}}.key"

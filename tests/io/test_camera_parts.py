@@ -64,7 +64,7 @@ def test_a_uri_is_read_and_written_as_it_was(uri, kind, name, options):
         ("webcam://", "expected a camera as dv://"),
     ],
 )
-def test_what_is_no_camera_is_refused_with_what_would_be_one(uri, complaint):
+def test_what_is_not_a_camera_is_refused_with_examples_of_one(uri, complaint):
     with pytest.raises(ConfigError, match=r"(?s).*") as refused:
         CameraUri.parse(uri)
     assert complaint in str(refused.value)
@@ -109,7 +109,7 @@ def test_without_an_age_only_what_there_is_no_room_for_gives_way():
     assert taken(queue) == [(10, BACKLOG, Totals(30, 20, 0)), (10, 0, Totals(40, 20, 0))]
 
 
-def test_what_the_camera_lost_is_told_with_the_next_events():
+def test_what_the_camera_lost_is_reported_with_the_next_events():
     queue = CameraQueue(max_age_ns=None)
     queue.put(batch(0, overflow=True))
     assert not queue
@@ -120,7 +120,7 @@ def test_what_the_camera_lost_is_told_with_the_next_events():
 
 
 @given(st.lists(st.tuples(st.sampled_from(["put", "take", "drop"]), st.integers(0, 30)), max_size=40))
-def test_the_books_balance_whatever_is_put_and_dropped(steps):
+def test_the_counters_balance_whatever_is_put_and_dropped(steps):
     queue, delivered = CameraQueue(max_age_ns=20, max_bytes=60 * RECORD.itemsize), 0
     for now_ns, (step, number) in enumerate(steps):
         if step == "put":
@@ -161,7 +161,7 @@ def test_a_frame_that_says_something_says_it_again():
 @pytest.mark.parametrize(
     "head", [Head(9, 0, 0, 0, Totals()), Head(EVENTS, 0, 15, 0, Totals()), Head(LOST, 0, 2**31, 0, Totals())]
 )
-def test_what_is_no_frame_is_refused_before_room_is_made_for_it(head):
+def test_what_is_not_a_frame_is_refused_before_memory_is_allocated(head):
     with pytest.raises(ValueError, match="not a frame"):
         Head.unpack(head.pack())
 

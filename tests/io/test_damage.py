@@ -112,7 +112,7 @@ def test_a_file_of_nothing_but_damage_is_an_error_all_the_same(tmp_path):
         join(source)
 
 
-def test_disorder_is_no_damage(tmp_path):
+def test_disorder_is_not_damage(tmp_path):
     t = EVENTS.t.copy()
     t[1_000] += 900_000
     path = make(tmp_path, "NPY", EventPacket(t, EVENTS.x, EVENTS.y, EVENTS.p))

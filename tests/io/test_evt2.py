@@ -87,7 +87,7 @@ def test_reads_what_the_encoder_of_the_tests_and_what_faery_writes(tmp_path):
 
 
 @pytest.mark.parametrize("payload", [b"just some text, line after line\n" * 50, pack(high(0), *([0x90000000] * 40))])
-def test_senseless_words_behind_a_good_header_end_in_an_error(tmp_path, payload):
+def test_senseless_words_after_a_good_header_end_in_an_error(tmp_path, payload):
     (tmp_path / "a.raw").write_bytes(b"% evt 2.0\n% end\n" + payload)
     reader = Evt2Reader(tmp_path / "a.raw")
     with pytest.raises(EventFileError, match="of no known type"):

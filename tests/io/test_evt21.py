@@ -90,7 +90,7 @@ def test_reads_both_orders_of_the_halves(tmp_path, header, legacy):
     reader.close()
 
 
-def test_halves_in_the_other_order_than_the_header_says_are_no_silent_events(tmp_path):
+def test_halves_in_another_order_than_the_header_says_are_not_taken_for_events(tmp_path):
     events = [(t, t % 1280, t % 720, True) for t in range(0, 50_000, 100)]
     (tmp_path / "a.raw").write_bytes(b"% evt 2.1\n% end\n" + encode_evt21(events, legacy=True))
     reader = Evt21Reader(tmp_path / "a.raw")

@@ -118,7 +118,7 @@ def test_events_after_an_outlying_time_are_left_out_and_the_next_time_counts():
 
 
 @pytest.mark.kernel
-def test_columns_of_another_kind_of_event_are_no_pixels():
+def test_columns_of_another_kind_of_event_are_not_pixels():
     decoder = Evt3Decoder()
     packet = decode_whole(decoder, pack(high(0), row(1), one(5), 0x1001, one(6), base(0), 0x4FFF, row(2), one(7)))
     assert tuples(packet) == [(0, 5, 1, False), (0, 7, 2, False)]
@@ -171,7 +171,7 @@ def test_headers_of_all_ages(tmp_path, header, sensor, first_us):
     reader.close()
 
 
-def test_a_payload_that_begins_like_a_comment_is_no_header(tmp_path):
+def test_a_payload_that_begins_like_a_comment_is_not_a_header(tmp_path):
     # 0x2025 = a column, "% " in bytes: without `% end` only the rest of the line decides.
     data = pack(0x2025, high(0), row(10), one(1))  # row 10 is "\n"
     reader = Evt3Reader(write(tmp_path / "a.raw", data, b"% evt 3.0\n"))
@@ -179,7 +179,7 @@ def test_a_payload_that_begins_like_a_comment_is_no_header(tmp_path):
     reader.close()
 
 
-def test_what_stands_behind_the_end_of_the_header_is_data(tmp_path):
+def test_what_follows_the_end_of_the_header_is_data(tmp_path):
     reader = Evt3Reader(write(tmp_path / "a.raw", b"% A\n" + pack(high(0), one(1))))
     assert read_all(reader) == [(0, 1, 0x241, False)]
     assert reader.skipped == {"event before the first time or row": 1}
@@ -194,7 +194,7 @@ def test_what_others_count_beside_the_decoder_stays(tmp_path):
     reader.close()
 
 
-def test_a_recording_without_events_is_no_error(tmp_path):
+def test_a_recording_without_events_is_not_an_error(tmp_path):
     reader = Evt3Reader(write(tmp_path / "a.raw", b""))
     assert reader.read_packet() is None
     reader.close()
@@ -218,7 +218,7 @@ def test_refuses_other_headers(tmp_path, content, message):
         Evt3Reader(tmp_path / "a.raw")
 
 
-def test_a_missing_file_and_a_folder_are_told(tmp_path):
+def test_a_missing_file_and_a_folder_are_reported(tmp_path):
     for path in (tmp_path / "none.raw", tmp_path):
         with pytest.raises(EventFileError, match="cannot be read"):
             Evt3Reader(path)
@@ -237,7 +237,7 @@ def test_a_truncated_file_gives_all_before_the_cut_then_its_place(tmp_path):
 @pytest.mark.parametrize(
     "payload", [b"just some text, line after line\n" * 50, pack(high(0), row(0), *([0xB000, 0xC000, 0xD000] * 50))]
 )
-def test_senseless_words_behind_a_good_header_end_in_an_error(tmp_path, payload):
+def test_senseless_words_after_a_good_header_end_in_an_error(tmp_path, payload):
     reader = Evt3Reader(write(tmp_path / "a.raw", payload))
     with pytest.raises(EventFileError, match="expected EVT3 words"):
         read_all(reader)
@@ -253,7 +253,7 @@ def test_a_few_unknown_words_and_much_padding_are_counted_not_fatal(tmp_path):
 
 
 @pytest.mark.kernel
-def test_behind_missing_words_nothing_is_an_event_until_time_and_row_have_come():
+def test_after_missing_words_nothing_is_an_event_until_time_and_row_have_come():
     decoder = Evt3Decoder()
     assert tuples(decode_whole(decoder, pack(high(1), low(5), row(3), base(40), one(7)))) == [(4101, 7, 3, False)]
     decode_whole(decoder, pack(high(1))[:1])  # half a word, whose other half is missing
@@ -271,7 +271,7 @@ def test_behind_missing_words_nothing_is_an_event_until_time_and_row_have_come()
 
 
 @pytest.mark.kernel
-def test_the_clock_wraps_on_behind_missing_words():
+def test_the_clock_wraps_on_after_missing_words():
     decoder = Evt3Decoder()
     decode_whole(decoder, pack(high(4095), row(1), one(1)))
     decoder.resume_after_gap()

@@ -235,7 +235,7 @@ def test_chunks_too_large_to_hold_are_refused(tmp_path):
     ],
     ids=["none", "table", "cube", "wide", "missing", "groups", "lengths"],
 )
-def test_what_holds_no_events_is_told_at_once(tmp_path, make, message):
+def test_what_holds_no_events_is_reported_at_once(tmp_path, make, message):
     with h5py.File(tmp_path / "a.h5", "w") as file:
         make(file)
     with pytest.raises(EventFileError, match=message):
@@ -349,7 +349,7 @@ def test_a_damaged_chunk_costs_its_packets(tmp_path):
     np.testing.assert_array_equal(got.t, np.concatenate([EVENTS.t[:65_536], EVENTS.t[131_072:]]))
 
 
-def test_a_file_cut_off_is_told(tmp_path):
+def test_a_file_cut_off_is_reported(tmp_path):
     path = write_columns(tmp_path / "a.h5")
     path.write_bytes(path.read_bytes()[:-1000])
     with pytest.raises(EventFileError, match="damaged"):
@@ -362,7 +362,7 @@ def test_any_number_of_events(tmp_path, events):
     assert_same(read_all(Hdf5Reader(path)), EVENTS[:events])
 
 
-def test_a_process_that_is_gone_is_told_with_what_is_lost(tmp_path):
+def test_a_process_that_is_gone_is_reported_with_what_is_lost(tmp_path):
     """As if the library stopped on damaged bytes."""
     reader = Hdf5Reader(write_columns(tmp_path / "a.h5"))
     assert len(reader.read_packet()) == 65_536

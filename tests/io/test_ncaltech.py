@@ -23,7 +23,7 @@ def test_events_come_back_wherever_the_bytes_are_cut(events, cuts, odd_bytes):
 
 
 @given(st.integers(0, 25))
-def test_row_240_moves_the_clock_on_and_is_no_event(cut):
+def test_row_240_moves_the_clock_on_and_is_not_an_event(cut):
     overflow = (0, 0, 240, False)
     data = encode_ncaltech([(1, 2, 3, True), overflow, (4, 5, 6, True), overflow, (7, 8, 241, False)])
     decoder = NCaltechDecoder()
@@ -72,7 +72,7 @@ def test_what_only_the_extension_recognises_must_look_like_events(tmp_path, data
         open_events(tmp_path / "a.bin", sensor=Sensor(300, 300))
 
 
-def test_a_little_disorder_is_no_other_format(tmp_path):
+def test_a_little_disorder_is_not_another_format(tmp_path):
     events = [(100 + t - 50 * (t % 50 == 49), 1, 2, t % 2 == 0) for t in range(1_000)]
     (tmp_path / "a.bin").write_bytes(encode_ncaltech(events))
     with open_events(tmp_path / "a.bin", sensor=Sensor(300, 300), on_disorder="clip") as source:

@@ -106,7 +106,7 @@ def test_units_of_time(tmp_path, unit, times, expected):
     ],
     ids=["order", "vector", "cube", "objects", "missing", "twice"],
 )
-def test_what_is_no_events_is_told_at_once(tmp_path, array, message):
+def test_what_holds_no_events_is_reported_at_once(tmp_path, array, message):
     np.save(tmp_path / "a.npy", array, allow_pickle=True)
     with pytest.raises(EventFileError, match=message):
         NpyReader(tmp_path / "a.npy")
@@ -151,7 +151,7 @@ def test_a_wrong_value_costs_its_packet_and_is_not_printed(tmp_path, field, kind
     np.testing.assert_array_equal(got.t, np.concatenate([EVENTS.t[:65_536], EVENTS.t[98_304:]]))
 
 
-def test_fields_of_several_values_are_told(tmp_path):
+def test_fields_of_several_values_are_reported(tmp_path):
     array = np.zeros(3, [("t", "i8"), ("x", "u2", (2,)), ("y", "u2"), ("p", "?")])
     np.save(tmp_path / "a.npy", array)
     with pytest.raises(EventFileError, match="more than one value"):
@@ -185,7 +185,7 @@ def test_a_file_cut_off_gives_its_whole_events_first(tmp_path, lost, by_column):
     assert "truncated" in str(faults[0])
 
 
-def test_reading_on_behind_the_end_gives_nothing(tmp_path):
+def test_reading_on_after_the_end_gives_nothing(tmp_path):
     np.save(tmp_path / "a.npy", structured(events=make_events(3)))
     (tmp_path / "a.npy").write_bytes((tmp_path / "a.npy").read_bytes()[:-1])
     reader = NpyReader(tmp_path / "a.npy")
@@ -228,7 +228,7 @@ def test_archives_that_hold_no_events(tmp_path):
         NpzReader(tmp_path / "b.npz")
 
 
-def test_a_damaged_archive_is_told(tmp_path):
+def test_a_damaged_archive_is_reported(tmp_path):
     np.savez_compressed(tmp_path / "a.npz", structured())
     whole = bytearray((tmp_path / "a.npz").read_bytes())
     whole[len(whole) // 2] ^= 0x55

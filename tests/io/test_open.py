@@ -100,7 +100,7 @@ def test_a_name_that_really_holds_a_question_mark_comes_first(tmp_path):
         ("C:/a.npy", "C:/a.npy", {}),
     ],
 )
-def test_options_stand_behind_a_question_mark(text, path, options):
+def test_options_follow_a_question_mark(text, path, options):
     assert detect.locate(text) == (Path(path), options)
 
 
@@ -117,7 +117,7 @@ def test_options_stand_behind_a_question_mark(text, path, options):
         ("", "not a file"),
     ],
 )
-def test_what_is_no_file_is_refused(text, hint):
+def test_what_is_not_a_file_is_refused(text, hint):
     with pytest.raises(EventFileError, match=hint):
         open_events(text)
 
@@ -201,7 +201,7 @@ def test_the_geometry_of_the_file_stands(tmp_path):
         open_events(path, sensor=Sensor(21, 10))
 
 
-def test_a_missing_geometry_is_asked_for_and_taken(tmp_path):
+def test_a_missing_geometry_is_required_and_taken(tmp_path):
     path = tmp_path / "a.aedat"
     path.write_bytes(reference.aedat2("", [(reference.dvs128_address(1, 2, 0), 5)]))
     with pytest.raises(EventFileError, match=r"sensor=Sensor\(W, H\), or --sensor WxH"):
@@ -212,7 +212,7 @@ def test_a_missing_geometry_is_asked_for_and_taken(tmp_path):
 # Readers --------------------------------------------------------------------------------------------------------------
 
 
-def test_the_door_is_light_to_import():
+def test_the_package_is_light_to_import():
     code = "import sys, eventveil.io; sys.exit(bool({'numba', 'h5py', 'torch', 'zmq', 'lz4'} & set(sys.modules)))"
     assert subprocess.run([sys.executable, "-c", code], check=False, timeout=60).returncode == 0
 

@@ -30,7 +30,7 @@ def test_letters_of_any_encoding_are_part_of_the_header(tmp_path, name, encoding
         assert [event for packet in source for event in tuples(packet)] == EVENTS
 
 
-def test_words_after_a_header_without_an_end_are_no_lines_of_it():
+def test_words_after_a_header_without_an_end_are_not_lines_of_it():
     head = b"% evt 2.0\n"
     for word in (b"%\x00\x00\n", b"%\xe9\xe9\n", b"% 12\n", b"%\x07abc\n"):
         assert parse_header(head + word).size == len(head)

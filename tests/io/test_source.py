@@ -65,7 +65,7 @@ def play(*acts, on_disorder="raise"):
             return out, source
 
 
-def test_packets_before_a_fault_come_first_and_reading_goes_on_behind_it():
+def test_packets_before_a_fault_come_first_and_reading_goes_on_after_it():
     fault = lost(recoverable=True)
     assert play(packet(1), fault, packet(2, 3))[0] == [[1], fault, [2, 3]]
 
@@ -81,7 +81,7 @@ def test_a_fault_that_ends_the_recording_ends_it():
     assert play(packet(1), fault)[0] == [[1], fault]
 
 
-def test_an_error_of_the_medium_is_told_behind_what_was_read():
+def test_an_error_of_the_medium_is_reported_after_what_was_read():
     out, _ = play(packet(1), OSError(5, "Input/output error"), packet(2), on_disorder="sort")
     assert out[0] == [1]
     assert "Input/output error" in str(out[1])

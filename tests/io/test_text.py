@@ -92,7 +92,7 @@ def test_many_blocks(tmp_path):
 
 @pytest.mark.kernel
 @given(st.data())
-def test_a_line_that_is_no_event_costs_itself_and_is_told_by_number(tmp_path_factory, data):
+def test_a_line_that_is_not_an_event_costs_itself_and_is_reported_by_number(tmp_path_factory, data):
     bad = data.draw(st.sampled_from(["1 2 3", "a b c d", "1 2 3 7", "1 -2 3 0", "1 70000 3 0", "nan 1 1 1", "1,2,3,0"]))
     places = data.draw(st.sets(st.integers(1, 20), min_size=1, max_size=3))
     lines = rows(events=EVENTS[:20])
@@ -155,7 +155,7 @@ def test_faults_do_not_print_what_the_line_holds(tmp_path):
     assert "12345" not in str(faults[0])
 
 
-def test_an_endless_line_is_told_behind_the_events_before_it(tmp_path):
+def test_an_endless_line_is_reported_after_the_events_before_it(tmp_path):
     path = tmp_path / "a.csv"
     path.write_bytes("\n".join(rows()).encode() + b"\n" + b"1" * (2 * BLOCK))
     got, faults = read_with_faults(TextReader(path))
@@ -173,7 +173,7 @@ def test_an_endless_line_is_told_behind_the_events_before_it(tmp_path):
         (["# geometry 0x5", "1 2 3 1"], "a sensor is"),
     ],
 )
-def test_what_is_no_table_of_events_is_told_at_once(tmp_path, lines, message):
+def test_what_is_not_a_table_of_events_is_reported_at_once(tmp_path, lines, message):
     with pytest.raises(EventFileError, match=message):
         TextReader(write(tmp_path, lines))
 

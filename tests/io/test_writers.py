@@ -167,7 +167,7 @@ def test_a_place_that_cannot_be_written(tmp_path):
 
 
 @pytest.mark.parametrize("moment", ["begin", "encode", "finish"])
-def test_a_full_disk_is_told_and_leaves_nothing(tmp_path, monkeypatch, moment):
+def test_a_full_disk_is_reported_and_leaves_nothing(tmp_path, monkeypatch, moment):
     def full(*_):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 

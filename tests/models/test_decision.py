@@ -166,7 +166,7 @@ def test_its_noise_follows_no_seed():
         np.zeros(WORDS),
     ],
 )
-def test_what_is_no_distribution_of_the_words_raises(wrong):
+def test_values_that_are_not_a_distribution_of_the_words_raise(wrong):
     rule = DecisionRule(config())
     with pytest.raises(AnonymizerError, match="probabilities"):
         rule.decide(wrong, 100_000)

@@ -101,7 +101,7 @@ def test_equal_codes_tell_nothing():
     assert rate(torch.ones(4, 3), torch.full((4, 3), 1.3)).item() == pytest.approx(0, abs=1e-6)
 
 
-def test_the_rate_bounds_what_is_really_told():
+def test_the_rate_bounds_the_bits_that_really_pass():
     """Two equally likely codes at -M and M: their mutual information by numerical integration."""
     z = np.linspace(-12, 12, 20_001)
     bell = [np.exp(-((z - m) ** 2) / 2) / math.sqrt(2 * math.pi) for m in (-3, 3)]

@@ -83,7 +83,7 @@ def test_auto_times_and_compares_at_the_real_batch_size_and_says_what_it_took(
 
 
 @pytest.mark.parametrize("name", ["fp32", "bf16"])
-def test_a_precision_that_was_asked_for_is_taken_without_a_trial(two_precisions, monkeypatch, name):
+def test_a_requested_precision_is_taken_without_a_trial(two_precisions, monkeypatch, name):
     monkeypatch.setattr(Toy, "rehearsal", None)
     runtime, runs_on = start(Toy, name, batch=8, stage="anonymize")
     assert (runtime.name, runs_on) == (name, f"cpu, {name}")

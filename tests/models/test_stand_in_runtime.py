@@ -91,7 +91,7 @@ def failing(change):
         lambda logits: logits[:-1],
     ],
 )
-def test_scores_that_are_none_give_no_word(monkeypatch, change):
+def test_invalid_scores_give_no_word(monkeypatch, change):
     runtime = StandInRuntime(weights(), device="cpu")
     monkeypatch.setattr(StandIn, "forward", failing(change))
     with pytest.raises(AnonymizerError, match="no finite scores of 4 words"):

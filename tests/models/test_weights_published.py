@@ -146,7 +146,7 @@ def test_a_pickle_with_code_is_refused_and_not_run(tmp_path):
     assert not trace.exists()
 
 
-def test_files_that_are_no_state_dicts_are_refused(tmp_path):
+def test_files_that_are_not_state_dicts_are_refused(tmp_path):
     whole = saved(tmp_path, published_anonymizer()).read_bytes()
     (tmp_path / "part.pth").write_bytes(whole[: len(whole) // 2])
     (tmp_path / "empty.pth").write_bytes(b"")

@@ -88,7 +88,7 @@ def test_metadata_that_is_wrong_is_refused_by_its_key(file, changes, words):
 
 
 @pytest.mark.parametrize("text", ["", "{", "[1]", "null", "[" * 100_000])
-def test_metadata_that_is_no_json_object_is_refused(file, text):
+def test_metadata_that_is_not_a_json_object_is_refused(file, text):
     rewrite(file, text=text or " ")
     assert "metadata" in refusal(file)
 

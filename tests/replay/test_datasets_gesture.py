@@ -89,7 +89,7 @@ def test_trials_travel_between_processes(tmp_path):
         ("person1/3.npy", "expected a name like userNN_LIGHTING"),
     ],
 )
-def test_tonic_names_that_are_none_of_the_layout(tmp_path, name, message):
+def test_tonic_names_that_are_not_of_the_layout(tmp_path, name, message):
     path = make.tonic_trial(tmp_path, f"ibmGestureTrain/{name}")
     with pytest.raises(DatasetError, match=message) as error:
         open_dataset(tmp_path)
@@ -103,7 +103,7 @@ def test_a_tonic_folder_without_trials(tmp_path):
 
 
 @pytest.mark.parametrize("content", [b"", b"no array", np.zeros((3, 3)), np.zeros(5), np.array([["a"] * 4])])
-def test_a_tonic_file_that_is_no_table_of_events(tmp_path, content):
+def test_a_tonic_file_that_is_not_a_table_of_events(tmp_path, content):
     path = make.tonic_trial(tmp_path, "ibmGestureTest/user24_led/0.npy")
     if isinstance(content, bytes):
         path.write_bytes(content)
@@ -162,7 +162,7 @@ def test_release_trials_are_cut_by_their_labels(tmp_path):
     assert read(second)[0][0] == stop
 
 
-def test_a_cut_goes_on_behind_a_damaged_packet_and_is_not_met_by_damage_behind_it(tmp_path):
+def test_a_cut_goes_on_after_a_damaged_packet_and_ignores_damage_after_its_end(tmp_path):
     packet = [
         reference.aedat3_packet([reference.polarity(t, 1, 1, 1)]) for t in (10, 20, 30, 40)
     ]  # packets of one event each
@@ -218,7 +218,7 @@ def test_labels_that_cannot_be_right(tmp_path, lines, message):
     assert "user01_led_labels.csv" in str(error.value)
 
 
-def test_labels_that_are_no_text(tmp_path):
+def test_labels_that_are_not_text(tmp_path):
     make.release(tmp_path)
     (tmp_path / "user01_led_labels.csv").write_bytes(b"\xff\xfe")
     with pytest.raises(DatasetError, match=r"user01_led_labels.csv: expected text, the labels of a recording"):

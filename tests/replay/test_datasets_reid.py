@@ -109,7 +109,7 @@ def test_a_recording_that_holds_no_events(tmp_path, content):
 
 
 @pytest.mark.parametrize("line", ["", "7100.0 a 1 1", "7100.0 1 1", "7100.0 1 1 5", "7100.0 1.5 1 1", "7100.0 640 1 1"])
-def test_a_damaged_line_is_told_without_its_content(tmp_path, line):
+def test_a_damaged_line_is_reported_without_its_content(tmp_path, line):
     path = make.reid_recording(tmp_path, "001", "cam01", np.array([[0, 1, 1, 1], [3_000_000, 1, 1, 1]]))
     lines = path.read_text().splitlines()
     path.write_text("\n".join([*lines[:2], line, *lines[2:]]))
@@ -126,7 +126,7 @@ def test_a_camera_without_its_recording(tmp_path):
         open_dataset(tmp_path)
 
 
-def test_a_folder_that_is_no_camera(tmp_path):
+def test_a_folder_that_is_not_a_camera(tmp_path):
     make.reid_recording(tmp_path, "001", "labels", make.events_of(0))
     with pytest.raises(DatasetError, match=r"labels: expected a camera as cam01 to cam04"):
         open_dataset(tmp_path)

@@ -65,7 +65,7 @@ def test_the_split_of_anonynoise_is_taken_where_it_lies_there(tmp_path):
 
 
 @pytest.mark.parametrize("metadata", [{}, [], {"train": [1], "query": [], "gallery": []}])
-def test_a_list_that_is_none(tmp_path, metadata):
+def test_a_file_that_is_not_a_list(tmp_path, metadata):
     make.see(tmp_path, metadata=metadata)
     with pytest.raises(DatasetError, match=r"see_metadata.json: expected lists train, query and gallery"):
         open_dataset(tmp_path)
@@ -98,7 +98,7 @@ def test_a_missing_frame(tmp_path):
         open_dataset(tmp_path)
 
 
-def test_a_damaged_frame_is_told_and_left_out(tmp_path):
+def test_a_damaged_frame_is_reported_and_left_out(tmp_path):
     frames = [make.frame(on=[(0, 0)]), make.frame(), make.frame(off=[(0, 0)])]
     folder = make.sequence(tmp_path, "1_001_man_24_Master_normal_angry_3_take000", frames)
     (folder / "00001.jpg").write_bytes(b"no picture")

@@ -66,7 +66,7 @@ def test_a_split_is_read_back_as_it_was_written(gestures, tmp_path):
         ('{"seed": 1, "people": {"train": ["a", "a"]}}', "person a is in the split twice"),
     ],
 )
-def test_files_that_are_no_split(tmp_path, content, message):
+def test_files_that_are_not_a_split(tmp_path, content, message):
     path = tmp_path / "split.json"
     if content is not None:
         path.write_text(content)
@@ -79,7 +79,7 @@ def test_a_split_of_another_dataset(gestures):
         Split(0, {"train": ("user01", "user99")}).apply(gestures)
 
 
-def test_an_unknown_split_is_told_with_the_known_ones(gestures):
+def test_an_unknown_split_is_reported_with_the_known_ones(gestures):
     with pytest.raises(DatasetError, match="expected a split of train, test, got 'val'"):
         gestures.of("val")
 
@@ -104,7 +104,7 @@ def test_one_query_per_person_and_camera(tmp_path):
     assert len(gallery) > 50
 
 
-def test_queries_alone_are_no_test(tmp_path):
+def test_queries_without_a_gallery_are_refused(tmp_path):
     make.tonic_trial(tmp_path, "ibmGestureTest/user24_led/3.npy")
     with pytest.raises(DatasetError, match="got 1 and 0 trials"):
         draw_retrieval(open_dataset(tmp_path).of("test"), 0)

@@ -120,7 +120,7 @@ def test_a_sleep_that_wakes_too_early_is_slept_again():
     assert len(naps) >= 4
 
 
-def test_who_is_behind_does_not_sleep():
+def test_a_replay_that_is_late_does_not_sleep():
     clock = Clock()
     for count, _ in enumerate(paced([packet_at(*range(0, 50_001, 100))], Pace(clock=clock), sleep=clock.sleep)):
         if count == 0:

@@ -60,13 +60,13 @@ def times(packets):
     return np.concatenate([EventPacket.empty().t, *(packet.t for packet in packets)]).tolist()
 
 
-def test_pieces_follow_each_other_with_a_gap():
+def test_clips_follow_each_other_with_a_gap():
     one, other = Reel(packet_at(700, 900)), Reel(packet_at(-50, -20), packet_at(10))
     assert times(played(one, other, gap_us=1_000)) == [0, 200, 1_200, 1_230, 1_260]
     assert (one.opened, one.closed, other.opened, other.closed) == (1, 1, 1, 1)
 
 
-def test_a_piece_lasts_as_long_as_it_says_or_its_events_or_promises_reach():
+def test_a_clip_lasts_as_long_as_it_says_or_its_events_or_guarantees_reach():
     long = Reel(packet_at(0, 10), duration_us=50)
     short = Reel(packet_at(0, 10), duration_us=5)
     promising = Reel(packet_at(0), timed(packet_at(), 40))
@@ -75,7 +75,7 @@ def test_a_piece_lasts_as_long_as_it_says_or_its_events_or_promises_reach():
     assert times(played(promising, Reel(packet_at(0)))) == [0, 40]
 
 
-def test_a_piece_without_events_lasts_as_long_as_it_says():
+def test_a_clip_without_events_lasts_as_long_as_it_says():
     assert times(played(Reel(duration_us=30), Reel(timed(packet_at(), 99)), Reel(packet_at(5)), gap_us=1)) == [32]
 
 
@@ -84,7 +84,7 @@ def test_a_recording_keeps_its_times_and_its_arrays():
     assert played(Reel(packet), begins_us=None)[0] is packet
 
 
-def test_a_looped_recording_goes_on_behind_itself():
+def test_a_looped_recording_goes_on_after_itself():
     stream = iter(Player(playlist(Reel(packet_at(100, 150)), begins_us=None), Excerpt(loop=True, gap_us=20)))
     assert times(islice(stream, 3)) == [100, 150, 170, 220, 240, 290]
 
@@ -116,7 +116,7 @@ def test_a_promise_keeps_within_the_excerpt():
     ]
 
 
-def test_what_lies_behind_the_stop_is_not_read():
+def test_what_lies_after_the_stop_is_not_read():
     fault = EventFileError("a", format=None, expected="", remedy="")
     reel, later = Reel(packet_at(0, 50), fault=fault), Reel(fault=fault)
     assert times(played(reel, later, stop_us=50)) == [0]
@@ -144,7 +144,7 @@ def test_a_player_that_is_left_closes_what_is_open():
     assert reel.closed == 1
 
 
-def test_an_error_is_told_as_it_is_or_in_the_words_of_the_programme():
+def test_an_error_is_passed_on_or_replaced_by_that_of_the_playlist():
     fault = EventFileError("user07.npy", format=None, expected="broken", remedy="none")
     reel = Reel(packet_at(0), fault=fault)
     packets = iter(Player(playlist(reel), Excerpt()))

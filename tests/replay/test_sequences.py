@@ -60,7 +60,7 @@ def test_nobody_jumps():
     assert np.abs(np.diff(beat)).max() < 0.2
 
 
-def test_who_is_out_of_the_picture_causes_no_events_and_is_called_nobody():
+def test_a_person_out_of_the_picture_causes_no_events_and_is_labelled_nobody():
     packets, labels = film_visit(0, subject=2, session=0, seconds=20.0, shot=SMALL)
     times = np.concatenate([packet.t for packet in packets])
     rate = {

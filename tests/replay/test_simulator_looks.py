@@ -170,7 +170,7 @@ def test_some_varied_people_sit_drum_with_one_hand_make_small_movements_and_have
     assert np.ptp(right[:, 1]) > 0.1 > np.ptp(left[:, 1])
 
 
-def test_somebody_behind_is_drawn_first():
+def test_a_bystander_is_drawn_first():
     body = Body(look_named("varied").person(0, 1), Viewpoint(100, 64, 64))
     figure = body.figure(idle(2), np.zeros(2), np.zeros(2))
     both = side_by_side((lambda _: figure, lambda _: figure))(None)

@@ -120,7 +120,7 @@ def test_a_fall_fires_off_at_its_own_threshold():
 
 
 @pytest.mark.kernel
-def test_a_pixel_is_blind_for_the_refractory_time_and_starts_anew_from_what_it_sees():
+def test_a_pixel_is_blind_for_the_refractory_time_and_starts_again_from_what_it_sees():
     packet = watch([100, 10_000, 60_000, 60_000, 60_000], **STILL, **FAST, on=0.1, refractory_us=1_500)
     assert len(packet) >= 1
     assert (np.diff(packet.t) >= 1_500).all()

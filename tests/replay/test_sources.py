@@ -47,7 +47,7 @@ def test_a_recording_plays_as_it_is_with_the_options_of_its_format(tmp_path):
     ("kind", "maker", "split"),
     [("dvs-gesture", make.tonic, "test"), ("dvs-gesture", make.release, "train"), ("event-reid", make.reid, "test")],
 )
-def test_a_dataset_plays_its_trials_one_behind_the_other(tmp_path, kind, maker, split):
+def test_a_dataset_plays_its_trials_one_after_the_other(tmp_path, kind, maker, split):
     dataset = open_dataset(maker(tmp_path / "set"))
     for uri, trials in (
         (f"{kind}:{tmp_path}/set", dataset.trials),
@@ -201,7 +201,7 @@ def test_a_far_start_does_not_simulate_what_lies_before():
         ("simulate:?distance=99", "a simulated camera is at 0.3 to 10 times the default distance"),
     ],
 )
-def test_a_uri_that_is_none_is_refused_before_anything_starts(uri, words):
+def test_an_invalid_uri_is_refused_before_anything_starts(uri, words):
     with pytest.raises(ConfigError) as caught:
         run_settings({"sources": [{"uri": uri}]}, name="mine.yaml")
     assert str(caught.value).startswith("mine.yaml: sources.0.uri: ")
@@ -213,7 +213,7 @@ def test_wrong_folders_say_what_was_looked_for_and_what_is_there(tmp_path):
     (tmp_path / "empty").mkdir()
     root = tmp_path / "gestures"
     for uri, words in {
-        f"dvs-gesture:{tmp_path}/none": "expected the folder of a dataset, but there is none",
+        f"dvs-gesture:{tmp_path}/none": "expected the folder of a dataset, but there is no folder",
         f"dvs-gesture:{tmp_path}/empty": "no dataset is recognised in this folder. Looked for DVS128 Gesture",
         f"see:{root}": f"is not a see dataset; play it as dvs-gesture:{root}",
         f"{root}": f"is not a recording; play it as dvs-gesture:{root}",

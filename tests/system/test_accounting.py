@@ -168,7 +168,7 @@ def assert_balanced(counters):
 
 @settings(max_examples=25)
 @given(STEPS, st.sampled_from(["live", "lossless"]), st.integers(1, 3))
-def test_books_balance_through_delays_drops_and_deaths(steps, delivery, queue):
+def test_counters_balance_through_delays_drops_and_deaths(steps, delivery, queue):
     clock = SimpleNamespace(ns=0)
     fake = SimpleNamespace(monotonic=time.monotonic, monotonic_ns=lambda: clock.ns)
     with pytest.MonkeyPatch.context() as monkeypatch:

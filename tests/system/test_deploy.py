@@ -111,7 +111,7 @@ def test_a_halted_supervisor_says_nothing_more(manager):
         halted.wait()
 
 
-def test_an_end_before_the_first_report_is_no_failure_to_start(manager):
+def test_an_end_before_the_first_report_is_not_a_failure_to_start(manager):
     ServiceManager().stopping()
     assert waiting(manager) == {"READY=1", "STOPPING=1"}
 

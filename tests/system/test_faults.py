@@ -155,7 +155,7 @@ def test_values_that_are_not_finite_end_the_line_at_once_and_none_comes_out(kit,
     assert_the_canary_stayed_inside(line, folder, received)
 
 
-def test_a_port_in_use_is_told_before_anything_is_read(kit):
+def test_a_port_in_use_is_reported_before_anything_is_read(kit):
     with socket.create_server(("127.0.0.1", 0)) as taken:
         endpoint = f"tcp://127.0.0.1:{taken.getsockname()[1]}"
         pipeline = Pipeline(kit.settings(endpoint))
@@ -164,7 +164,7 @@ def test_a_port_in_use_is_told_before_anything_is_read(kit):
     assert pipeline.members == {}
 
 
-def test_a_file_at_the_address_is_told_before_anything_is_read_and_stays(kit, tmp_path):
+def test_a_file_at_the_address_is_reported_before_anything_is_read_and_stays(kit, tmp_path):
     precious = tmp_path / "f"
     precious.write_text("precious")
     pipeline = Pipeline(kit.settings(f"ipc://{precious}"))

@@ -94,7 +94,7 @@ def test_a_label_with_thousands_of_digits(tmp_path):
 
 
 @pytest.mark.parametrize("header", [b"{'descr': '<i4', 'shape': (((((\n", b"{[]: 1}\n", b"(" * 60 + b"\n", b"\xff\n"])
-def test_a_table_whose_header_is_no_python(tmp_path, header):
+def test_a_table_whose_header_is_not_python(tmp_path, header):
     root = dataset_makers.tonic(tmp_path / "set", people=(("ibmGestureTrain", (1,)),), classes=(0,))
     path = root / "ibmGestureTrain/user01_natural/0.npy"
     np.save(path, np.zeros((3, 4), np.int32))

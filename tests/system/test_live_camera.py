@@ -131,7 +131,7 @@ def test_a_camera_whose_clock_goes_on_fills_no_bin_twice(kit, tmp_path, monkeypa
     assert status.total("publish", "windows") == status.total("histogram", "windows")
 
 
-def test_what_a_camera_loses_is_told_in_the_next_header(kit, tmp_path, monkeypatch):
+def test_what_a_camera_loses_is_in_the_next_header(kit, tmp_path, monkeypatch):
     pytest.importorskip("neuromorphic_drivers")
     fake = fake_camera(tmp_path, monkeypatch, "neuromorphic", model="iniVation DAVIS 346", sensor=(346, 260))
     all_events = events(9)

@@ -52,7 +52,7 @@ def test_identity_is_the_raw_end():
     assert torch.equal(Unchanged().anonymize(x, LiveNoise()), x)
 
 
-def test_gaussian_noise_has_the_standard_deviation_asked_for():
+def test_gaussian_noise_has_the_requested_standard_deviation():
     x = counts(8, 10, (40, 40))
     noise = Gaussian(32.0).anonymize(x, SeededNoise(1)) - x
     # 128,000 draws: the mean has a standard error of 0.09, the standard deviation one of 0.06.
@@ -115,7 +115,7 @@ def test_thinning_takes_large_counts_and_empty_windows():
 
 
 @pytest.mark.parametrize("value", [0.5, -1.0, float("nan")])
-def test_thinning_refuses_what_are_no_counts(value):
+def test_thinning_refuses_values_that_are_not_counts(value):
     x = counts()
     x[1, 2, 3, 4] = value
     with pytest.raises(ValueError, match="whole numbers"):

@@ -196,7 +196,7 @@ def test_processes_wait_while_the_first_one_cuts_windows(monkeypatch):
     assert asked["timeout"] >= timedelta(hours=6)
 
 
-def test_cuda_is_asked_for_the_same_values_in_each_run(monkeypatch):
+def test_cuda_is_set_to_give_the_same_values_in_each_run(monkeypatch):
     monkeypatch.setenv("CUBLAS_WORKSPACE_CONFIG", "")
     monkeypatch.delenv("CUBLAS_WORKSPACE_CONFIG")  # and afterwards it is as before
     tf32 = torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32

@@ -30,7 +30,7 @@ def made(count, span_us, size=128, begin_us=0):
     return events
 
 
-def test_windows_are_anonymized_without_overlap_and_anew_each_time():
+def test_windows_are_anonymized_without_overlap_and_with_new_noise_each_time():
     anonymize = AnonymizeEvents(load_weights(NOISY_CHANNEL), (128, 128, 2))
     events = made(4_000, 2_500_000)
     first, second = anonymize(events), anonymize(events)

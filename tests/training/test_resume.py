@@ -201,7 +201,7 @@ def test_a_full_disk_leaves_the_older_file(tmp_path):
 
 
 @pytest.mark.parametrize("content", [b"", b"not a checkpoint", b"PK\x03\x04"])
-def test_a_file_that_is_no_checkpoint_is_named(tmp_path, content):
+def test_a_file_that_is_not_a_checkpoint_is_named(tmp_path, content):
     path = tmp_path / "last.pt"
     path.write_bytes(content)
     with pytest.raises(TrainingError, match=r"last\.pt: is not a training checkpoint"):

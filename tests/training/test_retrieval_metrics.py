@@ -43,7 +43,7 @@ def entries(person, target=None, trial=None, session=None):
 
 
 @given(labels(), labels(), st.booleans())
-def test_who_is_left_out_is_the_twins_word(query, gallery, disjoint):
+def test_entries_left_out_are_those_of_the_twin(query, gallery, disjoint):
     got = left_out(query, gallery, session_disjoint=disjoint)
     np.testing.assert_array_equal(got, reference.left_out(query, gallery, disjoint))
 

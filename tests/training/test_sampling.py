@@ -60,7 +60,7 @@ def test_windows_do_not_reach_into_another_session():
 
 
 @pytest.mark.parametrize("share", [0.25, 0.5])
-def test_as_many_straddle_as_asked_for(share):
+def test_as_many_straddle_as_requested(share):
     recording = windows(6, 6, 6)
     draw = at_random(recording, 2_000, share, numpy_generator(2))
     whole = draw.start == recording.first_row[draw.trial]

@@ -127,18 +127,18 @@ def test_several_processes_make_the_same_rows_and_a_second_run_finds_them(tmp_pa
     assert next((tmp_path / "one").iterdir()).stat() == before
 
 
-def test_rows_of_changed_events_are_made_anew(tmp_path):
+def test_rows_of_changed_events_are_made_again(tmp_path):
     build(one_trial(tmp_path, events_of(1, 100)), shape(), tmp_path / "windows")
     build(one_trial(tmp_path, events_of(2, 100)), shape(), tmp_path / "windows")
     assert len(list((tmp_path / "windows").iterdir())) == 2
 
 
-def test_bins_that_are_no_whole_rows_are_refused():
+def test_bins_that_are_not_whole_rows_are_refused():
     with pytest.raises(ConfigError, match=r"window\.offsets: expected a divisor of bin_us, 40000, got 3"):
         shape(offsets=3)
 
 
-def test_a_full_disk_is_told_with_what_it_takes(tmp_path, monkeypatch):
+def test_a_full_disk_is_reported_with_the_space_needed(tmp_path, monkeypatch):
     def full(*_):
         raise OSError(28, "No space left on device")
 

@@ -136,7 +136,7 @@ def test_an_unfinished_file_is_read_as_far_as_it_goes(tmp_path):
 
 
 @pytest.mark.parametrize("size", [0, 5, 8, 30])
-def test_what_is_no_recording_is_refused(tmp_path, size):
+def test_what_is_not_a_recording_is_refused(tmp_path, size):
     data = written(tmp_path / "line.mcap").read_bytes()
     (tmp_path / "bad.mcap").write_bytes(data[:size])
     with pytest.raises(EventFileError, match=r"record again|eventveil record"):

@@ -352,7 +352,7 @@ def test_the_search_for_repeats_reads_each_file_once(tmp_path, monkeypatch):
     assert len(read) == 200
 
 
-def test_trials_of_one_file_are_no_repeats_unless_they_overlap(tmp_path):
+def test_trials_of_one_file_are_repeats_only_if_they_overlap(tmp_path):
     (tmp_path / "file").write_bytes(b"trials")
     parts = {"a": (0, 5), "b": (5, 9), "c": (8, 12)}
     trials = [recordings.Recording(name, tmp_path / "file", lambda: None, 0, part) for name, part in parts.items()]

@@ -116,7 +116,7 @@ class Client:
         pass
 
 
-def test_gestures_while_the_broker_is_away_are_not_kept_and_its_end_is_no_error(monkeypatch):
+def test_gestures_while_the_broker_is_away_are_not_kept_and_its_end_is_not_an_error(monkeypatch):
     client = Client()
 
     def messages(*_, **__):

@@ -55,7 +55,7 @@ def test_counts_stop_at_their_maximum():
     assert (window.events, h.stats) == (65_537, HistogramStats(received=65_537, binned=65_537, saturated=2))
 
 
-def test_polarities_that_are_no_clean_booleans_are_on():
+def test_polarities_that_are_not_clean_booleans_are_on():
     h = histogrammer()
     p = np.array([0, 1, 2, 255], np.uint8).view(np.bool_)
     list(h.push(EventPacket(np.zeros(4, np.int64), np.zeros(4, np.uint16), np.zeros(4, np.uint16), p)))

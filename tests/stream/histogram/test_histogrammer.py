@@ -123,7 +123,7 @@ def test_passing_time_closes_windows():
     assert spans(h.finish()) == []
 
 
-def test_passing_time_closes_windows_behind_the_packets_own_events():
+def test_passing_time_closes_windows_after_the_packets_own_events():
     assert spans(histogrammer().push(timed(at(0, 21), 40))) == [(0, 0, 20, [1, 0]), (1, 20, 40, [1, 0])]
 
 

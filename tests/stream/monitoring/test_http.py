@@ -420,7 +420,7 @@ def test_no_accept_header_breaks_the_page(server, version):
         assert list(text_string_to_metric_families(page))
 
 
-def test_an_address_in_use_is_told_before_anything_is_served(server):
+def test_an_address_in_use_is_reported_before_anything_is_served(server):
     with pytest.raises(LineError, match=r"cannot serve metrics at this address.*watch\.metrics"):
         StatusServer(server.address, PROVENANCE, tuple)
 

@@ -69,7 +69,7 @@ def at_work(supervised):
     ("code", "message"),
     [(-9, "killed by SIGKILL"), (-11, "killed by SIGSEGV"), (-40, "killed by signal 40"), (3, "exit status 3")],
 )
-def test_a_process_that_is_gone_is_told_with_what_ended_it(supervised, made, code, message):
+def test_a_process_that_is_gone_is_reported_with_what_ended_it(supervised, made, code, message):
     assert supervised.failure() is None
     made[0].exitcode = code
     assert supervised.failure() == f"the stage {'was' if code < 0 else 'ended with'} {message}"
@@ -112,7 +112,7 @@ def test_threads_do_not_hang(now, made):
     assert not stage.may_restart()
 
 
-def test_a_fresh_start_closes_the_books_and_tells_how_long_it_took(supervised, now, made):
+def test_a_restart_counts_what_was_in_flight_and_how_long_it_took(supervised, now, made):
     at_work(supervised)
     supervised.counters["0"].arrived(raw_message(1))
     incident = supervised.restart("why", 12.3456)
@@ -128,7 +128,7 @@ def test_a_fresh_start_closes_the_books_and_tells_how_long_it_took(supervised, n
     assert incident.back_s == 0.75
 
 
-def test_only_so_many_fresh_starts_within_a_minute(supervised, now):
+def test_restarts_within_a_minute_are_limited(supervised, now):
     allowed = []
     for _ in range(4):
         allowed.append(supervised.may_restart())
@@ -142,7 +142,7 @@ def test_only_so_many_fresh_starts_within_a_minute(supervised, now):
     assert not supervised.may_restart()
 
 
-def test_the_last_incidents_are_kept_and_each_is_told_once(capsys):
+def test_the_last_incidents_are_kept_and_each_is_reported_once(capsys):
     status, ticker = Status(), Ticker()
     ticker(status)
     for number in range(MAX_INCIDENTS + 3):

@@ -162,7 +162,7 @@ def test_a_folder_that_cannot_be_written_costs_the_memory_and_not_the_line(home)
      b'{"serial": "S", "sensor": "40x30", "pixels": [[0, -1]]}',
      b'{"serial": "S", "sensor": "40x30", "pixels": [[1]]}'],
 )  # fmt: skip
-def test_a_damaged_memory_is_none(home, damage):
+def test_a_damaged_file_is_ignored(home, damage):
     file = HotPixelFile("S", SENSOR)
     file.save(np.zeros((30, 40), np.bool_))
     assert file.load() is not None

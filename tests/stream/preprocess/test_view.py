@@ -89,7 +89,7 @@ def test_polarity_is_swapped_and_nothing_else():
     assert_same(seen, EventPacket(events.t, events.x, events.y, ~events.p))
 
 
-def test_a_scene_that_asks_for_nothing_hands_packets_on_untouched():
+def test_a_scene_without_settings_passes_packets_on_unchanged():
     events = make_events(50, sensor=WIDE)
     scene = SceneFilter(WIDE, SceneSettings(), View.of(WIDE, SceneSettings(), (1, 1)))
     assert scene.see(events) is events

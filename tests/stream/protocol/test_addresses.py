@@ -31,7 +31,7 @@ def test_a_port_is_a_number_up_to_65535(text, port):
 
 
 @pytest.mark.parametrize("text", ["", "*", "-1", "+80", "80 ", "1e3", "65536", "999999", "9" * 5000])
-def test_other_text_is_no_port(text):
+def test_other_text_is_not_a_port(text):
     assert parse_port(text) is None
 
 

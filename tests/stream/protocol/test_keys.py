@@ -71,7 +71,7 @@ def test_pyzmq_reads_our_files_and_we_read_its(tmp_path):
 
 
 @pytest.mark.parametrize("bits", [0o644, 0o640, 0o604, 0o620, 0o602, 0o601, 0o660])
-def test_a_secret_that_others_may_get_at_is_refused_until_the_told_command_has_mended_it(tmp_path, bits):
+def test_a_secret_that_others_can_access_is_refused_until_the_named_command_has_repaired_it(tmp_path, bits):
     new_keys(tmp_path / "a lice", "alice")
     secret = tmp_path / "a lice" / "secret.key"
     secret.chmod(bits)
@@ -84,7 +84,7 @@ def test_a_secret_that_others_may_get_at_is_refused_until_the_told_command_has_m
 
 @pytest.mark.parametrize("bits", [0o755, 0o750, 0o701, 0o710, 0o720, 0o777])
 @pytest.mark.parametrize("which", [".", "allowed"])
-def test_a_folder_that_others_may_enter_is_refused_until_the_told_command_has_mended_it(tmp_path, bits, which):
+def test_a_folder_that_others_may_enter_is_refused_until_the_named_command_has_repaired_it(tmp_path, bits, which):
     keys = tmp_path / "keys"
     new_keys(keys)
     AllowList(keys).allow(read_public(new_keys(tmp_path / "alice")))
@@ -138,7 +138,7 @@ GOOD = "H:lZ8qKCXX8m4Te:WZo6su+BmGu*APgW[1bmp1!]"
         (b"\n" * 100_000, "is not a key file"),
     ],
 )
-def test_what_is_no_public_key_is_refused(tmp_path, content, words):
+def test_what_is_not_a_public_key_is_refused(tmp_path, content, words):
     path = tmp_path / "alice.pub"
     path.write_bytes(content)
     path.chmod(0o600)
@@ -148,7 +148,7 @@ def test_what_is_no_public_key_is_refused(tmp_path, content, words):
         read_secret(path)
 
 
-def test_what_is_no_file_is_refused(tmp_path):
+def test_what_is_not_a_file_is_refused(tmp_path):
     os.mkfifo(tmp_path / "pipe.pub")
     for path, words in (("none.pub", "No such file"), ("pipe.pub", "is not a key file"), (".", "is not a key file")):
         with pytest.raises(AccessError, match=words):
@@ -219,7 +219,7 @@ def test_nobody_is_revoked_by_mistake(tmp_path):
             AllowList(keys).revoke(name)
 
 
-def test_a_list_with_a_file_that_cannot_be_trusted_is_none(tmp_path):
+def test_a_list_with_a_file_that_cannot_be_trusted_is_refused(tmp_path):
     keys = tmp_path / "keys"
     new_keys(keys)
     path = AllowList(keys).allow(read_public(new_keys(tmp_path / "alice")))

@@ -136,7 +136,7 @@ def test_an_unknown_topic_is_refused(topic):
 @pytest.mark.parametrize(
     "header", [b"", b"\xff\xfe", b"{", b"[]", b"null", b"[" * 5_000, b'{"version": 1', b'"' + b"x" * 9_999 + b'"']
 )
-def test_a_header_that_is_no_json_object_is_refused(header):
+def test_a_header_that_is_not_a_json_object_is_refused(header):
     refused([b"window", header, b""], because="window header: 'header':")
 
 
@@ -262,7 +262,7 @@ def test_a_state_that_is_not_as_documented_is_refused(key, value):
         "2,3,4",
     ],
 )
-def test_a_shape_that_is_none_of_a_window_is_refused(shape):
+def test_a_shape_that_no_window_has_is_refused(shape):
     refused(with_header(shape=shape), because="window header: 'shape")
 
 

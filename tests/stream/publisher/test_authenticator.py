@@ -44,7 +44,7 @@ def eventually(subscribe_once):
 
 
 @pytest.mark.parametrize("where", EVERYWHERE)
-def test_who_is_revoked_has_to_leave_and_the_others_stay(keys, tmp_path, where, caplog):
+def test_a_revoked_subscriber_is_disconnected_and_the_others_stay(keys, tmp_path, where, caplog):
     AllowList(keys).allow(read_public(keys.parent / "bob" / "bob.pub"))
     bind = f"ipc://{tmp_path}/public" if where == "ipc" else where
     with publishing(keys, bind) as line:
@@ -170,7 +170,7 @@ def test_a_list_that_can_no_longer_be_trusted_lets_nobody_new_in_until_it_is_men
         assert line.public_endpoint.counts()["handshakes"] == 2
 
 
-def test_a_doorman_that_dies_ends_the_line(keys):
+def test_an_authenticator_that_dies_ends_the_line(keys):
     settings = PublishSettings(bind="tcp://127.0.0.1:*", keys=keys)
     with listening(settings.bind, keyed=True) as listener, zmq.Context() as context:
         endpoint = PublicEndpoint(listener, settings, context)

@@ -142,7 +142,7 @@ def test_the_density_is_a_number_or_a_third_of_that_of_the_training(kit, tmp_pat
 
 
 @pytest.mark.parametrize("value", [0, -1, "quiet", "nan", [1]])
-def test_a_density_that_is_none_is_refused(kit, value):
+def test_an_invalid_density_is_refused(kit, value):
     with pytest.raises(ConfigError, match=r"classify\.min_density"):
         planned(kit, classify__min_density=value)
 

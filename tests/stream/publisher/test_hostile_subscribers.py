@@ -161,7 +161,7 @@ def test_each_attack_leaves_the_line_as_it_was_and_is_counted(line):
 
 
 @only_keyed
-def test_each_attack_behind_the_first_encrypted_word_is_counted_and_lets_nobody_in(line):
+def test_each_attack_after_the_first_encrypted_command_is_counted_and_admits_no_one(line):
     line.wait_until(lambda counts: counts["handshakes"])
     attacks = attacks_after_hello(line.key)
     # For frames that are too large, libzmq reports only the connection.
@@ -240,7 +240,7 @@ def test_a_crowd_that_stays_takes_no_descriptor_that_the_line_needs(line, payloa
 
 @only_open  # with keys: tests/stream/publisher/test_authenticator.py
 @pytest.mark.parametrize("length", [8, 1000])
-def test_who_subscribes_to_anything_at_all_is_thrown_out(line, length):
+def test_a_client_that_subscribes_to_anything_is_disconnected(line, length):
     line.wait_until(lambda counts: True)
     before = line.counts()["subscribers_expelled"]
     flood = b"".join(frame(b"\x01%d-" % number + os.urandom(length)) for number in range(200_000))
@@ -250,6 +250,6 @@ def test_who_subscribes_to_anything_at_all_is_thrown_out(line, length):
 
 
 @only_open
-def test_who_subscribes_without_end_to_one_thing_has_to_wait(line):
+def test_a_client_that_subscribes_to_one_topic_without_end_has_to_wait(line):
     with unharmed(line):
         attack(line.address, (HANDSHAKE, frame(b"\x01window") * 200_000))

@@ -42,7 +42,7 @@ def test_hosts_interfaces_and_stars_stand_for_the_addresses_that_libzmq_takes_th
         assert listener.endpoint == f"tcp://{host}:{port}"
 
 
-def test_a_port_in_use_is_told_with_its_remedy():
+def test_a_port_in_use_is_reported_with_its_remedy():
     with (
         listening("tcp://127.0.0.1:*", keyed=False) as first,
         pytest.raises(LineError, match=rf"publish\.bind: cannot bind {first.endpoint}: .*another eventveil running"),
@@ -102,7 +102,7 @@ OTHERS = [make_file, make_pipe, make_link_to_a_dead_socket, make_dangling_link, 
 
 
 @pytest.mark.parametrize("make", OTHERS)
-def test_what_is_no_socket_is_never_replaced(tmp_path, make):
+def test_what_is_not_a_socket_is_never_replaced(tmp_path, make):
     path = tmp_path / "f"
     make(path)
     before = path.lstat()
@@ -186,7 +186,7 @@ def test_a_folder_that_a_program_locks_is_waited_for_only_so_long(tmp_path, monk
     assert list(tmp_path.iterdir()) == []
 
 
-def test_an_abstract_name_is_no_file(tmp_path, monkeypatch):
+def test_an_abstract_name_is_not_a_file(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     name = f"ipc://@eventveil-{os.getpid()}"
     with listening(name, keyed=False) as first:

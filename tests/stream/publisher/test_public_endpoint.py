@@ -24,7 +24,7 @@ def keys(tmp_path):
 
 
 @pytest.mark.parametrize("where", EVERYWHERE)
-def test_who_is_on_the_list_gets_in_encrypted_and_is_counted(keys, tmp_path, where):
+def test_a_subscriber_on_the_list_connects_encrypted_and_is_counted(keys, tmp_path, where):
     bind = f"ipc://{tmp_path}/public" if where == "ipc" else where
     with publishing(keys, bind) as line:
         assert first(line.endpoint, **who(keys, "alice")).topic == "window"
@@ -60,7 +60,7 @@ def test_nobody_is_served_unencrypted(keys):
         assert not listener.poll(200)
 
 
-def test_who_is_not_on_the_list_is_told_so_at_both_ends(keys, caplog):
+def test_a_client_not_on_the_list_is_reported_at_both_ends(keys, caplog):
     with publishing(keys) as line:
         error = refusal(line.endpoint, **who(keys, "bob"))
         assert "does not know this key" in error
@@ -72,14 +72,14 @@ def test_who_is_not_on_the_list_is_told_so_at_both_ends(keys, caplog):
     assert f"{bob} from 127.0.0.1" in record.getMessage()
 
 
-def test_who_takes_the_publisher_for_another_is_told_so_at_both_ends(keys, caplog):
+def test_a_client_that_expects_another_publisher_is_reported_at_both_ends(keys, caplog):
     with publishing(keys) as line:
         assert "--server-key" in refusal(line.endpoint, **who(keys, "alice", server="bob"))
         line.wait_for("handshakes_wrong_key", 3)
     assert logged(caplog, "expects a publisher with another key")
 
 
-def test_who_has_no_keys_is_told_so_at_both_ends(keys, caplog):
+def test_a_client_without_keys_is_reported_at_both_ends(keys, caplog):
     with publishing(keys) as line:
         assert "give --server-key and --key" in refusal(line.endpoint)
         line.wait_for("connections")
@@ -90,7 +90,7 @@ def test_who_has_no_keys_is_told_so_at_both_ends(keys, caplog):
     assert logged(caplog, "could not connect")
 
 
-def test_who_expects_keys_where_there_are_none_is_told_so(keys):
+def test_a_client_that_expects_keys_where_there_are_none_is_reported(keys):
     with publishing(None) as line:
         error = refusal(line.endpoint, **who(keys, "alice"))
     # The end that notices first hangs up; if that is always the other one, the cause remains ambiguous.
@@ -100,7 +100,7 @@ def test_who_expects_keys_where_there_are_none_is_told_so(keys):
 
 
 @pytest.mark.parametrize("answer", [b"HTTP/1.1 400 Bad Request\r\n\r\n", b"SSH-2.0-OpenSSH_9\r\n", b"\xff" * 300])
-def test_what_is_no_publisher_at_all_is_told_so(keys, answer):
+def test_an_endpoint_that_is_not_a_publisher_is_reported(keys, answer):
     with sockets.create_server(("127.0.0.1", 0)) as server:
 
         def serve():

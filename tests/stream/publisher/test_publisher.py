@@ -130,7 +130,7 @@ def replace_window(message, window):
         np.float32([0.5, -0.1, 0.6]),
     ],
 )
-def test_scores_that_are_no_probabilities_are_refused(scores):
+def test_scores_that_are_not_probabilities_are_refused(scores):
     with publishing() as (publisher, out):
         with pytest.raises(BoundaryError, match="scores that are not 3 probabilities: refused") as caught:
             publisher.take(sealed_message(scores=scores))
@@ -233,7 +233,7 @@ def test_a_withheld_window_does_not_withhold_the_ones_it_overlaps():
     assert topics_and_numbers(published(old, young, max_age_ms=100)) == [(WINDOW, 1), (GESTURE, 1)]
 
 
-def test_what_happened_to_the_camera_is_told():
+def test_what_happened_to_the_camera_is_reported():
     lost, back, window, _ = published(
         notice("camera_lost", "cam"), notice("camera_back", "cam"), sealed_message(stream="cam", incidents={"away": 1})
     )
@@ -313,7 +313,7 @@ def test_every_gap_is_explained_and_no_bin_is_published_twice(steps):
     assert counts[GESTURE] == counts[WINDOW]
 
 
-def test_the_delays_of_what_was_published_are_told():
+def test_the_delays_of_what_was_published_are_reported():
     with publishing(max_age_ms=100) as (publisher, _):
         assert publisher.values() == dict.fromkeys(["latency_p50_ms", "latency_p99_ms", "all_p50_ms", "all_p99_ms"])
         for seq, delay_ms in enumerate([10, 10, 50, 500]):

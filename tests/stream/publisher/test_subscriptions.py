@@ -72,7 +72,7 @@ def test_who_is_counted_misses_nothing_of_any_topic():
         assert [decode(subscriber.recv_multipart()).topic for _ in range(3)] == [WINDOW, GESTURE, STATE]
 
 
-def test_a_strangers_words_are_no_subscriptions():
+def test_other_messages_are_not_subscriptions():
     with open_socket() as (public, tracker, connect):
         connect(zmq.SUB, "window")
         assert settled(public, tracker, 1) == 1
@@ -85,7 +85,7 @@ def test_a_strangers_words_are_no_subscriptions():
         assert settled(public, tracker, 2) == 2
 
 
-def test_who_subscribes_to_much_that_is_no_topic_is_named_and_the_others_are_not():
+def test_a_client_with_many_unknown_topics_is_reported_and_the_others_are_not():
     with open_socket() as (public, tracker, connect):
         connect(zmq.SUB, "window", "gesture", "state", "win")
         stranger = connect(zmq.XSUB)
@@ -103,7 +103,7 @@ def test_who_subscribes_to_much_that_is_no_topic_is_named_and_the_others_are_not
         assert tracker.abusive_client() is None  # reported once
 
 
-def test_who_takes_back_what_is_no_topic_is_forgiven():
+def test_a_client_that_unsubscribes_from_unknown_topics_is_not_abusive():
     with open_socket() as (public, tracker, connect):
         stranger = connect(zmq.XSUB)
         for number in range(2 * MAX_UNKNOWN):

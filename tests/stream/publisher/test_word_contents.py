@@ -109,7 +109,7 @@ def test_the_content_of_every_message_is_what_the_book_says_of_the_word_and_the_
             assert (header.seq, header.lost, header.run, header.life) == (seq, +Counter(queue=seq), RUN, 1)
 
 
-def test_events_are_published_only_if_they_are_asked_for():
+def test_events_are_published_only_on_request():
     assert [frames[0] for frames in published(0, events=False)] == [b"window", b"gesture"]
 
 
@@ -127,13 +127,13 @@ def sent(message):
 
 
 @pytest.mark.parametrize("word", [-1, len(WORDS), 4_096, 2**63, -(2**63), 10**30])
-def test_a_number_that_is_no_word_ends_the_line(word):
+def test_a_number_that_is_not_a_word_ends_the_line(word):
     refusal = sent(chosen(word, 1))
     assert str(word) not in refusal or 0 < word < 10
 
 
 @pytest.mark.parametrize("word", [1.0, 0.5, "1", True, None, np.int64(1), np.float32(1), (1,), b"\1", float("nan")])
-def test_what_is_no_whole_number_ends_the_line_though_its_seal_is_valid(word):
+def test_what_is_not_a_whole_number_ends_the_line_though_its_seal_is_valid(word):
     message = chosen(word, 1)
     assert message.window.word is word
     sent(message)

@@ -30,7 +30,7 @@ from eventveil.stream.runtime.balance import balance
 STAGES = ("histogram:left", "histogram:right", "anonymize", "publish")
 
 
-def test_what_was_lost_on_the_way_is_told_from_what_was_given_up():
+def test_what_was_lost_on_the_way_is_distinguished_from_what_was_dropped():
     counters = stage_counters()["0"]
     lost = []
     for message in (
@@ -61,7 +61,7 @@ def test_who_comes_after_it_was_given_up_for_lost_is_passed_over():
     assert (counters.received, counters.missed) == (1, 5)
 
 
-def test_words_about_a_camera_are_no_windows():
+def test_camera_notices_are_not_windows():
     counters = stage_counters()["0"]
     counters.arrived(raw_message(2))
     assert counters.arrived(camera_lost := notice("camera_lost"))
@@ -69,7 +69,7 @@ def test_words_about_a_camera_are_no_windows():
     assert (counters.received, counters.missed, counters.ended) == (1, 2, 0)
 
 
-def test_what_was_in_a_stage_that_died_is_lost_and_ends_are_asked_for_anew():
+def test_what_was_in_a_stage_that_died_is_lost_and_ends_are_received_again():
     counters = stage_counters()
     for seq in range(5):
         counters["a"].arrived(raw_message(seq, "a"))
@@ -82,14 +82,14 @@ def test_what_was_in_a_stage_that_died_is_lost_and_ends_are_asked_for_anew():
     assert counters.running() == len(list(counters))
 
 
-def test_a_source_that_died_behind_its_end_need_not_read_again():
+def test_a_source_that_died_after_its_end_need_not_read_again():
     source = PipelineCounters(("histogram:0",), ("0",))["histogram:0"]
     source["0"].ended = 1
     source.close_after_crash()
     assert source["0"].ended == 1
 
 
-def test_each_source_keeps_the_books_of_its_own_stream():
+def test_each_source_counts_its_own_stream():
     counters = PipelineCounters(STAGES, ("left", "right"))
     assert [[name for name, _ in counters[stage]] for stage in STAGES] == [
         ["left"], ["right"], ["left", "right"], ["left", "right"],
@@ -174,7 +174,7 @@ def test_the_file_is_its_owners_and_new_each_time(tmp_path):
     assert pickle.loads(pickle.dumps(second))["publish"]["left"].until_us == NEVER
 
 
-def test_books_that_find_no_room_say_so(tmp_path):
+def test_counters_that_find_no_room_say_so(tmp_path):
     with pytest.raises(
         ConfigError, match=r"line\.runtime_dir: cannot create .*/counters: .*; choose a folder with room"
     ):

@@ -112,7 +112,7 @@ def test_live_never_blocks_and_gives_up_the_oldest():
     assert counters.dropped() == {QUEUE: 5}
 
 
-def test_what_is_told_of_earlier_stages_is_told_on():
+def test_losses_of_earlier_stages_are_passed_on():
     with link() as (push, pull):
         sender = EdgeSender(push, 1, "live", stage_counters(), never)
         put_all(sender, IN_FLIGHT)
@@ -123,7 +123,7 @@ def test_what_is_told_of_earlier_stages_is_told_on():
         assert [message.lost for message in arrived(pull)] == [{AGE: 3, QUEUE: 1}]
 
 
-def test_a_loss_waits_for_the_next_parcel_of_its_own_stream():
+def test_a_loss_waits_for_the_next_message_of_its_own_stream():
     with link() as (push, pull):
         sender = EdgeSender(push, 1, "live", stage_counters(), never)
         put_all(sender, IN_FLIGHT)
@@ -162,7 +162,7 @@ ACTIONS = st.lists(
 
 
 @given(ACTIONS, st.integers(1, 4))
-def test_live_every_gap_is_explained_by_the_parcel_behind_it(actions, capacity):
+def test_live_every_gap_is_explained_by_the_message_after_it(actions, capacity):
     made, got = Counter(), []
     with link() as (push, pull):
         sender = EdgeSender(push, capacity, "live", counters := stage_counters(), never)

@@ -34,7 +34,7 @@ def test_there_is_none_without_delays():
     assert Latency().take() == (None, None)
 
 
-def test_taking_starts_anew():
+def test_taking_starts_again():
     latency = of([1.0] * 98 + [1000.0] * 2)
     assert latency.take() == (pytest.approx(1, rel=0.02), pytest.approx(1000, rel=0.02))
     assert latency.take() == (None, None)

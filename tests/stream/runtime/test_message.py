@@ -101,12 +101,12 @@ def changed(message=None, *, payload=None, scores=None, **header):
 
 
 @pytest.mark.parametrize("count", [0, 1, 2, 4])
-def test_a_parcel_has_three_frames(count):
+def test_a_message_has_three_frames(count):
     refused([changed()[0]] * count)
 
 
 @pytest.mark.parametrize("header", [b"", b"{}", b"\xff", b"[]", b'{"kind": "end"}', b"\x80\x04K\x01."])
-def test_a_header_that_is_none_is_refused(header):
+def test_an_invalid_header_is_refused(header):
     refused([header, b"", b""])
 
 
@@ -136,7 +136,7 @@ def test_a_header_that_does_not_describe_its_window_is_refused(header):
 
 
 @pytest.mark.parametrize("word", [None, 1.0, "1", True, [1], 0.5])
-def test_a_word_that_is_no_whole_number_is_refused(word):
+def test_a_word_that_is_not_a_whole_number_is_refused(word):
     refused(changed(StageMessage("0", SEAL.set_word(origin(), 1)), word=word))
 
 
@@ -150,7 +150,7 @@ def test_a_payload_of_another_size_is_refused(payload):
     refused(changed(payload=payload))
 
 
-def test_a_seal_or_scores_that_are_none_are_refused():
+def test_an_invalid_seal_or_scores_are_refused():
     refused(changed(sealed_message(), seal="not hexadecimal"))
     refused(changed(sealed_message(), scores=SCORES.tobytes()[:-1]))
 
@@ -169,7 +169,7 @@ def test_random_frames_give_a_wire_error(frames):
     st.sampled_from([None, b"", b"\0" * 96]),
     st.sampled_from(MESSAGES),
 )
-def test_a_parcel_with_any_change_is_read_or_refused(header, payload, message):
+def test_a_message_with_any_change_is_read_or_refused(header, payload, message):
     with contextlib.suppress(WireError):
         got = unpack(changed(message, payload=payload, **header))
         assert got.window is None or isinstance(got.window, RawWindow | AnonymizedWindow | ChosenWord)

@@ -99,7 +99,7 @@ def test_windows_go_through_the_stage_in_order_and_the_end_comes_last():
     assert sum(figures["age"].counts) == 10
 
 
-def test_what_has_arrived_runs_as_one_batch_of_at_most_so_many():
+def test_what_has_arrived_runs_as_one_batch_up_to_a_limit():
     stage = Doubling()
     run([*(raw_message(seq) for seq in range(10)), end()], stage, batch=4)
     assert stage.batches == [4, 4, 2]
@@ -112,7 +112,7 @@ def test_a_stage_is_not_called_for_ends_alone():
     assert stage.batches == []
 
 
-def test_a_word_about_the_camera_keeps_its_place_and_is_no_end():
+def test_a_camera_notice_keeps_its_place_and_is_not_an_end():
     got, figures = run([raw_message(0), notice("camera_lost"), notice("camera_back"), raw_message(1), end()])
     assert [(p.window and p.window.origin.seq, p.notice) for p in got] == [
         (0, None), (None, "camera_lost"), (None, "camera_back"), (1, None), (None, None),
@@ -151,7 +151,7 @@ def test_without_a_greatest_age_the_oldest_window_goes_through():
     st.integers(1, 5),
     st.integers(1, 4),
 )
-def test_every_gap_is_explained_behind_a_relay(windows, batch, queue):
+def test_every_gap_is_explained_after_a_relay(windows, batch, queue):
     """Counts and numbers agree in each stream, wherever windows are dropped: before the relay, by age, by the queue."""
     made, earlier, messages = Counter(), Counter(), []
     for stream, fresh, lost_before in windows:
@@ -184,7 +184,7 @@ def test_every_gap_is_explained_behind_a_relay(windows, batch, queue):
     assert set(dropped) <= {AGE, QUEUE}
 
 
-def test_a_full_outbox_holds_the_relay_back_but_not_its_reports():
+def test_a_full_edge_queue_holds_the_relay_back_but_not_its_reports():
     """Lossless: a relay that cannot send does not receive either, and keeps reporting instead of blocking."""
     waiting, read = [], 0
     messages = [*(raw_message(seq) for seq in range(30)), end()]
@@ -207,7 +207,7 @@ def test_a_full_outbox_holds_the_relay_back_but_not_its_reports():
     assert max(waiting) == 3
 
 
-def test_a_batch_that_does_not_fit_waits_in_the_outbox():
+def test_a_batch_that_does_not_fit_waits_in_the_edge_queue():
     waiting = []
     messages = [*(raw_message(seq) for seq in range(30)), end()]
     with relay(messages, batch=8, hwm=1, queue=3) as (stage_relay, reader):

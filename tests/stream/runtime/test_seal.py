@@ -36,7 +36,7 @@ def test_what_the_anonymizer_made_passes_as_it_is():
     assert SEAL.check(classified) is classified
 
 
-def test_it_passes_behind_a_wire_and_in_any_layout():
+def test_it_passes_after_transport_and_in_any_layout():
     window = unpack([bytes(frame) for frame in pack(sealed_message(seq=3))]).window
     assert SEAL.check(window) is window
     strided = replace(window, values=np.asfortranarray(window.values))

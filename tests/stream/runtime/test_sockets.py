@@ -76,7 +76,7 @@ def test_a_folder_too_long_for_a_socket_is_refused(short_folder):
 
 
 @pytest.mark.parametrize("below", ["", "/line"])
-def test_a_path_that_is_no_folder_is_refused(short_folder, below):
+def test_a_path_that_is_not_a_folder_is_refused(short_folder, below):
     (short_folder / "file").write_text("here")
     with pytest.raises(ConfigError, match=r"line\.runtime_dir: cannot create .*; choose another folder"):
         runtime_folder(Path(f"{short_folder}/file{below}"))
@@ -103,7 +103,7 @@ def test_a_private_socket_passes_what_it_is_given_and_stays_in_its_folder(contex
 
 @pytest.mark.parametrize("base", ["tcp://127.0.0.1:5599", "tcp://*", "@tcp://"])
 @pytest.mark.parametrize("name", ["publish", ":5599", "/tcp://127.0.0.1:5599"])
-def test_a_private_socket_cannot_be_asked_for_the_network(context, base, name):
+def test_a_private_socket_cannot_be_bound_to_the_network(context, base, name):
     with PrivateSockets(base, context).pull(name) as pull, PrivateSockets(base, context).push(name) as push:
         assert pull.last_endpoint.startswith(b"inproc://")
         assert push.last_endpoint.startswith(b"inproc://")
@@ -118,7 +118,7 @@ def test_a_folder_belongs_to_one_pipeline_until_it_lets_go(short_folder):
     assert (short_folder / "lock").stat().st_mode & 0o777 == 0o600
 
 
-def test_what_is_no_socket_is_not_replaced_by_a_private_one(context, short_folder):
+def test_what_is_not_a_socket_is_not_replaced_by_a_private_one(context, short_folder):
     file, link = short_folder / "publish.sock", short_folder / "classify.sock"
     file.write_text("precious")
     link.symlink_to("nothing")

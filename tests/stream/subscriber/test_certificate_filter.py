@@ -199,7 +199,7 @@ def test_without_the_demand_everything_comes_and_the_certificate_once(keys):
     assert [m.header.seq for m in got if m.topic == WINDOW] == [0, 1]
 
 
-def test_a_certificate_said_again_is_no_sign_of_life(keys):
+def test_a_repeated_certificate_is_not_a_sign_of_life(keys):
     text, stop = certificate(keys.auditor.private, (DIGEST, 0)), threading.Event()
 
     with zmq.Context() as context, context.socket(zmq.PUB) as socket:

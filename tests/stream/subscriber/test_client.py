@@ -60,7 +60,7 @@ def test_a_failed_line_ends_it_too():
 
 
 @pytest.mark.parametrize(("topics", "expected"), [((WINDOW,), [WINDOW, STATE]), ((GESTURE, GESTURE), [GESTURE, STATE])])
-def test_only_what_was_asked_for_arrives_and_what_happens_to_the_line(topics, expected):
+def test_only_requested_topics_and_states_of_the_line_arrive(topics, expected):
     assert [message.topic for message in all_from(window(), gesture(), state(), topics=topics)] == expected
 
 
@@ -75,7 +75,7 @@ def test_unknown_topics_are_refused(topics):
 
 
 @pytest.mark.parametrize("endpoint", ["", "localhost:5556", "tcp://", "tcp://127.0.0.1", "http://a:1", "inproc://line"])
-def test_an_endpoint_that_is_none_is_refused(endpoint):
+def test_an_invalid_endpoint_is_refused(endpoint):
     with pytest.raises(ConfigError, match=r"expected tcp://HOST:PORT or ipc://PATH"):
         next(subscribe(endpoint, timeout_s=0.1))
 
@@ -158,7 +158,7 @@ def test_numbers_without_gaps_miss_nothing():
     assert missing(message(0), message(1), message(2)) == [{}, {}, {}]
 
 
-def test_what_the_publisher_lost_is_told_once_with_its_reason():
+def test_what_the_publisher_lost_is_reported_once_with_its_reason():
     assert missing(
         message(0), message(3, {"queue": 2}), message(4, {"queue": 2}), message(7, {"queue": 3, "age": 1})
     ) == [{}, {"queue": 2}, {}, {"queue": 1, "age": 1}]
@@ -183,7 +183,7 @@ def test_streams_and_topics_are_counted_apart():
     ) == [{}, {}, {}, {}, {"network": 1}, {}]
 
 
-def test_a_line_that_begins_anew_misses_nothing():
+def test_a_line_that_restarts_misses_nothing():
     """Whether its first number is lower or higher than the last one before."""
     for first in (0, 30):
         assert missing(
@@ -193,7 +193,7 @@ def test_a_line_that_begins_anew_misses_nothing():
         ) == [{}, {}, {"queue": 1}]
 
 
-def test_what_was_under_way_when_the_publisher_died_is_told_as_that():
+def test_what_was_in_flight_when_the_publisher_died_is_reported_as_that():
     assert missing(
         message(8, {"queue": 3}), message(12, {"queue": 4, "crash": 1}, life=2), message(14, {"queue": 5}, life=2)
     ) == [{}, {"queue": 1, "crash": 2}, {"queue": 1}]
@@ -214,7 +214,7 @@ def test_what_is_missing_arrives_with_the_message():
         st.tuples(st.sampled_from("ab"), st.sampled_from(["sent", "sent", "queue", "age", "network"])), max_size=40
     )
 )
-def test_whatever_happens_to_a_window_is_told_exactly(fates):
+def test_whatever_happens_to_a_window_is_reported_exactly(fates):
     seqs, lost = dict.fromkeys("ab", 0), {"a": {}, "b": {}}
     gaps = Gaps()
     for stream in "ab":

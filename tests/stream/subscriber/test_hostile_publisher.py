@@ -92,7 +92,7 @@ def false_publisher(*answers):
         message([*(bytes(part) for part in WINDOW[:2]), bytes(WINDOW[2])[:-1]]),
     ],
 )  # fmt: skip
-def test_a_message_that_is_none_gives_a_wire_error_and_takes_no_memory(answer):
+def test_an_invalid_message_gives_a_wire_error_and_takes_no_memory(answer):
     before = memory(os.getpid())
     with false_publisher(answer) as endpoint, contextlib.closing(subscribe(endpoint, timeout_s=PATIENCE_S)) as messages:
         with pytest.raises(WireError) as caught:

@@ -61,7 +61,7 @@ def test_what_a_publisher_lets_through_is_accepted(wanted, changes):
     st.sampled_from([1, 2]),
     st.sampled_from(["network", "crash", "certificate"]),
 )
-def test_what_is_lost_on_its_way_is_no_reason_for_alarm(wanted, lost, changes, reason):
+def test_what_is_lost_on_its_way_is_not_a_violation(wanted, lost, changes, reason):
     limiter, rate, before = WordLimiter(changes), RateCheck(BOOK, UNSEEN), 0
     for seq, word in enumerate(wanted):
         shown = limiter.limit(word, seq * STEP_US)

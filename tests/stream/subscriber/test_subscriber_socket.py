@@ -9,7 +9,7 @@ from pipeline_helpers import PATIENCE_MS
 from eventveil.stream.subscriber.subscriber_socket import connect, subscriber_socket
 
 
-def test_a_subscriber_behind_its_queue_misses_messages_and_holds_nobody_up(context):
+def test_a_subscriber_with_a_full_queue_misses_messages_and_delays_no_one(context):
     with open_endpoint(context, 3) as endpoint:
         public = endpoint.socket
         public.rcvtimeo = PATIENCE_MS

@@ -126,7 +126,7 @@ def test_a_large_window_becomes_a_smaller_picture_of_means(line, address):
     assert np.flatnonzero(np.frombuffer(payload, np.uint8)).tolist() == [0]
 
 
-def test_what_is_no_number_is_shown_as_zero(line, address):
+def test_what_is_not_a_number_is_shown_as_zero(line, address):
     with browser(address) as one:
         line.window(0, [[[np.nan, np.inf, -np.inf, 3e38, -3e38]]])
         _, header, payload = one.next("window")
@@ -134,7 +134,7 @@ def test_what_is_no_number_is_shown_as_zero(line, address):
     assert payload[0] == payload[1] == payload[2]
 
 
-def test_only_so_many_streams_are_kept(line, address):
+def test_the_number_of_streams_is_limited(line, address):
     with browser(address) as one:
         for number in range(40):
             line.window(number, stream=f"s{number}")
@@ -237,7 +237,7 @@ def test_the_token_is_not_sent_back(guarded):
         assert one.socket.subprotocol == "eventveil"
 
 
-def test_a_browser_has_nothing_to_say_and_there_are_only_so_many(address):
+def test_a_browser_has_nothing_to_say_and_their_number_is_limited(address):
     with browser(address) as one:
         one.next("page")
         one.socket.send("anything")
