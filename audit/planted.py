@@ -254,7 +254,7 @@ class PlantedClassifier(nn.Module):
     """Labels windows by the first two bits of an id, and is as certain as the others say.
 
     Args:
-        labels: how many it uses; with one, only its certainty tells.
+        labels: how many it uses; with one, only its certainty reveals the id.
     """
 
     def __init__(self, labels: int = 4) -> None:

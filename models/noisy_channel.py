@@ -81,7 +81,7 @@ class NoisyChannel(nn.Module):
     def begin_from(self, classifier: ResNetClassifier) -> None:
         """Initialise the encoder with the backbone of a classifier that was trained on raw windows.
 
-        From scratch, encoder and decoder must learn a common code, which takes long.
+        From scratch, encoder and decoder must learn a common code, which takes a long time.
 
         Raises:
             ValueError: the classifier is not a ResNet-18 of logarithms, or has another width or other channels.

@@ -81,8 +81,8 @@ def attack_pairs(
         knowledge: of the attacker, for the report.
         architecture: of the attacker, for the report.
         by_target: fit one model for each target, and add up what they say.
-        by_window: compare each window with each, and take the surest pair, instead of comparing means: few windows that
-            tell are drowned in a mean.
+        by_window: compare each window with each, and take the surest pair, instead of comparing means: a few
+            revealing windows are lost in a mean.
     """
     training, test = training.without_means_of(training), test.without_means_of(training)
     kept_K = most_telling(training)

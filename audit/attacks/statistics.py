@@ -4,8 +4,8 @@ Every value, the mean and the spread of each pixel and each channel, how often e
 and the product of each pixel with itself and with that of the *next window*: what links windows of a person only in
 pairs or in longer sequences is invisible in single windows. The statistics that differ most between people in training
 are kept, and pairs of tracks are compared by them. Nothing is mirrored, so left and right are different here. Tracks of
-`sequences` windows are in the order of time. They are also compared by the surest pair of their windows: a few windows
-that tell are drowned in a mean.
+`sequences` windows are in the order of time. They are also compared by the surest pair of their windows: a few
+revealing windows are lost in a mean.
 
 Legend of axes: N windows, B windows of a batch, C channels, H rows, W columns, F features, P pixels, S sessions.
 """

@@ -118,7 +118,7 @@ class Aedat2Reader(Reader):
         if sensor is None or not (davis or sensor == DVS128):
             self._file.seek(0, os.SEEK_END)
             raise self.fault(
-                "the file does not name its chip, which tells the layout of its addresses",
+                "the file does not name its chip, which determines the layout of its addresses",
                 "state the geometry of a DVS128 (128x128) or of a DAVIS (240x180, 346x260, ...)",
             )
         if not self._checked_layout:

@@ -1,4 +1,4 @@
-"""The file that tells a simulated dataset from others. The simulator itself compiles kernels when it is imported."""
+"""The file that marks a dataset as simulated. The simulator itself compiles kernels when it is imported."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
-"""What a running pipeline tells over HTTP: a list of what may leave, not of what may not.
+"""What a running pipeline reports over HTTP: a list of what may leave, not of what may not.
 
 Nothing here is computed from events: no count of events, no density, no counter of a camera's events, no text of an
-error. The number of events a second shows when people move, and its total tells people apart. The user
-of the pipeline sees these figures on the terminal, and with `eventveil run --json`.
+error. The number of events a second shows when people move, and its total tells people apart. The user of the
+pipeline sees these figures on the terminal, and with `eventveil run --json`.
 
 The one exception is counts of published gestures, where everyone who can read them may receive the gestures themselves.
 """

@@ -1,4 +1,4 @@
-"""The panel away from the training data: it catches an anonymizer that protects only what it knows."""
+"""The attacks away from the training data: they catch an anonymizer that protects only what it knows."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Who audits until the result is good: ceilings that hold together, and a book of what was begun with a key."""
+"""Audits repeated until the result is good: ceilings that hold together, and a log of what was begun with a key."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is sent besides windows: a line as built tells nothing there, and planted leaks in it are found."""
+"""What is sent besides windows: a line as built reveals nothing there, and planted leaks in it are found."""
 
 from __future__ import annotations
 

@@ -63,7 +63,7 @@ def test_the_features_that_tell_people_apart_come_first():
     x[:, 321] += 2 * np.random.default_rng(5).standard_normal(12)[names.astype(int)]
     features = Features(x, names, sessions, np.zeros(len(x), np.int64))
     assert most_telling(features)[0] == 321
-    # A session that all people share, as a light, tells nobody apart.
+    # A session that all people share, as a light, distinguishes no one.
     x[:, 7] += 50 * sessions.astype(int)
     assert 7 not in most_telling(features, 5)
 

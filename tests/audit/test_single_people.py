@@ -38,7 +38,7 @@ def test_one_of_twelve_people_is_enough():
 
 @pytest.mark.parametrize("consistent", [False, True])
 def test_blind_attackers_rarely_name_anybody(consistent):
-    """At most one audit in twenty may name somebody; three or more of twenty would happen in 7.5 % of cases.
+    """At most one audit in twenty may name anyone; three or more of twenty would happen in 7.5 % of cases.
 
     The seed is fixed, so the test cannot fail by chance.
     """

@@ -154,7 +154,7 @@ def test_a_book_must_be_there_and_the_right_one(small, tmp_path):
 
 
 class Says(StandInSource):
-    """Says the person's word all the time, or words that nobody causes."""
+    """Says the person's word all the time, or words that do not depend on the person."""
 
     leaks = True
 

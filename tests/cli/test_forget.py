@@ -1,4 +1,4 @@
-"""`eventveil forget` deletes what is kept without being asked for, all of it, and nothing else."""
+"""`eventveil forget` deletes what eventveil has stored by itself, all of it, and nothing else."""
 
 from __future__ import annotations
 

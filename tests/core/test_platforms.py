@@ -1,4 +1,4 @@
-"""Machines on which eventveil cannot run are told so before anything else is imported."""
+"""On machines where eventveil cannot run, it says so before anything else is imported."""
 
 from __future__ import annotations
 

@@ -35,7 +35,7 @@ def test_a_clock_that_restarts_goes_on_by_that_of_this_machine(new_us):
     assert got.t.tolist() == [5_000_000, 5_000_005, 5_001_000]  # two seconds later, as they came two seconds later
     assert (clock.jumps, clock.held, clock.outlying) == (1, 0, 0)
     again_us = new_us - 5_000_000
-    got = clock.place(packet(*range(again_us, again_us + CONFIRMED)), 13 * S)  # so many confirm each other
+    got = clock.place(packet(*range(again_us, again_us + CONFIRMED)), 13 * S)  # this many confirm each other
     assert got.t.tolist() == [6_000_000 + k for k in range(CONFIRMED)]
     assert clock.jumps == 2
 

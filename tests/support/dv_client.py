@@ -13,7 +13,7 @@ PATIENCE_S = 60
 
 
 class DvClient:
-    """Connects to a port of this machine as soon as somebody listens there, and collects all bytes until the end."""
+    """Connects to a port of this machine as soon as a server listens there, and collects all bytes until the end."""
 
     def __init__(self, port: int) -> None:
         self.connected, self._data = threading.Event(), bytearray()

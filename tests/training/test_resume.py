@@ -58,7 +58,7 @@ def arguments(root, folder, **changes):
 
 
 class InterruptAtStep(threading.Thread):
-    """Sends SIGINT to this process, as Ctrl-C does, once a run has written so many steps."""
+    """Sends SIGINT to this process, as Ctrl-C does, once a run has written this many steps."""
 
     def __init__(self, folder, steps):
         super().__init__()

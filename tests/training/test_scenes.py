@@ -1,4 +1,4 @@
-"""Sets with scenes without a gesture: scenes are no people, and identity stages see nobody where nobody is."""
+"""Sets with scenes without a gesture: scenes are not people, and identity stages see no one where no one is."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The configuration of the stand-in: the shipped file contains every key, and its brackets tell the defaults."""
+"""The configuration of the stand-in: the shipped file contains every key, and its brackets give the defaults."""
 
 from __future__ import annotations
 

@@ -106,7 +106,7 @@ def test_a_cache_is_private_and_goes_to_workers_as_its_name(gestures, tmp_path):
 
 
 def test_windows_in_memory_are_never_in_a_file(gestures, tmp_path, monkeypatch):
-    """A killed process would leave it, where nobody looks for raw windows."""
+    """A killed process would leave it, where no one looks for raw windows."""
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "there is no folder for temporary files"))
     dataset = WindowDataset(gestures, **CUT)
     assert dataset[0].window.sum() > 0

@@ -26,7 +26,7 @@ SOON_S = 20
 
 
 def ended(pid):
-    """Return whether a process has ended: it is gone, or waits to be collected by whoever is its parent now."""
+    """Return whether a process has ended: it is gone, or waits to be collected by its present parent."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
     except FileNotFoundError:

@@ -26,7 +26,7 @@ from eventveil.training.stages.single_network import SingleNetwork, StageInputs
 
 
 class RestoredShare(NamedTuple):
-    """A share of what tells windows apart that was restored, with its 95 % interval by person."""
+    """The restored share of the differences between windows, with its 95 % interval by person."""
 
     value: float
     low: float

@@ -1,4 +1,4 @@
-"""The lengths of messages tell nothing: one length for each topic, whatever the gesture, the numbers and the losses."""
+"""The lengths of messages reveal nothing: one length for each topic, whatever gesture, numbers and losses are sent."""
 
 from __future__ import annotations
 

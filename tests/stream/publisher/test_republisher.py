@@ -29,7 +29,7 @@ FAST = Excerpt(speed=None)
 
 
 def recorded(path, *frames, every_ms=100):
-    """Write messages, one every so many milliseconds."""
+    """Write messages at a fixed interval in milliseconds."""
     file = McapFile(path)
     for number, each in enumerate(frames):
         file.write(decode(each), 10**18 + number * every_ms * MS)
@@ -84,7 +84,7 @@ def test_what_was_recorded_is_published_and_announced_as_a_replay(line):
 
 
 def test_a_replay_never_poses_as_live(line):
-    """Whoever comes late is told within two seconds, too."""
+    """A subscriber that joins late learns it within two seconds, too."""
     stopped = threading.Event()
     with replaying(line, Excerpt(speed=0.1), stopped) as endpoint:
         first = next(iter(subscribe(endpoint, timeout_s=60)))

@@ -200,7 +200,7 @@ def test_no_choice_of_words_changes_them_more_often(wanted, changes):
 
 @given(st.lists(st.integers(0, 3), min_size=1, max_size=25))
 def test_every_byte_follows_from_the_published_words(wanted):
-    """Of two private halves whose words are limited to the same, nobody can tell which one it was."""
+    """Two private halves whose words are limited to the same cannot be distinguished from outside."""
     frames = published(*wanted)
     assert published(*words_of(frames)) == frames
 

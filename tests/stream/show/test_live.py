@@ -1,4 +1,4 @@
-"""The owner's page of a live camera: it shows what a recording of the same events shows, and ends when told to."""
+"""The owner's page of a live camera: it shows what a recording of the same events shows, and ends on request."""
 
 from __future__ import annotations
 

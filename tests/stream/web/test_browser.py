@@ -1,4 +1,4 @@
-"""The page in a real browser, on a desktop and on a phone: streams, a lost line, text that would like to be HTML."""
+"""The page in a real browser, on a desktop and on a phone: streams, a lost line, text that contains HTML."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def browser(tmp_path_factory):
 
 
 class Beat:
-    """Publishes windows and gestures of two streams, ten a second, until it is told to be silent."""
+    """Publishes windows and gestures of two streams, ten a second, until it is silenced."""
 
     def __init__(self, endpoint="tcp://127.0.0.1:*", run="ab" * 8):
         self.publisher = Publisher(endpoint)

@@ -1,4 +1,4 @@
-"""The page beside a real pipeline: in a process of its own, which sees nothing but what is published."""
+"""The page of a real pipeline: in a process of its own, which sees only what is published."""
 
 from __future__ import annotations
 
