@@ -145,7 +145,7 @@ def read_books(paths: Sequence[Path], weights: Mapping[str, Weights], given: Pat
                 "a stand-in of other steps cannot be audited"
             )
     if given is not None and not books:
-        raise AuditError(f"{given}: only a stand-in publishes from a book, and there is none among --weights")
+        raise AuditError(f"{given}: only a stand-in publishes from a book, and none is in --weights; omit --book")
     return books
 
 

@@ -142,7 +142,7 @@ def _step(node: Any, part: str, key: str) -> Any:
     child = node[place] if isinstance(node, list) else node.get(part)
     child = {} if child is None else child
     if not isinstance(child, (dict, list)):
-        raise ConfigError(f"--set {key}: {part!r} is a value, not a group of keys")
+        raise ConfigError(f"--set {key}: {part!r} is a value, not a group of keys; leave out what follows")
     node[place] = child.copy()
     return node[place]
 

@@ -196,9 +196,14 @@ def _choose_network(path: Path, state: StateDict, role: Role | None) -> tuple[St
     for name, roles in roles_by_tensor.items():
         if name in state:
             if role is not None and role not in roles:
-                raise WeightsError(f"{path}: holds a network for the role {' or '.join(roles)}, not {role}")
+                raise WeightsError(
+                    f"{path}: holds a network for the role {' or '.join(roles)}, not {role}; choose its role"
+                )
             return state, role or roles[0]
-    raise WeightsError(f"{path}: not a state dict of AnonyNoise's code: it holds none of {', '.join(roles_by_tensor)}")
+    raise WeightsError(
+        f"{path}: not a state dict of AnonyNoise's code: it holds none of {', '.join(roles_by_tensor)}; choose another "
+        "file"
+    )
 
 
 def _under(state: StateDict, prefix: str) -> StateDict:

@@ -208,7 +208,10 @@ class Classifier:
                 classified: Classified = self._model(self._transfer.up(list(windows)))
                 (scores,) = self._transfer.down(classified.logits.softmax(dim=1))
         except Exception as error:
-            raise ClassifierCrashError(f"the classifier failed on {self.device} ({type(error).__name__})") from error
+            raise ClassifierCrashError(
+                f"the classifier failed on {self.device} ({type(error).__name__}); restart the pipeline, on another "
+                "device if it happens again"
+            ) from error
         if not np.isfinite(scores).all():
             raise LineError("the classifier returned values that are not finite; use other weights")
         return scores

@@ -101,7 +101,7 @@ def raw_pictures(path: Path, network: FireNet, device: torch.device) -> Iterator
             picture, state = reconstructed(network, grid_BGVHW, state)
             yield picture
     if state is None:
-        raise AuditError(f"{path}: the recording is too short for a picture, which takes {SHORT_US // 1000} ms")
+        raise AuditError(f"{path}: the recording is too short for a picture ({SHORT_US // 1000} ms); choose another")
 
 
 def recorded_windows(

@@ -77,7 +77,7 @@ def _read(path: Path) -> Any:
     try:
         return json_module.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise ConfigError(f"{path}: cannot be read as JSON ({error})") from None
+        raise ConfigError(f"{path}: cannot be read as JSON ({error}); make it again") from None
 
 
 def _of_audit(content: Any) -> Results:

@@ -154,7 +154,7 @@ def uninstall(paths: ServicePaths, system: System) -> list[Path]:
         for path in listed:
             system.place(path).unlink()
     except OSError as error:
-        raise ConfigError(f"{error.filename}: cannot be removed ({error.strerror})") from None
+        raise ConfigError(f"{error.filename}: cannot be removed ({error.strerror}); remove it yourself") from None
     for command in commands:
         system.run(command)
     return listed

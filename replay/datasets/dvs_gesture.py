@@ -126,7 +126,9 @@ def _labelled(path: Path, split: str) -> Iterator[Trial]:
         try:
             start_us, stop_us = int(row["startTime_usec"]), int(row["endTime_usec"])
         except (TypeError, ValueError):
-            raise DatasetError(f"{labels}: label {number} has no start and end in whole microseconds") from None
+            raise DatasetError(
+                f"{labels}: label {number} has no start and end in whole microseconds; correct it"
+            ) from None
         if start_us >= stop_us:
             raise DatasetError(f"{labels}: label {number} ends before it begins; correct or remove it")
         yield Trial(

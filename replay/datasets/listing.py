@@ -41,7 +41,9 @@ def lines_of(path: Path, expected: str) -> Iterator[tuple[int, str]]:
     try:
         text = path.read_text(encoding="utf-8-sig")
     except FileNotFoundError:
-        raise DatasetError(f"{path.parent}: looked for {path.name}, {expected}, but it is not there") from None
+        raise DatasetError(
+            f"{path.parent}: looked for {path.name}, {expected}, but it is not there; fetch it"
+        ) from None
     except UnicodeDecodeError:
         raise DatasetError(f"{path}: expected text, {expected}, found other bytes") from None
     for number, line in enumerate(text.splitlines(), 1):

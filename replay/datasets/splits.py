@@ -36,7 +36,9 @@ class Split:
         for part, people in self.people.items():
             for person in people:
                 if person in parts:
-                    raise DatasetError(f"person {person} is in the split twice, in {parts[person]} and in {part}")
+                    raise DatasetError(
+                        f"person {person} is in the split twice, in {parts[person]} and in {part}; leave one out"
+                    )
                 parts[person] = part
 
     def save(self, path: Path) -> None:
@@ -55,7 +57,10 @@ class Split:
         """
         unknown = sorted({person for people in self.people.values() for person in people} - set(dataset.subjects))
         if unknown:
-            raise DatasetError(f"{dataset.root}: the split names people who are not there: {', '.join(unknown)}")
+            raise DatasetError(
+                f"{dataset.root}: the split names people who are not there: {', '.join(unknown)}; make a split of this "
+                "dataset"
+            )
         parts = {person: part for part, people in self.people.items() for person in people}
         trials = (replace(trial, split=parts[trial.subject]) for trial in dataset.trials if trial.subject in parts)
         return replace(dataset, trials=tuple(trials))
