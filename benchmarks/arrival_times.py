@@ -1,4 +1,4 @@
-"""Attack the arrival times of a live pipeline's packets: do they tell whether something moved in a window?
+"""Attack the arrival times of a live pipeline's packets: do they reveal whether something moved in a window?
 
     python benchmarks/arrival_times.py [--windows 300] [--seed 1]
 

@@ -101,7 +101,7 @@ async def halt(address: str, seconds: float) -> int:
 
 
 async def browsers(address: str, reading: int, halted: int, seconds: float) -> tuple[list[float], int, int]:
-    """Watch with so many browsers at once; return all delays, and the frames missed by reading and halted ones."""
+    """Watch with this many browsers at once; return all delays, and the frames missed by reading and halted ones."""
     waiting = asyncio.gather(*(halt(address, seconds) for _ in range(halted)))
     results = await asyncio.gather(*(watch(address, seconds) for _ in range(reading)))
     delays_ms = [delay for delays, _ in results for delay in delays]

@@ -7,7 +7,7 @@ numbers and from nothing else, so an attacker with those numbers knows at least 
 the gesture, and trains on the test people themselves: on all sessions but one, with fresh noise in each step. It then
 identifies the people in the session that it has not seen, from one window and from several of the same person (their
 log-probabilities added). Each session is left out in turn. Intervals are 95 %, by person. With a single session there
-is nobody to identify, and only the information of the codes is measured.
+is no one to identify, and only the information of the codes is measured.
 """
 
 from __future__ import annotations

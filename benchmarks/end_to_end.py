@@ -8,7 +8,7 @@ files    Million events per second on one core (pin it with taskset), from a fil
          bins of 10 ms, of the sensor's size and of 128x128, every library as its manual says: faery and np.bincount,
          dv-processing's slicer and accumulator (one picture per window: less work), tonic's reader and ToFrame (needs
          the package aedat), evlib's stacked histograms (a table of the pixels that are not zero). Each runs in its own
-         process, in turn. aedat and evlib are no dependencies: without them, their rows are missing. The goal is 150
+         process, in turn. aedat and evlib are not dependencies: without them, their rows are missing. The goal is 150
          Mev/s for EVT3.
 cameras  Recordings of moving discs at this rate each, as cameras, into one line with the shipped stand-in, in
          processes, `line.release_ms=1`: from the end of a window to its publication, all computing included, after ten
@@ -174,7 +174,7 @@ def files(options: argparse.Namespace) -> None:
 
 
 def recording(path: Path, events: int, seconds: float) -> None:
-    """Write a recording of moving discs with so many events in so much time."""
+    """Write a recording of moving discs with this many events in this time."""
     from recordings_made import DVS128, moving_discs, write
 
     discs = moving_discs(events, DVS128)
@@ -183,7 +183,7 @@ def recording(path: Path, events: int, seconds: float) -> None:
 
 
 def line(cameras: int, rate: float, seconds: float) -> dict[str, float]:
-    """Run a line of so many cameras; return its figures after it has warmed up."""
+    """Run a line of this many cameras; return its figures after it has warmed up."""
     with tempfile.TemporaryDirectory() as folder:
         sources = []
         for k in range(cameras):  # each with another number of events, for the same events in two streams are refused

@@ -61,7 +61,7 @@ BIN_US = 100_000
 TONIC = "?columns=x,y,p,t&unit=ms"
 RAW_CUT = TrainingWindowSettings(mode="voxel", bins=NODES, bin_us=SHORT_US // NODES)
 SHORT = 5  # steps of windows of the stand-in, where a trial has no more
-EVERY = 5  # of so many raw pictures of a long recording, one is looked at
+EVERY = 5  # of this many raw pictures of a long recording, one is searched for faces
 
 
 def windows_of(path: Path, options: str, **cut: Any) -> Counts:

@@ -2,8 +2,8 @@
 
     python benchmarks/seal.py [--times 200]
 
-Of one anonymized window of 10x128x128 float32 (655 kB), and of a word of a stand-in (a few bytes). BLAKE3 is measured
-where its package is installed; hashlib has none.
+Measured are one anonymized window of 10x128x128 float32 (655 kB) and a word of a stand-in (a few bytes). BLAKE3 is
+measured where its package is installed; hashlib has none.
 """
 
 from __future__ import annotations
