@@ -55,7 +55,7 @@ class Auditor:
     """One audit.
 
     Args:
-        settings: of the audit.
+        settings: settings of the audit.
         subjects: the anonymizers under attack; `raw` must be among them.
         folder: OUT.
         progress: shows the progress.

@@ -172,7 +172,7 @@ class Utility(ReportModel):
     Attributes:
         retrained: accuracy of a classifier trained on anonymized windows.
         as_it_is: accuracy of a classifier trained on raw windows.
-        classes: of the retrained classifier.
+        classes: classes of the retrained classifier.
     """
 
     retrained: Figure
@@ -228,7 +228,7 @@ class Attribute(ReportModel):
     """How well a probe predicts an attribute of unseen people, or the light.
 
     Attributes:
-        name: of the attribute.
+        name: name of the attribute.
         probe: linear or cnn.
         classes: its possible values.
         people: number of test people.
@@ -305,7 +305,7 @@ class PlantedLeak(ReportModel):
     """What the attackers achieved on a leak that the audit planted, to test itself; see `audit.planted`.
 
     Attributes:
-        name: of the leak.
+        name: name of the leak.
         found: whether an audit would fail an anonymizer for it.
         surest: the attack whose advantage has the interval that begins highest.
         surely_linked: number of people who are surely linked.
@@ -346,13 +346,13 @@ class SubjectReport(ReportModel):
     """All figures of one anonymizer.
 
     Attributes:
-        name: of the weights file or the rule.
+        name: name of the weights file or the rule.
         audited: whether there is a verdict.
         weights: digest of its weights (`Metadata.identity`).
         classifier: digest of the classifier whose published gestures were attacked; None without one.
         about: metadata of the weights file.
         bits_per_second: the most bits that leave in any second, whatever a stand-in has learned; None for others.
-        attacks: of all attackers of identity.
+        attacks: those of all attackers of identity.
         averaging: attacks on averages, which the publishing rule prevents.
         restored: share of raw windows that the best denoiser restored.
         likeness: of pictures from its windows.

@@ -54,7 +54,7 @@ class Published:
     Attributes:
         raw: the counts that it was made of.
         values: float32 (C, H, W); None for a word.
-        scores: of the classifier; None without one.
+        scores: scores of the classifier; None without one.
         word: its number; None for a window.
     """
 
@@ -90,7 +90,7 @@ def send(
         windows: in the order of time, without gaps.
         provenance: what the headers state about the weights.
         window_us: from the start of one window to that of the next.
-        book: of a stand-in.
+        book: book of a stand-in.
     """
     clock, seal = _Clock(), Seal(Seal.new_key())
     counters = PipelineCounters(("publish",), (STREAM,))["publish"]

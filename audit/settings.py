@@ -198,9 +198,9 @@ def train_settings(settings: AuditSettings, *, pooled: bool, schedule: StageSett
     """Return the settings for the training of an attacker.
 
     Args:
-        settings: of the audit.
+        settings: settings of the audit.
         pooled: whether the attacker pools, and needs batches of groups of windows of one person.
-        schedule: of the training; None: that of attackers.
+        schedule: schedule of the training; None: that of attackers.
     """
     attackers = settings.attackers
     network = ClassifierSettings(depth=18, width=attackers.width, embedding=attackers.embedding, logarithm=True)

@@ -31,7 +31,7 @@ class WindowSource(Protocol):
 
         Args:
             raw: the recordings of one part; the trials of a session follow one another without a gap.
-            seed: of whatever is random.
+            seed: seed of everything that is random.
             device: to compute on.
         """
         ...

@@ -34,7 +34,7 @@ class GestureClassifier:
 
     Attributes:
         network: returns a `models.resnet.Classified` for windows (B, C, H, W).
-        digest: of its weights (`Metadata.identity`).
+        digest: digest of its weights (`Metadata.identity`).
     """
 
     network: nn.Module
@@ -49,7 +49,7 @@ class Subject:
         name: unique among the subjects.
         anonymizer: the workspace moves a module to its device.
         audited: whether it gets a verdict; the others are for comparison.
-        digest: of its weights (`Metadata.identity`); None for a rule.
+        digest: digest of its weights (`Metadata.identity`); None for a rule.
         about: metadata of the weights file; None for a rule.
         classifier: recognises the gestures that are published with its windows; None: gestures are not attacked.
         source: makes its windows from whole recordings; None: from raw windows, by the anonymizer alone.
@@ -119,7 +119,7 @@ def read_books(paths: Sequence[Path], weights: Mapping[str, Weights], given: Pat
 
     Args:
         paths: as in `read_weights`.
-        weights: of the anonymizers, by the names of their files.
+        weights: weights of the anonymizers, by the names of their files.
         given: the book of the only stand-in; None: `book.safetensors` beside each one's weights.
 
     Raises:

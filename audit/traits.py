@@ -28,7 +28,7 @@ class Trait:
     """A trait that can be predicted from a trial.
 
     Attributes:
-        name: of the trait.
+        name: name of the trait.
         classes: its possible values.
         of: the class of each trial, by the trial's name.
     """

@@ -32,8 +32,8 @@ def new_figure(width: float, height: float, *, count: int = 1, columns: int = 1)
     """Return a figure with `count` plots in rows of `columns`.
 
     Args:
-        width: of each plot, inches.
-        height: of each plot, inches.
+        width: width of each plot, inches.
+        height: height of each plot, inches.
         count: number of plots.
         columns: plots in a row.
 

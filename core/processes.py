@@ -158,7 +158,7 @@ class ProcessHandle:
     """Holds a process, which need not be a child of this one: its number is not reused unnoticed (Linux: a pidfd).
 
     Args:
-        pid: of the process.
+        pid: its process ID.
     """
 
     def __init__(self, pid: int) -> None:

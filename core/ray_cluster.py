@@ -18,7 +18,7 @@ def connect(address: str) -> None:
     """Connect this process to a cluster; `ray.shutdown()` ends that.
 
     Args:
-        address: of the cluster, as "head:6379", or "auto" for the one that runs on this machine.
+        address: address of the cluster, as "head:6379", or "auto" for the one that runs on this machine.
 
     Raises:
         ConfigError: there is no such cluster.

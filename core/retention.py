@@ -70,7 +70,7 @@ def of_pipeline(settings: PipelineSettings, state: Path | None = None) -> list[T
     """Return what pipelines with these settings have left.
 
     Args:
-        settings: of the pipeline. A camera without a serial number stands for all cameras.
+        settings: settings of the pipeline. A camera without a serial number stands for all cameras.
         state: folder of the state between runs, if it is not this user's.
 
     Raises:
@@ -122,7 +122,7 @@ def windows_kept(folder: Path, *, keep: bool, cache: Path | None, owner: bool = 
     After an error, windows that were there before stay: the run may have been refused because they are another one's.
 
     Args:
-        folder: of the run, or of the work of the audit.
+        folder: folder of the run, or of the work of the audit.
         keep: `run.keep_windows`; if true, nothing is deleted.
         cache: `data.cache`.
         owner: whether this process deletes them, and not another one of this machine.

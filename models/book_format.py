@@ -73,7 +73,7 @@ class BookMetadata(_Strict):
         steps: steps in a clip.
         bins: bins in a published window.
         words: the words, by number.
-        seed: of the simulation that the clips come from.
+        seed: seed of the simulation that the clips come from.
         note: origin of the book.
     """
 

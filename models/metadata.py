@@ -65,7 +65,7 @@ class Metadata(BaseModel):
         box: whether a window is the box around its events, see `stream.histogram.event_box`.
         clock: step of the clock by which whole recordings are divided into bins, see `WindowedHistogrammer`.
         trained: False for weights that were only initialised.
-        digests: of the tensors, and of the audit certificate.
+        digests: digests of the tensors, and of the audit certificate.
         scene: properties of the training windows; None where unknown.
         note: origin of the weights.
     """

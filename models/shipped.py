@@ -15,7 +15,7 @@ NOISY_CHANNEL_GESTURES = FOLDER / "noisy_channel_gestures.safetensors"
 PROJECT_KEY = FOLDER / "project.pem"
 """The public half of the key that signs the certificate of these weights; the private half is in no repository."""
 CERTIFICATE = FOLDER / "certificate.json"
-"""Of these weights, with its report beside it, once `scripts/certify-shipped` has put them there."""
+"""The certificate of these weights, with its report beside it, once `scripts/certify-shipped` has put them there."""
 
 SETS = {
     "shipped": (STAND_IN,),  # its book lies beside it

@@ -53,7 +53,7 @@ class TableSettings(Settings):
     """A table.
 
     Attributes:
-        title: of the table.
+        title: title of the table.
         source: where the published figures come from.
         config: a configuration of configs/train/ for rows that name none.
         metrics: the columns.

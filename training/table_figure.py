@@ -22,7 +22,7 @@ def draw(title: str, metrics: Sequence[str], lines: Sequence[Line], across: str,
     """Draw the rows: ours filled, with their 95 % intervals and chance; published figures hollow, in the same colour.
 
     Args:
-        title: of the figure.
+        title: title of the figure.
         metrics: those of each line's cells, in order.
         lines: the rows. One that lacks a figure of either metric, published or ours, is drawn without that point.
         across: the metric of the horizontal axis.
@@ -57,7 +57,7 @@ def draw_curves(title: str, curves: Mapping[str, Sequence[float]]) -> bytes:
     """Draw how often the right person is among the first places: ours alone, without intervals.
 
     Args:
-        title: of the figure.
+        title: title of the figure.
         curves: shares for rank-1, rank-2, ..., by name of the row.
     """
     figure, (axis,) = new_figure(6.5, 4.5)

@@ -78,8 +78,8 @@ def attack_pairs(
         training: of people in training.
         test: of test people, the same features.
         protocols: linked ones.
-        knowledge: of the attacker, for the report.
-        architecture: of the attacker, for the report.
+        knowledge: knowledge of the attacker, for the report.
+        architecture: architecture of the attacker, for the report.
         by_target: fit one model for each target, and add up what they say.
         by_window: compare each window with each, and take the surest pair, instead of comparing means: a few
             revealing windows are lost in a mean.

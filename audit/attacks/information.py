@@ -104,7 +104,7 @@ def word_bits(word_NS: Integers, words: int, target_N: Integers, person_N: npt.N
     is spread over all words.
 
     Args:
-        word_NS: of each step; -1 where nothing is published yet.
+        word_NS: word of each step; -1 where nothing is published yet.
         words: K.
         target_N: the gesture of each window.
         person_N: the person.

@@ -57,7 +57,7 @@ class Inverting(AttackJob):
 
     Attributes:
         subject: name of the subject under attack.
-        seed: of the denoiser.
+        seed: seed of the denoiser.
         identifiers: architectures and seeds of the identifiers.
     """
 

@@ -75,7 +75,7 @@ def features_of(sent: Sequence[Sent], before: Sequence[Sent], number: int, windo
     Args:
         sent: the messages.
         before: those of the window before; none for the first.
-        number: of the window in its session.
+        number: number of the window in its session.
         window_us: from the start of one window to that of the next.
     """
     features: dict[str, float] = {}

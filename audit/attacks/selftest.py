@@ -79,7 +79,7 @@ def leak_found(subject: str, attacks: tuple[Attack, ...], threshold: float, most
     Args:
         subject: name of the subject with the leak.
         attacks: on it, so far.
-        threshold: of the audit.
+        threshold: threshold of the audit.
         most: number of attacks there would be without a find; luck is corrected for all of them.
     """
     best, people = surest(attacks), max(attack.people for attack in attacks)

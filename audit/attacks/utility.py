@@ -24,7 +24,7 @@ class Target(AttackJob):
 
     Attributes:
         subject: name of the subject to train on.
-        seed: of the network.
+        seed: seed of the network.
         tested_on: names of the subjects to test on, `subject` among them.
     """
 

@@ -79,7 +79,7 @@ def word_features(word_NS: npt.NDArray[np.int64], words: int) -> Floats:
     """Describe the words of windows: which word each step has, how often one follows another, how often they change.
 
     Args:
-        word_NS: of each step; -1 where nothing is published yet.
+        word_NS: word of each step; -1 where nothing is published yet.
         words: K.
     """
     step_NSK = word_NS[..., None] == np.arange(words)

@@ -44,7 +44,7 @@ def log_stake(value_P: npt.NDArray[np.floating[Any]], mean: float, level: float)
     """Return the logarithm of the stake after betting against "the mean is at least this".
 
     Args:
-        value_P: of each person, from 0 to 1.
+        value_P: value of each person, from 0 to 1.
         mean: from 0 to below 1.
         level: at which the bet is meant to be decided; it chooses the shares.
     """
@@ -57,7 +57,7 @@ def ceiling(value_P: npt.NDArray[np.floating[Any]], level: float) -> float:
     """Return an upper bound on the mean of values: the lowest mean that the bet rejects; 1 if it rejects none.
 
     Args:
-        value_P: of each person, from 0 to 1.
+        value_P: value of each person, from 0 to 1.
         level: the true mean is higher with at most this probability.
     """
     low, high, enough = float(value_P.mean()), 1.0, -math.log(level)

@@ -48,10 +48,10 @@ def crowd_figures(
     """Return linkability and singling out for crowds of several sizes, with 95 % intervals by person.
 
     Args:
-        score_QP: of each query with each person; NaN where they are not compared.
+        score_QP: score of each query with each person; NaN where they are not compared.
         own_Q: number of each query's person.
         other_Q: another query of the same person, with other gestures, to place thresholds by; -1 if there is none.
-        chance: of singling out, by the size of the crowd, see `singling_out_by_chance`.
+        chance: chance of singling out, by the size of the crowd, see `singling_out_by_chance`.
         seed: draws the crowds of singling out.
     """
     calibration_QP = np.where((other_Q >= 0)[:, None], score_QP[other_Q], np.nan)
@@ -97,7 +97,7 @@ def wins_over_another(score_QP: Floats, own_Q: npt.NDArray[np.int64]) -> Floats:
     It is the linkability in a crowd of two, in which half of all ties are won.
 
     Args:
-        score_QP: of each query with each person; NaN where they are not compared.
+        score_QP: score of each query with each person; NaN where they are not compared.
         own_Q: number of each query's person.
     """
     own_score_Q = score_QP[np.arange(len(own_Q)), own_Q]
@@ -124,7 +124,7 @@ def best_of_person(
     """Return the highest score of each query among the entries of each person, (Q, P); NaN where none is compared.
 
     Args:
-        score_QG: of each pair.
+        score_QG: score of each pair.
         person_G: number of the person of each gallery entry, from 0.
         left_out_QG: pairs that are not compared.
         people: P.
@@ -144,7 +144,7 @@ def linked_in_crowd(score_QP: Floats, own_Q: npt.NDArray[np.int64], crowd: int) 
     (C(n - m + 1, k + 1) - C(n - m - t, k + 1)) / ((t + 1) C(n, k)) for k = crowd - 1.
 
     Args:
-        score_QP: of each query with each person; NaN where they are not compared.
+        score_QP: score of each query with each person; NaN where they are not compared.
         own_Q: number of each query's person.
         crowd: number of people in the crowd, 2 or more.
     """

@@ -33,7 +33,7 @@ def named_people(score_QP: npt.NDArray[np.floating[Any]]) -> npt.NDArray[np.int6
     """Return the number of the person that each query is taken for, (Q,); ties are broken in a fixed random order.
 
     Args:
-        score_QP: of each query with each person; NaN where they are not compared. Each query has a score.
+        score_QP: score of each query with each person; NaN where they are not compared. Each query has a score.
     """
     order_QP = np.lexsort((np.random.default_rng(0).random(score_QP.shape), np.nan_to_num(score_QP, nan=-np.inf)))
     return np.asarray(order_QP[:, -1])
@@ -43,7 +43,7 @@ def linked_people(score_QP: npt.NDArray[np.floating[Any]], own_Q: npt.NDArray[np
     """Return the people whom this attacker names so often that luck is unlikely, before any correction.
 
     Args:
-        score_QP: of each query with each person; NaN where they are not compared.
+        score_QP: score of each query with each person; NaN where they are not compared.
         own_Q: number of each query's person.
     """
     compared_Q = np.isfinite(score_QP[np.arange(len(own_Q)), own_Q]) & (np.isfinite(score_QP).sum(1) > 1)

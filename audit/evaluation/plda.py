@@ -27,7 +27,7 @@ class Sessions:
     """The means of the windows of sessions.
 
     Attributes:
-        mean_SF: of each session.
+        mean_SF: mean of each session.
         person_S: number of its person, from 0.
         count_S: how many windows it has.
     """

@@ -53,7 +53,7 @@ class Protocol:
     Attributes:
         way: search or linked.
         members_Tn: the windows of each track.
-        labels: of each track.
+        labels: labels of each track.
         query_mask_T: which tracks are queries; the others are the gallery.
         left_out_QG: pairs that are not compared.
         seconds: length of a track; None for whole recordings.

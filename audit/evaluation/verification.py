@@ -45,12 +45,12 @@ def error_interval(
     of equal numbers of pairs, a resolution of 0.002.
 
     Args:
-        score_QG: of each pair.
+        score_QG: score of each pair.
         query: labels of one side.
         gallery: labels of the other side.
         left_out_QG: pairs that do not count.
         draws: number of bootstrap samples.
-        seed: of the bootstrap.
+        seed: seed of the bootstrap.
 
     The interval is at least as wide as Wilson's of as many independent answers as there are pairs of one person: the
     bootstrap of few people who are all alike has no width.
@@ -79,7 +79,7 @@ def true_match_rate(
     95 % interval is by person, for this threshold; chance is the false-match rate.
 
     Args:
-        score_QG: of each pair.
+        score_QG: score of each pair.
         query: labels of one side.
         gallery: labels of the other side.
         left_out_QG: pairs that do not count.
@@ -116,13 +116,13 @@ def log_likelihood_cost(
     function that fits best, in 64 steps of the score.
 
     Args:
-        score_QG: of each pair.
+        score_QG: score of each pair.
         query: labels of one side.
         gallery: labels of the other side.
         left_out_QG: pairs that do not count.
-        chance: of the same pairs, see `chance_cost`.
+        chance: chance of the same pairs, see `chance_cost`.
         draws: number of bootstrap samples over people, for the 95 % interval.
-        seed: of the bootstrap.
+        seed: seed of the bootstrap.
 
     Source: Brummer and du Preez, Application-independent evaluation of speaker detection, 2006: Cllr-min.
     """
@@ -147,13 +147,13 @@ def certain_links(
     all pairs, both kinds of pair with equal weight.
 
     Args:
-        score_QG: of each pair.
+        score_QG: score of each pair.
         query: labels of one side.
         gallery: labels of the other side.
         left_out_QG: pairs that do not count.
-        chance: of the same pairs, see `chance_certain_links`.
+        chance: chance of the same pairs, see `chance_certain_links`.
         draws: number of bootstrap samples over people, for the 95 % interval.
-        seed: of the bootstrap.
+        seed: seed of the bootstrap.
 
     Source: Gomez-Barrero, Galbally, Rathgeb, Busch, General framework to evaluate unlinkability in biometric template
     protection systems, 2018, with both kinds of pair equally likely.
@@ -185,7 +185,7 @@ def chance_certain_links(
         gallery: labels of the other side.
         left_out_QG: pairs that do not count.
         draws: number of random draws of all scores.
-        seed: of the draws.
+        seed: seed of the draws.
     """
     return _by_chance(_linked, LINK_STEPS, query, gallery, left_out_QG, draws, seed)
 
@@ -200,7 +200,7 @@ def chance_cost(
         gallery: labels of the other side.
         left_out_QG: pairs that do not count.
         draws: number of random draws of all scores.
-        seed: of the draws.
+        seed: seed of the draws.
     """
     return _by_chance(_cost, COST_STEPS, query, gallery, left_out_QG, draws, seed)
 

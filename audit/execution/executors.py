@@ -48,7 +48,7 @@ class Steps:
         report: called with the name of the job and the share, from 0 to 1.
 
     Attributes:
-        name: of the job.
+        name: name of the job.
     """
 
     def __init__(self, report: Callable[[str, float], object] = lambda _name, _share: None) -> None:
@@ -77,7 +77,7 @@ class InProcessExecutor:
     """Does jobs in this process, one at a time.
 
     Args:
-        plan: of the audit.
+        plan: plan of the audit.
         moved: called with the name of the job under way and the share that is done.
     """
 
@@ -126,7 +126,7 @@ class ProcessExecutor:
     """Does jobs in processes of this machine, which share its cores.
 
     Args:
-        plan: of the audit; its windows are prepared, and every process maps the same files.
+        plan: plan of the audit; its windows are prepared, and every process maps the same files.
         slots: the number of processes.
     """
 

@@ -38,8 +38,8 @@ class RayExecutor:
     """Does jobs in tasks of a Ray cluster, one core each, and one GPU each if the cluster has GPUs.
 
     Args:
-        plan: of the audit; its windows are prepared.
-        address: of the cluster, as "head:6379", or "auto" for the one that runs on this machine.
+        plan: plan of the audit; its windows are prepared.
+        address: address of the cluster, as "head:6379", or "auto" for the one that runs on this machine.
         slots: how many jobs at once; None: as many as the cluster has room for, which may change.
 
     Raises:

@@ -27,7 +27,7 @@ class Job(Protocol):
     """The unit of work.
 
     Attributes:
-        name: of its results file, unique among the jobs. It may have folders, as "SUBJECT/identity-plain-0".
+        name: name of its results file, unique among the jobs. It may have folders, as "SUBJECT/identity-plain-0".
         title: what it does, for progress messages.
         after: names of the jobs whose networks or results it needs.
     """

@@ -26,9 +26,9 @@ def draw_sheet(path: Path, rows: Sequence[GridRow], titles: Sequence[str]) -> No
     """Draw windows and pictures, each on its own scale.
 
     Args:
-        path: of the PNG.
+        path: path of the PNG.
         rows: each with one picture for each title.
-        titles: of the columns.
+        titles: titles of the columns.
 
     Raises:
         AuditError: matplotlib is not installed.

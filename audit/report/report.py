@@ -32,8 +32,8 @@ class Data(ReportModel):
         kind, layout: of the dataset.
         simulated: whether its people are simulated.
         people, trials: of each part; no person is in two parts.
-        sessions: of all test people.
-        classes: of the target.
+        sessions: sessions of all test people.
+        classes: classes of the target.
         index: SHA-256 of the trials: name, person, class, session, duration.
         split: SHA-256 of the assignment of people to parts.
     """
@@ -106,14 +106,14 @@ class AuditReport(ReportModel):
     """An audit.
 
     Attributes:
-        version: of this list of keys.
+        version: version of this list of keys.
         made: when and with what.
         evidence: False for a quick audit, whose figures prove nothing.
         threshold: advantage over blind guessing that no interval may reach.
         precision: how far an interval may reach above its figure.
         people_linked: share of the test people who may be surely linked.
         look: which audit of the same weights this is, of those begun with the same key; from 1.
-        settings: of the audit, all keys.
+        settings: settings of the audit, all keys.
         data: the data it was made with.
         subjects: raw windows, rules and weights files, each with the figures of all attackers.
         repeated: jobs whose worker was lost.

@@ -136,7 +136,7 @@ def weakness(on_raw: tuple[Attack, ...], missed: Sequence[str], threshold: float
     Args:
         on_raw: their attacks on raw windows.
         missed: planted leaks that they did not find.
-        threshold: of the audit.
+        threshold: threshold of the audit.
     """
     control = surest(on_raw)
     if control.advantage.low < threshold:

@@ -44,7 +44,7 @@ class AuditPlan:
     """Everything that a workspace is built from; it can be sent to another process.
 
     Attributes:
-        settings: of the audit.
+        settings: settings of the audit.
         subjects: the audited ones, and those for comparison.
         work: folder of windows, networks and results; private.
         dataset: its trials, in parts by person.
@@ -70,7 +70,7 @@ class Network:
         seed: part of its name, from which initial weights and all random draws of the training follow.
         label: identity for an attacker, target for a classifier of gestures.
         denoised: whether a denoiser before it is trained with it.
-        channels: of its input; None: those of windows.
+        channels: channels of its input; None: those of windows.
     """
 
     subject: Subject
@@ -91,7 +91,7 @@ class AuditWorkspace:
     """People, their windows, and the networks that are trained on them.
 
     Args:
-        plan: of the audit.
+        plan: plan of the audit.
         group: this process and its device.
         reporter: receives the progress of a training.
         watch: receives the progress of preparing windows.
@@ -223,7 +223,7 @@ class AuditWorkspace:
 
         Args:
             stage: what to train.
-            settings: of the training.
+            settings: settings of the training.
             subject: whose windows it learns from.
 
         Raises:
@@ -254,9 +254,9 @@ class AuditWorkspace:
             attacker: trained.
             subject: under attack.
             noise: names the fresh noise of the test windows.
-            knowledge: of the attacker, for the report.
-            architecture: of the attacker, for the report.
-            seed: of the attacker, for the report.
+            knowledge: knowledge of the attacker, for the report.
+            architecture: architecture of the attacker, for the report.
+            seed: seed of the attacker, for the report.
         """
         test, networks = self.evaluation_set("test", subject), (attacker.classifier, attacker.denoiser)
         embedding_NE = embed_windows(test, *networks, subject.anonymizer, "audit", *noise)

@@ -31,7 +31,7 @@ def measure(uri: str, seconds: float, *, max_age_ms: int, watch: Callable[[float
     busiest second.
 
     Args:
-        uri: of the camera.
+        uri: URI of the camera.
         seconds: how long to read it; Ctrl-C ends it earlier.
         max_age_ms: events that have waited longer are discarded and counted, as in live operation.
         watch: called with the seconds so far, and the events.

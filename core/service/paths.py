@@ -22,7 +22,7 @@ class ServicePaths:
     """The names and paths of one service.
 
     Attributes:
-        name: of its configuration, without the suffix.
+        name: name of its configuration, without the suffix.
 
     Raises:
         ConfigError: the name cannot be that of a service.

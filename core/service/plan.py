@@ -27,7 +27,7 @@ class Installation:
     """Everything that an installation does.
 
     Attributes:
-        paths: of the service.
+        paths: paths of the service.
         files: text of each file by its path. Those in /etc/eventveil belong to the service's user, others to root.
         keys: folder of the publisher's keys, which are created if missing; None if the service publishes without keys.
         before: commands that come first.

@@ -275,7 +275,7 @@ def parse_lines(  # type: ignore[no-untyped-def]
         cells: how many columns a line has.
         places: int64 (4,), the columns of t, x, y and p.
         unit: int64 (3,): numerator and denominator of the microseconds per unit, and whether it was stated.
-        coding: of the polarity.
+        coding: coding of the polarity.
         t: room for the events, of which there are at most as many as lines.
         x: likewise.
         y: likewise.

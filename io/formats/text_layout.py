@@ -36,7 +36,7 @@ class TextLayout:
         header_lines: how many lines precede the first event.
         names: one name per column.
         separator: the byte between two columns, or `BLANKS`.
-        coding: of the polarity, SIGNED or ONE_TWO.
+        coding: coding of the polarity, SIGNED or ONE_TWO.
         unit: microseconds per unit of time, or None if it is not stated.
         sensor: geometry, or None if it is not stated.
     """

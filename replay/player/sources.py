@@ -139,7 +139,7 @@ def open_playlist(
         on_disorder: what to do where time goes back, as in `eventveil.io.open_events`.
         on_damage: what to do with damaged bytes of a recording, as there.
         shuffle: play the trials of a dataset in random order, drawn again for each pass.
-        seed: of the order; None draws it.
+        seed: seed of the order; None draws it.
 
     Raises:
         EventVeilError: there is no such source, or it is not of the kind that the URI names.

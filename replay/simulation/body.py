@@ -62,7 +62,7 @@ class Body:
         """Return the shapes at the times `t_s` (n,), with the wrists as near to `paths` as the arms reach.
 
         Args:
-            paths: of the wrists and fingers.
+            paths: paths of the wrists and fingers.
             beat: (n,), which the head follows.
             t_s: seconds (n,).
             place: metres (n, 3) by which the whole person has moved; None for the usual place.

@@ -33,7 +33,7 @@ class Shot:
 
     Attributes:
         sensor: geometry of the camera.
-        distance: of the camera, relative to the default, at which the picture is about 1.3 m high.
+        distance: distance of the camera, relative to the default, at which the picture is about 1.3 m high.
         camera_motion: amplitude of the camera's sway, pixels.
         pixels: properties of the sensor's pixels.
         look: of people, rooms and noise, one of `eventveil.replay.simulation.looks.LOOKS`.
@@ -69,7 +69,7 @@ def simulate(
     """Yield a packet for each 40 ms of a person making a gesture, its times from 0.
 
     Args:
-        seed: of the whole simulated world.
+        seed: seed of the whole simulated world.
         subject: number of the person.
         session: number of the visit; sets the light, the room and the place in front of the camera. Lights repeat
             after five.
@@ -106,7 +106,7 @@ def film_visit(
     In three visits of ten something else moves in the room all the time.
 
     Args:
-        seed: of the whole simulated world.
+        seed: seed of the whole simulated world.
         subject: number of the person.
         session: number of the visit, as in `simulate`.
         seconds: length.

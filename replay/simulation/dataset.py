@@ -94,7 +94,7 @@ def check_part_recipe(folder: Path, part: str, options: dict[str, Any]) -> None:
     """Write the options of one part of a set to its folder, or check that they equal the ones written there.
 
     Args:
-        folder: of the set; its other parts keep their options.
+        folder: folder of the set; its other parts keep their options.
         part: "sequences" or "negatives".
         options: what the part is made from.
 
@@ -186,7 +186,7 @@ def write_trials(
 
     Args:
         planned: the trials.
-        seed: of the whole simulated world.
+        seed: seed of the whole simulated world.
         seconds: length of a trial.
         shots: the camera, with the look of the first person, of the second, and so on in turn.
 

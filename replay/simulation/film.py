@@ -45,7 +45,7 @@ def film(
         scene: what is filmed.
         sensor: geometry of the camera.
         pixels: properties of its pixels.
-        seed: of the differences between pixels; the same seed gives the same camera.
+        seed: seed of the differences between pixels; the same seed gives the same camera.
         noise: seed of the noise.
         seconds: length.
     """

@@ -38,8 +38,8 @@ class FilmedPerson:
     """The person in the clips, and the camera and the light that film all of them.
 
     Attributes:
-        seed: of the person, the room and the camera.
-        number: of the person.
+        seed: seed of the person, the room and the camera.
+        number: number of the person.
         take: number of the repetition, which decides what is drawn for each gesture.
         light: one of `eventveil.replay.simulation.scene.LIGHTINGS`.
         shot: the camera; it must not sway.
@@ -103,8 +103,8 @@ def film_loop(
         who: the person and the camera.
         label: what the person does, one of `eventveil.replay.datasets.dvs_gesture.LABELS`.
         seconds: length, after which the clip can be played again.
-        size: of the person in the picture, relative to that of the camera's distance.
-        amplitude: of the gesture, relative to the person's own.
+        size: size of the person in the picture, relative to that of the camera's distance.
+        amplitude: amplitude of the gesture, relative to the person's own.
 
     Returns:
         The events, their times from 0 to below `seconds`.

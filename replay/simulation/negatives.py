@@ -263,7 +263,7 @@ def film_negative(
     """Yield a packet for each 40 ms of a scene without a gesture, its times from 0.
 
     Args:
-        seed: of the whole simulated world.
+        seed: seed of the whole simulated world.
         kind: one of `NEGATIVES`.
         take: number of the repetition; each shows another room, with other things or people.
         seconds: length.

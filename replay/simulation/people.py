@@ -43,7 +43,7 @@ class SimulatedPeople:
     the other.
 
     Attributes:
-        seed: of people, room, sensor and order.
+        seed: seed of people, room, sensor and order.
         subjects: number of people.
         seconds: length of one take.
         shot: the camera.

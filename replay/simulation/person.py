@@ -27,7 +27,7 @@ class Person:
         head_width, head_height: size of the face, without hair.
         hair: one of `HAIR`.
         hair_light, skin_light, shirt_light: lightness.
-        pattern: of the shirt, one of `PATTERNS`; `period` is its length and `contrast` its strength, 0 to 1.
+        pattern: pattern of the shirt, one of `PATTERNS`; `period` is its length and `contrast` its strength, 0 to 1.
         long_sleeves, glasses: worn or not.
         tempo, amplitude: of every gesture, relative to the default.
         phase: lag of the left hand where both move, in turns.

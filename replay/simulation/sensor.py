@@ -81,7 +81,7 @@ class EventSensor:
     Args:
         sensor: geometry.
         pixels: properties of its pixels; None for the default.
-        seed: of the mismatch; the same seed gives the same camera.
+        seed: seed of the mismatch; the same seed gives the same camera.
         noise: seed of the noise; equal seeds and pictures give equal events on every machine.
         step_us: time between pictures.
 

@@ -35,7 +35,7 @@ class VideoSource:
         path: a video file, of any format that PyAV decodes.
         size: (width, height) to which its pictures are scaled; None: their own.
         pixels: properties of the sensor's pixels; None for the default.
-        seed: of the sensor's mismatch and noise; the same seed gives the same events.
+        seed: seed of the sensor's mismatch and noise; the same seed gives the same events.
 
     Attributes:
         sensor: geometry.

@@ -50,10 +50,10 @@ class McapRecording:
     """A recording; iterate over it as often as needed.
 
     Args:
-        path: of the file.
+        path: path of the file.
 
     Attributes:
-        path: of the file.
+        path: path of the file.
         complete: whether it has its index; otherwise, its recorder was killed, and the last seconds are missing.
 
     Raises:

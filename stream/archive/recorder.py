@@ -24,7 +24,7 @@ class Rotation:
 
     Attributes:
         size: bytes of a file; None: no limit.
-        seconds: of a file; None: no limit.
+        seconds: length of a file; None: no limit.
         keep_s: files that ended longer ago are removed; None: none are.
     """
 
@@ -41,15 +41,15 @@ class Rotation:
 class Recorder:
     """Writes messages to files.
 
-    A single file has the given name. Of several, each has the time of its beginning in UTC and a number:
+    A single file has the given name. Each of several has the time of its beginning in UTC and a number:
     `line-20261129T141300Z-0001.mcap` for `line.mcap`.
 
     Args:
         path: the file to write, `*.mcap`.
-        rotation: of files.
+        rotation: when a file ends and the next begins.
 
     Attributes:
-        paths: of the files that are complete.
+        paths: paths of the files that are complete.
         windows: written so far.
         messages: written so far, with markers.
 

@@ -55,7 +55,7 @@ def anonymize_all(
     Args:
         recordings: what to anonymize.
         out: folder for the results.
-        plan: of the networks.
+        plan: plan of the networks.
         form: format of the files, a key of `eventveil.stream.archive.message_writer.WRITERS`.
         executor: does the work.
         resume: go on with an interrupted batch of the same recordings; what failed is tried again.

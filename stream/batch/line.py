@@ -40,7 +40,7 @@ class FileLine:
     """Anonymizes recordings, one after the other.
 
     Args:
-        plan: of the networks, and how events become windows.
+        plan: plan of the networks, and how events become windows.
         form: format of the files.
 
     Raises:

@@ -27,7 +27,7 @@ class OnRay:
     """Does each task on one core of a cluster.
 
     Args:
-        address: of the cluster, as "head:6379", or "auto" for the one that runs on this machine.
+        address: address of the cluster, as "head:6379", or "auto" for the one that runs on this machine.
         jobs: how many tasks at once; None: as many as the cluster has cores.
     """
 

@@ -39,7 +39,7 @@ class Outcome:
     Attributes:
         recording: its name.
         windows: how many windows the file holds; 0 without a file.
-        sha256: of the recording.
+        sha256: SHA-256 of the recording.
         error: why there is no file; None if there is one.
         omissions: how much of the recording was left out or corrected, by reason.
     """

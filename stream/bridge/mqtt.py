@@ -106,7 +106,7 @@ def bridge_mqtt(
     Gestures while the broker is away are lost. Once it is back, the next one of each stream is passed on as if new.
 
     Args:
-        endpoint: of the publisher.
+        endpoint: endpoint of the publisher.
         broker: receives the gestures. On another machine, its connection must be encrypted.
         say: called once the broker is connected.
         stop: called several times a second.

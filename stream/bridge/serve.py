@@ -46,9 +46,9 @@ def serving(endpoint: str, uri: str, book: Book, *, say: Callable[[str], None]) 
     """Serve the events published at an endpoint of this machine, in a thread, until the block ends.
 
     Args:
-        endpoint: of a publisher without keys.
+        endpoint: endpoint of a publisher without keys.
         uri: `dv+tcp://HOST:PORT` on a loopback address.
-        book: of the stand-in.
+        book: book of the stand-in.
         say: called with the reason if serving ends before the pipeline does.
 
     Raises:

@@ -44,7 +44,7 @@ def public_figures(status: Status, *, gestures: bool = False) -> dict[str, Any]:
     """Return the figures as plain values: those that /status serves, and that the metrics are made of.
 
     Args:
-        status: of the pipeline.
+        status: status of the pipeline.
         gestures: whether to count gestures by label, see `readers_may_subscribe`.
     """
     books = balance(status.counters)

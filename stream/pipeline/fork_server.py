@@ -48,7 +48,7 @@ class ForkServer:
         kind: the stages that it starts.
 
     Attributes:
-        pid: of the fork server.
+        pid: process ID of the fork server.
 
     Raises:
         ConfigError: it cannot be started, for example if the path of the temporary folder is too long for a socket.
@@ -95,7 +95,7 @@ class ForkServer:
 
         Args:
             target: what it calls.
-            name: of the process.
+            name: name of the process.
             limit_s: seconds until a fork server that does not answer is killed.
             arguments: `args` and `kwargs` of the call.
 

@@ -44,7 +44,7 @@ class StageSupervisor:
     """Supervises one stage.
 
     Args:
-        counters: of the stage.
+        counters: counters of the stage.
         make: creates its thread or process, given the seconds that its start may take.
         restarts: how often it may be restarted within a minute; 0: never.
         hang_s: seconds without a sign of life after which it counts as hanging; None: never.

@@ -2,7 +2,7 @@
 
 A stage that raises reports `failed` with its reason and stops; the supervisor ends the pipeline. A network that fails
 with its device, or with an exception of another library, reports `crashed` instead: a new process may help.
-The text of our own errors is reported unchanged, because none of them contains event data. Of any other exception
+The text of our own errors is reported unchanged, because none of them contains event data. For any other exception
 only the type and the place are reported: a library's message may quote values, and logs are outside the boundary.
 """
 
@@ -46,9 +46,9 @@ class StageAddress:
     """What a stage needs to find the others.
 
     Attributes:
-        name: of the stage.
+        name: name of the stage.
         base: of the private endpoints: a name for threads, the runtime folder for processes.
-        counters: of the pipeline.
+        counters: counters of the pipeline.
     """
 
     name: str
@@ -60,8 +60,8 @@ class StageContext:
     """A stage's plan, counters, signals and sockets; the sockets are made in the thread that uses them.
 
     Args:
-        address: of the stage.
-        plan: of the pipeline.
+        address: address of the stage.
+        plan: plan of the pipeline.
         zmq_context: of this process.
 
     Attributes:
@@ -129,8 +129,8 @@ def serve(
     """Run a stage to its end and report how it ended. This is the whole life of a thread or process.
 
     Args:
-        address: of the stage.
-        plan: of the pipeline.
+        address: address of the stage.
+        plan: plan of the pipeline.
         run: one of the functions below.
         args: its further arguments.
         context: of the process, if the stage is a thread of it; a stage that is a process creates one.

@@ -44,7 +44,7 @@ class CertifiedSubject(StrictModel):
     """One audited anonymizer.
 
     Attributes:
-        name: of its weights file.
+        name: name of its weights file.
         weights: their digest, as in headers; None for an anonymizer without weights.
         book: for a stand-in, SHA-256 of its book.
         bits_per_second: for a stand-in, the most bits that the words of any second carry.

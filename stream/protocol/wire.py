@@ -123,7 +123,7 @@ class GestureHeader(StreamHeader):
     Attributes:
         labels: the classes.
         label: the most probable one; None: no gesture is recognised with enough certainty.
-        probability: of that label, a multiple of 0.01; None without a label, and for a stand-in.
+        probability: probability of that label, a multiple of 0.01; None without a label, and for a stand-in.
         presence: for a stand-in, whether its word shows a person.
         classifier: SHA-256 of the classifier's tensors; None for a stand-in, which has none.
         classifier_trained: False if the classifier is untrained: its gestures mean nothing; None without one.
@@ -211,7 +211,7 @@ def encode(header: Header, array: npt.NDArray[Any] | None = None, *, size: int =
     """Encode a header and its payload as frames; the header must already contain shape and dtype.
 
     Args:
-        header: of the message.
+        header: header of the message.
         array: its payload.
         size: bytes to which the header is padded with spaces; 0 does not pad.
         payload_size: bytes to which the payload of events is padded with zeros; 0 does not pad.

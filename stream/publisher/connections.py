@@ -26,7 +26,7 @@ class Connection:
     Attributes:
         descriptor: libzmq's.
         serial: number of its handshake.
-        key: of the subscriber, in Z85; "" without keys.
+        key: key of the subscriber, in Z85; "" without keys.
         unknown: subscriptions to unknown topics that it holds.
         ended: whether it was ended, or reported to be.
     """

@@ -32,7 +32,7 @@ class GestureFilter:
         Args:
             stream: name of the source.
             best: number of the most probable label.
-            probability: of that label.
+            probability: probability of that label.
             quiet: whether the window had too few events for a gesture.
         """
         if quiet or probability < self._min_probability:

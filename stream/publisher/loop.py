@@ -29,7 +29,7 @@ class PublishLoop:
         publisher: decides what is published.
         endpoint: the public socket, already bound.
         receiver: the socket that messages come from.
-        counters: of the stage; they also determine how many streams have to end.
+        counters: counters of the stage; they also determine how many streams have to end.
     """
 
     def __init__(

@@ -32,7 +32,7 @@ def padded_size(kind: type[Header], **values: Any) -> int:
     """Return the length in bytes to which headers of a kind are padded.
 
     Args:
-        kind: of the header.
+        kind: kind of the header.
         values: the fields that no message of the pipeline changes, and the longest text of each that varies.
     """
     longest = kind.model_construct(**(_LONGEST | values))

@@ -1,7 +1,7 @@
 """Publishes anonymized windows and gestures: the last check before data leaves the machine.
 
 Published: each `AnonymizedWindow` that carries the anonymizer's seal, and the gesture recognised in it, at the window's
-release time; of a stand-in, what the book says of each `ChosenWord` that carries the seal. Withheld: in live delivery,
+release time; for a stand-in, what the book says of each `ChosenWord` that carries the seal. Withheld: in live delivery,
 windows that are too late for their release, or older than `max_age_ms`; always, windows that share a bin with a
 published one, because fresh noise on the same events can be averaged away (see the threats in docs/architecture.md). Of
 a withheld window nothing is published, no gesture either: it depends on the same events, with noise of its own.
@@ -55,7 +55,7 @@ class Publisher:
         max_age_ms: withhold windows that are older or too late for their release; None (lossless) publishes all.
         note: called with each published prediction, for the supervisor.
         gestures: decides which gestures of a classifier are named; by default, all of them.
-        book: of a stand-in; without one, anonymized windows are published.
+        book: book of a stand-in; without one, anonymized windows are published.
         events: whether to publish the events of words, too.
         clock_ns: the machine's monotonic clock.
     """

@@ -25,7 +25,7 @@ class SubscriptionTracker:
 
     Args:
         socket: the XPUB socket.
-        connections: of the socket.
+        connections: connections of the socket.
     """
 
     def __init__(self, socket: zmq.Socket[bytes], connections: Connections) -> None:

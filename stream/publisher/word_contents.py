@@ -37,7 +37,7 @@ class WordContents:
         provenance: what the headers state about weights and book.
         run: name of the run in the headers.
         book: what the words stand for.
-        counters: of the publisher's stage; after a restart, they know the word that was published last.
+        counters: counters of the publisher's stage; after a restart, they know the word that was published last.
         events: whether to publish the events, too.
     """
 

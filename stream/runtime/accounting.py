@@ -129,7 +129,7 @@ class StageCounters(ctypes.Structure):
     """The counters of one stage: its heartbeat, and `StreamCounters` for each stream.
 
     Attributes:
-        name: of the stage.
+        name: name of the stage.
         life: 1, plus one for each restart of the stage.
         beat_ns: time of its last heartbeat, on this machine's monotonic clock.
         work_ns: the longest time it worked on one batch, during which it cannot beat.

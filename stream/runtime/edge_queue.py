@@ -36,7 +36,7 @@ class EdgeSender:
         socket: where to send.
         capacity: messages that may wait here.
         delivery: what to do when more come.
-        counters: of the stage.
+        counters: counters of the stage.
         aborted: called while blocked; True means that the pipeline is shutting down.
     """
 

@@ -26,7 +26,7 @@ class Relay:
         transform: what to do with the windows.
         receiver: the socket that messages come from.
         sender: the edge to the next stage.
-        counters: of the stage; they also determine how many streams have to end.
+        counters: counters of the stage; they also determine how many streams have to end.
         batch: how many windows at most are processed at once.
         max_age_ms: windows that waited longer are dropped before they are processed; None: never.
     """

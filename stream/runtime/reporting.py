@@ -25,7 +25,7 @@ class StageReport(BaseModel):
     Attributes:
         stage: its name.
         life: 1, plus one for each restart.
-        pid: of its process.
+        pid: its process ID.
         kind: `ready`, `beat` (once a second), `ended` (its work is complete), `aborted` (the supervisor ended it before
             that), `failed` with a reason, or `crashed` with one if a restart may help.
         counts: totals since the start: windows received, sent, ...
@@ -33,7 +33,7 @@ class StageReport(BaseModel):
         omissions: of a recording, what was left out of its files or corrected in them, by reason.
         gestures: of the publisher, gestures published since it was started, by stream and label; those without a label
             are not counted.
-        age: of the windows that left the stage since the start; None for a source.
+        age: age of the windows that left the stage since the start; None for a source.
         runs_on: device and precision of a stage with a network, such as "cpu, fp32".
         values: figures of the last second, such as latencies; of the whole run in the last report.
         reason: what went wrong; free of event data.
@@ -59,7 +59,7 @@ class StageReporter:
     """Sends a stage's status reports to the supervisor. Notes travel with the next report, in a separate frame.
 
     Args:
-        counters: of the stage.
+        counters: counters of the stage.
         socket: to the supervisor.
         figures: returns the current counts, drops and values.
 

@@ -58,7 +58,7 @@ class Reel(Background):
         firenet: weights of FireNet; None: nothing is reconstructed.
 
     Attributes:
-        names: of the anonymizers.
+        names: names of the anonymizers.
         live: whether the source is a camera.
         end: why the source is not read further; "" while it is.
         failure: the error that ended it, if one did.

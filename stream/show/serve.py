@@ -39,7 +39,7 @@ def serve_show(
     Args:
         plans: the plan of each anonymizer, by name, all with the same source.
         firenet: weights of FireNet; None: nothing is reconstructed.
-        port: of 127.0.0.1; 0 takes a free one.
+        port: port on 127.0.0.1; 0 takes a free one.
         out: folder for saved pictures.
         say: called with the page's address, or the name of the private file that holds it.
         aloud: whether only the owner reads what is said, so that the address may be said with its token.

@@ -27,7 +27,7 @@ def draw(step: Step, names: Sequence[str], side: int = SIDE) -> Image.Image:
 
     Args:
         step: the step.
-        names: of the anonymizers.
+        names: names of the anonymizers.
         side: pixels of the longer side of each picture.
     """
     columns = [step.columns[0], *(one for one in step.columns[1:] if one.name in names)]
@@ -53,7 +53,7 @@ def animation(steps: Sequence[Step], names: Sequence[str], side: int = SIDE, lev
 
     Args:
         steps: one or more.
-        names: of the anonymizers.
+        names: names of the anonymizers.
         side: pixels of the longer side of each picture.
         levels: of grey.
     """

@@ -40,7 +40,7 @@ class CameraSource:
         source: which camera, and its settings.
         window: how to cut its events into windows.
         sender: where the windows go.
-        counters: of the stage; after a restart they hold what was made before it.
+        counters: counters of the stage; after a restart they hold what was made before it.
         release_ms: delay from the end of a window to its publication.
         max_age_ms: events that have waited longer are dropped before they are read; None: only those that do not fit
             into memory.

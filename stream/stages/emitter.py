@@ -29,7 +29,7 @@ class WindowEmitter:
     Args:
         stream: name of the source.
         sender: the edge to the next stage.
-        counters: of the stage; after a restart they hold what was made before it.
+        counters: counters of the stage; after a restart they hold what was made before it.
         pixels: width times height of a window.
         release_ms: delay from the end of a window to its publication.
 

@@ -43,7 +43,7 @@ class RecordingSource:
         source: what to read, and how fast.
         window: how to cut it into windows.
         sender: where the windows go.
-        counters: of the stage; after a restart they hold what was made before it.
+        counters: counters of the stage; after a restart they hold what was made before it.
         release_ms: delay from the end of a window to its publication.
         judged: report to the supervisor what each window shows, where that is known.
     """

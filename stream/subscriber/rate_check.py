@@ -28,7 +28,7 @@ class RateCheck:
     """Counts the changes of words in the messages of each topic and stream.
 
     Args:
-        book: of the stand-in.
+        book: book of the stand-in.
         unseen: reasons of missing windows that may have been published.
     """
 

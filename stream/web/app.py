@@ -36,7 +36,7 @@ HEADERS = [
     ("Cross-Origin-Resource-Policy", "same-origin"),
     ("Cache-Control", "no-store"),
 ]
-"""Of every response: the page loads nothing from elsewhere, runs no other script, and cannot be framed by another."""
+"""Headers of every response: the page loads nothing from elsewhere, runs no other script, and cannot be framed."""
 
 
 def make_app(feed: Feed, token: str | None) -> ASGIApp:

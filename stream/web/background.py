@@ -12,7 +12,7 @@ class Background(ABC):
     """Works from entering the context on; leaving it ends the work and waits for its end.
 
     Args:
-        name: of the thread.
+        name: name of the thread.
     """
 
     def __init__(self, name: str) -> None:

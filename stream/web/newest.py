@@ -16,7 +16,7 @@ class NewestFrames:
     one is dropped and counted.
 
     Args:
-        loop: of the coroutine.
+        loop: event loop of the coroutine.
 
     Attributes:
         dropped: frames dropped so far.

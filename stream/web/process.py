@@ -26,7 +26,7 @@ def page_of(endpoint: str, address: tuple[str, int], *, say: Callable[[str], Non
     """Serve the page of a pipeline of this machine, in a process, until the block ends.
 
     Args:
-        endpoint: of a publisher without keys.
+        endpoint: endpoint of a publisher without keys.
         address: (host, port) on a loopback address.
         say: called with the page's address, and with the reason if its process ends early: the block goes on.
     """

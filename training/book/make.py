@@ -82,7 +82,7 @@ class BookSettings(Settings):
         step_us: length of a step, and so of a published window, microseconds.
         bins: bins in a published window.
         words: what the words of a label differ in.
-        note: of the file.
+        note: note of the file.
     """
 
     person: FilmedPersonSettings = FilmedPersonSettings()

@@ -124,7 +124,7 @@ def windows_of(trial: Trial, shape: RowShape, hop: int) -> Iterator[npt.NDArray[
     """Yield the whole windows of a trial from its first event on, without a file: float32 (C, H, W).
 
     They are those that `fill` and `eventveil.training.data.windows.Windows.cut` give, but each is yielded once its
-    events are read. Of a trial with duration 0, the events decide which windows are whole; the first one always is.
+    events are read. For a trial with duration 0, the events decide which windows are whole; the first one always is.
 
     Args:
         trial: the trial to read; it may be endless.

@@ -28,7 +28,7 @@ class AnonymizeEvents:
     averaged, so publish at most one of them. Nothing here is published, and no check of a publisher is made.
 
     Args:
-        weights: of an anonymizer.
+        weights: weights of an anonymizer.
         sensor_size: width and height of the camera in pixels, and the polarities, as tonic states it.
         book: the book of a stand-in; None for other anonymizers.
         device: cpu, cuda or auto. The default is the CPU, because CUDA does not work in the workers of a data loader.

@@ -204,7 +204,7 @@ def cut_of(metadata: Metadata) -> dict[str, Any]:
     """Return how to cut windows for a network, as arguments of `WindowDataset` and `WindowStream`.
 
     Args:
-        metadata: of its weights.
+        metadata: metadata of its weights.
 
     >>> from eventveil.models import load_weights
     >>> from eventveil.models.shipped import NOISY_CHANNEL

@@ -30,7 +30,7 @@ def mixture_bits(mean_ND: Floats, std_ND: Floats, draws: int = DRAWS, seed: int 
         mean_ND: means of the codes.
         std_ND: standard deviations of their noise, above 0.
         draws: number of noisy codes drawn for each window.
-        seed: of the noise.
+        seed: seed of the noise.
 
     Source: Kolchinsky, Tracey, Estimating Mixture Entropy with Pairwise Distances, 2017, for the mixture; evaluated by
     drawing from it instead of by distances.
@@ -72,7 +72,7 @@ def mixture_bits_given(
     """Return the same given a label of the window: the mean over labels, by their share.
 
     Args:
-        label_N: of each window.
+        label_N: label of each window.
         mean_ND: as in `mixture_bits`.
         std_ND: as in `mixture_bits`.
         draws: as in `mixture_bits`.

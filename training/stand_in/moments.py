@@ -121,9 +121,9 @@ def load_moments(trials: Iterable[Trial], shape: RowShape, folder: Path, workers
     """Bin whole recordings, or find the rows of an earlier run, and label every row.
 
     Args:
-        trials: of one part of a dataset.
-        shape: of the rows.
-        folder: of prepared windows.
+        trials: trials of one part of a dataset.
+        shape: shape of the rows.
+        folder: folder of prepared windows.
         workers: processes that read recordings.
         watch: shows progress.
 

@@ -64,7 +64,7 @@ def trials_of(word_N: Integers, end_us_N: Integers, spans: Sequence[LabelledSpan
     Args:
         word_N: the class of the word after each window.
         end_us_N: when each window ends, microseconds.
-        spans: of the recording.
+        spans: spans of the recording.
         gestures: classes from this one on are not gestures.
     """
     trials = []

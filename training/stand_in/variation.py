@@ -25,7 +25,7 @@ def vary(
         x_BCHW: float32 counts.
         settings: the ranges.
         bin_s: length of a bin, seconds.
-        generator: of all draws.
+        generator: generator of all draws.
     """
     windows = len(x_BCHW)
     moved_BCHW, mirrored_B = _moved(x_BCHW, settings, generator)

@@ -1,4 +1,4 @@
-"""Of a stand-in, words of the book leave and nothing else, whatever the private half sends.
+"""A stand-in publishes words of the book and nothing else, whatever the private half sends.
 
 The private half here holds the seal's key: it stands for a network, a rule and a runtime that all are malicious.
 """
