@@ -71,10 +71,12 @@ def anonymize_all(
             "choose hdf5, npz or mcap"
         )
     names = [(recording.name, secrets.token_hex(6) + WRITERS[form][2]) for recording in recordings]
-    repeats = repeated(recordings)
     with ManifestFile(out, _made_of(plan, form), names, resume=resume) as manifest:
         entries = manifest.entries
         done = {name for name, entry in entries.items() if entry.windows and (out / FILES / entry.file).exists()}
+        # What an earlier run has anonymized comes first: it is its twin that is left out, whatever the order is now.
+        repeats = repeated(sorted(recordings, key=lambda recording: recording.name not in done))
+        done -= repeats.keys()
         for name, other in repeats.items():
             error = f"{name}: has the events of {other}, and noise that is drawn twice can be averaged away: left out"
             manifest.note(entries[name].model_copy(update={"error": error}))

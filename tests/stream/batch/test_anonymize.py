@@ -185,6 +185,17 @@ def test_what_cannot_be_read_is_listed_and_tried_again(kit, tmp_path):
     assert before.items() <= {path: path.stat().st_mtime_ns for path in files(out)}.items()
 
 
+def test_of_recordings_with_the_same_events_the_one_that_is_done_stays_in_whatever_order_they_are_named(kit, tmp_path):
+    alice, copy, out = kit.recording.parent / "alice.aedat4", tmp_path / "copy.aedat4", tmp_path / "out"
+    shutil.copy(alice, copy)
+    run(kit, alice, copy, "--out", out, status=1)
+    before = files(out)
+    summary = json.loads(run(kit, copy, alice, "--out", out, "--resume", "--json", status=1).stdout)
+    assert (summary["done"], summary["earlier"]) == (0, 1)
+    assert [failed["recording"] for failed in summary["failed"]] == [str(copy)]
+    assert files(out) == before
+
+
 def test_what_was_left_out_of_a_recording_is_counted_and_kept(kit, tmp_path):
     events = [f"{10 * k},{k % 64},{k // 64 % 64},1" for k in range(10_000)]
     events[500] = "5000000000,1,1,1"
