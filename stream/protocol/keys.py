@@ -176,11 +176,7 @@ class AllowList:
         Raises:
             AccessError: the folder or one of its files is malformed or open to others.
         """
-        if not self.folder.exists():
-            return {}
-        check_folder(self.folder)
-        keys = [read_public(path) for path in sorted(self.folder.glob(f"*{PUBLIC_SUFFIX}"))]
-        return {key.key: key.name for key in keys}
+        return {key.key: key.name for key in self._keys()}
 
     def state(self) -> tuple[object, ...]:
         """Return a value that changes whenever the list may have changed."""
@@ -209,16 +205,25 @@ class AllowList:
         return path
 
     def revoke(self, name: str) -> None:
-        """Remove a key from the list.
+        """Remove a key from the list, under whatever names it is there: files may have been copied by hand.
 
         Raises:
             AccessError: no key of that name is on it.
         """
-        names = self.read()
-        if name not in names.values():
-            listed = ", ".join(sorted(names.values())) or "no key"
+        keys = self._keys()
+        revoked = {key.key for key in keys if key.name == name}
+        if not revoked:
+            listed = ", ".join(sorted(key.name for key in keys)) or "no key"
             raise AccessError(f"{self.folder}: {name!r} is not on the list; on it: {listed}")
-        (self.folder / f"{name}{PUBLIC_SUFFIX}").unlink()
+        for key in keys:
+            if key.key in revoked:
+                (self.folder / f"{key.name}{PUBLIC_SUFFIX}").unlink(missing_ok=True)
+
+    def _keys(self) -> list[PublicKey]:
+        if not self.folder.exists():
+            return []
+        check_folder(self.folder)
+        return [read_public(path) for path in sorted(self.folder.glob(f"*{PUBLIC_SUFFIX}"))]
 
 
 def _file_state(state: os.stat_result) -> tuple[int, ...]:

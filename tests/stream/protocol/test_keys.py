@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import os
 import re
+import shutil
 import subprocess
 
 import pytest
@@ -206,6 +207,20 @@ def test_a_name_stands_for_one_key(tmp_path):
     with pytest.raises(AccessError, match="holds another key; revoke it first"):
         AllowList(keys).allow(second)
     assert AllowList(keys).read() == {first.key: "alice"}
+
+
+@pytest.mark.parametrize("name", ["alice", "alice-laptop"])
+def test_a_revoked_key_is_not_left_on_the_list_under_another_name(tmp_path, name):
+    """Nothing stops an operator from copying a file into the folder, or from renaming one."""
+    keys = tmp_path / "keys"
+    new_keys(keys)
+    listed = AllowList(keys)
+    path = listed.allow(read_public(new_keys(tmp_path / "alice")))
+    bob = read_public(new_keys(tmp_path / "bob"))
+    listed.allow(bob)
+    shutil.copy(path, path.with_name("alice-laptop.pub"))
+    listed.revoke(name)
+    assert listed.read() == {bob.key: "bob"}
 
 
 def test_nobody_is_revoked_by_mistake(tmp_path):
