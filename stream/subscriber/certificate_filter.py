@@ -39,6 +39,7 @@ class CertificateFilter:
         self._warning: str | None = None
         self._signed: Signed | None = None
         self._waiting_since: float | None = None
+        self._awaited: StreamHeader | None = None  # of the last message that was withheld
         self._withheld = 0
 
     def accepts(self, message: Message) -> bool:
@@ -60,18 +61,29 @@ class CertificateFilter:
             )
         if self._signed is None or self._signed.digest != header.certificate:
             self._withheld += 1
-            self._waiting_since = self._waiting_since or self._clock()
+            self._waiting_since = self._clock() if self._waiting_since is None else self._waiting_since
+            self._awaited = header
             return False
-        self._signed.check_expiry(NAME, self._calendar())
-        subject = self._signed.certificate.about(header.anonymizer)
+        self._check_covered(self._signed, header)
+        self._waiting_since = None
+        return True
+
+    def _check_covered(self, signed: Signed, header: StreamHeader) -> None:
+        """Check that a certificate is valid today, and that it covers the weights of a message that names it.
+
+        Raises:
+            AuditError: it does not.
+        """
+        signed.check_expiry(NAME, self._calendar())
+        subject = signed.certificate.about(header.anonymizer)
         if subject is None:
             raise AuditError(
-                f"refused: the certificate {header.certificate[:16]} does not cover the weights of this line (tensors "
+                f"refused: the certificate {signed.digest[:16]} does not cover the weights of this line (tensors "
                 f"{header.anonymizer[:16]})"
             )
         if header.book != subject.book or (header.bits_per_second or 0) > (subject.bits_per_second or 0):
             raise AuditError(
-                f"refused: the certificate {header.certificate[:16]} covers the weights of this line with the book "
+                f"refused: the certificate {signed.digest[:16]} covers the weights of this line with the book "
                 f"{subject.book} and {subject.bits_per_second} bits per second; the line has {header.book} and "
                 f"{header.bits_per_second}"
             )
@@ -79,8 +91,6 @@ class CertificateFilter:
             raise AuditError(
                 f"refused: the weights of this line did not pass their audit: {printable(subject.verdict)}"
             )
-        self._waiting_since = None
-        return True
 
     def check(self) -> None:
         """Check how long the certificate has been awaited.
@@ -95,6 +105,9 @@ class CertificateFilter:
         if header.state == CERTIFICATE_STATE and header.certificate is not None:
             self._signed = Signed.parse(header.certificate.encode(), NAME, self._key, self._calendar())
             self._warn(self._signed.expiry_warning(self._calendar()))
+            if self._awaited is not None and self._awaited.certificate == self._signed.digest:
+                self._check_covered(self._signed, self._awaited)
+                self._waiting_since = None  # it has arrived, however long the next message takes
         elif header.stream is None and self._waiting_since is not None:
             raise self._missing("before the line ended")
 

@@ -155,6 +155,28 @@ def test_a_certificate_that_never_comes_ends_it_within_seconds(keys, monkeypatch
         list(trusting(keys, window(0, certificate="0" * 64)))
 
 
+@pytest.mark.parametrize("then", ["silence", "the line ends"])
+def test_a_certificate_that_has_arrived_is_not_missing_although_no_window_follows(keys, then):
+    """A camera that is unplugged just then sends nothing more for a while."""
+    text, now = certificate(keys.auditor.private, (DIGEST, 0)), [0.0]
+    one = CertificateFilter(read_key(keys.auditor.path), clock=lambda: now[0])
+    assert not one.accepts(decode(window(0, certificate=digest(text))))
+    assert one.accepts(decode(certificate_state(text)))
+    if then == "the line ends":
+        assert one.accepts(decode(state()))
+    now[0] = 60.0
+    one.check()
+    assert one.accepts(decode(window(1, certificate=digest(text))))
+
+
+def test_a_certificate_that_covers_no_withheld_message_is_refused_when_it_arrives(keys):
+    text = certificate(keys.auditor.private, (DIGEST, 1))
+    one = CertificateFilter(read_key(keys.auditor.path))
+    assert not one.accepts(decode(window(0, certificate=digest(text))))
+    with pytest.raises(AuditError, match="did not pass their audit"):
+        one.accepts(decode(certificate_state(text)))
+
+
 def test_a_line_that_changes_its_weights_is_held_to_its_new_certificate(keys):
     first = certificate(keys.auditor.private, (DIGEST, 0))
     second = certificate(keys.auditor.private, (OTHER_DIGEST, 0))
