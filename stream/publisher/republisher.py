@@ -1,8 +1,8 @@
 """Publishes a recording of published messages once more, at its own pace, through the same endpoint as a pipeline.
 
 What is sent are the recorded messages: nothing in them is new, and no noise is drawn. Their weights, certificate, book
-and word stay as they are, so that subscribers can check them. Each pass has a new `run`, for numbers start again, and
-`replay` on the topic `state` says that nothing of it is live.
+and word stay as they are, so that subscribers can check them. Each recorded run has a new name in each pass, because
+numbers start again, and `replay` on the topic `state` says that nothing of it is live.
 """
 
 from __future__ import annotations
@@ -135,7 +135,8 @@ class Republisher:
 
     def _pass(self, number: int) -> None:
         """Send the messages of one pass, each when it is due."""
-        run, begun_s, first_ns = secrets.token_hex(8), time.monotonic(), None
+        runs: dict[str, str] = {}  # recordings of several lines, one after the other, are several runs
+        begun_s, first_ns = time.monotonic(), None
         for recorded in self._played(number):
             first_ns = recorded.time_ns if first_ns is None else first_ns
             if self._excerpt.speed is not None:
@@ -143,7 +144,7 @@ class Republisher:
             if self._stop():
                 return
             if recorded.message is not None:
-                self._replay(recorded.message, run, recorded.time_ns)
+                self._replay(recorded.message, runs, recorded.time_ns)
             self._service()
 
     def _played(self, _number: int) -> Iterator[Recorded]:
@@ -159,7 +160,7 @@ class Republisher:
                     return
                 yield recorded
 
-    def _replay(self, message: Message, run: str, time_ns: int) -> None:
+    def _replay(self, message: Message, runs: dict[str, str], time_ns: int) -> None:
         header = message.header
         if isinstance(header, StateHeader):
             if header.state == CERTIFICATE_STATE:
@@ -173,6 +174,7 @@ class Republisher:
             reason = f"a replay of what was published before, recorded on {recorded:%Y-%m-%d at %H:%M:%S} UTC"
             self._announced[header.stream] = StateHeader(state=REPLAY_STATE, stream=header.stream, reason=reason)
             self._announce()
+        run = runs.setdefault(header.run, secrets.token_hex(8))
         self._send(header.model_copy(update={"run": run}), message)
         self.sent += 1
 

@@ -17,15 +17,19 @@ from eventveil.stream.protocol.wire import Message, StreamHeader
 
 @dataclass(slots=True)
 class _Seen:
-    """What is known of a topic of a stream: its run, its last word, and when the word changed lately."""
+    """What is known of a stream: its run, the bits that it states, its last word, and when the word changed lately."""
 
     run: str
+    bits: float
     word: int | None
     changes_us: deque[int]
 
 
 class RateCheck:
-    """Counts the changes of words in the messages of each topic and stream.
+    """Counts the changes of words in the messages of each stream.
+
+    Window, events and gesture of a step have one word, so the topics are counted together: each with words of its own
+    would carry several times the bits that the headers state.
 
     Args:
         book: book of the stand-in.
@@ -43,7 +47,8 @@ class RateCheck:
         """Check a message, whose `missing` is filled in.
 
         Raises:
-            BookError: the word changes more often than the header says, or the bits belong to no number of changes.
+            BookError: the word changes more often than the header says, or the bits belong to no number of changes, or
+                are not those that the run stated before.
         """
         header = message.header
         if not isinstance(header, StreamHeader) or header.word is None or header.bits_per_second is None:
@@ -54,10 +59,14 @@ class RateCheck:
                 f"refused: {header.bits_per_second:g} bits per second are not those of this book with any number of "
                 "changes a second; do not trust this line"
             )
-        key = message.topic, header.stream
-        seen = self._seen.get(key)
+        seen = self._seen.get(header.stream)
+        if seen is not None and seen.run == header.run and seen.bits != header.bits_per_second:
+            raise BookError(
+                f"refused: stream {header.stream} stated {seen.bits:g} bits per second and now states "
+                f"{header.bits_per_second:g}, in one run; do not trust this line"
+            )
         if seen is None or seen.run != header.run or self._unseen & message.missing.keys():
-            seen = self._seen[key] = _Seen(header.run, None, deque(maxlen=most + 1))
+            seen = self._seen[header.stream] = _Seen(header.run, header.bits_per_second, None, deque(maxlen=most + 1))
         if seen.word not in (None, header.word):
             seen.changes_us.append(header.t_start_us)
         seen.word = header.word

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from contextlib import contextmanager
+from dataclasses import replace
 
 import pytest
 import zmq
@@ -46,11 +47,11 @@ def line(tmp_path_factory):
 
 
 @contextmanager
-def replaying(path, excerpt, stopped=None):
-    """Replay in a thread once a subscriber has come; yield the endpoint."""
+def replaying(path, excerpt, stopped=None, *more):
+    """Replay in a thread once a subscriber has come, one recording or more; yield the endpoint."""
     endpoint, stopped = f"tcp://127.0.0.1:{free_port()}", stopped or threading.Event()
     settings = PublishSettings(bind=endpoint, wait_for=1)
-    republisher = Republisher([McapRecording(path)], settings, excerpt, stopped.is_set)
+    republisher = Republisher([McapRecording(one) for one in (path, *more)], settings, excerpt, stopped.is_set)
     thread = threading.Thread(target=republisher.run)
     thread.start()
     try:
@@ -183,6 +184,20 @@ def test_a_loop_of_a_stand_in_can_be_verified(words):
             if seen == 40:
                 break
     assert seen == 40
+
+
+def test_recordings_of_several_lines_can_be_verified_one_after_the_other(words, tmp_path):
+    """Each is a run of its own: numbers and times begin again, and that is no word that changes too often."""
+    other = McapFile(tmp_path / "other.mcap")
+    for number, one in enumerate(McapRecording(words / "words.mcap")):
+        header = one.message.header.model_copy(update={"run": "34cd" * 4})
+        other.write(replace(one.message, header=header), 2 * 10**18 + number * MS)
+    other.close()
+    with replaying(words / "words.mcap", FAST, None, tmp_path / "other.mcap") as endpoint:
+        messages = subscribe(endpoint, ("events",), book=words / "book", timeout_s=60)
+        headers = [message.header for message in messages if message.topic == "events"]
+    assert [header.seq for header in headers] == [*range(10), *range(10)]
+    assert len({header.run for header in headers}) == 2
 
 
 def test_a_recording_that_the_book_does_not_cover_is_noticed(line, words):

@@ -77,14 +77,32 @@ def test_windows_that_were_never_published_change_nothing():
         check([0, 1, 0], 1, missing={1: {"age": 3}, 2: {"queue": 1, "overlap": 2}})
 
 
-def test_streams_topics_and_runs_are_counted_apart():
+def test_streams_and_runs_are_counted_apart():
     rate = RateCheck(BOOK, UNSEEN)
     for seq in range(6):
-        for topic, stream, run in (("window", "a", "1"), ("window", "b", "1"), ("gesture", "a", "1")):
-            word = len(topic + stream) % 3 + (seq > 3)
+        for topic, stream, run in (("window", "a", "1"), ("gesture", "a", "1"), ("window", "b", "1")):
+            word = (stream == "b") + (seq > 3)
             rate.check(Message(topic, header(seq, word, 1, stream=stream, run=run * 16), None))
     for seq in range(3):
         rate.check(Message("window", header(0, seq, 1, stream="a", run=f"{seq + 2:x}" * 16), None))
+
+
+def test_topics_with_words_of_their_own_are_refused():
+    """Window, events and gesture would carry three times the bits that the headers state."""
+    rate = RateCheck(BOOK, UNSEEN)
+    for topic, word in (("window", 0), ("events", 1)):
+        rate.check(Message(topic, header(0, word, 1), None))
+    with pytest.raises(BookError, match="changed 2 times within a second"):
+        rate.check(Message("gesture", header(0, 2, 1), None))
+
+
+@pytest.mark.parametrize(("first", "then"), [(1, 2), (2, 1)])
+def test_a_line_that_states_other_bits_than_before_is_refused(first, then):
+    """It could state few bits to somebody who only looks once, and be held to many."""
+    rate = RateCheck(BOOK, UNSEEN)
+    rate.check(Message("window", header(0, 0, first), None))
+    with pytest.raises(BookError, match=f"stated {BITS[first]} bits per second and now states {BITS[then]}"):
+        rate.check(Message("window", header(1, 1, then), None))
 
 
 @pytest.mark.parametrize("bits", [0.0, 8.76, 8.78, 20.01, 1e300])
