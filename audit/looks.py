@@ -84,14 +84,17 @@ class Looks:
 
     def _lines(self) -> list[dict[str, Any]]:
         try:
-            text = self.path.read_text()
+            content = self.path.read_bytes()
         except FileNotFoundError:
             return []
         except OSError as error:
             raise AuditError(f"{self.path}: cannot be read ({error.strerror}); check --key") from error
         try:
-            return [json.loads(line) for line in text.splitlines()]
-        except ValueError:
+            lines = [json.loads(line) for line in content.decode().split("\n") if line]
+            if not all(isinstance(line, dict) and "weights" in line for line in lines):
+                raise ValueError
+            return lines
+        except (ValueError, RecursionError):
             raise AuditError(f"{self.path}: is damaged: expected a line of JSON for each audit; restore it") from None
 
     def _append(self, entry: dict[str, Any]) -> None:

@@ -80,15 +80,22 @@ def append_private(path: Path, data: bytes) -> None:
     """Append to a private file, or create it. The file must be a regular one of this user.
 
     Raises:
-        OSError: the file cannot be written.
+        OSError: the file cannot be written, and is as it was: half a line would damage a log for good.
     """
     check_target(path, replace=True)
-    with open(path, "ab", opener=_open_private) as file:
+    with open(path, "ab", buffering=0, opener=_open_private) as file:
         state = os.fstat(file.fileno())
         if not stat.S_ISREG(state.st_mode) or state.st_uid != os.geteuid():
             raise OSError(errno.EPERM, "expected a regular file of yours", str(path))
         os.fchmod(file.fileno(), PRIVATE_FILE)
-        file.write(data)
+        fcntl.flock(file, fcntl.LOCK_EX)  # against other processes that append to it
+        size, left = os.fstat(file.fileno()).st_size, memoryview(data)
+        try:
+            while left:
+                left = left[file.write(left) :]
+        except OSError:
+            os.ftruncate(file.fileno(), size)
+            raise
 
 
 def private_folder(path: Path) -> None:

@@ -8,7 +8,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.exceptions import InternalError, UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import (
     Encoding,
@@ -131,7 +131,7 @@ def signing_key(path: Path) -> Ed25519PrivateKey:
         loaded = load_pem_private_key(path.read_bytes(), None)
     except OSError as error:
         raise AuditError(f"{path}: the key cannot be read or generated ({error.strerror}); check --key") from error
-    except (ValueError, TypeError, UnsupportedAlgorithm):
+    except (ValueError, TypeError, UnsupportedAlgorithm, InternalError):  # InternalError: a truncated X448 key
         raise AuditError(f"{path}: expected an Ed25519 private key in PEM, without a password") from None
     if not isinstance(loaded, Ed25519PrivateKey):
         raise AuditError(f"{path}: expected an Ed25519 private key, got one of another kind")

@@ -166,7 +166,7 @@ def _connected(broker: Broker) -> mqtt.Client:
     name = f"{broker.host}:{broker.port}"
     try:
         client.connect(broker.host, broker.port)
-    except OSError as error:
+    except (OSError, UnicodeError) as error:  # UnicodeError: a name that no host can have
         raise LineError(
             f"{name}: the MQTT broker cannot be reached ({error}); check --broker, and that it runs"
         ) from error
@@ -180,9 +180,11 @@ def _connected(broker: Broker) -> mqtt.Client:
 def _login(path: Path) -> tuple[str, str]:
     try:
         check_secret_file(path)
-        user, colon, password = path.read_text().strip().partition(":")
+        user, colon, password = path.read_text("utf-8").strip().partition(":")
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read ({error.strerror}); check --login") from error
+    except UnicodeDecodeError:  # whose text quotes the file
+        raise ConfigError(f"{path}: expected UTF-8 text, USER:PASSWORD; save it again") from None
     if not user or not colon:
         raise ConfigError(f"{path}: expected one line, USER:PASSWORD")
     return user, password

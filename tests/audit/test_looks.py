@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import resource
 from itertools import pairwise
 
 import numpy as np
@@ -95,8 +96,24 @@ def test_what_was_shown_is_remembered_once_and_for_the_other_audits_alone(tmp_pa
     assert len(looks.path.read_text().splitlines()) == 3
 
 
-def test_a_damaged_book_is_refused_and_not_begun_again(tmp_path):
+@pytest.mark.parametrize("rest", [b"{half", b"\xff\n", b"7\n", b"{}\n", b"[" * 100_000])
+def test_a_damaged_book_is_refused_and_not_begun_again(tmp_path, rest):
     looks = Looks(tmp_path / "key.pem")
-    looks.path.write_text(json.dumps({"begun": "x", "weights": ["a"]}) + "\n{half")
+    looks.path.write_bytes(json.dumps({"begun": "x", "weights": ["a"]}).encode() + b"\n" + rest)
     with pytest.raises(AuditError, match="is damaged"):
         looks.number("x")
+
+
+def test_a_full_disk_does_not_damage_the_book(tmp_path):
+    looks = Looks(tmp_path / "key.pem")
+    name = looks.begin(["a"])
+    before, limit = looks.path.read_bytes(), resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (len(before) + 10, limit[1]))
+    try:
+        with pytest.raises(AuditError, match="cannot be written"):
+            looks.begin(["a"])
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limit)
+    assert looks.path.read_bytes() == before
+    assert looks.number(name) == 1
+    assert looks.number(looks.begin(["a"])) == 2

@@ -8,6 +8,7 @@ import dataset_makers
 import numpy as np
 import pytest
 
+from eventveil.audit.report.certificate import signing_key
 from eventveil.config import read_yaml, run_settings
 from eventveil.errors import AccessError, AuditError, ConfigError, DatasetError, EventFileError
 from eventveil.io import open_events
@@ -109,3 +110,5 @@ def test_a_key_of_another_kind_that_is_too_short(tmp_path):
     path.write_bytes(b"-----BEGIN PRIVATE KEY-----\n" + base64.encodebytes(x448) + b"-----END PRIVATE KEY-----\n")
     with pytest.raises(AuditError, match="expected an Ed25519 public key in PEM"):
         read_key(path)
+    with pytest.raises(AuditError, match="expected an Ed25519 private key in PEM"):
+        signing_key(path)

@@ -137,6 +137,7 @@ def test_gestures_while_the_broker_is_away_are_not_kept_and_its_end_is_not_an_er
         (Broker("192.0.2.1", 1883), ConfigError, "unencrypted"),
         (Broker("broker.example", 1883), ConfigError, "unencrypted"),
         (Broker("127.0.0.1", 1), LineError, "cannot be reached"),
+        (Broker("no..host", 1, tls=True), LineError, "cannot be reached"),
     ],
 )
 def test_a_broker_that_cannot_be_used_is_refused(broker, error, words):
@@ -152,3 +153,14 @@ def test_a_login_that_others_can_read_is_refused(tmp_path):
         bridge_mqtt("tcp://127.0.0.1:5999", Broker("127.0.0.1", 1, login=login), say=lambda _: None)
     assert isinstance(caught.value, AccessError)
     assert "password" not in str(caught.value)
+
+
+@pytest.mark.parametrize("content", [b"user:p\xe4ssword\n", b"\xff\xfeu\0s\0"])
+def test_a_login_in_another_encoding_is_refused_and_not_quoted(tmp_path, content):
+    login = tmp_path / "login"
+    login.touch(0o600)
+    login.write_bytes(content)
+    with pytest.raises(ConfigError, match="expected UTF-8 text, USER:PASSWORD") as caught:
+        bridge_mqtt("tcp://127.0.0.1:5999", Broker("127.0.0.1", 1, login=login), say=lambda _: None)
+    assert caught.value.__cause__ is None
+    assert caught.value.__suppress_context__
