@@ -91,11 +91,11 @@ class Looks:
             raise AuditError(f"{self.path}: cannot be read ({error.strerror}); check --key") from error
         try:
             lines = [json.loads(line) for line in content.decode().split("\n") if line]
-            if not all(isinstance(line, dict) and "weights" in line for line in lines):
-                raise ValueError
-            return lines
         except (ValueError, RecursionError):
-            raise AuditError(f"{self.path}: is damaged: expected a line of JSON for each audit; restore it") from None
+            lines = [None]
+        if not all(isinstance(line, dict) and "weights" in line for line in lines):
+            raise AuditError(f"{self.path}: is damaged: expected a line of JSON for each audit; restore it")
+        return lines
 
     def _append(self, entry: dict[str, Any]) -> None:
         try:

@@ -41,7 +41,7 @@ class RateCheck:
         # Where the bits of two numbers are rounded to the same, the larger number counts.
         bits = bits_by_changes(len(book.words), 1000, steps_per_second(book.step_us))
         self._changes = {value: most for most, value in enumerate(bits) if most}
-        self._seen: dict[tuple[str, str], _Seen] = {}
+        self._seen: dict[str, _Seen] = {}
 
     def check(self, message: Message) -> None:
         """Check a message, whose `missing` is filled in.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import zmq
 
+from eventveil.addresses import MAX_PORT, parse_port, split_host_port
 from eventveil.errors import ConfigError
 from eventveil.stream.protocol.endpoints import is_ipv6
 from eventveil.stream.protocol.keepalive import enable_keepalive
@@ -52,6 +53,8 @@ def connect(socket: zmq.Socket[bytes], endpoint: str) -> None:
     expected = "expected tcp://HOST:PORT or ipc://PATH"
     if not endpoint.startswith(("tcp://", "ipc://")):  # inproc:// would wait forever
         raise ConfigError(refusal + expected)
+    if endpoint.startswith("tcp://") and not parse_port(split_host_port(endpoint)[1]):  # libzmq would wait forever
+        raise ConfigError(f"{refusal}{expected}, and a port from 1 to {MAX_PORT}")
     socket.ipv6 = is_ipv6(endpoint)
     try:
         socket.connect(endpoint)

@@ -74,7 +74,13 @@ def test_unknown_topics_are_refused(topics):
         next(subscribe("tcp://127.0.0.1:5999", topics))
 
 
-@pytest.mark.parametrize("endpoint", ["", "localhost:5556", "tcp://", "tcp://127.0.0.1", "http://a:1", "inproc://line"])
+@pytest.mark.parametrize(
+    "endpoint",
+    [
+        "", "localhost:5556", "tcp://", "tcp://127.0.0.1", "http://a:1", "inproc://line",
+        "tcp://127.0.0.1:0", "tcp://127.0.0.1:99999", "tcp://127.0.0.1:port",
+    ],
+)  # fmt: skip
 def test_an_invalid_endpoint_is_refused(endpoint):
     with pytest.raises(ConfigError, match=r"expected tcp://HOST:PORT or ipc://PATH"):
         next(subscribe(endpoint, timeout_s=0.1))
