@@ -1,7 +1,7 @@
 """The command line: parse arguments, load what a command needs, call it, print the result. Nothing else.
 
-An error of our own becomes one line on standard error and exit status 2. Any other exception is a defect in eventveil
-and keeps its traceback.
+An error of our own becomes one line on standard error and exit status 2, and so does an output that cannot be written.
+Any other exception is a defect in eventveil and keeps its traceback.
 """
 
 from __future__ import annotations
@@ -159,5 +159,17 @@ def main() -> None:
             say("".join(traceback.format_tb(error.__traceback__)), always=True)
         say(str(error) if str(error).startswith("eventveil ") else f"eventveil: {error}", always=True)
         sys.exit(2)
+    except OSError as error:
+        if not _is_of_output(error):
+            raise
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # or Python would fail once more at its end
+        say(f"eventveil: the output cannot be written ({error.strerror}); free some space", always=True)
+        sys.exit(2)
     except KeyboardInterrupt:
         sys.exit(INTERRUPTED)
+
+
+def _is_of_output(error: OSError) -> bool:
+    """Return whether an error was raised where results are printed, as on a full disk: by one of these packages."""
+    *_, (frame, _) = traceback.walk_tb(error.__traceback__)
+    return str(frame.f_globals.get("__name__")).partition(".")[0] in ("rich", "typer", "click")

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import subprocess
 from itertools import cycle
+from pathlib import Path
 
 import numpy as np
 import pytest
 from pipeline_helpers import gesture, publisher, state, window
+from pipeline_setup import PROGRAM
 from rich.console import Console
 from typer.testing import CliRunner
 
@@ -141,3 +144,13 @@ def test_without_colours_the_picture_is_drawn_in_shades(monkeypatch):
     lines = demo._draw(values).plain.splitlines()
     assert [(y, x) for y, line in enumerate(lines) for x, shade in enumerate(line) if shade == "█"] == [(2, 10)]
     assert {*"".join(lines)} == {" ", "█"}
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="has no /dev/full, the disk that is always full")
+@pytest.mark.parametrize("arguments", [["--version"], ["--help"], ["weights", "show", "shipped", "--json"]])
+def test_results_that_do_not_fit_on_a_disk_are_one_line_and_no_traceback(arguments):
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run([*PROGRAM, *arguments], stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    assert done.returncode == 2
+    words = "eventveil: the output cannot be written (No space left on device); free some space\n"
+    assert done.stderr == words
