@@ -13,7 +13,7 @@ from eventveil.io.source import open_events
 from eventveil.replay.datasets.index import open_dataset, recognise
 from eventveil.replay.datasets.trials import PacketSource
 from eventveil.replay.player.sources import RECORDING, SourceUri
-from eventveil.stream.batch.manifest import digest_of
+from eventveil.stream.batch.manifest import FILES, MANIFEST, digest_of
 from eventveil.stream.settings import SourceSettings
 
 FOREVER_US = 1 << 62
@@ -43,7 +43,7 @@ def find_recordings(inputs: Sequence[str], source: SourceSettings) -> list[Recor
 
     Args:
         inputs: paths or URIs of recordings, folders, and datasets as in `see:PATH?split=test`. For a folder that is not
-            a dataset, all files that any reader recognises.
+            a dataset, all files that any reader recognises, except those that a batch has written.
         source: sensor, and what to do about disorder and damage.
 
     Raises:
@@ -127,6 +127,11 @@ def _trials(root: Path, split: str | None, source: SourceSettings) -> Iterator[R
         yield Recording(f"{root / trial.name}", trial.path, partial(trial.open, source.on_disorder), 0, part_us)
 
 
+def _is_anonymized(path: Path) -> bool:
+    """Return whether a batch has written a file: the events of a stand-in look like a recording."""
+    return path.parent.name == FILES and (path.parent.parent / MANIFEST).is_file()
+
+
 def _folder(folder: Path, source: SourceSettings) -> list[Recording]:
     try:
         recognise(folder)
@@ -134,7 +139,8 @@ def _folder(folder: Path, source: SourceSettings) -> list[Recording]:
         pass
     else:
         return list(_trials(folder, None, source))
-    found = [_recording(str(path), source) for path in sorted(folder.rglob("*")) if is_recording(path)]
+    paths = (path for path in sorted(folder.rglob("*")) if not _is_anonymized(path) and is_recording(path))
+    found = [_recording(str(path), source) for path in paths]
     if not found:
         raise ConfigError(
             f"{folder}: holds no dataset and no file of a readable format; name recordings or their folder"

@@ -351,6 +351,20 @@ def clips_of(book):
     ]
 
 
+def test_what_a_batch_has_written_below_a_folder_of_recordings_is_none_of_them(stand_in, tmp_path):
+    """The events of a stand-in are files of a readable format."""
+    folder = tmp_path / "in"
+    folder.mkdir()
+    shutil.copy(stand_in.recording, folder)
+    run(stand_in, folder, "--out", folder / "first", "--format", "aedat4")
+    again = json.loads(
+        run(stand_in, folder, "--out", folder / "first", "--format", "aedat4", "--resume", "--json").stdout
+    )
+    assert (again["done"], again["earlier"]) == (0, 1)
+    other = json.loads(run(stand_in, folder, "--out", folder / "second", "--json").stdout)
+    assert (other["done"], other["earlier"]) == (1, 0)
+
+
 def test_the_search_for_repeats_reads_each_file_once(tmp_path, monkeypatch):
     """A dataset may have thousands of files of one size."""
     paths = [tmp_path / str(number) for number in range(200)]
