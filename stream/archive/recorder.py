@@ -145,7 +145,7 @@ class Recorder:
         rotation = self._rotation
         old = rotation.seconds is not None and time.monotonic() - self._begun_s >= rotation.seconds
         large = rotation.size is not None and self._file.size >= rotation.size
-        if (old or large) and self._file.messages:
+        if (old or large) and self._file.messages > self._carried:
             self.close()
             return self._begin()
         return self._file
@@ -161,6 +161,7 @@ class Recorder:
             self._file = McapFile(self._current)
             if self._certificate is not None:  # each file can be verified alone
                 self._file.write(self._certificate, self._now_ns())
+            self._carried = self._file.messages  # nothing that was received for this file
         except OSError as error:
             raise self._failure(self._current, error) from error
         return self._file
