@@ -103,6 +103,9 @@ def of_folder(folder: Path) -> list[Trace]:
     if not folder.is_dir():
         raise ConfigError(f"{folder}: no such folder; expected one that `eventveil train` or `eventveil audit` made")
     if _is_audit(folder / "work"):
+        if (folder / "work").is_symlink():
+            what = f"a link; raw windows, identities and attackers of an audit stay in {(folder / 'work').readlink()}"
+            return [Trace(what, folder / "work")]
         return [Trace("raw windows, identities and attackers of an audit", folder / "work")]
     if (folder / SPLIT).is_file():
         return list(_of_run(folder))

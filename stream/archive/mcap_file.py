@@ -200,10 +200,20 @@ class _ReservingStream:
         if self._reserve is None or needed <= self.reserved:
             return
         try:
-            os.posix_fallocate(self._reserve.fileno(), 0, needed + RESERVE // 4)
+            _allocate(self._reserve.fileno(), self.reserved, needed + RESERVE // 4)
         except OSError as error:
             if error.errno not in _FULL or not self._end:
                 raise
             self.full = True
         else:
             self.reserved = needed + RESERVE // 4
+
+
+def _allocate(descriptor: int, begin: int, end: int) -> None:
+    """Let a file take up the space on the disk from one of its bytes to another."""
+    if hasattr(os, "posix_fallocate"):
+        os.posix_fallocate(descriptor, begin, end - begin)
+        return
+    zeros = memoryview(bytes(min(end - begin, RESERVE)))  # macOS has no such call
+    while begin < end:
+        begin += os.pwrite(descriptor, zeros[: end - begin], begin)

@@ -217,6 +217,8 @@ class StageProcess:
 def _describe_death(pid: int) -> str:
     """Say how the fork server ended, and leave its status for `multiprocessing` to collect."""
     name = "the fork server, from which stages are started,"
+    if not hasattr(os, "waitid"):  # macOS, up to Python 3.12
+        return f"{name} has died"
     try:
         ended = os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT | os.WNOHANG)
     except ChildProcessError:

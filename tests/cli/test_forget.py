@@ -168,6 +168,18 @@ def test_a_link_is_removed_and_not_followed(home):
     assert not (home / "run" / "windows").is_symlink()
 
 
+def test_of_an_audit_a_link_is_not_said_to_be_what_it_leads_to(home):
+    work = home / "disk" / "work"
+    work.mkdir(parents=True)
+    (work / "audit.json").write_text('{"digest": "0", "look": "1"}')
+    (home / "audit").mkdir()
+    (home / "audit" / "work").symlink_to(work)
+    what = f"a link; raw windows, identities and attackers of an audit stay in {work}"
+    assert forget(home / "audit") == [(what, str(home / "audit" / "work"))]
+    assert (work / "audit.json").exists()
+    assert not (home / "audit" / "work").is_symlink()
+
+
 def test_of_an_installed_service_the_log_is_deleted_and_its_own_state(home, monkeypatch):
     program = home / "bin" / "journalctl"
     program.parent.mkdir()

@@ -205,6 +205,30 @@ def test_files_rotate_by_size_and_each_can_be_verified_alone(tmp_path):
     same([message for _, *rest in found for message in rest], list(messages()))
 
 
+@pytest.mark.parametrize("rotation", [Rotation(size=1), Rotation(seconds=1)])
+def test_a_line_that_sends_nothing_but_its_certificate_fills_no_file_after_another(tmp_path, monkeypatch, rotation):
+    now = [0.0]
+    monkeypatch.setattr(recorder.time, "monotonic", lambda: now[0])
+    kept = Recorder(tmp_path / "line.mcap", rotation)
+    kept.write(decode(state(state="certificate", certificate="{}")))
+    for second in range(100):
+        now[0] = 10.0 * second
+        kept.tick()
+    kept.close()
+    assert len(kept.paths) <= 2
+
+
+def test_a_system_that_cannot_reserve_space_on_the_disk_by_a_call_records_all_the_same(tmp_path, monkeypatch):
+    """As macOS, whose Python has no such function."""
+    monkeypatch.delattr(os, "posix_fallocate")
+    kept = Recorder(tmp_path / "line.mcap", ONE_FILE)
+    stream = kept._file._stream
+    assert os.fstat(stream._reserve.fileno()).st_blocks * 512 >= stream.reserved > 0
+    record_all(kept, messages())
+    kept.close()
+    same(read(tmp_path / "line.mcap"), list(messages()))
+
+
 def test_files_rotate_by_time_and_old_ones_are_removed(tmp_path, monkeypatch):
     now = [0.0]
     monkeypatch.setattr(recorder.time, "monotonic", lambda: now[0])

@@ -60,6 +60,13 @@ def test_a_killed_fork_server_is_not_replaced(server):
     assert fork_server.SERVERS["networks"]._forkserver_pid == server.pid
 
 
+def test_a_dead_fork_server_is_noticed_where_the_system_does_not_say_how_it_ended(server, monkeypatch):
+    """As macOS, whose Python has no `waitid` before 3.13."""
+    kill_and_wait(server)
+    monkeypatch.delattr(os, "waitid")
+    assert server.failure() == "the fork server, from which stages are started, has died"
+
+
 def test_a_fork_server_that_was_replaced_all_the_same_is_noticed(server, monkeypatch):
     kill_and_wait(server)
     monkeypatch.setattr(ForkServer, "failure", lambda self: None)  # as if it had died a moment later
