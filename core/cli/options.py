@@ -112,7 +112,7 @@ RequireCertificateOption = Annotated[
     ),
 ]
 TimeoutOption = Annotated[
-    float | None, typer.Option("--timeout", metavar="SECONDS", help="Exit after this long without a message.")
+    float | None, typer.Option("--timeout", metavar="SECONDS", min=0, help="Exit after this long without a message.")
 ]
 ExpectedBookOption = Annotated[
     Path | None,

@@ -10,6 +10,8 @@ import typer
 from eventveil.cli.options import JsonOption, on_signals, print_json, say
 from eventveil.errors import ConfigError
 
+LONGEST_S = 1e9  # thirty years; in nanoseconds, infinity would be no whole number
+
 
 def register(app: typer.Typer) -> None:
     """Add the command to the program."""
@@ -30,10 +32,10 @@ def replay(
         str, typer.Option(metavar="0.1..100|max", help="Speed; 1.0 is that of the recording, max is unlimited.")
     ] = "1.0",
     start: Annotated[
-        float, typer.Option(metavar="SECONDS", min=0, help="Begin here, counted from the first message.")
+        float, typer.Option(metavar="SECONDS", min=0, max=LONGEST_S, help="Begin here, counted from the first message.")
     ] = 0.0,
     stop: Annotated[
-        float | None, typer.Option(metavar="SECONDS", min=0, help="End here, counted from the first message.")
+        float | None, typer.Option(metavar="SECONDS", min=0, max=LONGEST_S, help="End here, counted from the first message.")
     ] = None,
     loop: Annotated[bool, typer.Option("--loop", help="Repeat forever.")] = False,
     wait_for: Annotated[int, typer.Option(metavar="N", min=0, help="Start when N subscribers are connected.")] = 0,

@@ -154,3 +154,10 @@ def test_results_that_do_not_fit_on_a_disk_are_one_line_and_no_traceback(argumen
     assert done.returncode == 2
     words = "eventveil: the output cannot be written (No space left on device); free some space\n"
     assert done.stderr == words
+
+
+@pytest.mark.parametrize("value", ["nan", "-1"])
+def test_a_timeout_that_would_never_or_always_be_over_is_refused(value):
+    done = CliRunner().invoke(app, ["subscribe", "tcp://127.0.0.1:5999", "--timeout", value, "--count", "0"])
+    assert done.exit_code == 2
+    assert isinstance(done.exception, SystemExit)

@@ -232,6 +232,14 @@ def test_mistakes_are_explained(line, arguments, error, message):
     assert message in str(done.exception)
 
 
+@pytest.mark.parametrize("option", ["--start", "--stop"])
+@pytest.mark.parametrize("value", ["inf", "nan", "1e300", "-1"])
+def test_a_time_that_is_none_is_refused(line, option, value):
+    done = run(line, option, value)
+    assert done.exit_code == 2, repr(done.exception)
+    assert isinstance(done.exception, SystemExit)
+
+
 def test_a_message_that_breaks_the_format_ends_the_replay_as_failed(tmp_path, line):
     bad = recorded(tmp_path / "bad.mcap", window(0), window(1))
     recording, refused = McapRecording(bad), []
