@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 FORMAT_VERSION = 1
 
+Label = Annotated[str, Field(max_length=256, pattern=r"^\P{Cc}*$")]
+"""A class name as published headers may hold it: they are printed on terminals."""
 Sha256 = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
 
 
@@ -76,7 +78,7 @@ class Metadata(BaseModel):
     kind: KindName
     config: dict[str, Any]
     role: Role
-    labels: tuple[str, ...] = ()
+    labels: tuple[Label, ...] = ()
     representation: Representation = "histogram"
     mode: Literal["windows", "recording"] = "windows"
     bins: PositiveInt = 5

@@ -20,6 +20,12 @@ def test_labels_name_the_classes_of_a_classifier():
     assert classifier(role="identity", labels=())[1].labels == ()
 
 
+@pytest.mark.parametrize("label", ["a\nb", "\x1b[2J", "x" * 257])
+def test_a_label_that_no_header_may_hold_is_refused_before_a_pipeline_runs(label):
+    with pytest.raises(pydantic.ValidationError, match=r"labels\.1"):
+        classifier(labels=("a", label, "c"))
+
+
 def test_window_shape_follows_representation():
     assert anonymizer()[1].window_shape == (2, 2, 12, 16)
     voxels = Metadata.of(
