@@ -75,6 +75,7 @@ class Feed(Background):
         self._browsers: set[NewestFrames] = set()
         self._newest: dict[Key, Frame] = {}
         self._streams: dict[str, _Stream] = {}
+        self._named: set[str] = set()  # streams of which states are shown
         self._replays: dict[str, str] = {}  # by stream: that it is a replay
         self._run: str | None = None
         checks = {"keys": line.server_key, "book": line.book, "certificate": line.require_certificate}
@@ -131,6 +132,8 @@ class Feed(Background):
 
     def _take(self, message: Message) -> None:
         header = message.header
+        if isinstance(header, StateHeader) and header.stream is not None and not self._is_shown(header.stream):
+            return
         if isinstance(header, StateHeader) and header.state == REPLAY_STATE and header.stream is not None:
             self._replays[header.stream] = header.reason
             return
@@ -152,10 +155,17 @@ class Feed(Background):
             shown["replay"] = self._replays.get(header.stream, "")
             self._send(Frame.of(WINDOW, header.stream, payload=payload, **shown, **keys, **stream.count(message)))
 
+    def _is_shown(self, stream: str) -> bool:
+        """Return whether the states of a stream are shown: of no more streams than windows are."""
+        if len(self._named) < MAX_STREAMS:
+            self._named.add(stream)
+        return stream in self._named
+
     def _begin(self, run: str) -> None:
         """Forget what an earlier pipeline has published."""
         self._run = run
         self._streams.clear()
+        self._named.clear()
         with self._lock:
             self._newest = {key: frame for key, frame in self._newest.items() if key[0] not in (WINDOW, GESTURE, STATE)}
         self._say("receiving")

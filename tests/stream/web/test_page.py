@@ -13,16 +13,17 @@ import pytest
 from book_helpers import clip, small_book
 from endpoint_helpers import make_keys, publishing, who
 from page_helpers import PATIENCE_S, Publisher, browser, decoded, get, page
-from pipeline_helpers import DIGEST, LABELS, RUN, line_ended
+from pipeline_helpers import DIGEST, LABELS, RUN, line_ended, state
 from typer.testing import CliRunner
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from eventveil.cli import app
 from eventveil.errors import AccessError, BookError, ConfigError
 from eventveil.stream.protocol.keys import new_keys
+from eventveil.stream.protocol.wire import decode
 from eventveil.stream.web import server
 from eventveil.stream.web.app import FILES, MAX_BROWSERS
-from eventveil.stream.web.feed import Line
+from eventveil.stream.web.feed import Feed, Line
 from eventveil.stream.web.serve import serve_page
 
 TOKEN = "q0jRz9L0kQ2mX7uE5b1nVtYcH8s/pA+d=="
@@ -145,6 +146,18 @@ def test_the_number_of_streams_is_limited(line, address):
             if one_header["seq"] == 40:
                 break
     assert len(streams) == 32
+
+
+def test_of_only_so_many_streams_states_are_kept():
+    """A publisher without keys could be any program: a page that runs for weeks must not grow with their names."""
+    feed = Feed(Line("tcp://127.0.0.1:5999"))
+    for number in range(1000):
+        feed._take(decode(state(stream=f"stream-{number}")))
+        feed._take(decode(state(state="replay", stream=f"replay-{number}")))
+    feed._take(decode(state(state="failed")))
+    assert len(feed._newest) + len(feed._replays) <= 40
+    assert ("state", "stream-0") in feed._newest
+    assert ("state", "") in feed._newest
 
 
 def test_a_halted_browser_of_ten_misses_frames_learns_how_many_and_delays_no_other(line, address):
