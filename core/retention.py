@@ -186,6 +186,6 @@ def _is_audit(work: Path) -> bool:
     """Return whether an audit made this folder: other programs, too, write a file `audit.json`."""
     try:
         values = json.loads((work / "audit.json").read_bytes())
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return False
     return isinstance(values, dict) and set(values) == _AUDIT

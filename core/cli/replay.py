@@ -35,7 +35,8 @@ def replay(
         float, typer.Option(metavar="SECONDS", min=0, max=LONGEST_S, help="Begin here, counted from the first message.")
     ] = 0.0,
     stop: Annotated[
-        float | None, typer.Option(metavar="SECONDS", min=0, max=LONGEST_S, help="End here, counted from the first message.")
+        float | None,
+        typer.Option(metavar="SECONDS", min=0, max=LONGEST_S, help="End here, counted from the first message."),
     ] = None,
     loop: Annotated[bool, typer.Option("--loop", help="Repeat forever.")] = False,
     wait_for: Annotated[int, typer.Option(metavar="N", min=0, help="Start when N subscribers are connected.")] = 0,

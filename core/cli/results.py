@@ -76,7 +76,7 @@ def results(
 def _read(path: Path) -> Any:
     try:
         return json_module.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise ConfigError(f"{path}: cannot be read as JSON ({error}); make it again") from None
 
 

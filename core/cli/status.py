@@ -86,7 +86,7 @@ def fetch_status(address: str, token: str | None = None) -> dict[str, Any]:
         answer = connection.getresponse()
         text, code = answer.read(MAX_ANSWER), answer.status
         current = json.loads(text) if code == http.HTTPStatus.OK else None
-    except (OSError, ValueError, http.client.HTTPException) as error:
+    except (OSError, ValueError, RecursionError, http.client.HTTPException) as error:
         reason = getattr(error, "strerror", None) or error
         raise LineError(
             f"{address}: no pipeline answers ({reason}); start one with --metrics {ADDRESS}, and give its address here"

@@ -112,6 +112,6 @@ def _json_rows(path: Path, side: str) -> Iterator[tuple[int, str]]:
     text = " ".join(line for _, line in lines_of(path, "a list of trials"))
     try:
         rows = [str(row["filename"]) for row in json.loads(text)[side]]
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         raise DatasetError(f"{path}: expected rows with a filename under {side!r}; fetch the list again") from None
     return iter(enumerate(rows, 1))

@@ -108,5 +108,5 @@ def _published_split(path: Path) -> dict[str, str] | None:
     try:
         lists = json.loads(path.read_text(encoding="utf-8"))
         return {row["filename"]: split for name, split in SPLITS.items() for row in lists[name]}
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         raise DatasetError(f"{path}: expected lists train, query and gallery of rows with a filename") from None

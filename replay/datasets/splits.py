@@ -100,7 +100,7 @@ def load_split(path: Path) -> Split:
         seed, people = content["seed"], {part: tuple(names) for part, names in content["people"].items()}
     except OSError as error:
         raise DatasetError(f"{path}: the split cannot be read: {error.strerror}; check the path") from error
-    except (ValueError, KeyError, TypeError, AttributeError):
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         raise DatasetError(f"{path}: expected a split as JSON: a seed, and people by part; make it again") from None
     if not isinstance(seed, int) or not all(isinstance(name, str) for names in people.values() for name in names):
         raise DatasetError(f"{path}: expected a whole number as seed and names as text; make the split again")

@@ -123,7 +123,7 @@ def _written(folder: Path, options: dict[str, Any]) -> dict[str, Any]:
     _begin(folder, options)
     try:
         written = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise EventFileError(
             path, format=None, expected="the options of a simulated set cannot be read", remedy="remove this file"
         ) from error

@@ -85,7 +85,10 @@ def frames_of(topic: str, document: bytes) -> list[bytes]:
     Raises:
         ValueError: it is not JSON, or its data is not Base64.
     """
-    header = json.loads(document)
+    try:
+        header = json.loads(document)
+    except RecursionError:
+        raise ValueError("JSON that is nested too deeply") from None
     if not isinstance(header, dict):
         raise ValueError("expected a JSON object")  # noqa: TRY004 - as for what is not JSON at all
     data = header.pop("data", "") if topic in (WINDOW, EVENTS) else ""

@@ -9,11 +9,17 @@ import numpy as np
 import pytest
 
 from eventveil.audit.report.certificate import signing_key
+from eventveil.cli import results
 from eventveil.config import read_yaml, run_settings
 from eventveil.errors import AccessError, AuditError, ConfigError, DatasetError, EventFileError
 from eventveil.io import open_events
 from eventveil.replay.datasets import open_dataset
+from eventveil.replay.datasets.retrieval import _json_rows
+from eventveil.replay.datasets.see import _published_split
+from eventveil.replay.datasets.splits import load_split
 from eventveil.replay.player.sources import SourceUri
+from eventveil.retention import of_folder
+from eventveil.stream.archive.schemas import frames_of
 from eventveil.stream.protocol.certificate import read_key
 from eventveil.stream.protocol.keys import read_public
 
@@ -112,3 +118,24 @@ def test_a_key_of_another_kind_that_is_too_short(tmp_path):
         read_key(path)
     with pytest.raises(AuditError, match="expected an Ed25519 private key in PEM"):
         signing_key(path)
+
+
+def test_json_that_is_nested_too_deeply(tmp_path):
+    """Python's parser gives up with an error of its own kind, of which nobody had thought."""
+    path, deep = tmp_path / "split.json", b"[" * 200_000
+    path.write_bytes(deep)
+    with pytest.raises(DatasetError, match="expected a split as JSON"):
+        load_split(path)
+    with pytest.raises(DatasetError, match="expected rows with a filename"):
+        list(_json_rows(path, "query"))
+    with pytest.raises(DatasetError, match="expected lists train, query and gallery"):
+        _published_split(path)
+    with pytest.raises(ConfigError, match="cannot be read as JSON"):
+        results._read(path)
+    with pytest.raises(ValueError, match="nested too deeply"):
+        frames_of("gesture", deep)  # the reader of MCAP makes it an error of the file
+    (tmp_path / "work").mkdir()
+    (tmp_path / "work" / "audit.json").write_bytes(deep)
+    (tmp_path / "split.json").unlink()
+    with pytest.raises(ConfigError, match="nothing was deleted"):
+        of_folder(tmp_path)
