@@ -25,6 +25,8 @@ from eventveil.stream.protocol.wire import StreamName
 from eventveil.stream.watch_settings import WatchSettings
 
 MAX_SECONDS = 1e9  # 31 years; in microseconds, still far from the limits of int64
+MAX_MS = 10**12  # as long, in milliseconds
+MAX_COUNT = 1_000_000  # windows in a queue, or restarts a minute: libraries take numbers of 32 bits
 
 
 def _sensor(value: object) -> Sensor | None:
@@ -166,7 +168,7 @@ class PublishSettings(Settings):
     events: bool = False
     serve: str | None = None
     wait_for: int = Field(default=0, ge=0)
-    queue: int = Field(default=64, ge=1)
+    queue: int = Field(default=64, ge=1, le=MAX_COUNT)
 
     @field_validator("bind")
     @classmethod
@@ -214,10 +216,10 @@ class LineSettings(Settings):
 
     delivery: Literal["lossless", "live"] = "lossless"
     run_as: Literal["threads", "processes"] = "threads"
-    queue: int = Field(default=4, ge=1)
-    max_age_ms: int = Field(default=1000, ge=1)
-    release_ms: int = Field(default=250, ge=1)
-    restarts: int = Field(default=3, ge=0)
+    queue: int = Field(default=4, ge=1, le=MAX_COUNT)
+    max_age_ms: int = Field(default=1000, ge=1, le=MAX_MS)
+    release_ms: int = Field(default=250, ge=1, le=MAX_MS)
+    restarts: int = Field(default=3, ge=0, le=MAX_COUNT)
     hang_s: float = Field(default=5.0, ge=0.5, allow_inf_nan=True)  # inf: a silent stage is never restarted
     runtime_dir: Path | None = None
 

@@ -146,6 +146,8 @@ def test_an_unknown_key_is_named_with_those_that_are_known(values, words):
         ({"line": {"delivery": "best"}}, "line.delivery: Input should be 'lossless' or 'live', got 'best'"),
         ({"line": {"max_age_ms": 0}}, "line.max_age_ms: Input should be greater than or equal to 1, got 0"),
         ({"line": {"release_ms": 0}}, "line.release_ms: Input should be greater than or equal to 1, got 0"),
+        ({"line": {"restarts": 10**20}}, "line.restarts: Input should be less than or equal to 1000000"),
+        ({"publish": {"queue": 10**11}}, "publish.queue: Input should be less than or equal to 1000000"),
         ({"line": {"delivery": "live", "max_age_ms": 249}}, "line: in live delivery, windows older than"),
     ],
 )
