@@ -13,8 +13,10 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from eventveil.errors import EventError
-from eventveil.events import Sensor
+from eventveil.events import EventPacket, Sensor
 from eventveil.models.runtime import Anonymizer, Classifier
 from eventveil.models.stand_in_runtime import StandInRuntime
 from eventveil.models.weights import load_same
@@ -34,6 +36,9 @@ from eventveil.stream.runtime.message import StageMessage
 from eventveil.stream.runtime.stage import Transform
 from eventveil.stream.runtime.windows import Origin, RawWindow, Seal
 from eventveil.stream.stages.transform import AnonymizeTransform, ChooseWordTransform, ClassifyTransform
+
+DAY_US = 86_400_000_000
+LONGEST_SILENCE_US = DAY_US
 
 
 class FileLine:
@@ -101,7 +106,10 @@ class FileLine:
         playlist = Playlist(sensor, lambda _: (Clip(recording.open),), begins_us=recording.begins_us)
         player = Player(playlist, Excerpt())
         try:
-            with closing(self._windows(player, sensor, stream)) as windows:
+            with (
+                closing(_without_endless_silence(player, recording.name)) as packets,
+                closing(self._windows(packets, sensor, stream)) as windows,
+            ):
                 while batch := list(islice(windows, self._plan.settings.anonymize.batch)):
                     made += len(batch)
                     for window in self._transform(batch):
@@ -116,7 +124,7 @@ class FileLine:
             windows = transform.process(windows)
         return windows
 
-    def _windows(self, player: Player, sensor: Sensor, stream: str) -> Generator[RawWindow, None, None]:
+    def _windows(self, player: Iterable[EventPacket], sensor: Sensor, stream: str) -> Generator[RawWindow, None, None]:
         plan, scene_settings = self._plan.window, self._plan.settings.sources[0].scene
         view = View.of(sensor, scene_settings, plan.shape, plan.field)
         scene, histogrammer = SceneFilter(sensor, scene_settings, view), plan.histogrammer(view)
@@ -126,10 +134,9 @@ class FileLine:
                 origin = Origin(stream, sensor, window.seq, window.t_start_us, window.t_end_us, ended_ns=0)
                 yield RawWindow(origin, window.counts)
 
-        with closing(iter(player)) as packets:
-            for packet in packets:
-                yield from raw(histogrammer.push(scene.see(packet)))
-            yield from raw(histogrammer.finish())
+        for packet in player:
+            yield from raw(histogrammer.push(scene.see(packet)))
+        yield from raw(histogrammer.finish())
 
     def _anonymizer(self) -> Transform:
         settings, plan = self._plan.settings.anonymize, self._plan
@@ -151,6 +158,31 @@ class FileLine:
 def _precision(settings: ModelSettings) -> str:
     """Return fp32 for auto: what is written of a recording must not depend on what was faster that day."""
     return "fp32" if settings.precision == "auto" else settings.precision
+
+
+def _without_endless_silence(player: Player, name: str) -> Generator[EventPacket, None, None]:
+    """Yield the packets of a recording up to a silence of days, which would become millions of empty windows.
+
+    A last event whose time is damaged contradicts nothing, so readers keep it.
+
+    Raises:
+        EventError: there is such a silence.
+    """
+    last_us: int | None = None
+    with closing(iter(player)) as packets:
+        for packet in packets:
+            last_us = int(packet.t[0]) if last_us is None and len(packet) else last_us
+            reached_us = packet.until_us if packet.until_us is not None else int(packet.t[-1]) if len(packet) else None
+            if last_us is not None and reached_us is not None and reached_us - last_us > LONGEST_SILENCE_US:
+                gaps_us = np.diff(packet.t, prepend=last_us, append=reached_us)
+                if int(gaps_us.max()) > LONGEST_SILENCE_US:
+                    raise EventError(
+                        f"{name}: nothing happens for {int(gaps_us.max()) / DAY_US:,.1f} days before "
+                        f"{last_us + int(gaps_us[: gaps_us.argmax() + 1].sum())} us: its times are damaged, or it is "
+                        "more than one recording; cut it there"
+                    )
+            last_us = reached_us if reached_us is not None else last_us
+            yield packet
 
 
 class _Outlet:

@@ -210,6 +210,18 @@ def test_what_was_left_out_of_a_recording_is_counted_and_kept(kit, tmp_path):
     assert json.loads(again.stdout)["omissions"] == {str(tmp_path / "a.csv"): omissions}
 
 
+@pytest.mark.parametrize("last_us", [10**12, 4 * 10**15])
+def test_a_recording_whose_last_time_is_damaged_does_not_fill_the_disk_with_empty_windows(kit, tmp_path, last_us):
+    events = [f"{100 * k},{k % 64},{k // 64 % 64},1" for k in range(10_000)]
+    (tmp_path / "a.csv").write_text("\n".join([f"# geometry {SENSOR}", "t,x,y,p", *events, f"{last_us},1,1,1", ""]))
+    both = tmp_path / "a.csv", kit.recording
+    summary = json.loads(run(kit, *both, "--out", tmp_path / "out", "--json", status=1).stdout)
+    assert summary["done"] == 1
+    (failed,) = summary["failed"]
+    assert f"before {last_us} us: its times are damaged" in failed["error"]
+    assert len(files(tmp_path / "out")) == 1
+
+
 def test_an_earlier_batch_is_not_mixed_with_another(kit, stand_in, tmp_path):
     out = tmp_path / "out"
     run(kit, kit.recording, "--out", out)
