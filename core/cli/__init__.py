@@ -6,6 +6,7 @@ Any other exception is a defect in eventveil and keeps its traceback.
 
 from __future__ import annotations
 
+import io
 import os
 import signal
 import sys
@@ -162,7 +163,7 @@ def main() -> None:
     except OSError as error:
         if not _is_of_output(error):
             raise
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # or Python would fail once more at its end
+        sys.stdout = io.StringIO()  # or Python would write once more at its end, and fail
         say(f"eventveil: the output cannot be written ({error.strerror}); free some space", always=True)
         sys.exit(2)
     except KeyboardInterrupt:
