@@ -86,8 +86,11 @@ class DecisionRule:
         if self._config.epsilon is None:
             self.word = self._truth
         elif (interval := t_end_us // self._interval_us) != self._interval:
+            # The first interval gets no answer: before a restart, another rule may have given one, and two would tell
+            # more than one.
+            if self._interval is not None:
+                self.word = randomised(self._truth, words, self._config.epsilon, self._below)
             self._interval = interval
-            self.word = randomised(self._truth, words, self._config.epsilon, self._below)
         return self.word
 
     def _follow(self, probability_K: npt.NDArray[np.float64]) -> None:

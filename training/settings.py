@@ -42,7 +42,7 @@ class SimulateSettings(Settings):
     def _is_consistent(self) -> Self:
         if self.visits and self.seconds < 15:
             raise ValueError(
-                f"expected visits of 15 seconds or more, got {self.seconds:g}; shorter ones show no person"
+                f"expected visits of 15 seconds or more, got {self.seconds:g}; shorter ones may show nobody"
             )
         if self.scenes and not self.visits:
             raise ValueError("scenes belong to visits: set visits to true, or scenes to 0")

@@ -134,11 +134,24 @@ def test_with_an_epsilon_there_is_one_decision_per_interval_of_the_streams_clock
     rule = DecisionRule(config(**MEMORYLESS, epsilon=1.0, interval_s=0.5), below=below)
     table = [certain(k % 3) for k in range(20)]
     got = decide_all(rule, table)  # windows end at 0.1 s, 0.2 s, ...
-    assert got == [0] * 4 + [4 % 3] * 5 + [9 % 3] * 5 + [14 % 3] * 5 + [19 % 3]
-    assert asked == [GRID] * 5  # as often, whatever the windows hold
+    assert got == [QUIET[0]] * 4 + [4 % 3] * 5 + [9 % 3] * 5 + [14 % 3] * 5 + [19 % 3]
+    assert asked == [GRID] * 4  # as often, whatever the windows hold
     asked.clear()
     decide_all(DecisionRule(config(**MEMORYLESS, epsilon=1.0, interval_s=0.5), below=below), [certain(2)] * 20)
-    assert asked == [GRID] * 5
+    assert asked == [GRID] * 4
+
+
+@pytest.mark.parametrize("restart", range(1, 20))
+def test_a_restart_gives_no_interval_a_second_answer(restart):
+    """The rule after a restart knows nothing of the one before it."""
+    answered = []
+    settings = config(**MEMORYLESS, epsilon=1.0, interval_s=0.5)
+    for windows in (range(1, restart + 1), range(restart + 1, 21)):
+        rule = DecisionRule(settings, below=lambda _: answered.append(end_us // 500_000) or 0)
+        for window in windows:
+            end_us = window * 100_000
+            rule.decide(certain(2), end_us)
+    assert len(answered) == len(set(answered))
 
 
 def test_its_noise_follows_no_seed():
