@@ -138,7 +138,7 @@ class StandInConfig:
     quiet: Annotated[tuple[int, ...], Field(min_length=1)] = (12, 11)
     transition: Annotated[float, Field(gt=0, le=1)] = 0.001
     evidence: Annotated[float, Field(gt=0, le=4)] = 1.5
-    threshold: Annotated[float, Field(gt=0, lt=1)] = 0.5
+    threshold: Annotated[float, Field(gt=0, lt=1)] = 0.7
     changes_per_second: Annotated[int, Field(ge=1, le=1000)] = 2
     epsilon: Annotated[float, Field(gt=0, le=50)] | None = None
     interval_s: Annotated[float, Field(ge=0.01, le=3600)] = 1.0

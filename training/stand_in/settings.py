@@ -61,7 +61,7 @@ class RuleSettings(Settings):
 
     transition: float = Field(default=0.001, gt=0, le=1)
     evidence: float = Field(default=1.5, gt=0, le=4)
-    threshold: float = Field(default=0.5, gt=0, lt=1)
+    threshold: float = Field(default=0.7, gt=0, lt=1)
     changes_per_second: PositiveInt = 2
     epsilon: PositiveFloat | None = None
     interval_s: PositiveFloat = 1.0
