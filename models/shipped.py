@@ -12,6 +12,9 @@ STAND_IN = FOLDER / "stand_in.safetensors"
 BOOK = FOLDER / "book.safetensors"
 NOISY_CHANNEL = FOLDER / "noisy_channel.safetensors"
 NOISY_CHANNEL_GESTURES = FOLDER / "noisy_channel_gestures.safetensors"
+ANONYNOISE = FOLDER / "anonynoise.safetensors"
+ANONYNOISE_GESTURES = FOLDER / "anonynoise_gestures.safetensors"
+EVENT_REID = FOLDER / "event_reid.safetensors"
 PROJECT_KEY = FOLDER / "project.pem"
 """The public half of the key that signs the certificate of these weights; the private half is in no repository."""
 CERTIFICATE = FOLDER / "certificate.json"
@@ -20,6 +23,8 @@ CERTIFICATE = FOLDER / "certificate.json"
 SETS = {
     "shipped": (STAND_IN,),  # its book lies beside it
     "noisy-channel": (NOISY_CHANNEL, NOISY_CHANNEL_GESTURES),
+    "anonynoise": (ANONYNOISE, ANONYNOISE_GESTURES),  # for comparison: attackers recognise people (docs/papers.md)
+    "event-reid": (EVENT_REID,),  # for comparison, too: it keeps who somebody is, and has no gestures
 }
 """What may stand in place of weights files: names, and the files of each, the anonymizer first."""
 

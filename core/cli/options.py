@@ -69,8 +69,9 @@ WeightsOption = Annotated[
     typer.Option(
         "--weights",
         metavar="FILE|NAME",
-        help="Weights file. Repeatable; each file states its role. Two names stand for weights that come with "
-        "eventveil, trained on simulated people only: 'shipped' and 'noisy-channel'.",
+        help="Weights file. Repeatable; each file states its role. Four names stand for weights that come with "
+        "eventveil, trained on simulated people only: 'shipped', 'noisy-channel', and, to compare them with, the "
+        "published methods 'anonynoise' and 'event-reid', in which attackers recognise people.",
     ),
 ]
 AnonymizerOption = Annotated[
@@ -78,8 +79,8 @@ AnonymizerOption = Annotated[
     typer.Option(
         "--weights",
         metavar="FILE|NAME",
-        help="Weights file of the anonymizer, or the name of one that comes with eventveil: 'shipped' or "
-        "'noisy-channel'.",
+        help="Weights file of the anonymizer, or the name of one that comes with eventveil: 'shipped', "
+        "'noisy-channel', 'anonynoise' or 'event-reid'.",
     ),
 ]
 BookOption = Annotated[

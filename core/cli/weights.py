@@ -164,14 +164,16 @@ def show(
     file: Annotated[
         Path,
         typer.Argument(
-            metavar="FILE|NAME", help="Weights file, or the name of shipped weights: shipped or noisy-channel."
+            metavar="FILE|NAME",
+            help="Weights file, or the name of weights that come with eventveil: shipped, noisy-channel, anonynoise "
+            "or event-reid.",
         ),
     ],
     json: JsonOption = False,
 ) -> None:
     """Validate a weights file and show its contents.
 
-    With --json, one line for each file: two for noisy-channel, which comes with a classifier.
+    With --json, one line for each file: two for noisy-channel and anonynoise, which come with a classifier.
 
     For example:
 
