@@ -53,7 +53,7 @@ class DecisionRule:
     >>> from eventveil.models.configs import StandInConfig
     >>> rule = DecisionRule(StandInConfig(words=3, quiet=(2,), book="0" * 64, transition=0.01, evidence=0.5))
     >>> [rule.decide(np.array([0.9, 0.05, 0.05]), 100_000 * k) for k in range(5)]
-    [2, 2, 2, 0, 0]
+    [2, 2, 2, 2, 0]
     """
 
     def __init__(self, config: StandInConfig, *, below: Callable[[int], int] = secrets.randbelow) -> None:

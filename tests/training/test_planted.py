@@ -35,7 +35,7 @@ CHANGES = {
         "best_by": "last",
     },
     "anonymizer": {"kind": "noisy_channel", "config": {"code": 2, "width": 8, "pen": 8}},
-    "attack": {"epochs": 3, "lr": 0.01, "against": ["raw", "anonymizer"]},
+    "attack": {"epochs": 5, "lr": 0.01, "against": ["raw", "anonymizer"]},
     "run": {"validate_every": 5},
 }
 
@@ -58,7 +58,7 @@ def test_the_person_is_hidden_and_the_gesture_kept_under_fresh_attackers(run):
     assert raw["target"]["accuracy"]["value"] > 0.9
     assert raw["identity"]["rank1"]["value"] > 0.6
     assert hidden["target"]["accuracy"]["value"] > 0.9
-    # Rank 1 with seed 0: 0.86 on raw windows and 0.06 on hidden ones, where chance is 0.11.
+    # Rank 1 with seeds 0, 1 and 2: 0.86 to 1.00 on raw windows and 0.00 on hidden ones, where chance is 0.11.
     chance = raw["identity"]["rank1"]["chance"]
     above = [result["identity"]["rank1"]["value"] - chance for result in (raw, hidden)]
     assert above[1] < above[0] / 2
