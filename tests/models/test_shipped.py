@@ -145,7 +145,7 @@ def test_the_stand_in_recognises_strangers():
         ends_us = [100_000 * (number + 1) for number in range(len(windows))]
         words = StandInRuntime(weights, device="cpu")(windows, ["0"] * len(windows), ends_us)
         said.append(book.words[words[-1]].label)
-    # 98 % of such trials are right (docs/results.md); fewer than 8 of 11 has a probability of 1e-5.
+    # 97 % of such trials are right (docs/results.md); fewer than 8 of 11 has a probability of 2e-4.
     assert sum(label == gesture for label, gesture in zip(said, dvs_gesture.GESTURES, strict=True)) >= 8
 
 
