@@ -11,7 +11,6 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -114,7 +113,7 @@ class Auditor:
             AuditError: a job cannot be done.
             TrainingError: a training cannot continue, or a file cannot be written.
         """
-        start_s, at = time.monotonic(), datetime.now(UTC).isoformat(timespec="seconds")
+        start_s = time.monotonic()
         with make_executor(self._plan, self._progress) as executor:
             run_jobs(self.jobs, executor, self._progress, self._work)
             machine = executor.machine
@@ -122,7 +121,7 @@ class Auditor:
         retries, leaks = RetryLog(self._work).reasons, found_leaks(self._plan, Results(self._work))
         missed = tuple(leak.name for leak in leaks if not leak.found)
         subjects = self._judged([self._collect(subject) for subject in self._subjects], missed)
-        self._looks.end(
+        at = self._looks.end(
             self._name, {one.weights or one.name: outcome_of(one.verdict) for one in subjects if one.verdict}
         )
         return AuditReport(

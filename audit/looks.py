@@ -59,16 +59,21 @@ class Looks:
         earlier = begun[: names.index(name) + 1]
         return max((sum(one in line["weights"] for line in earlier) for one in earlier[-1]["weights"]), default=1)
 
-    def end(self, name: str, outcomes: dict[str, Outcome]) -> None:
-        """Log what an audit has shown about weights, given their digest.
+    def end(self, name: str, outcomes: dict[str, Outcome]) -> str:
+        """Log what an audit has shown about weights, given their digest, and return when it ended for the first time.
+
+        An audit that is resumed after its end has shown all this before, and is not younger for it.
 
         Raises:
-            AuditError: the log cannot be written.
+            AuditError: the log cannot be written or read.
         """
         for weights, outcome in outcomes.items():
-            entry = {"ended": name, "at": _now(), "weights": weights, **outcome.model_dump(mode="json")}
-            if not any(line.get("ended") == name and line["weights"] == weights for line in self._lines()):
-                self._append(entry)
+            if not any(line["weights"] == weights for line in self._ends(name)):
+                self._append({"ended": name, "at": _now(), "weights": weights, **outcome.model_dump(mode="json")})
+        return min((str(line["at"]) for line in self._ends(name)), default=_now())
+
+    def _ends(self, name: str) -> list[dict[str, Any]]:
+        return [line for line in self._lines() if line.get("ended") == name]
 
     def earlier(self, name: str, weights: str | None) -> tuple[Outcome, ...]:
         """Return what all other audits with this key have shown about weights.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from datetime import timedelta
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -44,16 +44,16 @@ def certify(folder: Path, report: AuditReport, key: Path, valid_days: int = VALI
         folder: with report.json.
         report: the same report.
         key: Ed25519 private key in PEM, see `signing_key`.
-        valid_days: how many days from today the certificate counts.
+        valid_days: how many days the certificate counts, from the day on which the audit first ended.
 
     Raises:
-        AuditError: the key cannot be read or made.
+        AuditError: the key cannot be read or made, or the certificate would have expired already.
         TrainingError: the certificate cannot be written.
     """
     private = signing_key(key)
     certificate = Certificate(
         made=report.made.at,
-        not_after=today() + timedelta(days=valid_days),
+        not_after=_day(report.made.at) + timedelta(days=valid_days),
         eventveil=report.made.eventveil,
         evidence=report.evidence,
         simulated=report.data.simulated,
@@ -74,11 +74,21 @@ def certify(folder: Path, report: AuditReport, key: Path, valid_days: int = VALI
             if one.verdict is not None
         ),
     )
+    if certificate.not_after < today():
+        raise AuditError(
+            f"{folder}: this audit ended on {_day(report.made.at)}, more than {valid_days} days ago: its certificate "
+            "would have expired; audit the weights again, in another --out"
+        )
     text = dsse.sign(canonical(certificate.model_dump(mode="json")), PAYLOAD_TYPE, private)
     public = private.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
     write_whole(folder / PUBLIC_KEY, lambda file: file.write(public))
     write_whole(folder / CERTIFICATE, lambda file: file.write(text.encode()))
     return Signed.parse(text.encode(), str(folder / CERTIFICATE))
+
+
+def _day(at: str) -> date:
+    """Return the day, in UTC, of a time with its zone."""
+    return datetime.fromisoformat(at).astimezone(UTC).date()
 
 
 def verify(path: Path, *, key: Path | None = None, report: Path | None = None, weights: str | None = None) -> Signed:

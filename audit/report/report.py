@@ -69,7 +69,7 @@ class Data(ReportModel):
 
 
 class Made(ReportModel):
-    """When and with what an audit was made."""
+    """When an audit first ended, and with what it was made; a resumed audit keeps its time."""
 
     at: str
     command: str
@@ -82,7 +82,7 @@ class Made(ReportModel):
 
     @classmethod
     def of(cls, at: str, command: str, seconds: float, workers: str) -> Made:
-        """Describe this process and the workers."""
+        """Describe this process and the workers; `at` is when the audit first ended."""
         return cls(
             at=at,
             command=command,

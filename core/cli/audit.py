@@ -88,7 +88,7 @@ def run(
     ] = None,
     valid_days: Annotated[
         int | None,
-        typer.Option(metavar="N", min=1, max=3650, help="Days until the certificate expires and is refused [365]."),
+        typer.Option(metavar="N", min=1, max=3650, help="Days until the certificate expires and is refused, from the end of the audit [365]."),
     ] = None,
     resume: ResumeOption = False,
     jobs: JobsOption = None,

@@ -5,8 +5,8 @@ Only what a gesture message of the published stream says is passed on: the label
 
 from __future__ import annotations
 
+import hashlib
 import json
-import re
 import threading
 from collections.abc import Callable
 from contextlib import suppress
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 TOPIC = "eventveil"
 STATUS = f"{TOPIC}/status"
 DISCOVERY = "homeassistant"  # the prefix that Home Assistant listens to by default
+MAX_STREAMS = 32  # passed on; a broker keeps what introduces them, and a publisher without keys could be any program
 NONE = "none"  # what is sent when no gesture is recognised
 CONNECT_S = 10.0
 AT_LEAST_ONCE = 1
@@ -51,7 +52,7 @@ class Broker:
 
 
 class GestureTopics:
-    """Publishes the gestures of each stream when they change.
+    """Publishes the gestures of the first 32 streams when they change.
 
     Args:
         publish: called with topic, payload, and whether the broker keeps it for later clients.
@@ -67,6 +68,8 @@ class GestureTopics:
             return
         stream, header = message.header.stream, message.header
         if stream not in self._last:
+            if len(self._last) >= MAX_STREAMS:
+                return
             self._introduce(stream, has_presence=header.presence is not None)
         said, before = (header.label or NONE, header.presence), self._last.get(stream)
         self._last[stream] = said
@@ -77,7 +80,9 @@ class GestureTopics:
 
     def _introduce(self, stream: str, *, has_presence: bool) -> None:
         """Describe a stream to Home Assistant (its documentation: MQTT discovery)."""
-        name = re.sub(r"[^A-Za-z0-9_-]", "_", stream)
+        name = stream.replace(".", "_")  # Home Assistant's names have no dots
+        if name != stream:  # otherwise a.b and a_b were one
+            name += "_" + hashlib.sha256(stream.encode()).hexdigest()[:8]
         device = {"identifiers": [f"{TOPIC}_{name}"], "name": f"eventveil {stream}", "manufacturer": TOPIC}
         shared = {"availability_topic": STATUS, "device": device}
         kinds = {"gesture": ("sensor", "Gesture", {"icon": "mdi:hand-wave"})}

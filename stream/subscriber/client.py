@@ -32,6 +32,7 @@ from eventveil.stream.subscriber.book_check import BookCheck
 from eventveil.stream.subscriber.certificate_filter import CertificateFilter
 from eventveil.stream.subscriber.connection_monitor import ConnectionMonitor
 from eventveil.stream.subscriber.rate_check import RateCheck
+from eventveil.stream.subscriber.recent import Recent
 from eventveil.stream.subscriber.subscriber_socket import connect, subscriber_socket
 
 NETWORK = "network"
@@ -157,8 +158,8 @@ class Gaps:
     """
 
     def __init__(self) -> None:
-        self._last: dict[tuple[str, str], StreamHeader] = {}
-        self._withheld: dict[tuple[str, str], Counter[str]] = {}
+        self._last: Recent[tuple[str, str], StreamHeader] = Recent()
+        self._withheld: Recent[tuple[str, str], Counter[str]] = Recent()
 
     def withhold(self, message: Message) -> None:
         """Count a message that is not yielded as missing before the next one."""

@@ -13,6 +13,7 @@ from eventveil.errors import BookError
 from eventveil.models.book import Book
 from eventveil.models.rate_limit import SECOND_US, bits_by_changes, steps_per_second
 from eventveil.stream.protocol.wire import Message, StreamHeader
+from eventveil.stream.subscriber.recent import Recent
 
 
 @dataclass(slots=True)
@@ -41,7 +42,7 @@ class RateCheck:
         # Where the bits of two numbers are rounded to the same, the larger number counts.
         bits = bits_by_changes(len(book.words), 1000, steps_per_second(book.step_us))
         self._changes = {value: most for most, value in enumerate(bits) if most}
-        self._seen: dict[str, _Seen] = {}
+        self._seen: Recent[str, _Seen] = Recent()
 
     def check(self, message: Message) -> None:
         """Check a message, whose `missing` is filled in.

@@ -89,11 +89,22 @@ def test_a_key_counts_the_audits_of_the_same_weights(tmp_path):
 def test_what_was_shown_is_remembered_once_and_for_the_other_audits_alone(tmp_path):
     looks, shown = Looks(tmp_path / "key.pem"), Outcome(low=0.2, linked=0.0, predicted=False)
     first, second = looks.begin(["a"]), looks.begin(["a"])
-    for _ in range(2):  # as a resumed audit does
-        looks.end(first, {"a": shown})
+    ended = {looks.end(first, {"a": shown}) for _ in range(2)}  # as a resumed audit does
+    assert len(ended) == 1
     assert looks.earlier(second, "a") == (shown,)
     assert looks.earlier(first, "a") == looks.earlier(second, "b") == ()
     assert len(looks.path.read_text().splitlines()) == 3
+
+
+def test_an_audit_that_is_resumed_keeps_the_time_of_its_end(tmp_path):
+    looks, shown = Looks(tmp_path / "key.pem"), Outcome(low=0.2, linked=0.0, predicted=False)
+    name = looks.begin(["a", "b"])
+    looks.end(name, {"a": shown})
+    then = "2020-02-02T02:02:02+00:00"
+    lines = [json.loads(line) for line in looks.path.read_text().splitlines()]
+    lines[-1]["at"] = then
+    looks.path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    assert looks.end(name, {"a": shown, "b": shown}) == then
 
 
 @pytest.mark.parametrize("rest", [b"{half", b"\xff\n", b"7\n", b"{}\n", b"[" * 100_000])

@@ -6,7 +6,7 @@ import base64
 import hashlib
 import io
 import re
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from html.parser import HTMLParser
 from itertools import combinations
 from typing import get_args
@@ -300,6 +300,17 @@ def test_the_auditor_chooses_how_long_a_certificate_counts_and_verify_says_so(re
     (tmp_path / "certificate.json").write_text(certificate(private, (TENSORS, 0), not_after="2026-01-01"))
     done = CliRunner().invoke(app, ["audit", "verify", str(tmp_path / "certificate.json")])
     assert "expired at the end of 2026-01-01 (UTC): refused; audit the weights again" in str(done.exception)
+
+
+def test_a_certificate_counts_from_the_end_of_its_audit_and_not_from_the_day_of_signing(report, tmp_path):
+    ended = datetime.now(UTC) - timedelta(days=30)
+    report = report.model_copy(update={"made": report.made.model_copy(update={"at": ended.isoformat()})})
+    write_report(tmp_path, report)
+    assert certify(tmp_path, report, tmp_path / "key.pem", 40).certificate.not_after == ended.date() + timedelta(days=40)
+    (tmp_path / "certificate.json").unlink()
+    with pytest.raises(AuditError, match="more than 20 days ago: its certificate would have expired"):
+        certify(tmp_path, report, tmp_path / "key.pem", 20)
+    assert not (tmp_path / "certificate.json").exists()
 
 
 def test_nothing_in_a_certificate_controls_the_terminal(tmp_path):

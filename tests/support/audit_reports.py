@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
+
 from eventveil.audit.figures import (
     Advantage,
     Attack,
@@ -55,7 +57,7 @@ def subject(name, leak, *, audited=False, use=0.9):
 
 
 def report():
-    made = Made.of("2026-01-01T00:00:00+00:00", "eventveil audit <script>", 60.0, "cpu")
+    made = Made.of(datetime.now(UTC).isoformat(timespec="seconds"), "eventveil audit <script>", 60.0, "cpu")
     data = Data(
         kind="dvs-gesture", layout="x", simulated=False, people={"train": 60, "val": 8, "test": 40},
         trials={"train": 1, "val": 1, "test": 1}, sessions=80, classes=("a <clap>",), index="1" * 64, split="2" * 64,

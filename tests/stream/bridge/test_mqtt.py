@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import subprocess
 import threading
@@ -17,7 +18,8 @@ from pipeline_helpers import line_ended, word_gesture_header
 from eventveil.addresses import free_port
 from eventveil.errors import AccessError, ConfigError, EventVeilError, LineError
 from eventveil.stream.bridge import mqtt as bridge
-from eventveil.stream.bridge.mqtt import Broker, bridge_mqtt
+from eventveil.stream.bridge.mqtt import Broker, GestureTopics, bridge_mqtt
+from eventveil.stream.protocol.wire import GESTURE, Message
 
 mqtt = pytest.importorskip("paho.mqtt.client", reason="no paho-mqtt here: pip install '.[mqtt]'")
 MOSQUITTO = shutil.which("mosquitto") or shutil.which("mosquitto", path="/usr/sbin")
@@ -90,6 +92,29 @@ def test_changes_of_gestures_arrive_and_nothing_else(broker):
     assert {config["state_topic"] for config in configs.values()} == {topic for topic, _ in told} - {"eventveil/status"}
     assert all(config["availability_topic"] == "eventveil/status" for config in configs.values())
     assert not [text for _, text in received if "48271" in text]
+
+
+def gesture(stream):
+    return Message(GESTURE, word_gesture_header(stream=stream, seq=0, label="nobody", labels=("nobody",)), None)
+
+
+def test_streams_with_similar_names_are_different_devices():
+    sent = []
+    topics = GestureTopics(lambda *message: sent.append(message))
+    for stream in ("a.b", "a_b", "a-b"):
+        topics.take(gesture(stream))
+    configs = [(topic, json.loads(text)) for topic, text, keep in sent if keep]
+    assert len({topic for topic, _ in configs}) == len({config["unique_id"] for _, config in configs}) == len(configs)
+    assert len({config["device"]["identifiers"][0] for _, config in configs}) == 3
+    assert all(re.fullmatch(r"[A-Za-z0-9_/-]+", topic) for topic, _ in configs)  # all that Home Assistant accepts
+
+
+def test_a_publisher_that_makes_up_streams_fills_neither_the_broker_nor_the_memory():
+    sent = []
+    topics = GestureTopics(lambda *message: sent.append(message))
+    for number in range(200):
+        topics.take(gesture(f"made-up-{number}"))
+    assert {topic.split("/")[1] for topic, _, keep in sent if not keep} == {f"made-up-{n}" for n in range(32)}
 
 
 class Client:

@@ -23,6 +23,7 @@ from pipeline_helpers import (
 import eventveil.stream
 from eventveil.errors import ConfigError, WireError
 from eventveil.stream.protocol.wire import GESTURE, STATE, WINDOW, Message
+from eventveil.stream.subscriber import recent
 from eventveil.stream.subscriber.client import Gaps, subscribe
 
 PATIENCE_S = 60  # far more than needed; it only keeps a broken test from hanging
@@ -187,6 +188,17 @@ def test_streams_and_topics_are_counted_apart():
         message(7, stream="b"),
         message(1, topic=GESTURE, stream="a"),
     ) == [{}, {}, {}, {}, {"network": 1}, {}]
+
+
+def test_a_publisher_that_makes_up_streams_does_not_fill_the_memory_of_a_subscriber(monkeypatch):
+    monkeypatch.setattr(recent, "MOST", 50)
+    gaps = Gaps()
+    for number in range(200):
+        gaps.fill_in(message(0, stream=f"made-up-{number}"))
+        gaps.withhold(message(0, stream=f"made-up-{number}"))
+        gaps.fill_in(message(number, stream="real"))
+    assert len(gaps._last) == len(gaps._withheld) == 50
+    assert gaps.fill_in(message(205, stream="real")).missing == {"network": 5}  # a stream that goes on is not forgotten
 
 
 def test_a_line_that_restarts_misses_nothing():
