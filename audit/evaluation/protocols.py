@@ -32,6 +32,7 @@ from eventveil.audit.evaluation.verification import (
     true_match_rate,
 )
 from eventveil.audit.figures import Advantage, Attack, Figure, Knowledge, Way
+from eventveil.errors import AuditError
 from eventveil.training.evaluation.confidence import Chance, bootstrap_by_person, chance_ranking, wilson
 from eventveil.training.evaluation.evaluation import EvaluationSet, IdentityRanking, labels_and_queries, window_labels
 from eventveil.training.evaluation.results import identity_result
@@ -104,14 +105,24 @@ class Protocol:
     def attack(
         self, embedding_NE: npt.NDArray[np.float32], *, knowledge: Knowledge, architecture: str, seed: int
     ) -> Attack:
-        """Try to re-identify all people by the embeddings of their windows."""
+        """Try to re-identify all people by the embeddings of their windows.
+
+        Raises:
+            AuditError: an embedding is not a number.
+        """
+        _refuse_nan(embedding_NE, f"the {knowledge} attacker {architecture} (seed {seed}) gives embeddings")
         score_QG = self._scores(embedding_NE)
         return self.attack_by_scores(score_QG, knowledge=knowledge, architecture=architecture, seed=seed)
 
     def attack_by_scores(
         self, score_QG: npt.NDArray[np.floating[Any]], *, knowledge: Knowledge, architecture: str, seed: int
     ) -> Attack:
-        """Try to re-identify all people by the score of each pair of tracks: the higher, the more alike."""
+        """Try to re-identify all people by the score of each pair of tracks: the higher, the more alike.
+
+        Raises:
+            AuditError: a score is not a number.
+        """
+        _refuse_nan(score_QG, f"the {knowledge} attacker {architecture} (seed {seed}) gives scores")
         ranking = rank_scores(score_QG, self.query, self.gallery, self.left_out_QG)
         result = identity_result(IdentityRanking(ranking, self.query, self.gallery, self.left_out_QG), self.chance)
         rank1 = Figure.of(result["rank1"])
@@ -318,6 +329,15 @@ def sequences_of(evaluation_set: EvaluationSet, lengths: tuple[int, ...], seed: 
 def _seconds(evaluation_set: EvaluationSet, windows: int) -> float | None:
     window = evaluation_set.settings.window
     return None if window.bin_us is None else windows * window.bins * window.bin_us / 1e6
+
+
+def _refuse_nan(values: npt.NDArray[np.floating[Any]], what: str) -> None:
+    """Refuse an attacker that has diverged: what has no score would count as what cannot be tested, not as failure."""
+    if np.isnan(values).any():
+        raise AuditError(
+            f"{what} that are not numbers, so it shows nothing; lower its learning rate (attackers.lr), and check that "
+            "the weights give finite values"
+        )
 
 
 def _unit(x_NE: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:

@@ -88,7 +88,9 @@ def run(
     ] = None,
     valid_days: Annotated[
         int | None,
-        typer.Option(metavar="N", min=1, max=3650, help="Days until the certificate expires and is refused, from the end of the audit [365]."),
+        typer.Option(
+            metavar="N", min=1, max=3650, help="Days from the end of the audit until its certificate is refused [365]."
+        ),
     ] = None,
     resume: ResumeOption = False,
     jobs: JobsOption = None,

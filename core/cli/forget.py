@@ -24,8 +24,8 @@ def forget(
         list[str],
         typer.Argument(
             metavar="CONFIG|SOURCE|DIR...",
-            help="A pipeline, given as its configuration or its source, such as dv://; or the folder of a training, "
-            "of an audit, or of cached windows.",
+            help="A pipeline, given as its configuration, the name of a preset, or its source, such as dv://; or the "
+            "folder of a training, of an audit, or of cached windows.",
         ),
     ],
     dry_run: Annotated[bool, typer.Option("--dry-run", help="List what would be deleted; delete nothing.")] = False,
@@ -75,7 +75,7 @@ def forget(
 
 def _traces(target: str) -> tuple[list[Trace], ServicePaths | None]:
     """Return what is kept of a target, and the service if it is the configuration of one."""
-    from eventveil.config import read_yaml, run_settings
+    from eventveil.config import find_config, packaged_configs, read_yaml, run_settings
     from eventveil.replay.player.sources import look_for
     from eventveil.retention import of_folder, of_pipeline
     from eventveil.service.paths import ServicePaths
@@ -83,7 +83,9 @@ def _traces(target: str) -> tuple[list[Trace], ServicePaths | None]:
     path = Path(target)
     if path.is_dir():
         return of_folder(path), None
-    if not target.endswith((".yaml", ".yml")):
+    if target in packaged_configs("presets"):
+        path = find_config(path, "presets")
+    elif not target.endswith((".yaml", ".yml")):
         settings = run_settings({"sources": [{"uri": target}]}, name=target)
         look_for(settings.sources[0].where)  # a mistyped folder would pass for a recording of which nothing is kept
         return of_pipeline(settings), None

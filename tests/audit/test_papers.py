@@ -306,7 +306,8 @@ def test_a_certificate_counts_from_the_end_of_its_audit_and_not_from_the_day_of_
     ended = datetime.now(UTC) - timedelta(days=30)
     report = report.model_copy(update={"made": report.made.model_copy(update={"at": ended.isoformat()})})
     write_report(tmp_path, report)
-    assert certify(tmp_path, report, tmp_path / "key.pem", 40).certificate.not_after == ended.date() + timedelta(days=40)
+    papers = certify(tmp_path, report, tmp_path / "key.pem", 40)
+    assert papers.certificate.not_after == ended.date() + timedelta(days=40)
     (tmp_path / "certificate.json").unlink()
     with pytest.raises(AuditError, match="more than 20 days ago: its certificate would have expired"):
         certify(tmp_path, report, tmp_path / "key.pem", 20)

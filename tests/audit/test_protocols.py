@@ -13,6 +13,7 @@ from eventveil.audit.evaluation.protocols import all_linked, linked, protocols_o
 from eventveil.audit.evaluation.verification import certain_links, chance_certain_links, error_interval
 from eventveil.audit.figures import Advantage, Figure
 from eventveil.audit.workspace.workspace import AuditPlan, AuditWorkspace
+from eventveil.errors import AuditError
 from eventveil.training.data.split import open_split
 from eventveil.training.distributed.process_group import ProcessGroup
 from eventveil.training.evaluation.retrieval_metrics import Labels, equal_error_rate
@@ -79,6 +80,19 @@ def test_who_knows_people_finds_and_verifies_everybody(evaluation_set, windows):
     assert [advantage.value for advantage in result.advantages] == [1, 1]
     assert 0 < result.rank1.chance < 0.3
     assert result.seconds == pytest.approx(0.12 * windows)
+
+
+def test_an_attacker_whose_numbers_overflow_is_no_attacker_that_finds_nothing(evaluation_set):
+    """Half of its embeddings are not numbers: left out, they would hide the people that it knows best."""
+    known = embeddings(evaluation_set, "person")
+    known[::2] = np.nan
+    for protocol in (linked(evaluation_set, 1, 0), search(evaluation_set)):
+        with pytest.raises(AuditError, match=r"informed attacker plain .* embeddings that are not numbers"):
+            protocol.attack(known, **NAMED)
+    scores = np.zeros(protocol.left_out_QG.shape)
+    scores[0, 0] = np.nan
+    with pytest.raises(AuditError, match=r"informed attacker plain .* scores that are not numbers"):
+        protocol.attack_by_scores(scores, **NAMED)
 
 
 @pytest.mark.parametrize("of", ["gesture", "session"])

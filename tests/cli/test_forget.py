@@ -79,6 +79,12 @@ def test_the_hot_pixels_of_one_camera_and_no_other_are_deleted(home):
     assert not list(mine.parent.iterdir())
 
 
+def test_a_preset_stands_for_its_cameras(home):
+    path = stored("00000499")
+    assert forget("kiosk", "desk") == [("hot pixels", str(path))]
+    assert not path.exists()
+
+
 def test_a_dry_run_lists_and_deletes_nothing(home):
     path = stored("DXB00010")
     part = path.with_name(f".{path.name}.0badcafe.part")

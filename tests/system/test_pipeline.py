@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import tempfile
@@ -252,13 +253,16 @@ def test_nothing_is_left_of_a_pipeline_whose_supervisor_is_killed(kit, halted):
 def kill_the_supervisor(kit, endpoint, folder, *, halted):
     options = ["--speed", "0.1", "--loop", "--allow-untrained", "--wait-for", "1", "--set", "line.run_as=processes"]
     weights = ["--weights", str(kit.anonymizer), "--weights", str(kit.classifier), "--set", f"publish.bind={endpoint}"]
-    command = [*PROGRAM, "run", str(kit.recording), *options, *weights]
+    core_dumps = ["sh", "-c", 'ulimit -S -c "$(ulimit -H -c)"; exec "$@"', "sh"]  # allowed, where they may be
+    command = [*core_dumps, *PROGRAM, "run", str(kit.recording), *options, *weights]
     supervisor = subprocess.Popen(command, stderr=subprocess.DEVNULL, env=os.environ | {"TMPDIR": folder})
     try:
         first = next(subscribe(endpoint, timeout_s=60))
         assert first.topic == "window"
         pids = descendants(supervisor.pid)
         assert len(pids) >= 4
+        for pid in {supervisor.pid, *pids}:  # a core dump of any of them could hold raw events
+            assert re.search(r"Max core file size +0 +0 ", Path(f"/proc/{pid}/limits").read_text())
         stages = [ProcessHandle(pid) for pid in pids]
         if halted:
             for pid in pids:
