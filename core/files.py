@@ -149,6 +149,21 @@ def lock_file(path: Path) -> int:
     return handle
 
 
+@contextmanager
+def locked_folder(folder: Path) -> Iterator[None]:
+    """Hold a lock on a folder in the block, and wait for it: for files that several processes read and write again.
+
+    Raises:
+        OSError: there is no such folder, or its file system has no locks.
+    """
+    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(handle)
+
+
 def remove_parts(path: Path) -> None:
     """Remove the temporary files of killed processes that were writing this file."""
     for part in path.parent.glob(f".{path.name}.*{PART}"):

@@ -18,7 +18,7 @@ import numpy as np
 
 from eventveil.errors import EventFileError
 from eventveil.events import EventPacket
-from eventveil.files import atomic_file, private_folder, remove_parts, write_atomic
+from eventveil.files import atomic_file, locked_folder, private_folder, remove_parts, write_atomic
 from eventveil.replay.datasets.dvs_gesture import GESTURES
 from eventveil.replay.simulation.camera import Shot, simulate
 from eventveil.replay.simulation.recipe import RECIPE
@@ -86,7 +86,8 @@ def check_recipe(
         EventFileError: the folder holds a set made with other options, or other files, or cannot be written.
     """
     options = {"seed": seed, "seconds": seconds, "subjects": subjects} | camera_options(shots)
-    if (written := _written(folder, options)) != options:
+    _begin(folder, options)
+    if (written := _written(folder)) != options:
         raise _other_set(folder, written, options)
 
 
@@ -102,11 +103,12 @@ def check_part_recipe(folder: Path, part: str, options: dict[str, Any]) -> None:
         EventFileError: the folder holds another kind of set, or this part made with other options, or cannot be
             written.
     """
-    written = _written(folder, {part: options})
-    if not written.keys() <= {"sequences", "negatives"} or written.get(part, options) != options:
-        raise _other_set(folder, written, {part: options})
-    if part not in written:
-        with reporting_writes(folder / RECIPE):
+    _begin(folder, {part: options})
+    with reporting_writes(folder / RECIPE), locked_folder(folder):  # another process may be adding another part
+        written = _written(folder)
+        if not written.keys() <= {"sequences", "negatives"} or written.get(part, options) != options:
+            raise _other_set(folder, written, {part: options})
+        if part not in written:
             write_atomic(folder / RECIPE, _encoded(written | {part: options}))
 
 
@@ -117,10 +119,9 @@ def camera_options(shots: Sequence[Shot]) -> dict[str, float | str]:
     return {name: value for name, value in camera.items() if value != getattr(DEFAULT_SHOTS[0], name)}
 
 
-def _written(folder: Path, options: dict[str, Any]) -> dict[str, Any]:
-    """Return the options written in a folder; where there are none, write these."""
+def _written(folder: Path) -> dict[str, Any]:
+    """Return the options written in a folder."""
     path = folder / RECIPE
-    _begin(folder, options)
     try:
         written = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:

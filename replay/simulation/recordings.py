@@ -16,7 +16,7 @@ from pathlib import Path
 
 from eventveil.errors import EventFileError
 from eventveil.events import EventPacket, Sensor
-from eventveil.files import private_folder, remove_parts, write_atomic
+from eventveil.files import locked_folder, private_folder, remove_parts, write_atomic
 from eventveil.io.formats.aedat4_writer import Aedat4Writer
 from eventveil.replay.datasets.dvs_gesture import LABEL_COLUMNS, LABELS, RELEASE_LISTS
 from eventveil.replay.simulation.camera import Shot, film_visit
@@ -122,7 +122,7 @@ def write_lists(folder: Path, planned: Sequence[PlannedRecording]) -> None:
     """
     for name, split in RELEASE_LISTS.items():
         path = folder / name
-        with reporting_writes(path):
+        with reporting_writes(path), locked_folder(folder):  # another process may be adding its own recordings
             listed = path.read_text(encoding="utf-8").split() if path.exists() else []
             names = sorted({*listed, *(recording.path.name for recording in planned if recording.split == split)})
             write_atomic(path, "".join(f"{name}\n" for name in names).encode())

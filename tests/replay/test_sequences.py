@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import itertools
 import json
+import time
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -12,8 +14,10 @@ from typer.testing import CliRunner
 from eventveil.cli import app
 from eventveil.errors import EventError, EventFileError
 from eventveil.events import Sensor
+from eventveil.files import write_atomic
 from eventveil.replay.datasets import open_dataset
 from eventveil.replay.datasets.dvs_gesture import GESTURES, LABELS, NO_GESTURE, NOBODY
+from eventveil.replay.simulation import dataset, recordings
 from eventveil.replay.simulation.camera import Shot, film_visit
 from eventveil.replay.simulation.person import Person
 from eventveil.replay.simulation.portable_random import PortableRandom
@@ -105,9 +109,9 @@ def folder(tmp_path_factory):
 
 
 def test_a_set_is_read_as_a_dataset(folder):
-    dataset = open_dataset(folder)
-    assert dataset.classes == LABELS
-    assert {trial.subject: trial.split for trial in dataset.trials} == {
+    trials = open_dataset(folder).trials
+    assert open_dataset(folder).classes == LABELS
+    assert {trial.subject: trial.split for trial in trials} == {
         "user01": "train",
         "user02": "test",
         "scene01": "train",
@@ -115,7 +119,7 @@ def test_a_set_is_read_as_a_dataset(folder):
         "scene03": "test",
         "scene04": "test",
     }
-    assert {trial.name: trial.label for trial in dataset.trials if trial.subject.startswith("scene")} == {
+    assert {trial.name: trial.label for trial in trials if trial.subject.startswith("scene")} == {
         "scene01_noise.aedat4#1": NOBODY,
         "scene02_talking.aedat4#1": NO_GESTURE,
         "scene03_noise.aedat4#1": NOBODY,
@@ -143,6 +147,30 @@ def test_a_set_goes_on_with_the_same_options_only(folder):
     other = command("sequences", folder, "--subjects", 3, "--sessions", 1, "--seconds", 10)
     assert isinstance(other.exception, EventFileError)
     assert isinstance(command("gestures", folder, "--subjects", 2).exception, EventFileError)
+    assert json.loads((folder / "simulated.json").read_text()).keys() == {"sequences", "negatives"}
+
+
+def test_two_commands_that_write_into_one_folder_at_once_lose_nothing(tmp_path, monkeypatch):
+    def slowly(*arguments, **more):
+        time.sleep(0.3)  # the other one has read by now, unless it waits
+        write_atomic(*arguments, **more)
+
+    for module in (dataset, recordings):
+        monkeypatch.setattr(module, "write_atomic", slowly)
+    folder, numbers = tmp_path / "room", {"seed": 0, "seconds": 1.0, "shots": (SMALL,)}
+    parts = {
+        "sequences": recordings.plan_sequences(folder, subjects=3, sessions=1, **numbers),
+        "negatives": recordings.plan_negatives(folder, kinds=["rain"], takes=3, **numbers),
+    }
+
+    def write(part):
+        dataset.check_part_recipe(folder, part, {"seconds": 1.0})
+        recordings.write_lists(folder, parts[part])
+
+    with ThreadPoolExecutor() as pool:
+        list(pool.map(write, parts))
+    listed = [name for file in folder.glob("*.txt") for name in file.read_text().split()]
+    assert sorted(listed) == sorted(planned.path.name for part in parts.values() for planned in part)
     assert json.loads((folder / "simulated.json").read_text()).keys() == {"sequences", "negatives"}
 
 
