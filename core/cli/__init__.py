@@ -154,6 +154,7 @@ def main() -> None:
     try:
         with default_signals(signal.SIGINT):
             app = _needed_program()
+        signal.signal(signal.SIGTERM, signal.default_int_handler)  # ends like Ctrl-C: half-written files are removed
         program_of(app)()
     except EventVeilError as error:
         if verbosity.verbose:  # without the messages of other exceptions, which may quote values

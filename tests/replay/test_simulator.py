@@ -150,7 +150,9 @@ def test_an_interrupted_run_goes_on_where_it_was(people):
     assert {path: path.stat().st_mtime_ns for path in times} == times
 
 
-@pytest.mark.parametrize("number", [signal.SIGKILL, pytest.param(signal.SIGINT, marks=pytest.mark.nightly)])
+@pytest.mark.parametrize(
+    "number", [signal.SIGKILL, signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.nightly)]
+)
 def test_a_run_that_is_killed_goes_on_to_the_same_set(tmp_path, number):
     options = ["--subjects", "2", "--sessions", "1", "--seconds", "0.3", "--seed", "7"]
     whole, broken = tmp_path / "whole", tmp_path / "broken"
@@ -167,8 +169,10 @@ def test_a_run_that_is_killed_goes_on_to_the_same_set(tmp_path, number):
             time.sleep(0.01)
         killed.send_signal(number)
         output, _ = killed.communicate(timeout=60)
-    assert killed.returncode != 0
+    assert killed.returncode == (-signal.SIGKILL if number == signal.SIGKILL else 130)
     assert "Traceback" not in output
+    if number != signal.SIGKILL:
+        assert not list(broken.rglob("*.part"))
     begun = {path.relative_to(broken): path.stat().st_mtime_ns for path in broken.rglob("*.npy")}
     assert 3 <= len(begun) < 22
     for folder in (broken, whole):
