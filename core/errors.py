@@ -123,6 +123,10 @@ class AuditError(EventVeilError):
     """An audit cannot be made as requested, or a certificate is not valid."""
 
 
+class ExpiredError(AuditError):
+    """A certificate has expired."""
+
+
 class CameraError(EventVeilError):
     """A live camera is missing, cannot be opened as requested, or was lost.
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from eventveil.errors import AuditError, ConfigError, WeightsError
+from eventveil.errors import AuditError, ConfigError, ExpiredError, WeightsError
 from eventveil.models import shipped
 from eventveil.models.header import check_fit, read_metadata
 from eventveil.models.metadata import Metadata
@@ -165,28 +165,35 @@ def _certificate(
     """Return the certificate of these weights, and remarks on a missing, failed or soon expired audit."""
     assert settings.weights is not None
     default = settings.weights.with_name(CERTIFICATE)
-    path = settings.certificate or default
-    signed = None
+    path, signed, other = settings.certificate or default, None, ""
+    named = shown(path)
     if settings.certificate is not None or default.exists():
-        signed = Signed.read(path, read_key(shipped.PROJECT_KEY) if path == shipped.CERTIFICATE else None)
+        try:
+            signed = Signed.read(path, read_key(shipped.PROJECT_KEY) if path == shipped.CERTIFICATE else None)
+        except ExpiredError:
+            if path != shipped.CERTIFICATE or settings.certificate is not None:
+                raise
+            # What ships still works after a year: from then on, it counts as never audited.
+            other = f" ({named} has expired; install a newer eventveil)"
     subject = None if signed is None else signed.certificate.about(anonymizer.identity)
     if signed is not None and subject is not None:
         _check_certified_book(path, subject, book)
         warning = signed.expiry_warning()
-        remarks = () if warning is None else (f"{path}: {warning}",)
+        remarks = () if warning is None else (f"{named}: {warning}",)
         if signed.certificate.simulated:
-            remarks = (f"{path}: the audit is evidence about simulated people only, not about real ones", *remarks)
+            remarks = (f"{named}: the audit is evidence about simulated people only, not about real ones", *remarks)
         if settings.precision == "bf16":
-            remarks = (f"{path}: audits run in fp32 by default, and anonymize.precision is bf16", *remarks)
+            remarks = (f"{named}: audits run in fp32 by default, and anonymize.precision is bf16", *remarks)
         if subject.status == PASSED:
             return signed, remarks
         verdict = printable(subject.verdict)
-        return signed, (f"{shown(settings.weights)}: did not pass its audit, according to {path}: {verdict}", *remarks)
-    other = "" if signed is None else f" ({path} covers other weights)"
+        return signed, (f"{shown(settings.weights)}: did not pass its audit, according to {named}: {verdict}", *remarks)
+    if signed is not None and path != shipped.CERTIFICATE:  # which lies beside all sets that ship
+        other = f" ({named} covers other weights)"
     if settings.certificate is not None:
         raise AuditError(
-            f"{path}: does not cover {shown(settings.weights)} (tensors {anonymizer.identity[:16]}): refused; give the "
-            "certificate of these weights, or none: every header will then say that they were never audited"
+            f"{named}: does not cover {shown(settings.weights)} (tensors {anonymizer.identity[:16]}): refused; give "
+            "the certificate of these weights, or none: every header will then say that they were never audited"
         )
     if not anonymizer.trained:
         return None, ()

@@ -16,7 +16,7 @@ from typing import Annotated, Any, Self
 
 from pydantic import BeforeValidator, Field
 
-from eventveil.errors import AuditError
+from eventveil.errors import AuditError, ExpiredError
 from eventveil.stream.protocol import dsse
 from eventveil.stream.protocol.public_keys import fingerprint, is_weak_ed25519
 from eventveil.stream.protocol.strict_json import StrictModel, parse
@@ -128,7 +128,8 @@ class Signed:
             key: public key that must have signed it, as `read_key` returns it; by default, the one that it names.
 
         Raises:
-            AuditError: it cannot be read, is not a certificate, has expired, or the signature is not valid.
+            AuditError: it cannot be read, is not a certificate, or the signature is not valid.
+            ExpiredError: it has expired.
         """
         try:
             with path.open("rb") as file:
@@ -148,7 +149,8 @@ class Signed:
             on: the day on which it has to be valid, in UTC; by default, today.
 
         Raises:
-            AuditError: it is not a certificate, has expired, or the signature is not valid.
+            AuditError: it is not a certificate, or the signature is not valid.
+            ExpiredError: it has expired.
         """
         if len(content) > MAX_BYTES:
             raise AuditError(f"{name}: expected an audit certificate, got more than {MAX_BYTES} bytes")
@@ -175,11 +177,11 @@ class Signed:
         """Check that the certificate is valid on a day, by default today.
 
         Raises:
-            AuditError: it has expired.
+            ExpiredError: it has expired.
         """
         last = self.certificate.not_after
         if (on or today()) > last:
-            raise AuditError(
+            raise ExpiredError(
                 f"{name}: expired at the end of {last} (UTC): refused; audit the weights again with a current version "
                 "of eventveil and use the new certificate"
             )

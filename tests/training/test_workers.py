@@ -10,6 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from eventveil.errors import TrainingError
+from eventveil.training.distributed.workers import in_processes
+
 SCRIPT = """
 import os, sys, time
 from eventveil.training.distributed.workers import in_processes
@@ -46,3 +49,8 @@ def test_workers_end_with_their_parent(tmp_path, signal):
     while not all(ended(worker) for worker in workers):
         assert time.monotonic() < until, f"{workers} live on without {parent.pid} ({os.getpid()})"
         time.sleep(0.05)
+
+
+def test_a_worker_that_is_killed_is_an_error_that_says_what_to_do():
+    with pytest.raises(TrainingError, match="was killed, perhaps because memory or the disk is full"):
+        list(in_processes(os._exit, [(9,)], 1))

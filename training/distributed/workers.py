@@ -6,8 +6,10 @@ import multiprocessing
 import signal
 from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
 from typing import Any
 
+from eventveil.errors import TrainingError
 from eventveil.processes import forbid_core_dumps, safe_import_path, terminate_with_parent
 
 
@@ -22,6 +24,9 @@ def in_processes(
         do: a function at module level, called with the arguments of each task.
         work: the arguments of each task.
         workers: number of processes.
+
+    Raises:
+        TrainingError: a process was killed.
     """
     # Spawned, not forked: this process may run threads of torch.
     pool = ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn"), initializer=_begin)
@@ -36,6 +41,11 @@ def in_processes(
             ).result()
         for finished in as_completed(pending):
             yield pending[finished], finished.result()
+    except BrokenProcessPool:
+        raise TrainingError(
+            "a process that made recordings or windows was killed, perhaps because memory or the disk is full: free "
+            "some, and repeat the command with --resume; nothing that is complete is made again"
+        ) from None
     finally:
         pool.shutdown(cancel_futures=True)
 

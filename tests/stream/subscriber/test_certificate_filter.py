@@ -306,6 +306,20 @@ def test_a_subscriber_in_another_process_says_why_it_refuses(kit, keys, endpoint
         assert not refuses.topic("window")
 
 
+def test_what_ships_counts_as_never_audited_once_its_certificate_has_expired(kit, keys, beside, monkeypatch):
+    weights, path = load_weights(kit.anonymizer).digest, kit.anonymizer.with_name("certificate.json")
+    monkeypatch.setattr(shipped, "CERTIFICATE", path)
+    monkeypatch.setattr(shipped, "PROJECT_KEY", keys.auditor.path)
+    beside(certificate(keys.auditor.private, (weights, 0), not_after="2026-01-01"))
+    made = plan(kit.settings("tcp://127.0.0.1:5999"))
+    assert made.provenance.certificate is made.provenance.certificate_text is None
+    with pytest.raises(AuditError, match="expired at the end of 2026-01-01"):  # it was asked for
+        plan(kit.settings("tcp://127.0.0.1:5999", anonymize__certificate=str(path)))
+    beside(certificate(keys.stranger.private, (weights, 0)))
+    with pytest.raises(AuditError, match="signed with a key other than"):
+        plan(kit.settings("tcp://127.0.0.1:5999"))
+
+
 def test_nobody_who_was_audited_says_nothing_and_others_say_so(kit, keys, beside):
     weights = load_weights(kit.anonymizer).digest
     settings = kit.settings("tcp://127.0.0.1:5999")
