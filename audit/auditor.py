@@ -19,7 +19,7 @@ from eventveil.audit.attacks.reconstruction import check_reconstruction
 from eventveil.audit.attacks.selftest import found_leaks, planted_subjects
 from eventveil.audit.execution.executors import Steps
 from eventveil.audit.execution.progress import AuditProgress
-from eventveil.audit.execution.scheduler import Executor, Job, Results, RetryLog, run_jobs
+from eventveil.audit.execution.scheduler import Job, JobExecutor, Results, RetryLog, run_jobs
 from eventveil.audit.figures import SubjectReport, surest
 from eventveil.audit.looks import Looks
 from eventveil.audit.report.report import (
@@ -47,7 +47,7 @@ from eventveil.training.distributed.process_group import ProcessGroup
 from eventveil.training.networks.subjects import RAW
 from eventveil.training.whole_file import read_json
 
-MakeExecutor = Callable[[AuditPlan, AuditProgress], AbstractContextManager[Executor]]
+MakeExecutor = Callable[[AuditPlan, AuditProgress], AbstractContextManager[JobExecutor]]
 
 
 class Auditor:

@@ -64,7 +64,7 @@ class Published:
     word: int | None = None
 
 
-class Line:
+class SimulatedLine:
     """A line as eventveil builds it. Planted leaks override its methods."""
 
     def incidents(self, raw: Raw) -> dict[str, int]:  # noqa: ARG002 - it must not depend on it
@@ -81,7 +81,12 @@ class Line:
 
 
 def send(
-    line: Line, windows: Sequence[Published], provenance: Provenance, *, window_us: int, book: Book | None = None
+    line: SimulatedLine,
+    windows: Sequence[Published],
+    provenance: Provenance,
+    *,
+    window_us: int,
+    book: Book | None = None,
 ) -> list[list[Sent]]:
     """Publish the windows of one session, and return the messages of each.
 
@@ -128,7 +133,7 @@ class _Clock:
 class _Outlet:
     """Keeps what the publisher sends of each window."""
 
-    def __init__(self, clock: _Clock, line: Line, windows: Sequence[Published]) -> None:
+    def __init__(self, clock: _Clock, line: SimulatedLine, windows: Sequence[Published]) -> None:
         self._clock, self._line, self._windows = clock, line, windows
         self._count: Counter[bytes] = Counter()  # by topic; windows leave in their order, and none is withheld
         self.sent: list[list[Sent]] = [[] for _ in windows]
@@ -142,7 +147,7 @@ class _Outlet:
         self.sent[number].append(Sent(at_ns, topic.decode(), self._line.header(header, raw), len(payload)))
 
 
-def _sealed(line: Line, window: Published, number: int, window_us: int, seal: Seal) -> StageMessage:
+def _sealed(line: SimulatedLine, window: Published, number: int, window_us: int, seal: Seal) -> StageMessage:
     start_us, ended_ns = number * window_us, (number + 1) * window_us * 1000
     height, width = window.raw.shape[-2:]
     origin = Origin(

@@ -20,7 +20,7 @@ import numpy.typing as npt
 import torch
 from torch import nn
 
-from eventveil.audit.messages import Line, Raw
+from eventveil.audit.messages import Raw, SimulatedLine
 from eventveil.audit.sources import Change
 from eventveil.audit.subjects import GestureClassifier, Subject
 from eventveil.models.noise import NoiseGenerator
@@ -224,7 +224,7 @@ class Planted:
 
 
 @dataclass(frozen=True)
-class PlantedLine(Line):
+class PlantedLine(SimulatedLine):
     """A line that lets the id out in its messages.
 
     Attributes:

@@ -11,7 +11,7 @@ from typing import Any, cast
 import torch
 from torch import nn
 
-from eventveil.audit.messages import Line
+from eventveil.audit.messages import SimulatedLine
 from eventveil.audit.settings import AuditSettings
 from eventveil.audit.sources import WindowSource
 from eventveil.audit.stand_in import StandInSource
@@ -63,7 +63,7 @@ class Subject:
     about: dict[str, Any] | None = None
     classifier: GestureClassifier | None = None
     source: WindowSource | None = None
-    line: Line = field(default_factory=Line)
+    line: SimulatedLine = field(default_factory=SimulatedLine)
 
     @property
     def folder(self) -> str:

@@ -46,7 +46,7 @@ from eventveil.stream.histogram import WindowedHistogrammer
 from eventveil.training.data.binned_trials import RowShape
 from eventveil.training.evaluation.confidence import accuracy_interval
 from eventveil.training.stand_in.moments import LabelledSpan, load_moments
-from eventveil.training.stand_in.outcomes import Integers, Trial, named, probabilities, trials_of, words_of
+from eventveil.training.stand_in.outcomes import GestureTrial, Integers, named, probabilities, trials_of, words_of
 from eventveil.training.stand_in.stage import NAMED, recordings_of
 
 THRESHOLDS = (0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
@@ -154,7 +154,7 @@ class Network:
 class Outcome:
     """Everything at one threshold, of all networks together."""
 
-    trials: list[Trial]
+    trials: list[GestureTrial]
     persons: list[str]
     real: list[bool]
     named: dict[str, list[tuple[int, int]]]

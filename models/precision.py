@@ -56,7 +56,7 @@ AnyRuntime = TypeVar("AnyRuntime", bound=Runtime)
 
 
 @dataclass(frozen=True, slots=True)
-class Trial:
+class PrecisionTrial:
     """What a precision did.
 
     Attributes:
@@ -70,7 +70,7 @@ class Trial:
     difference: float
 
 
-def choose(trials: Sequence[Trial]) -> Trial:
+def choose(trials: Sequence[PrecisionTrial]) -> PrecisionTrial:
     """Return the fastest of the trials that agree with fp32, which is the first one."""
     agreeing = [trial for trial in trials[1:] if trial.difference <= TOLERANCE]  # False where it is not a number
     return min([trials[0], *agreeing], key=lambda trial: trial.seconds)
@@ -143,14 +143,14 @@ def _fastest(make: Callable[[str], AnyRuntime], full: AnyRuntime, batch: int, st
     return runtime, chosen.precision
 
 
-def _try(precision: str, run: Rehearsal, exact: npt.NDArray[np.float32]) -> Trial:
+def _try(precision: str, run: Rehearsal, exact: npt.NDArray[np.float32]) -> PrecisionTrial:
     """Compare a precision with the values of fp32, and time it; the first call is not counted."""
     with np.errstate(all="ignore"):
         difference = float(np.abs(run() - exact).max() / np.abs(exact).max())
     seconds: list[float] = []
     while len(seconds) < SHORT_RUNS and (not seconds or seconds[-1] < LONG_S):
         seconds.append(_seconds(run))
-    return Trial(precision, min(seconds), difference)
+    return PrecisionTrial(precision, min(seconds), difference)
 
 
 class MadeUpNoise:

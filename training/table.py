@@ -16,7 +16,7 @@ from eventveil.errors import TrainingError
 from eventveil.settings import Settings
 from eventveil.training.networks.subjects import ANONYMIZER
 from eventveil.training.settings import TrainSettings
-from eventveil.training.table_text import FORMATS, METRICS, Cell, Line
+from eventveil.training.table_text import FORMATS, METRICS, FilledRow, TableCell
 from eventveil.training.whole_file import read_json, write_json, write_whole
 
 RESULTS = "table.json"
@@ -103,7 +103,7 @@ def run_table(
     recipe: Callable[[TrainSettings, Path], Any],
     *,
     resume: bool,
-) -> list[Line]:
+) -> list[FilledRow]:
     """Run all rows; after each, write the table so far as Markdown, CSV and LaTeX, and its figure, into the folder.
 
     Args:
@@ -123,21 +123,21 @@ def run_table(
         )
     figures = _figures(table)  # first: a package may be missing
     results = read_json(folder / RESULTS)
-    lines: list[Line] = []
+    lines: list[FilledRow] = []
     for row, of_row in zip(table.rows, settings, strict=True):
         if row.name not in results:
             results[row.name] = _run_row(recipe(of_row, folder / row.run), row, of_row)
             write_json(folder / RESULTS, results)
-        lines.append(Line(row.name, tuple(_cell(results[row.name], row, name) for name in table.metrics)))
+        lines.append(FilledRow(row.name, tuple(_cell(results[row.name], row, name) for name in table.metrics)))
         _write(folder, table, lines)
         for name, draw in figures.items():
             _write_bytes(folder / name, draw(lines, results))
     return lines
 
 
-def _figures(table: TableSettings) -> dict[str, Callable[[Sequence[Line], dict[str, Any]], bytes]]:
+def _figures(table: TableSettings) -> dict[str, Callable[[Sequence[FilledRow], dict[str, Any]], bytes]]:
     """Return what draws the figures of a table from its lines and the results of its rows, by name of their file."""
-    figures: dict[str, Callable[[Sequence[Line], dict[str, Any]], bytes]] = {}
+    figures: dict[str, Callable[[Sequence[FilledRow], dict[str, Any]], bytes]] = {}
     if table.figure is None and table.curves is None:
         return figures
     from eventveil.training.table_figure import draw, draw_curves
@@ -161,15 +161,15 @@ def _run_row(recipe: Any, row: TableRow, settings: TrainSettings) -> dict[str, A
     return dict(result)
 
 
-def _cell(result: dict[str, Any], row: TableRow, metric: str) -> Cell:
+def _cell(result: dict[str, Any], row: TableRow, metric: str) -> TableCell:
     group, name = METRICS[metric].place
     figure = result.get(group, {}).get(name)
     if figure is None:
-        return Cell(row.published.get(metric))
+        return TableCell(row.published.get(metric))
     low, high = figure["interval_95"]
     scale = METRICS[metric].scale
     chance = figure.get("chance")
-    return Cell(
+    return TableCell(
         row.published.get(metric),
         scale * figure["value"],
         (scale * low, scale * high),
@@ -177,7 +177,7 @@ def _cell(result: dict[str, Any], row: TableRow, metric: str) -> Cell:
     )
 
 
-def _write(folder: Path, table: TableSettings, lines: list[Line]) -> None:
+def _write(folder: Path, table: TableSettings, lines: list[FilledRow]) -> None:
     for suffix, text_of in FORMATS.items():
         text = text_of(table.title, table.source, table.metrics, lines)
         _write_bytes(folder / f"table.{suffix}", text.encode())

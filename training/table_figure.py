@@ -12,13 +12,13 @@ from typing import Any
 from eventveil.errors import TrainingError
 from eventveil.extras import require
 from eventveil.plotting import CHANCE, GUESSING, LINE, draw_legend, draw_point, new_figure
-from eventveil.training.table_text import METRICS, Line
+from eventveil.training.table_text import METRICS, FilledRow
 
 with require("matplotlib", extra="train", error=TrainingError):
     import matplotlib
 
 
-def draw(title: str, metrics: Sequence[str], lines: Sequence[Line], across: str, up: str) -> bytes:
+def draw(title: str, metrics: Sequence[str], lines: Sequence[FilledRow], across: str, up: str) -> bytes:
     """Draw the rows: ours filled, with their 95 % intervals and chance; published figures hollow, in the same colour.
 
     Args:

@@ -33,7 +33,7 @@ METRICS = {
 
 
 @dataclass(frozen=True, slots=True)
-class Cell:
+class TableCell:
     """A figure in the units of its column.
 
     Attributes:
@@ -50,14 +50,14 @@ class Cell:
 
 
 @dataclass(frozen=True, slots=True)
-class Line:
+class FilledRow:
     """A row: its name, and a cell for each metric."""
 
     name: str
-    cells: tuple[Cell, ...]
+    cells: tuple[TableCell, ...]
 
 
-def markdown(title: str, source: str, metrics: Sequence[str], lines: Sequence[Line]) -> str:
+def markdown(title: str, source: str, metrics: Sequence[str], lines: Sequence[FilledRow]) -> str:
     """Return the table as Markdown, with two columns for each metric."""
     head = ["", *(f"{METRICS[name].title}, {kind}" for name in metrics for kind in ("published", "ours"))]
     rows = [[line.name, *(text for cell in line.cells for text in _texts(cell, " to "))] for line in lines]
@@ -65,7 +65,7 @@ def markdown(title: str, source: str, metrics: Sequence[str], lines: Sequence[Li
     return f"# {title}\n\n{body}\n\n{_legend(source)}\n"
 
 
-def latex(title: str, source: str, metrics: Sequence[str], lines: Sequence[Line]) -> str:
+def latex(title: str, source: str, metrics: Sequence[str], lines: Sequence[FilledRow]) -> str:
     """Return the table as LaTeX, for the package booktabs."""
     columns = "l" + "rr" * len(metrics)
     first = " & ".join(["", *(rf"\multicolumn{{2}}{{c}}{{{latex_text(METRICS[name].title)}}}" for name in metrics)])
@@ -80,7 +80,7 @@ def latex(title: str, source: str, metrics: Sequence[str], lines: Sequence[Line]
     )  # fmt: skip
 
 
-def comma_separated(_title: str, _source: str, metrics: Sequence[str], lines: Sequence[Line]) -> str:
+def comma_separated(_title: str, _source: str, metrics: Sequence[str], lines: Sequence[FilledRow]) -> str:
     """Return the table as CSV: a record for each figure."""
     text = io.StringIO(newline="")
     writer = csv.writer(text, lineterminator="\n")
@@ -92,14 +92,14 @@ def comma_separated(_title: str, _source: str, metrics: Sequence[str], lines: Se
     return text.getvalue()
 
 
-FORMATS: dict[str, Callable[[str, str, Sequence[str], Sequence[Line]], str]] = {
+FORMATS: dict[str, Callable[[str, str, Sequence[str], Sequence[FilledRow]], str]] = {
     "md": markdown,
     "csv": comma_separated,
     "tex": latex,
 }
 
 
-def _texts(cell: Cell, to: str) -> tuple[str, str]:
+def _texts(cell: TableCell, to: str) -> tuple[str, str]:
     """Return the published figure, and ours with its interval and chance."""
     published = "-" if cell.published is None else f"{cell.published:g}"
     if cell.value is None or cell.interval is None:

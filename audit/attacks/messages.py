@@ -23,7 +23,7 @@ import torch
 from eventveil.audit.attacks.base import AttackJob, Findings, read_attacks
 from eventveil.audit.attacks.discriminant import Features, attack_pairs
 from eventveil.audit.execution.scheduler import Results
-from eventveil.audit.messages import Line, Published, Sent, send
+from eventveil.audit.messages import Published, Sent, SimulatedLine, send
 from eventveil.audit.sources import PublishedWindows
 from eventveil.audit.stand_in import NOTHING, StandInSource
 from eventveil.audit.subjects import Subject
@@ -174,7 +174,7 @@ def _words_seen(
         steps = first + np.flatnonzero(windows.word_R[first:end] != NOTHING)
         published = [Published(raw.rows[step], word=int(windows.word_R[step])) for step in steps.tolist()]
         row_R[steps] = len(rows) + np.arange(len(steps))
-        rows += _features(send(Line(), published, provenance, window_us=book.step_us, book=book), book.step_us)
+        rows += _features(send(SimulatedLine(), published, provenance, window_us=book.step_us, book=book), book.step_us)
     return rows, row_R[evaluation_set.draw.start[:, None] + np.arange(windows.shape.per_window)]
 
 

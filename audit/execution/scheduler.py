@@ -112,7 +112,7 @@ class Lost:
 JobEvent = Moved | Ended | Lost
 
 
-class Executor(Protocol):
+class JobExecutor(Protocol):
     """Does jobs. A context manager: leaving it with jobs under way stops them, and all progress is saved.
 
     Attributes:
@@ -157,7 +157,7 @@ class RetryLog:
         write_json(self._path, self.reasons)
 
 
-def run_jobs(jobs: Sequence[Job], executor: Executor, progress: AuditProgress, work: Path) -> None:
+def run_jobs(jobs: Sequence[Job], executor: JobExecutor, progress: AuditProgress, work: Path) -> None:
     """Do all jobs that are not done yet, each after those that it needs.
 
     Raises:
@@ -197,7 +197,7 @@ class _JobQueue:
         """Whether a job waits or is under way."""
         return bool(self._waiting or self._under_way)
 
-    def begin_ready(self, executor: Executor) -> None:
+    def begin_ready(self, executor: JobExecutor) -> None:
         """Begin jobs whose predecessors are done, as far as the executor has free slots."""
         free = max(0, executor.slots - len(self._under_way))
         for job in [job for job in self._waiting if self._done.issuperset(job.after)][:free]:

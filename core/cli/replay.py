@@ -57,7 +57,7 @@ def replay(
     """
     from eventveil.config import checked
     from eventveil.stream.archive.mcap_reader import McapRecording
-    from eventveil.stream.publisher.republisher import Excerpt, Republisher
+    from eventveil.stream.publisher.republisher import Playback, Republisher
     from eventveil.stream.settings import PublishSettings
 
     publish = checked(
@@ -65,7 +65,7 @@ def replay(
         {"bind": bind, "keys": keys and str(keys), "wait_for": wait_for},
         name="eventveil replay",
     )
-    excerpt = Excerpt(speed=_speed(speed), start_s=start, stop_s=stop, loop=loop)
+    excerpt = Playback(speed=_speed(speed), start_s=start, stop_s=stop, loop=loop)
     if stop is not None and stop <= start:
         raise ConfigError(f"--stop: expected a time after --start, got {stop:g} and {start:g}")
     recordings = [McapRecording(path) for path in files]

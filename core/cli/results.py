@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 import typer
 
 from eventveil.cli.options import JsonOption, print_json, stdout
-from eventveil.cli.tables import Cell, Form, Results, of_training
+from eventveil.cli.tables import Cell, Form, ResultTable, of_training
 from eventveil.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ def results(
     """
     if form is not None and form not in FORMS:
         raise ConfigError(f"--format: expected {', '.join(FORMS)}, got {form!r}")
-    kinds: dict[Path, Callable[[Any], Results]] = {
+    kinds: dict[Path, Callable[[Any], ResultTable]] = {
         folder / "results.json": of_training,
         folder / "report.json": _of_audit,
     }
@@ -80,7 +80,7 @@ def _read(path: Path) -> Any:
         raise ConfigError(f"{path}: cannot be read as JSON ({error}); make it again") from None
 
 
-def _of_audit(content: Any) -> Results:
+def _of_audit(content: Any) -> ResultTable:
     """Return the table of an audit: a row for each anonymizer and rule."""
     from eventveil.audit.report.report import AuditReport
 
@@ -97,7 +97,7 @@ def _of_audit(content: Any) -> Results:
         )
         rows.append((subject.name, cells))
     title = "Unseen people, strongest attacker: per cent, with 95 % interval and chance level"
-    return Results(title, "anonymizer", ("advantage", "EER", "retrained", "unchanged"), tuple(rows))
+    return ResultTable(title, "anonymizer", ("advantage", "EER", "retrained", "unchanged"), tuple(rows))
 
 
 def _cell(figure: Figure | None) -> Cell | None:

@@ -37,7 +37,7 @@ class Cell:
 
 
 @dataclass(frozen=True)
-class Results:
+class ResultTable:
     """A table of figures.
 
     Attributes:
@@ -95,7 +95,7 @@ class Results:
         return "\n".join([*lines, r"\end{tabular}"])
 
 
-def of_training(results: dict[str, Any]) -> Results:
+def of_training(results: dict[str, Any]) -> ResultTable:
     """Return the table of the results of `eventveil train`: a row for each attacked anonymizer."""
     columns = {"gesture": ("target", "accuracy"), **{name: ("identity", name) for name in ("rank1", "rank5", "mAP")}}
     if any("picture_retrieval" in result for result in results.values()):
@@ -105,7 +105,7 @@ def of_training(results: dict[str, Any]) -> Results:
         for subject, result in results.items()
     ]
     title = "Test people, fresh attackers: per cent, with 95 % interval and chance level"
-    return Results(title, "attack on", tuple(columns), tuple(rows))
+    return ResultTable(title, "attack on", tuple(columns), tuple(rows))
 
 
 def _cell(figure: dict[str, Any] | None) -> Cell | None:

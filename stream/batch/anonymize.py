@@ -14,7 +14,7 @@ from eventveil.errors import ConfigError
 from eventveil.stream.archive.message_writer import EVENT_FORMATS, WRITERS
 from eventveil.stream.batch.manifest import FILES, Entry, ManifestFile
 from eventveil.stream.batch.recordings import Recording, repeated
-from eventveil.stream.batch.work import Executor, Outcome, Task
+from eventveil.stream.batch.work import Executor, Task, TaskOutcome
 from eventveil.stream.plan import PipelinePlan
 
 
@@ -45,7 +45,7 @@ def anonymize_all(
     executor: Executor,
     *,
     resume: bool = False,
-    watch: Callable[[Outcome], object] = lambda _: None,
+    watch: Callable[[TaskOutcome], object] = lambda _: None,
 ) -> Result:
     """Write the anonymized file of each recording to `out/anonymized`, and `out/manifest.json`.
 
@@ -93,7 +93,7 @@ def anonymize_all(
     return Result(len(recordings) - len(done) - len(failed), len(done), windows, failed, omissions)
 
 
-def _entry(before: Entry, outcome: Outcome) -> Entry:
+def _entry(before: Entry, outcome: TaskOutcome) -> Entry:
     if outcome.error is not None:
         return before.model_copy(update={"error": outcome.error, "windows": None, "sha256": None, "omissions": {}})
     done = {"windows": outcome.windows, "sha256": outcome.sha256, "omissions": outcome.omissions}

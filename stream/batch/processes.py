@@ -16,7 +16,7 @@ import torch
 
 from eventveil.files import remove_parts
 from eventveil.processes import blocked_signals, forbid_core_dumps, safe_import_path, terminate_with_parent
-from eventveil.stream.batch.work import Outcome, Task, Worker
+from eventveil.stream.batch.work import Task, TaskOutcome, Worker
 from eventveil.stream.plan import PipelinePlan
 
 GRACE_S = 10.0  # for a worker to remove its partial file
@@ -32,7 +32,7 @@ class InProcesses:
     def __init__(self, jobs: int) -> None:
         self._jobs = jobs
 
-    def run(self, plan: PipelinePlan, form: str, tasks: Iterable[Task]) -> Generator[Outcome, None, None]:
+    def run(self, plan: PipelinePlan, form: str, tasks: Iterable[Task]) -> Generator[TaskOutcome, None, None]:
         """Do all tasks. Those under way when a process dies are begun again, one by one, to find the cause."""
         waiting = iter(tasks)
         setup = plan, form, max(1, torch.get_num_threads() // self._jobs)
@@ -41,16 +41,16 @@ class InProcesses:
                 if (yield from _until_broken(1, setup, iter((task,)))):
                     name = task.recording.name
                     remove_parts(task.path)
-                    yield Outcome(name, error=f"{name}: its process was killed twice; is there enough memory?")
+                    yield TaskOutcome(name, error=f"{name}: its process was killed twice; is there enough memory?")
 
 
 def _until_broken(
     jobs: int, setup: tuple[Any, ...], waiting: Iterator[Task]
-) -> Generator[Outcome, None, Iterable[Task]]:
+) -> Generator[TaskOutcome, None, Iterable[Task]]:
     """Do tasks until none waits or a process dies; return those that were under way then."""
     others = multiprocessing.active_children()
     pool = ProcessPoolExecutor(jobs, multiprocessing.get_context("spawn"), _prepare, setup)
-    under_way: dict[Future[Outcome], Task] = {}
+    under_way: dict[Future[TaskOutcome], Task] = {}
     try:
         while True:
             while len(under_way) < jobs and (task := next(waiting, None)) is not None:
@@ -72,7 +72,7 @@ def _until_broken(
                 child.kill()
 
 
-def _submitted(pool: ProcessPoolExecutor, task: Task) -> Future[Outcome]:
+def _submitted(pool: ProcessPoolExecutor, task: Task) -> Future[TaskOutcome]:
     """Submit a task, and start processes in which Ctrl-C and the working directory have no effect."""
     with safe_import_path():
         resource_tracker.ensure_running()  # first, because starting it would undo the mask
@@ -80,7 +80,7 @@ def _submitted(pool: ProcessPoolExecutor, task: Task) -> Future[Outcome]:
             try:
                 return pool.submit(_do, task)
             except BrokenProcessPool as error:  # as if it had begun: so it is not lost
-                future: Future[Outcome] = Future()
+                future: Future[TaskOutcome] = Future()
                 future.set_exception(error)
                 return future
 
@@ -113,7 +113,7 @@ def _worker() -> Worker:
     return Worker(*_setup)
 
 
-def _do(task: Task) -> Outcome:
+def _do(task: Task) -> TaskOutcome:
     global _busy
     try:
         _busy = True

@@ -13,7 +13,7 @@ from typing import Any
 from eventveil.extras import require
 from eventveil.processes import forbid_core_dumps
 from eventveil.ray_cluster import connect
-from eventveil.stream.batch.work import Outcome, Task, Worker
+from eventveil.stream.batch.work import Task, TaskOutcome, Worker
 from eventveil.stream.plan import PipelinePlan
 
 with require("ray", extra="cluster"):
@@ -35,7 +35,7 @@ class OnRay:
         self._address = address
         self._jobs = jobs
 
-    def run(self, plan: PipelinePlan, form: str, tasks: Iterable[Task]) -> Generator[Outcome, None, None]:
+    def run(self, plan: PipelinePlan, form: str, tasks: Iterable[Task]) -> Generator[TaskOutcome, None, None]:
         """Do all tasks.
 
         Raises:
@@ -59,14 +59,14 @@ class OnRay:
             ray.shutdown()
 
 
-def _outcome(done: Any, task: Task) -> Outcome:
+def _outcome(done: Any, task: Task) -> TaskOutcome:
     try:
-        outcome: Outcome = ray.get(done)
+        outcome: TaskOutcome = ray.get(done)
     except exceptions.RayTaskError as error:
         raise error.cause from error
     except exceptions.RayError as error:
         name = task.recording.name
-        return Outcome(name, error=f"{name}: its node or its process is gone, twice ({type(error).__name__})")
+        return TaskOutcome(name, error=f"{name}: its node or its process is gone, twice ({type(error).__name__})")
     return outcome
 
 
@@ -77,7 +77,7 @@ def _worker(setup: bytes) -> Worker:
     return Worker(*pickle.loads(setup))
 
 
-def _do(setup: tuple[PipelinePlan, str], task: Task) -> Outcome:
+def _do(setup: tuple[PipelinePlan, str], task: Task) -> TaskOutcome:
     """Do a task on a machine of the cluster; its process keeps the networks for the next one."""
     import pickle
 

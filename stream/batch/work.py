@@ -33,7 +33,7 @@ class Task:
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class TaskOutcome:
     """What became of a task.
 
     Attributes:
@@ -54,7 +54,7 @@ class Outcome:
 class Executor(Protocol):
     """Does tasks, and yields what became of each, in any order."""
 
-    def run(self, plan: PipelinePlan, form: str, tasks: Iterable[Task]) -> Generator[Outcome, None, None]:
+    def run(self, plan: PipelinePlan, form: str, tasks: Iterable[Task]) -> Generator[TaskOutcome, None, None]:
         """Do all tasks. Closing the iterator ends the work under way; no partial file remains."""
 
 
@@ -65,7 +65,7 @@ class Worker:
         self._line = FileLine(plan, form)
         self._digests: dict[Path, str] = {}  # a file may hold many trials
 
-    def do(self, task: Task) -> Outcome:
+    def do(self, task: Task) -> TaskOutcome:
         """Anonymize a recording. One that cannot be read, or that a network refuses, is an outcome without a file.
 
         Raises:
@@ -79,7 +79,7 @@ class Worker:
             with ThreadPoolExecutor(1) as pool:
                 digest = pool.submit(self._digest, recording.path)
                 windows, omissions = self._line.anonymize(recording, task.path, replace=True)
-            return Outcome(recording.name, windows, digest.result(), omissions=omissions)
+            return TaskOutcome(recording.name, windows, digest.result(), omissions=omissions)
         except CrashError:
             raise
         except OSError as error:
@@ -87,7 +87,7 @@ class Worker:
         except (AnonymizerError, DatasetError, EventError, EventFileError, LineError) as error:
             if isinstance(error, EventFileError) and error.path == task.path:
                 raise ConfigError(str(error)) from error  # the next file cannot be written either
-            return Outcome(recording.name, error=str(error))
+            return TaskOutcome(recording.name, error=str(error))
 
     def _digest(self, path: Path) -> str:
         if path not in self._digests:
@@ -98,7 +98,7 @@ class Worker:
 class InProcess:
     """Does tasks in this process."""
 
-    def run(self, plan: PipelinePlan, form: str, tasks: Iterable[Task]) -> Generator[Outcome, None, None]:
+    def run(self, plan: PipelinePlan, form: str, tasks: Iterable[Task]) -> Generator[TaskOutcome, None, None]:
         """Do all tasks."""
         worker = Worker(plan, form)
         for task in tasks:

@@ -45,7 +45,7 @@ _VARYING |= {"word", "presence", "label"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Excerpt:
+class Playback:
     """What is replayed, and how fast.
 
     Attributes:
@@ -77,7 +77,7 @@ class Republisher:
         self,
         recordings: Sequence[McapRecording],
         settings: PublishSettings,
-        excerpt: Excerpt,
+        excerpt: Playback,
         stop: Callable[[], bool],
     ) -> None:
         self.sent = 0

@@ -59,7 +59,7 @@ MAX_WAITING = 50_000  # notes per stream, far more than can be in flight at once
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class JudgedWindow:
     """A judged window: the `label` of what it shows, and the label that was `recognised`, None for no gesture."""
 
     label: str
@@ -81,7 +81,7 @@ class LiveAccuracy:
     """
 
     def __init__(self, labels: Collection[str], streams: Collection[str]) -> None:
-        self.last: dict[str, Outcome] = {}
+        self.last: dict[str, JudgedWindow] = {}
         self._labels = labels
         self._truths: dict[str, deque[GroundTruth]] = {stream: deque(maxlen=MAX_WAITING) for stream in streams}
         self._predictions: dict[str, deque[Prediction]] = {stream: deque(maxlen=MAX_WAITING) for stream in streams}
@@ -119,7 +119,7 @@ class LiveAccuracy:
             self._subjects.add(truth.subject)
             self._undecided.add(truth.stream)
         self._judged += 1
-        self.last[truth.stream] = Outcome(truth.label, prediction.label)
+        self.last[truth.stream] = JudgedWindow(truth.label, prediction.label)
         if truth.label == prediction.label:
             self._right += 1
             if truth.stream in self._undecided:

@@ -15,12 +15,12 @@ from starlette.routing import Route
 from starlette.types import ASGIApp
 
 from eventveil.errors import ConfigError
-from eventveil.stream.show.reel import Reel, Shown, Step
+from eventveil.stream.show.reel import Reel, ReelStep, Shown
 from eventveil.stream.show.sheet import animation, png, save
 from eventveil.stream.show.steps import STEP_US
 from eventveil.stream.web.access import Access
 from eventveil.stream.web.app import page_files
-from eventveil.stream.web.frames import Frame
+from eventveil.stream.web.frames import PageFrame
 
 PAGE = "show.html"
 FILES = {
@@ -59,7 +59,7 @@ def make_app(reel: Reel, token: str, out: Path, say: Callable[[str], None]) -> A
         shown = (step.columns[0], step.columns[column])
         arrays = [array for one in shown for array in (one.events, one.picture) if array is not None]
         header: dict[str, Any] = {"columns": [_described(one) for one in shown], "end_us": step.end_us}
-        frame = Frame.of("step", payload=b"".join(array.tobytes() for array in arrays), **header)
+        frame = PageFrame.of("step", payload=b"".join(array.tobytes() for array in arrays), **header)
         return Response(frame.message(0), media_type="application/octet-stream")
 
     async def keep(request: Request) -> Response:
@@ -85,14 +85,14 @@ def make_app(reel: Reel, token: str, out: Path, say: Callable[[str], None]) -> A
     return Access(Starlette(routes=routes), token, free, local=True)
 
 
-def _find(reel: Reel, request: Request) -> tuple[Step, int] | None:
+def _find(reel: Reel, request: Request) -> tuple[ReelStep, int] | None:
     """Return the step that a request names, and the column of the anonymizer."""
     step, column = reel.step(request.path_params["number"]), request.path_params["column"]
     known = request.path_params.get("kind", "png") in ("png", "gif")
     return (step, column) if known and step is not None and 1 <= column < len(step.columns) else None
 
 
-def _save(reel: Reel, number: int, step: Step, names: list[str], kind: str, out: Path) -> Path:
+def _save(reel: Reel, number: int, step: ReelStep, names: list[str], kind: str, out: Path) -> Path:
     if kind == "png":
         return save(out, kind, png(step, names))
     steps = [one for at in range(number, number + ANIMATION_STEPS) if (one := reel.step(at)) is not None]

@@ -36,7 +36,7 @@ Grey = npt.NDArray[np.uint8]
 Signed = npt.NDArray[np.float32]
 
 
-class Published(Protocol):
+class PublishedView(Protocol):
     """What an anonymizer publishes, step by step."""
 
     name: str
@@ -205,7 +205,7 @@ class StandInPanel:
         return EventPacket(t[inside], x[inside], y[inside], p[inside], until_us)
 
 
-def panel_of(name: str, plan: PipelinePlan, sensor: Sensor, network: FireNet | None) -> Published:
+def panel_of(name: str, plan: PipelinePlan, sensor: Sensor, network: FireNet | None) -> PublishedView:
     """Return what shows the anonymizer of a plan.
 
     Raises:

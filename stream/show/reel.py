@@ -13,7 +13,7 @@ from eventveil.events import EventPacket
 from eventveil.models.reconstruction import load_firenet
 from eventveil.stream.plan import PipelinePlan
 from eventveil.stream.preprocess.view import SceneFilter, View
-from eventveil.stream.show.panels import EventPanel, Grey, Published, Scale, panel_of
+from eventveil.stream.show.panels import EventPanel, Grey, PublishedView, Scale, panel_of
 from eventveil.stream.show.steps import LongSilenceError, StoppedError, in_steps, opened
 from eventveil.stream.web.background import Background
 
@@ -38,7 +38,7 @@ class Shown:
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
+class ReelStep:
     """A tenth of a second: the raw events first, then what each anonymizer publishes."""
 
     end_us: int
@@ -77,7 +77,7 @@ class Reel(Background):
         self.live = self._source.where.is_camera
         self._network = None if firenet is None else load_firenet(firenet)
         self._lock = threading.Lock()  # over the steps
-        self._steps: deque[Step] = deque()
+        self._steps: deque[ReelStep] = deque()
         self._first = 0  # number of the first step that is kept
         self._bytes = 0
 
@@ -87,7 +87,7 @@ class Reel(Background):
         with self._lock:
             return range(self._first, self._first + len(self._steps))
 
-    def step(self, number: int) -> Step | None:
+    def step(self, number: int) -> ReelStep | None:
         """Return a step, or None if it is not, or no longer, there."""
         with self._lock:
             place = number - self._first
@@ -115,7 +115,7 @@ class Reel(Background):
         except EventVeilError as error:
             self.end, self.failure = str(error), error
 
-    def _keep(self, step: Step) -> None:
+    def _keep(self, step: ReelStep) -> None:
         with self._lock:
             self._steps.append(step)
             self._bytes += step.size
@@ -124,11 +124,11 @@ class Reel(Background):
                 self._first += 1
 
 
-def _step(packet: EventPacket, raw: EventPanel, panels: Sequence[Published], scales: Sequence[Scale]) -> Step:
+def _step(packet: EventPacket, raw: EventPanel, panels: Sequence[PublishedView], scales: Sequence[Scale]) -> ReelStep:
     assert packet.until_us is not None
     events, picture = raw.see(packet)
     columns = [Shown(RAW, "", scales[0].grey(events), picture)]
     for panel, scale in zip(panels, scales[1:], strict=True):
         events, picture = panel.see(packet)
         columns.append(Shown(panel.name, panel.label, scale.grey(events), picture))
-    return Step(packet.until_us, tuple(columns))
+    return ReelStep(packet.until_us, tuple(columns))

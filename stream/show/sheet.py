@@ -13,7 +13,7 @@ from PIL import Image, ImageDraw, ImageFont
 from eventveil.errors import ConfigError
 from eventveil.files import write_atomic
 from eventveil.stream.show.panels import Grey
-from eventveil.stream.show.reel import Shown, Step
+from eventveil.stream.show.reel import ReelStep, Shown
 from eventveil.stream.show.steps import STEP_US
 
 SIDE, GAP, TITLE = 256, 8, 30  # pixels
@@ -22,7 +22,7 @@ PAPER, INK = 255, 0
 RECONSTRUCTED = "reconstructed by FireNet"
 
 
-def draw(step: Step, names: Sequence[str], side: int = SIDE) -> Image.Image:
+def draw(step: ReelStep, names: Sequence[str], side: int = SIDE) -> Image.Image:
     """Draw a step: the raw events, then the anonymizers with these names; what FireNet makes of each is below it.
 
     Args:
@@ -41,14 +41,14 @@ def draw(step: Step, names: Sequence[str], side: int = SIDE) -> Image.Image:
     return sheet
 
 
-def png(step: Step, names: Sequence[str]) -> bytes:
+def png(step: ReelStep, names: Sequence[str]) -> bytes:
     """Return a step as a PNG file."""
     file = io.BytesIO()
     draw(step, names).save(file, "PNG", optimize=True)
     return file.getvalue()
 
 
-def animation(steps: Sequence[Step], names: Sequence[str], side: int = SIDE, levels: int = LEVELS) -> bytes:
+def animation(steps: Sequence[ReelStep], names: Sequence[str], side: int = SIDE, levels: int = LEVELS) -> bytes:
     """Return steps as an animated GIF, at the speed at which they happened, again and again.
 
     Args:

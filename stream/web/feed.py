@@ -29,7 +29,7 @@ from eventveil.stream.protocol.wire import (
 )
 from eventveil.stream.subscriber.client import subscribe
 from eventveil.stream.web.background import Background
-from eventveil.stream.web.frames import Frame, Key, picture_of
+from eventveil.stream.web.frames import Key, PageFrame, picture_of
 from eventveil.stream.web.newest import NewestFrames
 
 log = logging.getLogger("eventveil.view")
@@ -44,7 +44,7 @@ SHOWN = {"seq", "run", "t_start_us", "t_end_us", "age_ms", "incidents", "anonymi
 
 
 @dataclass(frozen=True, slots=True)
-class Line:
+class WatchedLine:
     """A pipeline to subscribe to, with the options of `eventveil.stream.subscribe`."""
 
     endpoint: str
@@ -66,20 +66,20 @@ class Feed(Background):
             work. None while it works.
     """
 
-    def __init__(self, line: Line, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, line: WatchedLine, clock: Callable[[], float] = time.monotonic) -> None:
         super().__init__("view")
         self.failure: EventVeilError | None = None
         self._line = line
         self._clock = clock
         self._lock = threading.Lock()  # over the browsers and the newest frames
         self._browsers: set[NewestFrames] = set()
-        self._newest: dict[Key, Frame] = {}
+        self._newest: dict[Key, PageFrame] = {}
         self._streams: dict[str, _Stream] = {}
         self._named: set[str] = set()  # streams of which states are shown
         self._replays: dict[str, str] = {}  # by stream: that it is a replay
         self._run: str | None = None
         checks = {"keys": line.server_key, "book": line.book, "certificate": line.require_certificate}
-        self._send(Frame.of("page", checks={name: file is not None for name, file in checks.items()}))
+        self._send(PageFrame.of("page", checks={name: file is not None for name, file in checks.items()}))
 
     @property
     def browsers(self) -> int:
@@ -100,7 +100,7 @@ class Feed(Background):
             with self._lock:
                 self._browsers.discard(browser)
 
-    def _send(self, frame: Frame) -> None:
+    def _send(self, frame: PageFrame) -> None:
         with self._lock:
             self._newest[frame.key] = frame
             for browser in self._browsers:
@@ -128,7 +128,7 @@ class Feed(Background):
             self._stopped.wait(RETRY_S)
 
     def _say(self, state: str, reason: str = "") -> None:
-        self._send(Frame.of("line", state=state, reason=reason))
+        self._send(PageFrame.of("line", state=state, reason=reason))
 
     def _take(self, message: Message) -> None:
         header = message.header
@@ -138,7 +138,7 @@ class Feed(Background):
             self._replays[header.stream] = header.reason
             return
         if isinstance(header, StateHeader):
-            self._send(Frame.of("state", header.stream or "", state=header.state, reason=header.reason))
+            self._send(PageFrame.of("state", header.stream or "", state=header.state, reason=header.reason))
             return
         if header.run != self._run:
             self._begin(header.run)
@@ -149,11 +149,11 @@ class Feed(Background):
             stream = self._streams[header.stream] = _Stream(self._clock)
         shown = header.model_dump(include=SHOWN)
         if isinstance(header, GestureHeader):
-            self._send(Frame.of(GESTURE, header.stream, **shown))
+            self._send(PageFrame.of(GESTURE, header.stream, **shown))
         elif isinstance(header, WindowHeader):
             keys, payload = picture_of(message.array)
             shown["replay"] = self._replays.get(header.stream, "")
-            self._send(Frame.of(WINDOW, header.stream, payload=payload, **shown, **keys, **stream.count(message)))
+            self._send(PageFrame.of(WINDOW, header.stream, payload=payload, **shown, **keys, **stream.count(message)))
 
     def _is_shown(self, stream: str) -> bool:
         """Return whether the states of a stream are shown: of no more streams than windows are."""

@@ -28,7 +28,7 @@ Key = tuple[str, str]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Frame:
+class PageFrame:
     """A frame for all browsers.
 
     Attributes:
@@ -42,7 +42,7 @@ class Frame:
     payload: bytes = b""
 
     @classmethod
-    def of(cls, kind: str, stream: str = "", *, payload: bytes = b"", **header: Any) -> Frame:
+    def of(cls, kind: str, stream: str = "", *, payload: bytes = b"", **header: Any) -> PageFrame:
         """Encode a frame; the values of its header are plain."""
         text = json.dumps({"kind": kind, "stream": stream} | header, allow_nan=False)
         return cls((kind, stream), text.encode(), payload)

@@ -6,7 +6,7 @@ import asyncio
 import threading
 from contextlib import suppress
 
-from eventveil.stream.web.frames import Frame, Key
+from eventveil.stream.web.frames import Key, PageFrame
 
 
 class NewestFrames:
@@ -26,10 +26,10 @@ class NewestFrames:
         self.dropped = 0
         self._loop = loop
         self._lock = threading.Lock()  # over the waiting frames and the count
-        self._waiting: dict[Key, Frame] = {}
+        self._waiting: dict[Key, PageFrame] = {}
         self._ready = asyncio.Event()
 
-    def put(self, frame: Frame) -> None:
+    def put(self, frame: PageFrame) -> None:
         """Let a frame wait, from any thread."""
         with self._lock:
             wake = not self._waiting

@@ -11,7 +11,7 @@ from eventveil.errors import ConfigError, LineError
 from eventveil.stream.monitoring.token import NEW, read_token
 from eventveil.stream.protocol.endpoints import is_loopback
 from eventveil.stream.watch_settings import parse_address
-from eventveil.stream.web.feed import Feed, Line
+from eventveil.stream.web.feed import Feed, WatchedLine
 
 ADDRESS = "127.0.0.1:8765"
 POLL_S = 0.1
@@ -19,7 +19,7 @@ TELL_S = 1.0  # for browsers to receive why the page ends
 
 
 def serve_page(
-    line: Line,
+    line: WatchedLine,
     http: str = ADDRESS,
     token: Path | None = None,
     *,

@@ -12,7 +12,7 @@ from small_trainings import Silent, planted, watch
 from eventveil.audit.attacks import messages
 from eventveil.audit.attacks.messages import columns_of, features_of
 from eventveil.audit.execution.scheduler import Results, perform
-from eventveil.audit.messages import Line, Published, send
+from eventveil.audit.messages import Published, SimulatedLine, send
 from eventveil.audit.planted import IN_MESSAGES, LEAKS, NO_LEAK, PLANTED, planted_subject
 from eventveil.audit.workspace.workspace import AuditPlan, AuditWorkspace
 from eventveil.stream.publisher.contents import Provenance
@@ -34,7 +34,7 @@ def session(*counts, sure=0.9):
 def table_of(*sessions, line=None):
     rows = []
     for windows in sessions:
-        sent = send(line or Line(), windows, ABOUT, window_us=STEP_US)
+        sent = send(line or SimulatedLine(), windows, ABOUT, window_us=STEP_US)
         before = [(), *sent[:-1]]
         rows += [features_of(one, last, at, STEP_US) for at, (one, last) in enumerate(zip(sent, before, strict=True))]
     return columns_of(rows)
@@ -49,27 +49,27 @@ def test_the_published_score_is_a_feature_and_all_windows_of_a_session_leave_in_
     assert len(table) == 4
     assert np.array_equal(table[:2], table[:2][[1, 0]])
     assert (table[0] != table[2]).all()
-    sent = send(Line(), session(0, 9, 0), ABOUT, window_us=STEP_US)
+    sent = send(SimulatedLine(), session(0, 9, 0), ABOUT, window_us=STEP_US)
     assert [json.loads(message.header)["seq"] for window in sent for message in window] == [0, 0, 1, 1, 2, 2]
     # 250 ms after its end, whether it was complete 1 or 200 ms after it.
     assert [window[0].at_ns for window in sent] == [350_000_000, 450_000_000, 550_000_000]
 
 
-class Late(Line):
+class Late(SimulatedLine):
     """Sends what moved later by a microsecond."""
 
     def delay_ns(self, raw):
         return 1000 * bool(raw.any())
 
 
-class Numbered(Line):
+class Numbered(SimulatedLine):
     """Counts what moved among the incidents."""
 
     def incidents(self, raw):
         return {"clock": int(raw.sum())}
 
 
-class Padded(Line):
+class Padded(SimulatedLine):
     """Adds a byte to headers of what moved."""
 
     def header(self, header, raw):

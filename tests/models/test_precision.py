@@ -15,7 +15,7 @@ from model_helpers import anonymizer_weights, classifier_weights, voxel_weights,
 from eventveil.models import device as devices
 from eventveil.models import precision, shipped
 from eventveil.models.noise import SeededNoise
-from eventveil.models.precision import TOLERANCE, Trial, choose, start
+from eventveil.models.precision import TOLERANCE, PrecisionTrial, choose, start
 from eventveil.models.runtime import Anonymizer, Classifier
 from eventveil.models.stand_in_runtime import StandInRuntime
 from eventveil.models.weights import load_weights
@@ -62,7 +62,7 @@ def two_precisions(monkeypatch):
     ],
 )
 def test_the_fastest_that_agrees_is_chosen(bf16, expected):
-    assert choose([Trial("fp32", 2.0, 0.0), Trial("bf16", *bf16)]).precision == expected
+    assert choose([PrecisionTrial("fp32", 2.0, 0.0), PrecisionTrial("bf16", *bf16)]).precision == expected
 
 
 @pytest.mark.parametrize(

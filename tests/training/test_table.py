@@ -20,7 +20,7 @@ from eventveil.config import checked, read_yaml
 from eventveil.errors import ConfigError, TrainingError
 from eventveil.training.table import TableSettings, run_table
 from eventveil.training.table_figure import draw, draw_curves
-from eventveil.training.table_text import FORMATS, Cell, Line
+from eventveil.training.table_text import FORMATS, FilledRow, TableCell
 
 TABLES = sorted((Path(str(files("eventveil.configs"))) / "tables").glob("*.yaml"))
 TABLE = {
@@ -119,8 +119,8 @@ def test_rows_share_their_run_and_a_table_goes_on_where_it_was_stopped(tmp_path)
 
 
 LINES = [
-    Line("raw", (Cell(92.4, 90.06, (80.0, 95.0), 9.1), Cell(None, 0.5, (0.25, 0.75)))),
-    Line("50 % & noise", (Cell(60.0), Cell(0.384))),
+    FilledRow("raw", (TableCell(92.4, 90.06, (80.0, 95.0), 9.1), TableCell(None, 0.5, (0.25, 0.75)))),
+    FilledRow("50 % & noise", (TableCell(60.0), TableCell(0.384))),
 ]
 
 
@@ -155,13 +155,13 @@ def test_the_figure_shows_published_figures_and_ours_with_intervals():
     assert {"rank-1 %", "target %"} <= set(texts)
     # The same figures give the same file, and others another.
     assert draw("Table 1", ("accuracy", "rank1"), FIGURE, "rank1", "accuracy") == svg
-    wider = [Line("raw", (FIGURE[0].cells[0], Cell(98.0, 90.0, (10.0, 99.0), 16.0))), FIGURE[1]]
+    wider = [FilledRow("raw", (FIGURE[0].cells[0], TableCell(98.0, 90.0, (10.0, 99.0), 16.0))), FIGURE[1]]
     assert draw("Table 1", ("accuracy", "rank1"), wider, "rank1", "accuracy") != svg
 
 
 FIGURE = [
-    Line("raw", (Cell(92.0, 90.0, (85.0, 95.0), 9.0), Cell(98.0, 90.0, (80.0, 99.0), 16.0))),
-    Line("noise", (Cell(80.0), Cell(60.0))),
+    FilledRow("raw", (TableCell(92.0, 90.0, (85.0, 95.0), 9.0), TableCell(98.0, 90.0, (80.0, 99.0), 16.0))),
+    FilledRow("noise", (TableCell(80.0), TableCell(60.0))),
 ]
 
 

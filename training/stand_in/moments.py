@@ -38,7 +38,7 @@ class LabelledSpan:
 
 
 @dataclass(frozen=True, slots=True)
-class Recording:
+class LabelledRecording:
     """A recording from its first label to its last, and the spans in between, in order."""
 
     whole: Trial
@@ -56,7 +56,7 @@ class Moments:
         begin_R: the first row that a window which holds this row may begin with.
     """
 
-    recordings: tuple[Recording, ...]
+    recordings: tuple[LabelledRecording, ...]
     windows: Windows
     label_R: Integers
     begin_R: Integers
@@ -86,7 +86,7 @@ class Moments:
         return out.reshape(len(end_B), -1, *shape.row[1:])
 
 
-def whole_recordings(trials: Iterable[Trial]) -> list[Recording]:
+def whole_recordings(trials: Iterable[Trial]) -> list[LabelledRecording]:
     """Join the trials that are spans of one file; a trial in a file of its own is a recording with one span."""
     recordings = []
     for path, parts in groupby(sorted(trials, key=lambda one: (str(one.path), one.start_us)), key=lambda one: one.path):
@@ -97,7 +97,7 @@ def whole_recordings(trials: Iterable[Trial]) -> list[Recording]:
             for span in spans
             if span.target is not None
         )
-        recordings.append(Recording(first if _alone(first) else _joined(path, first, end_us), labelled))
+        recordings.append(LabelledRecording(first if _alone(first) else _joined(path, first, end_us), labelled))
     return recordings
 
 

@@ -29,7 +29,7 @@ Integers = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True, slots=True)
-class Trial:
+class GestureTrial:
     """One gesture in a recording.
 
     Attributes:
@@ -58,7 +58,7 @@ def words_of(probability_NK: npt.NDArray[np.float64], end_us_N: Integers, config
     return np.array([rule.decide(row, int(at)) for row, at in zip(probability_NK, end_us_N, strict=True)])
 
 
-def trials_of(word_N: Integers, end_us_N: Integers, spans: Sequence[LabelledSpan], gestures: int) -> list[Trial]:
+def trials_of(word_N: Integers, end_us_N: Integers, spans: Sequence[LabelledSpan], gestures: int) -> list[GestureTrial]:
     """Judge the spans with one of the first `gestures` classes; spans in which no window ends are left out.
 
     Args:
@@ -76,7 +76,7 @@ def trials_of(word_N: Integers, end_us_N: Integers, spans: Sequence[LabelledSpan
         later_N = inside_N & (end_us_N >= span.start_us + LATENCY_S * 1e6)
         judged = word_N[later_N if later_N.any() else inside_N] == span.target
         latency_s = (int(right_us[0]) - span.start_us) / 1e6 if len(right_us) else None
-        trials.append(Trial(span.target, latency_s, bool(judged.mean() > 0.5)))
+        trials.append(GestureTrial(span.target, latency_s, bool(judged.mean() > 0.5)))
     return trials
 
 

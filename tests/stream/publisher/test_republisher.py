@@ -21,12 +21,12 @@ from eventveil.stream.archive.mcap_file import McapFile
 from eventveil.stream.archive.mcap_reader import McapRecording
 from eventveil.stream.protocol.event_records import event_records
 from eventveil.stream.protocol.wire import EventsHeader, Geometry, WindowHeader, decode, encode
-from eventveil.stream.publisher.republisher import Excerpt, Republisher
+from eventveil.stream.publisher.republisher import Playback, Republisher
 from eventveil.stream.settings import PublishSettings
 from eventveil.stream.subscriber.client import subscribe
 
 MS = 1_000_000
-FAST = Excerpt(speed=None)
+FAST = Playback(speed=None)
 
 
 def recorded(path, *frames, every_ms=100):
@@ -87,7 +87,7 @@ def test_what_was_recorded_is_published_and_announced_as_a_replay(line):
 def test_a_replay_never_poses_as_live(line):
     """A subscriber that joins late learns it within two seconds, too."""
     stopped = threading.Event()
-    with replaying(line, Excerpt(speed=0.1), stopped) as endpoint:
+    with replaying(line, Playback(speed=0.1), stopped) as endpoint:
         first = next(iter(subscribe(endpoint, timeout_s=60)))
         assert first is not None
         late = next(message for message in subscribe(endpoint, timeout_s=60) if message.topic == "state")
@@ -96,7 +96,7 @@ def test_a_replay_never_poses_as_live(line):
 
 def test_excerpts_loops_and_pace(line):
     """Seconds count from the first message, which is the certificate; the pace is that of the recording."""
-    part = Excerpt(speed=None, start_s=0.3, stop_s=0.7)
+    part = Playback(speed=None, start_s=0.3, stop_s=0.7)
     data = [message for message in received(line, part) if message.topic != "state"]
     assert [(one.topic, one.header.seq) for one in data] == [
         ("window", 1),
@@ -105,10 +105,10 @@ def test_excerpts_loops_and_pace(line):
         ("gesture", 2),
     ]
     begun = time.monotonic()
-    received(line, Excerpt(speed=5.0))
+    received(line, Playback(speed=5.0))
     assert time.monotonic() - begun > 0.15  # the last message comes 0.2 s after the first at this speed
     stopped = threading.Event()
-    with replaying(line, Excerpt(speed=None, loop=True), stopped) as endpoint:
+    with replaying(line, Playback(speed=None, loop=True), stopped) as endpoint:
         runs = []
         for message in subscribe(endpoint, ("gesture",), timeout_s=60):
             if message.topic == "gesture" and message.header.run not in runs:
@@ -178,7 +178,7 @@ def test_a_replay_of_a_stand_in_can_be_verified(words):
 def test_a_loop_of_a_stand_in_can_be_verified(words):
     """In each pass, time begins again; that is no word that changes too often."""
     seen = 0
-    with replaying(words / "words.mcap", Excerpt(speed=None, loop=True)) as endpoint:
+    with replaying(words / "words.mcap", Playback(speed=None, loop=True)) as endpoint:
         for message in subscribe(endpoint, ("events",), book=words / "book", timeout_s=60):
             seen += message.topic == "events"
             if seen == 40:

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from eventveil.stream.runtime.accuracy import NOTES, GroundTruth, LiveAccuracy, Outcome, Prediction
+from eventveil.stream.runtime.accuracy import NOTES, GroundTruth, JudgedWindow, LiveAccuracy, Prediction
 
 LABELS = ("clap", "wave", "roll", "rest")
 
@@ -44,7 +44,7 @@ def test_nothing_is_said_before_anything_is_judged():
 def test_a_window_without_a_recognised_gesture_is_judged_and_wrong():
     accuracy = accuracy_of(shown(0), recognised(0, None))
     assert (accuracy.figures()["judged"], accuracy.figures()["right"]) == (1, 0)
-    assert accuracy.last == {"0": Outcome("wave", None)}
+    assert accuracy.last == {"0": JudgedWindow("wave", None)}
 
 
 def test_windows_are_judged_by_their_numbers_and_trials_by_their_first_right_window():
@@ -64,7 +64,7 @@ def test_windows_are_judged_by_their_numbers_and_trials_by_their_first_right_win
         "trials_right": 2,
         "first_right_s": pytest.approx(0.1, rel=0.02),  # the median: half of 0.3 and 0.1 stay below
     }
-    assert accuracy.last == {"0": Outcome("roll", "rest")}
+    assert accuracy.last == {"0": JudgedWindow("roll", "rest")}
 
 
 def test_what_the_classifier_cannot_say_is_not_judged():

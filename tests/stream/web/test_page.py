@@ -23,7 +23,7 @@ from eventveil.stream.protocol.keys import new_keys
 from eventveil.stream.protocol.wire import decode
 from eventveil.stream.web import server
 from eventveil.stream.web.app import FILES, MAX_BROWSERS
-from eventveil.stream.web.feed import Feed, Line
+from eventveil.stream.web.feed import Feed, WatchedLine
 from eventveil.stream.web.serve import serve_page
 
 TOKEN = "q0jRz9L0kQ2mX7uE5b1nVtYcH8s/pA+d=="
@@ -150,7 +150,7 @@ def test_the_number_of_streams_is_limited(line, address):
 
 def test_of_only_so_many_streams_states_are_kept():
     """A publisher without keys could be any program: a page that runs for weeks must not grow with their names."""
-    feed = Feed(Line("tcp://127.0.0.1:5999"))
+    feed = Feed(WatchedLine("tcp://127.0.0.1:5999"))
     for number in range(1000):
         feed._take(decode(state(stream=f"stream-{number}")))
         feed._take(decode(state(state="replay", stream=f"replay-{number}")))
@@ -311,7 +311,7 @@ def test_a_line_that_is_not_that_of_the_book_ends_the_page_and_says_why(line, tm
 
     def run():
         try:
-            serve_page(Line(line.endpoint, book=tmp_path / "book"), "127.0.0.1:0", say=say)
+            serve_page(WatchedLine(line.endpoint, book=tmp_path / "book"), "127.0.0.1:0", say=say)
         except Exception as error:
             errors.append(error)
 
@@ -355,21 +355,23 @@ def test_nothing_is_served_to_others_without_a_token(tmp_path):
     say = pytest.fail
     for http in ("0.0.0.0:0", "192.0.2.1:8765", "[::]:0"):
         with pytest.raises(ConfigError, match=r"other machines can open .* give --token FILE"):
-            serve_page(Line("tcp://127.0.0.1:1"), http, say=say)
+            serve_page(WatchedLine("tcp://127.0.0.1:1"), http, say=say)
     with pytest.raises(ConfigError, match=r"other users of this machine could open .* only your key may receive"):
-        serve_page(Line("tcp://127.0.0.1:1", **key), "127.0.0.1:0", say=say)
+        serve_page(WatchedLine("tcp://127.0.0.1:1", **key), "127.0.0.1:0", say=say)
     with pytest.raises(AccessError, match="others can access it"):
-        serve_page(Line("tcp://127.0.0.1:1", **key), "127.0.0.1:0", token_file(tmp_path, 0o644), say=say)
+        serve_page(WatchedLine("tcp://127.0.0.1:1", **key), "127.0.0.1:0", token_file(tmp_path, 0o644), say=say)
     with pytest.raises(ConfigError, match="expected an IP address of this machine and a port"):
-        serve_page(Line("tcp://127.0.0.1:1"), "8765", say=say)
+        serve_page(WatchedLine("tcp://127.0.0.1:1"), "8765", say=say)
 
 
 def test_an_address_in_use_is_reported(address):
     with pytest.raises(ConfigError, match="Address already in use; choose another"):
-        serve_page(Line("tcp://127.0.0.1:1"), f"127.0.0.1:{address[1]}", say=pytest.fail)
+        serve_page(WatchedLine("tcp://127.0.0.1:1"), f"127.0.0.1:{address[1]}", say=pytest.fail)
 
 
 def test_a_key_that_the_publisher_refuses_ends_the_page(tmp_path):
     keys = make_keys(tmp_path)
     with publishing(keys) as real, pytest.raises(AccessError, match="does not know this key"):
-        serve_page(Line(real.endpoint, **who(keys, "bob")), "127.0.0.1:0", token_file(tmp_path), say=lambda _: None)
+        serve_page(
+            WatchedLine(real.endpoint, **who(keys, "bob")), "127.0.0.1:0", token_file(tmp_path), say=lambda _: None
+        )
