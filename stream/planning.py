@@ -192,7 +192,7 @@ def _certificate(
         other = f" ({named} covers other weights)"
     if settings.certificate is not None:
         raise AuditError(
-            f"{named}: does not cover {shown(settings.weights)} (tensors {anonymizer.identity[:16]}): refused; give "
+            f"{named}: does not cover {shown(settings.weights)} (digest {anonymizer.identity[:16]}): refused; give "
             "the certificate of these weights, or none: every header will then say that they were never audited"
         )
     if not anonymizer.trained:

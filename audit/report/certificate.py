@@ -111,7 +111,7 @@ def verify(path: Path, *, key: Path | None = None, report: Path | None = None, w
         )
     if weights is not None and weights not in {one.weights for one in certificate.subjects}:
         raise AuditError(
-            f"{path}: is not about these weights (tensors {weights[:16]}), which were not part of its audit; give the "
+            f"{path}: is not about these weights (digest {weights[:16]}), which were not part of its audit; give the "
             "certificate of these weights"
         )
     return signed

@@ -230,7 +230,7 @@ def verify(
     if verified.look > 1:
         stdout.print(f"It was audit {verified.look} of these weights with this key", markup=False)
     for subject in verified.subjects:
-        text = f"{subject.name} (tensors {(subject.weights or 'none')[:16]}): {subject.verdict}"
+        text = f"{subject.name} (digest {(subject.weights or 'none')[:16]}): {subject.verdict}"
         stdout.print(printable(text), markup=False)
 
 

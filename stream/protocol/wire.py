@@ -78,7 +78,7 @@ class StreamHeader(Header):
         age_ms: time from the window's end, on the publisher's clock, to its publication, in whole milliseconds.
         lost: windows missing since the stream began, by reason.
         incidents: windows in or before which something happened to the camera, by kind, since the stream began.
-        anonymizer: SHA-256 of the anonymizer's tensors.
+        anonymizer: digest of the anonymizer's weights (`Metadata.identity`).
         trained: False if the anonymizer is untrained: its noise does not protect.
         certificate: SHA-256 of the audit certificate of these weights, or None if they were never audited.
         book: for a stand-in, SHA-256 of the book; the content of the message is what it says of word and time.
@@ -125,7 +125,7 @@ class GestureHeader(StreamHeader):
         label: the most probable one; None: no gesture is recognised with enough certainty.
         probability: probability of that label, a multiple of 0.01; None without a label, and for a stand-in.
         presence: for a stand-in, whether its word shows a person.
-        classifier: SHA-256 of the classifier's tensors; None for a stand-in, which has none.
+        classifier: digest of the classifier's weights; None for a stand-in, which has none.
         classifier_trained: False if the classifier is untrained: its gestures mean nothing; None without one.
     """
 

@@ -29,9 +29,9 @@ class Provenance:
     """The weights in use, as every header names them.
 
     Attributes:
-        anonymizer: SHA-256 of the anonymizer's tensors.
+        anonymizer: digest of the anonymizer's weights (`Metadata.identity`).
         trained: whether the anonymizer was trained.
-        classifier: SHA-256 of the classifier's tensors, or None without a classifier.
+        classifier: digest of the classifier's weights, or None without a classifier.
         classifier_trained: whether the classifier was trained.
         labels: the classifier's classes, or those of a stand-in's book.
         certificate: SHA-256 of the anonymizer's audit certificate, or None if it was never audited.

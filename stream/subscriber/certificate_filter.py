@@ -56,7 +56,7 @@ class CertificateFilter:
         assert isinstance(header, StreamHeader)
         if header.certificate is None:
             raise AuditError(
-                f"refused: the weights of this line (tensors {header.anonymizer[:16]}) have no certificate: no audit "
+                f"refused: the weights of this line (digest {header.anonymizer[:16]}) have no certificate: no audit "
                 "shows how well they hide people"
             )
         if self._signed is None or self._signed.digest != header.certificate:
@@ -78,7 +78,7 @@ class CertificateFilter:
         subject = signed.certificate.about(header.anonymizer)
         if subject is None:
             raise AuditError(
-                f"refused: the certificate {signed.digest[:16]} does not cover the weights of this line (tensors "
+                f"refused: the certificate {signed.digest[:16]} does not cover the weights of this line (digest "
                 f"{header.anonymizer[:16]})"
             )
         if header.book != subject.book or (header.bits_per_second or 0) > (subject.bits_per_second or 0):
