@@ -97,7 +97,7 @@ def uninstall(
 ) -> None:
     """Stop a service and remove its unit. Removing the last service also removes the udev rule.
 
-    Configuration, keys, log and state stay; `eventveil forget /etc/eventveil/NAME.yaml` deletes log and state.
+    Configuration, keys, log and state stay; `eventveil forget /etc/eventveil/NAME.yaml` deletes log and hot pixels.
 
     Example:  sudo /opt/eventveil/bin/eventveil service uninstall line
     """
@@ -118,5 +118,6 @@ def uninstall(
         for command in commands:
             stdout.print(f"run: {command}", markup=False)
     say(
-        f"eventveil: {paths.config}, its keys and its log stay; `eventveil forget {paths.config}` deletes log and state"
+        f"eventveil: {paths.config}, its keys and its log stay; `eventveil forget {paths.config}` deletes the log and "
+        "the hot pixels"
     )
