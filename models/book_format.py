@@ -128,9 +128,12 @@ def parse(data: bytes, name: str) -> tuple[BookMetadata, Tensors]:
     except (SafetensorError, KeyError) as error:  # KeyError: a type that NumPy does not have
         raise _damaged(name, "a safetensors file", f"something else or a part of one ({error})") from error
     header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
-    text = header.get("__metadata__", {}).get(METADATA_KEY)
+    stored = header.get("__metadata__", {})
+    text = stored.get(METADATA_KEY)
     if text is None:
         raise BookError(f"{name}: a safetensors file without words; make a book with `eventveil book make`")
+    if len(stored) > 1:
+        raise _damaged(name, f"{METADATA_KEY} as the only metadata", ", ".join(sorted(stored)))
     try:
         version = _Versioned.model_validate_json(text).format_version
         if version > FORMAT_VERSION:
@@ -138,6 +141,7 @@ def parse(data: bytes, name: str) -> tuple[BookMetadata, Tensors]:
         metadata = BookMetadata.model_validate_json(text)
     except ValidationError as error:
         raise BookError(f"{name}: {first_finding(error)}; make the book again") from error
+    _check_keys(name, metadata)
     _check_types(name, metadata, tensors)
     _check_events(name, metadata, tensors)
     _check_words(name, metadata, clips=(len(tensors["starts"]) - 1) // metadata.steps)
@@ -152,6 +156,14 @@ def check_range(name: str, key: str, values: npt.NDArray[Any], limit: int) -> No
     """
     if len(values) and not 0 <= values.min() <= values.max() < limit:
         raise _damaged(name, f"{key} from 0 to {limit - 1}", f"{values.min()} to {values.max()}")
+
+
+def _check_keys(name: str, metadata: BookMetadata) -> None:
+    """Refuse missing keys: the defaults are for those who make books, and other readers have none."""
+    places = {"": metadata} | {f"words.{number}.": word for number, word in enumerate(metadata.words)}
+    for place, part in places.items():
+        if missing := [key for key in type(part).model_fields if key not in part.model_fields_set]:
+            raise BookError(f"{name}: {place}{missing[0]}: is missing; make the book again")
 
 
 def _check_types(name: str, metadata: BookMetadata, tensors: Tensors) -> None:

@@ -24,7 +24,7 @@ def file(tmp_path):
     return tmp_path / "book"
 
 
-def rewrite(file, change_tensors=None, change_words=None, **metadata):
+def rewrite(file, change_tensors=None, change_words=None, remove=None, **metadata):
     """Change the tensors or the metadata of a book."""
     data = file.read_bytes()
     tensors = {key: value.copy() for key, value in safetensors.numpy.load(data).items()}
@@ -34,6 +34,7 @@ def rewrite(file, change_tensors=None, change_words=None, **metadata):
         change_tensors(tensors)
     if change_words:
         change_words(text["words"])
+    text.pop(remove, None)
     file.write_bytes(safetensors.numpy.save(tensors, metadata={METADATA_KEY: json.dumps(text)}))
 
 
@@ -129,6 +130,29 @@ def test_wrong_settings_are_refused(file, metadata, message):
 def test_wrong_words_are_refused(file, change, message):
     rewrite(file, change_words=lambda words: words[1].update(change))
     with pytest.raises(BookError, match=message):
+        Book.read(file)
+
+
+@pytest.mark.parametrize("key", ["step_us", "bins", "seed", "note"])
+def test_a_missing_setting_is_refused_though_it_has_a_default(file, key):
+    rewrite(file, remove=key)
+    with pytest.raises(BookError, match=f"{file}: {key}: is missing"):
+        Book.read(file)
+
+
+@pytest.mark.parametrize("key", ["dx", "tempo", "phase", "size", "amplitude"])
+def test_a_missing_key_of_a_word_is_refused_though_it_has_a_default(file, key):
+    rewrite(file, change_words=lambda words: words[1].pop(key))
+    with pytest.raises(BookError, match=f"{file}: words.1.{key}: is missing"):
+        Book.read(file)
+
+
+def test_other_metadata_is_refused(file):
+    data = file.read_bytes()
+    header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
+    text = header["__metadata__"][METADATA_KEY]
+    file.write_bytes(safetensors.numpy.save(safetensors.numpy.load(data), metadata={METADATA_KEY: text, "more": "1"}))
+    with pytest.raises(BookError, match="expected eventveil as the only metadata, got eventveil, more"):
         Book.read(file)
 
 
