@@ -71,6 +71,24 @@ def test_a_stand_in_gives_the_words_of_its_book(tmp_path):
     np.testing.assert_array_equal(anonymize(events), windows)  # each call is a stream of its own
 
 
+def test_a_word_changes_no_more_often_than_a_publisher_lets_it(tmp_path, monkeypatch):
+    kit = make_stand_in_kit(tmp_path, moving_disc(Sensor(64, 64), 0.2))
+    book, weights = Book.read(book_of(kit)), load_weights(kit.anonymizer)
+    anonymize = AnonymizeEvents(weights, (64, 64, 2), book)
+    step_us, most = book.step_us, weights.model.config.changes_per_second
+    flicker = lambda _self, _counts, _streams, ends_us: [end_us // step_us % 2 for end_us in ends_us]  # noqa: E731
+    monkeypatch.setattr(type(anonymize._stand_in), "__call__", flicker)
+    windows = anonymize(made(2_000, 5_000_000, size=64))
+    begin_us = 10 * step_us - step_us  # the first window ends with the first whole second
+    words = [
+        next(word for word in (0, 1) if book.window(word, begin_us + step_us * n).tobytes() == window.tobytes())
+        for n, window in enumerate(windows)
+    ]
+    changes = [n for n, (one, other) in enumerate(zip([None, *words], words, strict=False)) if one != other]
+    assert len(words) > 20
+    assert all((later - earlier) * step_us >= 1_000_000 for earlier, later in zip(changes, changes[most:], strict=False))
+
+
 def test_it_is_a_transform_of_tonic():
     transforms = pytest.importorskip("tonic.transforms", reason="no tonic here: pip install tonic")
     chain = transforms.Compose([

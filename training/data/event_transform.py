@@ -11,6 +11,7 @@ import numpy.typing as npt
 from eventveil.errors import BookError
 from eventveil.events import EventPacket, Sensor, Window
 from eventveil.models.book import Book
+from eventveil.models.rate_limit import WordLimiter
 from eventveil.models.runtime import Anonymizer
 from eventveil.models.stand_in import StandIn
 from eventveil.models.stand_in_runtime import StandInRuntime
@@ -51,7 +52,8 @@ class AnonymizeEvents:
     def __init__(
         self, weights: Weights, sensor_size: Sequence[int], book: Book | None = None, *, device: str = "cpu"
     ) -> None:
-        expected = weights.model.config.book if isinstance(weights.model, StandIn) else None
+        config = weights.model.config if isinstance(weights.model, StandIn) else None
+        expected = None if config is None else config.book
         if expected != (book and book.digest):
             raise BookError(
                 f"expected the book {expected}, with which the stand-in was trained, got {book and book.digest}"
@@ -63,6 +65,7 @@ class AnonymizeEvents:
         self._book = book
         self._anonymizer = Anonymizer(weights, device=device) if book is None else None
         self._stand_in = StandInRuntime(weights, device=device) if book is not None else None
+        self._most_changes = 0 if config is None else config.changes_per_second
 
     def __call__(self, events: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
         """Anonymize the events of a recording.
@@ -81,12 +84,14 @@ class AnonymizeEvents:
         windows = self._windows(EventPacket.of(events["t"], events["x"], events["y"], events["p"]))
         width, height = self._metadata.size if self._book is None else self._book.metadata.sensor
         channels = self._metadata.channels if self._book is None else 2 * self._book.bins
+        limiter = None
         if self._stand_in is not None:
             self._stand_in.forget(STREAM)  # of an earlier call
+            limiter = WordLimiter(self._most_changes)
         batches = [windows[at : at + BATCH] for at in range(0, len(windows), BATCH)]
         return np.concatenate([
             np.empty((0, channels, height, width), np.float32),  # without events, there are no windows
-            *(self._published(batch) for batch in batches),
+            *(self._published(batch, limiter) for batch in batches),
         ])  # fmt: skip
 
     def _windows(self, packet: EventPacket) -> list[Window]:
@@ -105,13 +110,14 @@ class AnonymizeEvents:
         )
         return [*histogrammer.push(packet), *histogrammer.finish()]
 
-    def _published(self, windows: Sequence[Window]) -> npt.NDArray[np.float32]:
+    def _published(self, windows: Sequence[Window], limiter: WordLimiter | None) -> npt.NDArray[np.float32]:
         counts = [window.counts for window in windows]
         if self._anonymizer is not None:
             return self._anonymizer(counts)
         assert self._stand_in is not None
         assert self._book is not None
+        assert limiter is not None
         ends_us = [window.t_end_us for window in windows]
         words = self._stand_in(counts, [STREAM] * len(counts), ends_us)
-        steps = zip(words, ends_us, strict=True)
-        return np.stack([self._book.window(word, end_us - self._book.step_us) for word, end_us in steps])
+        steps = [(word, end_us - self._book.step_us) for word, end_us in zip(words, ends_us, strict=True)]
+        return np.stack([self._book.window(limiter.limit(word, start_us), start_us) for word, start_us in steps])
