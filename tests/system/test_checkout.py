@@ -17,10 +17,12 @@ pytestmark = pytest.mark.skipif(not (REPOSITORY / "core").is_dir(), reason="only
 PLANTED = [
     # keys and tokens
     "keys/secret.key", "line/secret.key", "line/line.pub", "line/allowed/alice.pub", "key.pem", "audit/key.pem",
+    "key.pem.looks",
     "metrics.token", "deploy/prometheus.token", "core/secret.key", "stream/protocol/secret.key", ".env",
     # recordings and windows
     "trial.aedat4", "trial.raw", "data/user01_led/3.npy", "received/window-0-0123456789abcdef-00000001.npz",
     "people/ibmGestureTrain/user01_led/0.npy", "people/simulated.json", "replay/datasets/trial.npy", "events.csv",
+    "events.tsv", "image_0001.bin", "line.mcap", "anonymous/manifest.json",
     # runs and audits
     "runs/first/split.json", "runs/first/adversarial/last.pt", "runs/first/adversarial/windows.png",
     "runs/first/adversarial/steps.csv", "runs/first/settings.yaml", "mine/split.json", "mine/results.json",
