@@ -118,9 +118,12 @@ def verify(path: Path, *, key: Path | None = None, report: Path | None = None, w
 
 
 def _book_of(about: Mapping[str, Any] | None) -> dict[str, Any]:
-    """Return the book of a stand-in, and the bits per second of its words, from the metadata of its weights."""
+    """Return the book of a stand-in, and the bits per second of its words, from the metadata of its weights.
+
+    Both are None for another anonymizer.
+    """
     if about is None or about.get("kind") != "stand_in":
-        return {}
+        return {"book": None, "bits_per_second": None}
     config, step_us = about["config"], about["bin_us"] * about["hop"]
     bits = bits_per_second(config["words"], config["changes_per_second"], steps_per_second(step_us))
     return {"book": config["book"], "bits_per_second": bits}

@@ -46,16 +46,16 @@ class CertifiedSubject(StrictModel):
     Attributes:
         name: name of its weights file.
         weights: their digest, as in headers; None for an anonymizer without weights.
-        book: for a stand-in, SHA-256 of its book.
-        bits_per_second: for a stand-in, the most bits that the words of any second carry.
+        book: for a stand-in, SHA-256 of its book; None for another one.
+        bits_per_second: for a stand-in, the most bits that the words of any second carry; None for another one.
         status: exit status.
         verdict: in words.
     """
 
     name: str
     weights: Sha256 | None
-    book: Sha256 | None = None
-    bits_per_second: Annotated[float, Field(ge=0)] | None = None
+    book: Sha256 | None
+    bits_per_second: Annotated[float, Field(ge=0)] | None
     status: Annotated[int, Field(ge=0, le=2)]
     verdict: str
 

@@ -80,6 +80,8 @@ STRANGE = {
     "one key more": changed(note=""),
     "one key more in a subject": subject(note=""),
     "no threshold": {name: value for name, value in VALUES.items() if name != "threshold"},
+    "no book in a subject": TEXT.replace('"book": null, ', ""),
+    "no bits in a subject": TEXT.replace(', "bits_per_second": null', ""),
     "no last day": {name: value for name, value in VALUES.items() if name != "not_after"},
     "last day a number": changed(not_after=4102444800),
     "last day a number as text": changed(not_after="4102444800"),
