@@ -12,7 +12,7 @@ import contextlib
 import os
 import socket
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import zmq
 
@@ -27,14 +27,16 @@ class Connection:
         descriptor: libzmq's.
         serial: number of its handshake.
         key: key of the subscriber, in Z85; "" without keys.
-        unknown: subscriptions to unknown topics that it holds.
+        known: the topics that it has subscribed to.
+        unknown: likewise, those that do not exist.
         ended: whether it was ended, or reported to be.
     """
 
     descriptor: int
     serial: int
     key: str
-    unknown: int = 0
+    known: set[bytes] = field(default_factory=set)
+    unknown: set[bytes] = field(default_factory=set)
     ended: bool = False
 
 
@@ -87,6 +89,7 @@ class Connections:
     def end(self, connection: Connection) -> None:
         """End a connection, unless it has ended by itself."""
         connection.ended = True
+        connection.unknown.clear()
         # Look at a copy of the descriptor, so that what was checked is what is shut down.
         with contextlib.suppress(OSError), socket.socket(fileno=os.dup(connection.descriptor)) as copy:
             if self.is_open(connection) and self._listener.accepted(copy):

@@ -3,6 +3,9 @@
 libzmq remembers every subscription of every client, whatever its text, and spends some fifty kilobytes on a kilobyte of
 text; a client that keeps subscribing to arbitrary topics would exhaust the memory. There are few topics, so a client
 needs few subscriptions: one that holds many others is abusive.
+
+libzmq also reports a subscription that a client has already, and the end of one that it never had. Neither changes what
+it holds, so neither counts.
 """
 
 from __future__ import annotations
@@ -17,7 +20,7 @@ from eventveil.stream.publisher.connections import Connection, Connections
 MAX_UNKNOWN = 200  # subscriptions to unknown topics of all connections with one key; without keys, of all together
 MAX_AT_ONCE = 500  # messages read before windows get their turn again; the rest waits at its sender
 _KNOWN = frozenset(topic[:n].encode() for topic in HEADERS for n in range(len(topic) + 1))
-_STEP = {b"\x01": 1, b"\x00": -1}  # a message that begins otherwise is not a subscription
+_SUBSCRIBE, _UNSUBSCRIBE = b"\x01", b"\x00"  # a message that begins otherwise is neither
 
 
 class SubscriptionTracker:
@@ -55,22 +58,38 @@ class SubscriptionTracker:
 
     def _read(self, frame: zmq.Frame) -> None:
         client, message = self._connections.sender(frame), frame.bytes
-        step, topic = _STEP.get(message[:1], 0), message[1:]
+        kind, topic = message[:1], message[1:]
+        if kind not in (_SUBSCRIBE, _UNSUBSCRIBE):
+            return
+        step = 1 if kind == _SUBSCRIBE else -1
         if topic in _KNOWN:
-            self._topics[topic] = max(self._topics[topic] + step, 0)
-        elif client is not None and not client.ended:
-            before, client.unknown = client.unknown, max(client.unknown + step, 0)
-            self._unknown[client.key] += client.unknown - before
+            if client is None or _changes(client.known, kind, topic):
+                self._topics[topic] = max(self._topics[topic] + step, 0)
+        elif client is not None and not client.ended and _changes(client.unknown, kind, topic):
+            self._unknown[client.key] += step
             if self._unknown[client.key] > MAX_UNKNOWN:
                 self._find_abusive(client.key)
 
     def _find_abusive(self, key: str) -> None:
         """Report the connection of a key that holds most, if those that are still open hold too much together."""
-        present = [each for each in self._connections if each.key == key and not each.ended]
-        present = [each for each in present if self._connections.is_open(each)]
-        self._unknown[key] = sum(each.unknown for each in present)
+        present = []
+        for each in self._connections:
+            if each.key == key and not each.ended:
+                if self._connections.is_open(each):
+                    present.append(each)
+                else:
+                    each.unknown.clear()
+        self._unknown[key] = sum(len(each.unknown) for each in present)
         if self._unknown[key] > MAX_UNKNOWN:
-            worst = max(present, key=lambda each: each.unknown)
+            worst = max(present, key=lambda each: len(each.unknown))
             worst.ended = True
-            self._unknown[key] -= worst.unknown
+            self._unknown[key] -= len(worst.unknown)
             self._abusive.append(worst)
+
+
+def _changes(held: set[bytes], kind: bytes, topic: bytes) -> bool:
+    """Note a message in the topics that its client holds; return whether it changes them."""
+    if (kind == _SUBSCRIBE) == (topic in held):
+        return False
+    held.symmetric_difference_update((topic,))
+    return True
