@@ -223,7 +223,11 @@ class AllowList:
         if not self.folder.exists():
             return []
         check_folder(self.folder)
-        return [read_public(path) for path in sorted(self.folder.glob(f"*{PUBLIC_SUFFIX}"))]
+        try:  # not with `glob`: a folder that cannot be read would pass for an empty one
+            paths = sorted(path for path in self.folder.iterdir() if path.name.endswith(PUBLIC_SUFFIX))
+        except OSError as error:
+            raise AccessError(f"{self.folder}: cannot be read: {error.strerror}; check its permissions") from error
+        return [read_public(path) for path in paths]
 
 
 def _file_state(state: os.stat_result) -> tuple[int, ...]:

@@ -51,7 +51,8 @@ class Authenticator:
         self, allowed: AllowList | None, expelled: ExpelledKeys, context: zmq.Context[zmq.Socket[bytes]]
     ) -> None:
         self._list = allowed
-        self._state = () if allowed is None else allowed.state()
+        self._state: tuple[object, ...] | None = () if allowed is None else allowed.state()
+        self._problem = ""  # why the list could not be read
         self._allowed = {} if allowed is None else allowed.read()
         self._admitted: set[bytes] = set()  # keys that may be connected now
         self._expelled = expelled
@@ -116,10 +117,14 @@ class Authenticator:
         try:
             allowed = keys.read()
         except (AccessError, OSError) as error:
-            log.warning("publish: no new subscriber is accepted until this is fixed: %s", error)
+            if str(error) != self._problem:
+                log.warning("publish: no new subscriber is accepted until this is fixed: %s", error)
+            self._problem = str(error)
+            self._state = None  # try again: the cause may lie elsewhere, as without a free descriptor
             with self._lock:
                 self._allowed = {}
             return
+        self._problem = ""
         with self._lock:
             self._allowed = allowed
             removed = self._admitted - allowed.keys()

@@ -52,6 +52,8 @@ class Connections:
         self._accepted: dict[int, int] = {}  # by descriptor: the last serial number before it was accepted
         self._known: dict[int, Connection] = {}  # by descriptor; the latest of each
         self._new: list[Connection] = []
+        # Reserved: a crowd may take all other descriptors, and would keep `end` from ending any connection.
+        self._nothing, self._copy = (os.open(os.devnull, os.O_RDONLY) for _ in range(2))
 
     def __iter__(self) -> Iterator[Connection]:
         return iter(self._known.values())
@@ -91,6 +93,17 @@ class Connections:
         connection.ended = True
         connection.unknown.clear()
         # Look at a copy of the descriptor, so that what was checked is what is shut down.
-        with contextlib.suppress(OSError), socket.socket(fileno=os.dup(connection.descriptor)) as copy:
-            if self.is_open(connection) and self._listener.accepted(copy):
-                copy.shutdown(socket.SHUT_RDWR)
+        with contextlib.suppress(OSError):
+            os.dup2(connection.descriptor, self._copy, inheritable=False)
+            copy = socket.socket(fileno=self._copy)
+            try:
+                if self.is_open(connection) and self._listener.accepted(copy):
+                    copy.shutdown(socket.SHUT_RDWR)
+            finally:
+                copy.detach()
+        os.dup2(self._nothing, self._copy, inheritable=False)
+
+    def close(self) -> None:
+        """Release the reserved descriptors."""
+        os.close(self._nothing)
+        os.close(self._copy)

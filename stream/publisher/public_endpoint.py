@@ -154,6 +154,7 @@ class PublicEndpoint:
             self.socket.disable_monitor()
             self._thread.join()
             self.socket.close()
+            self.connections.close()
 
     def _expel(self, abusive: Connection) -> None:
         self._counts[EXPELLED] += 1

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import os
+import resource
 import threading
 import time
 
@@ -131,6 +133,23 @@ def publishing(keys=None, bind="tcp://127.0.0.1:*", expelled=None):
     finally:
         line.end()
     assert line.failure is None
+
+
+@contextlib.contextmanager
+def no_descriptor_left():
+    """Let this process open no more files and sockets while the block lasts, as a crowd of clients does."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    taken = []
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (min(soft, 1024), hard))
+        with contextlib.suppress(OSError):
+            while True:
+                taken.append(os.dup(0))
+        yield
+    finally:
+        for descriptor in taken:
+            os.close(descriptor)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
 def first(endpoint, **options):

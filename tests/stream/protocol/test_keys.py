@@ -10,6 +10,7 @@ import subprocess
 
 import pytest
 import zmq
+from endpoint_helpers import no_descriptor_left
 from zmq.auth import create_certificates, load_certificate
 
 from eventveil.errors import AccessError
@@ -232,6 +233,15 @@ def test_nobody_is_revoked_by_mistake(tmp_path):
     for name in ("alic", "../keys", "*"):
         with pytest.raises(AccessError, match=re.escape(f"{name!r} is not on the list; on it: alice")):
             AllowList(keys).revoke(name)
+
+
+def test_a_list_that_cannot_be_read_is_not_an_empty_one(tmp_path):
+    new_keys(tmp_path / "line")
+    new_keys(tmp_path / "alice")
+    keys = AllowList(tmp_path / "line")
+    keys.allow(read_public(tmp_path / "alice" / "alice.pub"))
+    with no_descriptor_left(), pytest.raises(AccessError, match="cannot be read: Too many open files"):
+        keys.read()
 
 
 def test_a_list_with_a_file_that_cannot_be_trusted_is_refused(tmp_path):

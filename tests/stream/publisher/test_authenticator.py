@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import logging
+import threading
 import time
 from collections import deque
 
@@ -168,6 +170,23 @@ def test_a_list_that_can_no_longer_be_trusted_lets_nobody_new_in_until_it_is_men
         next(alice)
         alice.close()
         assert line.public_endpoint.counts()["handshakes"] == 2
+
+
+def test_a_list_that_could_not_be_read_for_a_moment_is_read_again(keys, monkeypatch, caplog):
+    failures, read = [], AllowList.read
+
+    def read_later(self):
+        if failures and threading.current_thread() is not threading.main_thread():
+            raise failures.pop()
+        return read(self)
+
+    monkeypatch.setattr(AllowList, "read", read_later)
+    with publishing(keys) as line:
+        failures += [OSError(errno.EMFILE, "Too many open files")] * 2
+        AllowList(keys).allow(read_public(keys.parent / "bob" / "bob.pub"))
+        assert eventually(lambda: first(line.endpoint, **who(keys, "bob"))).topic == "window"
+    assert not failures
+    assert len(logged(caplog, "until this is fixed")) == 1
 
 
 def test_an_authenticator_that_dies_ends_the_line(keys):

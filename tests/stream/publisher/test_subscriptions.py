@@ -6,7 +6,7 @@ import socket
 from contextlib import contextmanager
 
 import zmq
-from endpoint_helpers import PATIENCE_S, open_endpoint, publishing
+from endpoint_helpers import PATIENCE_S, no_descriptor_left, open_endpoint, publishing
 from hostile_peers import HANDSHAKE, frame
 from pipeline_helpers import PATIENCE_MS, PROVENANCE, RUN, SEAL, sealed_message, stage_counters
 
@@ -220,3 +220,14 @@ def test_a_connection_whose_descriptor_was_reused_is_not_ended():
         endpoint.connections.end(present)
         assert endpoint.socket.recv() == b"\x00window"
         second.close()
+
+
+def test_a_connection_is_ended_without_a_free_descriptor():
+    with zmq.Context() as context, open_endpoint(context) as endpoint, context.socket(zmq.SUB) as client:
+        endpoint.socket.rcvtimeo, client.linger = PATIENCE_MS, 0
+        client.subscribe(b"window")
+        client.connect(endpoint.socket.last_endpoint.decode())
+        connection = endpoint.connections.sender(endpoint.socket.recv(copy=False))
+        with no_descriptor_left():
+            endpoint.connections.end(connection)
+        assert endpoint.socket.recv() == b"\x00window"
