@@ -48,6 +48,7 @@ class McapFile:
         keep_part: leave the hidden, incomplete file if `close` is never called or fails.
 
     Attributes:
+        part: the hidden file that is written until then.
         windows: how many windows were written so far.
         messages: how many messages, markers included.
         full: the disk is full, and the reserve is in use: close the file.
@@ -60,11 +61,12 @@ class McapFile:
         self.windows = self.messages = 0
         self._opened = ExitStack()
         file = self._opened.enter_context(atomic_file(path, replace=replace, keep_part=keep_part))
+        self.part = Path(file.name)
         try:
             self._stream = self._opened.enter_context(_ReservingStream(file, path.parent))
         except BaseException as error:
             self.abandon(error)
-            Path(file.name).unlink(missing_ok=True)
+            self.part.unlink(missing_ok=True)
             raise
         self._writer: Any = Writer(cast(Any, self._stream), chunk_size=CHUNK, compression=CompressionType.ZSTD)
         self._channels: dict[str, int] = {}

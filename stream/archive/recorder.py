@@ -11,10 +11,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from eventveil.errors import ConfigError
-from eventveil.files import private_folder
+from eventveil.files import PART, private_folder
 from eventveil.stream.archive.mcap_file import McapFile
 from eventveil.stream.protocol.wire import CERTIFICATE_STATE, STATE, Message
 
+REMOVE_S = 60.0  # how often files that have become too old are looked for
 ROOM = 4 << 20  # bytes: a file is closed while the process may still add that many to it
 
 
@@ -25,7 +26,7 @@ class Rotation:
     Attributes:
         size: bytes of a file; None: no limit.
         seconds: length of a file; None: no limit.
-        keep_s: files that ended longer ago are removed; None: none are.
+        keep_s: files that ended longer ago are removed, also the hidden ones of killed recorders; None: none are.
     """
 
     size: int | None = None
@@ -76,6 +77,7 @@ class Recorder:
         except OSError as error:
             raise self._failure(path.parent, error) from error
         self._file: McapFile | None = None
+        self._removed_s = 0.0
         self._begin()
 
     @property
@@ -109,6 +111,8 @@ class Recorder:
         """Write out what waits, and begin a new file if it is time; errors as for `write`."""
         with self._writing() as file:
             file.tick()
+        if time.monotonic() - self._removed_s >= REMOVE_S:  # also while nothing comes, and no new file begins
+            self._remove_old()
 
     def close(self) -> None:
         """Complete the file that is being written; errors as for `write`."""
@@ -167,12 +171,14 @@ class Recorder:
         return self._file
 
     def _remove_old(self) -> None:
+        self._removed_s = time.monotonic()
         if self._rotation.keep_s is None:
             return
-        ours = re.compile(rf"{re.escape(self._path.stem)}-\d{{8}}T\d{{6}}Z-\d{{4,}}\.mcap")
+        name = rf"{re.escape(self._path.stem)}-\d{{8}}T\d{{6}}Z-\d{{4,}}\.mcap"
+        ours = re.compile(rf"{name}|\.{name}\.[0-9a-f]{{8}}{re.escape(PART)}")
         oldest_s = time.time() - self._rotation.keep_s
         for path in self._path.parent.iterdir():
-            if ours.fullmatch(path.name):
+            if ours.fullmatch(path.name) and (self._file is None or path.name != self._file.part.name):
                 with suppress(OSError):  # gone, or another's: the recording goes on
                     state = path.lstat()
                     if state.st_mtime < oldest_s and not path.is_symlink():

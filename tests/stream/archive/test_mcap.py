@@ -247,6 +247,26 @@ def test_files_rotate_by_time_and_old_ones_are_removed(tmp_path, monkeypatch):
     assert set(tmp_path.iterdir()) == {*kept.paths, mine, young}
 
 
+def test_old_files_are_removed_also_while_nothing_comes(tmp_path, monkeypatch):
+    now, day_s = [0.0], 86_400
+    monkeypatch.setattr(recorder.time, "monotonic", lambda: now[0])
+    kept = Recorder(tmp_path / "line.mcap", Rotation(seconds=60, keep_s=day_s))
+    (present,) = tmp_path.iterdir()
+    old = tmp_path / "line-20200101T000000Z-0001.mcap"
+    killed = tmp_path / ".line-20200101T000000Z-0002.mcap.0123abcd.part"
+    others = {tmp_path / ".other-20200101T000000Z-0002.mcap.0123abcd.part", tmp_path / ".line.part"}
+    for path in (old, killed, *others):
+        path.touch()
+    for path in (present, old, killed, *others):
+        os.utime(path, (time.time() - 2 * day_s,) * 2)
+    kept.tick()
+    now[0] = 3_600.0
+    kept.tick()
+    assert set(tmp_path.iterdir()) == {present, *others}  # the one that is being written stays, however old
+    kept.close()
+    assert set(tmp_path.iterdir()) == {*kept.paths, *others}
+
+
 def test_a_file_is_never_overwritten(tmp_path):
     (tmp_path / "line.mcap").write_text("mine")
     with pytest.raises(ConfigError, match="exists already"):
