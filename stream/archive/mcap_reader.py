@@ -5,6 +5,7 @@ Every message is checked as one from a socket: what does not follow the wire for
 
 from __future__ import annotations
 
+import os
 import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,17 +15,18 @@ from typing import IO, Any
 
 import zstandard
 from mcap.exceptions import McapError
-from mcap.reader import make_reader
-from mcap.records import Channel, Chunk, Header, Schema
+from mcap.opcode import Opcode
+from mcap.records import Channel, Chunk, Footer, Header, Schema
 from mcap.records import Message as Record
-from mcap.stream_reader import StreamReader, breakup_chunk
+from mcap.stream_reader import StreamReader, get_chunk_data_stream
 
 from eventveil.errors import EventFileError, WireError
 from eventveil.stream.archive.schemas import ENCODING, MARKER, PROFILE, SCHEMAS, channel_of, frames_of
 from eventveil.stream.protocol.wire import EVENTS, GESTURE, STATE, WINDOW, Message, decode
 
 FORMAT = "MCAP"
-MAX_BYTES = 1 << 29  # of a record: a window of the largest size the wire format knows, in Base64
+MAX_BYTES = 1 << 29  # of a record or a chunk: a window of the largest size the wire format knows, in Base64
+FOOTER_BYTES = 37  # of the last record, and of what ends the file
 _TOPICS = {SCHEMAS[topic][0]: topic for topic in (WINDOW, GESTURE, EVENTS, STATE)}
 _DAMAGE = (McapError, struct.error, zstandard.ZstdError, KeyError, ValueError, MemoryError)
 """What the library raises where a file is not as it should be."""
@@ -63,7 +65,7 @@ class McapRecording:
     def __init__(self, path: Path) -> None:
         self.path = path
         with self._reading() as file:
-            first = next(iter(StreamReader(file, record_size_limit=MAX_BYTES).records), None)
+            first = next(_records(file), None)
             if not isinstance(first, Header) or first.profile != PROFILE:
                 raise self._refusal(
                     f"expected a recording of published messages, whose profile is {PROFILE!r}",
@@ -83,7 +85,7 @@ class McapRecording:
             WireError: a message breaks the wire format.
         """
         with self._reading() as file:
-            for schema, channel, record in self._records(file, start_ns):
+            for schema, channel, record in self._messages(file):
                 if record.log_time < start_ns or schema is None or channel.message_encoding != ENCODING:
                     continue
                 if schema.name == _MARKER:
@@ -91,34 +93,33 @@ class McapRecording:
                 elif schema.name in _TOPICS:
                     yield Recorded(record.log_time, self._decoded(_TOPICS[schema.name], channel.topic, record.data))
 
-    def _records(self, file: IO[bytes], start_ns: int) -> Iterator[tuple[Schema | None, Channel, Record]]:
-        if self.complete:
-            reader = make_reader(file, validate_crcs=True)
-            yield from reader.iter_messages(starting_at=start_ns)
-            return
+    def _messages(self, file: IO[bytes]) -> Iterator[tuple[Schema | None, Channel, Record]]:
+        """Yield the messages of all chunks, in the order in which they were written."""
         schemas: dict[int, Schema] = {}
         channels: dict[int, Channel] = {}
         try:
-            for chunk in StreamReader(file, emit_chunks=True, record_size_limit=MAX_BYTES).records:
-                for record in breakup_chunk(chunk, validate_crc=True) if isinstance(chunk, Chunk) else ():
+            for chunk in _records(file):
+                for record in _records_in(chunk) if isinstance(chunk, Chunk) else ():
                     if isinstance(record, Schema):
                         schemas[record.id] = record
                     elif isinstance(record, Channel):
                         channels[record.id] = record
-                    elif isinstance(record, Record):
+                    else:
                         channel = channels[record.channel_id]
                         yield schemas.get(channel.schema_id), channel, record
         except _DAMAGE:
-            if file.read(1):
+            if self.complete or file.read(1):
                 raise
             # Here the recorder was killed, in the middle of a record.
 
     def _has_index(self) -> bool:
         with self._reading() as file:
             try:
-                return make_reader(file).get_summary() is not None
-            except (McapError, struct.error, ValueError):
+                file.seek(-FOOTER_BYTES, os.SEEK_END)
+                footer = next(_records(file, skip_magic=True), None)
+            except (OSError, McapError, struct.error, ValueError):
                 return False
+        return isinstance(footer, Footer) and footer.summary_start > 0
 
     def _decoded(self, topic: str, channel: str, document: bytes) -> Message:
         try:
@@ -143,6 +144,38 @@ class McapRecording:
 
     def _refusal(self, expected: str, remedy: str) -> EventFileError:
         return EventFileError(self.path, format=FORMAT, expected=expected, remedy=remedy)
+
+
+def _records(file: IO[bytes], *, skip_magic: bool = False) -> Iterator[Any]:
+    """Yield the records of a file, chunks as they are."""
+    reader = StreamReader(file, skip_magic=skip_magic, emit_chunks=True, record_size_limit=MAX_BYTES)
+    return iter(reader.records)
+
+
+def _records_in(chunk: Chunk) -> Iterator[Schema | Channel | Record]:
+    """Yield the records of a chunk, one by one: a few kilobytes may say that they become gigabytes.
+
+    Raises:
+        McapError: it is too large, or compressed in a way in which no recorder of ours does.
+    """
+    sizes = [len(chunk.data), chunk.uncompressed_size]
+    if chunk.compression == "zstd":
+        sizes.append(zstandard.frame_content_size(chunk.data))  # it counts, whatever the chunk says
+    elif chunk.compression:
+        raise McapError("a chunk of unknown compression")
+    if max(sizes) > MAX_BYTES:
+        raise McapError("a chunk that is too large")
+    stream, size = get_chunk_data_stream(chunk, validate_crc=True)
+    while stream.count < size:
+        opcode, length = stream.read1(), stream.read8()
+        if opcode == Opcode.SCHEMA:
+            yield Schema.read(stream)
+        elif opcode == Opcode.CHANNEL:
+            yield Channel.read(stream)
+        elif opcode == Opcode.MESSAGE:
+            yield Record.read(stream, length)
+        else:
+            stream.read(length)
 
 
 def summarise(recording: McapRecording) -> dict[str, Any]:

@@ -8,6 +8,7 @@ import os
 import pty
 import signal
 import stat
+import struct
 import subprocess
 import sys
 import time
@@ -16,6 +17,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import zstandard
 from mcap.reader import make_reader
 from mcap.writer import Writer
 from pipeline_helpers import (
@@ -188,6 +190,25 @@ def test_damage_is_an_error_of_ours(tmp_path):
         except EventVeilError:
             continue
         assert len(found) <= 4
+
+
+@pytest.mark.parametrize(
+    ("compression", "chunk_says", "frame_says"),
+    [(b"zstd", 1 << 30, 100), (b"zstd", 100, 1 << 30), (b"lz4", 100, 100)],
+)
+def test_a_small_chunk_that_would_become_gigabytes_is_refused(tmp_path, compression, chunk_says, frame_says):
+    compressor = zstandard.ZstdCompressor().compressobj(size=frame_says)
+    data = compressor.compress(bytes(100)) + compressor.flush(zstandard.COMPRESSOBJ_FLUSH_BLOCK)
+    chunk = struct.pack("<QQQI", 0, 1, chunk_says, 0) + text(compression) + struct.pack("<Q", len(data)) + data
+    records = [(1, text(PROFILE.encode()) + text(b"")), (6, chunk)]
+    content = b"".join(bytes([kind]) + struct.pack("<Q", len(body)) + body for kind, body in records)
+    (tmp_path / "bomb.mcap").write_bytes(b"\x89MCAP0\r\n" + content + bytes(9))
+    with pytest.raises(EventFileError, match=r"damaged \(McapError\)"):
+        read(tmp_path / "bomb.mcap")
+
+
+def text(content):
+    return struct.pack("<I", len(content)) + content
 
 
 def test_files_rotate_by_size_and_each_can_be_verified_alone(tmp_path):
