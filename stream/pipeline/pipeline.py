@@ -40,6 +40,7 @@ from eventveil.stream.pipeline.worker import (
 )
 from eventveil.stream.planning import plan
 from eventveil.stream.publisher.expelled import FILE as EXPELLED
+from eventveil.stream.publisher.expelled import forget_expelled
 from eventveil.stream.publisher.listener import Listener, listening
 from eventveil.stream.publisher.loop import ENDED_FLUSH_MS
 from eventveil.stream.runtime.accounting import CRASH, FILE, SOURCE, PipelineCounters
@@ -83,7 +84,7 @@ class Pipeline:
         self._unlock: Callable[[], object] = lambda: None
         if isinstance(self._base, Path):
             self._unlock = weakref.finalize(self, os.close, lock_folder(self._base))
-            (self._base / EXPELLED).unlink(missing_ok=True)  # of an earlier pipeline
+            forget_expelled(self._base / EXPELLED)
         jobs = self._plan_jobs()
         file = self._base / FILE if isinstance(self._base, Path) else None
         counters = PipelineCounters(tuple(jobs), [source.stream for source in settings.sources], file)

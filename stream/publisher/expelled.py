@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from eventveil.errors import AccessError, LineError
+from eventveil.errors import AccessError, ConfigError, LineError
 from eventveil.files import write_atomic
 
 FILE = "expelled"  # in the runtime folder, which a pipeline has to itself
@@ -44,6 +44,20 @@ class ExpelledKeys:
             raise LineError(
                 f"{self._file}: an expelled key cannot be written: {error.strerror}; set line.runtime_dir to another"
             ) from error
+
+
+def forget_expelled(file: Path) -> None:
+    """Remove the file of an earlier pipeline, if there is one.
+
+    Raises:
+        ConfigError: it cannot be removed.
+    """
+    try:
+        file.unlink(missing_ok=True)
+    except OSError as error:
+        raise ConfigError(
+            f"line.runtime_dir: {file}: cannot be removed: {error.strerror}; choose another folder"
+        ) from error
 
 
 def _read(file: Path) -> set[bytes]:

@@ -61,7 +61,7 @@ def lock_folder(folder: Path) -> int:
         A descriptor. The folder is free again as soon as it is closed, or this process has ended, however it ended.
 
     Raises:
-        ConfigError: another pipeline uses the folder.
+        ConfigError: another pipeline uses the folder, or something other than a file of ours has the lock's name.
     """
     try:
         return lock_file(folder / LOCK)
@@ -69,6 +69,10 @@ def lock_folder(folder: Path) -> int:
         raise ConfigError(
             f"line.runtime_dir: another pipeline uses {folder}; stop it, or choose another folder"
         ) from None
+    except OSError as error:
+        raise ConfigError(
+            f"line.runtime_dir: {folder / LOCK}: cannot be locked: {error.strerror}; choose another folder"
+        ) from error
 
 
 class PrivateSockets:

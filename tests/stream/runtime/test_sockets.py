@@ -11,6 +11,7 @@ import pytest
 from pipeline_helpers import PATIENCE_MS
 
 from eventveil.errors import BoundaryError, ConfigError
+from eventveil.stream.publisher.expelled import forget_expelled
 from eventveil.stream.runtime.sockets import (
     PRIVATE_HWM,
     UNIX_PATH_LIMIT,
@@ -116,6 +117,24 @@ def test_a_folder_belongs_to_one_pipeline_until_it_lets_go(short_folder):
     os.close(handle)
     os.close(lock_folder(short_folder))
     assert (short_folder / "lock").stat().st_mode & 0o777 == 0o600
+
+
+def test_something_else_in_the_place_of_the_lock_is_explained(short_folder):
+    (short_folder / "lock").mkdir()
+    with pytest.raises(ConfigError, match="lock: cannot be locked: Is a directory; choose another folder"):
+        lock_folder(short_folder)
+    (short_folder / "lock").rmdir()
+    (short_folder / "lock").symlink_to(short_folder / "elsewhere")
+    with pytest.raises(ConfigError, match="cannot be locked"):
+        lock_folder(short_folder)
+    assert not (short_folder / "elsewhere").exists()
+
+
+def test_something_else_in_the_place_of_expelled_keys_is_explained(short_folder):
+    forget_expelled(short_folder / "expelled")
+    (short_folder / "expelled").mkdir()
+    with pytest.raises(ConfigError, match=r"expelled: cannot be removed: .*; choose another folder"):
+        forget_expelled(short_folder / "expelled")
 
 
 def test_what_is_not_a_socket_is_not_replaced_by_a_private_one(context, short_folder):
