@@ -4,6 +4,9 @@ libzmq cannot close one connection of many. But each message from a subscriber n
 and a connection whose descriptor is shut down ends. Descriptors are reused, and so each handshake has a serial number,
 which libzmq repeats with each message (`User-Id` of ZAP). A connection is ended only if its handshake followed the
 latest accepted connection of its descriptor.
+
+libzmq keeps the frames of a message until its last one, however many there are, and reports none of them. The kernel
+knows how much a connection has sent, though: one that sends on and on without completing a message is endless.
 """
 
 from __future__ import annotations
@@ -11,12 +14,19 @@ from __future__ import annotations
 import contextlib
 import os
 import socket
+import struct
+import sys
+from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import zmq
 
 from eventveil.stream.publisher.listener import Listener
+
+MAX_UNREPORTED = 1 << 16  # bytes of a message that is not complete; whole messages have 1 KiB
+HEARTBEATS = 256  # bytes a second that ZeroMQ itself may send, and does not report either
+_BYTES_RECEIVED = 128  # where `tcpi_bytes_received` is in `struct tcp_info` of linux/tcp.h
 
 
 @dataclass(slots=True)
@@ -52,6 +62,10 @@ class Connections:
         self._accepted: dict[int, int] = {}  # by descriptor: the last serial number before it was accepted
         self._known: dict[int, Connection] = {}  # by descriptor; the latest of each
         self._new: list[Connection] = []
+        self._heard: set[int] = set()  # descriptors from which messages have come lately
+        # By descriptor: serial number, bytes so far, and how many of the last ones are unreported.
+        self._unreported: dict[int, tuple[int, int, int]] = {}
+        self._endless: deque[tuple[int, int]] = deque()  # descriptors, with their serial numbers
         # Reserved: a crowd may take all other descriptors, and would keep `end` from ending any connection.
         self._nothing, self._copy = (os.open(os.devnull, os.O_RDONLY) for _ in range(2))
 
@@ -72,6 +86,7 @@ class Connections:
             descriptor, user = int(frame.get(zmq.SRCFD)), str(frame.get("User-Id"))
         except zmq.ZMQError:
             return None
+        self._heard.add(descriptor)
         serial, _, key = user.partition(" ")
         known = self._known.get(descriptor)
         if known is None or known.serial < int(serial):
@@ -83,6 +98,35 @@ class Connections:
         """Return the connections that have sent their first message since the last call."""
         new, self._new = self._new, []
         return new
+
+    def measure(self) -> None:
+        """Look for endless connections. Call it once a second, in the thread that answers handshakes.
+
+        Connections at an `ipc://` address are not measured, nor are any outside Linux.
+        """
+        heard, self._heard = self._heard, set()
+        before, self._unreported = self._unreported, {}
+        for descriptor, serial in self._accepted.items():
+            total = _bytes_received(descriptor)
+            if total is None:
+                continue
+            known_serial, earlier, unreported = before.get(descriptor, (serial, total, 0))
+            if known_serial != serial or descriptor in heard:
+                earlier, unreported = total, 0
+            unreported = max(0, unreported + total - earlier - HEARTBEATS)
+            if unreported > MAX_UNREPORTED:
+                self._endless.append((descriptor, serial))
+                unreported = 0
+            self._unreported[descriptor] = serial, total, unreported
+
+    def take_endless(self) -> Iterator[Connection]:
+        """Yield the endless connections that were found since the last call."""
+        while self._endless:
+            descriptor, serial = self._endless.popleft()
+            known = self._known.get(descriptor)
+            if known is None or known.serial <= serial:  # it has never completed a message
+                known = Connection(descriptor, serial + 1, "")
+            yield known
 
     def is_open(self, connection: Connection) -> bool:
         """Return whether libzmq has neither closed the connection nor given its descriptor to another one."""
@@ -107,3 +151,18 @@ class Connections:
         """Release the reserved descriptors."""
         os.close(self._nothing)
         os.close(self._copy)
+
+
+def _bytes_received(descriptor: int) -> int | None:
+    """Return how many bytes a connection has received in all; None if the system does not say."""
+    if sys.platform != "linux":
+        return None
+    with contextlib.suppress(OSError, struct.error):  # it is closed already, or no TCP
+        connection = socket.socket(fileno=descriptor)
+        try:
+            size = _BYTES_RECEIVED + 8
+            information = connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, size)
+            return int(struct.unpack_from("=Q", information, _BYTES_RECEIVED)[0])
+        finally:
+            connection.detach()
+    return None

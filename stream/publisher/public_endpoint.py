@@ -141,7 +141,9 @@ class PublicEndpoint:
         if not self._thread.is_alive():
             raise LineError("the authenticator of the public socket died: connections cannot be checked")
         if abusive is not None:
-            self._expel(abusive)
+            self._expel(abusive, "keeps subscribing to unknown topics")
+        for endless in self.connections.take_endless():
+            self._expel(endless, "sends a message without end")
         for connection in self.connections.take_new():  # its key may have been removed since its handshake
             if self._authenticator.refuses(connection.key):
                 self.connections.end(connection)
@@ -156,12 +158,9 @@ class PublicEndpoint:
             self.socket.close()
             self.connections.close()
 
-    def _expel(self, abusive: Connection) -> None:
+    def _expel(self, abusive: Connection, why: str) -> None:
         self._counts[EXPELLED] += 1
-        log.warning(
-            "publish: disconnecting a subscriber that keeps subscribing to unknown topics: %s",
-            abusive.key or "one without a key",
-        )
+        log.warning("publish: disconnecting a subscriber that %s: %s", why, abusive.key or "one without a key")
         if abusive.key:
             self._authenticator.expel(abusive.key)
             self._end_all({abusive.key})
@@ -178,6 +177,7 @@ class PublicEndpoint:
         poller = zmq.Poller()
         poller.register(monitor, zmq.POLLIN)
         poller.register(requests, zmq.POLLIN)
+        measure_s = time.monotonic() + RELOAD_S
         with monitor, requests:
             while True:
                 ready = dict(poller.poll(int(RELOAD_S * 1000)))
@@ -189,6 +189,9 @@ class PublicEndpoint:
                 if requests in ready:
                     self._authenticator.answer()
                 self._authenticator.reload_if_changed()
+                if time.monotonic() >= measure_s:
+                    measure_s = time.monotonic() + RELOAD_S
+                    self.connections.measure()
 
     def _observe(self, event: int, value: int) -> None:
         if event == zmq.Event.DISCONNECTED:

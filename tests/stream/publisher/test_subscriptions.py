@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
+import sys
+import time
 from contextlib import contextmanager
 
+import pytest
 import zmq
 from endpoint_helpers import PATIENCE_S, no_descriptor_left, open_endpoint, publishing
-from hostile_peers import HANDSHAKE, frame
+from hostile_peers import HANDSHAKE, command, frame
 from pipeline_helpers import PATIENCE_MS, PROVENANCE, RUN, SEAL, sealed_message, stage_counters
 
 from eventveil.stream import subscribe
@@ -180,6 +184,43 @@ def test_without_keys_the_offender_alone_is_disconnected():
         for _ in range(50):
             assert next(calm).missing == {}
         calm.close()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux says how much a connection has sent")
+@pytest.mark.parametrize("before", [b"", frame(b"\x01window")], ids=["at once", "after a subscription"])
+@pytest.mark.parametrize("begin", [b"\x01", b"\x02"], ids=["subscription", "message"])
+def test_a_client_whose_message_never_ends_is_disconnected(begin, before):
+    with publishing() as line, raw_client(line.public_endpoint.socket) as abuser:
+        calm = subscribe(line.endpoint, ("window",), timeout_s=PATIENCE_S)
+        next(calm)
+        abuser.sendall(before)
+        abuser.settimeout(0.1)
+        parts, sent, deadline = frame(begin + bytes(900), flags=0x01) * 16, 0, time.monotonic() + PATIENCE_S
+        while not line.public_endpoint.counts()["subscribers_expelled"]:
+            with contextlib.suppress(OSError):
+                sent += abuser.send(parts[sent % len(parts) :])
+            assert next(calm).missing == {}
+            assert time.monotonic() < deadline
+        abuser.settimeout(PATIENCE_S)
+        with contextlib.suppress(ConnectionError):
+            while abuser.recv(1 << 16):
+                pass
+        calm.close()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux says how much a connection has sent")
+def test_many_whole_messages_and_heartbeats_are_not_without_end():
+    with zmq.Context() as context, open_endpoint(context) as endpoint, raw_client(endpoint.socket) as client:
+        connections = endpoint.connections
+        for _ in range(4):
+            client.sendall(frame(b"\x01window" + b"\x00window") * 5_000)
+            while endpoint.socket.poll(200):
+                connections.sender(endpoint.socket.recv(copy=False))
+            connections.measure()
+        for _ in range(500):
+            client.sendall(command(b"PING", bytes(2)) * 20)
+            connections.measure()
+        assert not list(connections.take_endless())
 
 
 def test_many_connections_together_hold_no_more_than_one():
