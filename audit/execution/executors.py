@@ -29,6 +29,7 @@ from eventveil.errors import AuditError, EventVeilError
 from eventveil.processes import (
     blocked_signals,
     describe_end,
+    environment,
     forbid_core_dumps,
     safe_import_path,
     terminate_with_parent,
@@ -39,6 +40,7 @@ from eventveil.training.engine.loop import Interrupted
 REPORT_EVERY_S = 0.5
 POLL_S = 0.5
 GRACE_S = 120.0  # for a worker to finish its step and save
+THREADS = ("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "OMP_NUM_THREADS")  # of linear algebra, read when it is loaded
 
 
 class Steps:
@@ -206,7 +208,8 @@ class ProcessExecutor:
         process = context.Process(target=_work, args=(self._packed, number, self._threads, there), daemon=False)
         # Ctrl-C reaches all processes of a terminal, and might reach this one before it can block the signal itself.
         # The tracker is started first, because starting it would undo the mask.
-        with safe_import_path():
+        # NumPy's linear algebra has threads of its own, as many as there are cores, in each worker.
+        with safe_import_path(), environment(**dict.fromkeys(THREADS, str(self._threads))):
             resource_tracker.ensure_running()
             with blocked_signals(signal.SIGINT):
                 process.start()

@@ -13,8 +13,11 @@ WHITE = 60_000.0  # intensity of a perfectly white surface in full light
 @njit(cache=True, nogil=True)
 def draw_frames(wall, margin, shift, shapes, looks, order, light, side, picture, frames):  # type: ignore[no-untyped-def]
     """Draw n frames; the arguments are explained in `eventveil.replay.simulation.scene.draw`."""
+    empty = np.empty_like(picture)
     for n in range(frames.shape[0]):
-        _draw_wall(wall, margin, shift[n, 0], shift[n, 1], picture)
+        if n == 0 or shift[n, 0] != shift[n - 1, 0] or shift[n, 1] != shift[n - 1, 1]:
+            _draw_wall(wall, margin, shift[n, 0], shift[n, 1], empty)
+        picture[:] = empty
         for k in range(order.shape[1]):
             part = order[n, k]
             draw_bar(shapes[n, part], looks[part], shift[n, 0], shift[n, 1], side, picture)
@@ -35,7 +38,7 @@ def _draw_wall(wall, margin, dx, dy, picture):  # type: ignore[no-untyped-def]
             picture[y, x] = (1 - v) * upper + v * lower
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, error_model="numpy")  # without checks for a zero divisor, loops are vectorised
 def draw_bar(shape, look, dx, dy, side, picture):  # type: ignore[no-untyped-def]
     """Draw one shape into a picture."""
     height, width = picture.shape
@@ -50,32 +53,43 @@ def draw_bar(shape, look, dx, dy, side, picture):  # type: ignore[no-untyped-def
     last_x = min(width - 1, int(np.floor(max(ax + ar, bx + br))) + 1)
     first_y = max(0, int(np.floor(min(ay - ar, by - br))))
     last_y = min(height - 1, int(np.floor(max(ay + ar, by + br))) + 1)
+    if first_x > last_x:
+        return
+    row = np.empty((6, last_x + 1 - first_x))
+    cover, along, across, shade, lit, texture = row[0], row[1], row[2], row[3], row[4], row[5]
+    texture[:] = 1.0
     for y in range(first_y, last_y + 1):
-        for x in range(first_x, last_x + 1):
-            px, py = x - ax, y - ay
+        py = y - ay
+        for i in range(len(cover)):
+            px = first_x + i - ax
             h = min(max((px * vx + py * vy) * per_square, 0.0), 1.0)
             ox, oy = px - h * vx, py - h * vy
             radius = ar + (br - ar) * h
             distance = ox * ox + oy * oy
-            if distance >= (radius + 0.5) * (radius + 0.5):
-                continue
-            cover = min(max(radius + 0.5 - np.sqrt(distance), 0.0), 1.0)
-            across = (px * vy - py * vx) * per_length
-            light = look[0] * _texture(look, h * length, across) * (1 - look[4] * distance / (radius * radius + 0.25))
-            light *= 1 + look[4] * side * ox / (radius + 0.5)
-            picture[y, x] += (light - picture[y, x]) * cover
+            edge = min(max(radius + 0.5 - np.sqrt(distance), 0.0), 1.0)
+            cover[i] = edge if distance < (radius + 0.5) * (radius + 0.5) else 0.0
+            along[i], across[i] = h * length, (px * vy - py * vx) * per_length
+            shade[i] = 1 - look[4] * distance / (radius * radius + 0.25)
+            lit[i] = 1 + look[4] * side * ox / (radius + 0.5)
+        _draw_texture(look, along, across, texture)
+        target = picture[y, first_x : last_x + 1]
+        for i in range(len(cover)):
+            light = look[0] * texture[i] * shade[i] * lit[i]
+            target[i] += (light - target[i]) * cover[i]
 
 
-@njit(cache=True, nogil=True)
-def _texture(look, along, across):  # type: ignore[no-untyped-def]
-    kind = int(look[1])
+@njit(cache=True, nogil=True, error_model="numpy")
+def _draw_texture(look, along, across, texture):  # type: ignore[no-untyped-def]
+    kind, wave, contrast = int(look[1]), look[2], look[3]
     if kind == ALONG:
-        return 1 - look[3] * _band(along / look[2])
-    if kind == ACROSS:
-        return 1 - look[3] * _band(across / look[2])
-    if kind == CHECKED:
-        return 1 - look[3] * 0.5 * (_band(along / look[2]) + _band(across / look[2]))
-    return 1.0
+        for i in range(len(texture)):
+            texture[i] = 1 - contrast * _band(along[i] / wave)
+    elif kind == ACROSS:
+        for i in range(len(texture)):
+            texture[i] = 1 - contrast * _band(across[i] / wave)
+    elif kind == CHECKED:
+        for i in range(len(texture)):
+            texture[i] = 1 - contrast * 0.5 * (_band(along[i] / wave) + _band(across[i] / wave))
 
 
 @njit(cache=True, nogil=True)
