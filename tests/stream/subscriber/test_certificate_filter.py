@@ -134,9 +134,9 @@ STAND_IN = {"book": WORD["book"], "bits_per_second": WORD["bits_per_second"]}
         (STAND_IN | {"bits_per_second": 9.0}, WORD, True),
         (STAND_IN | {"bits_per_second": 6.91}, WORD, False),
         (STAND_IN | {"book": "ef" * 32}, WORD, False),
-        ({}, WORD, False),
+        ({"book": None, "bits_per_second": None}, WORD, False),
         (STAND_IN, {}, False),
-        ({"book": WORD["book"]}, WORD, False),
+        (STAND_IN | {"bits_per_second": None}, WORD, False),
     ],
 )
 def test_a_certificate_of_a_stand_in_is_one_of_its_book_and_its_bits(keys, certified, published, accepted):
