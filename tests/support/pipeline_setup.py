@@ -122,7 +122,7 @@ def everything() -> Iterator[tuple[str, list[list[bytes]]]]:
 
         def listen() -> None:
             with context.socket(zmq.SUB) as socket:
-                socket.rcvhwm = 0
+                socket.rcvhwm, socket.reconnect_ivl = 0, 1  # a pipeline may fail within a tenth of a second
                 socket.subscribe(b"")
                 socket.connect(endpoint)
                 while socket.poll(200) or not done.is_set():
