@@ -122,7 +122,8 @@ def test_what_a_reader_leaves_out_is_reported(tmp_path, loop, passes):
         "event out of order, with its time corrected": 1,
     }
     assert omissions.keys() == once.keys()
-    assert passes - loop <= min(omissions.values()) <= max(omissions.values()) <= passes + loop
+    # Until it notices the stop, a loop may begin two more passes; counting each pass twice would give six.
+    assert passes - loop <= min(omissions.values()) <= max(omissions.values()) <= passes + 2 * loop
 
 
 @pytest.mark.parametrize(
