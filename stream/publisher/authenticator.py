@@ -65,6 +65,11 @@ class Authenticator:
         self.socket.linger = 0
         self.socket.bind(_ZAP)
 
+    def close(self) -> None:
+        """Close the socket and the file of expelled keys: from now on, libzmq refuses everyone."""
+        self.socket.close()
+        self._expelled.close()
+
     def answer(self) -> None:
         """Answer one request: version, number, domain, address, identity, mechanism and credentials."""
         version, number, domain, address, _, mechanism, *credentials = self.socket.recv_multipart()

@@ -5,17 +5,21 @@ and a connection whose descriptor is shut down ends. Descriptors are reused, and
 which libzmq repeats with each message (`User-Id` of ZAP). A connection is ended only if its handshake followed the
 latest accepted connection of its descriptor.
 
-libzmq keeps the frames of a message until its last one, however many there are, and reports none of them. The kernel
-knows how much a connection has sent, though: one that sends on and on without completing a message is endless.
+libzmq keeps the frames of a message until its last one, however many there are, and reports none of them. It also reads
+subscriptions for as long as they keep coming, and does not return meanwhile. The kernel knows how much a connection has
+sent, though: one that sends on and on, of which nothing is reported, is endless. The thread that answers handshakes
+ends it, because the socket's thread may be waiting for libzmq.
 """
 
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import socket
 import struct
 import sys
+import threading
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -24,7 +28,7 @@ import zmq
 
 from eventveil.stream.publisher.listener import Listener
 
-MAX_UNREPORTED = 1 << 16  # bytes of a message that is not complete; whole messages have 1 KiB
+MAX_UNREPORTED = 1 << 16  # bytes of which libzmq has reported no message; whole messages have 1 KiB
 HEARTBEATS = 256  # bytes a second that ZeroMQ itself may send, and does not report either
 _BYTES_RECEIVED = 128  # where `tcpi_bytes_received` is in `struct tcp_info` of linux/tcp.h
 
@@ -64,10 +68,12 @@ class Connections:
         self._new: list[Connection] = []
         self._heard: set[int] = set()  # descriptors from which messages have come lately
         # By descriptor: serial number, bytes so far, and how many of the last ones are unreported.
-        self._unreported: dict[int, tuple[int, int, int]] = {}
+        self._unreported: dict[int, tuple[int, int, float]] = {}
+        self._measured_s = -math.inf
         self._endless: deque[tuple[int, int]] = deque()  # descriptors, with their serial numbers
-        # Reserved: a crowd may take all other descriptors, and would keep `end` from ending any connection.
+        # Reserved: a crowd may take all other descriptors, and would keep us from ending any connection.
         self._nothing, self._copy = (os.open(os.devnull, os.O_RDONLY) for _ in range(2))
+        self._copying = threading.Lock()
 
     def __iter__(self) -> Iterator[Connection]:
         return iter(self._known.values())
@@ -99,53 +105,69 @@ class Connections:
         new, self._new = self._new, []
         return new
 
-    def measure(self) -> None:
-        """Look for endless connections. Call it once a second, in the thread that answers handshakes.
+    def measure(self, now_s: float) -> None:
+        """End endless connections. Call it often, in the thread that answers handshakes.
 
         Connections at an `ipc://` address are not measured, nor are any outside Linux.
+
+        Args:
+            now_s: the time by a monotonic clock.
         """
         heard, self._heard = self._heard, set()
         before, self._unreported = self._unreported, {}
+        heartbeats = HEARTBEATS * (now_s - self._measured_s)
+        self._measured_s = now_s
         for descriptor, serial in self._accepted.items():
             total = _bytes_received(descriptor)
             if total is None:
                 continue
-            known_serial, earlier, unreported = before.get(descriptor, (serial, total, 0))
+            known_serial, earlier, unreported = before.get(descriptor, (serial, total, 0.0))
             if known_serial != serial or descriptor in heard:
-                earlier, unreported = total, 0
-            unreported = max(0, unreported + total - earlier - HEARTBEATS)
+                earlier, unreported = total, 0.0
+            unreported = max(0.0, unreported + total - earlier - heartbeats)
             if unreported > MAX_UNREPORTED:
+                self._shut_down(descriptor, serial + 1)
                 self._endless.append((descriptor, serial))
-                unreported = 0
+                unreported = 0.0
             self._unreported[descriptor] = serial, total, unreported
 
     def take_endless(self) -> Iterator[Connection]:
-        """Yield the endless connections that were found since the last call."""
+        """Yield the endless connections that were ended since the last call, unless they were ended otherwise."""
         while self._endless:
             descriptor, serial = self._endless.popleft()
             known = self._known.get(descriptor)
-            if known is None or known.serial <= serial:  # it has never completed a message
+            accepted = self._accepted.get(descriptor, serial)
+            newer = math.inf if accepted == serial else accepted  # the descriptor may belong to another one by now
+            if known is None or not serial < known.serial <= newer:  # it has never completed a message
                 known = Connection(descriptor, serial + 1, "")
-            yield known
+            if not known.ended:
+                yield known
 
     def is_open(self, connection: Connection) -> bool:
         """Return whether libzmq has neither closed the connection nor given its descriptor to another one."""
-        return self._accepted.get(connection.descriptor, connection.serial) < connection.serial
+        return self._is_current(connection.descriptor, connection.serial)
 
     def end(self, connection: Connection) -> None:
         """End a connection, unless it has ended by itself."""
         connection.ended = True
         connection.unknown.clear()
+        self._shut_down(connection.descriptor, connection.serial)
+
+    def _is_current(self, descriptor: int, serial: int) -> bool:
+        return self._accepted.get(descriptor, serial) < serial
+
+    def _shut_down(self, descriptor: int, serial: int) -> None:
         # Look at a copy of the descriptor, so that what was checked is what is shut down.
-        with contextlib.suppress(OSError):
-            os.dup2(connection.descriptor, self._copy, inheritable=False)
-            copy = socket.socket(fileno=self._copy)
-            try:
-                if self.is_open(connection) and self._listener.accepted(copy):
-                    copy.shutdown(socket.SHUT_RDWR)
-            finally:
-                copy.detach()
-        os.dup2(self._nothing, self._copy, inheritable=False)
+        with self._copying:
+            with contextlib.suppress(OSError):
+                os.dup2(descriptor, self._copy, inheritable=False)
+                copy = socket.socket(fileno=self._copy)
+                try:
+                    if self._is_current(descriptor, serial) and self._listener.accepted(copy):
+                        copy.shutdown(socket.SHUT_RDWR)
+                finally:
+                    copy.detach()
+            os.dup2(self._nothing, self._copy, inheritable=False)
 
     def close(self) -> None:
         """Release the reserved descriptors."""

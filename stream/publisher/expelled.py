@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from eventveil.errors import AccessError, ConfigError, LineError
-from eventveil.files import write_atomic
+from eventveil.files import PRIVATE_FILE
 
 FILE = "expelled"  # in the runtime folder, which a pipeline has to itself
 _KEY_LENGTH = 40  # characters of Z85
@@ -20,11 +21,14 @@ class ExpelledKeys:
 
     Raises:
         AccessError: the file is damaged, so an expelled key could be let in.
+        LineError: it cannot be opened.
     """
 
     def __init__(self, file: Path | None) -> None:
         self._file = file
         self._keys = set() if file is None else _read(file)
+        # Open from the start: a crowd of clients may take all other descriptors, and would keep keys from the file.
+        self._open = None if file is None else _append_to(file)
 
     def __contains__(self, key: bytes) -> bool:
         return key in self._keys
@@ -35,15 +39,34 @@ class ExpelledKeys:
         Raises:
             LineError: it cannot be written down.
         """
+        if key in self._keys:
+            return
         self._keys.add(key)
-        if self._file is None:
+        if self._open is None:
             return
         try:
-            write_atomic(self._file, b"".join(key + b"\n" for key in sorted(self._keys)))
+            written = os.write(self._open, key + b"\n")
         except OSError as error:
-            raise LineError(
-                f"{self._file}: an expelled key cannot be written: {error.strerror}; set line.runtime_dir to another"
-            ) from error
+            raise _unwritable(self._file, error.strerror) from error
+        if written <= len(key):
+            raise _unwritable(self._file, "no space left")
+
+    def close(self) -> None:
+        """Close the file."""
+        if self._open is not None:
+            os.close(self._open)
+            self._open = None
+
+
+def _append_to(file: Path) -> int:
+    try:
+        return os.open(file, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW, PRIVATE_FILE)
+    except OSError as error:
+        raise _unwritable(file, error.strerror) from error
+
+
+def _unwritable(file: Path | None, reason: str | None) -> LineError:
+    return LineError(f"{file}: an expelled key cannot be written: {reason}; set line.runtime_dir to another")
 
 
 def forget_expelled(file: Path) -> None:
@@ -68,6 +91,6 @@ def _read(file: Path) -> set[bytes]:
     except OSError as error:
         raise AccessError(f"{file}: cannot be read: {error.strerror}; start the pipeline again") from error
     keys = text.splitlines()
-    if not text.endswith(b"\n") or any(len(key) != _KEY_LENGTH for key in keys):
+    if not text.endswith(b"\n" if text else b"") or any(len(key) != _KEY_LENGTH for key in keys):
         raise AccessError(f"{file}: expected one key of {_KEY_LENGTH} characters a line; start the pipeline again")
     return set(keys)

@@ -4,13 +4,24 @@ from __future__ import annotations
 
 import errno
 import logging
+import resource
 import threading
 import time
 from collections import deque
 
 import pytest
 import zmq
-from endpoint_helpers import EVERYWHERE, PATIENCE_S, first, logged, make_keys, publishing, refusal, who
+from endpoint_helpers import (
+    EVERYWHERE,
+    PATIENCE_S,
+    first,
+    logged,
+    make_keys,
+    no_descriptor_left,
+    publishing,
+    refusal,
+    who,
+)
 
 from eventveil.errors import AccessError, LineError
 from eventveil.stream import subscribe
@@ -136,7 +147,7 @@ def test_who_was_shut_out_stays_out_when_the_publisher_is_replaced(keys, tmp_pat
         assert first(line.endpoint, **who(keys, "bob")).topic == "window"
 
 
-@pytest.mark.parametrize("damage", [b"", b"short\n", b"x" * 40, b"\n", b"x" * 41 + b"\n"])
+@pytest.mark.parametrize("damage", [b"short\n", b"x" * 40, b"\n", b"x" * 41 + b"\n"])
 def test_a_damaged_file_of_expelled_keys_stops_the_publisher(keys, tmp_path, damage):
     (tmp_path / "expelled").write_bytes(damage)
     with (
@@ -146,13 +157,39 @@ def test_a_damaged_file_of_expelled_keys_stops_the_publisher(keys, tmp_path, dam
         pass
 
 
-def test_an_expelled_key_that_cannot_be_written_down_stops_the_publisher(keys, tmp_path):
-    expelled = tmp_path / "expelled"
-    known = ExpelledKeys(expelled)
-    expelled.mkdir()
-    with pytest.raises(LineError, match="an expelled key cannot be written"):
-        known.add(b"x" * 40)
+@pytest.mark.parametrize("room", [0, 20], ids=["nothing", "half a key"])
+def test_an_expelled_key_that_cannot_be_written_down_stops_the_publisher(tmp_path, room):
+    known = ExpelledKeys(tmp_path / "expelled")
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (room, hard))
+    try:
+        with pytest.raises(LineError, match="an expelled key cannot be written"):
+            known.add(b"x" * 40)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert b"x" * 40 in known
+    known.close()
+
+
+def test_a_file_of_expelled_keys_that_cannot_be_opened_stops_the_publisher(tmp_path):
+    (tmp_path / "expelled").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(LineError, match="an expelled key cannot be written"):
+        ExpelledKeys(tmp_path / "expelled")
+    assert not (tmp_path / "elsewhere").exists()
+
+
+def test_a_key_is_expelled_for_good_while_others_hold_every_descriptor(tmp_path):
+    known = ExpelledKeys(tmp_path / "expelled")
+    with no_descriptor_left():
+        known.add(b"x" * 40)
+        known.add(b"x" * 40)
+    known.add(b"y" * 40)
+    known.close()
+    again = ExpelledKeys(tmp_path / "expelled")
+    assert b"x" * 40 in again
+    assert b"y" * 40 in again
+    again.close()
+    assert (tmp_path / "expelled").stat().st_size == 2 * 41
 
 
 def test_a_list_that_can_no_longer_be_trusted_lets_nobody_new_in_until_it_is_mended(keys, caplog):

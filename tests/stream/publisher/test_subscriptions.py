@@ -11,14 +11,17 @@ from contextlib import contextmanager
 import pytest
 import zmq
 from endpoint_helpers import PATIENCE_S, no_descriptor_left, open_endpoint, publishing
-from hostile_peers import HANDSHAKE, command, frame
+from hostile_peers import HANDSHAKE, frame
 from pipeline_helpers import PATIENCE_MS, PROVENANCE, RUN, SEAL, sealed_message, stage_counters
 
 from eventveil.stream import subscribe
 from eventveil.stream.protocol.wire import GESTURE, STATE, WINDOW, decode
-from eventveil.stream.publisher.connections import Connection
+from eventveil.stream.publisher.connections import HEARTBEATS, MAX_UNREPORTED, Connection, Connections
+from eventveil.stream.publisher.listener import listening
 from eventveil.stream.publisher.publisher import Publisher
 from eventveil.stream.publisher.subscriptions import MAX_UNKNOWN, SubscriptionTracker
+
+only_linux = pytest.mark.skipif(sys.platform != "linux", reason="only Linux says how much a connection has sent")
 
 
 @contextmanager
@@ -186,7 +189,7 @@ def test_without_keys_the_offender_alone_is_disconnected():
         calm.close()
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="only Linux says how much a connection has sent")
+@only_linux
 @pytest.mark.parametrize("before", [b"", frame(b"\x01window")], ids=["at once", "after a subscription"])
 @pytest.mark.parametrize("begin", [b"\x01", b"\x02"], ids=["subscription", "message"])
 def test_a_client_whose_message_never_ends_is_disconnected(begin, before):
@@ -208,19 +211,107 @@ def test_a_client_whose_message_never_ends_is_disconnected(begin, before):
         calm.close()
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="only Linux says how much a connection has sent")
-def test_many_whole_messages_and_heartbeats_are_not_without_end():
+@only_linux
+def test_who_sends_without_end_is_disconnected_while_the_socket_is_not_read():
+    """libzmq may be busy with what one client sends, and then returns to no caller."""
+    with zmq.Context() as context, open_endpoint(context) as endpoint, raw_client(endpoint.socket) as abuser:
+        abuser.sendall(frame(b"\x01window"))
+        assert endpoint.socket.poll(PATIENCE_MS)
+        sender = endpoint.connections.sender(endpoint.socket.recv(copy=False))
+        abuser.setblocking(False)
+        parts, sent, answer = frame(b"\x01" + bytes(900), flags=0x01) * 16, 0, b"heartbeat"
+        deadline = time.monotonic() + PATIENCE_S
+        while answer:
+            assert time.monotonic() < deadline
+            with contextlib.suppress(OSError):
+                sent += abuser.send(parts[sent % len(parts) :])
+            try:
+                answer = abuser.recv(1 << 16)
+            except BlockingIOError:
+                time.sleep(0.01)
+            except ConnectionError:
+                answer = b""
+        assert list(endpoint.connections.take_endless()) == [sender]
+
+
+@only_linux
+def test_many_whole_messages_are_not_without_end():
     with zmq.Context() as context, open_endpoint(context) as endpoint, raw_client(endpoint.socket) as client:
-        connections = endpoint.connections
+        received = 0
         for _ in range(4):
             client.sendall(frame(b"\x01window" + b"\x00window") * 5_000)
             while endpoint.socket.poll(200):
-                connections.sender(endpoint.socket.recv(copy=False))
-            connections.measure()
-        for _ in range(500):
-            client.sendall(command(b"PING", bytes(2)) * 20)
-            connections.measure()
+                endpoint.connections.sender(endpoint.socket.recv(copy=False))
+                received += 1
+        assert received == 20_000
+        assert not list(endpoint.connections.take_endless())
+
+
+@contextmanager
+def connected():
+    """Yield the connections of a listener, with both ends of one of them."""
+    with listening("tcp://127.0.0.1:*", keyed=False) as listener:
+        connections = Connections(listener)
+        with (
+            socket.create_connection(listener.bound.getsockname(), timeout=PATIENCE_S) as client,
+            listener.bound.accept()[0] as accepted,
+        ):
+            connections.accepted(accepted.fileno(), 0)
+            connections.measure(0.0)
+            yield connections, client, accepted
+        connections.close()
+
+
+def exchange(client, accepted, size):
+    client.sendall(bytes(size))
+    while size:
+        size -= len(accepted.recv(size))
+
+
+@only_linux
+def test_heartbeats_alone_are_not_without_end():
+    """libzmq reports no heartbeats."""
+    with connected() as (connections, client, accepted):
+        for second in range(1, 4 * MAX_UNREPORTED // HEARTBEATS):
+            exchange(client, accepted, HEARTBEATS)
+            connections.measure(float(second))
         assert not list(connections.take_endless())
+
+
+@only_linux
+def test_more_than_heartbeats_are_without_end():
+    with connected() as (connections, client, accepted):
+        for second in range(1, MAX_UNREPORTED // HEARTBEATS + 2):
+            assert not list(connections.take_endless())
+            exchange(client, accepted, 2 * HEARTBEATS)
+            connections.measure(float(second))
+        assert len(list(connections.take_endless())) == 1
+        assert client.recv(1) == b""
+
+
+class Report:
+    """What libzmq says of the sender of a message."""
+
+    def __init__(self, descriptor, serial):
+        self._values = {zmq.SRCFD: descriptor, "User-Id": f"{serial} "}
+
+    def get(self, name):
+        return self._values[name]
+
+
+@only_linux
+def test_a_connection_with_the_descriptor_of_an_endless_one_stays():
+    with connected() as (connections, client, accepted):
+        exchange(client, accepted, 2 * MAX_UNREPORTED)
+        connections.measure(1.0)
+        connections.closed(accepted.fileno())
+        connections.accepted(accepted.fileno(), 5)
+        newcomer = connections.sender(Report(accepted.fileno(), 6))
+        (endless,) = connections.take_endless()
+        connections.end(endless)
+        assert endless is not newcomer
+        assert connections.is_open(newcomer)
+        assert not newcomer.ended
 
 
 def test_many_connections_together_hold_no_more_than_one():
