@@ -49,6 +49,8 @@ class CameraLink:
         settings = {"uri": str(uri), "max_age_ms": max_age_ms, **asdict(tuning)}
         self._socket.sendall(json.dumps(settings).encode() + b"\n")
         self._socket.setblocking(False)
+        self._poll = select.poll()  # `select.select` fails in programs with a thousand open files
+        self._poll.register(self._socket, select.POLLIN)
         self._head = bytearray(HEAD.size)
         self._pending: Head | None = None  # the head of the frame being read
         self._body: npt.NDArray[Any] = np.empty(0, np.uint8)
@@ -67,7 +69,7 @@ class CameraLink:
             if left <= 0:
                 self._check_silence()
                 return None
-            select.select([self._socket], [], [], left)
+            self._poll.poll(left * 1000)
         self._received_s = time.monotonic()
         if frame.head.kind == OPENED:
             self.info = CameraInfo.from_dict(frame.content)

@@ -104,8 +104,8 @@ def _serve(connection: socket.socket, device: CameraDevice, queue: CameraQueue, 
 
 def _wait(connection: socket.socket, sender: _FrameSender, seconds: float) -> None:
     """Wait up to `seconds`, or until a pending frame can be sent; raise if the pipeline is gone."""
-    readable, _, _ = select.select([connection], [] if sender.free else [connection], [], seconds)
-    if readable and not connection.recv(1):
+    found = _poll(connection, select.POLLIN if sender.free else select.POLLIN | select.POLLOUT, seconds)
+    if found & ~select.POLLOUT and not connection.recv(1):
         raise OSError("the pipeline is gone")
     sender.flush()
 
@@ -117,8 +117,15 @@ def _send_queued(sender: _FrameSender, queue: CameraQueue) -> None:
             oldest, flags, totals = queue.take()
             sender.put(Head(EVENTS, flags, oldest.events.nbytes, oldest.received_ns, totals), oldest.events)
         else:
-            select.select([], [sender.connection], [], 0.1)
+            _poll(sender.connection, select.POLLOUT, 0.1)
             sender.flush()
+
+
+def _poll(connection: socket.socket, events: int, seconds: float) -> int:
+    """Wait up to `seconds` for events of `select.poll`; return those that came, 0 for none."""
+    poll = select.poll()  # `select.select` fails in programs with a thousand open files
+    poll.register(connection, events)
+    return sum(found for _, found in poll.poll(seconds * 1000))
 
 
 class _FrameSender:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import resource
 import signal
 import threading
 
@@ -61,6 +63,22 @@ def test_no_process_outlives_its_camera(dvxplorer):
     camera.close()
     assert process.poll() is not None
     assert fake.recorded("interval_ms") == 5
+
+
+def test_a_program_with_a_thousand_open_files_reads_a_camera(tmp_path, monkeypatch):
+    fake = fake_camera(tmp_path, monkeypatch, "dv")
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (2048, hard))
+    with contextlib.ExitStack() as opened:
+        opened.callback(resource.setrlimit, resource.RLIMIT_NOFILE, (soft, hard))
+        while opened.enter_context(open(os.devnull)).fileno() < 1100:  # noqa: PTH123
+            pass
+        camera = live("dv://")
+        opened.callback(camera.close)
+        camera.connect(within_s=0)
+        events = make_events(50, sensor=Sensor(640, 480))
+        fake.emit(as_dv(events))
+        assert_same(read_events(camera, 50), events)
 
 
 def test_what_is_not_on_the_sensor_is_left_out_and_counted(dvxplorer):
