@@ -15,7 +15,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from eventveil.errors import ConfigError
+from eventveil.errors import ConfigError, LineError
 from eventveil.files import private_folder, write_atomic
 from eventveil.stream.plan import PipelinePlan
 from eventveil.stream.show.reel import Reel
@@ -48,6 +48,7 @@ def serve_show(
     Raises:
         ConfigError: the port is in use, or an anonymizer cannot be shown.
         EventVeilError: the source cannot be read, or an anonymizer failed.
+        LineError: an error of eventveil itself ended the reading; it was printed.
     """
     from eventveil.stream.show.app import make_app
     from eventveil.stream.web.server import PageServer
@@ -65,10 +66,12 @@ def serve_show(
         address = f"{server.url}#{token}"
         place = address if aloud else f"the address in {opened.enter_context(_private_file(address))}"
         say(f"eventveil: for you alone, open {place}")
-        while not stop() and reel.failure is None:
+        while not stop():
+            if reel.failure is not None:
+                raise reel.failure
+            if not (reel.works or reel.end):
+                raise LineError("the source is no longer read; see the error above")
             time.sleep(POLL_S)
-    if reel.failure is not None:
-        raise reel.failure
 
 
 @contextmanager

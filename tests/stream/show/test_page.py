@@ -8,6 +8,7 @@ import socket
 import stat
 import tempfile
 import threading
+import time
 import urllib.request
 
 import numpy as np
@@ -23,7 +24,8 @@ from typer.testing import CliRunner
 
 from eventveil import Sensor
 from eventveil.cli import app
-from eventveil.errors import ConfigError
+from eventveil.errors import ConfigError, LineError
+from eventveil.stream.show import reel
 from eventveil.stream.show.app import FILES
 from eventveil.stream.show.serve import serve_show
 from eventveil.stream.show.sheet import save
@@ -185,6 +187,21 @@ def test_an_error_while_the_page_is_served_is_not_taken_for_one_of_the_private_f
     with pytest.raises(OSError, match="of the terminal"):
         serve_show(plans, firenet=None, port=0, out=tmp_path, say=lambda text: None, aloud=False, stop=stop)
     assert not list(tmp_path.glob("eventveil-show-*"))
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_an_error_of_our_own_ends_the_page(kit, tmp_path, monkeypatch):
+    def fail(*_):
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(reel, "in_steps", fail)
+    plans = {"stand-in": plan_of(kit.recording, kit.anonymizer)}
+    deadline = time.monotonic() + PATIENCE_S
+    with pytest.raises(LineError, match="the source is no longer read"):
+        serve_show(
+            plans, firenet=None, port=0, out=tmp_path, say=lambda text: None, aloud=True,
+            stop=lambda: time.monotonic() > deadline,
+        )  # fmt: skip
 
 
 @pytest.mark.parametrize("words", [(), ("--json",)])
