@@ -58,7 +58,8 @@ def anonymize_all(
         plan: plan of the networks.
         form: format of the files, a key of `eventveil.stream.archive.message_writer.WRITERS`.
         executor: does the work.
-        resume: go on with an interrupted batch of the same recordings; what failed is tried again.
+        resume: go on with an interrupted batch of the same recordings; what failed is tried again. What has a file, or
+            had one, is not made again.
         watch: called with what became of each recording.
 
     Raises:
@@ -73,7 +74,9 @@ def anonymize_all(
     names = [(recording.name, secrets.token_hex(6) + WRITERS[form][2]) for recording in recordings]
     with ManifestFile(out, _made_of(plan, form), names, resume=resume) as manifest:
         entries = manifest.entries
-        done = {name for name, entry in entries.items() if entry.windows and (out / FILES / entry.file).exists()}
+        # A file is complete from the moment that it has its name, whether its process lived to note it or not; and who
+        # has it may have moved it away. Neither may get another draw of the noise.
+        done = {name for name, entry in entries.items() if entry.windows or (out / FILES / entry.file).exists()}
         # What an earlier run has anonymized comes first: it is its twin that is left out, whatever the order is now.
         repeats = repeated(sorted(recordings, key=lambda recording: recording.name not in done))
         done -= repeats.keys()

@@ -22,7 +22,7 @@ from eventveil.settings import first_finding
 from eventveil.version import __version__
 
 MANIFEST, LOCK, FILES = "manifest.json", ".lock", "anonymized"
-SAVE_S = 1.0  # a killed process forgets at most what was done in this time, and does it again
+SAVE_S = 1.0  # a killed process leaves at most the files of this time without their figures
 PRIVATE = "names people and holds fingerprints of raw recordings: do not share this file with the anonymized ones"
 
 
@@ -33,7 +33,7 @@ class Entry(BaseModel):
         recording: its name.
         file: name of the anonymized file; it is random, and says nothing.
         sha256: of the recording's file; of a folder of frames, of their names and digests. None until it is done.
-        windows: how many it became; None until it is done.
+        windows: how many it became; None until it is done. Both stay None if the process was killed just then.
         error: why there is no file.
         omissions: how much of the recording was left out or corrected, by reason.
     """

@@ -196,6 +196,22 @@ def test_of_recordings_with_the_same_events_the_one_that_is_done_stays_in_whatev
     assert files(out) == before
 
 
+def test_no_recording_gets_noise_twice_even_if_its_file_was_moved_or_not_noted(kit, tmp_path):
+    names, out = ("alice", "bob"), tmp_path / "out"
+    recordings = [kit.recording.parent / f"{name}.aedat4" for name in names]
+    run(kit, *recordings, "--out", out)
+    moved, forgotten = manifest(out)["entries"]
+    (out / "anonymized" / moved["file"]).unlink()
+    before = files(out)
+    content = manifest(out)
+    content["entries"][1] |= {"windows": None, "sha256": None}  # the process was killed between file and manifest
+    (out / "manifest.json").write_text(json.dumps(content))
+    summary = json.loads(run(kit, *recordings, "--out", out, "--resume", "--json").stdout)
+    assert (summary["done"], summary["earlier"], summary["failed"]) == (0, 2, [])
+    assert files(out) == before
+    assert [path.name for path in before] == [forgotten["file"]]
+
+
 def test_what_was_left_out_of_a_recording_is_counted_and_kept(kit, tmp_path):
     events = [f"{10 * k},{k % 64},{k // 64 % 64},1" for k in range(10_000)]
     events[500] = "5000000000,1,1,1"
