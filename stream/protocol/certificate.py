@@ -14,7 +14,7 @@ from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Annotated, Any, Self
 
-from pydantic import BeforeValidator, Field
+from pydantic import BeforeValidator, Field, model_validator
 
 from eventveil.errors import AuditError, ExpiredError
 from eventveil.stream.protocol import dsse
@@ -88,6 +88,12 @@ class Certificate(StrictModel):
     data: Sha256
     report: Sha256
     subjects: tuple[CertifiedSubject, ...]
+
+    @model_validator(mode="after")
+    def _check_evidence(self) -> Self:
+        if not self.evidence and any(subject.status == PASSED for subject in self.subjects):
+            raise ValueError("without evidence, no weights pass")
+        return self
 
     def about(self, weights: str) -> CertifiedSubject | None:
         """Return the verdict on weights, given their digest; None if they were not audited.

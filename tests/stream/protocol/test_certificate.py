@@ -73,6 +73,7 @@ STRANGE = {
     "threshold infinite": TEXT.replace("0.1", "Infinity"),
     "evidence number": changed(evidence=1),
     "evidence text": changed(evidence="true"),
+    "passed without evidence": subject(status=0) | {"evidence": False},
     "a digest with a line end": changed(config="1" * 64 + "\n"),
     "a name that is none": subject(name=None),
     "made a number": changed(made=1),
