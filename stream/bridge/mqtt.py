@@ -8,6 +8,8 @@ from __future__ import annotations
 import hashlib
 import json
 import threading
+import time
+from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -31,6 +33,7 @@ DISCOVERY = "homeassistant"  # the prefix that Home Assistant listens to by defa
 MAX_STREAMS = 32  # passed on; a broker keeps what introduces them, and a publisher without keys could be any program
 NONE = "none"  # what is sent when no gesture is recognised
 CONNECT_S = 10.0
+LATE_S = 2.0  # a broker that takes longer to acknowledge gets no more until it has: gestures must not arrive late
 AT_LEAST_ONCE = 1
 
 
@@ -95,6 +98,37 @@ class GestureTopics:
             )
 
 
+class Outbox:
+    """What was sent to a broker, until it acknowledges.
+
+    Args:
+        client: the broker's.
+        clock: monotonic time in seconds.
+    """
+
+    def __init__(self, client: mqtt.Client, clock: Callable[[], float] = time.monotonic) -> None:
+        self._client = client
+        self._clock = clock
+        self._waiting: deque[tuple[float, mqtt.MQTTMessageInfo]] = deque()
+
+    def send(self, topic: str, text: str, keep: bool) -> None:
+        """Send a message; `keep`: the broker keeps it for later clients."""
+        self._waiting.append((self._clock(), self._client.publish(topic, text, AT_LEAST_ONCE, keep)))
+
+    def waits_s(self) -> float:
+        """Return for how long the oldest message has waited for its acknowledgement; 0 if none waits."""
+        while self._waiting and _is_settled(self._waiting[0][1]):
+            self._waiting.popleft()
+        return self._clock() - self._waiting[0][0] if self._waiting else 0.0
+
+
+def _is_settled(sent: mqtt.MQTTMessageInfo) -> bool:
+    try:
+        return sent.is_published()
+    except (RuntimeError, ValueError):  # it never will be
+        return True
+
+
 def bridge_mqtt(
     endpoint: str,
     broker: Broker,
@@ -108,7 +142,8 @@ def bridge_mqtt(
 ) -> None:
     """Forward the gestures of a pipeline to a broker until the pipeline ends, or `stop` returns True.
 
-    Gestures while the broker is away are lost. Once it is back, the next one of each stream is passed on as if new.
+    Gestures while the broker is away or does not acknowledge are lost. Once it is back, the next one of each stream is
+    passed on as if new.
 
     Args:
         endpoint: endpoint of the publisher.
@@ -131,17 +166,21 @@ def bridge_mqtt(
         )
     client = _connected(broker)
     say(f"eventveil: connected to the broker {broker.host}:{broker.port}; topics {TOPIC}/STREAM/gesture")
+    outbox = Outbox(client)
     topics: GestureTopics | None = None
     try:
         for message in subscribe(
             endpoint, (GESTURE, STATE), server_key=server_key, key=key, require_certificate=require_certificate,
             book=book, stop=stop,
         ):  # fmt: skip
-            if not client.is_connected():  # its client would keep all gestures, and send old ones when it is back
+            waits_s = outbox.waits_s()
+            # Otherwise the client would keep all gestures, and send old ones when the broker is back.
+            if not client.is_connected() or waits_s > LATE_S:
                 topics = None
-                continue
-            topics = topics or GestureTopics(lambda topic, text, keep: client.publish(topic, text, AT_LEAST_ONCE, keep))
-            topics.take(message)
+            elif topics is None and waits_s == 0:
+                topics = GestureTopics(outbox.send)
+            if topics is not None:
+                topics.take(message)
     finally:
         with suppress(RuntimeError):  # the broker is away, and has sent the last will
             client.publish(STATUS, "offline", AT_LEAST_ONCE, retain=True).wait_for_publish(CONNECT_S)

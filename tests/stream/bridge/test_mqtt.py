@@ -18,7 +18,7 @@ from pipeline_helpers import line_ended, word_gesture_header
 from eventveil.addresses import free_port
 from eventveil.errors import AccessError, ConfigError, EventVeilError, LineError
 from eventveil.stream.bridge import mqtt as bridge
-from eventveil.stream.bridge.mqtt import Broker, GestureTopics, bridge_mqtt
+from eventveil.stream.bridge.mqtt import Broker, GestureTopics, Outbox, bridge_mqtt
 from eventveil.stream.protocol.wire import GESTURE, Message
 
 mqtt = pytest.importorskip("paho.mqtt.client", reason="no paho-mqtt here: pip install '.[mqtt]'")
@@ -118,10 +118,10 @@ def test_a_publisher_that_makes_up_streams_fills_neither_the_broker_nor_the_memo
 
 
 class Client:
-    """An MQTT client that can lose its broker, as paho's says it."""
+    """An MQTT client, and a message of it; it can lose its broker, as paho's says it."""
 
     def __init__(self):
-        self.sent, self.is_there = [], True
+        self.sent, self.is_there, self.acknowledges = [], True, True
 
     def is_connected(self):
         return self.is_there
@@ -129,6 +129,9 @@ class Client:
     def publish(self, topic, text, *_, **__):
         self.sent.append((topic, text))
         return self
+
+    def is_published(self):
+        return self.acknowledges
 
     def wait_for_publish(self, _):
         if not self.is_there:
@@ -154,6 +157,24 @@ def test_gestures_while_the_broker_is_away_are_not_kept_and_its_end_is_not_an_er
     bridge_mqtt("tcp://127.0.0.1:5999", Broker("127.0.0.1", 1), say=lambda _: None)
     assert [text for topic, text in client.sent[:-1] if topic == "eventveil/door/gesture"] == ["wave", "roll"]
     assert client.sent[-1] == "disconnected"
+
+
+def test_gestures_do_not_wait_for_a_broker_that_does_not_acknowledge(monkeypatch):
+    client, now = Client(), [0.0]
+
+    def messages(*_, **__):
+        for at_s, label, acknowledges in (
+            (0, "wave", False), (1, "clap", False), (4, "roll", False), (5, "drums", False), (6, "guitar", True),
+        ):  # fmt: skip
+            now[0], client.acknowledges = at_s, acknowledges
+            yield SimpleNamespace(topic="gesture", header=SimpleNamespace(stream="door", label=label, presence=None))
+
+    monkeypatch.setattr(bridge, "_connected", lambda _: client)
+    monkeypatch.setattr(bridge, "subscribe", messages)
+    monkeypatch.setattr(bridge, "Outbox", lambda client: Outbox(client, lambda: now[0]))
+    bridge_mqtt("tcp://127.0.0.1:5999", Broker("127.0.0.1", 1), say=lambda _: None)
+    gestures = [text for topic, text in client.sent[:-1] if topic == "eventveil/door/gesture"]
+    assert gestures == ["wave", "clap", "guitar"]
 
 
 @pytest.mark.parametrize(
