@@ -54,7 +54,7 @@ class Protocol:
     Attributes:
         way: search or linked.
         members_Tn: the windows of each track.
-        labels: labels of each track.
+        labels: labels of each track, as whole numbers in the order of the names.
         query_mask_T: which tracks are queries; the others are the gallery.
         left_out_QG: pairs that are not compared.
         seconds: length of a track; None for whole recordings.
@@ -224,7 +224,8 @@ class Protocol:
 
 def search(evaluation_set: EvaluationSet) -> Protocol:
     """Return the re-identification search of the papers, across sessions only."""
-    labels, query_mask_N = labels_and_queries(evaluation_set)
+    names, query_mask_N = labels_and_queries(evaluation_set)
+    labels = _numbered(names)
     members = np.arange(len(labels))[:, None]
     out = left_out(labels.of(query_mask_N), labels.of(~query_mask_N), session_disjoint=True)
     return Protocol("search", members, labels, query_mask_N, out, _seconds(evaluation_set, 1))
@@ -260,7 +261,7 @@ def linked(evaluation_set: EvaluationSet, windows: int, seed: int, *, in_order: 
                 session.append(key[1])
                 block.append(at)
     names = [f"{who}/{when}/{what}" for who, when, what in zip(person, session, block, strict=True)]
-    labels = Labels(np.array(person, np.str_), np.array(block), np.array(names, np.str_), np.array(session, np.str_))
+    labels = _numbered(Labels(np.array(person), np.array(block), np.array(names), np.array(session)))
     query_mask_T = np.array(
         [query_session[who] == when for who, when in zip(person, session, strict=True)], np.bool_
     )  # fmt: skip
@@ -279,6 +280,12 @@ def all_linked(evaluation_set: EvaluationSet) -> Protocol:
     labels, query_mask_T = single.labels.of(twice), np.arange(len(twice)) < len(single.labels)
     out_QG = _left_out(labels, query_mask_T)
     return Protocol("linked", single.members_Tn[twice], labels, query_mask_T, out_QG, single.seconds)
+
+
+def _numbered(labels: Labels) -> Labels:
+    """Return labels as whole numbers in the order of their names: millions of pairs are compared for each attacker."""
+    columns = (labels.person, labels.target, labels.trial, labels.session)
+    return Labels(*(np.unique(column, return_inverse=True)[1] for column in columns))
 
 
 def _left_out(labels: Labels, query_mask_T: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:

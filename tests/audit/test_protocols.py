@@ -58,12 +58,14 @@ def test_linked_pairs_differ_in_session_and_agree_in_gesture(evaluation_set):
 def test_tracks_are_of_one_person_and_session_and_of_the_same_slots(evaluation_set):
     protocol = linked(evaluation_set, 3, 0)
     assert protocol.members_Tn.shape[1] == 3
+    tested = [evaluation_set.windows.trials[k] for k in evaluation_set.draw.trial]
+    people, sessions = (sorted({getattr(trial, name) for trial in tested}) for name in ("subject", "session"))
     for members, person, session in zip(
         protocol.members_Tn, protocol.labels.person, protocol.labels.session, strict=True
     ):
         trials = [evaluation_set.windows.trials[k] for k in evaluation_set.draw.trial[members]]
-        assert {trial.subject for trial in trials} == {person}
-        assert {trial.session for trial in trials} == {session}
+        assert {trial.subject for trial in trials} == {people[person]}
+        assert {trial.session for trial in trials} == {sessions[session]}
     by_block = {}
     for members, block in zip(protocol.members_Tn, protocol.labels.target, strict=True):
         by_block.setdefault(block, set()).add(tuple(evaluation_set.targets[members]))

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import reference_training as reference
 import torch
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from eventveil.errors import DatasetError
@@ -115,6 +115,22 @@ def test_what_is_left_out_neither_helps_nor_stands_in_the_way():
     for first in (3.0, -3.0):
         ranking = rank_scores(np.array([[first, 1.0, 2.0]]), query, gallery, left_out(query, gallery))
         assert (ranking.rank1, ranking.mean_average_precision) == (1, 1)
+
+
+@given(labels(), labels(most=14), st.data())
+def test_of_tied_entries_any_may_come_first_but_none_that_is_left_out(query, gallery, data):
+    values = st.sampled_from([-np.inf, 0.0, 1.0])
+    size = len(query) * len(gallery)
+    score = np.array(data.draw(st.lists(values, min_size=size, max_size=size))).reshape(len(query), len(gallery))
+    out = left_out(query, gallery)
+    match = (query.person[:, None] == gallery.person) & ~out
+    assume(match.any())
+    places = iter(rank_scores(score, query, gallery, out).first_match.tolist())
+    for row in np.flatnonzero(match.any(1)):
+        best = score[row][match[row]].max()
+        better = int((score[row][~out[row]] > best).sum())
+        others = int(((score[row] == best) & ~out[row] & ~match[row]).sum())
+        assert better + 1 <= next(places) <= better + others + 1
 
 
 def test_an_attacker_who_tells_nobody_apart_is_at_chance_whatever_the_gallerys_order():
