@@ -252,4 +252,4 @@ def _average_precision(match_QG: Masks) -> npt.NDArray[np.float64]:
     hit_M = np.arange(1, len(row_M) + 1) - (hits_Q.cumsum() - hits_Q)[row_M]  # its number among those of its query
     before_M = np.where(place_M > 1, (hit_M - 1) / np.maximum(place_M - 1, 1), 1.0)
     area_M = (hit_M / place_M + before_M) / 2
-    return np.bincount(row_M, area_M, minlength=len(match_QG)) / hits_Q
+    return np.asarray(np.bincount(row_M, area_M, minlength=len(match_QG)) / hits_Q)
