@@ -57,12 +57,10 @@ class MessagesAttack(AttackJob):
         """Learn from the messages of people in training which of them tell people apart; compare test people."""
         subject = workspace.subject(self.subject)
         sets = [workspace.evaluation_set(part, subject) for part in ("train", "test")]
-        seen = [_seen(one, subject, workspace) for one in sets]
-        table = columns_of([row for rows, _ in seen for row in rows])
-        parts = np.split(table, [len(seen[0][0])])
-        training, test = (
-            Features.of(part[row_NM].mean(1), one) for part, (_, row_NM), one in zip(parts, seen, sets, strict=True)
-        )
+        table = FeatureTable()
+        rows = [_add(one, subject, workspace, table) for one in sets]
+        columns = table.columns()
+        training, test = (Features.of(columns[row_NM].mean(1), one) for row_NM, one in zip(rows, sets, strict=True))
         attacks = []
         for protocols, name in ((workspace.protocols, "messages"), (workspace.sequences, "messages in order")):
             attacks += attack_pairs(training, test, protocols, knowledge="messages", architecture=name)
@@ -113,26 +111,47 @@ def _numbers(name: str, value: Any) -> dict[str, float]:
     return numbers | {f"{name} bit {bit}": float(bits >> bit & 1) for bit in range(BITS)}
 
 
-def columns_of(rows: Sequence[Mapping[str, float]]) -> Floats:
-    """Return features as a table, (N, F), 0 where one is missing; without those that never vary, but a column of 0."""
-    column = {name: number for number, name in enumerate(sorted(set().union(*rows)))}
-    table = np.zeros((len(rows), max(len(column), 1)))
-    for number, row in enumerate(rows):
-        table[number, [column[name] for name in row]] = list(row.values())
-    varies = table.max(0) > table.min(0)
-    return np.asarray(table[:, varies]) if varies.any() else np.zeros((len(rows), 1))
+class FeatureTable:
+    """Features of many messages, as rows: as dictionaries they would take many gigabytes."""
+
+    def __init__(self) -> None:
+        self._column: dict[str, int] = {}  # by the feature's name
+        self._rows: list[npt.NDArray[np.float32]] = []
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def add(self, features: Mapping[str, float]) -> None:
+        """Add a row."""
+        column = self._column
+        at = [column.setdefault(name, len(column)) for name in features]
+        row = np.zeros(len(column), np.float32)
+        row[at] = list(features.values())
+        self._rows.append(row)
+
+    def columns(self) -> Floats:
+        """Return the table, (N, F), 0 where a feature is missing; without those that never vary, but a column of 0."""
+        low, high = np.zeros((2, len(self._column)), np.float32)
+        for number, row in enumerate(self._rows):
+            whole = np.pad(row, (0, len(low) - len(row)))
+            low, high = (whole, whole) if number == 0 else (np.minimum(low, whole), np.maximum(high, whole))
+        # By name: the order in which features are found must not decide anything.
+        order = np.array([at for _, at in sorted(self._column.items()) if high[at] > low[at]], np.int64)
+        table = np.zeros((len(self._rows), max(len(order), 1)))
+        for number, row in enumerate(self._rows):
+            found = np.flatnonzero(order < len(row))
+            table[number, found] = row[order[found]]
+        return table
 
 
-def _seen(
-    evaluation_set: EvaluationSet, subject: Subject, workspace: AuditWorkspace
-) -> tuple[list[dict[str, float]], Integers]:
-    """Return the features of all messages of a part, and which of them belong to each window, (N, messages)."""
+def _add(evaluation_set: EvaluationSet, subject: Subject, workspace: AuditWorkspace, table: FeatureTable) -> Integers:
+    """Add the features of all messages of a part; return the rows of each window, (N, messages)."""
     if isinstance(subject.source, StandInSource):
-        return _words_seen(evaluation_set, subject.source, workspace.recordings(evaluation_set.part, subject))
+        recordings = workspace.recordings(evaluation_set.part, subject)
+        return _add_words(evaluation_set, subject.source, recordings, table)
     draw, window = evaluation_set.draw, evaluation_set.settings.window
     window_us = WINDOW_US if window.bin_us is None else window.bins * window.bin_us
-    classifier = subject.classifier
-    rows: list[dict[str, float]] = []
+    classifier, begin = subject.classifier, len(table)
     session_N = evaluation_set.windows.session_rows[draw.trial, 0]
     for session in np.unique(session_N).tolist():
         start = draw.start[session_N == session]
@@ -151,13 +170,11 @@ def _seen(
             classifier_trained=classifier is not None,
             labels=() if scores_NK is None else tuple(str(label) for label in range(scores_NK.shape[1])),
         )
-        rows += _features(send(subject.line, published, provenance, window_us=window_us), window_us)
-    return rows, np.arange(len(draw))[:, None]
+        _add_sent(send(subject.line, published, provenance, window_us=window_us), window_us, table)
+    return begin + np.arange(len(draw))[:, None]
 
 
-def _words_seen(
-    evaluation_set: EvaluationSet, source: StandInSource, raw: Windows
-) -> tuple[list[dict[str, float]], Integers]:
+def _add_words(evaluation_set: EvaluationSet, source: StandInSource, raw: Windows, table: FeatureTable) -> Integers:
     windows, book, config = evaluation_set.windows, source.book, source.network.config
     assert isinstance(windows, PublishedWindows)
     provenance = Provenance(
@@ -168,19 +185,20 @@ def _words_seen(
         changes_per_second=config.changes_per_second,
         bits_per_second=source.bits_per_second,
     )
-    rows: list[dict[str, float]] = [{}]  # of steps before the first word
-    row_R = np.zeros(len(windows.word_R), np.int64)
+    row_R = np.full(len(windows.word_R), len(table))
+    table.add({})  # of steps before the first word
     for first, end in np.unique(windows.session_rows, axis=0).tolist():
         steps = first + np.flatnonzero(windows.word_R[first:end] != NOTHING)
         published = [Published(raw.rows[step], word=int(windows.word_R[step])) for step in steps.tolist()]
-        row_R[steps] = len(rows) + np.arange(len(steps))
-        rows += _features(send(SimulatedLine(), published, provenance, window_us=book.step_us, book=book), book.step_us)
-    return rows, row_R[evaluation_set.draw.start[:, None] + np.arange(windows.shape.per_window)]
+        row_R[steps] = len(table) + np.arange(len(steps))
+        sent = send(SimulatedLine(), published, provenance, window_us=book.step_us, book=book)
+        _add_sent(sent, book.step_us, table)
+    return row_R[evaluation_set.draw.start[:, None] + np.arange(windows.shape.per_window)]
 
 
-def _features(sent: Sequence[Sequence[Sent]], window_us: int) -> list[dict[str, float]]:
-    before = [(), *sent[:-1]]
-    return [features_of(*messages, number, window_us) for number, messages in enumerate(zip(sent, before, strict=True))]
+def _add_sent(sent: Sequence[Sequence[Sent]], window_us: int, table: FeatureTable) -> None:
+    for number, (messages, before) in enumerate(zip(sent, [(), *sent[:-1]], strict=True)):
+        table.add(features_of(messages, before, number, window_us))
 
 
 def jobs(plan: AuditPlan) -> list[MessagesAttack]:

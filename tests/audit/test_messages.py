@@ -10,7 +10,7 @@ from small_audits import settings
 from small_trainings import Silent, planted, watch
 
 from eventveil.audit.attacks import messages
-from eventveil.audit.attacks.messages import columns_of, features_of
+from eventveil.audit.attacks.messages import FeatureTable, features_of
 from eventveil.audit.execution.scheduler import Results, perform
 from eventveil.audit.messages import Published, SimulatedLine, send
 from eventveil.audit.planted import IN_MESSAGES, LEAKS, NO_LEAK, PLANTED, planted_subject
@@ -32,12 +32,23 @@ def session(*counts, sure=0.9):
 
 
 def table_of(*sessions, line=None):
-    rows = []
+    table = FeatureTable()
     for windows in sessions:
         sent = send(line or SimulatedLine(), windows, ABOUT, window_us=STEP_US)
-        before = [(), *sent[:-1]]
-        rows += [features_of(one, last, at, STEP_US) for at, (one, last) in enumerate(zip(sent, before, strict=True))]
-    return columns_of(rows)
+        for at, (one, last) in enumerate(zip(sent, [(), *sent[:-1]], strict=True)):
+            table.add(features_of(one, last, at, STEP_US))
+    return table.columns()
+
+
+def test_features_that_are_found_late_are_missing_before_and_those_that_never_vary_are_left_out():
+    table = FeatureTable()
+    for row in ({}, {"b": 2.0, "always": 1.0}, {"a": 3.0, "always": 1.0}, {"b": 5.0, "always": 1.0}):
+        table.add(row)
+    assert table.columns().tolist() == [[0, 0, 0], [0, 1, 2], [3, 1, 0], [0, 1, 5]]
+    same = FeatureTable()
+    for _ in range(3):
+        same.add({"always": 1.0})
+    assert same.columns().tolist() == [[0], [0], [0]]
 
 
 def test_the_messages_of_a_line_do_not_depend_on_what_moved():
