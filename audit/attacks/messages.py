@@ -193,7 +193,8 @@ def _add_words(evaluation_set: EvaluationSet, source: StandInSource, raw: Window
         row_R[steps] = len(table) + np.arange(len(steps))
         sent = send(SimulatedLine(), published, provenance, window_us=book.step_us, book=book)
         _add_sent(sent, book.step_us, table)
-    return row_R[evaluation_set.draw.start[:, None] + np.arange(windows.shape.per_window)]
+    rows: Integers = row_R[evaluation_set.draw.start[:, None] + np.arange(windows.shape.per_window)]
+    return rows
 
 
 def _add_sent(sent: Sequence[Sequence[Sent]], window_us: int, table: FeatureTable) -> None:

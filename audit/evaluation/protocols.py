@@ -207,7 +207,7 @@ class Protocol:
     @cached_property
     def other_tracks(self) -> npt.NDArray[np.int64]:
         """Per query, (Q,): another one of the same person and session, with other gestures; -1 if there is none."""
-        queries: dict[tuple[str, str], list[int]] = defaultdict(list)
+        queries: dict[tuple[int, int], list[int]] = defaultdict(list)
         for number, key in enumerate(zip(self.query.person.tolist(), self.query.session.tolist(), strict=True)):
             queries[key].append(number)
         other_Q = np.full(len(self.query), -1)

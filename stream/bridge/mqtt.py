@@ -33,7 +33,7 @@ DISCOVERY = "homeassistant"  # the prefix that Home Assistant listens to by defa
 MAX_STREAMS = 32  # passed on; a broker keeps what introduces them, and a publisher without keys could be any program
 NONE = "none"  # what is sent when no gesture is recognised
 CONNECT_S = 10.0
-LATE_S = 2.0  # a broker that takes longer to acknowledge gets no more until it has: gestures must not arrive late
+LATE_S = 2.0  # a broker that takes longer to acknowledge gets no more until it has: gestures should not arrive late
 AT_LEAST_ONCE = 1
 
 
@@ -125,7 +125,7 @@ class Outbox:
 def _is_settled(sent: mqtt.MQTTMessageInfo) -> bool:
     try:
         return sent.is_published()
-    except (RuntimeError, ValueError):  # it never will be
+    except (RuntimeError, ValueError):  # the broker was away: the client sends it later, or never
         return True
 
 

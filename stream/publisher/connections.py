@@ -21,8 +21,9 @@ import struct
 import sys
 import threading
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 
 import zmq
 
@@ -44,6 +45,7 @@ class Connection:
         known: the topics that it has subscribed to.
         unknown: likewise, those that do not exist.
         ended: whether it was ended, or reported to be.
+        shut: whether its descriptor was shut down, or is just being: another connection may have it by now.
     """
 
     descriptor: int
@@ -52,10 +54,35 @@ class Connection:
     known: set[bytes] = field(default_factory=set)
     unknown: set[bytes] = field(default_factory=set)
     ended: bool = False
+    shut: bool = False
+
+
+@dataclass(slots=True)
+class _Endless:
+    """A connection that sends without end.
+
+    Attributes:
+        descriptor: libzmq's.
+        before: number of the last handshake before it was accepted.
+        last: number of the last handshake before it was found.
+        connection: who it is; None as long as it has completed no message.
+    """
+
+    descriptor: int
+    before: int
+    last: int
+    connection: Connection | None = None
+
+    def identify(self, known: Connection | None) -> None:
+        """Note who it is, if it is this one: a descriptor may belong to another one by now."""
+        if known is not None and known.descriptor == self.descriptor and self.before < known.serial <= self.last:
+            self.connection = known
 
 
 class Connections:
-    """The connections of one public socket. `accepted` and `closed` belong to the thread that answers handshakes.
+    """The connections of one public socket.
+
+    `accepted`, `closed` and `measure` belong to the thread that answers handshakes, all else to that of the socket.
 
     Args:
         listener: where they come from.
@@ -70,7 +97,7 @@ class Connections:
         # By descriptor: serial number, bytes so far, and how many of the last ones are unreported.
         self._unreported: dict[int, tuple[int, int, float]] = {}
         self._measured_s = -math.inf
-        self._endless: deque[tuple[int, int]] = deque()  # descriptors, with their serial numbers
+        self._endless: deque[_Endless] = deque()
         # Reserved: a crowd may take all other descriptors, and would keep us from ending any connection.
         self._nothing, self._copy = (os.open(os.devnull, os.O_RDONLY) for _ in range(2))
         self._copying = threading.Lock()
@@ -98,6 +125,8 @@ class Connections:
         if known is None or known.serial < int(serial):
             known = self._known[descriptor] = Connection(descriptor, int(serial), key)
             self._new.append(known)
+            for endless in tuple(self._endless):
+                endless.identify(known)
         return known if known.serial == int(serial) else None
 
     def take_new(self) -> list[Connection]:
@@ -105,13 +134,14 @@ class Connections:
         new, self._new = self._new, []
         return new
 
-    def measure(self, now_s: float) -> None:
+    def measure(self, now_s: float, last: int) -> None:
         """End endless connections. Call it often, in the thread that answers handshakes.
 
         Connections at an `ipc://` address are not measured, nor are any outside Linux.
 
         Args:
             now_s: the time by a monotonic clock.
+            last: number of the latest handshake.
         """
         heard, self._heard = self._heard, set()
         before, self._unreported = self._unreported, {}
@@ -126,44 +156,42 @@ class Connections:
                 earlier, unreported = total, 0.0
             unreported = max(0.0, unreported + total - earlier - heartbeats)
             if unreported > MAX_UNREPORTED:
-                self._shut_down(descriptor, serial + 1)
-                self._endless.append((descriptor, serial))
+                endless = _Endless(descriptor, serial, last)
+                self._endless.append(endless)  # before it is identified: its first message may come in between
+                endless.identify(self._known.get(descriptor))
+                self._shut_down(descriptor, partial(_has_received, total))
                 unreported = 0.0
             self._unreported[descriptor] = serial, total, unreported
 
     def take_endless(self) -> Iterator[Connection]:
-        """Yield the endless connections that were ended since the last call, unless they were ended otherwise."""
+        """Yield the endless connections that were found since the last call, unless they were ended otherwise."""
         while self._endless:
-            descriptor, serial = self._endless.popleft()
-            known = self._known.get(descriptor)
-            accepted = self._accepted.get(descriptor, serial)
-            newer = math.inf if accepted == serial else accepted  # the descriptor may belong to another one by now
-            if known is None or not serial < known.serial <= newer:  # it has never completed a message
-                known = Connection(descriptor, serial + 1, "")
-            if not known.ended:
-                yield known
+            endless = self._endless.popleft()
+            found = endless.connection or Connection(endless.descriptor, endless.last, "")
+            found.shut = True
+            if not found.ended:
+                yield found
 
     def is_open(self, connection: Connection) -> bool:
         """Return whether libzmq has neither closed the connection nor given its descriptor to another one."""
-        return self._is_current(connection.descriptor, connection.serial)
+        return self._accepted.get(connection.descriptor, connection.serial) < connection.serial
 
     def end(self, connection: Connection) -> None:
         """End a connection, unless it has ended by itself."""
         connection.ended = True
         connection.unknown.clear()
-        self._shut_down(connection.descriptor, connection.serial)
+        if not connection.shut:
+            connection.shut = True
+            self._shut_down(connection.descriptor, lambda _: self.is_open(connection))
 
-    def _is_current(self, descriptor: int, serial: int) -> bool:
-        return self._accepted.get(descriptor, serial) < serial
-
-    def _shut_down(self, descriptor: int, serial: int) -> None:
+    def _shut_down(self, descriptor: int, is_it: Callable[[int], bool]) -> None:
         # Look at a copy of the descriptor, so that what was checked is what is shut down.
         with self._copying:
             with contextlib.suppress(OSError):
                 os.dup2(descriptor, self._copy, inheritable=False)
                 copy = socket.socket(fileno=self._copy)
                 try:
-                    if self._is_current(descriptor, serial) and self._listener.accepted(copy):
+                    if is_it(self._copy) and self._listener.accepted(copy):
                         copy.shutdown(socket.SHUT_RDWR)
                 finally:
                     copy.detach()
@@ -173,6 +201,11 @@ class Connections:
         """Release the reserved descriptors."""
         os.close(self._nothing)
         os.close(self._copy)
+
+
+def _has_received(total: int, descriptor: int) -> bool:
+    """Return whether a connection has received so much: one that has just got the descriptor has not."""
+    return (_bytes_received(descriptor) or 0) >= total
 
 
 def _bytes_received(descriptor: int) -> int | None:

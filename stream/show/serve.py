@@ -72,6 +72,8 @@ def serve_show(
             if not (reel.works or reel.end):
                 raise LineError("the source is no longer read; see the error above")
             time.sleep(POLL_S)
+    if reel.failure is not None:
+        raise reel.failure
 
 
 @contextmanager

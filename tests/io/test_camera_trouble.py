@@ -68,6 +68,8 @@ def test_no_process_outlives_its_camera(dvxplorer):
 def test_a_program_with_a_thousand_open_files_reads_a_camera(tmp_path, monkeypatch):
     fake = fake_camera(tmp_path, monkeypatch, "dv")
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if hard != resource.RLIM_INFINITY and hard < 2048:
+        pytest.skip("fewer files may be open here")
     resource.setrlimit(resource.RLIMIT_NOFILE, (2048, hard))
     with contextlib.ExitStack() as opened:
         opened.callback(resource.setrlimit, resource.RLIMIT_NOFILE, (soft, hard))
