@@ -3,8 +3,8 @@
     EVENTVEIL_REAL_DATA=FOLDER python benchmarks/book_judges.py BOOK [--seconds 1.5] [--every 5]
 
 FOLDER holds `weights/` with the networks. Each word is played as the publisher plays it, from every fifth step of its
-clip on, for 1.5 s, so most of the trials run over the end of the clip. The trials of a word are of one clip and
-overlap: they have no interval. Chance is 9.1 %. Words without a gesture have no right answer; the table lists what
+clip on, for 1.5 s, so two of five trials run over the end of a clip of 25 steps. The trials of a word are of one clip
+and overlap: they have no interval. Chance is 9.1 %. Words without a gesture have no right answer; the table lists what
 the judge takes them for. `--judge FILE.py:CLASS` adds a judge (see `realism_judges.py`).
 """
 

@@ -1,10 +1,10 @@
-"""Measure what ten browsers at the page of `eventveil view`, one of them halted, cost: the delay of windows.
+"""Measure how much ten browsers at the page of `eventveil view`, one of them halted, delay windows.
 
     python benchmarks/browsers.py [--seconds 60] [--rate 30] [--rounds 2]
 
 A publisher sends windows of 2x96x128 at a steady rate; `eventveil view`, in a process of its own, passes them to
-browsers: WebSocket clients, all in a third process. In turns, one browser watches, or ten, of which one never reads.
-The delay of a window is the time from its publication to its receipt by a reading browser, on one clock.
+browsers: WebSocket clients, all in the process of the publisher. In turns, one browser watches, or ten, of which one
+never reads. The delay of a window is the time from its publication to its receipt by a reading browser, on one clock.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Measure whole ways: from a file to windows beside four libraries, and from cameras to publication.
+"""Measure end to end: from a file to windows beside four libraries, and from cameras to publication.
 
     python benchmarks/end_to_end.py files [--events 4000000] [--repeats 5] [--folder DIR]
     python benchmarks/end_to_end.py cameras [--cameras 1 8 32] [--rate 1000000] [--seconds 30]

@@ -2,8 +2,8 @@
 
     python benchmarks/gpu_choices.py [--batch 8] [--device cuda]
 
-AnonyNoise at 128x128, untrained (values do not affect the time), in each precision of the device. Median of 50 calls,
-after one that is not counted:
+AnonyNoise at 128x128, untrained (values do not affect the time), in each precision of the device. Median of 50 calls
+(on a CPU, of two), after one that is not counted:
 
 - the network alone, and with its inputs in channels-last order;
 - with the channels of its first and last convolution padded to multiples of 8 by zeros (24 and 16, not 20 and 10);

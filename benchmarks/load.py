@@ -2,7 +2,8 @@
 
     python benchmarks/load.py [--seconds 60] [--only cameras|subscribers|encryption|events]
 
-cameras      8 recordings of 2 Mev/s each, as live cameras, into one slim anonymizer: the whole pipeline, in processes.
+cameras      8 recordings of 2 Mev/s each, as live cameras, into one shipped noisy channel: the whole pipeline, in
+             processes.
 subscribers  100, each with its own key, 10 windows a second: the delay of windows, without and with ten more
              subscribers that never read.
 encryption   1,000 windows a second of 128x128 to one subscriber, encrypted (float32, four times the bytes of uint8).

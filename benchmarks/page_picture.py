@@ -2,8 +2,8 @@
 
     python benchmarks/page_picture.py docs/page.png
 
-The people of `simulate:` are simulated, and the shipped weights were trained on others. Needs Chromium with its driver,
-selenium and the extra `view`.
+The people of `simulate:` are simulated, and the shipped weights were trained on others. Needs Chromium with its
+driver, and selenium.
 """
 
 from __future__ import annotations

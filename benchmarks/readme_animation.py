@@ -1,8 +1,9 @@
-"""Makes the animation of the README: a simulated person, the stand-in that is published, and FireNet on both.
+"""Make the animation of the README: a simulated person, the stand-in that is published, and FireNet on both.
 
     python benchmarks/readme_animation.py docs/show.gif --firenet firenet_1000.pth.tar
 
-It films the simulated people that `eventveil run simulate:` shows, whom the shipped weights have not been trained on.
+It films two people of `simulate:` with the look `dvs-gesture`, whom the shipped weights have not been trained on.
+Without `--firenet`, FireNet's pictures are left out.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """Measure how fast windows are anonymized: on the CPU and every CUDA device, in fp32 and bf16.
 
 Prints one table: latency of a single window (batch 1, p50 and p99), windows per second in batches, the share of a
-batch's time for its upload to the device, and each throughput relative to that of the CPU in fp32 at the same size.
+batch's time for its upload to the device, and each throughput relative to the first row of its size: the CPU in fp32
+or, at 640x480 without `--full`, the first GPU in fp32.
 Every figure covers the whole call, with checks, fresh noise and both copies, from counts to values. The weights are
 untrained: their values do not affect the time.
 

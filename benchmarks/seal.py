@@ -1,8 +1,8 @@
-"""Measure what a seal costs to set: HMAC-SHA256, as the pipeline uses it, beside keyed BLAKE2b and BLAKE3.
+"""Measure what a seal costs to set: HMAC-SHA256, as the pipeline uses it, beside keyed BLAKE2b, BLAKE2s, BLAKE3.
 
     python benchmarks/seal.py [--times 200]
 
-Measured are one anonymized window of 10x128x128 float32 (655 kB) and a word of a stand-in (a few bytes). BLAKE3 is
+Measured are one anonymized window of 10x128x128 float32 (655 kB) and a word of a stand-in (64 bytes). BLAKE3 is
 measured where its package is installed; hashlib has none.
 """
 

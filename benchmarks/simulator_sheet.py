@@ -3,8 +3,9 @@
     python benchmarks/simulator_sheet.py docs/simulator.png
     EVENTVEIL_REAL_DATA=FOLDER python benchmarks/simulator_sheet.py --real comparison.png
 
-A row is a gesture: three moments of 30 ms each, ON white and OFF black, and all events of 1.45 s. With `--real` the
-real trial of the gesture is on its right. Such a picture shows a real person: never publish it. Needs Pillow.
+A gesture is three moments of 30 ms each, ON white and OFF black, and all events of 1.45 s. Without `--real`, a row
+shows two gestures; with it, one, and the real trial of the gesture on its right. Such a picture shows a real person:
+never publish it. Needs Pillow.
 """
 
 from __future__ import annotations

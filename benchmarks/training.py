@@ -1,13 +1,13 @@
 """Compare the speed of one adversarial step with a plain re-implementation of the published one, on the same windows.
 
-    python benchmarks/training.py [--batch 32] [--size 128] [--depth 50] [--steps 3] [--device auto]
+    python benchmarks/training.py [--batch 4] [--size 128] [--depth 50] [--steps 3] [--device auto]
 
 The published step runs both helpers twice, on anonymized windows with and without gradients to the anonymizer, and
 makes one backward pass for each of three losses, in fp32 with PyTorch's defaults. Ours is
 `training/stages/adversarial.py` as `eventveil train` runs it, with data on the device: in fp32, and in bf16 where the
 device computes in it. The kinds of step take turns, so that a slower machine slows all of them; a figure is the median.
 On a shared machine, use core seconds, the processor time of this process, with OMP_NUM_THREADS=1. Windows are random,
-the target has 11 classes, and there are 23 people, each as often as the batch allows.
+the classifiers know 11 gestures and 23 people; a batch of up to 46 windows shows each of its people twice.
 
 A few cores finish the default batch in minutes. The goals, 3x on a CPU with bf16 units and 4x on a GPU, are for
 --batch 32 --size 128 --depth 50; that takes 9 GB.

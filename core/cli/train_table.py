@@ -40,7 +40,7 @@ def table(
     The table shows published figures next to ours, with our intervals and chance levels. --set changes keys in all
     rows. Without --out, results go to runs/TABLE.
 
-    Example:  eventveil train table anonynoise_1 --out runs/anonynoise_1 --set data.root=data/DVSGesture
+    Example:  eventveil train table anonynoise_1 --out runs/anonynoise_1
     """
     require_line("eventveil train")
     from eventveil.config import checked, find_config, read_yaml
