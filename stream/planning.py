@@ -173,7 +173,7 @@ def _certificate(
         except ExpiredError:
             if path != shipped.CERTIFICATE or settings.certificate is not None:
                 raise
-            # What ships still works after a year: from then on, it counts as never audited.
+            # What ships still works after a year: from then on, it counts as not certified.
             other = f" ({named} has expired; install a newer eventveil)"
     subject = None if signed is None else signed.certificate.about(anonymizer.identity)
     if signed is not None and subject is not None:
@@ -193,13 +193,13 @@ def _certificate(
     if settings.certificate is not None:
         raise AuditError(
             f"{named}: does not cover {shown(settings.weights)} (digest {anonymizer.identity[:16]}): refused; give "
-            "the certificate of these weights, or none: every header will then say that they were never audited"
+            "the certificate of these weights, or none: every header will then say that they are not certified"
         )
     if not anonymizer.trained:
         return None, ()
     note = anonymizer.note or "none"
     name = shown(settings.weights)
-    return None, (f"{name}: never audited{other}: no certificate shows whom it protects. Its note: {note}",)
+    return None, (f"{name}: not certified{other}: no certificate shows whom it protects. Its note: {note}",)
 
 
 def _check_certified_book(path: Path, subject: CertifiedSubject, book: BookPlan | None) -> None:

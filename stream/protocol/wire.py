@@ -80,7 +80,7 @@ class StreamHeader(Header):
         incidents: windows in or before which something happened to the camera, by kind, since the stream began.
         anonymizer: digest of the anonymizer's weights (`Metadata.identity`).
         trained: False if the anonymizer is untrained: its noise does not protect.
-        certificate: SHA-256 of the audit certificate of these weights, or None if they were never audited.
+        certificate: SHA-256 of the audit certificate of these weights, or None if there is none.
         book: for a stand-in, SHA-256 of the book; the content of the message is what it says of word and time.
         word: for a stand-in, the number of the word.
         bits_per_second: for a stand-in, the most bits that the words of any second carry.

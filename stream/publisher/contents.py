@@ -34,7 +34,7 @@ class Provenance:
         classifier: digest of the classifier's weights, or None without a classifier.
         classifier_trained: whether the classifier was trained.
         labels: the classifier's classes, or those of a stand-in's book.
-        certificate: SHA-256 of the anonymizer's audit certificate, or None if it was never audited.
+        certificate: SHA-256 of the anonymizer's audit certificate, or None if there is none.
         certificate_text: the certificate itself, which is public.
         book: for a stand-in, SHA-256 of the book; the publisher needs no other.
         changes_per_second: for a stand-in, how often the word may change in any second.

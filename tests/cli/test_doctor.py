@@ -126,7 +126,7 @@ def test_weights_that_were_never_audited_are_amber_and_missing_ones_red():
     never = (f"anonymize.weights={shipped.NOISY_CHANNEL}", f"classify.weights={shipped.NOISY_CHANNEL_GESTURES}")
     findings = {one.about: one for one in pipeline._weights(settings(*never))}
     assert findings["weights"].colour == "green"
-    assert "never audited" in findings["certificate and settings"].found
+    assert "not certified" in findings["certificate and settings"].found
     assert findings["certificate and settings"].colour == "amber"
     assert finding(pipeline._weights, "weights", "anonymize.weights=null").colour == "red"
 

@@ -93,7 +93,7 @@ def test_what_comes_before_the_certificate_is_withheld_and_counted(keys):
 @pytest.mark.parametrize(
     ("case", "words"),
     [
-        ("never audited", r"\(digest [0-9a-f]{16}\) have no certificate"),
+        ("not certified", r"\(digest [0-9a-f]{16}\) have no certificate"),
         ("wrong key", "was signed with a key other than"),
         ("failing verdict", "did not pass their audit: Fail: found"),
         ("not measured", "did not pass their audit"),
@@ -116,7 +116,7 @@ def test_whatever_does_not_fit_is_refused_and_nothing_is_handed_out(keys, case, 
         "no certificate at all": "[]",
     }
     text = texts.get(case, certificate(keys.auditor.private, (DIGEST, 0)))
-    named = {"certificate": {"never audited": None, "forged digest": "0" * 64}.get(case, digest(text))}
+    named = {"certificate": {"not certified": None, "forged digest": "0" * 64}.get(case, digest(text))}
     first = [] if case == "never shown" else [certificate_state(text)]
     got = []
     with pytest.raises(AuditError, match=words):

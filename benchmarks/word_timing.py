@@ -1,0 +1,135 @@
+"""Measure at which moments the words of a stand-in tell simulated people apart: while a gesture begins, or later.
+
+    eventveil simulate gestures people --subjects 60 --sessions 3 --seconds 4 --seed 3
+    python benchmarks/word_timing.py people [--weights shipped] [--delay 0.5]
+
+All people make the same gestures at the same times. Their words are computed as an audit does it. A simple attacker
+compares two sessions, step by step: the same word counts the more, the rarer it is at that step. The figure is how
+often it prefers another session of the same person to a session of another one (chance 50 %), with its 95 % interval
+by person. An audit's attackers learn, and get more. `--delay` publishes each change later by a random time up to so
+many seconds, to see what that would hide; no pipeline does it.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from machine import processor
+from rich.console import Console
+from rich.table import Table
+
+from eventveil.audit.stand_in import StandInSource
+from eventveil.models import shipped
+from eventveil.models.book import Book
+from eventveil.models.stand_in import StandIn
+from eventveil.models.weights import Weights, load_weights
+from eventveil.replay.datasets import open_dataset
+from eventveil.training.data.binned_trials import RowShape
+from eventveil.training.data.windows import Windows, build_in_memory
+from eventveil.training.evaluation.confidence import bootstrap_by_person
+
+BEGINNING_S = 1.0  # how long a gesture begins: what the last gesture has left in the window is gone then
+console = Console(soft_wrap=True)
+Integers = npt.NDArray[np.int64]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--weights", type=Path, default=Path("shipped"))
+    parser.add_argument("--delay", type=float, default=0.0)
+    options = parser.parse_args()
+    path = shipped.files_of(options.weights)[0]
+    weights, book = load_weights(path), Book.read(path.with_name("book.safetensors"))
+    step_s = book.step_us / 1e6
+    words_ST, person_S, session_S, place_T = words_of(options.folder, weights, book)
+    if options.delay:
+        words_ST = delayed(words_ST, round(options.delay / step_s))
+    begins_T = place_T < round(BEGINNING_S / step_s)
+    usual_T = np.array([np.bincount(word_S).argmax() for word_S in words_ST.T])
+    table = Table(
+        "steps", "two people told apart, %", "words that are not the usual one, %", title=f"{len(words_ST)} sessions"
+    )
+    for name, which_T in (
+        ("all", np.ones(len(place_T), bool)),
+        (f"the first {BEGINNING_S:g} s of each gesture", begins_T),
+        ("all others", ~begins_T),
+    ):
+        value_P = preferred(words_ST[:, which_T], person_S, session_S)
+        low, high = bootstrap_by_person(value_P, np.arange(len(value_P)))
+        unusual = (words_ST != usual_T)[:, which_T].mean()
+        table.add_row(name, f"{value_P.mean():.1%} ({low:.1%} to {high:.1%})", f"{unusual:.1%}")
+    console.print(table)
+    console.print(f"{len(set(person_S))} people; {processor()}; PyTorch {torch.__version__}")
+
+
+def words_of(folder: Path, weights: Weights, book: Book) -> tuple[Integers, Integers, Integers, Integers]:
+    """Return the words, (S, T), person and session of each row, (S,), and the place of each step in its trial, (T,)."""
+    assert isinstance(weights.model, StandIn)
+    window = weights.metadata
+    shape = RowShape.of(mode="windows", bins=window.bins, bin_us=window.bin_us, offsets=1, size=window.size, crop=None)
+    by_person: dict[str, list[object]] = {}
+    for trial in open_dataset(folder).trials:
+        by_person.setdefault(trial.subject, []).append(trial)
+    words, people, sessions, places = [], [], [], None
+    for number, trials in enumerate(by_person.values()):
+        raw = build_in_memory(trials, shape)
+        word_R = StandInSource(weights.model, book).publish(raw, 0, torch.device("cpu")).word_R
+        for session, (first, end, place_T) in enumerate(sessions_of(raw)):
+            words.append(word_R[first + window.bins - 1 : end])
+            places = place_T[window.bins - 1 :]
+            people.append(number)
+            sessions.append(session)
+    if len({len(word_T) for word_T in words}) != 1:
+        raise SystemExit(
+            "expected sessions of the same gestures and length, as `eventveil simulate gestures` writes them"
+        )
+    assert places is not None
+    return np.array(words), np.array(people), np.array(sessions), places
+
+
+def sessions_of(raw: Windows) -> Iterator[tuple[int, int, Integers]]:
+    """Yield the first row of each session, its end, and the place of each of its rows in its trial."""
+    place_R = np.concatenate([np.arange(size) for size in np.diff(raw.first_row)])
+    for first, end in np.unique(raw.session_rows, axis=0).tolist():
+        yield first, end, place_R[first:end]
+
+
+def delayed(words_ST: Integers, longest: int) -> Integers:
+    """Delay each change by a random number of steps, at most `longest`, but never before an earlier change."""
+    random, out_ST = np.random.default_rng(0), np.empty_like(words_ST)
+    for word_T, out_T in zip(words_ST, out_ST, strict=True):
+        out_T[:] = word_T[0]
+        at = 0
+        for step in np.flatnonzero(np.diff(word_T)) + 1:
+            at = max(at, int(step) + int(random.integers(0, longest + 1)))
+            out_T[at:] = word_T[step]
+    return out_ST
+
+
+def preferred(words_ST: Integers, person_S: Integers, session_S: Integers) -> npt.NDArray[np.float64]:
+    """Return how often each person's sessions are preferred to those of others, (P,)."""
+    score_SS = np.zeros((len(words_ST), len(words_ST)))
+    for word_S in words_ST.T:
+        share_K = np.bincount(word_S) / len(word_S)
+        same_SS = word_S[:, None] == word_S
+        score_SS += np.where(same_SS, -np.log(share_K[word_S])[:, None], 0.0)
+    other_SS = session_S[:, None] != session_S
+    same_SS = person_S[:, None] == person_S
+    wins: dict[int, list[float]] = {}
+    for number, score_S in enumerate(score_SS):
+        others_S = score_S[other_SS[number] & ~same_SS[number]]
+        for own in score_S[other_SS[number] & same_SS[number]]:
+            wins.setdefault(int(person_S[number]), []).append(
+                float((own > others_S).mean() + (own == others_S).mean() / 2)
+            )
+    return np.array([np.mean(of_person) for of_person in wins.values()])
+
+
+if __name__ == "__main__":
+    main()
