@@ -149,6 +149,15 @@ def lock_file(path: Path) -> int:
     return handle
 
 
+def open_to_append(path: Path) -> int:
+    """Open a private file to append to, and return its descriptor; it is created if missing.
+
+    Raises:
+        OSError: it cannot be opened, or is a symbolic link.
+    """
+    return _open_private(str(path), os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+
+
 @contextmanager
 def locked_folder(folder: Path) -> Iterator[None]:
     """Hold a lock on a folder in the block, and wait for it: for files that several processes read and write again.

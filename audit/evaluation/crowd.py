@@ -14,7 +14,7 @@ Both answer criteria of the Article 29 Working Party's Opinion 05/2014 on anonym
 
 Source: Vauquier, Srivastava, Hosseini, Vincent, Legally validated evaluation framework for voice anonymization,
 Interspeech 2025. Where scores are equal, their package decides for the attacker; here the attacker guesses.
-Legend of axes: Q queries, G gallery entries, P people, R crowds drawn, N people of a crowd.
+Legend of axes: Q queries, G gallery entries, E those of one person, P people, R crowds drawn, N people of a crowd.
 """
 
 from __future__ import annotations
@@ -123,17 +123,29 @@ def best_of_person(
 ) -> Floats:
     """Return the highest score of each query among the entries of each person, (Q, P); NaN where none is compared.
 
+    The highest of two is higher than a single one, even of blind guesses. So if people have unequal numbers of entries
+    that a query is compared with, as many are drawn of each as of the one with the fewest.
+
     Args:
         score_QG: score of each pair.
         person_G: number of the person of each gallery entry, from 0.
         left_out_QG: pairs that are not compared.
         people: P.
     """
-    best_QP = np.full((len(score_QG), people), -np.inf)
+    of_person = [np.flatnonzero(person_G == person) for person in range(people)]
+    count_QP = np.stack([(~left_out_QG[:, entries]).sum(1) for entries in of_person], axis=1)
+    fewest_Q = np.where(count_QP > 0, count_QP, np.iinfo(count_QP.dtype).max).min(1)
     allowed_QG = np.where(left_out_QG, -np.inf, score_QG)
-    for person in np.unique(person_G):
-        best_QP[:, person] = allowed_QG[:, person_G == person].max(1)
-    return np.where(np.isneginf(best_QP), np.nan, best_QP)
+    best_QP = np.full(count_QP.shape, np.nan)
+    random = np.random.default_rng(0)
+    for person, entries in enumerate(of_person):
+        score_QE, compared_Q = allowed_QG[:, entries], count_QP[:, person] > 0
+        if (count_QP[compared_Q, person] > fewest_Q[compared_Q]).any():
+            order_QE = np.argsort(random.random(score_QE.shape) + left_out_QG[:, entries], axis=1)
+            drawn_QE = np.arange(len(entries)) < fewest_Q[:, None]
+            score_QE = np.where(drawn_QE, np.take_along_axis(score_QE, order_QE, axis=1), -np.inf)
+        best_QP[compared_Q, person] = score_QE[compared_Q].max(1, initial=-np.inf)
+    return best_QP
 
 
 def linked_in_crowd(score_QP: Floats, own_Q: npt.NDArray[np.int64], crowd: int) -> Floats:

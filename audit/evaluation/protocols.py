@@ -236,7 +236,8 @@ def linked(evaluation_set: EvaluationSet, windows: int, seed: int, *, in_order: 
 
     A slot is a gesture and the position of a window among those of that gesture in its session. Slots are put in one
     random order for all people and cut into blocks of `windows`. A track is the windows of one person and session in
-    the slots of a block. The queries are one session of each person, drawn at random.
+    the slots of a block. The queries are one session of each person, drawn at random. The gallery is all sessions, so
+    that a query is compared with as many of its own person as of others.
 
     In order, slots keep the order of gestures and of time instead, so that a track is a sequence: then only slots that
     every session has are used, and tracks are as long as whole sessions if these are shorter than `windows`.
@@ -266,8 +267,7 @@ def linked(evaluation_set: EvaluationSet, windows: int, seed: int, *, in_order: 
         [query_session[who] == when for who, when in zip(person, session, strict=True)], np.bool_
     )  # fmt: skip
     members_Tn = np.array(members, np.int64).reshape(-1, windows)
-    out_QG = _left_out(labels, query_mask_T)
-    return Protocol("linked", members_Tn, labels, query_mask_T, out_QG, _seconds(evaluation_set, windows))
+    return _linked(members_Tn, labels, np.flatnonzero(query_mask_T), _seconds(evaluation_set, windows))
 
 
 def all_linked(evaluation_set: EvaluationSet) -> Protocol:
@@ -276,10 +276,17 @@ def all_linked(evaluation_set: EvaluationSet) -> Protocol:
     It is for validation, on few people. With one drawn query session for each person, two people may never be compared.
     """
     single = linked(evaluation_set, 1, 0)
-    twice = np.arange(2 * len(single.labels)) % len(single.labels)
-    labels, query_mask_T = single.labels.of(twice), np.arange(len(twice)) < len(single.labels)
-    out_QG = _left_out(labels, query_mask_T)
-    return Protocol("linked", single.members_Tn[twice], labels, query_mask_T, out_QG, single.seconds)
+    members_Tn, labels = single.members_Tn[~single.query_mask_T], single.gallery
+    return _linked(members_Tn, labels, np.arange(len(labels)), single.seconds)
+
+
+def _linked(
+    members_Tn: npt.NDArray[np.int64], labels: Labels, queries: npt.NDArray[np.int64], seconds: float | None
+) -> Protocol:
+    """Return the linked protocol of some tracks as queries, by their numbers, with all tracks as the gallery."""
+    both = np.concatenate((queries, np.arange(len(labels))))
+    labels, query_mask_T = labels.of(both), np.arange(len(both)) < len(queries)
+    return Protocol("linked", members_Tn[both], labels, query_mask_T, _left_out(labels, query_mask_T), seconds)
 
 
 def _numbered(labels: Labels) -> Labels:

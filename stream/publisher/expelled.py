@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 
 from eventveil.errors import AccessError, ConfigError, LineError
-from eventveil.files import PRIVATE_FILE
+from eventveil.files import open_to_append
 
 FILE = "expelled"  # in the runtime folder, which a pipeline has to itself
 _KEY_LENGTH = 40  # characters of Z85
@@ -60,7 +60,7 @@ class ExpelledKeys:
 
 def _append_to(file: Path) -> int:
     try:
-        return os.open(file, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW, PRIVATE_FILE)
+        return open_to_append(file)
     except OSError as error:
         raise _unwritable(file, error.strerror) from error
 

@@ -124,7 +124,30 @@ def test_the_choice_between_two_people_is_the_smallest_crowd():
 
 
 def test_the_best_track_of_a_person_counts_and_pairs_left_out_do_not():
-    score = np.array([[0.1, 0.9, 0.5, 0.7]])
-    out = np.array([[False, True, False, False]])
-    best = best_of_person(score, np.array([0, 0, 1, 1]), out, 3)
-    assert np.array_equal(best, [[0.1, 0.7, np.nan]], equal_nan=True)
+    score = np.array([[0.1, 0.9, 0.3, 0.5, 0.7]])
+    out = np.array([[False, True, False, False, False]])
+    best = best_of_person(score, np.array([0, 0, 0, 1, 1]), out, 3)
+    assert np.array_equal(best, [[0.3, 0.7, np.nan]], equal_nan=True)
+
+
+def test_of_people_with_more_tracks_only_some_count():
+    score = np.tile([[0.1, 0.5, 0.7, 0.3]], (200, 1))
+    best = best_of_person(score, np.array([0, 1, 1, 2]), np.zeros(score.shape, bool), 3)
+    assert (best[:, [0, 2]] == [0.1, 0.3]).all()
+    assert 60 < (best[:, 1] == 0.5).sum() < 140  # one of two, drawn anew for each query: 5.6 standard deviations
+    assert set(best[:, 1]) == {0.5, 0.7}
+
+
+@pytest.mark.parametrize("sessions", [2, 3, 4])
+def test_blind_guesses_prefer_nobody_however_many_sessions_are_compared(sessions):
+    """Of three sessions, a person's own two others were compared, and mostly one of anybody else."""
+    random = np.random.default_rng(sessions)
+    person, session = np.repeat(np.arange(60), sessions), np.tile(np.arange(sessions), 60)
+    asks = session == random.integers(0, sessions, 60)[person]
+    for gallery in (~asks, np.ones_like(asks)):
+        out = session[asks][:, None] == session[gallery]
+        wins = [
+            np.nanmean(wins_over_another(best_of_person(score, person[gallery], out, 60), person[asks]))
+            for score in random.random((50, *out.shape))
+        ]
+        assert abs(np.mean(wins) - 0.5) < 5 * np.std(wins) / np.sqrt(len(wins))
