@@ -29,6 +29,7 @@ from eventveil.models.book import Book
 from eventveil.models.stand_in import StandIn
 from eventveil.models.weights import Weights, load_weights
 from eventveil.replay.datasets import open_dataset
+from eventveil.stream.book_planning import BOOK
 from eventveil.training.data.binned_trials import RowShape
 from eventveil.training.data.windows import Windows, build_in_memory
 from eventveil.training.evaluation.confidence import bootstrap_by_person
@@ -45,7 +46,7 @@ def main() -> None:
     parser.add_argument("--delay", type=float, default=0.0)
     options = parser.parse_args()
     path = shipped.files_of(options.weights)[0]
-    weights, book = load_weights(path), Book.read(path.with_name("book.safetensors"))
+    weights, book = load_weights(path), Book.read(path.with_name(BOOK))
     step_s = book.step_us / 1e6
     words_ST, person_S, session_S, place_T = words_of(options.folder, weights, book)
     if options.delay:

@@ -147,9 +147,9 @@ def raise_descriptor_limit() -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (limit, hard))
 
 
-def _readable(descriptor: int, seconds: float | None) -> bool:
+def readable(descriptor: int, seconds: float | None) -> bool:
     """Wait at most this long (None: without a limit) until a descriptor is readable; return whether it is."""
-    poll = select.poll()
+    poll = select.poll()  # `select.select` fails in programs with a thousand open files
     poll.register(descriptor, select.POLLIN)
     return bool(poll.poll(None if seconds is None else 1000 * seconds))
 
@@ -180,7 +180,7 @@ class ProcessHandle:
     def wait(self, seconds: float) -> bool:
         """Wait at most this long for the end of the process; return whether it has ended."""
         if not self._ended and self._pidfd is not None:
-            self._ended = _readable(self._pidfd, seconds)
+            self._ended = readable(self._pidfd, seconds)
         elif not self._ended:
             deadline = time.monotonic() + seconds
             while _exists(self.pid) and time.monotonic() < deadline:
@@ -263,7 +263,7 @@ def terminate_with_parent() -> None:
     sentinel = parent.sentinel
 
     def watch() -> None:
-        _readable(sentinel, None)
+        readable(sentinel, None)
         os.kill(os.getpid(), signal.SIGTERM)
 
     threading.Thread(target=watch, daemon=True).start()

@@ -273,7 +273,7 @@ def linked(evaluation_set: EvaluationSet, windows: int, seed: int, *, in_order: 
 def all_linked(evaluation_set: EvaluationSet) -> Protocol:
     """Return the linked protocol in which every window is a query, compared with all other sessions.
 
-    It is for validation, on few people. With one drawn query session for each person, two people may never be compared.
+    It is for validation, on few people: one drawn session of each would give few queries.
     """
     single = linked(evaluation_set, 1, 0)
     members_Tn, labels = single.members_Tn[~single.query_mask_T], single.gallery

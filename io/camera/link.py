@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import select
 import signal
 import socket
 import subprocess
@@ -19,7 +18,7 @@ from eventveil.io.camera.device import CameraInfo, Tuning
 from eventveil.io.camera.frames import HEAD, LOST, OPENED, Frame, Head, body_buffer, make_frame
 from eventveil.io.camera.process import OPEN_S, STUCK_S
 from eventveil.io.camera.uri import CameraUri
-from eventveil.processes import describe_exit, module_command
+from eventveil.processes import describe_exit, module_command, readable
 
 SILENCE_S = 2.0  # beyond the process's own alarm: a stopped process gets no alarms either
 
@@ -49,8 +48,6 @@ class CameraLink:
         settings = {"uri": str(uri), "max_age_ms": max_age_ms, **asdict(tuning)}
         self._socket.sendall(json.dumps(settings).encode() + b"\n")
         self._socket.setblocking(False)
-        self._poll = select.poll()  # `select.select` fails in programs with a thousand open files
-        self._poll.register(self._socket, select.POLLIN)
         self._head = bytearray(HEAD.size)
         self._pending: Head | None = None  # the head of the frame being read
         self._body: npt.NDArray[Any] = np.empty(0, np.uint8)
@@ -69,7 +66,7 @@ class CameraLink:
             if left <= 0:
                 self._check_silence()
                 return None
-            self._poll.poll(left * 1000)
+            readable(self._socket.fileno(), left)
         self._received_s = time.monotonic()
         if frame.head.kind == OPENED:
             self.info = CameraInfo.from_dict(frame.content)

@@ -66,9 +66,7 @@ def serve_show(
         address = f"{server.url}#{token}"
         place = address if aloud else f"the address in {opened.enter_context(_private_file(address))}"
         say(f"eventveil: for you alone, open {place}")
-        while not stop():
-            if reel.failure is not None:
-                raise reel.failure
+        while reel.failure is None and not stop():
             if not (reel.works or reel.end):
                 raise LineError("the source is no longer read; see the error above")
             time.sleep(POLL_S)
