@@ -20,6 +20,7 @@ from __future__ import annotations
 import argparse
 import math
 import os
+import random
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
@@ -132,10 +133,10 @@ class Network:
         self._class_of_word = np.array([LABELS.index(word.label) for word in book.words])
         self.seen = [Seen(stream, probabilities(weights.model, stream.windows)) for stream in streams]
 
-    def said(self, one: Seen, threshold: float) -> Integers:
+    def said(self, one: Seen, threshold: float, draws: random.Random) -> Integers:
         """Return the class of the published word after each window."""
         end_us_N = one.stream.end_us_N
-        words = words_of(one.probability_NK, end_us_N, replace(self.config, threshold=threshold))
+        words = words_of(one.probability_NK, end_us_N, replace(self.config, threshold=threshold), draws)
         limiter = WordLimiter(self.config.changes_per_second)
         published = [limiter.limit(int(word), int(at) - self.bin_us) for word, at in zip(words, end_us_N, strict=True)]
         return self._class_of_word[published]
@@ -162,10 +163,10 @@ class Outcome:
 
 
 def outcome(networks: Sequence[Network], threshold: float) -> Outcome:
-    result = Outcome([], [], [], defaultdict(list), defaultdict(float))
+    result, draws = Outcome([], [], [], defaultdict(list), defaultdict(float)), random.Random(0)
     for network in networks:
         for one in network.seen:
-            stream, class_N = one.stream, network.said(one, threshold)
+            stream, class_N = one.stream, network.said(one, threshold, draws)
             trials = trials_of(class_N, stream.end_us_N, stream.spans, len(GESTURES))
             if stream.group == VISITS:
                 result.trials.extend(trials)

@@ -1,19 +1,20 @@
 """Measure at which moments the words of a stand-in tell simulated people apart: while a gesture begins, or later.
 
     eventveil simulate gestures people --subjects 60 --sessions 3 --seconds 4 --seed 3
-    python benchmarks/word_timing.py people [--weights shipped] [--delay 0.5]
+    python benchmarks/word_timing.py people [--weights shipped] [--delay 5]
 
 All people make the same gestures at the same times. Their words are computed as an audit does it. A simple attacker
 compares two sessions, step by step: the same word counts the more, the rarer it is at that step. The figure is how
 often it prefers another session of the same person to a session of another one (chance 50 %), with its 95 % interval
-by person. An audit's attackers learn, and get more. `--delay` publishes each change later by a random time up to so
-many seconds, to see what that would hide; no pipeline does it.
+by person. An audit's attackers learn, and get more. `--delay` replaces the most windows by which the rule delays a
+change at random (models/decision.py), to see what it hides.
 """
 
 from __future__ import annotations
 
 import argparse
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -43,14 +44,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path)
     parser.add_argument("--weights", type=Path, default=Path("shipped"))
-    parser.add_argument("--delay", type=float, default=0.0)
+    parser.add_argument("--delay", type=int, help="windows; without it, what the weights say")
     options = parser.parse_args()
     path = shipped.files_of(options.weights)[0]
     weights, book = load_weights(path), Book.read(path.with_name(BOOK))
+    assert isinstance(weights.model, StandIn)
+    if options.delay is not None:
+        weights.model.config = replace(weights.model.config, delay=options.delay)
     step_s = book.step_us / 1e6
     words_ST, person_S, session_S, place_T = words_of(options.folder, weights, book)
-    if options.delay:
-        words_ST = delayed(words_ST, round(options.delay / step_s))
     begins_T = place_T < round(BEGINNING_S / step_s)
     usual_T = np.array([np.bincount(word_S).argmax() for word_S in words_ST.T])
     table = Table(
@@ -66,7 +68,9 @@ def main() -> None:
         unusual = (words_ST != usual_T)[:, which_T].mean()
         table.add_row(name, f"{value_P.mean():.1%} ({low:.1%} to {high:.1%})", f"{unusual:.1%}")
     console.print(table)
-    console.print(f"{len(set(person_S))} people; {processor()}; PyTorch {torch.__version__}")
+    console.print(
+        f"{len(set(person_S))} people; delay {weights.model.config.delay}; {processor()}; PyTorch {torch.__version__}"
+    )
 
 
 def words_of(folder: Path, weights: Weights, book: Book) -> tuple[Integers, Integers, Integers, Integers]:
@@ -99,18 +103,6 @@ def sessions_of(raw: Windows) -> Iterator[tuple[int, int, Integers]]:
     place_R = np.concatenate([np.arange(size) for size in np.diff(raw.first_row)])
     for first, end in np.unique(raw.session_rows, axis=0).tolist():
         yield first, end, place_R[first:end]
-
-
-def delayed(words_ST: Integers, longest: int) -> Integers:
-    """Delay each change by a random number of steps, at most `longest`, but never before an earlier change."""
-    random, out_ST = np.random.default_rng(0), np.empty_like(words_ST)
-    for word_T, out_T in zip(words_ST, out_ST, strict=True):
-        out_T[:] = word_T[0]
-        at = 0
-        for step in np.flatnonzero(np.diff(word_T)) + 1:
-            at = max(at, int(step) + int(random.integers(0, longest + 1)))
-            out_T[at:] = word_T[step]
-    return out_ST
 
 
 def preferred(words_ST: Integers, person_S: Integers, session_S: Integers) -> npt.NDArray[np.float64]:

@@ -127,6 +127,7 @@ class StandInConfig:
         evidence: exponent of the probabilities of a window: more is quicker, less is steadier.
         threshold: belief that another word needs before it is chosen.
         changes_per_second: N, how often the word may change within any second.
+        delay: the most windows by which a change is delayed; how many is drawn at random.
         epsilon: budget of the k-ary randomised response per decision, in nats; None for no noise.
         interval_s: with an epsilon, a decision is made once in this time, seconds.
     """
@@ -140,6 +141,7 @@ class StandInConfig:
     evidence: Annotated[float, Field(gt=0, le=4)] = 1.5
     threshold: Annotated[float, Field(gt=0, lt=1)] = 0.7
     changes_per_second: Annotated[int, Field(ge=1, le=1000)] = 2
+    delay: Annotated[int, Field(ge=0, le=1000)] = 0
     epsilon: Annotated[float, Field(gt=0, le=50)] | None = None
     interval_s: Annotated[float, Field(ge=0.01, le=3600)] = 1.0
 

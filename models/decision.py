@@ -7,6 +7,10 @@ most probable word becomes the new word, but a gesture only if the filter's beli
 word, which means that no gesture is made, needs no threshold. So a gesture begins on clear evidence, and one that
 nothing supports any more ends.
 
+With a delay, each change of the word waits for a number of windows that is drawn uniformly from 0 to `delay`; then the
+rule takes the word that is due at that moment. One person is recognised a little sooner than another, in the same
+gesture again and again; the delay hides this (docs/results.md).
+
 With an epsilon, the rule answers by k-ary randomised response: once per interval it tells the truth with probability
 e^epsilon / (e^epsilon + K - 1), and otherwise one of the other K - 1 words, all equally likely. For any two inputs and
 any history, the probabilities of an answer differ by a factor of at most e^epsilon: local differential privacy per
@@ -60,7 +64,8 @@ class DecisionRule:
         self.word = config.quiet[0]
         self._config = config
         self._below = below
-        self._truth = self.word
+        self._truth = self._delayed = self.word
+        self._wait: int | None = None  # windows until the word changes; None while it is the true one
         self._belief_K = np.eye(config.words)[self.word]
         self._interval_us = round(config.interval_s * 1e6)
         self._interval: int | None = None
@@ -83,13 +88,14 @@ class DecisionRule:
         if (probability_K < 0).any() or abs(probability_K.sum() - 1) > 1e-3:
             raise AnonymizerError("the stand-in returned probabilities that do not sum to 1; use other weights")
         self._follow(probability_K.astype(np.float64))
+        self._delay()
         if self._config.epsilon is None:
-            self.word = self._truth
+            self.word = self._delayed
         elif (interval := t_end_us // self._interval_us) != self._interval:
             # The first interval gets no answer: before a restart, another rule may have given one, and two would tell
             # more than one.
             if self._interval is not None:
-                self.word = randomised(self._truth, words, self._config.epsilon, self._below)
+                self.word = randomised(self._delayed, words, self._config.epsilon, self._below)
             self._interval = interval
         return self.word
 
@@ -102,6 +108,15 @@ class DecisionRule:
         best = int(self._belief_K.argmax())
         if best in config.quiet or self._belief_K[best] >= config.threshold:
             self._truth = best
+
+    def _delay(self) -> None:
+        """Count down to the next change. A change that is taken back while it waits is forgotten when it is due."""
+        if self._wait is None and self._truth != self._delayed:
+            self._wait = self._below(self._config.delay + 1) if self._config.delay else 0
+        if self._wait == 0:
+            self._delayed, self._wait = self._truth, None
+        elif self._wait is not None:
+            self._wait -= 1
 
 
 def randomised(word: int, words: int, epsilon: float, below: Callable[[int], int]) -> int:

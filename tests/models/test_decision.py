@@ -99,6 +99,47 @@ def test_a_window_that_excludes_a_word_does_not_exclude_it_for_long():
     assert decide_all(rule, [certain(1)] * 4)[-1] == 1
 
 
+@pytest.mark.parametrize("seed", range(20))
+def test_each_change_waits_for_a_number_of_windows_of_its_own(seed):
+    """Against the sentence in the docs: from the first window that differs, wait, and take what is true then."""
+    random_, asked = random.Random(seed), []
+
+    def below(limit):
+        asked.append((limit, random_.randrange(limit)))
+        return asked[-1][1]
+
+    true = np.repeat(random_.choices([0, 1, 2, *QUIET], k=12), random_.choices([1, 2, 5], k=12)).tolist()
+    got = decide_all(DecisionRule(config(**MEMORYLESS, delay=3), below=below), [certain(word) for word in true])
+    expected, n, waits = [QUIET[0]], 0, [wait for _, wait in asked]
+    while n < len(true):
+        if true[n] != expected[-1]:
+            wait = waits.pop(0)
+            expected += [expected[-1]] * min(wait, len(true) - n)
+            n += wait
+        if n < len(true):
+            expected.append(true[n])
+            n += 1
+    assert got == expected[1:]
+    assert not waits
+    assert {limit for limit, _ in asked} == {4}
+
+
+def test_without_a_delay_nothing_is_drawn():
+    assert decide_all(DecisionRule(config(**MEMORYLESS), below=lambda _: 1 / 0), [certain(1)] * 3) == [1] * 3
+
+
+def test_delays_follow_no_seed():
+    """Two rules agree by chance in 60 delays of up to 100 windows with probability 101 ** -60."""
+
+    def changes():
+        random.seed(1)
+        rule = DecisionRule(config(**MEMORYLESS, delay=100))
+        words = decide_all(rule, [certain(word) for word in [0, 1] * 30 for _ in range(101)])
+        return np.flatnonzero(np.diff(words)).tolist()
+
+    assert changes() != changes()
+
+
 @pytest.mark.parametrize("words", [2, 13, 4096])
 @pytest.mark.parametrize("epsilon", [0.01, 1.0, 4.0, 30.0])
 def test_the_truth_is_never_told_more_often_than_the_budget_allows(words, epsilon):

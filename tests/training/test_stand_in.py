@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 from itertools import pairwise
 from types import SimpleNamespace
 
@@ -106,6 +107,30 @@ def test_classes_are_drawn_in_their_shares_and_mirrored_with_their_windows(root,
     again = MomentLoader(moments, chosen, LABELS, MIRRORED, ProcessGroup())
     again.begin_epoch(0)
     assert torch.equal(again.batch(0, 3).x_BCHW, batches[3].x_BCHW)
+
+
+def test_some_windows_begin_with_another_moment_of_their_recording_and_keep_their_label(root, moments):
+    end, _ = moments.ends(before=1)
+    number = np.searchsorted(moments.windows.first_row, end - 1, side="right") - 1
+    beginnings = {}  # by recording
+    for one, window in zip(number.tolist(), moments.cut(end, np.full(len(end), 2)), strict=True):
+        beginnings.setdefault(moments.windows.trials[one].name, set()).add(window[:2].tobytes())
+    whole, joined = (
+        MomentLoader(
+            moments, settings(root, batch=130, variation={**NEUTRAL, "cut": cut}), LABELS, MIRRORED, ProcessGroup()
+        )
+        for cut in (0, 1)
+    )
+    replaced = []
+    joined.begin_epoch(0)
+    for step in range(whole.begin_epoch(0)):
+        old, new = whole.batch(0, step), joined.batch(0, step)
+        assert torch.equal(new.target_B, old.target_B)
+        assert torch.equal(new.x_BCHW[:, 2:], old.x_BCHW[:, 2:])  # the bin that holds the label
+        for name, before, after in zip(old.trials, old.x_BCHW[:, :2], new.x_BCHW[:, :2], strict=True):
+            assert after.contiguous().numpy().tobytes() in beginnings[name]
+            replaced.append(not torch.equal(before, after))
+    assert abs(np.mean(replaced) - 0.5) < 0.19  # half of the windows keep both bins; six standard deviations of 260
 
 
 def test_unknown_shares_and_missing_classes_are_refused(root, moments):
@@ -213,7 +238,7 @@ def test_words_over_time_are_those_of_the_rule():
     config = StandInConfig(words=3, quiet=(2,), book="0" * 64, transition=0.01, evidence=1.0, threshold=0.6)
     rows = np.array([[0.9, 0.05, 0.05]] * 3 + [[0.1, 0.1, 0.8]] * 3)
     rule = DecisionRule(config)
-    words = words_of(rows, np.arange(6) * STEP_US, config).tolist()
+    words = words_of(rows, np.arange(6) * STEP_US, config, random.Random(0)).tolist()
     assert words == [rule.decide(row, 0) for row in rows]
     assert set(words) == {0, 2}
 

@@ -1,6 +1,7 @@
 """Loads the training batches of the stand-in: windows that end at any moment, all classes in their shares, varied.
 
-Legend of axes: N windows of an epoch, B windows of this process's part of a batch, K classes.
+Legend of axes: N windows of an epoch, B windows of this process's part of a batch, K classes, C windows of a batch that
+begin elsewhere; in a type with H and W, C is channels.
 """
 
 from __future__ import annotations
@@ -8,13 +9,14 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
 
 from eventveil.errors import ConfigError
 from eventveil.training.data.loader import UNLABELLED, Batch
 from eventveil.training.distributed.process_group import ProcessGroup
 from eventveil.training.randomness import NamedNoise, numpy_generator, torch_generator
-from eventveil.training.stand_in.moments import Moments
+from eventveil.training.stand_in.moments import Integers, Moments
 from eventveil.training.stand_in.settings import StandInSettings
 from eventveil.training.stand_in.variation import vary
 
@@ -46,8 +48,10 @@ class MomentLoader:
         self._moments, self._settings, self._group = moments, settings, group
         self._part = group.part(settings.batch)
         window = settings.window
-        self._before = window.label_before_us * window.offsets // window.bin_us
-        self._end_N, label_N = moments.ends(self._before)
+        before = window.label_before_us * window.offsets // window.bin_us
+        self._end_N, label_N = moments.ends(before)
+        self._begin_N = moments.begin_R[self._end_N - 1]
+        self._shortest = before // window.offsets + 1  # bins that hold the row of the label
         if unknown := sorted(settings.shares.keys() - set(classes)):
             raise ConfigError(f"shares: expected classes ({', '.join(classes)}), got {', '.join(unknown)}")
         self._by_class = [np.flatnonzero(label_N == number) for number in range(len(classes))]
@@ -76,9 +80,10 @@ class MomentLoader:
         tempo = settings.variation.tempo ** (2 * numpy_generator("tempo", *name).random(len(drawn)) - 1)
         rows_per_bin = np.maximum(1, np.round(window.offsets * tempo)).astype(np.int64)
         # Every process varies the whole batch, so that their number does not matter, and trains on its part.
-        x_BCHW = torch.from_numpy(self._moments.cut(self._end_N[drawn], rows_per_bin))
+        x_BCHW = self._moments.cut(self._end_N[drawn], rows_per_bin)
+        self._begin_elsewhere(x_BCHW, drawn, rows_per_bin, numpy_generator("cut", *name))
         x_BCHW, mirrored_B = vary(
-            x_BCHW, settings.variation, window.bin_us / 1e6, torch_generator(CPU, "variation", *name)
+            torch.from_numpy(x_BCHW), settings.variation, window.bin_us / 1e6, torch_generator(CPU, "variation", *name)
         )
         target_B = torch.from_numpy(self._label_N[drawn])
         target_B = torch.where(mirrored_B, self._mirrored[target_B], target_B)
@@ -92,6 +97,30 @@ class MomentLoader:
             NamedNoise(torch_generator(device, "noise", *name), self._group.rank, self._group.size),
             tuple(self._names(drawn)),
         )
+
+    def _begin_elsewhere(
+        self,
+        x_BCHW: npt.NDArray[np.float32],
+        drawn_B: Integers,
+        rows_per_bin_B: Integers,
+        generator: np.random.Generator,
+    ) -> None:
+        """Replace the first bins of some windows by those of another moment of the same recording.
+
+        The person changes to the labelled class from one bin to the next. From such windows the network learns to
+        decide on the latest bins, whatever was before, and as soon for one person as for another. How soon it decides
+        is what words tell about people, see docs/results.md.
+        """
+        chosen_C = np.flatnonzero(generator.random(len(drawn_B)) < self._settings.variation.cut)
+        begin_C = self._begin_N[drawn_B[chosen_C]]
+        first_C, end_C = (np.searchsorted(self._begin_N, begin_C, side) for side in ("left", "right"))
+        other_C = self._end_N[generator.integers(first_C, end_C)]
+        beginnings = self._moments.cut(other_C, rows_per_bin_B[chosen_C])
+        bins = self._settings.window.bins
+        kept_C = generator.integers(self._shortest, bins + 1, len(chosen_C))
+        for window, beginning, kept in zip(chosen_C, beginnings, kept_C, strict=True):
+            replaced = 2 * (bins - kept)
+            x_BCHW[window, :replaced] = beginning[:replaced]
 
     def _names(self, drawn: Any) -> list[str]:
         row = self._end_N[drawn] - 1

@@ -83,7 +83,7 @@ class Moments:
         for window, end, rows in zip(out, end_B, np.minimum(rows_per_bin_B, available_B), strict=True):
             part = self.windows.rows[end - shape.bins * rows : end]
             part.reshape(shape.bins, rows, *shape.row).sum(1, dtype=np.float32, out=window)
-        return out.reshape(len(end_B), -1, *shape.row[1:])
+        return out.reshape(len(end_B), shape.bins * shape.row[0], *shape.row[1:])
 
 
 def whole_recordings(trials: Iterable[Trial]) -> list[LabelledRecording]:

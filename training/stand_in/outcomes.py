@@ -9,6 +9,7 @@ Legend of axes: N windows, one at the end of each step, K words, C channels, H r
 
 from __future__ import annotations
 
+import random
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import groupby
@@ -52,9 +53,14 @@ def probabilities(
     return np.concatenate(parts)
 
 
-def words_of(probability_NK: npt.NDArray[np.float64], end_us_N: Integers, config: StandInConfig) -> Integers:
-    """Return the word after each window of one stream, (N,); windows end at `end_us_N`."""
-    rule = DecisionRule(config)
+def words_of(
+    probability_NK: npt.NDArray[np.float64], end_us_N: Integers, config: StandInConfig, draws: random.Random
+) -> Integers:
+    """Return the word after each window of one stream, (N,); windows end at `end_us_N`.
+
+    `draws` makes the rule's random numbers repeatable, unlike those of the pipeline.
+    """
+    rule = DecisionRule(config, below=draws.randrange)
     return np.array([rule.decide(row, int(at)) for row, at in zip(probability_NK, end_us_N, strict=True)])
 
 

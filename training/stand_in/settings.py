@@ -48,6 +48,7 @@ class VariationSettings(Settings):
     polarity: Share = 0.25
     noise_hz: NonNegativeFloat = 5.0
     untouched: Share = 0.5
+    cut: Share = 0.25
 
     @model_validator(mode="after")
     def _is_ascending(self) -> Self:
@@ -63,6 +64,7 @@ class RuleSettings(Settings):
     evidence: float = Field(default=1.5, gt=0, le=4)
     threshold: float = Field(default=0.7, gt=0, lt=1)
     changes_per_second: PositiveInt = 2
+    delay: int = Field(default=0, ge=0, le=1000)
     epsilon: PositiveFloat | None = None
     interval_s: PositiveFloat = 1.0
 

@@ -5,6 +5,7 @@ Legend of axes: B windows, C channels, K words, N windows of a recording.
 
 from __future__ import annotations
 
+import random
 from collections.abc import Iterator
 from itertools import pairwise
 
@@ -68,12 +69,12 @@ class StandInStage:
 
     def validate(self, epoch: int) -> dict[str, float]:  # noqa: ARG002 - the windows are always the same
         """Return the share of trials that the rule recognises, their median latency, and wrongly named gestures."""
-        trials, wrong, quiet_s = [], 0, 0.0
+        trials, wrong, quiet_s, draws = [], 0, 0.0, random.Random(self._settings.seed)
         class_of_word = np.argsort(self._word_of_class.cpu().numpy())
         step_s = self._settings.window.bin_us / 1e6
         for spans, end_us_N, windows in recordings_of(self._validation):
             probability_NK = probabilities(lambda x: self.network(x.to(self._group.device)).cpu(), windows)
-            class_N = class_of_word[words_of(probability_NK, end_us_N, self.network.config)]
+            class_N = class_of_word[words_of(probability_NK, end_us_N, self.network.config, draws)]
             trials += trials_of(class_N, end_us_N, spans, len(GESTURES))
             if all(span.target >= len(GESTURES) for span in spans):
                 wrong += len(named(class_N, NAMED))
