@@ -80,10 +80,10 @@ class MomentLoader:
         tempo = settings.variation.tempo ** (2 * numpy_generator("tempo", *name).random(len(drawn)) - 1)
         rows_per_bin = np.maximum(1, np.round(window.offsets * tempo)).astype(np.int64)
         # Every process varies the whole batch, so that their number does not matter, and trains on its part.
-        x_BCHW = self._moments.cut(self._end_N[drawn], rows_per_bin)
-        self._begin_elsewhere(x_BCHW, drawn, rows_per_bin, numpy_generator("cut", *name))
+        counts_BCHW = self._moments.cut(self._end_N[drawn], rows_per_bin)
+        self._begin_elsewhere(counts_BCHW, drawn, rows_per_bin, numpy_generator("cut", *name))
         x_BCHW, mirrored_B = vary(
-            torch.from_numpy(x_BCHW), settings.variation, window.bin_us / 1e6, torch_generator(CPU, "variation", *name)
+            torch.from_numpy(counts_BCHW), settings.variation, window.bin_us / 1e6, torch_generator(CPU, "variation", *name)
         )
         target_B = torch.from_numpy(self._label_N[drawn])
         target_B = torch.where(mirrored_B, self._mirrored[target_B], target_B)
@@ -100,7 +100,7 @@ class MomentLoader:
 
     def _begin_elsewhere(
         self,
-        x_BCHW: npt.NDArray[np.float32],
+        counts_BCHW: npt.NDArray[np.float32],
         drawn_B: Integers,
         rows_per_bin_B: Integers,
         generator: np.random.Generator,
@@ -120,7 +120,7 @@ class MomentLoader:
         kept_C = generator.integers(self._shortest, bins + 1, len(chosen_C))
         for window, beginning, kept in zip(chosen_C, beginnings, kept_C, strict=True):
             replaced = 2 * (bins - kept)
-            x_BCHW[window, :replaced] = beginning[:replaced]
+            counts_BCHW[window, :replaced] = beginning[:replaced]
 
     def _names(self, drawn: Any) -> list[str]:
         row = self._end_N[drawn] - 1
