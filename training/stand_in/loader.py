@@ -82,9 +82,8 @@ class MomentLoader:
         # Every process varies the whole batch, so that their number does not matter, and trains on its part.
         counts_BCHW = self._moments.cut(self._end_N[drawn], rows_per_bin)
         self._begin_elsewhere(counts_BCHW, drawn, rows_per_bin, numpy_generator("cut", *name))
-        x_BCHW, mirrored_B = vary(
-            torch.from_numpy(counts_BCHW), settings.variation, window.bin_us / 1e6, torch_generator(CPU, "variation", *name)
-        )
+        generator = torch_generator(CPU, "variation", *name)
+        x_BCHW, mirrored_B = vary(torch.from_numpy(counts_BCHW), settings.variation, window.bin_us / 1e6, generator)
         target_B = torch.from_numpy(self._label_N[drawn])
         target_B = torch.where(mirrored_B, self._mirrored[target_B], target_B)
         torch.manual_seed(torch_generator(CPU, "dropout", *name).initial_seed())
