@@ -109,28 +109,41 @@ def test_classes_are_drawn_in_their_shares_and_mirrored_with_their_windows(root,
     assert torch.equal(again.batch(0, 3).x_BCHW, batches[3].x_BCHW)
 
 
-def test_some_windows_begin_with_another_moment_of_their_recording_and_keep_their_label(root, moments):
-    end, _ = moments.ends(before=1)
+@pytest.mark.parametrize("before_us", [25_000, 50_000])  # the label is in the last bin, or in the one before it
+def test_windows_can_begin_with_another_moment_of_their_recording_and_have_the_label_of_what_they_show(
+    root, moments, before_us
+):
+    end, label = moments.ends(before=before_us // ROW_US)
     number = np.searchsorted(moments.windows.first_row, end - 1, side="right") - 1
-    beginnings = {}  # by recording
-    for one, window in zip(number.tolist(), moments.cut(end, np.full(len(end), 2)), strict=True):
-        beginnings.setdefault(moments.windows.trials[one].name, set()).add(window[:2].tobytes())
+    labels = {}  # by recording and first bin
+    for one, window, target in zip(number.tolist(), moments.cut(end, np.full(len(end), 2)), label.tolist(), strict=True):
+        labels.setdefault((moments.windows.trials[one].name, window[:2].tobytes()), set()).add(target)
+    window = visit_values(root)["window"] | {"label_before_us": before_us}
     whole, joined = (
         MomentLoader(
-            moments, settings(root, batch=130, variation={**NEUTRAL, "cut": cut}), LABELS, MIRRORED, ProcessGroup()
+            moments,
+            settings(root, batch=130, window=window, variation={**NEUTRAL, "cut": cut}),
+            LABELS,
+            MIRRORED,
+            ProcessGroup(),
         )
         for cut in (0, 1)
     )
-    replaced = []
+    replaced, relabelled = [], 0
     joined.begin_epoch(0)
     for step in range(whole.begin_epoch(0)):
         old, new = whole.batch(0, step), joined.batch(0, step)
-        assert torch.equal(new.target_B, old.target_B)
-        assert torch.equal(new.x_BCHW[:, 2:], old.x_BCHW[:, 2:])  # the bin that holds the label
-        for name, before, after in zip(old.trials, old.x_BCHW[:, :2], new.x_BCHW[:, :2], strict=True):
-            assert after.contiguous().numpy().tobytes() in beginnings[name]
-            replaced.append(not torch.equal(before, after))
+        assert torch.equal(new.x_BCHW[:, 2:], old.x_BCHW[:, 2:])
+        for k, name in enumerate(old.trials):
+            began = labels[name, new.x_BCHW[k, :2].contiguous().numpy().tobytes()]
+            replaced.append(not torch.equal(old.x_BCHW[k, :2], new.x_BCHW[k, :2]))
+            if before_us == 25_000 or not replaced[-1]:
+                assert new.target_B[k] == old.target_B[k]
+            else:
+                assert int(new.target_B[k]) in began
+                relabelled += int(new.target_B[k] != old.target_B[k])
     assert abs(np.mean(replaced) - 0.5) < 0.19  # half of the windows keep both bins; six standard deviations of 260
+    assert (relabelled > 50) == (before_us == 50_000)
 
 
 def test_unknown_shares_and_missing_classes_are_refused(root, moments):

@@ -48,10 +48,9 @@ class MomentLoader:
         self._moments, self._settings, self._group = moments, settings, group
         self._part = group.part(settings.batch)
         window = settings.window
-        before = window.label_before_us * window.offsets // window.bin_us
-        self._end_N, label_N = moments.ends(before)
+        self._before = window.label_before_us * window.offsets // window.bin_us
+        self._end_N, label_N = moments.ends(self._before)
         self._begin_N = moments.begin_R[self._end_N - 1]
-        self._shortest = before // window.offsets + 1  # bins that hold the row of the label
         if unknown := sorted(settings.shares.keys() - set(classes)):
             raise ConfigError(f"shares: expected classes ({', '.join(classes)}), got {', '.join(unknown)}")
         self._by_class = [np.flatnonzero(label_N == number) for number in range(len(classes))]
@@ -81,10 +80,11 @@ class MomentLoader:
         rows_per_bin = np.maximum(1, np.round(window.offsets * tempo)).astype(np.int64)
         # Every process varies the whole batch, so that their number does not matter, and trains on its part.
         counts_BCHW = self._moments.cut(self._end_N[drawn], rows_per_bin)
-        self._begin_elsewhere(counts_BCHW, drawn, rows_per_bin, numpy_generator("cut", *name))
+        label_B = self._label_N[drawn]
+        self._begin_elsewhere(counts_BCHW, label_B, drawn, rows_per_bin, numpy_generator("cut", *name))
         generator = torch_generator(CPU, "variation", *name)
         x_BCHW, mirrored_B = vary(torch.from_numpy(counts_BCHW), settings.variation, window.bin_us / 1e6, generator)
-        target_B = torch.from_numpy(self._label_N[drawn])
+        target_B = torch.from_numpy(label_B)
         target_B = torch.where(mirrored_B, self._mirrored[target_B], target_B)
         torch.manual_seed(torch_generator(CPU, "dropout", *name).initial_seed())
         device = self._group.device
@@ -100,26 +100,28 @@ class MomentLoader:
     def _begin_elsewhere(
         self,
         counts_BCHW: npt.NDArray[np.float32],
+        label_B: Integers,
         drawn_B: Integers,
         rows_per_bin_B: Integers,
         generator: np.random.Generator,
     ) -> None:
         """Replace the first bins of some windows by those of another moment of the same recording.
 
-        The person changes to the labelled class from one bin to the next. From such windows the network learns to
-        decide on the latest bins, whatever was before, and as soon for one person as for another. How soon it decides
-        is what words tell about people, see docs/results.md.
+        The person changes to another class from one bin to the next. From such windows the network learns to decide on
+        the latest bins, whatever was before, and as soon for one person as for another: how soon it decides is what
+        words tell about people, see docs/results.md. The label is that of the moment whose bins hold its row.
         """
         chosen_C = np.flatnonzero(generator.random(len(drawn_B)) < self._settings.variation.cut)
         begin_C = self._begin_N[drawn_B[chosen_C]]
         first_C, end_C = (np.searchsorted(self._begin_N, begin_C, side) for side in ("left", "right"))
-        other_C = self._end_N[generator.integers(first_C, end_C)]
-        beginnings = self._moments.cut(other_C, rows_per_bin_B[chosen_C])
-        bins = self._settings.window.bins
-        kept_C = generator.integers(self._shortest, bins + 1, len(chosen_C))
-        for window, beginning, kept in zip(chosen_C, beginnings, kept_C, strict=True):
-            replaced = 2 * (bins - kept)
+        other_C = generator.integers(first_C, end_C)
+        beginnings = self._moments.cut(self._end_N[other_C], rows_per_bin_B[chosen_C])
+        kept_C = generator.integers(1, self._settings.window.bins + 1, len(chosen_C))
+        for window, beginning, other, kept in zip(chosen_C, beginnings, other_C, kept_C, strict=True):
+            replaced = len(beginning) - 2 * kept  # channels: two for each bin
             counts_BCHW[window, :replaced] = beginning[:replaced]
+            if kept * rows_per_bin_B[window] <= self._before:
+                label_B[window] = self._label_N[other]
 
     def _names(self, drawn: Any) -> list[str]:
         row = self._end_N[drawn] - 1
