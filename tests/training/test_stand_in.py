@@ -116,7 +116,9 @@ def test_windows_can_begin_with_another_moment_of_their_recording_and_have_the_l
     end, label = moments.ends(before=before_us // ROW_US)
     number = np.searchsorted(moments.windows.first_row, end - 1, side="right") - 1
     labels = {}  # by recording and first bin
-    for one, window, target in zip(number.tolist(), moments.cut(end, np.full(len(end), 2)), label.tolist(), strict=True):
+    for one, window, target in zip(
+        number.tolist(), moments.cut(end, np.full(len(end), 2)), label.tolist(), strict=True
+    ):
         labels.setdefault((moments.windows.trials[one].name, window[:2].tobytes()), set()).add(target)
     window = visit_values(root)["window"] | {"label_before_us": before_us}
     whole, joined = (
