@@ -27,13 +27,15 @@ CLOCK_US = {"us": 1, "ms": 1000, "frames": FRAME_US}
 
 
 class SimulateSettings(Settings):
-    """A simulated dataset to generate first, as the commands of `eventveil simulate` do."""
+    """A simulated dataset to generate first, as the commands of `eventveil simulate` do, and series of gestures."""
 
     subjects: int = Field(default=29, ge=2, le=999)
     sessions: int = Field(default=4, ge=1, le=5)
     seconds: float = Field(default=6.0, ge=0.1, le=600)
     looks: Annotated[tuple[str, ...], Field(min_length=1)] = ("plain",)
     visits: bool = False
+    series: int = Field(default=0, ge=0, le=999)
+    series_seconds: float = Field(default=2.0, ge=0.1, le=60)
     scenes: int = Field(default=0, ge=0, le=999)
     scene_seconds: float = Field(default=6.0, ge=0.1, le=600)
     seed: NonNegativeInt = 0
@@ -44,8 +46,13 @@ class SimulateSettings(Settings):
             raise ValueError(
                 f"expected visits of 15 seconds or more, got {self.seconds:g}; shorter ones may show nobody"
             )
-        if self.scenes and not self.visits:
-            raise ValueError("scenes belong to visits: set visits to true, or scenes to 0")
+        if (self.scenes or self.series) and not self.visits:
+            raise ValueError("scenes and series belong to visits: set visits to true, or scenes and series to 0")
+        if self.series == 1 or self.subjects + self.series > 999:
+            raise ValueError(
+                "series are of two people or more, one of them for tests, and of at most 999 together with subjects, "
+                f"got {self.series} and {self.subjects}"
+            )
         if self.scenes == 1:
             raise ValueError("expected two scenes of each kind or more, one of them for tests; got 1")
         return self

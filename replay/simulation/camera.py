@@ -8,11 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 
 from eventveil.errors import EventError
 from eventveil.events import EventPacket, Sensor
+from eventveil.replay.datasets.dvs_gesture import GESTURES
 from eventveil.replay.simulation.body import Body, BodyShapes, Viewpoint
 from eventveil.replay.simulation.canvas import side_by_side
 from eventveil.replay.simulation.film import Scene, film
@@ -144,6 +146,41 @@ def film_visit(
         seconds=seconds,
     )
     return packets, visit.labels(wide)
+
+
+def film_series(
+    seed: int, *, subject: int, session: int, seconds: float = 2.0, shot: Shot | None = None
+) -> tuple[Iterator[EventPacket], list[Labelled]]:
+    """Film a person who makes each gesture once, in random order, with a cut in between instead of a transition.
+
+    Args:
+        seed: seed of the whole simulated world.
+        subject: number of the person.
+        session: number of the visit, as in `simulate`.
+        seconds: length of each gesture.
+        shot: the camera; None for the default.
+
+    Returns:
+        Packets, their times from 0, and the labels of all moments in order.
+
+    Raises:
+        EventError: no such session, or the length is not positive.
+    """
+    _check(session, seconds)
+    random, length_us = PortableRandom("series", seed, subject, session), round(seconds * 1e6)
+    gestures = sorted(range(len(GESTURES)), key=lambda _: random.bits())
+    trial = partial(simulate, seed, subject=subject, session=session, seconds=seconds, shot=shot)
+
+    def packets() -> Iterator[EventPacket]:
+        for number, gesture in enumerate(gestures):
+            for packet in trial(gesture=gesture):
+                yield EventPacket(packet.t + number * length_us, packet.x, packet.y, packet.p)
+
+    labels = [
+        Labelled(GESTURES[gesture], number * length_us, (number + 1) * length_us)
+        for number, gesture in enumerate(gestures)
+    ]
+    return packets(), labels
 
 
 def _check(session: int, seconds: float) -> None:

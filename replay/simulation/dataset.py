@@ -96,7 +96,7 @@ def check_part_recipe(folder: Path, part: str, options: dict[str, Any]) -> None:
 
     Args:
         folder: folder of the set; its other parts keep their options.
-        part: "sequences" or "negatives".
+        part: "sequences", "series" or "negatives".
         options: what the part is made from.
 
     Raises:
@@ -106,7 +106,7 @@ def check_part_recipe(folder: Path, part: str, options: dict[str, Any]) -> None:
     _begin(folder, {part: options})
     with reporting_writes(folder / RECIPE), locked_folder(folder):  # another process may be adding another part
         written = _written(folder)
-        if not written.keys() <= {"sequences", "negatives"} or written.get(part, options) != options:
+        if not written.keys() <= {"sequences", "series", "negatives"} or written.get(part, options) != options:
             raise _other_set(folder, written, {part: options})
         if part not in written:
             write_atomic(folder / RECIPE, _encoded(written | {part: options}))

@@ -19,7 +19,7 @@ from eventveil.events import EventPacket, Sensor
 from eventveil.files import locked_folder, private_folder, remove_parts, write_atomic
 from eventveil.io.formats.aedat4_writer import Aedat4Writer
 from eventveil.replay.datasets.dvs_gesture import LABEL_COLUMNS, LABELS, RELEASE_LISTS
-from eventveil.replay.simulation.camera import Shot, film_visit
+from eventveil.replay.simulation.camera import Shot, film_series, film_visit
 from eventveil.replay.simulation.dataset import reporting_writes, training_people
 from eventveil.replay.simulation.negatives import film_negative, label_of
 from eventveil.replay.simulation.scene import LIGHTINGS
@@ -63,6 +63,35 @@ def plan_sequences(
         )
         for subject in range(1, subjects + 1)
         for session in range(sessions)
+    ]
+
+
+def plan_series(
+    folder: Path, *, seed: int, after: int, subjects: int, seconds: float, shots: Sequence[Shot]
+) -> list[PlannedRecording]:
+    """List a series of all gestures for each of `subjects` people, whose numbers begin after `after`.
+
+    As in `plan_sequences`, 23/29 are for training, and people have the looks of `shots`, in turn.
+
+    Raises:
+        EventFileError: a side would be empty.
+    """
+    train = training_people(folder, subjects, 1)
+    return [
+        PlannedRecording(
+            folder / f"user{after + number:02d}_{LIGHTINGS[session]}.aedat4",
+            "train" if number <= train else "test",
+            partial(
+                film_series,
+                seed,
+                subject=after + number,
+                session=session,
+                seconds=seconds,
+                shot=shots[(number - 1) % len(shots)],
+            ),
+        )
+        for number in range(1, subjects + 1)
+        for session in [number % len(LIGHTINGS)]
     ]
 
 

@@ -18,7 +18,7 @@ from eventveil.files import write_atomic
 from eventveil.replay.datasets import open_dataset
 from eventveil.replay.datasets.dvs_gesture import GESTURES, LABELS, NO_GESTURE, NOBODY
 from eventveil.replay.simulation import dataset, recordings
-from eventveil.replay.simulation.camera import Shot, film_visit
+from eventveil.replay.simulation.camera import Shot, film_series, film_visit, simulate
 from eventveil.replay.simulation.person import Person
 from eventveil.replay.simulation.portable_random import PortableRandom
 from eventveil.replay.simulation.sequence import draw_visit
@@ -90,6 +90,27 @@ def test_the_same_numbers_give_the_same_visit():
         assert once[0] != times(**other)[0]
     with pytest.raises(EventError, match="expected a session"):
         film_visit(0, subject=1, session=-1)
+
+
+def test_a_series_is_all_trials_of_a_person_one_after_the_other():
+    orders = set()
+    for subject in (1, 2, 3):
+        numbers = {"seed": 0, "subject": subject, "session": 1, "seconds": 0.2, "shot": TINY}
+        packets, labels = film_series(**numbers)
+        order = [GESTURES.index(span.label) for span in labels]
+        assert sorted(order) == list(range(len(GESTURES)))
+        assert [span.start_us for span in labels] == [200_000 * k for k in range(len(GESTURES))]
+        assert [span.end_us for span in labels] == [200_000 * (k + 1) for k in range(len(GESTURES))]
+        want = []
+        for number, gesture in enumerate(order):
+            for packet in simulate(**numbers, gesture=gesture):
+                assert packet.t.max(initial=0) < 200_000
+                want.append((packet.t + 200_000 * number, packet.x, packet.y, packet.p))
+        got = [(packet.t, packet.x, packet.y, packet.p) for packet in packets]
+        for mine, its in zip(zip(*got, strict=True), zip(*want, strict=True), strict=True):
+            np.testing.assert_array_equal(np.concatenate(mine), np.concatenate(its))
+        orders.add(tuple(order))
+    assert len(orders) == 3
 
 
 def command(*words):

@@ -22,7 +22,7 @@ from eventveil.replay.datasets import open_dataset
 from eventveil.replay.datasets.clip_source import open_recording
 from eventveil.replay.datasets.dvs_gesture import NOBODY
 from eventveil.replay.datasets.statistics import table
-from eventveil.replay.simulation.camera import Shot, film_visit
+from eventveil.replay.simulation.camera import Shot, film_series, film_visit
 from eventveil.replay.simulation.negatives import film_negative
 from eventveil.training.data.loader import BatchLoader, mirrored_targets
 from eventveil.training.data.simulated import simulate_set
@@ -129,31 +129,34 @@ def test_windows_without_a_person_have_no_loss():
     assert torch.equal(torch.autograd.grad(empty.loss, embedding)[0], torch.zeros(8, 5))
 
 
-def test_visits_and_scenes_of_all_looks_are_one_set(tmp_path, monkeypatch):
+def test_visits_series_and_scenes_of_all_looks_are_one_set(tmp_path, monkeypatch):
     monkeypatch.setattr("eventveil.replay.simulation.negatives.chosen", lambda _: ("noise",))
     monkeypatch.setattr("eventveil.replay.simulation.camera.Shot", partial(Shot, sensor=SMALL))
     looks = ("plain", "dvs-gesture")
     chosen = SimulateSettings(
-        subjects=2, sessions=1, seconds=15, looks=looks, visits=True, scenes=2, scene_seconds=0.3, seed=4
-    )
+        subjects=2, sessions=1, seconds=15, looks=looks, visits=True, series=2, series_seconds=0.1, scenes=2,
+        scene_seconds=0.3, seed=4,
+    )  # fmt: skip
     done = []
     simulate_set(tmp_path / "all", chosen, 1, lambda *numbers: done.append(numbers))
-    assert done == [(1, 4), (2, 4), (3, 4), (4, 4)]
+    assert done == [(number, 6) for number in range(1, 7)]
     dataset = open_dataset(tmp_path / "all")
-    assert dataset.people == ("user01", "user02")
+    assert dataset.people == ("user01", "user02", "user03", "user04")
     assert {trial.subject: trial.split for trial in dataset.trials} == {
-        "user01": "train", "user02": "test", "scene01": "train", "scene02": "test"
+        "user01": "train", "user02": "test", "user03": "train", "user04": "test", "scene01": "train", "scene02": "test"
     }  # fmt: skip
-    # People and takes have the looks in turn.
+    # People and takes have the looks in turn; series have the lights in turn.
     for number in (1, 2):
         shot = Shot(sensor=SMALL, look=looks[number - 1])
         visit, _ = film_visit(4, subject=number, session=0, seconds=15, shot=shot)
         assert contents(tmp_path / "all", f"user{number:02}") == contents_of(visit)
+        series, _ = film_series(4, subject=2 + number, session=number, seconds=0.1, shot=shot)
+        assert contents(tmp_path / "all", f"user{2 + number:02}") == contents_of(series)
         scene = film_negative(4, "noise", take=number - 1, seconds=0.3, shot=shot)
         assert contents(tmp_path / "all", f"scene{number:02}") == contents_of(scene)
     # A set that is complete is left as it is, and one of other looks is refused.
     simulate_set(tmp_path / "all", chosen, 1, lambda *numbers: done.append(numbers))
-    assert len(done) == 4
+    assert len(done) == 6
     with pytest.raises(EventFileError, match="plain,dvs-gesture"):
         simulate_set(tmp_path / "all", chosen.model_copy(update={"looks": looks[:1]}), 1, lambda *_: None)
 
@@ -175,6 +178,9 @@ def contents_of(packets):
     [
         ({"visits": True, "seconds": 14}, "15 seconds"),
         ({"scenes": 2}, "visits"),
+        ({"series": 2}, "visits"),
+        ({"series": 1, "visits": True, "seconds": 15}, "two people"),
+        ({"series": 500, "subjects": 500, "visits": True, "seconds": 15}, "999"),
         ({"scenes": 1, "visits": True, "seconds": 15}, "two scenes"),
         ({"looks": []}, "looks"),
     ],

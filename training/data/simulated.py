@@ -18,7 +18,7 @@ Write = Callable[[Sequence[Any]], Iterable[Any]]
 
 
 def simulate_set(folder: Path, settings: SimulateSettings, workers: int, watch: Callable[[int, int], object]) -> None:
-    """Write the missing trials of the dataset, or its missing visits and scenes.
+    """Write the missing trials of the dataset, or its missing visits, series and scenes.
 
     Raises:
         EventFileError: the folder holds another dataset, or cannot be written.
@@ -54,16 +54,26 @@ def _trials(folder: Path, settings: SimulateSettings) -> tuple[Sequence[Any], Wr
 
 
 def _recordings(folder: Path, settings: SimulateSettings) -> tuple[Sequence[Any], Write]:
-    """Return the visits and scenes of a set, and what writes some of them."""
+    """Return the visits, series and scenes of a set, and what writes some of them."""
     from eventveil.replay.simulation.dataset import camera_options, check_part_recipe
     from eventveil.replay.simulation.negatives import chosen
-    from eventveil.replay.simulation.recordings import plan_negatives, plan_sequences, write_recordings
+    from eventveil.replay.simulation.recordings import (
+        plan_negatives,
+        plan_sequences,
+        plan_series,
+        write_recordings,
+    )
 
     shots, seed = _shots(settings), settings.seed
     subjects, sessions, seconds = settings.subjects, settings.sessions, settings.seconds
     planned = plan_sequences(folder, seed=seed, subjects=subjects, sessions=sessions, seconds=seconds, shots=shots)
     options: dict[str, Any] = {"seed": seed, "seconds": seconds, "subjects": subjects} | camera_options(shots)
     check_part_recipe(folder, "sequences", options)
+    if settings.series:
+        people, seconds = settings.series, settings.series_seconds
+        planned += plan_series(folder, seed=seed, after=subjects, subjects=people, seconds=seconds, shots=shots)
+        options = {"seed": seed, "seconds": seconds, "after": subjects, "subjects": people} | camera_options(shots)
+        check_part_recipe(folder, "series", options)
     if settings.scenes:
         kinds, takes, seconds = chosen("all"), settings.scenes, settings.scene_seconds
         planned += plan_negatives(folder, seed=seed, kinds=kinds, takes=takes, seconds=seconds, shots=shots)
