@@ -37,7 +37,7 @@ def decide(
     evidence: bool = True,
     missed: tuple[str, ...] = (),
     predicted: bool = False,
-    look: int = 1,
+    audit_number: int = 1,
     earlier: Sequence[Outcome] = (),
 ) -> Verdict:
     """Compare the highest ceiling of all attackers with the threshold, and look for single people who are linked.
@@ -54,12 +54,12 @@ def decide(
         evidence: whether the attackers were trained long enough to mean anything.
         missed: planted leaks that the attackers of this audit did not find.
         predicted: whether a guess of the noise's seed succeeded, so that the noise can be subtracted.
-        look: which audit of the same weights this is; it has chosen the level of the ceilings.
+        audit_number: which audit of the same weights this is; it has chosen the level of the ceilings.
         earlier: what other audits of these weights have shown.
     """
     top, last = strongest(attacks), decisive(attacks)
     sure = surest(attacks)
-    reach = last.advantage.ceiling - last.advantage.value
+    reach, repeated = last.advantage.ceiling - last.advantage.value, _repeated(audit_number)
     people = last.attack.people
     needed = max(MIN_PEOPLE, math.ceil(people * (reach / precision) ** 2))
     linked = surely_linked([attack.linked_people for attack in attacks if attack.way == "linked"], people)
@@ -102,14 +102,14 @@ def decide(
         return verdict(
             INCONCLUSIVE,
             f"Inconclusive: with {people} test people the deciding figure is {_words(last.advantage)}, and may be "
-            f"{last.advantage.ceiling:.1%}{_in_look(look)}. To know it to within {precision:.0%} takes about {needed} "
+            f"{last.advantage.ceiling:.1%}{repeated}. To know it to within {precision:.0%} takes about {needed} "
             "test people.",
             people_needed=needed,
         )
     if last.advantage.ceiling >= threshold:
         return verdict(
             FAIL,
-            f"Fail: an attacker may gain up to {last.advantage.ceiling:.1%} over blind guessing{_in_look(look)}; the "
+            f"Fail: an attacker may gain up to {last.advantage.ceiling:.1%} over blind guessing{repeated}; the "
             f"threshold is {threshold:.0%}.",
         )
     if not evidence:
@@ -121,7 +121,7 @@ def decide(
     return verdict(
         PASS,
         f"Pass: none of {len({attack.title for attack in attacks})} attackers gained more than "
-        f"{last.advantage.ceiling:.1%} over blind guessing{_in_look(look)}; the threshold is {threshold:.0%}. "
+        f"{last.advantage.ceiling:.1%} over blind guessing{repeated}; the threshold is {threshold:.0%}. "
         + (
             f"{len(linked)} of {people} test people {'is' if len(linked) == 1 else 'are'} surely linked."
             if linked
@@ -170,8 +170,8 @@ def outcome_of(verdict: Verdict) -> Outcome:
     )
 
 
-def _in_look(look: int) -> str:
-    return "" if look == 1 else f" (audit {look} of these weights, and so held to a stricter level)"
+def _repeated(audit_number: int) -> str:
+    return "" if audit_number == 1 else f" (audit {audit_number} of these weights, and so held to a stricter level)"
 
 
 def _better_untrained(on_raw: tuple[Attack, ...]) -> StrongestAttack | None:

@@ -160,6 +160,6 @@ def test_what_a_verdict_leaves_behind_is_what_was_certain():
 def test_the_ceiling_decides_and_not_the_interval():
     held = attack(0.02, -0.01, 0.06)
     advantage = held.advantages[0].model_copy(update={"ceiling": 0.11})
-    verdict = decided(held.model_copy(update={"advantages": (advantage,)}), precision=0.2, look=3)
+    verdict = decided(held.model_copy(update={"advantages": (advantage,)}), precision=0.2, audit_number=3)
     assert verdict.status == 1
     assert "up to 11.0% over blind guessing (audit 3 of these weights" in verdict.text
