@@ -86,6 +86,7 @@ class PublicEndpoint:
         settings: queue, and the folder of keys; without keys, nothing is encrypted.
         context: this process's context.
         expelled: a file that keeps the keys of expelled subscribers for the next publisher process; None: in memory.
+            Without keys it is left alone.
 
     Attributes:
         socket: the XPUB socket.
@@ -108,7 +109,8 @@ class PublicEndpoint:
         raise_descriptor_limit()
         pair = None if settings.keys is None else read_folder(settings.keys)
         allowed = None if settings.keys is None else AllowList(settings.keys)
-        expelled_keys = ExpelledKeys(expelled)
+        # Without keys no one can be recognised again, so nothing is written down.
+        expelled_keys = ExpelledKeys(None if settings.keys is None else expelled)
         try:
             self._authenticator = Authenticator(allowed, expelled_keys, context)
         except BaseException:

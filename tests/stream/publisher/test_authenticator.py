@@ -147,6 +147,13 @@ def test_who_was_shut_out_stays_out_when_the_publisher_is_replaced(keys, tmp_pat
         assert first(pipeline.endpoint, **who(keys, "bob")).topic == "window"
 
 
+def test_without_keys_no_file_of_expelled_keys_is_made(keys, tmp_path):
+    with publishing(expelled=tmp_path / "open"), publishing(keys, expelled=tmp_path / "keyed"):
+        pass
+    assert not (tmp_path / "open").exists()
+    assert (tmp_path / "keyed").exists()
+
+
 @pytest.mark.parametrize("damage", [b"short\n", b"x" * 40, b"\n", b"x" * 41 + b"\n"])
 def test_a_damaged_file_of_expelled_keys_stops_the_publisher(keys, tmp_path, damage):
     (tmp_path / "expelled").write_bytes(damage)
