@@ -14,6 +14,7 @@ import logging
 import threading
 import time
 from collections import Counter
+from contextlib import ExitStack, closing
 from pathlib import Path
 
 import zmq
@@ -110,17 +111,12 @@ class PublicEndpoint:
         pair = None if settings.keys is None else read_folder(settings.keys)
         allowed = None if settings.keys is None else AllowList(settings.keys)
         # Without keys no one can be recognised again, so nothing is written down.
-        expelled_keys = ExpelledKeys(None if settings.keys is None else expelled)
-        try:
-            self._authenticator = Authenticator(allowed, expelled_keys, context)
-        except BaseException:
-            expelled_keys.close()
-            raise
-        try:
+        file = None if settings.keys is None else expelled
+        with ExitStack() as opened:
+            expelled_keys = opened.enter_context(closing(ExpelledKeys(file)))
+            self._authenticator = opened.enter_context(closing(Authenticator(allowed, expelled_keys, context)))
             self.socket = public_socket(listener, settings.queue, context, pair)
-        except BaseException:
-            self._authenticator.close()
-            raise
+            opened.pop_all()  # all succeeded: `close` closes them
         self.connections = Connections(listener)
         self._counts: Counter[str] = Counter()
         self._failures = _FailureLog()
