@@ -104,8 +104,8 @@ def run(
     keep it private.
 
     Exit status 0, Pass: the ceiling of every attacker's advantage is below the threshold. 1, Fail: an attacker is, or
-    may be, above it, or single people are surely linked. 2, Inconclusive: the report states what would be needed to
-    decide. Repeated audits of the same weights are held to stricter levels (docs/audit.md).
+    may be, above it, or single people are linked with certainty. 2, Inconclusive: the report states what would be
+    needed to decide. Repeated audits of the same weights are held to stricter levels (docs/audit.md).
 
     For example:
 

@@ -94,7 +94,7 @@ def test_a_pipeline_that_tells_what_moved_has_features(pipeline):
 
 @pytest.fixture(scope="module")
 def lows(tmp_path_factory):
-    """The lower end of the highest linked advantage, by leak, and how surely anybody is linked."""
+    """The lower end of the highest linked advantage, by leak, and how certainly anybody is linked."""
     root, work = planted(tmp_path_factory.mktemp("planted"), train=6, test=6), tmp_path_factory.mktemp("work")
     audit_settings = settings(root, linking=[1], sequences=[], window={"bins": 4, "bin_us": 50_000})
     leaks = [leak for leak in (*LEAKS, NO_LEAK) if leak.name in (*IN_MESSAGES, NO_LEAK.name)]
