@@ -17,11 +17,11 @@ from typing import Any
 from eventveil.audit.attacks import FAMILIES
 from eventveil.audit.attacks.reconstruction import check_reconstruction
 from eventveil.audit.attacks.selftest import found_leaks, planted_subjects
+from eventveil.audit.audit_log import AuditLog
 from eventveil.audit.execution.executors import Steps
 from eventveil.audit.execution.progress import AuditProgress
 from eventveil.audit.execution.scheduler import Job, JobExecutor, Results, RetryLog, run_jobs
 from eventveil.audit.figures import SubjectReport, surest
-from eventveil.audit.looks import Looks
 from eventveil.audit.report.report import (
     CERTIFICATE_PAGE,
     PAGE,
@@ -58,7 +58,7 @@ class Auditor:
         subjects: the anonymizers under attack; `raw` must be among them.
         folder: OUT.
         progress: shows the progress.
-        looks: the audits that were begun with the key that will sign this one.
+        log: all audits that were begun with the key that will sign this one.
         resume: continue an audit that was begun.
 
     Raises:
@@ -74,11 +74,11 @@ class Auditor:
         subjects: Sequence[Subject],
         folder: Path,
         progress: AuditProgress,
-        looks: Looks,
+        log: AuditLog,
         *,
         resume: bool = False,
     ) -> None:
-        self._settings, self._subjects, self._progress, self._looks = settings, tuple(subjects), progress, looks
+        self._settings, self._subjects, self._progress, self._log = settings, tuple(subjects), progress, log
         self._work = folder.absolute() / "work"
         check_reconstruction(settings)
         self._name = self._begin(resume=resume)
@@ -86,7 +86,7 @@ class Auditor:
         # Windows that show no person cannot identify one.
         dataset = replace(dataset, trials=tuple(trial for trial in dataset.trials if trial.person))
         planted = planted_subjects(settings) if settings.selftest else ()
-        self._plan = AuditPlan(settings, self._subjects, self._work, dataset, planted, looks.number(self._name))
+        self._plan = AuditPlan(settings, self._subjects, self._work, dataset, planted, log.number(self._name))
         workspace = AuditWorkspace(self._plan, ProcessGroup(), Steps(), progress.watch)
         workspace.prepare()
         if not any(protocol.way == "linked" for protocol in workspace.protocols):
@@ -121,7 +121,7 @@ class Auditor:
         retries, leaks = RetryLog(self._work).reasons, found_leaks(self._plan, Results(self._work))
         missed = tuple(leak.name for leak in leaks if not leak.found)
         subjects = self._judged([self._collect(subject) for subject in self._subjects], missed)
-        at = self._looks.end(
+        at = self._log.end(
             self._name, {one.weights or one.name: outcome_of(one.verdict) for one in subjects if one.verdict}
         )
         return AuditReport(
@@ -130,7 +130,7 @@ class Auditor:
             threshold=settings.threshold,
             precision=settings.precision,
             people_linked=settings.people_linked,
-            look=self._plan.look,
+            look=self._plan.audit_number,
             settings=settings.model_dump(mode="json"),
             data=Data.of(self._plan.dataset),
             subjects=subjects,
@@ -165,7 +165,8 @@ class Auditor:
                         threshold=settings.threshold, precision=settings.precision, evidence=settings.evidence,
                         people_linked=settings.people_linked, missed=missed,
                         predicted=report.replay is not None and report.replay.succeeded,
-                        look=self._plan.look, earlier=self._looks.earlier(self._name, report.weights or report.name),
+                        audit_number=self._plan.audit_number,
+                        earlier=self._log.earlier(self._name, report.weights or report.name),
                     ),
                 }
             ) if report.audited else report
@@ -174,7 +175,7 @@ class Auditor:
         return with_dominated(judged) if surest(on_raw).advantage.low >= settings.threshold else tuple(judged)
 
     def _begin(self, *, resume: bool) -> str:
-        """Fix everything that decides, before any data is seen, and return the name of this audit among the looks."""
+        """Fix everything that decides, before any data is seen, and return the name of this audit in the key's log."""
         path = self._work / "audit.json"
         values = self._settings.model_dump(mode="json", exclude={"run"})
         current = digest([values, [_digests(subject) for subject in self._subjects]])
@@ -203,13 +204,13 @@ class Auditor:
             )
         try:
             private_folder(self._work)
-            # A quick audit never passes, so it is no look; what it shows counts all the same.
+            # A quick audit never passes, so it is not counted; what it shows counts all the same.
             counted = [one.digest or one.name for one in self._subjects if one.audited and self._settings.evidence]
-            look = self._looks.begin(counted)
-            write_atomic(path, json.dumps({"digest": current, "look": look}).encode(), replace=False)
+            name = self._log.begin(counted)
+            write_atomic(path, json.dumps({"digest": current, "look": name}).encode(), replace=False)
         except OSError as error:
             raise AuditError(f"{path}: cannot be written ({error.strerror}); check --out") from error
-        return look
+        return name
 
 
 def _digests(subject: Subject) -> tuple[str | None, ...]:

@@ -247,7 +247,7 @@ class Outcome(ReportModel):
 
     Attributes:
         low: the advantage that an attacker certainly has.
-        linked: share of the test people who are surely linked.
+        linked: share of the test people who are linked with certainty.
         predicted: whether the noise was predicted.
     """
 
@@ -308,7 +308,7 @@ class PlantedLeak(ReportModel):
         name: name of the leak.
         found: whether an audit would fail an anonymizer for it.
         surest: the attack whose advantage has the interval that begins highest.
-        surely_linked: number of people who are surely linked.
+        surely_linked: number of people who are linked with certainty.
     """
 
     name: str
@@ -327,7 +327,7 @@ class Verdict(ReportModel):
         decisive: the advantage that is compared with the threshold: the one with the highest ceiling, or, where an
             interval lies above the threshold as a whole, the one whose interval begins highest.
         surest: the advantage that is known to be highest: whose interval begins highest.
-        surely_linked: the people whom an attacker surely links; see `audit.evaluation.people`.
+        surely_linked: the people whom an attacker links with certainty; see `audit.evaluation.people`.
         predicted: whether the noise was predicted.
         people_needed: number of test people for the required precision, where there are too few.
     """

@@ -1,4 +1,4 @@
-"""The messages that a line would send of published windows, and when: what a subscriber gets besides the pictures.
+"""The messages that a pipeline would send of published windows, and when: what a subscriber gets besides the pictures.
 
 The publisher itself makes them, with its real headers, padding and releases. Only its clock is computed instead of
 waited for: a window is complete soon after its end if much moved in it, and late if nothing did, as in the pipeline.
@@ -24,7 +24,7 @@ from eventveil.stream.runtime.accounting import PipelineCounters
 from eventveil.stream.runtime.message import StageMessage
 from eventveil.stream.runtime.windows import AnonymizedWindow, ChosenWord, Origin, Seal
 
-RUN, STREAM = "0" * 16, "camera"  # the same in all sessions: one line watches them all
+RUN, STREAM = "0" * 16, "camera"  # the same in all sessions: one pipeline watches them all
 RELEASE_NS = 250_000_000  # after the end of a window, as `line.release_ms`
 QUIET_NS = 200_000_000  # until a window in which nothing moved is complete: twice what a camera waits by default
 
@@ -33,10 +33,10 @@ Raw = npt.NDArray[np.float32]  # of one window, (C, H, W)
 
 @dataclass(frozen=True)
 class Sent:
-    """A message that has left the line.
+    """A message that has left the pipeline.
 
     Attributes:
-        at_ns: when, on the clock of the line.
+        at_ns: when, on the clock of the pipeline.
         topic, header: its first two frames.
         payload: length of the third one, bytes.
     """
@@ -64,8 +64,8 @@ class Published:
     word: int | None = None
 
 
-class SimulatedLine:
-    """A line as eventveil builds it. Planted leaks override its methods."""
+class SimulatedPipeline:
+    """A pipeline as eventveil builds it. Planted leaks override its methods."""
 
     def incidents(self, raw: Raw) -> dict[str, int]:  # noqa: ARG002 - it must not depend on it
         """Return what the camera reports in the headers of a window."""
@@ -81,7 +81,7 @@ class SimulatedLine:
 
 
 def send(
-    line: SimulatedLine,
+    pipeline: SimulatedPipeline,
     windows: Sequence[Published],
     provenance: Provenance,
     *,
@@ -91,7 +91,7 @@ def send(
     """Publish the windows of one session, and return the messages of each.
 
     Args:
-        line: what passes between camera, publisher and network.
+        pipeline: what passes between camera, publisher and network.
         windows: in the order of time, without gaps.
         provenance: what the headers state about the weights.
         window_us: from the start of one window to that of the next.
@@ -100,12 +100,12 @@ def send(
     clock, seal = _Clock(), Seal(Seal.new_key())
     counters = PipelineCounters(("publish",), (STREAM,))["publish"]
     counters.life = 1
-    outlet = _Outlet(clock, line, windows)
+    outlet = _Outlet(clock, pipeline, windows)
     publisher = Publisher(
         outlet, seal, provenance, counters, run=RUN, max_age_ms=None, book=book, clock_ns=lambda: clock.now_ns
     )
     for number, window in enumerate(windows):
-        message = _sealed(line, window, number, window_us, seal)
+        message = _sealed(pipeline, window, number, window_us, seal)
         assert message.window is not None
         clock.run_until(publisher, message.window.origin.ended_ns + _complete_ns(window.raw))
         publisher.take(message)
@@ -133,8 +133,8 @@ class _Clock:
 class _Outlet:
     """Keeps what the publisher sends of each window."""
 
-    def __init__(self, clock: _Clock, line: SimulatedLine, windows: Sequence[Published]) -> None:
-        self._clock, self._line, self._windows = clock, line, windows
+    def __init__(self, clock: _Clock, pipeline: SimulatedPipeline, windows: Sequence[Published]) -> None:
+        self._clock, self._pipeline, self._windows = clock, pipeline, windows
         self._count: Counter[bytes] = Counter()  # by topic; windows leave in their order, and none is withheld
         self.sent: list[list[Sent]] = [[] for _ in windows]
 
@@ -143,16 +143,16 @@ class _Outlet:
         number = self._count[topic]
         self._count[topic] += 1
         raw = self._windows[number].raw
-        at_ns = self._clock.now_ns + self._line.delay_ns(raw)
-        self.sent[number].append(Sent(at_ns, topic.decode(), self._line.header(header, raw), len(payload)))
+        at_ns = self._clock.now_ns + self._pipeline.delay_ns(raw)
+        self.sent[number].append(Sent(at_ns, topic.decode(), self._pipeline.header(header, raw), len(payload)))
 
 
-def _sealed(line: SimulatedLine, window: Published, number: int, window_us: int, seal: Seal) -> StageMessage:
+def _sealed(pipeline: SimulatedPipeline, window: Published, number: int, window_us: int, seal: Seal) -> StageMessage:
     start_us, ended_ns = number * window_us, (number + 1) * window_us * 1000
     height, width = window.raw.shape[-2:]
     origin = Origin(
         STREAM, Sensor(width, height), number, start_us, start_us + window_us,
-        ended_ns=ended_ns, release_ns=ended_ns + RELEASE_NS, incidents=line.incidents(window.raw),
+        ended_ns=ended_ns, release_ns=ended_ns + RELEASE_NS, incidents=pipeline.incidents(window.raw),
     )  # fmt: skip
     sealed: AnonymizedWindow | ChosenWord
     if window.word is not None:

@@ -20,7 +20,7 @@ import numpy.typing as npt
 import torch
 from torch import nn
 
-from eventveil.audit.messages import Raw, SimulatedLine
+from eventveil.audit.messages import Raw, SimulatedPipeline
 from eventveil.audit.sources import Change
 from eventveil.audit.subjects import GestureClassifier, Subject
 from eventveil.models.noise import NoiseGenerator
@@ -224,8 +224,8 @@ class Planted:
 
 
 @dataclass(frozen=True)
-class PlantedLine(SimulatedLine):
-    """A line that lets the id out in its messages.
+class PlantedPipeline(SimulatedPipeline):
+    """A pipeline that lets the id out in its messages.
 
     Attributes:
         leak: its name in `LEAKS`.
@@ -279,7 +279,7 @@ def planted_subject(leak: Leak) -> Subject:
         Planted(leak.name),
         classifier=None if labels is None else GestureClassifier(PlantedClassifier(labels), leak.name),
         source=PlantedSource(leak.name),
-        line=PlantedLine(leak.name),
+        pipeline=PlantedPipeline(leak.name),
     )
 
 

@@ -11,7 +11,7 @@ from typing import Any, cast
 import torch
 from torch import nn
 
-from eventveil.audit.messages import SimulatedLine
+from eventveil.audit.messages import SimulatedPipeline
 from eventveil.audit.settings import AuditSettings
 from eventveil.audit.sources import WindowSource
 from eventveil.audit.stand_in import StandInSource
@@ -53,7 +53,7 @@ class Subject:
         about: metadata of the weights file; None for a rule.
         classifier: recognises the gestures that are published with its windows; None: gestures are not attacked.
         source: makes its windows from whole recordings; None: from raw windows, by the anonymizer alone.
-        line: sends what is published.
+        pipeline: sends what is published.
     """
 
     name: str
@@ -63,7 +63,7 @@ class Subject:
     about: dict[str, Any] | None = None
     classifier: GestureClassifier | None = None
     source: WindowSource | None = None
-    line: SimulatedLine = field(default_factory=SimulatedLine)
+    pipeline: SimulatedPipeline = field(default_factory=SimulatedPipeline)
 
     @property
     def folder(self) -> str:

@@ -10,12 +10,12 @@ files    Million events per second on one core (pin it with taskset), from a fil
          the package aedat), evlib's stacked histograms (a table of the pixels that are not zero). Each runs in its own
          process, in turn. aedat and evlib are not dependencies: without them, their rows are missing. The goal is 150
          Mev/s for EVT3.
-cameras  Recordings of moving discs at this rate each, as cameras, into one line with the shipped stand-in, in
+cameras  Recordings of moving discs at this rate each, as cameras, into one pipeline with the shipped stand-in, in
          processes, `line.release_ms=1`: from the end of a window to its publication, all computing included, after ten
          seconds of warming up. The median of the seconds' medians and of their 99th percentiles; the largest of the
          latter, which is one of the slowest windows of all; and the share of all windows that took more than 50 ms,
          which is below 1 % if the 99th percentile of all is below 50 ms, the goal for 32 cameras.
-idle     The same line with one camera that sees next to nothing: processor time and memory.
+idle     The same pipeline with one camera that sees next to nothing: processor time and memory.
 """
 
 from __future__ import annotations
@@ -182,8 +182,8 @@ def recording(path: Path, events: int, seconds: float) -> None:
     write(path, EventPacket(stretched, discs.x, discs.y, discs.p))
 
 
-def line(cameras: int, rate: float, seconds: float) -> dict[str, float]:
-    """Run a line of this many cameras; return its figures after it has warmed up."""
+def pipeline(cameras: int, rate: float, seconds: float) -> dict[str, float]:
+    """Run a pipeline of this many cameras; return its figures after it has warmed up."""
     with tempfile.TemporaryDirectory() as folder:
         sources = []
         for k in range(cameras):  # each with another number of events, for the same events in two streams are refused
@@ -233,23 +233,23 @@ def line(cameras: int, rate: float, seconds: float) -> dict[str, float]:
 
 
 def cameras(options: argparse.Namespace) -> None:
-    """Print the figures of lines with several cameras."""
+    """Print the figures of pipelines with several cameras."""
     show([(number, options.rate) for number in options.cameras], options.seconds)
 
 
 def idle(options: argparse.Namespace) -> None:
-    """Print the figures of a line that sees 100 events a second."""
+    """Print the figures of a pipeline that sees 100 events a second."""
     show([(1, 100.0)], options.seconds)
 
 
-def show(lines: list[tuple[int, float]], seconds: float) -> None:
+def show(pipelines: list[tuple[int, float]], seconds: float) -> None:
     columns = (
         "cameras", "Mev/s", "of", "windows/s", "dropped", "p50", "p99", "worst p99", f"over {LATE_MS} ms", "cores",
         "PSS, MB",
     )  # fmt: skip
     table = Table(*columns, title=f"{processor()}, {len(os.sched_getaffinity(0))} cores, {load()}; {seconds:g} s each")
-    for number, rate in lines:
-        figures = line(number, rate, seconds)
+    for number, rate in pipelines:
+        figures = pipeline(number, rate, seconds)
         table.add_row(
             str(number), f"{figures['rate']:.2f}", f"{number * rate / 1e6:.2f}", f"{figures['windows']:.0f}",
             f"{figures['dropped']:.0f}", f"{figures['p50']:.1f} ms", f"{figures['p99']:.1f} ms",
@@ -275,7 +275,7 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, help="where the files are, or will be created and kept")
     parser.add_argument("--cameras", type=int, nargs="+", default=[1, 8, 32], help="how many cameras")
     parser.add_argument("--rate", type=float, default=1e6, help="events per second of a camera")
-    parser.add_argument("--seconds", type=float, default=30.0, help="how long each line is measured")
+    parser.add_argument("--seconds", type=float, default=30.0, help="how long each pipeline is measured")
     parser.add_argument("--measure", nargs=2, metavar=("READER", "FILE"), help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.measure:

@@ -55,14 +55,14 @@ def main() -> None:
     page = f"127.0.0.1:{free_port()}"
     command = module_command("eventveil.cli", "run", "simulate:", "--weights", "shipped", "--view", page)
     command += ["--set", f"publish.bind=tcp://127.0.0.1:{free_port()}"]
-    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as line:
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as pipeline:
         try:
-            for text in line.stderr:
+            for text in pipeline.stderr:
                 if "watch in a browser" in text:
                     break
             options.out.write_bytes(picture(f"http://{page}/"))
         finally:
-            line.terminate()
+            pipeline.terminate()
 
 
 if __name__ == "__main__":

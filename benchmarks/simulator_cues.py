@@ -1,6 +1,6 @@
 """Measure what classifiers learn from simulated events: the gesture of unseen people, and the identity of people.
 
-    eventveil simulate gestures people
+    eventveil simulate gestures people --seconds 3
     [EVENTVEIL_REAL_DATA=FOLDER] python benchmarks/simulator_cues.py people
 
 A small network (ResNet-18 with 16 channels, on log counts) gets windows of one second, 64x64; its predictions for the

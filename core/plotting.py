@@ -57,7 +57,7 @@ def draw_line(
     axis.fill_between(x, low, high, color=line.get_color(), alpha=0.12, linewidth=0)
 
 
-def draw_point(axis: Any, x: float, y: float, *, x_interval: Any, y_interval: Any, **look: Any) -> None:
+def draw_point(axis: Any, x: float, y: float, *, x_interval: Any, y_interval: Any, **style: Any) -> None:
     """Draw one value with its intervals as bars.
 
     Args:
@@ -66,10 +66,10 @@ def draw_point(axis: Any, x: float, y: float, *, x_interval: Any, y_interval: An
         y: its second coordinate.
         x_interval: its (low, high).
         y_interval: its (low, high).
-        look: of `Axes.errorbar`, such as fmt, color and label.
+        style: arguments of `Axes.errorbar`, such as fmt, color and label.
     """
     bars = [[[max(0.0, at - low)], [max(0.0, high - at)]] for at, (low, high) in ((x, x_interval), (y, y_interval))]
-    axis.errorbar([x], [y], xerr=bars[0], yerr=bars[1], **{"linewidth": 0.8, "markersize": 6, **look})
+    axis.errorbar([x], [y], xerr=bars[0], yerr=bars[1], **{"linewidth": 0.8, "markersize": 6, **style})
 
 
 def draw_legend(axis: Any) -> None:

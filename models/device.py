@@ -71,8 +71,8 @@ def precisions(device: torch.device) -> tuple[str, ...]:
 def computes_bf16(device: torch.device) -> bool:
     """Return whether the hardware multiplies bfloat16; PyTorch would emulate it, slowly.
 
-    That does not make it faster: an Intel processor with AVX512_BF16 but no AMX took up to 1.7 times as long as in
-    float32.
+    That does not make it faster: an Intel processor with AVX512_BF16 but no AMX took 1.5 to 1.7 times as long as
+    in float32.
     """
     if device.type == "cuda":
         with torch.cuda.device(device):

@@ -82,7 +82,7 @@ def check_fit(
         if classifier.role != "target":
             raise WeightsError(f"expected weights for a target, got {classifier.role}; choose another file")
         _agree(anonymizer, "the classifier", classifier.model_dump())
-    _agree(anonymizer, "the line", {"representation": representation, "bins": bins, "bin_us": bin_us, "size": size})
+    _agree(anonymizer, "the pipeline", {"representation": representation, "bins": bins, "bin_us": bin_us, "size": size})
 
 
 def _agree(anonymizer: Metadata, other: str, window: dict[str, Any]) -> None:

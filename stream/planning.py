@@ -154,7 +154,7 @@ def _anonymizer(settings: PipelineSettings) -> Metadata:
     if not (metadata.trained or settings.anonymize.allow_untrained):
         raise WeightsError(
             f"{path}: the anonymizer is untrained, so its noise does not protect: refused; "
-            "to try the line anyway, give --allow-untrained; every header will then say so"
+            "to try the pipeline anyway, give --allow-untrained; every header will then say so"
         )
     return metadata
 

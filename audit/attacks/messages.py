@@ -23,7 +23,7 @@ import torch
 from eventveil.audit.attacks.base import AttackJob, Findings, read_attacks
 from eventveil.audit.attacks.discriminant import Features, attack_pairs
 from eventveil.audit.execution.scheduler import Results
-from eventveil.audit.messages import Published, Sent, SimulatedLine, send
+from eventveil.audit.messages import Published, Sent, SimulatedPipeline, send
 from eventveil.audit.sources import PublishedWindows
 from eventveil.audit.stand_in import NOTHING, StandInSource
 from eventveil.audit.subjects import Subject
@@ -170,7 +170,7 @@ def _add(evaluation_set: EvaluationSet, subject: Subject, workspace: AuditWorksp
             classifier_trained=classifier is not None,
             labels=() if scores_NK is None else tuple(str(label) for label in range(scores_NK.shape[1])),
         )
-        _add_sent(send(subject.line, published, provenance, window_us=window_us), window_us, table)
+        _add_sent(send(subject.pipeline, published, provenance, window_us=window_us), window_us, table)
     return begin + np.arange(len(draw))[:, None]
 
 
@@ -191,7 +191,7 @@ def _add_words(evaluation_set: EvaluationSet, source: StandInSource, raw: Window
         steps = first + np.flatnonzero(windows.word_R[first:end] != NOTHING)
         published = [Published(raw.rows[step], word=int(windows.word_R[step])) for step in steps.tolist()]
         row_R[steps] = len(table) + np.arange(len(steps))
-        sent = send(SimulatedLine(), published, provenance, window_us=book.step_us, book=book)
+        sent = send(SimulatedPipeline(), published, provenance, window_us=book.step_us, book=book)
         _add_sent(sent, book.step_us, table)
     rows: Integers = row_R[evaluation_set.draw.start[:, None] + np.arange(windows.shape.per_window)]
     return rows
@@ -203,7 +203,7 @@ def _add_sent(sent: Sequence[Sequence[Sent]], window_us: int, table: FeatureTabl
 
 
 def jobs(plan: AuditPlan) -> list[MessagesAttack]:
-    """List the jobs for all audited subjects: others have no line that would publish them."""
+    """List the jobs for all audited subjects: others have no pipeline that would publish them."""
     return [MessagesAttack(subject.name) for subject in plan.subjects if subject.audited]
 
 

@@ -1,8 +1,8 @@
 """The audit's test of itself: attackers on planted leaks (`audit.planted`), with the people and attackers of the audit.
 
 A leak counts as found if an audit would fail an anonymizer for it: an attacker is certainly above the threshold, or
-a person is surely linked. Attackers try one after the other, those that learn fastest first, until one has found it.
-Each architecture attacks with one seed: an audit with more seeds sees more than this.
+a person is linked with certainty. Attackers try one after the other, those that learn fastest first, until one has
+found it. Each architecture attacks with one seed: an audit with more seeds sees more than this.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Any
 from eventveil.audit.attacks import conditions, gestures, messages, nearest, statistics
 from eventveil.audit.attacks.base import AttackJob, Findings, read_attacks
 from eventveil.audit.attacks.identity import IdentityAttack
-from eventveil.audit.evaluation.people import surely_linked
+from eventveil.audit.evaluation.people import linked_with_certainty
 from eventveil.audit.execution.scheduler import Results
 from eventveil.audit.figures import Attack, PlantedLeak, surest
 from eventveil.audit.planted import CONDITION, GESTURES, IN_MESSAGES, LEAKS, PLANTED, SCORES, planted_subject
@@ -84,7 +84,7 @@ def leak_found(subject: str, attacks: tuple[Attack, ...], threshold: float, most
     """
     best, people = surest(attacks), max(attack.people for attack in attacks)
     of_attacks = [attack.linked_people for attack in attacks if attack.way == "linked"]
-    linked = surely_linked([*of_attacks, *[()] * (most - len(of_attacks))], people)
+    linked = linked_with_certainty([*of_attacks, *[()] * (most - len(of_attacks))], people)
     found = best.advantage.low >= threshold or bool(linked)
     return PlantedLeak(name=subject.removeprefix(PLANTED), found=found, surest=best, surely_linked=len(linked))
 

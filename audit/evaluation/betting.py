@@ -35,9 +35,9 @@ FACTORS = (1.2, 2.4, 4.8)
 PRECISION = 1e-4
 
 
-def level_of(look: int) -> float:
+def level_of(k: int) -> float:
     """Return the level of the k-th audit of the same weights, counted from 1."""
-    return LEVEL / (look * (look + 1))
+    return LEVEL / (k * (k + 1))
 
 
 def log_stake(value_P: npt.NDArray[np.floating[Any]], mean: float, level: float) -> float:

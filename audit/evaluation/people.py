@@ -1,10 +1,10 @@
 """What an attacker achieves on single people: a leak of one person disappears in an average over all.
 
-An attacker names a person for each query. Those named too often for luck are *surely linked*: in a binomial test at the
-chance level of each query, corrected for the number of people and attackers (Bonferroni), at most one audit in twenty
-of a perfect anonymizer finds anyone. Queries of one person resemble each other, so an attacker may name one and the
-same wrong person for all of them. A person therefore counts only if wrong people are named that often so rarely that
-less than 0.05 of such people would be found by chance.
+An attacker names a person for each query. Those named too often for luck are *linked with certainty*: in a binomial
+test at the chance level of each query, corrected for the number of people and attackers (Bonferroni), at most one audit
+in twenty of a perfect anonymizer finds anyone. Queries of one person resemble each other, so an attacker may name one
+and the same wrong person for all of them. A person therefore counts only if wrong people are named that often so rarely
+that less than 0.05 of such people would be found by chance.
 
 Legend of axes: Q queries, P people.
 """
@@ -73,8 +73,8 @@ def linked_people(score_QP: npt.NDArray[np.floating[Any]], own_Q: npt.NDArray[np
     )
 
 
-def surely_linked(of_attacks: Sequence[tuple[PersonLinked, ...]], people: int) -> tuple[PersonLinked, ...]:
-    """Return each person whom some attacker surely links, with that attacker's figures, after the correction.
+def linked_with_certainty(of_attacks: Sequence[tuple[PersonLinked, ...]], people: int) -> tuple[PersonLinked, ...]:
+    """Return each person whom some attacker links with certainty, with that attacker's figures, after the correction.
 
     Args:
         of_attacks: the result of `linked_people` for every attacker.

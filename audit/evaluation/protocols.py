@@ -58,7 +58,7 @@ class Protocol:
         query_mask_T: which tracks are queries; the others are the gallery.
         left_out_QG: pairs that are not compared.
         seconds: length of a track; None for whole recordings.
-        look: which audit of the same weights this is, from 1.
+        audit_number: which audit of the same weights this is, from 1.
     """
 
     way: Way
@@ -67,7 +67,7 @@ class Protocol:
     query_mask_T: npt.NDArray[np.bool_]
     left_out_QG: npt.NDArray[np.bool_]
     seconds: float | None
-    look: int = 1
+    audit_number: int = 1
 
     @cached_property
     def query(self) -> Labels:
@@ -127,7 +127,7 @@ class Protocol:
         result = identity_result(IdentityRanking(ranking, self.query, self.gallery, self.left_out_QG), self.chance)
         rank1 = Figure.of(result["rank1"])
         in_first_place = by_person(ranking.first_match == 1, ranking.persons)
-        advantages = [Advantage.of("rank-1", rank1, ceiling(in_first_place, level_of(self.look)))]
+        advantages = [Advantage.of("rank-1", rank1, ceiling(in_first_place, level_of(self.audit_number)))]
         pairs = self.way == "linked"
         if pairs:
             advantages.append(self._of_two_people(score_QG))
@@ -188,7 +188,7 @@ class Protocol:
         by_answer = wilson(value * queries, queries)  # a bootstrap of people who are all alike has no width
         low, high = min(by_people.low, by_answer.low), max(by_people.high, by_answer.high)
         share = Figure(value=value, low=low, high=high, chance=0.5)
-        return Advantage.of("linkability", share, ceiling(wins_P, level_of(self.look)))
+        return Advantage.of("linkability", share, ceiling(wins_P, level_of(self.audit_number)))
 
     def _scores_of_people(
         self, score_QG: npt.NDArray[np.floating[Any]]
@@ -327,15 +327,21 @@ def _sessions(slots: Slots) -> dict[str, list[str]]:
     return sessions
 
 
-def protocols_of(evaluation_set: EvaluationSet, linking: tuple[int, ...], seed: int, look: int = 1) -> list[Protocol]:
-    """Return the protocols that the data of these people allows, for the look-th audit of the same weights."""
+def protocols_of(
+    evaluation_set: EvaluationSet, linking: tuple[int, ...], seed: int, audit_number: int = 1
+) -> list[Protocol]:
+    """Return the protocols that the data of these people allows, for one of several audits of the same weights."""
     protocols = [search(evaluation_set), *(linked(evaluation_set, windows, seed) for windows in linking)]
-    return [replace(protocol, look=look) for protocol in protocols if protocol.can_be_scored]
+    return [replace(protocol, audit_number=audit_number) for protocol in protocols if protocol.can_be_scored]
 
 
-def sequences_of(evaluation_set: EvaluationSet, lengths: tuple[int, ...], seed: int, look: int = 1) -> list[Protocol]:
+def sequences_of(
+    evaluation_set: EvaluationSet, lengths: tuple[int, ...], seed: int, audit_number: int = 1
+) -> list[Protocol]:
     """Return the linked protocols of windows in order; lengths above those of sessions all mean whole sessions."""
-    protocols = [replace(linked(evaluation_set, windows, seed, in_order=True), look=look) for windows in lengths]
+    protocols = [
+        replace(linked(evaluation_set, windows, seed, in_order=True), audit_number=audit_number) for windows in lengths
+    ]
     by_length = {protocol.members_Tn.shape[1]: protocol for protocol in protocols if protocol.can_be_scored}
     return list(by_length.values())
 

@@ -111,7 +111,7 @@ class AuditReport(ReportModel):
         evidence: False for a quick audit, whose figures prove nothing.
         threshold: advantage over blind guessing that no interval may reach.
         precision: how far an interval may reach above its figure.
-        people_linked: share of the test people who may be surely linked.
+        people_linked: share of the test people who may be linked with certainty.
         look: which audit of the same weights this is, of those begun with the same key; from 1.
         settings: settings of the audit, all keys.
         data: the data it was made with.

@@ -83,15 +83,15 @@ def who_tried(report: AuditReport) -> str:
 
 
 def maximum_risk(subject: SubjectReport) -> str:
-    """Describe the person who was identified most surely."""
+    """Describe the person who was identified with the most certainty."""
     of_person = [one for attack in subject.attacks if attack.way == "linked" for one in attack.linked_people]
     if not of_person:
         return "No person was named more often than luck explains."
     one = min(of_person, key=lambda person: person.luck)
-    sure = "surely linked" if subject.verdict is not None and subject.verdict.surely_linked else "possibly by luck"
+    certain = subject.verdict is not None and subject.verdict.surely_linked
     return (
-        f"The person who was identified most surely was named correctly {one.hits} of {one.queries} times (blind "
-        f"guessing: {one.chance:.1%}), {sure}."
+        f"The person identified with the most certainty was named correctly {one.hits} of {one.queries} times (blind "
+        f"guessing: {one.chance:.1%}), {'linked with certainty' if certain else 'possibly by luck'}."
     )
 
 

@@ -10,7 +10,7 @@ import math
 from collections.abc import Sequence
 
 from eventveil.audit.architectures import ARCHITECTURES
-from eventveil.audit.evaluation.people import surely_linked
+from eventveil.audit.evaluation.people import linked_with_certainty
 from eventveil.audit.figures import (
     Advantage,
     Attack,
@@ -37,7 +37,7 @@ def decide(
     evidence: bool = True,
     missed: tuple[str, ...] = (),
     predicted: bool = False,
-    look: int = 1,
+    audit_number: int = 1,
     earlier: Sequence[Outcome] = (),
 ) -> Verdict:
     """Compare the highest ceiling of all attackers with the threshold, and look for single people who are linked.
@@ -50,19 +50,19 @@ def decide(
         on_raw: the same on raw windows, as a control: attackers that fail there prove nothing by failing elsewhere.
         threshold: advantage over blind guessing, from 0 to 1.
         precision: how far a ceiling may lie above its figure; beyond that, there are too few test people.
-        people_linked: share of the test people who may be surely linked, see `evaluation.people`.
+        people_linked: share of the test people who may be linked with certainty, see `evaluation.people`.
         evidence: whether the attackers were trained long enough to mean anything.
         missed: planted leaks that the attackers of this audit did not find.
         predicted: whether a guess of the noise's seed succeeded, so that the noise can be subtracted.
-        look: which audit of the same weights this is; it has chosen the level of the ceilings.
+        audit_number: which audit of the same weights this is; it has chosen the level of the ceilings.
         earlier: what other audits of these weights have shown.
     """
     top, last = strongest(attacks), decisive(attacks)
     sure = surest(attacks)
-    reach = last.advantage.ceiling - last.advantage.value
+    reach, repeated = last.advantage.ceiling - last.advantage.value, _repeated(audit_number)
     people = last.attack.people
     needed = max(MIN_PEOPLE, math.ceil(people * (reach / precision) ** 2))
-    linked = surely_linked([attack.linked_people for attack in attacks if attack.way == "linked"], people)
+    linked = linked_with_certainty([attack.linked_people for attack in attacks if attack.way == "linked"], people)
 
     def verdict(status: int, text: str, by: StrongestAttack = last, people_needed: int | None = None) -> Verdict:
         return Verdict.model_validate(
@@ -102,14 +102,14 @@ def decide(
         return verdict(
             INCONCLUSIVE,
             f"Inconclusive: with {people} test people the deciding figure is {_words(last.advantage)}, and may be "
-            f"{last.advantage.ceiling:.1%}{_in_look(look)}. To know it to within {precision:.0%} takes about {needed} "
+            f"{last.advantage.ceiling:.1%}{repeated}. To know it to within {precision:.0%} takes about {needed} "
             "test people.",
             people_needed=needed,
         )
     if last.advantage.ceiling >= threshold:
         return verdict(
             FAIL,
-            f"Fail: an attacker may gain up to {last.advantage.ceiling:.1%} over blind guessing{_in_look(look)}; the "
+            f"Fail: an attacker may gain up to {last.advantage.ceiling:.1%} over blind guessing{repeated}; the "
             f"threshold is {threshold:.0%}.",
         )
     if not evidence:
@@ -121,11 +121,11 @@ def decide(
     return verdict(
         PASS,
         f"Pass: none of {len({attack.title for attack in attacks})} attackers gained more than "
-        f"{last.advantage.ceiling:.1%} over blind guessing{_in_look(look)}; the threshold is {threshold:.0%}. "
+        f"{last.advantage.ceiling:.1%} over blind guessing{repeated}; the threshold is {threshold:.0%}. "
         + (
-            f"{len(linked)} of {people} test people {'is' if len(linked) == 1 else 'are'} surely linked."
+            f"{len(linked)} of {people} test people {'is' if len(linked) == 1 else 'are'} linked with certainty."
             if linked
-            else f"None of {people} test people is surely linked."
+            else f"None of {people} test people is linked with certainty."
         ),
     )
 
@@ -170,8 +170,8 @@ def outcome_of(verdict: Verdict) -> Outcome:
     )
 
 
-def _in_look(look: int) -> str:
-    return "" if look == 1 else f" (audit {look} of these weights, and so held to a stricter level)"
+def _repeated(audit_number: int) -> str:
+    return "" if audit_number == 1 else f" (audit {audit_number} of these weights, and so held to a stricter level)"
 
 
 def _better_untrained(on_raw: tuple[Attack, ...]) -> StrongestAttack | None:
@@ -191,11 +191,11 @@ def below_chance(attacks: tuple[Attack, ...]) -> bool:
 
 
 def _linked_words(linked: tuple[PersonLinked, ...], people: int, allowed: float) -> str:
-    surest_one = min(linked, key=lambda one: one.luck)
+    one = min(linked, key=lambda person: person.luck)
     return (
-        f"Fail: {len(linked)} of {people} test people {'is' if len(linked) == 1 else 'are'} surely linked, where "
-        f"{math.floor(allowed * people)} may be: an attacker named the surest one correctly {surest_one.hits} of "
-        f"{surest_one.queries} times (blind guessing: {surest_one.chance:.1%})."
+        f"Fail: {len(linked)} of {people} test people {'is' if len(linked) == 1 else 'are'} linked with certainty, "
+        f"where {math.floor(allowed * people)} may be: an attacker named the most certain one correctly {one.hits} of "
+        f"{one.queries} times (blind guessing: {one.chance:.1%})."
     )
 
 

@@ -49,7 +49,7 @@ class AuditPlan:
         work: folder of windows, networks and results; private.
         dataset: its trials, in parts by person.
         planted: subjects with a planted leak, by which the audit tests itself.
-        look: which audit of the same weights this is, from 1.
+        audit_number: which audit of the same weights this is, from 1.
     """
 
     settings: AuditSettings
@@ -57,7 +57,7 @@ class AuditPlan:
     work: Path
     dataset: Dataset
     planted: tuple[Subject, ...] = ()
-    look: int = 1
+    audit_number: int = 1
 
 
 @dataclass(frozen=True)
@@ -113,7 +113,7 @@ class AuditWorkspace:
                 "share"
             )
         self.settings, self.work, self.dataset, self.group = plan.settings, plan.work, plan.dataset, group
-        self._look = plan.look
+        self._audit_number = plan.audit_number
         self._reporter, self._watch = reporter, watch
         self._subjects = {subject.name: subject for subject in (*plan.subjects, *plan.planted)}
         for subject in self._subjects.values():
@@ -148,12 +148,12 @@ class AuditWorkspace:
     @cached_property
     def protocols(self) -> list[Protocol]:
         """All protocols by which attacks on test people are scored."""
-        return protocols_of(self.test, self.settings.linking, self.settings.seed, self._look)
+        return protocols_of(self.test, self.settings.linking, self.settings.seed, self._audit_number)
 
     @cached_property
     def sequences(self) -> list[Protocol]:
         """The protocols of windows in the order of time."""
-        return sequences_of(self.test, self.settings.sequences, self.settings.seed, self._look)
+        return sequences_of(self.test, self.settings.sequences, self.settings.seed, self._audit_number)
 
     @cached_property
     def validation(self) -> Protocol:

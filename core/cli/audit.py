@@ -104,8 +104,8 @@ def run(
     keep it private.
 
     Exit status 0, Pass: the ceiling of every attacker's advantage is below the threshold. 1, Fail: an attacker is, or
-    may be, above it, or single people are surely linked. 2, Inconclusive: the report states what would be needed to
-    decide. Repeated audits of the same weights are held to stricter levels (docs/audit.md).
+    may be, above it, or single people are linked with certainty. 2, Inconclusive: the report states what would be
+    needed to decide. Repeated audits of the same weights are held to stricter levels (docs/audit.md).
 
     For example:
 
@@ -292,9 +292,9 @@ def _audit(
 def _attack(
     settings: AuditSettings, subjects: list[Subject], out: Path, key: Path, make_executor: MakeExecutor, *, resume: bool
 ) -> AuditReport:
+    from eventveil.audit.audit_log import AuditLog
     from eventveil.audit.auditor import Auditor
     from eventveil.audit.execution.progress import AuditProgress
-    from eventveil.audit.looks import Looks
     from eventveil.retention import windows_kept
     from eventveil.training.engine.loop import Interrupted
 
@@ -302,7 +302,7 @@ def _attack(
     try:
         kept = windows_kept(out / "work", keep=settings.run.keep_windows, cache=settings.data.cache)
         with kept, AuditProgress(stderr) as progress:
-            return Auditor(settings, subjects, out, progress, Looks(key), resume=resume).run(make_executor, command)
+            return Auditor(settings, subjects, out, progress, AuditLog(key), resume=resume).run(make_executor, command)
     except (Interrupted, KeyboardInterrupt):
         say(f"eventveil: stopped; {out} holds all results so far. To continue, repeat the command with --resume")
         raise typer.Exit(INTERRUPTED) from None

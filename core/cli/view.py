@@ -61,11 +61,13 @@ def view(
 
     eventveil view tcp://HOST:5556 --server-key line.pub --key alice/secret.key --token page.token
     """
-    from eventveil.stream.web.feed import WatchedLine
+    from eventveil.stream.web.feed import WatchedPipeline
     from eventveil.stream.web.serve import serve_page
 
     stopped: list[bool] = []
     on_signals(lambda: stopped.append(True))
-    line = WatchedLine(endpoint, server_key=server_key, key=key, require_certificate=require_certificate, book=book)
+    pipeline = WatchedPipeline(
+        endpoint, server_key=server_key, key=key, require_certificate=require_certificate, book=book
+    )
     tell = say_json if json else say
-    serve_page(line, http, token, say=tell, stop=lambda: bool(stopped))
+    serve_page(pipeline, http, token, say=tell, stop=lambda: bool(stopped))

@@ -1,4 +1,4 @@
-"""Passes on what several lines publish, through one address: subscribers need one key and one connection for a fleet.
+"""Passes on what several pipelines publish, at one address: subscribers need one key and one connection for a fleet.
 
     python proxy.py fleet.yaml
 
@@ -9,10 +9,11 @@
       - {endpoint: "tcp://door.lan:5556", server_key: door.pub, key: keys/secret.key}
       - {endpoint: "tcp://hall.lan:5556", server_key: hall.pub, key: keys/secret.key}
 
-Messages pass unchanged, so subscribers can still check book and certificate. Each line must give its stream another
-name (`sources: [{stream: door}]`). The end of a single line is not passed on, since it would end the subscriptions to
-all others; Prometheus tells which lines are up. ZeroMQ's own proxy would pass subscriptions on, and with them a
-subscriber's abuse: the lines would expel the proxy. Here the endpoint of `eventveil run` admits and expels subscribers.
+Messages pass unchanged, so subscribers can still check book and certificate. Each pipeline must give its stream
+another name (`sources: [{stream: door}]`). The end of a single pipeline is not passed on, since it would end the
+subscriptions to all others; Prometheus tells which pipelines are up. ZeroMQ's own proxy would pass subscriptions on,
+and with them a subscriber's abuse: the pipelines would expel the proxy. Here the endpoint of `eventveil run` admits and
+expels subscribers.
 """
 
 import signal
@@ -34,7 +35,7 @@ from eventveil.stream.settings import PublishSettings
 from eventveil.stream.subscriber.subscriber_socket import connect, subscriber_socket
 
 POLL_MS, BATCH = 50, 100
-TOPICS = tuple(HEADERS)  # `state` comes last: lines count a subscriber when its first subscription arrives
+TOPICS = tuple(HEADERS)  # `state` comes last: pipelines count a subscriber when its first subscription arrives
 
 
 def run(fleet, stop, ready=print):
@@ -45,33 +46,33 @@ def run(fleet, stop, ready=print):
         zmq.Context() as context,
         ExitStack() as opened,
     ):
-        lines = [opened.enter_context(subscription(line, context)) for line in fleet["lines"]]
+        pipelines = [opened.enter_context(subscription(one, context)) for one in fleet["lines"]]
         public = PublicEndpoint(listener, settings, context)
         opened.callback(public.close)
         subscriptions, poller = SubscriptionTracker(public.socket, public.connections), zmq.Poller()
-        for line in lines:
-            poller.register(line, zmq.POLLIN)
+        for pipeline in pipelines:
+            poller.register(pipeline, zmq.POLLIN)
         ready(listener.endpoint)
         while not stop.is_set():
-            for line, _ in poller.poll(POLL_MS):
-                pass_on(line, public.socket)
+            for pipeline, _ in poller.poll(POLL_MS):
+                pass_on(pipeline, public.socket)
             subscriptions.count()
             public.service(subscriptions.abusive_client())
 
 
-def subscription(line, context):
-    keyed = "server_key" in line
-    identity = (read_public(Path(line["server_key"])).key, read_secret(Path(line["key"]))) if keyed else None
+def subscription(pipeline, context):
+    keyed = "server_key" in pipeline
+    identity = (read_public(Path(pipeline["server_key"])).key, read_secret(Path(pipeline["key"]))) if keyed else None
     socket = subscriber_socket(TOPICS, 1000, context, identity)
-    connect(socket, line["endpoint"])
+    connect(socket, pipeline["endpoint"])
     return socket
 
 
-def pass_on(line, public):
-    """Pass on what has arrived from a line, at most a batch: then it is the turn of the others."""
+def pass_on(pipeline, public):
+    """Pass on what has arrived from a pipeline, at most a batch: then it is the turn of the others."""
     for _ in range(BATCH):
         try:
-            frames = line.recv_multipart(zmq.NOBLOCK, copy=False)
+            frames = pipeline.recv_multipart(zmq.NOBLOCK, copy=False)
         except zmq.Again:
             return
         try:

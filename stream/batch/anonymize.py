@@ -80,8 +80,9 @@ def anonymize_all(
         # What an earlier run has anonymized comes first: it is its twin that is left out, whatever the order is now.
         repeats = repeated(sorted(recordings, key=lambda recording: recording.name not in done))
         done -= repeats.keys()
-        for name in done:  # it may have failed before it was made, and its process have been killed just then
-            manifest.note(entries[name].model_copy(update={"error": None}))
+        for name in done:
+            if entries[name].error is not None:  # it failed before it was made, and its process was killed just then
+                manifest.note(entries[name].model_copy(update={"error": None}))
         for name, other in repeats.items():
             error = f"{name}: has the events of {other}, and noise that is drawn twice can be averaged away: left out"
             manifest.note(entries[name].model_copy(update={"error": error}))

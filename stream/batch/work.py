@@ -18,7 +18,7 @@ from eventveil.errors import (
     LineError,
 )
 from eventveil.files import remove_parts
-from eventveil.stream.batch.line import FileLine
+from eventveil.stream.batch.file_pipeline import FilePipeline
 from eventveil.stream.batch.manifest import digest_of
 from eventveil.stream.batch.recordings import Recording
 from eventveil.stream.plan import PipelinePlan
@@ -59,10 +59,10 @@ class Executor(Protocol):
 
 
 class Worker:
-    """Does tasks one after the other. Arguments and errors: see `FileLine`."""
+    """Does tasks one after the other. Arguments and errors: see `FilePipeline`."""
 
     def __init__(self, plan: PipelinePlan, form: str) -> None:
-        self._line = FileLine(plan, form)
+        self._pipeline = FilePipeline(plan, form)
         self._digests: dict[Path, str] = {}  # a file may hold many trials
 
     def do(self, task: Task) -> TaskOutcome:
@@ -78,7 +78,7 @@ class Worker:
         try:
             with ThreadPoolExecutor(1) as pool:
                 digest = pool.submit(self._digest, recording.path)
-                windows, omissions = self._line.anonymize(recording, task.path, replace=True)
+                windows, omissions = self._pipeline.anonymize(recording, task.path, replace=True)
             return TaskOutcome(recording.name, windows, digest.result(), omissions=omissions)
         except CrashError:
             raise

@@ -124,13 +124,13 @@ class StatusServer:
         if silent_s > SILENT_S:
             return f"the supervisor has not reported for {silent_s:.0f} s"
         status = self._status
-        return "" if status is None or status.failure is None else "the line has failed; see its log"
+        return "" if status is None or status.failure is None else "the pipeline has failed; see its log"
 
     def _readiness_problem(self) -> str:
         if problem := self._health_problem():
             return problem
         if self._status is None:
-            return "not ready: the line is starting"
+            return "not ready: the pipeline is starting"
         stages = self._status.stages
         missing = [name for name in self._members() if name not in stages or stages[name].kind not in ("ready", "beat")]
         return f"not ready: {', '.join(missing)}" if missing else ""

@@ -14,6 +14,7 @@ import logging
 import threading
 import time
 from collections import Counter
+from contextlib import ExitStack, closing
 from pathlib import Path
 
 import zmq
@@ -86,6 +87,7 @@ class PublicEndpoint:
         settings: queue, and the folder of keys; without keys, nothing is encrypted.
         context: this process's context.
         expelled: a file that keeps the keys of expelled subscribers for the next publisher process; None: in memory.
+            Without keys it is left alone.
 
     Attributes:
         socket: the XPUB socket.
@@ -108,17 +110,13 @@ class PublicEndpoint:
         raise_descriptor_limit()
         pair = None if settings.keys is None else read_folder(settings.keys)
         allowed = None if settings.keys is None else AllowList(settings.keys)
-        expelled_keys = ExpelledKeys(expelled)
-        try:
-            self._authenticator = Authenticator(allowed, expelled_keys, context)
-        except BaseException:
-            expelled_keys.close()
-            raise
-        try:
+        # Without keys no one can be recognised again, so nothing is written down.
+        file = None if settings.keys is None else expelled
+        with ExitStack() as opened:
+            expelled_keys = opened.enter_context(closing(ExpelledKeys(file)))
+            self._authenticator = opened.enter_context(closing(Authenticator(allowed, expelled_keys, context)))
             self.socket = public_socket(listener, settings.queue, context, pair)
-        except BaseException:
-            self._authenticator.close()
-            raise
+            opened.pop_all()  # all succeeded: `close` closes them
         self.connections = Connections(listener)
         self._counts: Counter[str] = Counter()
         self._failures = _FailureLog()

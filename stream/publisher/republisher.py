@@ -135,7 +135,7 @@ class Republisher:
 
     def _pass(self, number: int) -> None:
         """Send the messages of one pass, each when it is due."""
-        runs: dict[str, str] = {}  # recordings of several lines, one after the other, are several runs
+        runs: dict[str, str] = {}  # recordings of several pipelines, one after the other, are several runs
         begun_s, first_ns = time.monotonic(), None
         for recorded in self._played(number):
             first_ns = recorded.time_ns if first_ns is None else first_ns

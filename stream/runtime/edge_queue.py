@@ -109,7 +109,7 @@ class EdgeSender:
 
     def _send_within(self, seconds: float) -> None:
         if self._aborted():
-            raise LineError("the line was stopped before all windows were sent")
+            raise LineError("the pipeline was stopped before all windows were sent")
         self.wait(int(seconds * 1000))
         self.flush()
 

@@ -121,4 +121,4 @@ def unpack(frames: Sequence[Any]) -> StageMessage:
         return StageMessage(header.stream, window.with_scores(probabilities) if probabilities.size else window, lost)
     except (ValidationError, ValueError, EventError) as error:
         # The cause could quote the payload's bytes, so only its type is reported.
-        raise WireError(f"a message inside the line is malformed ({type(error).__name__})") from None
+        raise WireError(f"a message inside the pipeline is malformed ({type(error).__name__})") from None

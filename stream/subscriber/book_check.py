@@ -40,11 +40,11 @@ class BookCheck:
             return
         book = self._book
         if header.book is None or header.word is None:
-            raise BookError("refused: the line publishes no words of a book, but windows of another anonymizer")
+            raise BookError("refused: the pipeline publishes no words of a book, but windows of another anonymizer")
         if header.book != book.digest:
             raise BookError(
-                f"refused: the line publishes from the book with SHA-256 {header.book}, and this one has "
-                f"{book.digest}; get the line's book"
+                f"refused: the pipeline publishes from the book with SHA-256 {header.book}, and this one has "
+                f"{book.digest}; get the pipeline's book"
             )
         span_us = header.t_end_us - header.t_start_us
         if header.word >= len(book.words) or span_us != book.step_us or header.t_start_us % book.step_us:
@@ -76,5 +76,5 @@ def _refusal(message: Message, what: str) -> BookError:
     header = message.header
     return BookError(
         f"refused: {message.topic} {header.seq} of stream {header.stream} is not what the book says: {what}; do not "
-        "trust this line"
+        "trust this pipeline"
     )

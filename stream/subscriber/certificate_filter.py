@@ -17,7 +17,7 @@ from eventveil.stream.protocol.wire import CERTIFICATE_STATE, Message, StateHead
 
 log = logging.getLogger("eventveil.subscribe")
 
-NAME = "refused: the certificate of this line"
+NAME = "refused: the certificate of this pipeline"
 PATIENCE_S = 6.0  # how long to wait for a certificate, which a publisher repeats every two seconds
 
 
@@ -56,8 +56,8 @@ class CertificateFilter:
         assert isinstance(header, StreamHeader)
         if header.certificate is None:
             raise AuditError(
-                f"refused: the weights of this line (digest {header.anonymizer[:16]}) have no certificate: no audit "
-                "shows how well they hide people"
+                f"refused: the weights of this pipeline (digest {header.anonymizer[:16]}) have no certificate: no "
+                "audit shows how well they hide people"
             )
         if self._signed is None or self._signed.digest != header.certificate:
             self._withheld += 1
@@ -78,18 +78,18 @@ class CertificateFilter:
         subject = signed.certificate.about(header.anonymizer)
         if subject is None:
             raise AuditError(
-                f"refused: the certificate {signed.digest[:16]} does not cover the weights of this line (digest "
+                f"refused: the certificate {signed.digest[:16]} does not cover the weights of this pipeline (digest "
                 f"{header.anonymizer[:16]})"
             )
         if header.book != subject.book or (header.bits_per_second or 0) > (subject.bits_per_second or 0):
             raise AuditError(
-                f"refused: the certificate {signed.digest[:16]} covers the weights of this line with the book "
-                f"{subject.book} and {subject.bits_per_second} bits per second; the line has {header.book} and "
+                f"refused: the certificate {signed.digest[:16]} covers the weights of this pipeline with the book "
+                f"{subject.book} and {subject.bits_per_second} bits per second; the pipeline has {header.book} and "
                 f"{header.bits_per_second}"
             )
         if subject.status != PASSED:
             raise AuditError(
-                f"refused: the weights of this line did not pass their audit: {printable(subject.verdict)}"
+                f"refused: the weights of this pipeline did not pass their audit: {printable(subject.verdict)}"
             )
 
     def check(self) -> None:
@@ -109,7 +109,7 @@ class CertificateFilter:
                 self._check_covered(self._signed, self._awaited)
                 self._waiting_since = None  # it has arrived, however long the next message takes
         elif header.stream is None and self._waiting_since is not None:
-            raise self._missing("before the line ended")
+            raise self._missing("before the pipeline ended")
 
     def _warn(self, warning: str | None) -> None:
         """Log a warning, and not again until it changes: a certificate is repeated every two seconds."""

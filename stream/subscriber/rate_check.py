@@ -58,13 +58,13 @@ class RateCheck:
         if most is None:
             raise BookError(
                 f"refused: {header.bits_per_second:g} bits per second are not those of this book with any number of "
-                "changes a second; do not trust this line"
+                "changes a second; do not trust this pipeline"
             )
         seen = self._seen.get(header.stream)
         if seen is not None and seen.run == header.run and seen.bits != header.bits_per_second:
             raise BookError(
                 f"refused: stream {header.stream} stated {seen.bits:g} bits per second and now states "
-                f"{header.bits_per_second:g}, in one run; do not trust this line"
+                f"{header.bits_per_second:g}, in one run; do not trust this pipeline"
             )
         if seen is None or seen.run != header.run or self._unseen & message.missing.keys():
             seen = self._seen[header.stream] = _Seen(header.run, header.bits_per_second, None, deque(maxlen=most + 1))
@@ -74,5 +74,5 @@ class RateCheck:
         if len(seen.changes_us) > most and seen.changes_us[-1] - seen.changes_us[0] < SECOND_US:
             raise BookError(
                 f"refused: the word of stream {header.stream} changed {most + 1} times within a second, and the header "
-                f"states {header.bits_per_second:g} bits per second, which allow {most}; do not trust this line"
+                f"states {header.bits_per_second:g} bits per second, which allow {most}; do not trust this pipeline"
             )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from typing import TypeVar
 
-MOST = 10_000  # streams of all topics; no honest line comes near
+MOST = 10_000  # streams of all topics; no honest pipeline comes near
 Key = TypeVar("Key")
 Value = TypeVar("Value")
 

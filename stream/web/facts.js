@@ -1,4 +1,4 @@
-// What the page says of a stream in words. All text comes from the line and is never taken as HTML.
+// What the page says of a stream in words. All text comes from the pipeline and is never taken as HTML.
 
 const byId = (id) => document.getElementById(id);
 

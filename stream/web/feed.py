@@ -44,7 +44,7 @@ SHOWN = {"seq", "run", "t_start_us", "t_end_us", "age_ms", "incidents", "anonymi
 
 
 @dataclass(frozen=True, slots=True)
-class WatchedLine:
+class WatchedPipeline:
     """A pipeline to subscribe to, with the options of `eventveil.stream.subscribe`."""
 
     endpoint: str
@@ -58,7 +58,7 @@ class Feed(Background):
     """Receives from a pipeline while the context is open.
 
     Args:
-        line: the pipeline.
+        pipeline: where to subscribe, and what to check.
         clock: monotonic time in seconds.
 
     Attributes:
@@ -66,10 +66,10 @@ class Feed(Background):
             work. None while it works.
     """
 
-    def __init__(self, line: WatchedLine, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, pipeline: WatchedPipeline, clock: Callable[[], float] = time.monotonic) -> None:
         super().__init__("view")
         self.failure: EventVeilError | None = None
-        self._line = line
+        self._pipeline = pipeline
         self._clock = clock
         self._lock = threading.Lock()  # over the browsers and the newest frames
         self._browsers: set[NewestFrames] = set()
@@ -78,7 +78,7 @@ class Feed(Background):
         self._named: set[str] = set()  # streams of which states are shown
         self._replays: dict[str, str] = {}  # by stream: that it is a replay
         self._run: str | None = None
-        checks = {"keys": line.server_key, "book": line.book, "certificate": line.require_certificate}
+        checks = {"keys": pipeline.server_key, "book": pipeline.book, "certificate": pipeline.require_certificate}
         self._send(PageFrame.of("page", checks={name: file is not None for name, file in checks.items()}))
 
     @property
@@ -110,11 +110,11 @@ class Feed(Background):
         while not self._stopped.is_set():
             self._say("waiting")
             self._replays.clear()
-            line, reason = self._line, ""
+            pipeline, reason = self._pipeline, ""
             try:
                 for message in subscribe(
-                    line.endpoint, (WINDOW, GESTURE), server_key=line.server_key, key=line.key, queue=QUEUE,
-                    require_certificate=line.require_certificate, book=line.book, stop=self._stopped.is_set,
+                    pipeline.endpoint, (WINDOW, GESTURE), server_key=pipeline.server_key, key=pipeline.key, queue=QUEUE,
+                    require_certificate=pipeline.require_certificate, book=pipeline.book, stop=self._stopped.is_set,
                 ):  # fmt: skip
                     self._take(message)
             except EventVeilError as error:
@@ -122,7 +122,7 @@ class Feed(Background):
                     self._say("refused", str(error))
                     self.failure = error
                     return
-                reason = str(error)  # a line that has worked may come back
+                reason = str(error)  # a pipeline that has worked may come back
                 log.warning("%s; trying again", reason)
             self._say("lost" if reason else "ended", reason)
             self._stopped.wait(RETRY_S)

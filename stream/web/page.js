@@ -5,7 +5,7 @@ import { clearFacts, labelOf, sayDropped, sayGesture, sayStatus, sayWindow } fro
 import { Picture } from "./picture.js";
 import { addGesture, drawTimeline } from "./timeline.js";
 
-const SILENT_MS = 3000; // at least, before a silent line counts as lost
+const SILENT_MS = 3000; // at least, before a silent pipeline counts as lost
 const SLOW = 4; // times the usual interval between two windows
 
 const byId = (id) => document.getElementById(id);
@@ -13,7 +13,7 @@ const picture = new Picture(byId("picture"));
 const streams = new Map(); // by name: {run, window, gesture, bars, state, arrived, intervals}
 let chosen = null;
 let checks = { keys: false, book: false, certificate: false };
-let line = { state: "waiting", reason: "" };
+let pipeline = { state: "waiting", reason: "" };
 let end = null; // how the pipeline has ended, if it has
 let connected = "connecting";
 let dropped = 0;
@@ -57,7 +57,7 @@ function onFrame({ dropped: missed, header, payload }) {
   if (header.kind === "window") onWindow(header, payload, now);
   else if (header.kind === "gesture") onGesture(header, now);
   else if (header.kind === "page") checks = header.checks;
-  else if (header.kind === "line") line = header;
+  else if (header.kind === "line") pipeline = header;
   else if (header.kind === "state" && header.stream === "") end = header;
   else if (header.kind === "state" && streams.has(header.stream)) streams.get(header.stream).state = header;
   tell(now);
@@ -67,20 +67,20 @@ function usual(intervals) {
   return intervals.length ? intervals.toSorted((a, b) => a - b)[Math.floor(intervals.length / 2)] : 0;
 }
 
-// The state of the line in one sentence, and whether it is bad news.
+// The state of the pipeline in one sentence, and whether it is bad news.
 function statusOf(now) {
   if (connected === "connecting") return ["Connecting …", false];
   if (connected === "full") return ["Too many browsers are watching already. Trying again …", true];
   if (connected !== "open") return ["The connection to this page's server is lost. Trying again …", true];
-  if (line.state === "refused") return [line.reason, true];
+  if (pipeline.state === "refused") return [pipeline.reason, true];
   if (end) return [`The pipeline has ${end.state}. ${end.reason} Waiting for the next one …`, end.state === "failed"];
-  if (line.state === "lost") return [`The line is lost: ${line.reason}. Trying again …`, true];
+  if (pipeline.state === "lost") return [`The pipeline is lost: ${pipeline.reason}. Trying again …`, true];
   const stream = streams.get(chosen);
   if (!stream || stream.arrived === null) return ["Waiting for a pipeline …", false];
   if (stream.state) return [`This stream: ${stream.state.state.replace("_", " ")}. ${stream.state.reason}`, true];
   const silent = now - stream.arrived;
   if (silent > Math.max(SILENT_MS, SLOW * usual(stream.intervals))) {
-    return [`The line is lost: nothing has arrived for ${Math.floor(silent / 1000)} s. Waiting …`, true];
+    return [`The pipeline is lost: nothing has arrived for ${Math.floor(silent / 1000)} s. Waiting …`, true];
   }
   if (stream.window.replay) return [`Not live: ${stream.window.replay}`, true];
   return ["Live", false];

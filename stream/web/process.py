@@ -15,7 +15,7 @@ from contextlib import contextmanager
 
 from eventveil.errors import EventVeilError
 from eventveil.processes import describe_end, die_with_parent, forbid_core_dumps, ignored_signals, module_command
-from eventveil.stream.web.feed import WatchedLine
+from eventveil.stream.web.feed import WatchedPipeline
 from eventveil.stream.web.serve import serve_page
 
 END_S = 5.0
@@ -62,7 +62,7 @@ def main(endpoint: str, address: str, parent: str) -> None:
     forbid_core_dumps()
     die_with_parent(int(parent))
     try:
-        serve_page(WatchedLine(endpoint), address, say=_print)
+        serve_page(WatchedPipeline(endpoint), address, say=_print)
     except EventVeilError as error:
         _print(f"eventveil: {error}")
         sys.exit(2)

@@ -11,7 +11,7 @@ from eventveil.errors import ConfigError, LineError
 from eventveil.stream.monitoring.token import NEW, read_token
 from eventveil.stream.protocol.endpoints import is_loopback
 from eventveil.stream.watch_settings import parse_address
-from eventveil.stream.web.feed import Feed, WatchedLine
+from eventveil.stream.web.feed import Feed, WatchedPipeline
 
 ADDRESS = "127.0.0.1:8765"
 POLL_S = 0.1
@@ -19,7 +19,7 @@ TELL_S = 1.0  # for browsers to receive why the page ends
 
 
 def serve_page(
-    line: WatchedLine,
+    pipeline: WatchedPipeline,
     http: str = ADDRESS,
     token: Path | None = None,
     *,
@@ -29,7 +29,7 @@ def serve_page(
     """Serve the page of a pipeline until `stop` returns True.
 
     Args:
-        line: the pipeline.
+        pipeline: where to subscribe, and what to check.
         http: HOST:PORT to serve the page at.
         token: file with the token that browsers need. Required where other machines can connect, and for a pipeline
             with keys: other users of this machine have none.
@@ -45,19 +45,19 @@ def serve_page(
         host, port = parse_address(http)
     except ValueError as error:
         raise ConfigError(f"--http: {error}") from None
-    if token is None and (line.key is not None or not is_loopback(ip_address(host))):
+    if token is None and (pipeline.key is not None or not is_loopback(ip_address(host))):
         others = "other users of this machine" if is_loopback(ip_address(host)) else "other machines"
         raise ConfigError(
             f"{others} could open {http} and see what only your key may receive: create a token, {NEW}, and give "
             "--token FILE"
-            if line.key is not None
+            if pipeline.key is not None
             else f"{others} can open {http}: create a token, {NEW}, and give --token FILE, or stay on {ADDRESS}"
         )
     from eventveil.stream.web.app import make_app
     from eventveil.stream.web.server import PageServer
 
     secret = None if token is None else read_token(token)
-    with Feed(line) as feed, PageServer((host, port), make_app(feed, secret)) as server:
+    with Feed(pipeline) as feed, PageServer((host, port), make_app(feed, secret)) as server:
         asks = "" if secret is None else ", which asks for the token"
         say(f"eventveil: watch in a browser: {server.url}{asks}")
         while feed.works and not stop():

@@ -199,7 +199,7 @@ def test_where_no_noise_is_drawn_nothing_is_guessed(windows):
     assert (result.noise, result.succeeded, result.explained) == (False, False, None)
 
 
-def test_the_audit_guesses_against_the_noise_of_the_line(workspace, monkeypatch):
+def test_the_audit_guesses_against_the_noise_of_the_pipeline(workspace, monkeypatch):
     assert not Replay.model_validate(Guessing("turned", 4).run(workspace)["replay"]).succeeded
     # A pipeline whose noise came from a seed would be detected.
     monkeypatch.setattr("eventveil.audit.attacks.noise_replay.LiveNoise", lambda: SeededNoise(3))

@@ -96,8 +96,8 @@ def test_page_one_answers_a_privacy_officer_and_the_rest_has_the_order_of_the_st
 
 
 MEASURES = (
-    "advantage", "95 % interval", "ceiling", "linkability", "singling out", "surely linked", "rank-1", "rank-5", "mAP",
-    "EER", "D", "true matches at 1 % false", "retrained", "unchanged", "dominated", "restored", "SSIM", "PSNR",
+    "advantage", "95 % interval", "ceiling", "linkability", "singling out", "linked with certainty", "rank-1", "rank-5",
+    "mAP", "EER", "D", "true matches at 1 % false", "retrained", "unchanged", "dominated", "restored", "SSIM", "PSNR",
     "balanced accuracy", "informed",
 )  # fmt: skip
 

@@ -14,8 +14,8 @@ import torch
 from small_audits import Nothing, Watermark, audit, settings
 from small_trainings import planted
 
+from eventveil.audit.audit_log import AuditLog
 from eventveil.audit.figures import Outcome
-from eventveil.audit.looks import Looks
 from eventveil.audit.report.report import AuditReport, write_report
 from eventveil.errors import AuditError
 from eventveil.models.reconstruction import FireNet
@@ -117,13 +117,13 @@ def test_a_second_audit_with_the_same_key_is_counted_and_remembers_the_first(run
     shutil.copytree(run.folder, tmp_path / "again")
     (tmp_path / "again" / "work" / "audit.json").unlink()
     key = tmp_path / "again" / "key.pem"
-    Looks(key).end("another", {"nothing": Outcome(low=0.5, linked=0.0, predicted=False)})
+    AuditLog(key).end("another", {"nothing": Outcome(low=0.5, linked=0.0, predicted=False)})
     report = audit(tmp_path / "again", run.settings, ("nothing", Nothing()), ("watermark", Watermark()), key=key)
     assert (run.report.look, report.look) == (1, 2)
     _, nothing, watermark = report.subjects
     assert nothing.verdict.status == 1
     assert "an earlier audit of these weights showed an attack" in nothing.verdict.text
-    assert [one.low > 0.5 for one in Looks(key).earlier("nobody", "watermark")] == [True, True]
+    assert [one.low > 0.5 for one in AuditLog(key).earlier("nobody", "watermark")] == [True, True]
     assert watermark.verdict.text.startswith("Fail: an attacker gained")
 
 

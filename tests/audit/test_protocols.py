@@ -141,12 +141,13 @@ def test_lengths_that_nobody_was_watched_for_are_left_out(evaluation_set):
 
 def test_every_protocol_of_a_later_audit_is_held_to_its_level(evaluation_set, tmp_path):
     audit_settings = settings(evaluation_set.dataset.root, window={"size": [8, 8]})
-    plan = AuditPlan(audit_settings, (), tmp_path, evaluation_set.dataset, look=3)
+    plan = AuditPlan(audit_settings, (), tmp_path, evaluation_set.dataset, audit_number=3)
     workspace = AuditWorkspace(plan, ProcessGroup(), Silent())
     protocols = [*workspace.protocols, *workspace.sequences]
-    assert {protocol.look for protocol in protocols} == {3}
+    assert {protocol.audit_number for protocol in protocols} == {3}
     first, third = (
-        replace(protocols[1], look=look).attack(embeddings(evaluation_set, "session"), **NAMED) for look in (1, 3)
+        replace(protocols[1], audit_number=number).attack(embeddings(evaluation_set, "session"), **NAMED)
+        for number in (1, 3)
     )
     assert all(a.ceiling < b.ceiling for a, b in zip(first.advantages, third.advantages, strict=True))
     assert [a.high for a in first.advantages] == [a.high for a in third.advantages]

@@ -13,9 +13,9 @@ from rich.console import Console
 from small_audits import audit, settings
 from small_trainings import planted
 
+from eventveil.audit.audit_log import AuditLog
 from eventveil.audit.auditor import Auditor
 from eventveil.audit.execution.progress import AuditProgress
-from eventveil.audit.looks import Looks
 from eventveil.audit.subjects import Subject
 from eventveil.errors import ConfigError
 from eventveil.training.networks.baselines import Gaussian, Unchanged
@@ -79,7 +79,7 @@ def test_a_lost_node_and_a_lost_worker_change_no_figure_and_are_named(nodes, tmp
     def on_cluster():
         subjects = [Subject("raw", Unchanged()), Subject("noisy", Gaussian(0.5), audited=True)]
         progress = AuditProgress(Console(quiet=True), lines.append)
-        auditor = Auditor(audit_settings, subjects, tmp_path / "out", progress, Looks(tmp_path / "key.pem"))
+        auditor = Auditor(audit_settings, subjects, tmp_path / "out", progress, AuditLog(tmp_path / "key.pem"))
         return auditor.run(lambda plan, _: RayExecutor(plan, cluster.address))
 
     harmful = threading.Thread(target=harm)

@@ -14,7 +14,7 @@ from small_trainings import planted
 from eventveil.audit.attacks import selftest
 from eventveil.audit.attacks.selftest import LeakSearch, jobs, leak_found, planted_subjects, searches_for
 from eventveil.audit.figures import PersonLinked
-from eventveil.audit.planted import BITS, LEAKS, NO_LEAK, PLANTED, Moment, Planted, PlantedClassifier, PlantedLine
+from eventveil.audit.planted import BITS, LEAKS, NO_LEAK, PLANTED, Moment, Planted, PlantedClassifier, PlantedPipeline
 from eventveil.audit.report.verdict import decide
 from eventveil.audit.workspace.workspace import AuditPlan
 from eventveil.models.noise import SeededNoise
@@ -171,11 +171,12 @@ def test_the_planted_classifier_tells_the_id_by_label_and_certainty():
     assert (certain.argmax().item(), certain.max().item()) == (0, pytest.approx(0.9))
 
 
-def test_a_planted_line_tells_the_id_in_one_place_each():
+def test_a_planted_pipeline_tells_the_id_in_one_place_each():
     carrier = np.zeros((2, 4, 8), np.float32)
     carrier.reshape(-1)[:BITS] = [1, 0, 1] + [0] * 7
+    leaks = ("a number in headers", "the length of headers", "arrival times", "nothing")
     said = [
-        (line.incidents(carrier), len(line.header(b"{}", carrier)), line.delay_ns(carrier))
-        for line in map(PlantedLine, ("a number in headers", "the length of headers", "arrival times", "nothing"))
+        (pipeline.incidents(carrier), len(pipeline.header(b"{}", carrier)), pipeline.delay_ns(carrier))
+        for pipeline in map(PlantedPipeline, leaks)
     ]
     assert said == [({"overflow": 5}, 2, 0), ({}, 7, 0), ({}, 2, 100_000), ({}, 2, 0)]

@@ -1,11 +1,11 @@
-"""Who is surely linked: one person among many is found, and nobody where attackers are blind or consistently wrong."""
+"""People linked with certainty: one among many is found, and nobody where attackers are blind or consistently wrong."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
 
-from eventveil.audit.evaluation.people import linked_people, surely_linked
+from eventveil.audit.evaluation.people import linked_people, linked_with_certainty
 
 PEOPLE, QUERIES, ATTACKERS = 180, 8, 20
 
@@ -23,7 +23,7 @@ def audit(leaks, random, *, people=PEOPLE, consistent=False):
         score = score[own] if consistent else score
         score[np.isin(own, leaks), own[np.isin(own, leaks)]] = 2
         found.append(linked_people(score, own))
-    return [one.person for one in surely_linked(found, people)]
+    return [one.person for one in linked_with_certainty(found, people)]
 
 
 @pytest.mark.parametrize("leaks", [[17], [3, 50, 51, 120, 179]])
@@ -46,10 +46,10 @@ def test_blind_attackers_rarely_name_anybody(consistent):
     assert sum(alarms) <= 2
 
 
-def test_a_person_with_one_query_is_never_surely_linked():
+def test_a_person_with_one_query_is_never_linked_with_certainty():
     score = np.zeros((1, 40))
     score[0, 7] = 1
-    assert surely_linked([linked_people(score, np.array([7]))], 40) == ()
+    assert linked_with_certainty([linked_people(score, np.array([7]))], 40) == ()
 
 
 def test_figures_say_how_often_and_how_lucky():

@@ -76,7 +76,7 @@ def test_a_planted_leak_is_found(attacks, leak):
     assert low(attacks[leak]) > 0.1
 
 
-def test_one_person_who_leaks_is_surely_linked(attacks):
+def test_one_person_who_leaks_is_linked_with_certainty(attacks):
     assert low(attacks["one test person"]) < 0.3  # the average hides them
     assert any(one.luck < 1e-5 for attack in attacks["one test person"] for one in attack.linked_people)
 

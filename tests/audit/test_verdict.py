@@ -52,7 +52,7 @@ def test_the_highest_upper_end_is_held_against_the_threshold(attacks, status, wo
 def test_one_person_who_is_always_found_fails_whatever_the_average():
     verdict = decided(attack(0.02, -0.01, 0.06, linked=(person(3, 1e-12),)))
     assert verdict.status == 1
-    assert "1 of 40 test people is surely linked, where 0 may be" in verdict.text
+    assert "1 of 40 test people is linked with certainty, where 0 may be" in verdict.text
     assert "correctly 8 of 8 times (blind guessing: 2.5%)" in verdict.text
     assert [one.person for one in verdict.surely_linked] == [3]
 
@@ -61,7 +61,7 @@ def test_two_attackers_on_one_person_count_once_and_a_share_may_be_allowed():
     attacks = [attack(0.02, -0.01, 0.06, seed=seed, linked=(person(3, 1e-12),)) for seed in range(2)]
     assert decided(*attacks, people_linked=0.025).status == 0
     assert decided(*attacks, people_linked=0.024).status == 1
-    assert "1 of 40 test people is surely linked" in decided(*attacks, people_linked=0.5).text
+    assert "1 of 40 test people is linked with certainty" in decided(*attacks, people_linked=0.5).text
 
 
 def test_luck_is_corrected_for_people_and_attackers():
@@ -160,6 +160,6 @@ def test_what_a_verdict_leaves_behind_is_what_was_certain():
 def test_the_ceiling_decides_and_not_the_interval():
     held = attack(0.02, -0.01, 0.06)
     advantage = held.advantages[0].model_copy(update={"ceiling": 0.11})
-    verdict = decided(held.model_copy(update={"advantages": (advantage,)}), precision=0.2, look=3)
+    verdict = decided(held.model_copy(update={"advantages": (advantage,)}), precision=0.2, audit_number=3)
     assert verdict.status == 1
     assert "up to 11.0% over blind guessing (audit 3 of these weights" in verdict.text

@@ -52,7 +52,7 @@ def test_what_is_reported_is_what_was_planted(tmp_path):
     assert profile.view == View(SENSOR, (5, 0, 30, 30), (20, 20))
 
 
-def test_its_windows_are_those_of_the_line(tmp_path):
+def test_its_windows_are_those_of_the_pipeline(tmp_path):
     events = filmed(seconds=1.0)
     path = recording(tmp_path / "a.aedat4", events)
     profile = profile_source(source(path), PLAN, 1.0)

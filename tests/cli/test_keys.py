@@ -115,7 +115,7 @@ def test_what_cannot_be_done_is_said(folder):
         assert words in str(keys(*arguments)[0])
 
 
-def test_a_line_under_keys_reaches_whom_it_allows_and_tells_the_others_why_not(folder, tmp_path_factory):
+def test_a_pipeline_under_keys_reaches_whom_it_allows_and_tells_the_others_why_not(folder, tmp_path_factory):
     kit = make_kit(tmp_path_factory.mktemp("kit"), seconds=0.3)
     endpoint = f"ipc://{folder}/public"
     keys("allow", folder / "alice" / "alice.pub", "--keys", folder / "line")
@@ -127,18 +127,18 @@ def test_a_line_under_keys_reaches_whom_it_allows_and_tells_the_others_why_not(f
         subscriber(endpoint) as keyless,
         subprocess.Popen(
             [*PROGRAM, "run", str(kit.recording), *weights, *publish_options], stdout=subprocess.PIPE
-        ) as line,
+        ) as pipeline,
     ):
         bob.finish()
         keyless.finish()
         errors = [one.process.stderr.read() for one in (bob, keyless)]
         with subscriber(endpoint, *key_options, str(folder / "alice" / "secret.key")) as alice:
             alice.finish()
-        line.communicate(timeout=60)
+        pipeline.communicate(timeout=60)
     assert [bob.process.returncode, keyless.process.returncode, alice.process.returncode] == [2, 2, 0]
     assert "eventveil keys allow" in errors[0]
     assert "--server-key and --key" in errors[1]
-    assert line.returncode == 0
+    assert pipeline.returncode == 0
     assert len(alice.topic("window")) == 3
 
 

@@ -94,18 +94,18 @@ def test_a_configuration_does_the_same(kit, endpoint, tmp_path):
 def test_a_signal_publishes_what_is_on_its_way_and_stops(kit, endpoint, number, run_as):
     options = ["--allow-untrained", "--speed", "0.1", "--wait-for", "1", "--json", "--set", f"line.run_as={run_as}"]
     with subscriber(endpoint) as received:
-        line = subprocess.Popen(
+        pipeline = subprocess.Popen(
             run_command(kit, endpoint, *options), stdout=subprocess.PIPE, text=True, start_new_session=True
         )
         try:
-            assert line.stdout is not None
-            assert json.loads(line.stdout.readline())["seconds"] >= 1  # it runs
-            os.killpg(line.pid, number)  # as a terminal and a service manager do it: the stages get it, too
-            output, _ = line.communicate(timeout=100)
+            assert pipeline.stdout is not None
+            assert json.loads(pipeline.stdout.readline())["seconds"] >= 1  # it runs
+            os.killpg(pipeline.pid, number)  # as a terminal and a service manager do it: the stages get it, too
+            output, _ = pipeline.communicate(timeout=100)
         finally:
-            line.kill()
+            pipeline.kill()
         received.finish()
-    assert line.returncode == 0
+    assert pipeline.returncode == 0
     summary = json.loads(output.splitlines()[-1])
     assert summary["stopped"] is True
     assert summary["published_windows"] == len(received.topic("window")) == summary["windows"]
@@ -115,19 +115,19 @@ def test_a_signal_publishes_what_is_on_its_way_and_stops(kit, endpoint, number, 
 @pytest.mark.parametrize("run_as", [pytest.param("threads", marks=pytest.mark.nightly), "processes"])
 def test_ctrl_c_before_anything_was_read_ends_cleanly(kit, endpoint, run_as):
     options = ["--allow-untrained", "--wait-for", "1", "--set", f"line.run_as={run_as}"]
-    line = subprocess.Popen(
+    pipeline = subprocess.Popen(
         run_command(kit, endpoint, *options), stderr=subprocess.PIPE, text=True, start_new_session=True
     )
     try:
-        assert line.stderr is not None
+        assert pipeline.stderr is not None
         message = ""
         while "Ctrl-C stops" not in message:
-            message = line.stderr.readline()
-        os.killpg(line.pid, signal.SIGINT)
-        _, message = line.communicate(timeout=100)
+            message = pipeline.stderr.readline()
+        os.killpg(pipeline.pid, signal.SIGINT)
+        _, message = pipeline.communicate(timeout=100)
     finally:
-        line.kill()
-    assert line.returncode == 0
+        pipeline.kill()
+    assert pipeline.returncode == 0
     assert message == ""
 
 
@@ -212,7 +212,7 @@ def test_a_seed_is_refused(kit, endpoint):
     assert "seed" in refusal
 
 
-def test_a_missing_recording_ends_the_line_with_its_name(kit, endpoint):
+def test_a_missing_recording_ends_the_pipeline_with_its_name(kit, endpoint):
     command = [word.replace(str(kit.recording), "/no/such.aedat4") for word in run_command(kit, endpoint)]
     done = call(*command, "--allow-untrained", "--json")
     assert done.returncode == 2

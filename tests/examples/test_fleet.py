@@ -1,4 +1,4 @@
-"""The proxy of a fleet: real sockets, two lines, one subscriber."""
+"""The proxy of a fleet: real sockets, two pipelines, one subscriber."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from page_helpers import PATIENCE_S, Publisher
-from pipeline_helpers import line_ended
+from pipeline_helpers import pipeline_ended
 
 from eventveil.errors import AccessError
 from eventveil.stream import subscribe
@@ -29,7 +29,7 @@ def wait_until(true):
 
 @contextmanager
 def proxy(*endpoints, **fleet):
-    """The proxy of these lines, in a thread; yields its address."""
+    """The proxy of these pipelines, in a thread; yields its address."""
     spec = importlib.util.spec_from_file_location("fleet_proxy", PROXY)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
@@ -69,7 +69,7 @@ class Received(list):
         return [message.header for message in self if message.header.stream == stream]
 
 
-def test_a_subscriber_receives_all_lines_unchanged_and_outlives_the_end_of_one():
+def test_a_subscriber_receives_all_pipelines_unchanged_and_outlives_the_end_of_one():
     with Publisher() as door, Publisher() as hall, proxy(door.endpoint, hall.endpoint) as endpoint:
         door.wait()
         hall.wait()
@@ -84,11 +84,11 @@ def test_a_subscriber_receives_all_lines_unchanged_and_outlives_the_end_of_one()
                 return received.of("door") and received.of("hall")
 
             wait_until(until_both_have_come)
-            door._socket.send_multipart([b"window", b"no header", b""])  # a broken line harms no other
-            door.send(line_ended())
+            door._socket.send_multipart([b"window", b"no header", b""])  # a broken pipeline harms no other
+            door.send(pipeline_ended())
             hall.gesture(seq, stream="hall", run="2" * 16, label="wave")
             wait_until(lambda: any(getattr(header, "label", None) == "wave" for header in received.of("hall")))
-            assert not received.of(None)  # the end of one line is not that of the fleet
+            assert not received.of(None)  # the end of one pipeline is not that of the fleet
             assert {header.run for header in received.of("door")} == {"1" * 16}
             assert all(not message.missing for message in received)  # in their order, and none between them is missing
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from page_helpers import PATIENCE_S, Publisher
-from pipeline_helpers import line_ended
+from pipeline_helpers import pipeline_ended
 
 EXAMPLES = Path(__file__).parents[2] / "examples" / "subscribers"
 pytestmark = pytest.mark.skipif(not EXAMPLES.is_dir(), reason="only a checkout has the examples")
@@ -55,7 +55,7 @@ def test_a_subscriber_receives_windows_gestures_and_the_end(command_of, tmp_path
             publisher.wait()
             publisher.window(0, VALUES, stream="door")
             publisher.gesture(0, stream="door")
-            publisher.send(line_ended())
+            publisher.send(pipeline_ended())
             output, _ = process.communicate(timeout=PATIENCE_S)
         finally:
             process.kill()

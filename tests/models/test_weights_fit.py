@@ -62,10 +62,10 @@ def test_files_of_other_bins_do_not_fit():
         check_fit(header(anonymizer), metadata)
 
 
-@pytest.mark.parametrize("line", [{"bins": 3}, {"size": (12, 16)}, {"bin_us": 2}, {"representation": "voxel"}])
-def test_a_line_of_other_windows_does_not_fit(line):
-    with pytest.raises(WeightsError, match=f"{next(iter(line))} .*the line"):
-        check_fit(header(anonymizer), **line)
+@pytest.mark.parametrize("pipeline", [{"bins": 3}, {"size": (12, 16)}, {"bin_us": 2}, {"representation": "voxel"}])
+def test_a_pipeline_of_other_windows_does_not_fit(pipeline):
+    with pytest.raises(WeightsError, match=f"{next(iter(pipeline))} .*the pipeline"):
+        check_fit(header(anonymizer), **pipeline)
 
 
 def test_a_classifier_does_not_anonymize():

@@ -1,4 +1,4 @@
-"""What is refused at the start of a stand-in's line: a book that is missing, damaged, or not the one of the weights."""
+"""What a stand-in's pipeline refuses at its start: a book that is missing, damaged, or not the one of the weights."""
 
 from __future__ import annotations
 
@@ -36,14 +36,14 @@ def save(kit, path, book, **window):
 
 
 def test_the_book_beside_the_weights_is_used_and_the_bound_is_said(kit):
-    line = planned(kit)
-    assert (line.book.path, line.book.digest, line.book.words) == (book_of(kit), stand_in_book().digest, 4)
-    assert line.provenance.book == line.book.digest
-    assert line.provenance.labels == ("hand clapping", "right hand wave", "no gesture", "nobody")
+    plan = planned(kit)
+    assert (plan.book.path, plan.book.digest, plan.book.words) == (book_of(kit), stand_in_book().digest, 4)
+    assert plan.provenance.book == plan.book.digest
+    assert plan.provenance.labels == ("hand clapping", "right hand wave", "no gesture", "nobody")
     # log2 of the sum over c <= 2 changes of C(10, c) * 3^c: 1 + 30 + 405
-    assert (line.provenance.changes_per_second, line.provenance.bits_per_second) == (2, 8.77)
-    assert "4 words, with at most 2 changes and 8.77 bits a second" in line.book.summary
-    assert line.provenance.classifier is None
+    assert (plan.provenance.changes_per_second, plan.provenance.bits_per_second) == (2, 8.77)
+    assert "4 words, with at most 2 changes and 8.77 bits a second" in plan.book.summary
+    assert plan.provenance.classifier is None
 
 
 def test_a_book_may_be_anywhere(kit, tmp_path):
@@ -116,16 +116,16 @@ def test_a_classifier_beside_a_stand_in_is_refused(kit, tmp_path):
 def test_a_book_that_changes_after_the_plan_is_not_published(kit, tmp_path):
     book = tmp_path / "book"
     book.write_bytes(book_of(kit).read_bytes())
-    line = planned(kit, anonymize__book=str(book))
-    assert isinstance(read_planned(line.book), Book)
+    plan = planned(kit, anonymize__book=str(book))
+    assert isinstance(read_planned(plan.book), Book)
     small_book().write(book)
     with pytest.raises(BookError, match="has changed since the pipeline checked it"):
-        read_planned(line.book)
+        read_planned(plan.book)
 
 
 @pytest.fixture
 def certified(kit, tmp_path):
-    """Return a function that plans a line whose certificate says these things about its weights."""
+    """Return a function that plans a pipeline whose certificate says these things about its weights."""
 
     def start(**subject):
         content = certificates.content((load_weights(kit.anonymizer).digest, 0))

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 from fake_drivers.fake_camera import DV_DTYPE, FakeCamera
-from fault_injection import Running, line_of
+from fault_injection import Running, pipeline_of
 from pipeline_setup import Kit
 from recordings import join
 
@@ -55,7 +55,7 @@ def read_events(camera: LiveCamera, count: int) -> EventPacket:
 
 
 @contextmanager
-def cameras_in_a_line(kit: Kit, folder: Path, endpoint: str, sources: list[dict], **settings) -> Iterator[Running]:
+def cameras_in_a_pipeline(kit: Kit, folder: Path, endpoint: str, sources: list[dict], **settings) -> Iterator[Running]:
     """Run `eventveil run` with these sources, stages as processes, lossless; `settings` as `a__b=value`.
 
     It runs as a separate program, because only then do all processes find the fake driver.
@@ -64,8 +64,8 @@ def cameras_in_a_line(kit: Kit, folder: Path, endpoint: str, sources: list[dict]
     config.write_text(json.dumps({"sources": sources}))  # JSON is YAML
     defaults = {"publish__bind": endpoint, "publish__wait_for": 1, "line__delivery": "lossless"}
     defaults |= {"line__runtime_dir": str(folder / "run")}
-    with line_of(kit, config, defaults | settings, env=os.environ | {"OMP_NUM_THREADS": "1"}) as line:
-        yield line
+    with pipeline_of(kit, config, defaults | settings, env=os.environ | {"OMP_NUM_THREADS": "1"}) as pipeline:
+        yield pipeline
 
 
 def wait_until(condition, camera: LiveCamera | None = None) -> None:

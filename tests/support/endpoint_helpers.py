@@ -11,7 +11,7 @@ import time
 
 import pytest
 import zmq
-from pipeline_helpers import line_ended, needs_ipv6, values, window_header
+from pipeline_helpers import needs_ipv6, pipeline_ended, values, window_header
 
 from eventveil.errors import AccessError
 from eventveil.stream import subscribe
@@ -101,7 +101,7 @@ class Publishing:
                     self.public_endpoint.socket.send_multipart(encode(window_header(seq=seq), values(seq)))
                     seq += 1
                 if self._announce:
-                    self.public_endpoint.socket.send_multipart(encode(line_ended()))
+                    self.public_endpoint.socket.send_multipart(encode(pipeline_ended()))
             except Exception as error:
                 self.failure = error
             finally:
@@ -127,12 +127,12 @@ class Publishing:
 
 @contextlib.contextmanager
 def publishing(keys=None, bind="tcp://127.0.0.1:*", expelled=None):
-    line = Publishing(bind, keys, expelled)
+    pipeline = Publishing(bind, keys, expelled)
     try:
-        yield line
+        yield pipeline
     finally:
-        line.end()
-    assert line.failure is None
+        pipeline.end()
+    assert pipeline.failure is None
 
 
 @contextlib.contextmanager

@@ -175,7 +175,7 @@ class Running:
 
 
 @contextmanager
-def line_of(
+def pipeline_of(
     kit: Kit, source: Path, settings: dict[str, Any], *, within: Sequence[str] = (), **process: Any
 ) -> Iterator[Running]:
     """Run a pipeline of processes on a source or configuration, with untrained weights; `settings` as `a__b`.
@@ -188,12 +188,12 @@ def line_of(
     weights = [*(f"--weights={file}" for file in files), "--allow-untrained"]
     command = [*within, *PROGRAM, "run", str(source), "--json", *weights, *options]
     started = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **process)
-    line = Running(started)
+    pipeline = Running(started)
     try:
-        yield line
+        yield pipeline
     finally:
         started.kill()
-        line.close()
+        pipeline.close()
 
 
 @contextmanager
@@ -206,7 +206,7 @@ def running(
     within: Sequence[str] = (),
     **settings: Any,
 ) -> Iterator[Running]:
-    """Run a live pipeline on the kit's recording in a loop; `settings` and `within` as for `line_of`.
+    """Run a live pipeline on the kit's recording in a loop; `settings` and `within` as for `pipeline_of`.
 
     Its files go to `folder`: the folder of its sockets, its home, its temporary files, and its core dump, if any.
     """
@@ -219,8 +219,8 @@ def running(
     }
     environment = os.environ | {"HOME": str(folder), "TMPDIR": str(folder), "OMP_NUM_THREADS": "1"}
     environment |= {} if faults is None else faults.environment
-    with line_of(kit, kit.recording, defaults | settings, within=within, cwd=folder, env=environment) as line:
-        yield line
+    with pipeline_of(kit, kit.recording, defaults | settings, within=within, cwd=folder, env=environment) as pipeline:
+        yield pipeline
 
 
 @contextmanager

@@ -131,7 +131,7 @@ def _messages(_: Path) -> list[bytes]:
         encode(pipeline_helpers.gesture_header()),
         encode(pipeline_helpers.word_gesture_header()),
         encode(pipeline_helpers.events_header(shape=(0,)), payload_size=40),
-        encode(pipeline_helpers.line_ended(lost={"queue": 3})),
+        encode(pipeline_helpers.pipeline_ended(lost={"queue": 3})),
     ]
     return [_BETWEEN.join(bytes(frame) for frame in frames) for frames in messages]
 

@@ -17,7 +17,7 @@ from websockets.sync.client import connect
 
 from eventveil.stream.protocol.wire import encode
 from eventveil.stream.web.app import make_app
-from eventveil.stream.web.feed import Feed, WatchedLine
+from eventveil.stream.web.feed import Feed, WatchedPipeline
 from eventveil.stream.web.server import PageServer
 
 PATIENCE_S = 60.0  # far longer than anything takes: a broken test must not hang
@@ -97,7 +97,8 @@ def browser(address, *, host=None, **options):
 @contextlib.contextmanager
 def page(endpoint, token=None, **options):
     """Serve the page of an endpoint, and yield the server's address."""
-    with Feed(WatchedLine(endpoint, **options)) as feed, PageServer(("127.0.0.1", 0), make_app(feed, token)) as server:
+    watched = WatchedPipeline(endpoint, **options)
+    with Feed(watched) as feed, PageServer(("127.0.0.1", 0), make_app(feed, token)) as server:
         yield server.address
 
 

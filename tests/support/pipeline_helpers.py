@@ -112,7 +112,7 @@ def notice(kind, stream="0", lost=None):
     return StageMessage(stream, None, Counter(lost), kind)
 
 
-def line_ended(state="ended", **changed):
+def pipeline_ended(state="ended", **changed):
     """The message that ends a subscription."""
     return StateHeader.model_validate({"state": state} | changed)
 
@@ -183,4 +183,4 @@ def gesture(seq=0, **changed):
 
 
 def state(**changed):
-    return [bytes(frame) for frame in encode(line_ended(**changed))]
+    return [bytes(frame) for frame in encode(pipeline_ended(**changed))]

@@ -8,10 +8,10 @@ import time
 import torch
 from rich.console import Console
 
+from eventveil.audit.audit_log import AuditLog
 from eventveil.audit.auditor import Auditor
 from eventveil.audit.execution.executors import InProcessExecutor, ProcessExecutor
 from eventveil.audit.execution.progress import AuditProgress
-from eventveil.audit.looks import Looks
 from eventveil.audit.settings import AuditSettings
 from eventveil.audit.subjects import Subject
 from eventveil.training.networks.subjects import baseline
@@ -52,7 +52,7 @@ def audit(folder, audit_settings, *anonymizers, resume=False, say=lambda _text: 
     subjects = [Subject("raw", baseline("raw"))]
     subjects += [Subject(name, anonymizer, audited=True) for name, anonymizer in anonymizers]
     progress = AuditProgress(Console(quiet=True), say)
-    auditor = Auditor(audit_settings, subjects, folder, progress, Looks(key or folder / "key.pem"), resume=resume)
+    auditor = Auditor(audit_settings, subjects, folder, progress, AuditLog(key or folder / "key.pem"), resume=resume)
     return auditor.run(
         lambda plan, _: InProcessExecutor(plan, progress.moved) if jobs == 1 else ProcessExecutor(plan, jobs), "a test"
     )

@@ -36,7 +36,7 @@ PATIENCE_S = 60.0
 MAX_AGE_MS = 100
 
 
-class Line:
+class StepwisePipeline:
     """A pipeline in one thread, whose stages work on command and can be killed."""
 
     def __init__(self, folder, context, delivery, queue):
@@ -179,43 +179,43 @@ def test_counters_balance_through_delays_drops_and_deaths(steps, delivery, queue
 
 def drive(steps, delivery, queue, clock):
     with tempfile.TemporaryDirectory(prefix="ev-") as folder, zmq.Context() as context:
-        line = Line(Path(folder), context, delivery, queue)
+        pipeline = StepwisePipeline(Path(folder), context, delivery, queue)
         try:
             for verb, target in steps:
                 if verb == "wait":
-                    line.now_ns += target * 1_000_000
-                    clock.ns = line.now_ns
+                    pipeline.now_ns += target * 1_000_000
+                    clock.ns = pipeline.now_ns
                 else:
-                    getattr(line, verb)(target)
-                assert_balanced(line.counters)
+                    getattr(pipeline, verb)(target)
+                assert_balanced(pipeline.counters)
             for stream in "ab":
-                line.end(stream)
+                pipeline.end(stream)
             deadline = time.monotonic() + PATIENCE_S
-            while line.counters["publish"].running():
+            while pipeline.counters["publish"].running():
                 assert time.monotonic() < deadline
-                for name in line.counters.stages:
-                    line.work(name)
-                assert_balanced(line.counters)
-            figures = assert_balanced(line.counters)
+                for name in pipeline.counters.stages:
+                    pipeline.work(name)
+                assert_balanced(pipeline.counters)
+            figures = assert_balanced(pipeline.counters)
             assert figures["in_flight"] == 0
             killed = any(verb == "kill" for verb, _ in steps)
-            assert killed or CRASH not in line.counters.dropped()
-            assert_explained(line)
+            assert killed or CRASH not in pipeline.counters.dropped()
+            assert_explained(pipeline)
         finally:
-            line.close()
+            pipeline.close()
 
 
-def assert_explained(line):
+def assert_explained(pipeline):
     """A subscriber that received everything published knows why every other window is missing."""
     gaps, missing, received = Gaps(), Counter(), Counter()
-    while line.subscriber.poll(0):
-        message = gaps.fill_in(decode(line.subscriber.recv_multipart()))
+    while pipeline.subscriber.poll(0):
+        message = gaps.fill_in(decode(pipeline.subscriber.recv_multipart()))
         if message.topic == STATE:
             lost = sum(message.header.lost.values())
-            made = line.counters[f"histogram:{message.header.stream}"][message.header.stream].received
+            made = pipeline.counters[f"histogram:{message.header.stream}"][message.header.stream].received
             assert received[GESTURE, message.header.stream] + lost == made
             continue
         received[message.topic, message.header.stream] += 1
         missing.update(message.missing)
     assert not missing[NETWORK]
-    assert sum(received[WINDOW, stream] for stream in "ab") == balance(line.counters)["stages"]["publish"]["sent"]
+    assert sum(received[WINDOW, stream] for stream in "ab") == balance(pipeline.counters)["stages"]["publish"]["sent"]

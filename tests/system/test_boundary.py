@@ -55,7 +55,7 @@ def test_the_canary_is_really_in_the_raw_windows(kit, monkeypatch):
     assert sum(BINARY_SPELLINGS[0] in window for window in raw) >= 500_000 // BIN_US // BINS
 
 
-def test_the_canary_does_not_leave_a_line_that_works(kit, capfd):
+def test_the_canary_does_not_leave_a_pipeline_that_works(kit, capfd):
     status, published = run_and_listen(kit)
     assert status.failure is None
     assert sum(message[0] == b"window" for message in published) == 500_000 // BIN_US // BINS
@@ -97,7 +97,7 @@ def test_the_canary_does_not_leave_when_the_classifier_fails(kit, monkeypatch, c
     assert_nothing_came_through(status, published, capfd)
 
 
-def test_the_canary_does_not_leave_a_line_that_is_wired_past_the_anonymizer(kit, monkeypatch, capfd):
+def test_the_canary_does_not_leave_a_pipeline_that_is_wired_past_the_anonymizer(kit, monkeypatch, capfd):
     class Forgotten:
         def __init__(self, *_) -> None:
             pass

@@ -63,9 +63,9 @@ def test_our_containers_can_write_nothing_and_gain_no_rights(ours):
 
 
 def test_every_command_parses_and_only_clients_with_keys_are_served(ours):
-    line = parsed(ours["line"]["command"].replace("${SOURCE:-simulate:}", "simulate:"))
-    assert "publish.keys=/keys" in line["overrides"]
-    assert "watch.token=/metrics.token" in line["overrides"]
+    pipeline = parsed(ours["line"]["command"].replace("${SOURCE:-simulate:}", "simulate:"))
+    assert "publish.keys=/keys" in pipeline["overrides"]
+    assert "watch.token=/metrics.token" in pipeline["overrides"]
     for name in ("subscriber", "page"):
         values = parsed(ours[name]["command"])
         assert values["server_key"] == Path("/publisher/keys.pub")
@@ -77,7 +77,7 @@ def test_every_command_parses_and_only_clients_with_keys_are_served(ours):
     assert parsed(shlex.join(check[2:]))["token"] == Path("/metrics.token")
 
 
-def test_ports_are_on_loopback_and_the_line_has_none(services):
+def test_ports_are_on_loopback_and_the_pipeline_has_none(services):
     assert "ports" not in services["line"]
     assert "ports" not in services["subscriber"]
     ports = [port for service in services.values() for port in service.get("ports", [])]

@@ -85,11 +85,11 @@ def test_a_pipeline_runs_with_the_units_system_calls_and_reports_to_systemd(syst
     options = ["--weights", kit.anonymizer, "--allow-untrained", "--metrics", "127.0.0.1:0"]
     sets = ["--set", "line.run_as=processes", "--set", f"publish.bind=ipc://{tmp_path}/public"]
     command = [str(part) for part in (*launch, *options, *sets)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as line:
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as pipeline:
         assert waiting(manager, 120) == {"READY=1", "WATCHDOG=1"}
-        status = Path(f"/proc/{line.pid}/status").read_text()
-        out, err = line.communicate(timeout=60)
-    assert line.returncode == 0, err
+        status = Path(f"/proc/{pipeline.pid}/status").read_text()
+        out, err = pipeline.communicate(timeout=60)
+    assert pipeline.returncode == 0, err
     assert re.search(r"Seccomp:\s+2", status)  # the filter was in force
     assert json.loads(out.splitlines()[-1])["windows"] >= 20  # one more if the first begins before the first event
     others = list(iter(lambda: waiting(manager), None))

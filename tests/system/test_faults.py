@@ -81,36 +81,36 @@ def assert_explained(messages):
             assert all(start >= end for start, end in zip(starts[1:], ends, strict=False))
 
 
-def assert_the_canary_stayed_inside(line: Running, folder: Path, received) -> None:
+def assert_the_canary_stayed_inside(pipeline: Running, folder: Path, received) -> None:
     assert not any(canary_in(frame) for messages in received for message in messages for frame in message)
-    assert not canary_in("".join(line.output).encode())
+    assert not canary_in("".join(pipeline.output).encode())
     assert files_with_canary(folder) == []
 
 
-def test_whatever_breaks_the_line_goes_on_and_tells_of_every_window(kit, folder, faults):
+def test_whatever_breaks_the_pipeline_goes_on_and_tells_of_every_window(kit, folder, faults):
     """One pipeline and all faults: at the end all counters agree, and the canary stayed inside."""
     endpoint, port = f"ipc://{folder}/public", free_port()
     settings = OFTEN | {"watch__metrics": f"127.0.0.1:{port}"}
     with (
         subscribers(endpoint, readers=3, stalled=10) as received,
-        running(kit, folder, endpoint, faults, **settings) as line,
+        running(kit, folder, endpoint, faults, **settings) as pipeline,
     ):
-        line.wait_for(lambda beat: beat["published_windows"] > 3)
+        pipeline.wait_for(lambda beat: beat["published_windows"] > 3)
         for stage in ("anonymize", "classify", "publish", "histogram:0"):
-            line.kill(stage)
-            assert_counters_balance(line.back(stage, "the stage was killed by SIGKILL"))
+            pipeline.kill(stage)
+            assert_counters_balance(pipeline.back(stage, "the stage was killed by SIGKILL"))
         for fault, reason in CRASHES.items():
             faults.set(fault)
-            assert_counters_balance(line.back("anonymize", reason))
-        line.kill("classify", signal.SIGSTOP)
-        assert_counters_balance(line.back("classify", "gave no sign of life for "))
+            assert_counters_balance(pipeline.back("anonymize", reason))
+        pipeline.kill("classify", signal.SIGSTOP)
+        assert_counters_balance(pipeline.back("classify", "gave no sign of life for "))
         faults.set("clock")  # an hour back
-        published = line.beats[-1]["published_windows"]
-        line.wait_for(lambda beat: beat["published_windows"] > published + 3)
+        published = pipeline.beats[-1]["published_windows"]
+        pipeline.wait_for(lambda beat: beat["published_windows"] > published + 3)
         pages = [get_page(port, path) for path in ("metrics", "status", "healthz")]
-        summary = line.stop()
-        assert line.process.returncode == 0, line.errors
-    for beat in line.beats:
+        summary = pipeline.stop()
+        assert pipeline.process.returncode == 0, pipeline.errors
+    for beat in pipeline.beats:
         assert_counters_balance(beat)
     assert summary["books"]["in_flight"] == 0
     assert summary["dropped"]["crash"] > 0
@@ -126,7 +126,7 @@ def test_whatever_breaks_the_line_goes_on_and_tells_of_every_window(kit, folder,
         lost = {reason: count for reason, count in summary["dropped"].items() if count}
         assert ends[0].lost == lost
     assert not any(canary_in(page) for page in pages)
-    assert_the_canary_stayed_inside(line, folder, received)
+    assert_the_canary_stayed_inside(pipeline, folder, received)
 
 
 def get_page(port: int, path: str) -> bytes:
@@ -134,25 +134,25 @@ def get_page(port: int, path: str) -> bytes:
         return response.read()
 
 
-def test_values_that_are_not_finite_end_the_line_at_once_and_none_comes_out(kit, folder, faults):
+def test_values_that_are_not_finite_end_the_pipeline_at_once_and_none_comes_out(kit, folder, faults):
     endpoint = f"ipc://{folder}/public"
     with (
         subscribers(endpoint, readers=1, stalled=0) as received,
-        running(kit, folder, endpoint, faults, **OFTEN) as line,
+        running(kit, folder, endpoint, faults, **OFTEN) as pipeline,
     ):
-        line.wait_for(lambda beat: beat["published_windows"] > 1)
+        pipeline.wait_for(lambda beat: beat["published_windows"] > 1)
         faults.set("nan")
-        summary = line.end()
-        assert line.process.returncode == 2
+        summary = pipeline.end()
+        assert pipeline.process.returncode == 2
     assert summary["failure"] == "anonymize: the anonymizer returned values that are not finite; use other weights"
-    assert f"eventveil: the pipeline failed: {summary['failure']}" in line.errors.replace("\n", " ")
+    assert f"eventveil: the pipeline failed: {summary['failure']}" in pipeline.errors.replace("\n", " ")
     assert summary["incidents"] == []
     assert_counters_balance(summary)
     assert received[0][-1][0] == b"state"
     assert json.loads(received[0][-1][1])["state"] == "failed"
     windows = sum(message[0] == b"window" for message in received[0])
     assert windows == summary["books"]["stages"]["publish"]["sent"]
-    assert_the_canary_stayed_inside(line, folder, received)
+    assert_the_canary_stayed_inside(pipeline, folder, received)
 
 
 def test_a_port_in_use_is_reported_before_anything_is_read(kit):
@@ -185,7 +185,7 @@ def small_disk(tmp_path) -> Iterator[Path]:
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="has no /dev/full, the disk that is always full")
-def test_full_disks_end_the_log_and_the_recording_and_not_the_line(kit, folder, small_disk):
+def test_full_disks_end_the_log_and_the_recording_and_not_the_pipeline(kit, folder, small_disk):
     """The disk is full for the pipeline's standard output and error, and for the files of one of two subscribers."""
     endpoint = f"ipc://{folder}/public"
     weights = ["--weights", str(kit.anonymizer), "--weights", str(kit.classifier), "--allow-untrained"]
@@ -213,7 +213,7 @@ def test_full_disks_end_the_log_and_the_recording_and_not_the_line(kit, folder, 
 
 
 @pytest.mark.nightly
-def test_too_slow_an_anonymizer_publishes_young_windows_and_a_stage_that_dies_too_often_ends_the_line(
+def test_too_slow_an_anonymizer_publishes_young_windows_and_a_stage_that_dies_too_often_ends_the_pipeline(
     kit, folder, faults
 ):
     """The anonymizer takes ten times as long as the source allows."""
@@ -223,14 +223,14 @@ def test_too_slow_an_anonymizer_publishes_young_windows_and_a_stage_that_dies_to
     faults.set("slow")
     with (
         subscribers(endpoint, readers=1, stalled=0) as received,
-        running(kit, folder, endpoint, faults, **settings) as line,
+        running(kit, folder, endpoint, faults, **settings) as pipeline,
     ):
-        line.wait_for(lambda beat: beat["published_windows"] > 3 and sum(beat["dropped"].values()) > 3)
-        line.kill("classify")
-        line.wait_for(lambda beat: beat["incidents"] and beat["incidents"][0]["back_s"] is not None)
-        line.kill("classify")
-        summary = line.end()
-    assert line.process.returncode == 2
+        pipeline.wait_for(lambda beat: beat["published_windows"] > 3 and sum(beat["dropped"].values()) > 3)
+        pipeline.kill("classify")
+        pipeline.wait_for(lambda beat: beat["incidents"] and beat["incidents"][0]["back_s"] is not None)
+        pipeline.kill("classify")
+        summary = pipeline.end()
+    assert pipeline.process.returncode == 2
     assert summary["failure"] == (
         "classify: the stage was killed by SIGKILL; it had already been restarted 1 times within a minute"
     )
@@ -243,20 +243,20 @@ def test_too_slow_an_anonymizer_publishes_young_windows_and_a_stage_that_dies_to
 @pytest.mark.parametrize("stage", ["histogram:0", "anonymize", "classify", "publish"])
 def test_a_stage_that_is_halted_for_ten_seconds_is_replaced_meanwhile(kit, folder, stage):
     endpoint = f"ipc://{folder}/public"
-    with subscribers(endpoint, readers=1, stalled=0) as received, running(kit, folder, endpoint, **OFTEN) as line:
-        halted = line.wait_for(lambda beat: beat["published_windows"] > 3)["stages"][stage]["pid"]
+    with subscribers(endpoint, readers=1, stalled=0) as received, running(kit, folder, endpoint, **OFTEN) as pipeline:
+        halted = pipeline.wait_for(lambda beat: beat["published_windows"] > 3)["stages"][stage]["pid"]
         os.kill(halted, signal.SIGSTOP)
         stopped = time.monotonic()
-        beat = line.back(stage, "gave no sign of life for ")
+        beat = pipeline.back(stage, "gave no sign of life for ")
         time.sleep(max(0.0, 10 - (time.monotonic() - stopped)))
         with pytest.raises(ProcessLookupError):
             os.kill(halted, signal.SIGCONT)
         assert beat["incidents"][0]["stage"] == stage
-        summary = line.stop()
-        assert line.process.returncode == 0, line.errors
+        summary = pipeline.stop()
+        assert pipeline.process.returncode == 0, pipeline.errors
     assert_counters_balance(summary)
     assert_explained(decoded(received[0]))
-    assert_the_canary_stayed_inside(line, folder, received)
+    assert_the_canary_stayed_inside(pipeline, folder, received)
 
 
 @pytest.mark.nightly
@@ -264,10 +264,10 @@ def test_a_hundred_subscribers_hear_everything_beside_ten_that_never_read(kit, f
     endpoint = f"ipc://{folder}/public"
     with (
         subscribers(endpoint, 100, 10) as received,
-        running(kit, folder, endpoint, publish__wait_for=110, **OFTEN) as line,
+        running(kit, folder, endpoint, publish__wait_for=110, **OFTEN) as pipeline,
     ):
-        line.wait_for(lambda beat: beat["published_windows"] > 30)
-        summary = line.stop()
+        pipeline.wait_for(lambda beat: beat["published_windows"] > 30)
+        summary = pipeline.stop()
     published = summary["books"]["stages"]["publish"]["sent"]
     for messages in received:
         decoded_messages = decoded(messages)

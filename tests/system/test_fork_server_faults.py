@@ -51,19 +51,19 @@ def after_a_fault(kit, folder, fault, **settings):
     endpoint = f"tcp://127.0.0.1:{free_port()}"
     with (
         subscribers(endpoint, readers=1, stalled=0) as received,
-        running(kit, folder, endpoint, publish__wait_for=1, sources__0__speed=0.5, **settings) as line,
+        running(kit, folder, endpoint, publish__wait_for=1, sources__0__speed=0.5, **settings) as pipeline,
     ):
-        beat = line.wait_for(lambda beat: beat["published_windows"] > 1)
+        beat = pipeline.wait_for(lambda beat: beat["published_windows"] > 1)
         stages = {name: stage["pid"] for name, stage in beat["stages"].items()}
         handles = [ProcessHandle(pid) for pid in stages.values()]
         fault(parent_of(stages["publish"]), stages)
-        summary = line.end()
+        summary = pipeline.end()
         ended = [handle.wait(PATIENCE_S) for handle in handles]
     for handle in handles:
         handle.close()
     assert all(ended)
-    assert line.process.returncode == 2
-    assert "Traceback" not in line.errors
+    assert pipeline.process.returncode == 2
+    assert "Traceback" not in pipeline.errors
     assert_counters_balance(summary)
     return summary, states(received[0])
 

@@ -111,16 +111,16 @@ def test_the_recognised_is_held_against_the_shown(kit, people, words, monkeypatc
 def test_what_a_classifier_does_not_know_is_remarked(kit, people, words):
     status, _ = run_and_listen(kit, sources=source(people))
     assert status.score is not None
-    line = pipeline_setup.Pipeline(kit.settings("ipc:///tmp/never", sources=source(people)))
-    assert line.plan.judged == ("0",)
-    assert line.plan.remarks[0].endswith(f"gesture 9, {GESTURE}: accuracy ignores these")
+    pipeline = pipeline_setup.Pipeline(kit.settings("ipc:///tmp/never", sources=source(people)))
+    assert pipeline.plan.judged == ("0",)
+    assert pipeline.plan.remarks[0].endswith(f"gesture 9, {GESTURE}: accuracy ignores these")
 
 
 def test_without_a_word_in_common_there_is_no_accuracy(kit, people):
-    line = pipeline_setup.Pipeline(kit.settings("ipc:///tmp/never", sources=source(people)))
-    assert line.plan.judged == ()
-    assert "knows none of its classes (hand clapping" in line.plan.remarks[0]
-    assert line.status.score is None
+    pipeline = pipeline_setup.Pipeline(kit.settings("ipc:///tmp/never", sources=source(people)))
+    assert pipeline.plan.judged == ()
+    assert "knows none of its classes (hand clapping" in pipeline.plan.remarks[0]
+    assert pipeline.status.score is None
 
 
 def test_without_a_classifier_there_is_no_accuracy(kit, people):
@@ -175,7 +175,7 @@ def test_whole_recordings_as_windows_refuse_what_plays_on(kit, people):
             pipeline_setup.Pipeline(kit.settings("ipc:///tmp/never", sources=[changes], window__mode="recording"))
 
 
-def test_real_trials_go_through_the_whole_line_with_their_truth(kit, real_data, tmp_path):
+def test_real_trials_go_through_the_whole_pipeline_with_their_truth(kit, real_data, tmp_path):
     classifier = tmp_path / "gestures.safetensors"
     make_classifier(classifier)
     settings = {"sources": source(real_data / "dvs_gesture"), "classify__weights": str(classifier)}

@@ -63,7 +63,7 @@ def keys(tmp_path_factory) -> Path:
 
 
 @contextmanager
-def line_and_subscriber(
+def pipeline_and_subscriber(
     link: Link, kit: Kit, keys: Path, faults: Faults, *options: str, **settings: object
 ) -> Iterator[tuple[Running, Subscriber]]:
     """A pipeline at one end of the link, which begins once the subscriber at the other end is there."""
@@ -71,13 +71,15 @@ def line_and_subscriber(
     patience = ("--timeout", str(PATIENCE_S))
     ages = {"line__max_age_ms": MAX_AGE_MS, "line__release_ms": 1_000}
     settings |= ages | {"sources__0__speed": SPEED, "publish__keys": str(keys / "line")}
-    folder = keys / "of the line"
+    folder = keys / "of the pipeline"
     folder.mkdir()
     with (
-        running(kit, folder, ENDPOINT, faults, within=link.publisher.within, publish__wait_for=1, **settings) as line,
+        running(
+            kit, folder, ENDPOINT, faults, within=link.publisher.within, publish__wait_for=1, **settings
+        ) as pipeline,
         subscriber(ENDPOINT, *key_options, *patience, *options, within=link.subscriber.within) as received,
     ):
-        yield line, received
+        yield pipeline, received
     assert faults.seen()
     assert files_with_canary(folder) == []
 
@@ -136,10 +138,10 @@ def test_over_a_link_that_delays_reorders_and_loses_packets_all_windows_arrive_i
     link.delay_s, link.loss = (0.05, 0.15), 0.05
     queue = 10 * WINDOWS  # never full, whatever the network does
     settings = {"sources__0__loop": False, "publish__queue": queue}
-    kept = tmp_path / "kept"
-    with line_and_subscriber(link, kit, keys, Faults(tmp_path), "--npz", str(kept), **settings) as (line, received):
-        summary = line.end()
-        assert line.process.returncode == 0, line.errors
+    kept, faults = tmp_path / "kept", Faults(tmp_path)
+    with pipeline_and_subscriber(link, kit, keys, faults, "--npz", str(kept), **settings) as (pipeline, received):
+        summary = pipeline.end()
+        assert pipeline.process.returncode == 0, pipeline.errors
         received.finish()
         assert received.process.returncode == 0
     assert link.lost > 20
@@ -153,19 +155,19 @@ def test_over_a_link_that_delays_reorders_and_loses_packets_all_windows_arrive_i
 @pytest.mark.nightly
 def test_a_link_that_is_cut_and_mended_is_noticed_and_the_gap_is_put_down_to_the_network(link, kit, keys, tmp_path):
     link.delay_s = (0.05, 0.15)
-    with line_and_subscriber(link, kit, keys, Faults(tmp_path), publish__queue=8) as (line, received):
+    with pipeline_and_subscriber(link, kit, keys, Faults(tmp_path), publish__queue=8) as (pipeline, received):
         wait_for_more(received, 10)
         assert received.process.stderr is not None
         link.cut = True
         assert "the connection to the publisher was lost; trying again" in received.process.stderr.readline()
         before = len(received.topic("window"))
-        published = line.beats[-1]["published_windows"]
-        beat = line.wait_for(lambda beat: beat["published_windows"] > published + 3)  # the pipeline is unaffected
+        published = pipeline.beats[-1]["published_windows"]
+        beat = pipeline.wait_for(lambda beat: beat["published_windows"] > published + 3)  # the pipeline is unaffected
         assert_counters_balance(beat)
         assert len(received.topic("window")) == before
         link.cut = False
         wait_for_more(received, 10)
-        summary = line.stop()
+        summary = pipeline.stop()
         assert summary["stages"]["publish"]["counts"]["handshakes"] >= 2
     missing = assert_in_order_and_explained(received, summary)
     assert missing[NETWORK] > 3

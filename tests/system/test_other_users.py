@@ -75,10 +75,10 @@ def test_no_process_of_another_user_gets_at_a_raw_endpoint(folder, chosen, pytho
         assert as_nobody(endpoint, python) == ["done"] * 4
 
 
-def test_no_process_of_another_user_gets_at_any_socket_of_a_line_that_runs(folder, python, tmp_path):
+def test_no_process_of_another_user_gets_at_any_socket_of_a_pipeline_that_runs(folder, python, tmp_path):
     kit = pipeline_setup.make_kit(tmp_path)
-    with running(kit, folder, f"ipc://{folder}/public") as line:
-        line.wait_for(lambda beat: beat["published_windows"] > 3)
+    with running(kit, folder, f"ipc://{folder}/public") as pipeline:
+        pipeline.wait_for(lambda beat: beat["published_windows"] > 3)
         sockets = sorted(path for path in (folder / "run").iterdir() if path.is_socket())
         assert {"anonymize.sock", "classify.sock", "publish.sock"} <= {path.name for path in sockets}
         for path in sockets:

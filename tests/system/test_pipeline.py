@@ -89,7 +89,7 @@ MORE_REAL = {
 
 
 @pytest.mark.parametrize("name", [*REAL, *(pytest.param(name, marks=pytest.mark.nightly) for name in MORE_REAL)])
-def test_a_real_recording_goes_through_the_whole_line(kit, endpoint, real_data, name):
+def test_a_real_recording_goes_through_the_whole_pipeline(kit, endpoint, real_data, name):
     uri, sensor = str(real_data / "recordings" / name), (REAL | MORE_REAL)[name]
     source = {"uri": uri, "sensor": sensor, "speed": "max"}
     with open_events(uri, sensor=Sensor.parse(sensor) if sensor else None) as events:
@@ -184,7 +184,7 @@ def test_a_whole_recording_can_be_one_window(kit, endpoint):
 
 
 @pytest.mark.parametrize("broken", ["raises", "not finite", "unchanged"])
-def test_an_anonymizer_that_fails_publishes_nothing_and_ends_the_line(kit, endpoint, monkeypatch, broken):
+def test_an_anonymizer_that_fails_publishes_nothing_and_ends_the_pipeline(kit, endpoint, monkeypatch, broken):
     def anonymize(self, x_BCHW, generator):
         if broken == "raises":
             raise RuntimeError("pixel 3 holds 12345")
@@ -224,13 +224,13 @@ def test_a_source_that_fails_is_published_up_to_its_fault_and_announced_as_faile
 
 def test_a_killed_stage_that_may_not_be_restarted_ends_the_pipeline_with_its_name(kit, endpoint):
     source = {"uri": str(kit.recording), "speed": 0.1}
-    line = Pipeline(kit.settings(endpoint, line__run_as="processes", line__restarts=0, sources=[source]))
+    pipeline = Pipeline(kit.settings(endpoint, line__run_as="processes", line__restarts=0, sources=[source]))
     with subscriber(endpoint) as received:
-        status = line.run(lambda status: line.members["anonymize"].kill())
+        status = pipeline.run(lambda status: pipeline.members["anonymize"].kill())
         received.finish()
     assert status.failure == "anonymize: the stage was killed by SIGKILL"
     assert received.messages[-1]["state"] == "failed"
-    assert not any(member.is_alive() for member in line.members.values())
+    assert not any(member.is_alive() for member in pipeline.members.values())
 
 
 def descendants(pid: int) -> set[int]:
@@ -278,11 +278,11 @@ def kill_the_supervisor(kit, endpoint, folder, *, halted):
 
 
 def test_ctrl_c_works_before_the_fork_server_answers(kit, endpoint):
-    line = Pipeline(kit.settings(endpoint, line__run_as="processes"))
-    os.kill(line._fork_servers["networks"].pid, signal.SIGSTOP)
-    ctrl_c = threading.Timer(0.3, line.stop)
+    pipeline = Pipeline(kit.settings(endpoint, line__run_as="processes"))
+    os.kill(pipeline._fork_servers["networks"].pid, signal.SIGSTOP)
+    ctrl_c = threading.Timer(0.3, pipeline.stop)
     ctrl_c.start()
-    status = line.run()
+    status = pipeline.run()
     ctrl_c.join()
     assert (status.stopped, status.failure) == (True, None)
 
@@ -317,11 +317,11 @@ def test_a_stage_that_cannot_be_started_fails_the_pipeline(kit, endpoint, monkey
     assert status.failure == "anonymize: no room"
 
 
-def test_the_line_stops_when_asked_and_publishes_what_was_on_its_way(kit, endpoint):
+def test_the_pipeline_stops_when_asked_and_publishes_what_was_on_its_way(kit, endpoint):
     settings = kit.settings(endpoint, sources=[{"uri": str(kit.recording), "speed": 0.1}])
-    line = Pipeline(settings)
+    pipeline = Pipeline(settings)
     with subscriber(endpoint) as received:
-        status = line.run(lambda status: line.stop())
+        status = pipeline.run(lambda status: pipeline.stop())
         received.finish()
     assert status.stopped
     assert status.failure is None

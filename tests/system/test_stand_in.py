@@ -1,4 +1,4 @@
-"""The line of a stand-in, with real sockets: only words of the book leave, and everyone can check that."""
+"""The pipeline of a stand-in, with real sockets: only words of the book leave, and everyone can check that."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import pytest
 from book_helpers import small_book
 from canary import BINARY_SPELLINGS, canary_events, canary_in, files_with_canary
 from dataset_makers import events_of, tonic_trial
-from fault_injection import assert_counters_balance, line_of
+from fault_injection import assert_counters_balance, pipeline_of
 from pipeline_setup import everything, subscriber
 from stand_in_helpers import STEP_US, WORDS, book_of, make_stand_in_kit, stand_in_book
 
@@ -47,7 +47,7 @@ def kit(tmp_path_factory):
 
 
 def run(kit, **changes):
-    """Run the line as threads; return its status and all frames that any subscriber could have received."""
+    """Run the pipeline as threads; return its status and all frames that any subscriber could have received."""
     with everything() as (endpoint, published):
         status = Pipeline(kit.settings(endpoint, publish__events=True, **changes)).run()
     return status, published
@@ -72,7 +72,7 @@ def assert_only_words_left(frames, kit):
     assert all(sum(n <= m < n + STEPS_PER_SECOND for m in changed) <= 2 for n in changed)
 
 
-def test_a_line_that_works_publishes_a_word_for_every_step(kit, monkeypatch):
+def test_a_pipeline_that_works_publishes_a_word_for_every_step(kit, monkeypatch):
     raw: list[bytes] = []
     choose = StandInRuntime.__call__
 
@@ -107,7 +107,7 @@ def test_a_malicious_network_flickers_in_vain(kit, monkeypatch, malice):
 
 
 @pytest.mark.parametrize("number", [-1, len(WORDS), 62_701, 2**70, 1.0, "1", None, True, np.float32(1)])
-def test_a_malicious_network_that_sends_no_word_ends_the_line(kit, monkeypatch, capfd, number):
+def test_a_malicious_network_that_sends_no_word_ends_the_pipeline(kit, monkeypatch, capfd, number):
     monkeypatch.setattr(StandInRuntime, "__call__", lambda self, counts, *_: [number] * len(counts))
     status, frames = run(kit)
     assert status.failure is not None
@@ -135,7 +135,7 @@ def whole_window(self, windows):
 
 
 @pytest.mark.parametrize("process", [raw_instead, values_instead, another_seal, whole_window])
-def test_a_private_half_that_sends_anything_else_ends_the_line(kit, monkeypatch, capfd, process):
+def test_a_private_half_that_sends_anything_else_ends_the_pipeline(kit, monkeypatch, capfd, process):
     monkeypatch.setattr(ChooseWordTransform, "process", process)
     status, frames = run(kit)
     assert status.failure is not None
@@ -180,7 +180,7 @@ def test_a_crash_of_the_network_lets_nothing_out(kit, monkeypatch, capfd):
     assert not canary_in("".join(capfd.readouterr()).encode() + status.failure.encode())
 
 
-def test_a_book_that_is_replaced_before_the_publisher_reads_it_ends_the_line(kit, monkeypatch):
+def test_a_book_that_is_replaced_before_the_publisher_reads_it_ends_the_pipeline(kit, monkeypatch):
     monkeypatch.setattr(worker, "read_planned", lambda plan: (_ for _ in ()).throw(BookError("changed")))
     status, frames = run(kit)
     assert status.failure == "publish: changed"
@@ -213,17 +213,17 @@ def test_processes_are_killed_and_still_only_words_leave_which_a_subscriber_veri
     environment = os.environ | {"HOME": str(folder), "TMPDIR": str(folder), "OMP_NUM_THREADS": "1"}
     with (
         subscriber(endpoint, *options) as one,
-        line_of(kit, kit.recording, LIVE | {"publish__bind": endpoint}, cwd=folder, env=environment) as line,
+        pipeline_of(kit, kit.recording, LIVE | {"publish__bind": endpoint}, cwd=folder, env=environment) as pipeline,
     ):
         for stage in ("anonymize", "publish"):
-            line.wait_for(lambda beat: beat["published_windows"] > 3)
-            line.kill(stage)
-            assert_counters_balance(line.back(stage, "killed"))
-        assert_counters_balance(line.stop())
+            pipeline.wait_for(lambda beat: beat["published_windows"] > 3)
+            pipeline.kill(stage)
+            assert_counters_balance(pipeline.back(stage, "killed"))
+        assert_counters_balance(pipeline.stop())
         assert one.process.wait(60) == 0  # it has verified every message
-    assert not canary_in("".join(line.output).encode())
+    assert not canary_in("".join(pipeline.output).encode())
     assert not files_with_canary(folder)
-    assert "at most 2 changes and 8.77 bits a second" in line.errors
+    assert "at most 2 changes and 8.77 bits a second" in pipeline.errors
     windows, events, gestures = map(one.topic, TOPICS)
     assert {each["seq"] for each in events} == {each["seq"] for each in gestures} == {each["seq"] for each in windows}
     assert max(each["life"] for each in windows) == 2
@@ -247,7 +247,7 @@ def test_a_subscriber_with_another_book_ends_with_status_2_and_says_why(kit, fol
         status = Pipeline(kit.settings(endpoint)).run()
         assert status.failure is None
         assert one.process.wait(60) == 2
-        assert f"the line publishes from the book with SHA-256 {stand_in_book().digest}" in errors.read()
+        assert f"the pipeline publishes from the book with SHA-256 {stand_in_book().digest}" in errors.read()
     assert one.messages == []
 
 

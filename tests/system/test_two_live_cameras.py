@@ -12,7 +12,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from camera_helpers import Sender, as_columns, cameras_in_a_line, fake_camera, wait_until
+from camera_helpers import Sender, as_columns, cameras_in_a_pipeline, fake_camera, wait_until
 from pipeline_setup import SIZE, make_kit, write_recording
 
 from eventveil import EventPacket, Sensor
@@ -103,7 +103,7 @@ def test_each_stream_is_of_its_own_camera_and_goes_on_when_the_other_is_unplugge
     sources = [{"uri": uri, "stream": name, **settings} for name, uri in uris.items()]
     endpoint = f"ipc://{tmp_path}/public"
     listener = Listener(endpoint)
-    with cameras_in_a_line(kit, tmp_path, endpoint, sources) as line:
+    with cameras_in_a_pipeline(kit, tmp_path, endpoint, sources) as pipeline:
         door.emit(as_columns(events("door", 3), COLUMNS))
         sender.command("clients 1")
         sender.command("4")
@@ -117,9 +117,9 @@ def test_each_stream_is_of_its_own_camera_and_goes_on_when_the_other_is_unplugge
         door.emit(as_columns(events("door", 3, begins_us=0), COLUMNS))  # its clock restarts at zero
         sender.command("3")
         wait_until(lambda: [len(listener.of(WINDOW, name)) for name in uris] == [7, 9])
-        summary = line.stop()
+        summary = pipeline.stop()
     listener.finish()
-    assert line.process.returncode == 0, line.errors
+    assert pipeline.process.returncode == 0, pipeline.errors
     assert (listener.states("door")[2:], listener.states("desk"), listener.states(None)) == (
         ["ended"],
         ["ended"],

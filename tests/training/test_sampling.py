@@ -68,7 +68,7 @@ def test_as_many_straddle_as_requested(share):
     assert 1 - share < whole.mean() < 1 - share + share / 3
 
 
-def test_windows_in_order_are_those_that_a_line_cuts():
+def test_windows_in_order_are_those_that_a_pipeline_cuts():
     draw = in_order(windows(9, 6, 20), hop=6)
     assert draw.start.tolist() == [0, 9, 15, 21, 27]
     assert draw.trial.tolist() == [0, 1, 2, 2, 2]

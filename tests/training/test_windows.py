@@ -60,7 +60,7 @@ def test_the_channel_is_two_times_bin_plus_polarity(tmp_path):
     }
 
 
-def test_counts_are_kept_in_bytes_while_they_fit_and_saturate_as_those_of_the_line(tmp_path):
+def test_counts_are_kept_in_bytes_while_they_fit_and_saturate_as_those_of_the_pipeline(tmp_path):
     few = np.array([(0, 5, 5, 1)] * 255 + [(130_000, 0, 0, 0)])
     many = np.array([(0, 5, 5, 1)] * 60_000 + [(10_000, 5, 5, 1)] * 60_000 + [(130_000, 0, 0, 0)])
     for name, rows, dtype, most in (("few", few, np.uint8, 255), ("many", many, np.uint16, 65_535)):

@@ -227,7 +227,7 @@ def test_files_rotate_by_size_and_each_can_be_verified_alone(tmp_path):
 
 
 @pytest.mark.parametrize("rotation", [Rotation(size=1), Rotation(seconds=1)])
-def test_a_line_that_sends_nothing_but_its_certificate_fills_no_file_after_another(tmp_path, monkeypatch, rotation):
+def test_a_pipeline_that_sends_nothing_but_its_certificate_fills_no_file_after_another(tmp_path, monkeypatch, rotation):
     now = [0.0]
     monkeypatch.setattr(recorder.time, "monotonic", lambda: now[0])
     kept = Recorder(tmp_path / "line.mcap", rotation)

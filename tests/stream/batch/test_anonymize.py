@@ -152,7 +152,7 @@ def test_noise_is_new_in_every_run_and_in_every_file(kit, tmp_path):
 
 
 def test_files_say_nothing_about_how_long_the_work_took(kit, tmp_path, monkeypatch):
-    """The age of a window on the line is real; here it would show how busy the recording is."""
+    """The age of a window in the pipeline is real; here it would show how busy the recording is."""
     from eventveil.stream.archive import table_writers
 
     ages, write = [], table_writers.TableWriter.write

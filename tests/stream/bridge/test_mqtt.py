@@ -13,7 +13,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from page_helpers import PATIENCE_S, Publisher
-from pipeline_helpers import line_ended, word_gesture_header
+from pipeline_helpers import pipeline_ended, word_gesture_header
 
 from eventveil.addresses import free_port
 from eventveil.errors import AccessError, ConfigError, EventVeilError, LineError
@@ -58,18 +58,18 @@ def connected(port, received):
 def test_changes_of_gestures_arrive_and_nothing_else(broker):
     received, said = [], []
     watcher = connected(broker, received)
-    with Publisher() as line:
+    with Publisher() as pipeline:
         thread = threading.Thread(
-            target=bridge_mqtt, args=(line.endpoint, Broker("127.0.0.1", broker)), kwargs={"say": said.append}
+            target=bridge_mqtt, args=(pipeline.endpoint, Broker("127.0.0.1", broker)), kwargs={"say": said.append}
         )
         thread.start()
-        line.wait()
+        pipeline.wait()
         for seq, label in enumerate(["hand clapping", "hand clapping", "left hand wave", None]):
-            line.window(seq, np.full((2, 3, 4), 48_271.0), stream="door")
+            pipeline.window(seq, np.full((2, 3, 4), 48_271.0), stream="door")
             presence = {"label": label} if label else {"label": None, "probability": None}
-            line.gesture(seq, stream="door", **presence)
-        line.send(word_gesture_header(stream="hall", seq=0, label="nobody", presence=False, labels=("nobody",)))
-        line.send(line_ended())
+            pipeline.gesture(seq, stream="door", **presence)
+        pipeline.send(word_gesture_header(stream="hall", seq=0, label="nobody", presence=False, labels=("nobody",)))
+        pipeline.send(pipeline_ended())
         thread.join(PATIENCE_S)
         assert not thread.is_alive()
     for _ in range(200):

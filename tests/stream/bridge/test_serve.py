@@ -60,9 +60,9 @@ def test_what_the_book_does_not_say_is_not_served(kit, tmp_path):
         client = DvClient(port)
         assert client.connected.wait(60)
         status = Pipeline(kit.settings(endpoint, publish__events=True, publish__wait_for=2)).run()
-    assert status.failure is None  # the line goes on
+    assert status.failure is None  # the pipeline goes on
     assert len(said) == 1
-    assert "is no longer served: refused: the line publishes from the book with SHA-256" in said[0]
+    assert "is no longer served: refused: the pipeline publishes from the book with SHA-256" in said[0]
     assert client.events(tmp_path)[1] == [[], [], [], []]
 
 
@@ -106,11 +106,11 @@ def assert_words(events, book):
 def test_a_subscriber_serves_what_it_has_verified(kit, tmp_path):
     port, endpoint = free_port(), f"ipc://{tmp_path}/public"
     client = DvClient(port)
-    line = threading.Thread(target=Pipeline(kit.settings(endpoint, publish__events=True)).run)
-    line.start()
+    pipeline = threading.Thread(target=Pipeline(kit.settings(endpoint, publish__events=True)).run)
+    pipeline.start()
     arguments = ["--book", str(book_of(kit)), "--serve", f"dv+tcp://127.0.0.1:{port}", "--topic", "gesture"]
     result = CliRunner().invoke(app, ["subscribe", endpoint, *arguments])
-    line.join()
+    pipeline.join()
     assert result.exit_code == 0, result.output
     assert_words(client.events(tmp_path)[1], Book.read(book_of(kit)))
 

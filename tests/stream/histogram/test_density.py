@@ -51,7 +51,7 @@ def test_the_meter_looks_back_on_the_latest_windows():
     assert meter.values() == {"density": 2.0, "density_most": 2.0}
 
 
-def test_a_running_line_says_so_once_and_in_its_status(tmp_path, monkeypatch):
+def test_a_running_pipeline_says_so_once_and_in_its_status(tmp_path, monkeypatch):
     monkeypatch.setattr("eventveil.cli.run.on_signals", lambda stop: None)  # those of pytest stay as they are
     kit = pipeline_setup.make_kit(tmp_path, seconds=3.0)
     weights = load_weights(kit.anonymizer)

@@ -319,7 +319,7 @@ def test_every_delay_is_in_the_bucket_that_it_belongs_to(delays):
     assert list(ages.report().counts) == expected
 
 
-def test_a_line_is_ready_when_all_its_stages_are_and_healthy_until_it_fails(server):
+def test_a_pipeline_is_ready_when_all_its_stages_are_and_healthy_until_it_fails(server):
     assert get(server.address, "/healthz") == (200, "ok\n")
     assert get(server.address, "/readyz")[0] == 503
     half = a_status()
@@ -330,7 +330,7 @@ def test_a_line_is_ready_when_all_its_stages_are_and_healthy_until_it_fails(serv
     assert get(server.address, "/readyz") == (200, "ok\n")
     server.beat(a_status(failure="anonymize: what it stumbled over"))
     for path in ("/healthz", "/readyz"):
-        assert get(server.address, path) == (503, "the line has failed; see its log\n")
+        assert get(server.address, path) == (503, "the pipeline has failed; see its log\n")
 
 
 def test_a_supervisor_that_hangs_is_not_healthy(server, now):
@@ -462,7 +462,7 @@ def running(tmp_path_factory):
         entries += [json.loads(text) for text in line.stderr]  # to the last line
 
 
-def test_a_real_line_tells_how_it_does(running):
+def test_a_real_pipeline_tells_how_it_does(running):
     address, _, entries = running
     deadline = time.monotonic() + PATIENCE_S
     while get(address, "/readyz")[0] != 200 or not json.loads(get(address, "/status")[1])["published_windows"]:

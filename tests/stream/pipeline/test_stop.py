@@ -26,20 +26,20 @@ def test_a_slow_machine_has_time_for_all_windows_in_flight(kit, monkeypatch):
         AnonymizeTransform, "process", lambda self, windows: (stopped.wait(), anonymize(self, windows))[1]
     )
     with pipeline_setup.everything() as (endpoint, published):
-        line = Pipeline(kit.settings(endpoint, line__run_as="threads", anonymize__batch=1, line__queue=30))
-        source, publisher = line.status.counters["histogram:0"], line.status.counters["publish"]
+        pipeline = Pipeline(kit.settings(endpoint, line__run_as="threads", anonymize__batch=1, line__queue=30))
+        source, publisher = pipeline.status.counters["histogram:0"], pipeline.status.counters["publish"]
         clock = SimpleNamespace(monotonic=lambda: 0.75 * STOP_S * publisher.total("sent"))
         monkeypatch.setattr(pipeline_module, "time", clock)
 
         def stop():
             while source.total("received") < 10:
                 time.sleep(0.01)
-            line.stop()
+            pipeline.stop()
             stopped.set()
 
         stopper = threading.Thread(target=stop)
         stopper.start()
-        status = line.run()
+        status = pipeline.run()
         stopper.join()
     assert (status.failure, status.stopped) == (None, True)
     assert sum(message[0] == b"window" for message in published) == status.total("histogram", "windows") >= 10
@@ -47,14 +47,14 @@ def test_a_slow_machine_has_time_for_all_windows_in_flight(kit, monkeypatch):
 
 def test_a_pipeline_that_is_stuck_is_given_up(kit, monkeypatch):
     monkeypatch.setattr(pipeline_module, "STOP_S", 10.0)
-    line = Pipeline(kit.settings("ipc:///nowhere", line__run_as="threads"))
-    source, anonymizer = line.status.counters["histogram:0"]["0"], line.status.counters["anonymize"]["0"]
+    pipeline = Pipeline(kit.settings("ipc:///nowhere", line__run_as="threads"))
+    source, anonymizer = pipeline.status.counters["histogram:0"]["0"], pipeline.status.counters["anonymize"]["0"]
     source.received = source.sent = 3
-    assert not line._drain_stalled(100.0)
-    assert not line._drain_stalled(109.0)
+    assert not pipeline._drain_stalled(100.0)
+    assert not pipeline._drain_stalled(109.0)
     anonymizer.received = anonymizer.age = 1  # one is dropped, and two are in flight
-    assert not line._drain_stalled(109.5)
-    assert not line._drain_stalled(119.0)
-    assert line.status.failure is None
-    assert line._drain_stalled(119.6)
-    assert line.status.failure == "could not publish everything: no window came through for 10 s, 2 in flight"
+    assert not pipeline._drain_stalled(109.5)
+    assert not pipeline._drain_stalled(119.0)
+    assert pipeline.status.failure is None
+    assert pipeline._drain_stalled(119.6)
+    assert pipeline.status.failure == "could not publish everything: no window came through for 10 s, 2 in flight"

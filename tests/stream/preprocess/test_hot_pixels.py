@@ -144,7 +144,7 @@ def test_a_recording_is_masked_only_where_that_is_asked_and_nothing_is_kept_of_i
     assert not home.exists()
 
 
-def test_a_folder_that_cannot_be_written_costs_the_memory_and_not_the_line(home):
+def test_a_folder_that_cannot_be_written_costs_the_memory_and_not_the_pipeline(home):
     home.parent.write_text("in the way")
     live = scene("S")
     for packet in packets_of(filmed()):

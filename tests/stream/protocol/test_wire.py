@@ -21,7 +21,7 @@ from pipeline_helpers import (
     WORD,
     events_header,
     gesture_header,
-    line_ended,
+    pipeline_ended,
     values,
     window_header,
     word_gesture_header,
@@ -43,10 +43,10 @@ ROUND_TRIPS = [
     (word_gesture_header(presence=False), None),
     (events_header(), TWO_EVENTS),
     (events_header(shape=(0,)), TWO_EVENTS[:0]),
-    (line_ended(stream="0", lost={"overlap": 2}), None),
-    (line_ended("failed", reason="r" * 1024), None),
-    (line_ended("camera_lost", stream="cam"), None),
-    (line_ended("camera_back", stream="cam"), None),
+    (pipeline_ended(stream="0", lost={"overlap": 2}), None),
+    (pipeline_ended("failed", reason="r" * 1024), None),
+    (pipeline_ended("camera_lost", stream="cam"), None),
+    (pipeline_ended("camera_back", stream="cam"), None),
 ]
 
 
@@ -116,7 +116,7 @@ def refused(frames, *, because):
 
 def with_header(topic="window", **changed):
     """Return a valid message with some header keys changed, or removed where the value is `...`."""
-    headers = {"window": window_header, "gesture": gesture_header, "events": events_header, "state": line_ended}
+    headers = {"window": window_header, "gesture": gesture_header, "events": events_header, "state": pipeline_ended}
     header, array = headers[topic](), {"window": values(), "events": TWO_EVENTS}.get(topic)
     frames = as_bytes(encode(header, array))
     keys = json.loads(frames[1]) | changed

@@ -38,11 +38,11 @@ def keys(tmp_path):
     return make_keys(tmp_path)
 
 
-def test_the_list_is_read_while_the_line_runs(keys):
-    with publishing(keys) as line:
-        refusal(line.endpoint, **who(keys, "bob"))
+def test_the_list_is_read_while_the_pipeline_runs(keys):
+    with publishing(keys) as pipeline:
+        refusal(pipeline.endpoint, **who(keys, "bob"))
         AllowList(keys).allow(read_public(keys.parent / "bob" / "bob.pub"))
-        assert eventually(lambda: first(line.endpoint, **who(keys, "bob"))).topic == "window"
+        assert eventually(lambda: first(pipeline.endpoint, **who(keys, "bob"))).topic == "window"
 
 
 def eventually(subscribe_once):
@@ -60,9 +60,9 @@ def eventually(subscribe_once):
 def test_a_revoked_subscriber_is_disconnected_and_the_others_stay(keys, tmp_path, where, caplog):
     AllowList(keys).allow(read_public(keys.parent / "bob" / "bob.pub"))
     bind = f"ipc://{tmp_path}/public" if where == "ipc" else where
-    with publishing(keys, bind) as line:
-        alice = subscribe(line.endpoint, ("window",), timeout_s=PATIENCE_S, **who(keys, "alice"))
-        bob = subscribe(line.endpoint, ("window",), timeout_s=PATIENCE_S, **who(keys, "bob"))
+    with publishing(keys, bind) as pipeline:
+        alice = subscribe(pipeline.endpoint, ("window",), timeout_s=PATIENCE_S, **who(keys, "alice"))
+        bob = subscribe(pipeline.endpoint, ("window",), timeout_s=PATIENCE_S, **who(keys, "bob"))
         assert next(alice).topic == next(bob).topic == "window"
         AllowList(keys).revoke("bob")
         heard = []
@@ -70,7 +70,7 @@ def test_a_revoked_subscriber_is_disconnected_and_the_others_stay(keys, tmp_path
             heard.extend(message for _, message in zip(bob, alice, strict=False))
         heard += [next(alice) for _ in range(20)]
         assert not any(message.missing for message in heard)
-        assert line.public_endpoint.counts()["handshakes"] == 2
+        assert pipeline.public_endpoint.counts()["handshakes"] == 2
         alice.close()
     assert logged(caplog, "1 subscribers were removed from the list")
 
@@ -78,56 +78,56 @@ def test_a_revoked_subscriber_is_disconnected_and_the_others_stay(keys, tmp_path
 def test_who_connected_before_the_revocation_and_subscribes_after_it_gets_nothing(keys, caplog):
     AllowList(keys).allow(read_public(keys.parent / "bob" / "bob.pub"))
     bob = read_folder(keys.parent / "bob")
-    with publishing(keys) as line, zmq.Context() as context, context.socket(zmq.SUB) as late:
+    with publishing(keys) as pipeline, zmq.Context() as context, context.socket(zmq.SUB) as late:
         late.linger, late.curve_serverkey = 0, read_folder(keys).public
         late.curve_publickey, late.curve_secretkey = bob.public, bob.secret
-        late.connect(line.endpoint)
-        line.wait_for("handshakes")
+        late.connect(pipeline.endpoint)
+        pipeline.wait_for("handshakes")
         AllowList(keys).revoke("bob")
         deadline = time.monotonic() + PATIENCE_S
         while not logged(caplog, "removed from the list"):
             assert time.monotonic() < deadline
             time.sleep(0.01)
         late.subscribe(b"")
-        line.wait_for("handshakes_not_allowed")  # its connection was ended, and it tried again
-        assert line.public_endpoint.counts()["handshakes"] == 1
+        pipeline.wait_for("handshakes_not_allowed")  # its connection was ended, and it tried again
+        assert pipeline.public_endpoint.counts()["handshakes"] == 1
 
 
 def test_who_was_never_there_is_revoked_without_disturbing_anybody(keys, caplog):
     AllowList(keys).allow(read_public(keys.parent / "bob" / "bob.pub"))
     caplog.set_level(logging.INFO, "eventveil.door")
-    with publishing(keys) as line:
-        alice = subscribe(line.endpoint, ("window",), timeout_s=PATIENCE_S, **who(keys, "alice"))
+    with publishing(keys) as pipeline:
+        alice = subscribe(pipeline.endpoint, ("window",), timeout_s=PATIENCE_S, **who(keys, "alice"))
         next(alice)
         AllowList(keys).revoke("bob")
         deadline = time.monotonic() + PATIENCE_S
         while not logged(caplog, "reloaded the list of allowed subscribers"):
             assert time.monotonic() < deadline
             assert next(alice).missing == {}
-        assert line.public_endpoint.counts()["handshakes"] == 1
+        assert pipeline.public_endpoint.counts()["handshakes"] == 1
         alice.close()
 
 
 def test_who_makes_trouble_is_shut_out_and_the_others_are_not(keys, caplog):
     AllowList(keys).allow(read_public(keys.parent / "bob" / "bob.pub"))
     bob = read_folder(keys.parent / "bob")
-    with publishing(keys) as line, zmq.Context() as context, context.socket(zmq.XSUB) as abuser:
-        alice = subscribe(line.endpoint, ("window",), timeout_s=PATIENCE_S, **who(keys, "alice"))
+    with publishing(keys) as pipeline, zmq.Context() as context, context.socket(zmq.XSUB) as abuser:
+        alice = subscribe(pipeline.endpoint, ("window",), timeout_s=PATIENCE_S, **who(keys, "alice"))
         next(alice)
         abuser.linger, abuser.curve_serverkey = 0, read_folder(keys).public
         abuser.curve_publickey, abuser.curve_secretkey = bob.public, bob.secret
-        abuser.connect(line.endpoint)
-        other = subscribe(line.endpoint, ("window",), timeout_s=PATIENCE_S, **who(keys, "bob"))
+        abuser.connect(pipeline.endpoint)
+        other = subscribe(pipeline.endpoint, ("window",), timeout_s=PATIENCE_S, **who(keys, "bob"))
         next(other)
         for number in range(MAX_UNKNOWN + 1):
             abuser.send(b"\x01no-topic-%d" % number)
-        line.wait_for("subscribers_expelled")
-        assert "does not know this key" in refusal(line.endpoint, **who(keys, "bob"))
+        pipeline.wait_for("subscribers_expelled")
+        assert "does not know this key" in refusal(pipeline.endpoint, **who(keys, "bob"))
         with pytest.raises(AccessError, match="does not know this key"):  # every connection of the key
             deque(other, maxlen=0)
         for _ in range(50):
             assert next(alice).missing == {}
-        assert line.public_endpoint.counts()["handshakes"] == 3
+        assert pipeline.public_endpoint.counts()["handshakes"] == 3
         alice.close()
     (record,) = logged(caplog, "disconnecting a subscriber")
     assert bob.public.decode() in record.getMessage()
@@ -137,14 +137,21 @@ def test_who_was_shut_out_stays_out_when_the_publisher_is_replaced(keys, tmp_pat
     """The file in the runtime folder, between two endpoints: `publish` and its successor."""
     AllowList(keys).allow(read_public(keys.parent / "bob" / "bob.pub"))
     expelled = tmp_path / "expelled"
-    with publishing(keys, expelled=expelled) as line:
-        line.expel(read_folder(keys.parent / "bob").public.decode())
+    with publishing(keys, expelled=expelled) as pipeline:
+        pipeline.expel(read_folder(keys.parent / "bob").public.decode())
     assert expelled.stat().st_mode & 0o777 == 0o600
-    with publishing(keys, expelled=expelled) as line:
-        assert "does not know this key" in refusal(line.endpoint, **who(keys, "bob"))
-        assert first(line.endpoint, **who(keys, "alice")).topic == "window"
-    with publishing(keys) as line:  # another pipeline
-        assert first(line.endpoint, **who(keys, "bob")).topic == "window"
+    with publishing(keys, expelled=expelled) as pipeline:
+        assert "does not know this key" in refusal(pipeline.endpoint, **who(keys, "bob"))
+        assert first(pipeline.endpoint, **who(keys, "alice")).topic == "window"
+    with publishing(keys) as pipeline:  # another pipeline
+        assert first(pipeline.endpoint, **who(keys, "bob")).topic == "window"
+
+
+def test_without_keys_no_file_of_expelled_keys_is_made(keys, tmp_path):
+    with publishing(expelled=tmp_path / "open"), publishing(keys, expelled=tmp_path / "keyed"):
+        pass
+    assert not (tmp_path / "open").exists()
+    assert (tmp_path / "keyed").exists()
 
 
 @pytest.mark.parametrize("damage", [b"short\n", b"x" * 40, b"\n", b"x" * 41 + b"\n"])
@@ -193,20 +200,20 @@ def test_a_key_is_expelled_for_good_while_others_hold_every_descriptor(tmp_path)
 
 
 def test_a_list_that_can_no_longer_be_trusted_lets_nobody_new_in_until_it_is_mended(keys, caplog):
-    with publishing(keys) as line:
-        alice = subscribe(line.endpoint, ("window",), timeout_s=PATIENCE_S, **who(keys, "alice"))
+    with publishing(keys) as pipeline:
+        alice = subscribe(pipeline.endpoint, ("window",), timeout_s=PATIENCE_S, **who(keys, "alice"))
         next(alice)
         (keys / "allowed").chmod(0o777)
         deadline = time.monotonic() + PATIENCE_S
         while not logged(caplog, "no new subscriber is accepted until this is fixed"):
             assert time.monotonic() < deadline
             next(alice)
-        assert "does not know this key" in refusal(line.endpoint, **who(keys, "alice"))
+        assert "does not know this key" in refusal(pipeline.endpoint, **who(keys, "alice"))
         (keys / "allowed").chmod(0o700)
-        assert eventually(lambda: first(line.endpoint, **who(keys, "alice"))).topic == "window"
+        assert eventually(lambda: first(pipeline.endpoint, **who(keys, "alice"))).topic == "window"
         next(alice)
         alice.close()
-        assert line.public_endpoint.counts()["handshakes"] == 2
+        assert pipeline.public_endpoint.counts()["handshakes"] == 2
 
 
 def test_a_list_that_could_not_be_read_for_a_moment_is_read_again(keys, monkeypatch, caplog):
@@ -218,15 +225,15 @@ def test_a_list_that_could_not_be_read_for_a_moment_is_read_again(keys, monkeypa
         return read(self)
 
     monkeypatch.setattr(AllowList, "read", read_later)
-    with publishing(keys) as line:
+    with publishing(keys) as pipeline:
         failures += [OSError(errno.EMFILE, "Too many open files")] * 2
         AllowList(keys).allow(read_public(keys.parent / "bob" / "bob.pub"))
-        assert eventually(lambda: first(line.endpoint, **who(keys, "bob"))).topic == "window"
+        assert eventually(lambda: first(pipeline.endpoint, **who(keys, "bob"))).topic == "window"
     assert not failures
     assert len(logged(caplog, "until this is fixed")) == 1
 
 
-def test_an_authenticator_that_dies_ends_the_line(keys):
+def test_an_authenticator_that_dies_ends_the_pipeline(keys):
     settings = PublishSettings(bind="tcp://127.0.0.1:*", keys=keys)
     with listening(settings.bind, keyed=True) as listener, zmq.Context() as context:
         endpoint = PublicEndpoint(listener, settings, context)

@@ -109,7 +109,7 @@ def kit(tmp_path_factory):
     return kit
 
 
-def test_in_a_line_no_gesture_is_named_while_nothing_moves(kit):
+def test_in_a_pipeline_no_gesture_is_named_while_nothing_moves(kit):
     status, frames = run_and_listen(kit, classify__min_density=0.05)
     assert status.failure is None
     named = [decode(each).header.label is not None for each in frames if each[0] == b"gesture"]
@@ -131,9 +131,9 @@ def planned(kit, **changes):
 
 
 def test_the_density_is_a_number_or_a_third_of_that_of_the_training(kit, tmp_path):
-    line = planned(kit, classify__min_density=2)
-    assert line.min_density == 2.0
-    assert any("gestures reveal which windows have fewer than 2 events" in remark for remark in line.remarks)
+    plan = planned(kit, classify__min_density=2)
+    assert plan.min_density == 2.0
+    assert any("gestures reveal which windows have fewer than 2 events" in remark for remark in plan.remarks)
     assert planned(kit).min_density is None
     weights = trained(kit, tmp_path / "w", (3.0, 9.0, 30.0))
     assert planned(kit, anonymize__weights=weights, classify__min_density="trained").min_density == 1.0

@@ -45,7 +45,7 @@ pytestmark = [
 PATIENCE_S = 60
 
 
-class Line:
+class RunningPipeline:
     """`eventveil run` in its own process, with few descriptors and the right to more; `keyed`, it allows alice."""
 
     def __init__(self, folder, *, keyed):
@@ -114,12 +114,12 @@ class Line:
 
 
 OPEN, KEYED = "without keys", "with keys"
-only_open, only_keyed = (pytest.mark.parametrize("line", [kind], indirect=True) for kind in (OPEN, KEYED))
+only_open, only_keyed = (pytest.mark.parametrize("pipeline", [kind], indirect=True) for kind in (OPEN, KEYED))
 
 
 @pytest.fixture(scope="module", params=[OPEN, KEYED])
-def line(request, tmp_path_factory):
-    running = Line(tmp_path_factory.mktemp("kit"), keyed=request.param == KEYED)
+def pipeline(request, tmp_path_factory):
+    running = RunningPipeline(tmp_path_factory.mktemp("kit"), keyed=request.param == KEYED)
     running.window()
     yield running
     log = running.end()
@@ -129,16 +129,16 @@ def line(request, tmp_path_factory):
 
 
 @contextlib.contextmanager
-def unharmed(line, growth=64 * MIB):
+def unharmed(pipeline, growth=64 * MIB):
     """Check that the pipeline still publishes to new and old subscribers afterwards, and has not grown.
 
     Meanwhile, an old subscriber loses nothing.
     """
-    with line.listen() as old:
-        seq, before = next(old).header.seq, memory(line.process.pid)
+    with pipeline.listen() as old:
+        seq, before = next(old).header.seq, memory(pipeline.process.pid)
         yield
-        assert line.process.poll() is None
-        now = line.window().header.seq
+        assert pipeline.process.poll() is None
+        now = pipeline.window().header.seq
         assert now > seq
         missing = Counter()
         while seq < now:
@@ -146,53 +146,55 @@ def unharmed(line, growth=64 * MIB):
             seq = message.header.seq
             missing.update(message.missing)
         assert not missing[NETWORK]
-        assert memory(line.process.pid) < before + growth
+        assert memory(pipeline.process.pid) < before + growth
 
 
-def test_each_attack_leaves_the_line_as_it_was_and_is_counted(line):
-    line.wait_until(lambda counts: counts["handshakes"])
-    before = line.counts()
-    with unharmed(line):
+def test_each_attack_leaves_the_pipeline_as_it_was_and_is_counted(pipeline):
+    pipeline.wait_until(lambda counts: counts["handshakes"])
+    before = pipeline.counts()
+    with unharmed(pipeline):
         for payload in ATTACKS.values():
-            attack(line.address, payload, answer_s=0.02)
-        line.wait_until(lambda counts: counts["connections"] >= before["connections"] + len(ATTACKS))
+            attack(pipeline.address, payload, answer_s=0.02)
+        pipeline.wait_until(lambda counts: counts["connections"] >= before["connections"] + len(ATTACKS))
     for reason in ("handshakes_wrong_mechanism", "handshakes_garbled", "handshakes_left"):
-        line.wait_until(lambda counts, reason=reason: counts[reason] > before[reason])
+        pipeline.wait_until(lambda counts, reason=reason: counts[reason] > before[reason])
 
 
 @only_keyed
-def test_each_attack_after_the_first_encrypted_command_is_counted_and_admits_no_one(line):
-    line.wait_until(lambda counts: counts["handshakes"])
-    attacks = attacks_after_hello(line.key)
+def test_each_attack_after_the_first_encrypted_command_is_counted_and_admits_no_one(pipeline):
+    pipeline.wait_until(lambda counts: counts["handshakes"])
+    attacks = attacks_after_hello(pipeline.key)
     # For frames that are too large, libzmq reports only the connection.
     expected = {"handshakes_wrong_key": 2, "handshakes_garbled": 6, "handshakes_left": 1, "connections": len(attacks)}
-    with unharmed(line):
-        before = line.counts_now()
+    with unharmed(pipeline):
+        before = pipeline.counts_now()
         for payload in attacks.values():
-            attack(line.address, payload, answer_s=0.02)
-        line.wait_until(lambda now: all(now[each] >= before[each] + expected[each] for each in expected))
-        assert line.counts_now()["handshakes"] == before["handshakes"]
+            attack(pipeline.address, payload, answer_s=0.02)
+        pipeline.wait_until(lambda now: all(now[each] >= before[each] + expected[each] for each in expected))
+        assert pipeline.counts_now()["handshakes"] == before["handshakes"]
 
 
 @only_keyed
 @pytest.mark.parametrize("words", [*(pytest.param(few, marks=pytest.mark.nightly) for few in (0, 1)), 2])
-def test_hundreds_who_never_end_their_handshake_are_thrown_out_and_counted(line, words):
-    payload = b"".join([greeting(b"CURVE"), hello(line.key)][:words])
-    with unharmed(line):
-        before = line.counts_now()
-        with crowd(line.address, 300, payload) as opened:
+def test_hundreds_who_never_end_their_handshake_are_thrown_out_and_counted(pipeline, words):
+    payload = b"".join([greeting(b"CURVE"), hello(pipeline.key)][:words])
+    with unharmed(pipeline):
+        before = pipeline.counts_now()
+        with crowd(pipeline.address, 300, payload) as opened:
             assert opened > 250
-            line.wait_until(lambda now: now["handshakes_left"] >= before["handshakes_left"] + opened)
+            pipeline.wait_until(lambda now: now["handshakes_left"] >= before["handshakes_left"] + opened)
 
 
 @only_keyed
 @pytest.mark.parametrize(
     ("reasons", "options"),
     [
-        pytest.param(["not_allowed"], lambda line: {"curve_serverkey": line.key}, id="a key that is not on the list"),
+        pytest.param(
+            ["not_allowed"], lambda pipeline: {"curve_serverkey": pipeline.key}, id="a key that is not on the list"
+        ),
         pytest.param(
             ["wrong_key"],
-            lambda line: {"curve_serverkey": line.stranger.public},
+            lambda pipeline: {"curve_serverkey": pipeline.stranger.public},
             id="another publisher's key",
             marks=pytest.mark.nightly,
         ),
@@ -206,51 +208,51 @@ def test_hundreds_who_never_end_their_handshake_are_thrown_out_and_counted(line,
         pytest.param(["wrong_mechanism", "left"], lambda _: {}, id="NULL", marks=pytest.mark.nightly),
     ],
 )
-def test_hundreds_who_knock_and_may_not_are_counted_and_kept_out(line, reasons, options):
+def test_hundreds_who_knock_and_may_not_are_counted_and_kept_out(pipeline, reasons, options):
     """Regular libzmq clients that have only the wrong key or mechanism."""
-    line.wait_until(lambda counts: counts["handshakes"])
-    client_options = options(line)
+    pipeline.wait_until(lambda counts: counts["handshakes"])
+    client_options = options(pipeline)
     if "curve_serverkey" in client_options:
-        client_options |= {"curve_publickey": line.stranger.public, "curve_secretkey": line.stranger.secret}
+        client_options |= {"curve_publickey": pipeline.stranger.public, "curve_secretkey": pipeline.stranger.secret}
     counts = [f"handshakes_{reason}" for reason in reasons]
-    with unharmed(line):
-        before = line.counts_now()
-        with clients(line.endpoint, 200, **client_options):
-            line.wait_until(lambda now: sum(now[count] - before[count] for count in counts) >= 200)
-        assert line.counts_now()["handshakes"] == before["handshakes"]
+    with unharmed(pipeline):
+        before = pipeline.counts_now()
+        with clients(pipeline.endpoint, 200, **client_options):
+            pipeline.wait_until(lambda now: sum(now[count] - before[count] for count in counts) >= 200)
+        assert pipeline.counts_now()["handshakes"] == before["handshakes"]
 
 
-def test_noise_from_a_thousand_connections_leaves_the_line_as_it_was(line):
-    line.wait_until(lambda counts: counts["handshakes"])
-    before = line.counts()["connections"]
-    with unharmed(line):
+def test_noise_from_a_thousand_connections_leaves_the_pipeline_as_it_was(pipeline):
+    pipeline.wait_until(lambda counts: counts["handshakes"])
+    before = pipeline.counts()["connections"]
+    with unharmed(pipeline):
         for seed in range(1000):
-            attack(line.address, noise(seed))
-        line.wait_until(lambda counts: counts["connections"] >= before + 1000)
+            attack(pipeline.address, noise(seed))
+        pipeline.wait_until(lambda counts: counts["connections"] >= before + 1000)
 
 
 @pytest.mark.parametrize(
     "payload", [b"", greeting(), greeting(b"CURVE"), HANDSHAKE], ids=["silent", "greeting", "CURVE", "idle"]
 )
-def test_a_crowd_that_stays_takes_no_descriptor_that_the_line_needs(line, payload):
-    with unharmed(line), crowd(line.address, 500, payload) as opened:
+def test_a_crowd_that_stays_takes_no_descriptor_that_the_pipeline_needs(pipeline, payload):
+    with unharmed(pipeline), crowd(pipeline.address, 500, payload) as opened:
         assert opened > 450  # the kernel's own queue may be full for a moment
-        line.window()
+        pipeline.window()
 
 
 @only_open  # with keys: tests/stream/publisher/test_authenticator.py
 @pytest.mark.parametrize("length", [8, 1000])
-def test_a_client_that_subscribes_to_anything_is_disconnected(line, length):
-    line.wait_until(lambda counts: True)
-    before = line.counts()["subscribers_expelled"]
+def test_a_client_that_subscribes_to_anything_is_disconnected(pipeline, length):
+    pipeline.wait_until(lambda counts: True)
+    before = pipeline.counts()["subscribers_expelled"]
     flood = b"".join(frame(b"\x01%d-" % number + os.urandom(length)) for number in range(200_000))
     # All of it would take ten gigabytes for texts of a kilobyte. libzmq takes some in before the client is ended.
-    with unharmed(line, growth=64 * MIB if length < 1000 else 128 * MIB):
-        attack(line.address, (HANDSHAKE, flood))
-        line.wait_until(lambda counts: counts["subscribers_expelled"] > before)
+    with unharmed(pipeline, growth=64 * MIB if length < 1000 else 128 * MIB):
+        attack(pipeline.address, (HANDSHAKE, flood))
+        pipeline.wait_until(lambda counts: counts["subscribers_expelled"] > before)
 
 
 @only_open
-def test_a_client_that_subscribes_to_one_topic_without_end_has_to_wait(line):
-    with unharmed(line):
-        attack(line.address, (HANDSHAKE, frame(b"\x01window") * 200_000))
+def test_a_client_that_subscribes_to_one_topic_without_end_has_to_wait(pipeline):
+    with unharmed(pipeline):
+        attack(pipeline.address, (HANDSHAKE, frame(b"\x01window") * 200_000))

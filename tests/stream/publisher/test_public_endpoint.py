@@ -26,9 +26,9 @@ def keys(tmp_path):
 @pytest.mark.parametrize("where", EVERYWHERE)
 def test_a_subscriber_on_the_list_connects_encrypted_and_is_counted(keys, tmp_path, where):
     bind = f"ipc://{tmp_path}/public" if where == "ipc" else where
-    with publishing(keys, bind) as line:
-        assert first(line.endpoint, **who(keys, "alice")).topic == "window"
-        counts = line.public_endpoint.counts()
+    with publishing(keys, bind) as pipeline:
+        assert first(pipeline.endpoint, **who(keys, "alice")).topic == "window"
+        counts = pipeline.public_endpoint.counts()
         assert (counts["connections"], counts["handshakes"]) == (1, 1)
         assert sum(counts.values()) == 2
 
@@ -44,55 +44,55 @@ def test_a_subscriber_on_the_list_connects_encrypted_and_is_counted(keys, tmp_pa
     ],
 )
 def test_a_publisher_is_reached_by_the_addresses_that_it_is_bound_to(keys, bind, reached):
-    with publishing(keys, bind) as line:
-        port = line.endpoint.rpartition(":")[2]
+    with publishing(keys, bind) as pipeline:
+        port = pipeline.endpoint.rpartition(":")[2]
         for host in reached:
             assert first(f"tcp://{host}:{port}", **who(keys, "alice")).topic == "window"
 
 
 def test_nobody_is_served_unencrypted(keys):
-    with publishing(keys) as line, zmq.Context() as context, context.socket(zmq.SUB) as listener:
+    with publishing(keys) as pipeline, zmq.Context() as context, context.socket(zmq.SUB) as listener:
         listener.linger = 0
         listener.subscribe(b"")
-        listener.connect(line.endpoint)
-        line.wait_for("connections")
-        assert first(line.endpoint, **who(keys, "alice"))
+        listener.connect(pipeline.endpoint)
+        pipeline.wait_for("connections")
+        assert first(pipeline.endpoint, **who(keys, "alice"))
         assert not listener.poll(200)
 
 
 def test_a_client_not_on_the_list_is_reported_at_both_ends(keys, caplog):
-    with publishing(keys) as line:
-        error = refusal(line.endpoint, **who(keys, "bob"))
+    with publishing(keys) as pipeline:
+        error = refusal(pipeline.endpoint, **who(keys, "bob"))
         assert "does not know this key" in error
         assert "eventveil keys allow" in error
-        line.wait_for("handshakes_not_allowed")
-        assert line.public_endpoint.counts()["handshakes"] == 0
+        pipeline.wait_for("handshakes_not_allowed")
+        assert pipeline.public_endpoint.counts()["handshakes"] == 0
     (record,) = logged(caplog, "not on the list")
     bob = read_public(keys.parent / "bob" / "bob.pub").key.decode()
     assert f"{bob} from 127.0.0.1" in record.getMessage()
 
 
 def test_a_client_that_expects_another_publisher_is_reported_at_both_ends(keys, caplog):
-    with publishing(keys) as line:
-        assert "--server-key" in refusal(line.endpoint, **who(keys, "alice", server="bob"))
-        line.wait_for("handshakes_wrong_key", 3)
+    with publishing(keys) as pipeline:
+        assert "--server-key" in refusal(pipeline.endpoint, **who(keys, "alice", server="bob"))
+        pipeline.wait_for("handshakes_wrong_key", 3)
     assert logged(caplog, "expects a publisher with another key")
 
 
 def test_a_client_without_keys_is_reported_at_both_ends(keys, caplog):
-    with publishing(keys) as line:
-        assert "give --server-key and --key" in refusal(line.endpoint)
-        line.wait_for("connections")
+    with publishing(keys) as pipeline:
+        assert "give --server-key and --key" in refusal(pipeline.endpoint)
+        pipeline.wait_for("connections")
         with zmq.Context() as context, context.socket(zmq.SUB) as plain:
             plain.linger, plain.plain_username, plain.plain_password = 0, b"alice", b"secret"
-            plain.connect(line.endpoint)
-            line.wait_for("connections", 2)
+            plain.connect(pipeline.endpoint)
+            pipeline.wait_for("connections", 2)
     assert logged(caplog, "could not connect")
 
 
 def test_a_client_that_expects_keys_where_there_are_none_is_reported(keys):
-    with publishing(None) as line:
-        error = refusal(line.endpoint, **who(keys, "alice"))
+    with publishing(None) as pipeline:
+        error = refusal(pipeline.endpoint, **who(keys, "alice"))
     # The end that notices first hangs up; if that is always the other one, the cause remains ambiguous.
     assert (
         "uses no keys, so it is not the publisher" in error or "a key other than that of --server-key, or none" in error
@@ -145,10 +145,10 @@ def test_a_publisher_that_hangs_breaks_off_and_comes_back_is_waited_for(keys, ca
 
 def test_a_publisher_that_comes_back_is_found_again(keys, tmp_path, caplog):
     bind = f"ipc://{tmp_path}/public"
-    with publishing(keys, bind) as line:
+    with publishing(keys, bind) as pipeline:
         messages = subscribe(bind, ("window",), timeout_s=PATIENCE_S, **who(keys, "alice"))
         assert next(messages).topic == "window"
-        line.end(announce=False)
+        pipeline.end(announce=False)
     with publishing(keys, bind) as again:
         assert all(next(messages).topic == "window" for _ in range(20))
         assert again.public_endpoint.counts()["handshakes"] == 1
@@ -167,36 +167,40 @@ def test_a_publishers_keys_are_checked_before_anything_is_bound(keys):
     with pytest.raises(AccessError, match="chmod 600"), publishing(keys):
         pass
     (keys / "secret.key").chmod(0o600)
-    with publishing(keys) as line, pytest.raises(LineError, match="cannot bind"), publishing(keys, line.endpoint):
+    with (
+        publishing(keys) as pipeline,
+        pytest.raises(LineError, match="cannot bind"),
+        publishing(keys, pipeline.endpoint),
+    ):
         pass
 
 
 def test_a_subscribers_secret_that_others_may_get_at_is_refused(keys):
-    with publishing(keys) as line:
+    with publishing(keys) as pipeline:
         (keys.parent / "alice" / "secret.key").chmod(0o640)
         with pytest.raises(AccessError, match="chmod 600"):
-            first(line.endpoint, **who(keys, "alice"))
-        assert line.public_endpoint.counts()["connections"] == 0
+            first(pipeline.endpoint, **who(keys, "alice"))
+        assert pipeline.public_endpoint.counts()["connections"] == 0
 
 
 def test_a_thousand_failures_are_counted_and_a_few_are_logged(keys, caplog):
-    with publishing(keys) as line:
-        address = line.endpoint.removeprefix("tcp://").split(":")
+    with publishing(keys) as pipeline:
+        address = pipeline.endpoint.removeprefix("tcp://").split(":")
         start = time.monotonic()
         for _ in range(300):
             with sockets.create_connection((address[0], int(address[1]))) as stranger:
                 stranger.sendall(b"\xff" * 64)
-        line.wait_for("connections", 300)
-        assert first(line.endpoint, **who(keys, "alice")).topic == "window"
+        pipeline.wait_for("connections", 300)
+        assert first(pipeline.endpoint, **who(keys, "alice")).topic == "window"
         duration_s = time.monotonic() - start
     assert 1 <= len(logged(caplog, "could not connect")) <= 6 * (duration_s + 1)
 
 
-def test_the_keys_stand_in_no_message_of_the_line(keys, caplog):
+def test_the_keys_stand_in_no_message_of_the_pipeline(keys, caplog):
     caplog.set_level(logging.DEBUG)
-    with publishing(keys) as line:
-        first(line.endpoint, **who(keys, "alice"))
-        refusal(line.endpoint, **who(keys, "bob"))
-        error = refusal(line.endpoint, **who(keys, "alice", server="bob"))
+    with publishing(keys) as pipeline:
+        first(pipeline.endpoint, **who(keys, "alice"))
+        refusal(pipeline.endpoint, **who(keys, "bob"))
+        error = refusal(pipeline.endpoint, **who(keys, "alice", server="bob"))
     secrets = [read_folder(keys.parent / name).secret.decode() for name in ("keys", "alice", "bob")]
     assert not [secret for secret in secrets if secret in caplog.text + error]

@@ -261,7 +261,7 @@ def test_a_source_that_failed_is_announced_as_failed():
 
 
 @pytest.mark.parametrize(("state", "reason"), [("ended", ""), ("failed", "its own log says why")])
-def test_the_end_of_the_line_is_announced(state, reason):
+def test_the_end_of_the_pipeline_is_announced(state, reason):
     with publishing() as (publisher, out):
         publisher.announce(state)
         (message,) = out()

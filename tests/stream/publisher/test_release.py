@@ -78,9 +78,9 @@ def arrivals(pattern):
 def test_a_watcher_of_arrival_times_sees_the_same_whatever_moved(one, other):
     watched = []
     for pattern in (one, other):
-        with publishing() as line:
-            line.play(arrivals(pattern))
-            watched.append(line.packets())
+        with publishing() as pipeline:
+            pipeline.play(arrivals(pattern))
+            watched.append(pipeline.packets())
     assert watched[0] == watched[1]
     assert [now_ms for now_ms, topic, _ in watched[0] if topic == WINDOW] == [
         (seq + 1) * WINDOW_MS + RELEASE_MS for seq in range(8)
@@ -88,15 +88,15 @@ def test_a_watcher_of_arrival_times_sees_the_same_whatever_moved(one, other):
 
 
 def test_the_age_in_a_header_is_that_of_the_release_however_early_the_window_came():
-    with publishing() as line:
-        line.play(arrivals([True, False, True]))
-        assert {message.header.age_ms for _, message in line.seen} == {RELEASE_MS}
+    with publishing() as pipeline:
+        pipeline.play(arrivals([True, False, True]))
+        assert {message.header.age_ms for _, message in pipeline.seen} == {RELEASE_MS}
 
 
 def test_in_live_delivery_a_window_too_late_for_its_release_is_withheld_and_counted():
     late, punctual = timed_message(0, ended_ms=0), timed_message(1, ended_ms=100)
-    with publishing(max_age_ms=1000) as line:
-        seen = line.play({251: [late], 350: [punctual]})
+    with publishing(max_age_ms=1000) as pipeline:
+        seen = pipeline.play({251: [late], 350: [punctual]})
     assert [(now_ms, message.topic, message.header.seq) for now_ms, message in seen] == [
         (350, WINDOW, 1),
         (350, GESTURE, 1),
@@ -105,8 +105,8 @@ def test_in_live_delivery_a_window_too_late_for_its_release_is_withheld_and_coun
 
 
 def test_in_lossless_delivery_a_late_window_is_published_late_and_its_age_says_so():
-    with publishing(max_age_ms=None) as line:
-        seen = line.play({251: [timed_message(0, ended_ms=0)], 300: [timed_message(1, ended_ms=100)]})
+    with publishing(max_age_ms=None) as pipeline:
+        seen = pipeline.play({251: [timed_message(0, ended_ms=0)], 300: [timed_message(1, ended_ms=100)]})
     assert [(now_ms, message.header.age_ms) for now_ms, message in seen if message.topic == WINDOW] == [
         (251, 251),
         (350, 250),
@@ -114,15 +114,15 @@ def test_in_lossless_delivery_a_late_window_is_published_late_and_its_age_says_s
 
 
 def test_a_window_of_a_source_without_a_clock_is_published_at_once():
-    with publishing() as line:
-        seen = line.play({7: [timed_message(0, ended_ms=4, release_ms=None)]})
+    with publishing() as pipeline:
+        seen = pipeline.play({7: [timed_message(0, ended_ms=4, release_ms=None)]})
     assert [now_ms for now_ms, _ in seen] == [7, 7]
 
 
 def test_a_notice_and_an_end_do_not_overtake_the_windows_before_them():
-    with publishing() as line:
+    with publishing() as pipeline:
         messages = [timed_message(0, ended_ms=100), notice("camera_lost"), notice("camera_back"), end(made=1)]
-        seen = line.play({110: messages, 120: [timed_message(0, "1", ended_ms=90), end("1", made=1)]})
+        seen = pipeline.play({110: messages, 120: [timed_message(0, "1", ended_ms=90), end("1", made=1)]})
     assert [(now_ms, message.topic, message.header.stream) for now_ms, message in seen] == [
         *((340, topic, "1") for topic in (WINDOW, GESTURE, STATE)),
         *((350, topic, "0") for topic in (WINDOW, GESTURE, STATE, STATE, STATE)),
@@ -130,22 +130,22 @@ def test_a_notice_and_an_end_do_not_overtake_the_windows_before_them():
 
 
 def test_what_is_lost_after_a_held_window_is_not_in_its_header():
-    with publishing() as line:
-        seen = line.play({10: [timed_message(0, ended_ms=0)], 400: [timed_message(1, ended_ms=100), end(made=2)]})
+    with publishing() as pipeline:
+        seen = pipeline.play({10: [timed_message(0, ended_ms=0)], 400: [timed_message(1, ended_ms=100), end(made=2)]})
     assert [message.header.lost for _, message in seen] == [{}, {}, {"age": 1}]
 
 
 def test_a_flush_publishes_all_that_is_held():
-    with publishing() as line:
-        line.now_ms = 110
+    with publishing() as pipeline:
+        pipeline.now_ms = 110
         for message in (timed_message(0, ended_ms=100), timed_message(0, "1", ended_ms=5_000), end("1", made=1)):
-            line.publisher.take(message)
-        assert line.publisher.until_release_s == pytest.approx(0.24)
-        assert line.publisher.figures()["counts"]["windows"] == 0
-        line.publisher.flush()
-        line.look()
-    assert [message.topic for _, message in line.seen] == [WINDOW, GESTURE, WINDOW, GESTURE, STATE]
-    assert not line.publisher.holds_messages
+            pipeline.publisher.take(message)
+        assert pipeline.publisher.until_release_s == pytest.approx(0.24)
+        assert pipeline.publisher.figures()["counts"]["windows"] == 0
+        pipeline.publisher.flush()
+        pipeline.look()
+    assert [message.topic for _, message in pipeline.seen] == [WINDOW, GESTURE, WINDOW, GESTURE, STATE]
+    assert not pipeline.publisher.holds_messages
 
 
 MESSAGES = st.lists(

@@ -39,7 +39,7 @@ def recorded(path, *frames, every_ms=100):
 
 
 @pytest.fixture(scope="module")
-def line(tmp_path_factory):
+def recorded_pipeline(tmp_path_factory):
     """A recording of four windows and gestures, of a certificate, and of the ends of stream and pipeline."""
     parts = [part for seq in range(4) for part in (window(seq), gesture(seq))]
     certificate, ends = state(state="certificate", certificate="{}"), [state(stream="0"), state()]
@@ -70,8 +70,8 @@ def without_run(messages):
     return [(one.topic, one.header.model_copy(update={"run": ""}), one.array.tobytes()) for one in messages]
 
 
-def test_what_was_recorded_is_published_and_announced_as_a_replay(line):
-    messages = received(line)
+def test_what_was_recorded_is_published_and_announced_as_a_replay(recorded_pipeline):
+    messages = received(recorded_pipeline)
     states = [message.header for message in messages if message.topic == "state"]
     assert [header.state for header in states] == ["certificate", "replay", "ended"]
     assert states[1].stream == "0"
@@ -84,20 +84,20 @@ def test_what_was_recorded_is_published_and_announced_as_a_replay(line):
     assert messages.index(data[0]) > messages.index(next(one for one in messages if one.topic == "state"))
 
 
-def test_a_replay_never_poses_as_live(line):
+def test_a_replay_never_poses_as_live(recorded_pipeline):
     """A subscriber that joins late learns it within two seconds, too."""
     stopped = threading.Event()
-    with replaying(line, Playback(speed=0.1), stopped) as endpoint:
+    with replaying(recorded_pipeline, Playback(speed=0.1), stopped) as endpoint:
         first = next(iter(subscribe(endpoint, timeout_s=60)))
         assert first is not None
         late = next(message for message in subscribe(endpoint, timeout_s=60) if message.topic == "state")
     assert late.header.state in ("replay", "certificate")
 
 
-def test_excerpts_loops_and_pace(line):
+def test_excerpts_loops_and_pace(recorded_pipeline):
     """Seconds count from the first message, which is the certificate; the pace is that of the recording."""
     part = Playback(speed=None, start_s=0.3, stop_s=0.7)
-    data = [message for message in received(line, part) if message.topic != "state"]
+    data = [message for message in received(recorded_pipeline, part) if message.topic != "state"]
     assert [(one.topic, one.header.seq) for one in data] == [
         ("window", 1),
         ("gesture", 1),
@@ -105,10 +105,10 @@ def test_excerpts_loops_and_pace(line):
         ("gesture", 2),
     ]
     begun = time.monotonic()
-    received(line, Playback(speed=5.0))
+    received(recorded_pipeline, Playback(speed=5.0))
     assert time.monotonic() - begun > 0.15  # the last message comes 0.2 s after the first at this speed
     stopped = threading.Event()
-    with replaying(line, Playback(speed=None, loop=True), stopped) as endpoint:
+    with replaying(recorded_pipeline, Playback(speed=None, loop=True), stopped) as endpoint:
         runs = []
         for message in subscribe(endpoint, ("gesture",), timeout_s=60):
             if message.topic == "gesture" and message.header.run not in runs:
@@ -186,7 +186,7 @@ def test_a_loop_of_a_stand_in_can_be_verified(words):
     assert seen == 40
 
 
-def test_recordings_of_several_lines_can_be_verified_one_after_the_other(words, tmp_path):
+def test_recordings_of_several_pipelines_can_be_verified_one_after_the_other(words, tmp_path):
     """Each is a run of its own: numbers and times begin again, and that is no word that changes too often."""
     other = McapFile(tmp_path / "other.mcap")
     for number, one in enumerate(McapRecording(words / "words.mcap")):
@@ -200,17 +200,17 @@ def test_recordings_of_several_lines_can_be_verified_one_after_the_other(words, 
     assert len({header.run for header in headers}) == 2
 
 
-def test_a_recording_that_the_book_does_not_cover_is_noticed(line, words):
+def test_a_recording_that_the_book_does_not_cover_is_noticed(recorded_pipeline, words):
     with pytest.raises(BookError, match="publishes no words of a book"):
-        received(line, book=words / "book")
+        received(recorded_pipeline, book=words / "book")
 
 
 def run(*arguments):
     return CliRunner().invoke(app, ["replay", *map(str, arguments)])
 
 
-def test_the_command_replays_and_reports(line):
-    done = run(line, "--bind", f"tcp://127.0.0.1:{free_port()}", "--speed", "max", "--json")
+def test_the_command_replays_and_reports(recorded_pipeline):
+    done = run(recorded_pipeline, "--bind", f"tcp://127.0.0.1:{free_port()}", "--speed", "max", "--json")
     assert done.exit_code == 0, done.output
     assert done.stdout == '{"messages": 8}\n'
 
@@ -218,29 +218,29 @@ def test_the_command_replays_and_reports(line):
 @pytest.mark.parametrize(
     ("arguments", "error", "message"),
     [
-        (("{line}", "--bind", "tcp://*:5999"), ConfigError, "other machines can reach"),
-        (("{line}", "--speed", "0"), ConfigError, "expected a factor"),
-        (("{line}", "--start", "2", "--stop", "1"), ConfigError, "after --start"),
-        (("{line}", "--start", "100", "--bind", "tcp://127.0.0.1:*"), ConfigError, "holds no message"),
+        (("{recorded_pipeline}", "--bind", "tcp://*:5999"), ConfigError, "other machines can reach"),
+        (("{recorded_pipeline}", "--speed", "0"), ConfigError, "expected a factor"),
+        (("{recorded_pipeline}", "--start", "2", "--stop", "1"), ConfigError, "after --start"),
+        (("{recorded_pipeline}", "--start", "100", "--bind", "tcp://127.0.0.1:*"), ConfigError, "holds no message"),
         (("missing.mcap",), EventFileError, "No such file"),
         ((__file__,), EventFileError, "damaged"),
     ],
 )
-def test_mistakes_are_explained(line, arguments, error, message):
-    done = run(*(argument.format(line=line) for argument in arguments))
+def test_mistakes_are_explained(recorded_pipeline, arguments, error, message):
+    done = run(*(argument.format(recorded_pipeline=recorded_pipeline) for argument in arguments))
     assert isinstance(done.exception, error), repr(done.exception)
     assert message in str(done.exception)
 
 
 @pytest.mark.parametrize("option", ["--start", "--stop"])
 @pytest.mark.parametrize("value", ["inf", "nan", "1e300", "-1"])
-def test_a_time_that_is_none_is_refused(line, option, value):
-    done = run(line, option, value)
+def test_a_time_that_is_none_is_refused(recorded_pipeline, option, value):
+    done = run(recorded_pipeline, option, value)
     assert done.exit_code == 2, repr(done.exception)
     assert isinstance(done.exception, SystemExit)
 
 
-def test_a_message_that_breaks_the_format_ends_the_replay_as_failed(tmp_path, line):
+def test_a_message_that_breaks_the_format_ends_the_replay_as_failed(tmp_path, recorded_pipeline):
     bad = recorded(tmp_path / "bad.mcap", window(0), window(1))
     recording, refused = McapRecording(bad), []
 

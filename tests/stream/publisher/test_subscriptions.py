@@ -178,15 +178,15 @@ def test_nobody_has_to_listen():
 
 
 def test_without_keys_the_offender_alone_is_disconnected():
-    with publishing() as line, zmq.Context() as context, context.socket(zmq.XSUB) as abuser:
-        calm = subscribe(line.endpoint, ("window",), timeout_s=PATIENCE_S)
+    with publishing() as pipeline, zmq.Context() as context, context.socket(zmq.XSUB) as abuser:
+        calm = subscribe(pipeline.endpoint, ("window",), timeout_s=PATIENCE_S)
         next(calm)
         abuser.linger = 0
-        abuser.connect(line.endpoint)
+        abuser.connect(pipeline.endpoint)
         for number in range(MAX_UNKNOWN + 1):
             abuser.send(b"\x01no-topic-%d" % number)
-        line.wait_for("subscribers_expelled")
-        line.wait_for("handshakes", 3)  # it may come back
+        pipeline.wait_for("subscribers_expelled")
+        pipeline.wait_for("handshakes", 3)  # it may come back
         for _ in range(50):
             assert next(calm).missing == {}
         calm.close()
@@ -196,13 +196,13 @@ def test_without_keys_the_offender_alone_is_disconnected():
 @pytest.mark.parametrize("before", [b"", frame(b"\x01window")], ids=["at once", "after a subscription"])
 @pytest.mark.parametrize("begin", [b"\x01", b"\x02"], ids=["subscription", "message"])
 def test_a_client_whose_message_never_ends_is_disconnected(begin, before):
-    with publishing() as line, raw_client(line.public_endpoint.socket) as abuser:
-        calm = subscribe(line.endpoint, ("window",), timeout_s=PATIENCE_S)
+    with publishing() as pipeline, raw_client(pipeline.public_endpoint.socket) as abuser:
+        calm = subscribe(pipeline.endpoint, ("window",), timeout_s=PATIENCE_S)
         next(calm)
         abuser.sendall(before)
         abuser.settimeout(0.1)
         parts, sent, deadline = frame(begin + bytes(900), flags=0x01) * 16, 0, time.monotonic() + PATIENCE_S
-        while not line.public_endpoint.counts()["subscribers_expelled"]:
+        while not pipeline.public_endpoint.counts()["subscribers_expelled"]:
             with contextlib.suppress(OSError):
                 sent += abuser.send(parts[sent % len(parts) :])
             assert next(calm).missing == {}

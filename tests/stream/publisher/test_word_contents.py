@@ -127,20 +127,20 @@ def sent(message):
 
 
 @pytest.mark.parametrize("word", [-1, len(WORDS), 4_096, 2**63, -(2**63), 10**30])
-def test_a_number_that_is_not_a_word_ends_the_line(word):
+def test_a_number_that_is_not_a_word_ends_the_pipeline(word):
     refusal = sent(chosen(word, 1))
     assert str(word) not in refusal or 0 < word < 10
 
 
 @pytest.mark.parametrize("word", [1.0, 0.5, "1", True, None, np.int64(1), np.float32(1), (1,), b"\1", float("nan")])
-def test_what_is_not_a_whole_number_ends_the_line_though_its_seal_is_valid(word):
+def test_what_is_not_a_whole_number_ends_the_pipeline_though_its_seal_is_valid(word):
     message = chosen(word, 1)
     assert message.window.word is word
     sent(message)
 
 
 @pytest.mark.parametrize("seal", [b"", bytes(32), SEAL.set_word(where(1), 2).seal, SEAL.set_word(where(2), 1).seal])
-def test_a_word_with_another_seal_ends_the_line(seal):
+def test_a_word_with_another_seal_ends_the_pipeline(seal):
     sent(StageMessage("0", ChosenWord(where(1), 1, seal)))
     sent(StageMessage("0", Seal(b"of another run").set_word(where(1), 1)))
 
@@ -155,7 +155,7 @@ def test_a_word_with_another_seal_ends_the_line(seal):
         {"t_start_us": 0, "t_end_us": 10 * STEP_US},
     ],
 )
-def test_a_word_that_spans_anything_but_a_step_ends_the_line(changed):
+def test_a_word_that_spans_anything_but_a_step_ends_the_pipeline(changed):
     sent(StageMessage("0", SEAL.set_word(replace(where(1), **changed), 1)))
 
 
@@ -163,19 +163,19 @@ def test_a_word_that_spans_anything_but_a_step_ends_the_line(changed):
     "window",
     [raw(), sealed_message().window, sealed_message(scores=None).window, SEAL.set(where(1), values()), b"1", 1],
 )
-def test_no_window_leaves_a_line_of_words(window):
+def test_no_window_leaves_a_pipeline_of_words(window):
     message = chosen(1, 1)
     message.window = window
     sent(message)
 
 
-def test_no_word_leaves_a_line_of_windows():
+def test_no_word_leaves_a_pipeline_of_windows():
     with link(hwm=10) as (push, pull):
-        line = Publisher(
+        publisher = Publisher(
             push, SEAL, Provenance(DIGEST, trained=True), stage_counters("publish"), run=RUN, max_age_ms=None
         )
         with pytest.raises(BoundaryError, match="got ChosenWord: refused"):
-            line.take(chosen(1))
+            publisher.take(chosen(1))
         assert received(pull) == []
 
 

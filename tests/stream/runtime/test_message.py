@@ -89,7 +89,7 @@ def test_arrays_are_not_copied():
 
 
 def refused(frames):
-    with pytest.raises(WireError, match=r"^a message inside the line is malformed \(\w+\)$"):
+    with pytest.raises(WireError, match=r"^a message inside the pipeline is malformed \(\w+\)$"):
         unpack(frames)
 
 

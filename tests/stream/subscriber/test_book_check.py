@@ -105,13 +105,13 @@ def test_zeros_after_the_events_are_no_place_for_a_message():
         received([topic, header, payload + bytes(99) + b"\1"])
 
 
-def test_a_line_with_another_book_is_refused():
+def test_a_pipeline_with_another_book_is_refused():
     with pytest.raises(BookError, match=f"the book with SHA-256 {OTHER_DIGEST}, and this one has {BOOK.digest}"):
         received(window_of(book=OTHER_DIGEST))
 
 
 @pytest.mark.parametrize("message", [window(), gesture()], ids=["window", "gesture"])
-def test_a_line_without_a_book_is_refused(message):
+def test_a_pipeline_without_a_book_is_refused(message):
     with pytest.raises(BookError, match="no words of a book"):
         received(message)
 

@@ -97,12 +97,15 @@ def test_what_comes_before_the_certificate_is_withheld_and_counted(keys):
         ("wrong key", "was signed with a key other than"),
         ("failing verdict", "did not pass their audit: Fail: found"),
         ("not measured", "did not pass their audit"),
-        ("swapped weights", r"does not cover the weights of this line \(digest [0-9a-f]{16}\)"),
+        ("swapped weights", r"does not cover the weights of this pipeline \(digest [0-9a-f]{16}\)"),
         ("changed", "it was changed"),
         ("expired", "expired at the end of 2026-01-01"),
         ("no certificate at all", "expected an audit certificate"),
-        ("forged digest", "did not arrive before the line ended, only one with digest .*; 2 messages were withheld"),
-        ("never shown", "did not arrive before the line ended; 2 messages were withheld"),
+        (
+            "forged digest",
+            "did not arrive before the pipeline ended, only one with digest .*; 2 messages were withheld",
+        ),
+        ("never shown", "did not arrive before the pipeline ended; 2 messages were withheld"),
     ],
 )
 def test_whatever_does_not_fit_is_refused_and_nothing_is_handed_out(keys, case, words):
@@ -145,7 +148,7 @@ def test_a_certificate_of_a_stand_in_is_one_of_its_book_and_its_bits(keys, certi
     if accepted:
         assert [message.topic for message in trusting(keys, *messages)] == [STATE, WINDOW, STATE]
     else:
-        with pytest.raises(AuditError, match="covers the weights of this line with the book"):
+        with pytest.raises(AuditError, match="covers the weights of this pipeline with the book"):
             list(trusting(keys, *messages))
 
 
@@ -155,14 +158,14 @@ def test_a_certificate_that_never_comes_ends_it_within_seconds(keys, monkeypatch
         list(trusting(keys, window(0, certificate="0" * 64)))
 
 
-@pytest.mark.parametrize("then", ["silence", "the line ends"])
+@pytest.mark.parametrize("then", ["silence", "the pipeline ends"])
 def test_a_certificate_that_has_arrived_is_not_missing_although_no_window_follows(keys, then):
     """A camera that is unplugged just then sends nothing more for a while."""
     text, now = certificate(keys.auditor.private, (DIGEST, 0)), [0.0]
     one = CertificateFilter(read_key(keys.auditor.path), clock=lambda: now[0])
     assert not one.accepts(decode(window(0, certificate=digest(text))))
     assert one.accepts(decode(certificate_state(text)))
-    if then == "the line ends":
+    if then == "the pipeline ends":
         assert one.accepts(decode(state()))
     now[0] = 60.0
     one.check()
@@ -177,7 +180,7 @@ def test_a_certificate_that_covers_no_withheld_message_is_refused_when_it_arrive
         one.accepts(decode(certificate_state(text)))
 
 
-def test_a_line_that_changes_its_weights_is_held_to_its_new_certificate(keys):
+def test_a_pipeline_that_changes_its_weights_is_held_to_its_new_certificate(keys):
     first = certificate(keys.auditor.private, (DIGEST, 0))
     second = certificate(keys.auditor.private, (OTHER_DIGEST, 0))
     changed = {"certificate": digest(second), "anonymizer": OTHER_DIGEST}
@@ -205,7 +208,7 @@ def test_a_certificate_that_expires_meanwhile_ends_it_and_was_announced(keys, ca
     message = decode(window(0, certificate=digest(text)))
     assert one.accepts(message)
     day[0] = date(2027, 3, 2)
-    with pytest.raises(AuditError, match="refused: the certificate of this line: expired at the end of 2027-03-01"):
+    with pytest.raises(AuditError, match="refused: the certificate of this pipeline: expired at the end of 2027-03-01"):
         one.accepts(message)
     with pytest.raises(AuditError, match="expired"):
         one.accepts(decode(certificate_state(text)))
@@ -279,7 +282,7 @@ def beside(kit):
     path.unlink(missing_ok=True)
 
 
-def test_a_line_takes_the_certificate_beside_its_weights_and_a_subscriber_in_another_process_trusts_it(
+def test_a_pipeline_takes_the_certificate_beside_its_weights_and_a_subscriber_in_another_process_trusts_it(
     kit, keys, endpoint, beside
 ):
     text = certificate(keys.auditor.private, (load_weights(kit.anonymizer).digest, 0))

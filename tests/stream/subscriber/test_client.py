@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from pipeline_helpers import (
     gesture,
     gesture_header,
-    line_ended,
+    pipeline_ended,
     publisher,
     state,
     values,
@@ -34,7 +34,7 @@ def all_from(*messages, topics=(WINDOW, GESTURE)):
         return list(subscribe(endpoint, topics, timeout_s=PATIENCE_S))
 
 
-def test_messages_arrive_in_order_until_the_line_has_ended():
+def test_messages_arrive_in_order_until_the_pipeline_has_ended():
     got = all_from(window(), gesture(), window(1), state(stream="0"), gesture(1, stream="1"), state(), window(2))
     assert [(message.topic, getattr(message.header, "seq", None)) for message in got] == [
         (WINDOW, 0),
@@ -55,13 +55,13 @@ def test_it_is_the_public_name():
         _ = eventveil.stream.publish_raw
 
 
-def test_a_failed_line_ends_it_too():
+def test_a_failed_pipeline_ends_it_too():
     got = all_from(state(state="failed", reason="why"), window())
     assert [(message.header.state, message.header.reason) for message in got] == [("failed", "why")]
 
 
 @pytest.mark.parametrize(("topics", "expected"), [((WINDOW,), [WINDOW, STATE]), ((GESTURE, GESTURE), [GESTURE, STATE])])
-def test_only_requested_topics_and_states_of_the_line_arrive(topics, expected):
+def test_only_requested_topics_and_states_of_the_pipeline_arrive(topics, expected):
     assert [message.topic for message in all_from(window(), gesture(), state(), topics=topics)] == expected
 
 
@@ -201,7 +201,7 @@ def test_a_publisher_that_makes_up_streams_does_not_fill_the_memory_of_a_subscri
     assert gaps.fill_in(message(205, stream="real")).missing == {"network": 5}  # a stream that goes on is not forgotten
 
 
-def test_a_line_that_restarts_misses_nothing():
+def test_a_pipeline_that_restarts_misses_nothing():
     """Whether its first number is lower or higher than the last one before."""
     for first in (0, 30):
         assert missing(
@@ -218,7 +218,7 @@ def test_what_was_in_flight_when_the_publisher_died_is_reported_as_that():
 
 
 def test_states_pass_as_they_are():
-    ended = Message(STATE, line_ended(stream="0", lost={"queue": 3}), values())
+    ended = Message(STATE, pipeline_ended(stream="0", lost={"queue": 3}), values())
     assert Gaps().fill_in(ended) is ended
 
 

@@ -11,7 +11,7 @@ import threading
 
 import pytest
 from hostile_peers import MIB, frame, greeting, memory, ready
-from pipeline_helpers import line_ended, values, window_header
+from pipeline_helpers import pipeline_ended, values, window_header
 
 from eventveil.errors import WireError
 from eventveil.stream import subscribe
@@ -23,7 +23,7 @@ pytestmark = [
 ]
 
 PATIENCE_S = 60
-WINDOW, END = encode(window_header(), values()), encode(line_ended())
+WINDOW, END = encode(window_header(), values()), encode(pipeline_ended())
 
 
 def message(frames):

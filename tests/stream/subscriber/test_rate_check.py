@@ -97,7 +97,7 @@ def test_topics_with_words_of_their_own_are_refused():
 
 
 @pytest.mark.parametrize(("first", "then"), [(1, 2), (2, 1)])
-def test_a_line_that_states_other_bits_than_before_is_refused(first, then):
+def test_a_pipeline_that_states_other_bits_than_before_is_refused(first, then):
     """It could state few bits to somebody who only looks once, and be held to many."""
     rate = RateCheck(BOOK, UNSEEN)
     rate.check(Message("window", header(0, 0, first), None))
@@ -111,7 +111,7 @@ def test_bits_of_no_number_of_changes_are_refused(bits):
         check([0], 2, bits_per_second=bits)
 
 
-def test_a_line_that_flickers_ends_a_subscription():
+def test_a_pipeline_that_flickers_ends_a_subscription():
     sensor = Geometry(width=BOOK.sensor.width, height=BOOK.sensor.height)
     messages = []
     for seq, word in enumerate((0, 1, 0, 1)):

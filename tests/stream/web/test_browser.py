@@ -1,4 +1,4 @@
-"""The page in a real browser, on a desktop and on a phone: streams, a lost line, text that contains HTML."""
+"""The page in a real browser, on a desktop and on a phone: streams, a lost pipeline, text that contains HTML."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from chromium import NEEDED, SIZES, chromium, keep, set_size
 from page_helpers import PATIENCE_S, Publisher, page
-from pipeline_helpers import line_ended, word_gesture_header
+from pipeline_helpers import pipeline_ended, word_gesture_header
 
 pytest.importorskip("selenium", reason="no selenium here: pip install '.[test]'")
 from selenium.webdriver.common.by import By
@@ -118,21 +118,21 @@ def test_it_shows_streams_to_choose_from_and_all_that_is_known(browser, beat, na
         browser.get("about:blank")
 
 
-def test_it_says_that_the_line_is_lost_and_finds_it_again(browser, beat):
+def test_it_says_that_the_pipeline_is_lost_and_finds_it_again(browser, beat):
     with page(beat[0].endpoint) as (host, port):
         browser.get(f"http://{host}:{port}/")
         wait_for(browser, lambda: text(browser, "status") == "● Live")
         beat[0].silent.set()  # as a network that drops everything
-        wait_for(browser, lambda: "▲ The line is lost: nothing has arrived for" in text(browser, "status"))
+        wait_for(browser, lambda: "▲ The pipeline is lost: nothing has arrived for" in text(browser, "status"))
         keep(browser, "page-lost")
         beat[0].silent.clear()
         wait_for(browser, lambda: text(browser, "status") == "● Live")
         beat[0].end()  # as a killed publisher
-        wait_for(browser, lambda: "▲ The line is lost" in text(browser, "status"))
+        wait_for(browser, lambda: "▲ The pipeline is lost" in text(browser, "status"))
         beat[0] = Beat(beat[0].endpoint, run="cd" * 8)  # and another one in its place
         wait_for(browser, lambda: text(browser, "status") == "● Live")
         beat[0].silent.set()
-        beat[0].publisher.send(line_ended("failed", reason="the source failed"))
+        beat[0].publisher.send(pipeline_ended("failed", reason="the source failed"))
         wait_for(browser, lambda: "The pipeline has failed. the source failed" in text(browser, "status"))
         assert complaints(browser) == []
     wait_for(browser, lambda: "The connection to this page's server is lost" in text(browser, "status"))
@@ -159,12 +159,12 @@ def test_it_asks_for_the_token(browser, beat):
 
 
 def test_it_shows_what_a_stand_in_says(browser):
-    with Publisher() as line, page(line.endpoint) as (host, port):
-        line.wait()
+    with Publisher() as pipeline, page(pipeline.endpoint) as (host, port):
+        pipeline.wait()
         browser.get(f"http://{host}:{port}/")
         word = {"book": "cd" * 32, "word": 7, "bits_per_second": 6.92}
-        line.window(0, np.ones((2, 3, 4)), trained=True, certificate="ef" * 32, **word)
-        line.send(word_gesture_header(label="nobody", presence=False, trained=True))
+        pipeline.window(0, np.ones((2, 3, 4)), trained=True, certificate="ef" * 32, **word)
+        pipeline.send(word_gesture_header(label="nobody", presence=False, trained=True))
         wait_for(browser, lambda: text(browser, "bits") == "at most 6.92")
         wait_for(browser, lambda: text(browser, "certainty") == "shows nobody")
         assert "cdcdcdcdcdcdcdcd … – not verified: start this page with --book" in text(browser, "book")

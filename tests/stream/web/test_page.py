@@ -13,7 +13,7 @@ import pytest
 from book_helpers import clip, small_book
 from endpoint_helpers import make_keys, publishing, who
 from page_helpers import PATIENCE_S, Publisher, browser, decoded, get, page
-from pipeline_helpers import DIGEST, LABELS, RUN, line_ended, state
+from pipeline_helpers import DIGEST, LABELS, RUN, pipeline_ended, state
 from typer.testing import CliRunner
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
@@ -23,7 +23,7 @@ from eventveil.stream.protocol.keys import new_keys
 from eventveil.stream.protocol.wire import decode
 from eventveil.stream.web import server
 from eventveil.stream.web.app import FILES, MAX_BROWSERS
-from eventveil.stream.web.feed import Feed, WatchedLine
+from eventveil.stream.web.feed import Feed, WatchedPipeline
 from eventveil.stream.web.serve import serve_page
 
 TOKEN = "q0jRz9L0kQ2mX7uE5b1nVtYcH8s/pA+d=="
@@ -31,21 +31,21 @@ VALUES = np.arange(-6, 18, dtype=np.float32).reshape(2, 3, 4)
 
 
 @pytest.fixture
-def line():
+def pipeline():
     with Publisher() as publisher:
         yield publisher
 
 
 @pytest.fixture
-def address(line):
-    with page(line.endpoint) as served:
-        line.wait()
+def address(pipeline):
+    with page(pipeline.endpoint) as served:
+        pipeline.wait()
         yield served
 
 
 @pytest.fixture
-def guarded(line):
-    with page(line.endpoint, TOKEN) as served:
+def guarded(pipeline):
+    with page(pipeline.endpoint, TOKEN) as served:
         yield served
 
 
@@ -71,21 +71,21 @@ def test_the_page_and_its_files_are_served_and_nothing_else(address):
     assert "<script>" not in get(address)[2]  # none in the page itself, which the policy would block
 
 
-def test_a_replay_is_not_shown_as_live(line, address):
+def test_a_replay_is_not_shown_as_live(pipeline, address):
     """Browsers that come later learn it, too: it is in every window."""
     with browser(address) as one:
-        line.window(0, VALUES)
+        pipeline.window(0, VALUES)
         assert one.next("window")[1]["replay"] == ""
-        line.send(line_ended("replay", stream="0", reason="a replay"))
-        line.window(1, VALUES)
+        pipeline.send(pipeline_ended("replay", stream="0", reason="a replay"))
+        pipeline.window(1, VALUES)
         assert one.next("window")[1]["replay"] == "a replay"
     assert "stream.window.replay) return [`Not live" in get(address, "/page.js")[2]
 
 
-def test_a_browser_receives_windows_gestures_and_states(line, address):
+def test_a_browser_receives_windows_gestures_and_states(pipeline, address):
     with browser(address) as one:
         assert one.next("page")[1]["checks"] == {"keys": False, "book": False, "certificate": False}
-        line.window(3, VALUES)
+        pipeline.window(3, VALUES)
         _, header, payload = one.next("window")  # before the next is sent, which might replace it
         assert (header["seq"], header["run"], header["anonymizer"]) == (3, RUN, DIGEST)
         assert (header["lost"], header["windows_per_s"]) == ({}, None)
@@ -93,20 +93,20 @@ def test_a_browser_receives_windows_gestures_and_states(line, address):
         assert header["picture"] == header["shape"] == [2, 3, 4]
         seen = header["low"] + (header["high"] - header["low"]) * levels / 255
         assert np.abs(seen - VALUES).max() <= (17 + 6) / 255 / 2 + 1e-6
-        line.gesture(3)
+        pipeline.gesture(3)
         gesture = one.next("gesture")[1]
         assert (gesture["label"], gesture["probability"], gesture["labels"]) == ("wave", 0.5, list(LABELS))
-        line.window(6, VALUES, lost={"age": 1})
+        pipeline.window(6, VALUES, lost={"age": 1})
         assert one.next("window")[1]["lost"] == {"age": 1, "network": 1}
-        line.send(line_ended("camera_lost", stream="0"))
+        pipeline.send(pipeline_ended("camera_lost", stream="0"))
         assert one.next("state")[1] == {"kind": "state", "stream": "0", "state": "camera_lost", "reason": ""}
 
 
-def test_a_newcomer_sees_the_newest_at_once_and_nothing_of_an_earlier_run(line, address):
+def test_a_newcomer_sees_the_newest_at_once_and_nothing_of_an_earlier_run(pipeline, address):
     with browser(address) as first:
         for seq in range(3):
-            line.window(seq)
-        line.window(7, stream="door", run="ff" * 8)
+            pipeline.window(seq)
+        pipeline.window(7, stream="door", run="ff" * 8)
         while first.next("window")[1]["stream"] != "door":
             pass
     with browser(address) as late:
@@ -115,11 +115,11 @@ def test_a_newcomer_sees_the_newest_at_once_and_nothing_of_an_earlier_run(line, 
     assert [(frame["stream"], frame["seq"]) for frame in frames if frame["kind"] == "window"] == [("door", 7)]
 
 
-def test_a_large_window_becomes_a_smaller_picture_of_means(line, address):
+def test_a_large_window_becomes_a_smaller_picture_of_means(pipeline, address):
     values = np.zeros((1, 600, 500), np.float32)
     values[0, :3, :3] = 9
     with browser(address) as one:
-        line.window(0, values)
+        pipeline.window(0, values)
         _, header, payload = one.next("window")
     assert header["shape"] == [1, 600, 500]
     assert header["picture"] == [1, 200, 166]
@@ -127,19 +127,19 @@ def test_a_large_window_becomes_a_smaller_picture_of_means(line, address):
     assert np.flatnonzero(np.frombuffer(payload, np.uint8)).tolist() == [0]
 
 
-def test_what_is_not_a_number_is_shown_as_zero(line, address):
+def test_what_is_not_a_number_is_shown_as_zero(pipeline, address):
     with browser(address) as one:
-        line.window(0, [[[np.nan, np.inf, -np.inf, 3e38, -3e38]]])
+        pipeline.window(0, [[[np.nan, np.inf, -np.inf, 3e38, -3e38]]])
         _, header, payload = one.next("window")
     assert np.isfinite([header["low"], header["high"]]).all()
     assert payload[0] == payload[1] == payload[2]
 
 
-def test_the_number_of_streams_is_limited(line, address):
+def test_the_number_of_streams_is_limited(pipeline, address):
     with browser(address) as one:
         for number in range(40):
-            line.window(number, stream=f"s{number}")
-        line.window(40, stream="s0")
+            pipeline.window(number, stream=f"s{number}")
+        pipeline.window(40, stream="s0")
         streams = set()
         while one_header := one.next("window")[1]:
             streams.add(one_header["stream"])
@@ -150,7 +150,7 @@ def test_the_number_of_streams_is_limited(line, address):
 
 def test_of_only_so_many_streams_states_are_kept():
     """A publisher without keys could be any program: a page that runs for weeks must not grow with their names."""
-    feed = Feed(WatchedLine("tcp://127.0.0.1:5999"))
+    feed = Feed(WatchedPipeline("tcp://127.0.0.1:5999"))
     for number in range(1000):
         feed._take(decode(state(stream=f"stream-{number}")))
         feed._take(decode(state(state="replay", stream=f"replay-{number}")))
@@ -160,7 +160,7 @@ def test_of_only_so_many_streams_states_are_kept():
     assert ("state", "") in feed._newest
 
 
-def test_a_halted_browser_of_ten_misses_frames_learns_how_many_and_delays_no_other(line, address):
+def test_a_halted_browser_of_ten_misses_frames_learns_how_many_and_delays_no_other(pipeline, address):
     """No clock: each window is sent when all others have the one before; if one had to wait, the test would hang."""
     values = np.random.default_rng(0).random((16, 256, 256)).astype(np.float32)  # a megabyte as a picture
     with socket.socket() as plain:
@@ -174,7 +174,7 @@ def test_a_halted_browser_of_ten_misses_frames_learns_how_many_and_delays_no_oth
         with ExitStack() as opened:
             others = [opened.enter_context(browser(address)) for _ in range(9)]
             for seq in range(15):  # the buffers of the kernel hold a few of them
-                line.window(seq, values)
+                pipeline.window(seq, values)
                 for other in others:
                     dropped, header, _ = other.next("window")
                     assert (dropped, header["seq"]) == (0, seq)
@@ -262,9 +262,9 @@ def test_a_browser_has_nothing_to_say_and_their_number_is_limited(address):
         assert refusal(address) == 503
 
 
-def test_a_client_that_says_nothing_is_disconnected(line, monkeypatch):
+def test_a_client_that_says_nothing_is_disconnected(pipeline, monkeypatch):
     monkeypatch.setattr(server, "REQUEST_S", 0.05)
-    with page(line.endpoint) as address, browser(address) as one:
+    with page(pipeline.endpoint) as address, browser(address) as one:
         for begun in (
             b"",
             b"GET / HTTP/1.1\r\nHost: loc",
@@ -277,30 +277,30 @@ def test_a_client_that_says_nothing_is_disconnected(line, monkeypatch):
         one.next("page")  # a WebSocket stays
 
 
-def test_a_lost_publisher_is_found_again(line, address):
+def test_a_lost_publisher_is_found_again(pipeline, address):
     with browser(address) as one:
-        line.window(1)
+        pipeline.window(1)
         one.next("window")
-        line.close()
-        with Publisher(line.endpoint) as successor:
+        pipeline.close()
+        with Publisher(pipeline.endpoint) as successor:
             successor.wait()
             successor.window(2, run="ff" * 8)
             assert one.next("window")[1]["run"] == "ff" * 8
 
 
-def test_after_the_end_of_a_pipeline_the_next_one_is_awaited(line, address):
+def test_after_the_end_of_a_pipeline_the_next_one_is_awaited(pipeline, address):
     with browser(address) as one:
-        line.window(1)
-        line.send(line_ended())
+        pipeline.window(1)
+        pipeline.send(pipeline_ended())
         assert one.next("state")[1]["state"] == "ended"
         while one.next("line")[1]["state"] != "waiting":
             pass
-        line.wait()
-        line.window(1, run="ff" * 8)
+        pipeline.wait()
+        pipeline.window(1, run="ff" * 8)
         assert one.next("window")[1]["run"] == "ff" * 8
 
 
-def test_a_line_that_is_not_that_of_the_book_ends_the_page_and_says_why(line, tmp_path):
+def test_a_pipeline_that_is_not_that_of_the_book_ends_the_page_and_says_why(pipeline, tmp_path):
     clips = [clip(seed, length_us=400_000) for seed in (0, 1)]
     small_book(clips, step_us=100_000).write(tmp_path / "book")
     addresses, errors, known = [], [], threading.Event()
@@ -311,7 +311,7 @@ def test_a_line_that_is_not_that_of_the_book_ends_the_page_and_says_why(line, tm
 
     def run():
         try:
-            serve_page(WatchedLine(line.endpoint, book=tmp_path / "book"), "127.0.0.1:0", say=say)
+            serve_page(WatchedPipeline(pipeline.endpoint, book=tmp_path / "book"), "127.0.0.1:0", say=say)
         except Exception as error:
             errors.append(error)
 
@@ -321,22 +321,23 @@ def test_a_line_that_is_not_that_of_the_book_ends_the_page_and_says_why(line, tm
     host, port = addresses[0].partition("http://")[2].rstrip("/").split(":")
     with browser((host, int(port))) as one:
         assert one.next("page")[1]["checks"]["book"]
-        line.wait()
-        line.window(0)
+        pipeline.wait()
+        pipeline.window(0)
         while (said := one.next("line")[1])["state"] != "refused":
             pass
     thread.join(PATIENCE_S)
-    assert said["reason"].startswith("refused: the line publishes no words of a book")
+    assert said["reason"].startswith("refused: the pipeline publishes no words of a book")
     assert isinstance(errors[0], BookError)
 
 
-def test_the_command_checks_what_it_is_asked_to_check(line, tmp_path, monkeypatch):
+def test_the_command_checks_what_it_is_asked_to_check(pipeline, tmp_path, monkeypatch):
     monkeypatch.setattr("eventveil.cli.view.on_signals", lambda stop: None)
     clips = [clip(seed, length_us=400_000) for seed in (0, 1)]
     small_book(clips, step_us=100_000).write(tmp_path / "book")
-    thread = threading.Thread(target=lambda: (line.wait(), line.window(0)))
+    thread = threading.Thread(target=lambda: (pipeline.wait(), pipeline.window(0)))
     thread.start()
-    done = CliRunner().invoke(app, ["view", line.endpoint, "--http", "127.0.0.1:0", "--book", str(tmp_path / "book")])
+    options = ["--http", "127.0.0.1:0", "--book", str(tmp_path / "book")]
+    done = CliRunner().invoke(app, ["view", pipeline.endpoint, *options])
     thread.join()
     assert isinstance(done.exception, BookError)
     assert "watch in a browser: http://127.0.0.1:" in done.output
@@ -355,23 +356,23 @@ def test_nothing_is_served_to_others_without_a_token(tmp_path):
     say = pytest.fail
     for http in ("0.0.0.0:0", "192.0.2.1:8765", "[::]:0"):
         with pytest.raises(ConfigError, match=r"other machines can open .* give --token FILE"):
-            serve_page(WatchedLine("tcp://127.0.0.1:1"), http, say=say)
+            serve_page(WatchedPipeline("tcp://127.0.0.1:1"), http, say=say)
     with pytest.raises(ConfigError, match=r"other users of this machine could open .* only your key may receive"):
-        serve_page(WatchedLine("tcp://127.0.0.1:1", **key), "127.0.0.1:0", say=say)
+        serve_page(WatchedPipeline("tcp://127.0.0.1:1", **key), "127.0.0.1:0", say=say)
     with pytest.raises(AccessError, match="others can access it"):
-        serve_page(WatchedLine("tcp://127.0.0.1:1", **key), "127.0.0.1:0", token_file(tmp_path, 0o644), say=say)
+        serve_page(WatchedPipeline("tcp://127.0.0.1:1", **key), "127.0.0.1:0", token_file(tmp_path, 0o644), say=say)
     with pytest.raises(ConfigError, match="expected an IP address of this machine and a port"):
-        serve_page(WatchedLine("tcp://127.0.0.1:1"), "8765", say=say)
+        serve_page(WatchedPipeline("tcp://127.0.0.1:1"), "8765", say=say)
 
 
 def test_an_address_in_use_is_reported(address):
     with pytest.raises(ConfigError, match="Address already in use; choose another"):
-        serve_page(WatchedLine("tcp://127.0.0.1:1"), f"127.0.0.1:{address[1]}", say=pytest.fail)
+        serve_page(WatchedPipeline("tcp://127.0.0.1:1"), f"127.0.0.1:{address[1]}", say=pytest.fail)
 
 
 def test_a_key_that_the_publisher_refuses_ends_the_page(tmp_path):
     keys = make_keys(tmp_path)
     with publishing(keys) as real, pytest.raises(AccessError, match="does not know this key"):
         serve_page(
-            WatchedLine(real.endpoint, **who(keys, "bob")), "127.0.0.1:0", token_file(tmp_path), say=lambda _: None
+            WatchedPipeline(real.endpoint, **who(keys, "bob")), "127.0.0.1:0", token_file(tmp_path), say=lambda _: None
         )

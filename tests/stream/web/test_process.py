@@ -31,11 +31,11 @@ AS_LEVELS = np.pad(np.rint(COUNTS * (255 / COUNTS.max())).astype(np.uint8), 2).t
 """The canary in a picture of raw counts, with two empty cells on each side. In random bytes, 8 bytes: 2^24 * 2^-64."""
 
 
-def watch(line, address):
+def watch(messages, address):
     """Collect all that a browser receives until the server ends."""
     with browser(address) as one, contextlib.suppress(ConnectionClosed):
         while True:
-            line.append(one.socket.recv(PATIENCE_S))
+            messages.append(one.socket.recv(PATIENCE_S))
 
 
 def assert_no_canary(messages):
@@ -68,9 +68,9 @@ def test_a_raw_window_would_be_found():
     counts = np.zeros((2, 32, 32), np.float32)
     counts[1, 10, 10:14] = COUNTS
     assert BINARY_SPELLINGS[0] in counts.astype(np.uint16).tobytes()
-    with Publisher() as line, page(line.endpoint) as address, browser(address) as one:
-        line.wait()
-        line.window(0, counts)
+    with Publisher() as pipeline, page(pipeline.endpoint) as address, browser(address) as one:
+        pipeline.wait()
+        pipeline.window(0, counts)
         _, _, payload = one.next("window")
     assert payload == picture_of(counts)[1]
     with pytest.raises(AssertionError):
@@ -92,11 +92,11 @@ def wait_for_address(said):
 
 
 def test_its_process_serves_the_page_and_its_end_leaves_the_pipeline_alone(said):
-    with Publisher() as line, page_of(line.endpoint, ("127.0.0.1", 0), say=said.append):
+    with Publisher() as pipeline, page_of(pipeline.endpoint, ("127.0.0.1", 0), say=said.append):
         address = wait_for_address(said)
-        line.wait()
+        pipeline.wait()
         with browser(address) as one:
-            line.window(4)
+            pipeline.window(4)
             assert one.next("window")[1]["seq"] == 4
     assert len(said) == 1  # its regular end is no news
     with pytest.raises(OSError, match="refused"), browser(address):
@@ -111,8 +111,8 @@ def test_its_process_serves_the_page_and_its_end_leaves_the_pipeline_alone(said)
 
 def test_the_demo_prints_the_address_of_a_page(said, monkeypatch):
     monkeypatch.setattr(demo, "say", said.append)
-    with Publisher() as line, ExitStack() as opened:
-        demo._open_page(line.endpoint, opened)
+    with Publisher() as pipeline, ExitStack() as opened:
+        demo._open_page(pipeline.endpoint, opened)
         assert get(wait_for_address(said))[0] == 200
 
 
@@ -156,20 +156,20 @@ def test_settings_with_which_a_page_cannot_be_served_are_refused(values, message
         run_settings({"sources": [{"uri": "simulate:"}]} | values, name="test")
 
 
-def test_run_shows_the_page_of_its_line(tmp_path):
+def test_run_shows_the_page_of_its_pipeline(tmp_path):
     kit = pipeline_setup.make_kit(tmp_path)
     bind = f"tcp://127.0.0.1:{free_port()}"
     command = [*pipeline_setup.PROGRAM, "run", str(kit.recording), "--loop", "--weights", str(kit.anonymizer)]
     command += ["--allow-untrained", "--view", "127.0.0.1:0", "--set", f"publish.bind={bind}"]
-    with subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True) as line:
+    with subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True) as pipeline:
         try:
             said = []
             while "watch in a browser" not in "".join(said):
-                said.append(line.stderr.readline())
+                said.append(pipeline.stderr.readline())
                 assert said[-1], said
             with browser(wait_for_address(said)) as one:
                 assert one.next("window")[1]["picture"] == [10, 32, 32]
         finally:
-            line.terminate()
-            _, errors = line.communicate(timeout=PATIENCE_S)
-    assert line.returncode == 0, errors
+            pipeline.terminate()
+            _, errors = pipeline.communicate(timeout=PATIENCE_S)
+    assert pipeline.returncode == 0, errors

@@ -41,7 +41,7 @@ DAY_US = 86_400_000_000
 LONGEST_SILENCE_US = DAY_US
 
 
-class FileLine:
+class FilePipeline:
     """Anonymizes recordings, one after the other.
 
     Args:

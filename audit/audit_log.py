@@ -23,8 +23,8 @@ from eventveil.files import append_private
 SUFFIX = ".looks"
 
 
-class Looks:
-    """The audits that were begun with a key.
+class AuditLog:
+    """All audits that were begun with a key.
 
     Args:
         key: path of the private key; the log is next to it.

@@ -10,9 +10,9 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
+from eventveil.audit.audit_log import AuditLog
 from eventveil.audit.evaluation.betting import LEVEL, by_person, ceiling, level_of, log_stake
 from eventveil.audit.figures import Outcome
-from eventveil.audit.looks import Looks
 from eventveil.errors import AuditError
 
 THRESHOLD = 0.55  # of a mean whose chance is a half: an advantage of 10 %
@@ -24,9 +24,9 @@ LEAKS = {
 }
 
 
-def passes(value_P, look):
+def passes(value_P, audit):
     """Return whether the bet refuses that the mean is the threshold or more."""
-    level = level_of(look)
+    level = level_of(audit)
     return log_stake(value_P, THRESHOLD, level) >= -math.log(level)
 
 
@@ -38,7 +38,7 @@ def test_who_audits_thirty_times_does_not_pass_what_leaks_as_much_as_the_thresho
     More than 15 would happen with probability 0.0041 if the rate were exactly that; the seed is fixed.
     """
     random = np.random.default_rng(0)
-    ever = sum(any(passes(LEAKS[leak](random, people), look) for look in range(1, 31)) for _ in range(300))
+    ever = sum(any(passes(LEAKS[leak](random, people), audit) for audit in range(1, 31)) for _ in range(300))
     assert ever <= 15
 
 
@@ -52,12 +52,12 @@ def test_an_interval_of_95_percent_would_pass_most_of_them():
     assert ever > 40
 
 
-def test_an_anonymizer_that_leaks_nothing_passes_and_later_looks_ask_for_more():
+def test_an_anonymizer_that_leaks_nothing_passes_and_later_audits_ask_for_more():
     value_P = np.clip(np.random.default_rng(0).normal(0.5, 0.1, 180), 0, 1)
-    ceilings = [ceiling(value_P, level_of(look)) for look in range(1, 6)]
+    ceilings = [ceiling(value_P, level_of(audit)) for audit in range(1, 6)]
     assert value_P.mean() < ceilings[0] < THRESHOLD
     assert all(one < other for one, other in pairwise(ceilings))
-    assert sum(level_of(look) for look in range(1, 10_000)) == pytest.approx(LEVEL, rel=1e-3)
+    assert sum(level_of(audit) for audit in range(1, 10_000)) == pytest.approx(LEVEL, rel=1e-3)
 
 
 def test_a_ceiling_is_what_the_bet_written_out_refuses():
@@ -78,53 +78,53 @@ def test_of_people_who_are_always_found_nothing_is_refused_and_nobody_counts_twi
 
 
 def test_a_key_counts_the_audits_of_the_same_weights(tmp_path):
-    looks = Looks(tmp_path / "key.pem")
-    names = [looks.begin(weights) for weights in (["a"], ["b"], ["a", "b"], [])]
-    assert [looks.number(name) for name in names] == [1, 1, 2, 1]
+    log = AuditLog(tmp_path / "key.pem")
+    names = [log.begin(weights) for weights in (["a"], ["b"], ["a", "b"], [])]
+    assert [log.number(name) for name in names] == [1, 1, 2, 1]
     assert (tmp_path / "key.pem.looks").stat().st_mode & 0o077 == 0
     with pytest.raises(AuditError, match="begun with another key"):
-        Looks(tmp_path / "other.pem").number(names[0])
+        AuditLog(tmp_path / "other.pem").number(names[0])
 
 
 def test_what_was_shown_is_remembered_once_and_for_the_other_audits_alone(tmp_path):
-    looks, shown = Looks(tmp_path / "key.pem"), Outcome(low=0.2, linked=0.0, predicted=False)
-    first, second = looks.begin(["a"]), looks.begin(["a"])
-    ended = {looks.end(first, {"a": shown}) for _ in range(2)}  # as a resumed audit does
+    log, shown = AuditLog(tmp_path / "key.pem"), Outcome(low=0.2, linked=0.0, predicted=False)
+    first, second = log.begin(["a"]), log.begin(["a"])
+    ended = {log.end(first, {"a": shown}) for _ in range(2)}  # as a resumed audit does
     assert len(ended) == 1
-    assert looks.earlier(second, "a") == (shown,)
-    assert looks.earlier(first, "a") == looks.earlier(second, "b") == ()
-    assert len(looks.path.read_text().splitlines()) == 3
+    assert log.earlier(second, "a") == (shown,)
+    assert log.earlier(first, "a") == log.earlier(second, "b") == ()
+    assert len(log.path.read_text().splitlines()) == 3
 
 
 def test_an_audit_that_is_resumed_keeps_the_time_of_its_end(tmp_path):
-    looks, shown = Looks(tmp_path / "key.pem"), Outcome(low=0.2, linked=0.0, predicted=False)
-    name = looks.begin(["a", "b"])
-    looks.end(name, {"a": shown})
+    log, shown = AuditLog(tmp_path / "key.pem"), Outcome(low=0.2, linked=0.0, predicted=False)
+    name = log.begin(["a", "b"])
+    log.end(name, {"a": shown})
     then = "2020-02-02T02:02:02+00:00"
-    lines = [json.loads(line) for line in looks.path.read_text().splitlines()]
+    lines = [json.loads(line) for line in log.path.read_text().splitlines()]
     lines[-1]["at"] = then
-    looks.path.write_text("".join(json.dumps(line) + "\n" for line in lines))
-    assert looks.end(name, {"a": shown, "b": shown}) == then
+    log.path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    assert log.end(name, {"a": shown, "b": shown}) == then
 
 
 @pytest.mark.parametrize("rest", [b"{half", b"\xff\n", b"7\n", b"{}\n", b"[" * 100_000])
-def test_a_damaged_book_is_refused_and_not_begun_again(tmp_path, rest):
-    looks = Looks(tmp_path / "key.pem")
-    looks.path.write_bytes(json.dumps({"begun": "x", "weights": ["a"]}).encode() + b"\n" + rest)
+def test_a_damaged_log_is_refused_and_not_begun_again(tmp_path, rest):
+    log = AuditLog(tmp_path / "key.pem")
+    log.path.write_bytes(json.dumps({"begun": "x", "weights": ["a"]}).encode() + b"\n" + rest)
     with pytest.raises(AuditError, match="is damaged"):
-        looks.number("x")
+        log.number("x")
 
 
-def test_a_full_disk_does_not_damage_the_book(tmp_path):
-    looks = Looks(tmp_path / "key.pem")
-    name = looks.begin(["a"])
-    before, limit = looks.path.read_bytes(), resource.getrlimit(resource.RLIMIT_FSIZE)
+def test_a_full_disk_does_not_damage_the_log(tmp_path):
+    log = AuditLog(tmp_path / "key.pem")
+    name = log.begin(["a"])
+    before, limit = log.path.read_bytes(), resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (len(before) + 10, limit[1]))
     try:
         with pytest.raises(AuditError, match="cannot be written"):
-            looks.begin(["a"])
+            log.begin(["a"])
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limit)
-    assert looks.path.read_bytes() == before
-    assert looks.number(name) == 1
-    assert looks.number(looks.begin(["a"])) == 2
+    assert log.path.read_bytes() == before
+    assert log.number(name) == 1
+    assert log.number(log.begin(["a"])) == 2
