@@ -30,6 +30,7 @@ import zmq
 from eventveil.stream.publisher.listener import Listener
 
 MAX_UNREPORTED = 1 << 16  # bytes of which libzmq has reported no message; whole messages have 1 KiB
+FRAMES_PER_S = 10  # a steady rate that no subscriber reaches for long
 HEARTBEATS = 256  # bytes a second that ZeroMQ itself may send, and does not report either
 _BYTES_RECEIVED = 128  # where `tcpi_bytes_received` is in `struct tcp_info` of linux/tcp.h
 
@@ -46,6 +47,8 @@ class Connection:
         unknown: likewise, those that do not exist.
         ended: whether it was ended, or reported to be.
         shut: whether its descriptor was shut down, or is just being: another connection may have it by now.
+        frames: how many frames it has sent above `FRAMES_PER_S`, at the last one.
+        frame_s: when the last one was read.
     """
 
     descriptor: int
@@ -55,6 +58,14 @@ class Connection:
     unknown: set[bytes] = field(default_factory=set)
     ended: bool = False
     shut: bool = False
+    frames: float = 0.0
+    frame_s: float = 0.0
+
+    def count_frame(self, now_s: float) -> float:
+        """Count a frame that was read now; return how many it has sent above the steady rate."""
+        self.frames = max(0.0, self.frames - FRAMES_PER_S * (now_s - self.frame_s)) + 1
+        self.frame_s = now_s
+        return self.frames
 
 
 @dataclass(slots=True)

@@ -251,6 +251,8 @@ def test_a_client_that_subscribes_to_anything_is_disconnected(line, length):
 
 
 @only_open
-def test_a_client_that_subscribes_to_one_topic_without_end_has_to_wait(line):
+def test_a_client_that_subscribes_to_one_topic_without_end_is_disconnected(line):
+    before = line.counts()["subscribers_expelled"]
     with unharmed(line):
         attack(line.address, (HANDSHAKE, frame(b"\x01window") * 200_000))
+        line.wait_until(lambda counts: counts["subscribers_expelled"] > before)
