@@ -36,6 +36,20 @@ _BYTES_RECEIVED = 128  # where `tcpi_bytes_received` is in `struct tcp_info` of 
 
 
 @dataclass(slots=True)
+class FrameCount:
+    """Counts frames, except those of a steady rate of `FRAMES_PER_S`."""
+
+    _frames: float = 0.0
+    _last_s: float = 0.0
+
+    def add(self, now_s: float) -> float:
+        """Count a frame that was read now; return how many there are."""
+        self._frames = max(0.0, self._frames - FRAMES_PER_S * (now_s - self._last_s)) + 1
+        self._last_s = now_s
+        return self._frames
+
+
+@dataclass(slots=True)
 class Connection:
     """A connection that has sent a message.
 
@@ -47,8 +61,7 @@ class Connection:
         unknown: likewise, those that do not exist.
         ended: whether it was ended, or reported to be.
         shut: whether its descriptor was shut down, or is just being: another connection may have it by now.
-        frames: how many frames it has sent above `FRAMES_PER_S`, at the last one.
-        frame_s: when the last one was read.
+        frames: how many frames it has sent lately.
     """
 
     descriptor: int
@@ -58,14 +71,7 @@ class Connection:
     unknown: set[bytes] = field(default_factory=set)
     ended: bool = False
     shut: bool = False
-    frames: float = 0.0
-    frame_s: float = 0.0
-
-    def count_frame(self, now_s: float) -> float:
-        """Count a frame that was read now; return how many it has sent above the steady rate."""
-        self.frames = max(0.0, self.frames - FRAMES_PER_S * (now_s - self.frame_s)) + 1
-        self.frame_s = now_s
-        return self.frames
+    frames: FrameCount = field(default_factory=FrameCount)
 
 
 @dataclass(slots=True)

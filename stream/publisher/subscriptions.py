@@ -15,15 +15,15 @@ here. So a client that sends many frames is abusive as well.
 from __future__ import annotations
 
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 
 import zmq
 
 from eventveil.stream.protocol.wire import HEADERS
-from eventveil.stream.publisher.connections import Connection, Connections
+from eventveil.stream.publisher.connections import Connection, Connections, FrameCount
 
 MAX_UNKNOWN = 200  # subscriptions to unknown topics of all connections with one key; without keys, of all together
-MAX_FRAMES = 2_000  # of one connection, above a steady rate; a subscriber sends one for each topic
+MAX_FRAMES = 2_000  # of all connections with one key, or of one without, above a steady rate; a topic takes one
 MAX_AT_ONCE = 500  # frames read before windows get their turn again; the rest waits at its sender
 MAX_LEFT_AT_ONCE = 2_000  # likewise, of connections that are gone: what they left waits here
 _KNOWN = frozenset(topic[:n].encode() for topic in HEADERS for n in range(len(topic) + 1))
@@ -43,6 +43,7 @@ class SubscriptionTracker:
         self._connections = connections
         self._topics: Counter[bytes] = Counter()
         self._unknown: Counter[str] = Counter()  # by key; "" without keys
+        self._frames: defaultdict[str, FrameCount] = defaultdict(FrameCount)  # by key
         self._abusive: list[Connection] = []
 
     def count(self) -> int:
@@ -58,7 +59,8 @@ class SubscriptionTracker:
                 left += 1
             else:
                 read += 1
-                if client.count_frame(now_s) > MAX_FRAMES:
+                frames = self._frames[client.key] if client.key else client.frames
+                if frames.add(now_s) > MAX_FRAMES:
                     self._report(client)
             self._read(client, frame.bytes)
         all_topics = self._topics[b""]

@@ -19,7 +19,7 @@ from pipeline_helpers import PATIENCE_MS, PROVENANCE, RUN, SEAL, sealed_message,
 from eventveil.stream import subscribe
 from eventveil.stream.protocol.wire import GESTURE, STATE, WINDOW, decode
 from eventveil.stream.publisher import connections as connections_module
-from eventveil.stream.publisher.connections import HEARTBEATS, MAX_UNREPORTED, Connection, Connections
+from eventveil.stream.publisher.connections import HEARTBEATS, MAX_UNREPORTED, Connection, Connections, FrameCount
 from eventveil.stream.publisher.listener import listening
 from eventveil.stream.publisher.publisher import Publisher
 from eventveil.stream.publisher.subscriptions import (
@@ -246,11 +246,28 @@ def test_a_client_that_sends_messages_of_many_frames_is_disconnected(message):
 
 
 def test_a_client_may_change_its_subscriptions_as_long_as_it_wants():
-    client = Connection(1, 1, "")
-    assert max(client.count_frame(0.0) for _ in range(MAX_FRAMES)) == MAX_FRAMES
-    assert client.count_frame(0.0) > MAX_FRAMES
-    day_s = 86_400
-    assert max(client.count_frame(1_000 + second / 5) for second in range(5 * day_s)) < 10
+    frames, day_s = FrameCount(), 86_400
+    assert max(frames.add(0.0) for _ in range(MAX_FRAMES)) == MAX_FRAMES
+    assert frames.add(0.0) > MAX_FRAMES
+    assert max(frames.add(1_000 + number / 5) for number in range(5 * day_s)) < 10
+
+
+def test_the_frames_of_all_connections_of_a_key_count_together(monkeypatch):
+    """It would connect anew, and send as many again."""
+    with open_socket() as (public, tracker, connect):
+        whose, senders = "a" * 40, {}
+        monkeypatch.setattr(tracker._connections, "sender", lambda frame: senders[frame.bytes[:2]])
+        for number in range(3):
+            head = b"\x02%d" % number
+            senders[head] = Connection(number, number + 1, whose)
+            stranger = connect(zmq.XSUB)
+            for _ in range(MAX_FRAMES // 2):
+                stranger.send(head)
+            read = public.poll(PATIENCE_MS)
+            while read:
+                tracker.count()
+                read = public.poll(100)
+        assert tracker.abusive_client() is senders[b"\x022"]
 
 
 def test_what_a_client_leaves_is_read_soon():
