@@ -166,8 +166,10 @@ class ProcessHandle:
         self._ended = False
         self._pidfd: int | None = None
         if sys.platform == "linux":
-            with suppress(ProcessLookupError):  # it has ended already
+            try:
                 self._pidfd = os.pidfd_open(pid)
+            except ProcessLookupError:  # its number may soon be that of another one
+                self._ended = True
 
     def fileno(self) -> int | None:
         """Return a descriptor that becomes readable when the process has ended; None if the system has none."""

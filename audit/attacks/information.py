@@ -188,10 +188,12 @@ def _trade_offs(workspace: AuditWorkspace, missed: Missed) -> Iterator[TradeOff]
 
 def _pairs(protocol: Protocol, seed: int) -> list[tuple[Integers, Integers]]:
     """Draw pairs of tracks of two people with the same gestures."""
-    random, labels = numpy_generator(seed, "trade-off", "pairs"), protocol.labels
+    # The gallery holds every track; the queries are some of them.
+    random, labels = numpy_generator(seed, "trade-off", "pairs"), protocol.gallery
+    members_Gn = protocol.members_Tn[~protocol.query_mask_T]
     alike = (labels.target[:, None] == labels.target) & (labels.person[:, None] != labels.person)
     drawn = random.permutation(np.argwhere(np.triu(alike)))[:PAIRS]
-    return [(protocol.members_Tn[one], protocol.members_Tn[other]) for one, other in drawn.tolist()]
+    return [(members_Gn[one], members_Gn[other]) for one, other in drawn.tolist()]
 
 
 def jobs(plan: AuditPlan) -> list[Measuring]:

@@ -54,7 +54,8 @@ class Protocol:
     Attributes:
         way: search or linked.
         members_Tn: the windows of each track.
-        labels: labels of each track, as whole numbers in the order of the names.
+        labels: labels of each track, as whole numbers in the order of the names. A person has the same number in all
+            protocols, also where others have no track.
         query_mask_T: which tracks are queries; the others are the gallery.
         left_out_QG: pairs that are not compared.
         seconds: length of a track; None for whole recordings.
@@ -172,8 +173,10 @@ class Protocol:
     def _about_people(self, score_QG: npt.NDArray[np.floating[Any]]) -> dict[str, Any]:
         """Return what is known of single people and of crowds, by its field of `Attack`."""
         score_QP, own_Q = self._scores_of_people(score_QG)
+        number_P = np.unique(np.concatenate((self.query.person, self.gallery.person)))
+        linked = linked_people(score_QP, own_Q)
         return {
-            "linked_people": linked_people(score_QP, own_Q),
+            "linked_people": tuple(one.model_copy(update={"person": int(number_P[one.person])}) for one in linked),
             "crowds": crowd_figures(score_QP, own_Q, self.other_tracks, self.chance_singling_out),
         }
 
@@ -193,7 +196,7 @@ class Protocol:
     def _scores_of_people(
         self, score_QG: npt.NDArray[np.floating[Any]]
     ) -> tuple[npt.NDArray[np.floating[Any]], npt.NDArray[np.int64]]:
-        """Return the best score of each query with each person, (Q, P), and the number of its own person, (Q,)."""
+        """Return the best score of each query with each person, (Q, P), and the place of its own among them, (Q,)."""
         _, person = np.unique(np.concatenate((self.query.person, self.gallery.person)), return_inverse=True)
         own_Q, person_G = person[: len(self.query)], person[len(self.query) :]
         return best_of_person(score_QG, person_G, self.left_out_QG, int(person.max()) + 1), own_Q
@@ -225,7 +228,7 @@ class Protocol:
 def search(evaluation_set: EvaluationSet) -> Protocol:
     """Return the re-identification search of the papers, across sessions only."""
     names, query_mask_N = labels_and_queries(evaluation_set)
-    labels = _numbered(names)
+    labels = _numbered(names, evaluation_set)
     members = np.arange(len(labels))[:, None]
     out = left_out(labels.of(query_mask_N), labels.of(~query_mask_N), session_disjoint=True)
     return Protocol("search", members, labels, query_mask_N, out, _seconds(evaluation_set, 1))
@@ -262,7 +265,8 @@ def linked(evaluation_set: EvaluationSet, windows: int, seed: int, *, in_order: 
                 session.append(key[1])
                 block.append(at)
     names = [f"{who}/{when}/{what}" for who, when, what in zip(person, session, block, strict=True)]
-    labels = _numbered(Labels(np.array(person), np.array(block), np.array(names), np.array(session)))
+    tracks = Labels(np.array(person, np.str_), np.array(block), np.array(names), np.array(session))
+    labels = _numbered(tracks, evaluation_set)
     query_mask_T = np.array(
         [query_session[who] == when for who, when in zip(person, session, strict=True)], np.bool_
     )  # fmt: skip
@@ -289,10 +293,15 @@ def _linked(
     return Protocol("linked", members_Tn[both], labels, query_mask_T, _left_out(labels, query_mask_T), seconds)
 
 
-def _numbered(labels: Labels) -> Labels:
-    """Return labels as whole numbers in the order of their names: millions of pairs are compared for each attacker."""
-    columns = (labels.person, labels.target, labels.trial, labels.session)
-    return Labels(*(np.unique(column, return_inverse=True)[1] for column in columns))
+def _numbered(labels: Labels, evaluation_set: EvaluationSet) -> Labels:
+    """Return labels as whole numbers in the order of their names: millions of pairs are compared for each attacker.
+
+    People are numbered among all of the set, whether they have labels here or not.
+    """
+    people = np.unique([trial.subject for trial in evaluation_set.windows.trials])
+    columns = (labels.target, labels.trial, labels.session)
+    others = (np.unique(column, return_inverse=True)[1] for column in columns)
+    return Labels(np.searchsorted(people, labels.person), *others)
 
 
 def _left_out(labels: Labels, query_mask_T: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:

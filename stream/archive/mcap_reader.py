@@ -7,30 +7,35 @@ from __future__ import annotations
 
 import os
 import struct
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
 
-import zstandard
-from mcap.exceptions import McapError
-from mcap.opcode import Opcode
-from mcap.records import Channel, Chunk, Footer, Header, Schema
+from mcap.exceptions import EndOfFile, McapError
+from mcap.records import Channel, Footer, Header, Schema
 from mcap.records import Message as Record
-from mcap.stream_reader import StreamReader, get_chunk_data_stream
+from mcap.stream_reader import StreamReader
 
 from eventveil.errors import EventFileError, WireError
+from eventveil.stream.archive.mcap_chunks import (
+    DAMAGE,
+    MAX_BYTES,
+    Index,
+    PackedChunk,
+    index_of,
+    longest_message,
+    packed_chunks,
+    unpacked,
+)
 from eventveil.stream.archive.schemas import ENCODING, MARKER, PROFILE, SCHEMAS, channel_of, frames_of
-from eventveil.stream.protocol.wire import EVENTS, GESTURE, STATE, WINDOW, Message, decode
+from eventveil.stream.protocol.wire import CERTIFICATE_STATE, EVENTS, GESTURE, STATE, WINDOW, Message, decode
 
 FORMAT = "MCAP"
-MAX_BYTES = 1 << 29  # of a record or a chunk: a window of the largest size the wire format knows, in Base64
 FOOTER_BYTES = 37  # of the last record, and of what ends the file
 _TOPICS = {SCHEMAS[topic][0]: topic for topic in (WINDOW, GESTURE, EVENTS, STATE)}
-_DAMAGE = (McapError, struct.error, zstandard.ZstdError, KeyError, ValueError, MemoryError)
-"""What the library raises where a file is not as it should be."""
-_MARKER = SCHEMAS[MARKER][0]
+_MARKER, _STATE, _EVENTS = SCHEMAS[MARKER][0], SCHEMAS[STATE][0], SCHEMAS[EVENTS][0]
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,35 +85,99 @@ class McapRecording:
     def since(self, start_ns: int) -> Iterator[Recorded]:
         """Yield the messages and markers from a time on, in nanoseconds since 1970.
 
+        If the certificate was recorded before, it comes first, at the time of the first message. Chunks that end
+        before `start_ns` stay packed, unless they hold the certificate.
+
         Raises:
             EventFileError: the file is damaged.
             WireError: a message breaks the wire format.
         """
-        with self._reading() as file:
-            for schema, channel, record in self._messages(file):
-                if record.log_time < start_ns or schema is None or channel.message_encoding != ENCODING:
-                    continue
-                if schema.name == _MARKER:
-                    yield Recorded(record.log_time, None, record.data)
-                elif schema.name in _TOPICS:
-                    yield Recorded(record.log_time, self._decoded(_TOPICS[schema.name], channel.topic, record.data))
 
-    def _messages(self, file: IO[bytes]) -> Iterator[tuple[Schema | None, Channel, Record]]:
-        """Yield the messages of all chunks, in the order in which they were written."""
-        schemas: dict[int, Schema] = {}
-        channels: dict[int, Channel] = {}
+        def skip(chunk: PackedChunk, channels: _Channels) -> bool:
+            if chunk.last_ns >= start_ns:
+                return False
+            kinds = {channels.kind(number) for number, _ in channels.known(index_of(file, chunk))}
+            return bool(kinds) and _STATE not in kinds
+
+        certificate: Message | None = None
+        with self._reading() as file:
+            for kind, channel, record in self._messages(file, skip):
+                if record.log_time < start_ns:
+                    if kind == _STATE:
+                        message = self._decoded(STATE, channel.topic, record.data)
+                        certificate = message if message.header.state == CERTIFICATE_STATE else certificate
+                    continue
+                if kind != _MARKER and kind not in _TOPICS:
+                    continue
+                if certificate is not None:
+                    yield Recorded(record.log_time, certificate)
+                    certificate = None
+                if kind == _MARKER:
+                    yield Recorded(record.log_time, None, record.data)
+                else:
+                    yield Recorded(record.log_time, self._decoded(_TOPICS[kind], channel.topic, record.data))
+
+    def longest_events(self) -> int:
+        """Return a number of bytes, above 0, that no payload of events is longer than.
+
+        It follows from the indexes of chunks; only a chunk without one is unpacked.
+
+        Raises:
+            EventFileError: the file is damaged.
+        """
+        longest = 0
+
+        def skip(chunk: PackedChunk, channels: _Channels) -> bool:
+            nonlocal longest
+            index = channels.known(index_of(file, chunk))
+            events = {number for number, _ in index if channels.kind(number) == _EVENTS}
+            longest = max(longest, longest_message(chunk, index, events))
+            return bool(index)
+
+        with self._reading() as file:
+            for kind, _, record in self._messages(file, skip):
+                longest = max(longest, len(record.data)) if kind == _EVENTS else longest
+        return longest * 3 // 4 + 1  # the document holds the payload in Base64
+
+    def _messages(
+        self, file: IO[bytes], skip: Callable[[PackedChunk, _Channels], bool]
+    ) -> Iterator[tuple[str, Channel, Record]]:
+        """Yield the messages in the order in which they were written, each with the name of its schema.
+
+        Args:
+            file: this recording.
+            skip: returns whether a chunk stays packed, given the channels that are known so far.
+        """
+        channels, skipped = _Channels(), False
+        for chunk in self._chunks(file):
+            if skip(chunk, channels):
+                skipped = True
+                continue
+            for record in unpacked(file, chunk):
+                if not isinstance(record, Record):
+                    channels.add(record)
+                    continue
+                if skipped and not channels.has(record.channel_id):  # a chunk may define what only a later one uses
+                    self._define_all(file, chunk, channels)
+                    skip, skipped = _never, False
+                kind = channels.kind(record.channel_id)
+                if kind is not None:
+                    yield kind, channels.by_number[record.channel_id], record
+
+    def _define_all(self, file: IO[bytes], end: PackedChunk, channels: _Channels) -> None:
+        """Add what all chunks before one of them define."""
+        for chunk in self._chunks(file):
+            if chunk.begin >= end.begin:
+                return
+            for record in unpacked(file, chunk):
+                if not isinstance(record, Record):
+                    channels.add(record)
+
+    def _chunks(self, file: IO[bytes]) -> Iterator[PackedChunk]:
         try:
-            for chunk in _records(file):
-                for record in _records_in(chunk) if isinstance(chunk, Chunk) else ():
-                    if isinstance(record, Schema):
-                        schemas[record.id] = record
-                    elif isinstance(record, Channel):
-                        channels[record.id] = record
-                    else:
-                        channel = channels[record.channel_id]
-                        yield schemas.get(channel.schema_id), channel, record
-        except _DAMAGE:
-            if self.complete or file.read(1):
+            yield from packed_chunks(file)
+        except EndOfFile:
+            if self.complete:
                 raise
             # Here the recorder was killed, in the middle of a record.
 
@@ -139,7 +208,7 @@ class McapRecording:
             raise self._refusal(
                 f"cannot be read: {error.strerror or error}", "check its name and its permissions"
             ) from error
-        except _DAMAGE as error:
+        except DAMAGE as error:
             raise self._refusal(f"damaged ({type(error).__name__})", "record again, or use another copy") from error
 
     def _refusal(self, expected: str, remedy: str) -> EventFileError:
@@ -152,30 +221,43 @@ def _records(file: IO[bytes], *, skip_magic: bool = False) -> Iterator[Any]:
     return iter(reader.records)
 
 
-def _records_in(chunk: Chunk) -> Iterator[Schema | Channel | Record]:
-    """Yield the records of a chunk, one by one: a few kilobytes may say that they become gigabytes.
+def _never(_chunk: PackedChunk, _channels: _Channels) -> bool:
+    """Skip no chunk."""
+    return False
 
-    Raises:
-        McapError: it is too large, or compressed in a way in which no recorder of ours does.
-    """
-    sizes = [len(chunk.data), chunk.uncompressed_size]
-    if chunk.compression == "zstd":
-        sizes.append(zstandard.frame_content_size(chunk.data))  # it counts, whatever the chunk says
-    elif chunk.compression:
-        raise McapError("a chunk of unknown compression")
-    if max(sizes) > MAX_BYTES:
-        raise McapError("a chunk that is too large")
-    stream, size = get_chunk_data_stream(chunk, validate_crc=True)
-    while stream.count < size:
-        opcode, length = stream.read1(), stream.read8()
-        if opcode == Opcode.SCHEMA:
-            yield Schema.read(stream)
-        elif opcode == Opcode.CHANNEL:
-            yield Channel.read(stream)
-        elif opcode == Opcode.MESSAGE:
-            yield Record.read(stream, length)
+
+@dataclass(frozen=True, slots=True)
+class _Channels:
+    """The channels and schemas that the unpacked part of a file defines."""
+
+    by_number: dict[int, Channel] = field(default_factory=dict)
+    schemas: dict[int, Schema] = field(default_factory=dict)
+
+    def add(self, record: Schema | Channel) -> None:
+        """Add a definition."""
+        if isinstance(record, Schema):
+            self.schemas[record.id] = record
         else:
-            stream.read(length)
+            self.by_number[record.id] = record
+
+    def has(self, number: int) -> bool:
+        """Return whether a channel is known, and its schema, if it has one."""
+        channel = self.by_number.get(number)
+        return channel is not None and (not channel.schema_id or channel.schema_id in self.schemas)
+
+    def known(self, index: Index) -> Index:
+        """Return an index if all of its channels are known, or else nothing."""
+        return index if all(self.has(number) for number, _ in index) else []
+
+    def kind(self, number: int) -> str | None:
+        """Return the name of a channel's schema; None if it has none, or its messages are not of JSON.
+
+        Raises:
+            KeyError: there is no such channel.
+        """
+        channel = self.by_number[number]
+        schema = self.schemas.get(channel.schema_id)
+        return None if schema is None or channel.message_encoding != ENCODING else str(schema.name)
 
 
 def summarise(recording: McapRecording) -> dict[str, Any]:

@@ -30,8 +30,23 @@ import zmq
 from eventveil.stream.publisher.listener import Listener
 
 MAX_UNREPORTED = 1 << 16  # bytes of which libzmq has reported no message; whole messages have 1 KiB
+FRAMES_PER_S = 10  # a steady rate that no subscriber reaches for long
 HEARTBEATS = 256  # bytes a second that ZeroMQ itself may send, and does not report either
 _BYTES_RECEIVED = 128  # where `tcpi_bytes_received` is in `struct tcp_info` of linux/tcp.h
+
+
+@dataclass(slots=True)
+class FrameCount:
+    """Counts frames, except those of a steady rate of `FRAMES_PER_S`."""
+
+    _frames: float = 0.0
+    _last_s: float = 0.0
+
+    def add(self, now_s: float) -> float:
+        """Count a frame that was read now; return how many there are."""
+        self._frames = max(0.0, self._frames - FRAMES_PER_S * (now_s - self._last_s)) + 1
+        self._last_s = now_s
+        return self._frames
 
 
 @dataclass(slots=True)
@@ -46,6 +61,7 @@ class Connection:
         unknown: likewise, those that do not exist.
         ended: whether it was ended, or reported to be.
         shut: whether its descriptor was shut down, or is just being: another connection may have it by now.
+        frames: how many frames it has sent lately.
     """
 
     descriptor: int
@@ -55,6 +71,7 @@ class Connection:
     unknown: set[bytes] = field(default_factory=set)
     ended: bool = False
     shut: bool = False
+    frames: FrameCount = field(default_factory=FrameCount)
 
 
 @dataclass(slots=True)

@@ -21,7 +21,6 @@ from eventveil.errors import ConfigError
 from eventveil.stream.archive.mcap_reader import McapRecording, Recorded
 from eventveil.stream.protocol.wire import (
     CERTIFICATE_STATE,
-    EVENTS,
     REPLAY_STATE,
     EventsHeader,
     GestureHeader,
@@ -197,10 +196,9 @@ class Republisher:
         return self._sizes[kind]
 
     def _longest_events(self) -> int:
-        """Return the length of the longest payload of events in the recordings, which is looked for once."""
+        """Return one length for all payloads of events, also those outside the excerpt; it is determined once."""
         if self._events_size is None:
-            messages = (recorded.message for recording in self._recordings for recorded in recording)
-            self._events_size = max(one.array.nbytes for one in messages if one is not None and one.topic == EVENTS)
+            self._events_size = max(recording.longest_events() for recording in self._recordings)
         return self._events_size
 
     def _announce(self) -> None:

@@ -5,20 +5,27 @@ text; a client that keeps subscribing to arbitrary topics would exhaust the memo
 needs few subscriptions: one that holds many others is abusive.
 
 libzmq also reports a subscription that a client has already, and the end of one that it never had. Neither changes what
-it holds, so neither counts.
+it holds, so neither counts there.
+
+But whatever is reported waits in libzmq until it is read, also after the client is gone. Whole messages wait at their
+sender instead if there are many, but one message may have thousands of frames of two bytes, each of which takes sixty
+here. So a client that sends many frames is abusive as well.
 """
 
 from __future__ import annotations
 
-from collections import Counter
+import time
+from collections import Counter, defaultdict
 
 import zmq
 
 from eventveil.stream.protocol.wire import HEADERS
-from eventveil.stream.publisher.connections import Connection, Connections
+from eventveil.stream.publisher.connections import Connection, Connections, FrameCount
 
 MAX_UNKNOWN = 200  # subscriptions to unknown topics of all connections with one key; without keys, of all together
-MAX_AT_ONCE = 500  # messages read before windows get their turn again; the rest waits at its sender
+MAX_FRAMES = 2_000  # of all connections with one key, or of one without, above a steady rate; a topic takes one
+MAX_AT_ONCE = 500  # frames read before windows get their turn again; the rest waits at its sender
+MAX_LEFT_AT_ONCE = 2_000  # likewise, of connections that are gone: what they left waits here
 _KNOWN = frozenset(topic[:n].encode() for topic in HEADERS for n in range(len(topic) + 1))
 _SUBSCRIBE, _UNSUBSCRIBE = b"\x01", b"\x00"  # a message that begins otherwise is neither
 
@@ -36,15 +43,26 @@ class SubscriptionTracker:
         self._connections = connections
         self._topics: Counter[bytes] = Counter()
         self._unknown: Counter[str] = Counter()  # by key; "" without keys
+        self._frames: defaultdict[str, FrameCount] = defaultdict(FrameCount)  # by key
         self._abusive: list[Connection] = []
 
     def count(self) -> int:
         """Read the subscriptions that have arrived and return how many subscribers the most popular topic has."""
-        for _ in range(MAX_AT_ONCE):
+        now_s, read, left = time.monotonic(), 0, 0
+        while read < MAX_AT_ONCE and left < MAX_LEFT_AT_ONCE:
             try:
-                self._read(self._socket.recv(zmq.NOBLOCK, copy=False))
+                frame = self._socket.recv(zmq.NOBLOCK, copy=False)
             except zmq.Again:
                 break
+            client = self._connections.sender(frame)
+            if client is None or client.ended:
+                left += 1
+            else:
+                read += 1
+                frames = self._frames[client.key] if client.key else client.frames
+                if frames.add(now_s) > MAX_FRAMES:
+                    self._report(client)
+            self._read(client, frame.bytes)
         all_topics = self._topics[b""]
         return all_topics + max((n for topic, n in self._topics.items() if topic), default=0)
 
@@ -56,8 +74,7 @@ class SubscriptionTracker:
         """Return the count for a report."""
         return {"subscribers": float(self.count())}
 
-    def _read(self, frame: zmq.Frame) -> None:
-        client, message = self._connections.sender(frame), frame.bytes
+    def _read(self, client: Connection | None, message: bytes) -> None:
         kind, topic = message[:1], message[1:]
         if kind not in (_SUBSCRIBE, _UNSUBSCRIBE):
             return
@@ -82,9 +99,12 @@ class SubscriptionTracker:
         self._unknown[key] = sum(len(each.unknown) for each in present)
         if self._unknown[key] > MAX_UNKNOWN:
             worst = max(present, key=lambda each: len(each.unknown))
-            worst.ended = True
             self._unknown[key] -= len(worst.unknown)
-            self._abusive.append(worst)
+            self._report(worst)
+
+    def _report(self, client: Connection) -> None:
+        client.ended = True
+        self._abusive.append(client)
 
 
 def _changes(held: set[bytes], kind: bytes, topic: bytes) -> bool:

@@ -9,6 +9,8 @@ import pytest
 from small_audits import settings
 from small_trainings import Silent, planted, watch
 
+from eventveil.audit.attacks import information
+from eventveil.audit.evaluation import protocols
 from eventveil.audit.evaluation.protocols import all_linked, linked, protocols_of, search
 from eventveil.audit.evaluation.verification import certain_links, chance_certain_links, error_interval
 from eventveil.audit.figures import Advantage, Figure
@@ -70,6 +72,28 @@ def test_tracks_are_of_one_person_and_session_and_of_the_same_slots(evaluation_s
     for members, block in zip(protocol.members_Tn, protocol.labels.target, strict=True):
         by_block.setdefault(block, set()).add(tuple(evaluation_set.targets[members]))
     assert all(len(gestures) == 1 for gestures in by_block.values())
+
+
+def test_each_pair_of_two_people_is_drawn_once(evaluation_set, monkeypatch):
+    """The tracks of queries are in the gallery as well."""
+    monkeypatch.setattr(information, "PAIRS", 1_000_000)
+    pairs = information._pairs(linked(evaluation_set, 1, 0), 0)
+    found = {frozenset((int(one[0]), int(other[0]))) for one, other in pairs}
+    assert len(found) == len(pairs) > 0
+    persons = evaluation_set.persons
+    assert all(len({persons[window] for window in pair}) == 2 for pair in found)
+
+
+def test_people_have_one_number_in_all_protocols(evaluation_set, monkeypatch):
+    """Those whom several attackers link are counted together; long tracks may not exist of all people."""
+    slots_of = protocols._by_slot(evaluation_set)
+    first, *others = sorted({person for person, _ in slots_of})
+    numbers = []
+    for slots in (slots_of, {key: slots for key, slots in slots_of.items() if key[0] != first}):
+        monkeypatch.setattr(protocols, "_by_slot", lambda _, slots=slots: slots)
+        attack = linked(evaluation_set, 1, 0).attack(embeddings(evaluation_set, "person"), **NAMED)
+        numbers.append([one.person for one in attack.linked_people])
+    assert numbers == [[*range(len(others) + 1)], [*range(1, len(others) + 1)]]
 
 
 @pytest.mark.parametrize("windows", [1, 3])

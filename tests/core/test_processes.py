@@ -14,6 +14,7 @@ import time
 import pytest
 
 from eventveil.processes import (
+    ProcessHandle,
     blocked_signals,
     describe_exit,
     die_with_parent,
@@ -193,6 +194,22 @@ def idle_until_the_parent_dies(pipe):
 def forking_parent(pipe):
     multiprocessing.get_context("fork").Process(target=idle_until_the_parent_dies, args=(pipe,)).start()
     time.sleep(10 * PATIENCE_S)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux holds processes")
+def test_the_handle_of_a_process_that_has_ended_is_of_no_other_one(monkeypatch):
+    """Its number may already be that of another process, here this one."""
+
+    def ended(_):
+        raise ProcessLookupError
+
+    monkeypatch.setattr(os, "pidfd_open", ended)
+    handle = ProcessHandle(os.getpid())
+    assert not handle.is_alive()
+    killed = []
+    monkeypatch.setattr(os, "kill", lambda *arguments: killed.append(arguments))
+    handle.kill()
+    assert not killed
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="prctl is Linux's")

@@ -12,7 +12,8 @@ import struct
 import subprocess
 import sys
 import time
-from contextlib import suppress
+from contextlib import nullcontext, suppress
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -34,7 +35,7 @@ from typer.testing import CliRunner
 
 from eventveil.cli import app
 from eventveil.errors import ConfigError, EventFileError, EventVeilError, WireError
-from eventveil.stream.archive import mcap_file, recorder
+from eventveil.stream.archive import mcap_chunks, mcap_file, recorder
 from eventveil.stream.archive.mcap_file import McapFile
 from eventveil.stream.archive.mcap_reader import McapRecording
 from eventveil.stream.archive.recorder import Recorder, Rotation
@@ -62,7 +63,7 @@ def written(path, number=3):
 
 
 def read(path, since=0):
-    return [recorded.message for recorded in McapRecording(path).since(since)]
+    return [recorded.message for recorded in McapRecording(path).since(since) if recorded.message]
 
 
 def same(found, expected):
@@ -114,6 +115,180 @@ def test_what_is_read_is_what_was_written(tmp_path):
 
 def test_reading_begins_anywhere(tmp_path):
     same(read(written(tmp_path / "line.mcap", 5), 103 * SECOND_NS), list(messages(5))[6:])
+
+
+def in_chunks(path, *, complete=True):
+    """Write ten seconds from 100 s on, a chunk each: windows, gestures, events, and from 105 s on a second stream.
+
+    The certificate comes first, as a subscriber receives it: once. Return the path of the file, which is hidden if its
+    recorder was killed.
+    """
+    file = McapFile(path)
+    file.write(decode(state(state="certificate", certificate="{}")), 100 * SECOND_NS)
+    for seq in range(10):
+        time_ns = (100 + seq) * SECOND_NS
+        records = np.zeros(9 if seq == 2 else seq % 3, EVENT_DTYPE)
+        header = events_header(seq=seq, shape=records.shape)
+        for frames in (window(seq), gesture(seq), encode(header, records)):
+            file.write(decode([bytes(frame) for frame in frames]), time_ns)
+        if seq >= 5:
+            file.write(decode(window(seq, stream="1")), time_ns + 1)
+        if seq == 3:
+            file.write(decode(state(state="camera_lost", stream="0")), time_ns)
+        file.mark("a", time_ns + 2)
+        file._writer.flush()
+    if complete:
+        file.close()
+        return path
+    file.abandon(KeyboardInterrupt())
+    return file.part
+
+
+@pytest.fixture
+def opened(monkeypatch):
+    """The number of chunks that were unpacked."""
+    found = []
+    unpack = mcap_chunks.get_chunk_data_stream
+    monkeypatch.setattr(
+        mcap_chunks, "get_chunk_data_stream", lambda chunk, **how: found.append(chunk) or unpack(chunk, **how)
+    )
+    return found
+
+
+@pytest.mark.parametrize("complete", [True, False])
+@pytest.mark.parametrize("start_s", [99, 100, 101.5, 104, 108, 109, 110])
+def test_chunks_that_end_before_the_start_stay_packed(tmp_path, opened, complete, start_s):
+    """What is read is what a reader that unpacks everything keeps, and the certificate."""
+    path = in_chunks(tmp_path / "line.mcap", complete=complete)
+    start_ns = round(start_s * SECOND_NS)
+    everything = list(McapRecording(path))
+    assert len(opened) == 10
+    expected = [one for one in everything if one.time_ns >= start_ns]
+    certificate = everything[0]
+    if expected and expected[0] is not certificate:
+        expected.insert(0, certificate)
+    opened.clear()
+    found = list(McapRecording(path).since(start_ns))
+    assert [one.marker for one in found] == [one.marker for one in expected]
+    same([one.message for one in found if one.message], [one.message for one in expected if one.message])
+    assert [one.time_ns for one in found[1:]] == [one.time_ns for one in expected[1:]]
+    assert not found or found[0].time_ns == found[min(1, len(found) - 1)].time_ns >= start_ns
+    needed = {(one.time_ns // SECOND_NS) for one in everything if one.time_ns >= start_ns}
+    # And those with states and with new channels: the certificate, the lost camera, the second stream.
+    assert len(opened) == len(needed | {100, 103, 105} | (set() if complete else {109}))  # whose index may be cut
+
+
+def test_the_length_of_all_events_is_known_without_unpacking_them(tmp_path, opened):
+    path = in_chunks(tmp_path / "line.mcap")
+    longest = McapRecording(path).longest_events()
+    assert len(opened) == 2  # those that define the channels of each stream
+    assert 9 * EVENT_DTYPE.itemsize <= longest < 9 * EVENT_DTYPE.itemsize + 1_000
+    assert McapRecording(written(tmp_path / "other.mcap")).longest_events() == 1
+
+
+def test_a_channel_may_be_defined_in_a_chunk_before_its_first_message(tmp_path):
+    """The library closes a chunk when a definition fills it; the channel's messages are in the next one."""
+    path = tmp_path / "line.mcap"
+    with path.open("wb") as file:
+        writer = Writer(file, chunk_size=1_000_000)
+        writer.start(PROFILE)
+        documents = {"eventveil.Window": mcap_file.document_of(decode(window(0)))}
+        records = np.zeros(200, EVENT_DTYPE)
+        message = decode([bytes(frame) for frame in encode(events_header(shape=(200,)), records)])
+        documents["eventveil.Events"] = mcap_file.document_of(message)
+        for time_ns, (name, document) in enumerate(documents.items(), 1):
+            channel = writer.register_channel(
+                f"/0/{name.partition('.')[2].lower()}", "json", writer.register_schema(name, "jsonschema", b"{}")
+            )
+            if time_ns == 2:
+                writer.flush()
+            writer.add_message(channel, time_ns, document, time_ns)
+            if time_ns == 1:
+                writer.flush()
+                writer.add_message(channel, time_ns, document, time_ns)
+        writer.finish()
+    same(read(path, 2), [message])
+    assert McapRecording(path).longest_events() >= message.array.nbytes
+
+
+def changed(path, target, **values):
+    """Change what the third chunk of a recording says of itself, or the index after it."""
+    data = bytearray(path.read_bytes())
+    with path.open("rb") as file:
+        *_, chunk = islice(mcap_chunks.packed_chunks(file), 3)
+    if target == "index":
+        place = chunk.end
+        while data[place] == 7:
+            length, _, size = struct.unpack_from("<QHI", data, place + 1)
+            for entry in range(place + 15, place + 15 + size, 16):
+                time_ns, where = struct.unpack_from("<QQ", data, entry)
+                struct.pack_into("<QQ", data, entry, values.get("time_ns", time_ns), values.get("where", where))
+            place += 9 + length
+    else:
+        old = {"first_ns": chunk.first_ns, "last_ns": chunk.last_ns, "size": chunk.size}
+        struct.pack_into("<QQQ", data, chunk.begin, *(old | values).values())
+    path.write_bytes(data)
+
+
+@pytest.mark.parametrize("complete", [True, False])
+@pytest.mark.parametrize(
+    ("target", "values"),
+    [
+        ("header", {"last_ns": 100 * SECOND_NS}),
+        ("header", {"last_ns": 1}),
+        ("header", {"first_ns": 102 * SECOND_NS + 1}),
+        ("header", {"size": 1}),
+        ("header", {"size": 1 << 62}),
+        ("index", {"time_ns": 100 * SECOND_NS}),
+        ("index", {"time_ns": (1 << 64) - 1}),
+        ("index", {"where": (1 << 64) - 1}),
+    ],
+)
+def test_a_chunk_that_lies_is_damage_or_does_no_harm(tmp_path, target, values, complete):
+    """Whatever one of the two says, no message from the start on is left out in silence."""
+    path = in_chunks(tmp_path / "line.mcap", complete=complete)
+    starts = [start_s * SECOND_NS for start_s in (101, 102, 103)]
+    expected = [read(path, start_ns) for start_ns in starts]
+    changed(path, target, **values)
+    for start_ns, messages in zip(starts, expected, strict=True):
+        found = []
+        with suppress(EventFileError) if target == "header" else nullcontext():
+            found = read(path, start_ns)
+        if found or target == "index":
+            same(found, messages)
+
+
+def test_an_index_that_lies_about_lengths_is_damage(tmp_path):
+    path = in_chunks(tmp_path / "line.mcap")
+    changed(path, "index", where=1 << 40)
+    with pytest.raises(EventFileError, match="damaged"):
+        McapRecording(path).longest_events()
+
+
+def test_an_index_larger_than_its_chunk_is_not_read(tmp_path):
+    path = in_chunks(tmp_path / "line.mcap")
+    with path.open("rb") as file:
+        chunk = next(mcap_chunks.packed_chunks(file))
+        assert mcap_chunks.index_of(file, chunk)
+    data = path.read_bytes()
+    index = struct.pack("<BQHI", 7, 6 + 16 * 100_000, 9, 16 * 100_000) + bytes(16 * 100_000)
+    path.write_bytes(data[: chunk.end] + index + data[chunk.end :])
+    with path.open("rb") as file:
+        assert mcap_chunks.index_of(file, chunk) == []
+
+
+@pytest.mark.parametrize(
+    ("size", "content"),
+    [((1 << 64) - 1, b"abc"), (17, b"\x90" + b"\xff" * 8 + bytes(8))],
+    ids=["chunk", "record in a chunk"],
+)
+def test_a_length_that_no_computer_can_hold_is_damage(tmp_path, size, content):
+    chunk = struct.pack("<QQQI", 0, 1, len(content), 0) + text(b"") + struct.pack("<Q", size) + content
+    records = [(1, text(PROFILE.encode()) + text(b"")), (6, chunk)]
+    data = b"".join(bytes([kind]) + struct.pack("<Q", len(body)) + body for kind, body in records)
+    (tmp_path / "bad.mcap").write_bytes(b"\x89MCAP0\r\n" + data + bytes(9))
+    with pytest.raises(EventFileError, match="damaged"):
+        read(tmp_path / "bad.mcap")
 
 
 def test_an_unfinished_file_is_read_as_far_as_it_goes(tmp_path):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 import time
 from contextlib import contextmanager
@@ -17,6 +18,7 @@ from eventveil.addresses import free_port
 from eventveil.cli import app
 from eventveil.errors import BookError, ConfigError, EventFileError, WireError
 from eventveil.models.rate_limit import bits_per_second
+from eventveil.stream.archive import mcap_chunks, mcap_reader
 from eventveil.stream.archive.mcap_file import McapFile
 from eventveil.stream.archive.mcap_reader import McapRecording
 from eventveil.stream.protocol.event_records import event_records
@@ -118,9 +120,56 @@ def test_excerpts_loops_and_pace(recorded_pipeline):
     assert len(runs) == 3
 
 
-def frames_on_the_wire(path):
+def test_a_replay_that_begins_later_repeats_the_certificate(line):
+    """A recording holds it once, at its beginning; subscribers that require it need it wherever the replay begins."""
+    states = [one.header for one in received(line, Playback(speed=None, start_s=0.5)) if one.topic == "state"]
+    assert [header.state for header in states] == ["certificate", "replay", "ended"]
+    assert states[0].certificate == "{}"
+
+
+@pytest.mark.parametrize("complete", [True, False])
+def test_a_replay_that_begins_later_publishes_the_same_bytes_as_one_that_unpacks_everything(
+    words, tmp_path, monkeypatch, complete
+):
+    """Lengths, too: an excerpt of few events is no shorter than the rest."""
+    path = tmp_path / "line.mcap"
+    file = McapFile(path)
+    file.write(decode(state(state="certificate", certificate="{}")), 10**18)
+    for one in McapRecording(words / "words.mcap"):
+        file.write(one.message, one.time_ns)
+        file._writer.flush()
+    if complete:
+        file.close()
+    else:
+        file.abandon(KeyboardInterrupt())
+        path = file.part
+    late = Playback(speed=None, start_s=0.45)
+    unpack, unpacked = mcap_chunks.get_chunk_data_stream, []
+
+    def counting(chunk, **how):
+        unpacked.append(chunk.message_start_time)
+        return unpack(chunk, **how)
+
+    monkeypatch.setattr(mcap_chunks, "get_chunk_data_stream", counting)
+    found = frames_on_the_wire(path, late)
+    assert {time_ns for time_ns in unpacked if time_ns < 10**18 + 450 * MS} == {10**18}  # there are the definitions
+    with monkeypatch.context() as slow:
+        slow.setattr(mcap_reader, "index_of", lambda file, chunk: [])
+        unpacked.clear()
+        expected = frames_on_the_wire(path, late)
+    assert len(set(unpacked)) == 10
+    for frames in (*found, *expected):
+        if frames[0] != b"state":
+            run = json.loads(frames[1])["run"]
+            frames[1] = frames[1].replace(run.encode(), b"0" * 16)
+    payloads = {len(frames[2]) for frames in found if frames[0] == b"events"}
+    assert payloads == {len(frames[2]) for frames in frames_on_the_wire(path) if frames[0] == b"events"}
+    assert found == expected
+
+
+def frames_on_the_wire(path, excerpt=FAST):
     """Return the raw frames that a subscriber receives."""
-    with replaying(path, FAST) as endpoint, zmq.Context() as context, context.socket(zmq.SUB) as socket:
+    with replaying(path, excerpt) as endpoint, zmq.Context() as context, context.socket(zmq.SUB) as socket:
         socket.rcvtimeo, socket.linger = 20_000, 0
         socket.connect(endpoint)
         socket.subscribe(b"")

@@ -19,10 +19,16 @@ from pipeline_helpers import PATIENCE_MS, PROVENANCE, RUN, SEAL, sealed_message,
 from eventveil.stream import subscribe
 from eventveil.stream.protocol.wire import GESTURE, STATE, WINDOW, decode
 from eventveil.stream.publisher import connections as connections_module
-from eventveil.stream.publisher.connections import HEARTBEATS, MAX_UNREPORTED, Connection, Connections
+from eventveil.stream.publisher.connections import HEARTBEATS, MAX_UNREPORTED, Connection, Connections, FrameCount
 from eventveil.stream.publisher.listener import listening
 from eventveil.stream.publisher.publisher import Publisher
-from eventveil.stream.publisher.subscriptions import MAX_UNKNOWN, SubscriptionTracker
+from eventveil.stream.publisher.subscriptions import (
+    MAX_AT_ONCE,
+    MAX_FRAMES,
+    MAX_LEFT_AT_ONCE,
+    MAX_UNKNOWN,
+    SubscriptionTracker,
+)
 
 only_linux = pytest.mark.skipif(sys.platform != "linux", reason="only Linux says how much a connection has sent")
 
@@ -212,6 +218,69 @@ def test_a_client_whose_message_never_ends_is_disconnected(begin, before):
             while abuser.recv(1 << 16):
                 pass
         calm.close()
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        frame(b"\x02", flags=0x01) + frame(b"", flags=0x01) * 999 + frame(b""),
+        frame(b"\x01", flags=0x01) * 999 + frame(b"\x01"),
+    ],
+    ids=["message", "subscriptions"],
+)
+def test_a_client_that_sends_messages_of_many_frames_is_disconnected(message):
+    """Each frame of two bytes takes sixty of libzmq until it is read, and its limits count messages."""
+    with publishing() as line, raw_client(line.public_endpoint.socket) as abuser:
+        calm = subscribe(line.endpoint, ("window",), timeout_s=PATIENCE_S)
+        next(calm)
+        deadline = time.monotonic() + PATIENCE_S
+        with contextlib.suppress(ConnectionError):
+            while not line.public_endpoint.counts()["subscribers_expelled"]:
+                abuser.sendall(message)  # slowly enough for libzmq to report all of it
+                assert next(calm).missing == {}
+                assert time.monotonic() < deadline
+            while abuser.recv(1 << 16):
+                pass
+        line.wait_for("subscribers_expelled")
+        calm.close()
+
+
+def test_a_client_may_change_its_subscriptions_as_long_as_it_wants():
+    frames, day_s = FrameCount(), 86_400
+    assert max(frames.add(0.0) for _ in range(MAX_FRAMES)) == MAX_FRAMES
+    assert frames.add(0.0) > MAX_FRAMES
+    assert max(frames.add(1_000 + number / 5) for number in range(5 * day_s)) < 10
+
+
+def test_the_frames_of_all_connections_of_a_key_count_together(monkeypatch):
+    """It would connect anew, and send as many again."""
+    with open_socket() as (public, tracker, connect):
+        whose, senders = "a" * 40, {}
+        monkeypatch.setattr(tracker._connections, "sender", lambda frame: senders[frame.bytes[:2]])
+        for number in range(3):
+            head = b"\x02%d" % number
+            senders[head] = Connection(number, number + 1, whose)
+            stranger = connect(zmq.XSUB)
+            for _ in range(MAX_FRAMES // 2):
+                stranger.send(head)
+            read = public.poll(PATIENCE_MS)
+            while read:
+                tracker.count()
+                read = public.poll(100)
+        assert tracker.abusive_client() is senders[b"\x022"]
+
+
+def test_what_a_client_leaves_is_read_soon():
+    """Faster than from those that are still there: nobody but us holds it."""
+    with open_socket() as (public, tracker, connect):
+        stranger = connect(zmq.XSUB)
+        stranger.send_multipart([b"\x02", *[b""] * (MAX_FRAMES + 2 * MAX_LEFT_AT_ONCE)])
+        assert public.poll(PATIENCE_MS)
+        for _ in range(MAX_FRAMES // MAX_AT_ONCE + 3):
+            tracker.count()
+        assert not public.poll(0)
+        assert tracker.abusive_client() is not None
+        assert tracker.abusive_client() is None
 
 
 @only_linux
