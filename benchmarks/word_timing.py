@@ -1,13 +1,14 @@
 """Measure at which moments the words of a stand-in tell simulated people apart: while a gesture begins, or later.
 
     eventveil simulate gestures people --subjects 60 --sessions 3 --seconds 4 --seed 3
-    python benchmarks/word_timing.py people [--weights shipped] [--delay 5]
+    python benchmarks/word_timing.py people [--weights shipped] [--rule delay=5 evidence=1.0] [--condition fewer-events]
 
 All people make the same gestures at the same times. Their words are computed as an audit does it. A simple attacker
 compares two sessions, step by step: the same word counts the more, the rarer it is at that step. The figure is how
 often it prefers another session of the same person to a session of another one (chance 50 %), with its 95 % interval
-by person. An audit's attackers learn, and get more. `--delay` replaces the most windows by which the rule delays a
-change at random (models/decision.py), to see what it hides.
+by person. An audit's attackers learn, and get more. `--rule` replaces parameters of the rule, for example the most
+windows by which it delays a change at random (models/decision.py); `--seed` draws other delays. `--condition` changes
+the windows first, as an audit does.
 """
 
 from __future__ import annotations
@@ -20,20 +21,24 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import torch
+import yaml
 from machine import processor
 from rich.console import Console
 from rich.table import Table
 
+from eventveil.audit.conditions import CONDITIONS
 from eventveil.audit.stand_in import StandInSource
 from eventveil.models import shipped
 from eventveil.models.book import Book
+from eventveil.models.metadata import Metadata
 from eventveil.models.stand_in import StandIn
-from eventveil.models.weights import Weights, load_weights
+from eventveil.models.weights import load_weights
 from eventveil.replay.datasets import open_dataset
 from eventveil.stream.book_planning import BOOK
 from eventveil.training.data.binned_trials import RowShape
 from eventveil.training.data.windows import Windows, build_in_memory
 from eventveil.training.evaluation.confidence import bootstrap_by_person
+from eventveil.training.randomness import seed_of
 
 BEGINNING_S = 1.0  # how long a gesture begins: what the last gesture has left in the window is gone then
 console = Console(soft_wrap=True)
@@ -44,15 +49,19 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path)
     parser.add_argument("--weights", type=Path, default=Path("shipped"))
-    parser.add_argument("--delay", type=int, help="windows; without it, what the weights say")
+    parser.add_argument("--rule", nargs="*", default=[], metavar="KEY=VALUE", help="instead of what the weights say")
+    parser.add_argument("--condition", choices=sorted(CONDITIONS), help="of an audit")
+    parser.add_argument("--seed", type=int, default=0, help="of the rule's random numbers, and of the condition")
     options = parser.parse_args()
     path = shipped.files_of(options.weights)[0]
     weights, book = load_weights(path), Book.read(path.with_name(BOOK))
     assert isinstance(weights.model, StandIn)
-    if options.delay is not None:
-        weights.model.config = replace(weights.model.config, delay=options.delay)
+    rule = {key: yaml.safe_load(value) for key, value in (each.split("=") for each in options.rule)}
+    config = weights.model.config = replace(weights.model.config, **rule)
     step_s = book.step_us / 1e6
-    words_ST, person_S, session_S, place_T = words_of(options.folder, weights, book)
+    change = CONDITIONS[options.condition] if options.condition else None
+    source = StandInSource(weights.model, book, change)
+    words_ST, person_S, session_S, place_T = words_of(options.folder, source, weights.metadata, options.seed)
     begins_T = place_T < round(BEGINNING_S / step_s)
     usual_T = np.array([np.bincount(word_S).argmax() for word_S in words_ST.T])
     table = Table(
@@ -69,14 +78,15 @@ def main() -> None:
         table.add_row(name, f"{value_P.mean():.1%} ({low:.1%} to {high:.1%})", f"{unusual:.1%}")
     console.print(table)
     console.print(
-        f"{len(set(person_S))} people; delay {weights.model.config.delay}; {processor()}; PyTorch {torch.__version__}"
+        f"{len(set(person_S))} people; transition {config.transition:g}, evidence {config.evidence:g}, "
+        f"delay {config.delay}, seed {options.seed}; {processor()}; PyTorch {torch.__version__}"
     )
 
 
-def words_of(folder: Path, weights: Weights, book: Book) -> tuple[Integers, Integers, Integers, Integers]:
+def words_of(
+    folder: Path, source: StandInSource, window: Metadata, seed: int
+) -> tuple[Integers, Integers, Integers, Integers]:
     """Return the words, (S, T), person and session of each row, (S,), and the place of each step in its trial, (T,)."""
-    assert isinstance(weights.model, StandIn)
-    window = weights.metadata
     shape = RowShape.of(mode="windows", bins=window.bins, bin_us=window.bin_us, offsets=1, size=window.size, crop=None)
     by_person: dict[str, list[object]] = {}
     for trial in open_dataset(folder).trials:
@@ -84,7 +94,8 @@ def words_of(folder: Path, weights: Weights, book: Book) -> tuple[Integers, Inte
     words, people, sessions, places = [], [], [], None
     for number, trials in enumerate(by_person.values()):
         raw = build_in_memory(trials, shape)
-        word_R = StandInSource(weights.model, book).publish(raw, 0, torch.device("cpu")).word_R
+        # Each person has a seed: delays that all have in common would hide nothing.
+        word_R = source.publish(raw, seed_of(seed, "person", number), torch.device("cpu")).word_R
         for session, (first, end, place_T) in enumerate(sessions_of(raw)):
             words.append(word_R[first + window.bins - 1 : end])
             places = place_T[window.bins - 1 :]

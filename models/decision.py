@@ -9,7 +9,7 @@ nothing supports any more ends.
 
 With a delay, each change of the word waits for a number of windows that is drawn uniformly from 0 to `delay`; then the
 rule takes the word that is due at that moment. One person is recognised a little sooner than another, in the same
-gesture again and again; the delay hides this (docs/results.md).
+gesture again and again. The delays make this harder to see (docs/results.md), but over many gestures they average out.
 
 With an epsilon, the rule answers by k-ary randomised response: once per interval it tells the truth with probability
 e^epsilon / (e^epsilon + K - 1), and otherwise one of the other K - 1 words, all equally likely. For any two inputs and

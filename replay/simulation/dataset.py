@@ -112,6 +112,20 @@ def check_part_recipe(folder: Path, part: str, options: dict[str, Any]) -> None:
             write_atomic(folder / RECIPE, _encoded(written | {part: options}))
 
 
+def check_parts(folder: Path, parts: Sequence[str]) -> None:
+    """Check that a folder holds no other parts of a set than these.
+
+    Raises:
+        EventFileError: it does.
+    """
+    if others := sorted(_written(folder).keys() - set(parts)):
+        raise EventFileError(
+            folder, format="DVS128 Gesture",
+            expected=f"a set of {', '.join(parts)} is wanted, and the folder also holds {', '.join(others)}",
+            remedy="choose another folder",
+        )  # fmt: skip
+
+
 def camera_options(shots: Sequence[Shot]) -> dict[str, float | str]:
     """Return the options of the camera that differ from the default; the looks are in one text."""
     shot, looks = shots[0], ",".join(shot.look for shot in shots)

@@ -71,7 +71,7 @@ def plan_series(
 ) -> list[PlannedRecording]:
     """List a series of all gestures for each of `subjects` people, whose numbers begin after `after`.
 
-    As in `plan_sequences`, 23/29 are for training, and people have the looks of `shots`, in turn.
+    As in `plan_sequences`, 23/29 are for training, and people have the looks of `shots`, in turn, by their numbers.
 
     Raises:
         EventFileError: a side would be empty.
@@ -87,7 +87,7 @@ def plan_series(
                 subject=after + number,
                 session=session,
                 seconds=seconds,
-                shot=shots[(number - 1) % len(shots)],
+                shot=shots[(after + number - 1) % len(shots)],
             ),
         )
         for number in range(1, subjects + 1)

@@ -96,7 +96,7 @@ class Pipeline:
         self.members: dict[str, Any] = {}  # the thread or process of each stage
         self._supervisors: dict[str, StageSupervisor] = {}
         self._stopping = False
-        self._drain: tuple[int, float] | None = None  # after a stop: windows in flight, and until when one must leave
+        self._drain: tuple[int, float] | None = None  # after a stop: how many have left, and until when another must
 
     def _plan_jobs(self) -> dict[str, tuple[Any, ...]]:
         """Return the function of each stage with its arguments, in order from source to publisher."""
@@ -295,9 +295,12 @@ class Pipeline:
 
     def _drain_stalled(self, now: float) -> bool:
         """Return whether a stopped pipeline publishes nothing more. On a slow machine, all windows may take long."""
-        in_flight = balance(self.status.counters)["in_flight"]
-        if self._drain is None or in_flight < self._drain[0]:
-            self._drain = in_flight, now + STOP_S
+        books = balance(self.status.counters)
+        entered = sum(figures["received"] for name, figures in books["stages"].items() if name.startswith(SOURCE))
+        in_flight = books["in_flight"]
+        left = entered - in_flight  # those in flight may grow in number, because sources still report what they sent
+        if self._drain is None or left > self._drain[0]:
+            self._drain = left, now + STOP_S
         stalled = now > self._drain[1]
         if stalled:
             reason = f"could not publish everything: no window came through for {STOP_S:.0f} s, {in_flight} in flight"

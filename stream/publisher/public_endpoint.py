@@ -146,7 +146,7 @@ class PublicEndpoint:
         if not self._thread.is_alive():
             raise LineError("the authenticator of the public socket died: connections cannot be checked")
         if abusive is not None:
-            self._expel(abusive, "keeps subscribing to unknown topics, or sends too many messages")
+            self._expel(abusive, "keeps subscribing to unknown topics, or sends too many frames")
         for endless in self.connections.take_endless():
             self._expel(endless, "sends without end")
         for connection in self.connections.take_new():  # its key may have been removed since its handshake

@@ -24,7 +24,7 @@ from eventveil.stream.publisher.connections import Connection, Connections, Fram
 
 MAX_UNKNOWN = 200  # subscriptions to unknown topics of all connections with one key; without keys, of all together
 MAX_FRAMES = 2_000  # of all connections with one key, or of one without, above a steady rate; a topic takes one
-MAX_AT_ONCE = 500  # frames read before windows get their turn again; the rest waits at its sender
+MAX_AT_ONCE = 500  # frames read before windows get their turn again
 MAX_LEFT_AT_ONCE = 2_000  # likewise, of connections that are gone: what they left waits here
 _KNOWN = frozenset(topic[:n].encode() for topic in HEADERS for n in range(len(topic) + 1))
 _SUBSCRIBE, _UNSUBSCRIBE = b"\x01", b"\x00"  # a message that begins otherwise is neither

@@ -134,31 +134,36 @@ def test_visits_series_and_scenes_of_all_looks_are_one_set(tmp_path, monkeypatch
     monkeypatch.setattr("eventveil.replay.simulation.camera.Shot", partial(Shot, sensor=SMALL))
     looks = ("plain", "dvs-gesture")
     chosen = SimulateSettings(
-        subjects=2, sessions=1, seconds=15, looks=looks, visits=True, series=2, series_seconds=0.1, scenes=2,
+        subjects=3, sessions=1, seconds=15, looks=looks, visits=True, series=2, series_seconds=0.1, scenes=2,
         scene_seconds=0.3, seed=4,
     )  # fmt: skip
     done = []
     simulate_set(tmp_path / "all", chosen, 1, lambda *numbers: done.append(numbers))
-    assert done == [(number, 6) for number in range(1, 7)]
+    assert done == [(number, 7) for number in range(1, 8)]
     dataset = open_dataset(tmp_path / "all")
-    assert dataset.people == ("user01", "user02", "user03", "user04")
+    assert dataset.people == ("user01", "user02", "user03", "user04", "user05")
     assert {trial.subject: trial.split for trial in dataset.trials} == {
-        "user01": "train", "user02": "test", "user03": "train", "user04": "test", "scene01": "train", "scene02": "test"
+        "user01": "train", "user02": "train", "user03": "test", "user04": "train", "user05": "test",
+        "scene01": "train", "scene02": "test",
     }  # fmt: skip
     # People and takes have the looks in turn; series have the lights in turn.
     for number in (1, 2):
         shot = Shot(sensor=SMALL, look=looks[number - 1])
         visit, _ = film_visit(4, subject=number, session=0, seconds=15, shot=shot)
         assert contents(tmp_path / "all", f"user{number:02}") == contents_of(visit)
-        series, _ = film_series(4, subject=2 + number, session=number, seconds=0.1, shot=shot)
-        assert contents(tmp_path / "all", f"user{2 + number:02}") == contents_of(series)
+        other = Shot(sensor=SMALL, look=looks[number % 2])  # of person 3 + number
+        series, _ = film_series(4, subject=3 + number, session=number, seconds=0.1, shot=other)
+        assert contents(tmp_path / "all", f"user{3 + number:02}") == contents_of(series)
         scene = film_negative(4, "noise", take=number - 1, seconds=0.3, shot=shot)
         assert contents(tmp_path / "all", f"scene{number:02}") == contents_of(scene)
     # A set that is complete is left as it is, and one of other looks is refused.
     simulate_set(tmp_path / "all", chosen, 1, lambda *numbers: done.append(numbers))
-    assert len(done) == 6
+    assert len(done) == 7
     with pytest.raises(EventFileError, match="plain,dvs-gesture"):
         simulate_set(tmp_path / "all", chosen.model_copy(update={"looks": looks[:1]}), 1, lambda *_: None)
+    # So is one with parts that are no longer wanted: they would be trained on.
+    with pytest.raises(EventFileError, match="series"):
+        simulate_set(tmp_path / "all", chosen.model_copy(update={"series": 0}), 1, lambda *_: None)
 
 
 def contents(folder: Path, subject):

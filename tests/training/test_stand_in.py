@@ -70,6 +70,7 @@ def test_windows_end_at_any_row_of_one_recording_and_can_show_more_or_less_time(
         assert label[at] == true
         for rows_per_bin in (1, 2, 3):
             possible = min(rows_per_bin, (end[at] - first) // 2)
+            assert moments.rows_per_bin(end[[at]], np.array([rows_per_bin])).tolist() == [possible]
             (got,) = moments.cut(end[[at]], np.array([rows_per_bin]))
             np.testing.assert_array_equal(got, slow_window(trial, end[at] - first, possible))
 
@@ -144,7 +145,7 @@ def test_windows_can_begin_with_another_moment_of_their_recording_and_have_the_l
             else:
                 assert int(new.target_B[k]) in began
                 relabelled += int(new.target_B[k] != old.target_B[k])
-    assert abs(np.mean(replaced) - 0.5) < 0.19  # half of the windows keep both bins; six standard deviations of 260
+    assert np.mean(replaced) > 0.8  # by chance, few first bins are alike
     assert (relabelled > 50) == (before_us == 50_000)
 
 

@@ -55,7 +55,7 @@ def _trials(folder: Path, settings: SimulateSettings) -> tuple[Sequence[Any], Wr
 
 def _recordings(folder: Path, settings: SimulateSettings) -> tuple[Sequence[Any], Write]:
     """Return the visits, series and scenes of a set, and what writes some of them."""
-    from eventveil.replay.simulation.dataset import camera_options, check_part_recipe
+    from eventveil.replay.simulation.dataset import camera_options, check_part_recipe, check_parts
     from eventveil.replay.simulation.negatives import chosen
     from eventveil.replay.simulation.recordings import (
         plan_negatives,
@@ -79,6 +79,8 @@ def _recordings(folder: Path, settings: SimulateSettings) -> tuple[Sequence[Any]
         planned += plan_negatives(folder, seed=seed, kinds=kinds, takes=takes, seconds=seconds, shots=shots)
         options = {"seed": seed, "seconds": seconds, "takes": takes, "kinds": list(kinds)} | camera_options(shots)
         check_part_recipe(folder, "negatives", options)
+    parts = {"sequences": True, "series": settings.series > 0, "negatives": settings.scenes > 0}
+    check_parts(folder, [part for part, wanted in parts.items() if wanted])
     return planned, partial(write_recordings, sensor=shots[0].sensor)
 
 

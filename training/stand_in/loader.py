@@ -1,7 +1,7 @@
 """Loads the training batches of the stand-in: windows that end at any moment, all classes in their shares, varied.
 
-Legend of axes: N windows of an epoch, B windows of this process's part of a batch, K classes, C windows of a batch that
-begin elsewhere; in a type with H and W, C is channels.
+Legend of axes: N windows of an epoch, B windows of this process's part of a batch, K classes, J windows of a batch that
+begin elsewhere, C channels, H rows, W columns.
 """
 
 from __future__ import annotations
@@ -77,7 +77,8 @@ class MomentLoader:
         settings, name = self._settings, (self._settings.seed, "stand-in", epoch, step)
         drawn, window = self._drawn[step], self._settings.window
         tempo = settings.variation.tempo ** (2 * numpy_generator("tempo", *name).random(len(drawn)) - 1)
-        rows_per_bin = np.maximum(1, np.round(window.offsets * tempo)).astype(np.int64)
+        wanted = np.maximum(1, np.round(window.offsets * tempo)).astype(np.int64)
+        rows_per_bin = self._moments.rows_per_bin(self._end_N[drawn], wanted)
         # Every process varies the whole batch, so that their number does not matter, and trains on its part.
         counts_BCHW = self._moments.cut(self._end_N[drawn], rows_per_bin)
         label_B = self._label_N[drawn]
@@ -105,19 +106,19 @@ class MomentLoader:
         rows_per_bin_B: Integers,
         generator: np.random.Generator,
     ) -> None:
-        """Replace the first bins of some windows by those of another moment of the same recording.
+        """Replace the first bins of some windows by those of another moment of the same recording, or session.
 
         The person changes to another class from one bin to the next. From such windows the network learns to decide on
         the latest bins, whatever was before, and as soon for one person as for another: how soon it decides is what
         words tell about people, see docs/results.md. The label is that of the moment whose bins hold its row.
         """
-        chosen_C = np.flatnonzero(generator.random(len(drawn_B)) < self._settings.variation.cut)
-        begin_C = self._begin_N[drawn_B[chosen_C]]
-        first_C, end_C = (np.searchsorted(self._begin_N, begin_C, side) for side in ("left", "right"))
-        other_C = generator.integers(first_C, end_C)
-        beginnings = self._moments.cut(self._end_N[other_C], rows_per_bin_B[chosen_C])
-        kept_C = generator.integers(1, self._settings.window.bins + 1, len(chosen_C))
-        for window, beginning, other, kept in zip(chosen_C, beginnings, other_C, kept_C, strict=True):
+        chosen_J = np.flatnonzero(generator.random(len(drawn_B)) < self._settings.variation.cut)
+        begin_J = self._begin_N[drawn_B[chosen_J]]
+        first_J, end_J = (np.searchsorted(self._begin_N, begin_J, side) for side in ("left", "right"))
+        other_J = generator.integers(first_J, end_J)
+        beginnings = self._moments.cut(self._end_N[other_J], rows_per_bin_B[chosen_J])
+        kept_J = generator.integers(1, max(2, self._settings.window.bins), len(chosen_J))
+        for window, beginning, other, kept in zip(chosen_J, beginnings, other_J, kept_J, strict=True):
             replaced = len(beginning) - 2 * kept  # channels: two for each bin
             counts_BCHW[window, :replaced] = beginning[:replaced]
             if kept * rows_per_bin_B[window] <= self._before:

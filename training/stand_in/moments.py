@@ -71,16 +71,19 @@ class Moments:
         fits = (end - self.windows.shape.per_window >= begin) & (end - 1 - before >= begin) & (label != UNLABELLED)
         return end[fits], label[fits]
 
+    def rows_per_bin(self, end_B: Integers, wanted_B: Integers) -> Integers:
+        """Return how many rows the bins of windows that end at these rows have, (B,): as many as wanted, or as are."""
+        return np.minimum(wanted_B, (end_B - self.begin_R[end_B - 1]) // self.windows.shape.bins)
+
     def cut(self, end_B: Integers, rows_per_bin_B: Integers) -> npt.NDArray[np.float32]:
         """Return the windows that end at these rows: float32 (B, C, H, W).
 
         With other rows per bin than usual a window shows more or less time, so motion is faster or slower in it. Where
-        that would reach too far back, it has as many as there are.
+        that would reach too far back, it has as many as there are: `rows_per_bin`.
         """
         shape = self.windows.shape
         out = np.empty((len(end_B), shape.bins, *shape.row), np.float32)
-        available_B = (end_B - self.begin_R[end_B - 1]) // shape.bins
-        for window, end, rows in zip(out, end_B, np.minimum(rows_per_bin_B, available_B), strict=True):
+        for window, end, rows in zip(out, end_B, self.rows_per_bin(end_B, rows_per_bin_B), strict=True):
             part = self.windows.rows[end - shape.bins * rows : end]
             part.reshape(shape.bins, rows, *shape.row).sum(1, dtype=np.float32, out=window)
         return out.reshape(len(end_B), shape.bins * shape.row[0], *shape.row[1:])

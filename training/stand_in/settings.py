@@ -48,7 +48,7 @@ class VariationSettings(Settings):
     polarity: Share = 0.25
     noise_hz: NonNegativeFloat = 5.0
     untouched: Share = 0.5
-    cut: Share = 0.25
+    cut: Share = 0.0
 
     @model_validator(mode="after")
     def _is_ascending(self) -> Self:

@@ -120,9 +120,10 @@ def test_excerpts_loops_and_pace(recorded_pipeline):
     assert len(runs) == 3
 
 
-def test_a_replay_that_begins_later_repeats_the_certificate(line):
+def test_a_replay_that_begins_later_repeats_the_certificate(recorded_pipeline):
     """A recording holds it once, at its beginning; subscribers that require it need it wherever the replay begins."""
-    states = [one.header for one in received(line, Playback(speed=None, start_s=0.5)) if one.topic == "state"]
+    messages = received(recorded_pipeline, Playback(speed=None, start_s=0.5))
+    states = [one.header for one in messages if one.topic == "state"]
     assert [header.state for header in states] == ["certificate", "replay", "ended"]
     assert states[0].certificate == "{}"
 
