@@ -73,7 +73,8 @@ class Moments:
 
     def rows_per_bin(self, end_B: Integers, wanted_B: Integers) -> Integers:
         """Return how many rows the bins of windows that end at these rows have, (B,): as many as wanted, or as are."""
-        return np.minimum(wanted_B, (end_B - self.begin_R[end_B - 1]) // self.windows.shape.bins)
+        available_B = (end_B - self.begin_R[end_B - 1]) // self.windows.shape.bins
+        return np.asarray(np.minimum(wanted_B, available_B))
 
     def cut(self, end_B: Integers, rows_per_bin_B: Integers) -> npt.NDArray[np.float32]:
         """Return the windows that end at these rows: float32 (B, C, H, W).
