@@ -17,9 +17,6 @@ ANONYNOISE_GESTURES = FOLDER / "anonynoise_gestures.safetensors"
 EVENT_REID = FOLDER / "event_reid.safetensors"
 PROJECT_KEY = FOLDER / "project.pem"
 """The public half of the key that signs the certificate of these weights; the private half is in no repository."""
-CERTIFICATE = FOLDER / "certificate.json"
-"""The certificate of these weights, with its report beside it, once `scripts/certify-shipped` has put them there."""
-
 SETS = {
     "shipped": (STAND_IN,),  # its book lies beside it
     "noisy-channel": (NOISY_CHANNEL, NOISY_CHANNEL_GESTURES),
@@ -67,13 +64,33 @@ def key_of(text: str) -> Path:
     return PROJECT_KEY if is_name(path) else path
 
 
+def certificate_of(weights: Path) -> Path:
+    """Return where the certificate of weights is expected; it need not exist.
+
+    It lies beside the weights. What ships shares a folder; there, it has the name of its weights in front.
+
+    >>> certificate_of(STAND_IN).name, certificate_of(Path("mine/weights.safetensors")).name
+    ('stand_in_certificate.json', 'certificate.json')
+    """
+    return weights.with_name(f"{weights.stem}_certificate.json" if ships(weights) else "certificate.json")
+
+
+def ships(path: Path) -> bool:
+    """Return whether a file lies in the folder of what ships with eventveil."""
+    return path.resolve().parent == FOLDER
+
+
 def shown(path: Path | None) -> str:
     """Return a path for a message: the name of what ships with eventveil in place of its long path.
 
     >>> shown(STAND_IN), shown(BOOK), shown(Path("mine.safetensors"))
     ('shipped', 'the shipped book', 'mine.safetensors')
     """
+    if path == BOOK:
+        return "the shipped book"
     for name, paths in SETS.items():
         if path in paths:
             return name
-    return {BOOK: "the shipped book", CERTIFICATE: "the shipped certificate"}.get(path or Path(), str(path))
+        if path == certificate_of(paths[0]):
+            return "the shipped certificate"
+    return str(path)

@@ -19,7 +19,7 @@ from eventveil.stream.book_planning import BookPlan, plan_book
 from eventveil.stream.histogram.density import FAR
 from eventveil.stream.model_settings import AnonymizeSettings
 from eventveil.stream.plan import PipelinePlan, WindowPlan
-from eventveil.stream.protocol.certificate import CERTIFICATE, PASSED, CertifiedSubject, Signed, printable, read_key
+from eventveil.stream.protocol.certificate import PASSED, CertifiedSubject, Signed, printable, read_key
 from eventveil.stream.protocol.keys import AllowList, read_folder
 from eventveil.stream.publisher.contents import Provenance
 from eventveil.stream.repeats import loop_remarks, refuse_same_events
@@ -164,14 +164,14 @@ def _certificate(
 ) -> tuple[Signed | None, tuple[str, ...]]:
     """Return the certificate of these weights, and remarks on a missing, failed or soon expired audit."""
     assert settings.weights is not None
-    default = settings.weights.with_name(CERTIFICATE)
+    default = shipped.certificate_of(settings.weights)
     path, signed, other = settings.certificate or default, None, ""
     named = shown(path)
     if settings.certificate is not None or default.exists():
         try:
-            signed = Signed.read(path, read_key(shipped.PROJECT_KEY) if path == shipped.CERTIFICATE else None)
+            signed = Signed.read(path, read_key(shipped.PROJECT_KEY) if shipped.ships(path) else None)
         except ExpiredError:
-            if path != shipped.CERTIFICATE or settings.certificate is not None:
+            if settings.certificate is not None or not shipped.ships(path):
                 raise
             # What ships still works after a year: from then on, it counts as not certified.
             other = f" ({named} has expired; install a newer eventveil)"
@@ -188,7 +188,7 @@ def _certificate(
             return signed, remarks
         verdict = printable(subject.verdict)
         return signed, (f"{shown(settings.weights)}: did not pass its audit, according to {named}: {verdict}", *remarks)
-    if signed is not None and path != shipped.CERTIFICATE:  # which lies beside all sets that ship
+    if signed is not None:
         other = f" ({named} covers other weights)"
     if settings.certificate is not None:
         raise AuditError(

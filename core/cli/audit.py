@@ -173,7 +173,10 @@ def selftest(
 
 @audit.command("verify")
 def verify(
-    certificate: Annotated[Path, typer.Argument(metavar="CERT|shipped", help="certificate.json of an audit.")],
+    certificate: Annotated[
+        Path,
+        typer.Argument(metavar="CERT|NAME", help="certificate.json of an audit; or weights, such as 'shipped'."),
+    ],
     key: Annotated[
         Path | None,
         typer.Option(
@@ -207,9 +210,9 @@ def verify(
     from eventveil.stream.protocol.certificate import printable
 
     if shipped.is_name(certificate):
-        certificate = shipped.CERTIFICATE
+        name, certificate = certificate, shipped.certificate_of(shipped.files_of(certificate)[0])
         if not certificate.exists():
-            raise AuditError("no certificate ships: the shipped weights have passed no audit yet (docs/results.md)")
+            raise AuditError(f"{name}: no certificate of these weights ships (docs/results.md)")
     digest = None if weights is None else _digest_of(shipped.files_of(weights)[0])
     signed = verify_certificate(certificate, key=key, report=report, weights=digest)
     verified, warning = signed.certificate, signed.expiry_warning()

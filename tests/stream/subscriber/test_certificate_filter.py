@@ -276,10 +276,25 @@ def endpoint(tmp_path_factory):
 
 @pytest.fixture
 def beside(kit):
-    """Return a function that writes a certificate next to the weights; remove it afterwards."""
-    path = kit.anonymizer.with_name("certificate.json")
-    yield lambda text: path.write_text(text)
-    path.unlink(missing_ok=True)
+    """Return a function that writes a certificate next to the weights and returns its path; remove it afterwards."""
+    written = set()
+
+    def write(text):
+        path = shipped.certificate_of(kit.anonymizer)
+        path.write_text(text)
+        written.add(path)
+        return path
+
+    yield write
+    for path in written:
+        path.unlink(missing_ok=True)
+
+
+@pytest.fixture
+def shipping(kit, keys, monkeypatch):
+    """Make the folder of the weights the one of what ships, and the auditor's key that of the project."""
+    monkeypatch.setattr(shipped, "FOLDER", kit.anonymizer.resolve().parent)
+    monkeypatch.setattr(shipped, "PROJECT_KEY", keys.auditor.path)
 
 
 def test_a_pipeline_takes_the_certificate_beside_its_weights_and_a_subscriber_in_another_process_trusts_it(
@@ -309,11 +324,10 @@ def test_a_subscriber_in_another_process_says_why_it_refuses(kit, keys, endpoint
         assert not refuses.topic("window")
 
 
-def test_what_ships_counts_as_never_audited_once_its_certificate_has_expired(kit, keys, beside, monkeypatch):
-    weights, path = load_weights(kit.anonymizer).digest, kit.anonymizer.with_name("certificate.json")
-    monkeypatch.setattr(shipped, "CERTIFICATE", path)
-    monkeypatch.setattr(shipped, "PROJECT_KEY", keys.auditor.path)
-    beside(certificate(keys.auditor.private, (weights, 0), not_after="2026-01-01"))
+@pytest.mark.usefixtures("shipping")
+def test_what_ships_counts_as_not_certified_once_its_certificate_has_expired(kit, keys, beside):
+    weights = load_weights(kit.anonymizer).digest
+    path = beside(certificate(keys.auditor.private, (weights, 0), not_after="2026-01-01"))
     made = plan(kit.settings("tcp://127.0.0.1:5999"))
     assert made.provenance.certificate is made.provenance.certificate_text is None
     with pytest.raises(AuditError, match="expired at the end of 2026-01-01"):  # it was asked for
@@ -372,10 +386,9 @@ def test_a_key_is_read_from_either_half_and_nothing_else(keys, tmp_path):
         subscribe("tcp://127.0.0.1:5999", require_certificate=tmp_path / "none").__next__()
 
 
-def test_the_certificate_that_ships_counts_only_with_the_key_of_the_project(kit, keys, beside, monkeypatch):
+@pytest.mark.usefixtures("shipping")
+def test_the_certificate_that_ships_counts_only_with_the_key_of_the_project(kit, keys, beside):
     weights, settings = load_weights(kit.anonymizer).digest, kit.settings("tcp://127.0.0.1:5999")
-    monkeypatch.setattr(shipped, "CERTIFICATE", kit.anonymizer.with_name("certificate.json"))
-    monkeypatch.setattr(shipped, "PROJECT_KEY", keys.auditor.path)
     beside(certificate(keys.auditor.private, (weights, 0), simulated=True))
     made = plan(settings)
     assert made.provenance.certificate is not None
@@ -397,7 +410,7 @@ def test_shipped_names_the_key_of_the_project_on_the_command_line(keys, tmp_path
     path.write_text(certificate(keys.auditor.private, (DIGEST, 0), simulated=True, look=3))
     foreign = CliRunner().invoke(app, ["audit", "verify", str(path), "--key", "shipped"])
     assert "signed with a key other than" in str(foreign.exception)
-    monkeypatch.setattr(shipped, "CERTIFICATE", path)
+    monkeypatch.setattr(shipped, "certificate_of", lambda _: path)
     done = CliRunner().invoke(app, ["audit", "verify", "shipped"])
     assert done.exit_code == 0
     assert "simulated people only: it shows nothing about real people" in done.stdout
