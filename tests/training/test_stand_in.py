@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import random
 from itertools import pairwise
 from types import SimpleNamespace
@@ -207,11 +208,32 @@ def test_a_shift_moves_a_window_within_its_range():
 def test_a_size_changes_the_area_and_not_the_counts_of_a_pixel():
     x = torch.zeros(64, 4, 40, 40)
     x[:, :, 12:28, 12:28] = 3
-    got, _ = varied(x, size=2)
+    got, _ = varied(x, size=(0.5, 2))
     assert set(got.unique().tolist()) == {0, 3}
     area = (got[:, 0] > 0).sum((1, 2)).float()
     assert area.min() < 100
     assert area.max() > 700
+
+
+def test_slight_windows_use_a_part_of_the_ranges_of_place_angle_and_size():
+    point, block = torch.zeros(64, 4, 40, 40), torch.zeros(64, 4, 40, 40)
+    point[:, :, 20, 36] = 1
+    block[:, :, 12:28, 12:28] = 1
+
+    def reach(x, **changes):
+        """How far the picture moves at most, in pixels, and the smallest and the largest area."""
+        got, _ = varied(x, **changes)
+        seen = got[:, 0].flatten(1)
+        rows = seen.argmax(1)[seen.any(1)] // 40
+        return (rows - 20).abs().max().item(), seen.sum(1).min().item(), seen.sum(1).max().item()
+
+    for range_, most in (({"shift": 0.25}, 10), ({"rotation_deg": 60}, 16 * math.sin(math.radians(60)))):
+        assert reach(point, **range_, slight=1)[0] <= 0.4 * most + 1.5 < reach(point, **range_, slight=0.5)[0]
+    _, smallest, largest = reach(block, size=(0.5, 2), slight=1)
+    assert 256 * 0.5**0.8 - 20 < smallest < largest < 256 * 2**0.8 + 40
+    _, smallest, largest = reach(block, size=(0.5, 2), slight=0.5)
+    assert smallest < 100
+    assert largest > 600
 
 
 def test_rates_and_contrast_scale_each_polarity_of_a_window():

@@ -40,7 +40,8 @@ class VariationSettings(Settings):
 
     shift: Share = 0.125
     rotation_deg: float = Field(default=12.0, ge=0, le=180)
-    size: Factor = 1.6
+    size: tuple[PositiveFloat, PositiveFloat] = (0.6, 1.6)
+    slight: Share = 0.0
     mirror: bool = True
     tempo: Factor = 1.5
     rate: tuple[PositiveFloat, PositiveFloat] = (0.1, 3.0)
@@ -52,8 +53,9 @@ class VariationSettings(Settings):
 
     @model_validator(mode="after")
     def _is_ascending(self) -> Self:
-        if self.rate[0] > self.rate[1]:
-            raise ValueError(f"rate is the smallest and the largest factor, got {list(self.rate)}")
+        for key, (low, high) in (("rate", self.rate), ("size", self.size)):
+            if low > high:
+                raise ValueError(f"{key} is the smallest and the largest factor, got {[low, high]}")
         return self
 
 

@@ -15,6 +15,8 @@ from torch.nn import functional
 
 from eventveil.training.stand_in.settings import VariationSettings
 
+SLIGHT = 0.4  # of the largest shift, rotation and change of size: what a camera in its usual place sees
+
 
 def vary(
     x_BCHW: torch.Tensor, settings: VariationSettings, bin_s: float, generator: torch.Generator
@@ -40,11 +42,14 @@ def _moved(
     x_BCHW: torch.Tensor, settings: VariationSettings, generator: torch.Generator
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Shift, rotate, resize and mirror; what comes from beyond the edges is empty."""
-    uniform_B5 = torch.rand((len(x_BCHW), 5), generator=generator)
-    mirrored_B = (uniform_B5[:, 0] < 0.5) & settings.mirror
-    angle_B = (2 * uniform_B5[:, 1] - 1) * settings.rotation_deg * (math.pi / 180)
-    size_B = settings.size ** (2 * uniform_B5[:, 2] - 1)
-    right_B, down_B = (2 * settings.shift * (2 * uniform_B5[:, k] - 1) for k in (3, 4))  # the picture is 2 wide
+    uniform_B6 = torch.rand((len(x_BCHW), 6), generator=generator)
+    extent_B = torch.where(uniform_B6[:, 5] < settings.slight, SLIGHT, 1.0)
+    mirrored_B = (uniform_B6[:, 0] < 0.5) & settings.mirror
+    angle_B = extent_B * (2 * uniform_B6[:, 1] - 1) * settings.rotation_deg * (math.pi / 180)
+    low, high = (math.log(factor) for factor in settings.size)
+    size_B = torch.exp(extent_B * (low + (high - low) * uniform_B6[:, 2]))
+    reach_B = 2 * settings.shift * extent_B  # the picture is 2 wide
+    right_B, down_B = (reach_B * (2 * uniform_B6[:, k] - 1) for k in (3, 4))
     cos_B, sin_B = torch.cos(angle_B) / size_B, torch.sin(angle_B) / size_B
     flip_B = torch.where(mirrored_B, -1.0, 1.0)
     # From output to input, as affine_grid wants it.
