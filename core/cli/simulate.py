@@ -109,11 +109,12 @@ def sequences(
 
     Example:  eventveil simulate sequences visits --subjects 2 --sessions 1 --seconds 20
     """
+    from eventveil.replay.simulation.camera import film_visit
     from eventveil.replay.simulation.dataset import camera_options, check_part_recipe
-    from eventveil.replay.simulation.recordings import plan_sequences, write_lists, write_recordings
+    from eventveil.replay.simulation.recordings import plan_people, write_lists, write_recordings
 
     shots = _shots(distance, camera_motion, look)
-    visits = plan_sequences(out, seed=seed, subjects=subjects, sessions=sessions, seconds=seconds, shots=shots)
+    visits = plan_people(out, film_visit, seed=seed, subjects=subjects, sessions=sessions, seconds=seconds, shots=shots)
     options = {"seed": seed, "seconds": seconds, "subjects": subjects} | camera_options(shots)
     check_part_recipe(out, "sequences", options)
     _show("visits", write_recordings(visits, shots[0].sensor), visits)

@@ -180,7 +180,7 @@ def test_two_commands_that_write_into_one_folder_at_once_lose_nothing(tmp_path, 
         monkeypatch.setattr(module, "write_atomic", slowly)
     folder, numbers = tmp_path / "room", {"seed": 0, "seconds": 1.0, "shots": (SMALL,)}
     parts = {
-        "sequences": recordings.plan_sequences(folder, subjects=3, sessions=1, **numbers),
+        "sequences": recordings.plan_people(folder, film_visit, subjects=3, sessions=1, **numbers),
         "negatives": recordings.plan_negatives(folder, kinds=["rain"], takes=3, **numbers),
     }
 
