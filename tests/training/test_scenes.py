@@ -23,6 +23,7 @@ from eventveil.replay.datasets.clip_source import open_recording
 from eventveil.replay.datasets.dvs_gesture import NOBODY
 from eventveil.replay.datasets.statistics import table
 from eventveil.replay.simulation.camera import Shot, film_series, film_visit
+from eventveil.replay.simulation.dataset import check_part_recipes
 from eventveil.replay.simulation.negatives import film_negative
 from eventveil.training.data.loader import BatchLoader, mirrored_targets
 from eventveil.training.data.simulated import simulate_set
@@ -164,6 +165,16 @@ def test_visits_series_and_scenes_of_all_looks_are_one_set(tmp_path, monkeypatch
     # So is one with parts that are no longer wanted: they would be trained on.
     with pytest.raises(EventFileError, match="series"):
         simulate_set(tmp_path / "all", chosen.model_copy(update={"series": 0}), 1, lambda *_: None)
+
+
+def test_a_folder_that_is_refused_gains_no_part(tmp_path):
+    check_part_recipes(tmp_path / "all", {"series": {"seed": 1}})
+    before = (tmp_path / "all" / "simulated.json").read_bytes()
+    for series in (0, 2):  # not wanted; made with other options
+        chosen = SimulateSettings(subjects=3, seconds=15, visits=True, series=series)
+        with pytest.raises(EventFileError, match="series"):
+            simulate_set(tmp_path / "all", chosen, 1, lambda *_: None)
+        assert (tmp_path / "all" / "simulated.json").read_bytes() == before
 
 
 def contents(folder: Path, subject):
