@@ -21,7 +21,7 @@ from eventveil.events import EventPacket
 from eventveil.files import atomic_file, locked_folder, private_folder, remove_parts, write_atomic
 from eventveil.replay.datasets.dvs_gesture import GESTURES
 from eventveil.replay.simulation.camera import Shot, simulate
-from eventveil.replay.simulation.recipe import RECIPE
+from eventveil.replay.simulation.recipe import RECIPE, read_recipe
 from eventveil.replay.simulation.scene import LIGHTINGS
 
 TRAIN_SHARE = 23 / 29  # of the people, as in DVS128 Gesture
@@ -87,7 +87,7 @@ def check_recipe(
     """
     options = {"seed": seed, "seconds": seconds, "subjects": subjects} | camera_options(shots)
     _begin(folder, options)
-    if (written := _written(folder)) != options:
+    if (written := read_recipe(folder)) != options:
         raise _other_set(folder, written, options)
 
 
@@ -107,7 +107,7 @@ def check_part_recipes(folder: Path, parts: dict[str, dict[str, Any]], *, alone:
     """
     _begin(folder, parts)
     with reporting_writes(folder / RECIPE), locked_folder(folder):  # another process may be adding another part
-        written = _written(folder)
+        written = read_recipe(folder)
         differ = any(written.get(part, options) != options for part, options in parts.items())
         if differ or not written.keys() <= {"sequences", "series", "negatives"}:
             raise _other_set(folder, written, parts)
@@ -126,18 +126,6 @@ def camera_options(shots: Sequence[Shot]) -> dict[str, float | str]:
     shot, looks = shots[0], ",".join(shot.look for shot in shots)
     camera: dict[str, float | str] = {"distance": shot.distance, "camera_motion": shot.camera_motion, "look": looks}
     return {name: value for name, value in camera.items() if value != getattr(DEFAULT_SHOTS[0], name)}
-
-
-def _written(folder: Path) -> dict[str, Any]:
-    """Return the options written in a folder."""
-    path = folder / RECIPE
-    try:
-        written = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise EventFileError(
-            path, format=None, expected="the options of a simulated set cannot be read", remedy="remove this file"
-        ) from error
-    return written if isinstance(written, dict) else {}
 
 
 def _begin(folder: Path, options: dict[str, Any]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from dataclasses import replace
 from functools import partial
@@ -27,7 +28,7 @@ from eventveil.replay.simulation.dataset import check_part_recipes
 from eventveil.replay.simulation.negatives import film_negative
 from eventveil.training.data.loader import BatchLoader, mirrored_targets
 from eventveil.training.data.simulated import simulate_set
-from eventveil.training.data.split import load_or_build_windows, open_split
+from eventveil.training.data.split import PARTS, load_or_build_windows, open_split
 from eventveil.training.distributed.process_group import ProcessGroup
 from eventveil.training.engine.stage import accuracy, helper_losses
 from eventveil.training.evaluation.evaluation import EvaluationSet, rank_identities
@@ -165,6 +166,33 @@ def test_visits_series_and_scenes_of_all_looks_are_one_set(tmp_path, monkeypatch
     # So is one with parts that are no longer wanted: they would be trained on.
     with pytest.raises(EventFileError, match="series"):
         simulate_set(tmp_path / "all", chosen.model_copy(update={"series": 0}), 1, lambda *_: None)
+
+
+def test_series_change_neither_the_validation_people_nor_its_scenes(tmp_path):
+    parts = {}
+    for series in (0, 30):
+        folder = tmp_path / str(series)
+        folder.mkdir()
+        people = [f"user{number:02}_led" for number in range(1, 11 + series)]
+        names = [*people, *(f"scene{number:02}_fan" for number in range(1, 11))]
+        for number, name in enumerate(names):
+            recording(folder, name, [(1 + number % 11, 0, 500_000)], events_of(number, 40))
+        lists = {"train": [*people[:8], *people[10:-2], *names[len(people) :]], "test": [*people[8:10], *people[38:]]}
+        for split, listed in lists.items():
+            (folder / f"trials_to_{split}.txt").write_text("".join(f"{name}.aedat\n" for name in dict.fromkeys(listed)))
+        recipe = {"sequences": {"subjects": 10}} | ({"series": {"after": 10, "subjects": 30}} if series else {})
+        (folder / "simulated.json").write_text(json.dumps(recipe))
+        for drawn in (None, 2):
+            chosen = settings(folder, data={"val_people": 4, "test_people": drawn})
+            dataset = open_split(chosen.data, tmp_path / f"run {series} {drawn}", watch)
+            parts[series, drawn] = {part: {trial.subject for trial in dataset.of(part)} for part in PARTS}
+    for drawn in (None, 2):
+        without, among = parts[0, drawn], parts[30, drawn]
+        assert among["val"] == without["val"]
+        assert without["train"] < among["train"]
+        assert sum(name.startswith("scene") for name in among["val"]) == (5 if drawn is None else 4)
+    assert parts[30, 2]["test"] == parts[0, 2]["test"]
+    assert parts[30, None]["test"] == parts[0, None]["test"] | {"user39", "user40"}
 
 
 def test_a_folder_that_is_refused_gains_no_part(tmp_path):
