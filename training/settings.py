@@ -76,6 +76,8 @@ class DataSettings(Settings):
     def _names_a_source(self) -> Self:
         if self.root is None and self.simulate is None:
             raise ValueError("expected root, the folder of a dataset, or simulate, to make one; got neither")
+        if self.gallery is not None and self.queries is None:
+            raise ValueError("gallery: expected queries, too, the list that it belongs to")
         return self
 
 

@@ -15,6 +15,7 @@ import torch
 from dataset_makers import events_of, recording
 from small_trainings import settings, watch
 
+from eventveil.audit.evaluation.protocols import search
 from eventveil.errors import EventFileError
 from eventveil.events import Sensor
 from eventveil.models.configs import ResNetConfig
@@ -114,6 +115,25 @@ def test_the_search_for_people_leaves_scenes_out(dataset, chosen, tmp_path):
     assert NOBODY not in {*found.query.target, *found.gallery.target}
     everything = replace(evaluation_set, people_only=False)
     assert NOBODY in {trial.label for trial in np.array(everything.windows.trials)[everything.draw.trial]}
+
+
+def test_the_gallery_is_that_of_its_list(dataset, chosen, tmp_path):
+    trials = [trial for trial in dataset.of("test") if trial.person and trial.label != NOBODY]
+    query = [trial.name for trial in trials if trial.session == "led"]
+    listed = [trial.name for trial in trials if trial.session == "lab" and trial.target == 0]
+    for name, names in (("query", query), ("gallery", listed)):
+        (tmp_path / f"{name}.txt").write_text("\n".join(names))
+    lists = {"queries": tmp_path / "query.txt", "gallery": tmp_path / "gallery.txt"}
+    chosen = settings(dataset.root, data=lists, attack={"session_disjoint": False})
+    found = EvaluationSet("test", dataset, windows(dataset, "test", chosen, tmp_path), chosen, ProcessGroup())
+    network = ResNetClassifier(ResNetConfig(depth=18, channels=4, width=8, embedding=8, classes=6)).eval()
+    ranking = rank_identities(found, network, None, Unchanged(), "test")
+    assert set(ranking.query.trial) == set(query)
+    assert set(ranking.gallery.trial) == set(listed)
+    searched = search(replace(found, people_only=True))
+    assert len(searched.gallery) == len(ranking.gallery)
+    with pytest.raises(pydantic.ValidationError, match="gallery: expected queries, too"):
+        settings(dataset.root, data={"gallery": tmp_path / "gallery.txt"})
 
 
 def test_windows_without_a_person_have_no_loss():
