@@ -195,6 +195,12 @@ class AdversarialSettings(Settings):
     from_pretrained: bool = True
     best_by: Literal["trade-off", "last"] = "trade-off"
 
+    @model_validator(mode="after")
+    def _restarts_what_there_is(self) -> Self:
+        if self.restart_every is not None and not self.adversaries:
+            raise ValueError("restart_every restarts adversaries, but there are 0: set restart_every to null")
+        return self
+
 
 class AttackSettings(StageSettings):
     """Attackers on the output of a frozen anonymizer.
