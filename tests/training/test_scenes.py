@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -149,6 +149,27 @@ def test_windows_without_a_person_have_no_loss():
     empty = helper_losses((embedding, logits), torch.full((8,), -1), triplet, group)
     assert empty.loss.item() == 0
     assert torch.equal(torch.autograd.grad(empty.loss, embedding)[0], torch.zeros(8, 5))
+
+
+@dataclass(frozen=True, slots=True)
+class Half(ProcessGroup):
+    """One of two processes; the other one has this many labelled windows."""
+
+    others: int = 0
+
+    def total(self, x):
+        return x + self.others
+
+
+def test_two_processes_have_the_loss_of_one_whatever_windows_have_labels():
+    logits = torch.randn(8, 3, generator=torch.Generator().manual_seed(0))
+    label = torch.tensor([0, -1, -1, -1, 1, 0, 2, -1])
+    whole = helper_losses((logits, logits), label, None, ProcessGroup()).cross_entropy
+    halves = [
+        helper_losses((logits[part], logits[part]), label[part], None, Half(size=2, others=others)).cross_entropy
+        for part, others in ((slice(4), 3), (slice(4, 8), 1))
+    ]
+    torch.testing.assert_close(torch.stack(halves).mean(), whole)  # the group averages gradients
 
 
 def test_visits_series_and_scenes_of_all_looks_are_one_set(tmp_path, monkeypatch):
