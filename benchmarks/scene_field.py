@@ -3,7 +3,7 @@
     python benchmarks/scene_field.py [SENSOR...]        (320x240 640x480; fine sensors are slow to simulate)
 
 New people (seed 1; the noisy channel was trained on seed 0) make each gesture once, in front of sensors of other
-geometries. Their windows go through the noisy channel.
+geometries. Their windows go through the noisy channel, whose noise has the same seed.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from eventveil.events import Sensor
+from eventveil.models.noise import SeededNoise
 from eventveil.models.runtime import Anonymizer, Classifier
 from eventveil.models.shipped import NOISY_CHANNEL, NOISY_CHANNEL_GESTURES
 from eventveil.models.weights import load_weights
@@ -23,11 +24,12 @@ from eventveil.stream.histogram import WindowedHistogrammer
 from eventveil.stream.histogram.pixel_map import centred
 
 SUBJECTS = 3
+SEED = 1
 
 
 def main(*names: str) -> None:
     weights = load_weights(NOISY_CHANNEL)
-    anonymize = Anonymizer(weights, device="cpu")
+    anonymize = Anonymizer(weights, device="cpu", noise=SeededNoise(SEED))
     classify = Classifier(load_weights(NOISY_CHANNEL_GESTURES), device="cpu")
     size, bins, bin_us, scene = (getattr(weights.metadata, key) for key in ("size", "bins", "bin_us", "scene"))
     for sensor in map(Sensor.parse, names):
@@ -42,7 +44,7 @@ def main(*names: str) -> None:
         for subject in range(1, SUBJECTS + 1):
             for gesture in range(len(dvs_gesture.GESTURES)):
                 shot = Shot(sensor=sensor)
-                packets = list(simulate(1, subject=subject, session=0, gesture=gesture, seconds=1.1, shot=shot))
+                packets = list(simulate(SEED, subject=subject, session=0, gesture=gesture, seconds=1.1, shot=shot))
                 truth.append(gesture)
                 for way, geometry in ways.items():
                     histogrammer = WindowedHistogrammer(sensor, size, bins, bin_us, **geometry)

@@ -5,7 +5,8 @@ It fails closed: every error raises `AnonymizerError` for the whole batch, and n
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import secrets
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
@@ -29,6 +30,8 @@ class StandInRuntime:
         weights: weights of a stand-in.
         device: cpu, cuda, cuda:N, or auto.
         precision: fp32, or bf16 for the convolutions where the device computes in it.
+        below: draws the numbers of the decision rules, as in `DecisionRule`; anything but the operating system's
+            entropy is for tests and benchmarks.
 
     Attributes:
         device: the device that it runs on.
@@ -38,7 +41,14 @@ class StandInRuntime:
         ConfigError: there is no such device, or it does not compute in this precision.
     """
 
-    def __init__(self, weights: Weights, *, device: str = "auto", precision: str = "fp32") -> None:
+    def __init__(
+        self,
+        weights: Weights,
+        *,
+        device: str = "auto",
+        precision: str = "fp32",
+        below: Callable[[int], int] = secrets.randbelow,
+    ) -> None:
         if not isinstance(weights.model, StandIn):
             raise WeightsError(f"expected weights of a stand-in, got {weights.metadata.kind}; choose another file")
         self.device = choose_device(device)
@@ -46,6 +56,7 @@ class StandInRuntime:
         self._model = place(weights.model, self.device, precision)
         self._transfer = Transfer(self.device)
         self._shape = weights.metadata.window_shape
+        self._below = below
         self._rules: dict[str, DecisionRule] = {}
 
     def warm_up(self, batch: int = 1) -> None:
@@ -84,7 +95,7 @@ class StandInRuntime:
 
     def _rule(self, stream: str) -> DecisionRule:
         if stream not in self._rules:
-            self._rules[stream] = DecisionRule(self._config)
+            self._rules[stream] = DecisionRule(self._config, below=self._below)
         return self._rules[stream]
 
     def _probabilities(self, counts: Sequence[npt.NDArray[Any]]) -> npt.NDArray[np.float32]:

@@ -64,8 +64,8 @@ def attack_on(run: Run, subject: str, picture_identifier: nn.Module | None) -> d
     name += ("-denoised" if attack.denoiser else "-inverted" if attack.inversion else "") + _seed_suffix(run)
     path = run.folder / "attack" / name / "result.json"
     results = read_json(path)
-    if attack.inversion and not results:
-        results = _invert(run, name, anonymizer, picture_identifier, rule)
+    if attack.inversion:
+        results = _invert(run, name, anonymizer, picture_identifier, rule, results)
         if run.group.leads:
             write_json(path, results)
     for label in () if attack.inversion else attack.of:
@@ -137,9 +137,17 @@ def _test(
 
 
 def _invert(
-    run: Run, name: str, anonymizer: AnonymizerNetwork, picture_identifier: nn.Module | None, rule: str | None
+    run: Run,
+    name: str,
+    anonymizer: AnonymizerNetwork,
+    picture_identifier: nn.Module | None,
+    rule: str | None,
+    earlier: dict[str, Any],
 ) -> dict[str, Any]:
-    """Train a denoiser alone to restore raw windows; return how much it restores, and what its pictures show."""
+    """Train a denoiser alone to restore raw windows; return how much it restores, and what its pictures show.
+
+    Test people are used only once: if there are results of an earlier run, return those.
+    """
     schedule = run.settings.attack
     denoiser = new_denoiser(run.settings, "attack", schedule.seed, "inversion", name)
     inputs = StageInputs(
@@ -147,6 +155,8 @@ def _invert(
     )
     stage = Invert(inputs, denoiser)
     progress = run.train(stage, "attack", rule=rule)
+    if earlier:
+        return earlier
     run.load_best(stage)
     share = restored_share(run.evaluation_set("test", rule), denoiser, anonymizer, stage.name)
     restored = {"value": share.value, "interval_95": [share.low, share.high], "chance": 0.0}

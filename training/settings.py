@@ -76,6 +76,8 @@ class DataSettings(Settings):
     def _names_a_source(self) -> Self:
         if self.root is None and self.simulate is None:
             raise ValueError("expected root, the folder of a dataset, or simulate, to make one; got neither")
+        if self.gallery is not None and self.queries is None:
+            raise ValueError("gallery: expected queries, too, the list that it belongs to")
         return self
 
 
@@ -192,6 +194,12 @@ class AdversarialSettings(Settings):
     reconstruction: Path | None = None
     from_pretrained: bool = True
     best_by: Literal["trade-off", "last"] = "trade-off"
+
+    @model_validator(mode="after")
+    def _restarts_what_there_is(self) -> Self:
+        if self.restart_every is not None and not self.adversaries:
+            raise ValueError("restart_every restarts adversaries, but there are 0: set restart_every to null")
+        return self
 
 
 class AttackSettings(StageSettings):

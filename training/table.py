@@ -14,12 +14,13 @@ from pydantic import Field, field_validator, model_validator
 
 from eventveil.errors import TrainingError
 from eventveil.settings import Settings
+from eventveil.training.engine.run_folder import digest_of_all
 from eventveil.training.networks.subjects import ANONYMIZER
 from eventveil.training.settings import TrainSettings
 from eventveil.training.table_text import FORMATS, METRICS, FilledRow, TableCell
 from eventveil.training.whole_file import read_json, write_json, write_whole
 
-RESULTS = "table.json"
+RESULTS, DIGESTS = "table.json", "settings.json"
 
 
 class TableRow(Settings):
@@ -114,7 +115,8 @@ def run_table(
         resume: continue a table without running finished rows again.
 
     Raises:
-        TrainingError: the folder holds a table and `resume` is false, or training cannot continue.
+        TrainingError: the folder holds a table and `resume` is false, or rows of other settings, or training cannot
+            continue.
         EventVeilError: a dataset or a file cannot be read, or matplotlib is missing, which draws the figure.
     """
     if (folder / RESULTS).exists() and not resume:
@@ -122,11 +124,19 @@ def run_table(
             f"{folder}: already holds a table; continue it with --resume, or choose another folder with --out"
         )
     figures = _figures(table)  # first: a package may be missing
-    results = read_json(folder / RESULTS)
+    results, digests = read_json(folder / RESULTS), read_json(folder / DIGESTS)
+    for row, of_row in zip(table.rows, settings, strict=True):
+        if row.name in results and digests.get(row.name, digest_of_all(of_row)) != digest_of_all(of_row):
+            raise TrainingError(
+                f"{folder}: the row {row.name!r} has figures of other settings; continue with those, or choose another "
+                "folder with --out"
+            )
     lines: list[FilledRow] = []
     for row, of_row in zip(table.rows, settings, strict=True):
         if row.name not in results:
             results[row.name] = _run_row(recipe(of_row, folder / row.run), row, of_row)
+            digests[row.name] = digest_of_all(of_row)
+            write_json(folder / DIGESTS, digests)  # first: figures without it would be taken for those of any settings
             write_json(folder / RESULTS, results)
         lines.append(FilledRow(row.name, tuple(_cell(results[row.name], row, name) for name in table.metrics)))
         _write(folder, table, lines)

@@ -39,6 +39,17 @@ def write_json(path: Path, content: Mapping[str, Any]) -> None:
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """Read a JSON file; return an empty dictionary if it does not exist."""
-    content: dict[str, Any] = json.loads(path.read_text("utf-8")) if path.exists() else {}
+    """Read a JSON file; return an empty dictionary if it does not exist.
+
+    Raises:
+        TrainingError: it holds something else.
+    """
+    if not path.exists():
+        return {}
+    try:
+        content = json.loads(path.read_text("utf-8"))
+    except (ValueError, RecursionError):
+        content = None
+    if not isinstance(content, dict):
+        raise TrainingError(f"{path}: is damaged; restore or remove it")
     return content

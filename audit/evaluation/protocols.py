@@ -34,7 +34,7 @@ from eventveil.audit.evaluation.verification import (
 from eventveil.audit.figures import Advantage, Attack, Figure, Knowledge, Way
 from eventveil.errors import AuditError
 from eventveil.training.evaluation.confidence import Chance, bootstrap_by_person, chance_ranking, wilson
-from eventveil.training.evaluation.evaluation import EvaluationSet, IdentityRanking, labels_and_queries, window_labels
+from eventveil.training.evaluation.evaluation import EvaluationSet, IdentityRanking, labels_and_sides, window_labels
 from eventveil.training.evaluation.results import identity_result
 from eventveil.training.evaluation.retrieval_metrics import (
     Labels,
@@ -227,11 +227,11 @@ class Protocol:
 
 def search(evaluation_set: EvaluationSet) -> Protocol:
     """Return the re-identification search of the papers, across sessions only."""
-    names, query_mask_N = labels_and_queries(evaluation_set)
-    labels = _numbered(names, evaluation_set)
-    members = np.arange(len(labels))[:, None]
-    out = left_out(labels.of(query_mask_N), labels.of(~query_mask_N), session_disjoint=True)
-    return Protocol("search", members, labels, query_mask_N, out, _seconds(evaluation_set, 1))
+    names, query_mask_N, gallery_mask_N = labels_and_sides(evaluation_set)
+    members = np.flatnonzero(query_mask_N | gallery_mask_N)
+    labels, query_mask_T = _numbered(names.of(members), evaluation_set), query_mask_N[members]
+    out = left_out(labels.of(query_mask_T), labels.of(~query_mask_T), session_disjoint=True)
+    return Protocol("search", members[:, None], labels, query_mask_T, out, _seconds(evaluation_set, 1))
 
 
 def linked(evaluation_set: EvaluationSet, windows: int, seed: int, *, in_order: bool = False) -> Protocol:

@@ -86,14 +86,19 @@ def true_match_rate(
         false_match_rate: from 0 to 1.
 
     Returns:
-        None if fewer than 30 false matches are expected: too few to know the threshold.
+        None if fewer than 30 false matches are expected: too few to know the threshold. A pair that is compared from
+        both of its sides is one pair.
     """
     same_QG = query.person[:, None] == gallery.person
-    impostor = score_QG[~same_QG & ~left_out_QG]
+    impostor_QG = ~same_QG & ~left_out_QG
+    impostor = score_QG[impostor_QG]
+    # A gallery that holds the queries as well holds each pair of two queries twice.
+    twice_QG = impostor_QG & np.isin(gallery.trial, query.trial) & np.isin(query.trial, gallery.trial)[:, None]
+    pairs = len(impostor) - int(twice_QG.sum()) // 2
     row, column = np.nonzero(same_QG & ~left_out_QG)
-    allowed = int(false_match_rate * len(impostor))
-    if allowed < FALSE_MATCHES or not len(row):
+    if int(false_match_rate * pairs) < FALSE_MATCHES or not len(row):
         return None
+    allowed = int(false_match_rate * len(impostor))
     threshold = np.partition(impostor, -(allowed + 1))[-(allowed + 1)]
     accepted = score_QG[row, column] > threshold
     low, high = accuracy_interval(accepted, query.person[row])

@@ -109,13 +109,14 @@ def sequences(
 
     Example:  eventveil simulate sequences visits --subjects 2 --sessions 1 --seconds 20
     """
-    from eventveil.replay.simulation.dataset import camera_options, check_part_recipe
-    from eventveil.replay.simulation.recordings import plan_sequences, write_lists, write_recordings
+    from eventveil.replay.simulation.camera import film_visit
+    from eventveil.replay.simulation.dataset import camera_options, check_part_recipes
+    from eventveil.replay.simulation.recordings import plan_people, write_lists, write_recordings
 
     shots = _shots(distance, camera_motion, look)
-    visits = plan_sequences(out, seed=seed, subjects=subjects, sessions=sessions, seconds=seconds, shots=shots)
+    visits = plan_people(out, film_visit, seed=seed, subjects=subjects, sessions=sessions, seconds=seconds, shots=shots)
     options = {"seed": seed, "seconds": seconds, "subjects": subjects} | camera_options(shots)
-    check_part_recipe(out, "sequences", options)
+    check_part_recipes(out, {"sequences": options})
     _show("visits", write_recordings(visits, shots[0].sensor), visits)
     write_lists(out, visits)
     _report(out, {"visits": len(visits), "people": subjects}, json=json)
@@ -166,14 +167,14 @@ def negatives(
 
     Example:  eventveil simulate negatives scenes --kinds fan,leaves,people --takes 2 --seconds 3
     """
-    from eventveil.replay.simulation.dataset import camera_options, check_part_recipe
+    from eventveil.replay.simulation.dataset import camera_options, check_part_recipes
     from eventveil.replay.simulation.negatives import chosen
     from eventveil.replay.simulation.recordings import plan_negatives, write_lists, write_recordings
 
     shots = _shots(distance, camera_motion, look)
     scenes = plan_negatives(out, seed=seed, kinds=chosen(kinds), takes=takes, seconds=seconds, shots=shots)
     options = {"seed": seed, "seconds": seconds, "takes": takes, "kinds": list(chosen(kinds))} | camera_options(shots)
-    check_part_recipe(out, "negatives", options)
+    check_part_recipes(out, {"negatives": options})
     _show("scenes", write_recordings(scenes, shots[0].sensor), scenes)
     write_lists(out, scenes)
     _report(out, {"scenes": len(scenes), "kinds": len(chosen(kinds))}, json=json)

@@ -18,6 +18,8 @@ def main() -> None:
     spinning.start()
     endpoint = sys.argv[1] if len(sys.argv) > 1 else "tcp://127.0.0.1:5556"
     for message in subscribe(endpoint, ["gesture"], stop=lambda: not rclpy.ok()):
+        if message.topic != "gesture":  # messages about the pipeline always come, too
+            continue
         stream = message.header.stream
         name = "".join(character if character.isalnum() else "_" for character in stream)
         if stream not in publishers:

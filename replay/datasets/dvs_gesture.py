@@ -42,6 +42,8 @@ LOOKS_FOR = (
     "DVS128 Gesture: ibmGestureTrain/ or ibmGestureTest/ (tonic), trials_to_train.txt or trials_to_test.txt (release)"
 )
 RECORDING = re.compile(r"((?:user|scene)\d+)_(\w+)")  # subject, or a scene without one, and lighting
+LONGEST_US = 1 << 40  # of a trial, 12 days: whatever lasts longer has damaged times
+FURTHEST_US = 1 << 62
 LABEL_COLUMNS = ["class", "startTime_usec", "endTime_usec"]
 
 
@@ -94,7 +96,14 @@ def _duration_us(path: Path) -> int:
         valid = False
     if not valid:
         raise DatasetError(f"{path}: expected a table of numbers with columns x, y, p, t; fetch the file again")
-    return round(1_000 * (float(table[-1, 3]) - float(table[0, 3]))) if len(table) else 0
+    if not len(table):
+        return 0
+    duration_us = 1_000 * (float(table[-1, 3]) - float(table[0, 3]))
+    if not duration_us < LONGEST_US:  # nor is NaN
+        raise DatasetError(
+            f"{path}: expected times of a trial in milliseconds, got other numbers; fetch the file again"
+        )
+    return max(0, round(duration_us))  # below 0, its times are not in order, which reading it says
 
 
 def _release_trials(root: Path) -> Iterator[Trial]:
@@ -118,10 +127,7 @@ def _labelled(path: Path, split: str) -> Iterator[Trial]:
     """Yield the trials of one recording, cut as its label file states."""
     subject, lighting = _subject_and_lighting(path, path.stem)
     labels = path.with_name(f"{path.stem}_labels.csv")
-    rows = csv.DictReader(line for _, line in lines_of(labels, "the labels of a recording"))
-    if rows.fieldnames != LABEL_COLUMNS:
-        raise DatasetError(f"{labels}: expected columns {','.join(LABEL_COLUMNS)}; fetch the file again")
-    for number, row in enumerate(rows, 1):
+    for number, row in enumerate(_labels_in(labels), 1):
         target = _target(row["class"], 1, len(LABELS), labels)
         try:
             start_us, stop_us = int(row["startTime_usec"]), int(row["endTime_usec"])
@@ -131,6 +137,8 @@ def _labelled(path: Path, split: str) -> Iterator[Trial]:
             ) from None
         if start_us >= stop_us:
             raise DatasetError(f"{labels}: label {number} ends before it begins; correct or remove it")
+        if stop_us - start_us > LONGEST_US or abs(start_us) > FURTHEST_US:
+            raise DatasetError(f"{labels}: label {number} is of times that no recording has; correct or remove it")
         yield Trial(
             name=f"{path.name}#{number}",
             path=path,
@@ -145,6 +153,17 @@ def _labelled(path: Path, split: str) -> Iterator[Trial]:
             opener=partial(open_cut, path, start_us, stop_us),
             person=subject.startswith("user") and LABELS[target] != NOBODY,
         )
+
+
+def _labels_in(path: Path) -> Iterator[dict[str, str]]:
+    """Yield the rows of a label file, by column."""
+    rows = csv.DictReader(line for _, line in lines_of(path, "the labels of a recording"))
+    try:
+        if rows.fieldnames != LABEL_COLUMNS:
+            raise DatasetError(f"{path}: expected columns {','.join(LABEL_COLUMNS)}; fetch the file again")
+        yield from rows
+    except csv.Error:
+        raise DatasetError(f"{path}: expected lines of class, start and end; fetch the file again") from None
 
 
 def _subject_and_lighting(path: Path, name: str) -> tuple[str, str]:

@@ -117,6 +117,8 @@ def _prepared_trials(root: Path) -> Iterator[Trial]:
         for path in files_in(root / folder, ".txt", "windows named NNN_cN_NNN.txt")
         if path.stat().st_size > 0  # the authors' script leaves an empty file where nothing moved
     ]
+    if not paths:
+        raise DatasetError(f"{root}: looked for windows named NNN_cN_NNN.txt, found only empty ones; fetch them again")
     unit_us = _unit_us([read_span(path, SENSOR) for path in paths], WINDOW_US)
     for path in paths:
         match = WINDOW.fullmatch(path.stem)

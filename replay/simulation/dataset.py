@@ -21,7 +21,7 @@ from eventveil.events import EventPacket
 from eventveil.files import atomic_file, locked_folder, private_folder, remove_parts, write_atomic
 from eventveil.replay.datasets.dvs_gesture import GESTURES
 from eventveil.replay.simulation.camera import Shot, simulate
-from eventveil.replay.simulation.recipe import RECIPE
+from eventveil.replay.simulation.recipe import RECIPE, read_recipe
 from eventveil.replay.simulation.scene import LIGHTINGS
 
 TRAIN_SHARE = 23 / 29  # of the people, as in DVS128 Gesture
@@ -87,43 +87,38 @@ def check_recipe(
     """
     options = {"seed": seed, "seconds": seconds, "subjects": subjects} | camera_options(shots)
     _begin(folder, options)
-    if (written := _written(folder)) != options:
+    if (written := read_recipe(folder)) != options:
         raise _other_set(folder, written, options)
 
 
-def check_part_recipe(folder: Path, part: str, options: dict[str, Any]) -> None:
-    """Write the options of one part of a set to its folder, or check that they equal the ones written there.
+def check_part_recipes(folder: Path, parts: dict[str, dict[str, Any]], *, alone: bool = False) -> None:
+    """Write the options of parts of a set to its folder, or check that they equal the ones written there.
+
+    A folder that is refused stays as it is.
 
     Args:
         folder: folder of the set; its other parts keep their options.
-        part: "sequences", "series" or "negatives".
-        options: what the part is made from.
+        parts: what each part is made from; parts are "sequences", "series" and "negatives".
+        alone: refuse a folder that holds other parts.
 
     Raises:
-        EventFileError: the folder holds another kind of set, or this part made with other options, or cannot be
-            written.
+        EventFileError: the folder holds another kind of set, or one of the parts made with other options, or other
+            parts with `alone`, or cannot be written.
     """
-    _begin(folder, {part: options})
+    _begin(folder, parts)
     with reporting_writes(folder / RECIPE), locked_folder(folder):  # another process may be adding another part
-        written = _written(folder)
-        if not written.keys() <= {"sequences", "series", "negatives"} or written.get(part, options) != options:
-            raise _other_set(folder, written, {part: options})
-        if part not in written:
-            write_atomic(folder / RECIPE, _encoded(written | {part: options}))
-
-
-def check_parts(folder: Path, parts: Sequence[str]) -> None:
-    """Check that a folder holds no other parts of a set than these.
-
-    Raises:
-        EventFileError: it does.
-    """
-    if others := sorted(_written(folder).keys() - set(parts)):
-        raise EventFileError(
-            folder, format="DVS128 Gesture",
-            expected=f"a set of {', '.join(parts)} is wanted, and the folder also holds {', '.join(others)}",
-            remedy="choose another folder",
-        )  # fmt: skip
+        written = read_recipe(folder)
+        differ = any(written.get(part, options) != options for part, options in parts.items())
+        if differ or not written.keys() <= {"sequences", "series", "negatives"}:
+            raise _other_set(folder, written, parts)
+        if alone and (others := sorted(written.keys() - parts.keys())):
+            raise EventFileError(
+                folder, format="DVS128 Gesture",
+                expected=f"a set of {', '.join(parts)} is wanted, and the folder also holds {', '.join(others)}",
+                remedy="choose another folder",
+            )  # fmt: skip
+        if parts.keys() - written.keys():
+            write_atomic(folder / RECIPE, _encoded(written | parts))
 
 
 def camera_options(shots: Sequence[Shot]) -> dict[str, float | str]:
@@ -131,18 +126,6 @@ def camera_options(shots: Sequence[Shot]) -> dict[str, float | str]:
     shot, looks = shots[0], ",".join(shot.look for shot in shots)
     camera: dict[str, float | str] = {"distance": shot.distance, "camera_motion": shot.camera_motion, "look": looks}
     return {name: value for name, value in camera.items() if value != getattr(DEFAULT_SHOTS[0], name)}
-
-
-def _written(folder: Path) -> dict[str, Any]:
-    """Return the options written in a folder."""
-    path = folder / RECIPE
-    try:
-        written = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise EventFileError(
-            path, format=None, expected="the options of a simulated set cannot be read", remedy="remove this file"
-        ) from error
-    return written if isinstance(written, dict) else {}
 
 
 def _begin(folder: Path, options: dict[str, Any]) -> None:

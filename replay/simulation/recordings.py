@@ -19,7 +19,7 @@ from eventveil.events import EventPacket, Sensor
 from eventveil.files import locked_folder, private_folder, remove_parts, write_atomic
 from eventveil.io.formats.aedat4_writer import Aedat4Writer
 from eventveil.replay.datasets.dvs_gesture import LABEL_COLUMNS, LABELS, RELEASE_LISTS
-from eventveil.replay.simulation.camera import Shot, film_series, film_visit
+from eventveil.replay.simulation.camera import Shot
 from eventveil.replay.simulation.dataset import reporting_writes, training_people
 from eventveil.replay.simulation.negatives import film_negative, label_of
 from eventveil.replay.simulation.scene import LIGHTINGS
@@ -37,52 +37,39 @@ class PlannedRecording:
     filmed: Filming
 
 
-def plan_sequences(
-    folder: Path, *, seed: int, subjects: int, sessions: int, seconds: float, shots: Sequence[Shot]
+def plan_people(
+    folder: Path,
+    film: Callable[..., tuple[Iterator[EventPacket], list[Labelled]]],
+    *,
+    seed: int,
+    subjects: int,
+    sessions: int | None = None,
+    after: int = 0,
+    seconds: float,
+    shots: Sequence[Shot],
 ) -> list[PlannedRecording]:
-    """List the visits of a set: each person comes once in each session; the first 23/29 are for training.
+    """List the recordings of people; the first 23/29 of the people are for training.
 
-    People have the looks of `shots`, in turn.
+    Args:
+        folder: folder of the set.
+        film: films one recording: `film_visit` or `film_series`.
+        seed: seed of the whole simulated world.
+        subjects: how many people.
+        sessions: how many recordings of each person; None for one each, in the lights in turn.
+        after: the number before that of the first person.
+        seconds: length, as `film` takes it.
+        shots: the camera, with the looks that people have in turn, by their numbers.
 
     Raises:
         EventFileError: a side would be empty, or there are more sessions than lights to identify them.
     """
-    train = training_people(folder, subjects, sessions)
-    return [
-        PlannedRecording(
-            folder / f"user{subject:02d}_{LIGHTINGS[session]}.aedat4",
-            "train" if subject <= train else "test",
-            partial(
-                film_visit,
-                seed,
-                subject=subject,
-                session=session,
-                seconds=seconds,
-                shot=shots[(subject - 1) % len(shots)],
-            ),
-        )
-        for subject in range(1, subjects + 1)
-        for session in range(sessions)
-    ]
-
-
-def plan_series(
-    folder: Path, *, seed: int, after: int, subjects: int, seconds: float, shots: Sequence[Shot]
-) -> list[PlannedRecording]:
-    """List a series of all gestures for each of `subjects` people, whose numbers begin after `after`.
-
-    As in `plan_sequences`, 23/29 are for training, and people have the looks of `shots`, in turn, by their numbers.
-
-    Raises:
-        EventFileError: a side would be empty.
-    """
-    train = training_people(folder, subjects, 1)
+    train = training_people(folder, subjects, 1 if sessions is None else sessions)
     return [
         PlannedRecording(
             folder / f"user{after + number:02d}_{LIGHTINGS[session]}.aedat4",
             "train" if number <= train else "test",
             partial(
-                film_series,
+                film,
                 seed,
                 subject=after + number,
                 session=session,
@@ -91,7 +78,7 @@ def plan_series(
             ),
         )
         for number in range(1, subjects + 1)
-        for session in [number % len(LIGHTINGS)]
+        for session in ([number % len(LIGHTINGS)] if sessions is None else range(sessions))
     ]
 
 

@@ -24,7 +24,8 @@ class McapWriter:
     def __init__(self, path: Path, replace: bool, opened: ExitStack) -> None:
         self._file = McapFile(path, replace=replace, keep_part=False)
         self._path = path
-        self._time_ns = 0
+        self._time_ns: int | None = None
+        self._untimed: list[Message] = []  # what came before the first window
         opened.push(self._exit)
 
     @property
@@ -33,10 +34,18 @@ class McapWriter:
         return self._file.windows
 
     def write(self, message: Message) -> None:
-        """Write a message at the end of its window; MCAP has no times before 1970."""
+        """Write a message at the end of its window; MCAP has no times before 1970.
+
+        States have no time: they get that of the window before, and the certificate, which comes first, of the first.
+        """
         if isinstance(message.header, StreamHeader):
             self._time_ns = max(0, message.header.t_end_us * 1_000)
-        self._file.write(message, self._time_ns)
+        if self._time_ns is None:
+            self._untimed.append(message)
+            return
+        for each in (*self._untimed, message):
+            self._file.write(each, self._time_ns)
+        self._untimed.clear()
         if self._file.full:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self._path))
 

@@ -30,6 +30,7 @@ import zmq
 from eventveil.stream.publisher.listener import Listener
 
 MAX_UNREPORTED = 1 << 16  # bytes of which libzmq has reported no message; whole messages have 1 KiB
+ENDLESS = "sends without end"
 FRAMES_PER_S = 10  # a steady rate that no subscriber reaches for long
 HEARTBEATS = 256  # bytes a second that ZeroMQ itself may send, and does not report either
 _BYTES_RECEIVED = 128  # where `tcpi_bytes_received` is in `struct tcp_info` of linux/tcp.h
@@ -62,6 +63,7 @@ class Connection:
         ended: whether it was ended, or reported to be.
         shut: whether its descriptor was shut down, or is just being: another connection may have it by now.
         frames: how many frames it has sent lately.
+        offence: why it is to be ended, in words that follow "a subscriber that"; "" as long as there is no reason.
     """
 
     descriptor: int
@@ -72,6 +74,7 @@ class Connection:
     ended: bool = False
     shut: bool = False
     frames: FrameCount = field(default_factory=FrameCount)
+    offence: str = ""
 
 
 @dataclass(slots=True)
@@ -187,6 +190,7 @@ class Connections:
             found = endless.connection or Connection(endless.descriptor, endless.last, "")
             found.shut = True
             if not found.ended:
+                found.offence = ENDLESS
                 yield found
 
     def is_open(self, connection: Connection) -> bool:

@@ -146,9 +146,9 @@ class PublicEndpoint:
         if not self._thread.is_alive():
             raise LineError("the authenticator of the public socket died: connections cannot be checked")
         if abusive is not None:
-            self._expel(abusive, "keeps subscribing to unknown topics, or sends too many frames")
+            self._expel(abusive)
         for endless in self.connections.take_endless():
-            self._expel(endless, "sends without end")
+            self._expel(endless)
         for connection in self.connections.take_new():  # its key may have been removed since its handshake
             if self._authenticator.refuses(connection.key):
                 self.connections.end(connection)
@@ -164,9 +164,10 @@ class PublicEndpoint:
             self.socket.close()
             self.connections.close()
 
-    def _expel(self, abusive: Connection, why: str) -> None:
+    def _expel(self, abusive: Connection) -> None:
         self._counts[EXPELLED] += 1
-        log.warning("publish: disconnecting a subscriber that %s: %s", why, abusive.key or "one without a key")
+        who = abusive.key or "one without a key"
+        log.warning("publish: disconnecting a subscriber that %s: %s", abusive.offence, who)
         if abusive.key:
             self._authenticator.expel(abusive.key)
             self._end_all({abusive.key})

@@ -135,11 +135,12 @@ class Republisher:
     def _pass(self, number: int) -> None:
         """Send the messages of one pass, each when it is due."""
         runs: dict[str, str] = {}  # recordings of several pipelines, one after the other, are several runs
-        begun_s, first_ns = time.monotonic(), None
+        begun_s, played_ns, last_ns = time.monotonic(), 0, None
         for recorded in self._played(number):
-            first_ns = recorded.time_ns if first_ns is None else first_ns
+            played_ns += 0 if last_ns is None else max(0, recorded.time_ns - last_ns)
+            last_ns = recorded.time_ns
             if self._excerpt.speed is not None:
-                self._wait_until(begun_s + (recorded.time_ns - first_ns) / 1e9 / self._excerpt.speed)
+                self._wait_until(begun_s + played_ns / 1e9 / self._excerpt.speed)
             if self._stop():
                 return
             if recorded.message is not None:
@@ -150,11 +151,14 @@ class Republisher:
         """Yield the recorded messages of the excerpt."""
         first_ns: int | None = None
         excerpt = self._excerpt
+        begun = excerpt.start_s == 0
         for recording in self._recordings:
             if first_ns is None:
                 first_ns = next((recorded.time_ns for recorded in recording), None)
-            start_ns = 0 if first_ns is None else first_ns + round(excerpt.start_s * 1e9)
+            # Times of a later recording may be those of another clock: once begun, all of it is played.
+            start_ns = 0 if begun or first_ns is None else first_ns + round(excerpt.start_s * 1e9)
             for recorded in recording.since(start_ns):
+                begun = True
                 if excerpt.stop_s is not None and recorded.time_ns >= (first_ns or 0) + round(excerpt.stop_s * 1e9):
                     return
                 yield recorded

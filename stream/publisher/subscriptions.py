@@ -24,6 +24,8 @@ from eventveil.stream.publisher.connections import Connection, Connections, Fram
 
 MAX_UNKNOWN = 200  # subscriptions to unknown topics of all connections with one key; without keys, of all together
 MAX_FRAMES = 2_000  # of all connections with one key, or of one without, above a steady rate; a topic takes one
+TOO_MANY_TOPICS = "holds the most subscriptions to unknown topics, of which there are too many"
+TOO_MANY_FRAMES = "sends too many frames"
 MAX_AT_ONCE = 500  # frames read before windows get their turn again
 MAX_LEFT_AT_ONCE = 2_000  # likewise, of connections that are gone: what they left waits here
 _KNOWN = frozenset(topic[:n].encode() for topic in HEADERS for n in range(len(topic) + 1))
@@ -61,7 +63,7 @@ class SubscriptionTracker:
                 read += 1
                 frames = self._frames[client.key] if client.key else client.frames
                 if frames.add(now_s) > MAX_FRAMES:
-                    self._report(client)
+                    self._report(client, TOO_MANY_FRAMES)
             self._read(client, frame.bytes)
         all_topics = self._topics[b""]
         return all_topics + max((n for topic, n in self._topics.items() if topic), default=0)
@@ -100,10 +102,10 @@ class SubscriptionTracker:
         if self._unknown[key] > MAX_UNKNOWN:
             worst = max(present, key=lambda each: len(each.unknown))
             self._unknown[key] -= len(worst.unknown)
-            self._report(worst)
+            self._report(worst, TOO_MANY_TOPICS)
 
-    def _report(self, client: Connection) -> None:
-        client.ended = True
+    def _report(self, client: Connection, offence: str) -> None:
+        client.ended, client.offence = True, offence
         self._abusive.append(client)
 
 

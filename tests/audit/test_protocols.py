@@ -12,7 +12,12 @@ from small_trainings import Silent, planted, watch
 from eventveil.audit.attacks import information
 from eventveil.audit.evaluation import protocols
 from eventveil.audit.evaluation.protocols import all_linked, linked, protocols_of, search
-from eventveil.audit.evaluation.verification import certain_links, chance_certain_links, error_interval
+from eventveil.audit.evaluation.verification import (
+    certain_links,
+    chance_certain_links,
+    error_interval,
+    true_match_rate,
+)
 from eventveil.audit.figures import Advantage, Figure
 from eventveil.audit.workspace.workspace import AuditPlan, AuditWorkspace
 from eventveil.errors import AuditError
@@ -210,6 +215,25 @@ def test_the_interval_of_an_error_holds_what_a_slow_bootstrap_of_people_gives():
     assert high >= inner[1] - 0.01
     assert high - low < 2 * (inner[1] - inner[0])
     assert low < equal_error_rate(score, query, gallery, none) < high
+
+
+@pytest.mark.parametrize(("blocks", "known"), [(49, False), (50, True)])
+def test_a_rate_of_false_matches_needs_30_of_distinct_pairs(blocks, known):
+    """Four people in two sessions: per block, each has one query, compared with the three others in the other session.
+
+    Half of the people have their query in either session, so 4 of these 8 pairs of two people are compared twice.
+    """
+    person, session, block = (axis.ravel() for axis in np.indices((4, 2, blocks)))
+    tracks = Labels(person, block, np.arange(len(person)), session)
+    protocol = protocols._linked(np.arange(len(person))[:, None], tracks, np.flatnonzero(session == person % 2), None)
+    query, gallery = protocol.query, protocol.gallery
+    compared = np.argwhere((query.person[:, None] != gallery.person) & ~protocol.left_out_QG)
+    distinct = {tuple(sorted((query.trial[one], gallery.trial[other]))) for one, other in compared}
+    assert (len(compared), len(distinct)) == (12 * blocks, 8 * blocks)
+    scores = np.random.default_rng(0).random(protocol.left_out_QG.shape)
+    rate = 30 / (8 * 50)
+    found = true_match_rate(scores, query, gallery, protocol.left_out_QG, rate)
+    assert (found is not None) == known
 
 
 def _d_of_pairs(genuine, impostor, steps):

@@ -13,11 +13,13 @@ import threading
 from pathlib import Path
 
 import pytest
+from pipeline_helpers import gesture, state, window
 from small_trainings import planted
 from typer.testing import CliRunner
 
 from eventveil.addresses import free_port
 from eventveil.cli import app
+from eventveil.stream.protocol.wire import decode
 
 NOTEBOOKS = Path(__file__).parents[2] / "examples" / "notebooks"
 pytestmark = pytest.mark.skipif(not NOTEBOOKS.is_dir(), reason="only a checkout has the notebooks")
@@ -117,6 +119,12 @@ def test_live_in_ten_lines(tmp_path, capsys):
         thread.join(60)
     assert " ms: " in capsys.readouterr().out
     assert variables["window"].ndim == 3
+
+
+def test_live_draws_a_window_whatever_the_pipeline_says_about_itself(monkeypatch):
+    frames = (window(0), gesture(0), state(state="certificate", certificate="{}"))
+    monkeypatch.setattr("eventveil.stream.subscribe", lambda *_, **__: map(decode, frames))
+    assert execute("live.ipynb")["window"].ndim == 3
 
 
 @pytest.mark.nightly

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import random
+
 import numpy as np
 import pytest
 import torch
@@ -28,8 +30,8 @@ def weights(**config):
 
 
 def windows(n, seed=0):
-    random = np.random.default_rng(seed)
-    return [random.poisson(share, SHAPE).astype(np.uint16) for share in random.uniform(0.001, 2, n)]
+    generator = np.random.default_rng(seed)
+    return [generator.poisson(share, SHAPE).astype(np.uint16) for share in generator.uniform(0.001, 2, n)]
 
 
 def ends(n):
@@ -50,6 +52,17 @@ def test_words_are_those_of_the_rule_on_the_networks_probabilities():
     assert words == expected
     assert len(set(words)) > 1
     assert all(type(word) is int and 0 <= word < len(WORDS) for word in words)
+
+
+def test_with_seeded_draws_the_words_repeat():
+    one, seen = weights(transition=0.1, evidence=0.5, delay=5, epsilon=1.0, interval_s=0.5), windows(30)
+
+    def words(seed):
+        draws = random.Random(seed)
+        return StandInRuntime(one, device="cpu", below=draws.randrange)(seen, ["0"] * 30, ends(30))
+
+    assert words(0) == words(0)
+    assert words(0) != words(1)
 
 
 def test_streams_in_one_batch_do_not_touch_each_other():

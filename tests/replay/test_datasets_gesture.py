@@ -208,6 +208,9 @@ def test_a_release_with_one_list_only(tmp_path):
         (f"{make.LABELS}\n1,1,2\n2,x,2\n", "label 2 has no start and end"),
         (f"{make.LABELS}\n1,1\n", "label 1 has no start and end"),
         (f"{make.LABELS}\n1,5,5\n", "label 1 ends before it begins"),
+        (f"{make.LABELS}\n1,0,{10**40}\n", "label 1 is of times that no recording has"),
+        (f"{make.LABELS}\n1,{10**40},{10**40 + 1}\n", "label 1 is of times that no recording has"),
+        (f"{make.LABELS}\n{'1' * 200_000},1,2\n", "expected lines of class, start and end"),
     ],
 )
 def test_labels_that_cannot_be_right(tmp_path, lines, message):
@@ -216,6 +219,15 @@ def test_labels_that_cannot_be_right(tmp_path, lines, message):
     with pytest.raises(DatasetError, match=message) as error:
         open_dataset(tmp_path)
     assert "user01_led_labels.csv" in str(error.value)
+
+
+@pytest.mark.parametrize("last", [np.nan, np.inf, 1e300])
+def test_times_of_a_table_that_cannot_be_right(tmp_path, last):
+    path = tmp_path / "ibmGestureTest" / "user24_led" / "8.npy"
+    path.parent.mkdir(parents=True)
+    np.save(path, [[5, 7, 1, 20], [6, 7, 0, last]])
+    with pytest.raises(DatasetError, match=r"8.npy: expected times of a trial in milliseconds"):
+        open_dataset(tmp_path)
 
 
 def test_labels_that_are_not_text(tmp_path):

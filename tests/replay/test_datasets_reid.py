@@ -156,6 +156,13 @@ def test_a_window_in_which_nothing_moved_is_left_out(tmp_path):
     assert [trial.name for trial in open_dataset(tmp_path).trials] == ["train/001_c1_001.txt"]
 
 
+def test_a_set_in_which_nothing_moves_at_all(tmp_path):
+    (tmp_path / "test").mkdir()
+    (tmp_path / "test" / "008_c3_096.txt").touch()
+    with pytest.raises(DatasetError, match="found only empty ones"):
+        open_dataset(tmp_path)
+
+
 def test_a_window_with_another_name(tmp_path):
     make.reid_windows(tmp_path, {"train/001_c1_001.txt": make.events_of(0), "train/notes.txt": make.events_of(0)})
     with pytest.raises(DatasetError, match=r"notes.txt: expected a window named like 008_c3_096.txt"):

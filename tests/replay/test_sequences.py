@@ -180,12 +180,12 @@ def test_two_commands_that_write_into_one_folder_at_once_lose_nothing(tmp_path, 
         monkeypatch.setattr(module, "write_atomic", slowly)
     folder, numbers = tmp_path / "room", {"seed": 0, "seconds": 1.0, "shots": (SMALL,)}
     parts = {
-        "sequences": recordings.plan_sequences(folder, subjects=3, sessions=1, **numbers),
+        "sequences": recordings.plan_people(folder, film_visit, subjects=3, sessions=1, **numbers),
         "negatives": recordings.plan_negatives(folder, kinds=["rain"], takes=3, **numbers),
     }
 
     def write(part):
-        dataset.check_part_recipe(folder, part, {"seconds": 1.0})
+        dataset.check_part_recipes(folder, {part: {"seconds": 1.0}})
         recordings.write_lists(folder, parts[part])
 
     with ThreadPoolExecutor() as pool:
@@ -193,6 +193,20 @@ def test_two_commands_that_write_into_one_folder_at_once_lose_nothing(tmp_path, 
     listed = [name for file in folder.glob("*.txt") for name in file.read_text().split()]
     assert sorted(listed) == sorted(planned.path.name for part in parts.values() for planned in part)
     assert json.loads((folder / "simulated.json").read_text()).keys() == {"sequences", "negatives"}
+
+
+def test_a_folder_that_is_refused_keeps_its_recipe(tmp_path):
+    folder, mine = tmp_path / "room", {"sequences": {"seconds": 15.0}, "series": {"after": 3}}
+    dataset.check_part_recipes(folder, {"negatives": {"takes": 2}})
+    before = (folder / "simulated.json").read_bytes()
+    with pytest.raises(EventFileError, match="also holds negatives"):
+        dataset.check_part_recipes(folder, mine, alone=True)
+    with pytest.raises(EventFileError, match="not with"):
+        dataset.check_part_recipes(folder, mine | {"negatives": {"takes": 3}})
+    assert (folder / "simulated.json").read_bytes() == before
+    dataset.check_part_recipes(folder, mine)
+    dataset.check_part_recipes(folder, {"series": {"after": 3}})
+    assert json.loads((folder / "simulated.json").read_text()) == {"negatives": {"takes": 2}} | mine
 
 
 def test_unknown_negatives_are_refused_with_the_known_ones(tmp_path):

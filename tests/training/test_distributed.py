@@ -181,6 +181,15 @@ def test_several_machines_need_to_know_of_each_other(monkeypatch):
         launch(["train"], 1, 2)
 
 
+@pytest.mark.parametrize("rank", ["2", "-1", "first", ""])
+def test_a_machine_is_one_of_those_that_there_are(monkeypatch, rank):
+    for name, value in (("MASTER_ADDR", "127.0.0.1"), ("MASTER_PORT", "29500"), ("NODE_RANK", rank)):
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr("subprocess.Popen", None)  # nothing is started
+    with pytest.raises(ConfigError, match="NODE_RANK: expected 0 to 1, another on each machine"):
+        launch(["train"], 1, 2)
+
+
 def test_the_launcher_tells_of_the_first_failure():
     assert launch(["train", "all", "missing.yaml"], 2, 1) == 2
 

@@ -10,7 +10,7 @@ import torch
 from dataset_makers import events_of, reid_windows
 from small_trainings import Silent, settings, watch
 
-from eventveil.errors import ConfigError
+from eventveil.errors import ConfigError, TrainingError
 from eventveil.models.reconstruction import FireNet
 from eventveil.models.weights import load_weights
 from eventveil.replay.datasets import open_dataset
@@ -96,6 +96,13 @@ def test_an_inversion_trains_no_attacker_of_labels_and_ends_in_pictures(root, fi
     (repeated,) = Recipe(config, tmp_path, ProcessGroup(), again, watch, resume=True).attack().values()
     assert repeated == result
     assert not again.rows
+    # Other settings, or a start from the beginning, get no figures of this one; here without a network for pictures.
+    alone = attack.model_copy(update={"of": ("target",)})
+    with pytest.raises(TrainingError, match="already started; resume it"):
+        Recipe(config.model_copy(update={"attack": alone}), tmp_path, ProcessGroup(), again, watch).attack()
+    longer = config.model_copy(update={"attack": alone.model_copy(update={"epochs": alone.epochs + 1})})
+    with pytest.raises(TrainingError, match="started with other settings"):
+        Recipe(longer, tmp_path, ProcessGroup(), again, watch, resume=True).attack()
 
 
 def test_an_inversion_needs_pictures_and_excludes_a_denoiser_with_attackers(root, firenet, tmp_path):

@@ -21,6 +21,7 @@ from eventveil.errors import TrainingError
 from eventveil.training.distributed.process_group import ProcessGroup
 from eventveil.training.engine import checkpoint
 from eventveil.training.engine.checkpoint import write_whole
+from eventveil.training.engine.logs import Logs
 from eventveil.training.engine.loop import Interrupted
 from eventveil.training.recipe import Recipe
 
@@ -215,3 +216,10 @@ def test_missing_weights_are_named(root, tmp_path):
         Recipe(settings(root), tmp_path / "run", ProcessGroup(), Silent(), watch).train_anonymizer()
     with pytest.raises(TrainingError, match=r"adversarial/best\.pt: the attack on the anonymizer"):
         Recipe(settings(root), tmp_path / "run", ProcessGroup(), Silent(), watch).attack()
+
+
+def test_a_step_whose_row_was_cut_is_not_taken_for_an_earlier_one(tmp_path):
+    """The process was killed while it appended step 12, of which a 1 was left."""
+    (tmp_path / "steps.csv").write_text("epoch,step,loss\n0,0,1.5\n0,1,1.25\n0,2,1.0\n0,1")
+    Logs(tmp_path, tensorboard=False, epoch=0, step=3).close()
+    assert (tmp_path / "steps.csv").read_text().split() == ["epoch,step,loss", "0,0,1.5", "0,1,1.25", "0,2,1.0"]

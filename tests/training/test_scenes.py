@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -14,6 +15,7 @@ import torch
 from dataset_makers import events_of, recording
 from small_trainings import settings, watch
 
+from eventveil.audit.evaluation.protocols import search
 from eventveil.errors import EventFileError
 from eventveil.events import Sensor
 from eventveil.models.configs import ResNetConfig
@@ -23,10 +25,11 @@ from eventveil.replay.datasets.clip_source import open_recording
 from eventveil.replay.datasets.dvs_gesture import NOBODY
 from eventveil.replay.datasets.statistics import table
 from eventveil.replay.simulation.camera import Shot, film_series, film_visit
+from eventveil.replay.simulation.dataset import check_part_recipes
 from eventveil.replay.simulation.negatives import film_negative
 from eventveil.training.data.loader import BatchLoader, mirrored_targets
 from eventveil.training.data.simulated import simulate_set
-from eventveil.training.data.split import load_or_build_windows, open_split
+from eventveil.training.data.split import PARTS, load_or_build_windows, open_split
 from eventveil.training.distributed.process_group import ProcessGroup
 from eventveil.training.engine.stage import accuracy, helper_losses
 from eventveil.training.evaluation.evaluation import EvaluationSet, rank_identities
@@ -114,6 +117,25 @@ def test_the_search_for_people_leaves_scenes_out(dataset, chosen, tmp_path):
     assert NOBODY in {trial.label for trial in np.array(everything.windows.trials)[everything.draw.trial]}
 
 
+def test_the_gallery_is_that_of_its_list(dataset, chosen, tmp_path):
+    trials = [trial for trial in dataset.of("test") if trial.person and trial.label != NOBODY]
+    query = [trial.name for trial in trials if trial.session == "led"]
+    listed = [trial.name for trial in trials if trial.session == "lab" and trial.target == 0]
+    for name, names in (("query", query), ("gallery", listed)):
+        (tmp_path / f"{name}.txt").write_text("\n".join(names))
+    lists = {"queries": tmp_path / "query.txt", "gallery": tmp_path / "gallery.txt"}
+    chosen = settings(dataset.root, data=lists, attack={"session_disjoint": False})
+    found = EvaluationSet("test", dataset, windows(dataset, "test", chosen, tmp_path), chosen, ProcessGroup())
+    network = ResNetClassifier(ResNetConfig(depth=18, channels=4, width=8, embedding=8, classes=6)).eval()
+    ranking = rank_identities(found, network, None, Unchanged(), "test")
+    assert set(ranking.query.trial) == set(query)
+    assert set(ranking.gallery.trial) == set(listed)
+    searched = search(replace(found, people_only=True))
+    assert len(searched.gallery) == len(ranking.gallery)
+    with pytest.raises(pydantic.ValidationError, match="gallery: expected queries, too"):
+        settings(dataset.root, data={"gallery": tmp_path / "gallery.txt"})
+
+
 def test_windows_without_a_person_have_no_loss():
     generator = torch.Generator().manual_seed(0)
     embedding, logits = torch.randn(8, 5, generator=generator), torch.randn(8, 3, generator=generator)
@@ -127,6 +149,27 @@ def test_windows_without_a_person_have_no_loss():
     empty = helper_losses((embedding, logits), torch.full((8,), -1), triplet, group)
     assert empty.loss.item() == 0
     assert torch.equal(torch.autograd.grad(empty.loss, embedding)[0], torch.zeros(8, 5))
+
+
+@dataclass(frozen=True, slots=True)
+class Half(ProcessGroup):
+    """One of two processes; the other one has this many labelled windows."""
+
+    others: int = 0
+
+    def total(self, x):
+        return x + self.others
+
+
+def test_two_processes_have_the_loss_of_one_whatever_windows_have_labels():
+    logits = torch.randn(8, 3, generator=torch.Generator().manual_seed(0))
+    label = torch.tensor([0, -1, -1, -1, 1, 0, 2, -1])
+    whole = helper_losses((logits, logits), label, None, ProcessGroup()).cross_entropy
+    halves = [
+        helper_losses((logits[part], logits[part]), label[part], None, Half(size=2, others=others)).cross_entropy
+        for part, others in ((slice(4), 3), (slice(4, 8), 1))
+    ]
+    torch.testing.assert_close(torch.stack(halves).mean(), whole)  # the group averages gradients
 
 
 def test_visits_series_and_scenes_of_all_looks_are_one_set(tmp_path, monkeypatch):
@@ -164,6 +207,43 @@ def test_visits_series_and_scenes_of_all_looks_are_one_set(tmp_path, monkeypatch
     # So is one with parts that are no longer wanted: they would be trained on.
     with pytest.raises(EventFileError, match="series"):
         simulate_set(tmp_path / "all", chosen.model_copy(update={"series": 0}), 1, lambda *_: None)
+
+
+def test_series_change_neither_the_validation_people_nor_its_scenes(tmp_path):
+    parts = {}
+    for series in (0, 30):
+        folder = tmp_path / str(series)
+        folder.mkdir()
+        people = [f"user{number:02}_led" for number in range(1, 11 + series)]
+        names = [*people, *(f"scene{number:02}_fan" for number in range(1, 11))]
+        for number, name in enumerate(names):
+            recording(folder, name, [(1 + number % 11, 0, 500_000)], events_of(number, 40))
+        lists = {"train": [*people[:8], *people[10:-2], *names[len(people) :]], "test": [*people[8:10], *people[38:]]}
+        for split, listed in lists.items():
+            (folder / f"trials_to_{split}.txt").write_text("".join(f"{name}.aedat\n" for name in dict.fromkeys(listed)))
+        recipe = {"sequences": {"subjects": 10}} | ({"series": {"after": 10, "subjects": 30}} if series else {})
+        (folder / "simulated.json").write_text(json.dumps(recipe))
+        for drawn in (None, 2):
+            chosen = settings(folder, data={"val_people": 4, "test_people": drawn})
+            dataset = open_split(chosen.data, tmp_path / f"run {series} {drawn}", watch)
+            parts[series, drawn] = {part: {trial.subject for trial in dataset.of(part)} for part in PARTS}
+    for drawn in (None, 2):
+        without, among = parts[0, drawn], parts[30, drawn]
+        assert among["val"] == without["val"]
+        assert without["train"] < among["train"]
+        assert sum(name.startswith("scene") for name in among["val"]) == (5 if drawn is None else 4)
+    assert parts[30, 2]["test"] == parts[0, 2]["test"]
+    assert parts[30, None]["test"] == parts[0, None]["test"] | {"user39", "user40"}
+
+
+def test_a_folder_that_is_refused_gains_no_part(tmp_path):
+    check_part_recipes(tmp_path / "all", {"series": {"seed": 1}})
+    before = (tmp_path / "all" / "simulated.json").read_bytes()
+    for series in (0, 2):  # not wanted; made with other options
+        chosen = SimulateSettings(subjects=3, seconds=15, visits=True, series=series)
+        with pytest.raises(EventFileError, match="series"):
+            simulate_set(tmp_path / "all", chosen, 1, lambda *_: None)
+        assert (tmp_path / "all" / "simulated.json").read_bytes() == before
 
 
 def contents(folder: Path, subject):

@@ -37,6 +37,11 @@ def load(name, *overrides):
     return checked(TrainSettings, read_yaml(path_of(name), TrainSettings), overrides, name=name)
 
 
+def test_there_is_an_adversary_to_restart():
+    with pytest.raises(ConfigError, match="restart_every restarts adversaries, but there are 0"):
+        load("noisy_channel", "adversarial.restart_every=5")
+
+
 def complaint(*overrides, **changes):
     with pytest.raises(ConfigError) as caught:
         checked(TrainSettings, values("set", **changes), overrides, name="mine.yaml", example="attack.epochs=20")

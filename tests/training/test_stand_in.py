@@ -11,6 +11,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from dataset_makers import recording
 from planted_visits import CELL, NEUTRAL, planted_visits, reversed_book, visit_values
 from small_trainings import Silent, watch
 
@@ -81,6 +82,20 @@ def test_every_moment_of_every_recording_can_be_drawn(moments):
     first_row = moments.windows.first_row
     whole = [np.arange(first + 4, end + 1) for first, end in pairwise(first_row)]
     np.testing.assert_array_equal(end, np.concatenate(whole))
+
+
+def test_labels_are_those_of_a_recording_that_is_silent_at_first(tmp_path):
+    """As those of a camera with a noise filter are, while nobody is there: rows begin with the first event."""
+    times = np.arange(310_000, 900_000, 1_000)
+    labels = [(12, 0, 200_000), (13, 200_000, 500_000), (1, 500_000, 900_000)]
+    recording(tmp_path, "user01_led", labels, np.stack([times, times % 8, times % 8, times % 2], 1))
+    for split, names in (("train", "user01_led.aedat\n"), ("test", "")):
+        (tmp_path / f"trials_to_{split}.txt").write_text(names)
+    found = load_moments(open_dataset(tmp_path).trials, SHAPE, tmp_path / "rows", 1, watch)
+    seen = [12] * 8 + [0] * 16  # row 8 holds events from 510 ms on, a whole row after the label changes
+    assert found.label_R[: len(seen)].tolist() == seen
+    assert found.label_R[len(seen) :].tolist() == [-1] * (36 - len(seen))
+    assert found.recordings[0].spans[2] == LabelledSpan(200_000, 600_000, 0)
 
 
 def settings(root, **changes):

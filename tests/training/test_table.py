@@ -118,6 +118,29 @@ def test_rows_share_their_run_and_a_table_goes_on_where_it_was_stopped(tmp_path)
     assert (raw.published, raw.value, *raw.interval, raw.chance) == pytest.approx((92.4, 10.0, 0.0, 20.0, 25.0))
 
 
+def test_figures_of_other_settings_are_not_taken_for_those_of_these(tmp_path):
+    table = TableSettings.model_validate(TABLE)
+    with pytest.raises(KeyboardInterrupt):
+        run_table(table, rows_of(table), tmp_path, Recipes(fail_at="anonymizer"), resume=False)
+    others, recipes = rows_of(table), Recipes()
+    others[1] = others[1].model_copy(update={"seed": 5})
+    with pytest.raises(TrainingError, match="'50 % & noise' has figures of other settings; continue with those"):
+        run_table(table, others, tmp_path, recipes, resume=True)
+    assert not recipes.calls
+    others = rows_of(table)
+    others[2] = others[2].model_copy(update={"seed": 5})  # of a row without figures
+    others[0] = others[0].model_copy(update={"run": others[0].run.model_copy(update={"pictures": True})})
+    assert len(run_table(table, others, tmp_path, recipes, resume=True)) == 3
+
+
+@pytest.mark.parametrize("content", ["{", "[]", "\x00", "[" * 100_000])
+def test_a_damaged_file_of_results_is_explained(tmp_path, content):
+    table = TableSettings.model_validate(TABLE)
+    (tmp_path / "table.json").write_text(content)
+    with pytest.raises(TrainingError, match=r"table.json: is damaged; restore or remove it"):
+        run_table(table, rows_of(table), tmp_path, Recipes(), resume=True)
+
+
 LINES = [
     FilledRow("raw", (TableCell(92.4, 90.06, (80.0, 95.0), 9.1), TableCell(None, 0.5, (0.25, 0.75)))),
     FilledRow("50 % & noise", (TableCell(60.0), TableCell(0.384))),

@@ -93,6 +93,16 @@ def test_another_process_gets_the_same_stream(gestures, source):
         assert in_any_order(plain(stream, few[0])) == in_any_order(plain(again, few[1]))
 
 
+def test_a_cache_is_of_one_sensor(tmp_path):
+    np.save(tmp_path / "seen.npy", [[0, 6, 2, 1], [130_000, 3, 3, 0]])
+    uri, cut = f"{tmp_path}/seen.npy?columns=t,x,y,p", CUT | {"size": (4, 4)}
+    made = {}
+    for width in (8, 16):
+        dataset = WindowDataset(uri, sensor=Sensor(width, 8), cache=tmp_path / "windows", **cut)
+        made[width] = int(dataset[0].window.sum((0, 1)).argmax())
+    assert made == {8: 3, 16: 1}  # the column of x = 6
+
+
 def test_a_cache_is_private_and_goes_to_workers_as_its_name(gestures, tmp_path):
     kept, in_memory = WindowDataset(gestures, cache=tmp_path / "windows", **CUT), WindowDataset(gestures, **CUT)
     (file,) = (tmp_path / "windows").iterdir()

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
+
 import numpy as np
 import pytest
-from dataset_makers import events_of, reid_windows, see, tonic_trial
+from dataset_makers import LABELS, events_of, recording, reid_windows, see, tonic_trial
 from small_trainings import planted
 
 from eventveil.errors import ConfigError, TrainingError
@@ -131,6 +133,27 @@ def test_rows_of_changed_events_are_made_again(tmp_path):
     build(one_trial(tmp_path, events_of(1, 100)), shape(), tmp_path / "windows")
     build(one_trial(tmp_path, events_of(2, 100)), shape(), tmp_path / "windows")
     assert len(list((tmp_path / "windows").iterdir())) == 2
+
+
+@pytest.mark.parametrize(
+    "labels", [[(1, 40_000, 100_000), (2, 100_000, 300_000)], [(1, 0, 200_000), (2, 200_000, 360_000)]]
+)
+def test_rows_of_changed_labels_are_made_again(tmp_path, labels):
+    """The file of the events has not changed; in the first case, the number of rows has not either."""
+    built = {}
+    for name in ("first", "again"):
+        recording(tmp_path, "user01_led", [(1, 0, 60_000), (2, 60_000, 260_000)], events_of(3, 20_000))
+        for split, names in (("train", "user01_led.aedat\n"), ("test", "")):
+            (tmp_path / f"trials_to_{split}.txt").write_text(names)
+        os.utime(tmp_path / "user01_led.aedat", (1, 1))
+        cache = tmp_path / name
+        if name == "first":
+            build(open_dataset(tmp_path).trials, shape(), cache)
+        lines = [LABELS, *(",".join(map(str, label)) for label in labels)]
+        (tmp_path / "user01_led_labels.csv").write_text("\n".join(lines) + "\n")
+        built[name] = build(open_dataset(tmp_path).trials, shape(), cache)
+    np.testing.assert_array_equal(built["first"].first_row, built["again"].first_row)
+    np.testing.assert_array_equal(built["first"].rows, built["again"].rows)
 
 
 def test_bins_that_are_not_whole_rows_are_refused():

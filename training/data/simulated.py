@@ -55,32 +55,29 @@ def _trials(folder: Path, settings: SimulateSettings) -> tuple[Sequence[Any], Wr
 
 def _recordings(folder: Path, settings: SimulateSettings) -> tuple[Sequence[Any], Write]:
     """Return the visits, series and scenes of a set, and what writes some of them."""
-    from eventveil.replay.simulation.dataset import camera_options, check_part_recipe, check_parts
+    from eventveil.replay.simulation.camera import film_series, film_visit
+    from eventveil.replay.simulation.dataset import camera_options, check_part_recipes
     from eventveil.replay.simulation.negatives import chosen
-    from eventveil.replay.simulation.recordings import (
-        plan_negatives,
-        plan_sequences,
-        plan_series,
-        write_recordings,
-    )
+    from eventveil.replay.simulation.recordings import plan_negatives, plan_people, write_recordings
 
     shots, seed = _shots(settings), settings.seed
     subjects, sessions, seconds = settings.subjects, settings.sessions, settings.seconds
-    planned = plan_sequences(folder, seed=seed, subjects=subjects, sessions=sessions, seconds=seconds, shots=shots)
-    options: dict[str, Any] = {"seed": seed, "seconds": seconds, "subjects": subjects} | camera_options(shots)
-    check_part_recipe(folder, "sequences", options)
+    planned = plan_people(
+        folder, film_visit, seed=seed, subjects=subjects, sessions=sessions, seconds=seconds, shots=shots
+    )
+    parts: dict[str, dict[str, Any]] = {"sequences": {"seed": seed, "seconds": seconds, "subjects": subjects}}
     if settings.series:
         people, seconds = settings.series, settings.series_seconds
-        planned += plan_series(folder, seed=seed, after=subjects, subjects=people, seconds=seconds, shots=shots)
-        options = {"seed": seed, "seconds": seconds, "after": subjects, "subjects": people} | camera_options(shots)
-        check_part_recipe(folder, "series", options)
+        planned += plan_people(
+            folder, film_series, seed=seed, subjects=people, after=subjects, seconds=seconds, shots=shots
+        )
+        parts["series"] = {"seed": seed, "seconds": seconds, "after": subjects, "subjects": people}
     if settings.scenes:
         kinds, takes, seconds = chosen("all"), settings.scenes, settings.scene_seconds
         planned += plan_negatives(folder, seed=seed, kinds=kinds, takes=takes, seconds=seconds, shots=shots)
-        options = {"seed": seed, "seconds": seconds, "takes": takes, "kinds": list(kinds)} | camera_options(shots)
-        check_part_recipe(folder, "negatives", options)
-    parts = {"sequences": True, "series": settings.series > 0, "negatives": settings.scenes > 0}
-    check_parts(folder, [part for part, wanted in parts.items() if wanted])
+        parts["negatives"] = {"seed": seed, "seconds": seconds, "takes": takes, "kinds": list(kinds)}
+    camera = camera_options(shots)
+    check_part_recipes(folder, {part: options | camera for part, options in parts.items()}, alone=True)
     return planned, partial(write_recordings, sensor=shots[0].sensor)
 
 

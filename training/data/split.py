@@ -12,7 +12,7 @@ from eventveil.files import private_folder
 from eventveil.replay.datasets import open_dataset
 from eventveil.replay.datasets.splits import Split, load_split, split_by_person
 from eventveil.replay.datasets.trials import Dataset
-from eventveil.replay.simulation.recipe import is_simulated
+from eventveil.replay.simulation.recipe import is_simulated, people_of_series
 from eventveil.training.data.binned_trials import RowShape
 from eventveil.training.data.simulated import simulate_set
 from eventveil.training.data.windows import Windows, build
@@ -120,9 +120,13 @@ def _draw(dataset: Dataset, settings: DataSettings) -> Split:
 
 
 def _draw_people(dataset: Dataset, counts: dict[str, int], seed: int) -> Split:
-    """Draw this many people for each part; the others are for training. Scenes are drawn apart, in the same shares."""
+    """Draw this many people for each part; the others are for training. Scenes are drawn apart, in the same shares.
+
+    People of series are all for training, so that a training with them has the other parts of one without.
+    """
     counts = {part: count for part, count in counts.items() if count}
-    people = dataset.people
+    series = people_of_series(dataset.root, dataset.people)
+    people = tuple(person for person in dataset.people if person not in series)
     rest = len(people) - sum(counts.values())
     if rest < 2:
         raise DatasetError(
@@ -130,7 +134,8 @@ def _draw_people(dataset: Dataset, counts: dict[str, int], seed: int) -> Split:
             "two are needed; lower data.val_people or data.test_people"
         )
     split = split_by_person(_only(dataset, people), {"train": rest, **counts}, seed)
-    scenes = tuple(sorted(set(dataset.subjects) - set(people)))
+    split = Split(seed, {**split.people, "train": tuple(sorted((*split.people["train"], *series)))})
+    scenes = tuple(sorted(set(dataset.subjects) - set(dataset.people)))
     shares = {part: round(len(scenes) * count / len(people)) for part, count in counts.items()}
     shares = {"train": len(scenes) - sum(shares.values()), **shares}
     if not (shares := {part: count for part, count in shares.items() if count}):

@@ -69,7 +69,9 @@ def open_trials(uri: str | Path, *, sensor: Sensor | None = None, people: Collec
     elif parsed.kind == RECORDING:
         opener = partial(open_events, parsed.name, sensor=sensor)
         opener().close()  # so that mistakes are reported now, not in a process of a data loader
-        recording = _unknown(parsed.name, locate(parsed.name)[0], opener)
+        # Another sensor makes other windows of the same file, also in a cache.
+        name = parsed.name if sensor is None else f"{parsed.name} ({sensor})"
+        recording = _unknown(name, locate(parsed.name)[0], opener)
         source = TrialSource((recording,))
     else:
         source = _simulated(parsed)

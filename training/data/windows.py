@@ -108,7 +108,7 @@ def build(
         return Windows(shape, (), np.zeros(1, np.int64), np.zeros((0, *shape.row), shape.dtype))
     trials, first_row = _in_order(trials, shape)
     path = folder / f"{_digest(trials, shape)}.npy"
-    if not path.exists():
+    if not path.exists() or len(np.load(path, mmap_mode="r")) != first_row[-1]:
         try:
             private_folder(folder)
             with atomic_file(path) as file:
@@ -148,7 +148,12 @@ def _place(trial: Trial) -> tuple[str, str, int, int, str]:
 
 
 def _digest(trials: tuple[Trial, ...], shape: RowShape) -> str:
-    sources = [(trial.name, str(trial.path.resolve()), trial.path.stat().st_mtime_ns) for trial in trials]
+    # Labels cut a file into trials, and may change while it stays the same.
+    sources = [
+        (trial.name, str(trial.path.resolve()), trial.path.stat().st_mtime_ns)
+        + ((trial.start_us, trial.duration_us) if trial.start_us else ())
+        for trial in trials
+    ]
     return hashlib.sha256(json.dumps([VERSION, asdict(shape), sources]).encode()).hexdigest()[:32]
 
 

@@ -26,7 +26,7 @@ def launch(command: Sequence[str], devices: int, nodes: int) -> int:
     Ctrl-C reaches all processes of a terminal; each ends its step. When one fails, the others are ended.
 
     Raises:
-        ConfigError: several machines, and the environment does not identify this one.
+        ConfigError: several machines, and the environment does not identify this one among them.
     """
     address, port, node = _rendezvous(nodes)
     processes = []
@@ -85,5 +85,8 @@ def _rendezvous(nodes: int) -> tuple[str, str, int]:
             raise ConfigError(
                 f"--num-nodes {nodes}: set {', '.join(names)} in the environment of each machine; missing: {missing}"
             )
-        return os.environ["MASTER_ADDR"], os.environ["MASTER_PORT"], int(os.environ["NODE_RANK"])
+        node = os.environ["NODE_RANK"]
+        if node not in map(str, range(nodes)):  # the others would wait for this machine for hours
+            raise ConfigError(f"NODE_RANK: expected 0 to {nodes - 1}, another on each machine, got {node!r}")
+        return os.environ["MASTER_ADDR"], os.environ["MASTER_PORT"], int(node)
     return "127.0.0.1", str(free_port()), 0

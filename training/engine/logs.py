@@ -91,8 +91,9 @@ class Logs:
             return
         with path.open(newline="", encoding="utf-8") as file:
             reader = csv.DictReader(file)
-            # The last row may be incomplete if the process was killed.
-            rows = [row for row in reader if row["step"] and (int(row["epoch"]), int(row["step"])) < (epoch, step)]
+            # The last row may be incomplete if the process was killed, and its last number cut.
+            whole = (row for row in reader if None not in row.values())
+            rows = [row for row in whole if (int(row["epoch"]), int(row["step"])) < (epoch, step)]
             self._columns = list(reader.fieldnames or [])
         text = io.StringIO(newline="")
         writer = csv.DictWriter(text, self._columns)

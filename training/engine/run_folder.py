@@ -16,6 +16,7 @@ import hashlib
 import json
 import os
 from pathlib import Path
+from typing import Any
 
 import yaml
 
@@ -49,12 +50,25 @@ def check_run_folder(folder: Path) -> None:
 
 def digest_of(settings: TrainSettings, stage: str) -> str:
     """Return the SHA-256 of the settings that affect a stage."""
-    values = settings.model_dump(mode="json", exclude=NOT_IN_DIGEST)
+    values = _that_matter(settings)
     for other in {"anonymizer", *STAGES} - set(NEEDS[stage]):
         values.pop(other)
     if stage == "attack":
         for several in ("against", "of"):
             values["attack"].pop(several)
+    return _digest(values)
+
+
+def digest_of_all(settings: TrainSettings) -> str:
+    """Return the SHA-256 of the settings that affect any stage."""
+    return _digest(_that_matter(settings))
+
+
+def _that_matter(settings: TrainSettings) -> dict[str, Any]:
+    return settings.model_dump(mode="json", exclude=NOT_IN_DIGEST)
+
+
+def _digest(values: dict[str, Any]) -> str:
     return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
 
 

@@ -70,7 +70,9 @@ def helper_losses(
     """
     embedding_BE, logits_BK = output
     total = functional.cross_entropy(logits_BK, label_B, ignore_index=UNLABELLED, reduction="sum")
-    cross_entropy = total / (label_B != UNLABELLED).sum().clamp(min=1)
+    # The mean over the labelled windows of the whole batch: a process may have few of them, and none counts more.
+    labelled = group.total((label_B != UNLABELLED).sum())
+    cross_entropy = group.size * total / labelled.clamp(min=1)
     if triplet is None:
         return HelperOutput(embedding_BE, logits_BK, cross_entropy, torch.zeros_like(cross_entropy))
     compared_BE = functional.normalize(embedding_BE.float(), dim=1) if triplet.normalise else embedding_BE

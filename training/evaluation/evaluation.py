@@ -151,13 +151,13 @@ def rank_identities(
     """Rank the gallery for each query by an identity network; windows in which no person is seen are left out."""
     evaluation_set = replace(evaluation_set, people_only=True)
     embedding_NE = embed_windows(evaluation_set, network, denoiser, anonymizer, *name)
-    labels, query_mask_N = labels_and_queries(evaluation_set)
-    query, gallery = labels.of(query_mask_N), labels.of(~query_mask_N)
+    labels, query_mask_N, gallery_mask_N = labels_and_sides(evaluation_set)
+    query, gallery = labels.of(query_mask_N), labels.of(gallery_mask_N)
     attack = evaluation_set.settings.attack
     disjoint = attack.session_disjoint
     ranking = rank(
         embedding_NE[query_mask_N],
-        embedding_NE[~query_mask_N],
+        embedding_NE[gallery_mask_N],
         query,
         gallery,
         session_disjoint=disjoint,
@@ -206,17 +206,19 @@ def _denoise(denoiser: nn.Module | None, x_BCHW: torch.Tensor) -> torch.Tensor:
     return x_BCHW if denoiser is None else denoiser(x_BCHW)
 
 
-def labels_and_queries(evaluation_set: EvaluationSet) -> tuple[Labels, npt.NDArray[np.bool_]]:
-    """Return the labels of each window, (N,), and a mask of the queries among them."""
+def labels_and_sides(
+    evaluation_set: EvaluationSet,
+) -> tuple[Labels, npt.NDArray[np.bool_], npt.NDArray[np.bool_]]:
+    """Return the labels of each window, (N,), and masks of the queries and of the gallery among them."""
     data = evaluation_set.settings.data
     trials = [trial for trial in evaluation_set.dataset.of(evaluation_set.part) if trial.person]
     if data.queries is not None and evaluation_set.part == "test":
-        queries = read_retrieval(evaluation_set.dataset, data.queries, data.gallery, split=evaluation_set.part).query
+        sides = read_retrieval(evaluation_set.dataset, data.queries, data.gallery, split=evaluation_set.part)
     else:
-        queries = draw_retrieval(trials, data.seed).query
-    names = {trial.name for trial in queries}
+        sides = draw_retrieval(trials, data.seed)
     labels = window_labels(evaluation_set)
-    return labels, np.array([name in names for name in labels.trial])
+    query_mask_N, gallery_mask_N = (np.isin(labels.trial, [trial.name for trial in side]) for side in sides)
+    return labels, query_mask_N, gallery_mask_N
 
 
 def window_labels(evaluation_set: EvaluationSet) -> Labels:

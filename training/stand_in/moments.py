@@ -30,7 +30,10 @@ Integers = npt.NDArray[np.int64]
 
 @dataclass(frozen=True, slots=True)
 class LabelledSpan:
-    """A span of a recording with one class, microseconds from its beginning; the end is excluded."""
+    """A span of a recording with one class, microseconds from its beginning; the end is excluded.
+
+    The beginning is that of its rows, before the first event. A span that begins earlier starts below 0.
+    """
 
     start_us: int
     end_us: int
@@ -39,10 +42,17 @@ class LabelledSpan:
 
 @dataclass(frozen=True, slots=True)
 class LabelledRecording:
-    """A recording from its first label to its last, and the spans in between, in order."""
+    """A recording from its first label to its last, and the spans in between, in order.
+
+    Attributes:
+        whole: all of it.
+        spans: the spans.
+        alone: whether it is one trial, which has a file of its own.
+    """
 
     whole: Trial
     spans: tuple[LabelledSpan, ...]
+    alone: bool
 
 
 @dataclass(frozen=True)
@@ -101,13 +111,9 @@ def whole_recordings(trials: Iterable[Trial]) -> list[LabelledRecording]:
             for span in spans
             if span.target is not None
         )
-        recordings.append(LabelledRecording(first if _alone(first) else _joined(path, first, end_us), labelled))
+        alone = "#" not in first.name  # the dataset opens it without cutting it
+        recordings.append(LabelledRecording(first if alone else _joined(path, first, end_us), labelled, alone))
     return recordings
-
-
-def _alone(trial: Trial) -> bool:
-    """Return whether a trial is a file of its own, which the dataset opens without cutting it."""
-    return "#" not in trial.name
 
 
 def _joined(path: Path, first: Trial, end_us: int) -> Trial:
@@ -119,6 +125,18 @@ def _joined(path: Path, first: Trial, end_us: int) -> Trial:
         duration_us=end_us - first.start_us,
         opener=partial(open_cut, path, first.start_us, end_us),
     )
+
+
+def _from_first_event(recording: LabelledRecording, row_us: int) -> LabelledRecording:
+    """Return a recording whose spans count from its first event, as its rows do, in whole rows."""
+    whole = recording.whole
+    if recording.alone:
+        return recording
+    with whole.open() as packets:
+        first_us = next((int(packet.t[0]) for packet in packets if len(packet)), whole.start_us)
+    late_us = (first_us - whole.start_us) // row_us * row_us
+    spans = (LabelledSpan(span.start_us - late_us, span.end_us - late_us, span.target) for span in recording.spans)
+    return replace(recording, spans=tuple(spans))
 
 
 def load_moments(trials: Iterable[Trial], shape: RowShape, folder: Path, workers: int, watch: Watch) -> Moments:
@@ -141,11 +159,11 @@ def load_moments(trials: Iterable[Trial], shape: RowShape, folder: Path, workers
     windows = build(wholes, shape, folder, workers=workers, watch=progress)
     assert shape.row_us is not None
     label_R = np.full(int(windows.first_row[-1]), UNLABELLED)
-    recordings = tuple(by_name[trial.name] for trial in windows.trials)
+    recordings = tuple(_from_first_event(by_name[trial.name], shape.row_us) for trial in windows.trials)
     for recording, (first, end) in zip(recordings, pairwise(windows.first_row), strict=True):
         for span in recording.spans:
-            begin = first + round(span.start_us / shape.row_us)
-            label_R[begin : min(end, first + round(span.end_us / shape.row_us))] = span.target
+            bounds = (first + round(at_us / shape.row_us) for at_us in (span.start_us, span.end_us))
+            label_R[slice(*np.clip(list(bounds), first, end))] = span.target
     # Trials of one session in files of their own follow each other, as if the person changed from one to the next.
-    begins = np.where([_alone(trial) for trial in windows.trials], windows.session_rows[:, 0], windows.first_row[:-1])
+    begins = np.where([recording.alone for recording in recordings], windows.session_rows[:, 0], windows.first_row[:-1])
     return Moments(recordings, windows, label_R, np.repeat(begins, np.diff(windows.first_row)))

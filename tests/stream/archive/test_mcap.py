@@ -38,6 +38,7 @@ from eventveil.errors import ConfigError, EventFileError, EventVeilError, WireEr
 from eventveil.stream.archive import mcap_chunks, mcap_file, recorder
 from eventveil.stream.archive.mcap_file import McapFile
 from eventveil.stream.archive.mcap_reader import McapRecording
+from eventveil.stream.archive.message_writer import message_writer
 from eventveil.stream.archive.recorder import Recorder, Rotation
 from eventveil.stream.archive.schemas import PROFILE
 from eventveil.stream.protocol.event_records import EVENT_DTYPE
@@ -45,6 +46,7 @@ from eventveil.stream.protocol.wire import decode, encode
 
 SECOND_NS = 1_000_000_000
 ONE_FILE = Rotation()
+AT_US = [(0, 1_600_000_000_000_000), (1, 1_600_000_000_050_000)]
 
 
 def messages(number=3):
@@ -111,6 +113,19 @@ def test_what_is_read_is_what_was_written(tmp_path):
     file.close()
     same(read(tmp_path / "line.mcap"), expected)
     assert stat.S_IMODE((tmp_path / "line.mcap").stat().st_mode) == 0o600
+
+
+def test_the_certificate_of_an_anonymized_recording_has_the_time_of_its_first_window(tmp_path):
+    """Cameras count from 1970: at the time 0, it would be half a century before the first window."""
+    headers = [window_header(seq=seq, t_start_us=at_us, t_end_us=at_us + 50_000) for seq, at_us in AT_US]
+    frames = [state(state="certificate", certificate="{}"), *(encode(header, values(0)) for header in headers), state()]
+    with message_writer(tmp_path / "line.mcap", "mcap", replace=False) as writer:
+        for each in frames:
+            writer.write(decode([bytes(frame) for frame in each]))
+    found = list(McapRecording(tmp_path / "line.mcap"))
+    ends = [1_000 * header.t_end_us for header in headers]
+    assert [recorded.time_ns for recorded in found] == [ends[0], *ends, ends[-1]]
+    assert [recorded.message.topic for recorded in found] == ["state", "window", "window", "state"]
 
 
 def test_reading_begins_anywhere(tmp_path):

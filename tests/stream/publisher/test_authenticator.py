@@ -29,7 +29,7 @@ from eventveil.stream.protocol.keys import AllowList, read_folder, read_public
 from eventveil.stream.publisher.expelled import ExpelledKeys
 from eventveil.stream.publisher.listener import listening
 from eventveil.stream.publisher.public_endpoint import PublicEndpoint
-from eventveil.stream.publisher.subscriptions import MAX_UNKNOWN
+from eventveil.stream.publisher.subscriptions import MAX_UNKNOWN, TOO_MANY_TOPICS
 from eventveil.stream.settings import PublishSettings
 
 
@@ -130,7 +130,7 @@ def test_who_makes_trouble_is_shut_out_and_the_others_are_not(keys, caplog):
         assert pipeline.public_endpoint.counts()["handshakes"] == 3
         alice.close()
     (record,) = logged(caplog, "disconnecting a subscriber")
-    assert bob.public.decode() in record.getMessage()
+    assert f"that {TOO_MANY_TOPICS}: {bob.public.decode()}" in record.getMessage()
 
 
 def test_who_was_shut_out_stays_out_when_the_publisher_is_replaced(keys, tmp_path):

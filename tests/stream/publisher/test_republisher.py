@@ -250,6 +250,21 @@ def test_recordings_of_several_pipelines_can_be_verified_one_after_the_other(wor
     assert len({header.run for header in headers}) == 2
 
 
+def test_a_recording_of_earlier_times_is_played_as_well_and_at_its_pace(tmp_path):
+    """Anonymized files have the times of their cameras, each from its own beginning."""
+    later = recorded(tmp_path / "later.mcap", *(window(seq) for seq in range(3)))
+    earlier, parts = McapFile(tmp_path / "earlier.mcap"), [decode(window(seq)) for seq in range(3, 6)]
+    for number, part in enumerate(parts):
+        earlier.write(part, number * 500 * MS)
+    earlier.close()
+    for start_s, first in ((0.0, 0), (0.2, 2)):
+        begun = time.monotonic()
+        with replaying(later, Playback(start_s=start_s), None, tmp_path / "earlier.mcap") as endpoint:
+            found = [one for one in subscribe(endpoint, ("window",), timeout_s=60) if one.topic == "window"]
+        assert [one.header.seq for one in found] == [*range(first, 6)]
+        assert time.monotonic() - begun >= 1.0
+
+
 def test_a_recording_that_the_book_does_not_cover_is_noticed(recorded_pipeline, words):
     with pytest.raises(BookError, match="publishes no words of a book"):
         received(recorded_pipeline, book=words / "book")

@@ -13,14 +13,21 @@ from contextlib import contextmanager
 
 import pytest
 import zmq
-from endpoint_helpers import PATIENCE_S, no_descriptor_left, open_endpoint, publishing
+from endpoint_helpers import PATIENCE_S, logged, no_descriptor_left, open_endpoint, publishing
 from hostile_peers import HANDSHAKE, frame
 from pipeline_helpers import PATIENCE_MS, PROVENANCE, RUN, SEAL, sealed_message, stage_counters
 
 from eventveil.stream import subscribe
 from eventveil.stream.protocol.wire import GESTURE, STATE, WINDOW, decode
 from eventveil.stream.publisher import connections as connections_module
-from eventveil.stream.publisher.connections import HEARTBEATS, MAX_UNREPORTED, Connection, Connections, FrameCount
+from eventveil.stream.publisher.connections import (
+    ENDLESS,
+    HEARTBEATS,
+    MAX_UNREPORTED,
+    Connection,
+    Connections,
+    FrameCount,
+)
 from eventveil.stream.publisher.listener import listening
 from eventveil.stream.publisher.publisher import Publisher
 from eventveil.stream.publisher.subscriptions import (
@@ -28,6 +35,7 @@ from eventveil.stream.publisher.subscriptions import (
     MAX_FRAMES,
     MAX_LEFT_AT_ONCE,
     MAX_UNKNOWN,
+    TOO_MANY_FRAMES,
     SubscriptionTracker,
 )
 
@@ -60,9 +68,8 @@ def open_socket():
 
 def settled(public, tracker, count):
     """Wait until this many subscribers are counted; return the final count."""
-    for _ in range(20):
-        if tracker.count() == count:
-            break
+    deadline = time.monotonic() + PATIENCE_S
+    while tracker.count() != count and time.monotonic() < deadline:
         public.poll(PATIENCE_MS // 20)
     return tracker.count()
 
@@ -202,7 +209,7 @@ def test_without_keys_the_offender_alone_is_disconnected():
 @only_linux
 @pytest.mark.parametrize("before", [b"", frame(b"\x01window")], ids=["at once", "after a subscription"])
 @pytest.mark.parametrize("begin", [b"\x01", b"\x02"], ids=["subscription", "message"])
-def test_a_client_whose_message_never_ends_is_disconnected(begin, before):
+def test_a_client_whose_message_never_ends_is_disconnected(begin, before, caplog):
     with publishing() as pipeline, raw_client(pipeline.public_endpoint.socket) as abuser:
         calm = subscribe(pipeline.endpoint, ("window",), timeout_s=PATIENCE_S)
         next(calm)
@@ -219,6 +226,8 @@ def test_a_client_whose_message_never_ends_is_disconnected(begin, before):
             while abuser.recv(1 << 16):
                 pass
         calm.close()
+    (record,) = logged(caplog, "disconnecting a subscriber")
+    assert f"that {ENDLESS}: one without a key" in record.getMessage()
 
 
 @pytest.mark.parametrize(
@@ -229,7 +238,7 @@ def test_a_client_whose_message_never_ends_is_disconnected(begin, before):
     ],
     ids=["message", "subscriptions"],
 )
-def test_a_client_that_sends_messages_of_many_frames_is_disconnected(message):
+def test_a_client_that_sends_messages_of_many_frames_is_disconnected(message, caplog):
     """Each frame of two bytes takes sixty of libzmq until it is read, and its limits count messages."""
     with publishing() as line, raw_client(line.public_endpoint.socket) as abuser:
         calm = subscribe(line.endpoint, ("window",), timeout_s=PATIENCE_S)
@@ -244,6 +253,8 @@ def test_a_client_that_sends_messages_of_many_frames_is_disconnected(message):
                 pass
         line.wait_for("subscribers_expelled")
         calm.close()
+    (record,) = logged(caplog, "disconnecting a subscriber")
+    assert f"that {TOO_MANY_FRAMES}: one without a key" in record.getMessage()
 
 
 def test_a_client_may_change_its_subscriptions_as_long_as_it_wants():
