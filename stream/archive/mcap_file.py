@@ -74,8 +74,9 @@ class McapFile:
             self.part.unlink(missing_ok=True)
             raise
         self._writer: Any = Writer(cast(Any, self._stream), chunk_size=CHUNK, compression=CompressionType.ZSTD)
-        # As objects, the indexes of its chunks take six times the memory until the file ends.
-        self._writer._Writer__chunk_indices = _PackedIndexes()
+        # As objects, the indexes of its chunks would take six times the memory until the file ends. The writer has no
+        # public name for them.
+        self._writer._Writer__chunk_indices = _PackedIndexes()  # type: ignore[attr-defined]
         self._channels: dict[str, int] = {}
         self._schemas: dict[str, int] = {}
         self._flushed_s = time.monotonic()
@@ -160,7 +161,7 @@ class _PackedIndexes:
 
     def append(self, index: ChunkIndex) -> None:
         """Add the index of a chunk."""
-        record = RecordBuilder()
+        record = cast(Any, RecordBuilder())
         index.write(record)
         self._packed += record.end()
 
