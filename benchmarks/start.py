@@ -34,7 +34,9 @@ def run_once(weights: str, caches: str | None) -> tuple[float, dict[str, int], s
     endpoint = f"tcp://127.0.0.1:{free_port()}"
     command = module_command("eventveil.cli", "run", "simulate:", "--weights", weights)
     command += ["--set=line.run_as=processes", f"--set=publish.bind={endpoint}"]
-    environment = os.environ | ({} if caches is None else {"NUMBA_CACHE_DIR": caches})
+    environment = os.environ | {"PYTHONDONTWRITEBYTECODE": ""}  # installed modules are not compiled at each start
+    if caches is not None:
+        environment["NUMBA_CACHE_DIR"] = caches
     began = time.monotonic()
     pipeline = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:

@@ -168,4 +168,5 @@ class MadeUpNoise:
 
 def made_up_windows(shape: tuple[int, ...], dtype: npt.DTypeLike, batch: int) -> npt.NDArray[Any]:
     """Return windows of random counts, (batch, *shape): the same in each call, one event for five counts."""
-    return np.random.default_rng(0).poisson(0.2, (batch, *shape)).astype(dtype)
+    rates = torch.full((batch, *shape), 0.2)
+    return torch.poisson(rates, torch.Generator().manual_seed(0)).numpy().astype(dtype)

@@ -14,7 +14,6 @@ from typing import Self
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, UnidentifiedImageError
 
 from eventveil.errors import EventFileError
 from eventveil.events import EventPacket, Sensor
@@ -75,6 +74,8 @@ class FrameSource:
 
 
 def _load(path: Path) -> npt.NDArray[np.uint8]:
+    from PIL import Image, UnidentifiedImageError  # here, because every process of a pipeline imports the datasets
+
     try:
         with Image.open(path) as image:
             return np.asarray(image.convert("L"))

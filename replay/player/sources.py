@@ -100,7 +100,8 @@ def _parse_simulate(uri: str, rest: str) -> SourceUri:
     if rest and not rest.startswith("?"):
         raise ConfigError(f"{uri}: expected options after a '?', as in {SIMULATE}:?subjects=3")
     parsed = SourceUri(SIMULATE, "", locate(rest)[1] if rest else {})
-    _people(parsed)  # raises where an option is wrong
+    if parsed.options:
+        _people(parsed)  # raises where one is wrong
     return parsed
 
 

@@ -12,12 +12,16 @@ import json
 import os
 import resource
 import time
+from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from typing import IO, Any, cast
 
+from mcap.data_stream import RecordBuilder
+from mcap.records import ChunkIndex
 from mcap.writer import CompressionType, Writer
 
+from eventveil.errors import WireError
 from eventveil.files import atomic_file, nameless_file
 from eventveil.stream.archive.schemas import (
     ENCODING,
@@ -35,6 +39,7 @@ from eventveil.version import __version__
 
 CHUNK = 1 << 20  # bytes before compression
 FLUSH_S = 5.0  # a killed process loses at most the messages of this time
+MAX_CHANNELS = 10_000  # no honest pipeline comes near; MCAP has numbers for 65,535
 RESERVE, INDEX = 4 << 20, 256  # bytes kept free: at least, and for each write, of which a chunk takes three
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 
@@ -69,6 +74,9 @@ class McapFile:
             self.part.unlink(missing_ok=True)
             raise
         self._writer: Any = Writer(cast(Any, self._stream), chunk_size=CHUNK, compression=CompressionType.ZSTD)
+        # As objects, the indexes of its chunks would take six times the memory until the file ends. The writer has no
+        # public name for them.
+        self._writer._Writer__chunk_indices = _PackedIndexes()  # type: ignore[attr-defined]
         self._channels: dict[str, int] = {}
         self._schemas: dict[str, int] = {}
         self._flushed_s = time.monotonic()
@@ -99,6 +107,7 @@ class McapFile:
 
         Raises:
             OSError: the file cannot be written, not even with the reserve.
+            WireError: a hostile publisher sends more streams than any pipeline has; the file can be closed.
         """
         self._add(channel_of(message), message.topic, document_of(message), time_ns)
         if message.topic == WINDOW:
@@ -131,12 +140,37 @@ class McapFile:
 
     def _add(self, topic: str, kind: str, document: bytes, time_ns: int) -> None:
         if topic not in self._channels:
+            if len(self._channels) == MAX_CHANNELS:
+                raise WireError(
+                    f"expected at most {MAX_CHANNELS:,} channels (topics of all streams) in a file, got more; no "
+                    "pipeline has that many, so record another publisher"
+                )
             if kind not in self._schemas:
                 name, schema = SCHEMAS[kind]
                 self._schemas[kind] = self._writer.register_schema(name, "jsonschema", json.dumps(schema).encode())
             self._channels[topic] = self._writer.register_channel(topic, ENCODING, self._schemas[kind])
         self._writer.add_message(self._channels[topic], time_ns, document, time_ns)
         self.messages += 1
+
+
+class _PackedIndexes:
+    """The indexes of a file's chunks, as they will be written; takes the place of the writer's list of objects."""
+
+    def __init__(self) -> None:
+        self._packed = bytearray()
+
+    def append(self, index: ChunkIndex) -> None:
+        """Add the index of a chunk."""
+        record = cast(Any, RecordBuilder())
+        index.write(record)
+        self._packed += record.end()
+
+    def __iter__(self) -> Iterator[_PackedIndexes]:
+        yield self
+
+    def write(self, file: RecordBuilder) -> None:
+        """Write all of them, as an index writes itself."""
+        file.write(self._packed)
 
 
 class _ReservingStream:

@@ -50,7 +50,7 @@ class Recorder:
         rotation: when a file ends and the next begins.
 
     Attributes:
-        paths: paths of the files that are complete.
+        paths: paths of the files that are complete; files that were removed are no longer among them.
         windows: written so far.
         messages: written so far, with markers.
 
@@ -183,6 +183,7 @@ class Recorder:
                     state = path.lstat()
                     if state.st_mtime < oldest_s and not path.is_symlink():
                         path.unlink()
+                        self.paths = [kept for kept in self.paths if kept != path]
 
     def _now_ns(self) -> int:
         """Return the time, which never goes back within a recording, whatever the clock does."""

@@ -18,7 +18,7 @@ import signal
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from multiprocessing import forkserver, util
 from multiprocessing.process import BaseProcess
@@ -30,10 +30,12 @@ from eventveil.stream.pipeline.fork_server_end import SUPERVISOR
 
 Kind = Literal["stages", "networks"]
 PRELOAD: dict[Kind, list[str]] = {
-    "stages": ["eventveil.stream.stages.recording", "eventveil.stream.stages.camera"],
+    "stages": ["eventveil.stream.stages.recording", "eventveil.io.validation.checks"],
     "networks": ["eventveil.models.runtime", "eventveil.models.stand_in_runtime", "eventveil.models.weights"],
 }
 """The modules that each kind imports, besides those that every fork server needs."""
+CAMERAS = ("eventveil.stream.stages.camera",)
+"""The modules that only stages with a camera need."""
 STATUS_S = 0.2  # how long the fork server may take to report how a stage has ended
 SETTLE_S = 2.0  # and at the end of the pipeline
 SERVERS: dict[Kind, forkserver.ForkServer] = {kind: forkserver.ForkServer() for kind in PRELOAD}
@@ -46,6 +48,7 @@ class ForkServer:
 
     Args:
         kind: the stages that it starts.
+        modules: it imports these, too.
 
     Attributes:
         pid: process ID of the fork server.
@@ -54,12 +57,12 @@ class ForkServer:
         ConfigError: it cannot be started, for example if the path of the temporary folder is too long for a socket.
     """
 
-    def __init__(self, kind: Kind) -> None:
+    def __init__(self, kind: Kind, modules: Iterable[str] = ()) -> None:
         self._context = multiprocessing.get_context("forkserver")
         self._server = SERVERS[kind]
         # The end comes first: it also covers the time of the other imports.
         first = ["eventveil.stream.pipeline.fork_server_end", "eventveil.stream.pipeline.network_stages"]
-        self._server.set_forkserver_preload([*first, *PRELOAD[kind]])
+        self._server.set_forkserver_preload([*first, *PRELOAD[kind], *modules])
         try:
             supervisor = environment(**{SUPERVISOR: f"{os.getpid()}:{util.get_temp_dir()}"})
             with ignored_signals(signal.SIGINT, signal.SIGTERM), safe_import_path(), supervisor:

@@ -7,6 +7,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Literal
 
 from eventveil.errors import WeightsError
+from eventveil.processes import return_free_memory
 from eventveil.stream.model_settings import ModelSettings
 from eventveil.stream.pipeline.worker import StageContext
 from eventveil.stream.runtime.relay import Relay
@@ -25,21 +26,26 @@ def run_anonymize(stage: StageContext, key: bytes) -> None:
     from eventveil.models.runtime import Anonymizer
 
     settings, provenance = stage.plan.settings.anonymize, stage.plan.provenance
-    weights = _load(settings, provenance.anonymizer)
     if stage.plan.book is not None:
-        _choose_words(stage, weights, Seal(key), stage.plan.book.step_us)
+        _choose_words(stage, Seal(key), stage.plan.book.step_us)
         return
-    runtime = _started(stage, partial(Anonymizer, weights), settings, certified=provenance.certificate is not None)
+    certified = provenance.certificate is not None
+    runtime = _started(
+        stage, partial(Anonymizer, _load(settings, provenance.anonymizer)), settings, certified=certified
+    )
     to: Literal["classify", "publish"] = "publish" if provenance.classifier is None else "classify"
     transform = AnonymizeTransform(runtime, Seal(key), stage.plan.min_density)
     _relay(stage, transform, to, max_age_ms=stage.plan.max_age_ms)
 
 
-def _choose_words(stage: StageContext, weights: Weights, seal: Seal, step_us: int) -> None:
+def _choose_words(stage: StageContext, seal: Seal, step_us: int) -> None:
     from eventveil.models.stand_in_runtime import StandInRuntime
 
-    certified = stage.plan.provenance.certificate is not None
-    runtime = _started(stage, partial(StandInRuntime, weights), stage.plan.settings.anonymize, certified=certified)
+    settings, provenance = stage.plan.settings.anonymize, stage.plan.provenance
+    certified = provenance.certificate is not None
+    runtime = _started(
+        stage, partial(StandInRuntime, _load(settings, provenance.anonymizer)), settings, certified=certified
+    )
     _relay(stage, ChooseWordTransform(runtime, seal, step_us), "publish", max_age_ms=stage.plan.max_age_ms)
 
 
@@ -48,8 +54,8 @@ def run_classify(stage: StageContext) -> None:
     from eventveil.models.runtime import Classifier
 
     settings = stage.plan.settings.classify
-    weights = _load(settings, stage.plan.provenance.classifier)
-    runtime = _started(stage, partial(Classifier, weights), settings, certified=False)
+    digest = stage.plan.provenance.classifier
+    runtime = _started(stage, partial(Classifier, _load(settings, digest)), settings, certified=False)
     _relay(stage, ClassifyTransform(runtime), "publish", max_age_ms=None)
 
 
@@ -88,6 +94,7 @@ def _relay(
         batch=stage.plan.settings.anonymize.batch,
         max_age_ms=max_age_ms,
     )
+    return_free_memory()  # of the weights, and of the precisions that were tried
     stage.report.figures = relay.figures
     stage.report.send("ready")
     relay.run(stage.signals, stage.report)

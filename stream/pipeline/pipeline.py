@@ -25,8 +25,8 @@ from typing import Any
 import zmq
 
 from eventveil.errors import LineError
-from eventveil.processes import raise_descriptor_limit
-from eventveil.stream.pipeline.fork_server import ForkServer, Kind, StageProcess
+from eventveil.processes import raise_descriptor_limit, return_free_memory
+from eventveil.stream.pipeline.fork_server import CAMERAS, ForkServer, Kind, StageProcess
 from eventveil.stream.pipeline.network_stages import run_anonymize, run_classify
 from eventveil.stream.pipeline.status import Status
 from eventveil.stream.pipeline.supervisor import START_S, StageSupervisor
@@ -55,7 +55,6 @@ from eventveil.stream.stages.resume import can_be_reread
 
 STOP_S = 2.0  # to publish one more of the windows in flight after a stop
 LEAVE_S = 0.5  # to exit after that
-KINDS: tuple[Kind, ...] = ("networks", "stages")
 HALTED_S = 0.4  # after a longer gap between two checks of the stages, their heartbeats prove nothing
 
 
@@ -76,8 +75,9 @@ class Pipeline:
         line = settings.line
         self._processes = line.run_as == "processes"
         # First, because they import for seconds, torch longest, while this process plans.
-        self._fork_servers = {kind: ForkServer(kind) for kind in KINDS} if self._processes else {}
+        self._fork_servers = _fork_servers(settings) if self._processes else {}
         self.plan = plan(_with_seeds(settings))
+        return_free_memory()  # of the weights and the book, which the stages read again
         judged = self.plan.judged
         self._base: str | Path = runtime_folder(line.runtime_dir) if self._processes else uuid.uuid4().hex
         self._own_folder = self._processes and line.runtime_dir is None
@@ -322,6 +322,11 @@ class Pipeline:
                 supervisor.end()
             for server in self._fork_servers.values():
                 server.close()
+
+
+def _fork_servers(settings: PipelineSettings) -> dict[Kind, ForkServer]:
+    cameras = CAMERAS if any(source.where.is_camera for source in settings.sources) else ()
+    return {"networks": ForkServer("networks"), "stages": ForkServer("stages", cameras)}
 
 
 def _with_seeds(settings: PipelineSettings) -> PipelineSettings:

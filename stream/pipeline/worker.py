@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 import zmq
 
 from eventveil.errors import CrashError, EventVeilError
-from eventveil.processes import die_with_parent, forbid_core_dumps, wake_with_parent
+from eventveil.processes import die_with_parent, forbid_core_dumps, return_free_memory, wake_with_parent
 from eventveil.stream.book_planning import read_planned
 from eventveil.stream.logs import log_json_lines
 from eventveil.stream.plan import PipelinePlan
@@ -225,6 +225,7 @@ def run_publish(stage: StageContext, key: bytes, listener: Listener) -> None:
         book=None if plan.book is None else read_planned(plan.book),
         events=plan.settings.publish.events,
     )
+    return_free_memory()  # of reading the book
     loop = PublishLoop(publisher, endpoint, stage.receiver(), counters)
     stage.report.figures = loop.figures
     # After a restart subscribers reconnect by themselves, and the other stages need not wait for them.

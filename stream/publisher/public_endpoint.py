@@ -18,11 +18,11 @@ from contextlib import ExitStack, closing
 from pathlib import Path
 
 import zmq
-from zmq.utils.monitor import parse_monitor_message
 
 from eventveil.errors import LineError
 from eventveil.processes import raise_descriptor_limit
 from eventveil.stream.protocol.keys import AllowList, read_folder
+from eventveil.stream.protocol.monitor import receive_event
 from eventveil.stream.publisher.authenticator import Authenticator
 from eventveil.stream.publisher.connections import Connection, Connections
 from eventveil.stream.publisher.expelled import ExpelledKeys
@@ -189,10 +189,10 @@ class PublicEndpoint:
             while True:
                 ready = dict(poller.poll(MEASURE_MS))
                 while monitor.poll(0):  # first: a connection is known before its handshake is answered
-                    event = parse_monitor_message(monitor.recv_multipart())
-                    if event["event"] == zmq.Event.MONITOR_STOPPED:
+                    event, value = receive_event(monitor)
+                    if event == zmq.Event.MONITOR_STOPPED:
                         return
-                    self._observe(event["event"], event["value"])
+                    self._observe(event, value)
                 if requests in ready:
                     self._authenticator.answer()
                 self._authenticator.reload_if_changed()

@@ -9,9 +9,9 @@ from types import TracebackType
 from typing import Self
 
 import zmq
-from zmq.utils.monitor import parse_monitor_message
 
 from eventveil.errors import AccessError, WireError
+from eventveil.stream.protocol.monitor import receive_event
 
 RETRY_S = 0.5  # if libzmq reconnects, it reports so immediately
 PATIENCE_S = 1.5  # one broken connection proves nothing: the publisher may have been killed
@@ -65,8 +65,7 @@ class ConnectionMonitor:
             WireError: the peer's bytes made libzmq give up the connection for good.
         """
         while self._monitor.poll(0):
-            event = parse_monitor_message(self._monitor.recv_multipart())
-            self._process(event["event"], event["value"])
+            self._process(*receive_event(self._monitor))
         if self._disconnected_s is not None and time.monotonic() - self._disconnected_s > RETRY_S:
             raise WireError(
                 f"{self._endpoint}: sent an invalid or too large message, and the connection was closed for good"

@@ -35,12 +35,16 @@ from eventveil.stream.web.newest import NewestFrames
 log = logging.getLogger("eventveil.view")
 
 MAX_STREAMS = 32  # shown; a publisher without keys could be any program
+MAX_REASONS = 32  # of lost windows, by stream; a pipeline knows ten, and the others of such a program count as one
+OTHER_REASONS = "other"
 RATE_S = 5.0  # over which the rate of windows is averaged
 RETRY_S = 1.0
 QUEUE = 64  # messages, as a publisher keeps them: older ones are of no use on a page
 SHOWN = {"seq", "run", "t_start_us", "t_end_us", "age_ms", "incidents", "anonymizer", "trained", "certificate", "book",
          "bits_per_second", "shape", "label", "labels", "probability", "presence", "classifier_trained"}  # fmt: skip
 """What a page shows of the headers."""
+OF_A_RUN = frozenset((WINDOW, GESTURE, STATE))
+"""The kinds of frames that belong to one run of a pipeline."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,7 +139,8 @@ class Feed(Background):
         if isinstance(header, StateHeader) and header.stream is not None and not self._is_shown(header.stream):
             return
         if isinstance(header, StateHeader) and header.state == REPLAY_STATE and header.stream is not None:
-            self._replays[header.stream] = header.reason
+            if header.stream in self._replays or len(self._replays) < MAX_STREAMS:
+                self._replays[header.stream] = header.reason
             return
         if isinstance(header, StateHeader):
             self._send(PageFrame.of("state", header.stream or "", state=header.state, reason=header.reason))
@@ -167,7 +172,9 @@ class Feed(Background):
         self._streams.clear()
         self._named.clear()
         with self._lock:
-            self._newest = {key: frame for key, frame in self._newest.items() if key[0] not in (WINDOW, GESTURE, STATE)}
+            self._newest = {key: frame for key, frame in self._newest.items() if key[0] not in OF_A_RUN}
+            for browser in self._browsers:
+                browser.forget(OF_A_RUN)
         self._say("receiving")
 
 
@@ -185,7 +192,9 @@ class _Stream:
         self._arrivals.append(now)
         while self._arrivals[0] < now - RATE_S:
             self._arrivals.popleft()
-        self._lost.update(message.missing)
+        for reason, windows in message.missing.items():
+            known = reason in self._lost or len(self._lost) < MAX_REASONS
+            self._lost[reason if known else OTHER_REASONS] += windows
         seconds = now - self._arrivals[0]
         rate = (len(self._arrivals) - 1) / seconds if seconds > 0 else None
         return {"windows_per_s": rate, "lost": dict(self._lost)}

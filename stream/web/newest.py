@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from collections.abc import Collection
 from contextlib import suppress
 
 from eventveil.stream.web.frames import Key, PageFrame
@@ -39,11 +40,20 @@ class NewestFrames:
             with suppress(RuntimeError):  # the loop has ended
                 self._loop.call_soon_threadsafe(self._ready.set)
 
+    def forget(self, kinds: Collection[str]) -> None:
+        """Let the frames of these kinds wait no longer, and count them as dropped, from any thread."""
+        with self._lock:
+            kept = {key: frame for key, frame in self._waiting.items() if key[0] not in kinds}
+            self.dropped += len(self._waiting) - len(kept)
+            self._waiting = kept
+
     async def take(self) -> bytes:
         """Wait for a frame and return it as a message: the one that has waited longest."""
-        await self._ready.wait()
-        with self._lock:
-            frame = self._waiting.pop(next(iter(self._waiting)))
-            if not self._waiting:
-                self._ready.clear()
-            return frame.message(self.dropped)
+        while True:
+            await self._ready.wait()
+            with self._lock:
+                frame = self._waiting.pop(next(iter(self._waiting))) if self._waiting else None
+                if not self._waiting:
+                    self._ready.clear()
+                if frame is not None:  # else it was forgotten in between
+                    return frame.message(self.dropped)

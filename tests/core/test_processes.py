@@ -22,6 +22,7 @@ from eventveil.processes import (
     ignored_signals,
     module_command,
     raise_descriptor_limit,
+    return_free_memory,
     safe_import_path,
     terminate_with_parent,
 )
@@ -34,6 +35,33 @@ HANDLER = "import signal; print(signal.getsignal(signal.SIGTERM) is signal.SIG_I
 
 def output(code):
     return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip()
+
+
+FREE_MEMORY = """
+import os
+from eventveil.processes import return_free_memory
+
+def resident_mb():
+    return int(open("/proc/self/statm").read().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 1e6
+
+large = bytearray(30_000_000)
+del large  # from now on, glibc keeps blocks of up to that size
+blocks = [bytearray(100_000) for _ in range(400)]
+del blocks[:-1]
+kept = resident_mb()
+return_free_memory()
+print(kept - resident_mb())
+"""
+
+
+@pytest.mark.skipif(not hasattr(ctypes.CDLL(None), "malloc_trim"), reason="glibc keeps free memory")
+def test_free_memory_is_returned():
+    assert float(output(FREE_MEMORY)) > 30
+
+
+def test_free_memory_is_left_alone_where_the_system_cannot_take_it(monkeypatch):
+    monkeypatch.setattr(ctypes, "CDLL", lambda _: object())  # as on macOS, or with musl
+    return_free_memory()
 
 
 def test_a_module_in_the_working_directory_is_not_imported(tmp_path):

@@ -71,6 +71,19 @@ NOT_IMPORTED = {
         "eventveil.stream.pipeline.pipeline",
     ),
     "starlette": ("eventveil.stream.web.process",),
+    # Each process of a pipeline would hold its own copy.
+    "asyncio": (
+        "eventveil.stream.pipeline.pipeline",
+        "eventveil.stream.stages.recording",
+        "eventveil.stream.stages.camera",
+        "eventveil.stream.subscriber.client",
+    ),
+    "PIL": (
+        "eventveil.stream.pipeline.pipeline",
+        "eventveil.stream.stages.recording",
+        "eventveil.stream.stages.camera",
+    ),
+    "typer": ("eventveil.__main__", "eventveil.stream.stages.recording", "eventveil.stream.stages.camera"),
 }
 IMPORT_WITHOUT = """
 import importlib, sys
@@ -90,8 +103,17 @@ def test_modules_do_not_import_these_packages(package):
     assert subprocess.run(command, check=False).returncode == 0
 
 
-def test_the_program_prints_its_version_and_its_commands():
-    program = [sys.executable, "-m", "eventveil.cli"]
+@pytest.mark.skipif(not (REPOSITORY / "core").is_dir(), reason="reads pyproject.toml")
+def test_the_script_of_the_command_which_every_stage_imports_does_not_import_the_program():
+    import tomllib
+
+    scripts = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]["scripts"]
+    assert scripts == {"eventveil": "eventveil.__main__:main"}
+
+
+@pytest.mark.parametrize("module", ["eventveil", "eventveil.cli"])
+def test_the_program_prints_its_version_and_its_commands(module):
+    program = [sys.executable, "-m", module]
     version = subprocess.run([*program, "--version"], capture_output=True, text=True, check=True).stdout
     assert version.split() == ["eventveil", importlib.import_module("eventveil").__version__]
     help_text = subprocess.run([*program, "--help"], capture_output=True, text=True, check=True).stdout

@@ -12,6 +12,7 @@ import struct
 import subprocess
 import sys
 import time
+import tracemalloc
 from contextlib import nullcontext, suppress
 from itertools import islice
 from pathlib import Path
@@ -19,6 +20,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import zstandard
+from mcap.opcode import Opcode
 from mcap.reader import make_reader
 from mcap.writer import Writer
 from pipeline_helpers import (
@@ -476,6 +478,51 @@ def test_old_files_are_removed_also_while_nothing_comes(tmp_path, monkeypatch):
     assert set(tmp_path.iterdir()) == {present, *others}  # the one that is being written stays, however old
     kept.close()
     assert set(tmp_path.iterdir()) == {*kept.paths, *others}
+
+
+def test_files_that_were_removed_are_forgotten(tmp_path):
+    kept = Recorder(tmp_path / "line.mcap", Rotation(size=1, keep_s=3_600))
+    for message in messages(3):
+        kept._file._writer.flush()
+        kept.write(message)
+        for path in kept.paths:
+            os.utime(path, (time.time() - 3_700,) * 2)
+    kept.close()
+    assert kept.windows == 3
+    assert set(kept.paths) == set(tmp_path.iterdir())
+    assert len(kept.paths) < 3
+
+
+def test_the_index_of_a_chunk_takes_little_memory_until_the_file_ends(tmp_path):
+    file, (message, _), chunks = McapFile(tmp_path / "line.mcap"), messages(1), 300
+    tracemalloc.start()
+    try:
+        for second in range(1, 2 * chunks + 1):
+            file.write(message, second * SECOND_NS)
+            file._writer.flush()
+            if second == chunks:
+                begun = tracemalloc.get_traced_memory()[0]
+        grown = tracemalloc.get_traced_memory()[0] - begun
+    finally:
+        tracemalloc.stop()
+    file.close()
+    assert grown < 200 * chunks
+    with (tmp_path / "line.mcap").open("rb") as written:
+        indexes = make_reader(written, validate_crcs=True).get_summary().chunk_indexes
+        times = [time_ns for index in indexes for time_ns in (index.message_start_time, index.message_end_time)]
+        assert times == [second * SECOND_NS for second in range(1, 2 * chunks + 1) for _ in range(2)]
+        for index in indexes[:: chunks // 3]:
+            written.seek(index.chunk_start_offset)
+            assert written.read(1) == bytes([Opcode.CHUNK])
+
+
+def test_a_publisher_of_endless_streams_is_refused_and_the_file_is_whole(tmp_path, monkeypatch):
+    monkeypatch.setattr(mcap_file, "MAX_CHANNELS", 10)
+    kept = Recorder(tmp_path / "line.mcap", ONE_FILE)
+    with pytest.raises(WireError, match="at most 10 channels"):
+        record_all(kept, (decode(gesture(0, stream=f"stream{number}")) for number in range(100)))
+    kept.close()
+    assert len(read(tmp_path / "line.mcap")) == 10
 
 
 def test_a_file_is_never_overwritten(tmp_path):

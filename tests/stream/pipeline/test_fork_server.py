@@ -47,6 +47,16 @@ def test_a_process_is_started_and_its_exit_status_known(server):
     assert server.failure() is None
 
 
+def test_stages_collect_only_garbage_of_their_own(server, tmp_path):
+    """Otherwise, a collection copies nearly all memory that a stage shares with its fork server."""
+    code = "import gc, pathlib; pathlib.Path({!r}).write_text(f'{{gc.isenabled()}} {{gc.get_freeze_count()}}')"
+    process = start(server, exec, args=(code.format(str(tmp_path / "state")),))
+    process.join(PATIENCE_S)
+    enabled, frozen = (tmp_path / "state").read_text().split()
+    assert enabled == "True"
+    assert int(frozen) > 10_000
+
+
 def kill_and_wait(server):
     os.kill(server.pid, signal.SIGKILL)
     os.waitid(os.P_PID, server.pid, os.WEXITED | os.WNOWAIT)

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import re
 import socket
 import threading
 from contextlib import ExitStack
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from book_helpers import clip, small_book
 from endpoint_helpers import make_keys, publishing, who
 from page_helpers import PATIENCE_S, Publisher, browser, decoded, get, page
-from pipeline_helpers import DIGEST, LABELS, RUN, pipeline_ended, state
+from pipeline_helpers import DIGEST, LABELS, RUN, pipeline_ended, state, window
 from typer.testing import CliRunner
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
@@ -24,6 +26,8 @@ from eventveil.stream.protocol.wire import decode
 from eventveil.stream.web import server
 from eventveil.stream.web.app import FILES, MAX_BROWSERS
 from eventveil.stream.web.feed import Feed, WatchedPipeline
+from eventveil.stream.web.frames import PageFrame
+from eventveil.stream.web.newest import NewestFrames
 from eventveil.stream.web.serve import serve_page
 
 TOKEN = "q0jRz9L0kQ2mX7uE5b1nVtYcH8s/pA+d=="
@@ -158,6 +162,43 @@ def test_of_only_so_many_streams_states_are_kept():
     assert len(feed._newest) + len(feed._replays) <= 40
     assert ("state", "stream-0") in feed._newest
     assert ("state", "") in feed._newest
+
+
+def test_a_program_that_pretends_to_be_ever_new_pipelines_fills_no_memory():
+    """Each run has streams and reasons of its own, and one browser is halted all the time."""
+
+    async def watch():
+        feed = Feed(WatchedPipeline("tcp://127.0.0.1:5999"))
+        with feed.watched() as halted:
+            for number in range(200):
+                about = {"stream": f"stream-{number}", "run": f"{number:016x}"}
+                feed._take(decode(state(state="replay", stream=f"stream-{number}")))
+                feed._take(replace(decode(window(0, **about)), missing={}))
+            for seq in range(200):
+                feed._take(replace(decode(window(seq, **about)), missing={f"reason-{seq}": 1}))
+            return feed, len(halted._waiting), await halted.take()
+
+    feed, waiting, first = asyncio.run(watch())
+    assert len(feed._replays) + len(feed._newest) + waiting <= 40
+    assert first
+    ((_, stream),) = feed._streams.items()
+    assert sum(stream._lost.values()) == 200
+    assert len(stream._lost) <= 33
+
+
+def test_a_browser_waits_again_after_its_frames_were_forgotten():
+    async def watch():
+        newest = NewestFrames(asyncio.get_running_loop())
+        newest.put(PageFrame.of("window", "0"))
+        newest.forget({"window"})
+        waiting = asyncio.create_task(newest.take())
+        await asyncio.sleep(0.05)
+        assert not waiting.done()
+        newest.put(PageFrame.of("line"))
+        return await waiting
+
+    dropped, header, _ = decoded(asyncio.run(watch()))
+    assert (dropped, header["kind"]) == (1, "line")
 
 
 def test_a_halted_browser_of_ten_misses_frames_learns_how_many_and_delays_no_other(pipeline, address):
