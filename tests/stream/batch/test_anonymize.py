@@ -42,8 +42,8 @@ def kit(tmp_path_factory):
     kit = make_kit(folder)
     write_recording(kit.recording, canary_events())
     write_recording(folder / "alice.aedat4", moving_disc(SENSOR, 0.35, seed=1))
-    write_recording(folder / "bob.aedat4", moving_disc(SENSOR, 0.25, seed=2))
-    (folder / "torn.aedat4").write_bytes((folder / "bob.aedat4").read_bytes()[:300])
+    write_recording(folder / "roberta.aedat4", moving_disc(SENSOR, 0.25, seed=2))
+    (folder / "torn.aedat4").write_bytes((folder / "roberta.aedat4").read_bytes()[:300])
     return kit
 
 
@@ -126,16 +126,16 @@ def test_only_the_owner_reads_the_results_whose_names_tell_nothing(kit, tmp_path
     out = tmp_path / "new" / "out"
     old = os.umask(0)
     try:
-        run(kit, kit.recording.parent / "alice.aedat4", kit.recording.parent / "bob.aedat4", "--out", out)
+        run(kit, kit.recording.parent / "alice.aedat4", kit.recording.parent / "roberta.aedat4", "--out", out)
     finally:
         os.umask(old)
     assert {stat.S_IMODE(path.stat().st_mode) for path in out.rglob("*") if path.is_file()} == {0o600}
     assert {stat.S_IMODE(path.stat().st_mode) for path in (out.parent, out, out / "anonymized")} == {0o700}
     for path in files(out):
         assert len(path.stem) == 12
-        assert not any(word in path.name.encode() + path.read_bytes() for word in (b"alice", b"bob"))
+        assert not any(word in path.name.encode() + path.read_bytes() for word in (b"alice", b"roberta"))
     text = (out / "manifest.json").read_text()
-    for name in ("alice", "bob"):
+    for name in ("alice", "roberta"):
         digest = hashlib.sha256((kit.recording.parent / f"{name}.aedat4").read_bytes()).hexdigest()
         assert digest in text
     fingerprints = {entry["sha256"].encode() for entry in manifest(out)["entries"]}
@@ -169,7 +169,7 @@ def test_what_cannot_be_read_is_listed_and_tried_again(kit, tmp_path):
     """A damaged recording, and one with the events of another: the rest is done, and the exit status is 1."""
     folder, out = tmp_path / "in", tmp_path / "out"
     folder.mkdir()
-    for name in ("alice", "bob", "torn"):
+    for name in ("alice", "roberta", "torn"):
         shutil.copy(kit.recording.parent / f"{name}.aedat4", folder)
     shutil.copy(folder / "alice.aedat4", folder / "carol.aedat4")
     (folder / "notes.xyz").write_text("not a recording")
@@ -197,7 +197,7 @@ def test_of_recordings_with_the_same_events_the_one_that_is_done_stays_in_whatev
 
 
 def test_no_recording_gets_noise_twice_even_if_its_file_was_moved_or_not_noted(kit, tmp_path):
-    names, out = ("alice", "bob"), tmp_path / "out"
+    names, out = ("alice", "roberta"), tmp_path / "out"
     recordings = [kit.recording.parent / f"{name}.aedat4" for name in names]
     run(kit, *recordings, "--out", out)
     moved, forgotten = manifest(out)["entries"]
@@ -249,11 +249,11 @@ def test_an_earlier_batch_is_not_mixed_with_another(kit, stand_in, tmp_path):
     with pytest.raises(ConfigError, match="other weights"):
         run(kit, kit.recording, "--out", out, "--resume", "--set", "scene.rotate=90")
     with pytest.raises(ConfigError, match="other recordings"):
-        run(kit, kit.recording, kit.recording.parent / "bob.aedat4", "--out", out, "--resume")
+        run(kit, kit.recording, kit.recording.parent / "roberta.aedat4", "--out", out, "--resume")
 
 
 def test_an_interrupted_batch_leaves_no_partial_file_and_goes_on(kit, tmp_path, monkeypatch):
-    names, out = ("alice", "bob"), tmp_path / "out"
+    names, out = ("alice", "roberta"), tmp_path / "out"
     recordings = [kit.recording.parent / f"{name}.aedat4" for name in names]
     call, calls = Anonymizer.__call__, []
 
@@ -325,7 +325,7 @@ def test_trials_of_a_dataset_become_files_whose_times_begin_at_zero(kit, tmp_pat
     assert json.loads(result.stdout)["done"] == 4
     assert {int(arrays(path)["t_start_us"][0]) for path in files(out)} == {0}
     assert all("ibmGestureTrain" in entry["recording"] for entry in manifest(out)["entries"])
-    assert not any(b"user" in path.read_bytes() for path in files(out))
+    assert not any(b"user0" in path.read_bytes() for path in files(out))
 
 
 def test_a_whole_recording_may_be_one_window(kit, tmp_path):
