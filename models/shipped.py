@@ -17,6 +17,7 @@ ANONYNOISE_GESTURES = FOLDER / "anonynoise_gestures.safetensors"
 EVENT_REID = FOLDER / "event_reid.safetensors"
 PROJECT_KEY = FOLDER / "project.pem"
 """The public half of the key that signs the certificate of these weights; the private half is in no repository."""
+
 SETS = {
     "shipped": (STAND_IN,),  # its book lies beside it
     "noisy-channel": (NOISY_CHANNEL, NOISY_CHANNEL_GESTURES),
@@ -77,7 +78,7 @@ def certificate_of(weights: Path) -> Path:
 
 def ships(path: Path) -> bool:
     """Return whether a file lies in the folder of what ships with eventveil."""
-    return path.resolve().parent == FOLDER
+    return path.parent.resolve() == FOLDER
 
 
 def shown(path: Path | None) -> str:

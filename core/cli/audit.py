@@ -175,7 +175,9 @@ def selftest(
 def verify(
     certificate: Annotated[
         Path,
-        typer.Argument(metavar="CERT|NAME", help="certificate.json of an audit; or weights, such as 'shipped'."),
+        typer.Argument(
+            metavar="CERT|NAME", help="certificate.json of an audit, or the name of weights, such as 'shipped'."
+        ),
     ],
     key: Annotated[
         Path | None,

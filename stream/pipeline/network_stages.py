@@ -30,6 +30,7 @@ def run_anonymize(stage: StageContext, key: bytes) -> None:
         _choose_words(stage, Seal(key), stage.plan.book.step_us)
         return
     certified = provenance.certificate is not None
+    # No variable holds the weights here: the runtime copies them, and their memory is returned before windows come.
     runtime = _started(
         stage, partial(Anonymizer, _load(settings, provenance.anonymizer)), settings, certified=certified
     )

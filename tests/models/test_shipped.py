@@ -73,6 +73,12 @@ def test_a_certificate_that_ships_is_about_its_weights_and_signed_with_the_key_o
     assert hashlib.sha256(report).hexdigest() == signed.certificate.report
 
 
+def test_the_certificate_of_a_link_to_what_ships_lies_beside_the_link(tmp_path):
+    link = tmp_path / "mine.safetensors"
+    link.symlink_to(STAND_IN)
+    assert certificate_of(link) == tmp_path / "certificate.json"
+
+
 def windows_of(weights):
     """One window per gesture of two people, as weights take them: counts and gestures."""
     metadata = load_weights(weights).metadata
