@@ -214,7 +214,7 @@ def verify(
     if shipped.is_name(certificate):
         name, certificate = certificate, shipped.certificate_of(shipped.files_of(certificate)[0])
         if not certificate.exists():
-            raise AuditError(f"{name}: no certificate of these weights ships (docs/results.md)")
+            raise AuditError(f"{name}: no certificate of these weights ships (docs/audit.md)")
     digest = None if weights is None else _digest_of(shipped.files_of(weights)[0])
     signed = verify_certificate(certificate, key=key, report=report, weights=digest)
     verified, warning = signed.certificate, signed.expiry_warning()
