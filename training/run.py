@@ -181,7 +181,7 @@ def _check(settings: TrainSettings, group: ProcessGroup) -> None:
         raise ConfigError(
             f"adversarial.reconstruction: the objective {name} needs weights of FireNet or E2VID; name the file"
         )
-    check_precision(settings, group.device)
+    check_precision(settings.run, settings.window.size, group.device)
     if group.leads:  # this process plots and logs
         for key, package in EXTRAS.items():
             if getattr(settings.run, key) and find_spec(package) is None:

@@ -110,7 +110,7 @@ class Probe(SingleNetwork):
         """Compute a step: the sum of the attributes' cross-entropies."""
         group = self.evaluation_set.group
         names = batch.trials[group.part(batch.global_size)]
-        with autocast(self.settings, group.device):
+        with autocast(self.settings.run, self.settings.window.size, group.device):
             logits_BA = self._network(self.anonymize(batch)).logits.float()
         loss = torch.zeros((), device=group.device)
         for trait, weight_K, logits_BK in zip(

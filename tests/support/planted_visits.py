@@ -14,7 +14,7 @@ from eventveil.replay.datasets.dvs_gesture import LABELS, NOBODY
 
 SPAN_MS, CELL = 200, 16
 NEUTRAL = {"shift": 0, "rotation_deg": 0, "size": [1, 1], "mirror": False, "tempo": 1, "contrast": 1, "polarity": 0,
-           "noise_hz": 0, "untouched": 1, "cut": 0}  # fmt: skip
+           "noise_hz": 0, "untouched": 1, "cut": 0, "beside": 0}  # fmt: skip
 """Settings of a variation that changes nothing."""
 
 

@@ -14,23 +14,28 @@ import torch
 from dataset_makers import recording
 from planted_visits import CELL, NEUTRAL, planted_visits, reversed_book, visit_values
 from small_trainings import Silent, watch
+from torch.nn import functional
 
 from eventveil.errors import ConfigError, TrainingError
 from eventveil.events import EventPacket, Sensor
 from eventveil.models.book import Book, Word
 from eventveil.models.configs import StandInConfig
 from eventveil.models.decision import DecisionRule
+from eventveil.models.stand_in import StandIn
 from eventveil.models.weights import load_weights
 from eventveil.replay.datasets import open_dataset
 from eventveil.replay.datasets.dvs_gesture import GESTURES, LABELS, NO_GESTURE, NOBODY
 from eventveil.training.data.augment import MIRRORED_GESTURES
 from eventveil.training.data.binned_trials import RowShape
+from eventveil.training.data.loader import UNLABELLED, Batch
 from eventveil.training.distributed.process_group import ProcessGroup
+from eventveil.training.networks import build
 from eventveil.training.stand_in.loader import MomentLoader
 from eventveil.training.stand_in.moments import LabelledSpan, load_moments
 from eventveil.training.stand_in.outcomes import named, trials_of, words_of
 from eventveil.training.stand_in.run import train_stand_in
 from eventveil.training.stand_in.settings import StandInSettings, VariationSettings
+from eventveil.training.stand_in.stage import StandInStage
 from eventveil.training.stand_in.variation import vary
 
 ROW_US = 25_000
@@ -163,6 +168,63 @@ def test_windows_can_begin_with_another_moment_of_their_recording_and_have_the_l
                 relabelled += int(new.target_B[k] != old.target_B[k])
     assert np.mean(replaced) > 0.8  # by chance, few first bins are alike
     assert (relabelled > 50) == (before_us == 50_000)
+
+
+def test_somebody_else_can_stand_to_the_side_and_their_gesture_counts_where_there_is_no_nearer_one(root, moments):
+    end, label_N = moments.ends(before=1)
+    windows_N = moments.cut(end, np.full(len(end), 2))
+    beside_N = [  # all that may be added, 2 to 4 of 8 pixels to the right or left
+        np.pad(windows_N, ((0, 0), (0, 0), (0, 0), (8 + by, 8 - by)))[..., 8:16] for by in (-4, -3, -2, 2, 3, 4)
+    ]
+    alone, crowded = (
+        MomentLoader(moments, settings(root, variation={**NEUTRAL, "beside": share}), LABELS, MIRRORED, ProcessGroup())
+        for share in (0, 0.8)
+    )
+    crowded.begin_epoch(0)
+    sides, quiet, changed = [0] * len(beside_N), 0, 0
+    for step in range(alone.begin_epoch(0)):
+        old, new = alone.batch(0, step), crowded.batch(0, step)
+        for k, added in enumerate((new.x_BCHW - old.x_BCHW).numpy()):
+            before, after = int(old.target_B[k]), int(new.target_B[k])
+            matches = [(windows == added).all((1, 2, 3)) for windows in beside_N]
+            possible = {int(label) for match in matches for label in label_N[match]}
+            assert possible or not added.any()
+            if before in (LABELS.index(NOBODY), LABELS.index(NO_GESTURE)) and added.any():
+                assert after in possible
+                quiet, changed = quiet + 1, changed + (after != before)
+            elif added.any():
+                assert after == before
+            if sum(match.any() for match in matches) == 1:
+                sides[next(k for k, match in enumerate(matches) if match.any())] += 1
+    # 260 windows, of which 208 get one; some of these are too far aside, or have equals elsewhere.
+    assert min(sides) > 3
+    assert quiet > 10
+    assert changed > 5
+
+
+def test_bf16_is_refused_where_gradients_would_be_memory_never_written(root, book, tmp_path, monkeypatch):
+    monkeypatch.setattr(build, "computes_bf16", lambda device: True)
+    chosen = settings(root, book=str(book), run={"precision": "bf16", "device": "cpu"})
+    with pytest.raises(ConfigError, match=r"run\.precision: bf16 on a CPU needs windows wider than 16 pixels"):
+        train_stand_in(chosen, tmp_path / "run", ProcessGroup(), Silent(), watch)
+
+
+def test_a_step_in_bf16_goes_where_one_in_fp32_does(root, monkeypatch):
+    monkeypatch.setattr(build, "computes_bf16", lambda device: True)  # PyTorch emulates it where a CPU has none
+    window = visit_values(root)["window"] | {"size": [32, 32]}
+    x_BCHW = torch.poisson(torch.full((26, 4, 32, 32), 0.5), generator=torch.Generator().manual_seed(0))
+    gradients = []
+    for precision in ("fp32", "bf16"):
+        chosen = settings(root, window=window, run={"precision": precision, "device": "cpu"})
+        torch.manual_seed(0)  # of the dropout
+        network = StandIn(StandInConfig(channels=4, words=13, quiet=(11, 12), book="0" * 64, width=8))
+        stage = StandInStage(network, tuple(range(13)), chosen, None, ProcessGroup())
+        batch = Batch(x_BCHW, torch.arange(26) % 13, torch.full((26,), UNLABELLED), None, ())
+        torch.manual_seed(1)
+        step = stage.step(batch, 0)
+        assert step.values["loss"].dtype == torch.float32
+        gradients.append(torch.cat([part.flatten() for part in step.gradients[0]._parts]))
+    assert 0.9 < functional.cosine_similarity(*gradients, dim=0) < 1
 
 
 def test_unknown_shares_and_missing_classes_are_refused(root, moments):

@@ -58,7 +58,8 @@ def test_the_brackets_tell_the_defaults():
         ("variation.slight=2", "slight"),
         ("rule.threshold=1", "threshold"),
         ("windows_per_epoch=10", "windows_per_epoch"),
-        ("run.precision=bf16", "precision"),
+        ("run.precision=fp16", "precision"),
+        ("variation.beside=2", "beside"),
         ("rule.treshold=0.5", "treshold"),
     ],
 )

@@ -81,7 +81,7 @@ class EvaluationSet:
         start = self.draw.start
         batches = [start[at : at + EVALUATION_BATCH] for at in range(0, len(start), EVALUATION_BATCH)]
         outputs: torch.Tensor | None = None
-        with torch.inference_mode(), autocast(self.settings, self.group.device):
+        with torch.inference_mode(), autocast(self.settings.run, self.settings.window.size, self.group.device):
             for number in range(self.group.rank, len(batches), self.group.size):
                 output = function(self.anonymize_rows(anonymizer, (*name, number), batches[number])).float()
                 if outputs is None:

@@ -17,7 +17,7 @@ from eventveil.models.published import load_torchvision, read_state_dict
 from eventveil.models.resnet import ResNetClassifier
 from eventveil.settings import first_finding
 from eventveil.training.randomness import seed_of
-from eventveil.training.settings import ClassifierSettings, TrainSettings
+from eventveil.training.settings import ClassifierSettings, RunSettings, TrainSettings
 
 # Up to this width, in pixels, the last layer of a ResNet sees a single column. In oneDNN 3.12 (PyTorch 2.13), the
 # bfloat16 weight gradient of a stride-2 convolution over a single column contains uninitialised memory.
@@ -77,27 +77,32 @@ def new_denoiser(settings: TrainSettings, *name: Any) -> Denoiser:
         return Denoiser(DenoiserConfig(channels=channels(settings)))
 
 
-def autocast(settings: TrainSettings, device: torch.device) -> torch.autocast:
-    """Return autocast to bfloat16 if the settings enable it; weights and losses stay float32.
+def autocast(run: RunSettings, size: tuple[int, int], device: torch.device) -> torch.autocast:
+    """Return autocast to bfloat16 if the run enables it; weights and losses stay float32.
+
+    Args:
+        run: settings of the run.
+        size: width and height of the windows, pixels.
+        device: where the networks compute.
 
     Raises:
         ConfigError: see `check_precision`.
     """
-    check_precision(settings, device)
-    return torch.autocast(device.type, torch.bfloat16, enabled=settings.run.precision == "bf16")
+    check_precision(run, size, device)
+    return torch.autocast(device.type, torch.bfloat16, enabled=run.precision == "bf16")
 
 
-def check_precision(settings: TrainSettings, device: torch.device) -> None:
+def check_precision(run: RunSettings, size: tuple[int, int], device: torch.device) -> None:
     """Refuse bfloat16 where the device does not support it, or would compute wrong gradients.
 
     Raises:
         ConfigError: the device does not compute in it, or windows are too narrow for it on a CPU.
     """
-    if settings.run.precision != "bf16":
+    if run.precision != "bf16":
         return
     if not computes_bf16(device):
         raise ConfigError(f"run.precision: {device} does not compute in bfloat16; choose fp32")
-    if device.type == "cpu" and settings.window.size[0] <= NARROW:
+    if device.type == "cpu" and size[0] <= NARROW:
         raise ConfigError(f"run.precision: bf16 on a CPU needs windows wider than {NARROW} pixels; choose fp32")
 
 

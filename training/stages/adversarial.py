@@ -95,7 +95,7 @@ class AdversarialStage:
         """Compute a step of the helpers, and in every `helper_steps`-th step one of the anonymizer."""
         settings = self._settings
         anonymizing = (number + 1) % settings.adversarial.helper_steps == 0
-        with autocast(settings, self._group.device):
+        with autocast(settings.run, settings.window.size, self._group.device):
             with torch.set_grad_enabled(anonymizing):
                 anonymized_BCHW, rate = self._anonymize(batch)
             detached_BCHW = anonymized_BCHW.detach().requires_grad_(anonymizing)

@@ -48,7 +48,7 @@ class ClassifierStage(SingleNetwork):
         """Compute a step: cross-entropy, for identity the triplet loss, and the denoiser's error if there is one."""
         settings, group = self.settings, self.evaluation_set.group
         label_B = batch.target_B if self._label == "target" else batch.person_B
-        with autocast(settings, group.device):
+        with autocast(settings.run, settings.window.size, group.device):
             x_BCHW = self.anonymize(batch)
             values = {}
             if self.attacker.denoiser is not None:

@@ -50,7 +50,7 @@ class Invert(SingleNetwork):
 
     def step(self, batch: Batch, number: int) -> Step:  # noqa: ARG002 - all steps are alike
         """Compute a step."""
-        with autocast(self.settings, self.evaluation_set.group.device):
+        with autocast(self.settings.run, self.settings.window.size, self.evaluation_set.group.device):
             loss = functional.mse_loss(self._denoiser(self.anonymize(batch)).float(), batch.x_BCHW)
         return Step({"loss": loss}, [self.learner.gradient(loss)])
 

@@ -1,7 +1,7 @@
 """Loads the training batches of the stand-in: windows that end at any moment, all classes in their shares, varied.
 
-Legend of axes: N windows of an epoch, B windows of this process's part of a batch, K classes, J windows of a batch that
-begin elsewhere, C channels, H rows, W columns.
+Legend of axes: N windows of an epoch, B windows of this process's part of a batch, K classes, J changed windows of a
+batch, C channels, H rows, W columns.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import numpy.typing as npt
 import torch
 
 from eventveil.errors import ConfigError
+from eventveil.replay.datasets.dvs_gesture import NO_GESTURE, NOBODY
 from eventveil.training.data.loader import UNLABELLED, Batch
 from eventveil.training.distributed.process_group import ProcessGroup
 from eventveil.training.randomness import NamedNoise, numpy_generator, torch_generator
@@ -58,6 +59,7 @@ class MomentLoader:
             raise ConfigError(f"data: no training window of {', '.join(missing)}; simulate more people or scenes")
         share_K = np.array([settings.shares.get(name, 1.0) for name in classes])
         self._share_K = share_K / share_K.sum()
+        self._quiet_K = np.isin(classes, (NOBODY, NO_GESTURE))
         self._mirrored = torch.tensor(mirrored)
         self._label_N = label_N
         self._drawn = np.empty((0, settings.batch), np.int64)
@@ -83,6 +85,7 @@ class MomentLoader:
         counts_BCHW = self._moments.cut(self._end_N[drawn], rows_per_bin)
         label_B = self._label_N[drawn]
         self._begin_elsewhere(counts_BCHW, label_B, drawn, rows_per_bin, numpy_generator("cut", *name))
+        self._stand_beside(counts_BCHW, label_B, numpy_generator("beside", *name))
         generator = torch_generator(CPU, "variation", *name)
         x_BCHW, mirrored_B = vary(torch.from_numpy(counts_BCHW), settings.variation, window.bin_us / 1e6, generator)
         target_B = torch.from_numpy(label_B)
@@ -122,6 +125,29 @@ class MomentLoader:
             replaced = len(beginning) - 2 * kept  # channels: two for each bin
             counts_BCHW[window, :replaced] = beginning[:replaced]
             if kept * rows_per_bin_B[window] <= self._before:
+                label_B[window] = self._label_N[other]
+
+    def _stand_beside(
+        self, counts_BCHW: npt.NDArray[np.float32], label_B: Integers, generator: np.random.Generator
+    ) -> None:
+        """Add any moment of any recording to some windows, a quarter to half of the width to the left or right.
+
+        The label stays where it is a gesture; else it becomes that of the person at the side. So the gesture nearer to
+        the middle counts, and somebody who only stands or walks there does not hide it.
+        """
+        chosen_J = np.flatnonzero(generator.random(len(label_B)) < self._settings.variation.beside)
+        other_J = generator.integers(len(self._end_N), size=len(chosen_J))
+        rows_J = np.full(len(chosen_J), self._settings.window.offsets)
+        width = counts_BCHW.shape[3]
+        by_J = generator.integers(width // 4, width // 2, len(chosen_J), endpoint=True)
+        left_J = generator.random(len(chosen_J)) < 0.5
+        others = self._moments.cut(self._end_N[other_J], rows_J)
+        for window, beside, other, by, left in zip(chosen_J, others, other_J, by_J, left_J, strict=True):
+            if left:
+                counts_BCHW[window, ..., : width - by] += beside[..., by:]
+            else:
+                counts_BCHW[window, ..., by:] += beside[..., : width - by]
+            if self._quiet_K[label_B[window]]:
                 label_B[window] = self._label_N[other]
 
     def _names(self, drawn: Any) -> list[str]:

@@ -30,6 +30,7 @@ from eventveil.training.distributed.process_group import ProcessGroup
 from eventveil.training.engine.checkpoint import load_networks
 from eventveil.training.engine.loop import BEST, ProgressReporter, run_stage
 from eventveil.training.engine.run_folder import NOT_IN_DIGEST, check_run_folder, prepare_stage_folder
+from eventveil.training.networks.build import check_precision
 from eventveil.training.randomness import seed_of
 from eventveil.training.run import EXTRAS
 from eventveil.training.stages import plots
@@ -69,6 +70,7 @@ def train_stand_in(
     if group.leads:
         check_run_folder(folder)
         _check_extras(settings)
+        check_precision(settings.run, settings.window.size, group.device)
     book = Book.read(settings.book)
     first = open_split(settings.data, folder, watch) if group.local_rank == 0 else None
     group.wait()

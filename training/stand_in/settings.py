@@ -50,6 +50,7 @@ class VariationSettings(Settings):
     noise_hz: NonNegativeFloat = 5.0
     untouched: Share = 0.5
     cut: Share = 0.0
+    beside: Share = 0.0
 
     @model_validator(mode="after")
     def _is_ascending(self) -> Self:
@@ -93,8 +94,6 @@ class StandInSettings(Settings):
     def _is_consistent(self) -> Self:
         if self.windows_per_epoch < self.batch:
             raise ValueError(f"windows_per_epoch: expected at least batch, {self.batch}, got {self.windows_per_epoch}")
-        if self.run.precision != "fp32":
-            raise ValueError("run.precision: the stand-in is trained in fp32")
         if self.data.val_people == 0:
             raise ValueError("data.val_people: expected 1 or more, for the figures after each epoch; got 0")
         return self

@@ -20,6 +20,7 @@ from eventveil.training.data.loader import Batch
 from eventveil.training.distributed.process_group import ProcessGroup
 from eventveil.training.engine.learner import Learner
 from eventveil.training.engine.stage import Step, accuracy
+from eventveil.training.networks.build import autocast
 from eventveil.training.stand_in.moments import LabelledSpan, Moments
 from eventveil.training.stand_in.outcomes import BATCH, Integers, named, probabilities, trials_of, words_of
 from eventveil.training.stand_in.settings import StandInSettings
@@ -63,7 +64,9 @@ class StandInStage:
 
     def step(self, batch: Batch, number: int) -> Step:  # noqa: ARG002 - all steps are alike
         """Compute a step."""
-        logits_BK, word_B = self.network(batch.x_BCHW), self._word_of_class[batch.target_B]
+        with autocast(self._settings.run, self._settings.window.size, self._group.device):
+            logits_BK = self.network(batch.x_BCHW)
+        word_B = self._word_of_class[batch.target_B]
         loss = functional.cross_entropy(logits_BK, word_B, label_smoothing=self._settings.smoothing)
         return Step({"loss": loss, "accuracy": accuracy(logits_BK, word_B)}, [self._learner.gradient(loss)])
 
