@@ -113,7 +113,12 @@ class DvServer:
                 waiting: queue.Queue[bytes] = queue.Queue(QUEUE)
                 thread = threading.Thread(target=self._serve, args=(client, waiting), name="dv client", daemon=True)
                 self._clients[thread] = waiting
-            thread.start()
+            try:
+                thread.start()
+            except RuntimeError:  # the machine has no thread left
+                client.close()
+                with self._lock:
+                    del self._clients[thread]
 
     def _serve(self, client: socket.socket, waiting: queue.Queue[bytes]) -> None:
         try:

@@ -129,6 +129,20 @@ def test_several_processes_make_the_same_rows_and_a_second_run_finds_them(tmp_pa
     assert next((tmp_path / "one").iterdir()).stat() == before
 
 
+@pytest.mark.parametrize("damage", ["empty", "header", "cut off", "another array"])
+def test_a_damaged_file_is_made_again(tmp_path, damage):
+    trials = one_trial(tmp_path, events_of(1, 100))
+    rows = np.array(build(trials, shape(), tmp_path / "windows").rows)
+    (path,) = (tmp_path / "windows").iterdir()
+    whole = path.read_bytes()
+    if damage == "another array":
+        np.save(path, rows[..., :-1])
+    else:
+        path.write_bytes({"empty": b"", "header": whole[7:], "cut off": whole[:-1]}[damage])
+    np.testing.assert_array_equal(build(trials, shape(), tmp_path / "windows").rows, rows)
+    assert path.read_bytes() == whole
+
+
 def test_rows_of_changed_events_are_made_again(tmp_path):
     build(one_trial(tmp_path, events_of(1, 100)), shape(), tmp_path / "windows")
     build(one_trial(tmp_path, events_of(2, 100)), shape(), tmp_path / "windows")

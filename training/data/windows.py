@@ -108,7 +108,7 @@ def build(
         return Windows(shape, (), np.zeros(1, np.int64), np.zeros((0, *shape.row), shape.dtype))
     trials, first_row = _in_order(trials, shape)
     path = folder / f"{_digest(trials, shape)}.npy"
-    if not path.exists() or len(np.load(path, mmap_mode="r")) != first_row[-1]:
+    if _opened(path, shape, int(first_row[-1])) is None:
         try:
             private_folder(folder)
             with atomic_file(path) as file:
@@ -120,6 +120,15 @@ def build(
                 "free some space, set data.cache to another folder, or lower window.offsets"
             ) from error
     return Windows(shape, trials, first_row, np.load(path, mmap_mode="r"))
+
+
+def _opened(path: Path, shape: RowShape, rows: int) -> Rows | None:
+    """Map a file of rows; None if there is none, or it is damaged and has to be made again."""
+    try:
+        found: Rows = np.load(path, mmap_mode="r")
+    except (FileNotFoundError, EOFError, ValueError):
+        return None
+    return found if found.shape == (rows, *shape.row) and found.dtype in (shape.dtype, np.uint8) else None
 
 
 def build_in_memory(trials: Sequence[Trial], shape: RowShape) -> Windows:

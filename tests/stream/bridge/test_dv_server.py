@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import threading
 
 import pytest
 from camera_helpers import live, read_events, wait_until
@@ -91,6 +92,24 @@ def test_clients_come_and_go_and_are_limited(port):
             return server.clients == 0
 
         wait_until(have_left)
+
+
+def test_a_client_is_turned_away_while_the_machine_has_no_thread_for_it(port, monkeypatch):
+    start, refused = threading.Thread.start, []
+
+    def exhausted(thread):
+        if thread.name == "dv client" and not refused:
+            refused.append(thread)
+            raise RuntimeError("can't start new thread")
+        start(thread)
+
+    monkeypatch.setattr(threading.Thread, "start", exhausted)
+    with DvServer(uri(port), SENSOR) as server:
+        with socket.create_connection(("127.0.0.1", port), timeout=10) as first:
+            assert first.recv(1) == b""
+        assert server.clients == 0
+        with socket.create_connection(("127.0.0.1", port), timeout=10) as second:
+            assert second.recv(1)
 
 
 @pytest.mark.parametrize(
