@@ -126,8 +126,9 @@ class Pixelate:
     def anonymize(self, x_BCHW: torch.Tensor, _generator: NoiseGenerator, /) -> torch.Tensor:
         """Return pixelated windows; the sum over each block is unchanged."""
         height, width = x_BCHW.shape[2:]
-        means = functional.avg_pool2d(x_BCHW, self.size, ceil_mode=True)
-        blocks = means.repeat_interleave(self.size, 2).repeat_interleave(self.size, 3)
+        rows, columns = min(self.size, height), min(self.size, width)  # no memory for a block larger than the window
+        means = functional.avg_pool2d(x_BCHW, (rows, columns), ceil_mode=True)
+        blocks = means.repeat_interleave(rows, 2).repeat_interleave(columns, 3)
         return blocks[:, :, :height, :width].contiguous()
 
 
