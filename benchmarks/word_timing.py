@@ -8,7 +8,7 @@ compares two sessions, step by step: the same word counts the more, the rarer it
 often it prefers another session of the same person to a session of another one (chance 50 %), with its 95 % interval
 by person. An audit's attackers learn, and get more. `--rule` replaces parameters of the rule, for example the most
 windows by which it delays a change at random (models/decision.py); `--seed` draws other delays. `--condition` changes
-the windows first, as an audit does.
+the windows first, as an audit does. Its `two-people` needs `--beside`, a folder of other people, who stand to the side.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from machine import processor
 from rich.console import Console
 from rich.table import Table
 
-from eventveil.audit.conditions import CONDITIONS
+from eventveil.audit.conditions import CONDITIONS, OF_WINDOWS, TWO_PEOPLE, TwoPeople
 from eventveil.audit.stand_in import StandInSource
 from eventveil.models import shipped
 from eventveil.models.book import Book
@@ -50,16 +50,23 @@ def main() -> None:
     parser.add_argument("folder", type=Path)
     parser.add_argument("--weights", type=Path, default=Path("shipped"))
     parser.add_argument("--rule", nargs="*", default=[], metavar="KEY=VALUE", help="instead of what the weights say")
-    parser.add_argument("--condition", choices=sorted(CONDITIONS), help="of an audit")
+    parser.add_argument("--condition", choices=sorted({*CONDITIONS, TWO_PEOPLE} - OF_WINDOWS), help="of an audit")
+    parser.add_argument("--beside", type=Path, metavar="FOLDER", help="people of another seed, for two-people")
     parser.add_argument("--seed", type=int, default=0, help="of the rule's random numbers, and of the condition")
     options = parser.parse_args()
+    if (options.condition == TWO_PEOPLE) != (options.beside is not None):
+        parser.error("--condition two-people and --beside FOLDER belong together")
     path = shipped.files_of(options.weights)[0]
     weights, book = load_weights(path), Book.read(path.with_name(BOOK))
     assert isinstance(weights.model, StandIn)
     rule = {key: yaml.safe_load(value) for key, value in (each.split("=") for each in options.rule)}
     config = weights.model.config = replace(weights.model.config, **rule)
     step_s = book.step_us / 1e6
-    change = CONDITIONS[options.condition] if options.condition else None
+    change = None
+    if options.beside:
+        change = TwoPeople(build_in_memory(open_dataset(options.beside).trials, shape_of(weights.metadata)))
+    elif options.condition:
+        change = CONDITIONS[options.condition]
     source = StandInSource(weights.model, book, change)
     words_ST, person_S, session_S, place_T = words_of(options.folder, source, weights.metadata, options.seed)
     begins_T = place_T < round(BEGINNING_S / step_s)
@@ -87,13 +94,12 @@ def words_of(
     folder: Path, source: StandInSource, window: Metadata, seed: int
 ) -> tuple[Integers, Integers, Integers, Integers]:
     """Return the words, (S, T), person and session of each row, (S,), and the place of each step in its trial, (T,)."""
-    shape = RowShape.of(mode="windows", bins=window.bins, bin_us=window.bin_us, offsets=1, size=window.size, crop=None)
     by_person: dict[str, list[object]] = {}
     for trial in open_dataset(folder).trials:
         by_person.setdefault(trial.subject, []).append(trial)
     words, people, sessions, places = [], [], [], None
     for number, trials in enumerate(by_person.values()):
-        raw = build_in_memory(trials, shape)
+        raw = build_in_memory(trials, shape_of(window))
         # Each person has a seed: delays that all have in common would hide nothing.
         word_R = source.publish(raw, seed_of(seed, "person", number), torch.device("cpu")).word_R
         for session, (first, end, place_T) in enumerate(sessions_of(raw)):
@@ -107,6 +113,11 @@ def words_of(
         )
     assert places is not None
     return np.array(words), np.array(people), np.array(sessions), places
+
+
+def shape_of(window: Metadata) -> RowShape:
+    """Return whole bins."""
+    return RowShape.of(mode="windows", bins=window.bins, bin_us=window.bin_us, offsets=1, size=window.size, crop=None)
 
 
 def sessions_of(raw: Windows) -> Iterator[tuple[int, int, Integers]]:
