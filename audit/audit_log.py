@@ -18,7 +18,7 @@ from typing import Any
 
 from eventveil.audit.figures import Outcome
 from eventveil.errors import AuditError
-from eventveil.files import append_private
+from eventveil.host.files import append_private
 
 SUFFIX = ".looks"
 

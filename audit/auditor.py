@@ -40,7 +40,7 @@ from eventveil.audit.stand_in import StandInSource
 from eventveil.audit.subjects import Subject
 from eventveil.audit.workspace.workspace import AuditPlan, AuditWorkspace
 from eventveil.errors import AuditError
-from eventveil.files import private_folder, write_atomic
+from eventveil.host.files import private_folder, write_atomic
 from eventveil.stream.protocol.certificate import CERTIFICATE
 from eventveil.training.data.split import open_split
 from eventveil.training.distributed.process_group import ProcessGroup

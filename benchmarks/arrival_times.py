@@ -31,8 +31,8 @@ from machine import processor
 from rich.console import Console
 from rich.table import Table
 
-from eventveil.addresses import free_port
 from eventveil.config import run_settings
+from eventveil.host.addresses import free_port
 from eventveil.models import save_weights
 from eventveil.models.kinds import initialise
 from eventveil.models.metadata import Metadata

@@ -30,7 +30,7 @@ import zmq
 from machine import processor
 from websockets.asyncio.client import connect
 
-from eventveil.processes import module_command
+from eventveil.host.processes import module_command
 from eventveil.stream.protocol.wire import Geometry, WindowHeader, encode
 
 SHAPE = (2, 96, 128)  # large, so that what waits for a halted browser fills the buffers of the kernel

@@ -24,7 +24,7 @@ from machine import processor
 from rich.console import Console
 from rich.table import Table
 
-from eventveil.processes import module_command
+from eventveil.host.processes import module_command
 
 FIRST_S, LAST_S, STOP_S = 10, 35, 38
 UTIME, STIME, SESSION = 13, 14, 5  # fields of /proc/PID/stat, from 0, see proc_pid_stat(5)

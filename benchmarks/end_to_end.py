@@ -42,7 +42,7 @@ from rich.table import Table
 from start import family, pss_mb
 
 from eventveil import EventPacket, Sensor
-from eventveil.processes import module_command
+from eventveil.host.processes import module_command
 from eventveil.stream.runtime.latency import BOUNDS_MS
 
 WINDOW_US = BINS * BIN_US

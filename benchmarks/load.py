@@ -37,8 +37,8 @@ from rich.table import Table
 from source_stage import Sink, play
 
 from eventveil import EventPacket
+from eventveil.host.processes import module_command
 from eventveil.models.shipped import NOISY_CHANNEL
-from eventveil.processes import module_command
 from eventveil.stream import subscribe
 from eventveil.stream.histogram import WindowedHistogrammer
 from eventveil.stream.protocol.keys import AllowList, new_keys, read_public
@@ -49,7 +49,7 @@ from eventveil.stream.publisher.publisher import Publisher
 from eventveil.stream.runtime.accounting import PipelineCounters
 from eventveil.stream.runtime.message import StageMessage
 from eventveil.stream.runtime.windows import Origin, Seal
-from eventveil.stream.settings import PublishSettings
+from eventveil.stream.settings.pipeline import PublishSettings
 
 CAMERAS, CAMERA_RATE = 8, 2e6
 SUBSCRIBERS, STALLED, THREADS = 100, 10, 25

@@ -26,8 +26,8 @@ from machine import processor
 from rich.console import Console
 from rich.table import Table
 
-from eventveil.addresses import free_port
 from eventveil.config import run_settings
+from eventveil.host.addresses import free_port
 from eventveil.models import shipped
 from eventveil.stream import subscribe
 from eventveil.stream.pipeline.pipeline import Pipeline

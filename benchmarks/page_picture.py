@@ -18,8 +18,8 @@ from pathlib import Path
 from selenium import webdriver
 from selenium.webdriver.support.ui import WebDriverWait
 
-from eventveil.addresses import free_port
-from eventveil.processes import module_command
+from eventveil.host.addresses import free_port
+from eventveil.host.processes import module_command
 
 SIZE = (1100, 640)
 START_S, WATCHED_S = 120, 40

@@ -13,8 +13,8 @@ import time
 from pathlib import Path
 
 from eventveil.cli.show import plans_of
-from eventveil.stream.show.reel import Reel
-from eventveil.stream.show.sheet import animation
+from eventveil.stream.owner.show.reel import Reel
+from eventveil.stream.owner.show.sheet import animation
 
 SOURCE = "simulate:?seconds=4&subjects=2&look=dvs-gesture"
 BEGIN, STEPS = 44, 22  # tenths of a second

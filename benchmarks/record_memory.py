@@ -29,7 +29,7 @@ import numpy as np
 import zmq
 from machine import processor
 
-from eventveil.processes import module_command
+from eventveil.host.processes import module_command
 from eventveil.stream.protocol.wire import Geometry, StateHeader, WindowHeader, encode
 
 WARM_UP_S = 300.0  # as in scripts/soak, for ZeroMQ's queues

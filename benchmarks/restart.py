@@ -24,7 +24,7 @@ from machine import processor
 from rich.console import Console
 from rich.table import Table
 
-from eventveil.processes import module_command
+from eventveil.host.processes import module_command
 
 STAGES = {"histogram:0": 2.0, "anonymize": 5.0, "publish": 2.0}  # the shipped stand-in has no classifier
 """The stages, and how many seconds each of them may be away."""

@@ -12,7 +12,7 @@ import re
 from pathlib import Path
 from typing import NamedTuple
 
-from eventveil.plotting import CHANCE, GUESSING, draw_legend, draw_point, new_figure
+from eventveil.figures.plotting import CHANCE, GUESSING, draw_legend, draw_point, new_figure
 
 PAGE = Path(__file__).resolve().parents[1] / "docs/results.md"
 HEADING = "### The frontier"

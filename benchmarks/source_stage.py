@@ -14,7 +14,7 @@ from eventveil.stream.runtime.accounting import PipelineCounters
 from eventveil.stream.runtime.edge_queue import EdgeSender
 from eventveil.stream.runtime.reporting import StageReporter
 from eventveil.stream.runtime.signals import Signals
-from eventveil.stream.settings import SourceSettings
+from eventveil.stream.settings.pipeline import SourceSettings
 from eventveil.stream.stages.recording import RecordingSource
 
 

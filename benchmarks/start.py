@@ -22,8 +22,8 @@ from machine import processor
 from rich.console import Console
 from rich.table import Table
 
-from eventveil.addresses import free_port
-from eventveil.processes import module_command
+from eventveil.host.addresses import free_port
+from eventveil.host.processes import module_command
 from eventveil.stream import subscribe
 
 REST_S = 2.0  # after the first gesture

@@ -34,7 +34,7 @@ from eventveil.models.metadata import Metadata
 from eventveil.models.stand_in import StandIn
 from eventveil.models.weights import load_weights
 from eventveil.replay.datasets import open_dataset
-from eventveil.stream.book_planning import BOOK
+from eventveil.stream.planning.books import BOOK
 from eventveil.training.data.binned_trials import RowShape
 from eventveil.training.data.windows import Windows, build_in_memory
 from eventveil.training.evaluation.confidence import bootstrap_by_person

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from eventveil.kernel_cache import ensure_cache
+from eventveil.host.kernel_cache import ensure_cache
 from eventveil.version import __version__
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from eventveil.errors import EventFileError
 from eventveil.events import EventPacket
-from eventveil.files import check_target
+from eventveil.host.files import check_target
 from eventveil.io.formats.writer import open_writer
 from eventveil.io.source import EventSource
 

@@ -22,7 +22,7 @@ from pydantic import ValidationError
 
 from eventveil.errors import BookError
 from eventveil.events import EventPacket, Sensor
-from eventveil.files import write_atomic
+from eventveil.host.files import write_atomic
 from eventveil.models.book_format import (
     BookMetadata,
     Word,

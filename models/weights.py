@@ -18,7 +18,7 @@ import torch
 from torch import nn
 
 from eventveil.errors import WeightsError
-from eventveil.files import write_atomic
+from eventveil.host.files import write_atomic
 from eventveil.models.header import METADATA_KEY, open_file, parse_metadata
 from eventveil.models.kinds import build, describe
 from eventveil.models.metadata import Digests, Metadata

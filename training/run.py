@@ -11,7 +11,7 @@ from typing import Any, Literal
 from torch import nn
 
 from eventveil.errors import ConfigError
-from eventveil.extras import install_hint
+from eventveil.host.extras import install_hint
 from eventveil.models.kinds import AnonymizerNetwork
 from eventveil.replay.datasets.trials import Dataset, people_of
 from eventveil.training.data.event_rules import changes_events

@@ -10,8 +10,8 @@ from io import BytesIO
 from typing import Any
 
 from eventveil.errors import TrainingError
-from eventveil.extras import require
-from eventveil.plotting import CHANCE, GUESSING, LINE, draw_legend, draw_point, new_figure
+from eventveil.figures.plotting import CHANCE, GUESSING, LINE, draw_legend, draw_point, new_figure
+from eventveil.host.extras import require
 from eventveil.training.table_text import METRICS, FilledRow
 
 with require("matplotlib", extra="train", error=TrainingError):

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from eventveil.table_rows import latex_row, latex_text, markdown_row
+from eventveil.figures.table_rows import latex_row, latex_text, markdown_row
 
 
 class Metric(NamedTuple):

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from eventveil.errors import TrainingError
-from eventveil.files import atomic_file, private_folder
+from eventveil.host.files import atomic_file, private_folder
 
 
 def write_whole(path: Path, write: Callable[[IO[bytes]], object]) -> None:

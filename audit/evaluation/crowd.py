@@ -27,7 +27,7 @@ import numpy.typing as npt
 
 from eventveil.audit.figures import CrowdFigures, Figure
 from eventveil.errors import AuditError
-from eventveil.extras import require
+from eventveil.host.extras import require
 from eventveil.training.evaluation.confidence import bootstrap_by_person
 
 with require("scipy", extra="audit", error=AuditError):

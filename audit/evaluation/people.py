@@ -19,7 +19,7 @@ import numpy.typing as npt
 
 from eventveil.audit.figures import PersonLinked
 from eventveil.errors import AuditError
-from eventveil.extras import require
+from eventveil.host.extras import require
 
 with require("scipy", extra="audit", error=AuditError):
     from scipy.stats import binom

@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from eventveil.audit.figures import Figure
 from eventveil.errors import AuditError
-from eventveil.extras import require
+from eventveil.host.extras import require
 from eventveil.training.evaluation.confidence import Interval, accuracy_interval, expanded_tail, wilson
 from eventveil.training.evaluation.retrieval_metrics import Labels
 

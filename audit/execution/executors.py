@@ -26,7 +26,7 @@ import torch
 from eventveil.audit.execution.scheduler import Ended, Job, JobEvent, Lost, Moved, perform
 from eventveil.audit.workspace.workspace import AuditPlan, AuditWorkspace
 from eventveil.errors import AuditError, EventVeilError
-from eventveil.processes import (
+from eventveil.host.processes import (
     blocked_signals,
     describe_end,
     environment,

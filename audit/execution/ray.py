@@ -15,9 +15,9 @@ from typing import Any, Self
 from eventveil.audit.execution.executors import GRACE_S, POLL_S, Failed, Steps, attempt, pack, to_exception
 from eventveil.audit.execution.scheduler import Ended, Job, JobEvent, Lost, Moved
 from eventveil.audit.workspace.workspace import AuditPlan, AuditWorkspace
-from eventveil.extras import require
-from eventveil.processes import forbid_core_dumps
-from eventveil.ray_cluster import connect
+from eventveil.host.extras import require
+from eventveil.host.processes import forbid_core_dumps
+from eventveil.host.ray_cluster import connect
 from eventveil.training.distributed.process_group import join_group
 
 with require("ray", extra="cluster"):

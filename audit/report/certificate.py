@@ -20,7 +20,7 @@ from cryptography.hazmat.primitives.serialization import (
 
 from eventveil.audit.report.report import PUBLIC_KEY, REPORT, AuditReport, digest
 from eventveil.errors import AuditError
-from eventveil.files import write_atomic
+from eventveil.host.files import write_atomic
 from eventveil.models.rate_limit import bits_per_second, steps_per_second
 from eventveil.stream.protocol import dsse
 from eventveil.stream.protocol.certificate import (

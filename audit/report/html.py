@@ -26,7 +26,7 @@ from eventveil.audit.report.summary import (
 )
 from eventveil.audit.report.verdict import below_chance
 from eventveil.errors import AuditError
-from eventveil.extras import require
+from eventveil.host.extras import require
 from eventveil.stream.protocol.certificate import Signed
 from eventveil.training.whole_file import write_whole
 

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from eventveil.errors import AuditError
-from eventveil.extras import require
+from eventveil.host.extras import require
 from eventveil.training.whole_file import write_whole
 
 SHEETS = "pictures"

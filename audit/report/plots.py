@@ -9,8 +9,8 @@ from typing import Any
 
 from eventveil.audit.figures import Advantage, Attack, CrowdFigures, Figure, SubjectReport, advantages
 from eventveil.errors import AuditError
-from eventveil.extras import require
-from eventveil.plotting import CHANCE, GUESSING, draw_legend, draw_line, draw_point, new_figure
+from eventveil.figures.plotting import CHANCE, GUESSING, draw_legend, draw_line, draw_point, new_figure
+from eventveil.host.extras import require
 
 with require("matplotlib", extra="audit", error=AuditError):
     import matplotlib  # noqa: F401 - so that a missing package is noticed now, not after the hours of an audit

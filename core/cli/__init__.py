@@ -16,13 +16,13 @@ from importlib import import_module
 from typing import Annotated, Any
 
 from eventveil.errors import EventVeilError
-from eventveil.platforms import refusal
+from eventveil.host.platforms import refusal
 
 if (problem := refusal()) is not None:  # before the imports that would fail there
     sys.stderr.write(f"eventveil: {problem}\n")
     sys.exit(2)
 
-from eventveil.processes import default_signals, forbid_core_dumps
+from eventveil.host.processes import default_signals, forbid_core_dumps
 from eventveil.version import __version__
 
 with default_signals(signal.SIGINT):  # the imports take a moment

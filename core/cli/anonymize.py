@@ -23,13 +23,13 @@ from eventveil.cli.options import (
     set_option,
 )
 from eventveil.errors import ConfigError
-from eventveil.extras import require_line
+from eventveil.host.extras import require_line
 
 if TYPE_CHECKING:
     from eventveil.stream.batch.anonymize import Result
     from eventveil.stream.batch.work import Executor
-    from eventveil.stream.plan import PipelinePlan
-    from eventveil.stream.settings import PipelineSettings
+    from eventveil.stream.planning.plan import PipelinePlan
+    from eventveil.stream.settings.pipeline import PipelineSettings
 
 GROUPS = ("window", "anonymize", "classify", "scene")
 FormatOption = Annotated[
@@ -106,7 +106,7 @@ def anonymize(
     from eventveil.stream.archive.message_writer import WRITERS
     from eventveil.stream.batch.anonymize import anonymize_all
     from eventveil.stream.batch.recordings import find_recordings
-    from eventveil.stream.planning import plan_networks
+    from eventveil.stream.planning.planner import plan_networks
 
     if form not in WRITERS:
         raise ConfigError(f"--format {form}: expected {', '.join(WRITERS)}")

@@ -26,7 +26,7 @@ from eventveil.cli.options import (
     stdout,
 )
 from eventveil.errors import AuditError
-from eventveil.extras import require_line
+from eventveil.host.extras import require_line
 from eventveil.models.shipped import key_of
 
 if TYPE_CHECKING:
@@ -300,7 +300,7 @@ def _attack(
     from eventveil.audit.audit_log import AuditLog
     from eventveil.audit.auditor import Auditor
     from eventveil.audit.execution.progress import AuditProgress
-    from eventveil.retention import windows_kept
+    from eventveil.cli.retention import windows_kept
     from eventveil.training.engine.loop import Interrupted
 
     command = shlex.join(["eventveil", *sys.argv[1:]])

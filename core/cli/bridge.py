@@ -7,7 +7,6 @@ from typing import Annotated
 
 import typer
 
-from eventveil.addresses import parse_port, split_host_port
 from eventveil.cli.options import (
     EndpointArgument,
     ExpectedBookOption,
@@ -20,6 +19,7 @@ from eventveil.cli.options import (
     say_json,
 )
 from eventveil.errors import ConfigError
+from eventveil.host.addresses import parse_port, split_host_port
 
 
 def register(app: typer.Typer) -> None:
@@ -57,7 +57,7 @@ def mqtt(
 
     eventveil bridge mqtt tcp://127.0.0.1:5556
     """
-    from eventveil.stream.bridge.mqtt import Broker, bridge_mqtt
+    from eventveil.stream.clients.bridge.mqtt import Broker, bridge_mqtt
 
     host, text = split_host_port(broker)
     port = parse_port(text)

@@ -26,8 +26,8 @@ from eventveil.errors import ConfigError
 
 if TYPE_CHECKING:
     from eventveil.models.metadata import Metadata
-    from eventveil.stream.calibration.profile import SourceProfile
-    from eventveil.stream.settings import SourceSettings
+    from eventveil.stream.owner.calibration.profile import SourceProfile
+    from eventveil.stream.settings.pipeline import SourceSettings
 
 MAX_HOT_PIXELS_SHOWN = 20
 
@@ -84,8 +84,8 @@ def calibrate(
     from eventveil.config import checked
     from eventveil.models import shipped
     from eventveil.models.header import read_metadata
-    from eventveil.stream.planning import window_plan
-    from eventveil.stream.settings import SourceSettings, WindowSettings
+    from eventveil.stream.planning.planner import window_plan
+    from eventveil.stream.settings.pipeline import SourceSettings, WindowSettings
 
     if out is not None:
         check_out(out, force=force)
@@ -104,7 +104,7 @@ def calibrate(
     if forget:
         _forget(profile)
     if out is not None:
-        from eventveil.stream.calibration.image import draw_sheet, write_private
+        from eventveil.stream.owner.calibration.image import draw_sheet, write_private
 
         reference = _reference(beside or ("simulate:" if shipped.is_name(weights) else None), name)
         training = None if reference is None else _measure(reference, plan, seconds)
@@ -121,7 +121,7 @@ def calibrate(
 def _measure(settings: SourceSettings, plan: Any, seconds: float) -> SourceProfile:
     from rich.progress import BarColumn, Progress, TextColumn
 
-    from eventveil.stream.calibration.profile import profile_source
+    from eventveil.stream.owner.calibration.profile import profile_source
 
     columns = TextColumn("{task.description}"), BarColumn(), TextColumn("{task.completed:.1f} of {task.total:.1f} s")
     with Progress(*columns, console=stderr, transient=True, disable=not stderr.is_terminal) as progress:
@@ -136,7 +136,7 @@ def _measure(settings: SourceSettings, plan: Any, seconds: float) -> SourceProfi
 def _reference(beside: str | None, name: str) -> SourceSettings | None:
     """Return the settings of a source that resembles the training data; None if none is known for the weights."""
     from eventveil.config import checked
-    from eventveil.stream.settings import SourceSettings
+    from eventveil.stream.settings.pipeline import SourceSettings
 
     return None if beside is None else checked(SourceSettings, {"uri": beside}, name=name)
 

@@ -15,7 +15,7 @@ from rich.text import Text
 
 from eventveil.cli.options import ForceOption, JsonOption, check_out, print_json, say, stderr, stdout
 from eventveil.errors import ConfigError
-from eventveil.files import write_atomic
+from eventveil.host.files import write_atomic
 
 if TYPE_CHECKING:
     from eventveil.io.camera.device import CameraInfo

@@ -16,11 +16,11 @@ from rich.live import Live
 from rich.panel import Panel
 from rich.text import Text
 
-from eventveil.addresses import free_port
 from eventveil.cli.options import JsonOption, print_json, say, stdout
 from eventveil.errors import LineError
-from eventveil.extras import require_line
-from eventveil.processes import module_command
+from eventveil.host.addresses import free_port
+from eventveil.host.extras import require_line
+from eventveil.host.processes import module_command
 
 if TYPE_CHECKING:
     import numpy as np
@@ -153,7 +153,7 @@ def _summary(publisher: subprocess.Popen[str], endpoint: str) -> dict[str, Any]:
 
 def _open_page(endpoint: str, opened: ExitStack) -> None:
     """Serve the page of the published windows, and print its address."""
-    from eventveil.stream.web.process import page_of
+    from eventveil.stream.clients.web.process import page_of
 
     opened.enter_context(page_of(endpoint, ("127.0.0.1", 0), say=say))
 

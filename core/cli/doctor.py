@@ -13,7 +13,7 @@ from rich.text import Text
 from eventveil.cli.options import JsonOption, print_json, say, set_option, stderr, stdout
 
 if TYPE_CHECKING:
-    from eventveil.stream.settings import PipelineSettings
+    from eventveil.stream.settings.pipeline import PipelineSettings
 
 STYLES = {"green": "green", "amber": "yellow", "red": "bold red"}
 

@@ -10,7 +10,7 @@ import typer
 from eventveil.cli.options import JsonOption, print_json, say, stdout
 
 if TYPE_CHECKING:
-    from eventveil.retention import Trace
+    from eventveil.cli.retention import Trace
     from eventveil.service.paths import ServicePaths
 
 
@@ -75,9 +75,9 @@ def forget(
 
 def _traces(target: str) -> tuple[list[Trace], ServicePaths | None]:
     """Return what is kept of a target, and the service if it is the configuration of one."""
+    from eventveil.cli.retention import of_folder, of_pipeline
     from eventveil.config import find_config, packaged_configs, read_yaml, run_settings
     from eventveil.replay.player.sources import look_for
-    from eventveil.retention import of_folder, of_pipeline
     from eventveil.service.paths import ServicePaths
 
     path = Path(target)

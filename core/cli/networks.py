@@ -11,7 +11,7 @@ import typer
 from eventveil.errors import ConfigError
 
 if TYPE_CHECKING:
-    from eventveil.stream.settings import PipelineSettings
+    from eventveil.stream.settings.pipeline import PipelineSettings
 
 CertificateOption = Annotated[
     Path | None,

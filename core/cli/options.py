@@ -15,7 +15,7 @@ import typer
 from rich.console import Console
 
 from eventveil.errors import ConfigError
-from eventveil.files import check_target
+from eventveil.host.files import check_target
 from eventveil.models.shipped import book_of, key_of
 
 if TYPE_CHECKING:

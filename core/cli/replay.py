@@ -58,7 +58,7 @@ def replay(
     from eventveil.config import checked
     from eventveil.stream.archive.mcap_reader import McapRecording
     from eventveil.stream.publisher.republisher import Playback, Republisher
-    from eventveil.stream.settings import PublishSettings
+    from eventveil.stream.settings.pipeline import PublishSettings
 
     publish = checked(
         PublishSettings,

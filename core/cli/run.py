@@ -28,12 +28,12 @@ from eventveil.cli.options import (
 from eventveil.cli.run_output import Output, Ticker, details_of, print_status_json, print_summary, summary_of
 from eventveil.cli.service_manager import ServiceManager
 from eventveil.errors import ConfigError, LineError
-from eventveil.extras import require_line
+from eventveil.host.extras import require_line
 
 if TYPE_CHECKING:
     from eventveil.stream.pipeline.pipeline import Pipeline
     from eventveil.stream.pipeline.status import Status
-    from eventveil.stream.settings import PipelineSettings
+    from eventveil.stream.settings.pipeline import PipelineSettings
 
 SourcesArgument = Annotated[
     list[str],
@@ -160,8 +160,8 @@ def run(
     eventveil run dv:// --weights stand_in.safetensors --serve dv+tcp://127.0.0.1:7777
     """
     require_line("eventveil run")
-    from eventveil.kernel_cache import are_compiled
-    from eventveil.stream.logs import log_json_lines
+    from eventveil.host.kernel_cache import are_compiled
+    from eventveil.stream.runtime.logs import log_json_lines
 
     if log == "json":
         log_json_lines()
@@ -269,8 +269,8 @@ def _dv_server(pipeline: Pipeline) -> Iterator[None]:
     if publish.serve is None:
         yield
         return
-    from eventveil.stream.book_planning import read_planned
-    from eventveil.stream.bridge.serve import serving
+    from eventveil.stream.clients.bridge.serve import serving
+    from eventveil.stream.planning.books import read_planned
 
     assert book is not None  # without a stand-in, no events are published
     with serving(publish.bind, publish.serve, read_planned(book), say=say):
@@ -285,7 +285,7 @@ def _page(pipeline: Pipeline) -> Iterator[None]:
     if settings.watch.view is None:
         yield
         return
-    from eventveil.stream.web.process import page_of
+    from eventveil.stream.clients.web.process import page_of
 
     with page_of(settings.publish.bind, settings.watch.view, say=say):
         yield

@@ -21,10 +21,10 @@ from eventveil.cli.options import (
     say_json,
 )
 from eventveil.errors import ConfigError
-from eventveil.extras import require_line
+from eventveil.host.extras import require_line
 
 if TYPE_CHECKING:
-    from eventveil.stream.plan import PipelinePlan
+    from eventveil.stream.planning.plan import PipelinePlan
 
 
 def register(app: typer.Typer) -> None:
@@ -70,7 +70,7 @@ def show(
     eventveil show simulate: --weights shipped --weights noisy-channel --firenet firenet_1000.pth.tar
     """
     require_line("eventveil show")
-    from eventveil.stream.show.serve import serve_show
+    from eventveil.stream.owner.show.serve import serve_show
 
     values = {"uri": source, "start_s": start, "sensor": sensor and str(sensor), "on_disorder": on_disorder}
     values |= {"on_damage": on_damage}
@@ -87,7 +87,7 @@ def plans_of(source: dict[str, Any], weights: list[Path], book: Path | None = No
     """Return the plan of each anonymizer, by the name of its weights."""
     from eventveil.config import run_settings
     from eventveil.replay.player.sources import look_for
-    from eventveil.stream.planning import plan_networks
+    from eventveil.stream.planning.planner import plan_networks
 
     settings = run_settings({"sources": [source]}, name="eventveil show")
     look_for(settings.sources[0].where)

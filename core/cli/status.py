@@ -13,9 +13,9 @@ from rich.console import Group
 from rich.table import Column, Table
 from rich.text import Text
 
-from eventveil.addresses import parse_port, split_host_port
 from eventveil.cli.options import JsonOption, print_json, stdout
 from eventveil.errors import LineError
+from eventveil.host.addresses import parse_port, split_host_port
 
 ADDRESS = "127.0.0.1:9464"
 TIMEOUT_S = 5.0

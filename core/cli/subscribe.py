@@ -26,7 +26,7 @@ from eventveil.cli.options import (
     stdout,
 )
 from eventveil.errors import ConfigError
-from eventveil.files import atomic_file, private_folder
+from eventveil.host.files import atomic_file, private_folder
 
 if TYPE_CHECKING:
     from eventveil.stream.protocol.wire import Message
@@ -145,8 +145,8 @@ def _forwarder(serve: str | None, book: Path | None) -> Iterator[Callable[[Messa
     if book is None:
         raise ConfigError("--serve: give --book FILE, too: events are verified before they are served")
     from eventveil.models.book import Book
-    from eventveil.stream.bridge.dv_server import DvServer
-    from eventveil.stream.bridge.serve import EventsForwarder
+    from eventveil.stream.clients.bridge.dv_server import DvServer
+    from eventveil.stream.clients.bridge.serve import EventsForwarder
 
     with DvServer(serve, Book.read(book).sensor) as server:
         yield EventsForwarder(server).forward

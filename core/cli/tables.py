@@ -10,7 +10,7 @@ from typing import Any, Literal
 from rich.box import SIMPLE
 from rich.table import Column, Table
 
-from eventveil.table_rows import latex_row, markdown_row
+from eventveil.figures.table_rows import latex_row, markdown_row
 
 Form = Literal["markdown", "csv", "latex"]
 

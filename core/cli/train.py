@@ -21,7 +21,7 @@ from eventveil.cli.options import (
 from eventveil.cli.tables import of_training
 from eventveil.cli.train_run import RunFolder, run_training
 from eventveil.cli.train_table import table
-from eventveil.extras import require_line
+from eventveil.host.extras import require_line
 
 if TYPE_CHECKING:
     from eventveil.settings import Settings

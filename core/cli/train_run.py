@@ -38,7 +38,7 @@ def run_training(
     Raw windows are kept or deleted at the end, as the settings of each run say; where they disagree about one folder,
     its windows are deleted.
     """
-    from eventveil.retention import windows_kept
+    from eventveil.cli.retention import windows_kept
     from eventveil.training.distributed.process_group import join_group, leave_group
     from eventveil.training.engine.loop import Interrupted
     from eventveil.training.engine.progress import Bars

@@ -13,7 +13,7 @@ import typer
 from eventveil.cli.options import JsonOption, OutFolderOption, ResumeOption, set_option, stdout
 from eventveil.cli.train_run import RunFolder, run_training
 from eventveil.errors import ConfigError
-from eventveil.extras import require_line
+from eventveil.host.extras import require_line
 
 if TYPE_CHECKING:
     from eventveil.training.distributed.process_group import ProcessGroup

@@ -61,8 +61,8 @@ def view(
 
     eventveil view tcp://HOST:5556 --server-key line.pub --key alice/secret.key --token page.token
     """
-    from eventveil.stream.web.feed import WatchedPipeline
-    from eventveil.stream.web.serve import serve_page
+    from eventveil.stream.clients.web.feed import WatchedPipeline
+    from eventveil.stream.clients.web.serve import serve_page
 
     stopped: list[bool] = []
     on_signals(lambda: stopped.append(True))

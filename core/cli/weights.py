@@ -11,7 +11,7 @@ from rich.table import Column, Table
 
 from eventveil.cli.options import ForceOption, JsonOption, OutFileOption, check_out, print_json, say, stdout
 from eventveil.errors import ConfigError
-from eventveil.extras import require_line
+from eventveil.host.extras import require_line
 
 if TYPE_CHECKING:
     from torch import nn

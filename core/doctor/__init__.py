@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 from eventveil.doctor import machine, pipeline
 from eventveil.doctor.finding import Finding
-from eventveil.stream.settings import PipelineSettings
+from eventveil.stream.settings.pipeline import PipelineSettings
 
 CHECKS = (*machine.CHECKS, *pipeline.CHECKS)
 

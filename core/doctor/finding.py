@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Literal
 
-from eventveil.stream.settings import PipelineSettings
+from eventveil.stream.settings.pipeline import PipelineSettings
 
 Colour = Literal["green", "amber", "red"]
 

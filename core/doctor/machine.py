@@ -15,10 +15,10 @@ from importlib import metadata
 from pathlib import Path
 
 from eventveil.doctor.finding import Check, Colour, Finding
-from eventveil.extras import install_hint
-from eventveil.kernel_cache import VARIABLE, find_cache, is_temporary
-from eventveil.platforms import is_tested
-from eventveil.stream.settings import PipelineSettings
+from eventveil.host.extras import install_hint
+from eventveil.host.kernel_cache import VARIABLE, find_cache, is_temporary
+from eventveil.host.platforms import is_tested
+from eventveil.stream.settings.pipeline import PipelineSettings
 
 CPUINFO = Path("/proc/cpuinfo")
 LOW_BYTES, MIN_BYTES = 2e9, 100e6  # free disk space below these is amber, and red

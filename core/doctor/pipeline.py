@@ -9,11 +9,11 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from eventveil.addresses import split_host_port
 from eventveil.doctor.finding import Check, Finding
 from eventveil.errors import EventVeilError
-from eventveil.extras import require_line
-from eventveil.stream.settings import PipelineSettings
+from eventveil.host.addresses import split_host_port
+from eventveil.host.extras import require_line
+from eventveil.stream.settings.pipeline import PipelineSettings
 
 RULES_FOLDERS = (Path("/etc/udev/rules.d"), Path("/run/udev/rules.d"), Path("/usr/lib/udev/rules.d"))
 USB = Path("/sys/bus/usb")
@@ -142,7 +142,7 @@ def _runtime_folder(settings: PipelineSettings) -> Iterator[Finding]:
 
 
 def _weights(settings: PipelineSettings) -> Iterator[Finding]:
-    from eventveil.stream.planning import plan
+    from eventveil.stream.planning.planner import plan
 
     try:
         require_line("a network")

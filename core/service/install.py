@@ -9,7 +9,7 @@ import subprocess
 from pathlib import Path
 
 from eventveil.errors import ConfigError
-from eventveil.files import private_folder, write_atomic
+from eventveil.host.files import private_folder, write_atomic
 from eventveil.service.paths import CONFIGS, RULES, USER, ServicePaths
 from eventveil.service.plan import MARK, UDEV, Installation
 from eventveil.stream.protocol.keys import SECRET, new_keys

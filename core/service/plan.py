@@ -13,7 +13,7 @@ from eventveil.config import read_yaml, run_settings
 from eventveil.errors import ConfigError
 from eventveil.io.camera.errors import udev_rules
 from eventveil.service.paths import CONFIGS, RULES, USER, ServicePaths
-from eventveil.stream.settings import PipelineSettings
+from eventveil.stream.settings.pipeline import PipelineSettings
 
 MARK = "# Installed by `eventveil service install`."
 """The first line of each installed file: no other file is ever replaced or removed."""

@@ -31,7 +31,7 @@ from eventveil.stream.protocol.wire import HEADERS, STATE, decode
 from eventveil.stream.publisher.listener import listening
 from eventveil.stream.publisher.public_endpoint import PublicEndpoint
 from eventveil.stream.publisher.subscriptions import SubscriptionTracker
-from eventveil.stream.settings import PublishSettings
+from eventveil.stream.settings.pipeline import PublishSettings
 from eventveil.stream.subscriber.subscriber_socket import connect, subscriber_socket
 
 POLL_MS, BATCH = 50, 100

@@ -5,7 +5,7 @@ from __future__ import annotations
 from importlib.util import find_spec
 
 from eventveil.errors import CameraError
-from eventveil.extras import install_hint
+from eventveil.host.extras import install_hint
 from eventveil.io.camera.device import CameraDevice, CameraInfo, Tuning
 from eventveil.io.camera.uri import DRIVERS, DV_PROCESSING, DV_TCP, DV_UNIX, METAVISION, NEUROMORPHIC, CameraUri
 

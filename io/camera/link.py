@@ -14,11 +14,11 @@ import numpy as np
 import numpy.typing as npt
 
 from eventveil.errors import CameraError
+from eventveil.host.processes import describe_exit, module_command, readable
 from eventveil.io.camera.device import CameraInfo, Tuning
 from eventveil.io.camera.frames import HEAD, LOST, OPENED, Frame, Head, body_buffer, make_frame
 from eventveil.io.camera.process import OPEN_S, STUCK_S
 from eventveil.io.camera.uri import CameraUri
-from eventveil.processes import describe_exit, module_command, readable
 
 SILENCE_S = 2.0  # beyond the process's own alarm: a stopped process gets no alarms either
 

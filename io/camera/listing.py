@@ -11,11 +11,11 @@ import sys
 from collections.abc import Sequence
 from dataclasses import replace
 
+from eventveil.host.processes import forbid_core_dumps, module_command
 from eventveil.io.camera.device import CameraInfo
 from eventveil.io.camera.drivers import INSTALL, MODULES, discover, is_installed
 from eventveil.io.camera.uri import DRIVERS, DV, PROPHESEE
 from eventveil.io.camera.usb import UsbCamera, usb_cameras
-from eventveil.processes import forbid_core_dumps, module_command
 
 PATIENCE_S = 20
 

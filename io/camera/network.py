@@ -23,9 +23,9 @@ from typing import Any
 
 import dv_processing as dv
 
-from eventveil.addresses import split_host_port
 from eventveil.errors import CameraError
 from eventveil.events import Sensor
+from eventveil.host.addresses import split_host_port
 from eventveil.io.camera.configure import refusal
 from eventveil.io.camera.device import CameraBatch, CameraInfo, Tuning
 from eventveil.io.camera.dv import as_records

@@ -19,12 +19,12 @@ import time
 from typing import Any
 
 from eventveil.errors import CameraError
+from eventveil.host.processes import forbid_core_dumps
 from eventveil.io.camera.device import CameraDevice, Tuning
 from eventveil.io.camera.drivers import open_device
 from eventveil.io.camera.frames import EVENTS, LOST, OPENED, TICK, Head, Totals, encode_json
 from eventveil.io.camera.queue import CameraQueue
 from eventveil.io.camera.uri import CameraUri
-from eventveil.processes import forbid_core_dumps
 
 OPEN_S = 60  # to open a camera: some load their firmware, and the first start compiles a decoder
 STUCK_S = 5  # for one round, which normally takes milliseconds

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from typing import Self
 from urllib.parse import parse_qsl
 
-from eventveil.addresses import parse_port, split_host_port
 from eventveil.errors import ConfigError
+from eventveil.host.addresses import parse_port, split_host_port
 
 DV, DV_TCP, DV_UNIX, PROPHESEE = "dv", "dv+tcp", "dv+unix", "prophesee"
 DV_PROCESSING, NEUROMORPHIC, METAVISION = "dv-processing", "neuromorphic-drivers", "metavision"

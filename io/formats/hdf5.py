@@ -19,9 +19,9 @@ from typing import Any, NoReturn, cast
 import numpy as np
 
 from eventveil.events import EventPacket, Sensor
+from eventveil.host.processes import module_command
 from eventveil.io.formats.columns import split_remedy
 from eventveil.io.formats.reader import Reader
-from eventveil.processes import module_command
 
 MAGIC = b"\x89HDF\r\n\x1a\n"
 MVSEC_PLACES = ("davis/left/events", "davis/right/events")  # tables of x, y, t in seconds, p

@@ -28,6 +28,7 @@ import numpy as np
 
 from eventveil.errors import EventError
 from eventveil.events import EventPacket, Sensor
+from eventveil.host.processes import forbid_core_dumps
 from eventveil.io.formats.columns import (
     FIELDS,
     STATE_COLUMNS,
@@ -38,7 +39,6 @@ from eventveil.io.formats.columns import (
     to_packet,
 )
 from eventveil.io.formats.hdf5 import MVSEC_PLACES, PACKET_EVENTS, PLACES
-from eventveil.processes import forbid_core_dumps
 
 MessageKind = Literal["file", "packet", "fault"]
 Hdf5Message = tuple[MessageKind, dict[str, Any], EventPacket | None]

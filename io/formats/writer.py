@@ -16,7 +16,7 @@ from typing import BinaryIO, ClassVar, Self, cast
 
 from eventveil.errors import EventError, EventFileError
 from eventveil.events import EventPacket, Sensor
-from eventveil.files import atomic_file
+from eventveil.host.files import atomic_file
 
 # Imported on demand: the fast encoders compile, and most programs write one format or none.
 WRITERS = {

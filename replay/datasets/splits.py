@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from eventveil.errors import DatasetError
-from eventveil.files import write_atomic
+from eventveil.host.files import write_atomic
 from eventveil.replay.datasets.trials import Dataset
 
 

@@ -18,7 +18,7 @@ import numpy as np
 
 from eventveil.errors import EventFileError
 from eventveil.events import EventPacket
-from eventveil.files import atomic_file, locked_folder, private_folder, remove_parts, write_atomic
+from eventveil.host.files import atomic_file, locked_folder, private_folder, remove_parts, write_atomic
 from eventveil.replay.datasets.dvs_gesture import GESTURES
 from eventveil.replay.simulation.camera import Shot, simulate
 from eventveil.replay.simulation.recipe import RECIPE, read_recipe

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from eventveil.errors import EventFileError
 from eventveil.events import EventPacket, Sensor
-from eventveil.files import locked_folder, private_folder, remove_parts, write_atomic
+from eventveil.host.files import locked_folder, private_folder, remove_parts, write_atomic
 from eventveil.io.formats.aedat4_writer import Aedat4Writer
 from eventveil.replay.datasets.dvs_gesture import LABEL_COLUMNS, LABELS, RELEASE_LISTS
 from eventveil.replay.simulation.camera import Shot

@@ -19,7 +19,7 @@ import numpy.typing as npt
 
 from eventveil.errors import EventFileError
 from eventveil.events import EventPacket, Sensor
-from eventveil.extras import require
+from eventveil.host.extras import require
 from eventveil.replay.simulation.sensor import FULL, EventSensor, Pixels
 
 GAMMA = 2.2  # of the brightness that a video stores

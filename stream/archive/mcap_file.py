@@ -22,7 +22,7 @@ from mcap.records import ChunkIndex
 from mcap.writer import CompressionType, Writer
 
 from eventveil.errors import WireError
-from eventveil.files import atomic_file, nameless_file
+from eventveil.host.files import atomic_file, nameless_file
 from eventveil.stream.archive.schemas import (
     ENCODING,
     MARKER,

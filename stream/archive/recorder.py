@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from eventveil.errors import ConfigError
-from eventveil.files import PART, private_folder
+from eventveil.host.files import PART, private_folder
 from eventveil.stream.archive.mcap_file import McapFile
 from eventveil.stream.protocol.wire import CERTIFICATE_STATE, STATE, Message
 

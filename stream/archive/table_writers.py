@@ -15,7 +15,7 @@ import h5py
 import numpy as np
 import numpy.typing as npt
 
-from eventveil.files import atomic_file, nameless_file
+from eventveil.host.files import atomic_file, nameless_file
 from eventveil.stream.archive.table import FORMAT, Columns, WindowTable
 from eventveil.stream.protocol.wire import Message
 

@@ -15,7 +15,7 @@ from eventveil.stream.archive.message_writer import EVENT_FORMATS, WRITERS
 from eventveil.stream.batch.manifest import FILES, Entry, ManifestFile
 from eventveil.stream.batch.recordings import Recording, repeated
 from eventveil.stream.batch.work import Executor, Task, TaskOutcome
-from eventveil.stream.plan import PipelinePlan
+from eventveil.stream.planning.plan import PipelinePlan
 
 
 @dataclass(frozen=True, slots=True)

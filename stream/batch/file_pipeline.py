@@ -24,9 +24,8 @@ from eventveil.replay.player.player import Excerpt, Player
 from eventveil.replay.playlist import Clip, Playlist
 from eventveil.stream.archive.message_writer import EVENT_FORMATS, MessageWriter, message_writer
 from eventveil.stream.batch.recordings import Recording
-from eventveil.stream.book_planning import read_planned
-from eventveil.stream.model_settings import ModelSettings
-from eventveil.stream.plan import PipelinePlan
+from eventveil.stream.planning.books import read_planned
+from eventveil.stream.planning.plan import PipelinePlan
 from eventveil.stream.preprocess.view import SceneFilter, View
 from eventveil.stream.protocol.wire import decode
 from eventveil.stream.publisher.gesture_filter import GestureFilter
@@ -35,6 +34,7 @@ from eventveil.stream.runtime.accounting import PipelineCounters
 from eventveil.stream.runtime.message import StageMessage
 from eventveil.stream.runtime.stage import Transform
 from eventveil.stream.runtime.windows import Origin, RawWindow, Seal
+from eventveil.stream.settings.models import ModelSettings
 from eventveil.stream.stages.transform import AnonymizeTransform, ChooseWordTransform, ClassifyTransform
 
 DAY_US = 86_400_000_000

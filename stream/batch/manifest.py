@@ -17,7 +17,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from eventveil.errors import ConfigError
-from eventveil.files import lock_file, private_folder, write_atomic
+from eventveil.host.files import lock_file, private_folder, write_atomic
 from eventveil.settings import first_finding
 from eventveil.version import __version__
 

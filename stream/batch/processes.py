@@ -14,10 +14,10 @@ from typing import Any
 
 import torch
 
-from eventveil.files import remove_parts
-from eventveil.processes import blocked_signals, forbid_core_dumps, safe_import_path, terminate_with_parent
+from eventveil.host.files import remove_parts
+from eventveil.host.processes import blocked_signals, forbid_core_dumps, safe_import_path, terminate_with_parent
 from eventveil.stream.batch.work import Task, TaskOutcome, Worker
-from eventveil.stream.plan import PipelinePlan
+from eventveil.stream.planning.plan import PipelinePlan
 
 GRACE_S = 10.0  # for a worker to remove its partial file
 

@@ -10,11 +10,11 @@ from collections.abc import Generator, Iterable
 from functools import cache
 from typing import Any
 
-from eventveil.extras import require
-from eventveil.processes import forbid_core_dumps
-from eventveil.ray_cluster import connect
+from eventveil.host.extras import require
+from eventveil.host.processes import forbid_core_dumps
+from eventveil.host.ray_cluster import connect
 from eventveil.stream.batch.work import Task, TaskOutcome, Worker
-from eventveil.stream.plan import PipelinePlan
+from eventveil.stream.planning.plan import PipelinePlan
 
 with require("ray", extra="cluster"):
     import ray as typed_in_part

@@ -14,7 +14,7 @@ from eventveil.replay.datasets.index import open_dataset, recognise
 from eventveil.replay.datasets.trials import PacketSource
 from eventveil.replay.player.sources import RECORDING, SourceUri
 from eventveil.stream.batch.manifest import FILES, MANIFEST, digest_of
-from eventveil.stream.settings import SourceSettings
+from eventveil.stream.settings.pipeline import SourceSettings
 
 FOREVER_US = 1 << 62
 

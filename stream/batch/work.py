@@ -17,11 +17,11 @@ from eventveil.errors import (
     EventFileError,
     LineError,
 )
-from eventveil.files import remove_parts
+from eventveil.host.files import remove_parts
 from eventveil.stream.batch.file_pipeline import FilePipeline
 from eventveil.stream.batch.manifest import digest_of
 from eventveil.stream.batch.recordings import Recording
-from eventveil.stream.plan import PipelinePlan
+from eventveil.stream.planning.plan import PipelinePlan
 
 
 @dataclass(frozen=True, slots=True)

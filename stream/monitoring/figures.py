@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from eventveil.stream.pipeline.status import Status
     from eventveil.stream.runtime.latency import Delays
     from eventveil.stream.runtime.reporting import StageReport
-    from eventveil.stream.settings import PipelineSettings
+    from eventveil.stream.settings.pipeline import PipelineSettings
 
 HANDSHAKES = "handshakes"  # prefix of the publisher's handshake counts (stream/publisher/public_endpoint.py)
 PUBLISH = "publish"

@@ -25,7 +25,7 @@ from multiprocessing.process import BaseProcess
 from typing import Any, Literal
 
 from eventveil.errors import ConfigError, LineError
-from eventveil.processes import ProcessHandle, describe_end, environment, ignored_signals, safe_import_path
+from eventveil.host.processes import ProcessHandle, describe_end, environment, ignored_signals, safe_import_path
 from eventveil.stream.pipeline.fork_server_end import SUPERVISOR
 
 Kind = Literal["stages", "networks"]

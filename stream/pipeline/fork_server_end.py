@@ -4,7 +4,7 @@ The fork server imports this module before any other. Elsewhere it does nothing.
 server shared with the stages.
 
 A supervisor that is killed cannot clean up. Its fork server is then woken, even if it is halted, removes the folder of
-the private sockets and ends; its stages end with it (`eventveil.processes.die_with_parent`).
+the private sockets and ends; its stages end with it (`eventveil.host.processes.die_with_parent`).
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import gc
 import os
 import shutil
 
-from eventveil.processes import wake_with_parent
+from eventveil.host.processes import wake_with_parent
 
 SUPERVISOR = "EVENTVEIL_SUPERVISOR"
 """The variable that tells the fork server the number of its supervisor's process, and the folder to remove."""

@@ -7,12 +7,12 @@ from functools import partial
 from typing import TYPE_CHECKING, Literal
 
 from eventveil.errors import WeightsError
-from eventveil.processes import return_free_memory
-from eventveil.stream.model_settings import ModelSettings
+from eventveil.host.processes import return_free_memory
 from eventveil.stream.pipeline.worker import StageContext
 from eventveil.stream.runtime.relay import Relay
 from eventveil.stream.runtime.stage import Transform
 from eventveil.stream.runtime.windows import Seal
+from eventveil.stream.settings.models import ModelSettings
 from eventveil.stream.stages.transform import AnonymizeTransform, ChooseWordTransform, ClassifyTransform
 
 if TYPE_CHECKING:

@@ -25,7 +25,7 @@ from typing import Any
 import zmq
 
 from eventveil.errors import LineError
-from eventveil.processes import raise_descriptor_limit, return_free_memory
+from eventveil.host.processes import raise_descriptor_limit, return_free_memory
 from eventveil.stream.pipeline.fork_server import CAMERAS, ForkServer, Kind, StageProcess
 from eventveil.stream.pipeline.network_stages import run_anonymize, run_classify
 from eventveil.stream.pipeline.status import Status
@@ -38,7 +38,7 @@ from eventveil.stream.pipeline.worker import (
     run_publish,
     serve,
 )
-from eventveil.stream.planning import plan
+from eventveil.stream.planning.planner import plan
 from eventveil.stream.publisher.expelled import FILE as EXPELLED
 from eventveil.stream.publisher.expelled import forget_expelled
 from eventveil.stream.publisher.listener import Listener, listening
@@ -50,7 +50,7 @@ from eventveil.stream.runtime.reporting import StageReport
 from eventveil.stream.runtime.signals import Signals
 from eventveil.stream.runtime.sockets import PrivateSockets, lock_folder, runtime_folder
 from eventveil.stream.runtime.windows import Seal
-from eventveil.stream.settings import PipelineSettings
+from eventveil.stream.settings.pipeline import PipelineSettings
 from eventveil.stream.stages.resume import can_be_reread
 
 STOP_S = 2.0  # to publish one more of the windows in flight after a stop
@@ -65,7 +65,7 @@ class Pipeline:
         settings: what to run. Weights are loaded and checked here, before anything starts.
 
     Raises:
-        ConfigError, WeightsError: see `eventveil.stream.planning.plan`; or this process may open too few files.
+        ConfigError, WeightsError: see `eventveil.stream.planning.planner.plan`; or this process may open too few files.
         ConfigError: another pipeline uses the runtime folder.
         BoundaryError: other users may enter the runtime folder.
     """

@@ -15,7 +15,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from eventveil.processes import describe_end
+from eventveil.host.processes import describe_end
 from eventveil.stream.runtime.accounting import StageCounters
 
 START_S = 60.0

@@ -17,10 +17,9 @@ from typing import Any, TypeVar
 import zmq
 
 from eventveil.errors import CrashError, EventVeilError
-from eventveil.processes import die_with_parent, forbid_core_dumps, return_free_memory, wake_with_parent
-from eventveil.stream.book_planning import read_planned
-from eventveil.stream.logs import log_json_lines
-from eventveil.stream.plan import PipelinePlan
+from eventveil.host.processes import die_with_parent, forbid_core_dumps, return_free_memory, wake_with_parent
+from eventveil.stream.planning.books import read_planned
+from eventveil.stream.planning.plan import PipelinePlan
 from eventveil.stream.publisher.expelled import FILE as EXPELLED
 from eventveil.stream.publisher.gesture_filter import GestureFilter
 from eventveil.stream.publisher.listener import Listener
@@ -29,6 +28,7 @@ from eventveil.stream.publisher.public_endpoint import PublicEndpoint
 from eventveil.stream.publisher.publisher import Publisher
 from eventveil.stream.runtime.accounting import PipelineCounters
 from eventveil.stream.runtime.edge_queue import EdgeSender
+from eventveil.stream.runtime.logs import log_json_lines
 from eventveil.stream.runtime.relay import POLL_MS
 from eventveil.stream.runtime.reporting import StageReporter
 from eventveil.stream.runtime.signals import Signals

@@ -18,7 +18,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from eventveil.errors import ConfigError
 from eventveil.events import Sensor
-from eventveil.files import private_folder, write_atomic
+from eventveil.host.files import private_folder, write_atomic
 
 Mask = npt.NDArray[np.bool_]
 FOLDER = "hot_pixels"

@@ -19,7 +19,7 @@ from eventveil.stream.histogram.pixel_map import centred
 from eventveil.stream.preprocess.hot_pixel_file import HotPixelFile
 from eventveil.stream.preprocess.hot_pixels import HotPixelSearch
 from eventveil.stream.preprocess.noise_filter import NoiseFilter
-from eventveil.stream.settings import SceneSettings
+from eventveil.stream.settings.pipeline import SceneSettings
 
 SEARCH_S = 3.0  # how long to search for hot pixels; until then their events are kept
 

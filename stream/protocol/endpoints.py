@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ipaddress import IPv4Address, IPv6Address, ip_address
 
-from eventveil.addresses import parse_port, split_host_port
+from eventveil.host.addresses import parse_port, split_host_port
 
 DV_TCP = "dv+tcp://"
 

@@ -25,7 +25,7 @@ from zmq.auth import load_certificate
 from zmq.utils import z85
 
 from eventveil.errors import AccessError
-from eventveil.files import private_folder, write_atomic
+from eventveil.host.files import private_folder, write_atomic
 from eventveil.stream.protocol.public_keys import fingerprint, is_weak_curve25519
 
 SECRET, PUBLIC_SUFFIX, ALLOWED = "secret.key", ".pub", "allowed"

@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 
 from eventveil.errors import AccessError, ConfigError, LineError
-from eventveil.files import open_to_append
+from eventveil.host.files import open_to_append
 
 FILE = "expelled"  # in the runtime folder, which a pipeline has to itself
 _KEY_LENGTH = 40  # characters of Z85

@@ -21,8 +21,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from eventveil.addresses import parse_port, split_host_port
 from eventveil.errors import BoundaryError, LineError
+from eventveil.host.addresses import parse_port, split_host_port
 from eventveil.stream.protocol.endpoints import is_ipv6, is_local
 
 RECEIVE_BUFFER = 1024  # bytes; the connections inherit it. See stream/publisher/public_socket.py

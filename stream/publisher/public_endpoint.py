@@ -20,7 +20,7 @@ from pathlib import Path
 import zmq
 
 from eventveil.errors import LineError
-from eventveil.processes import raise_descriptor_limit
+from eventveil.host.processes import raise_descriptor_limit
 from eventveil.stream.protocol.keys import AllowList, read_folder
 from eventveil.stream.protocol.monitor import receive_event
 from eventveil.stream.publisher.authenticator import Authenticator
@@ -28,7 +28,7 @@ from eventveil.stream.publisher.connections import Connection, Connections
 from eventveil.stream.publisher.expelled import ExpelledKeys
 from eventveil.stream.publisher.listener import Listener
 from eventveil.stream.publisher.public_socket import public_socket
-from eventveil.stream.settings import PublishSettings
+from eventveil.stream.settings.pipeline import PublishSettings
 
 CONNECTED, SUCCEEDED, NOT_ALLOWED, WRONG_KEY, NO_CURVE, GARBLED, LEFT = (
     "connections",

@@ -34,7 +34,7 @@ from eventveil.stream.publisher.listener import Listener, listening
 from eventveil.stream.publisher.padding import STEP, padded_size
 from eventveil.stream.publisher.public_endpoint import PublicEndpoint
 from eventveil.stream.publisher.subscriptions import SubscriptionTracker
-from eventveil.stream.settings import PublishSettings
+from eventveil.stream.settings.pipeline import PublishSettings
 
 ANNOUNCE_S = 2.0
 SERVICE_S = 0.05  # how often subscribers are served meanwhile

@@ -15,7 +15,7 @@ from pathlib import Path
 import zmq
 
 from eventveil.errors import BoundaryError, ConfigError
-from eventveil.files import lock_file, private_folder
+from eventveil.host.files import lock_file, private_folder
 
 # Messages in a private queue, on either side of a socket. The smallest possible number: what waits for a slow stage
 # waits in its sender's `EdgeSender`, where the oldest can still be dropped and counted.

@@ -19,13 +19,13 @@ from eventveil.io.camera.live import LiveCamera
 from eventveil.io.camera.uri import CameraUri
 from eventveil.stream.histogram import WindowedHistogrammer
 from eventveil.stream.histogram.kernels import compile_all
-from eventveil.stream.plan import WindowPlan
+from eventveil.stream.planning.plan import WindowPlan
 from eventveil.stream.preprocess.view import SceneFilter, View
 from eventveil.stream.runtime.accounting import StageCounters
 from eventveil.stream.runtime.edge_queue import EdgeSender
 from eventveil.stream.runtime.reporting import StageReporter
 from eventveil.stream.runtime.signals import Signals
-from eventveil.stream.settings import SourceSettings
+from eventveil.stream.settings.pipeline import SourceSettings
 from eventveil.stream.stages.emitter import Stopped, WindowEmitter
 
 

@@ -19,14 +19,14 @@ from eventveil.replay.player.player import Player
 from eventveil.replay.player.sources import open_playlist
 from eventveil.stream.histogram import WindowedHistogrammer
 from eventveil.stream.histogram.kernels import compile_all, is_strided
-from eventveil.stream.plan import WindowPlan
+from eventveil.stream.planning.plan import WindowPlan
 from eventveil.stream.preprocess.view import SceneFilter, View
 from eventveil.stream.runtime.accounting import StageCounters
 from eventveil.stream.runtime.accuracy import GroundTruth
 from eventveil.stream.runtime.edge_queue import EdgeSender
 from eventveil.stream.runtime.reporting import StageReporter
 from eventveil.stream.runtime.signals import Signals
-from eventveil.stream.settings import SourceSettings
+from eventveil.stream.settings.pipeline import SourceSettings
 from eventveil.stream.stages.emitter import Stopped, WindowEmitter
 from eventveil.stream.stages.resume import can_be_reread, continued, resume_at, skip_before
 

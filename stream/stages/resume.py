@@ -16,9 +16,9 @@ from eventveil.events import EventPacket
 from eventveil.replay.player.player import Excerpt
 from eventveil.replay.player.sources import RECORDING
 from eventveil.replay.playlist import Playlist
-from eventveil.stream.plan import WindowPlan
+from eventveil.stream.planning.plan import WindowPlan
 from eventveil.stream.runtime.accounting import StreamCounters
-from eventveil.stream.settings import SourceSettings
+from eventveil.stream.settings.pipeline import SourceSettings
 
 
 def resume_at(source: SourceSettings, window: WindowPlan, counters: StreamCounters) -> int | None:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import zmq
 
-from eventveil.addresses import MAX_PORT, parse_port, split_host_port
 from eventveil.errors import ConfigError
+from eventveil.host.addresses import MAX_PORT, parse_port, split_host_port
 from eventveil.stream.protocol.endpoints import is_ipv6
 from eventveil.stream.protocol.keepalive import enable_keepalive
 from eventveil.stream.protocol.keys import KeyPair

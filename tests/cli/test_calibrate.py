@@ -18,11 +18,11 @@ from eventveil.errors import EventVeilError
 from eventveil.io.formats.writer import open_writer
 from eventveil.models import load_weights, save_weights
 from eventveil.models.shipped import NOISY_CHANNEL
-from eventveil.stream.calibration.image import draw_sheet, write_private
-from eventveil.stream.calibration.profile import SourceProfile, profile_source
-from eventveil.stream.plan import WindowPlan
+from eventveil.stream.owner.calibration.image import draw_sheet, write_private
+from eventveil.stream.owner.calibration.profile import SourceProfile, profile_source
+from eventveil.stream.planning.plan import WindowPlan
 from eventveil.stream.preprocess.view import View
-from eventveil.stream.settings import SourceSettings
+from eventveil.stream.settings.pipeline import SourceSettings
 
 PLAN = WindowPlan(mode="windows", bins=2, bin_us=100_000, hop=2, size=(10, 10), field=(20, 20))
 

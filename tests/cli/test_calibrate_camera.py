@@ -14,7 +14,7 @@ from eventveil.cli import app
 from eventveil.models import save_weights
 from eventveil.models.kinds import initialise
 from eventveil.models.metadata import Metadata, TrainedScene
-from eventveil.stream.calibration import profile
+from eventveil.stream.owner.calibration import profile
 from eventveil.stream.preprocess.hot_pixel_file import HotPixelFile
 
 

@@ -14,8 +14,8 @@ from eventveil import Sensor
 from eventveil.config import find_config, packaged_configs, read_yaml, run_settings
 from eventveil.errors import ConfigError
 from eventveil.models import shipped
-from eventveil.stream.planning import plan
-from eventveil.stream.settings import PipelineSettings
+from eventveil.stream.planning.planner import plan
+from eventveil.stream.settings.pipeline import PipelineSettings
 
 MINIMAL = {"sources": [{"uri": "a.aedat4"}]}
 TWO = {"sources": [{"uri": "a", "stream": "left"}, {"uri": "b", "stream": "right"}], "line": {"queue": 8}}

@@ -180,7 +180,7 @@ def test_a_cell_without_chance_has_no_chance():
 def test_the_first_start_alone_speaks_of_compiling(tmp_path, monkeypatch):
     from importlib.machinery import ModuleSpec
 
-    from eventveil import kernel_cache
+    from eventveil.host import kernel_cache
 
     spec = ModuleSpec("eventveil.stream.histogram", None, is_package=True)
     spec.submodule_search_locations[:] = [str(tmp_path / "package")]

@@ -18,9 +18,9 @@ from typer.testing import CliRunner
 
 from eventveil import Sensor
 from eventveil.cli import app
+from eventveil.cli.retention import windows_kept
 from eventveil.errors import ConfigError, EventVeilError, TrainingError
-from eventveil.files import lock_file
-from eventveil.retention import windows_kept
+from eventveil.host.files import lock_file
 from eventveil.service import paths
 from eventveil.stream.preprocess.hot_pixel_file import HotPixelFile
 

@@ -19,7 +19,7 @@ from weights_helpers import anonymizer_file, published_anonymizer
 from eventveil.audit.report.report import PAGE, REPORT, SCHEMA
 from eventveil.cli import app
 from eventveil.errors import AccessError, AuditError, ConfigError, DatasetError, EventVeilError, TrainingError
-from eventveil.files import write_atomic
+from eventveil.host.files import write_atomic
 from eventveil.replay.datasets import open_dataset
 from eventveil.replay.simulation.recipe import is_simulated
 from eventveil.stream.protocol.certificate import CERTIFICATE

@@ -23,8 +23,8 @@ from typer.testing import CliRunner
 from video_files import write_video
 from weights_helpers import published_anonymizer, published_autoencoder
 
-from eventveil.addresses import free_port
 from eventveil.cli import app
+from eventveil.host.addresses import free_port
 
 PUBLIC: set[str] = set()
 """Paths that others may read: none. What is made to be shared, such as a report, is shared by its owner."""
@@ -77,11 +77,11 @@ NOT_RUN = {
     "doctor": "examines the machine",
     "demo": "starts `run`",
     "forget": "removes files",
-    "bridge mqtt": "sends to a broker; tests/stream/bridge/ has one",
-    "show": "serves a page until Ctrl-C; tests/stream/show/ saves pictures",
+    "bridge mqtt": "sends to a broker; tests/stream/clients/bridge/ has one",
+    "show": "serves a page until Ctrl-C; tests/stream/owner/show/ saves pictures",
     "service install": "needs root; tests/core/test_service.py installs below another root",
     "service uninstall": "removes files",
-    "view": "serves a page until Ctrl-C; tests/stream/web/ does",
+    "view": "serves a page until Ctrl-C; tests/stream/clients/web/ does",
     "keys revoke": "removes a file",
 }
 

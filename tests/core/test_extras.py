@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from eventveil.errors import AuditError, ConfigError
-from eventveil.extras import install_hint, require
+from eventveil.host.extras import install_hint, require
 
 REPOSITORY = Path(__file__).parents[2]
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from eventveil.files import append_private, atomic_file, private_folder, remove_parts, write_atomic
+from eventveil.host.files import append_private, atomic_file, private_folder, remove_parts, write_atomic
 
 
 def names(folder):
@@ -72,7 +72,7 @@ def test_a_full_disk_keeps_the_previous_file(tmp_path, monkeypatch):
     def full(_handle):
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr("eventveil.files.os.fsync", full)
+    monkeypatch.setattr("eventveil.host.files.os.fsync", full)
     with pytest.raises(OSError, match="No space left"):
         write_atomic(path, b"content")
     assert path.read_bytes() == b"previous"
@@ -81,7 +81,7 @@ def test_a_full_disk_keeps_the_previous_file(tmp_path, monkeypatch):
 
 KILLED = """
 import os, pathlib, signal, sys
-from eventveil.files import atomic_file
+from eventveil.host.files import atomic_file
 with atomic_file(pathlib.Path(sys.argv[1])) as file:
     file.write(b"half")
     file.flush()
@@ -158,9 +158,9 @@ def test_a_new_file_replaces_none(tmp_path):
 def test_a_file_that_appears_meanwhile_is_kept(tmp_path, monkeypatch, links, moment):
     path = tmp_path / "a.bin"
     if moment == "at the last moment":
-        monkeypatch.setattr("eventveil.files.check_target", lambda *_, **__: None)
+        monkeypatch.setattr("eventveil.host.files.check_target", lambda *_, **__: None)
     if not links:
-        monkeypatch.setattr("eventveil.files.os.link", refuse_links)
+        monkeypatch.setattr("eventveil.host.files.os.link", refuse_links)
 
     def write():
         with atomic_file(path, replace=False) as file:
@@ -174,7 +174,7 @@ def test_a_file_that_appears_meanwhile_is_kept(tmp_path, monkeypatch, links, mom
 
 
 def test_a_file_system_without_hard_links_gets_new_files(tmp_path, monkeypatch):
-    monkeypatch.setattr("eventveil.files.os.link", refuse_links)
+    monkeypatch.setattr("eventveil.host.files.os.link", refuse_links)
     write_atomic(tmp_path / "a.bin", b"content", replace=False)
     assert (tmp_path / "a.bin").read_bytes() == b"content"
     assert mode(tmp_path / "a.bin") == 0o600
@@ -224,7 +224,7 @@ def test_a_file_that_cannot_be_written_leaves_nothing_in_the_way_of_the_next(tmp
 
     path = tmp_path / "secret.key"
     with monkeypatch.context() as patch:
-        patch.setattr("eventveil.files.os.fsync", full)
+        patch.setattr("eventveil.host.files.os.fsync", full)
         with pytest.raises(OSError, match="no space"):
             write_atomic(path, b"secret", replace=False)
     assert names(tmp_path) == []

@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from eventveil.platforms import is_tested, refusal
+from eventveil.host.platforms import is_tested, refusal
 
 AS_ON = """
 import sys, eventveil

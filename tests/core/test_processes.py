@@ -13,7 +13,7 @@ import time
 
 import pytest
 
-from eventveil.processes import (
+from eventveil.host.processes import (
     ProcessHandle,
     blocked_signals,
     describe_exit,
@@ -39,7 +39,7 @@ def output(code):
 
 FREE_MEMORY = """
 import os
-from eventveil.processes import return_free_memory
+from eventveil.host.processes import return_free_memory
 
 def resident_mb():
     return int(open("/proc/self/statm").read().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 1e6
@@ -207,7 +207,7 @@ def test_the_descriptor_limit_is_raised_as_far_as_possible(monkeypatch, limits, 
 
 def test_too_few_descriptors_are_an_error_that_says_what_to_do():
     command = 'ulimit -n 24; exec "$@"'
-    code = "from eventveil.processes import raise_descriptor_limit; raise_descriptor_limit()"
+    code = "from eventveil.host.processes import raise_descriptor_limit; raise_descriptor_limit()"
     python = ["sh", "-c", command, "sh", sys.executable, "-c", code]
     done = subprocess.run(python, capture_output=True, text=True, check=False)
     assert "ConfigError: this process may open only 24 files and sockets, and needs 256; raise" in done.stderr

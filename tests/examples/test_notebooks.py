@@ -17,8 +17,8 @@ from pipeline_helpers import gesture, state, window
 from small_trainings import planted
 from typer.testing import CliRunner
 
-from eventveil.addresses import free_port
 from eventveil.cli import app
+from eventveil.host.addresses import free_port
 from eventveil.stream.protocol.wire import decode
 
 NOTEBOOKS = Path(__file__).parents[2] / "examples" / "notebooks"

@@ -181,7 +181,7 @@ def test_a_full_disk_is_reported_and_leaves_nothing(tmp_path, monkeypatch, momen
 def test_a_full_disk_at_the_last_flush(tmp_path, monkeypatch):
     writer = open_writer(tmp_path / "a.csv", SENSOR)
     full = os.open("/dev/full", os.O_RDWR)
-    monkeypatch.setattr("eventveil.files.os.open", lambda *_: full)
+    monkeypatch.setattr("eventveil.host.files.os.open", lambda *_: full)
     with pytest.raises(EventFileError, match="No space left"), writer:
         writer.write(make_events(10))
     assert list(tmp_path.iterdir()) == []

@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 from eventveil.cli import app
 from eventveil.errors import EventError, EventFileError
 from eventveil.events import Sensor
-from eventveil.files import write_atomic
+from eventveil.host.files import write_atomic
 from eventveil.replay.datasets import open_dataset
 from eventveil.replay.datasets.dvs_gesture import GESTURES, LABELS, NO_GESTURE, NOBODY
 from eventveil.replay.simulation import dataset, recordings

@@ -21,7 +21,7 @@ from eventveil.stream.publisher.connections import Connection
 from eventveil.stream.publisher.listener import listening
 from eventveil.stream.publisher.public_endpoint import PublicEndpoint
 from eventveil.stream.publisher.subscriptions import SubscriptionTracker
-from eventveil.stream.settings import PublishSettings
+from eventveil.stream.settings.pipeline import PublishSettings
 
 PATIENCE_S = 60
 EVERYWHERE = ["tcp://127.0.0.1:*", pytest.param("tcp://[::1]:*", marks=needs_ipv6), "ipc"]

@@ -50,7 +50,7 @@ from eventveil.stream.protocol.certificate import Signed, read_key
 from eventveil.stream.protocol.keys import AllowList, new_keys, read_public, read_secret
 from eventveil.stream.protocol.wire import decode, encode
 from eventveil.stream.runtime.message import StageMessage, pack, unpack
-from eventveil.stream.settings import PipelineSettings
+from eventveil.stream.settings.pipeline import PipelineSettings
 from eventveil.training.settings import TrainSettings
 
 SENSOR = Sensor(128, 128)

@@ -15,10 +15,10 @@ import zmq
 from pipeline_helpers import gesture_header, window_header
 from websockets.sync.client import connect
 
+from eventveil.stream.clients.web.app import make_app
+from eventveil.stream.clients.web.feed import Feed, WatchedPipeline
+from eventveil.stream.clients.web.server import PageServer
 from eventveil.stream.protocol.wire import encode
-from eventveil.stream.web.app import make_app
-from eventveil.stream.web.feed import Feed, WatchedPipeline
-from eventveil.stream.web.server import PageServer
 
 PATIENCE_S = 60.0  # far longer than anything takes: a broken test must not hang
 

@@ -24,7 +24,7 @@ from eventveil.models.kinds import initialise
 from eventveil.models.metadata import Metadata
 from eventveil.stream.pipeline.pipeline import Pipeline
 from eventveil.stream.pipeline.status import Status
-from eventveil.stream.settings import PipelineSettings
+from eventveil.stream.settings.pipeline import PipelineSettings
 
 SENSOR = Sensor(64, 64)
 LABELS = ("clap", "wave", "rest")

@@ -5,10 +5,10 @@ from __future__ import annotations
 from contextlib import contextmanager
 
 from eventveil.config import run_settings
-from eventveil.stream.planning import plan_networks
-from eventveil.stream.show.app import make_app
-from eventveil.stream.show.reel import Reel
-from eventveil.stream.web.server import PageServer
+from eventveil.stream.clients.web.server import PageServer
+from eventveil.stream.owner.show.app import make_app
+from eventveil.stream.owner.show.reel import Reel
+from eventveil.stream.planning.planner import plan_networks
 
 TOKEN = "q0jRz9L0kQ2mX7uE5b1nVtYcH8s_pA-d"
 

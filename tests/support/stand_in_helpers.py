@@ -14,7 +14,7 @@ from eventveil.models.book import Book, Word
 from eventveil.models.kinds import initialise
 from eventveil.models.metadata import Metadata
 from eventveil.models.weights import save_weights
-from eventveil.stream.book_planning import BOOK
+from eventveil.stream.planning.books import BOOK
 
 STEP_US, STEPS = 100_000, 6
 BOOK_SENSOR = Sensor(24, 20)

@@ -44,10 +44,10 @@ from recordings import make_events
 from typer.testing import CliRunner
 
 from eventveil import Sensor
-from eventveil.addresses import free_port
 from eventveil.cli import app
 from eventveil.config import checked, read_yaml, run_settings
 from eventveil.errors import CameraError, ConfigError
+from eventveil.host.addresses import free_port
 from eventveil.models import shipped
 from eventveil.replay.datasets import open_dataset
 from eventveil.replay.simulation.looks import look_named
@@ -86,15 +86,15 @@ RULES = (
     Rule("eventveil run desk", "parse", why="waits for a camera; tests/stream/pipeline/test_presets.py runs it"),
     Rule("eventveil run /etc/*", "parse", why="the configuration of an installed service"),
     Rule("eventveil run *runs/*", "parse", why="the weights come from a training"),
-    Rule("eventveil run *--view *", "parse", why="serves a page; tests/stream/web/test_process.py does"),
+    Rule("eventveil run *--view *", "parse", why="serves a page; tests/stream/clients/web/test_process.py does"),
     Rule("eventveil run *--metrics 0.0.0.0:*", "parse", why="would be open to other machines"),
     Rule("eventveil run *", "run", options=BRIEF),
     Rule("eventveil subscribe *--require-certificate *", "parse", why="needs audited weights"),
-    Rule("eventveil subscribe *--serve *", "parse", why="needs a stand-in; tests/stream/bridge/ has one"),
+    Rule("eventveil subscribe *--serve *", "parse", why="needs a stand-in; tests/stream/clients/bridge/ has one"),
     Rule("eventveil subscribe *", "receive", options=("--count", "1", "--timeout", "30")),
-    Rule("eventveil bridge *", "parse", why="needs a broker; tests/stream/bridge/ has one"),
-    Rule("eventveil show *", "parse", why="serves a page until Ctrl-C; tests/stream/show/ has one"),
-    Rule("eventveil view *", "parse", why="serves a page until Ctrl-C; tests/stream/web/ has one"),
+    Rule("eventveil bridge *", "parse", why="needs a broker; tests/stream/clients/bridge/ has one"),
+    Rule("eventveil show *", "parse", why="serves a page until Ctrl-C; tests/stream/owner/show/ has one"),
+    Rule("eventveil view *", "parse", why="serves a page until Ctrl-C; tests/stream/clients/web/ has one"),
     Rule("eventveil calibrate dv://*", "parse", why="needs a camera"),
     Rule("eventveil calibrate prophesee://*", "parse", why="needs a camera"),
     Rule("eventveil calibrate *", "run", options=("--seconds", "0.1"), status=(0, 1)),  # 1: unlike the training data

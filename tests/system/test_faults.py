@@ -24,8 +24,8 @@ from canary import canary_events, canary_in, files_with_canary
 from fault_injection import PATIENCE_S, Faults, Running, assert_counters_balance, running, subscribers
 from pipeline_setup import BIN_US, PROGRAM, SENSOR, Kit
 
-from eventveil.addresses import free_port
 from eventveil.errors import LineError
+from eventveil.host.addresses import free_port
 from eventveil.stream.pipeline.pipeline import Pipeline
 from eventveil.stream.protocol.wire import GESTURE, WINDOW, decode
 from eventveil.stream.subscriber.client import NETWORK, Gaps

@@ -12,8 +12,8 @@ import pipeline_setup
 import pytest
 from fault_injection import assert_counters_balance, running, subscribers
 
-from eventveil.addresses import free_port
-from eventveil.processes import ProcessHandle
+from eventveil.host.addresses import free_port
+from eventveil.host.processes import ProcessHandle
 
 pytestmark = [
     pytest.mark.timeout(600),  # real processes; the timeouts are in fault_injection

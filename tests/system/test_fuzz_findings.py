@@ -10,6 +10,7 @@ import pytest
 
 from eventveil.audit.report.certificate import signing_key
 from eventveil.cli import results
+from eventveil.cli.retention import of_folder
 from eventveil.config import read_yaml, run_settings
 from eventveil.errors import AccessError, AuditError, ConfigError, DatasetError, EventFileError
 from eventveil.io import open_events
@@ -18,7 +19,6 @@ from eventveil.replay.datasets.retrieval import _json_rows
 from eventveil.replay.datasets.see import _published_split
 from eventveil.replay.datasets.splits import load_split
 from eventveil.replay.player.sources import SourceUri
-from eventveil.retention import of_folder
 from eventveil.stream.archive.schemas import frames_of
 from eventveil.stream.protocol.certificate import read_key
 from eventveil.stream.protocol.keys import read_public

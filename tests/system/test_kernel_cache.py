@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 import eventveil
-from eventveil import kernel_cache
+from eventveil.host import kernel_cache
 
 SOURCES = Path(eventveil.__file__).parent
 IO = Path(__import__("eventveil.io", fromlist=["io"]).__file__).parent
@@ -24,7 +24,7 @@ sys.path.insert(0, sys.argv[1])
 import eventveil
 from eventveil.io.validation.checks import first_fault
 from eventveil import EventPacket, Sensor
-from eventveil.kernel_cache import find_cache, is_temporary
+from eventveil.host.kernel_cache import find_cache, is_temporary
 assert eventveil.__file__.startswith(sys.argv[1]), eventveil.__file__
 fault = first_fault(EventPacket.of([1], [9], [0], [1]), Sensor(2, 2), 0)
 folder = find_cache()

@@ -61,7 +61,7 @@ NOT_IMPORTED = {
         "eventveil.models.header",
         "eventveil.stream.histogram",
         "eventveil.stream.subscriber.client",
-        "eventveil.stream.web.process",
+        "eventveil.stream.clients.web.process",
         "eventveil.stream.pipeline.network_stages",
         "eventveil.stream.pipeline.pipeline",  # the supervisor, which also plans
     ),
@@ -70,7 +70,7 @@ NOT_IMPORTED = {
         "eventveil.stream.subscriber.client",
         "eventveil.stream.pipeline.pipeline",
     ),
-    "starlette": ("eventveil.stream.web.process",),
+    "starlette": ("eventveil.stream.clients.web.process",),
     # Each process of a pipeline would hold its own copy.
     "asyncio": (
         "eventveil.stream.pipeline.pipeline",

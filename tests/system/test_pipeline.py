@@ -18,12 +18,12 @@ import pytest
 from moving_disc import moving_disc
 from pipeline_setup import BIN_US, BINS, LABELS, PROGRAM, SENSOR, SIZE, Kit, subscriber, write_recording
 
-from eventveil.addresses import free_port
 from eventveil.errors import ConfigError, LineError
 from eventveil.events import Sensor
+from eventveil.host.addresses import free_port
+from eventveil.host.processes import ProcessHandle
 from eventveil.io import open_events
 from eventveil.models.runtime import Anonymizer
-from eventveil.processes import ProcessHandle
 from eventveil.stream import subscribe
 from eventveil.stream.histogram import WindowedHistogrammer
 from eventveil.stream.pipeline.fork_server import StageProcess

@@ -15,8 +15,8 @@ import yaml
 from small_trainings import Silent, planted, settings, values, watch
 from torch import nn
 
-from eventveil.addresses import free_port
 from eventveil.errors import ConfigError
+from eventveil.host.addresses import free_port
 from eventveil.training.distributed import process_group
 from eventveil.training.distributed.launch import launch
 from eventveil.training.distributed.process_group import ProcessGroup, join_group

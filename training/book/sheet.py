@@ -9,7 +9,7 @@ import numpy.typing as npt
 from PIL import Image, ImageDraw
 
 from eventveil.errors import BookError
-from eventveil.files import atomic_file
+from eventveil.host.files import atomic_file
 from eventveil.models.book import Book, Word
 
 MOMENTS = 4

@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from eventveil.errors import DatasetError, TrainingError
-from eventveil.files import private_folder
+from eventveil.host.files import private_folder
 from eventveil.replay.datasets import open_dataset
 from eventveil.replay.datasets.splits import Split, load_split, split_by_person
 from eventveil.replay.datasets.trials import Dataset

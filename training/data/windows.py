@@ -24,7 +24,7 @@ import numpy.typing as npt
 from numpy.lib import format as npy_format
 
 from eventveil.errors import TrainingError
-from eventveil.files import atomic_file, private_folder
+from eventveil.host.files import atomic_file, private_folder
 from eventveil.replay.datasets.trials import Trial
 from eventveil.training.data.binned_trials import MAX_COUNT, Rows, RowShape, fill
 from eventveil.training.distributed.workers import in_processes

@@ -13,9 +13,9 @@ import subprocess
 import time
 from collections.abc import Sequence
 
-from eventveil.addresses import free_port
 from eventveil.errors import ConfigError
-from eventveil.processes import module_command
+from eventveil.host.addresses import free_port
+from eventveil.host.processes import module_command
 
 GRACE_S = 20.0  # for the others, when one has failed
 

@@ -10,7 +10,7 @@ from concurrent.futures.process import BrokenProcessPool
 from typing import Any
 
 from eventveil.errors import TrainingError
-from eventveil.processes import forbid_core_dumps, safe_import_path, terminate_with_parent
+from eventveil.host.processes import forbid_core_dumps, safe_import_path, terminate_with_parent
 
 
 def in_processes(

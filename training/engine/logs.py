@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from eventveil.errors import TrainingError
-from eventveil.files import PRIVATE_FILE, append_private, private_folder
+from eventveil.host.files import PRIVATE_FILE, append_private, private_folder
 from eventveil.training.whole_file import write_whole
 
 STEPS, EPOCHS = "steps.csv", "epochs.csv"

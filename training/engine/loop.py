@@ -18,7 +18,7 @@ from typing import Any, Protocol
 import torch
 
 from eventveil.errors import TrainingError
-from eventveil.files import private_folder
+from eventveil.host.files import private_folder
 from eventveil.training.data.loader import Batch
 from eventveil.training.distributed.process_group import ProcessGroup
 from eventveil.training.engine.checkpoint import StageProgress, load_stage, save_networks, save_stage

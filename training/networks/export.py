@@ -8,7 +8,7 @@ from typing import Any, Literal
 from torch import nn
 
 from eventveil.errors import WeightsError
-from eventveil.files import private_folder
+from eventveil.host.files import private_folder
 from eventveil.models.kinds import Role
 from eventveil.models.metadata import Metadata, TrainedScene
 from eventveil.models.weights import save_weights

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from eventveil.plotting import LINE, new_figure
+from eventveil.figures.plotting import LINE, new_figure
 from eventveil.training.whole_file import write_whole
 
 WINDOWS_SHOWN = 6

@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from eventveil.errors import ConfigError
-from eventveil.extras import install_hint
-from eventveil.files import private_folder
+from eventveil.host.extras import install_hint
+from eventveil.host.files import private_folder
 from eventveil.models.book import Book
 from eventveil.models.kinds import initialise
 from eventveil.models.metadata import Metadata

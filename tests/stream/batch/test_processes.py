@@ -16,7 +16,7 @@ from eventveil.io.source import open_events
 from eventveil.stream.batch.processes import InProcesses
 from eventveil.stream.batch.recordings import Recording
 from eventveil.stream.batch.work import Task
-from eventveil.stream.planning import plan_networks
+from eventveil.stream.planning.planner import plan_networks
 
 
 def deadly(path):

@@ -14,7 +14,7 @@ from eventveil.errors import ConfigError
 from eventveil.io.source import open_events
 from eventveil.stream.batch.recordings import Recording
 from eventveil.stream.batch.work import Task
-from eventveil.stream.planning import plan_networks
+from eventveil.stream.planning.planner import plan_networks
 
 pytest.importorskip("ray", reason="no Ray here: pip install '.[cluster]'")
 pytestmark = [

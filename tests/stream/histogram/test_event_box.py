@@ -8,9 +8,9 @@ import pytest
 from eventveil.errors import EventError
 from eventveil.events import EventPacket, Sensor
 from eventveil.stream.histogram import WindowedHistogrammer
-from eventveil.stream.plan import WindowPlan
+from eventveil.stream.planning.plan import WindowPlan
 from eventveil.stream.preprocess.view import View
-from eventveil.stream.settings import SceneSettings
+from eventveil.stream.settings.pipeline import SceneSettings
 
 SENSOR = Sensor(40, 30)
 BINS, BIN_US = 5, 6_660

@@ -163,7 +163,7 @@ def descriptors():
 
 SUPERVISOR = """
 import multiprocessing.util, os, signal
-from eventveil.processes import die_with_parent
+from eventveil.host.processes import die_with_parent
 from eventveil.stream.pipeline import fork_server
 
 def stage(parent, folder):

@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from eventveil.models import device as devices
-from eventveil.stream.model_settings import AnonymizeSettings
 from eventveil.stream.pipeline.network_stages import _started
+from eventveil.stream.settings.models import AnonymizeSettings
 
 
 class Better:

@@ -6,8 +6,8 @@ import threading
 
 import pytest
 
-from eventveil.addresses import free_port
 from eventveil.config import packaged_configs, read_yaml, run_settings
+from eventveil.host.addresses import free_port
 from eventveil.models import shipped
 from eventveil.stream import subscribe
 from eventveil.stream.pipeline.pipeline import Pipeline

@@ -18,7 +18,7 @@ from eventveil.errors import ConfigError
 from eventveil.stream.preprocess.hot_pixel_file import HotPixelFile, state_folder
 from eventveil.stream.preprocess.hot_pixels import MAX_SHARE, HotPixelSearch
 from eventveil.stream.preprocess.view import SceneFilter, View
-from eventveil.stream.settings import SceneSettings
+from eventveil.stream.settings.pipeline import SceneSettings
 
 pytestmark = pytest.mark.kernel
 

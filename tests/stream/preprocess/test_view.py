@@ -16,7 +16,7 @@ from eventveil import EventPacket, Sensor
 from eventveil.stream.histogram import WindowedHistogrammer
 from eventveil.stream.preprocess.noise_filter import NoiseFilter
 from eventveil.stream.preprocess.view import SceneFilter, View
-from eventveil.stream.settings import SceneSettings
+from eventveil.stream.settings.pipeline import SceneSettings
 
 pytestmark = pytest.mark.kernel
 

@@ -6,7 +6,7 @@ import socket
 
 import pytest
 
-from eventveil.addresses import free_port, parse_port, split_host_port
+from eventveil.host.addresses import free_port, parse_port, split_host_port
 
 
 @pytest.mark.parametrize(

@@ -30,7 +30,7 @@ from eventveil.stream.publisher.expelled import ExpelledKeys
 from eventveil.stream.publisher.listener import listening
 from eventveil.stream.publisher.public_endpoint import PublicEndpoint
 from eventveil.stream.publisher.subscriptions import MAX_UNKNOWN, TOO_MANY_TOPICS
-from eventveil.stream.settings import PublishSettings
+from eventveil.stream.settings.pipeline import PublishSettings
 
 
 @pytest.fixture

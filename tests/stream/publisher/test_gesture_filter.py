@@ -17,7 +17,7 @@ from eventveil.events import EventPacket
 from eventveil.models.kinds import initialise
 from eventveil.models.metadata import Metadata, TrainedScene
 from eventveil.models.weights import save_weights
-from eventveil.stream.planning import plan
+from eventveil.stream.planning.planner import plan
 from eventveil.stream.protocol.wire import decode
 from eventveil.stream.publisher.gesture_filter import GestureFilter
 from eventveil.stream.publisher.publisher import Publisher

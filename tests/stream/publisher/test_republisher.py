@@ -14,9 +14,9 @@ from pipeline_helpers import gesture, gesture_header, state, window
 from stand_in_helpers import stand_in_book
 from typer.testing import CliRunner
 
-from eventveil.addresses import free_port
 from eventveil.cli import app
 from eventveil.errors import BookError, ConfigError, EventFileError, WireError
+from eventveil.host.addresses import free_port
 from eventveil.models.rate_limit import bits_per_second
 from eventveil.stream.archive import mcap_chunks, mcap_reader
 from eventveil.stream.archive.mcap_file import McapFile
@@ -24,7 +24,7 @@ from eventveil.stream.archive.mcap_reader import McapRecording
 from eventveil.stream.protocol.event_records import event_records
 from eventveil.stream.protocol.wire import EventsHeader, Geometry, WindowHeader, decode, encode
 from eventveil.stream.publisher.republisher import Playback, Republisher
-from eventveil.stream.settings import PublishSettings
+from eventveil.stream.settings.pipeline import PublishSettings
 from eventveil.stream.subscriber.client import subscribe
 
 MS = 1_000_000

@@ -13,11 +13,11 @@ from eventveil.io.camera.device import CameraInfo
 from eventveil.io.camera.frames import EVENTS, TICK, Frame, Head, Totals
 from eventveil.io.camera.offset import SLEW_PPM
 from eventveil.io.formats.aedat4 import RECORD
-from eventveil.stream.plan import WindowPlan
+from eventveil.stream.planning.plan import WindowPlan
 from eventveil.stream.runtime.accounting import PipelineCounters
 from eventveil.stream.runtime.edge_queue import EdgeSender
 from eventveil.stream.runtime.message import unpack
-from eventveil.stream.settings import SourceSettings
+from eventveil.stream.settings.pipeline import SourceSettings
 from eventveil.stream.stages import camera as camera_stage
 from eventveil.stream.stages.camera import CameraSource
 

@@ -11,11 +11,11 @@ from pipeline_setup import BIN_US, BINS, SENSOR, SIZE, write_recording
 
 from eventveil import EventPacket
 from eventveil.replay.player.pace import Pace
-from eventveil.stream.plan import WindowPlan
+from eventveil.stream.planning.plan import WindowPlan
 from eventveil.stream.runtime.accounting import PipelineCounters
 from eventveil.stream.runtime.edge_queue import EdgeSender
 from eventveil.stream.runtime.message import unpack
-from eventveil.stream.settings import SourceSettings
+from eventveil.stream.settings.pipeline import SourceSettings
 from eventveil.stream.stages import recording as recording_stage
 from eventveil.stream.stages.recording import RecordingSource
 

@@ -37,7 +37,7 @@ from eventveil.errors import AuditError
 from eventveil.models import load_weights, shipped
 from eventveil.stream import subscribe
 from eventveil.stream.pipeline.pipeline import Pipeline
-from eventveil.stream.planning import plan
+from eventveil.stream.planning.planner import plan
 from eventveil.stream.protocol.certificate import Signed, read_key
 from eventveil.stream.protocol.wire import STATE, WINDOW, decode
 from eventveil.stream.publisher.contents import Provenance

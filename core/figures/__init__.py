@@ -1,0 +1,1 @@
+"""How tables and figures look, in training, audit and documentation."""

@@ -1,0 +1,1 @@
+"""What depends on the machine: files and their modes, processes, addresses, installed packages, the platform."""
