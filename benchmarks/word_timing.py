@@ -9,6 +9,9 @@ often it prefers another session of the same person to a session of another one 
 by person. An audit's attackers learn, and get more. `--rule` replaces parameters of the rule, for example the most
 windows by which it delays a change at random (models/decision.py); `--seed` draws other delays. `--condition` changes
 the windows first, as an audit does. Its `two-people` needs `--beside`, a folder of other people, who stand to the side.
+
+With `--learn`, a second attacker learns from a folder of other people, in the camera's usual place: an audit's linear
+model (PLDA) of the words at all steps, reduced to their principal components.
 """
 
 from __future__ import annotations
@@ -27,6 +30,7 @@ from rich.console import Console
 from rich.table import Table
 
 from eventveil.audit.conditions import CONDITIONS, OF_WINDOWS, TWO_PEOPLE, TwoPeople
+from eventveil.audit.evaluation.plda import KEPT, Plda
 from eventveil.audit.stand_in import StandInSource
 from eventveil.models import shipped
 from eventveil.models.book import Book
@@ -42,7 +46,7 @@ from eventveil.training.randomness import seed_of
 
 BEGINNING_S = 1.0  # how long a gesture begins: what the last gesture has left in the window is gone then
 console = Console(soft_wrap=True)
-Integers = npt.NDArray[np.int64]
+Integers, Floats = npt.NDArray[np.int64], npt.NDArray[np.float64]
 
 
 def main() -> None:
@@ -52,6 +56,9 @@ def main() -> None:
     parser.add_argument("--rule", nargs="*", default=[], metavar="KEY=VALUE", help="instead of what the weights say")
     parser.add_argument("--condition", choices=sorted({*CONDITIONS, TWO_PEOPLE} - OF_WINDOWS), help="of an audit")
     parser.add_argument("--beside", type=Path, metavar="FOLDER", help="people of another seed, for two-people")
+    parser.add_argument(
+        "--learn", type=Path, metavar="FOLDER", help="people of another seed, for an attacker that learns"
+    )
     parser.add_argument("--seed", type=int, default=0, help="of the rule's random numbers, and of the condition")
     options = parser.parse_args()
     if (options.condition == TWO_PEOPLE) != (options.beside is not None):
@@ -69,20 +76,29 @@ def main() -> None:
         change = CONDITIONS[options.condition]
     source = StandInSource(weights.model, book, change)
     words_ST, person_S, session_S, place_T = words_of(options.folder, source, weights.metadata, options.seed)
+    learned = None
+    if options.learn:
+        usual = StandInSource(weights.model, book, None)
+        learned = words_of(options.learn, usual, weights.metadata, options.seed + 1)[:3]
     begins_T = place_T < round(BEGINNING_S / step_s)
     usual_T = np.array([np.bincount(word_S).argmax() for word_S in words_ST.T])
     table = Table(
-        "steps", "two people told apart, %", "words that are not the usual one, %", title=f"{len(words_ST)} sessions"
+        "attacker", "steps", "two people told apart, %", "unusual words, %", title=f"{len(words_ST)} sessions"
     )
     for name, which_T in (
         ("all", np.ones(len(place_T), bool)),
         (f"the first {BEGINNING_S:g} s of each gesture", begins_T),
         ("all others", ~begins_T),
     ):
-        value_P = preferred(words_ST[:, which_T], person_S, session_S)
-        low, high = bootstrap_by_person(value_P, np.arange(len(value_P)))
         unusual = (words_ST != usual_T)[:, which_T].mean()
-        table.add_row(name, f"{value_P.mean():.1%} ({low:.1%} to {high:.1%})", f"{unusual:.1%}")
+        attackers = {"simple": same_words(words_ST[:, which_T])}
+        if learned is not None:
+            words_LT, person_L, session_L = learned
+            attackers["learned"] = linear_model(words_LT[:, which_T], person_L, session_L, words_ST[:, which_T])
+        for attacker, score_SS in attackers.items():
+            value_P = preferred(score_SS, person_S, session_S)
+            low, high = bootstrap_by_person(value_P, np.arange(len(value_P)))
+            table.add_row(attacker, name, f"{value_P.mean():.1%} ({low:.1%} to {high:.1%})", f"{unusual:.1%}")
     console.print(table)
     console.print(
         f"{len(set(person_S))} people; transition {config.transition:g}, evidence {config.evidence:g}, "
@@ -127,13 +143,28 @@ def sessions_of(raw: Windows) -> Iterator[tuple[int, int, Integers]]:
         yield first, end, place_R[first:end]
 
 
-def preferred(words_ST: Integers, person_S: Integers, session_S: Integers) -> npt.NDArray[np.float64]:
-    """Return how often each person's sessions are preferred to those of others, (P,)."""
+def same_words(words_ST: Integers) -> Floats:
+    """Return how much two sessions have in common, (S, S): the same word at a step, the more the rarer it is there."""
     score_SS = np.zeros((len(words_ST), len(words_ST)))
     for word_S in words_ST.T:
         share_K = np.bincount(word_S) / len(word_S)
         same_SS = word_S[:, None] == word_S
         score_SS += np.where(same_SS, -np.log(share_K[word_S])[:, None], 0.0)
+    return score_SS
+
+
+def linear_model(words_LT: Integers, person_L: Integers, session_L: Integers, words_ST: Integers) -> Floats:
+    """Return scores of pairs, (S, S), by a model of what tells the people of L apart."""
+    words = 1 + max(int(words_LT.max()), int(words_ST.max()))
+    x_LF, x_SF = (np.eye(words)[each].reshape(len(each), -1) for each in (words_LT, words_ST))
+    mean_F = x_LF.mean(0)
+    axes_KF = np.linalg.svd(x_LF - mean_F, full_matrices=False)[2][:KEPT]
+    x_SK = (x_SF - mean_F) @ axes_KF.T
+    return Plda.fit((x_LF - mean_F) @ axes_KF.T, person_L, session_L).score(x_SK, x_SK, 1)
+
+
+def preferred(score_SS: Floats, person_S: Integers, session_S: Integers) -> Floats:
+    """Return how often each person's sessions are preferred to those of others, (P,)."""
     other_SS = session_S[:, None] != session_S
     same_SS = person_S[:, None] == person_S
     wins: dict[int, list[float]] = {}
