@@ -2,6 +2,7 @@
 
     eventveil simulate gestures people --subjects 60 --sessions 3 --seconds 4 --seed 3
     python benchmarks/word_timing.py people [--weights shipped] [--rule delay=5 evidence=1.0] [--condition fewer-events]
+    python benchmarks/word_timing.py people --learn others --condition two-people --beside third
 
 All people make the same gestures at the same times. Their words are computed as an audit does it. A simple attacker
 compares two sessions, step by step: the same word counts the more, the rarer it is at that step. The figure is how
@@ -80,6 +81,8 @@ def main() -> None:
     if options.learn:
         usual = StandInSource(weights.model, book, None)
         learned = words_of(options.learn, usual, weights.metadata, options.seed + 1)[:3]
+        if learned[0].shape[1] != words_ST.shape[1]:
+            parser.error("--learn: expected sessions as long as those of FOLDER; simulate both with the same --seconds")
     begins_T = place_T < round(BEGINNING_S / step_s)
     usual_T = np.array([np.bincount(word_S).argmax() for word_S in words_ST.T])
     table = Table(

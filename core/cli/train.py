@@ -143,7 +143,7 @@ def stand_in(
     resume: ResumeOption = False,
     json: JsonOption = False,
 ) -> None:
-    """Train the stand-in, which selects a word of a public book, on simulated visits and scenes.
+    """Train the stand-in, which selects a word of a public book, on simulated people and scenes.
 
     The weights go to DIR/weights/stand_in.safetensors. Without --out, results go to runs/CONFIG.
 

@@ -31,6 +31,7 @@ class BookPlan:
         step_us: length of a published window.
         changes_per_second: how often the word may change in any second.
         bits_per_second: the most bits that the words of any second carry.
+        draws: whether the rule draws delays or answers, anew in each pass over a recording.
     """
 
     path: Path
@@ -40,6 +41,7 @@ class BookPlan:
     step_us: int
     changes_per_second: int
     bits_per_second: float
+    draws: bool
 
     @property
     def summary(self) -> str:
@@ -80,7 +82,8 @@ def plan_book(settings: PipelineSettings, anonymizer: Metadata) -> BookPlan | No
         )
     book = Book.read(path)
     _check_fit(path, book, weights, anonymizer, settings)
-    changes = parse_config(anonymizer.kind, anonymizer.config).changes_per_second
+    rule = parse_config(anonymizer.kind, anonymizer.config)
+    changes = rule.changes_per_second
     return BookPlan(
         path=path,
         digest=book.digest,
@@ -89,6 +92,7 @@ def plan_book(settings: PipelineSettings, anonymizer: Metadata) -> BookPlan | No
         step_us=book.step_us,
         changes_per_second=changes,
         bits_per_second=bits_per_second(len(book.words), changes, steps_per_second(book.step_us)),
+        draws=rule.delay > 0 or rule.epsilon is not None,
     )
 
 

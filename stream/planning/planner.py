@@ -49,7 +49,8 @@ def plan(settings: PipelineSettings) -> PipelinePlan:
     if planned.window.mode == "recording":
         _require_single_recordings(settings)
     judged, class_remarks = _judged_streams(settings, planned.provenance)
-    loops = () if planned.book is not None else loop_remarks(settings.sources)  # a word holds no noise to average away
+    # Words hold no noise to average away, but their rule may draw delays or answers.
+    loops = loop_remarks(settings.sources) if planned.book is None or planned.book.draws else ()
     remarks = (*release_remarks, *key_remarks, *planned.remarks, *class_remarks, *loops)
     return replace(planned, judged=judged, remarks=remarks)
 

@@ -1,7 +1,8 @@
 """Refuses to publish the same events in two streams of a pipeline, and announces a loop.
 
-Within a stream no bin is published twice, because noise that is drawn again for the same events can be averaged away.
-Two streams of one recording would do just that. A loop does it as well, but it is what the user asks for.
+Within a stream no bin is published twice, because noise that is drawn again for the same events can be averaged away,
+and so can the random delays of a stand-in's rule. Two streams of one recording would do just that. A loop does it as
+well, but it is what the user asks for.
 """
 
 from __future__ import annotations
@@ -44,8 +45,8 @@ def refuse_same_events(sources: Sequence[SourceSettings]) -> None:
 def loop_remarks(sources: Sequence[SourceSettings]) -> tuple[str, ...]:
     """Return what the user should know of sources that publish their events again and again."""
     return tuple(
-        f"stream {source.stream} loops: each pass publishes the same events with new noise, and subscribers can "
-        "average it away; a loop is for tests, not for people who need protection"
+        f"stream {source.stream} loops: each pass publishes the same events with new noise or new delays, and "
+        "subscribers can average these away; a loop is for tests, not for people who need protection"
         for source in sources
         if source.loop
     )

@@ -129,7 +129,7 @@ def test_several_processes_make_the_same_rows_and_a_second_run_finds_them(tmp_pa
     assert next((tmp_path / "one").iterdir()).stat() == before
 
 
-@pytest.mark.parametrize("damage", ["empty", "header", "cut off", "another array"])
+@pytest.mark.parametrize("damage", ["empty", "header", "bracket", "cut off", "another array"])
 def test_a_damaged_file_is_made_again(tmp_path, damage):
     trials = one_trial(tmp_path, events_of(1, 100))
     rows = np.array(build(trials, shape(), tmp_path / "windows").rows)
@@ -138,7 +138,8 @@ def test_a_damaged_file_is_made_again(tmp_path, damage):
     if damage == "another array":
         np.save(path, rows[..., :-1])
     else:
-        path.write_bytes({"empty": b"", "header": whole[7:], "cut off": whole[:-1]}[damage])
+        damaged = {"empty": b"", "header": whole[7:], "bracket": whole.replace(b"}", b"(", 1), "cut off": whole[:-1]}
+        path.write_bytes(damaged[damage])
     np.testing.assert_array_equal(build(trials, shape(), tmp_path / "windows").rows, rows)
     assert path.read_bytes() == whole
 

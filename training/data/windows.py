@@ -17,6 +17,7 @@ from contextlib import closing
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
+from tokenize import TokenError
 from typing import IO, Any
 
 import numpy as np
@@ -126,7 +127,7 @@ def _opened(path: Path, shape: RowShape, rows: int) -> Rows | None:
     """Map a file of rows; None if there is none, or it is damaged and has to be made again."""
     try:
         found: Rows = np.load(path, mmap_mode="r")
-    except (FileNotFoundError, EOFError, ValueError):
+    except (FileNotFoundError, EOFError, ValueError, TokenError):  # TokenError: a bracket of the header is gone
         return None
     return found if found.shape == (rows, *shape.row) and found.dtype in (shape.dtype, np.uint8) else None
 

@@ -59,7 +59,7 @@ class MomentLoader:
             raise ConfigError(f"data: no training window of {', '.join(missing)}; simulate more people or scenes")
         share_K = np.array([settings.shares.get(name, 1.0) for name in classes])
         self._share_K = share_K / share_K.sum()
-        self._quiet_K = np.isin(classes, (NOBODY, NO_GESTURE))
+        self._quiet_K, self._nobody = np.isin(classes, (NOBODY, NO_GESTURE)), classes.index(NOBODY)
         self._mirrored = torch.tensor(mirrored)
         self._label_N = label_N
         self._drawn = np.empty((0, settings.batch), np.int64)
@@ -132,8 +132,8 @@ class MomentLoader:
     ) -> None:
         """Add any moment of any recording to some windows, a quarter to half of the width to the left or right.
 
-        The label stays where it is a gesture; else it becomes that of the person at the side. So the gesture nearer to
-        the middle counts, and somebody who only stands or walks there does not hide it.
+        A gesture of the window keeps its label. Otherwise the label becomes that of the moment at the side, unless
+        that shows nobody: whoever stands or walks in the middle does not hide a gesture beside them.
         """
         chosen_J = np.flatnonzero(generator.random(len(label_B)) < self._settings.variation.beside)
         other_J = generator.integers(len(self._end_N), size=len(chosen_J))
@@ -147,7 +147,7 @@ class MomentLoader:
                 counts_BCHW[window, ..., : width - by] += beside[..., by:]
             else:
                 counts_BCHW[window, ..., by:] += beside[..., : width - by]
-            if self._quiet_K[label_B[window]]:
+            if self._quiet_K[label_B[window]] and self._label_N[other] != self._nobody:
                 label_B[window] = self._label_N[other]
 
     def _names(self, drawn: Any) -> list[str]:

@@ -70,7 +70,7 @@ def train_stand_in(
     if group.leads:
         check_run_folder(folder)
         _check_extras(settings)
-        check_precision(settings.run, settings.window.size, group.device)
+    check_precision(settings.run, settings.window.size, group.device)
     book = Book.read(settings.book)
     first = open_split(settings.data, folder, watch) if group.local_rank == 0 else None
     group.wait()

@@ -51,6 +51,16 @@ def test_a_book_may_be_anywhere(kit, tmp_path):
     assert planned(kit, anonymize__book=str(tmp_path / "elsewhere")).book.path == tmp_path / "elsewhere"
 
 
+@pytest.mark.parametrize(("rule", "remarks"), [({}, 0), ({"delay": 1}, 1), ({"epsilon": 1.0}, 1)])
+def test_a_loop_is_announced_if_the_rule_draws_anew_in_each_pass(kit, tmp_path, rule, remarks):
+    model = stand_in_model(stand_in_book(), **rule)
+    save_weights(tmp_path / "w", model, Metadata.of(model, role="anonymizer", trained=False, **WINDOW))
+    loop = {"uri": str(kit.recording), "stream": "a", "loop": True}
+    weights = {"anonymize__weights": str(tmp_path / "w"), "anonymize__book": str(book_of(kit))}
+    said = planned(kit, sources=[loop], **weights).remarks
+    assert sum("stream a loops" in remark and "new delays" in remark for remark in said) == remarks
+
+
 def test_a_missing_book_is_named_with_its_digest(kit, tmp_path):
     (tmp_path / "weights").write_bytes(kit.anonymizer.read_bytes())
     with pytest.raises(BookError, match=rf"--book FILE, the book with SHA-256 {stand_in_book().digest}"):
