@@ -56,7 +56,8 @@ def test_kernels_go_to_a_private_temporary_folder_if_nothing_else_can_be_written
     package.mkdir(parents=True)
     for file in SOURCES.glob("*.py"):
         shutil.copy(file, package)
-    shutil.copytree(IO, package / "io", ignore=shutil.ignore_patterns("__pycache__"))
+    for folder in (IO, SOURCES / "host"):
+        shutil.copytree(folder, package / folder.name, ignore=shutil.ignore_patterns("__pycache__"))
     home, temporary = tmp_path / "home", tmp_path / "tmp"
     home.mkdir()
     temporary.mkdir()
