@@ -116,9 +116,9 @@ class DvServer:
             try:
                 thread.start()
             except RuntimeError:  # the machine has no thread left
-                client.close()
                 with self._lock:
                     del self._clients[thread]
+                client.close()
 
     def _serve(self, client: socket.socket, waiting: queue.Queue[bytes]) -> None:
         try:
