@@ -11,8 +11,8 @@ by person. An audit's attackers learn, and get more. `--rule` replaces parameter
 windows by which it delays a change at random (models/decision.py); `--seed` draws other delays. `--condition` changes
 the windows first, as an audit does. Its `two-people` needs `--beside`, a folder of other people, who stand to the side.
 
-With `--learn`, a second attacker learns from a folder of other people, in the camera's usual place: an audit's linear
-model (PLDA) of the words at all steps, reduced to their principal components.
+With `--learn`, two more attackers learn from a folder of other people, in the camera's usual place: an audit's linear
+model (PLDA) of the words at all steps, or of how often each word follows each, reduced to their principal components.
 """
 
 from __future__ import annotations
@@ -97,7 +97,9 @@ def main() -> None:
         attackers = {"simple": same_words(words_ST[:, which_T])}
         if learned is not None:
             words_LT, person_L, session_L = learned
-            attackers["learned"] = linear_model(words_LT[:, which_T], person_L, session_L, words_ST[:, which_T])
+            for name_of, features in (("learned: steps", steps), ("learned: successions", successions)):
+                x_LF, x_SF = (features(each[:, which_T], len(book.words)) for each in (words_LT, words_ST))
+                attackers[name_of] = linear_model(x_LF, person_L, session_L, x_SF)
         for attacker, score_SS in attackers.items():
             value_P = preferred(score_SS, person_S, session_S)
             low, high = bootstrap_by_person(value_P, np.arange(len(value_P)))
@@ -156,10 +158,19 @@ def same_words(words_ST: Integers) -> Floats:
     return score_SS
 
 
-def linear_model(words_LT: Integers, person_L: Integers, session_L: Integers, words_ST: Integers) -> Floats:
+def steps(words_ST: Integers, words: int) -> Floats:
+    """Return which word each session has at each step, (S, T * words)."""
+    return np.eye(words)[words_ST].reshape(len(words_ST), -1)
+
+
+def successions(words_ST: Integers, words: int) -> Floats:
+    """Return how often each word follows each in a session, (S, words * words)."""
+    pair_ST = words_ST[:, :-1] * words + words_ST[:, 1:]
+    return np.array([np.bincount(pair_T, minlength=words * words) for pair_T in pair_ST], np.float64)
+
+
+def linear_model(x_LF: Floats, person_L: Integers, session_L: Integers, x_SF: Floats) -> Floats:
     """Return scores of pairs, (S, S), by a model of what tells the people of L apart."""
-    words = 1 + max(int(words_LT.max()), int(words_ST.max()))
-    x_LF, x_SF = (np.eye(words)[each].reshape(len(each), -1) for each in (words_LT, words_ST))
     mean_F = x_LF.mean(0)
     axes_KF = np.linalg.svd(x_LF - mean_F, full_matrices=False)[2][:KEPT]
     x_SK = (x_SF - mean_F) @ axes_KF.T
