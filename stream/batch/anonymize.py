@@ -84,7 +84,7 @@ def anonymize_all(
             if entries[name].error is not None:  # it failed before it was made, and its process was killed just then
                 manifest.note(entries[name].model_copy(update={"error": None}))
         for name, other in repeats.items():
-            error = f"{name}: has the events of {other}, and noise that is drawn twice can be averaged away: left out"
+            error = f"{name}: has the events of {other}, and noise or delays drawn twice can be averaged away: left out"
             manifest.note(entries[name].model_copy(update={"error": error}))
         left = [recording for recording in recordings if recording.name not in done | repeats.keys()]
         random.SystemRandom().shuffle(left)

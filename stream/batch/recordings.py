@@ -68,7 +68,7 @@ def find_recordings(inputs: Sequence[str], source: SourceSettings) -> list[Recor
 def repeated(recordings: Sequence[Recording]) -> dict[str, str]:
     """Return the recordings whose events another one before them holds, too, each with the name of that one.
 
-    Noise that is drawn twice for the same events can be averaged away. Files are compared by content, whatever their
+    Noise or delays drawn twice for the same events can be averaged away. Files are compared by content, whatever their
     names; a recording that was converted to another format is not recognised.
     """
     by_size: dict[int, list[Recording]] = {}

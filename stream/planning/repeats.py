@@ -37,8 +37,9 @@ def refuse_same_events(sources: Sequence[SourceSettings]) -> None:
         if _same_camera(one, other) or (not _disjoint(one, other) and _share_a_file(one, other, files)):
             # No path, for that of a trial names a person.
             raise ConfigError(
-                f"the streams {one.stream} and {other.stream} would publish the same events, each with its own noise, "
-                "and noise can be averaged away: refused; give each recording, trial and camera to one source only"
+                f"the streams {one.stream} and {other.stream} would publish the same events, each with noise or "
+                "delays of its own, which can be averaged away: refused; give each recording, trial and camera to one "
+                "source only"
             )
 
 
