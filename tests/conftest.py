@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
+import signal
 from pathlib import Path
 
 import hypothesis
@@ -16,6 +17,9 @@ hypothesis.settings.register_profile("few", hypothesis.settings.get_profile("eve
 # For scripts/nightly.
 hypothesis.settings.register_profile("many", hypothesis.settings.get_profile("eventveil"), max_examples=300)
 hypothesis.settings.load_profile("eventveil")
+
+# A shell starts background jobs with SIGINT ignored. The programs that tests start would inherit that.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 gc.disable()  # until `pytest_collection_finish`: the imports of all tests make it slow, and leave no garbage
 
