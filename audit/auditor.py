@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import os
-import time
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
@@ -20,7 +19,7 @@ from eventveil.audit.attacks.selftest import found_leaks, planted_subjects
 from eventveil.audit.audit_log import AuditLog
 from eventveil.audit.execution.executors import Steps
 from eventveil.audit.execution.progress import AuditProgress
-from eventveil.audit.execution.scheduler import Job, JobExecutor, Results, RetryLog, run_jobs
+from eventveil.audit.execution.scheduler import Job, JobExecutor, Results, RetryLog, WorkTime, run_jobs
 from eventveil.audit.figures import SubjectReport, surest
 from eventveil.audit.report.report import (
     CERTIFICATE_PAGE,
@@ -33,6 +32,7 @@ from eventveil.audit.report.report import (
     Made,
     Repeated,
     digest,
+    without_folders,
 )
 from eventveil.audit.report.verdict import decide, outcome_of
 from eventveil.audit.settings import AuditSettings
@@ -113,8 +113,8 @@ class Auditor:
             AuditError: a job cannot be done.
             TrainingError: a training cannot continue, or a file cannot be written.
         """
-        start_s = time.monotonic()
-        with make_executor(self._plan, self._progress) as executor:
+        work_time = WorkTime(self._work)
+        with work_time, make_executor(self._plan, self._progress) as executor:
             run_jobs(self.jobs, executor, self._progress, self._work)
             machine = executor.machine
         settings = self._settings
@@ -125,13 +125,13 @@ class Auditor:
             self._name, {one.weights or one.name: outcome_of(one.verdict) for one in subjects if one.verdict}
         )
         return AuditReport(
-            made=Made.of(at, command, round(time.monotonic() - start_s, 1), machine),
+            made=Made.of(at, command, work_time.seconds, machine),
             evidence=settings.evidence,
             threshold=settings.threshold,
             precision=settings.precision,
             people_linked=settings.people_linked,
             look=self._plan.audit_number,
-            settings=settings.model_dump(mode="json"),
+            settings=without_folders(settings.model_dump(mode="json")),
             data=Data.of(self._plan.dataset),
             subjects=subjects,
             selftest=leaks,

@@ -8,6 +8,7 @@ this process, another one, or another machine can do it. Everything that it work
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -155,6 +156,30 @@ class RetryLog:
         """Record that a job's worker was lost."""
         self.reasons.setdefault(title, []).append(why)
         write_json(self._path, self.reasons)
+
+
+class WorkTime:
+    """Measures how long the jobs of an audit take, over all of its runs; a run that was killed is not counted.
+
+    Args:
+        work: OUT/work.
+
+    Attributes:
+        seconds: of the runs that have ended or were stopped, this one included once its block is left.
+    """
+
+    def __init__(self, work: Path) -> None:
+        self._path = work / "time.json"
+        self._start_s = 0.0
+        self.seconds = float(read_json(self._path).get("seconds", 0.0))
+
+    def __enter__(self) -> WorkTime:
+        self._start_s = time.monotonic()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.seconds = round(self.seconds + time.monotonic() - self._start_s, 1)
+        write_json(self._path, {"seconds": self.seconds})
 
 
 def run_jobs(jobs: Sequence[Job], executor: JobExecutor, progress: AuditProgress, work: Path) -> None:

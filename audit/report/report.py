@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import hashlib
 import platform
+import re
+import shlex
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Literal
@@ -23,6 +25,8 @@ from eventveil.version import __version__
 
 REPORT, SCHEMA, PAGE = "report.json", "report.schema.json", "report.html"
 CERTIFICATE_PAGE, PUBLIC_KEY = "certificate.html", "public.pem"
+_PATH = re.compile(r"([\w.]+=)?~?/(?:[^/]*/)*([^/]+)/?")  # an absolute path, also as the value of a key
+_FOLDERS = re.compile(r"(?<![\w.~:/-])~?/(?:[^/\s,\]]+/)*(?=[^/\s,\]])")  # of an absolute path in a list
 
 
 class Data(ReportModel):
@@ -69,7 +73,15 @@ class Data(ReportModel):
 
 
 class Made(ReportModel):
-    """When an audit first ended, and with what it was made; a resumed audit keeps its time."""
+    """When an audit first ended, and with what it was made; a resumed audit keeps its time.
+
+    Attributes:
+        at: when it first ended.
+        command: the command line, without the folders of absolute paths.
+        eventveil, python, torch, numpy: versions.
+        machine: system, processor and workers.
+        seconds: of all runs that ended or were stopped.
+    """
 
     at: str
     command: str
@@ -85,7 +97,7 @@ class Made(ReportModel):
         """Describe this process and the workers; `at` is when the audit first ended."""
         return cls(
             at=at,
-            command=command,
+            command=shlex.join(without_folders(shlex.split(command))),
             eventveil=__version__,
             python=platform.python_version(),
             torch=version("torch"),
@@ -153,6 +165,24 @@ def write_report(folder: Path, report: AuditReport) -> None:
     """
     write_json(folder / REPORT, report.model_dump(mode="json"))
     write_json(folder / SCHEMA, AuditReport.model_json_schema())
+
+
+def without_folders(value: Any) -> Any:
+    """Return an argument or a setting, or all of them in lists and dictionaries, without the folders of absolute paths.
+
+    A report is made to be shared, and a folder may be named after a person.
+
+    >>> without_folders(["--out", "/home/ann/my audit", "--set", "against=[raw, /home/ann/a.safetensors]"])
+    ['--out', 'my audit', '--set', 'against=[raw, a.safetensors]']
+    """
+    if isinstance(value, str):
+        path = _PATH.fullmatch(value)
+        return (path[1] or "") + path[2] if path else _FOLDERS.sub("", value)
+    if isinstance(value, dict):
+        return {key: without_folders(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [without_folders(item) for item in value]
+    return value
 
 
 def digest(content: Any) -> str:

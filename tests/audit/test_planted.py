@@ -84,12 +84,14 @@ def test_progress_names_each_job_and_the_time_left(run):
     assert all("min left" in text for text in jobs[1:])
 
 
-def test_the_report_is_whole_and_names_nobody(run, tmp_path):
+def test_the_report_is_whole_and_names_nobody(run, root, tmp_path):
     write_report(tmp_path, run.report)
     text = (tmp_path / "report.json").read_text()
     assert AuditReport.model_validate_json(text) == run.report
     people = [f"user{number:02}" for number in range(1, 15)]
     assert not [name for name in people if name in text]
+    assert run.report.settings["data"]["root"] == root.name
+    assert str(root.parent) not in text  # a folder may be named after a person
     assert json.loads(text)["data"]["people"] == {"train": 6, "val": 2, "test": 6}
     schema = json.loads((tmp_path / "report.schema.json").read_text())
     assert set(json.loads(text)) == set(schema["properties"])
@@ -105,6 +107,7 @@ def test_an_audit_resumes_with_the_same_settings_and_key_alone(run, root, tmp_pa
     again = audit(run.folder, run.settings, *subjects, resume=True, say=lines.append)
     assert lines == ["17 of 17 jobs were done earlier"]  # nothing is trained or tested twice
     assert again.subjects == run.report.subjects
+    assert again.made.seconds >= run.report.made.seconds > 1  # of both runs
     for changed in ({"threshold": 0.999}, {"precision": 0.9}, {"people_linked": 1.0}, {"evidence": False}):
         with pytest.raises(AuditError, match="what decides is fixed before data are seen"):
             audit(run.folder, settings(root, attackers=ATTACKERS, **changed), *subjects, resume=True)
