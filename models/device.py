@@ -12,15 +12,22 @@ from eventveil.errors import ConfigError
 from eventveil.models.folding import fold_batch_norms
 
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16}
+HALVED = (2, 4, 8, 16, 32)  # columns that a ResNet's convolutions with stride 2 turn into a single one
 
 Model = TypeVar("Model", bound=nn.Module)
 
 
-def place(model: Model, device: torch.device, precision: str) -> Model:
+def place(model: Model, device: torch.device, precision: str, size: tuple[int, int]) -> Model:
     """Return a copy of `model` on `device` in `precision` (fp32 or bf16), ready to run; the original is unchanged.
 
+    Args:
+        model: the network.
+        device: where it will run.
+        precision: fp32 or bf16.
+        size: width and height of its windows, pixels.
+
     Raises:
-        ConfigError: the precision is unknown, or the device cannot compute in it.
+        ConfigError: the precision is unknown, or the device cannot compute in it, or not for windows of this size.
     """
     if precision not in PRECISIONS:
         raise ConfigError(f"expected precision {' or '.join(PRECISIONS)}, got {precision!r}")
@@ -28,11 +35,17 @@ def place(model: Model, device: torch.device, precision: str) -> Model:
         raise ConfigError(
             f"precision bf16: {device} does not compute in bfloat16 (a CPU needs AVX512_BF16 or AMX); choose fp32"
         )
+    if precision == "bf16" and any(_has_stride(module) for module in model.modules()):
+        refuse_narrow(device, size)
     if device.type == "cuda":
         forbid_tf32()
     placed = fold_batch_norms(copy.deepcopy(model).eval()).to(device, PRECISIONS[precision])
     # Measured on an AVX-512 core: 1.1 times as fast for one window, 1.3 times for eight.
     return placed.to(memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]
+
+
+def _has_stride(module: nn.Module) -> bool:
+    return isinstance(module, nn.Conv2d) and max(module.stride) > 1
 
 
 def forbid_tf32() -> None:
@@ -61,6 +74,25 @@ def choose_device(name: str) -> torch.device:
     if int(number or 0) >= devices:
         raise ConfigError(f"device {name}: PyTorch sees {devices} CUDA devices; choose another, cpu or auto")
     return torch.device(name)
+
+
+def refuse_narrow(device: torch.device, size: tuple[int, int]) -> None:
+    """Refuse bfloat16 on a CPU for a network of convolutions with stride 2, and windows that are narrow and higher.
+
+    In oneDNN 3.12 (PyTorch 2.13), such a convolution reads memory that was never written if it makes a single column of
+    several rows (on AMX; from 2 rows for 32 windows, from 8 for one). That memory may hold anything. Each halves the
+    windows, a ResNet five times, so it comes to this unless the rows are used up first.
+
+    Raises:
+        ConfigError: these are such windows.
+    """
+    width, height = size
+    rows = next((rows for rows in HALVED if rows >= width), None)
+    if device.type == "cpu" and rows is not None and height > rows:
+        raise ConfigError(
+            f"precision bf16: on a CPU, a network computes wrong values from windows of {width}x{height} pixels: "
+            f"windows of at most {HALVED[-1]} columns must not have more than {rows} rows; choose fp32"
+        )
 
 
 def precisions(device: torch.device) -> tuple[str, ...]:

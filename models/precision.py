@@ -12,6 +12,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
 
@@ -19,6 +20,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from eventveil.errors import ConfigError
 from eventveil.models.device import precisions
 from eventveil.models.noise import SeededNoise
 
@@ -131,7 +133,10 @@ def _fastest(make: Callable[[str], AnyRuntime], full: AnyRuntime, batch: int, st
     if len(available) == 1:
         log.info("%s: fp32, the only precision that %s computes in", stage, full.device)
         return full, "fp32"
-    runtimes = {"fp32": full} | {name: make(name) for name in available[1:]}
+    runtimes = {"fp32": full}
+    for name in available[1:]:
+        with suppress(ConfigError):  # the device computes in it, but not for windows of this size
+            runtimes[name] = make(name)
     exact = full.rehearsal(batch)()
     trials = [_try(name, runtime.rehearsal(batch), exact) for name, runtime in runtimes.items()]
     chosen = choose(trials)

@@ -57,7 +57,7 @@ class Anonymizer:
         if weights.metadata.kind == "stand_in":
             raise WeightsError("expected an anonymizer of windows, got a stand-in, which chooses words of its book")
         self.device = choose_device(device)
-        self._model = cast(AnonymizerNetwork, place(weights.model, self.device, precision))
+        self._model = cast(AnonymizerNetwork, place(weights.model, self.device, precision, weights.metadata.size))
         self._noise = noise or LiveNoise()
         self._transfer = Transfer(self.device)
         self._shape = weights.metadata.window_shape
@@ -172,7 +172,7 @@ class Classifier:
         if weights.metadata.kind != "resnet_classifier":
             raise WeightsError(f"expected weights of a classifier, got {weights.metadata.role}; choose another file")
         self.device = choose_device(device)
-        self._model = place(weights.model, self.device, precision)
+        self._model = place(weights.model, self.device, precision, weights.metadata.size)
         self._transfer = Transfer(self.device)
         width, height = weights.metadata.size
         self._shape = (weights.metadata.channels, height, width)

@@ -53,7 +53,7 @@ class StandInRuntime:
             raise WeightsError(f"expected weights of a stand-in, got {weights.metadata.kind}; choose another file")
         self.device = choose_device(device)
         self._config = weights.model.config
-        self._model = place(weights.model, self.device, precision)
+        self._model = place(weights.model, self.device, precision, weights.metadata.size)
         self._transfer = Transfer(self.device)
         self._shape = weights.metadata.window_shape
         self._below = below

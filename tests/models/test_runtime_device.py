@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import itertools
 import re
 
 import numpy as np
@@ -11,6 +13,7 @@ from model_helpers import anonymizer_weights, classifier_weights, windows
 
 from eventveil.errors import ConfigError
 from eventveil.models import device as devices
+from eventveil.models import precision
 from eventveil.models.noise import SeededNoise
 from eventveil.models.runtime import Anonymizer, Classifier
 
@@ -47,6 +50,58 @@ def test_bf16_is_refused_where_the_cpu_has_none(monkeypatch):
         Anonymizer(anonymizer_weights(), device="cpu", precision="bf16")
     with pytest.raises(ConfigError, match="expected precision fp32 or bf16, got 'fp16'"):
         Classifier(classifier_weights(), device="cpu", precision="fp16")
+
+
+@pytest.mark.parametrize(
+    ("size", "refused"),
+    [
+        ((32, 64), True), ((32, 33), True), ((20, 48), True), ((8, 9), True), ((1, 3), True),
+        ((32, 32), False), ((33, 256), False), ((17, 32), False), ((128, 128), False), ((8, 8), False),
+    ],
+)  # fmt: skip
+def test_bf16_is_refused_where_values_would_be_memory_never_written(monkeypatch, size, refused):
+    monkeypatch.setattr(devices, "computes_bf16", lambda device: True)
+    strided = torch.nn.Sequential(torch.nn.Conv2d(2, 2, 3, stride=2, padding=1))
+    if refused:
+        with pytest.raises(ConfigError, match=f"windows of {size[0]}x{size[1]} pixels"):
+            devices.place(strided, CPU, "bf16", size)
+    else:
+        devices.place(strided, CPU, "bf16", size)
+    devices.place(strided, CPU, "fp32", size)
+    devices.place(torch.nn.Sequential(torch.nn.Conv2d(2, 2, 3)), CPU, "bf16", size)  # nothing is halved
+
+
+def test_every_size_of_window_that_is_not_refused_is_computed_in_bf16():
+    """With memory full of large numbers, what a convolution should not have read would show."""
+    if not devices.computes_bf16(CPU):
+        pytest.skip("this CPU does not compute in bfloat16")
+    for width, height in itertools.product((1, 2, 3, 4, 5, 8, 9, 16, 17, 32, 33), repeat=2):
+        with contextlib.suppress(ConfigError):
+            devices.refuse_narrow(CPU, (width, height))
+            x = torch.randn(32, 32, height, width)
+            for _ in range(5):
+                layer = torch.nn.Conv2d(32, 32, 3, stride=2, padding=1)
+                junk = [torch.full((length,), 3e37) for length in (30, 100, 300, 1_000, 3_000, 10_000, 100_000)]
+                del junk
+                with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+                    half = layer(x).float()
+                exact = layer(x).detach()
+                assert (half - exact).abs().max() < 0.05 * exact.abs().max(), (width, height)
+                x = exact
+
+
+def test_auto_is_fp32_where_bf16_is_refused(monkeypatch):
+    monkeypatch.setattr(precision, "precisions", lambda device: ("fp32", "bf16"))
+    made = []
+
+    def make(name):
+        made.append(name)
+        if name == "bf16":
+            raise ConfigError("too narrow")
+        return Classifier(classifier_weights(), device="cpu", precision=name)
+
+    assert precision.start(make, "auto", batch=1, stage="classify")[1] == "cpu, fp32"
+    assert made == ["fp32", "bf16"]
 
 
 def test_bf16_is_close_to_fp32():

@@ -11,7 +11,7 @@ from torch import nn
 from eventveil.errors import ConfigError
 from eventveil.models.configs import DenoiserConfig
 from eventveil.models.denoiser import Denoiser
-from eventveil.models.device import computes_bf16
+from eventveil.models.device import computes_bf16, refuse_narrow
 from eventveil.models.kinds import KINDS, initialise
 from eventveil.models.published import load_torchvision, read_state_dict
 from eventveil.models.resnet import ResNetClassifier
@@ -104,6 +104,7 @@ def check_precision(run: RunSettings, size: tuple[int, int], device: torch.devic
         raise ConfigError(f"run.precision: {device} does not compute in bfloat16; choose fp32")
     if device.type == "cpu" and size[0] <= NARROW:
         raise ConfigError(f"run.precision: bf16 on a CPU needs windows wider than {NARROW} pixels; choose fp32")
+    refuse_narrow(device, size)
 
 
 def _initialise(key: str, kind: str, settings: TrainSettings, config: dict[str, Any], *name: Any) -> nn.Module:
