@@ -77,11 +77,11 @@ def choose_device(name: str) -> torch.device:
 
 
 def refuse_narrow(device: torch.device, size: tuple[int, int]) -> None:
-    """Refuse bfloat16 on a CPU for a network of convolutions with stride 2, and windows that are narrow and higher.
+    """Refuse bfloat16 on a CPU for windows of which a convolution with stride 2 makes a single column of several rows.
 
-    In oneDNN 3.12 (PyTorch 2.13), such a convolution reads memory that was never written if it makes a single column of
-    several rows (on AMX; from 2 rows for 32 windows, from 8 for one). That memory may hold anything. Each halves the
-    windows, a ResNet five times, so it comes to this unless the rows are used up first.
+    In oneDNN 3.12 (PyTorch 2.13), that convolution reads memory that was never written (on AMX; from 2 rows for 32
+    windows, from 8 for one). Such memory may hold anything. A ResNet halves windows five times, so windows of at most
+    32 columns come to a single one; they are refused if several rows are left then.
 
     Raises:
         ConfigError: these are such windows.
@@ -90,8 +90,8 @@ def refuse_narrow(device: torch.device, size: tuple[int, int]) -> None:
     rows = next((rows for rows in HALVED if rows >= width), None)
     if device.type == "cpu" and rows is not None and height > rows:
         raise ConfigError(
-            f"precision bf16: on a CPU, a network computes wrong values from windows of {width}x{height} pixels: "
-            f"windows of at most {HALVED[-1]} columns must not have more than {rows} rows; choose fp32"
+            f"precision bf16: on a CPU, PyTorch computes wrong values from windows of {width}x{height} pixels; with "
+            f"{width} columns, there may be at most {rows} rows: choose fp32"
         )
 
 

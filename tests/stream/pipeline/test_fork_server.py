@@ -154,7 +154,12 @@ if __name__ == "__main__":
     stage.start()
     stage.restart("why", 0)
     before = descriptors()
-    for _ in range(8):
+    for _ in range(4):
+        stage.restart("why", 0)
+    # Each start releases the processes whose end the fork server has reported by then; of the last, it may not have.
+    for _ in range(20):
+        if descriptors() <= before:
+            break
         stage.restart("why", 0)
     print(before, descriptors(), flush=True)
     stage.end()
@@ -168,8 +173,7 @@ def test_restarts_leave_no_descriptor_open(tmp_path):
     script.write_text(RESTARTS)
     done = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, check=True, timeout=300)
     before, after = map(int, done.stdout.split())
-    # The last process to end may still hold two; a leak at each restart would leave eight or more.
-    assert after - before < 6
+    assert after <= before
 
 
 SUPERVISOR = """
