@@ -7,8 +7,8 @@ latest accepted connection of its descriptor.
 
 libzmq keeps the frames of a message until its last one, however many there are, and reports none of them. It also reads
 subscriptions for as long as they keep coming, and does not return meanwhile. The kernel knows how much a connection has
-sent, though: one that sends on and on, of which nothing is reported, is endless. The thread that answers handshakes
-ends it, because the socket's thread may be waiting for libzmq.
+sent, though: one that sends on and on, much more than is reported, is endless. The thread that answers handshakes ends
+it, because the socket's thread may be waiting for libzmq.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ import socket
 import struct
 import sys
 import threading
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
@@ -30,6 +30,7 @@ import zmq
 from eventveil.stream.publisher.listener import Listener
 
 MAX_UNREPORTED = 1 << 16  # bytes of which libzmq has reported no message; whole messages have 1 KiB
+MAX_OVERHEAD = 64  # bytes that a message of one byte takes on the wire, at most: encrypted, it takes 36
 ENDLESS = "sends without end"
 FRAMES_PER_S = 10  # a steady rate that no subscriber reaches for long
 HEARTBEATS = 256  # bytes a second that ZeroMQ itself may send, and does not report either
@@ -113,9 +114,9 @@ class Connections:
         self._accepted: dict[int, int] = {}  # by descriptor: the last serial number before it was accepted
         self._known: dict[int, Connection] = {}  # by descriptor; the latest of each
         self._new: list[Connection] = []
-        self._heard: set[int] = set()  # descriptors from which messages have come lately
-        # By descriptor: serial number, bytes so far, and how many of the last ones are unreported.
-        self._unreported: dict[int, tuple[int, int, float]] = {}
+        self._reported: Counter[int] = Counter()  # by descriptor: bytes of messages so far, of all its connections
+        # By descriptor: serial number, bytes received and reported so far, and how many of the received are unreported.
+        self._unreported: dict[int, tuple[int, int, int, float]] = {}
         self._measured_s = -math.inf
         self._endless: deque[_Endless] = deque()
         # Reserved: a crowd may take all other descriptors, and would keep us from ending any connection.
@@ -139,7 +140,7 @@ class Connections:
             descriptor, user = int(frame.get(zmq.SRCFD)), str(frame.get("User-Id"))
         except zmq.ZMQError:
             return None
-        self._heard.add(descriptor)
+        self._reported[descriptor] += len(frame) + MAX_OVERHEAD
         serial, _, key = user.partition(" ")
         known = self._known.get(descriptor)
         if known is None or known.serial < int(serial):
@@ -163,7 +164,6 @@ class Connections:
             now_s: the time by a monotonic clock.
             last: number of the latest handshake.
         """
-        heard, self._heard = self._heard, set()
         before, self._unreported = self._unreported, {}
         heartbeats = HEARTBEATS * (now_s - self._measured_s)
         self._measured_s = now_s
@@ -171,17 +171,20 @@ class Connections:
             total = _bytes_received(descriptor)
             if total is None:
                 continue
-            known_serial, earlier, unreported = before.get(descriptor, (serial, total, 0.0))
-            if known_serial != serial or descriptor in heard:
-                earlier, unreported = total, 0.0
-            unreported = max(0.0, unreported + total - earlier - heartbeats)
+            reported = self._reported[descriptor]
+            new = serial, total, reported, 0.0
+            last_serial, last_total, last_reported, unreported = before.get(descriptor, new)
+            if last_serial != serial:
+                _, last_total, last_reported, unreported = new
+            received = total - last_total
+            unreported = max(0.0, unreported + received - (reported - last_reported) - heartbeats)
             if unreported > MAX_UNREPORTED:
                 endless = _Endless(descriptor, serial, last)
                 self._endless.append(endless)  # before it is identified: its first message may come in between
                 endless.identify(self._known.get(descriptor))
                 self._shut_down(descriptor, partial(_has_received, total))
                 unreported = 0.0
-            self._unreported[descriptor] = serial, total, unreported
+            self._unreported[descriptor] = serial, total, reported, unreported
 
     def take_endless(self) -> Iterator[Connection]:
         """Yield the endless connections that were found since the last call, unless they were ended otherwise."""

@@ -129,6 +129,19 @@ def test_a_client_with_many_unknown_topics_is_reported_and_the_others_are_not():
         assert tracker.abusive_client() is None  # reported once
 
 
+def test_nothing_more_is_read_before_an_abusive_client_can_be_ended():
+    """Meanwhile, libzmq would take in more of it."""
+    with open_socket() as (public, tracker, connect):
+        more = 700
+        connect(zmq.XSUB).send_multipart([b"\x01no-topic-%d" % number for number in range(MAX_UNKNOWN + 1 + more)])
+        assert public.poll(PATIENCE_MS)
+        tracker.count()
+        assert tracker.abusive_client() is not None
+        for _ in range(more):
+            assert b"no-topic" in public.recv(zmq.NOBLOCK)
+        assert not public.poll(0)
+
+
 def test_a_client_that_unsubscribes_from_unknown_topics_is_not_abusive():
     with open_socket() as (public, tracker, connect):
         stranger = connect(zmq.XSUB)
@@ -384,6 +397,18 @@ def test_more_than_heartbeats_are_without_end():
         assert client.recv(1) == b""
 
 
+@only_linux
+def test_few_reports_do_not_hide_how_much_is_unreported():
+    with connected() as (_, connections, client, accepted):
+        for exchanges in range(1, 12):
+            connections.sender(Report(accepted.fileno(), 1))
+            exchange(client, accepted, MAX_UNREPORTED // 10)
+            connections.measure(exchanges / 100, 1)
+            ended = list(connections.take_endless())
+            assert bool(ended) == (exchanges == 11)
+        assert client.recv(1) == b""
+
+
 class Report:
     """What libzmq says of the sender of a message."""
 
@@ -392,6 +417,9 @@ class Report:
 
     def get(self, name):
         return self._values[name]
+
+    def __len__(self):
+        return 10
 
 
 def replaced_by_another(listener, connections, accepted):
@@ -454,8 +482,6 @@ def test_the_key_of_an_endless_connection_is_known_whenever_its_messages_are_rea
         exchange(client, accepted, 2 * MAX_UNREPORTED)
         if when == "before":
             connections.sender(first)
-            connections.measure(0.5, 3)
-            exchange(client, accepted, 2 * MAX_UNREPORTED)
         connections.measure(1.0, 3)
         if when != "before":
             connections.sender(first)
