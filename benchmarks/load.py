@@ -46,6 +46,7 @@ from eventveil.stream.publisher.contents import Provenance
 from eventveil.stream.publisher.listener import listening
 from eventveil.stream.publisher.public_endpoint import PublicEndpoint
 from eventveil.stream.publisher.publisher import Publisher
+from eventveil.stream.publisher.subscriptions import SubscriptionTracker
 from eventveil.stream.runtime.accounting import PipelineCounters
 from eventveil.stream.runtime.message import StageMessage
 from eventveil.stream.runtime.windows import Origin, Seal
@@ -104,8 +105,8 @@ def cameras(seconds: float, folder: Path) -> list[Row]:
 
 
 @contextmanager
-def publisher(folder: Path, clients: int) -> Iterator[tuple[Publisher, str, list[Path]]]:
-    """Open a publisher with keys on a free port; yield it, its endpoint, and the keys of its allowed subscribers."""
+def publisher(folder: Path, clients: int) -> Iterator[tuple[Publisher, SubscriptionTracker, str, list[Path]]]:
+    """Open a publisher with keys on a free port; yield it, its subscriptions, its endpoint, and its clients' keys."""
     server, allow_list = folder / "keys", AllowList(folder / "keys")
     new_keys(server)
     keys = []
@@ -120,7 +121,7 @@ def publisher(folder: Path, clients: int) -> Iterator[tuple[Publisher, str, list
             provenance = Provenance("ab" * 32, trained=True)
             counters = PipelineCounters(("publish",), ("0",))["publish"]
             publish = Publisher(public.socket, SEAL, provenance, counters, run="0" * 16, max_age_ms=None)
-            yield publish, listener.endpoint, keys
+            yield publish, SubscriptionTracker(public.socket, public.connections), listener.endpoint, keys
         finally:
             public.close()
 
@@ -168,6 +169,7 @@ def stall(endpoint: str, server_key: Path, keys: list[Path], done: Any) -> None:
 
 def delays(
     publish: Publisher,
+    subscriptions: SubscriptionTracker,
     endpoint: str,
     keys: list[Path],
     rate: float,
@@ -189,6 +191,7 @@ def delays(
     seq, next_s = 0, time.monotonic()
     while len(received) < len(keys):
         publish.take(window_message(seq, values))
+        subscriptions.count()  # few handshakes succeed between two calls
         seq, next_s = seq + 1, next_s + 1 / rate
         time.sleep(max(0.0, next_s - time.monotonic()))
         with suppress(Empty):
@@ -207,8 +210,11 @@ def subscribers(seconds: float, folder: Path) -> list[Row]:
     p99: list[float] = []
     for name, stalled in (("alone", 0), (f"with {STALLED} that never read", STALLED)):
         (folder / name).mkdir()
-        with publisher(folder / name, SUBSCRIBERS + stalled) as (publish, endpoint, keys):
-            delays_ms, missing = delays(publish, endpoint, keys[:SUBSCRIBERS], 10, values, seconds, keys[SUBSCRIBERS:])
+        with publisher(folder / name, SUBSCRIBERS + stalled) as (publish, subscriptions, endpoint, keys):
+            listening_keys, stalled_keys = keys[:SUBSCRIBERS], keys[SUBSCRIBERS:]
+            delays_ms, missing = delays(
+                publish, subscriptions, endpoint, listening_keys, 10, values, seconds, stalled_keys
+            )
         p50 = np.percentile(delays_ms, 50)
         p99.append(float(np.percentile(delays_ms, 99)))
         figures = f"p50 {p50:.1f} ms, p99 {p99[-1]:.1f} ms, {len(delays_ms)} messages, {missing} missing"
@@ -220,8 +226,8 @@ def subscribers(seconds: float, folder: Path) -> list[Row]:
 
 def encryption(seconds: float, folder: Path) -> list[Row]:
     values = np.random.default_rng(0).random((1, 128, 128), np.float32)
-    with publisher(folder, 1) as (publish, endpoint, keys):
-        delays_ms, missing = delays(publish, endpoint, keys, 1000, values, seconds, [])
+    with publisher(folder, 1) as (publish, subscriptions, endpoint, keys):
+        delays_ms, missing = delays(publish, subscriptions, endpoint, keys, 1000, values, seconds, [])
     rate = len(delays_ms) / (seconds - 3)
     p50, p99 = np.percentile(delays_ms, (50, 99))
     figures = f"{rate:.0f} windows/s, p50 {p50:.2f} ms, p99 {p99:.1f} ms, {missing} missing"

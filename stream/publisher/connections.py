@@ -9,6 +9,9 @@ libzmq keeps the frames of a message until its last one, however many there are,
 subscriptions for as long as they keep coming, and does not return meanwhile. The kernel knows how much a connection has
 sent, though: one that sends on and on, much more than is reported, is endless. The thread that answers handshakes ends
 it, because the socket's thread may be waiting for libzmq.
+
+Many clients that send little and leave at once are no better: libzmq keeps what they have sent, and takes it in faster
+than we can read it. So only a few are admitted before everything that has arrived was read.
 """
 
 from __future__ import annotations
@@ -31,6 +34,7 @@ from eventveil.stream.publisher.listener import Listener
 
 MAX_UNREPORTED = 1 << 16  # bytes of which libzmq has reported no message; whole messages have 1 KiB
 MAX_OVERHEAD = 64  # bytes that a message of one byte takes on the wire, at most: encrypted, it takes 36
+MAX_ADMITTED = 16  # handshakes that may succeed before all that has arrived was read
 ENDLESS = "sends without end"
 FRAMES_PER_S = 10  # a steady rate that no subscriber reaches for long
 HEARTBEATS = 256  # bytes a second that ZeroMQ itself may send, and does not report either
@@ -103,7 +107,8 @@ class _Endless:
 class Connections:
     """The connections of one public socket.
 
-    `accepted`, `closed` and `measure` belong to the thread that answers handshakes, all else to that of the socket.
+    `accepted`, `closed`, `may_admit`, `admitted` and `measure` belong to the thread that answers handshakes, all else
+    to that of the socket.
 
     Args:
         listener: where they come from.
@@ -112,6 +117,7 @@ class Connections:
     def __init__(self, listener: Listener) -> None:
         self._listener = listener
         self._accepted: dict[int, int] = {}  # by descriptor: the last serial number before it was accepted
+        self._admitted = 0  # since all that had arrived was read
         self._known: dict[int, Connection] = {}  # by descriptor; the latest of each
         self._new: list[Connection] = []
         self._reported: Counter[int] = Counter()  # by descriptor: bytes of messages so far, of all its connections
@@ -133,6 +139,18 @@ class Connections:
     def closed(self, descriptor: int) -> None:
         """Note that libzmq closes a descriptor."""
         self._accepted.pop(descriptor, None)
+
+    def may_admit(self) -> bool:
+        """Return whether a handshake may succeed now, or has to wait."""
+        return self._admitted < MAX_ADMITTED
+
+    def admitted(self) -> None:
+        """Note a handshake that succeeded."""
+        self._admitted += 1
+
+    def all_read(self) -> None:
+        """Note that all that has arrived was read."""
+        self._admitted = 0
 
     def sender(self, frame: zmq.Frame) -> Connection | None:
         """Return the connection that a message came from; None for what libzmq says for one that is gone."""

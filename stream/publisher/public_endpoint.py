@@ -53,6 +53,7 @@ _DESCRIPTIONS = {
     GARBLED: "it does not follow ZeroMQ's protocol",
     LEFT: "it disconnected or stayed silent during the handshake",
 }
+_NOT_CONNECTED = "a subscriber could not connect: "
 _REASONS: dict[int, str] = {
     zmq.Event.ACCEPTED: CONNECTED,
     zmq.Event.HANDSHAKE_SUCCEEDED: SUCCEEDED,
@@ -119,7 +120,7 @@ class PublicEndpoint:
             opened.pop_all()  # all succeeded: `close` closes them
         self.connections = Connections(listener)
         self._counts: Counter[str] = Counter()
-        self._failures = _FailureLog()
+        self._failures, self._expulsions = _LimitedLog(), _LimitedLog()
         # The queue of the monitor must not fill up: libzmq's network thread would wait for it.
         monitor = self.socket.get_monitor_socket(_EVENTS)
         monitor.rcvhwm = 0
@@ -167,7 +168,7 @@ class PublicEndpoint:
     def _expel(self, abusive: Connection) -> None:
         self._counts[EXPELLED] += 1
         who = abusive.key or "one without a key"
-        log.warning("publish: disconnecting a subscriber that %s: %s", abusive.offence, who)
+        self._expulsions.warn(f"{abusive.offence}: {who}", f"disconnecting a subscriber that {abusive.offence}: {who}")
         if abusive.key:
             self._authenticator.expel(abusive.key)
             self._end_all({abusive.key})
@@ -181,20 +182,18 @@ class PublicEndpoint:
 
     def _run(self, monitor: zmq.Socket[bytes]) -> None:
         requests = self._authenticator.socket
-        poller = zmq.Poller()
-        poller.register(monitor, zmq.POLLIN)
-        poller.register(requests, zmq.POLLIN)
         measure_s = 0.0
         with monitor, requests:
             while True:
-                ready = dict(poller.poll(MEASURE_MS))
+                expected = [monitor, requests] if self.connections.may_admit() else [monitor]
+                ready, _, _ = zmq.select(expected, [], [], MEASURE_MS / 1000)
                 while monitor.poll(0):  # first: a connection is known before its handshake is answered
                     event, value = receive_event(monitor)
                     if event == zmq.Event.MONITOR_STOPPED:
                         return
                     self._observe(event, value)
-                if requests in ready:
-                    self._authenticator.answer()
+                if requests in ready and self._authenticator.answer():
+                    self.connections.admitted()
                 self._authenticator.reload_if_changed()
                 now_s = time.monotonic()
                 if now_s >= measure_s:
@@ -210,9 +209,9 @@ class PublicEndpoint:
         reason = _reason(event, value)
         self._counts[reason] += 1
         if reason == NOT_ALLOWED:
-            self._failures.warn(reason, f"{_DESCRIPTIONS[reason]}: {self._authenticator.last_refused}")
+            self._failures.warn(reason, f"{_NOT_CONNECTED}{_DESCRIPTIONS[reason]}: {self._authenticator.last_refused}")
         elif reason in _DESCRIPTIONS:
-            self._failures.warn(reason, _DESCRIPTIONS[reason])
+            self._failures.warn(reason, f"{_NOT_CONNECTED}{_DESCRIPTIONS[reason]}")
 
 
 def _reason(event: int, value: int) -> str:
@@ -221,8 +220,8 @@ def _reason(event: int, value: int) -> str:
     return _REASONS[event]
 
 
-class _FailureLog:
-    """Logs failed handshakes: at most one message a second for each reason, with the number of failures."""
+class _LimitedLog:
+    """Logs what clients do: at most one message a second for each reason, with the number of such clients."""
 
     def __init__(self) -> None:
         self._next_s: dict[str, float] = {}
@@ -234,6 +233,6 @@ class _FailureLog:
         if now < self._next_s.get(reason, now):
             return
         more = f" ({self._unlogged[reason]} since the last such message)" if self._unlogged[reason] > 1 else ""
-        log.warning("publish: a subscriber could not connect: %s%s", description, more)
+        log.warning("publish: %s%s", description, more)
         self._next_s[reason] = now + _LOG_EVERY_S
         self._unlogged[reason] = 0

@@ -58,6 +58,7 @@ class SubscriptionTracker:
             try:
                 frame = self._socket.recv(zmq.NOBLOCK, copy=False)
             except zmq.Again:
+                self._connections.all_read()
                 break
             client = self._connections.sender(frame)
             if client is None or client.ended:

@@ -258,3 +258,22 @@ def test_a_client_that_subscribes_to_one_topic_without_end_is_disconnected(pipel
     with unharmed(pipeline):
         attack(pipeline.address, (HANDSHAKE, frame(b"\x01window") * 200_000))
         pipeline.wait_until(lambda counts: counts["subscribers_expelled"] > before)
+
+
+@only_open
+@pytest.mark.parametrize("wanted", [b"\x01%d", b"\x01window"], ids=["anything", "one topic"])
+def test_clients_that_subscribe_without_end_and_leave_at_once_harm_nobody(pipeline, wanted):
+    """Whoever has left cannot be disconnected, but what it sent waits in libzmq until it is read."""
+    flood = b"".join(frame(wanted % number if b"%" in wanted else wanted) for number in range(3000))
+    until_s = time.monotonic() + 5
+
+    def keep_attacking():
+        while time.monotonic() < until_s:
+            attack(pipeline.address, (HANDSHAKE, flood))
+
+    with unharmed(pipeline):
+        attackers = [threading.Thread(target=keep_attacking) for _ in range(4)]
+        for each in attackers:
+            each.start()
+        for each in attackers:
+            each.join()

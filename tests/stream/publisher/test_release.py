@@ -183,7 +183,7 @@ class Endpoint:
 
     def __init__(self, socket):
         self.socket = socket
-        self.connections = SimpleNamespace(sender=lambda _frame: None)
+        self.connections = SimpleNamespace(sender=lambda _frame: None, all_read=lambda: None)
 
     def service(self, abusive=None):
         pass

@@ -23,6 +23,7 @@ from eventveil.stream.publisher import connections as connections_module
 from eventveil.stream.publisher.connections import (
     ENDLESS,
     HEARTBEATS,
+    MAX_ADMITTED,
     MAX_UNREPORTED,
     Connection,
     Connections,
@@ -164,6 +165,24 @@ def raw_client(public):
         while b"READY" not in answer:
             answer += client.recv(4096)
         yield client
+
+
+def test_only_a_few_are_admitted_until_all_that_has_arrived_is_read():
+    """What clients send waits in libzmq, and arrives faster than it can be read."""
+    with zmq.Context() as context, open_endpoint(context) as endpoint, contextlib.ExitStack() as opened:
+        tracker = SubscriptionTracker(endpoint.socket, endpoint.connections)
+        host, port = endpoint.socket.last_endpoint.decode().removeprefix("tcp://").split(":")
+        for _ in range(2 * MAX_ADMITTED):
+            client = opened.enter_context(socket.create_connection((host, int(port)), timeout=PATIENCE_S))
+            client.sendall(HANDSHAKE)
+        deadline = time.monotonic() + PATIENCE_S
+        for expected in (MAX_ADMITTED, 2 * MAX_ADMITTED):
+            while endpoint.counts()["handshakes"] < expected:
+                assert time.monotonic() < deadline
+                time.sleep(0.01)
+            time.sleep(0.1)
+            assert endpoint.counts()["handshakes"] == expected
+            tracker.count()
 
 
 def test_a_client_that_ends_subscriptions_that_it_never_had_still_holds_its_others():
