@@ -12,7 +12,6 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
 
@@ -135,8 +134,10 @@ def _fastest(make: Callable[[str], AnyRuntime], full: AnyRuntime, batch: int, st
         return full, "fp32"
     runtimes = {"fp32": full}
     for name in available[1:]:
-        with suppress(ConfigError):  # the device computes in it, but not for windows of this size
+        try:
             runtimes[name] = make(name)
+        except ConfigError as error:  # the device computes in it, but not for windows of this size
+            log.info("%s: not in %s: %s", stage, name, error)
     exact = full.rehearsal(batch)()
     trials = [_try(name, runtime.rehearsal(batch), exact) for name, runtime in runtimes.items()]
     chosen = choose(trials)

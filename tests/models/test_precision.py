@@ -12,6 +12,7 @@ import pytest
 import torch
 from model_helpers import anonymizer_weights, classifier_weights, voxel_weights, windows
 
+from eventveil.errors import ConfigError
 from eventveil.models import device as devices
 from eventveil.models import precision, shipped
 from eventveil.models.noise import SeededNoise
@@ -80,6 +81,18 @@ def test_auto_times_and_compares_at_the_real_batch_size_and_says_what_it_took(
     assert (runtime.name, runs_on) == (expected, f"cpu, {expected}")
     assert runtime.batches[-2:] == [1, 8]
     assert f"anonymize: {expected} on cpu" in caplog.text
+
+
+def test_auto_says_why_it_leaves_out_a_precision(two_precisions, caplog):
+    def make(name):
+        if name == "bf16":
+            raise ConfigError("windows of 32x64 pixels: choose fp32")
+        return Toy(name)
+
+    with caplog.at_level(logging.INFO, "eventveil"):
+        runtime, runs_on = start(make, "auto", batch=8, stage="anonymize")
+    assert (runtime.name, runs_on) == ("fp32", "cpu, fp32")
+    assert "anonymize: not in bf16: windows of 32x64 pixels" in caplog.text
 
 
 @pytest.mark.parametrize("name", ["fp32", "bf16"])
