@@ -212,9 +212,13 @@ def share(right: Sequence[bool], persons: Sequence[str]) -> str:
     return f"{np.mean(right):.1%} ({low:.0%} to {high:.0%})"
 
 
+def longest_s(found: Outcome) -> float:
+    """Return for how long a gesture was named without a break in negatives and people, seconds."""
+    return max((steps for part in REAL_QUIET[:2] for _, steps in found.named[part]), default=0) / 10
+
+
 def row(threshold: float, found: Outcome, networks: int) -> list[str]:
     latency = np.array([np.inf if trial.latency_s is None else trial.latency_s for trial in found.trials])
-    longest = max((steps for part in REAL_QUIET[:2] for _, steps in found.named[part]), default=0)
     return [
         f"{threshold:g}",
         share([trial.recognised for trial in found.trials], found.persons),
@@ -223,7 +227,7 @@ def row(threshold: float, found: Outcome, networks: int) -> list[str]:
         f"{sum(found.real) / networks:.1f} of {len(found.real) // networks}",
         rate(found.named[SCENES], found.seconds[SCENES], 3600),
         *(rate(found.named[part], found.seconds[part], 60) for part in REAL_QUIET),
-        f"{longest / 10:.1f} s",
+        f"{longest_s(found):.1f} s",
     ]
 
 
@@ -267,7 +271,11 @@ def main() -> None:
         table.add_row(*row(threshold, outcome(networks, threshold), len(networks)))
     console = Console(width=200)
     console.print(table)
-    console.print(f"real trials by vote: {', '.join(str(network.by_vote()) for network in networks)}")
+    votes = [network.by_vote() for network in networks]
+    console.print(f"real trials by vote, each training: {', '.join(map(str, votes))}; mean {np.mean(votes):.1f}")
+    alone = [outcome([network], network.config.threshold) for network in networks]
+    console.print(f"real trials at its threshold: {', '.join(str(sum(found.real)) for found in alone)}")
+    console.print(f"longest at its threshold: {', '.join(f'{longest_s(found):.1f} s' for found in alone)}")
     console.print(f"visits {minutes[VISITS]:.0f} min, scenes {minutes[SCENES]:.0f} min")
     console.print(f"the network alone: {milliseconds(files[0]):.1f} ms of processor time for a window, one thread")
 
