@@ -70,24 +70,18 @@ class Authenticator:
         self.socket.close()
         self._expelled.close()
 
-    def answer(self) -> bool:
-        """Answer one request: version, number, domain, address, identity, mechanism and credentials.
-
-        Returns:
-            Whether the client may connect.
-        """
+    def answer(self) -> None:
+        """Answer one request: version, number, domain, address, identity, mechanism and credentials."""
         version, number, domain, address, _, mechanism, *credentials = self.socket.recv_multipart()
         key = z85.encode(credentials[0]) if mechanism == b"CURVE" else b""
         expected = b"NULL" if self._list is None else b"CURVE"
-        may_connect = domain == ZAP_DOMAIN.encode() and mechanism == expected and self._admit(key)
-        if may_connect:
+        if domain == ZAP_DOMAIN.encode() and mechanism == expected and self._admit(key):
             self.serial += 1
             user = b"%d %s" % (self.serial, key)
             self.socket.send_multipart([version, number, b"200", b"OK", user, b""])
         else:
             self.last_refused = f"{key.decode()} from {address.decode('ascii', 'replace')}"
             self.socket.send_multipart([version, number, b"400", b"this key may not connect", b"", b""])
-        return may_connect
 
     def _admit(self, key: bytes) -> bool:
         with self._lock:

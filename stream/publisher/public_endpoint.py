@@ -24,7 +24,7 @@ from eventveil.host.processes import raise_descriptor_limit
 from eventveil.stream.protocol.keys import AllowList, read_folder
 from eventveil.stream.protocol.monitor import receive_event
 from eventveil.stream.publisher.authenticator import Authenticator
-from eventveil.stream.publisher.connections import Connection, Connections
+from eventveil.stream.publisher.connections import MAX_ADMITTED, Connection, Connections
 from eventveil.stream.publisher.expelled import ExpelledKeys
 from eventveil.stream.publisher.listener import Listener
 from eventveil.stream.publisher.public_socket import public_socket
@@ -183,17 +183,22 @@ class PublicEndpoint:
     def _run(self, monitor: zmq.Socket[bytes]) -> None:
         requests = self._authenticator.socket
         measure_s = 0.0
+        answered, until_s = 0, 0.0  # libzmq reports a handshake a moment after it was answered
         with monitor, requests:
             while True:
-                expected = [monitor, requests] if self.connections.may_admit() else [monitor]
+                if time.monotonic() >= until_s:
+                    answered, until_s = 0, time.monotonic() + MEASURE_MS / 1000
+                may_admit = self.connections.may_admit() and answered < MAX_ADMITTED
+                expected = [monitor, requests] if may_admit else [monitor]
                 ready, _, _ = zmq.select(expected, [], [], MEASURE_MS / 1000)
                 while monitor.poll(0):  # first: a connection is known before its handshake is answered
                     event, value = receive_event(monitor)
                     if event == zmq.Event.MONITOR_STOPPED:
                         return
                     self._observe(event, value)
-                if requests in ready and self._authenticator.answer():
-                    self.connections.admitted()
+                if requests in ready:
+                    self._authenticator.answer()
+                    answered += 1
                 self._authenticator.reload_if_changed()
                 now_s = time.monotonic()
                 if now_s >= measure_s:
@@ -206,6 +211,8 @@ class PublicEndpoint:
             return
         if event == zmq.Event.ACCEPTED:
             self.connections.accepted(value, self._authenticator.serial)
+        if event == zmq.Event.HANDSHAKE_SUCCEEDED:  # not when it is answered: who asked may have left since
+            self.connections.admitted()
         reason = _reason(event, value)
         self._counts[reason] += 1
         if reason == NOT_ALLOWED:
