@@ -54,10 +54,10 @@ def run(fleet, stop, ready=print):
             poller.register(pipeline, zmq.POLLIN)
         ready(listener.endpoint)
         while not stop.is_set():
-            for pipeline, _ in poller.poll(POLL_MS):
+            for pipeline, _ in poller.poll(0 if subscriptions.unread else POLL_MS):
                 pass_on(pipeline, public.socket)
             subscriptions.count()
-            public.service(subscriptions.abusive_client())
+            public.service(subscriptions.take_abusive())
 
 
 def subscription(pipeline, context):

@@ -61,8 +61,8 @@ class Authenticator:
         self._next_check = time.monotonic() + RELOAD_S
         self.serial = 0
         self.last_refused = ""
-        self.socket = context.socket(zmq.REP)
-        self.socket.linger = 0
+        self.socket = context.socket(zmq.ROUTER)  # unlike REP, it says who has left
+        self.socket.router_mandatory, self.socket.linger = True, 0
         self.socket.bind(_ZAP)
 
     def close(self) -> None:
@@ -70,18 +70,28 @@ class Authenticator:
         self.socket.close()
         self._expelled.close()
 
-    def answer(self) -> None:
-        """Answer one request: version, number, domain, address, identity, mechanism and credentials."""
-        version, number, domain, address, _, mechanism, *credentials = self.socket.recv_multipart()
+    def answer(self) -> bool:
+        """Answer one request: version, number, domain, address, identity, mechanism and credentials.
+
+        Returns:
+            Whether a client was admitted: not if it has left.
+        """
+        asking, empty, version, number, domain, address, _, mechanism, *credentials = self.socket.recv_multipart()
         key = z85.encode(credentials[0]) if mechanism == b"CURVE" else b""
         expected = b"NULL" if self._list is None else b"CURVE"
         if domain == ZAP_DOMAIN.encode() and mechanism == expected and self._admit(key):
             self.serial += 1
-            user = b"%d %s" % (self.serial, key)
-            self.socket.send_multipart([version, number, b"200", b"OK", user, b""])
+            answer = [b"200", b"OK", b"%d %s" % (self.serial, key), b""]
         else:
             self.last_refused = f"{key.decode()} from {address.decode('ascii', 'replace')}"
-            self.socket.send_multipart([version, number, b"400", b"this key may not connect", b"", b""])
+            answer = [b"400", b"this key may not connect", b"", b""]
+        try:
+            self.socket.send_multipart([asking, empty, version, number, *answer])
+        except zmq.ZMQError as error:
+            if error.errno != zmq.EHOSTUNREACH:
+                raise
+            return False
+        return answer[0] == b"200"
 
     def _admit(self, key: bytes) -> bool:
         with self._lock:

@@ -32,9 +32,11 @@ import zmq
 
 from eventveil.stream.publisher.listener import Listener
 
-MAX_UNREPORTED = 1 << 16  # bytes of which libzmq has reported no message; whole messages have 1 KiB
-MAX_OVERHEAD = 64  # bytes that a message of one byte takes on the wire, at most: encrypted, it takes 36
-MAX_ADMITTED = 16  # handshakes that may succeed before all that has arrived was read
+MAX_UNREPORTED = 1 << 14  # bytes of which libzmq has reported no message; whole messages have 1 KiB
+# Bytes on the wire besides those of a message, at most: the header of a long frame (9) and the name SUBSCRIBE (9 more
+# than libzmq reports of it); encrypted, CURVE's MESSAGE command as well (33).
+MAX_OVERHEAD, MAX_OVERHEAD_ENCRYPTED = 18, 51
+MAX_ADMITTED = 16  # clients that are admitted before all that has arrived was read
 ENDLESS = "sends without end"
 FRAMES_PER_S = 10  # a steady rate that no subscriber reaches for long
 HEARTBEATS = 256  # bytes a second that ZeroMQ itself may send, and does not report either
@@ -120,7 +122,8 @@ class Connections:
         self._admitted = 0  # since all that had arrived was read
         self._known: dict[int, Connection] = {}  # by descriptor; the latest of each
         self._new: list[Connection] = []
-        self._reported: Counter[int] = Counter()  # by descriptor: bytes of messages so far, of all its connections
+        # By descriptor: bytes of messages so far, of all its connections while they were open.
+        self._reported: Counter[int] = Counter()
         # By descriptor: serial number, bytes received and reported so far, and how many of the received are unreported.
         self._unreported: dict[int, tuple[int, int, int, float]] = {}
         self._measured_s = -math.inf
@@ -141,11 +144,11 @@ class Connections:
         self._accepted.pop(descriptor, None)
 
     def may_admit(self) -> bool:
-        """Return whether a handshake may succeed now, or has to wait."""
+        """Return whether a client may be admitted now, or has to wait."""
         return self._admitted < MAX_ADMITTED
 
     def admitted(self) -> None:
-        """Note a handshake that succeeded."""
+        """Note that a client was admitted."""
         self._admitted += 1
 
     def all_read(self) -> None:
@@ -158,15 +161,17 @@ class Connections:
             descriptor, user = int(frame.get(zmq.SRCFD)), str(frame.get("User-Id"))
         except zmq.ZMQError:
             return None
-        self._reported[descriptor] += len(frame) + MAX_OVERHEAD
-        serial, _, key = user.partition(" ")
+        number, _, key = user.partition(" ")
+        serial = int(number)
+        if self._accepted.get(descriptor, serial) < serial:  # else it is of an earlier connection, measured no more
+            self._reported[descriptor] += len(frame) + (MAX_OVERHEAD_ENCRYPTED if key else MAX_OVERHEAD)
         known = self._known.get(descriptor)
-        if known is None or known.serial < int(serial):
-            known = self._known[descriptor] = Connection(descriptor, int(serial), key)
+        if known is None or known.serial < serial:
+            known = self._known[descriptor] = Connection(descriptor, serial, key)
             self._new.append(known)
             for endless in tuple(self._endless):
                 endless.identify(known)
-        return known if known.serial == int(serial) else None
+        return known if known.serial == serial else None
 
     def take_new(self) -> list[Connection]:
         """Return the connections that have sent their first message since the last call."""

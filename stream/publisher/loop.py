@@ -52,7 +52,7 @@ class PublishLoop:
         while self._subscriptions.count() < wanted and not (signals.stop.is_set() or signals.aborted()):
             self._endpoint.socket.poll(POLL_MS)
             self._counters.pulse()
-            self._endpoint.service(self._subscriptions.abusive_client())
+            self._endpoint.service(self._subscriptions.take_abusive())
 
     def run(self, signals: Signals, report: StageReporter) -> None:
         """Publish until every stream has ended or the pipeline is aborted.
@@ -68,7 +68,7 @@ class PublishLoop:
                 self._release()
                 self._receive()
                 self._subscriptions.count()
-                self._endpoint.service(self._subscriptions.abusive_client())
+                self._endpoint.service(self._subscriptions.take_abusive())
                 report.beat()
         finally:  # subscribers learn of the end, whatever was refused here
             running = self._counters.running()
@@ -88,6 +88,8 @@ class PublishLoop:
         """Receive messages until a release is near, but at least one if any has come."""
         left_s = self._publisher.until_release_s
         wait_s = POLL_MS / 1000 if left_s is None else min(POLL_MS / 1000, max(0.0, left_s - NEAR_S))
+        if self._subscriptions.unread:
+            wait_s = 0.0
         if not self._receiver.poll(int(wait_s * 1000)):
             return
         for _ in range(BATCH):

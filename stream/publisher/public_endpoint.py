@@ -14,6 +14,7 @@ import logging
 import threading
 import time
 from collections import Counter
+from collections.abc import Iterable
 from contextlib import ExitStack, closing
 from pathlib import Path
 
@@ -24,7 +25,7 @@ from eventveil.host.processes import raise_descriptor_limit
 from eventveil.stream.protocol.keys import AllowList, read_folder
 from eventveil.stream.protocol.monitor import receive_event
 from eventveil.stream.publisher.authenticator import Authenticator
-from eventveil.stream.publisher.connections import MAX_ADMITTED, Connection, Connections
+from eventveil.stream.publisher.connections import Connection, Connections
 from eventveil.stream.publisher.expelled import ExpelledKeys
 from eventveil.stream.publisher.listener import Listener
 from eventveil.stream.publisher.public_socket import public_socket
@@ -133,12 +134,12 @@ class PublicEndpoint:
         """Return the connections and handshakes so far, by outcome."""
         return {reason: self._counts[reason] for reason in (CONNECTED, SUCCEEDED, *_DESCRIPTIONS, EXPELLED)}
 
-    def service(self, abusive: Connection | None = None) -> None:
+    def service(self, abusive: Iterable[Connection] = ()) -> None:
         """Disconnect subscribers that were removed from the list or are abusive. Call it from the socket's thread.
 
         Args:
-            abusive: a connection to end. With keys, all connections of its key end, and the key is refused until the
-                pipeline ends.
+            abusive: connections to end. With keys, all connections of their keys end, and the keys are refused until
+                the pipeline ends.
 
         Raises:
             LineError: an expelled key cannot be written down, or the thread that answers handshakes died: connections
@@ -146,10 +147,8 @@ class PublicEndpoint:
         """
         if not self._thread.is_alive():
             raise LineError("the authenticator of the public socket died: connections cannot be checked")
-        if abusive is not None:
-            self._expel(abusive)
-        for endless in self.connections.take_endless():
-            self._expel(endless)
+        for each in (*abusive, *self.connections.take_endless()):
+            self._expel(each)
         for connection in self.connections.take_new():  # its key may have been removed since its handshake
             if self._authenticator.refuses(connection.key):
                 self.connections.end(connection)
@@ -183,22 +182,18 @@ class PublicEndpoint:
     def _run(self, monitor: zmq.Socket[bytes]) -> None:
         requests = self._authenticator.socket
         measure_s = 0.0
-        answered, until_s = 0, 0.0  # libzmq reports a handshake a moment after it was answered
         with monitor, requests:
             while True:
-                if time.monotonic() >= until_s:
-                    answered, until_s = 0, time.monotonic() + MEASURE_MS / 1000
-                may_admit = self.connections.may_admit() and answered < MAX_ADMITTED
-                expected = [monitor, requests] if may_admit else [monitor]
+                expected = [monitor, requests] if self.connections.may_admit() else [monitor]
+                requests.get(zmq.EVENTS)  # libzmq frees what belongs to those who have left
                 ready, _, _ = zmq.select(expected, [], [], MEASURE_MS / 1000)
                 while monitor.poll(0):  # first: a connection is known before its handshake is answered
                     event, value = receive_event(monitor)
                     if event == zmq.Event.MONITOR_STOPPED:
                         return
                     self._observe(event, value)
-                if requests in ready:
-                    self._authenticator.answer()
-                    answered += 1
+                if requests in ready and self._authenticator.answer():
+                    self.connections.admitted()
                 self._authenticator.reload_if_changed()
                 now_s = time.monotonic()
                 if now_s >= measure_s:
@@ -211,8 +206,6 @@ class PublicEndpoint:
             return
         if event == zmq.Event.ACCEPTED:
             self.connections.accepted(value, self._authenticator.serial)
-        if event == zmq.Event.HANDSHAKE_SUCCEEDED:  # not when it is answered: who asked may have left since
-            self.connections.admitted()
         reason = _reason(event, value)
         self._counts[reason] += 1
         if reason == NOT_ALLOWED:

@@ -216,11 +216,11 @@ class Republisher:
             self._wait(min(left_s, SERVICE_S))
 
     def _wait(self, seconds: float) -> None:
-        time.sleep(seconds)
+        time.sleep(0.0 if self._subscriptions.unread else seconds)
         self._service()
 
     def _service(self) -> None:
         self._subscriptions.count()
-        self._endpoint.service(self._subscriptions.abusive_client())
+        self._endpoint.service(self._subscriptions.take_abusive())
         if time.monotonic() - self._announced_s > ANNOUNCE_S:
             self._announce()

@@ -38,6 +38,10 @@ class SubscriptionTracker:
     Args:
         socket: the XPUB socket.
         connections: connections of the socket.
+
+    Attributes:
+        subscribers: how many subscribers the most popular topic had when they were last counted.
+        unread: whether more had arrived than was read then: count again soon.
     """
 
     def __init__(self, socket: zmq.Socket[bytes], connections: Connections) -> None:
@@ -47,6 +51,8 @@ class SubscriptionTracker:
         self._unknown: Counter[str] = Counter()  # by key; "" without keys
         self._frames: defaultdict[str, FrameCount] = defaultdict(FrameCount)  # by key
         self._abusive: list[Connection] = []
+        self.subscribers = 0
+        self.unread = False
 
     def count(self) -> int:
         """Read the subscriptions that have arrived and return how many subscribers the most popular topic has.
@@ -54,31 +60,36 @@ class SubscriptionTracker:
         It stops where it finds an abusive client: while it reads on, libzmq takes in more of that client.
         """
         now_s, read, left, reported = time.monotonic(), 0, 0, len(self._abusive)
+        self.unread = True
         while read < MAX_AT_ONCE and left < MAX_LEFT_AT_ONCE and len(self._abusive) == reported:
             try:
                 frame = self._socket.recv(zmq.NOBLOCK, copy=False)
             except zmq.Again:
+                self.unread = False
                 self._connections.all_read()
                 break
             client = self._connections.sender(frame)
-            if client is None or client.ended:
+            if client is None or client.ended or not self._connections.is_open(client):
                 left += 1
             else:
                 read += 1
+            if client is not None and not client.ended:
                 frames = self._frames[client.key] if client.key else client.frames
                 if frames.add(now_s) > MAX_FRAMES:
                     self._report(client, TOO_MANY_FRAMES)
             self._read(client, frame.bytes)
         all_topics = self._topics[b""]
-        return all_topics + max((n for topic, n in self._topics.items() if topic), default=0)
+        self.subscribers = all_topics + max((n for topic, n in self._topics.items() if topic), default=0)
+        return self.subscribers
 
-    def abusive_client(self) -> Connection | None:
-        """Return a connection to end, or None. Each is reported once."""
-        return self._abusive.pop() if self._abusive else None
+    def take_abusive(self) -> list[Connection]:
+        """Return the connections to end that were found since the last call."""
+        abusive, self._abusive = self._abusive, []
+        return abusive
 
     def values(self) -> dict[str, float | None]:
         """Return the count for a report."""
-        return {"subscribers": float(self.count())}
+        return {"subscribers": float(self.subscribers)}
 
     def _read(self, client: Connection | None, message: bytes) -> None:
         kind, topic = message[:1], message[1:]

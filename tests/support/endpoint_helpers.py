@@ -97,7 +97,8 @@ class Publishing:
                 seq = 0
                 while not self._done.wait(0.01):
                     subscriptions.count()
-                    self.public_endpoint.service(self._expel.pop() if self._expel else subscriptions.abusive_client())
+                    expel, self._expel = self._expel, []
+                    self.public_endpoint.service([*expel, *subscriptions.take_abusive()])
                     self.public_endpoint.socket.send_multipart(encode(window_header(seq=seq), values(seq)))
                     seq += 1
                 if self._announce:

@@ -81,7 +81,7 @@ def test_no_other_file_opens_a_public_socket():
         calls = [node.func for node in nodes if isinstance(node, ast.Call)]
         if [call for call in calls if isinstance(call, ast.Attribute) and call.attr.startswith("bind")]:
             bound.add(path)
-    assert made == {PUBLIC: {"XPUB"}, AUTHENTICATOR: {"REP"}, PRIVATE: {"PUSH", "PULL"}, SUBSCRIBER: {"SUB"}}
+    assert made == {PUBLIC: {"XPUB"}, AUTHENTICATOR: {"ROUTER"}, PRIVATE: {"PUSH", "PULL"}, SUBSCRIBER: {"SUB"}}
     assert bound == {PUBLIC, LISTENER, AUTHENTICATOR, PRIVATE}
     for path in (PRIVATE, AUTHENTICATOR):
         texts = [node.value for node in files_with_zeromq()[path] if isinstance(node, ast.Constant)]

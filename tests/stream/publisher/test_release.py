@@ -185,11 +185,30 @@ class Endpoint:
         self.socket = socket
         self.connections = SimpleNamespace(sender=lambda _frame: None, all_read=lambda: None)
 
-    def service(self, abusive=None):
+    def service(self, abusive=()):
         pass
 
     def counts(self):
         return {}
+
+
+@pytest.mark.parametrize("unread", [False, True])
+def test_the_loop_waits_for_no_message_while_subscriptions_are_unread(monkeypatch, unread):
+    stage_signals, waits_ms = signals(), []
+    publisher = SimpleNamespace(
+        holds_messages=True, until_release_s=None, certify=lambda: None, announce=lambda _state: None
+    )
+
+    def poll(wait_ms):
+        waits_ms.append(wait_ms)
+        stage_signals.abort.set()
+        return False
+
+    loop = PublishLoop(publisher, Endpoint(SimpleNamespace()), SimpleNamespace(poll=poll), stage_counters("publish"))
+    monkeypatch.setattr(loop._subscriptions, "count", lambda: 0)
+    loop._subscriptions.unread = unread
+    loop.run(stage_signals, SimpleNamespace(beat=lambda: None))
+    assert bool(waits_ms[0]) is not unread
 
 
 @pytest.mark.parametrize("stopped", [False, True])
