@@ -7,11 +7,13 @@ import random
 import resource
 import socket
 import struct
+import time
 from collections.abc import Iterator
 
 import zmq
 
 MIB = 1 << 20
+PATIENCE_S = 60
 SIGNATURE = b"\xff" + bytes(8) + b"\x7f"
 
 
@@ -174,8 +176,9 @@ def attack(address: tuple[str, int], payload: bytes | tuple[bytes, bytes], *, an
                 answer += more
             attacker.sendall(second)
         attacker.settimeout(answer_s or 0.001)
+        until_s = time.monotonic() + PATIENCE_S
         while attacker.recv(4096):
-            pass
+            assert time.monotonic() < until_s, "it keeps sending, and disconnects nobody"
 
 
 @contextlib.contextmanager
