@@ -33,6 +33,8 @@ import zmq
 from eventveil.stream.publisher.listener import Listener
 
 MAX_UNREPORTED = 1 << 14  # bytes of which libzmq has reported no message; whole messages have 1 KiB
+MAX_ALL_UNREPORTED = 1 << 20  # of all connections: the more there are, the less of it each may have
+ENOUGH = 1 << 11  # but always so much: a handshake and the subscriptions after it
 # Bytes on the wire besides those of a message, at most: the header of a long frame (9) and the name SUBSCRIBE (9 more
 # than libzmq reports of it); encrypted, CURVE's MESSAGE command as well (33).
 MAX_OVERHEAD, MAX_OVERHEAD_ENCRYPTED = 18, 51
@@ -151,9 +153,10 @@ class Connections:
         """Note that a client was admitted."""
         self._admitted += 1
 
-    def all_read(self) -> None:
-        """Note that all that has arrived was read."""
-        self._admitted = 0
+    def all_read(self) -> bool:
+        """Note that all that has arrived was read; return whether a client was admitted since the last time."""
+        admitted, self._admitted = self._admitted, 0
+        return admitted > 0
 
     def sender(self, frame: zmq.Frame) -> Connection | None:
         """Return the connection that a message came from; None for what libzmq says for one that is gone."""
@@ -190,6 +193,8 @@ class Connections:
         before, self._unreported = self._unreported, {}
         heartbeats = HEARTBEATS * (now_s - self._measured_s)
         self._measured_s = now_s
+        share = MAX_ALL_UNREPORTED // max(1, len(self._accepted))
+        limit = max(ENOUGH, min(MAX_UNREPORTED, share))
         for descriptor, serial in self._accepted.items():
             total = _bytes_received(descriptor)
             if total is None:
@@ -201,7 +206,7 @@ class Connections:
                 _, last_total, last_reported, unreported = new
             received = total - last_total
             unreported = max(0.0, unreported + received - (reported - last_reported) - heartbeats)
-            if unreported > MAX_UNREPORTED:
+            if unreported > limit:
                 endless = _Endless(descriptor, serial, last)
                 self._endless.append(endless)  # before it is identified: its first message may come in between
                 endless.identify(self._known.get(descriptor))

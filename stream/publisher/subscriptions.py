@@ -41,7 +41,7 @@ class SubscriptionTracker:
 
     Attributes:
         subscribers: how many subscribers the most popular topic had when they were last counted.
-        unread: whether more had arrived than was read then: count again soon.
+        unread: whether more had arrived than was read then, or is about to arrive: count again soon.
     """
 
     def __init__(self, socket: zmq.Socket[bytes], connections: Connections) -> None:
@@ -65,8 +65,7 @@ class SubscriptionTracker:
             try:
                 frame = self._socket.recv(zmq.NOBLOCK, copy=False)
             except zmq.Again:
-                self.unread = False
-                self._connections.all_read()
+                self.unread = self._connections.all_read()
                 break
             client = self._connections.sender(frame)
             if client is None or client.ended or not self._connections.is_open(client):

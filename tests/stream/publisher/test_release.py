@@ -183,7 +183,7 @@ class Endpoint:
 
     def __init__(self, socket):
         self.socket = socket
-        self.connections = SimpleNamespace(sender=lambda _frame: None, all_read=lambda: None)
+        self.connections = SimpleNamespace(sender=lambda _frame: None, all_read=lambda: False)
 
     def service(self, abusive=()):
         pass
