@@ -22,7 +22,7 @@ import math
 import os
 import random
 import time
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -142,14 +142,16 @@ class Network:
         published = [limiter.limit(int(word), int(at) - self.bin_us) for word, at in zip(words, end_us_N, strict=True)]
         return self._class_of_word[published]
 
-    def by_vote(self) -> int:
-        """Return how many real trials have the highest sum of logarithms."""
-        votes = [
-            (one.stream.spans[0].target, self._class_of_word[np.log(one.probability_NK + 1e-12).sum(0).argmax()])
+    def votes(self) -> list[tuple[str, str]]:
+        """Return the true gesture of each real trial, and that with the highest sum of logarithms."""
+        return [
+            (
+                LABELS[one.stream.spans[0].target],
+                LABELS[self._class_of_word[np.log(one.probability_NK + 1e-12).sum(0).argmax()]],
+            )
             for one in self.seen
             if one.stream.group == REAL
         ]
-        return sum(true == said for true, said in votes)
 
 
 @dataclass(frozen=True, slots=True)
@@ -271,11 +273,16 @@ def main() -> None:
         table.add_row(*row(threshold, outcome(networks, threshold), len(networks)))
     console = Console(width=200)
     console.print(table)
-    votes = [network.by_vote() for network in networks]
-    console.print(f"real trials by vote, each training: {', '.join(map(str, votes))}; mean {np.mean(votes):.1f}")
+    votes = [network.votes() for network in networks]
+    right = [sum(true == said for true, said in trials) for trials in votes]
+    console.print(f"real trials by vote, each training: {', '.join(map(str, right))}; mean {np.mean(right):.1f}")
+    mistakes = Counter(f"{true}, taken for {said}" for trials in votes for true, said in trials if true != said)
+    console.print(f"missed by vote, and how often: {'; '.join(f'{what} ({n})' for what, n in mistakes.most_common())}")
     alone = [outcome([network], network.config.threshold) for network in networks]
     console.print(f"real trials at its threshold: {', '.join(str(sum(found.real)) for found in alone)}")
     console.print(f"longest at its threshold: {', '.join(f'{longest_s(found):.1f} s' for found in alone)}")
+    runs = [(part, *run) for found in alone for part in REAL_QUIET[:2] for run in found.named[part]]
+    console.print(f"each of them: {'; '.join(f'{LABELS[said]} for {n / 10} s in {part}' for part, said, n in runs)}")
     console.print(f"visits {minutes[VISITS]:.0f} min, scenes {minutes[SCENES]:.0f} min")
     console.print(f"the network alone: {milliseconds(files[0]):.1f} ms of processor time for a window, one thread")
 
