@@ -74,24 +74,25 @@ class Authenticator:
         """Answer one request: version, number, domain, address, identity, mechanism and credentials.
 
         Returns:
-            Whether a client was admitted: not if it has left.
+            Whether a client was admitted, and has not left.
         """
         asking, empty, version, number, domain, address, _, mechanism, *credentials = self.socket.recv_multipart()
         key = z85.encode(credentials[0]) if mechanism == b"CURVE" else b""
         expected = b"NULL" if self._list is None else b"CURVE"
-        if domain == ZAP_DOMAIN.encode() and mechanism == expected and self._admit(key):
+        admitted = domain == ZAP_DOMAIN.encode() and mechanism == expected and self._admit(key)
+        if admitted:
             self.serial += 1
-            answer = [b"200", b"OK", b"%d %s" % (self.serial, key), b""]
+            status, text, user = b"200", b"OK", b"%d %s" % (self.serial, key)
         else:
             self.last_refused = f"{key.decode()} from {address.decode('ascii', 'replace')}"
-            answer = [b"400", b"this key may not connect", b"", b""]
+            status, text, user = b"400", b"this key may not connect", b""
         try:
-            self.socket.send_multipart([asking, empty, version, number, *answer])
+            self.socket.send_multipart([asking, empty, version, number, status, text, user, b""])
         except zmq.ZMQError as error:
             if error.errno != zmq.EHOSTUNREACH:
                 raise
             return False
-        return answer[0] == b"200"
+        return admitted
 
     def _admit(self, key: bytes) -> bool:
         with self._lock:

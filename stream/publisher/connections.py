@@ -33,8 +33,8 @@ import zmq
 from eventveil.stream.publisher.listener import Listener
 
 MAX_UNREPORTED = 1 << 14  # bytes of which libzmq has reported no message; whole messages have 1 KiB
-MAX_ALL_UNREPORTED = 1 << 20  # of all connections: the more there are, the less of it each may have
-ENOUGH = 1 << 11  # but always so much: a handshake and the subscriptions after it
+MAX_ALL_UNREPORTED = 1 << 20  # of all connections, which share it
+MIN_UNREPORTED = 1 << 11  # of a connection whose share is smaller: room for a handshake and its subscriptions
 # Bytes on the wire besides those of a message, at most: the header of a long frame (9) and the name SUBSCRIBE (9 more
 # than libzmq reports of it); encrypted, CURVE's MESSAGE command as well (33).
 MAX_OVERHEAD, MAX_OVERHEAD_ENCRYPTED = 18, 51
@@ -166,7 +166,7 @@ class Connections:
             return None
         number, _, key = user.partition(" ")
         serial = int(number)
-        if self._accepted.get(descriptor, serial) < serial:  # else it is of an earlier connection, measured no more
+        if self._accepted.get(descriptor, serial) < serial:  # an earlier connection is no longer measured
             self._reported[descriptor] += len(frame) + (MAX_OVERHEAD_ENCRYPTED if key else MAX_OVERHEAD)
         known = self._known.get(descriptor)
         if known is None or known.serial < serial:
@@ -194,7 +194,7 @@ class Connections:
         heartbeats = HEARTBEATS * (now_s - self._measured_s)
         self._measured_s = now_s
         share = MAX_ALL_UNREPORTED // max(1, len(self._accepted))
-        limit = max(ENOUGH, min(MAX_UNREPORTED, share))
+        limit = max(MIN_UNREPORTED, min(MAX_UNREPORTED, share))
         for descriptor, serial in self._accepted.items():
             total = _bytes_received(descriptor)
             if total is None:

@@ -67,7 +67,7 @@ _PROTOCOL: dict[int, str] = {
 }
 MEASURE_MS = 20  # how often connections are measured: libzmq can grow by 10 MB for each client in this time
 MEASURE_SHARE = 0.05  # of a core, at most: with hundreds of connections, measure less often
-WAIT_MS = 1  # for a client to be admitted
+FULL_MS = 1  # how often to look whether waiting clients may be admitted
 _LOG_EVERY_S = 1.0  # at most one message per reason in this time: clients may fail by the thousand
 _EVENTS = (
     zmq.Event.ACCEPTED
@@ -186,8 +186,8 @@ class PublicEndpoint:
         with monitor, requests:
             while True:
                 may_admit = self.connections.may_admit()
-                expected, wait_ms = ([monitor, requests], MEASURE_MS) if may_admit else ([monitor], WAIT_MS)
-                requests.get(zmq.EVENTS)  # libzmq frees what belongs to those who have left
+                expected, wait_ms = ([monitor, requests], MEASURE_MS) if may_admit else ([monitor], FULL_MS)
+                requests.get(zmq.EVENTS)  # lets libzmq free what belongs to clients that have left
                 ready, _, _ = zmq.select(expected, [], [], wait_ms / 1000)
                 while monitor.poll(0):  # first: a connection is known before its handshake is answered
                     event, value = receive_event(monitor)

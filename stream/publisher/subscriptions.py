@@ -41,7 +41,7 @@ class SubscriptionTracker:
 
     Attributes:
         subscribers: how many subscribers the most popular topic had when they were last counted.
-        unread: whether more had arrived than was read then, or is about to arrive: count again soon.
+        unread: whether to count again without a wait: not all was read then, or a client has just been admitted.
     """
 
     def __init__(self, socket: zmq.Socket[bytes], connections: Connections) -> None:

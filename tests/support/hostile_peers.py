@@ -176,9 +176,14 @@ def attack(address: tuple[str, int], payload: bytes | tuple[bytes, bytes], *, an
                 answer += more
             attacker.sendall(second)
         attacker.settimeout(answer_s or 0.001)
-        until_s = time.monotonic() + PATIENCE_S
-        while attacker.recv(4096):
-            assert time.monotonic() < until_s, "it keeps sending, and disconnects nobody"
+        receive_to_end(attacker)
+
+
+def receive_to_end(connection: socket.socket) -> None:
+    """Receive until the peer disconnects; fail if it still sends after a minute."""
+    until_s = time.monotonic() + PATIENCE_S
+    while connection.recv(4096):
+        assert time.monotonic() < until_s, "the peer still sends, and does not disconnect"
 
 
 @contextlib.contextmanager

@@ -14,7 +14,7 @@ from contextlib import contextmanager
 import pytest
 import zmq
 from endpoint_helpers import PATIENCE_S, logged, no_descriptor_left, open_endpoint, publishing
-from hostile_peers import HANDSHAKE, frame
+from hostile_peers import HANDSHAKE, frame, receive_to_end
 from pipeline_helpers import PATIENCE_MS, PROVENANCE, RUN, SEAL, sealed_message, stage_counters
 
 from eventveil.stream import subscribe
@@ -22,11 +22,11 @@ from eventveil.stream.protocol.wire import GESTURE, STATE, WINDOW, decode
 from eventveil.stream.publisher import connections as connections_module
 from eventveil.stream.publisher.connections import (
     ENDLESS,
-    ENOUGH,
     HEARTBEATS,
     MAX_ADMITTED,
     MAX_ALL_UNREPORTED,
     MAX_UNREPORTED,
+    MIN_UNREPORTED,
     Connection,
     Connections,
     FrameCount,
@@ -289,8 +289,7 @@ def test_a_client_whose_message_never_ends_is_disconnected(begin, before, caplog
             assert time.monotonic() < deadline
         abuser.settimeout(PATIENCE_S)
         with contextlib.suppress(ConnectionError):
-            while abuser.recv(1 << 16):
-                pass
+            receive_to_end(abuser)
         calm.close()
     (record,) = logged(caplog, "disconnecting a subscriber")
     assert f"that {ENDLESS}: one without a key" in record.getMessage()
@@ -315,8 +314,7 @@ def test_a_client_that_sends_messages_of_many_frames_is_disconnected(message, ca
                 abuser.sendall(message)  # slowly enough for libzmq to report all of it
                 assert next(calm).missing == {}
                 assert time.monotonic() < deadline
-            while abuser.recv(1 << 16):
-                pass
+            receive_to_end(abuser)
         line.wait_for("subscribers_expelled")
         calm.close()
     (record,) = logged(caplog, "disconnecting a subscriber")
@@ -525,15 +523,15 @@ def test_small_messages_hide_little(key):
 
 
 @only_linux
-@pytest.mark.parametrize("others", [0, MAX_ALL_UNREPORTED // ENOUGH])
+@pytest.mark.parametrize("others", [0, MAX_ALL_UNREPORTED // MIN_UNREPORTED])
 def test_the_more_connections_there_are_the_less_each_may_send_without_end(others):
     with connected() as (_, connections, client, accepted):
         for descriptor in range(1 << 20, (1 << 20) + others):  # no descriptor of ours
             connections.accepted(descriptor, 0)
-        exchange(client, accepted, ENOUGH)
+        exchange(client, accepted, MIN_UNREPORTED)
         connections.measure(0.0, 1)
         assert not list(connections.take_endless())
-        exchange(client, accepted, ENOUGH)
+        exchange(client, accepted, MIN_UNREPORTED)
         connections.measure(0.0, 1)
         assert bool(list(connections.take_endless())) == bool(others)
 
